@@ -1,0 +1,63 @@
+# The two commands of a newcomer are `make run` and `make test`; each does its own set-up. Python 3.11 or newer is all
+# that has to be there. PYTHON=... chooses another interpreter, ARGS=... goes to `signalbox serve` or to pytest.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The first candidate that really runs: version managers leave names on the path that do not.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo "$$name" && break; done)
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+COMPILE := env -u PIP_FIND_LINKS $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
+
+.PHONY: help run test check format lock clean
+
+help:
+	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
+	@echo 'make test    all tests, with coverage (ARGS="tests/unit" for a part, without the gate)'
+	@echo 'make check   formatting, lint, types and architecture'
+	@echo 'make format  format and mend what can be mended'
+	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
+	@echo 'make clean   remove everything that these made'
+
+run: $(VENV)/.runtime
+	@exec $(VENV)/bin/python -m proxy serve $(ARGS)
+
+test: $(VENV)/.dev
+	@bash tests/setup.sh
+	@$(VENV)/bin/python -m pytest $(if $(ARGS),$(ARGS),--cov)
+
+check: $(VENV)/.dev
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lock: $(VENV)/.dev
+	$(COMPILE) $(UPGRADE) --output-file requirements.txt
+	$(COMPILE) $(UPGRADE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist
+
+$(VENV)/.runtime: requirements.txt | $(VENV)/bin/signalbox
+	@echo 'Installing requirements.txt ...'
+	@$(PIP) install --require-hashes -r $<
+	@touch $@
+
+# A superset of the other file, compiled with it as a constraint.
+$(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/signalbox
+	@echo 'Installing requirements-dev.txt ...'
+	@$(PIP) install --require-hashes -r $<
+	@touch $@ $(VENV)/.runtime
+
+# Nothing is built: the package runs from this folder, and the command is a launcher that says so.
+$(VENV)/bin/signalbox:
+	@PYTHON='$(PYTHON)' bash .ci/venv $(VENV)

@@ -1,0 +1,28 @@
+"""Lists as the admin API gives them: `limit`, `after`, and whether there is more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.requests import Request
+
+from proxy.core.errors import InvalidRequest
+
+MOST = 1000
+DEFAULT = 100
+
+
+def page(request: Request, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One page of `rows`, each of which has an `id`. Raises `InvalidRequest` on a wrong `limit` or `after`."""
+    text = request.query_params.get("limit", str(DEFAULT))
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text[:5]) <= MOST:
+        raise InvalidRequest(f"`limit` must be a number from 1 to {MOST}.", param="limit")
+    ids = [row["id"] for row in rows]
+    after = request.query_params.get("after")
+    if after is not None and after not in ids:
+        raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+    start = ids.index(after) + 1 if after is not None else 0
+    data = list(rows[start : start + int(text)])
+    more = start + len(data) < len(rows)
+    return {"object": "list", "data": data, "has_more": more, "last_id": data[-1]["id"] if data else None}

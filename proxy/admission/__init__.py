@@ -1,0 +1,1 @@
+"""May this caller proceed, and is there room?"""

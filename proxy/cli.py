@@ -1,0 +1,169 @@
+"""The command `signalbox`: parse, build, call, print. Exit codes: 0 good, 1 failed, 2 wrong input."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+import click
+import uvicorn
+import uvloop
+
+from proxy import __version__
+from proxy.app import build
+from proxy.config.compile import compile_snapshot
+from proxy.config.describe import json_schema
+from proxy.config.errors import ConfigError
+from proxy.config.load import Loaded, default_path, load
+from proxy.config.units import seconds
+from proxy.core.clock import SystemClock
+from proxy.core.errors import ProxyError
+from proxy.core.types import MockOptions
+from proxy.http.mock_server import mock_app
+from proxy.routing.router import plan
+from proxy.server import serve as serve_forever
+from proxy.settle.log import logging_to
+from proxy.surfaces.chat import read_chat
+
+FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
+
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="SIGNALBOX_CONFIG",
+    help="The YAML file; config/signalbox.yaml, or the one in the package, if not given.",
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="signalbox")
+def main() -> None:
+    """A drop-in OpenAI-compatible reverse proxy for LLMs."""
+
+
+@main.command()
+@config_option
+@click.option("--host", help="Overrides `server.host`.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Overrides `server.port`; 0 takes a free one.")
+def serve(config: Path | None, host: str | None, port: int | None) -> None:
+    """Serve until SIGTERM."""
+    loaded = _load(config)
+    settings = loaded.settings.server
+    with logging_to(sys.stdout):
+        service = build(loaded, os.environ)
+        _warn(loaded)
+        uvloop.run(
+            serve_forever(
+                service,
+                host=host or settings.host,
+                port=settings.port if port is None else port,
+                keep_alive=settings.keep_alive,
+                drain=settings.drain,
+                on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}", err=True),
+            )
+        )
+
+
+@main.command()
+@click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
+@config_option
+def check(file: Path | None, config: Path | None) -> None:
+    """Validate a configuration; exit 0 if it can be used, 2 if not."""
+    loaded = _load(file or config)
+    snapshot = compile_snapshot(loaded.settings)
+    _warn(loaded)
+    click.echo(
+        f"{loaded.path}: ok, {len(snapshot.providers)} providers, {len(snapshot.deployments)} models, "
+        f"{len(snapshot.scenarios)} scenarios, version {snapshot.version}"
+    )
+
+
+@main.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration, for editors."""
+    click.echo(json.dumps(json_schema(), indent=2))
+
+
+@main.command()
+@click.argument("prompt")
+@click.option("--model", "-m", default="auto", show_default=True, help="Any name that a client may use.")
+@click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A router option; repeatable.")
+@config_option
+def route(prompt: str, model: str, options: tuple[str, ...], config: Path | None) -> None:
+    """Print how PROMPT would be routed, without calling anybody."""
+    loaded = _load(config)
+    headers = {f"x-router-{name.replace('_', '-')}": value for name, value in map(_pair, options)}
+    body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
+    try:
+        call = read_chat(
+            json.dumps(body).encode(), headers, id="", request_id="", snapshot=compile_snapshot(loaded.settings)
+        )
+        decision = plan(call, {}).decision
+    except ProxyError as exc:
+        raise click.UsageError(str(exc)) from exc
+    click.echo(json.dumps(dict(decision), indent=2, ensure_ascii=False))
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", type=click.IntRange(0, 65535), default=9099, show_default=True)
+@click.option("--seed", type=int, default=42, show_default=True, help="The same seed gives the same answers.")
+@click.option("--latency", default="0ms", show_default=True, help="Before the first byte, such as 800ms.")
+@click.option("--tokens", type=click.IntRange(1), help="Length of an answer.")
+@click.option("--failure-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--fault", "faults", type=click.Choice(FAULTS), multiple=True, help="What a failure is; repeatable.")
+def mock(
+    host: str, port: int, seed: int, latency: str, tokens: int | None, failure_rate: float, faults: tuple[str, ...]
+) -> None:
+    """Serve the mock provider over HTTP, as an upstream to test against."""
+    try:
+        pause = seconds(latency)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--latency") from exc
+    chosen = MockOptions(seed, pause, tokens, failure_rate, faults or ("error",))
+    uvicorn.run(mock_app(chosen, SystemClock()), host=host, port=port, log_level="warning", ws="none")
+
+
+@main.command()
+@click.option("--url", help="The service; from the configuration's host and port if not given.")
+@click.option("--timeout", type=float, default=3.0, show_default=True, help="Seconds.")
+@config_option
+def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
+    """Ask a running service whether it is well; exit 0 if it is, 1 if not."""
+    if url is None:
+        server = _load(config).settings.server
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
+        url = f"http://{host}:{server.port}"
+    try:
+        with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/healthz", timeout=timeout) as answer:
+            click.echo(answer.read().decode())
+    except (URLError, OSError, ValueError, http.client.HTTPException) as exc:
+        raise click.ClickException(f"{url}: {exc}") from exc
+
+
+def _load(path: Path | None) -> Loaded:
+    try:
+        loaded = load(path or default_path(), os.environ)
+        compile_snapshot(loaded.settings)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
+    return loaded
+
+
+def _warn(loaded: Loaded) -> None:
+    for warning in loaded.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
+    return name, value

@@ -1,0 +1,47 @@
+"""What every section of the file has in common: strict keys, no way to change it, no values in its errors."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from proxy.config.features import NOT_YET
+
+
+class Section(BaseModel):
+    """One mapping of the file. `at` is its place, written as in `setting_names`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False)
+
+    at: ClassVar[str] = ""
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _available(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what differs from its default while its feature is not there yet."""
+        name = info.field_name or ""
+        row = NOT_YET.get(f"{cls.at}.{name}" if cls.at else name)
+        if row is None:
+            return value
+        default = cls.model_fields[name].get_default(call_default_factory=True)
+        if value == default or value in row.allowed:
+            return value
+        shown = f" or leave it at `{_shown(default)}`" if isinstance(default, str | int | float) else ""
+        raise ValueError(f"{row.what} is not available in this version yet; remove it{shown}")
+
+
+def _shown(default: str | int | float) -> str:
+    """A default as the file would have it."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _number(value: Any) -> Any:
+    """Refuse `true` where a number is meant."""
+    if isinstance(value, bool):
+        raise ValueError("must be a number")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]

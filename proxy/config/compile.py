@@ -1,0 +1,230 @@
+"""`Settings` to the snapshot that calls are routed by: names resolved, keys in place, money as integers.
+
+It takes settings that `load` has found sound, reads no file and no clock, and gives equal settings equal snapshots.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+
+from proxy.config.providers import KeySettings, ModelSettings, PriceSettings, ProviderSettings, TimeoutSettings, Unset
+from proxy.config.redact import redacted
+from proxy.config.schema import Settings
+from proxy.core.types import (
+    TIERS,
+    BreakerPolicy,
+    DeadlinePolicy,
+    Deployment,
+    MockOptions,
+    Price,
+    Provider,
+    ProviderKey,
+    RetryPolicy,
+    ScenarioEntry,
+    Snapshot,
+    Tier,
+    Timeouts,
+)
+
+_NANO = 10**9
+
+
+def compile_snapshot(settings: Settings) -> Snapshot:
+    """Compile. A provider whose keys are all unset is left out, or stands in as a mock where that is wanted."""
+    providers: dict[str, Provider] = {}
+    left_out: dict[str, str] = {}
+    for name, given in settings.providers.items():
+        keys = tuple(_keys(given))
+        if keys or not given.keys:
+            providers[name] = _provider(name, given, keys)
+            continue
+        if settings.mock_when_no_keys:
+            providers[name] = _stand_in(name, given)
+        else:
+            left_out[name] = _no_key(given.keys)
+    aliases = {alias: _resolved(alias, settings.routing.aliases) for alias in settings.routing.aliases}
+    scenarios = _scenarios(settings, aliases)
+    tiers = _tiers(settings, aliases)
+    unlisted = _unlisted(settings, aliases, scenarios, tiers)
+    resilience = settings.resilience
+    return Snapshot(
+        version=version(settings),
+        providers=providers,
+        deployments=_deployments(settings, providers, unlisted),
+        left_out=left_out,
+        known=frozenset((*(model.id for model in settings.models), *unlisted)),
+        aliases=aliases,
+        tiers=tiers,
+        scenarios=scenarios,
+        default_route=None if settings.routing.default == "reject" else settings.routing.default,
+        mode=settings.routing.mode,
+        weights=settings.routing.weights.model_dump(exclude_none=True),
+        breaker=BreakerPolicy(**resilience.breaker.model_dump()),
+        retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"})),
+        deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
+    )
+
+
+def version(settings: Settings) -> str:
+    """Twelve hexadecimal digits that stand for the settings, whatever the secrets are."""
+    text = json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def nano_dollars(usd: Decimal) -> int:
+    """USD as nano-dollars."""
+    return int((usd * _NANO).to_integral_value())
+
+
+def _keys(given: ProviderSettings) -> Iterator[ProviderKey]:
+    for key in given.keys:
+        if not isinstance(key.value, Unset):
+            yield ProviderKey(id=key.id, value=key.value.get_secret_value(), weight=key.weight)
+
+
+def _no_key(keys: tuple[KeySettings, ...]) -> str:
+    names = [name for key in keys if isinstance(key.value, Unset) for name in key.value.variables]
+    return f"no key is set ({', '.join(dict.fromkeys(names))})" if names else "no key is set"
+
+
+def _provider(name: str, given: ProviderSettings, keys: tuple[ProviderKey, ...]) -> Provider:
+    mock = None
+    if given.dialect == "mock":
+        mock = MockOptions(
+            seed=given.seed,
+            latency=given.latency,
+            tokens=given.tokens,
+            failure_rate=given.failure_rate,
+            faults=given.faults,
+        )
+    return Provider(
+        name=name,
+        dialect="mock" if mock else "openai",
+        base_url=given.base_url or "",
+        keys=keys,
+        auth_header=given.auth_header,
+        api_version=given.api_version,
+        any_model=given.any_model,
+        headers={header: value.get_secret_value() for header, value in given.headers.items()},
+        proxy=None if given.proxy is None else given.proxy.get_secret_value(),
+        stream_usage=given.stream_usage,
+        timeouts=_timeouts(given.timeouts),
+        mock=mock,
+    )
+
+
+def _stand_in(name: str, given: ProviderSettings) -> Provider:
+    """A mock in the place of a provider without keys: it has the name, and nothing that leads to the real one."""
+    return Provider(
+        name=name,
+        dialect="mock",
+        base_url="",
+        any_model=given.any_model,
+        timeouts=_timeouts(given.timeouts),
+        mock=MockOptions(),
+        stand_in=True,
+    )
+
+
+def _timeouts(given: TimeoutSettings) -> Timeouts:
+    return Timeouts(**given.model_dump())
+
+
+def _deployments(
+    settings: Settings, providers: Mapping[str, Provider], unlisted: tuple[str, ...]
+) -> dict[str, Deployment]:
+    """The usable models in the file's order, then those that only a route names."""
+    deployments = {}
+    for model in settings.models:
+        provider = providers.get(model.id.partition("/")[0])
+        if provider is not None and model.enabled:
+            deployments[model.id] = _deployment(model, provider)
+    for name in unlisted:
+        provider_name, _, model_name = name.partition("/")
+        provider = providers.get(provider_name)
+        if provider is not None:
+            deployments[name] = Deployment(provider, model_name, timeouts=provider.timeouts, listed=False)
+    return deployments
+
+
+def _deployment(model: ModelSettings, provider: Provider) -> Deployment:
+    own = model.timeouts.model_dump(exclude_none=True)
+    ours = provider.timeouts
+    timeouts = Timeouts(
+        connect=own.get("connect", ours.connect),
+        first_token=own.get("first_token", ours.first_token),
+        idle=own.get("idle", ours.idle),
+        total=own.get("total", ours.total),
+    )
+    return Deployment(
+        provider=provider,
+        model=model.id.partition("/")[2],
+        kind=model.kind,
+        tier=model.tier,
+        price=None if model.price is None else _price(model.price),
+        context_window=model.context_window,
+        max_output=model.max_output,
+        latency=model.latency,
+        capabilities=None if model.capabilities is None else frozenset(model.capabilities),
+        specialties=frozenset(model.specialties),
+        quality=model.quality,
+        timeouts=timeouts,
+    )
+
+
+def _price(given: PriceSettings) -> Price:
+    def or_input(usd: Decimal | None) -> int:
+        return nano_dollars(given.input if usd is None else usd)
+
+    return Price(
+        input=nano_dollars(given.input),
+        output=nano_dollars(given.output),
+        cached_input=or_input(given.cached_input),
+        cache_write=or_input(given.cache_write),
+    )
+
+
+def _resolved(name: str, aliases: Mapping[str, str]) -> str:
+    """What a name stands for in the end; bounded, should the settings not come from `load`."""
+    for _ in range(len(aliases) + 1):
+        if name not in aliases:
+            return name
+        name = aliases[name]
+    raise ValueError(f"the alias `{name}` is a loop")
+
+
+def _scenarios(settings: Settings, aliases: Mapping[str, str]) -> dict[str, tuple[ScenarioEntry, ...]]:
+    """Entries by `priority`, lower first; equal ones keep the order of the list."""
+    return {
+        name: tuple(
+            ScenarioEntry(aliases.get(entry.model, entry.model), entry.set)
+            for entry in sorted(entries, key=lambda entry: entry.priority)
+        )
+        for name, entries in settings.routing.scenarios.items()
+    }
+
+
+def _tiers(settings: Settings, aliases: Mapping[str, str]) -> dict[Tier, tuple[str, ...] | None]:
+    tiers: dict[Tier, tuple[str, ...] | None] = {}
+    for tier in TIERS:
+        names: tuple[str, ...] | None = getattr(settings.routing.tiers, tier)
+        tiers[tier] = None if names is None else tuple(aliases.get(name, name) for name in names)
+    return tiers
+
+
+def _unlisted(
+    settings: Settings,
+    aliases: Mapping[str, str],
+    scenarios: Mapping[str, tuple[ScenarioEntry, ...]],
+    tiers: Mapping[Tier, tuple[str, ...] | None],
+) -> tuple[str, ...]:
+    """Models of an `any_model` provider that a route names and `models` does not list."""
+    listed = {model.id for model in settings.models}
+    named = [*aliases.values(), settings.routing.default]
+    named += [entry.model for entries in scenarios.values() for entry in entries]
+    named += [name for names in tiers.values() for name in names or ()]
+    open_providers = {name for name, provider in settings.providers.items() if provider.any_model}
+    return tuple(
+        name for name in dict.fromkeys(named) if name not in listed and name.partition("/")[0] in open_providers
+    )

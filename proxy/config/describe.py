@@ -1,0 +1,115 @@
+"""What the schema says about itself: the shape that reading the file needs, the names of all settings, JSON Schema."""
+
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, SecretStr
+
+from proxy.config.providers import Unset
+from proxy.config.routing import ScenarioItem
+from proxy.config.schema import Settings
+
+Container = Literal["section", "mapping", "list"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What may stand at one place of the file, as far as reading it needs to know."""
+
+    text: bool = False  # the characters count, also where they look like a number
+    secret: bool = False
+    unset_disables: bool = False  # an unset variable is no error here
+    optional: bool = False  # null is a value of its own
+    container: Container | None = None
+    fields: dict[str, "Shape"] = field(default_factory=dict)  # of a section
+    each: "Shape | None" = None  # of a mapping or a list
+
+    def under(self, key: str | int) -> "Shape":
+        """The shape of a value inside."""
+        return self.fields.get(key, ANYTHING) if isinstance(key, str) and self.fields else self.each or ANYTHING
+
+
+ANYTHING = Shape(optional=True)
+
+
+def shape_of(annotation: Any) -> Shape:
+    """Read a shape off a type."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return shape_of(arguments[0])
+    if origin in (Union, types.UnionType):
+        return _union(arguments)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = {name: shape_of(info.annotation) for name, info in annotation.model_fields.items()}
+        return Shape(container="section", text=issubclass(annotation, ScenarioItem), fields=fields)
+    if origin is dict:
+        return Shape(container="mapping", each=shape_of(arguments[1]))
+    if origin is tuple:
+        return Shape(container="list", each=shape_of(arguments[0]))
+    if annotation is SecretStr:
+        return Shape(text=True, secret=True)
+    return Shape(text=annotation in (str, Decimal) or origin is Literal, optional=annotation is Any)
+
+
+def _union(arguments: tuple[Any, ...]) -> Shape:
+    kinds = [argument for argument in arguments if argument not in (type(None), Unset)]
+    shape = shape_of(kinds[0])
+    return Shape(
+        text=shape.text,
+        secret=shape.secret,
+        unset_disables=Unset in arguments,
+        optional=type(None) in arguments or Unset in arguments,
+        container=shape.container,
+        fields=shape.fields,
+        each=shape.each,
+    )
+
+
+def setting_names() -> list[str]:
+    """Every setting as a dotted path: `server.port`, `providers.*.timeouts.connect`, `models[].price.input`."""
+    return list(_names(shape_of(Settings), ""))
+
+
+def _names(shape: Shape, path: str) -> Iterator[str]:
+    if shape.fields:
+        for name, inner in shape.fields.items():
+            yield from _names(inner, f"{path}.{name}" if path else name)
+    elif shape.each is not None and _holds_sections(shape.each):
+        yield from _names(shape.each, f"{path}[]" if shape.container == "list" else f"{path}.*")
+    else:
+        yield path
+
+
+def _holds_sections(shape: Shape) -> bool:
+    return bool(shape.fields) or (shape.each is not None and _holds_sections(shape.each))
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the file, for editors; `${VAR}` may stand for any scalar."""
+    schema = Settings.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "Signalbox configuration"
+    for definition in (schema, *schema.get("$defs", {}).values()):
+        _allow_variables(definition)
+    return schema
+
+
+def _allow_variables(node: Any) -> None:
+    """Let a variable stand for whatever is no free text."""
+    if isinstance(node, list):
+        for item in node:
+            _allow_variables(item)
+    if not isinstance(node, dict):
+        return
+    for name, item in node.items():
+        if name == "properties":
+            for inner in item.values():
+                _allow_variables(inner)
+        elif name in ("anyOf", "items", "additionalProperties"):
+            _allow_variables(item)
+    if "enum" in node or node.get("type") in ("integer", "number", "boolean"):
+        kept = {name: node.pop(name) for name in list(node) if name not in ("title", "description", "default")}
+        node["anyOf"] = [kept, {"type": "string", "pattern": r"\$\{"}]

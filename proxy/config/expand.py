@@ -1,0 +1,50 @@
+"""`${VAR}` and `${VAR:-default}` in a text; `$${` stays a literal `${`. Nothing is expanded twice."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_EXPANSION = re.compile(rf"\$\$\{{|\$\{{(?P<name>{_NAME})(?::-(?P<default>[^}}]*))?\}}|\$\{{", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Expansion:
+    """A text with its variables filled in."""
+
+    text: str = field(repr=False)
+    whole: bool  # the text was one expansion and nothing else
+    variables: tuple[str, ...]
+    unset: tuple[str, ...]  # variables that are not set and have no default
+    empty: tuple[str, ...]  # those, and the ones that are set to nothing and have no default
+    malformed: bool
+
+
+def expand(text: str, environ: Mapping[str, str]) -> Expansion:
+    """Fill in the variables. An empty one takes the default, as in a shell; without a default it is empty."""
+    variables: list[str] = []
+    unset: list[str] = []
+    empty: list[str] = []
+    malformed = False
+
+    def filled(match: re.Match[str]) -> str:
+        nonlocal malformed
+        if match[0] == "$${":
+            return "${"
+        name, default = match["name"], match["default"]
+        if name is None or (default is not None and "${" in default):
+            malformed = True
+            return ""
+        variables.append(name)
+        if default is not None:
+            return environ.get(name) or default
+        if name not in environ:
+            unset.append(name)
+        if not environ.get(name):
+            empty.append(name)
+        return environ.get(name, "")
+
+    first = _EXPANSION.match(text)
+    whole = first is not None and first.end() == len(text) and first["name"] is not None
+    filled_in = _EXPANSION.sub(filled, text)
+    return Expansion(filled_in, whole, tuple(variables), tuple(unset), tuple(empty), malformed)

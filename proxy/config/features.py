@@ -1,0 +1,55 @@
+"""Settings whose feature is not there yet: a table from which the change that brings the feature deletes its row.
+
+A row's value is refused wherever it differs from the default, so that nobody believes in a limit that nothing enforces.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """What is missing, and the values that work beside the default."""
+
+    what: str
+    allowed: tuple[Any, ...] = ()
+
+
+# by the path of the setting, as `setting_names` writes it
+NOT_YET: Mapping[str, NotYet] = MappingProxyType(
+    {
+        "server.workers": NotYet("more than one worker"),
+        "server.header_timeout": NotYet("a deadline for request headers"),
+        "server.memory_watermark": NotYet("shedding load by memory"),
+        "server.trusted_proxies": NotYet("trusting forwarded addresses"),
+        "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
+        "state": NotYet("shared state"),
+        "dependencies": NotYet("a policy for failing dependencies"),
+        "testing": NotYet("`/admin/simulate`"),
+        "auth.mode": NotYet("authentication of callers"),
+        "auth.jwt": NotYet("authentication by JWT"),
+        "providers.*.keys[].limits": NotYet("a limit per key"),
+        "models[].limits": NotYet("a limit per model"),
+        "models[].unsupported": NotYet("leaving out parameters per model"),
+        "models[].thinking_off": NotYet("switching thinking off"),
+        "routing.classifier.kind": NotYet("a classifier other than `rules`"),
+        "resilience.retry.budget": NotYet("a retry budget"),
+        "resilience.queue": NotYet("waiting in a queue"),
+        "resilience.mid_stream": NotYet("continuing a broken stream"),
+        "budgets": NotYet("a budget"),
+        "defaults": NotYet("defaults for users and keys"),
+        "cache.enabled": NotYet("the cache"),
+        "cache.ttl": NotYet("the cache"),
+        "logs.requests": NotYet("a log of requests"),
+    }
+)
+
+# dialects that a later version speaks natively, and the address at which their providers speak OpenAI's today
+NOT_YET_DIALECTS: Mapping[str, str] = MappingProxyType(
+    {
+        "anthropic": "https://api.anthropic.com/v1",
+        "gemini": "https://generativelanguage.googleapis.com/v1beta/openai",
+    }
+)

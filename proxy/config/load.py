@@ -1,0 +1,146 @@
+"""The file to `Settings`: read, expand, validate, and say everything that is wrong at once.
+
+Reads the file, the `.env` beside it and the environment that it is given, and nothing else. What raises here is a
+`ConfigError`, without the exception behind it: that one could hold what the file holds.
+"""
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from proxy.config import document, read, references
+from proxy.config.describe import shape_of
+from proxy.config.errors import ConfigError, Problem
+from proxy.config.schema import Settings
+from proxy.config.validate import validate
+
+MAX_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used. `fingerprint` tells one content of file and `.env` from another."""
+
+    settings: Settings
+    path: Path
+    warnings: tuple[str, ...] = ()
+    env_file: Path | None = None
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The bytes of a file and of its `.env`."""
+
+    path: Path
+    content: bytes = field(repr=False)
+    env_file: Path | None
+    env_content: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest that changes when either changes."""
+        return hashlib.sha256(b"%d:%s%s" % (len(self.content), self.content, self.env_content)).hexdigest()
+
+
+def default_path() -> Path:
+    """`config/signalbox.yaml` here, else the one that came with the package."""
+    here = Path("config/signalbox.yaml")
+    if here.is_file():
+        return here
+    shipped = Path(str(resources.files("proxy.config") / "default.yaml"))
+    return shipped if shipped.is_file() else Path(__file__).resolve().parents[2] / here
+
+
+def load(path: Path, environ: Mapping[str, str]) -> Loaded:
+    """Read a configuration. Raises `ConfigError` with every problem of the file."""
+    return parse(fetch(path), environ)
+
+
+def fetch(path: Path) -> Source:
+    """Read the bytes. Raises `ConfigError` when there are none, or too many."""
+    beside = path.parent / ".env"
+    env_file = beside if beside.is_file() else None
+    content = _content(path, "the configuration")
+    return Source(path, content, env_file, b"" if env_file is None else _content(env_file, "the environment file"))
+
+
+def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
+    """Read the settings out of the bytes. Raises `ConfigError`."""
+    file = str(source.path)
+    shape = shape_of(Settings)
+    reading: read.Reading | None = None
+    try:
+        root = document.parse(_text(source.path, source.content))
+        if not isinstance(root, document.Mapping):
+            what = "is empty" if root is None else "must be a mapping of settings"
+            raise _error(source.path, f"{what}; begin with a section such as `server:` or `providers:`")
+        reading = read.read(root, shape, {**_variables(source), **environ})
+    except document.YamlError as exc:
+        failure = Problem(file, exc.line, "", str(exc))
+    if reading is None:
+        raise ConfigError([failure])
+    settings, invalid = validate(reading.data, shape)
+    problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
+    known = [path for path, _, _ in reading.problems]
+    for finding in (*invalid, *references.check(reading.data)):
+        follows = any(
+            path[: len(finding.path)] == finding.path for path in known
+        )  # from a value that could not be read
+        if not follows:
+            problems.append(Problem(file, reading.line(finding.path), where(finding.place), finding.message))
+    if problems or settings is None:
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
+    warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
+    return Loaded(settings, source.path, tuple(warnings), source.env_file, source.fingerprint)
+
+
+def where(path: read.Path) -> str:
+    """A path as people write it: `models[2].tier`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
+    return text.removeprefix(".")
+
+
+def _variables(source: Source) -> dict[str, str]:
+    if source.env_file is None:
+        return {}
+    text = _text(source.env_file, source.env_content)
+    values = dotenv_values(stream=io.StringIO(text), interpolate=False)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _content(path: Path, what: str) -> bytes:
+    message = ""
+    content = b""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        message = f"{what} is not there; name one with `--config` or SIGNALBOX_CONFIG"
+    except IsADirectoryError:
+        message = f"{what} must be a file, this is a folder"
+    except OSError as exc:
+        message = f"{what} cannot be read: {(exc.strerror or 'unknown reason').lower()}"
+    if len(content) > MAX_BYTES:
+        message = f"{what} is larger than 1 MiB"
+    if message:
+        raise _error(path, message)
+    return content
+
+
+def _text(path: Path, content: bytes) -> str:
+    line: int | None = None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+    raise ConfigError([Problem(str(path), line, "", "is not UTF-8; save it in that encoding")])
+
+
+def _error(path: Path, message: str) -> ConfigError:
+    return ConfigError([Problem(str(path), None, "", message)])

@@ -1,0 +1,249 @@
+"""The sections `providers` and `models`: who answers, with which keys, at which price."""
+
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema, field_validator, model_validator
+
+from proxy.config.base import Integer, Number, Section
+from proxy.config.features import NOT_YET_DIALECTS
+from proxy.config.units import Duration, PositiveDuration
+from proxy.core.types import Kind, Tier
+
+Fault = Literal["error", "timeout", "slow", "cut", "bad_json"]
+Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
+_FRAMING = ("connection", "content-length", "transfer-encoding")
+_MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Unset:
+    """A key's value that is not there, with the variables that would have held it."""
+
+    variables: tuple[str, ...] = ()
+
+
+def _key_value(value: Any) -> SecretStr | Unset:
+    """A key's value: a text that a header can carry, or none."""
+    if isinstance(value, Unset):
+        return value
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if text is None:
+        return Unset()
+    if not isinstance(text, str):
+        raise ValueError("must be a text, such as `${OPENAI_API_KEY}`")
+    text = text.strip()
+    if not re.fullmatch(r"[\x21-\x7e]*", text, re.ASCII):
+        raise ValueError("holds a space or a character that no header can carry; check the value for a slip of the pen")
+    return SecretStr(text) if text else Unset()
+
+
+def _header_name(name: str) -> str:
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("must be the name of a header, such as `authorization` or `api-key`")
+    return name.lower()
+
+
+def _proxy(value: SecretStr) -> SecretStr:
+    parts = urlsplit(value.get_secret_value())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be the URL of a proxy, such as `http://proxy.example:3128`")
+    return value
+
+
+def _address(url: str) -> str:
+    """Check an address and strip its trailing slashes; `{model}` stands for the model's id."""
+    try:
+        parts = urlsplit(url)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or re.search(r"[\s\x00-\x1f\x7f\\]", url):
+        raise ValueError("must be an http or https URL, such as `https://api.openai.com/v1`")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("must not hold a user name or password; send them with `headers`")
+    if parts.query or parts.fragment or url.endswith(("?", "#")):
+        raise ValueError("must not have a query or a fragment; a version belongs in `api_version`")
+    if re.search(r"[{}]", url.replace("{model}", "")) or re.search(r"[{}]", parts.netloc):
+        raise ValueError("may hold the placeholder `{model}` in its path and no other")
+    return url.rstrip("/")
+
+
+KeyValue = Annotated[
+    SecretStr | Unset,
+    PlainValidator(_key_value),
+    WithJsonSchema({"type": ["string", "null"], "format": "password", "writeOnly": True}),
+]
+
+
+class LimitSettings(Section):
+    """How much may be asked of a key or a model."""
+
+    rpm: Integer | None = Field(default=None, ge=1, description="Requests a minute.")
+    tpm: Integer | None = Field(default=None, ge=1, description="Tokens a minute.")
+    rpd: Integer | None = Field(default=None, ge=1, description="Requests a day.")
+    tpd: Integer | None = Field(default=None, ge=1, description="Tokens a day.")
+    concurrency: Integer | None = Field(default=None, ge=1, description="Calls at the same time.")
+
+
+class TimeoutSettings(Section):
+    """How long an attempt may take."""
+
+    connect: PositiveDuration = Field(default=5.0, description="Until the connection stands.")
+    first_token: PositiveDuration = Field(default=120.0, description="Until the first content of a stream.")
+    idle: PositiveDuration = Field(default=60.0, description="Between two pieces of a stream.")
+    total: PositiveDuration = Field(default=600.0, description="For the whole attempt.")
+
+
+class TimeoutOverrides(Section):
+    """A model's own timeouts; what is absent is the provider's."""
+
+    connect: PositiveDuration | None = Field(default=None, description="Until the connection stands.")
+    first_token: PositiveDuration | None = Field(default=None, description="Until the first content of a stream.")
+    idle: PositiveDuration | None = Field(default=None, description="Between two pieces of a stream.")
+    total: PositiveDuration | None = Field(default=None, description="For the whole attempt.")
+
+
+class KeySettings(Section):
+    """One key of a provider."""
+
+    at: ClassVar[str] = "providers.*.keys[]"
+
+    id: Identifier = Field(default="main", description="The key's name in logs, metrics and `router.key_id`.")
+    value: KeyValue = Field(description="The secret, as a rule `${VARIABLE}`; unset disables the key.")
+    weight: Integer = Field(default=1, ge=1, description="The key's share of the calls, relative to the others.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for.")
+
+
+class ProviderSettings(Section):
+    """An organisation or server that answers."""
+
+    at: ClassVar[str] = "providers.*"
+
+    dialect: Literal["openai", "anthropic", "gemini", "mock"] = Field(
+        default="openai", description="The provider's wire format."
+    )
+    base_url: Annotated[str, AfterValidator(_address)] | None = Field(
+        default=None,
+        description="Where the API begins, often with `/v1`; `{model}` stands for the model's id; not for `mock`.",
+    )
+    keys: tuple[KeySettings, ...] = Field(
+        default=(), description="The keys that share the calls; none: keyless; all unset: the provider is left out."
+    )
+    auth_header: Annotated[str, AfterValidator(_header_name)] = Field(
+        default="authorization", description="The header that carries the key; `api-key` for Azure."
+    )
+    api_version: str | None = Field(default=None, description="Azure's `api-version` query parameter.")
+    any_model: bool = Field(
+        default=False, description="Whether models that are not listed may be named, without a price."
+    )
+    headers: dict[str, SecretStr] = Field(default={}, description="Headers that are added to every request.")
+    proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
+        default=None, description="The URL of an HTTP proxy on the way to the provider."
+    )
+    stream_usage: Literal["ask", "never"] = Field(
+        default="ask", description="Whether to ask streams for their token usage."
+    )
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long an attempt may take.")
+    seed: Integer = Field(default=42, description="Mock only: the seed of answers and faults.")
+    latency: Duration = Field(default=0.0, description="Mock only: how long it waits before it answers.")
+    failure_rate: Number = Field(default=0.0, ge=0, le=1, description="Mock only: the share of calls that fail.")
+    faults: tuple[Fault, ...] = Field(default=("error",), min_length=1, description="Mock only: how calls fail.")
+    tokens: Integer | None = Field(default=None, ge=1, description="Mock only: the length of an answer.")
+
+    @field_validator("dialect", mode="after")
+    @classmethod
+    def _known_dialect(cls, value: str) -> str:
+        if (url := NOT_YET_DIALECTS.get(value)) is not None:
+            raise ValueError(
+                f"dialect `{value}` is not available in this version yet; the provider's OpenAI-compatible endpoint"
+                f" works today: `dialect: openai` with `base_url: {url}`"
+            )
+        return value
+
+    @field_validator("headers", mode="after")
+    @classmethod
+    def _headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
+        for name, value in headers.items():
+            if not _HEADER_NAME.fullmatch(name):
+                raise ValueError("has a name that no header can have")
+            if name.lower() in _FRAMING:
+                raise ValueError(f"must not set `{name.lower()}`, which belongs to the connection")
+            if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
+                raise ValueError(f"has a value under `{name}` that no header can carry")
+        if len({name.lower() for name in headers}) < len(headers):
+            raise ValueError("names one header twice; upper and lower case are the same")
+        return {name.lower(): value for name, value in headers.items()}
+
+    @model_validator(mode="after")
+    def _fits_its_dialect(self) -> "ProviderSettings":
+        if self.dialect == "mock":
+            return self
+        if self.base_url is None:
+            raise ValueError("needs a `base_url`, such as `https://api.openai.com/v1`")
+        if stray := [name for name in _MOCK_ONLY if name in self.model_fields_set]:
+            raise ValueError(f"`{stray[0]}` is for `dialect: mock` only; remove it")
+        return self
+
+
+class PriceSettings(Section):
+    """USD per million tokens."""
+
+    input: Price = Field(description="USD per million input tokens.")
+    cached_input: Price | None = Field(
+        default=None, description="USD per million cached input tokens; absent: as `input`."
+    )
+    cache_write: Price | None = Field(
+        default=None, description="USD per million cached tokens when written; absent: as `input`."
+    )
+    output: Price = Field(description="USD per million output tokens.")
+
+
+class ModelSettings(Section):
+    """One model at one provider."""
+
+    at: ClassVar[str] = "models[]"
+
+    id: str = Field(description="`provider/model`; the model's part is sent to the provider as it is.")
+    kind: Kind = Field(default="chat", description="What the model is called for.")
+    enabled: bool = Field(default=True, description="Whether the model may be used.")
+    tier: Tier | None = Field(default=None, description="Its intelligence tier; absent: in no tier.")
+    price: PriceSettings | None = Field(default=None, description="What it costs; absent: unknown.")
+    context_window: Integer | None = Field(
+        default=None, ge=1, description="Tokens of prompt and answer together; absent: unknown."
+    )
+    max_output: Integer | None = Field(
+        default=None, ge=1, description="Tokens that an answer may have; absent: unknown."
+    )
+    latency: Duration | None = Field(default=None, description="Expected time to answer; measured latency replaces it.")
+    capabilities: tuple[str, ...] | None = Field(
+        default=None,
+        description="`tools`, `vision`, `json_schema`, `reasoning`, `audio`; absent: unknown, passes all filters.",
+    )
+    unsupported: tuple[str, ...] = Field(default=(), description="Request parameters that the model refuses.")
+    thinking_off: dict[str, Any] | None = Field(
+        default=None, description="What switches thinking off, where it can be."
+    )
+    specialties: tuple[str, ...] = Field(
+        default=(), description="Tasks that it is preferred for, such as `code` or `writing`."
+    )
+    limits: LimitSettings = Field(default=LimitSettings(), description="What may be asked of it per key.")
+    timeouts: TimeoutOverrides = Field(default=TimeoutOverrides(), description="Its own timeouts, over the provider's.")
+    quality: Number | None = Field(
+        default=None, ge=0, le=1, description="How good its answers are, 0 to 1; absent: by tier."
+    )
+
+    @field_validator("id", mode="after")
+    @classmethod
+    def _id(cls, value: str) -> str:
+        provider, _, model = value.partition("/")
+        if not provider or not model or re.search(r"[\s\x00-\x1f\x7f]", value) or len(value) > 300:
+            raise ValueError("must be `provider/model`, such as `openai/gpt-4o`")
+        return value

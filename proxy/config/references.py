@@ -1,0 +1,207 @@
+"""Whether the names in a file fit each other: models, aliases, scenarios, tiers, the default route.
+
+Works on the data as it was read, so that it has its say also where a type is wrong. It repeats names of models, aliases
+and routes, and no other value.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.config.errors import suggestion
+from proxy.config.read import Path
+from proxy.config.validate import Finding
+from proxy.core.types import MODES, RESERVED, TIERS
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Every name that a reference may use."""
+
+    providers: Mapping[str, bool]  # whether any model may be named
+    models: tuple[str, ...]
+    aliases: Mapping[str, str]
+    scenarios: tuple[str, ...]
+
+    def is_model(self, name: str) -> bool:
+        """Whether `provider/model` is listed, or need not be."""
+        provider, _, model = name.partition("/")
+        return name in self.models or (bool(model) and self.providers.get(provider, False))
+
+    def is_known(self, model: str) -> bool:
+        """Whether the model's provider is there."""
+        return model.partition("/")[0] in self.providers
+
+    def target(self, name: str) -> str:
+        """What an alias stands for in the end; a loop ends where it began."""
+        seen = {name}
+        while (following := self.aliases.get(name)) is not None and following not in seen:
+            seen.add(following)
+            name = following
+        return name
+
+
+def check(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Everything that does not fit, with the path of the name."""
+    routing = _mapping(data.get("routing"))
+    names = _names(data, routing)
+    yield from _providers(data)
+    yield from _models(data, names)
+    yield from _aliases(names)
+    yield from _scenarios(routing, names)
+    yield from _tiers(routing, names)
+    default = routing.get("default", "reject")
+    if isinstance(default, str) and default and default != "reject" and (wrong := _route(default, names)):
+        yield Finding(("routing", "default"), wrong)
+
+
+def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:
+    for name, provider in _mapping(data.get("providers")).items():
+        if name in RESERVED:
+            yield Finding(("providers", name), f"`{name}` is reserved for routes; give the provider another name")
+        keys = _mapping(provider).get("keys")
+        seen: set[str] = set()
+        for index, key in enumerate(keys if isinstance(keys, list) else []):
+            key_id = _mapping(key).get("id", "main")
+            if isinstance(key_id, str) and key_id in seen:
+                path = ("providers", name, "keys", index, "id")
+                yield Finding(path, f"a second key with the id `{key_id}`; ids are unique within a provider")
+            elif isinstance(key_id, str):
+                seen.add(key_id)
+
+
+def _models(data: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    seen: set[str] = set()
+    for path, name in _model_ids(data):
+        provider, _, model = name.partition("/")
+        if provider and model and provider not in names.providers:
+            yield Finding(
+                path, f"unknown provider `{provider}`{suggestion(provider, names.providers) or _add(provider)}"
+            )
+        if name in seen:
+            yield Finding(path, f"`{name}` is listed a second time; keep one")
+        seen.add(name)
+
+
+def _add(provider: str) -> str:
+    return f"; add it under `providers.{provider}`"
+
+
+def _aliases(names: Names) -> Iterator[Finding]:
+    for alias, target in names.aliases.items():
+        path: Path = ("routing", "aliases", alias)
+        first, slash, _ = alias.partition("/")
+        if not alias.strip():
+            yield Finding(path, "must have a name")
+        elif first in RESERVED:
+            yield Finding(path, f"`{first}` is reserved for routes; give the alias another name")
+        elif slash and first in names.providers:
+            yield Finding(
+                path,
+                f"would hide models of the provider `{first}`; choose a name that does not begin with `{first}/`",
+            )
+        if loop := _loop(alias, names.aliases):
+            yield Finding(path, f"is a loop: {' -> '.join(f'`{name}`' for name in loop)}")
+        elif target not in names.aliases and (wrong := _route(target, names)):
+            yield Finding(path, wrong)
+
+
+def _loop(alias: str, aliases: Mapping[str, str]) -> list[str]:
+    """The way from an alias back to itself, if there is one."""
+    way = [alias]
+    while (following := aliases.get(way[-1])) is not None:
+        way.append(following)
+        if following == alias:
+            return way
+        if following in way[:-1]:
+            return []  # a loop of others, reported there
+    return []
+
+
+def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    for scenario, entries in _mapping(routing.get("scenarios")).items():
+        path: Path = ("routing", "scenarios", scenario)
+        if not scenario.strip() or "/" in scenario:
+            yield Finding(path, "must have a name without `/`")
+        if isinstance(entries, list):
+            if not entries:
+                yield Finding(path, "is empty; name at least one model, or remove it")
+            for index, entry in enumerate(entries):
+                name = entry if isinstance(entry, str) else _mapping(entry).get("model")
+                if isinstance(name, str) and (wrong := _model(name, names, "a scenario")):
+                    yield Finding((*path, index), wrong)
+
+
+def _tiers(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    for tier, entries in _mapping(routing.get("tiers")).items():
+        path: Path = ("routing", "tiers", tier)
+        if tier in TIERS and not entries:
+            yield Finding(path, "is empty; name at least one model, or remove it to derive the tier from `models`")
+        for index, name in enumerate(entries if isinstance(entries, list) else []):
+            if isinstance(name, str) and (wrong := _model(name, names, "a tier")):
+                yield Finding((*path, index), wrong)
+
+
+def _model(name: str, names: Names, what: str) -> str | None:
+    """What is wrong with the name of a model or of an alias of one."""
+    target = names.target(name)
+    if names.is_model(target):
+        return None
+    if name in names.aliases and (target in names.aliases or _route(target, names)):
+        return None  # the alias itself is wrong, which is reported there
+    if _route(target, names) is None:
+        via = f"the alias `{name}`, which stands for `{target}`" if name != target else f"`{name}`"
+        return f"{what} lists models, not {via}"
+    return f"unknown model `{name}`{_hint(name, (*names.models, *names.aliases), names)}"
+
+
+def _route(name: str, names: Names) -> str | None:
+    """What is wrong with a name that a client could ask for."""
+    first, _, rest = name.partition("/")
+    if name == "auto" or name in names.aliases or names.is_model(name):
+        return None
+    choices = {"tier": TIERS, "mode": MODES, "scenario": names.scenarios}
+    if first in choices and rest:
+        if rest in choices[first]:
+            return None
+        near = suggestion(name, [f"{first}/{choice}" for choice in choices[first]])
+        known = near or f"; there is {_list(choices[first])}"
+        return f"unknown {first} `{name}`{known}"
+    if first == "agent":
+        return f"`{name}`: agents are not available in this version yet; name a model, tier, scenario or mode"
+    routes = [f"{kind}/{choice}" for kind, group in choices.items() for choice in group]
+    return f"unknown model or route `{name}`{_hint(name, ('auto', *names.models, *names.aliases, *routes), names)}"
+
+
+def _hint(name: str, candidates: tuple[str, ...], names: Names) -> str:
+    """The one model with that bare id, else the nearest name."""
+    same = [model for model in names.models if model.partition("/")[2] == name and names.is_known(model)]
+    return f"; did you mean `{same[0]}`?" if len(same) == 1 else suggestion(name, candidates)
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(f"`{name}`" for name in names) or "none"
+
+
+def _names(data: Mapping[str, Any], routing: Mapping[str, Any]) -> Names:
+    providers = _mapping(data.get("providers"))
+    aliases = _mapping(routing.get("aliases"))
+    return Names(
+        providers={name: _mapping(provider).get("any_model") in (True, "true") for name, provider in providers.items()},
+        models=tuple(Counter(name for _, name in _model_ids(data))),
+        aliases={alias: target for alias, target in aliases.items() if isinstance(target, str)},
+        scenarios=tuple(_mapping(routing.get("scenarios"))),
+    )
+
+
+def _model_ids(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    models = data.get("models")
+    for index, model in enumerate(models if isinstance(models, list) else []):
+        if isinstance(name := _mapping(model).get("id"), str):
+            yield ("models", index, "id"), name
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """The value if it is a mapping; anything else is reported by the schema."""
+    return value if isinstance(value, Mapping) else {}

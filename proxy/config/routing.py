@@ -1,0 +1,172 @@
+"""The sections `routing` and `resilience`: which model a name stands for, and what happens when it fails."""
+
+import math
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from proxy.config.base import Integer, Number, Section
+from proxy.config.units import Duration, PositiveDuration
+from proxy.core.types import Mode
+
+_NOT_SETTABLE = ("messages", "model", "router", "stream")
+
+
+def _parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Request parameters that a scenario may set: JSON values, and none that would change what the call is."""
+    for name, value in values.items():
+        if name in _NOT_SETTABLE:
+            raise ValueError(f"must not set `{name}`; it sets parameters such as `temperature`")
+        if not _is_json(value):
+            raise ValueError(f"has a value under `{name}` that JSON cannot express")
+    return values
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_json(item) for item in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | bool | int)
+
+
+class ScenarioItem(Section):
+    """One line of a scenario: a model's name alone, or with a priority and parameters."""
+
+    model: str = Field(min_length=1, description="`provider/model` or an alias of one.")
+    priority: Integer = Field(default=0, description="Lower numbers come first; equal ones keep the order of the list.")
+    set: Annotated[dict[str, Any], AfterValidator(_parameters)] = Field(
+        default={}, description="Request parameters that this entry sets, such as `temperature`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A name stands for an entry with nothing else."""
+        described = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string"}, dict(described)]}
+
+
+class TierSettings(Section):
+    """Explicit tiers, each an ordered list of models."""
+
+    low: tuple[str, ...] | None = Field(
+        default=None, description="The low tier in its order; absent: derived from `models`."
+    )
+    medium: tuple[str, ...] | None = Field(
+        default=None, description="The medium tier in its order; absent: derived from `models`."
+    )
+    high: tuple[str, ...] | None = Field(
+        default=None, description="The high tier in its order; absent: derived from `models`."
+    )
+
+
+class ClassifierSettings(Section):
+    """What reads a prompt for `auto`."""
+
+    at: ClassVar[str] = "routing.classifier"
+
+    kind: Literal["rules", "model", "llm"] = Field(default="rules", description="How prompts are classified.")
+
+
+class WeightSettings(Section):
+    """Weights of a model's score; each replaces that of the mode."""
+
+    quality: Number | None = Field(default=None, ge=0, description="How much quality counts.")
+    cost: Number | None = Field(default=None, ge=0, description="How much a low cost counts.")
+    latency: Number | None = Field(default=None, ge=0, description="How much a low latency counts.")
+    specialty: Number | None = Field(default=None, ge=0, description="How much a fitting specialty counts.")
+
+
+class RoutingSettings(Section):
+    """What names stand for."""
+
+    at: ClassVar[str] = "routing"
+
+    default: str = Field(
+        default="reject", min_length=1, description="The route of a name that nothing matches, or `reject`."
+    )
+    mode: Mode = Field(default="balanced", description="The mode of `auto`.")
+    aliases: dict[str, str] = Field(default={}, description="Other names for models, aliases or routes.")
+    tiers: TierSettings = Field(
+        default=TierSettings(), description="Explicit tiers; absent ones come from the models' `tier`."
+    )
+    scenarios: dict[str, tuple[ScenarioItem, ...]] = Field(
+        default={}, description="Named lists of models in order of priority."
+    )
+    classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="What reads a prompt for `auto`.")
+    weights: WeightSettings = Field(default=WeightSettings(), description="Overrides of the mode's score weights.")
+
+
+class BreakerSettings(Section):
+    """When a target is rested, per provider, model and key."""
+
+    consecutive: Integer = Field(default=3, ge=1, description="Failures in a row that open the breaker.")
+    window: PositiveDuration = Field(default=600.0, description="The sliding window of `window_failures`.")
+    window_failures: Integer = Field(default=5, ge=1, description="Failures within the window that open the breaker.")
+    open: PositiveDuration = Field(default=60.0, description="How long it stays open; doubles on repeat.")
+    max_open: PositiveDuration = Field(default=1800.0, description="The longest that it stays open.")
+    half_open: Integer = Field(default=1, ge=1, description="Probes that are admitted when it may close again.")
+
+    @model_validator(mode="after")
+    def _grows(self) -> "BreakerSettings":
+        if self.max_open < self.open:
+            raise ValueError("`max_open` must be at least as long as `open`; raise it or shorten `open`")
+        return self
+
+
+class RetryBudgetSettings(Section):
+    """How much of the traffic may be retries."""
+
+    share: Number = Field(default=0.2, ge=0, le=1, description="Attempts beyond the first, as a share of recent calls.")
+    floor: Number = Field(default=10.0, ge=0, description="Attempts beyond the first that are free, a second.")
+
+
+class RetrySettings(Section):
+    """How often a call is tried."""
+
+    at: ClassVar[str] = "resilience.retry"
+
+    attempts: Integer = Field(default=4, ge=1, description="Upstream attempts of one call, all targets together.")
+    same_target: Integer = Field(default=1, ge=0, description="Retries on one target.")
+    backoff: Duration = Field(default=0.2, description="The pause before the first retry; doubles, with full jitter.")
+    max_backoff: Duration = Field(default=5.0, description="The longest pause before a retry.")
+    budget: RetryBudgetSettings = Field(
+        default=RetryBudgetSettings(), description="How much of the traffic may be retries."
+    )
+
+
+class DeadlineSettings(Section):
+    """How long a call may take."""
+
+    soft: Duration = Field(default=30.0, description="After it, fast targets are preferred and none is retried.")
+    hard: PositiveDuration = Field(default=600.0, description="After it, the call ends, unless its answer has begun.")
+
+
+class QueueSettings(Section):
+    """Where calls wait for a free slot."""
+
+    size: Integer = Field(default=1000, ge=0, description="Calls that may wait.")
+    max_wait: Duration = Field(default=10.0, description="How long a call may wait.")
+
+
+class ResilienceSettings(Section):
+    """What happens when a target fails."""
+
+    at: ClassVar[str] = "resilience"
+
+    breaker: BreakerSettings = Field(default=BreakerSettings(), description="When a target is rested.")
+    retry: RetrySettings = Field(default=RetrySettings(), description="How often a call is tried.")
+    deadline: DeadlineSettings = Field(default=DeadlineSettings(), description="How long a call may take.")
+    queue: QueueSettings = Field(default=QueueSettings(), description="Where calls wait for a free slot.")
+    mid_stream: Literal["terminate", "continue"] = Field(
+        default="terminate", description="What a fault in a stream leads to."
+    )

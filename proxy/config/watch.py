@@ -1,0 +1,139 @@
+"""Looks at the file and its `.env` now and then, and loads them when their content has changed.
+
+It compares what `stat` says, and reads only when that differs. Links are followed, so an editor's replacement and a
+switched link of a mounted volume are both seen. Callbacks run in the event loop; files are read in a thread.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from anyio import to_thread
+
+from proxy.config.errors import ConfigError, Problem
+from proxy.config.load import Loaded, fetch, parse
+from proxy.core.clock import Clock
+
+logger = logging.getLogger(__name__)
+
+_RECENT = 2.0  # seconds: within a file system's tick two changes may look like one
+
+_Mark = tuple[int, int, int, int] | None  # mtime in ns, size, inode, device
+
+
+class Watcher:
+    """Tells `on_load` of every changed configuration, and `on_error` of every one that cannot be used.
+
+    `loaded` is the configuration that is in use, so that a change since then is not missed.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        environ: Mapping[str, str],
+        *,
+        clock: Clock,
+        interval: float = 0.5,
+        on_load: Callable[[Loaded], None],
+        on_error: Callable[[ConfigError], None],
+        loaded: Loaded | None = None,
+    ) -> None:
+        self._path = path
+        self._environ = environ
+        self._clock = clock
+        self._interval = interval
+        self._on_load = on_load
+        self._on_error = on_error
+        self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._look()
+        self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
+        self._gone = 0  # checks in a row that found no file
+        self._forced = False
+
+    def reload(self) -> None:
+        """Load at the next look, changed or not; safe in a signal handler."""
+        self._forced = True
+
+    async def run(self) -> None:
+        """Look, for ever; never raises of its own accord."""
+        while True:
+            await self._clock.sleep(self._interval)
+            try:
+                self._tell(await to_thread.run_sync(self._examine))
+            except Exception as exc:
+                # without the traceback, which could show what the file holds
+                logger.error("the configuration could not be watched: %s", type(exc).__name__)
+
+    def check(self, *, force: bool = False) -> None:
+        """Look once, now; `force` loads also what has not changed."""
+        self._forced = self._forced or force
+        self._tell(self._examine())
+
+    def _examine(self) -> Loaded | ConfigError | None:
+        """What has come of a look: a new configuration, what is wrong with it, or nothing new."""
+        forced, self._forced = self._forced, False
+        marks = self._look()
+        if marks[0] is None:
+            return self._missing(forced=forced)
+        if marks == self._marks and not forced and not self._is_recent(marks):
+            self._gone = 0
+            return None
+        try:
+            source = fetch(self._path)
+        except ConfigError as exc:
+            if not self._path.exists():
+                return self._missing(forced=forced)
+            return exc if self._is_new(marks, str(exc)) or forced else None
+        if not self._is_new(marks, source.fingerprint) and not forced:
+            return None
+        try:
+            return parse(source, self._environ)
+        except ConfigError as exc:
+            return exc
+
+    def _is_new(self, marks: tuple[_Mark, _Mark], fingerprint: str) -> bool:
+        """Remember what was seen, and say whether it is something else than before."""
+        before, self._seen = self._seen, fingerprint
+        self._marks, self._gone = marks, 0
+        return before != fingerprint
+
+    def _missing(self, *, forced: bool) -> ConfigError | None:
+        """A file that is gone for a moment is being replaced; one that stays away is an error, once."""
+        self._gone += 1
+        if self._gone != 2 and not forced:
+            return None
+        self._gone = max(self._gone, 2)
+        self._marks, self._seen = None, ""
+        return ConfigError([Problem(str(self._path), None, "", "the configuration is gone; the last one stays in use")])
+
+    def _tell(self, outcome: Loaded | ConfigError | None) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, ConfigError):
+            self._on_error(outcome)
+            return
+        try:
+            self._on_load(outcome)
+        except ConfigError as exc:
+            self._on_error(exc)
+
+    def _look(self) -> tuple[_Mark, _Mark]:
+        return _mark(self._path), _mark(self._path.parent / ".env")
+
+    def _fingerprint(self) -> str:
+        try:
+            return fetch(self._path).fingerprint
+        except ConfigError:
+            return ""
+
+    def _is_recent(self, marks: tuple[_Mark, _Mark]) -> bool:
+        now = self._clock.time()
+        return any(mark is not None and abs(now - mark[0] / 1e9) < _RECENT for mark in marks)
+
+
+def _mark(path: Path) -> _Mark:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev

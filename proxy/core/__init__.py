@@ -1,0 +1,1 @@
+"""Vocabulary and policy: standard library only, no I/O."""

@@ -1,0 +1,127 @@
+"""Circuit breaker: the state machine, and nothing else.
+
+Rule 1: every change of state is in this file; callers ask `admit` and tell `settle`.
+Rule 2: no clock, no lock, no store in here. Time comes in as an argument.
+Rule 3: every permit is settled exactly once, with `ok=None` when the attempt said nothing about the upstream (the
+client left, the request was bad): a probe that is not given back would close the target for ever.
+
+    closed --(`consecutive` in a row, or `window_failures` within `window`)--> open
+    open --(its time is over)--> half-open, which admits `half_open` probes at once and no more
+    half-open --(that many successes)--> closed         half-open --(one failure)--> open, for twice as long
+
+The open time doubles with each opening up to `max_open`, and is forgotten only after the breaker has stayed closed for
+a whole `window`: a target that flaps rests longer each time.
+
+Our own limits, client errors and client disconnects are never recorded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Literal
+
+from proxy.core.types import BreakerPolicy
+
+State = Literal["closed", "half-open", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """Leave for one attempt; `forced` was given although the breaker is open."""
+
+    generation: int
+    probe: bool = False
+    forced: bool = False
+
+
+class Breaker:
+    """The state of one (provider, model, key)."""
+
+    def __init__(self) -> None:
+        self.state: State = "closed"
+        self.open_until = 0.0
+        self.openings = 0  # in a row, without a quiet window between them
+        self._generation = 0
+        self._consecutive = 0
+        self._failures: deque[float] = deque()
+        self._probes = 0  # out, not yet settled
+        self._successes = 0  # of this half-open phase
+        self._closed_at: float | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Nothing is worth remembering here."""
+        return self.state == "closed" and not self._failures and not self.openings
+
+    def ready(self, policy: BreakerPolicy, now: float) -> bool:
+        """Whether `admit` would give a permit now; changes nothing."""
+        if self.state == "open":
+            return now >= self.open_until
+        return self.state == "closed" or self._probes + self._successes < policy.half_open
+
+    def admit(self, policy: BreakerPolicy, now: float, *, force: bool = False) -> Permit | None:
+        """A permit, or None while open or while all probes are out. `force` is for the last target left."""
+        if self.state == "open" and now >= self.open_until:
+            self._enter("half-open")
+        if self.state == "closed":
+            return Permit(self._generation)
+        if self.state == "half-open" and self._probes + self._successes < policy.half_open:
+            self._probes += 1
+            return Permit(self._generation, probe=True)
+        return Permit(self._generation, forced=True) if force else None
+
+    def settle(self, permit: Permit, policy: BreakerPolicy, now: float, *, ok: bool | None) -> None:
+        """Give a permit back with what the attempt showed; one of an earlier phase is ignored."""
+        if permit.generation != self._generation:
+            return
+        if permit.probe:
+            self._probes -= 1
+        if ok is None:
+            return
+        if self.state == "closed":
+            self._count(policy, now, ok=ok)
+        elif ok:
+            self._successes += 1
+            if self._successes >= policy.half_open:
+                self._enter("closed")
+                self._closed_at = now
+        elif permit.probe:
+            self._open(policy, now)
+
+    def reset(self) -> None:
+        """Forget everything, as an operator asks."""
+        self.openings = 0
+        self._closed_at = None
+        self._enter("closed")
+
+    def failures(self, policy: BreakerPolicy, now: float) -> int:
+        """Failures within the window."""
+        self._prune(policy, now)
+        return len(self._failures)
+
+    def _count(self, policy: BreakerPolicy, now: float, *, ok: bool) -> None:
+        if ok:
+            self._consecutive = 0
+            return
+        self._consecutive += 1
+        self._failures.append(now)
+        if self._consecutive >= policy.consecutive or self.failures(policy, now) >= policy.window_failures:
+            self._open(policy, now)
+
+    def _open(self, policy: BreakerPolicy, now: float) -> None:
+        if self._closed_at is not None and now - self._closed_at >= policy.window:
+            self.openings = 0
+        self.openings += 1
+        self.open_until = now + min(policy.open * 2 ** min(self.openings - 1, 32), policy.max_open)
+        self._enter("open")
+
+    def _enter(self, state: State) -> None:
+        self.state = state
+        self._generation += 1
+        self._probes = self._successes = self._consecutive = 0
+        self._failures.clear()
+
+    def _prune(self, policy: BreakerPolicy, now: float) -> None:
+        while self._failures and now - self._failures[0] > policy.window:
+            self._failures.popleft()

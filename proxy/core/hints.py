@@ -1,0 +1,104 @@
+"""When a provider says that it may be asked again: all header forms, and what its error text says.
+
+Sources: RFC 9110 section 10.2.3 (`retry-after`), OpenAI's and Groq's rate limit documentation (`x-ratelimit-reset-*` as
+`6m0s`, `retry-after-ms`), Anthropic's (`anthropic-ratelimit-*-reset`, RFC 3339), OpenRouter's (`x-ratelimit-reset` in
+milliseconds since the epoch) and google.rpc.RetryInfo (`retryDelay`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+
+LONGEST = 24 * 3600.0  # a provider that says more is not believed
+_DURATION = re.compile(
+    r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
+)
+_UNITS = {"ms": 0.001, "mi": 60.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TEXT = re.compile(
+    r"(?:try again|retry(?:ing)?|available again|wait)\b[^.\d]{0,40}?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)",
+    re.I,
+)
+_DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
+
+
+def retry_after(headers: Mapping[str, str], text: str, now: float) -> float | None:
+    """Seconds until the provider wants to be asked again, or None if it does not say.
+
+    `headers` have lower-case names, `text` is the error body, `now` is seconds since the epoch. What cannot be read is
+    passed over; a time in the past is 0.
+    """
+    for seconds in _candidates(headers, text[:4096], now):
+        if seconds is not None and seconds < float("inf"):
+            return min(max(seconds, 0.0), LONGEST)
+    return None
+
+
+def _candidates(headers: Mapping[str, str], text: str, now: float) -> Iterator[float | None]:
+    yield _number(headers.get("retry-after-ms"), 0.001)
+    yield _number(headers.get("retry-after"))
+    yield _date(headers.get("retry-after"), now)
+    yield _longest_reset(headers, now)
+    if match := _DELAY.search(text):
+        yield float(match[1])
+    if match := _TEXT.search(text):
+        yield duration(match[1])
+    yield _epoch(headers.get("x-ratelimit-reset"), now)
+
+
+def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
+    """The longest reset among the limits that are used up; a reset of a limit with room left says nothing."""
+    found = []
+    for name, value in headers.items():
+        if "ratelimit-remaining-" in name and _number(value) == 0:
+            reset = headers.get(name.replace("-remaining-", "-reset-"))
+        elif name.startswith("anthropic-ratelimit-") and name.endswith("-remaining") and _number(value) == 0:
+            reset = headers.get(name.removesuffix("-remaining") + "-reset")
+        else:
+            continue
+        for seconds in (duration(reset or ""), _number(reset), _timestamp(reset, now)):
+            if seconds is not None:
+                found.append(seconds)
+                break
+    return max(found, default=None)
+
+
+def duration(text: str) -> float | None:
+    """`6m0s`, `1m30.5s`, `20 seconds`, `12ms` in seconds; None if there is none in it."""
+    parts = _DURATION.findall(text.lower())
+    if not parts:
+        return None
+    return sum(float(number) * (_UNITS.get(unit[:2]) or _UNITS[unit[0]]) for number, unit in parts)
+
+
+def _number(text: str | None, factor: float = 1.0) -> float | None:
+    try:
+        return float(text) * factor if text and text.strip()[:1].isdigit() else None
+    except ValueError:
+        return None
+
+
+def _date(text: str | None, now: float) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() - now if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _timestamp(text: str | None, now: float) -> float | None:
+    try:
+        return datetime.fromisoformat(text).timestamp() - now if text else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _epoch(text: str | None, now: float) -> float | None:
+    """Seconds or milliseconds since the epoch, by their size; a small number is a plain duration."""
+    number = _number(text)
+    if number is None:
+        return duration(text or "")
+    if number > 1e11:
+        return number / 1000 - now
+    return number - now if number > 1e9 else number

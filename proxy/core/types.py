@@ -1,0 +1,316 @@
+"""The values that travel through a call: frozen, without behaviour beyond derived properties.
+
+The one exception is `Record`, the only mutable object of a call: the pipeline and the attempt loop write it, settling
+reads it. Durations are seconds, money is nano-dollars, secrets are not in any `repr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from proxy.core.body import Span
+
+Tier = Literal["low", "medium", "high"]
+Mode = Literal["fast", "balanced", "accurate"]
+Kind = Literal["chat", "completion", "embedding", "image", "audio", "moderation"]
+DialectName = Literal["openai", "mock"]
+
+TIERS: tuple[Tier, ...] = ("low", "medium", "high")
+MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
+TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
+RESERVED = ("tier", "scenario", "mode", "agent", "auto")
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """One key that we hold for a provider; `weight` is its share of the calls."""
+
+    id: str
+    value: str = field(repr=False)
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. `first_token` runs until the commit point and `idle` between bytes after it, both for streams only."""
+
+    connect: float = 5.0
+    first_token: float = 120.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Nano-dollars per million tokens: USD 0.15 per million is 150_000_000."""
+
+    input: int
+    output: int
+    cached_input: int
+    cache_write: int
+
+
+@dataclass(frozen=True, slots=True)
+class MockOptions:
+    """What the mock provider does; `faults` are the kinds that `failure_rate` draws from."""
+
+    seed: int = 42
+    latency: float = 0.0
+    tokens: int | None = None
+    failure_rate: float = 0.0
+    faults: tuple[str, ...] = ("error",)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An organisation or server with a base URL and keys. No keys: keyless, called without a credential."""
+
+    name: str
+    dialect: DialectName
+    base_url: str
+    keys: tuple[ProviderKey, ...] = ()
+    auth_header: str = "authorization"
+    api_version: str | None = None
+    any_model: bool = False
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    stream_usage: Literal["ask", "never"] = "ask"
+    timeouts: Timeouts = Timeouts()
+    mock: MockOptions | None = None
+    stand_in: bool = False  # a mock that answers for a provider without keys
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model at one provider: the unit of price, limits and health. `None` means unknown and passes every filter."""
+
+    provider: Provider
+    model: str
+    kind: Kind = "chat"
+    tier: Tier | None = None
+    price: Price | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    latency: float | None = None  # seconds, a prior: measured latency replaces it
+    capabilities: frozenset[str] | None = None
+    specialties: frozenset[str] = frozenset()
+    quality: float | None = None
+    timeouts: Timeouts = Timeouts()
+    listed: bool = True  # False: named by a client through `any_model`
+
+    @property
+    def name(self) -> str:
+        """`provider/model`, the deployment's id."""
+        return f"{self.provider.name}/{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A deployment inside a plan, with the parameters that its scenario sets."""
+
+    deployment: Deployment
+    overrides: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioEntry:
+    """One line of a scenario: a model reference, already in priority order."""
+
+    model: str  # a deployment's name
+    overrides: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerPolicy:
+    """When a breaker opens and for how long; counts are failures, times seconds."""
+
+    consecutive: int = 3
+    window: float = 600.0
+    window_failures: int = 5
+    open: float = 60.0
+    max_open: float = 1800.0
+    half_open: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """`attempts` counts all upstream attempts of a call, `same_target` the retries on one target."""
+
+    attempts: int = 4
+    same_target: int = 1
+    backoff: float = 0.2
+    max_backoff: float = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlinePolicy:
+    """Seconds after the call's start: `soft` prefers fast targets, `hard` ends at the commit point."""
+
+    soft: float = 30.0
+    hard: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A compiled configuration. A call keeps the one that it began with."""
+
+    version: str  # a digest without secrets
+    providers: Mapping[str, Provider]
+    deployments: Mapping[str, Deployment]  # by name, in the file's order; the usable ones only
+    left_out: Mapping[str, str]  # provider name -> why it is not here
+    known: frozenset[str]  # every deployment name in the file, also of providers left out
+    aliases: Mapping[str, str]
+    tiers: Mapping[Tier, tuple[str, ...] | None]  # None: derived from the deployments' `tier`
+    scenarios: Mapping[str, tuple[ScenarioEntry, ...]]
+    default_route: str | None
+    mode: Mode
+    weights: Mapping[str, float]
+    breaker: BreakerPolicy
+    retry: RetryPolicy
+    deadline: DeadlinePolicy
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """What a client may ask of the router: the body's `router` object or the `x-router-*` headers."""
+
+    mode: Mode | None = None
+    max_cost_usd: float | None = None
+    max_latency_ms: float | None = None
+    require: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    key_id: str | None = None
+    client_id: str | None = None
+    task: str | None = None
+    debug: bool = False
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One client request, read: `raw` as it came, `body` its parsed form without `router`, not to be changed."""
+
+    id: str  # ours: req_...
+    request_id: str  # the client's where sane, else ours
+    endpoint: str  # chat
+    raw: bytes = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    model: str
+    stream: bool
+    usage_asked: bool  # the client wants the stream's usage chunk
+    options: RouterOptions
+    headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
+    snapshot: Snapshot = field(repr=False)
+    spans: Mapping[str, Span] = field(
+        default_factory=lambda: EMPTY, repr=False
+    )  # where the top-level members stand in `raw`
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentHealth:
+    """What routing may know of a deployment's health at the moment of planning."""
+
+    available: bool = True
+    reason: str = ""  # why it is not available
+    retry_after: float = 0.0  # seconds until it may be again
+    latency: float | None = None  # seconds, measured over successes
+
+
+HealthView = Mapping[str, DeploymentHealth]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ordered targets with the rule and the reason; `decision` is the decision record, as JSON values."""
+
+    route: str  # `tier/low`, `scenario/support`, `openai/gpt-4o`, `auto`, ...
+    rule: str  # direct | alias | bare | tier | scenario | auto | mode | default
+    reason: str
+    targets: tuple[Target, ...]
+    decision: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """One attempt as the transport sees it."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    connect_timeout: float
+    proxy: str | None = field(default=None, repr=False)
+    method: str = "POST"
+    mock: MockOptions | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """Status, lower-case headers, and the decoded body as it comes. Iterating may raise `UpstreamFailure`."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `cached` and `cache_write` are inside `input`, `reasoning` inside `output`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    source: Literal["reported", "estimated"] = "reported"
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One try at one target, as the record keeps it. Times are milliseconds."""
+
+    provider: str
+    model: str
+    key_id: str | None
+    outcome: str = "started"
+    status: int | None = None
+    ms: float = 0.0
+    first_token_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What goes back to the client; `chunks` may be iterated once, under `aclosing`."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncGenerator[bytes, None] = field(repr=False)
+
+
+@dataclass(slots=True)
+class Record:
+    """Everything that happened in one call."""
+
+    id: str
+    request_id: str
+    started: float  # monotonic seconds
+    time: float  # seconds since the epoch
+    call: Call | None = None
+    plan: Plan | None = None
+    attempts: list[Attempt] = field(default_factory=list)
+    chosen: Deployment | None = None
+    usage: Usage | None = None
+    cost_nusd: int | None = None
+    outcome: str = "started"  # ok | error | partial | client_closed | draining
+    status: int = 0
+    code: str | None = None
+    upstream_request_id: str | None = None
+    upstream_seconds: float = 0.0  # spent waiting for upstreams
+    client_seconds: float = 0.0  # spent waiting for the client
+    first_token: float | None = None  # monotonic seconds, the commit point
+    committed: bool = False

@@ -1,0 +1,1 @@
+"""Upstream-side wire formats: pure, standard library only."""

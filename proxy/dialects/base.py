@@ -1,0 +1,66 @@
+"""What a dialect must do: a provider's wire format in both directions, without I/O.
+
+The same decoder serves streamed and non-streamed answers: a stream's decoder gives bytes as they come, the other one
+gives everything at its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from proxy.core.failures import UpstreamFailure
+from proxy.core.types import Call, ProviderKey, Target, UpstreamRequest, Usage
+
+
+class Decoder(Protocol):
+    """One answer being read: provider bytes in, OpenAI bytes out."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What `chunk` gives the client. Raises `UpstreamFailure`."""
+        ...
+
+    def finish(self) -> bytes:
+        """What the end of the upstream's body gives the client. Raises `UpstreamFailure` if the answer is not whole."""
+        ...
+
+    @property
+    def committed(self) -> bool:
+        """The commit point has been passed: from here on no other target can take over."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Every choice has its finish, or the upstream said that it is done."""
+        ...
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is to be expected: the upstream said so, or sent its own error event."""
+        ...
+
+    @property
+    def fault(self) -> UpstreamFailure | None:
+        """The upstream's own error event, which has been relayed as it is."""
+        ...
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens, as far as the upstream has told them."""
+        ...
+
+
+class Dialect(Protocol):
+    """Stateless translator; the same instance serves every call."""
+
+    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
+        """The attempt's request."""
+        ...
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
+        """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
+        ...
+
+    def decoder(self, call: Call, target: Target) -> Decoder:
+        """A decoder for one answer."""
+        ...

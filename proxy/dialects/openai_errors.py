@@ -1,0 +1,149 @@
+"""What an OpenAI-compatible error says: its message, its kind, and when to come back.
+
+Providers agree on `{"error": {"message", "type", "param", "code"}}` in spirit only: Mistral puts `message` at the top,
+FastAPI servers send `detail`, OpenRouter and Perplexity have a number in `code`, Azure has its filter in `innererror`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.hints import retry_after
+
+_TOO_LONG = re.compile(
+    r"context[ _]length|context window|maximum (?:context|model|prompt|input)[ _]?(?:length|tokens)|prompt is too long"
+    r"|input is too long|too many tokens|reduce the length of|exceeds? the maximum (?:number of tokens|allowed tokens)",
+    re.I,
+)
+_FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
+_BY_STATUS = {
+    401: FailureKind.KEY_REJECTED,
+    402: FailureKind.KEY_REJECTED,
+    403: FailureKind.KEY_REJECTED,
+    404: FailureKind.MODEL_MISSING,
+    408: FailureKind.FIRST_TOKEN_TIMEOUT,
+    429: FailureKind.RATE_LIMITED,
+    498: FailureKind.OVERLOADED,
+    503: FailureKind.OVERLOADED,
+    529: FailureKind.OVERLOADED,
+}
+_BY_TYPE = {
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "requests": 429,
+    "tokens": 429,
+    "overloaded_error": 529,
+    "service_unavailable_error": 503,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+}
+
+
+def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
+    """Classify an answer that is not a 2xx."""
+    text = body.decode("utf-8", "replace")
+    value = _load(text)
+    error = _error(value)
+    message = _message(error, value) or f"the upstream answered with status {status}"
+    return UpstreamFailure(
+        _kind(status, error, message),
+        message,
+        status=status,
+        retry_after=retry_after(headers, text, now),
+        native=body if _has_shape(value) else None,
+        param=_string(error.get("param")),
+        code=_string(error.get("code")),
+    )
+
+
+def failure_in_200(value: Mapping[str, Any], raw: bytes) -> UpstreamFailure:
+    """Classify an error that came with status 200: an error event in a stream, or `error` in a JSON answer."""
+    error = _error(value)
+    status = _status(error)
+    message = _message(error, value) or "the upstream sent an error without a message"
+    return UpstreamFailure(
+        _kind(status, error, message),
+        message,
+        status=status,
+        retry_after=retry_after({}, raw.decode("utf-8", "replace"), 0.0),
+        native=raw if _has_shape(value) else None,
+        param=_string(error.get("param")),
+        code=_string(error.get("code")),
+    )
+
+
+def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
+    code = str(error.get("code") or "").lower()
+    inner = error.get("innererror")
+    inner_code = str(inner.get("code") or "").lower() if isinstance(inner, dict) else ""
+    metadata = error.get("metadata")
+    moderated = status == 403 and isinstance(metadata, dict) and "reasons" in metadata
+    if status in (400, 403, 422) and ({code, inner_code} & _FILTER_CODES or moderated):
+        return FailureKind.CONTENT_FILTERED
+    if status in (400, 413, 422) and (code == "context_length_exceeded" or _TOO_LONG.search(message)):
+        return FailureKind.CONTEXT_TOO_LONG
+    if status in (400, 404) and code == "model_not_found":
+        return FailureKind.MODEL_MISSING
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return FailureKind.BAD_REQUEST if 400 <= status < 500 else FailureKind.SERVER_ERROR
+
+
+def _status(error: Mapping[str, Any]) -> int:
+    for name in ("code", "status_code", "status"):
+        number = error.get(name)
+        if isinstance(number, str) and number.isdigit():
+            number = int(number)
+        if isinstance(number, int) and 400 <= number <= 599:
+            return number
+    for name in ("type", "code"):
+        known = _BY_TYPE.get(str(error.get(name)))
+        if known:
+            return known
+    return 500
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _error(value: Any) -> Mapping[str, Any]:
+    if isinstance(value, list) and value:
+        value = value[0]
+    if not isinstance(value, dict):
+        return {}
+    error = value.get("error")
+    if isinstance(error, dict):
+        return error
+    return {"message": error} if isinstance(error, str) else value
+
+
+def _message(error: Mapping[str, Any], value: Any) -> str | None:
+    for name in ("message", "detail", "error_description"):
+        found = error.get(name)
+        if isinstance(found, str) and found:
+            return found
+        if found and not isinstance(found, str):
+            return json.dumps(found, ensure_ascii=False)[:1000]
+    return None if not isinstance(value, str) else value[:1000]
+
+
+def _has_shape(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    error = value.get("error")
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return False
+    return all(error.get(name) is None or isinstance(error[name], str) for name in ("type", "param", "code"))
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -1,0 +1,58 @@
+"""A non-streamed answer in the OpenAI dialect: collected, checked to be an answer, and given on as it came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.openai_errors import failure_in_200
+from proxy.dialects.openai_usage import usage_of
+
+LIMIT = 64 * 1024 * 1024
+
+
+class JsonDecoder:
+    """Holds everything back until the end: a non-streamed answer is whole or it is none."""
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self.committed = self.complete = self.closed = False
+        self.fault: UpstreamFailure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Collect."""
+        self._body += chunk
+        if len(self._body) > LIMIT:
+            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
+        return b""
+
+    def finish(self) -> bytes:
+        """The whole body. Raises `UpstreamFailure` if it is empty, no JSON, an error, or has no choices."""
+        body = bytes(self._body)
+        value = _load(body)
+        if isinstance(value, dict) and value.get("error") and not value.get("choices"):
+            raise failure_in_200(value, body)
+        if not _is_answer(value):
+            raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is not a chat completion")
+        self.usage = usage_of(value.get("usage"))
+        self.committed = self.complete = self.closed = True
+        return body
+
+
+def _load(body: bytes) -> Any:
+    if not body.strip():
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is not JSON") from exc
+
+
+def _is_answer(value: Any) -> bool:
+    choices = value.get("choices") if isinstance(value, dict) else None
+    if not isinstance(choices, list) or not choices:
+        return False
+    return all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)

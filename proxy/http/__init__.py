@@ -1,0 +1,1 @@
+"""The ASGI surface: requests in, replies out."""

@@ -1,0 +1,176 @@
+"""One HTTP exchange: arrival in, reply out, and the client's disappearance noticed at any moment.
+
+A plain ASGI callable. A watcher waits for `http.disconnect` beside the call and cancels it, so that the upstream's
+connection is closed at once; a stream that we must leave ends with an error event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+from starlette.types import Message, Receive, Scope, Send
+
+from proxy.core.clock import Clock
+from proxy.core.errors import ProxyError, RequestTimeout, RequestTooLarge, Unavailable
+from proxy.core.types import Reply
+from proxy.http.errors import send_error
+from proxy.http.ids import Ids
+from proxy.pipeline import Pipeline
+from proxy.surfaces.headers import sane_id
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may cost us; sizes in bytes, times in seconds."""
+
+    max_body: int
+    body_silence: float  # between two pieces of a body
+    write_stall: float  # of a client that has stopped reading
+
+
+class Exchange:
+    """The endpoint of a proxied path."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits, ids: Ids, clock: Clock) -> None:
+        self._pipeline = pipeline
+        self._limits = limits
+        self._ids = ids
+        self._clock = clock
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        run = _Run(scope, receive, send, self._limits, self._ids.new(), self._clock)
+        async with anyio.create_task_group() as group:
+            run.watch_in(group)
+            with run.scope:
+                try:
+                    async with self._pipeline.open(run) as reply:
+                        await run.send(reply)
+                except ProxyError as error:
+                    await run.fail(error)
+            if run.interrupted == "draining":
+                await run.fail(Unavailable("The server is shutting down.", code="draining", retry_after=1.0))
+            group.cancel_scope.cancel()
+
+
+class _Run:
+    """What one exchange knows: the `Arrival` that the pipeline reads, and the way back."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, own_id: str, clock: Clock) -> None:
+        self.headers: Mapping[str, str] = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        self.id = own_id
+        self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
+        self.interrupted: str | None = None
+        self.client_seconds = 0.0
+        self.scope = anyio.CancelScope()
+        self._receive = receive
+        self._send = send
+        self._limits = limits
+        self._clock = clock
+        self._group: TaskGroup | None = None
+        self._begun = False
+        self._ended = False
+        self._sse = False
+
+    def watch_in(self, group: TaskGroup) -> None:
+        """Watch for the client's leaving in `group`, as soon as its request is read."""
+        self._group = group
+
+    def interrupt(self, why: str) -> None:
+        """End the call early."""
+        if self.interrupted is None and not self._ended:
+            self.interrupted = why
+            self.scope.cancel()
+
+    async def read(self) -> bytes:
+        """The body. Raises `RequestTooLarge` or `RequestTimeout`; a client that leaves cancels the call."""
+        began = self._clock.monotonic()
+        try:
+            return await self._read()
+        finally:
+            self.client_seconds += self._clock.monotonic() - began
+
+    async def send(self, reply: Reply) -> None:
+        """Send a reply as it comes."""
+        self._sse = reply.headers.get("content-type", "").startswith("text/event-stream")
+        async with aclosing(reply.chunks) as chunks:
+            await self._begin(reply.status, reply.headers)
+            async for chunk in chunks:
+                await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
+            await self._end()
+
+    async def fail(self, error: ProxyError) -> None:
+        """Tell the client, by an answer or, where one has begun, by the last event of its stream."""
+        if self._ended:
+            return
+        if not self._begun:
+            error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
+            self._begun = self._ended = True
+            await send_error(error, self._send)
+        elif self._sse:
+            await self._out({"type": "http.response.body", "body": error.event(), "more_body": True})
+            await self._end()
+        else:
+            raise error  # the server drops the connection: half a body must not look whole
+
+    async def _read(self) -> bytes:
+        most = self._limits.max_body
+        declared = self.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > most:
+            raise _too_large(most)
+        body = bytearray()
+        more = True
+        while more:
+            message = await self._next()
+            if message["type"] == "http.disconnect":
+                self.interrupt("client_closed")
+                await anyio.sleep_forever()  # the call ends here
+            body += message.get("body", b"")
+            if len(body) > most:
+                raise _too_large(most)
+            more = message.get("more_body", False)
+        if self._group is not None:
+            self._group.start_soon(self._watch)
+        return bytes(body)
+
+    async def _next(self) -> Message:
+        silence = self._limits.body_silence
+        with anyio.move_on_after(silence):
+            return await self._receive()
+        raise RequestTimeout(f"The request's body did not come: nothing for {silence:g} s.")
+
+    async def _watch(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.interrupt("client_closed")
+                return
+
+    async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
+        self._begun = True
+        raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
+        await self._out({"type": "http.response.start", "status": status, "headers": raw})
+
+    async def _end(self) -> None:
+        self._ended = True
+        await self._out({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _out(self, message: Message) -> None:
+        """Send; a client that has stopped reading for too long is treated as gone."""
+        began = self._clock.monotonic()
+        with anyio.move_on_after(self._limits.write_stall) as patience:
+            await self._send(message)
+        self.client_seconds += self._clock.monotonic() - began
+        if patience.cancelled_caught:
+            self.interrupt("client_closed")
+            await anyio.lowlevel.checkpoint()
+
+
+def _too_large(most: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {most} bytes (`server.max_body`).")

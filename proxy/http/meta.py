@@ -1,0 +1,124 @@
+"""Paths about the service itself: models, routing without a call, probes, metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from proxy.admission.gate import Gate
+from proxy.core.errors import ModelNotFound, RequestTooLarge
+from proxy.core.types import Deployment, Snapshot
+from proxy.http.ids import Ids
+from proxy.observe.metrics import CONTENT_TYPE, Metrics
+from proxy.routing.names import UsableName, nearest, usable_names
+from proxy.routing.router import plan
+from proxy.surfaces.chat import read_chat
+from proxy.surfaces.headers import sane_id
+from proxy.upstream.health import Health
+
+CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
+
+
+class Meta:
+    """Endpoints that read state and change none."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        health: Health,
+        gate: Gate,
+        metrics: Metrics,
+        ids: Ids,
+        max_body: int,
+        config_error: Callable[[], str | None],
+    ) -> None:
+        self._snapshot = snapshot
+        self._health = health
+        self._gate = gate
+        self._metrics = metrics
+        self._ids = ids
+        self._max_body = max_body
+        self._config_error = config_error
+
+    async def models(self, request: Request) -> Response:
+        """`GET /v1/models`."""
+        data = [_model(name) for name in usable_names(self._snapshot())]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def model(self, request: Request) -> Response:
+        """`GET /v1/models/{id}`; ids contain slashes."""
+        snapshot, wanted = self._snapshot(), request.path_params["id"]
+        for name in usable_names(snapshot):
+            if name.id == wanted:
+                return JSONResponse(_model(name))
+        near = ", ".join(f"`{name}`" for name in nearest(snapshot, wanted))
+        raise ModelNotFound(
+            f"No model is called `{wanted[:256]}`." + (f" Did you mean {near}?" if near else ""), param="model"
+        )
+
+    async def route(self, request: Request) -> Response:
+        """`POST /v1/route`: the decision record of a chat body, without a call."""
+        raw = await read_body(request, self._max_body)
+        headers = dict(request.headers)
+        own = self._ids.new()
+        request_id = sane_id(headers.get("x-request-id")) or own
+        call = read_chat(raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
+        decided = plan(call, self._health.view(call.snapshot))
+        body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
+        return JSONResponse(body, headers={"x-router-id": own, "x-request-id": request_id})
+
+    async def livez(self, request: Request) -> Response:
+        """The event loop answers."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """Whether new calls are welcome. A configuration that could not be read is told; the last good one serves."""
+        state: dict[str, Any] = {
+            "status": "draining" if self._gate.closed else "ok",
+            "config": self._snapshot().version,
+        }
+        if error := self._config_error():
+            state["config_error"] = error
+        return JSONResponse(state, 503 if self._gate.closed else 200)
+
+    async def metrics(self, request: Request) -> Response:
+        """`GET /metrics`."""
+        self._metrics.inflight.set(self._gate.inside)
+        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+
+
+async def read_body(request: Request, most: int) -> bytes:
+    """A small endpoint's body, at most `most` bytes."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            raise RequestTooLarge(f"The body is larger than {most} bytes (`server.max_body`).")
+    return bytes(body)
+
+
+def _model(name: UsableName) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "id": name.id,
+        "object": "model",
+        "created": CREATED,
+        "owned_by": name.owner,
+        "type": name.kind,
+    }
+    return found | (_extensions(name.deployment) if name.deployment else {})
+
+
+def _extensions(deployment: Deployment) -> dict[str, Any]:
+    price = deployment.price
+    return {
+        "kind": deployment.kind,
+        "tier": deployment.tier,
+        "context_window": deployment.context_window,
+        "max_output": deployment.max_output,
+        "capabilities": sorted(deployment.capabilities) if deployment.capabilities is not None else None,
+        "price": {"input": price.input / 1e9, "output": price.output / 1e9} if price else None,
+    }

@@ -1,0 +1,68 @@
+"""The table of paths, and what is answered where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
+from proxy.http.errors import response_for
+from proxy.http.exchange import Exchange
+from proxy.http.ids import Ids
+from proxy.http.meta import Meta
+from proxy.surfaces.headers import sane_id
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+class AdminEndpoints(Protocol):
+    """What the admin API offers; `proxy.admin` has it."""
+
+    async def providers(self, request: Request) -> Response: ...
+    async def breakers(self, request: Request) -> Response: ...
+    async def reset(self, request: Request) -> Response: ...
+    async def config(self, request: Request) -> Response: ...
+
+
+def routes(*, chat: Exchange, meta: Meta, admin: AdminEndpoints) -> list[BaseRoute]:
+    """Every path. A proxied one is a plain ASGI callable, the others are ordinary endpoints."""
+    return [
+        Route("/v1/chat/completions", chat, methods=["POST"]),
+        Route("/v1/models", meta.models),
+        Route("/v1/models/{id:path}", meta.model),
+        Route("/v1/route", meta.route, methods=["POST"]),
+        Route("/livez", meta.livez),
+        Route("/readyz", meta.readyz),
+        Route("/healthz", meta.readyz),
+        Route("/metrics", meta.metrics),
+        Route("/admin/providers", admin.providers),
+        Route("/admin/breakers", admin.breakers),
+        Route("/admin/breakers/reset", admin.reset, methods=["POST"]),
+        Route("/admin/config", admin.config),
+    ]
+
+
+def error_handlers(ids: Ids) -> dict[Any, Handler]:
+    """Every error that an ordinary endpoint raises, in OpenAI's shape and with the ids of the call."""
+
+    async def proxy_error(request: Request, exc: Exception) -> Response:
+        error = exc if isinstance(exc, ProxyError) else InternalError("Something went wrong on our side.")
+        own = ids.new()
+        request_id = sane_id(request.headers.get("x-request-id")) or own
+        error.headers = {"x-router-id": own, "x-request-id": request_id, **error.headers}
+        return response_for(error)
+
+    async def http_exception(request: Request, exc: Exception) -> Response:
+        status = exc.status_code if isinstance(exc, HTTPException) else 404
+        if status != 405:
+            return await proxy_error(request, NotFound(f"There is no path `{request.url.path[:256]}`."))
+        error = MethodNotAllowed(f"`{request.method[:16]}` is not for this path.")
+        error.headers = dict(getattr(exc, "headers", None) or {})
+        return await proxy_error(request, error)
+
+    return {ProxyError: proxy_error, HTTPException: http_exception, Exception: proxy_error}

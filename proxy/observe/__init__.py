@@ -1,0 +1,1 @@
+"""Metrics: what an operator sees of the calls."""

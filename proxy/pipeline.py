@@ -1,0 +1,128 @@
+"""One call, from top to bottom. Read this first.
+
+    admit      is there room, and are we staying?            `admission/gate.py`
+    read       the body becomes a `Call`                     `surfaces/chat.py`
+    route      the call becomes a `Plan`                     `routing/router.py`
+    attempt    targets in order until one answers            `upstream/executor.py`
+    relay      its answer on its way to the client           `upstream/relay.py`
+    settle     the record becomes facts                      `settle/settle.py`
+
+Each step takes values, returns a value, and may raise a `ProxyError`, which is what the client sees. The call is one
+lexical scope: what a step holds is released in reverse order whatever happens, and settling comes last, once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from proxy.admission.gate import Gate
+from proxy.core.clock import Clock
+from proxy.core.errors import InternalError, ProxyError
+from proxy.core.types import Call, Record, Reply, Snapshot
+from proxy.routing.router import plan
+from proxy.settle.settle import Settler, price
+from proxy.surfaces.chat import read_chat
+from proxy.surfaces.decision import decision_record, embed
+from proxy.surfaces.headers import call_headers
+from proxy.upstream.executor import Executor
+from proxy.upstream.health import Health
+
+_LOG = logging.getLogger(__name__)
+
+
+class Arrival(Protocol):
+    """A request that has arrived, its body not yet read."""
+
+    id: str  # ours
+    request_id: str  # the client's where sane
+    headers: Mapping[str, str]
+    interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
+    client_seconds: float  # spent waiting for the client
+
+    async def read(self) -> bytes:
+        """The body. Raises `ProxyError` if it is too large or too slow."""
+        ...
+
+    def interrupt(self, why: str) -> None:
+        """End the call early."""
+        ...
+
+
+class Pipeline:
+    """Opens calls; one instance serves all of them."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        gate: Gate,
+        executor: Executor,
+        health: Health,
+        settler: Settler,
+        clock: Clock,
+    ) -> None:
+        self._snapshot = snapshot
+        self._gate = gate
+        self._executor = executor
+        self._health = health
+        self._settler = settler
+        self._clock = clock
+
+    @asynccontextmanager
+    async def open(self, arrival: Arrival) -> AsyncIterator[Reply]:
+        """Yield the reply to a call. Raises `ProxyError` with the call's headers; settles the call on leaving."""
+        record = Record(arrival.id, arrival.request_id, self._clock.monotonic(), self._clock.time())
+        try:
+            async with self._steps(arrival, record) as reply:
+                record.status = reply.status
+                yield reply
+        except ProxyError as error:
+            _fail(record, error)
+            error.headers = call_headers(record, self._clock.monotonic())
+            raise
+        except asyncio.CancelledError:
+            record.outcome = record.code = arrival.interrupted or "client_closed"
+            record.status = 503 if record.outcome == "draining" and not record.committed else 499
+            raise
+        except Exception as exc:
+            _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})
+            fault = InternalError("Something went wrong on our side; the log has the details under this request's id.")
+            _fail(record, fault)
+            fault.headers = call_headers(record, self._clock.monotonic())
+            raise fault from exc
+        finally:
+            record.client_seconds = arrival.client_seconds
+            self._settler.settle(record)
+
+    @asynccontextmanager
+    async def _steps(self, arrival: Arrival, record: Record) -> AsyncIterator[Reply]:
+        with self._gate.enter(lambda: arrival.interrupt("draining")):
+            raw = await arrival.read()
+            record.client_seconds = arrival.client_seconds
+            record.call = call = read_chat(
+                raw, arrival.headers, id=arrival.id, request_id=arrival.request_id, snapshot=self._snapshot()
+            )  # a call keeps the configuration that it began with
+            record.plan = plan(call, self._health.view(call.snapshot))
+            async with self._executor.run(call, record.plan, record) as reply:
+                yield self._answer(call, record, reply)
+
+    def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
+        """The upstream's reply with our headers, and with the decision record where it was asked for."""
+        price(record)
+        headers = {**call_headers(record, self._clock.monotonic()), **reply.headers}
+        if call.stream:
+            headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        elif record.cost_nusd is not None:
+            headers["x-router-cost-usd"] = f"{record.cost_nusd / 1e9:.9f}".rstrip("0").rstrip(".")
+        chunks = reply.chunks
+        if call.options.debug:
+            chunks = embed(chunks, lambda: decision_record(record), stream=call.stream)
+        return Reply(reply.status, headers, chunks)
+
+
+def _fail(record: Record, error: ProxyError) -> None:
+    record.outcome, record.status, record.code = "error", error.http_status, error.error_code

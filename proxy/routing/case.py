@@ -1,0 +1,51 @@
+"""Opens a case: checks what of the client's options only the configuration can check, and reads the body's needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.types import TASKS, Call, HealthView, Snapshot
+from proxy.routing.candidates import Case
+from proxy.routing.facts import read_facts
+from proxy.routing.members import Missing, find
+from proxy.routing.names import shown
+
+MOST_FALLBACKS = 16
+
+
+def open_case(call: Call, health: HealthView) -> Case:
+    """The call as the router weighs it; raises `InvalidRequest` for an option that names what is not there."""
+    options, snapshot = call.options, call.snapshot
+    if options.task is not None and options.task not in TASKS:
+        raise InvalidRequest(
+            f"`router.task` must be one of {', '.join(TASKS)}, not {shown(options.task)}.", param="router.task"
+        )
+    if len(options.fallbacks) > MOST_FALLBACKS:
+        raise InvalidRequest(f"`router.fallbacks` takes at most {MOST_FALLBACKS} names.", param="router.fallbacks")
+    return Case(
+        snapshot=snapshot,
+        facts=read_facts(call.body),
+        options=options,
+        health=health,
+        providers=_known(snapshot, options.providers, "router.providers"),
+        exclude=_known(snapshot, options.exclude, "router.exclude"),
+        require=frozenset(options.require),
+    )
+
+
+def _known(snapshot: Snapshot, names: Iterable[str], param: str) -> frozenset[str]:
+    """The names as a set, each a provider or a model of one; a misspelt one must not widen the choice unnoticed."""
+    wanted = frozenset(names)
+    for name in sorted(wanted):
+        provider = name.partition("/")[0]
+        if provider not in snapshot.providers and provider not in snapshot.left_out:
+            raise InvalidRequest(f"`{param}` names {shown(name)}, and there is no such provider.", param=param)
+        if name != provider and not _is_model(snapshot, name):
+            raise InvalidRequest(f"`{param}` names {shown(name)}, and there is no such model.", param=param)
+    return wanted
+
+
+def _is_model(snapshot: Snapshot, name: str) -> bool:
+    """Whether the configuration knows the model, or would let a client name it."""
+    return name in snapshot.known or not isinstance(find(snapshot, name), Missing)

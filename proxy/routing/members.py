@@ -1,0 +1,96 @@
+"""Which deployments a name or a tier stands for in a snapshot. Knows nothing of the call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.core.types import TIERS, Deployment, Snapshot, Target, Tier
+
+LONGEST_MODEL = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A model that the configuration names and that cannot be used."""
+
+    name: str
+    why: str
+    left_out: bool  # its provider is left out; otherwise the model is switched off or unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """What stands behind a route, in the configured order."""
+
+    targets: tuple[Target, ...]
+    missing: tuple[Missing, ...] = ()
+    ordered: bool = False  # the operator's own order, not to be sorted
+
+
+def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
+    """The deployment of an exact `provider/model`, also one that only `any_model` allows; or why there is none."""
+    if deployment := snapshot.deployments.get(name):
+        return deployment
+    provider_name, _, model = name.partition("/")
+    if (why := snapshot.left_out.get(provider_name)) is not None:
+        return Missing(name, why, left_out=True)
+    if name in snapshot.known:
+        return Missing(name, "it is switched off in the configuration", left_out=False)
+    provider = snapshot.providers.get(provider_name)
+    if provider is None:
+        return Missing(name, "no such provider", left_out=False)
+    if not provider.any_model or not sane_model(model):
+        return Missing(name, "no such model", left_out=False)
+    return Deployment(provider, model, timeouts=provider.timeouts, listed=False)
+
+
+def sane_model(model: str) -> bool:
+    """Whether a model id that a client made up may be sent upstream."""
+    return 0 < len(model) <= LONGEST_MODEL and model.isprintable() and not any(map(str.isspace, model))
+
+
+def tier_members(snapshot: Snapshot, tier: Tier) -> Members:
+    """The chat models of a tier: the operator's list, or all models that declare the tier."""
+    names = snapshot.tiers.get(tier)
+    if names is None:
+        every = snapshot.deployments.values()
+        return Members(tuple(Target(each) for each in every if each.tier == tier and each.kind == "chat"))
+    targets, missing = [], []
+    for name in names:
+        found = find(snapshot, name)
+        if isinstance(found, Missing):
+            missing.append(found)
+        elif found.kind == "chat":
+            targets.append(Target(found))
+    return Members(tuple(targets), tuple(missing), ordered=True)
+
+
+def scenario_members(snapshot: Snapshot, name: str) -> Members:
+    """The entries of a scenario, in its order."""
+    targets, missing = [], []
+    for entry in snapshot.scenarios[name]:
+        found = find(snapshot, entry.model)
+        if isinstance(found, Missing):
+            missing.append(found)
+        else:
+            targets.append(Target(found, entry.overrides))
+    return Members(tuple(targets), tuple(missing), ordered=True)
+
+
+def auto_members(snapshot: Snapshot) -> Members:
+    """What `auto` chooses from: the chat models that have a tier; without any tier, all chat models."""
+    chat = [each for each in snapshot.deployments.values() if each.kind == "chat"]
+    tiers = listed_tiers(snapshot)
+    tiered = [each for each in chat if each.tier or each.name in tiers]
+    return Members(tuple(Target(each) for each in tiered or chat))
+
+
+def listed_tiers(snapshot: Snapshot) -> dict[str, Tier]:
+    """The tier of each model that an explicit tier lists; the highest where it stands in several."""
+    return {name: tier for tier in TIERS for name in snapshot.tiers.get(tier) or ()}
+
+
+def next_tier(tier: Tier) -> Tier | None:
+    """The tier above."""
+    place = TIERS.index(tier) + 1
+    return TIERS[place] if place < len(TIERS) else None

@@ -1,0 +1,216 @@
+"""What the name in `model` stands for, what names there are, and which are near to a wrong one.
+
+Matching is case-sensitive and exact; only suggestions guess. A name never stands for two things: where it could, it is
+refused with both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from proxy.core.errors import InvalidRequest, ModelNotFound
+from proxy.core.types import MODES, RESERVED, TIERS, Deployment, Mode, Snapshot, Target, Tier
+from proxy.routing.members import (
+    LONGEST_MODEL,
+    Members,
+    Missing,
+    auto_members,
+    find,
+    sane_model,
+    scenario_members,
+    tier_members,
+)
+
+NameKind = Literal["model", "alias", "tier", "scenario", "mode", "auto"]
+
+OWNER = "signalbox"  # of every name that is not a provider's model
+
+_HOPS = 16  # aliases of aliases; loops are refused when the configuration is loaded
+_LONGEST_SHOWN = 80
+_LONGEST_COMPARED = 64
+_SUGGESTIONS = 3
+_NEAR = 0.4  # share of common letter pairs
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a name stands for. `rule` is how it was found, `form` how its members are to be chosen from."""
+
+    rule: str  # direct | alias | bare | tier | scenario | auto | mode | default
+    route: str
+    form: Literal["single", "tier", "scenario", "auto"]
+    members: Members
+    tier: Tier | None = None
+    mode: Mode | None = None  # the client's, by `mode/x`
+    said: str = ""  # what the reason says of a single target
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The deployments in the configured order."""
+        return tuple(target.deployment.name for target in self.members.targets)
+
+
+@dataclass(frozen=True, slots=True)
+class UsableName:
+    """One entry of `GET /v1/models`."""
+
+    id: str
+    owner: str
+    kind: NameKind
+    deployment: Deployment | None = None
+
+
+def resolve(snapshot: Snapshot, name: str, *, param: str = "model", use_default: bool = True) -> Rule:
+    """Find what `name` stands for; raises `ModelNotFound` or `InvalidRequest`."""
+    rule = _reserved(snapshot, name, param) or _alias(snapshot, name, param) or _model(snapshot, name, param)
+    if rule is not None:
+        return rule
+    if use_default and snapshot.default_route is not None:
+        return replace(resolve(snapshot, snapshot.default_route, param=param, use_default=False), rule="default")
+    raise _not_found(snapshot, name, param)
+
+
+def usable_names(snapshot: Snapshot) -> list[UsableName]:
+    """All names that a client may use now: models, aliases, and the routes that have a usable member."""
+    names = [UsableName(each.name, each.provider.name, "model", each) for each in snapshot.deployments.values()]
+    names += _usable_aliases(snapshot)
+    names += [UsableName(f"tier/{tier}", OWNER, "tier") for tier in TIERS if tier_members(snapshot, tier).targets]
+    for scenario in snapshot.scenarios:
+        if scenario_members(snapshot, scenario).targets:
+            names.append(UsableName(f"scenario/{scenario}", OWNER, "scenario"))
+    if auto_members(snapshot).targets:
+        names.append(UsableName("auto", OWNER, "auto"))
+        names += [UsableName(f"mode/{mode}", OWNER, "mode") for mode in MODES]
+    return names
+
+
+def nearest(snapshot: Snapshot, name: str) -> list[str]:
+    """At most three usable names that `name` may have meant, the nearest first."""
+    wanted = _pairs(name)
+    ranked: list[tuple[float, str]] = []
+    for usable in usable_names(snapshot):
+        likeness = _likeness(wanted, _pairs(usable.id))
+        if usable.deployment is not None and usable.kind == "model":
+            likeness = max(likeness, _likeness(wanted, _pairs(usable.deployment.model)))
+        if likeness >= _NEAR:
+            ranked.append((-likeness, usable.id))
+    return [found for _, found in sorted(ranked)[:_SUGGESTIONS]]
+
+
+def _usable_aliases(snapshot: Snapshot) -> Iterator[UsableName]:
+    for alias in snapshot.aliases:
+        try:
+            rule = _alias(snapshot, alias, "model")
+        except (ModelNotFound, InvalidRequest):
+            continue
+        if rule is not None and rule.members.targets:
+            deployment = rule.members.targets[0].deployment if rule.form == "single" else None
+            yield UsableName(alias, OWNER, "alias", deployment)
+
+
+def _reserved(snapshot: Snapshot, name: str, param: str) -> Rule | None:
+    """The names that are ours; one that begins like them and is none of them is refused, whatever else it might be."""
+    head, _, rest = name.partition("/")
+    if head not in RESERVED:
+        return None
+    if name == "auto":
+        return Rule("auto", name, "auto", auto_members(snapshot))
+    for tier in TIERS:
+        if name == f"tier/{tier}":
+            return Rule("tier", name, "tier", tier_members(snapshot, tier), tier=tier)
+    for mode in MODES:
+        if name == f"mode/{mode}":
+            return Rule("mode", name, "auto", auto_members(snapshot), mode=mode)
+    if head == "scenario" and rest in snapshot.scenarios:
+        return Rule("scenario", name, "scenario", scenario_members(snapshot, rest))
+    if head == "agent" and rest:
+        raise InvalidRequest(f"Agents are not available yet, so {shown(name)} cannot be used.", param=param)
+    return None
+
+
+def _alias(snapshot: Snapshot, name: str, param: str) -> Rule | None:
+    meant = name
+    for _ in range(_HOPS):
+        if meant not in snapshot.aliases:
+            break
+        meant = snapshot.aliases[meant]
+    else:
+        return None
+    if meant == name:
+        return None
+    rule = _reserved(snapshot, meant, param) or _model(snapshot, meant, param)
+    return None if rule is None else replace(rule, rule="alias", said=f"alias {name} of {rule.route}")
+
+
+def _model(snapshot: Snapshot, name: str, param: str) -> Rule | None:
+    """A model by `provider/model`, or by an id that only one provider has."""
+    head, slash, model = name.partition("/")
+    if head in RESERVED:
+        return None
+    if slash and (head in snapshot.providers or head in snapshot.left_out):
+        return _direct(snapshot, name, model, param)
+    return _bare(snapshot, name, param) if name else None
+
+
+def _direct(snapshot: Snapshot, name: str, model: str, param: str) -> Rule | None:
+    found = find(snapshot, name)
+    if isinstance(found, Deployment):
+        said = "named directly" if found.listed else "named directly, a model that the configuration does not list"
+        return Rule("direct", name, "single", Members((Target(found),)), said=said)
+    if found.left_out or name in snapshot.known:
+        raise _unusable(found, param)
+    if snapshot.providers[found.name.partition("/")[0]].any_model and not sane_model(model):
+        raise InvalidRequest(
+            f"A model id has 1 to {LONGEST_MODEL} characters, without white space and control characters.", param=param
+        )
+    return None
+
+
+def _bare(snapshot: Snapshot, name: str, param: str) -> Rule | None:
+    having = [each for each in snapshot.deployments.values() if each.model == name]
+    if len(having) > 1:
+        which = _listed([each.name for each in having])
+        raise ModelNotFound(f"The model id {shown(name)} is ambiguous, for there are {which}.", param=param)
+    if having:
+        said = f"only {having[0].provider.name} has this model"
+        return Rule("bare", having[0].name, "single", Members((Target(having[0]),)), said=said)
+    if snapshot.default_route is None:
+        for known in sorted(snapshot.known):
+            if known.partition("/")[2] == name and isinstance(found := find(snapshot, known), Missing):
+                raise _unusable(found, param)
+    return None
+
+
+def _unusable(missing: Missing, param: str) -> ModelNotFound:
+    subject = f"provider `{missing.name.partition('/')[0]}` is left out" if missing.left_out else "this model is known"
+    return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {subject}: {missing.why}.", param=param)
+
+
+def _not_found(snapshot: Snapshot, name: str, param: str) -> ModelNotFound:
+    near = nearest(snapshot, name)
+    hint = f" Did you mean {_listed(near, 'or')}?" if near else " `GET /v1/models` lists what can be used."
+    return ModelNotFound(f"The model {shown(name)} does not exist.{hint}", param=param)
+
+
+def shown(name: str) -> str:
+    """A client's word in a message: short, and on one line."""
+    short = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "..."
+    return "`" + "".join(each if each.isprintable() else "?" for each in short) + "`"
+
+
+def _listed(names: list[str], last: str = "and") -> str:
+    quoted = [f"`{name}`" for name in names]
+    return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} {last} {quoted[-1]}"
+
+
+def _pairs(name: str) -> frozenset[str]:
+    """Letter pairs, also over one letter in between, so that two letters in the wrong order still match."""
+    text = f" {name[:_LONGEST_COMPARED].lower()} "
+    near = {text[at : at + 2] for at in range(len(text) - 1)}
+    return frozenset(near | {text[at] + text[at + 2] for at in range(len(text) - 2)})
+
+
+def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
+    return 2 * len(one & other) / (len(one) + len(other))

@@ -1,0 +1,103 @@
+"""How well each candidate suits a profile: quality, cost and latency, weighed as the mode says.
+
+A model below the tier that the prompt needs loses a full point for each tier, which no mode's weights make good; one
+above it pays by its price. Quality beyond what is needed counts for little.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from proxy.core.types import TIERS, Deployment, Mode, Tier
+from proxy.routing.candidates import Candidate
+from proxy.routing.order import price_then_speed
+
+WEIGHTS: dict[Mode, dict[str, float]] = {
+    "fast": {"quality": 0.2, "cost": 0.15, "latency": 0.65, "specialty": 0.15},
+    "balanced": {"quality": 0.4, "cost": 0.4, "latency": 0.2, "specialty": 0.15},
+    "accurate": {"quality": 0.75, "cost": 0.1, "latency": 0.15, "specialty": 0.15},
+}
+
+_QUALITY: dict[Tier, float] = {"low": 0.3, "medium": 0.6, "high": 0.9}
+_NO_QUALITY = 0.5
+_NEEDED_SHARE = 0.8  # of the quality term; the rest is for quality beyond the need
+_STEP = 0.3  # quality between two tiers, for models that declare no tier
+_COST_SPAN = math.log(10.0)  # prices this far apart use the whole term
+_LATENCY_SPAN = math.log(4.0)
+_COST_FLOOR = 1_000.0  # nano-dollars; below it prices are the same
+_LATENCY_FLOOR = 0.02  # seconds
+_UNPRICED: dict[Tier | None, float] = {"low": 0.6, "medium": 0.4, "high": 0.2, None: 0.3}
+_UNTIMED = 0.5
+
+
+def needed_tier(tier: Tier, mode: Mode) -> Tier:
+    """The tier to serve a prompt with: `accurate` goes one up."""
+    return TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] if mode == "accurate" else tier
+
+
+def weights_of(mode: Mode, overrides: Mapping[str, float]) -> dict[str, float]:
+    """The mode's weights with the configuration's own in their place."""
+    return {name: overrides.get(name, weight) for name, weight in WEIGHTS[mode].items()}
+
+
+def rank(
+    candidates: Sequence[Candidate], needed: Tier, weights: Mapping[str, float], listed: Mapping[str, Tier]
+) -> list[Candidate]:
+    """Score every candidate and put the best first. `listed` is the tier of models that declare none themselves."""
+    costs = _scale([each.cost for each in candidates], _COST_FLOOR, _COST_SPAN)
+    latencies = _scale([each.latency for each in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
+    scored = []
+    for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
+        deployment = candidate.target.deployment
+        tier = deployment.tier or listed.get(candidate.name)
+        terms = {
+            "quality": weights["quality"] * quality_term(deployment, tier, needed),
+            "cost": weights["cost"] * (_UNPRICED[tier] if cost is None else cost),
+            "latency": weights["latency"] * (_UNTIMED if latency is None else latency),
+            "tier": 0.0 - tiers_below(deployment, tier, needed),  # a full point each
+        }
+        scored.append(rescored(candidate, terms))
+    return best_first(scored)
+
+
+def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
+    """0 to 1: how much of the needed quality there is, and a little for more."""
+    quality = quality_of(deployment, tier)
+    return _NEEDED_SHARE * min(1.0, quality / _QUALITY[needed]) + (1 - _NEEDED_SHARE) * min(1.0, quality)
+
+
+def quality_of(deployment: Deployment, tier: Tier | None) -> float:
+    """The configured quality, else what the tier stands for."""
+    if deployment.quality is not None:
+        return deployment.quality
+    return _NO_QUALITY if tier is None else _QUALITY[tier]
+
+
+def tiers_below(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
+    """By how many tiers a model falls short."""
+    if tier is not None:
+        return float(max(0, TIERS.index(needed) - TIERS.index(tier)))
+    return max(0.0, (_QUALITY[needed] - quality_of(deployment, tier)) / _STEP)
+
+
+def rescored(candidate: Candidate, terms: Mapping[str, float]) -> Candidate:
+    """The candidate with these terms and their sum."""
+    rounded = {name: round(term, 4) for name, term in terms.items()}
+    return replace(candidate, terms=rounded, score=round(sum(rounded.values()), 4))
+
+
+def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort by score; equals go by price, latency and name."""
+    return sorted(candidates, key=lambda each: (-(each.score or 0.0), price_then_speed(each)))
+
+
+def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:
+    """1 for the least, towards 0 for the most, by ratio and not by difference; unknown stays unknown."""
+    logs = [None if value is None else math.log(max(0.0, value) + floor) for value in values]
+    known = [value for value in logs if value is not None]
+    if not known:
+        return [None for _ in values]
+    least, width = min(known), max(max(known) - min(known), span)
+    return [None if value is None else 1.0 - (value - least) / width for value in logs]

@@ -1,0 +1,119 @@
+"""The decision as JSON values: section 6 of the contract, without `id` and `attempts`. Holds no text of the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from proxy.core.money import usd
+from proxy.core.types import Call
+from proxy.routing.candidates import Candidate, Case
+from proxy.routing.classify import Profile
+from proxy.routing.fallback import Line
+from proxy.routing.members import Missing
+
+_LONGEST_NAME = 300
+
+
+def decision_record(
+    call: Call,
+    case: Case,
+    *,
+    route: str,
+    rule: str,
+    mode: str | None,
+    reason: str,
+    line: Line,
+    rejected: Iterable[Candidate],
+    missing: Iterable[Missing],
+    profile: Profile | None,
+) -> dict[str, Any]:
+    """Everything that was weighed for one call. The same call and health give the same record."""
+    return {
+        "model": call.model[:_LONGEST_NAME],
+        "route": route,
+        "rule": rule,
+        "reason": reason,
+        "profile": None if profile is None else _profile(profile),
+        "constraints": _constraints(case, mode),
+        "candidates": _candidates(case, reason, line, rejected, missing),
+        "chosen": line.targets[0].name,
+        "config_version": call.snapshot.version,
+    }
+
+
+def _profile(profile: Profile) -> dict[str, Any]:
+    return {
+        "task": profile.task,
+        "tier": profile.tier,
+        "score": profile.score,
+        "confidence": profile.confidence,
+        "features": [{"name": name, "weight": weight} for name, weight in profile.features],
+    }
+
+
+def _constraints(case: Case, mode: str | None) -> dict[str, Any]:
+    """What the body needs, and what the client asked for."""
+    facts, options = case.facts, case.options
+    asked: dict[str, Any] = {
+        "mode": mode,
+        "max_tokens": facts.max_tokens,
+        "max_cost_usd": options.max_cost_usd,
+        "max_latency_ms": options.max_latency_ms,
+        "require": list(options.require) or None,
+        "providers": list(options.providers) or None,
+        "exclude": list(options.exclude) or None,
+        "key_id": options.key_id,
+        "task": options.task,
+        "fallbacks": list(options.fallbacks) or None,
+        "client_id": options.client_id,
+    }
+    needs: dict[str, Any] = {"input_tokens": facts.input_tokens, "capabilities": sorted(facts.capabilities)}
+    return needs | {name: value for name, value in asked.items() if value is not None}
+
+
+def _candidates(
+    case: Case, reason: str, line: Line, rejected: Iterable[Candidate], missing: Iterable[Missing]
+) -> list[dict[str, Any]]:
+    """The targets in the plan's order, then what was rejected; every deployment once."""
+    rows: dict[str, dict[str, Any]] = {}
+    for place, candidate in enumerate(line.targets):
+        health = case.health_of(candidate.target)
+        why = "next in order" if health.available else f"not available now: {health.reason or 'unhealthy'}"
+        rows[candidate.name] = _row(candidate, "fallback" if place else "chosen", why if place else reason)
+    for candidate in (*line.surplus, *rejected):
+        if candidate.name not in rows and candidate.rejection is not None:
+            rows[candidate.name] = _row(candidate, "rejected", candidate.rejection.reason)
+    for each in missing:
+        rows.setdefault(each.name, _missing_row(each))
+    return list(rows.values())
+
+
+def _row(candidate: Candidate, status: str, reason: str) -> dict[str, Any]:
+    deployment = candidate.target.deployment
+    return {
+        "provider": deployment.provider.name,
+        "model": deployment.model,
+        "status": status,
+        "reason": reason,
+        "score": candidate.score,
+        "terms": dict(candidate.terms),
+        "estimated_cost_usd": None if candidate.cost is None else usd(candidate.cost),
+        "estimated_wait_ms": 0,
+        "latency_ms": None if candidate.latency is None else round(candidate.latency * 1000, 1),
+    }
+
+
+def _missing_row(missing: Missing) -> dict[str, Any]:
+    provider, _, model = missing.name.partition("/")
+    return {
+        "provider": provider,
+        "model": model,
+        "status": "rejected",
+        "reason": f"provider left out: {missing.why}" if missing.left_out else missing.why,
+        "score": None,
+        "terms": {},
+        "estimated_cost_usd": None,
+        "estimated_wait_ms": 0,
+        "latency_ms": None,
+    }

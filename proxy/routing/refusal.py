@@ -1,0 +1,60 @@
+"""The error of a call that no deployment may take: what stands in the way of each, in the configuration's own names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.core.errors import InvalidRequest, ProxyError, Unavailable
+from proxy.routing.candidates import Candidate, Case
+from proxy.routing.measure import context_needed
+from proxy.routing.members import Missing
+from proxy.routing.selection import Selection
+
+_MOST_REASONS = 8
+_CODE = "no_candidate_available"
+
+
+def refusal(case: Case, route: str, selections: Sequence[Selection]) -> ProxyError:
+    """A 400 where time cannot mend it, a 503 where all that is missing is a provider that has been left out."""
+    rejected = list({each.name: each for selection in selections for each in selection.rejected}.values())
+    missing = list({each.name: each for selection in selections for each in selection.missing}.values())
+    if not rejected:
+        return _nobody(case, route, missing)
+    judged = [each for each in rejected if each.rejection is not None and each.rejection.kind != "stand_in"]
+    if judged and all(each.rejection is not None and each.rejection.kind == "context" for each in judged):
+        return _too_long(case, route, judged)
+    reasons = [f"{each.name}: {each.rejection.reason}" for each in rejected if each.rejection is not None]
+    reasons += [f"{each.name}: {_why(each)}" for each in missing]
+    return InvalidRequest(f"No model of `{route}` may take this call. {_joined(reasons)}.", code=_CODE)
+
+
+def _nobody(case: Case, route: str, missing: list[Missing]) -> ProxyError:
+    """Nothing could even be weighed."""
+    left_out = [each for each in missing if each.left_out]
+    if missing and not left_out:
+        reasons = _joined([f"{each.name}: {_why(each)}" for each in missing])
+        return InvalidRequest(f"No model of `{route}` can be used. {reasons}.", code=_CODE)
+    names = dict.fromkeys(each.name.partition("/")[0] for each in left_out) or case.snapshot.left_out
+    reasons = _joined([f"provider {name} is left out: {case.snapshot.left_out[name]}" for name in names])
+    if reasons:
+        return Unavailable(f"No model of `{route}` can be used: {reasons}.", retryable=False)
+    return InvalidRequest(f"The configuration has no model for `{route}`.", code=_CODE)
+
+
+def _too_long(case: Case, route: str, rejected: list[Candidate]) -> InvalidRequest:
+    widest = max((each.target.deployment for each in rejected), key=lambda each: each.context_window or 0)
+    return InvalidRequest(
+        f"The call needs about {context_needed(widest, case.facts)} tokens of context, {case.facts.input_tokens} of "
+        f"them for its input, and the largest window in `{route}` has {widest.context_window}.",
+        param="messages",
+        code="context_length_exceeded",
+    )
+
+
+def _why(missing: Missing) -> str:
+    return f"its provider is left out: {missing.why}" if missing.left_out else missing.why
+
+
+def _joined(reasons: list[str]) -> str:
+    more = len(reasons) - _MOST_REASONS
+    return "; ".join(reasons[:_MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")

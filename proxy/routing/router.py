@@ -1,0 +1,83 @@
+"""Where a call goes, in which order, and why: classify, filter, rank, boost, fall back.
+
+A pure function of the call (which brings its snapshot) and a view of health: no I/O, no clock, no chance. The same call
+and health give the same plan. Whatever the body holds, the only thing raised is a `ProxyError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from proxy.core.types import Call, HealthView, Plan
+from proxy.routing.candidates import Case
+from proxy.routing.case import open_case
+from proxy.routing.classify import RULES, Classifier, Profile
+from proxy.routing.fallback import Line, line_up
+from proxy.routing.names import Rule, resolve
+from proxy.routing.record import decision_record
+from proxy.routing.refusal import refusal
+from proxy.routing.selection import Selection, mode_of, select
+
+_LONGEST_REASON = 199  # it becomes a header
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES) -> Plan:
+    """The targets of a call in the order to try them; raises `ProxyError` where nobody may take it."""
+    case = open_case(call, health)
+    rules = _rules(call)
+    profile = _profile(call, classifier) if any(rule.form == "auto" for rule in rules) else None
+    selections = [select(rule, case, profile) for rule in rules]
+    line = line_up(case, (selection.accepted for selection in selections))
+    rule = rules[0]
+    if not line.targets:
+        raise refusal(case, rule.route, selections)
+    reason = _reason(rule, line, selections, case)
+    decision = decision_record(
+        call,
+        case,
+        route=rule.route,
+        rule=rule.rule,
+        mode=mode_of(rule, case) if rule.form == "auto" else None,
+        reason=reason,
+        line=line,
+        rejected=(each for selection in selections for each in selection.rejected),
+        missing=(each for selection in selections for each in selection.missing),
+        profile=profile,
+    )
+    targets = tuple(candidate.target for candidate in line.targets)
+    return Plan(route=rule.route, rule=rule.rule, reason=reason, targets=targets, decision=decision)
+
+
+def _rules(call: Call) -> list[Rule]:
+    """What the model's name and the names in `router.fallbacks` stand for."""
+    snapshot = call.snapshot
+    fallbacks = (
+        resolve(snapshot, name, param="router.fallbacks", use_default=False) for name in call.options.fallbacks
+    )
+    return [resolve(snapshot, call.model), *fallbacks]
+
+
+def _profile(call: Call, classifier: Classifier) -> Profile:
+    """The classifier's, with the client's own word on the task."""
+    profile = classifier.classify(call)
+    return profile if call.options.task is None else replace(profile, task=call.options.task)
+
+
+def _reason(rule: Rule, line: Line, selections: Sequence[Selection], case: Case) -> str:
+    """One sentence for people, fit for a header: ASCII, on one line, nothing in it that only the client has written."""
+    chosen = line.targets[0]
+    source = next(place for place, each in enumerate(selections) if chosen in each.accepted)
+    sentence = selections[source].note
+    if source:
+        sentence = f"router.fallbacks, {sentence}"
+    if rule.rule == "default":
+        sentence = f"routing.default, {sentence}"
+    if not case.health_of(chosen.target).available:
+        sentence += "; no target is available now"
+    elif line.passed_over:
+        sentence += f"; passed over {line.passed_over} not available now"
+    plain = sentence if sentence.isascii() else sentence.encode("ascii", "replace").decode()
+    return (plain if plain.isprintable() else _UNPRINTABLE.sub("?", plain))[:_LONGEST_REASON]

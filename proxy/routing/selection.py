@@ -1,0 +1,94 @@
+"""From what a name stands for to the candidates in order: one small function for each form of a route."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from proxy.core.types import Mode, Target, Tier
+from proxy.routing.boost import boost
+from proxy.routing.candidates import Candidate, Case
+from proxy.routing.classify import Profile
+from proxy.routing.filters import OUTGROWN, accepted, sift
+from proxy.routing.measure import measured
+from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
+from proxy.routing.names import Rule
+from proxy.routing.order import cheapest_first
+from proxy.routing.rank import needed_tier, rank, weights_of
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one route offers for the call."""
+
+    accepted: tuple[Candidate, ...]  # in the order to try them
+    rejected: tuple[Candidate, ...]
+    missing: tuple[Missing, ...]
+    note: str  # why the first is first
+
+
+def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
+    """The candidates of a route. `profile` is there where the form is `auto`."""
+    if rule.form == "tier" and rule.tier is not None:
+        selection = _tier(rule.route, rule.tier, rule.members, case)
+    elif rule.form == "auto" and profile is not None:
+        selection = _auto(rule, case, profile)
+    elif rule.form == "scenario":
+        selection = _scenario(rule, case)
+    else:
+        judged = sift(case, _measured(case, rule.members.targets), fit=False)
+        return _selection(accepted(judged), judged, rule.members.missing, rule.said)
+    return replace(selection, note=f"{rule.said}: {selection.note}") if rule.said else selection
+
+
+def mode_of(rule: Rule, case: Case) -> Mode:
+    """The mode of an `auto` route: of the name, else of the options, else of the configuration."""
+    return rule.mode or case.options.mode or case.snapshot.mode
+
+
+def _scenario(rule: Rule, case: Case) -> Selection:
+    judged = sift(case, _measured(case, rule.members.targets))
+    note = f"first that fits of {len(judged)} in {rule.route}"
+    return _selection(accepted(judged), judged, rule.members.missing, note)
+
+
+def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
+    """A tier, and the tiers above it where the call is too much for every model of this one."""
+    judged = sift(case, _measured(case, members.targets), spare_stand_ins=True)
+    good, every, missing, note = accepted(judged), list(judged), members.missing, ""
+    above: Tier | None = tier
+    while not good and _outgrown(judged) and above is not None and (above := next_tier(above)) is not None:
+        real = any(not each.target.deployment.provider.stand_in for each in every)
+        members = tier_members(case.snapshot, above)
+        seen = {each.name for each in every}
+        fresh = [target for target in members.targets if target.deployment.name not in seen]
+        judged = sift(case, _measured(case, fresh), spare_stand_ins=True, real_elsewhere=real)
+        good, note = accepted(judged), f"nothing in {route} fits the call, went up to tier/{above}: "
+        every += judged
+        missing += members.missing
+    if members.ordered:
+        return _selection(good, every, missing, f"{note}first that fits of {len(judged)} in tier/{above}")
+    return _selection(cheapest_first(good), every, missing, f"{note}cheapest of {len(good)} in tier/{above}")
+
+
+def _outgrown(judged: Iterable[Candidate]) -> bool:
+    return any(each.rejection is not None and each.rejection.kind in OUTGROWN for each in judged)
+
+
+def _auto(rule: Rule, case: Case, profile: Profile) -> Selection:
+    judged = sift(case, _measured(case, rule.members.targets), spare_stand_ins=True)
+    mode = mode_of(rule, case)
+    needed = needed_tier(profile.tier, mode)
+    weights = weights_of(mode, case.snapshot.weights)
+    ranked = rank(accepted(judged), needed, weights, listed_tiers(case.snapshot))
+    boosted = boost(ranked, profile.task, weights["specialty"])
+    note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(boosted)}"
+    return _selection(boosted, judged, rule.members.missing, note)
+
+
+def _measured(case: Case, targets: Iterable[Target]) -> list[Candidate]:
+    return [measured(case, target) for target in targets]
+
+
+def _selection(good: list[Candidate], judged: list[Candidate], missing: tuple[Missing, ...], note: str) -> Selection:
+    return Selection(tuple(good), tuple(each for each in judged if each.rejection is not None), missing, note)

@@ -1,0 +1,94 @@
+"""Which of the seven tasks a prompt is, by plain rules: votes of words, digits and symbols. One regex, no backtracking.
+
+Words at the very start and end of a prompt count double, for that is where people put what they want.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+from proxy.core.types import TASKS
+from proxy.routing.words import DEPTH_WORDS, TASK_PHRASES, TASK_WORDS
+
+_TOKEN = re.compile(r"```|[^\W\d_]+|\d+|[^\w\s]")
+_HEAD = 260
+_TAIL = 160
+_EMPHASIS = 2.0
+_REPEATS = 3  # a word's votes count this often at most
+_ENOUGH = 1.5  # votes below this say nothing
+_PHRASE = 4.0
+_CODE_SIGNS = "{};<>=[]"
+_CODE_DENSITY = 0.08  # share of all tokens
+_FEW = 20  # tokens; fewer say nothing by their density
+_MATH_SIGNS = "+*/=^%$\\"
+_MARKS = tuple("-*0123456789")  # that begin a line of a list
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the words of a prompt say. The counts are bounded by the text's cut."""
+
+    task: str
+    confidence: float  # 0: nothing spoke, or two tasks equally
+    depth: int  # different words that ask for depth
+    fences: int  # lines of ```
+    questions: int
+    lines: int  # enumerated
+
+
+def read_words(text: str) -> Reading:
+    """Tokenise once and count the votes."""
+    lowered = text.lower()
+    tail = max(_HEAD, len(lowered) - _TAIL)
+    middle = Counter(_TOKEN.findall(lowered[_HEAD:tail]))
+    seen = Counter(_TOKEN.findall(lowered[:_HEAD]) + _TOKEN.findall(lowered[tail:]))
+    votes = dict.fromkeys(TASKS, 0.0)
+    _vote(votes, middle, 1.0)
+    _vote(votes, seen, _EMPHASIS)
+    seen.update(middle)
+    _vote_by_signs(votes, seen)
+    for phrase, task in TASK_PHRASES:
+        if phrase in lowered:
+            votes[task] += _PHRASE
+    task, confidence = _winner(votes)
+    return Reading(
+        task=task,
+        confidence=confidence,
+        depth=len(DEPTH_WORDS & seen.keys()),
+        fences=seen["```"],
+        questions=seen["?"] + seen["\uff1f"],
+        lines=sum(line.lstrip()[:1] in _MARKS for line in text.split("\n")),
+    )
+
+
+def _vote(votes: dict[str, float], tokens: Counter[str], weight: float) -> None:
+    """A word's votes, as often as it stands there but not more than `_REPEATS` times."""
+    for token in TASK_WORDS.keys() & tokens.keys():
+        for task, vote in TASK_WORDS[token]:
+            votes[task] += vote * weight * min(tokens[token], _REPEATS)
+
+
+def _vote_by_signs(votes: dict[str, float], seen: Counter[str]) -> None:
+    """Votes of what is no word: numbers with a question speak for math, a density of brackets for code."""
+    tokens = seen.total()
+    code = sum(seen[sign] for sign in _CODE_SIGNS)
+    if tokens > _FEW and code > _CODE_DENSITY * tokens:
+        votes["code"] += 3.0
+    numbers = sum(times for token, times in seen.items() if token.isdecimal())
+    if numbers >= 2:
+        signs = sum(seen[sign] for sign in _MATH_SIGNS)
+        votes["math"] += min(numbers, 6) * 0.3 + min(signs, 6) * 0.3
+        if "how" in seen and ("many" in seen or "much" in seen):
+            votes["math"] += 2.5
+
+
+def _winner(votes: dict[str, float]) -> tuple[str, float]:
+    """The task with most votes, `chat` where nothing spoke; ties go by the order of TASKS."""
+    rounded = {task: round(vote, 6) for task, vote in votes.items()}  # the order of adding must not tell
+    first, second = sorted(rounded.values(), reverse=True)[:2]
+    if first < _ENOUGH:
+        return "chat", 0.0
+    task = next(task for task in TASKS if rounded[task] == first)
+    return task, round((first - second) / (first + 1.0), 3)

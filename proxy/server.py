@@ -1,0 +1,94 @@
+"""The process that serves: uvicorn with uvloop and httptools, signals, and an orderly end.
+
+On SIGTERM (or SIGINT) new calls are refused and readiness is off while streams finish, for `drain` seconds at most;
+what is then left ends with an error event. The exit code is 0. A second signal does not wait. SIGHUP reads the
+configuration again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import anyio
+import uvicorn
+
+from proxy.admission.gate import Gate
+from proxy.app import Service
+
+_LOG = logging.getLogger(__name__)
+LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, without its own idea of signals: it would cut streams, and end with the signal's exit code."""
+
+    def __init__(self, config: uvicorn.Config, on_start: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._on_start = on_start
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._on_start(self._url())
+
+    def _url(self) -> str:
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+async def serve(
+    service: Service, *, host: str, port: int, keep_alive: float, drain: float, on_start: Callable[[str], None]
+) -> None:
+    """Serve until a signal says otherwise. `on_start` is told the URL once connections are taken."""
+    config = uvicorn.Config(
+        service.asgi,
+        host=host,
+        port=port,
+        loop="none",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=max(1, round(keep_alive)),
+        timeout_graceful_shutdown=LAST_WORDS,  # type: ignore[arg-type]
+    )
+    server = _Server(config, on_start)
+    leaving = asyncio.Event()
+
+    def leave() -> None:
+        if leaving.is_set():
+            server.force_exit = server.should_exit = True
+        leaving.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    async with anyio.create_task_group() as group:
+        group.start_soon(_drain, service.gate, server, leaving, drain)
+        await server.serve()
+        group.cancel_scope.cancel()
+
+
+async def _drain(gate: Gate, server: uvicorn.Server, leaving: asyncio.Event, seconds: float) -> None:
+    await leaving.wait()
+    gate.close()
+    _LOG.info("draining", extra={"fields": {"in_flight": gate.inside, "seconds": seconds}})
+    if not await gate.emptied(seconds):
+        _LOG.warning("calls are interrupted", extra={"fields": {"in_flight": gate.inside}})
+        gate.interrupt()
+        await gate.emptied(LAST_WORDS)
+    server.should_exit = True

@@ -1,0 +1,1 @@
+"""Turns a finished record into facts: metrics and the access line."""

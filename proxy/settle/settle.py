@@ -1,0 +1,115 @@
+"""A finished record becomes facts: cost, metrics, and one line in the access log.
+
+Called once for each call, whatever happened to it, and never raises: what went wrong in here is logged, not passed on.
+It does not wait for anything, so no cancellation can interrupt it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from proxy.core.clock import Clock
+from proxy.core.money import cost_nusd, usd
+from proxy.core.types import Deployment, Record
+from proxy.observe.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+_ACCESS = logging.getLogger("proxy.access")
+_LONGEST = 256
+OTHER = "other"
+
+
+class Settler:
+    """Writes what is known of a call to where it is kept."""
+
+    def __init__(self, *, metrics: Metrics, clock: Clock, access_log: bool) -> None:
+        self._metrics = metrics
+        self._clock = clock
+        self.access_log = access_log
+
+    def settle(self, record: Record) -> None:
+        """Settle one call."""
+        try:
+            price(record)
+            now = self._clock.monotonic()
+            overhead = max(0.0, now - record.started - record.upstream_seconds - record.client_seconds)
+            self._count(record, now, overhead)
+            if self.access_log:
+                _ACCESS.info("call", extra={"fields": _fields(record, now, overhead)})
+        except Exception:
+            _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
+
+    def _count(self, record: Record, now: float, overhead: float) -> None:
+        metrics = self._metrics
+        provider, model = _labels(record.chosen)
+        metrics.requests.labels(_route(record), provider, model, str(record.status)).inc()
+        metrics.duration.observe(now - record.started)
+        metrics.overhead.observe(overhead)
+        if record.first_token is not None and record.call and record.call.stream:
+            metrics.first_token.observe(record.first_token - record.started)
+        for attempt in record.attempts:
+            listed = record.call and f"{attempt.provider}/{attempt.model}" in record.call.snapshot.deployments
+            metrics.attempts.labels(attempt.provider, attempt.model if listed else OTHER, attempt.outcome).inc()
+        if record.usage:
+            tokens = {"input": record.usage.input, "output": record.usage.output, "cached": record.usage.cached}
+            for kind, count in {**tokens, "reasoning": record.usage.reasoning}.items():
+                metrics.tokens.labels(provider, model, kind).inc(count)
+        if record.cost_nusd:
+            metrics.cost.labels(provider, model).inc(usd(record.cost_nusd))
+
+
+def price(record: Record) -> None:
+    """Set the cost, where usage and price are known."""
+    if record.usage and record.chosen and record.chosen.price:
+        record.cost_nusd = cost_nusd(record.usage, record.chosen.price)
+
+
+def _labels(deployment: Deployment | None) -> tuple[str, str]:
+    if deployment is None:
+        return OTHER, OTHER
+    return deployment.provider.name, deployment.model if deployment.listed else OTHER
+
+
+def _route(record: Record) -> str:
+    """The route's own name; a model that only the client named is `other`."""
+    plan = record.plan
+    if plan is None or any(
+        target.deployment.name == plan.route and not target.deployment.listed for target in plan.targets
+    ):
+        return OTHER
+    return plan.route
+
+
+def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
+    """The access line: ids, names and numbers, no content."""
+    call, usage, chosen = record.call, record.usage, record.chosen
+    return {
+        "id": record.id,
+        "request_id": record.request_id,
+        "client_id": call.options.client_id if call else None,
+        "model": call.model[:_LONGEST] if call else None,
+        "route": record.plan.route[:_LONGEST] if record.plan else None,
+        "provider": chosen.provider.name if chosen else None,
+        "upstream_model": chosen.model[:_LONGEST] if chosen else None,
+        "stream": call.stream if call else None,
+        "status": record.status,
+        "outcome": record.outcome,
+        "code": record.code,
+        "attempts": [
+            {
+                "provider": a.provider,
+                "model": a.model[:_LONGEST],
+                "key": a.key_id,
+                "outcome": a.outcome,
+                "ms": round(a.ms, 1),
+            }
+            for a in record.attempts
+        ],
+        "input_tokens": usage.input if usage else None,
+        "output_tokens": usage.output if usage else None,
+        "cost_usd": usd(record.cost_nusd) if record.cost_nusd is not None else None,
+        "ms": round((now - record.started) * 1000, 1),
+        "ttft_ms": round((record.first_token - record.started) * 1000, 1) if record.first_token is not None else None,
+        "overhead_ms": round(overhead * 1000, 3),
+    }

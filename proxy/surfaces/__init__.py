@@ -1,0 +1,1 @@
+"""Formats that clients may speak to us: pure, standard library only."""

@@ -1,0 +1,45 @@
+"""The decision record as the client sees it: what was weighed, what was chosen, and what then happened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any
+
+from proxy.core.money import usd
+from proxy.core.types import Record
+from proxy.surfaces.chat import DebugStream, with_router
+
+
+def decision_record(record: Record) -> dict[str, Any]:
+    """Section 6 of the contract, as JSON values."""
+    decision = dict(record.plan.decision) if record.plan else {}
+    attempts = [
+        {
+            "provider": attempt.provider,
+            "model": attempt.model,
+            "key_id": attempt.key_id,
+            "outcome": attempt.outcome,
+            "status": attempt.status,
+            "ms": round(attempt.ms or attempt.first_token_ms or 0.0, 3),
+        }
+        for attempt in record.attempts
+    ]
+    cost = usd(record.cost_nusd) if record.cost_nusd is not None else None
+    return {"id": record.id, **decision, "attempts": attempts, "cost_usd": cost}
+
+
+async def embed(
+    chunks: AsyncGenerator[bytes, None], router: Callable[[], Mapping[str, Any]], *, stream: bool
+) -> AsyncGenerator[bytes, None]:
+    """The same answer with the decision record in it: a member `router`, or one more chunk before `[DONE]`."""
+    async with aclosing(chunks):
+        if not stream:
+            body = b"".join([chunk async for chunk in chunks])
+            yield with_router(body, router())
+            return
+        debug = DebugStream()
+        async for chunk in chunks:
+            if out := debug.feed(chunk, router):
+                yield out
+        yield debug.last(router) + debug.rest()

@@ -1,0 +1,43 @@
+"""The headers of every answer: which call it was, and what was decided."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.core.types import Record
+
+_SANE = re.compile(r"[\x21-\x7e]{1,128}")
+FORWARDED = ("content-type", "accept", "openai-beta", "anthropic-beta", "traceparent", "idempotency-key")
+
+
+def sane_id(text: str | None) -> str | None:
+    """A client's request id, if it can be echoed: up to 128 visible ASCII characters."""
+    return text if text and _SANE.fullmatch(text) else None
+
+
+def call_headers(record: Record, now: float) -> dict[str, str]:
+    """`x-router-*` and ids. `now` is monotonic seconds; overhead is what was neither an upstream's nor the client's."""
+    elapsed = now - record.started
+    overhead = max(0.0, elapsed - record.upstream_seconds - record.client_seconds)
+    headers = {
+        "x-router-id": record.id,
+        "x-request-id": record.request_id,
+        "x-router-cache": "bypass",
+        "x-router-attempts": str(len(record.attempts)),
+        "x-router-overhead-ms": f"{overhead * 1000:.3f}",
+        "openai-processing-ms": str(round(elapsed * 1000)),
+    }
+    if record.plan:
+        headers["x-router-route"] = _visible(record.plan.route)
+        headers["x-router-reason"] = _visible(record.plan.reason)
+    if record.chosen:
+        headers["x-router-provider"] = record.chosen.provider.name
+        headers["x-router-model"] = _visible(record.chosen.model)
+    if record.upstream_request_id:
+        headers["x-router-upstream-request-id"] = _visible(record.upstream_request_id)
+    return headers
+
+
+def _visible(text: str) -> str:
+    """One line that any HTTP stack takes."""
+    return "".join(char if " " <= char <= "~" else "?" for char in text)[:256]

@@ -1,0 +1,118 @@
+"""Request options of our own: the body's `router` object, or the `x-router-*` headers. The body beats the header."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.types import MODES, TASKS, RouterOptions
+
+PREFIX = "x-router-"
+_LONGEST = 256
+_NOT_YET = {
+    "max_wait_seconds": "the queue",
+    "cache": "the cache",
+    "disable_thinking": "control of thinking",
+    "conversation": "stored conversations",
+}
+
+
+def read_options(value: Any, headers: Mapping[str, str]) -> RouterOptions:
+    """Read the options. Raises `InvalidRequest` on an unknown name or a wrong type; `headers` have lower-case names."""
+    if value is None:
+        value = {}
+    if not isinstance(value, dict):
+        raise InvalidRequest("`router` must be an object.", param="router")
+    found = {
+        **{name: _parse(name, text) for name, text in _from_headers(headers)},
+        **{name: item for name, item in value.items() if item is not None},
+    }
+    return RouterOptions(**{name: _read(name, item) for name, item in found.items()})
+
+
+def _from_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [
+        (name.removeprefix(PREFIX).replace("-", "_"), text.strip())
+        for name, text in headers.items()
+        if name.startswith(PREFIX)
+    ]
+
+
+def _parse(name: str, text: str) -> Any:
+    """A header's text as the value that the body would have."""
+    reader = _READERS.get(name)
+    if reader is _number:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+    if reader is _boolean:
+        return {"true": True, "1": True, "on": True, "false": False, "0": False, "off": False}.get(text.lower(), text)
+    if reader is _names:
+        return [item.strip() for item in text.split(",") if item.strip()]
+    return text
+
+
+def _read(name: str, value: Any) -> Any:
+    param = f"router.{name}"
+    if name in _NOT_YET:
+        raise InvalidRequest(f"`{param}` is not available yet: this version has not {_NOT_YET[name]}.", param=param)
+    reader = _READERS.get(name)
+    if reader is None:
+        known = ", ".join(f"`{item}`" for item in _READERS)
+        raise InvalidRequest(f"Unknown option `{_short(param)}`; the options are {known}.", param=_short(param))
+    return reader(param, value)
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+
+
+def _string(param: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > _LONGEST:
+        raise InvalidRequest(f"`{param}` must be a string of 1 to {_LONGEST} characters.", param=param)
+    return value
+
+
+def _number(param: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+        raise InvalidRequest(f"`{param}` must be a number that is not negative.", param=param)
+    return float(value)
+
+
+def _boolean(param: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"`{param}` must be true or false.", param=param)
+    return value
+
+
+def _names(param: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > 64 or not all(isinstance(item, str) and item for item in value):
+        raise InvalidRequest(f"`{param}` must be a list of at most 64 names.", param=param)
+    return tuple(_string(param, item) for item in value)
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str, Any], str]:
+    def read(param: str, value: Any) -> str:
+        if value not in words:
+            raise InvalidRequest(f"`{param}` must be one of {', '.join(words)}.", param=param)
+        return str(value)
+
+    return read
+
+
+_READERS: dict[str, Callable[[str, Any], Any]] = {
+    "mode": _one_of(MODES),
+    "max_cost_usd": _number,
+    "max_latency_ms": _number,
+    "require": _names,
+    "providers": _names,
+    "exclude": _names,
+    "key_id": _string,
+    "client_id": _string,
+    "task": _one_of(TASKS),
+    "debug": _boolean,
+    "fallbacks": _names,
+}

@@ -1,0 +1,72 @@
+"""What the client is told when no target could answer: from failures to `ProxyError`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from proxy.core.errors import (
+    InvalidRequest,
+    ModelNotFound,
+    ProxyError,
+    RateLimited,
+    Unavailable,
+    UpstreamError,
+    UpstreamRejected,
+    UpstreamTimeout,
+)
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Attempt, Deployment
+from proxy.upstream.health import Block
+
+
+def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyError:
+    """The error after the last failure; another try is of no use, since all targets have been tried."""
+    last = attempts[-1]
+    where = f"`{last.provider}/{last.model}`"
+    tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
+    targets = {(attempt.provider, attempt.model) for attempt in attempts}
+    match failure.kind:
+        case FailureKind.BAD_REQUEST:
+            fields = {"param": failure.param, "code": failure.code}
+            return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
+        case FailureKind.CONTEXT_TOO_LONG:
+            return InvalidRequest(str(failure), param="messages", code="context_length_exceeded", retryable=False)
+        case FailureKind.CONTENT_FILTERED:
+            return InvalidRequest(str(failure), code="content_filter", retryable=False)
+        case FailureKind.MODEL_MISSING if len(targets) == 1:
+            return ModelNotFound(f"{where}: the provider does not have this model: {failure}", retryable=False)
+        case FailureKind.RATE_LIMITED:
+            message = f"{where}: the provider's rate limit is reached{tried}."
+            return RateLimited(message, retry_after=failure.retry_after, retryable=False)
+        case FailureKind.OVERLOADED:
+            message = f"{where}: the provider is overloaded{tried}."
+            return Unavailable(message, code="overloaded", retry_after=failure.retry_after, retryable=False)
+        case FailureKind.FIRST_TOKEN_TIMEOUT:
+            return UpstreamTimeout(f"{where}: {failure}{tried}.", retryable=False)
+        case FailureKind.KEY_REJECTED:
+            # 502, never 401: the client's own key is fine. The provider's words may repeat a part of ours.
+            message = f"{where}: the provider rejected our key `{last.key_id}` with status {failure.status}{tried}."
+            return UpstreamError(message, retryable=False)
+        case _:
+            return UpstreamError(f"{where}: {failure}{tried}.", retryable=False)
+
+
+def deadline_error(seconds: float) -> ProxyError:
+    """The call's time is over, whatever is left of its plan."""
+    return UpstreamTimeout(
+        f"No answer began within `resilience.deadline.hard` ({seconds:g} s).", code="deadline_exceeded", retryable=False
+    )
+
+
+def nothing_tried(blocks: Sequence[tuple[Deployment, Block]]) -> ProxyError:
+    """No target may be asked at the moment, because all keys rest."""
+    listed = "; ".join(f"`{deployment.name}`: {block.message}" for deployment, block in blocks[:8])
+    limited = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
+    if limited:
+        return RateLimited(f"All targets are rate limited: {listed}.", retry_after=min(limited))
+    rejected = [block.retry_after for _, block in blocks if block.reason == FailureKind.KEY_REJECTED]
+    if rejected:
+        return UpstreamError(f"No target can be asked: {listed}.", retryable=False)
+    return InvalidRequest(
+        f"No target can be asked: {listed}.", param="router.key_id", code="no_candidate_available", retryable=False
+    )

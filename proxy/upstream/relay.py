@@ -1,0 +1,152 @@
+"""From the commit point on: chunks out as they come, and an honest end.
+
+An answer that is complete ends as the upstream ended it. Any other end becomes one error event: never a silent end,
+never a finish that the upstream did not send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from proxy.core.clock import Clock
+from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Attempt, Record
+from proxy.dialects.base import Decoder
+from proxy.upstream.health import Lease
+
+AFTER_END = 0.5  # seconds for an upstream to close what it has ended, so that the connection can be used again
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """An answer that has reached its commit point: what was held back, and the fault that came with it, if any."""
+
+    decoder: Decoder
+    held: bytes
+    ended: bool
+    broken: UpstreamFailure | None = None
+
+
+async def until_commit(decoder: Decoder, chunks: AsyncGenerator[bytes, None]) -> Start:
+    """Read to the commit point. Raises `UpstreamFailure` if the answer fails before it."""
+    held = bytearray()
+    try:
+        async for chunk in chunks:
+            held += decoder.feed(chunk)
+            if decoder.committed:
+                return Start(decoder, bytes(held), ended=False)
+        held += decoder.finish()
+    except UpstreamFailure as failure:
+        if not decoder.committed:
+            raise
+        return Start(decoder, bytes(held) + failure.partial, ended=True, broken=failure)
+    return Start(decoder, bytes(held), ended=True)
+
+
+async def read_all(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
+    """An error's body, as far as `limit`."""
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) >= limit:
+            break
+    return bytes(body[:limit])
+
+
+@contextmanager
+def waiting(clock: Clock, record: Record) -> Iterator[None]:
+    """Time that is the upstream's, not ours."""
+    began = clock.monotonic()
+    try:
+        yield
+    finally:
+        record.upstream_seconds += clock.monotonic() - began
+
+
+async def timed(clock: Clock, record: Record, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same chunks, with the wait for each of them counted; closes them in the end."""
+    try:
+        while True:
+            with waiting(clock, record):
+                chunk = await anext(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        await chunks.aclose()
+
+
+class Relay:
+    """One answer on its way to the client; writes how it ended to the attempt, the lease and the record."""
+
+    def __init__(
+        self, clock: Clock, record: Record, attempt: Attempt, lease: Lease, start: Start, deadline: float
+    ) -> None:
+        self._clock = clock
+        self._record = record
+        self._attempt = attempt
+        self._lease = lease
+        self._start = start
+        self._decoder = start.decoder
+        self._deadline = deadline
+        record.usage = start.decoder.usage
+
+    async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
+        """What the client gets, byte for byte, with an error event at the end if the answer broke off."""
+        decoder = self._decoder
+        try:
+            if self._start.held:
+                yield self._start.held
+            if self._start.broken:
+                raise self._start.broken
+            ended = self._start.ended
+            while not ended and decoder.fault is None:
+                chunk = await self._next(chunks, idle)
+                out = decoder.finish() if chunk is None else decoder.feed(chunk)
+                ended = chunk is None
+                if out:
+                    yield out
+            self._end(decoder.fault)
+        except UpstreamFailure as failure:
+            if failure.partial:
+                yield failure.partial
+            if decoder.complete:
+                self._end(None)
+                return
+            self._end(failure)
+            error = _error(failure, self._record)
+            self._record.code = error.error_code
+            yield error.event()
+
+    async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:
+        """The next chunk, None at the end. Raises `UpstreamFailure` if the upstream stays silent for too long."""
+        patience = AFTER_END if self._decoder.closed else idle
+        left = self._deadline - self._clock.monotonic()
+        try:
+            async with asyncio.timeout(min(patience, left)):
+                return await anext(chunks, None)
+        except TimeoutError:
+            message = f"no data came for {idle:g} s" if left > patience else "the answer took too long"
+            raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
+
+    def _end(self, failure: UpstreamFailure | None) -> None:
+        self._record.usage = self._decoder.usage or self._record.usage
+        if failure is None:
+            self._attempt.outcome = "ok"
+            self._record.outcome = "ok"
+            self._lease.succeed()
+            return
+        self._attempt.outcome = FailureKind.BROKEN_STREAM.value
+        self._record.outcome = "partial"
+        self._record.code = failure.code or UpstreamError.code
+        self._lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
+
+
+def _error(failure: UpstreamFailure, record: Record) -> ProxyError:
+    where = f"`{record.chosen.name}`" if record.chosen else "the upstream"
+    kind = UpstreamTimeout if failure.status == 504 else UpstreamError
+    return kind(f"The answer of {where} broke off: {failure}.")

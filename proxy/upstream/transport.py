@@ -1,0 +1,129 @@
+"""The network, behind one protocol: httpx for now, and its exceptions turned into `UpstreamFailure`.
+
+No timeouts but the connection's live here: how long an answer may take is the attempt loop's to say. Connections are
+pooled per proxy; redirects are not followed, cookies not kept, and the environment's proxy settings not read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Protocol, cast
+from urllib.parse import urlsplit
+
+import httpx
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import UpstreamRequest, UpstreamResponse
+
+KEEP_ALIVE = 30.0  # seconds; below the 60 of most fronts
+KEEP_ALIVE_PLAIN = 4.0  # local servers, uvicorn and vLLM among them, close after 5
+_PIECE = 1024 * 1024
+
+
+class Transport(Protocol):
+    """Sends one request and gives its answer, head first."""
+
+    def send(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamResponse]:
+        """Raises `UpstreamFailure` where the network fails, on entering or while the body is read."""
+        ...
+
+
+class HttpTransport:
+    """httpx, one client for each proxy and scheme; closed by `aclose`."""
+
+    def __init__(self) -> None:
+        self._clients: dict[tuple[str | None, bool], httpx.AsyncClient] = {}
+        self._context = httpx.create_ssl_context()
+
+    @asynccontextmanager
+    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+        """Send, and yield the answer when its head is there; leaving closes or returns the connection."""
+        try:
+            client = self._client(request)
+            outgoing = client.build_request(
+                request.method,
+                request.url,
+                content=request.content,
+                headers=dict(request.headers),
+                timeout=httpx.Timeout(None, connect=request.connect_timeout),
+            )
+            response = await client.send(outgoing, stream=True)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as exc:
+            raise UpstreamFailure(FailureKind.CONNECT, _explain(exc)) from exc
+        try:
+            headers = {name.lower(): value for name, value in response.headers.items()}
+            yield UpstreamResponse(response.status_code, headers, _chunks(response))
+        finally:
+            await response.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    def _client(self, request: UpstreamRequest) -> httpx.AsyncClient:
+        plain = urlsplit(request.url).scheme == "http"
+        key = (request.proxy, plain)
+        if key not in self._clients:
+            self._clients[key] = httpx.AsyncClient(
+                verify=self._context,
+                proxy=request.proxy,
+                trust_env=False,
+                limits=httpx.Limits(
+                    max_connections=None,
+                    max_keepalive_connections=256,
+                    keepalive_expiry=KEEP_ALIVE_PLAIN if plain else KEEP_ALIVE,
+                ),
+            )
+        return self._clients[key]
+
+
+async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    try:
+        async with aclosing(cast("AsyncGenerator[bytes, None]", response.aiter_raw())) as raw:
+            if encoding in ("", "identity"):
+                async for chunk in raw:
+                    yield chunk
+                return
+            inflate = _inflater(encoding)
+            async for chunk in raw:
+                while chunk:
+                    yield inflate.decompress(chunk, _PIECE)  # in pieces, so that no bomb unfolds at once
+                    chunk = inflate.unconsumed_tail
+            yield inflate.flush()
+    except (httpx.HTTPError, httpx.StreamError) as exc:
+        raise UpstreamFailure(FailureKind.CONNECT, _explain(exc)) from exc
+    except zlib.error as exc:
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's compressed answer cannot be read") from exc
+
+
+def _inflater(encoding: str) -> zlib._Decompress:
+    """We ask for `identity`; some upstreams compress all the same."""
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's content-encoding {encoding[:32]!r} is not known")
+    return zlib.decompressobj(32 + zlib.MAX_WBITS)
+
+
+def _explain(exc: Exception) -> str:
+    """What went wrong, in words that hold neither URL nor credential."""
+    for kind, words in _WORDS:
+        if isinstance(exc, kind):
+            return words
+    return f"the connection to the upstream failed ({type(exc).__name__})"
+
+
+_WORDS: tuple[tuple[type[Exception], str], ...] = (
+    (httpx.ConnectTimeout, "the connection to the upstream was not made in time"),
+    (httpx.PoolTimeout, "no connection to the upstream became free in time"),
+    (httpx.ProxyError, "the proxy to the upstream refused"),
+    (httpx.ConnectError, "the upstream could not be reached"),
+    (httpx.RemoteProtocolError, "the upstream broke off its answer"),
+    (httpx.ReadError, "the upstream closed the connection"),
+    (httpx.WriteError, "the upstream closed the connection"),
+    (httpx.UnsupportedProtocol, "the upstream's URL is not http or https"),
+    (httpx.InvalidURL, "the upstream's URL is not valid"),
+)

@@ -1,0 +1,222 @@
+"""The chart: its values against their schema and, where helm is at hand, its objects against those of Kubernetes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from proxy import __version__
+from proxy.config.load import load
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "signalbox"
+HELM = shutil.which("helm") or shutil.which("helm", path=str(ROOT / ".cache" / "bin"))
+KUBERNETES = "1.34.0"
+
+needs_helm = pytest.mark.skipif(HELM is None, reason="no helm on the path or in .cache/bin (tests/setup.sh)")
+
+PROFILES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "secrets": {
+        "secrets": {"existingSecret": "signalbox-keys"},
+        "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
+        "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
+    },
+    "replicas": {"replicaCount": 3, "pdb": {"enabled": True}, "nodeSelector": {"kubernetes.io/os": "linux"}},
+    "own config map": {"existingConfigMap": "mine", "serviceAccount": {"create": False}},
+    "node port": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"a/b": "c"}}},
+    "bare": {"topologySpreadConstraints": [], "drain": {"preStopSeconds": 0}, "serviceAccount": {"automount": True}},
+    "digest": {"image": {"registry": "registry.example/", "digest": "sha256:" + "0" * 64}},
+}
+
+
+def schema() -> dict[str, Any]:
+    found = json.loads((CHART / "values.schema.json").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def defaults() -> dict[str, Any]:
+    found = yaml.safe_load((CHART / "values.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
+
+
+def helm(values: dict[str, Any], tmp_path: Path) -> subprocess.CompletedProcess[str]:
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(values))
+    command = [str(HELM), "template", "demo", str(CHART), "--namespace", "llm", "--kube-version", KUBERNETES]
+    return subprocess.run(
+        [*command, "--values", str(file)], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def render(values: dict[str, Any], tmp_path: Path) -> dict[str, dict[str, Any]]:
+    """The rendered objects by kind; there is at most one of each."""
+    done = helm(values, tmp_path)
+    assert done.returncode == 0, done.stderr
+    documents = [document for document in yaml.safe_load_all(done.stdout) if document]
+    assert len({document["kind"] for document in documents}) == len(documents)
+    return {document["kind"]: document for document in documents}
+
+
+def objects(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object that the schema describes by its members."""
+    if isinstance(node, dict):
+        if "properties" in node:
+            yield path, node
+        for name, child in node.items():
+            yield from objects(child, f"{path}/{name}")
+
+
+def test_the_chart_and_the_package_have_one_version() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+
+    assert chart["appVersion"] == __version__
+
+
+def test_the_default_values_fit_their_schema() -> None:
+    jsonschema.validate(defaults(), schema())
+
+
+def test_every_default_has_a_place_in_the_schema_and_the_other_way_round() -> None:
+    assert set(schema()["properties"]) - {"global"} == set(defaults())
+
+
+def test_no_object_of_the_schema_takes_a_name_that_it_does_not_know() -> None:
+    assert [path for path, node in objects(schema()) if node.get("additionalProperties") is not False] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"replicas": 2},
+        {"image": {"tags": "x"}},
+        {"image": {"digest": "latest"}},
+        {"service": {"port": 0}},
+        {"service": {"type": "Clusterip"}},
+        {"probes": {"readiness": {"period": 1}}},
+        {"extraEnv": [{"value": "without a name"}]},
+        {"containerPort": 80},
+        {"drain": {"preStopSecond": 5}},
+    ],
+    ids=str,
+)
+def test_a_typing_error_in_the_values_is_an_error(wrong: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wrong, schema())
+
+
+@needs_helm
+@pytest.mark.parametrize("profile", PROFILES)
+def test_kubernetes_accepts_what_is_rendered(profile: str, tmp_path: Path) -> None:
+    rendered = render(PROFILES[profile], tmp_path)
+
+    assert {"Deployment", "Service"} <= set(rendered)
+    for document in rendered.values():
+        kubernetes_validate.validate(document, ".".join(KUBERNETES.split(".")[:2]), strict=True)
+
+
+@needs_helm
+def test_the_same_values_render_the_same_bytes(tmp_path: Path) -> None:
+    assert helm(PROFILES["secrets"], tmp_path).stdout == helm(PROFILES["secrets"], tmp_path).stdout
+
+
+@needs_helm
+def test_the_pod_has_no_privilege(tmp_path: Path) -> None:
+    pod = render({}, tmp_path)["Deployment"]["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 65532
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@needs_helm
+def test_the_pod_is_probed_where_the_proxy_answers(tmp_path: Path) -> None:
+    [container] = render({"containerPort": 9000}, tmp_path)["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+    assert container["ports"] == [{"name": "http", "containerPort": 9000, "protocol": "TCP"}]
+    assert container["startupProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    assert container["livenessProbe"]["httpGet"] == {"path": "/livez", "port": "http"}
+    assert container["readinessProbe"]["httpGet"] == {"path": "/readyz", "port": "http"}
+
+
+@needs_helm
+def test_the_config_map_is_the_containers(tmp_path: Path) -> None:
+    values = {"containerPort": 9000, "drain": {"timeoutSeconds": 60}, "config": {"server": {"max_body": "5MiB"}}}
+
+    config = yaml.safe_load(render(values, tmp_path)["ConfigMap"]["data"]["signalbox.yaml"])
+
+    assert config["server"] == {"host": "0.0.0.0", "port": 9000, "drain": "60s", "max_body": "5MiB"}
+    assert config["data_dir"] == "/var/lib/signalbox"
+
+
+@needs_helm
+@pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": "sk-test"}], ids=["without keys", "with a key"])
+def test_the_default_configuration_of_the_chart_can_be_used(environ: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "signalbox.yaml"
+    file.write_text(render({}, tmp_path)["ConfigMap"]["data"]["signalbox.yaml"])
+
+    settings = load(file, environ).settings
+
+    assert settings.server.host == "0.0.0.0"
+    assert settings.server.drain == defaults()["drain"]["timeoutSeconds"]
+
+
+@needs_helm
+def test_a_setting_of_the_container_is_refused_in_the_configuration(tmp_path: Path) -> None:
+    refused = helm({"config": {"server": {"port": 9000}}}, tmp_path)
+
+    assert refused.returncode != 0
+    assert "config.server.port is set by the chart: containerPort" in refused.stderr
+
+
+@needs_helm
+def test_a_changed_configuration_rolls_the_pods(tmp_path: Path) -> None:
+    sums = []
+    for size in ("5MiB", "6MiB"):
+        template = render({"config": {"server": {"max_body": size}}}, tmp_path)["Deployment"]["spec"]["template"]
+        sums.append(template["metadata"]["annotations"]["checksum/config"])
+
+    assert sums[0] != sums[1]
+
+
+@needs_helm
+def test_a_grace_period_that_would_cut_streams_is_refused(tmp_path: Path) -> None:
+    refused = helm({"terminationGracePeriodSeconds": 600}, tmp_path)
+
+    assert refused.returncode != 0
+    assert "streams would be cut" in refused.stderr
+
+
+@needs_helm
+def test_secrets_reach_the_pod_as_environment_only(tmp_path: Path) -> None:
+    rendered = render(PROFILES["secrets"], tmp_path)
+    [container] = rendered["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+    assert container["envFrom"] == [{"secretRef": {"name": "signalbox-keys"}}, {"configMapRef": {"name": "more"}}]
+    assert {"name": "LOG_LEVEL", "value": "debug"} in container["env"]
+    assert "Secret" not in rendered
+
+
+@needs_helm
+def test_a_digest_wins_over_the_tag(tmp_path: Path) -> None:
+    [container] = render(PROFILES["digest"], tmp_path)["Deployment"]["spec"]["template"]["spec"]["containers"]
+
+    assert container["image"] == "registry.example/signalbox@sha256:" + "0" * 64

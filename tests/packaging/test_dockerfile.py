@@ -1,0 +1,133 @@
+"""The Dockerfile and the compose file, read and not run: what they promise about users, hashes and writable places."""
+
+from __future__ import annotations
+
+import json
+import re
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+UID = "65532"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile as pairs of a keyword and what follows it, with continued lines joined."""
+    text = re.sub(r"^\s*#.*\n", "", (ROOT / "Dockerfile").read_text(), flags=re.M)
+    lines = text.replace("\\\n", " ").splitlines()
+    return [(line.split(None, 1)[0], " ".join(line.split(None, 1)[1].split())) for line in lines if line.strip()]
+
+
+def stages() -> list[list[tuple[str, str]]]:
+    """What each FROM begins, without the ARG before the first."""
+    found: list[list[tuple[str, str]]] = []
+    for keyword, rest in instructions():
+        if keyword == "FROM":
+            found.append([])
+        if found:
+            found[-1].append((keyword, rest))
+    return found
+
+
+def last(keyword: str) -> str:
+    """The value of an instruction in the stage that becomes the image."""
+    return [rest for found, rest in stages()[-1] if found == keyword][-1]
+
+
+def in_context(path: str) -> bool:
+    """Whether .dockerignore lets a path into the build; the last rule that matches it or a parent decides."""
+    kept = True
+    for rule in (ROOT / ".dockerignore").read_text().split():
+        pattern = rule.removeprefix("!")
+        if fnmatch(path, pattern) or path.startswith(pattern + "/"):
+            kept = rule.startswith("!")
+    return kept
+
+
+def service() -> dict[str, object]:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    [found] = document["services"].values()
+    assert isinstance(found, dict)
+    return found
+
+
+def test_every_stage_is_built_on_the_base_that_the_builder_may_choose() -> None:
+    bases = [rest.split()[0] for keyword, rest in instructions() if keyword == "FROM"]
+
+    assert instructions()[0] == ("ARG", "BASE=python:3.13-slim-bookworm")
+    assert bases == ["${BASE}", "${BASE}"]
+
+
+def test_only_locked_wheels_are_installed() -> None:
+    [install] = [rest for keyword, rest in stages()[0] if keyword == "RUN" and " install " in rest and "-m pip" in rest]
+
+    assert "--require-hashes" in install
+    assert "--only-binary :all:" in install
+
+
+def test_the_image_has_no_installer() -> None:
+    commands = [rest for keyword, rest in stages()[-1] if keyword == "RUN"]
+
+    assert "-m venv --without-pip /opt/signalbox" in " ".join(rest for _, rest in stages()[0])
+    assert not any("install" in command.replace("ensurepip", "").split() for command in commands)
+
+
+def test_the_image_runs_without_root_and_without_writing() -> None:
+    environment = dict(part.split("=", 1) for part in last("ENV").split())
+
+    assert last("USER") == f"{UID}:{UID}"
+    assert environment["PYTHONDONTWRITEBYTECODE"] == "1"
+    assert environment["PYTHONUNBUFFERED"] == "1"
+    assert last("WORKDIR") == last("VOLUME") == "/var/lib/signalbox"
+
+
+def test_the_image_starts_stops_and_checks_the_proxy() -> None:
+    assert json.loads(last("ENTRYPOINT")) == ["signalbox"]
+    assert json.loads(last("CMD")) == ["serve"]
+    assert last("STOPSIGNAL") == "SIGTERM"
+    assert json.loads(last("HEALTHCHECK").partition("CMD ")[2]) == ["signalbox", "healthcheck"]
+
+
+def test_the_image_listens_on_every_interface_with_the_default_configuration() -> None:
+    environment = dict(part.split("=", 1) for part in last("ENV").split())
+    server = yaml.safe_load((ROOT / "config" / "signalbox.yaml").read_text()).get("server", {})
+
+    assert environment["SIGNALBOX_HOST"] == "0.0.0.0"
+    assert environment["SIGNALBOX_CONFIG"] == "/etc/signalbox/signalbox.yaml"
+    assert server["host"] == "${SIGNALBOX_HOST:-127.0.0.1}"
+    assert str(server.get("port", 8080)) == last("EXPOSE")
+
+
+@pytest.mark.parametrize("stage", [0, 1], ids=["builder", "image"])
+def test_everything_that_is_copied_is_there_and_in_the_build_context(stage: int) -> None:
+    copies = [rest.split() for keyword, rest in stages()[stage] if keyword == "COPY" and "--from=" not in rest]
+    sources = [source for words in copies for source in words[:-1] if not source.startswith("--")]
+
+    assert sources
+    assert [source for source in sources if not (ROOT / source).exists() or not in_context(source)] == []
+
+
+@pytest.mark.parametrize("path", [".env", ".git", ".venv", "tests", "config/examples", ".signalbox"])
+def test_nothing_else_reaches_the_build_context(path: str) -> None:
+    assert not in_context(path)
+
+
+def test_compose_publishes_on_loopback_only() -> None:
+    assert service()["ports"] == ["127.0.0.1:8080:8080"]
+
+
+def test_compose_takes_every_privilege_away() -> None:
+    found = service()
+
+    assert found["user"] == f"{UID}:{UID}"
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["tmpfs"] == ["/tmp"]
+
+
+def test_compose_needs_no_file_of_keys() -> None:
+    assert service()["env_file"] == [{"path": ".env", "required": False}]

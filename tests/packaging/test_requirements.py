@@ -1,0 +1,66 @@
+"""The lock files and the metadata: what plain pip gets with `--require-hashes`, and nothing of where they were made."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCKS = ("requirements.txt", "requirements-dev.txt")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def pins(lock: str) -> dict[str, str]:
+    """The version of each distribution in a lock file."""
+    lines = (ROOT / lock).read_text().splitlines()
+    found = [Requirement(line.split(" \\")[0]) for line in lines if line and line[0] not in " #"]
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in found}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_every_pin_is_exact_and_has_hashes(lock: str) -> None:
+    blocks = re.split(r"\n(?=[a-z])", re.sub(r"^#.*\n", "", (ROOT / lock).read_text(), flags=re.M))
+
+    assert all(re.match(r"[a-z0-9.-]+==\S+", block) for block in blocks)
+    assert all("--hash=sha256:" in block for block in blocks)
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_names_no_index_and_no_place(lock: str) -> None:
+    text = (ROOT / lock).read_text()
+
+    assert not re.search(r"^\s*--?(i|f|index-url|extra-index-url|find-links|trusted-host)\b", text, flags=re.M)
+    assert "://" not in text
+    assert not re.search(r"(^|\s)/\w", text)
+
+
+def test_the_locks_hold_what_the_project_asks_for() -> None:
+    runtime, dev = pins("requirements.txt"), pins("requirements-dev.txt")
+    asked = [Requirement(each) for each in PROJECT["dependencies"]]
+    asked_dev = [Requirement(each) for each in PROJECT["optional-dependencies"]["dev"]]
+
+    assert [str(each) for each in asked if runtime[canonicalize_name(each.name)] not in each.specifier] == []
+    assert [str(each) for each in asked_dev if dev[canonicalize_name(each.name)] not in each.specifier] == []
+
+
+def test_tests_run_with_the_versions_that_serve() -> None:
+    runtime, dev = pins("requirements.txt"), pins("requirements-dev.txt")
+
+    assert {name: dev.get(name) for name in runtime} == runtime
+
+
+def test_runtime_dependencies_have_a_lower_bound_and_no_upper_one() -> None:
+    operators = {each.operator for asked in PROJECT["dependencies"] for each in Requirement(asked).specifier}
+
+    assert operators == {">="}
+
+
+def test_the_names_of_the_contract() -> None:
+    assert PROJECT["name"] == "signalbox-proxy"
+    assert PROJECT["requires-python"] == ">=3.11"
+    assert PROJECT["scripts"] == {"signalbox": "proxy.cli:main"}

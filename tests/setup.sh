@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# What some tests need beyond Python: Node.js with the `openai` package, and `helm`. Everything lands in .cache/, is made
+# once, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never waits for ever.
+set -uo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+exec </dev/null
+
+cache=$PWD/.cache
+helm_versions="v3.22.0 v3.19.5" # the newest, and one for an older Go
+
+absent() { ! command -v "$1" >/dev/null 2>&1; }
+
+install_node() {
+    local sudo=""
+    absent apt-get && return 1
+    [ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n"; } || return 1
+    local apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
+    echo "Installing Node.js for the tests with the openai npm package ..."
+    { $apt update; timeout 600 $apt install -y --no-install-recommends nodejs npm; } >/dev/null 2>&1
+}
+
+# The newest generation of the package that the Node.js at hand can run.
+openai_version() {
+    if node -e 'process.exit(Number(process.versions.node.split(".")[0]) >= 22 ? 0 : 1)'; then echo 7; else echo 6; fi
+}
+
+install_openai() {
+    if absent node || absent npm; then install_node; fi
+    if absent node || absent npm; then return 1; fi
+    local openai_version
+    openai_version=$(openai_version)
+    [ -f "$cache/node/.openai-$openai_version" ] && return 0
+    echo "Installing openai@$openai_version from npm ..."
+    mkdir -p "$cache/node"
+    timeout 300 npm install --prefix "$cache/node" --no-package-lock --no-audit --no-fund --ignore-scripts \
+        --loglevel=error "openai@$openai_version" >/dev/null 2>&1 && touch "$cache/node/.openai-$openai_version"
+}
+
+install_helm() {
+    absent helm || return 0
+    [ -x "$cache/bin/helm" ] && return 0
+    absent go && return 1
+    echo "Building helm for the tests of the chart (some minutes, once) ..."
+    mkdir -p "$cache/bin"
+    for version in $helm_versions; do
+        GOTOOLCHAIN=local CGO_ENABLED=0 GOFLAGS=-trimpath GOBIN=$cache/bin \
+            timeout 900 go install "helm.sh/helm/v3/cmd/helm@$version" >/dev/null 2>&1 && return 0
+    done
+    return 1
+}
+
+install_openai || echo "Without the openai npm package: its tests are skipped." >&2
+install_helm || echo "Without helm: the tests of the rendered chart are skipped." >&2
+exit 0

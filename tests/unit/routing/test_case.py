@@ -1,0 +1,37 @@
+"""Tests of proxy/routing/case.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.core.errors import InvalidRequest
+from proxy.routing.case import open_case
+from tests.unit.routing.build import call, snapshot
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"task": "cooking"}, "router.task"),
+        ({"providers": ("openia",)}, "router.providers"),
+        ({"exclude": ("openai", "nobody/x")}, "router.exclude"),
+        ({"exclude": ("openai/mnii",)}, "router.exclude"),
+        ({"fallbacks": ("auto",) * 17}, "router.fallbacks"),
+    ],
+)
+def test_an_option_that_names_nothing_is_refused(options: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        open_case(call("auto", **options), {})
+
+    assert caught.value.param == param
+    assert param in str(caught.value)
+
+
+def test_providers_that_are_left_out_and_models_of_any_model_may_be_named() -> None:
+    on = snapshot(left_out={"gemini": "no key"}, known=["gemini/flash"])
+
+    case = open_case(call("auto", on=on, exclude=("gemini", "gemini/flash", "local/whatever"), task="code"), {})
+
+    assert case.exclude == {"gemini", "gemini/flash", "local/whatever"}

@@ -1,0 +1,61 @@
+"""Tests of proxy/routing/facts.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.routing.facts import read_facts
+
+
+def body(*parts: Any, **more: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(parts)}], **more}
+
+
+@pytest.mark.parametrize(
+    ("chat", "needs"),
+    [
+        (body({"type": "text", "text": "hi"}), set()),
+        (body({"type": "image_url", "image_url": {"url": "x"}}), {"vision"}),
+        (body({"type": "input_audio"}), {"audio"}),
+        (body({"type": "file"}), {"files"}),
+        (body(tools=[{"type": "function"}]), {"tools"}),
+        (body(functions=[{"name": "f"}]), {"tools"}),
+        (body(tools=[]), set()),
+        (body(response_format={"type": "json_schema"}), {"json_schema"}),
+        (body(response_format={"type": "json_object"}), set()),
+        (body(modalities=["text", "audio"]), {"audio"}),
+        (body({"type": "image_url"}, {"type": "file"}, tools=[1]), {"vision", "files", "tools"}),
+    ],
+)
+def test_the_body_says_which_capabilities_it_needs(chat: dict[str, Any], needs: set[str]) -> None:
+    assert read_facts(chat).capabilities == needs
+
+
+def test_an_image_in_any_message_counts() -> None:
+    messages = [{"role": "tool", "content": [{"type": "image_url"}]}, {"role": "user", "content": "and now?"}]
+
+    assert read_facts({"messages": messages}).capabilities == {"vision"}
+
+
+@pytest.mark.parametrize(
+    ("members", "asked"),
+    [
+        ({}, None),
+        ({"max_tokens": 5}, 5),
+        ({"max_tokens": 5, "max_completion_tokens": 7}, 7),
+        ({"max_tokens": 0}, None),
+        ({"max_tokens": -1}, None),
+        ({"max_tokens": True}, None),
+        ({"max_tokens": "9"}, None),
+        ({"max_tokens": 10**400}, 1_000_000_000),
+    ],
+)
+def test_the_limit_of_the_answer_is_the_clients_where_it_makes_sense(members: dict[str, Any], asked: int | None) -> None:
+    assert read_facts(members).max_tokens == asked
+
+
+@pytest.mark.parametrize(("n", "choices"), [(None, 1), (3, 3), (0, 1), ("3", 1), (10**30, 128)])
+def test_choices_are_bounded(n: Any, choices: int) -> None:
+    assert read_facts({"n": n}).choices == choices

@@ -1,0 +1,187 @@
+"""Tests of proxy/routing/names.py and proxy/routing/members.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.errors import InvalidRequest, ModelNotFound
+from proxy.core.types import Deployment, ScenarioEntry
+from proxy.routing.names import nearest, resolve, usable_names
+from tests.unit.routing.build import ANTHROPIC, LOCAL, MINI, OPENAI, SONNET, provider, snapshot
+
+SUPPORT = (ScenarioEntry("anthropic/haiku", {"temperature": 0.2}), ScenarioEntry("openai/mini"))
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "route", "names"),
+    [
+        ("openai/mini", "direct", "openai/mini", ("openai/mini",)),
+        ("haiku", "bare", "anthropic/haiku", ("anthropic/haiku",)),
+        ("gpt-4", "alias", "openai/mini", ("openai/mini",)),
+        ("hop", "alias", "openai/mini", ("openai/mini",)),
+        ("cheap", "alias", "tier/low", ("openai/mini", "anthropic/haiku")),
+        ("tier/low", "tier", "tier/low", ("openai/mini", "anthropic/haiku")),
+        ("scenario/support", "scenario", "scenario/support", ("anthropic/haiku", "openai/mini")),
+        ("mode/fast", "mode", "mode/fast", None),
+        ("auto", "auto", "auto", None),
+    ],
+)
+def test_each_form_stands_for_its_members(name: str, rule: str, route: str, names: tuple[str, ...] | None) -> None:
+    aliases = {"gpt-4": "openai/mini", "hop": "gpt-4", "cheap": "tier/low"}
+    on = snapshot(aliases=aliases, scenarios={"support": SUPPORT})
+
+    found = resolve(on, name)
+
+    assert (found.rule, found.route) == (rule, route)
+    assert names is None or found.names == names
+
+
+def test_a_scenario_keeps_what_its_entries_set() -> None:
+    found = resolve(snapshot(scenarios={"support": SUPPORT}), "scenario/support")
+
+    assert [dict(target.overrides) for target in found.members.targets] == [{"temperature": 0.2}, {}]
+
+
+def test_the_provider_ends_at_the_first_slash() -> None:
+    deep = Deployment(OPENAI, "org/model@v1:free~x")
+
+    assert resolve(snapshot(deep), "openai/org/model@v1:free~x").names == (deep.name,)
+    assert resolve(snapshot(deep), "org/model@v1:free~x").rule == "bare"
+
+
+def test_any_model_may_be_named_where_the_provider_says_so() -> None:
+    found = resolve(snapshot(), "local/qwen2.5:7b")
+
+    [target] = found.members.targets
+    assert (target.deployment.model, target.deployment.listed) == ("qwen2.5:7b", False)
+    assert target.deployment.timeouts == LOCAL.timeouts
+
+
+@pytest.mark.parametrize("model", ["", "x" * 257, "a b", "a\nb", "a\x00b", "a\u00a0b", "a\ud800"])
+def test_a_model_id_that_cannot_be_one_is_refused(model: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(snapshot(), f"local/{model}")
+
+    assert caught.value.param == "model"
+
+
+def test_any_model_does_not_reach_a_model_that_is_switched_off() -> None:
+    with pytest.raises(ModelNotFound, match="switched off"):
+        resolve(snapshot(known=["local/secret"]), "local/secret")
+
+
+@pytest.mark.parametrize("name", ["openai/nope", "nope", "tier/best", "tier", "scenario/x", "mode/slow", "auto/x", "", "/"])
+def test_an_unknown_name_is_not_found(name: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        resolve(snapshot(), name)
+
+    assert (caught.value.http_status, caught.value.error_code, caught.value.param) == (404, "model_not_found", "model")
+
+
+def test_names_are_case_sensitive_and_suggestions_are_not() -> None:
+    with pytest.raises(ModelNotFound, match="`openai/mini`"):
+        resolve(snapshot(), "OpenAI/Mini")
+
+
+def test_an_ambiguous_bare_id_names_both() -> None:
+    on = snapshot(MINI, Deployment(ANTHROPIC, "mini"))
+
+    with pytest.raises(ModelNotFound, match="`openai/mini` and `anthropic/mini`"):
+        resolve(on, "mini")
+
+
+def test_a_provider_that_is_left_out_says_why() -> None:
+    on = snapshot(left_out={"gemini": "GEMINI_API_KEY is not set"}, known=["gemini/flash"])
+
+    for name in ("gemini/flash", "gemini/anything", "flash"):
+        with pytest.raises(ModelNotFound, match="GEMINI_API_KEY is not set"):
+            resolve(on, name)
+
+
+def test_the_default_route_takes_names_that_nothing_matches() -> None:
+    on = snapshot(default_route="tier/low", left_out={"gemini": "no key"}, known=["gemini/flash"])
+
+    assert (resolve(on, "gpt-99").rule, resolve(on, "gpt-99").route) == ("default", "tier/low")
+    assert resolve(on, "flash").rule == "default"
+    with pytest.raises(ModelNotFound, match="no key"):
+        resolve(on, "gemini/flash")
+
+
+def test_agents_are_refused_for_now() -> None:
+    with pytest.raises(InvalidRequest, match="not available yet"):
+        resolve(snapshot(), "agent/helper")
+
+
+def test_an_alias_of_nothing_is_unknown_and_is_not_listed() -> None:
+    on = snapshot(aliases={"ghost": "openai/ghost", "loop": "pool", "pool": "loop"})
+
+    for name in ("ghost", "loop"):
+        with pytest.raises(ModelNotFound):
+            resolve(on, name)
+    assert not {"ghost", "loop", "pool"} & {each.id for each in usable_names(on)}
+
+
+def test_a_long_or_wild_name_is_shown_short_and_on_one_line() -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        resolve(snapshot(), "x\n" * 100_000)
+
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+
+
+def test_explicit_tiers_keep_their_order_and_skip_what_is_missing() -> None:
+    on = snapshot(
+        tiers={"low": ("anthropic/opus", "gemini/flash", "openai/embed", "openai/mini")},
+        left_out={"gemini": "no key"},
+        known=["gemini/flash"],
+    )
+
+    found = resolve(on, "tier/low")
+
+    assert found.names == ("anthropic/opus", "openai/mini")
+    assert [each.name for each in found.members.missing] == ["gemini/flash"]
+
+
+def test_usable_names_are_models_aliases_and_routes_with_members() -> None:
+    on = snapshot(
+        MINI,
+        SONNET,
+        aliases={"gpt-4": "openai/mini", "cheap": "tier/low", "gone": "gemini/flash"},
+        scenarios={"support": SUPPORT, "empty": (ScenarioEntry("gemini/flash"),)},
+        left_out={"gemini": "no key"},
+        known=["gemini/flash"],
+    )
+
+    names = {each.id: (each.owner, each.kind, each.deployment) for each in usable_names(on)}
+
+    assert names["openai/mini"] == ("openai", "model", MINI)
+    assert names["gpt-4"] == ("signalbox", "alias", MINI)
+    assert names["cheap"] == ("signalbox", "alias", None)
+    assert {"tier/low", "tier/medium", "scenario/support", "auto", "mode/fast", "mode/accurate"} <= names.keys()
+    assert not {"tier/high", "scenario/empty", "gone", "gemini/flash"} & names.keys()
+
+
+def test_every_usable_name_resolves() -> None:
+    on = snapshot(aliases={"gpt-4": "openai/mini"}, scenarios={"support": SUPPORT})
+
+    for each in usable_names(on):
+        assert resolve(on, each.id).names
+
+
+def test_without_a_chat_model_auto_is_not_listed() -> None:
+    on = snapshot(Deployment(provider("p"), "e", kind="embedding"))
+
+    assert [each.id for each in usable_names(on)] == ["p/e"]
+
+
+@pytest.mark.parametrize(
+    ("typo", "meant"),
+    [("openai/mnii", "openai/mini"), ("hiaku", "anthropic/haiku"), ("teir/low", "tier/low"), ("AUTO", "auto")],
+)
+def test_the_nearest_name_comes_first(typo: str, meant: str) -> None:
+    assert nearest(snapshot(), typo)[0] == meant
+
+
+def test_at_most_three_names_are_near_and_none_to_nonsense() -> None:
+    assert len(nearest(snapshot(), "anthropic/")) == 3
+    assert nearest(snapshot(), "zzzzqqqq") == []

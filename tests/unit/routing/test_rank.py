@@ -1,0 +1,113 @@
+"""Tests of proxy/routing/rank.py, order.py and boost.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.core.types import MODES, Deployment, Target
+from proxy.routing.boost import boost
+from proxy.routing.candidates import Candidate
+from proxy.routing.order import cheapest_first
+from proxy.routing.rank import WEIGHTS, needed_tier, rank, weights_of
+from tests.unit.routing.build import ANTHROPIC, OPENAI
+
+LOW = Candidate(Target(Deployment(OPENAI, "low", tier="low")), cost=100_000, latency=0.5)
+MEDIUM = Candidate(Target(Deployment(OPENAI, "medium", tier="medium")), cost=1_000_000, latency=1.0)
+HIGH = Candidate(Target(Deployment(OPENAI, "high", tier="high")), cost=20_000_000, latency=3.0)
+ALL = [HIGH, MEDIUM, LOW]
+
+
+def like(candidate: Candidate, model: str, **fields: object) -> Candidate:
+    return replace(candidate, target=Target(replace(candidate.target.deployment, model=model, **fields)))  # type: ignore[arg-type]
+
+
+def names(candidates: list[Candidate]) -> list[str]:
+    return [each.target.deployment.model for each in candidates]
+
+
+def test_a_tier_goes_by_price_then_speed_then_name_and_unknown_is_last() -> None:
+    free = replace(like(LOW, "free"), cost=0)
+    unpriced = replace(like(LOW, "unpriced"), cost=None)
+    slow = replace(like(LOW, "slow"), latency=9.0)
+    untimed = replace(like(LOW, "untimed"), latency=None)
+    twin = like(LOW, "lox")
+
+    ordered = cheapest_first([unpriced, untimed, slow, twin, LOW, free])
+
+    assert names(ordered) == ["free", "low", "lox", "slow", "untimed", "unpriced"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("needed", "best"), [("low", "low"), ("medium", "medium"), ("high", "high")])
+def test_every_mode_prefers_an_adequate_model(mode: str, needed: str, best: str) -> None:
+    ranked = rank(ALL, needed, WEIGHTS[mode], {})  # type: ignore[arg-type,index]
+
+    assert names(ranked)[0] == best
+
+
+def test_fast_takes_the_quickest_of_the_adequate_ones() -> None:
+    quick = replace(like(HIGH, "quick"), latency=0.2)
+
+    assert names(rank([*ALL, quick], "medium", WEIGHTS["fast"], {}))[0] == "quick"
+    assert names(rank([*ALL, quick], "medium", WEIGHTS["balanced"], {}))[0] == "medium"
+
+
+def test_accurate_needs_one_tier_more() -> None:
+    assert [needed_tier(tier, "accurate") for tier in ("low", "medium", "high")] == ["medium", "high", "high"]
+    assert [needed_tier(tier, "fast") for tier in ("low", "medium", "high")] == ["low", "medium", "high"]
+
+
+def test_a_better_quality_wins_among_equals() -> None:
+    better = like(MEDIUM, "better", quality=0.8)
+
+    assert names(rank([MEDIUM, better], "medium", WEIGHTS["balanced"], {})) == ["better", "medium"]
+
+
+def test_without_prices_an_easy_prompt_still_goes_to_the_low_tier() -> None:
+    bare = [replace(each, cost=None, latency=None) for each in ALL]
+
+    assert names(rank(bare, "low", WEIGHTS["balanced"], {})) == ["low", "medium", "high"]
+
+
+def test_an_explicit_tier_counts_where_the_model_declares_none() -> None:
+    untiered = Candidate(Target(Deployment(ANTHROPIC, "untiered")), cost=100_000, latency=0.5)
+
+    [with_tier] = rank([untiered], "high", WEIGHTS["balanced"], {"anthropic/untiered": "high"})
+    [without] = rank([untiered], "high", WEIGHTS["balanced"], {})
+
+    assert with_tier.terms["tier"] == 0.0
+    assert without.terms["tier"] < 0.0
+
+
+def test_the_score_is_the_sum_of_its_terms() -> None:
+    for candidate in rank(ALL, "medium", WEIGHTS["balanced"], {}):
+        assert candidate.score == pytest.approx(sum(candidate.terms.values()))
+
+
+def test_equal_scores_go_by_price_latency_and_name() -> None:
+    twins = [like(LOW, "b"), like(LOW, "a"), like(LOW, "c")]
+
+    assert names(rank(twins, "low", WEIGHTS["balanced"], {})) == ["a", "b", "c"]
+
+
+def test_a_small_difference_of_price_is_a_small_difference_of_score() -> None:
+    dearer = replace(like(LOW, "dearer"), cost=105_000)
+
+    first, second = rank([LOW, dearer], "low", WEIGHTS["balanced"], {})
+
+    assert first.terms["cost"] - second.terms["cost"] < 0.02
+
+
+def test_the_configuration_overrides_single_weights() -> None:
+    assert weights_of("fast", {"latency": 0.0}) == {**WEIGHTS["fast"], "latency": 0.0}
+
+
+def test_a_specialist_gets_a_bonus_for_its_task_only() -> None:
+    coder = like(LOW, "coder", specialties=frozenset({"code"}))
+    ranked = rank([LOW, coder], "low", WEIGHTS["balanced"], {})
+
+    assert names(boost(ranked, "code", 0.15)) == ["coder", "low"]
+    assert [each.terms["specialty"] for each in boost(ranked, "code", 0.15)] == [0.15, 0.0]
+    assert {each.terms["specialty"] for each in boost(ranked, "math", 0.15)} == {0.0}

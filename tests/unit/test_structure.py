@@ -1,0 +1,86 @@
+"""The structure of the project, held by a test because it decays silently otherwise."""
+
+from __future__ import annotations
+
+import ast
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "proxy"
+UNIT = ROOT / "tests" / "unit"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TESTS = sorted(path for path in UNIT.rglob("test_*.py") if path != Path(__file__).resolve())
+
+LONGEST = 400  # lines
+VAGUE = {"base_utils", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
+CONTRACTS = {
+    "layers",
+    "core, dialects and surfaces are pure",
+    "settings stop at the composition root",
+    "pydantic is for the configuration and the admin API",
+    "httpx is behind one seam",
+}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def mirrored(test: Path) -> bool:
+    """Whether `test_<module>.py` or `test_<module>_<aspect>.py` stands where `<module>.py` does in the package."""
+    folder = PACKAGE / test.parent.relative_to(UNIT)
+    words = test.stem.removeprefix("test_").split("_")
+    stems = ["_".join(words[:count]) for count in range(1, len(words) + 1)]
+    return any((folder / f"{stem}.py").is_file() or (folder / stem / "__init__.py").is_file() for stem in stems)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_no_module_is_too_long_to_read(path: Path) -> None:
+    lines = len(path.read_text().splitlines())
+
+    assert lines <= LONGEST
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text()))
+
+    assert docstring
+
+
+def test_no_module_or_folder_has_a_name_that_says_nothing() -> None:
+    names = {part for path in MODULES for part in path.relative_to(PACKAGE).with_suffix("").parts}
+
+    assert names & VAGUE == set()
+
+
+def test_every_folder_of_modules_is_a_package() -> None:
+    folders = {path.parent for path in MODULES}
+
+    assert [name(folder) for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+
+
+@pytest.mark.parametrize("path", TESTS, ids=name)
+def test_every_unit_test_mirrors_a_module(path: Path) -> None:
+    assert mirrored(path)
+
+
+def test_the_architecture_is_written_down_as_contracts() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+    names = {contract["name"] for contract in settings["tool"]["importlinter"]["contracts"]}
+
+    assert names >= CONTRACTS
+
+
+def test_every_folder_of_the_package_has_a_layer() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    [layers] = [c["layers"] for c in settings["tool"]["importlinter"]["contracts"] if c["name"] == "layers"]
+    known = {part.strip("() ").removeprefix("proxy.") for layer in layers for part in layer.split("|")}
+
+    found = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in MODULES} - {"__init__"}
+
+    assert found <= known
