@@ -66,7 +66,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
                 port=settings.port if port is None else port,
                 keep_alive=settings.keep_alive,
                 drain=settings.drain,
-                on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}", err=True),
+                on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True),
             )
         )
 

@@ -17,6 +17,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Protocol
 
 from proxy.admission.gate import Gate
@@ -121,7 +122,7 @@ class Pipeline:
         chunks = reply.chunks
         if call.options.debug:
             chunks = embed(chunks, lambda: decision_record(record), stream=call.stream)
-        return Reply(reply.status, headers, chunks)
+        return replace(reply, headers=headers, chunks=chunks)
 
 
 def _fail(record: Record, error: ProxyError) -> None:

@@ -30,6 +30,7 @@ class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, on_start: Callable[[str], None]) -> None:
         super().__init__(config)
         self._on_start = on_start
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of starting, we tell with the URL
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -1,6 +1,6 @@
 """Plain data to `Settings`, and pydantic's errors to sentences. No input value is ever repeated."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,9 +71,12 @@ def validate(data: Mapping[str, Any], shape: Shape) -> tuple[Settings | None, li
     return settings, list(_findings(errors, data, shape))
 
 
-def _findings(errors: Iterable[Any], data: Mapping[str, Any], shape: Shape) -> Iterator[Finding]:
+def _findings(errors: Sequence[Any], data: Mapping[str, Any], shape: Shape) -> Iterator[Finding]:
+    parents = {error["loc"][:-1] for error in errors}
     for error in errors:
         *outer, last = error["loc"] or ("",)
+        if error["type"] == "too_short" and error["loc"] in parents:
+            continue  # wrong items do not count, and each has its own error
         if error["type"] == "extra_forbidden":
             path, section = _place(outer, data, shape)
             name = _shown(str(last))

@@ -290,6 +290,7 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     chunks: AsyncGenerator[bytes, None] = field(repr=False)
+    stream: bool = False
 
 
 @dataclass(slots=True)

@@ -61,6 +61,6 @@ class Dialect(Protocol):
         """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
         ...
 
-    def decoder(self, call: Call, target: Target) -> Decoder:
-        """A decoder for one answer."""
+    def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
+        """A decoder for one answer; `headers` are the upstream's, with lower-case names."""
         ...

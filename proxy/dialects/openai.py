@@ -15,10 +15,11 @@ from proxy.core.failures import UpstreamFailure
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
 from proxy.dialects.openai_errors import failure as classify
-from proxy.dialects.openai_json import JsonDecoder
+from proxy.dialects.openai_json import JsonDecoder, NotAStream
 from proxy.dialects.openai_stream import StreamDecoder
 
 _PATHS = {"chat": "/chat/completions"}
+_NO_STREAM = ("application/json", "text/html")
 
 
 class OpenAIDialect:
@@ -41,10 +42,12 @@ class OpenAIDialect:
         """Classify an answer that is not a 2xx."""
         return classify(status, headers, body, now)
 
-    def decoder(self, call: Call, target: Target) -> Decoder:
+    def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer."""
         if not call.stream:
             return JsonDecoder()
+        if headers.get("content-type", "").startswith(_NO_STREAM):
+            return NotAStream()
         choices = call.body.get("n")
         return StreamDecoder(
             choices=choices if isinstance(choices, int) else 1,

@@ -42,6 +42,16 @@ class JsonDecoder:
         return body
 
 
+class NotAStream(JsonDecoder):
+    """An answer to a streamed call that says it is JSON or a page: an error, or nothing that can be relayed."""
+
+    def finish(self) -> bytes:
+        """Raises `UpstreamFailure`, the upstream's own error if it is one."""
+        super().finish()
+        self.committed = self.complete = self.closed = False
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream answered a streamed call without a stream")
+
+
 def _load(body: bytes) -> Any:
     if not body.strip():
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")

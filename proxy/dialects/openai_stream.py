@@ -39,7 +39,7 @@ class StreamDecoder:
         self._finished: set[int] = set()
         self._open: set[int] = set()
         self._done = False
-        self._before = bytearray()  # all that came before the commit point, to be read again as JSON if need be
+        self._held = 0  # bytes before the commit point
         self.committed = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
@@ -56,10 +56,9 @@ class StreamDecoder:
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that `chunk` completes. Raises `UpstreamFailure` on what is no event of this dialect."""
-        if not self.committed:
-            self._before += chunk
-            if len(self._before) > HELD_LIMIT:
-                raise self._broken(f"the upstream sent {HELD_LIMIT} bytes without any content")
+        self._held += 0 if self.committed else len(chunk)
+        if not self.committed and self._held > HELD_LIMIT:
+            raise self._broken(f"the upstream sent {HELD_LIMIT} bytes without any content")
         try:
             events = self._events.feed(chunk)
         except EventTooLarge as exc:
@@ -72,8 +71,6 @@ class StreamDecoder:
             except UpstreamFailure as failure:
                 failure.partial = b"".join(out) if self.committed else b""
                 raise
-        if self.committed:
-            self._before.clear()
         return b"".join(out)
 
     def finish(self) -> bytes:
@@ -89,7 +86,6 @@ class StreamDecoder:
                 if not self.complete:
                     raise
         if not self.complete:
-            self._raise_for_json()
             raise self._broken("the upstream's stream ended without a finish")
         if not self.committed:
             raise self._broken("the upstream's stream is empty")
@@ -149,17 +145,6 @@ class StreamDecoder:
         if not self.committed:
             raise failure
         self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)
-
-    def _raise_for_json(self) -> None:
-        """An upstream that answers a stream with one JSON error means that error."""
-        if self.committed or not self._before.lstrip().startswith(b"{"):
-            return
-        try:
-            value = json.loads(self._before)
-        except (ValueError, RecursionError):
-            return
-        if isinstance(value, dict) and value.get("error"):
-            raise failure_in_200(value, bytes(self._before))
 
     def _broken(self, message: str) -> UpstreamFailure:
         kind = FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED

@@ -76,7 +76,7 @@ class _Run:
         self._group: TaskGroup | None = None
         self._begun = False
         self._ended = False
-        self._sse = False
+        self._streams = False
 
     def watch_in(self, group: TaskGroup) -> None:
         """Watch for the client's leaving in `group`, as soon as its request is read."""
@@ -98,8 +98,13 @@ class _Run:
 
     async def send(self, reply: Reply) -> None:
         """Send a reply as it comes."""
-        self._sse = reply.headers.get("content-type", "").startswith("text/event-stream")
         async with aclosing(reply.chunks) as chunks:
+            if not reply.stream:
+                body = b"".join([chunk async for chunk in chunks])
+                await self._begin(reply.status, {**reply.headers, "content-length": str(len(body))})
+                await self._end(body)
+                return
+            self._streams = True
             await self._begin(reply.status, reply.headers)
             async for chunk in chunks:
                 await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -113,7 +118,7 @@ class _Run:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
             await send_error(error, self._send)
-        elif self._sse:
+        elif self._streams:
             await self._out({"type": "http.response.body", "body": error.event(), "more_body": True})
             await self._end()
         else:
@@ -157,9 +162,9 @@ class _Run:
         raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
         await self._out({"type": "http.response.start", "status": status, "headers": raw})
 
-    async def _end(self) -> None:
+    async def _end(self, body: bytes = b"") -> None:
         self._ended = True
-        await self._out({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._out({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _out(self, message: Message) -> None:
         """Send; a client that has stopped reading for too long is treated as gone."""

@@ -44,12 +44,13 @@ def accepted(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def is_real(candidate: Candidate) -> bool:
-    """Whether a real provider's deployment is still in the choice."""
-    return candidate.rejection is None and not candidate.target.deployment.provider.stand_in
+    """Whether it is a real provider's deployment that the client's choice leaves, whatever else speaks against it."""
+    chosen = candidate.rejection is None or candidate.rejection.kind not in ("provider", "key")
+    return chosen and not candidate.target.deployment.provider.stand_in
 
 
 def by_choice(case: Case, candidate: Candidate) -> Rejection | None:
-    """The client's `providers`, `exclude`, `key_id` and `require`."""
+    """The client's `providers`, `exclude` and `key_id`."""
     deployment = candidate.target.deployment
     names = {deployment.provider.name, deployment.name}
     if case.providers and not names & case.providers:
@@ -59,8 +60,6 @@ def by_choice(case: Case, candidate: Candidate) -> Rejection | None:
     key_id = case.options.key_id
     if key_id is not None and not any(key.id == key_id for key in deployment.provider.keys):
         return Rejection("key", "its provider has no key of the id in router.key_id")
-    if case.require and deployment.capabilities is not None and not case.require <= deployment.capabilities:
-        return Rejection("capability", "lacks a capability of router.require")
     return None
 
 
@@ -87,7 +86,10 @@ def by_fit(case: Case, candidate: Candidate) -> Rejection | None:
 
 
 def by_limits(case: Case, candidate: Candidate) -> Rejection | None:
-    """The client's `max_latency_ms` and `max_cost_usd`; an unknown latency passes, an unknown price does not."""
+    """The client's `require`, `max_latency_ms` and `max_cost_usd`; of what is unknown only a price does not pass."""
+    capabilities = candidate.target.deployment.capabilities
+    if capabilities is not None and not case.require <= capabilities:
+        return Rejection("capability", "lacks a capability of router.require")
     slowest, dearest = case.options.max_latency_ms, case.options.max_cost_usd
     if slowest is not None and candidate.latency is not None and candidate.latency * 1000 > slowest:
         return Rejection("latency", f"takes about {candidate.latency * 1000:.0f} ms, over router.max_latency_ms")

@@ -184,8 +184,9 @@ def _bare(snapshot: Snapshot, name: str, param: str) -> Rule | None:
 
 
 def _unusable(missing: Missing, param: str) -> ModelNotFound:
-    subject = f"provider `{missing.name.partition('/')[0]}` is left out" if missing.left_out else "this model is known"
-    return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {subject}: {missing.why}.", param=param)
+    provider = missing.name.partition("/")[0]
+    why = f"provider `{provider}` is left out: {missing.why}" if missing.left_out else missing.why
+    return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {why}.", param=param)
 
 
 def _not_found(snapshot: Snapshot, name: str, param: str) -> ModelNotFound:

@@ -12,6 +12,7 @@ from proxy.routing.selection import Selection
 
 _MOST_REASONS = 8
 _CODE = "no_candidate_available"
+_NOT_WEIGHED = ("provider", "key", "stand_in")  # not in the choice, so not too small either
 
 
 def refusal(case: Case, route: str, selections: Sequence[Selection]) -> ProxyError:
@@ -20,7 +21,7 @@ def refusal(case: Case, route: str, selections: Sequence[Selection]) -> ProxyErr
     missing = list({each.name: each for selection in selections for each in selection.missing}.values())
     if not rejected:
         return _nobody(case, route, missing)
-    judged = [each for each in rejected if each.rejection is not None and each.rejection.kind != "stand_in"]
+    judged = [each for each in rejected if each.rejection is not None and each.rejection.kind not in _NOT_WEIGHED]
     if judged and all(each.rejection is not None and each.rejection.kind == "context" for each in judged):
         return _too_long(case, route, judged)
     reasons = [f"{each.name}: {each.rejection.reason}" for each in rejected if each.rejection is not None]
@@ -45,7 +46,7 @@ def _too_long(case: Case, route: str, rejected: list[Candidate]) -> InvalidReque
     widest = max((each.target.deployment for each in rejected), key=lambda each: each.context_window or 0)
     return InvalidRequest(
         f"The call needs about {context_needed(widest, case.facts)} tokens of context, {case.facts.input_tokens} of "
-        f"them for its input, and the largest window in `{route}` has {widest.context_window}.",
+        f"them for its input, and the largest window to be had for `{route}` is {widest.context_window}.",
         param="messages",
         code="context_length_exceeded",
     )

@@ -9,7 +9,7 @@ from proxy.core.types import Mode, Target, Tier
 from proxy.routing.boost import boost
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile
-from proxy.routing.filters import OUTGROWN, accepted, sift
+from proxy.routing.filters import OUTGROWN, accepted, is_real, sift
 from proxy.routing.measure import measured
 from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
 from proxy.routing.names import Rule
@@ -57,8 +57,8 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
     judged = sift(case, _measured(case, members.targets), spare_stand_ins=True)
     good, every, missing, note = accepted(judged), list(judged), members.missing, ""
     above: Tier | None = tier
-    while not good and _outgrown(judged) and above is not None and (above := next_tier(above)) is not None:
-        real = any(not each.target.deployment.provider.stand_in for each in every)
+    while not good and _outgrown(every) and above is not None and (above := next_tier(above)) is not None:
+        real = any(is_real(each) for each in every)
         members = tier_members(case.snapshot, above)
         seen = {each.name for each in every}
         fresh = [target for target in members.targets if target.deployment.name not in seen]

@@ -19,7 +19,7 @@ def decision_record(record: Record) -> dict[str, Any]:
             "provider": attempt.provider,
             "model": attempt.model,
             "key_id": attempt.key_id,
-            "outcome": attempt.outcome,
+            "outcome": "ok" if attempt.outcome == "started" else attempt.outcome,
             "status": attempt.status,
             "ms": round(attempt.ms or attempt.first_token_ms or 0.0, 3),
         }

@@ -109,7 +109,12 @@ class Executor:
             if not failure.verdict.retry or retries >= policy.same_target or self._late(run):
                 return failure
             retries += 1
-            await self._pause(run, delay(policy, retries, self._rng))
+            pause = delay(policy, retries, self._rng)
+            if failure.retry_after is not None:
+                pause = max(pause, failure.retry_after)
+            if pause > policy.max_backoff:
+                return failure  # the provider wants a longer rest than we give anybody
+            await self._pause(run, pause)
         return failure
 
     async def _last_resort(self, stack: AsyncExitStack, run: Run, plan: Plan) -> Reply:
@@ -128,6 +133,9 @@ class Executor:
     async def _attempt(self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease) -> Reply:
         """One attempt up to its commit point. Raises `UpstreamFailure`, or `ProxyError` when time is over."""
         record, deployment = run.record, target.deployment
+        if self._left(run) <= 0:
+            lease.settle(ok=None)
+            raise deadline_error(run.call.snapshot.deadline.hard)
         attempt = Attempt(deployment.provider.name, deployment.model, lease.key_id)
         record.attempts.append(attempt)
         record.chosen = deployment
@@ -148,7 +156,7 @@ class Executor:
     async def _open(self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt) -> Reply:
         call, deployment = run.call, target.deployment
         began = self._clock.monotonic()
-        left = run.started + call.snapshot.deadline.hard - began
+        left = self._left(run)
         patience = deployment.timeouts.first_token if call.stream else deployment.timeouts.total
         try:
             async with asyncio.timeout(min(patience, left)):
@@ -165,7 +173,7 @@ class Executor:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
         relay = Relay(self._clock, run.record, attempt, lease, start, began + deployment.timeouts.total)
-        return Reply(response.status, _headers(response), relay.chunks(chunks, deployment.timeouts.idle))
+        return Reply(response.status, _headers(response), relay.chunks(chunks, deployment.timeouts.idle), call.stream)
 
     async def _start(
         self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt
@@ -181,7 +189,8 @@ class Executor:
         if not 200 <= response.status < 300:
             body = await read_all(chunks, ERROR_BODY_LIMIT)
             raise dialect.failure(response.status, response.headers, body, self._clock.time())
-        return response, await until_commit(dialect.decoder(run.call, target), chunks), chunks
+        decoder = dialect.decoder(run.call, target, response.headers)
+        return response, await until_commit(decoder, chunks), chunks
 
     def _note_start(
         self, record: Record, attempt: Attempt, response: UpstreamResponse, now: float, began: float
@@ -201,8 +210,11 @@ class Executor:
         return self._clock.monotonic() - run.started >= run.call.snapshot.deadline.soft
 
     async def _pause(self, run: Run, seconds: float) -> None:
-        left = run.started + run.call.snapshot.deadline.hard - self._clock.monotonic()
-        await self._clock.sleep(min(seconds, max(0.0, left)))
+        await self._clock.sleep(min(seconds, max(0.0, self._left(run))))
+
+    def _left(self, run: Run) -> float:
+        """Seconds until the hard deadline."""
+        return run.started + run.call.snapshot.deadline.hard - self._clock.monotonic()
 
     def _stopwatch(self, record: Record, attempt: Attempt, began: float) -> None:
         attempt.ms = (self._clock.monotonic() - began) * 1000

@@ -162,9 +162,7 @@ class Health:
         """For `Lease` only."""
         now = self._clock.monotonic()
         name = _name(lease.deployment, lease.key)
-        breaker = self._breakers.get(name)
-        if breaker is None:
-            return
+        breaker = self._breakers.setdefault(name, Breaker())
         breaker.settle(lease.permit, self.policy, now, ok=ok)
         if breaker.is_new:
             del self._breakers[name]

@@ -98,7 +98,7 @@ def test_the_image_listens_on_every_interface_with_the_default_configuration() -
     assert environment["SIGNALBOX_HOST"] == "0.0.0.0"
     assert environment["SIGNALBOX_CONFIG"] == "/etc/signalbox/signalbox.yaml"
     assert server["host"] == "${SIGNALBOX_HOST:-127.0.0.1}"
-    assert str(server.get("port", 8080)) == last("EXPOSE")
+    assert server["port"] == f"${{SIGNALBOX_PORT:-{last('EXPOSE')}}}"
 
 
 @pytest.mark.parametrize("stage", [0, 1], ids=["builder", "image"])
@@ -110,7 +110,7 @@ def test_everything_that_is_copied_is_there_and_in_the_build_context(stage: int)
     assert [source for source in sources if not (ROOT / source).exists() or not in_context(source)] == []
 
 
-@pytest.mark.parametrize("path", [".env", ".git", ".venv", "tests", "config/examples", ".signalbox"])
+@pytest.mark.parametrize("path", [".env", "config/.env", ".git", ".venv", "tests", "config/examples", ".signalbox"])
 def test_nothing_else_reaches_the_build_context(path: str) -> None:
     assert not in_context(path)
 
@@ -130,4 +130,4 @@ def test_compose_takes_every_privilege_away() -> None:
 
 
 def test_compose_needs_no_file_of_keys() -> None:
-    assert service()["env_file"] == [{"path": ".env", "required": False}]
+    assert service()["env_file"] == [{"path": path, "required": False} for path in ("config/.env", ".env")]

@@ -31,7 +31,8 @@ def test_images_never_go_to_a_model_that_declares_no_vision() -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{"tools": [{}]}, {"functions": [{}]}, {"response_format": {"type": "json_schema"}}, {"modalities": ["audio"]}]
+    "body",
+    [{"tools": [{}]}, {"functions": [{}]}, {"response_format": {"type": "json_schema"}}, {"modalities": ["audio"]}],
 )
 def test_declared_needs_are_filters_and_unknown_capabilities_pass(body: dict[str, Any]) -> None:
     assert kinds(judge(call("auto", body=body), HAIKU, SONNET)) == ["capability", None]

@@ -70,7 +70,9 @@ def test_any_model_does_not_reach_a_model_that_is_switched_off() -> None:
         resolve(snapshot(known=["local/secret"]), "local/secret")
 
 
-@pytest.mark.parametrize("name", ["openai/nope", "nope", "tier/best", "tier", "scenario/x", "mode/slow", "auto/x", "", "/"])
+@pytest.mark.parametrize(
+    "name", ["openai/nope", "nope", "tier/best", "tier", "scenario/x", "mode/slow", "auto/x", "", "/"]
+)
 def test_an_unknown_name_is_not_found(name: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         resolve(snapshot(), name)

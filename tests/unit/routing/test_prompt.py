@@ -35,7 +35,9 @@ def test_the_text_is_not_in_the_repr() -> None:
     assert "secret" not in repr(read_prompt({"messages": [{"role": "user", "content": "secret"}]}))
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], {}, [None, 1, "x", {}, {"type": "text"}, {"type": [], "text": {}}]])
+@pytest.mark.parametrize(
+    "value", [None, 1, "x", [], {}, [None, 1, "x", {}, {"type": "text"}, {"type": [], "text": {}}]]
+)
 def test_any_shape_is_read(value: Any) -> None:
     for body in ({"messages": value}, {"messages": [value]}, {"messages": [{"role": "user", "content": value}]}):
         assert read_prompt({**body, "tools": value}).images == 0

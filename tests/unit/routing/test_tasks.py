@@ -55,5 +55,7 @@ def test_counts_what_the_score_needs() -> None:
 
 
 def test_the_tables_name_only_real_tasks_and_lower_case_words() -> None:
-    assert {task for votes in TASK_WORDS.values() for task, _ in votes} | {task for _, task in TASK_PHRASES} <= set(TASKS)
+    assert {task for votes in TASK_WORDS.values() for task, _ in votes} | {task for _, task in TASK_PHRASES} <= set(
+        TASKS
+    )
     assert all(word == word.lower() for word in TASK_WORDS)

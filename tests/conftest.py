@@ -1,0 +1,31 @@
+"""Fixtures for all tests, and the rule that nothing leaves this machine."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from typing import Any
+
+import pytest
+
+_connect = socket.socket.connect
+
+
+@pytest.fixture(scope="session", autouse=True)
+def only_loopback() -> Any:
+    """Any connection beyond loopback is a fault of the test."""
+
+    def connect(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        _connect(self, address)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", connect)
+        yield
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """The only event loop that we run on."""
+    return "asyncio"

@@ -1,0 +1,303 @@
+"""Hot reload, on real files and with a clock of our own."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import anyio
+import pytest
+
+from proxy.config.errors import ConfigError, Problem
+from proxy.config.load import Loaded, load
+from proxy.config.watch import Watcher
+
+
+class Ticks:
+    """A clock whose sleeps do what the test wants next, and end the watching when there is nothing left."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        self.steps = list(steps)
+        self.slept: list[float] = []
+        self.done = anyio.Event()
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if not self.steps:
+            self.done.set()
+            await anyio.sleep_forever()
+        self.steps.pop(0)()
+
+
+class Desk:
+    """A file, its watcher, and what the watcher has told."""
+
+    def __init__(self, folder: Path, text: str = "server: {port: 1}\n", clock: Ticks | None = None) -> None:
+        self.path = folder / "signalbox.yaml"
+        self.told: list[int | str] = []
+        self._writes = 0
+        self.write(text)
+        self.clock = clock or Ticks()
+        self.watcher = self.watch()
+
+    def watch(self, loaded: Loaded | None = None) -> Watcher:
+        return Watcher(
+            self.path, {}, clock=self.clock, on_load=self.on_load, on_error=self.on_error, interval=0.5, loaded=loaded
+        )
+
+    def on_load(self, loaded: Loaded) -> None:
+        self.told.append(loaded.settings.server.port)
+
+    def on_error(self, error: ConfigError) -> None:
+        self.told.append(error.problems[0].message)
+
+    def write(self, text: str, path: Path | None = None) -> None:
+        """Write with a time of change of its own, whatever the file system's tick is."""
+        target = path or self.path
+        target.write_text(text)
+        self._writes += 1
+        os.utime(target, ns=(self._writes * 10**9, 10**18 + self._writes * 10**9))
+
+
+GONE = "the configuration is gone; the last one stays in use"
+
+
+def test_nothing_is_told_while_nothing_changes(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.watcher.check()
+    desk.watcher.check()
+
+    assert desk.told == []
+
+
+def test_a_change_is_told_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.write("server: {port: 2}\n")
+    desk.watcher.check()
+    desk.watcher.check()
+
+    assert desk.told == [2]
+
+
+def test_a_touch_without_a_change_is_not_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.write("server: {port: 1}\n")
+    desk.watcher.check()
+
+    assert desk.told == []
+
+
+def test_a_forced_check_loads_what_has_not_changed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.watcher.check(force=True)
+    desk.watcher.reload()
+    desk.watcher.check()
+    desk.watcher.check()
+
+    assert desk.told == [1, 1]
+
+
+def test_a_wrong_file_is_told_once_and_a_good_one_follows(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.write("server: {port: x}\n")
+    desk.watcher.check()
+    desk.watcher.check()
+    desk.write("server: {port: 1}\n")
+    desk.watcher.check()
+
+    assert desk.told == ["must be a whole number", 1]
+
+
+def test_a_replaced_file_is_seen(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.write("server: {port: 2}\n", tmp_path / "new")
+    (tmp_path / "new").replace(desk.path)
+    desk.watcher.check()
+
+    assert desk.told == [2]
+
+
+def test_a_switched_link_is_followed(tmp_path: Path) -> None:
+    # as a mounted config map changes: signalbox.yaml -> ..data/signalbox.yaml, ..data -> a folder that is replaced
+    for version in (1, 2):
+        (tmp_path / f"v{version}").mkdir()
+        (tmp_path / f"v{version}" / "signalbox.yaml").write_text(f"server: {{port: {version}}}\n")
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount" / "..data").symlink_to(tmp_path / "v1")
+    path = tmp_path / "mount" / "signalbox.yaml"
+    path.symlink_to("..data/signalbox.yaml")
+    told: list[int] = []
+    watcher = Watcher(
+        path, {}, clock=Ticks(), on_load=lambda found: told.append(found.settings.server.port), on_error=pytest.fail
+    )
+
+    (tmp_path / "mount" / "..tmp").symlink_to(tmp_path / "v2")
+    (tmp_path / "mount" / "..tmp").replace(tmp_path / "mount" / "..data")
+    watcher.check()
+
+    assert told == [2]
+
+
+def test_a_file_that_is_gone_for_one_check_is_no_error(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.path.unlink()
+    desk.watcher.check()
+    desk.write("server: {port: 2}\n")
+    desk.watcher.check()
+
+    assert desk.told == [2]
+
+
+def test_a_file_that_stays_away_is_an_error_once_and_is_loaded_when_it_is_back(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.path.unlink()
+    for _ in range(4):
+        desk.watcher.check()
+    desk.write("server: {port: 1}\n")
+    desk.watcher.check()
+
+    assert desk.told == [GONE, 1]
+
+
+def test_a_forced_check_of_a_file_that_is_gone_is_an_error_at_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.path.unlink()
+    desk.watcher.check(force=True)
+
+    assert desk.told == [GONE]
+
+
+def test_a_file_that_cannot_be_read_is_an_error_once(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.path.unlink()
+    desk.path.mkdir()
+    desk.watcher.check()
+    desk.watcher.check()
+
+    assert desk.told == ["the configuration must be a file, this is a folder"]
+
+
+def test_the_env_file_is_watched_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, "server: {port: '${PORT:-1}'}\n")
+    env = tmp_path / ".env"
+
+    desk.write("PORT=5\n", env)
+    desk.watcher.check()
+    desk.write("PORT=6\n", env)
+    desk.watcher.check()
+    env.unlink()
+    desk.watcher.check()
+
+    assert desk.told == [5, 6, 1]
+
+
+def test_a_change_between_loading_and_watching_is_not_missed(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    loaded = load(desk.path, {})
+
+    desk.write("server: {port: 2}\n")
+    watcher = desk.watch(loaded)
+    watcher.check()
+    watcher.check()
+
+    assert desk.told == [2]
+
+
+def test_what_is_in_use_already_is_not_loaded_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+
+    desk.watch(load(desk.path, {})).check()
+
+    assert desk.told == []
+
+
+def test_two_changes_within_a_tick_of_the_file_system_are_both_seen(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    stamp = (10**9, 500 * 10**9)
+    desk.clock.now = 500.5
+
+    for port in (2, 3):
+        desk.path.write_text(f"server: {{port: {port}}}\n")
+        os.utime(desk.path, ns=stamp)
+        desk.watcher.check()
+
+    assert desk.told == [2, 3]
+
+
+def test_an_error_of_whoever_takes_the_configuration_is_told(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    refused = ConfigError([Problem("signalbox.yaml", None, "", "refused")])
+
+    def refuse(_: Loaded) -> None:
+        raise refused
+
+    told: list[ConfigError] = []
+    watcher = Watcher(desk.path, {}, clock=Ticks(), on_load=refuse, on_error=told.append)
+    watcher.check(force=True)
+
+    assert told == [refused]
+
+
+@pytest.mark.anyio
+async def test_running_looks_every_interval(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    clock = Ticks(
+        lambda: None,
+        lambda: desk.write("server: {port: 2}\n"),
+        lambda: desk.write("server: {prot: 2}\n"),
+        lambda: desk.write("server: {port: 3}\n"),
+        lambda: watcher.reload(),
+    )
+    watcher = Watcher(desk.path, {}, clock=clock, interval=0.25, on_load=desk.on_load, on_error=desk.on_error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run)
+        await clock.done.wait()
+        group.cancel_scope.cancel()
+
+    assert desk.told == [2, "unknown setting `prot`; did you mean `port`?", 3, 3]
+    assert clock.slept == [0.25] * 6
+
+
+@pytest.mark.anyio
+async def test_running_outlives_whatever_a_callback_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(tmp_path)
+    clock = Ticks(lambda: desk.write("server: {port: 2}\n"), lambda: desk.write("server: {port: 3}\n"))
+    told: list[int] = []
+
+    def fail_first(loaded: Loaded) -> None:
+        told.append(loaded.settings.server.port)
+        if len(told) == 1:
+            raise RuntimeError("sk-canary")
+
+    watcher = Watcher(desk.path, {}, clock=clock, on_load=fail_first, on_error=desk.on_error)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run)
+        await clock.done.wait()
+        group.cancel_scope.cancel()
+
+    assert told == [2, 3]
+    assert "RuntimeError" in caplog.text
+    assert "sk-canary" not in caplog.text
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
