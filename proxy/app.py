@@ -11,6 +11,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 from starlette.applications import Starlette
@@ -35,6 +36,8 @@ from proxy.http.meta import Meta
 from proxy.http.routes import error_handlers, routes
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
+from proxy.routing.router import plan
+from proxy.routing.tokens import token_counter
 from proxy.settle.settle import Settler
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
@@ -92,8 +95,15 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         "mock": MockUpstream(clock),
     }
     executor = Executor(transports=transports, dialects=dialects, health=health, clock=clock, rng=parts.rng)
+    planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
     pipeline = Pipeline(
-        snapshot=lambda: current.snapshot, gate=gate, executor=executor, health=health, settler=settler, clock=clock
+        snapshot=lambda: current.snapshot,
+        planner=planner,
+        gate=gate,
+        executor=executor,
+        health=health,
+        settler=settler,
+        clock=clock,
     )
 
     limits = Limits(
@@ -104,6 +114,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     chat = Exchange(pipeline, limits, ids, clock)
     meta = Meta(
         snapshot=lambda: current.snapshot,
+        planner=planner,
         health=health,
         gate=gate,
         metrics=metrics,

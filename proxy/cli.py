@@ -27,6 +27,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
+from proxy.server import bind
 from proxy.server import serve as serve_forever
 from proxy.settle.log import logging_to
 from proxy.surfaces.chat import read_chat
@@ -56,14 +57,18 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
     """Serve until SIGTERM."""
     loaded = _load(config)
     settings = loaded.settings.server
+    host, port = host or settings.host, settings.port if port is None else port
+    try:
+        listener = bind(host, port)
+    except OSError as exc:
+        raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
     with logging_to(sys.stdout):
         service = build(loaded, os.environ)
         _warn(loaded)
         uvloop.run(
             serve_forever(
                 service,
-                host=host or settings.host,
-                port=settings.port if port is None else port,
+                listener,
                 keep_alive=settings.keep_alive,
                 drain=settings.drain,
                 on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True),

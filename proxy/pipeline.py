@@ -24,7 +24,7 @@ from proxy.admission.gate import Gate
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
 from proxy.core.types import Call, Record, Reply, Snapshot
-from proxy.routing.router import plan
+from proxy.routing.router import Planner
 from proxy.settle.settle import Settler, price
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.decision import decision_record, embed
@@ -60,6 +60,7 @@ class Pipeline:
         self,
         *,
         snapshot: Callable[[], Snapshot],
+        planner: Planner,
         gate: Gate,
         executor: Executor,
         health: Health,
@@ -67,6 +68,7 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self._snapshot = snapshot
+        self._planner = planner
         self._gate = gate
         self._executor = executor
         self._health = health
@@ -107,7 +109,7 @@ class Pipeline:
             record.call = call = read_chat(
                 raw, arrival.headers, id=arrival.id, request_id=arrival.request_id, snapshot=self._snapshot()
             )  # a call keeps the configuration that it began with
-            record.plan = plan(call, self._health.view(call.snapshot))
+            record.plan = self._planner(call, self._health.view(call.snapshot))
             async with self._executor.run(call, record.plan, record) as reply:
                 yield self._answer(call, record, reply)
 

@@ -27,8 +27,9 @@ LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
 class _Server(uvicorn.Server):
     """uvicorn, without its own idea of signals: it would cut streams, and end with the signal's exit code."""
 
-    def __init__(self, config: uvicorn.Config, on_start: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, on_start: Callable[[str], None]) -> None:
         super().__init__(config)
+        self._listener = listener
         self._on_start = on_start
         logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of starting, we tell with the URL
 
@@ -42,18 +43,31 @@ class _Server(uvicorn.Server):
             self._on_start(self._url())
 
     def _url(self) -> str:
-        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        host, port = self._listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def bind(host: str, port: int) -> socket.socket:
+    """A socket to listen on. Raises `OSError` if the address is taken or not ours."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)  # with its protocol, or the event loop leaves Nagle's delay on
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
 async def serve(
-    service: Service, *, host: str, port: int, keep_alive: float, drain: float, on_start: Callable[[str], None]
+    service: Service, listener: socket.socket, *, keep_alive: float, drain: float, on_start: Callable[[str], None]
 ) -> None:
     """Serve until a signal says otherwise. `on_start` is told the URL once connections are taken."""
     config = uvicorn.Config(
         service.asgi,
-        host=host,
-        port=port,
         loop="none",
         http="httptools",
         ws="none",
@@ -66,7 +80,7 @@ async def serve(
         timeout_keep_alive=max(1, round(keep_alive)),
         timeout_graceful_shutdown=LAST_WORDS,  # type: ignore[arg-type]
     )
-    server = _Server(config, on_start)
+    server = _Server(config, listener, on_start)
     leaving = asyncio.Event()
 
     def leave() -> None:
@@ -80,7 +94,7 @@ async def serve(
     loop.add_signal_handler(signal.SIGHUP, service.reload)
     async with anyio.create_task_group() as group:
         group.start_soon(_drain, service.gate, server, leaving, drain)
-        await server.serve()
+        await server.serve([listener])
         group.cancel_scope.cancel()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -9,17 +10,22 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import anyio
 import uvicorn
 import yaml
-from starlette.types import ASGIApp
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proxy.app import Parts, Service, build
 from proxy.config.load import load
+from proxy.core.clock import SystemClock
+from proxy.core.clock import SystemClock
+from proxy.core.types import MockOptions
+from proxy.http.mock_server import mock_app
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -110,3 +116,101 @@ def signalbox_process(
             popen.kill()
             popen.wait(10)
             popen.stderr.close()
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request as it reached an upstream."""
+
+    path: str
+    headers: dict[str, str]
+    content: bytes
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The content as JSON."""
+        value: dict[str, Any] = json.loads(self.content)
+        return value
+
+
+@dataclass
+class Recording:
+    """The mock provider as an upstream that remembers what reached it, and whose headers a proxy must not give on.
+
+    A model whose name holds `status-418` is answered with that status and an error in OpenAI's shape.
+    """
+
+    app: ASGIApp = field(default_factory=lambda: mock_app(MockOptions(), SystemClock()))
+    requests: list[Received] = field(default_factory=list)
+
+    @property
+    def models(self) -> list[str]:
+        """The models that were asked for, in order."""
+        return [request.body["model"] for request in self.requests]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        content = b""
+        more = True
+        while more:
+            message = await receive()
+            content += message.get("body", b"")
+            more = message.get("more_body", False)
+        headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+        self.requests.append(Received(scope["path"], headers, content))
+        if status := re.search(rb"status-([1-5][0-9][0-9])", content):
+            await _refusal(int(status[1]))(scope, receive, send)
+            return
+        await self.app(scope, _again(content, receive), _with_headers(send))
+
+
+@contextmanager
+def recording() -> Iterator[tuple[str, Recording]]:
+    """A recording upstream and the base URL to configure for it."""
+    upstream = Recording()
+    with serving(upstream) as url:
+        yield f"{url}/v1", upstream
+
+
+def _refusal(status: int) -> Response:
+    error = {"message": f"The upstream says {status}.", "type": "upstream_says", "param": None, "code": "said_so"}
+    return Response(json.dumps({"error": error}), status, {"x-ratelimit-limit-requests": "1"}, "application/json")
+
+
+def _again(content: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def read() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": content, "more_body": False}
+
+    return read
+
+
+def _with_headers(send: Send) -> Send:
+    more = [(b"set-cookie", b"a=b"), (b"x-ratelimit-remaining-requests", b"7"), (b"openai-version", b"2020-10-01")]
+
+    async def write(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return write
+
+
+class ShiftedClock(SystemClock):
+    """The machine's clock, which a test may set forward: waits that are measured with it end at once."""
+
+    def __init__(self) -> None:
+        self.ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+    def time(self) -> float:
+        return super().time() + self.ahead

@@ -8,18 +8,18 @@ from proxy.config.features import NOT_YET
 
 
 class Section(BaseModel):
-    """One mapping of the file. `at` is its place, written as in `setting_names`."""
+    """One mapping of the file. `at` is its place as in `setting_names`, where the table of features names it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False)
 
-    at: ClassVar[str] = ""
+    at: ClassVar[str | None] = None
 
     @field_validator("*", mode="after")
     @classmethod
     def _available(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what differs from its default while its feature is not there yet."""
         name = info.field_name or ""
-        row = NOT_YET.get(f"{cls.at}.{name}" if cls.at else name)
+        row = None if cls.at is None else NOT_YET.get(f"{cls.at}.{name}".lstrip("."))
         if row is None:
             return value
         default = cls.model_fields[name].get_default(call_default_factory=True)

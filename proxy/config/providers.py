@@ -114,7 +114,7 @@ class TimeoutOverrides(Section):
 class KeySettings(Section):
     """One key of a provider."""
 
-    at: ClassVar[str] = "providers.*.keys[]"
+    at: ClassVar[str | None] = "providers.*.keys[]"
 
     id: Identifier = Field(default="main", description="The key's name in logs, metrics and `router.key_id`.")
     value: KeyValue = Field(description="The secret, as a rule `${VARIABLE}`; unset disables the key.")
@@ -125,7 +125,7 @@ class KeySettings(Section):
 class ProviderSettings(Section):
     """An organisation or server that answers."""
 
-    at: ClassVar[str] = "providers.*"
+    at: ClassVar[str | None] = "providers.*"
 
     dialect: Literal["openai", "anthropic", "gemini", "mock"] = Field(
         default="openai", description="The provider's wire format."
@@ -209,7 +209,7 @@ class PriceSettings(Section):
 class ModelSettings(Section):
     """One model at one provider."""
 
-    at: ClassVar[str] = "models[]"
+    at: ClassVar[str | None] = "models[]"
 
     id: str = Field(description="`provider/model`; the model's part is sent to the provider as it is.")
     kind: Kind = Field(default="chat", description="What the model is called for.")

@@ -72,7 +72,7 @@ class TierSettings(Section):
 class ClassifierSettings(Section):
     """What reads a prompt for `auto`."""
 
-    at: ClassVar[str] = "routing.classifier"
+    at: ClassVar[str | None] = "routing.classifier"
 
     kind: Literal["rules", "model", "llm"] = Field(default="rules", description="How prompts are classified.")
 
@@ -89,7 +89,7 @@ class WeightSettings(Section):
 class RoutingSettings(Section):
     """What names stand for."""
 
-    at: ClassVar[str] = "routing"
+    at: ClassVar[str | None] = "routing"
 
     default: str = Field(
         default="reject", min_length=1, description="The route of a name that nothing matches, or `reject`."
@@ -133,7 +133,7 @@ class RetryBudgetSettings(Section):
 class RetrySettings(Section):
     """How often a call is tried."""
 
-    at: ClassVar[str] = "resilience.retry"
+    at: ClassVar[str | None] = "resilience.retry"
 
     attempts: Integer = Field(default=4, ge=1, description="Upstream attempts of one call, all targets together.")
     same_target: Integer = Field(default=1, ge=0, description="Retries on one target.")
@@ -161,7 +161,7 @@ class QueueSettings(Section):
 class ResilienceSettings(Section):
     """What happens when a target fails."""
 
-    at: ClassVar[str] = "resilience"
+    at: ClassVar[str | None] = "resilience"
 
     breaker: BreakerSettings = Field(default=BreakerSettings(), description="When a target is rested.")
     retry: RetrySettings = Field(default=RetrySettings(), description="How often a call is tried.")

@@ -19,7 +19,7 @@ ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max
 class ServerSettings(Section):
     """How clients are served."""
 
-    at: ClassVar[str] = "server"
+    at: ClassVar[str | None] = "server"
 
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
     port: Integer = Field(default=8080, ge=0, le=65535, description="The port to listen on; 0: any free one.")
@@ -82,7 +82,7 @@ class JwtSettings(Section):
 class AuthSettings(Section):
     """Who may call."""
 
-    at: ClassVar[str] = "auth"
+    at: ClassVar[str | None] = "auth"
 
     mode: Literal["none", "keys", "jwt", "keys+jwt"] = Field(default="none", description="What callers must show.")
     admin_token: SecretStr | None = Field(
@@ -124,7 +124,7 @@ class DefaultSettings(Section):
 class CacheSettings(Section):
     """Answers that are kept."""
 
-    at: ClassVar[str] = "cache"
+    at: ClassVar[str | None] = "cache"
 
     enabled: bool = Field(default=False, description="Whether equal requests share an answer.")
     ttl: PositiveDuration = Field(default=86400.0, description="How long an answer is kept.")
@@ -133,7 +133,7 @@ class CacheSettings(Section):
 class LogSettings(Section):
     """What is written down."""
 
-    at: ClassVar[str] = "logs"
+    at: ClassVar[str | None] = "logs"
 
     access: bool = Field(default=True, description="One JSON line a call, without content.")
     requests: Literal["none", "jsonl", "csv"] = Field(
@@ -143,6 +143,8 @@ class LogSettings(Section):
 
 class Settings(Section):
     """The configuration of Signalbox."""
+
+    at: ClassVar[str | None] = ""
 
     server: ServerSettings = Field(default=ServerSettings(), description="How clients are served.")
     data_dir: str = Field(

@@ -14,7 +14,7 @@ from proxy.core.types import Deployment, Snapshot
 from proxy.http.ids import Ids
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
 from proxy.routing.names import UsableName, nearest, usable_names
-from proxy.routing.router import plan
+from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
 from proxy.upstream.health import Health
@@ -29,6 +29,7 @@ class Meta:
         self,
         *,
         snapshot: Callable[[], Snapshot],
+        planner: Planner,
         health: Health,
         gate: Gate,
         metrics: Metrics,
@@ -37,6 +38,7 @@ class Meta:
         config_error: Callable[[], str | None],
     ) -> None:
         self._snapshot = snapshot
+        self._planner = planner
         self._health = health
         self._gate = gate
         self._metrics = metrics
@@ -67,7 +69,7 @@ class Meta:
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
         call = read_chat(raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
-        decided = plan(call, self._health.view(call.snapshot))
+        decided = self._planner(call, self._health.view(call.snapshot))
         body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
         return JSONResponse(body, headers={"x-router-id": own, "x-request-id": request_id})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.types import TASKS, Call, HealthView, Snapshot
 from proxy.routing.candidates import Case
 from proxy.routing.facts import read_facts
@@ -14,7 +15,7 @@ from proxy.routing.names import shown
 MOST_FALLBACKS = 16
 
 
-def open_case(call: Call, health: HealthView) -> Case:
+def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) -> Case:
     """The call as the router weighs it; raises `InvalidRequest` for an option that names what is not there."""
     options, snapshot = call.options, call.snapshot
     if options.task is not None and options.task not in TASKS:
@@ -25,7 +26,7 @@ def open_case(call: Call, health: HealthView) -> Case:
         raise InvalidRequest(f"`router.fallbacks` takes at most {MOST_FALLBACKS} names.", param="router.fallbacks")
     return Case(
         snapshot=snapshot,
-        facts=read_facts(call.body),
+        facts=read_facts(call.body, count),
         options=options,
         health=health,
         providers=_known(snapshot, options.providers, "router.providers"),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.core.estimate import estimate_input
+from proxy.core.estimate import Count, estimate_input, estimate_tokens
 
 _NEED_OF_PART = {"image_url": "vision", "input_audio": "audio", "file": "files"}
 _MOST_TOKENS = 1_000_000_000  # a client may write any number; beyond this they are all the same to us
@@ -27,11 +27,11 @@ class Facts:
     capabilities: frozenset[str]
 
 
-def read_facts(body: Mapping[str, Any]) -> Facts:
+def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts:
     """Read the needs from a chat body, in one pass over its messages."""
     asked = positive(body.get("max_completion_tokens")) or positive(body.get("max_tokens"))
     return Facts(
-        input_tokens=estimate_input(body),
+        input_tokens=estimate_input(body, count),
         max_tokens=min(asked, _MOST_TOKENS) if asked else None,
         choices=min(positive(body.get("n")) or 1, _MOST_CHOICES),
         capabilities=frozenset(_capabilities(body)),

@@ -7,9 +7,10 @@ and health give the same plan. Whatever the body holds, the only thing raised is
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.types import Call, HealthView, Plan
 from proxy.routing.candidates import Case
 from proxy.routing.case import open_case
@@ -20,13 +21,15 @@ from proxy.routing.record import decision_record
 from proxy.routing.refusal import refusal
 from proxy.routing.selection import Selection, mode_of, select
 
+Planner = Callable[[Call, HealthView], Plan]
+
 _LONGEST_REASON = 199  # it becomes a header
 _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
-def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES) -> Plan:
+def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES, count: Count = estimate_tokens) -> Plan:
     """The targets of a call in the order to try them; raises `ProxyError` where nobody may take it."""
-    case = open_case(call, health)
+    case = open_case(call, health, count)
     rules = _rules(call)
     profile = _profile(call, classifier) if any(rule.form == "auto" for rule in rules) else None
     selections = [select(rule, case, profile) for rule in rules]

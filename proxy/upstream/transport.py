@@ -9,6 +9,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
@@ -72,6 +73,7 @@ class HttpTransport:
                 verify=self._context,
                 proxy=request.proxy,
                 trust_env=False,
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none, so sends none
                 limits=httpx.Limits(
                     max_connections=None,
                     max_keepalive_connections=256,

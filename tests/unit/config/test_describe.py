@@ -103,4 +103,5 @@ def test_every_property_of_the_json_schema_is_described() -> None:
 
     for definition in (schema, *schema["$defs"].values()):
         for name, inner in definition.get("properties", {}).items():
-            assert inner.get("description"), name
+            referred = schema["$defs"].get(inner.get("$ref", "").rpartition("/")[2], {})
+            assert inner.get("description") or referred.get("description"), name

@@ -102,7 +102,9 @@ def test_what_is_no_yaml_is_refused_with_its_line(text: str, line: int, words: s
     assert caught.value.line == line
 
 
-@pytest.mark.parametrize("text", ["a: *sk-secret-1\n", "a: !sk-secret-1 x\n", "a: !sk-secret!1 x\n", "a: [sk-secret: 1\n"])
+@pytest.mark.parametrize(
+    "text", ["a: *sk-secret-1\n", "a: !sk-secret-1 x\n", "a: !sk-secret!1 x\n", "a: [sk-secret: 1\n"]
+)
 def test_a_syntax_error_quotes_nothing_of_the_file(text: str) -> None:
     with pytest.raises(YamlError) as caught:
         parse(text)

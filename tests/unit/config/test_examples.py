@@ -31,7 +31,9 @@ def test_a_shipped_file_loads_without_any_key_and_warns_of_each(path: Path) -> N
     loaded = load(path, {})
     snapshot = compile_snapshot(loaded.settings)
 
-    unset = [key for provider in loaded.settings.providers.values() for key in provider.keys if isinstance(key.value, Unset)]
+    unset = [
+        key for provider in loaded.settings.providers.values() for key in provider.keys if isinstance(key.value, Unset)
+    ]
     assert len(loaded.warnings) == len(unset)
     assert all("is not set; this key is not used" in warning for warning in loaded.warnings)
     assert {model.id for model in loaded.settings.models} <= snapshot.known
@@ -47,7 +49,9 @@ def test_a_shipped_file_loads_with_every_key_and_every_name_is_usable(path: Path
     assert not any(provider.stand_in for provider in snapshot.providers.values())
     named = [entry.model for entries in snapshot.scenarios.values() for entry in entries]
     named += [name for names in snapshot.tiers.values() for name in names or ()]
-    named += [name for name in snapshot.aliases.values() if not name.startswith(("tier/", "scenario/", "mode/", "auto"))]
+    named += [
+        name for name in snapshot.aliases.values() if not name.startswith(("tier/", "scenario/", "mode/", "auto"))
+    ]
     assert set(named) <= set(snapshot.deployments)
     assert snapshot.deployments
 

@@ -28,7 +28,12 @@ REFUSED = [
         "providers.p.keys[0].limits",
         None,
     ),
-    ("models[].limits", "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, limits: {tpm: 1}}]", "models[0].limits", None),
+    (
+        "models[].limits",
+        "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, limits: {tpm: 1}}]",
+        "models[0].limits",
+        None,
+    ),
     (
         "models[].unsupported",
         "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, unsupported: [seed]}]",

@@ -104,7 +104,9 @@ def test_a_variable_can_hold_a_whole_section(tmp_path: Path) -> None:
     assert settings.server.host == "${NOT_AGAIN}"
 
 
-@pytest.mark.parametrize("value", ["1234", "null", "true", "1e5", "a: b", "*x", "!y", "[1", "0x10", "'quoted'", "~", "#x"])
+@pytest.mark.parametrize(
+    "value", ["1234", "null", "true", "1e5", "a: b", "*x", "!y", "[1", "0x10", "'quoted'", "~", "#x"]
+)
 def test_a_secret_keeps_its_characters_whatever_they_look_like(tmp_path: Path, value: str) -> None:
     text = """
 auth: {admin_token: "${T}"}
@@ -169,7 +171,9 @@ providers:
 
 @pytest.mark.parametrize("value", ["'${K:-}'", "''", "null", "", "'prefix-${K}'"])
 def test_a_key_without_a_value_is_disabled(tmp_path: Path, value: str) -> None:
-    settings = loaded(tmp_path, f"providers:\n  p:\n    base_url: http://x\n    keys:\n      - value: {value}\n").settings
+    settings = loaded(
+        tmp_path, f"providers:\n  p:\n    base_url: http://x\n    keys:\n      - value: {value}\n"
+    ).settings
 
     assert isinstance(settings.providers["p"].keys[0].value, Unset)
 
@@ -326,7 +330,10 @@ WRONG = [
     ("providers: []", "1: providers: must be a mapping of names to values"),
     ("providers: {p: x}", "1: providers.p: must be a mapping of settings"),
     (PROVIDER % "headers: [a]", "2: providers.p.headers: must be a mapping of names to values"),
-    (PROVIDER % "dialect: opnai", "2: providers.p.dialect: must be `openai`, `anthropic`, `gemini` or `mock`; did you mean"),
+    (
+        PROVIDER % "dialect: opnai",
+        "2: providers.p.dialect: must be `openai`, `anthropic`, `gemini` or `mock`; did you mean",
+    ),
     (MODEL % "tier: hihg", "3: models[0].tier: must be `low`, `medium` or `high`; did you mean `high`?"),
     (MODEL % "price: {input: a, output: 1}", "3: models[0].price.input: must be an amount in USD such as `0.15`"),
     (MODEL % "price: {input: 1}", "3: models[0].price.output: is missing"),
@@ -364,7 +371,10 @@ WRONG = [
     ("providers: {p: {base_url: 'http://x/a b'}}", "1: providers.p.base_url: must be an http or https URL"),
     ("providers: {p: {base_url: 'http://u:pw@x'}}", "1: providers.p.base_url: must not hold a user name or password"),
     ("providers: {p: {base_url: 'http://x?v=1'}}", "1: providers.p.base_url: must not have a query or a fragment"),
-    ("providers: {p: {base_url: 'http://x/{deployment}'}}", "1: providers.p.base_url: may hold the placeholder `{model}`"),
+    (
+        "providers: {p: {base_url: 'http://x/{deployment}'}}",
+        "1: providers.p.base_url: may hold the placeholder `{model}`",
+    ),
     ("providers: {p: {base_url: 'http://{model}/'}}", "1: providers.p.base_url: may hold the placeholder `{model}`"),
     ("providers: {a/b: {base_url: http://x}}", "1: providers.a/b: must begin with a letter or digit and hold only"),
     ("providers: {-a: {base_url: http://x}}", "1: providers.-a: must begin with a letter or digit and hold only"),
@@ -386,24 +396,39 @@ WRONG = [
         "2: providers.p.keys[1].id: a second key with the id `main`; ids are unique within a provider",
     ),
     ("providers: {m: {dialect: mock, failure_rate: 2}}", "1: providers.m.failure_rate: must be at most 1"),
-    ("providers: {m: {dialect: mock, faults: [eror]}}", "1: providers.m.faults[0]: must be `error`, `timeout`, `slow`, `cut`"),
+    (
+        "providers: {m: {dialect: mock, faults: [eror]}}",
+        "1: providers.m.faults[0]: must be `error`, `timeout`, `slow`, `cut`",
+    ),
     ("providers: {m: {dialect: mock, faults: []}}", "1: providers.m.faults: must not be empty"),
-    ("providers: {tier: {dialect: mock}}", "1: providers.tier: `tier` is reserved for routes; give the provider another"),
+    (
+        "providers: {tier: {dialect: mock}}",
+        "1: providers.tier: `tier` is reserved for routes; give the provider another",
+    ),
     ("providers: {auto: {dialect: mock}}", "1: providers.auto: `auto` is reserved for routes"),
     # models
     ("models: [{id: gpt-4o}]", "1: models[0].id: must be `provider/model`, such as `openai/gpt-4o`"),
     ("models: [{id: 'p/a b'}]\nproviders: {p: {dialect: mock}}", "1: models[0].id: must be `provider/model`"),
-    ("models:\n  - {id: opnai/x}\nproviders: {openai: {base_url: http://x}}", "2: models[0].id: unknown provider `opnai`"),
+    (
+        "models:\n  - {id: opnai/x}\nproviders: {openai: {base_url: http://x}}",
+        "2: models[0].id: unknown provider `opnai`",
+    ),
     ("models: [{id: new/x}]", "1: models[0].id: unknown provider `new`; add it under `providers.new`"),
     (MODEL % "tier: low}\n  - {id: p/m", "4: models[1].id: `p/m` is listed a second time; keep one"),
     # routing
-    (routing("  default: gpt-4o"), "9: routing.default: unknown model or route `gpt-4o`; did you mean `openai/gpt-4o`?"),
+    (
+        routing("  default: gpt-4o"),
+        "9: routing.default: unknown model or route `gpt-4o`; did you mean `openai/gpt-4o`?",
+    ),
     (routing("  default: tier/lo"), "9: routing.default: unknown tier `tier/lo`; did you mean `tier/low`?"),
     (routing("  default: mode/fats"), "9: routing.default: unknown mode `mode/fats`; did you mean `mode/fast`?"),
     (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; there is none"),
     (routing("  default: agent/x"), "9: routing.default: `agent/x`: agents are not available in this version yet"),
     (routing("  mode: quick"), "9: routing.mode: must be `fast`, `balanced` or `accurate`"),
-    (routing("  aliases: {a: openai/gpt-40}"), "9: routing.aliases.a: unknown model or route `openai/gpt-40`; did you mean"),
+    (
+        routing("  aliases: {a: openai/gpt-40}"),
+        "9: routing.aliases.a: unknown model or route `openai/gpt-40`; did you mean",
+    ),
     (routing("  aliases: {a: a}"), "9: routing.aliases.a: is a loop: `a` -> `a`"),
     (routing("  aliases: {mode: openai/gpt-4o}"), "9: routing.aliases.mode: `mode` is reserved for routes"),
     (routing("  aliases: {tier/x: openai/gpt-4o}"), "9: routing.aliases.tier/x: `tier` is reserved for routes"),
@@ -435,11 +460,26 @@ WRONG = [
         routing("  aliases: {cheap: tier/low}\n  scenarios: {s: [cheap]}"),
         "10: routing.scenarios.s[0]: a scenario lists models, not the alias `cheap`, which stands for `tier/low`",
     ),
-    (routing("  scenarios: {s: [{model: openai/gpt-4o, set: {stream: true}}]}"), "9: routing.scenarios.s[0].set: must not"),
-    (routing("  scenarios: {s: [{model: openai/gpt-4o, set: {model: x}}]}"), "9: routing.scenarios.s[0].set: must not set"),
-    (routing("  scenarios: {s: [{model: openai/gpt-4o, set: {messages: x}}]}"), "9: routing.scenarios.s[0].set: must not"),
-    (routing("  scenarios: {s: [{model: openai/gpt-4o, set: {router: x}}]}"), "9: routing.scenarios.s[0].set: must not"),
-    (routing("  scenarios: {s: [{model: openai/gpt-4o, set: {a: [.inf]}}]}"), "9: routing.scenarios.s[0].set: has a value"),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {stream: true}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {model: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not set",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {messages: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {router: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {a: [.inf]}}]}"),
+        "9: routing.scenarios.s[0].set: has a value",
+    ),
     (routing("  scenarios: {s: [{model: openai/gpt-4o, prio: 1}]}"), "9: routing.scenarios.s[0].prio: unknown setting"),
 ]
 

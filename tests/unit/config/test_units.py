@@ -68,7 +68,9 @@ def test_a_size_is_read_as_bytes(written: Any, expected: int) -> None:
     assert size(written) == expected
 
 
-@pytest.mark.parametrize("written", ["", "MiB", "20M", "20 potatoes", "-1MB", -1, True, None, [], "9" * 30 + "GB", 10**400])
+@pytest.mark.parametrize(
+    "written", ["", "MiB", "20M", "20 potatoes", "-1MB", -1, True, None, [], "9" * 30 + "GB", 10**400]
+)
 def test_what_is_no_size_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match="must be a size"):
         size(written)
