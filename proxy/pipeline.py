@@ -89,7 +89,7 @@ class Pipeline:
             raise
         except asyncio.CancelledError:
             record.outcome = record.code = arrival.interrupted or "client_closed"
-            record.status = 503 if record.outcome == "draining" and not record.committed else 499
+            record.status = 499 if record.outcome == "client_closed" else record.status or 503
             raise
         except Exception as exc:
             _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})
@@ -123,7 +123,7 @@ class Pipeline:
             headers["x-router-cost-usd"] = f"{record.cost_nusd / 1e9:.9f}".rstrip("0").rstrip(".")
         chunks = reply.chunks
         if call.options.debug:
-            chunks = embed(chunks, lambda: decision_record(record), stream=call.stream)
+            chunks = embed(chunks, lambda: decision_record(price(record)), stream=call.stream)
         return replace(reply, headers=headers, chunks=chunks)
 
 

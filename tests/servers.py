@@ -23,7 +23,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy.app import Parts, Service, build
 from proxy.config.load import load
 from proxy.core.clock import SystemClock
-from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 
@@ -201,16 +200,3 @@ def _with_headers(send: Send) -> Send:
         await send(message)
 
     return write
-
-
-class ShiftedClock(SystemClock):
-    """The machine's clock, which a test may set forward: waits that are measured with it end at once."""
-
-    def __init__(self) -> None:
-        self.ahead = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead
-
-    def time(self) -> float:
-        return super().time() + self.ahead

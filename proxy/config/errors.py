@@ -7,6 +7,9 @@ variables are what it may show.
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
+
+_MAX_CANDIDATES = 1000  # comparing is slow, and a suggestion is a courtesy
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,5 +36,5 @@ class ConfigError(Exception):
 
 def suggestion(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean ...?` for the nearest candidate, else nothing."""
-    nearest = difflib.get_close_matches(word, list(candidates), n=1)
+    nearest = difflib.get_close_matches(word, list(islice(candidates, _MAX_CANDIDATES)), n=1)
     return f"; did you mean `{nearest[0]}`?" if nearest else ""

@@ -9,6 +9,7 @@ import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from itertools import islice
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -20,6 +21,7 @@ from proxy.config.schema import Settings
 from proxy.config.validate import validate
 
 MAX_BYTES = 1024 * 1024
+MAX_REFERENCES = 100  # problems with names: who has more mends these first
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     settings, invalid = validate(reading.data, shape)
     problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
     known = [path for path, _, _ in reading.problems]
-    for finding in (*invalid, *references.check(reading.data)):
+    for finding in (*invalid, *islice(references.check(reading.data), MAX_REFERENCES)):
         follows = any(
             path[: len(finding.path)] == finding.path for path in known
         )  # from a value that could not be read
@@ -97,6 +99,10 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     if problems or settings is None:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
     warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
+    warnings += [
+        str(Problem(file, reading.line(doubt.path), where(doubt.place), doubt.message))
+        for doubt in references.doubts(reading.data)
+    ]
     return Loaded(settings, source.path, tuple(warnings), source.env_file, source.fingerprint)
 
 

@@ -60,8 +60,9 @@ class _Reader:
             values[key.text] = self._value(inner, shape.under(key.text), at, fresh=fresh)
         return values
 
-    def _pairs(self, node: document.Mapping, path: Path) -> Iterator[tuple[Scalar, Node]]:
+    def _pairs(self, node: document.Mapping, path: Path, depth: int = 0) -> Iterator[tuple[Scalar, Node]]:
         """Own pairs first, then merged ones, each key once."""
+        self._counted(node.line, depth)
         seen: dict[str, int] = {}
         merges: list[tuple[Scalar, Node]] = []
         for key, inner in node.pairs:
@@ -80,14 +81,13 @@ class _Reader:
                 if not isinstance(source, document.Mapping):
                     self._problem(path, key.line, "`<<` merges mappings only, such as `<<: *defaults`")
                     continue
-                self._counted(key.line)
-                for merged, value in self._pairs(source, path):
+                for merged, value in self._pairs(source, path, depth + 1):
                     if merged.text not in seen:
                         seen[merged.text] = merged.line
                         yield merged, value
 
     def _value(self, node: Node, shape: Shape, path: Path, *, fresh: bool) -> Any:
-        self._counted(node.line)
+        self._counted(node.line, len(path))
         if isinstance(node, document.Mapping):
             return self.mapping(node, shape, path, fresh=fresh)
         if isinstance(node, Sequence):
@@ -141,8 +141,11 @@ class _Reader:
             return text
         return self._value(node, shape, path, fresh=False)
 
-    def _counted(self, line: int) -> None:
+    def _counted(self, line: int, depth: int) -> None:
+        """Stop where aliases of aliases make a small file large or deep."""
         self._count += 1
+        if depth > document.MAX_DEPTH:
+            raise YamlError(f"unfolds to more than {document.MAX_DEPTH} levels; do not nest aliases of aliases", line)
         if self._count > MAX_VALUES:
             raise YamlError(f"unfolds to more than {MAX_VALUES} values; do not repeat aliases of aliases", line)
 

@@ -4,7 +4,6 @@ Works on the data as it was read, so that it has its say also where a type is wr
 and routes, and no other value.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,11 @@ from typing import Any
 from proxy.config.errors import suggestion
 from proxy.config.read import Path
 from proxy.config.validate import Finding
-from proxy.core.types import MODES, RESERVED, TIERS
+from proxy.core.types import MODES, RESERVED, TASKS, TIERS
+
+CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio")
+
+_TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Names:
     """Every name that a reference may use."""
 
     providers: Mapping[str, bool]  # whether any model may be named
-    models: tuple[str, ...]
+    models: Mapping[str, None]  # in the order of the file
     aliases: Mapping[str, str]
     scenarios: tuple[str, ...]
 
@@ -54,6 +57,17 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     default = routing.get("default", "reject")
     if isinstance(default, str) and default and default != "reject" and (wrong := _route(default, names)):
         yield Finding(("routing", "default"), wrong)
+
+
+def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """What is allowed, and yet looks like a slip of the pen."""
+    models = data.get("models")
+    for index, model in enumerate(models if isinstance(models, list) else []):
+        for field, known in (("capabilities", CAPABILITIES), ("specialties", TASKS)):
+            words = _mapping(model).get(field)
+            for place, word in enumerate(words if isinstance(words, list) else []):
+                if isinstance(word, str) and word not in known and (near := suggestion(word, known)):
+                    yield Finding(("models", index, field, place), f"`{word}` is not one that we know{near}")
 
 
 def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -109,14 +123,12 @@ def _aliases(names: Names) -> Iterator[Finding]:
 
 def _loop(alias: str, aliases: Mapping[str, str]) -> list[str]:
     """The way from an alias back to itself, if there is one."""
-    way = [alias]
-    while (following := aliases.get(way[-1])) is not None:
-        way.append(following)
-        if following == alias:
-            return way
-        if following in way[:-1]:
-            return []  # a loop of others, reported there
-    return []
+    way = {alias: None}
+    following = aliases.get(alias)
+    while following is not None and following not in way:
+        way[following] = None
+        following = aliases.get(following)
+    return [*way, alias] if following == alias else []  # a loop of others is reported there
 
 
 def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -188,8 +200,10 @@ def _names(data: Mapping[str, Any], routing: Mapping[str, Any]) -> Names:
     providers = _mapping(data.get("providers"))
     aliases = _mapping(routing.get("aliases"))
     return Names(
-        providers={name: _mapping(provider).get("any_model") in (True, "true") for name, provider in providers.items()},
-        models=tuple(Counter(name for _, name in _model_ids(data))),
+        providers={
+            name: str(_mapping(provider).get("any_model")).lower() in _TRUE for name, provider in providers.items()
+        },
+        models=dict.fromkeys(name for _, name in _model_ids(data)),
         aliases={alias: target for alias, target in aliases.items() if isinstance(target, str)},
         scenarios=tuple(_mapping(routing.get("scenarios"))),
     )

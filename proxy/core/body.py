@@ -16,6 +16,9 @@ from proxy.core.errors import InvalidRequest
 
 MAX_DEPTH = 128
 _SPACE = re.compile(r"[ \t\n\r]*")
+_BLANK = b" \t\n\r"
+_BLANKS = re.compile(rb"[ \t\n\r]*")
+_COMMA = ord(",")
 
 
 class Span(NamedTuple):
@@ -80,16 +83,29 @@ def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], re
     )
     if added:
         cuts.append((order[-1].end, order[-1].end, added))
-    kept: Span | None = None
-    for place, span in enumerate(order):
-        if not any(spans.get(name) is span for name in remove):
-            kept = span
-        elif kept is not None:
-            cuts.append((kept.end, span.end, b""))
-            kept = Span(kept.key, kept.value, span.end)
-        else:
-            cuts.append((span.key, order[place + 1].key, b""))
+    gone = 0
+    for span in sorted(spans[name] for name in remove if name in spans):
+        start, end = _with_comma(raw, span, gone)
+        cuts.append((start, end, b""))
+        gone = end
     return b"".join(_apply(raw, sorted(cuts)))
+
+
+def _with_comma(raw: bytes, span: Span, gone: int) -> tuple[int, int]:
+    """A member with the comma before it, or, where there is none beyond `gone`, with the one after it.
+
+    Only the bytes beside it tell: `spans` do not have the first of two members with the same name.
+    """
+    before = span.key - 1
+    while raw[before] in _BLANK:
+        before -= 1
+    if raw[before] == _COMMA and before >= gone:
+        return before, span.end
+    after = _BLANKS.match(raw, span.end)
+    if after and raw[after.end()] == _COMMA:
+        after = _BLANKS.match(raw, after.end() + 1)
+        return span.key, after.end() if after else span.end
+    return span.key, span.end
 
 
 def _apply(raw: bytes, cuts: list[tuple[int, int, bytes]]) -> Iterator[bytes]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST = 24 * 3600.0  # a provider that says more is not believed
 _DURATION = re.compile(
     r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 )
-_UNITS = {"ms": 0.001, "mi": 60.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TEXT = re.compile(
     r"(?:try again|retry(?:ing)?|available again|wait)\b[^.\d]{0,40}?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)",
     re.I,
@@ -70,7 +70,11 @@ def duration(text: str) -> float | None:
     parts = _DURATION.findall(text.lower())
     if not parts:
         return None
-    return sum(float(number) * (_UNITS.get(unit[:2]) or _UNITS[unit[0]]) for number, unit in parts)
+    return sum(float(number) * _unit(unit) for number, unit in parts)
+
+
+def _unit(word: str) -> float:
+    return _UNITS.get(word) or _UNITS.get(word[:3]) or _UNITS[word[0]]
 
 
 def _number(text: str | None, factor: float = 1.0) -> float | None:
@@ -82,16 +86,21 @@ def _number(text: str | None, factor: float = 1.0) -> float | None:
 
 def _date(text: str | None, now: float) -> float | None:
     try:
-        return parsedate_to_datetime(text).timestamp() - now if text else None
+        return _seconds(parsedate_to_datetime(text)) - now if text else None
     except (ValueError, OverflowError):
         return None
 
 
 def _timestamp(text: str | None, now: float) -> float | None:
     try:
-        return datetime.fromisoformat(text).timestamp() - now if text else None
+        return _seconds(datetime.fromisoformat(text)) - now if text else None
     except (ValueError, OverflowError):
         return None
+
+
+def _seconds(time: datetime) -> float:
+    """Seconds since the epoch; a time without a zone is UTC, whatever this machine's zone."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _epoch(text: str | None, now: float) -> float | None:

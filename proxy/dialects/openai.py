@@ -48,7 +48,7 @@ class OpenAIDialect:
             return JsonDecoder()
         if headers.get("content-type", "").startswith(_NO_STREAM):
             return NotAStream()
-        choices = call.body.get("n")
+        choices = target.overrides.get("n", call.body.get("n"))
         return StreamDecoder(
             choices=choices if isinstance(choices, int) else 1,
             drop_usage=not call.usage_asked and target.deployment.provider.stream_usage == "ask",

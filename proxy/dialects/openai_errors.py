@@ -16,9 +16,10 @@ from proxy.core.hints import retry_after
 
 _TOO_LONG = re.compile(
     r"context[ _]length|context window|maximum (?:context|model|prompt|input)[ _]?(?:length|tokens)|prompt is too long"
-    r"|input is too long|too many tokens|reduce the length of|exceeds? the maximum (?:number of tokens|allowed tokens)",
+    r"|available context size|input is too long|too many tokens|reduce the length of|exceeds? the maximum (?:number of tokens|allowed tokens)",
     re.I,
 )
+_STATUS = re.compile("[45][0-9][0-9]")
 _FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
 _BY_STATUS = {
     401: FailureKind.KEY_REJECTED,
@@ -97,7 +98,7 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
 def _status(error: Mapping[str, Any]) -> int:
     for name in ("code", "status_code", "status"):
         number = error.get(name)
-        if isinstance(number, str) and number.isdigit():
+        if isinstance(number, str) and _STATUS.fullmatch(number):
             number = int(number)
         if isinstance(number, int) and 400 <= number <= 599:
             return number

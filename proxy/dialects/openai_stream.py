@@ -78,18 +78,29 @@ class StreamDecoder:
         rest = self._events.rest()
         if self.fault is not None:
             return b""
-        kept = b""
         if rest.strip():
-            try:
-                kept = rest if self._take(rest) else b""
-            except UpstreamFailure:
-                if not self.complete:
-                    raise
+            rest = self._last(rest)
         if not self.complete:
             raise self._broken("the upstream's stream ended without a finish")
         if not self.committed:
             raise self._broken("the upstream's stream is empty")
-        return kept or rest
+        return rest
+
+    def _last(self, rest: bytes) -> bytes:
+        """What of an event without its empty line the client gets: all or nothing.
+
+        An error is not given on: without the line no client would see it, so the relay says it again.
+        """
+        whole = self.complete
+        try:
+            kept = self._take(rest)
+        except UpstreamFailure:
+            if whole:
+                return b""
+            raise
+        if self.fault is not None:
+            raise self.fault
+        return rest if kept else b""
 
     def _take(self, event: bytes) -> bool:
         """Read one event; whether the client gets it."""

@@ -10,12 +10,13 @@ import json
 import logging
 import queue
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from typing import IO, Any
 
 QUEUE_SIZE = 20_000
+PATIENCE = 2.0  # seconds for what is left at the end
 
 
 class JsonFormatter(logging.Formatter):
@@ -30,11 +31,15 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, default=str)  # in ASCII, which every stream takes, half a surrogate pair included
 
 
 class _Queue(QueueHandler):
-    dropped = 0
+    """Takes a line if there is room for it, and tells of those that it did not take as soon as there is room again."""
+
+    def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
+        super().__init__(lines)
+        self.dropped = 0
 
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
@@ -44,6 +49,29 @@ class _Queue(QueueHandler):
             self.queue.put_nowait(record)
         except queue.Full:
             self.dropped += 1
+        else:
+            self.tell()
+
+    def tell(self) -> None:
+        """Say how many lines are missing, if any."""
+        if not self.dropped:
+            return
+        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, "log lines were dropped", None, None)
+        record.fields = {"lines": self.dropped}
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
+            self.dropped = 0
+
+
+class _Writer(QueueListener):
+    def stop(self) -> None:
+        """Write what is left, as far as it is taken in time: who reads it may never come back."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        with suppress(queue.Full):
+            self.queue.put(self._sentinel, timeout=PATIENCE)  # type: ignore[attr-defined]
+            thread.join(PATIENCE)
 
 
 @contextmanager
@@ -52,7 +80,7 @@ def logging_to(stream: IO[str], level: int = logging.INFO) -> Iterator[None]:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
     front = _Queue(queue.Queue(QUEUE_SIZE))
-    listener = QueueListener(front.queue, handler)
+    listener = _Writer(front.queue, handler)
     root = logging.getLogger()
     before = root.level
     root.addHandler(front)
@@ -62,8 +90,7 @@ def logging_to(stream: IO[str], level: int = logging.INFO) -> Iterator[None]:
     try:
         yield
     finally:
-        if front.dropped:
-            root.warning("log lines were dropped", extra={"fields": {"lines": front.dropped}})
         root.removeHandler(front)
         root.setLevel(before)
+        front.tell()
         listener.stop()

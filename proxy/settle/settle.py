@@ -59,10 +59,11 @@ class Settler:
             metrics.cost.labels(provider, model).inc(usd(record.cost_nusd))
 
 
-def price(record: Record) -> None:
-    """Set the cost, where usage and price are known."""
+def price(record: Record) -> Record:
+    """The same record with its cost set, where usage and price are known."""
     if record.usage and record.chosen and record.chosen.price:
         record.cost_nusd = cost_nusd(record.usage, record.chosen.price)
+    return record
 
 
 def _labels(deployment: Deployment | None) -> tuple[str, str]:

@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy.core.body import Document, edit, parse
+from proxy.core.body import Document, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.sse import DONE, Events, data_of
 from proxy.core.types import Call, Snapshot
@@ -143,7 +143,7 @@ class DebugStream:
             return b""
         self._sent = True
         chunk = {**self._head, "object": "chat.completion.chunk", "choices": [], "router": router()}
-        return b"data: " + json.dumps(chunk, ensure_ascii=False).encode() + b"\n\n"
+        return b"data: " + json.dumps(chunk).encode() + b"\n\n"
 
     def rest(self) -> bytes:
         """What has not been given on yet."""
@@ -159,6 +159,9 @@ class DebugStream:
 
 
 def with_router(body: bytes, router: Mapping[str, Any]) -> bytes:
-    """A JSON answer with the decision record as its member `router`; the other members keep their bytes."""
-    document = parse(body)
-    return edit(body, document.spans, {"router": json.dumps(router, ensure_ascii=False).encode()})
+    """A JSON answer, an object with members, with the decision record as its last; the others keep their bytes.
+
+    Not parsed again: what an upstream may send (`NaN`, deep nesting) is wider than what we take from clients.
+    """
+    end = body.rindex(b"}")
+    return body[:end] + b',"router":' + json.dumps(router).encode() + body[end:]

@@ -77,9 +77,13 @@ def _string(param: str, value: Any) -> str:
 
 
 def _number(param: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value < 0:
+    try:
+        number = math.nan if isinstance(value, (bool, str)) else float(value)
+    except (TypeError, OverflowError):
+        number = math.nan
+    if not 0 <= number < math.inf:
         raise InvalidRequest(f"`{param}` must be a number that is not negative.", param=param)
-    return float(value)
+    return number
 
 
 def _boolean(param: str, value: Any) -> bool:

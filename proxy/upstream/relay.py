@@ -107,6 +107,7 @@ class Relay:
             while not ended and decoder.fault is None:
                 chunk = await self._next(chunks, idle)
                 out = decoder.finish() if chunk is None else decoder.feed(chunk)
+                self._record.usage = decoder.usage
                 ended = chunk is None
                 if out:
                     yield out
@@ -134,7 +135,7 @@ class Relay:
             raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
 
     def _end(self, failure: UpstreamFailure | None) -> None:
-        self._record.usage = self._decoder.usage or self._record.usage
+        self._record.usage = self._decoder.usage
         if failure is None:
             self._attempt.outcome = "ok"
             self._record.outcome = "ok"

@@ -59,13 +59,20 @@ def test_setting_names_are_unique_and_well_formed() -> None:
     assert all(re.fullmatch(r"[a-z_]+((\[\]|\.\*)*(\.[a-z_]+)?)*", name) for name in names)
 
 
+@pytest.fixture(scope="module")
+def validator() -> jsonschema.Draft202012Validator:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
 def data_of(path: Path, environ: dict[str, str]) -> dict[str, Any]:
     root = parse(path.read_text())
     assert isinstance(root, Mapping)
     return read(root, shape_of(Settings), environ).data
 
 
-def test_the_json_schema_accepts_the_shipped_file_as_it_is_written() -> None:
+def test_the_json_schema_accepts_the_shipped_file_as_it_is_written(validator: jsonschema.Draft202012Validator) -> None:
     # variables included: an editor sees `${VAR}`, not its value
     class Everything(dict[str, str]):
         def get(self, key: str, default: Any = None) -> str:
@@ -74,12 +81,9 @@ def test_the_json_schema_accepts_the_shipped_file_as_it_is_written() -> None:
         def __contains__(self, key: object) -> bool:
             return True
 
-    schema = json_schema()
-    jsonschema.Draft202012Validator.check_schema(schema)
-
     for path in (ROOT / "config/signalbox.yaml", ROOT / "config/examples/scenarios.yaml"):
         data = data_of(path, Everything())
-        jsonschema.validate(data, schema)
+        validator.validate(data)
 
 
 @pytest.mark.parametrize(
@@ -93,9 +97,11 @@ def test_the_json_schema_accepts_the_shipped_file_as_it_is_written() -> None:
         {"routing": {"scenarios": {"s": [3]}}},
     ],
 )
-def test_the_json_schema_refuses_what_is_wrong(data: dict[str, Any]) -> None:
+def test_the_json_schema_refuses_what_is_wrong(
+    validator: jsonschema.Draft202012Validator, data: dict[str, Any]
+) -> None:
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(data, json_schema())
+        validator.validate(data)
 
 
 def test_every_property_of_the_json_schema_is_described() -> None:

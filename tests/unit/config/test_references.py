@@ -1,0 +1,178 @@
+"""Names that fit, and names that do not."""
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.errors import ConfigError
+from proxy.config.load import load
+
+MODEL = "providers: {p: {base_url: http://x}}\nmodels:\n  - {id: p/m, %s}\n"
+MODELS = """
+providers:
+  openai: {base_url: https://api.openai.com/v1}
+  open: {base_url: https://open.example/v1, any_model: true}
+models:
+  - id: openai/gpt-4o
+  - id: openai/gpt-4o-mini
+"""  # 7 lines
+
+
+def routing(text: str) -> str:
+    """A file with two models, and routing from line 9 on."""
+    return f"{MODELS}routing:\n{text}\n"
+
+
+WRONG = [
+    # models
+    ("models: [{id: gpt-4o}]", "1: models[0].id: must be `provider/model`, such as `openai/gpt-4o`"),
+    ("models: [{id: 'p/a b'}]\nproviders: {p: {dialect: mock}}", "1: models[0].id: must be `provider/model`"),
+    (
+        "models:\n  - {id: opnai/x}\nproviders: {openai: {base_url: http://x}}",
+        "2: models[0].id: unknown provider `opnai`",
+    ),
+    ("models: [{id: new/x}]", "1: models[0].id: unknown provider `new`; add it under `providers.new`"),
+    (MODEL % "tier: low}\n  - {id: p/m", "4: models[1].id: `p/m` is listed a second time; keep one"),
+    # routing
+    (
+        routing("  default: gpt-4o"),
+        "9: routing.default: unknown model or route `gpt-4o`; did you mean `openai/gpt-4o`?",
+    ),
+    (routing("  default: tier/lo"), "9: routing.default: unknown tier `tier/lo`; did you mean `tier/low`?"),
+    (routing("  default: mode/fats"), "9: routing.default: unknown mode `mode/fats`; did you mean `mode/fast`?"),
+    (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; there is none"),
+    (routing("  default: agent/x"), "9: routing.default: `agent/x`: agents are not available in this version yet"),
+    (routing("  mode: quick"), "9: routing.mode: must be `fast`, `balanced` or `accurate`"),
+    (
+        routing("  aliases: {a: openai/gpt-40}"),
+        "9: routing.aliases.a: unknown model or route `openai/gpt-40`; did you mean",
+    ),
+    (routing("  aliases: {a: a}"), "9: routing.aliases.a: is a loop: `a` -> `a`"),
+    (routing("  aliases: {mode: openai/gpt-4o}"), "9: routing.aliases.mode: `mode` is reserved for routes"),
+    (routing("  aliases: {tier/x: openai/gpt-4o}"), "9: routing.aliases.tier/x: `tier` is reserved for routes"),
+    (routing("  aliases: {'': openai/gpt-4o}"), "9: routing.aliases.: must have a name"),
+    (
+        routing("  aliases: {openai/x: openai/gpt-4o}"),
+        "9: routing.aliases.openai/x: would hide models of the provider `openai`",
+    ),
+    (routing("  tiers: {low: []}"), "9: routing.tiers.low: is empty; name at least one model, or remove it"),
+    (routing("  tiers:\n    low:"), "10: routing.tiers.low: is empty; name at least one model, or remove it"),
+    (routing("  tiers: {lo: [openai/gpt-4o]}"), "9: routing.tiers.lo: unknown setting `lo`; did you mean `low`?"),
+    (routing("  tiers:\n    low:\n      - openai/gpt-5"), "11: routing.tiers.low[0]: unknown model `openai/gpt-5`"),
+    (routing("  tiers: {low: [tier/high]}"), "9: routing.tiers.low[0]: a tier lists models, not `tier/high`"),
+    (routing("  scenarios:\n    s: []"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
+    (routing("  scenarios:\n    s:"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
+    (routing("  scenarios: {a/b: [openai/gpt-4o]}"), "9: routing.scenarios.a/b: must have a name without `/`"),
+    (routing("  scenarios: {s: openai/gpt-4o}"), "9: routing.scenarios.s: must be a list"),
+    (routing("  scenarios: {s: [3]}"), "9: routing.scenarios.s[0]: unknown model `3`"),
+    (routing("  scenarios: {s: [null]}"), "9: routing.scenarios.s[0]: must be a mapping of settings"),
+    (
+        routing("  scenarios:\n    support:\n      - opnai/gpt-4o"),
+        "11: routing.scenarios.support[0]: unknown model `opnai/gpt-4o`; did you mean `openai/gpt-4o`?",
+    ),
+    (
+        routing("  scenarios:\n    s:\n      - {model: gpt-4o-mini}"),
+        "11: routing.scenarios.s[0]: unknown model `gpt-4o-mini`; did you mean `openai/gpt-4o-mini`?",
+    ),
+    (
+        routing("  aliases: {cheap: tier/low}\n  scenarios: {s: [cheap]}"),
+        "10: routing.scenarios.s[0]: a scenario lists models, not the alias `cheap`, which stands for `tier/low`",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {stream: true}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {model: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not set",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {messages: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {router: x}}]}"),
+        "9: routing.scenarios.s[0].set: must not",
+    ),
+    (
+        routing("  scenarios: {s: [{model: openai/gpt-4o, set: {a: [.inf]}}]}"),
+        "9: routing.scenarios.s[0].set: has a value",
+    ),
+    (routing("  scenarios: {s: [{model: openai/gpt-4o, prio: 1}]}"), "9: routing.scenarios.s[0].prio: unknown setting"),
+]
+
+
+def problems(folder: Path, text: str) -> list[str]:
+    """The error's lines, without the folder."""
+    path = folder / "signalbox.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        load(path, {})
+    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
+
+
+def usable(folder: Path, text: str) -> tuple[str, ...]:
+    """Load, and give the warnings."""
+    path = folder / "signalbox.yaml"
+    path.write_text(text)
+    return load(path, {}).warnings
+
+
+@pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected.split(":")[1].strip() for _, expected in WRONG])
+def test_a_mistake_is_found_where_it_is_and_says_what_to_do(tmp_path: Path, text: str, expected: str) -> None:
+    [found] = problems(tmp_path, text)
+
+    assert found.startswith(f"signalbox.yaml:{expected}")
+
+
+def test_a_loop_of_aliases_is_reported_at_each_of_them_and_nowhere_else(tmp_path: Path) -> None:
+    text = "  aliases:\n    a: b\n    b: c\n    c: a\n    d: a\n  scenarios: {s: [a, d]}"
+    found = problems(tmp_path, routing(text))
+
+    assert found == [
+        "signalbox.yaml:10: routing.aliases.a: is a loop: `a` -> `b` -> `c` -> `a`",
+        "signalbox.yaml:11: routing.aliases.b: is a loop: `b` -> `c` -> `a` -> `b`",
+        "signalbox.yaml:12: routing.aliases.c: is a loop: `c` -> `a` -> `b` -> `c`",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "  default: open/anything\n  scenarios: {s: [open/a/b:c]}\n  aliases: {x: open/y}\n  tiers: {low: [open/z, x]}",
+        "  default: auto",
+        "  default: tier/high",
+        "  default: mode/fast",
+        "  default: scenario/s\n  scenarios: {s: [{model: a, priority: 3, set: {temperature: 0, stop: [a]}}]}\n"
+        "  aliases: {a: b, b: openai/gpt-4o, c: tier/low, d: c, e: auto, vendor/f: scenario/s}",
+        "  default: a\n  aliases: {a: openai/gpt-4o}",
+        "  default: reject\n  tiers: {low: [openai/gpt-4o], high: [openai/gpt-4o-mini, openai/gpt-4o]}",
+    ],
+)
+def test_names_that_fit_are_accepted(tmp_path: Path, text: str) -> None:
+    assert usable(tmp_path, routing(text)) == ()
+
+
+@pytest.mark.parametrize("word", ["true", "'yes'", "on", "'${OPEN:-true}'"])
+def test_any_model_may_be_written_in_every_way_that_the_schema_reads(tmp_path: Path, word: str) -> None:
+    text = f"providers: {{p: {{base_url: http://x, any_model: {word}}}}}\nrouting: {{default: p/anything}}\n"
+
+    assert usable(tmp_path, text) == ()
+
+
+def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -> None:
+    text = MODEL % "capabilities: [tools, vison, eu_hosted], specialties: [codes, poetry]"
+
+    where = f"{tmp_path}/signalbox.yaml:3: models[0]"
+    assert usable(tmp_path, text) == (
+        f"{where}.capabilities[1]: `vison` is not one that we know; did you mean `vision`?",
+        f"{where}.specialties[0]: `codes` is not one that we know; did you mean `code`?",
+    )
+
+
+def test_very_many_wrong_names_do_not_take_for_ever(tmp_path: Path) -> None:
+    listed = "\n".join(f"  - id: p/model-{number}" for number in range(300))
+    wrong = "\n".join(f"      - q/other-{number}" for number in range(300))
+    text = f"providers: {{p: {{base_url: http://x}}}}\nmodels:\n{listed}\nrouting:\n  scenarios:\n    s:\n{wrong}\n"
+
+    assert len(problems(tmp_path, text)) == 100
