@@ -16,7 +16,7 @@ from proxy.core.body import Span
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
 Kind = Literal["chat", "completion", "embedding", "image", "audio", "moderation"]
-DialectName = Literal["openai", "mock"]
+DialectName = Literal["openai", "anthropic", "gemini", "mock"]
 
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
@@ -82,6 +82,8 @@ class Provider:
     stream_usage: Literal["ask", "never"] = "ask"
     timeouts: Timeouts = Timeouts()
     mock: MockOptions | None = None
+    prompt_cache: Literal["off", "auto"] = "off"  # Anthropic: mark the prompt's stable part for caching
+    vertex: bool = False  # Gemini: Vertex's paths, `base_url` up to `.../publishers/google`
     stand_in: bool = False  # a mock that answers for a provider without keys
 
 
@@ -101,6 +103,9 @@ class Deployment:
     specialties: frozenset[str] = frozenset()
     quality: float | None = None
     timeouts: Timeouts = Timeouts()
+    unsupported: frozenset[str] = frozenset()  # OpenAI parameters that the model refuses
+    thinking: Mapping[str, Any] = field(default=EMPTY)  # how the catalogue says that thinking is asked for, by effort
+    thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
 
     @property
@@ -189,6 +194,7 @@ class RouterOptions:
     client_id: str | None = None
     task: str | None = None
     debug: bool = False
+    disable_thinking: bool = False
     fallbacks: tuple[str, ...] = ()
 
 
@@ -247,6 +253,7 @@ class UpstreamRequest:
     proxy: str | None = field(default=None, repr=False)
     method: str = "POST"
     mock: MockOptions | None = None
+    dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +318,7 @@ class Record:
     status: int = 0
     code: str | None = None
     upstream_request_id: str | None = None
+    dropped: tuple[str, ...] = ()  # parameters that the chosen target did not take
     upstream_seconds: float = 0.0  # spent waiting for upstreams
     client_seconds: float = 0.0  # spent waiting for the client
     first_token: float | None = None  # monotonic seconds, the commit point

@@ -14,7 +14,6 @@ _LONGEST = 256
 _NOT_YET = {
     "max_wait_seconds": "the queue",
     "cache": "the cache",
-    "disable_thinking": "control of thinking",
     "conversation": "stored conversations",
 }
 
@@ -118,5 +117,6 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "client_id": _string,
     "task": _one_of(TASKS),
     "debug": _boolean,
+    "disable_thinking": _boolean,
     "fallbacks": _names,
 }

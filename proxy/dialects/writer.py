@@ -1,0 +1,177 @@
+"""Writes an OpenAI answer, streamed or not, out of what a translated provider says piece by piece.
+
+One writer serves one answer. A translator tells it what came, in the order in which it came, and takes the bytes: as
+events when the client streams, as one JSON text at the end when it does not. What OpenAI promises of the shape is kept
+here: the role once, in the first delta; `id`, `created` and `model` constant; usage in a last chunk of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.types import Usage
+
+
+@dataclass(slots=True)
+class _Choice:
+    text: list[str] = field(default_factory=list)
+    reasoning: list[str] = field(default_factory=list)
+    refusal: list[str] = field(default_factory=list)
+    calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
+    begun: bool = False
+    finish: str | None = None
+
+
+class AnswerWriter:
+    """What came so far. `take` gives the bytes that are due, `end` the rest."""
+
+    def __init__(self, *, id: str, created: int, model: str, stream: bool, usage_asked: bool) -> None:
+        self.id = id
+        self.model = model  # the upstream's own name for it, once it has told
+        self.usage: Usage | None = None
+        self.committed = False
+        self._created = created
+        self._stream = stream
+        self._usage_asked = usage_asked
+        self._choices: dict[int, _Choice] = {}
+        self._out: list[bytes] = []
+        self._extra: dict[str, Any] = {}  # further members of the whole answer
+
+    def begin(self, choice: int = 0) -> None:
+        """The choice exists, although nothing of it has come yet."""
+        self._delta({}, choice)
+
+    def text(self, text: str, choice: int = 0) -> None:
+        """A piece of the answer's text."""
+        if text:
+            self._choice(choice).text.append(text)
+            self._delta({"content": text}, choice, commits=True)
+
+    def reasoning(self, text: str, choice: int = 0) -> None:
+        """A piece of the model's thinking."""
+        if text:
+            self._choice(choice).reasoning.append(text)
+            self._delta({"reasoning_content": text}, choice, commits=True)
+
+    def refusal(self, text: str, choice: int = 0) -> None:
+        """A piece of a refusal."""
+        if text:
+            self._choice(choice).refusal.append(text)
+            self._delta({"refusal": text}, choice, commits=True)
+
+    def tool_call(
+        self, place: int, id: str, name: str, choice: int = 0, extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """A tool call begins; `place` counts the calls of the choice. `extra` stands beside `function`."""
+        call = {"id": id, "type": "function", "function": {"name": name, "arguments": ""}, **(extra or {})}
+        self._choice(choice).calls[place] = {**call, "function": dict(call["function"])}
+        self._delta({"tool_calls": [{"index": place, **call}]}, choice, commits=True)
+
+    def arguments(self, place: int, fragment: str, choice: int = 0) -> None:
+        """A piece of a call's arguments, JSON text."""
+        if fragment:
+            self._choice(choice).calls[place]["function"]["arguments"] += fragment
+            self._delta({"tool_calls": [{"index": place, "function": {"arguments": fragment}}]}, choice, commits=True)
+
+    def extra(self, name: str, value: Any, choice: int = 0) -> None:
+        """A further member of the message (such as `reasoning_details`); a list is added to what came before."""
+        before = self._choice(choice).extra.get(name)
+        both = isinstance(before, list) and isinstance(value, list)
+        self._choice(choice).extra[name] = [*before, *value] if both else value  # type: ignore[misc]
+        self._delta({name: value}, choice)
+
+    def answer_extra(self, name: str, value: Any) -> None:
+        """A further member of the whole answer, beside `choices`; in every later chunk of a stream."""
+        self._extra[name] = value
+
+    def finish(self, reason: str, choice: int = 0) -> None:
+        """The choice is finished; a second finish is passed over."""
+        found = self._choice(choice)
+        if found.finish is None:
+            found.finish = reason
+            self.committed = True
+            self._emit({"index": choice, "delta": self._role(choice), "logprobs": None, "finish_reason": reason})
+
+    @property
+    def finished(self) -> bool:
+        """There is a choice, and every choice has its finish."""
+        return bool(self._choices) and all(choice.finish is not None for choice in self._choices.values())
+
+    def take(self) -> bytes:
+        """The events that are due; nothing when the client does not stream."""
+        out = b"".join(self._out)
+        self._out.clear()
+        return out
+
+    def end(self) -> bytes:
+        """What is left: the last events of a stream, or the whole JSON answer."""
+        if not self._stream:
+            return _json(self._whole())
+        if self._usage_asked and self.usage is not None:
+            self._out.append(self._event({"choices": [], "usage": usage_json(self.usage)}))
+        self._out.append(b"data: [DONE]\n\n")
+        return self.take()
+
+    def _choice(self, index: int) -> _Choice:
+        return self._choices.setdefault(index, _Choice())
+
+    def _role(self, choice: int) -> dict[str, Any]:
+        found = self._choice(choice)
+        if found.begun:
+            return {}
+        found.begun = True
+        return {"role": "assistant", "content": ""}
+
+    def _delta(self, delta: dict[str, Any], choice: int, *, commits: bool = False) -> None:
+        self.committed = self.committed or commits
+        whole = {**self._role(choice), **delta}
+        self._emit({"index": choice, "delta": whole, "logprobs": None, "finish_reason": None})
+
+    def _emit(self, choice: dict[str, Any]) -> None:
+        if self._stream:
+            self._out.append(self._event({"choices": [choice]}))
+
+    def _event(self, members: dict[str, Any]) -> bytes:
+        usage = {"usage": None} if self._usage_asked else {}
+        return b"data: " + _json({**self._head("chat.completion.chunk"), **usage, **members}) + b"\n\n"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self._created, "model": self.model, **self._extra}
+
+    def _whole(self) -> dict[str, Any]:
+        choices = [self._message(index, found) for index, found in sorted(self._choices.items())]
+        usage = {"usage": usage_json(self.usage)} if self.usage else {}
+        return {**self._head("chat.completion"), "choices": choices, **usage}
+
+    def _message(self, index: int, found: _Choice) -> dict[str, Any]:
+        text = "".join(found.text)
+        message: dict[str, Any] = {"role": "assistant", "content": text if text or not found.calls else None}
+        message["refusal"] = "".join(found.refusal) or None
+        if found.reasoning:
+            message["reasoning_content"] = "".join(found.reasoning)
+        if found.calls:
+            message["tool_calls"] = [call for _, call in sorted(found.calls.items())]
+        message |= found.extra
+        return {"index": index, "message": message, "logprobs": None, "finish_reason": found.finish}
+
+
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Usage as OpenAI writes it; `cache_write_tokens` only where there are any."""
+    prompt = {"cached_tokens": usage.cached, "audio_tokens": 0}
+    if usage.cache_write:
+        prompt["cache_write_tokens"] = usage.cache_write
+    return {
+        "prompt_tokens": usage.input,
+        "completion_tokens": usage.output,
+        "total_tokens": usage.input + usage.output,
+        "prompt_tokens_details": prompt,
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
+    }
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
