@@ -29,10 +29,11 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.core.types import DialectName, Snapshot
 from proxy.dialects.base import Dialect
 from proxy.dialects.openai import OpenAIDialect
-from proxy.http.exchange import Exchange, Limits
+from proxy.http.exchange import Exchange
 from proxy.http.guard import HostGuard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.reading import BodyReader, Limits
 from proxy.http.routes import error_handlers, routes
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
@@ -111,6 +112,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         body_silence=settings.server.header_timeout,
         write_stall=settings.server.write_stall,
     )
+    read = BodyReader(limits)
     chat = Exchange(pipeline, limits, ids, clock)
     meta = Meta(
         snapshot=lambda: current.snapshot,
@@ -119,7 +121,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         gate=gate,
         metrics=metrics,
         ids=ids,
-        max_body=settings.server.max_body,
+        read=read,
         config_error=lambda: current.error,
     )
     admin = State(
@@ -127,6 +129,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         snapshot=lambda: current.snapshot,
         health=health,
         config=lambda: redacted(current.loaded.settings),
+        read=read,
     )
 
     reloader = Reloader(current, health=health, gate=gate, settler=settler, metrics=metrics)

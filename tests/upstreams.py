@@ -398,16 +398,37 @@ async def stall(wire: Wire) -> None:
     await wire.stall()
 
 
-def endless(event: bytes) -> Script:
-    """The same event for ever, after the head, as fast as the reader reads."""
+def endless(repeated: bytes, before: list[bytes] | None = None) -> Script:
+    """The same event over and over until the client leaves, after the head and what goes `before`."""
 
     async def script(wire: Wire) -> None:
         await wire.head()
+        for data in before or []:
+            await wire.send(data)
         while not wire.gone:
-            await wire.send(event)
-            await asyncio.sleep(0.01)
+            await wire.send(repeated)
+            await asyncio.sleep(0.01)  # a pace, not a wait for anything
 
     return script
+
+
+def held(before: list[bytes], after: list[bytes], then: Script = Wire.end) -> Script:
+    """A stream that stops after `before` until the test releases it, and then goes on."""
+
+    async def script(wire: Wire) -> None:
+        await wire.head()
+        for data in before:
+            await wire.send(data)
+        await wire.hold()
+        for data in after:
+            await wire.send(data)
+        await then(wire)
+
+    return script
+
+
+async def nothing(wire: Wire) -> None:
+    """Leave the answer as it is, for the next script to go on."""
 
 
 def then(*scripts: Script) -> Script:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -37,11 +37,13 @@ class State:
         snapshot: Callable[[], Snapshot],
         health: Health,
         config: Callable[[], dict[str, Any]],
+        read: Callable[[Request], Awaitable[bytes]],
     ) -> None:
         self._access = access
         self._snapshot = snapshot
         self._health = health
         self._config = config
+        self._read = read
 
     async def providers(self, request: Request) -> Response:
         """`GET /admin/providers`."""
@@ -64,7 +66,7 @@ class State:
     async def reset(self, request: Request) -> Response:
         """`POST /admin/breakers/reset`: close breakers and end the rests of keys."""
         self._access.check(request)
-        body = _read(await request.body())
+        body = _reset_body(await self._read(request))
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
 
     async def config(self, request: Request) -> Response:
@@ -107,7 +109,7 @@ def _rest(rest: dict[str, Any]) -> dict[str, Any]:
     return {name: rest[name] for name in ("model", "reason", "seconds_left")}
 
 
-def _read(raw: bytes) -> ResetBody:
+def _reset_body(raw: bytes) -> ResetBody:
     try:
         return ResetBody.model_validate(json.loads(raw) if raw.strip() else {})
     except ValidationError as exc:

@@ -95,12 +95,13 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
             path[: len(finding.path)] == finding.path for path in known
         )  # from a value that could not be read
         if not follows:
-            problems.append(Problem(file, reading.line(finding.path), where(finding.place), finding.message))
+            shown = reading.without_values(where(finding.place)), reading.without_values(finding.message)
+            problems.append(Problem(file, reading.line(finding.path), *shown))
     if problems or settings is None:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
     warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
     warnings += [
-        str(Problem(file, reading.line(doubt.path), where(doubt.place), doubt.message))
+        str(Problem(file, reading.line(doubt.path), where(doubt.place), reading.without_values(doubt.message)))
         for doubt in references.doubts(reading.data)
     ]
     return Loaded(settings, source.path, tuple(warnings), source.env_file, source.fingerprint)

@@ -18,6 +18,8 @@ Path = tuple[str | int, ...]
 
 MAX_VALUES = 100_000
 
+_SHORTEST_SECRET = 8  # characters: shorter values are words that a message may use itself
+
 
 @dataclass(slots=True)
 class Reading:
@@ -27,6 +29,13 @@ class Reading:
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[tuple[Path, int | None, str]] = field(default_factory=list)
     warnings: list[tuple[Path, int | None, str]] = field(default_factory=list)
+    brought: dict[str, str] = field(default_factory=dict, repr=False)  # what variables held, and their names
+
+    def without_values(self, text: str) -> str:
+        """The text with what a variable held, which may be a secret, shown as that variable."""
+        for value in sorted(self.brought, key=len, reverse=True):
+            text = text.replace(value, f"${{{self.brought[value]}}}")
+        return text
 
     def line(self, path: Path) -> int | None:
         """The line of a value, or of the nearest thing around it."""
@@ -103,6 +112,9 @@ class _Reader:
     def _expanded(self, node: Scalar, shape: Shape, path: Path) -> Any:
         """A scalar with variables: wholly one expansion is read again as YAML, anything else is a text."""
         expansion = expand(node.text, self._environ)
+        for name in expansion.variables:
+            if len(value := self._environ.get(name, "")) >= _SHORTEST_SECRET:
+                self.reading.brought[value] = name
         if expansion.malformed:
             self._problem(
                 path, node.line, "has a `${` that is no `${VAR}` or `${VAR:-default}`; a literal one is `$${`"

@@ -15,8 +15,9 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.hints import retry_after
 
 _TOO_LONG = re.compile(
-    r"context[ _]length|context window|maximum (?:context|model|prompt|input)[ _]?(?:length|tokens)|prompt is too long"
-    r"|available context size|input is too long|too many tokens|reduce the length of|exceeds? the maximum (?:number of tokens|allowed tokens)",
+    r"context[ _]length|context window|available context size|prompt is too long|input is too long|too many tokens"
+    r"|maximum (?:context|model|prompt|input)[ _]?(?:length|tokens)|reduce the length of"
+    r"|exceeds? the maximum (?:number of tokens|allowed tokens)",
     re.I,
 )
 _STATUS = re.compile("[45][0-9][0-9]")

@@ -8,28 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 
 import anyio
 from anyio.abc import TaskGroup
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.core.clock import Clock
-from proxy.core.errors import ProxyError, RequestTimeout, RequestTooLarge, Unavailable
+from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.types import Reply
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
+from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may cost us; sizes in bytes, times in seconds."""
-
-    max_body: int
-    body_silence: float  # between two pieces of a body
-    write_stall: float  # of a client that has stopped reading
 
 
 class Exchange:
@@ -125,30 +116,14 @@ class _Run:
             raise error  # the server drops the connection: half a body must not look whole
 
     async def _read(self) -> bytes:
-        most = self._limits.max_body
-        declared = self.headers.get("content-length", "")
-        if declared.isdigit() and int(declared) > most:
-            raise _too_large(most)
-        body = bytearray()
-        more = True
-        while more:
-            message = await self._next()
-            if message["type"] == "http.disconnect":
-                self.interrupt("client_closed")
-                await anyio.sleep_forever()  # the call ends here
-            body += message.get("body", b"")
-            if len(body) > most:
-                raise _too_large(most)
-            more = message.get("more_body", False)
+        try:
+            body = await read_body(self._receive, self.headers, self._limits)
+        except ClientGone:
+            self.interrupt("client_closed")
+            await anyio.sleep_forever()  # the call ends here
         if self._group is not None:
             self._group.start_soon(self._watch)
-        return bytes(body)
-
-    async def _next(self) -> Message:
-        silence = self._limits.body_silence
-        with anyio.move_on_after(silence):
-            return await self._receive()
-        raise RequestTimeout(f"The request's body did not come: nothing for {silence:g} s.")
+        return body
 
     async def _watch(self) -> None:
         while True:
@@ -175,7 +150,3 @@ class _Run:
         if patience.cancelled_caught:
             self.interrupt("client_closed")
             await anyio.lowlevel.checkpoint()
-
-
-def _too_large(most: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The body is larger than {most} bytes (`server.max_body`).")

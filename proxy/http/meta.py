@@ -9,9 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate
-from proxy.core.errors import ModelNotFound, RequestTooLarge
+from proxy.core.errors import ModelNotFound
 from proxy.core.types import Deployment, Snapshot
 from proxy.http.ids import Ids
+from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
 from proxy.routing.names import UsableName, nearest, usable_names
 from proxy.routing.router import Planner
@@ -34,7 +35,7 @@ class Meta:
         gate: Gate,
         metrics: Metrics,
         ids: Ids,
-        max_body: int,
+        read: BodyReader,
         config_error: Callable[[], str | None],
     ) -> None:
         self._snapshot = snapshot
@@ -43,7 +44,7 @@ class Meta:
         self._gate = gate
         self._metrics = metrics
         self._ids = ids
-        self._max_body = max_body
+        self._read = read
         self._config_error = config_error
 
     async def models(self, request: Request) -> Response:
@@ -64,7 +65,7 @@ class Meta:
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""
-        raw = await read_body(request, self._max_body)
+        raw = await self._read(request)
         headers = dict(request.headers)
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
@@ -91,16 +92,6 @@ class Meta:
         """`GET /metrics`."""
         self._metrics.inflight.set(self._gate.inside)
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
-
-
-async def read_body(request: Request, most: int) -> bytes:
-    """A small endpoint's body, at most `most` bytes."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most:
-            raise RequestTooLarge(f"The body is larger than {most} bytes (`server.max_body`).")
-    return bytes(body)
 
 
 def _model(name: UsableName) -> dict[str, Any]:

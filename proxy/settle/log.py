@@ -52,14 +52,14 @@ class _Queue(QueueHandler):
         else:
             self.tell()
 
-    def tell(self) -> None:
+    def tell(self, patience: float = 0.0) -> None:
         """Say how many lines are missing, if any."""
         if not self.dropped:
             return
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, "log lines were dropped", None, None)
         record.fields = {"lines": self.dropped}
         with suppress(queue.Full):
-            self.queue.put_nowait(record)
+            self.queue.put(record, timeout=patience)
             self.dropped = 0
 
 
@@ -92,5 +92,5 @@ def logging_to(stream: IO[str], level: int = logging.INFO) -> Iterator[None]:
     finally:
         root.removeHandler(front)
         root.setLevel(before)
-        front.tell()
+        front.tell(PATIENCE)
         listener.stop()

@@ -20,7 +20,7 @@ from proxy.core.types import Attempt, Call, Deployment, DialectName, Plan, Recor
 from proxy.dialects.base import Dialect
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
-from proxy.upstream.relay import Relay, Start, read_all, timed, until_commit, waiting
+from proxy.upstream.relay import Relay, Start, read_error, timed, until_commit, waiting
 from proxy.upstream.transport import Transport
 
 ERROR_BODY_LIMIT = 256 * 1024
@@ -169,7 +169,7 @@ class Executor:
             raise deadline_error(call.snapshot.deadline.hard) from None
         now = self._clock.monotonic()
         self._health.measured(deployment, now - began)
-        if lease.permit.probe:
+        if lease.permit.probe and start.broken is None:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
         relay = Relay(self._clock, run.record, attempt, lease, start, began + deployment.timeouts.total)
@@ -187,7 +187,7 @@ class Executor:
         attempt.status = response.status
         chunks = await held.enter_async_context(aclosing(timed(self._clock, run.record, response.chunks)))
         if not 200 <= response.status < 300:
-            body = await read_all(chunks, ERROR_BODY_LIMIT)
+            body = await read_error(chunks, ERROR_BODY_LIMIT)
             raise dialect.failure(response.status, response.headers, body, self._clock.time())
         decoder = dialect.decoder(run.call, target, response.headers)
         return response, await until_commit(decoder, chunks), chunks

@@ -47,9 +47,12 @@ class Block:
 class Lease:
     """Leave to use one key of one deployment for one attempt; settle it exactly once."""
 
-    def __init__(self, health: Health, deployment: Deployment, key: ProviderKey | None, permit: Permit) -> None:
+    def __init__(
+        self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, permit: Permit
+    ) -> None:
         self.deployment = deployment
         self.key = key
+        self.breaker = breaker
         self.permit = permit
         self._health = health
         self._settled = False
@@ -111,8 +114,9 @@ class Health:
         if not ready:
             return None
         key = self._next(deployment.provider.name, ready)
-        permit = self._keep(deployment, key).admit(self.policy, now, force=force)
-        return Lease(self, deployment, key, permit) if permit else None
+        breaker = self._keep(_name(deployment, key), Breaker())
+        permit = breaker.admit(self.policy, now, force=force)
+        return Lease(self, deployment, key, breaker, permit) if permit else None
 
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Why `lease` would give nothing now, or None if it would."""
@@ -162,7 +166,9 @@ class Health:
         """For `Lease` only."""
         now = self._clock.monotonic()
         name = _name(lease.deployment, lease.key)
-        breaker = self._breakers.setdefault(name, Breaker())
+        breaker = self._keep(name, lease.breaker)
+        if breaker is not lease.breaker and (lease.permit.probe or lease.permit.forced):
+            return  # the breaker that this probe was of has been reset
         breaker.settle(lease.permit, self.policy, now, ok=ok)
         if breaker.is_new:
             del self._breakers[name]
@@ -173,13 +179,16 @@ class Health:
         everywhere = failure.verdict.rest == "everywhere"
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self._resting.get(where)
-        times = before.times + 1 if before else 1
+        times = before.times if before else 1
+        if before and before.until <= now:
+            times += 1  # rejections of calls that were under way together are one
         seconds = failure.retry_after
         if everywhere:
             seconds = min(REJECTED_REST * 2 ** min(times - 1, 16), REJECTED_MAX)
         elif seconds is None:
             seconds = RATE_LIMIT_REST
-        self._resting[where] = Rest(now + seconds, failure.kind.value, times)
+        until = max(now + seconds, before.until if before else 0.0)
+        self._resting[where] = Rest(until, failure.kind.value, times)
         while len(self._resting) > MOST_BREAKERS:
             del self._resting[next(iter(self._resting))]
 
@@ -244,9 +253,9 @@ class Health:
     def _breaker(self, deployment: Deployment, key: ProviderKey | None) -> Breaker:
         return self._breakers.get(_name(deployment, key)) or Breaker()
 
-    def _keep(self, deployment: Deployment, key: ProviderKey | None) -> Breaker:
-        name = _name(deployment, key)
-        breaker = self._breakers.setdefault(name, Breaker())
+    def _keep(self, name: BreakerName, new: Breaker) -> Breaker:
+        """The breaker of that name, or `new` from now on."""
+        breaker = self._breakers.setdefault(name, new)
         self._breakers.move_to_end(name)
         while len(self._breakers) > MOST_BREAKERS:
             self._breakers.popitem(last=False)

@@ -43,17 +43,22 @@ async def until_commit(decoder: Decoder, chunks: AsyncGenerator[bytes, None]) ->
     except UpstreamFailure as failure:
         if not decoder.committed:
             raise
-        return Start(decoder, bytes(held) + failure.partial, ended=True, broken=failure)
+        held += failure.partial
+        failure.partial = b""
+        return Start(decoder, bytes(held), ended=True, broken=failure)
     return Start(decoder, bytes(held), ended=True)
 
 
-async def read_all(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
-    """An error's body, as far as `limit`."""
+async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
+    """An error's body as far as `limit`, or as far as it can be read: its status says enough."""
     body = bytearray()
-    async for chunk in chunks:
-        body += chunk
-        if len(body) >= limit:
-            break
+    try:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) >= limit:
+                break
+    except UpstreamFailure:
+        pass
     return bytes(body[:limit])
 
 

@@ -113,6 +113,21 @@ def test_a_text_takes_a_variable_that_looks_like_something_else(tmp_path: Path) 
     assert settings.data_dir == "2026"
 
 
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("[1", "[1"), ("a: b", "a: b"), ("*x", "*x"), ("- x", "- x"), ("'quoted'", "quoted"), ("1e5", "1e5")],
+)
+def test_a_text_takes_a_variable_even_if_it_is_no_yaml(tmp_path: Path, value: str, expected: str) -> None:
+    assert loaded(tmp_path, "data_dir: ${D}\n", {"D": value}).settings.data_dir == expected
+
+
+@pytest.mark.parametrize("value", ["", "null", "~"])
+def test_a_text_that_may_be_absent_is_so_when_its_variable_is_empty_or_null(tmp_path: Path, value: str) -> None:
+    text = "providers: {p: {base_url: http://x, api_version: '${V}'}}\n"
+
+    assert loaded(tmp_path, text, {"V": value}).settings.providers["p"].api_version is None
+
+
 def test_variables_inside_a_text_stay_text_and_a_doubled_dollar_is_literal(tmp_path: Path) -> None:
     text = "data_dir: ${A}/x/$${B}\nproviders: {p: {base_url: 'http://${H}:${P}/v1'}}\n"
     settings = loaded(tmp_path, text, {"A": "/data", "H": "host", "P": "81"}).settings
@@ -372,6 +387,9 @@ LEAKS = [
     f"auth: {{pepper: '{SECRET}",
     "server: {port: '${K}', host: ['${K}']}",
     "auth: {mode: '${K}'}\nlogs: {access: '${K}'}\nmodels: '${K}'",
+    "routing: {default: '${K}', aliases: {a: '${K}'}, tiers: {low: ['x/${K}']}}",
+    "routing: {scenarios: {s: ['${K}', {model: '${K}'}]}}",
+    "models: [{id: '${K}/x'}, {id: '${K}/x'}]",
     "providers: {p: {base_url: '${K}', auth_header: '${K} x', keys: [{value: '${K} x'}]}}",
 ]
 

@@ -1,0 +1,61 @@
+"""Reads a request's body: no larger than allowed, and not waiting for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import anyio
+from starlette.requests import Request
+from starlette.types import Receive
+
+from proxy.core.errors import RequestTimeout, RequestTooLarge
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a client may cost us; sizes in bytes, times in seconds."""
+
+    max_body: int
+    body_silence: float  # between two pieces of a body
+    write_stall: float  # of a client that has stopped reading
+
+
+class ClientGone(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes:
+    """The whole body. Raises `RequestTooLarge`, `RequestTimeout` or `ClientGone`; `headers` have lower-case names."""
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limits.max_body:
+        raise _too_large(limits)
+    body = bytearray()
+    more = True
+    while more:
+        with anyio.move_on_after(limits.body_silence) as patience:
+            message = await receive()
+        if patience.cancelled_caught:
+            raise RequestTimeout(f"The request's body did not come: nothing for {limits.body_silence:g} s.")
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body += message.get("body", b"")
+        if len(body) > limits.max_body:
+            raise _too_large(limits)
+        more = message.get("more_body", False)
+    return bytes(body)
+
+
+class BodyReader:
+    """The same for ordinary endpoints."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+
+    async def __call__(self, request: Request) -> bytes:
+        """The whole body of `request`; raises as `read_body`."""
+        return await read_body(request.receive, request.headers, self._limits)
+
+
+def _too_large(limits: Limits) -> RequestTooLarge:
+    return RequestTooLarge(f"The body is larger than {limits.max_body} bytes (`server.max_body`).")
