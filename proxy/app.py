@@ -40,6 +40,8 @@ from proxy.pipeline import Pipeline
 from proxy.routing.router import plan
 from proxy.routing.tokens import token_counter
 from proxy.settle.settle import Settler
+from proxy.surfaces.chat import read_chat
+from proxy.surfaces.endpoints import PASSED, read_passed
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.mock import MockUpstream
@@ -113,7 +115,9 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         write_stall=settings.server.write_stall,
     )
     read = BodyReader(limits)
-    chat = Exchange(pipeline, limits, ids, clock)
+    proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, limits, ids, clock)}
+    for endpoint in PASSED:
+        proxied[f"/v1{endpoint.path}"] = Exchange(pipeline, partial(read_passed, endpoint), limits, ids, clock)
     meta = Meta(
         snapshot=lambda: current.snapshot,
         planner=planner,
@@ -135,7 +139,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     reloader = Reloader(current, health=health, gate=gate, settler=settler, metrics=metrics)
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     app = Starlette(
-        routes=routes(chat=chat, meta=meta, admin=admin),
+        routes=routes(proxied=proxied, meta=meta, admin=admin),
         exception_handlers=error_handlers(ids),
         lifespan=_lifespan(watcher, network),
     )

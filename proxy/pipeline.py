@@ -26,7 +26,6 @@ from proxy.core.errors import InternalError, ProxyError
 from proxy.core.types import Call, Record, Reply, Snapshot
 from proxy.routing.router import Planner
 from proxy.settle.settle import Settler, price
-from proxy.surfaces.chat import read_chat
 from proxy.surfaces.decision import decision_record, embed
 from proxy.surfaces.headers import call_headers
 from proxy.upstream.executor import Executor
@@ -35,12 +34,21 @@ from proxy.upstream.health import Health
 _LOG = logging.getLogger(__name__)
 
 
+class ReadCall(Protocol):
+    """Reads a body of one endpoint: `surfaces.chat.read_chat` and its like."""
+
+    def __call__(
+        self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot
+    ) -> Call: ...
+
+
 class Arrival(Protocol):
     """A request that has arrived, its body not yet read."""
 
     id: str  # ours
     request_id: str  # the client's where sane
     headers: Mapping[str, str]
+    read_call: ReadCall  # for the path that it came to
     interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
     client_seconds: float  # spent waiting for the client
 
@@ -106,7 +114,7 @@ class Pipeline:
         with self._gate.enter(lambda: arrival.interrupt("draining")):
             raw = await arrival.read()
             record.client_seconds = arrival.client_seconds
-            record.call = call = read_chat(
+            record.call = call = arrival.read_call(
                 raw, arrival.headers, id=arrival.id, request_id=arrival.request_id, snapshot=self._snapshot()
             )  # a call keeps the configuration that it began with
             record.plan = self._planner(call, self._health.view(call.snapshot))

@@ -37,12 +37,12 @@ def estimate_tokens(text: str) -> int:
 
 
 def estimate_input(body: Mapping[str, Any], count: Count = estimate_tokens) -> int:
-    """Input tokens of a chat body: messages, tools and the response format."""
+    """Input tokens of a body: messages, tools and the response format; of other endpoints `input` and `prompt`."""
     total = _ANSWER
     messages = body.get("messages")
     if isinstance(messages, list):
         total += sum(_MESSAGE + _message(message, count) for message in messages)
-    for name in ("tools", "functions", "response_format"):
+    for name in ("tools", "functions", "response_format", "input", "prompt"):
         if value := body.get(name):
             total += count(_flat(value))
     return total

@@ -213,6 +213,7 @@ class Call:
     options: RouterOptions
     headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
     snapshot: Snapshot = field(repr=False)
+    kind: Kind = "chat"  # of the model that may serve it
     spans: Mapping[str, Span] = field(
         default_factory=lambda: EMPTY, repr=False
     )  # where the top-level members stand in `raw`

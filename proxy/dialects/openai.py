@@ -16,9 +16,20 @@ from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamReques
 from proxy.dialects.base import Decoder
 from proxy.dialects.openai_errors import failure as classify
 from proxy.dialects.openai_json import JsonDecoder, NotAStream
+from proxy.dialects.openai_passed import PassedBytes, PassedEvents, PassedJson
 from proxy.dialects.openai_stream import StreamDecoder
 
-_PATHS = {"chat": "/chat/completions"}
+_PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+    "images": "/images/generations",
+    "speech": "/audio/speech",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+}
+_FORMS = ("transcriptions", "translations")
 _NO_STREAM = ("application/json", "text/html")
 
 
@@ -44,8 +55,10 @@ class OpenAIDialect:
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer."""
+        if call.endpoint not in ("chat", "completions"):
+            return _passed(headers)
         if not call.stream:
-            return JsonDecoder()
+            return JsonDecoder() if call.endpoint == "chat" else PassedJson()
         if headers.get("content-type", "").startswith(_NO_STREAM):
             return NotAStream()
         choices = target.overrides.get("n", call.body.get("n"))
@@ -64,7 +77,7 @@ def _url(provider: Provider, model: str, path: str) -> str:
 def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
     headers = {
         "content-type": "application/json",
-        "accept": "text/event-stream" if call.stream else "application/json",
+        "accept": "text/event-stream" if call.stream else "*/*" if call.kind == "audio" else "application/json",
         **call.headers,
         **{name.lower(): value for name, value in provider.headers.items()},
         "accept-encoding": "identity",
@@ -75,13 +88,23 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
     return headers
 
 
+def _passed(headers: Mapping[str, str]) -> Decoder:
+    kind = headers.get("content-type", "")
+    if kind.startswith("text/event-stream"):
+        return PassedEvents()
+    return PassedJson() if kind.startswith("application/json") else PassedBytes()
+
+
 def _content(call: Call, target: Target) -> bytes:
     deployment = target.deployment
+    if call.endpoint in _FORMS:
+        return edit(call.raw, call.spans, {"model": deployment.model.encode()})
     spans = call.spans or parse(call.raw).spans
     replace = {name: _json(value) for name, value in target.overrides.items()}
     if call.model != deployment.model:
         replace["model"] = _json(deployment.model)
-    if call.stream and not call.usage_asked and deployment.provider.stream_usage == "ask":
+    asks = call.stream and call.endpoint in ("chat", "completions") and not call.usage_asked
+    if asks and deployment.provider.stream_usage == "ask":
         replace["stream_options"] = _ask_for_usage(call)
     return edit(call.raw, spans, replace, ("router",))
 

@@ -148,7 +148,7 @@ class StreamDecoder:
         elif index not in self._finished:
             self._open.add(index)
         delta = choice.get("delta")
-        if isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT):
+        if choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT)):
             self.committed = True
 
     def _error(self, value: dict[str, Any], data: bytes) -> None:

@@ -19,22 +19,23 @@ from proxy.core.types import Reply
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.reading import ClientGone, Limits, read_body
-from proxy.pipeline import Pipeline
+from proxy.pipeline import Pipeline, ReadCall
 from proxy.surfaces.headers import sane_id
 
 
 class Exchange:
     """The endpoint of a proxied path."""
 
-    def __init__(self, pipeline: Pipeline, limits: Limits, ids: Ids, clock: Clock) -> None:
+    def __init__(self, pipeline: Pipeline, read_call: ReadCall, limits: Limits, ids: Ids, clock: Clock) -> None:
         self._pipeline = pipeline
+        self._read_call = read_call
         self._limits = limits
         self._ids = ids
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        run = _Run(scope, receive, send, self._limits, self._ids.new(), self._clock)
+        run = _Run(self._read_call, scope, receive, send, self._limits, self._ids.new(), self._clock)
         async with anyio.create_task_group() as group:
             run.watch_in(group)
             with run.scope:
@@ -51,7 +52,17 @@ class Exchange:
 class _Run:
     """What one exchange knows: the `Arrival` that the pipeline reads, and the way back."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, own_id: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        read_call: ReadCall,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        limits: Limits,
+        own_id: str,
+        clock: Clock,
+    ) -> None:
+        self.read_call = read_call
         self.headers: Mapping[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
@@ -67,7 +78,7 @@ class _Run:
         self._group: TaskGroup | None = None
         self._begun = False
         self._ended = False
-        self._streams = False
+        self._events = False
 
     def watch_in(self, group: TaskGroup) -> None:
         """Watch for the client's leaving in `group`, as soon as its request is read."""
@@ -95,7 +106,7 @@ class _Run:
                 await self._begin(reply.status, {**reply.headers, "content-length": str(len(body))})
                 await self._end(body)
                 return
-            self._streams = True
+            self._events = reply.headers.get("content-type", "").startswith("text/event-stream")
             await self._begin(reply.status, reply.headers)
             async for chunk in chunks:
                 await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -109,11 +120,10 @@ class _Run:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
             await send_error(error, self._send)
-        elif self._streams:
+        elif self._events:
             await self._out({"type": "http.response.body", "body": error.event(), "more_body": True})
             await self._end()
-        else:
-            raise error  # the server drops the connection: half a body must not look whole
+        # Otherwise the answer stays unfinished and the server drops the connection: half of it must not look whole.
 
     async def _read(self) -> bytes:
         try:

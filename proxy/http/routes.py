@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
@@ -29,10 +29,10 @@ class AdminEndpoints(Protocol):
     async def config(self, request: Request) -> Response: ...
 
 
-def routes(*, chat: Exchange, meta: Meta, admin: AdminEndpoints) -> list[BaseRoute]:
+def routes(*, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints) -> list[BaseRoute]:
     """Every path. A proxied one is a plain ASGI callable, the others are ordinary endpoints."""
     return [
-        Route("/v1/chat/completions", chat, methods=["POST"]),
+        *(Route(path, exchange, methods=["POST"]) for path, exchange in proxied.items()),
         Route("/v1/models", meta.models),
         Route("/v1/models/{id:path}", meta.model),
         Route("/v1/route", meta.route, methods=["POST"]),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from proxy.core.types import EMPTY, DeploymentHealth, HealthView, RouterOptions, Snapshot, Target
+from proxy.core.types import EMPTY, DeploymentHealth, HealthView, Kind, RouterOptions, Snapshot, Target
 from proxy.routing.facts import Facts
 
 RejectionKind = Literal[
@@ -27,6 +27,7 @@ class Case:
     providers: frozenset[str]  # of the options, as sets
     exclude: frozenset[str]
     require: frozenset[str]
+    kind: Kind = "chat"
 
     def health_of(self, target: Target) -> DeploymentHealth:
         """The health of a target; one that nothing is known of is well."""

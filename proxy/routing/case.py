@@ -26,6 +26,7 @@ def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) ->
         raise InvalidRequest(f"`router.fallbacks` takes at most {MOST_FALLBACKS} names.", param="router.fallbacks")
     return Case(
         snapshot=snapshot,
+        kind=call.kind,
         facts=read_facts(call.body, count),
         options=options,
         health=health,

@@ -71,10 +71,10 @@ def by_stand_in(candidate: Candidate) -> Rejection | None:
 
 
 def by_fit(case: Case, candidate: Candidate) -> Rejection | None:
-    """What the body needs: a chat model, capabilities, room for the answer, room for everything."""
+    """What the body needs: a model of its kind, capabilities, room for the answer, room for everything."""
     deployment, facts = candidate.target.deployment, case.facts
-    if deployment.kind != "chat":
-        return Rejection("kind", f"a model of kind {deployment.kind}, not chat")
+    if deployment.kind != case.kind:
+        return Rejection("kind", f"a model of kind {deployment.kind}, not {case.kind}")
     if deployment.capabilities is not None and (lacking := facts.capabilities - deployment.capabilities):
         return Rejection("capability", f"does not declare {', '.join(sorted(lacking))}")
     if deployment.max_output is not None and facts.max_tokens is not None and facts.max_tokens > deployment.max_output:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.core.types import TIERS, Deployment, Snapshot, Target, Tier
+from proxy.core.types import TIERS, Deployment, Kind, Snapshot, Target, Tier
 
 LONGEST_MODEL = 256
 
@@ -49,18 +49,18 @@ def sane_model(model: str) -> bool:
     return 0 < len(model) <= LONGEST_MODEL and model.isprintable() and not any(map(str.isspace, model))
 
 
-def tier_members(snapshot: Snapshot, tier: Tier) -> Members:
-    """The chat models of a tier: the operator's list, or all models that declare the tier."""
+def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members:
+    """The models of a tier: the operator's list, or all models of that kind that declare the tier."""
     names = snapshot.tiers.get(tier)
     if names is None:
         every = snapshot.deployments.values()
-        return Members(tuple(Target(each) for each in every if each.tier == tier and each.kind == "chat"))
+        return Members(tuple(Target(each) for each in every if each.tier == tier and each.kind == kind))
     targets, missing = [], []
     for name in names:
         found = find(snapshot, name)
         if isinstance(found, Missing):
             missing.append(found)
-        elif found.kind == "chat":
+        elif found.kind == kind:
             targets.append(Target(found))
     return Members(tuple(targets), tuple(missing), ordered=True)
 
@@ -77,12 +77,12 @@ def scenario_members(snapshot: Snapshot, name: str) -> Members:
     return Members(tuple(targets), tuple(missing), ordered=True)
 
 
-def auto_members(snapshot: Snapshot) -> Members:
-    """What `auto` chooses from: the chat models that have a tier; without any tier, all chat models."""
-    chat = [each for each in snapshot.deployments.values() if each.kind == "chat"]
+def auto_members(snapshot: Snapshot, kind: Kind = "chat") -> Members:
+    """What `auto` chooses from: the models of that kind that have a tier; without any tier, all of that kind."""
+    every = [each for each in snapshot.deployments.values() if each.kind == kind]
     tiers = listed_tiers(snapshot)
-    tiered = [each for each in chat if each.tier or each.name in tiers]
-    return Members(tuple(Target(each) for each in tiered or chat))
+    tiered = [each for each in every if each.tier or each.name in tiers]
+    return Members(tuple(Target(each) for each in tiered or every))
 
 
 def listed_tiers(snapshot: Snapshot) -> dict[str, Tier]:

@@ -11,7 +11,7 @@ from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile
 from proxy.routing.filters import OUTGROWN, accepted, is_real, sift
 from proxy.routing.measure import measured
-from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
+from proxy.routing.members import Members, Missing, auto_members, listed_tiers, next_tier, tier_members
 from proxy.routing.names import Rule
 from proxy.routing.order import cheapest_first
 from proxy.routing.rank import needed_tier, rank, weights_of
@@ -29,6 +29,7 @@ class Selection:
 
 def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
     """The candidates of a route. `profile` is there where the form is `auto`."""
+    rule = _of_kind(rule, case)
     if rule.form == "tier" and rule.tier is not None:
         selection = _tier(rule.route, rule.tier, rule.members, case)
     elif rule.form == "auto" and profile is not None:
@@ -39,6 +40,15 @@ def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
         judged = sift(case, _measured(case, rule.members.targets), fit=False)
         return _selection(accepted(judged), judged, rule.members.missing, rule.said)
     return replace(selection, note=f"{rule.said}: {selection.note}") if rule.said else selection
+
+
+def _of_kind(rule: Rule, case: Case) -> Rule:
+    """Names stand for chat models until it is known what is called for."""
+    if case.kind == "chat" or rule.form not in ("tier", "auto"):
+        return rule
+    if rule.tier is not None:
+        return replace(rule, members=tier_members(case.snapshot, rule.tier, case.kind))
+    return replace(rule, members=auto_members(case.snapshot, case.kind))
 
 
 def mode_of(rule: Rule, case: Case) -> Mode:
@@ -59,7 +69,7 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
     above: Tier | None = tier
     while not good and _outgrown(every) and above is not None and (above := next_tier(above)) is not None:
         real = any(is_real(each) for each in every)
-        members = tier_members(case.snapshot, above)
+        members = tier_members(case.snapshot, above, case.kind)
         seen = {each.name for each in every}
         fresh = [target for target in members.targets if target.deployment.name not in seen]
         judged = sift(case, _measured(case, fresh), spare_stand_ins=True, real_elsewhere=real)

@@ -172,8 +172,12 @@ class Executor:
         if lease.permit.probe and start.broken is None:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
-        relay = Relay(self._clock, run.record, attempt, lease, start, began + deployment.timeouts.total)
-        return Reply(response.status, _headers(response), relay.chunks(chunks, deployment.timeouts.idle), call.stream)
+        headers = _headers(response)
+        events = call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
+        deadline = began + deployment.timeouts.total
+        relay = Relay(self._clock, run.record, attempt, lease, start, deadline=deadline, events=events)
+        stream = call.stream or not headers["content-type"].startswith("application/json")
+        return Reply(response.status, headers, relay.chunks(chunks, deployment.timeouts.idle), stream)
 
     async def _start(
         self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt
@@ -182,6 +186,7 @@ class Executor:
         name = target.deployment.provider.dialect
         dialect = self._dialects[name]
         request = dialect.request(run.call, target, lease.key)
+        run.record.dropped = request.dropped
         with waiting(self._clock, run.record):
             response = await held.enter_async_context(self._transports[name].send(request))
         attempt.status = response.status

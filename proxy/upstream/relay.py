@@ -89,7 +89,15 @@ class Relay:
     """One answer on its way to the client; writes how it ended to the attempt, the lease and the record."""
 
     def __init__(
-        self, clock: Clock, record: Record, attempt: Attempt, lease: Lease, start: Start, deadline: float
+        self,
+        clock: Clock,
+        record: Record,
+        attempt: Attempt,
+        lease: Lease,
+        start: Start,
+        *,
+        deadline: float,
+        events: bool,
     ) -> None:
         self._clock = clock
         self._record = record
@@ -98,10 +106,14 @@ class Relay:
         self._start = start
         self._decoder = start.decoder
         self._deadline = deadline
+        self._events = events
         record.usage = start.decoder.usage
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
-        """What the client gets, byte for byte, with an error event at the end if the answer broke off."""
+        """What the client gets, byte for byte, with an error event at the end if the answer broke off.
+
+        Raises `ProxyError` instead where the answer is not made of events.
+        """
         decoder = self._decoder
         try:
             if self._start.held:
@@ -126,6 +138,8 @@ class Relay:
             self._end(failure)
             error = _error(failure, self._record)
             self._record.code = error.error_code
+            if not self._events:
+                raise error from failure  # sound, say, in which no event has a place
             yield error.event()
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:

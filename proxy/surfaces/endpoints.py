@@ -1,0 +1,87 @@
+"""The endpoints beside chat, passed through to a model of their kind: their bodies are read for routing only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.core.body import parse
+from proxy.core.errors import InvalidRequest
+from proxy.core.multipart import parse_form
+from proxy.core.types import Call, Kind, Snapshot
+from proxy.surfaces.headers import FORWARDED
+from proxy.surfaces.options import read_options
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint: its name in `Call.endpoint`, the kind of model that serves it, the member it cannot do without."""
+
+    name: str
+    path: str  # below `/v1` and below a provider's base URL
+    kind: Kind
+    needs: str
+    form: bool = False
+    default_model: str | None = None  # where OpenAI takes a call without `model`
+
+
+PASSED = (
+    Endpoint("completions", "/completions", "completion", "prompt"),
+    Endpoint("embeddings", "/embeddings", "embedding", "input"),
+    Endpoint("moderations", "/moderations", "moderation", "input", default_model="auto"),
+    Endpoint("images", "/images/generations", "image", "prompt"),
+    Endpoint("speech", "/audio/speech", "audio", "input"),
+    Endpoint("transcriptions", "/audio/transcriptions", "audio", "model", form=True),
+    Endpoint("translations", "/audio/translations", "audio", "model", form=True),
+)
+_EDITED = ("model", "stream", "stream_options", "router")
+
+
+def read_passed(
+    endpoint: Endpoint, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot
+) -> Call:
+    """Read a body as far as routing needs it. Raises `InvalidRequest` that names the parameter."""
+    if endpoint.form:
+        form = parse_form(raw, headers.get("content-type", ""))
+        body: dict[str, Any] = dict(form.values)
+        spans, repeated = form.spans, form.repeated
+        body["stream"] = body.get("stream", "false").lower() == "true"
+    else:
+        document = parse(raw)
+        body, spans, repeated = document.value, document.spans, document.repeated
+    for name in _EDITED:
+        if name in repeated:
+            raise InvalidRequest(f"`{name}` must be given once; the body has it twice.", param=name)
+    options = read_options(body.pop("router", None), headers)
+    model = body.get("model") or endpoint.default_model
+    _check(endpoint, body, model)
+    return Call(
+        id=id,
+        request_id=request_id,
+        endpoint=endpoint.name,
+        raw=raw,
+        body=body,
+        model=str(model),
+        stream=bool(body.get("stream")),
+        usage_asked=_usage_asked(body),
+        options=options,
+        headers={name: headers[name] for name in FORWARDED if name in headers},
+        snapshot=snapshot,
+        spans=spans,
+        kind=endpoint.kind,
+    )
+
+
+def _check(endpoint: Endpoint, body: Mapping[str, Any], model: Any) -> None:
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("You must provide `model`, a name of `GET /v1/models`.", param="model")
+    if body.get(endpoint.needs) is None and endpoint.needs != "model":
+        raise InvalidRequest(f"You must provide `{endpoint.needs}`.", param=endpoint.needs)
+    if not isinstance(body.get("stream", False), bool | None):
+        raise InvalidRequest("`stream` must be a boolean.", param="stream")
+
+
+def _usage_asked(body: Mapping[str, Any]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, Mapping) and bool(options.get("include_usage"))
