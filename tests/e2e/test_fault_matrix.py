@@ -40,7 +40,7 @@ def stalling(pace: str) -> dict[str, Any]:
 
 
 def configuration(url: str, nowhere: str) -> dict[str, Any]:
-    """Providers that fail in turn, and one that does not; breakers that never open, since each test is its own story."""
+    """A provider that fails and one that does not; breakers that never open, since each test is its own story."""
     keys = [{"id": "main", "value": SECRET}]
     paces = ("fault", "first_token", "idle", "total", "total_stream")
     return {
