@@ -92,7 +92,7 @@ class Pipeline:
                 record.status = reply.status
                 yield reply
         except ProxyError as error:
-            _fail(record, error)
+            _fail(record, arrival, error)
             error.headers = call_headers(record, self._clock.monotonic())
             raise
         except asyncio.CancelledError:
@@ -102,7 +102,7 @@ class Pipeline:
         except Exception as exc:
             _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})
             fault = InternalError("Something went wrong on our side; the log has the details under this request's id.")
-            _fail(record, fault)
+            _fail(record, arrival, fault)
             fault.headers = call_headers(record, self._clock.monotonic())
             raise fault from exc
         finally:
@@ -135,5 +135,6 @@ class Pipeline:
         return replace(reply, headers=headers, chunks=chunks)
 
 
-def _fail(record: Record, error: ProxyError) -> None:
+def _fail(record: Record, arrival: Arrival, error: ProxyError) -> None:
+    record.client_seconds = arrival.client_seconds
     record.outcome, record.status, record.code = "error", error.http_status, error.error_code

@@ -84,8 +84,9 @@ async def serve(
     leaving = asyncio.Event()
 
     def leave() -> None:
-        if leaving.is_set():
-            server.force_exit = server.should_exit = True
+        if leaving.is_set():  # a second signal does not wait
+            service.gate.interrupt()
+            server.should_exit = True
         leaving.set()
 
     loop = asyncio.get_running_loop()

@@ -1,9 +1,15 @@
-"""What tests share: a clock of their own, and a service under a real server on a real port."""
+"""What tests share: a clock of their own, and upstreams that do what a script says."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import UpstreamRequest, UpstreamResponse
 
 
 class FakeClock:
@@ -39,3 +45,86 @@ def cut(data: bytes, sizes: Iterator[int]) -> Iterator[bytes]:
         at += size
     if at < len(data):
         yield data[at:]
+
+
+@dataclass(frozen=True)
+class Stall:
+    """Nothing more comes, ever."""
+
+
+@dataclass(frozen=True)
+class Wait:
+    """The clock's time that goes by before the next piece."""
+
+    seconds: float
+
+
+Piece = bytes | Stall | Wait | UpstreamFailure
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a scripted upstream does with one request: `before` its head, then the `body`, piece by piece."""
+
+    body: Sequence[Piece] = ()
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    before: Sequence[Stall | Wait | UpstreamFailure] = ()
+
+
+REFUSED = Answer(before=[UpstreamFailure(FailureKind.CONNECT, "the upstream could not be reached")])
+
+
+class ScriptedTransport:
+    """Answers each request with the next line of its host's script, and counts what is open."""
+
+    def __init__(self, clock: FakeClock, script: Mapping[str, Sequence[Answer]]) -> None:
+        self.requests: list[UpstreamRequest] = []
+        self.open = 0
+        self.reading = 0
+        self._clock = clock
+        self._script = {host: list(answers) for host, answers in script.items()}
+
+    @property
+    def hosts(self) -> list[str]:
+        """Whom the requests went to, without `.test`."""
+        return [_host(request) for request in self.requests]
+
+    @property
+    def left(self) -> int:
+        """Lines of the script that were not needed."""
+        return sum(len(answers) for answers in self._script.values())
+
+    @asynccontextmanager
+    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+        """Raises what the script says, on entering or while the body is read."""
+        self.requests.append(request)
+        answer = self._script[_host(request)].pop(0)
+        self.open += 1
+        try:
+            async for _ in self._play(answer.before):
+                raise AssertionError("nothing is sent before the head")
+            chunks = self._play(answer.body)
+            yield UpstreamResponse(answer.status, answer.headers, chunks)
+        finally:
+            self.open -= 1
+
+    async def _play(self, pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:
+        self.reading += 1
+        try:
+            for piece in pieces:
+                await asyncio.sleep(0)
+                if isinstance(piece, Stall):
+                    await asyncio.Event().wait()
+                elif isinstance(piece, Wait):
+                    self._clock.pass_(piece.seconds)
+                elif isinstance(piece, UpstreamFailure):
+                    raise piece
+                else:
+                    yield piece
+        finally:
+            self.reading -= 1
+
+
+def _host(request: UpstreamRequest) -> str:
+    return (urlsplit(request.url).hostname or "").removesuffix(".test")

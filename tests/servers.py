@@ -136,7 +136,8 @@ class Received:
 class Recording:
     """The mock provider as an upstream that remembers what reached it, and whose headers a proxy must not give on.
 
-    A model whose name holds `status-418` is answered with that status and an error in OpenAI's shape.
+    A model whose name holds `status-418` is answered with that status and an error in OpenAI's shape; one that also
+    holds `echo` repeats the credential, as some providers do.
     """
 
     app: ASGIApp = field(default_factory=lambda: mock_app(MockOptions(), SystemClock()))
@@ -160,7 +161,8 @@ class Recording:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self.requests.append(Received(scope["path"], headers, content))
         if status := re.search(rb"status-([1-5][0-9][0-9])", content):
-            await _refusal(int(status[1]))(scope, receive, send)
+            said = f" You sent {headers.get('authorization')}." if b"echo" in content else ""
+            await _refusal(int(status[1]), said)(scope, receive, send)
             return
         await self.app(scope, _again(content, receive), _with_headers(send))
 
@@ -173,8 +175,8 @@ def recording() -> Iterator[tuple[str, Recording]]:
         yield f"{url}/v1", upstream
 
 
-def _refusal(status: int) -> Response:
-    error = {"message": f"The upstream says {status}.", "type": "upstream_says", "param": None, "code": "said_so"}
+def _refusal(status: int, said: str) -> Response:
+    error = {"message": f"The upstream says {status}.{said}", "type": "upstream_says", "param": None, "code": "said_so"}
     return Response(json.dumps({"error": error}), status, {"x-ratelimit-limit-requests": "1"}, "application/json")
 
 

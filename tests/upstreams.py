@@ -1,8 +1,8 @@
 """An OpenAI-compatible upstream on a real port that does what it is told, and remembers what really reached it.
 
-A script is an async function of a `Wire`, so that an answer may be cut, reset or stalled at any byte. Scripts are queued
-by model; the last one of a queue stays. Nothing in here waits for time to pass: a script goes on when the test releases
-it, when its client goes, or at once. The log (`requests`) is the truth that Signalbox's own records are compared with.
+A script is an async function of a `Wire`, so that an answer may be cut, reset or stalled at any byte. Scripts are
+queued by model; the last one of a queue stays. Nothing in here waits for time to pass: a script goes on when the test
+releases it, when its client goes, or at once. The log (`requests`) is the truth that our own records are compared with.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class Wire:
         """RST, once everything sent has arrived, so that it is never lost with it."""
         sock: socket.socket = self._writer.get_extra_info("socket")
         while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # noqa: ASYNC110 - the kernel tells nobody when the last byte is acknowledged
         self._connection.current = None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
@@ -201,10 +201,11 @@ class Upstream:
         """Close every connection."""
         assert self._server is not None
         self._server.close()
-        for task in list(self._tasks):
+        tasks = set(self._tasks)
+        for task in tasks:
             task.cancel()
-        while self._tasks:
-            await asyncio.sleep(0)
+        if tasks:
+            await asyncio.wait(tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -221,7 +222,9 @@ class Upstream:
             self._tasks.discard(task)
             writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection) -> bool:
+    async def _answer(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection
+    ) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
@@ -437,5 +440,17 @@ def then(*scripts: Script) -> Script:
     async def script(wire: Wire) -> None:
         for step in scripts:
             await step(wire)
+
+    return script
+
+
+def held_plain(body: bytes) -> Script:
+    """An answer with a length, whose body waits until the test releases it."""
+
+    async def script(wire: Wire) -> None:
+        await wire.head(content_type=JSON, length=len(body))
+        await wire.hold()
+        await wire.raw(body)
+        await wire.end()
 
     return script

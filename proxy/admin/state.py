@@ -115,7 +115,8 @@ def _reset_body(raw: bytes) -> ResetBody:
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "body"
-        message = f"`{where[:80]}`: {first['msg'].lower()}; the fields are `provider`, `model`, `key`."
+        problem = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        message = f"`{where[:80]}`: {problem}; the fields are `provider`, `model`, `key`, each a string."
         raise InvalidRequest(message, param=where[:80]) from exc
     except (ValueError, RecursionError) as exc:
         raise InvalidRequest("The body is not valid JSON.") from exc

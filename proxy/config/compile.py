@@ -144,7 +144,7 @@ def _deployments(
         provider_name, _, model_name = name.partition("/")
         provider = providers.get(provider_name)
         if provider is not None:
-            deployments[name] = Deployment(provider, model_name, timeouts=provider.timeouts, listed=False)
+            deployments[name] = Deployment(provider, model_name, timeouts=provider.timeouts)
     return deployments
 
 

@@ -49,16 +49,15 @@ def _candidates(headers: Mapping[str, str], text: str, now: float) -> Iterator[f
 
 
 def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
-    """The longest reset among the limits that are used up; a reset of a limit with room left says nothing."""
+    """The longest reset among the limits that are, or may be, used up; one with room left says nothing."""
     found = []
-    for name, value in headers.items():
-        if "ratelimit-remaining-" in name and _number(value) == 0:
-            reset = headers.get(name.replace("-remaining-", "-reset-"))
-        elif name.startswith("anthropic-ratelimit-") and name.endswith("-remaining") and _number(value) == 0:
-            reset = headers.get(name.removesuffix("-remaining") + "-reset")
-        else:
+    for name, reset in headers.items():
+        if "ratelimit-" not in name or "reset" not in name or name == "x-ratelimit-reset":
             continue
-        for seconds in (duration(reset or ""), _number(reset), _timestamp(reset, now)):
+        remaining = headers.get(name.replace("reset", "remaining"))
+        if remaining is not None and _number(remaining) != 0:
+            continue
+        for seconds in (duration(reset), _number(reset), _timestamp(reset, now)):
             if seconds is not None:
                 found.append(seconds)
                 break

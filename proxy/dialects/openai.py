@@ -76,12 +76,13 @@ def _url(provider: Provider, model: str, path: str) -> str:
 
 def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
     headers = {
-        "content-type": "application/json",
         "accept": "text/event-stream" if call.stream else "*/*" if call.kind == "audio" else "application/json",
         **call.headers,
         **{name.lower(): value for name, value in provider.headers.items()},
         "accept-encoding": "identity",
     }
+    if call.endpoint not in _FORMS and "json" not in headers.get("content-type", ""):
+        headers["content-type"] = "application/json"  # curl says that it sends a form
     if key is not None:
         bearer = provider.auth_header.lower() == "authorization"
         headers[provider.auth_header.lower()] = f"Bearer {key.value}" if bearer else key.value

@@ -57,7 +57,7 @@ def mode_of(rule: Rule, case: Case) -> Mode:
 
 
 def _scenario(rule: Rule, case: Case) -> Selection:
-    judged = sift(case, _measured(case, rule.members.targets))
+    judged = sift(case, _measured(case, rule.members.targets), spare_stand_ins=True)
     note = f"first that fits of {len(judged)} in {rule.route}"
     return _selection(accepted(judged), judged, rule.members.missing, note)
 

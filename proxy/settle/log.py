@@ -59,7 +59,7 @@ class _Queue(QueueHandler):
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, "log lines were dropped", None, None)
         record.fields = {"lines": self.dropped}
         with suppress(queue.Full):
-            self.queue.put(record, timeout=patience)
+            self.queue.put(record, timeout=patience)  # type: ignore[attr-defined]
             self.dropped = 0
 
 

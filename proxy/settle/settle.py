@@ -61,8 +61,9 @@ class Settler:
 
 def price(record: Record) -> Record:
     """The same record with its cost set, where usage and price are known."""
-    if record.usage and record.chosen and record.chosen.price:
-        record.cost_nusd = cost_nusd(record.usage, record.chosen.price)
+    chosen = record.chosen
+    if record.usage and chosen and chosen.price and not chosen.provider.stand_in:
+        record.cost_nusd = cost_nusd(record.usage, chosen.price)
     return record
 
 

@@ -29,7 +29,7 @@ def call_headers(record: Record, now: float) -> dict[str, str]:
     }
     if record.plan:
         headers["x-router-route"] = _visible(record.plan.route)
-        headers["x-router-reason"] = _visible(record.plan.reason)
+        headers["x-router-reason"] = _visible(_reason(record))
     if record.chosen:
         headers["x-router-provider"] = record.chosen.provider.name
         headers["x-router-model"] = _visible(record.chosen.model)
@@ -38,6 +38,16 @@ def call_headers(record: Record, now: float) -> dict[str, str]:
     if record.upstream_request_id:
         headers["x-router-upstream-request-id"] = _visible(record.upstream_request_id)
     return headers
+
+
+def _reason(record: Record) -> str:
+    """Why the first target was first, and why another one answered."""
+    reason = record.plan.reason if record.plan else ""
+    first = record.plan.targets[0].deployment.name if record.plan and record.plan.targets else None
+    if record.chosen is None or record.chosen.name == first:
+        return reason
+    failed = [attempt.outcome for attempt in record.attempts if f"{attempt.provider}/{attempt.model}" == first]
+    return f"{reason}; fell back from `{first}`: {failed[-1] if failed else 'not available'}"
 
 
 def _visible(text: str) -> str:

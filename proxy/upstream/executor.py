@@ -215,7 +215,8 @@ class Executor:
         return self._clock.monotonic() - run.started >= run.call.snapshot.deadline.soft
 
     async def _pause(self, run: Run, seconds: float) -> None:
-        await self._clock.sleep(min(seconds, max(0.0, self._left(run))))
+        with waiting(self._clock, run.record):
+            await self._clock.sleep(min(seconds, max(0.0, self._left(run))))
 
     def _left(self, run: Run) -> float:
         """Seconds until the hard deadline."""

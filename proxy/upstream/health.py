@@ -6,6 +6,7 @@ under names, not under configuration objects, so that it outlives a reload. What
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from proxy.core.breaker import Breaker, Permit
 from proxy.core.clock import Clock
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import BreakerPolicy, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot
+
+_LOG = logging.getLogger(__name__)
 
 RATE_LIMIT_REST = 5.0  # seconds, where the provider does not say
 REJECTED_REST = 60.0  # seconds; doubles with each rejection in a row up to REJECTED_MAX
@@ -187,6 +190,11 @@ class Health:
             seconds = min(REJECTED_REST * 2 ** min(times - 1, 16), REJECTED_MAX)
         elif seconds is None:
             seconds = RATE_LIMIT_REST
+        if everywhere:
+            _LOG.warning(
+                "a provider rejected a key",
+                extra={"fields": {"provider": where[0], "key": where[1], "status": failure.status, "rests_s": seconds}},
+            )
         until = max(now + seconds, before.until if before else 0.0)
         self._resting[where] = Rest(until, failure.kind.value, times)
         while len(self._resting) > MOST_BREAKERS:

@@ -16,7 +16,7 @@ from proxy.core.errors import (
 )
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Attempt, Deployment
-from proxy.upstream.health import Block
+from proxy.upstream.health import RATE_LIMIT_REST, Block
 
 
 def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyError:
@@ -24,6 +24,7 @@ def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyErr
     last = attempts[-1]
     where = f"`{last.provider}/{last.model}`"
     tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
+    what = str(failure).rstrip(". ")
     targets = {(attempt.provider, attempt.model) for attempt in attempts}
     match failure.kind:
         case FailureKind.BAD_REQUEST:
@@ -34,21 +35,22 @@ def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyErr
         case FailureKind.CONTENT_FILTERED:
             return InvalidRequest(str(failure), code="content_filter", retryable=False)
         case FailureKind.MODEL_MISSING if len(targets) == 1:
-            return ModelNotFound(f"{where}: the provider does not have this model: {failure}", retryable=False)
+            return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:
             message = f"{where}: the provider's rate limit is reached{tried}."
-            return RateLimited(message, retry_after=failure.retry_after, retryable=False)
+            seconds = RATE_LIMIT_REST if failure.retry_after is None else failure.retry_after
+            return RateLimited(message, retry_after=seconds, retryable=False)
         case FailureKind.OVERLOADED:
             message = f"{where}: the provider is overloaded{tried}."
             return Unavailable(message, code="overloaded", retry_after=failure.retry_after, retryable=False)
         case FailureKind.FIRST_TOKEN_TIMEOUT:
-            return UpstreamTimeout(f"{where}: {failure}{tried}.", retryable=False)
+            return UpstreamTimeout(f"{where}: {what}{tried}.", retryable=False)
         case FailureKind.KEY_REJECTED:
             # 502, never 401: the client's own key is fine. The provider's words may repeat a part of ours.
             message = f"{where}: the provider rejected our key `{last.key_id}` with status {failure.status}{tried}."
             return UpstreamError(message, retryable=False)
         case _:
-            return UpstreamError(f"{where}: {failure}{tried}.", retryable=False)
+            return UpstreamError(f"{where}: {what}{tried}.", retryable=False)
 
 
 def deadline_error(seconds: float) -> ProxyError:

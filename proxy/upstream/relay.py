@@ -169,4 +169,4 @@ class Relay:
 def _error(failure: UpstreamFailure, record: Record) -> ProxyError:
     where = f"`{record.chosen.name}`" if record.chosen else "the upstream"
     kind = UpstreamTimeout if failure.status == 504 else UpstreamError
-    return kind(f"The answer of {where} broke off: {failure}.")
+    return kind(f"The answer of {where} broke off: {str(failure).rstrip('. ')}.")

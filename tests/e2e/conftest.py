@@ -7,6 +7,7 @@ import queue
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.upstreams import PATIENCE, Upstream
@@ -62,3 +63,10 @@ def upstream() -> Iterator[Upstream]:
     """An upstream of the test's own."""
     with running_upstream() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def http() -> Iterator[httpx.Client]:
+    """A plain HTTP client that patiently waits; one for all, since making one is slow."""
+    with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
+        yield client

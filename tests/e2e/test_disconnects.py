@@ -77,22 +77,22 @@ def read_until(connection: socket.socket, text: bytes) -> None:
         seen += piece
 
 
-def metric(box: Running, pattern: str) -> float:
+def metric(http: httpx.Client, box: Running, pattern: str) -> float:
     """The sum of the samples whose name and labels match."""
-    lines = httpx.get(f"{box.url}/metrics").text.splitlines()
+    lines = http.get(f"{box.url}/metrics").text.splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if re.match(pattern, line))
 
 
-def closed_calls(box: Running) -> float:
-    return metric(box, r'signalbox_requests_total\{.*status="499"')
+def closed_calls(http: httpx.Client, box: Running) -> float:
+    return metric(http, box, r'signalbox_requests_total\{.*status="499"')
 
 
-def assert_settled_once(box: Running, access_log: Any, before: float) -> dict[str, Any]:
+def assert_settled_once(http: httpx.Client, box: Running, access_log: Any, before: float) -> dict[str, Any]:
     """One line and one count for the call that was left, and nothing in flight; the line."""
     line: dict[str, Any] = access_log.next()
     assert (line["status"], line["outcome"]) == (499, "client_closed")
-    assert closed_calls(box) == before + 1
-    assert metric(box, "signalbox_inflight_requests ") == 0
+    assert closed_calls(http, box) == before + 1
+    assert metric(http, box, "signalbox_inflight_requests ") == 0
     assert access_log.empty
     return line
 
@@ -119,6 +119,7 @@ MOMENTS: dict[str, tuple[Script, bool, bytes | None]] = {
 
 @pytest.mark.parametrize(("script", "streams", "read"), MOMENTS.values(), ids=MOMENTS.keys())
 def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
+    http: httpx.Client,
     box: Running,
     upstream: Upstream,
     access_log: Any,
@@ -131,14 +132,14 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
     delays = []
 
     for _ in range(TRIALS):
-        before = closed_calls(box)
+        before = closed_calls(http, box)
         with client(box, request("up/a", streams=streams)) as connection:
             arrived = upstream.next()
             if read is not None:
                 read_until(connection, read)
             left = SystemClock().monotonic()
         delays.append(round((arrived.left() - left) * 1000, 1))
-        line = assert_settled_once(box, access_log, before)
+        line = assert_settled_once(http, box, access_log, before)
         assert [attempt["outcome"] for attempt in line["attempts"]] == ["cancelled"]
 
     assert len(upstream.requests) == TRIALS
@@ -147,21 +148,21 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
 
 
 def test_a_client_that_leaves_while_it_sends_its_body_reaches_nobody(
-    box: Running, upstream: Upstream, access_log: Any
+    http: httpx.Client, box: Running, upstream: Upstream, access_log: Any
 ) -> None:
-    before = closed_calls(box)
+    before = closed_calls(http, box)
 
     with client(box, request("up/a", streams=True, missing=10)):
         pass
 
-    line = assert_settled_once(box, access_log, before)
+    line = assert_settled_once(http, box, access_log, before)
     assert line["attempts"] == []
     assert upstream.requests == []
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_a_client_that_leaves_while_we_connect_is_settled_once(
-    tmp_path: Any, access_log: Any, *, streams: bool
+    http: httpx.Client, tmp_path: Any, access_log: Any, *, streams: bool
 ) -> None:
     with ExitStack() as stack:
         config = configuration(stack.enter_context(upstreams.blackhole()))
@@ -169,17 +170,17 @@ def test_a_client_that_leaves_while_we_connect_is_settled_once(
         box = stack.enter_context(signalbox(config, tmp_path))
 
         with client(box, request("up/a", streams=streams)):
-            while metric(box, "signalbox_inflight_requests ") != 1:
+            while metric(http, box, "signalbox_inflight_requests ") != 1:
                 pass
 
-        line = assert_settled_once(box, access_log, 0)
+        line = assert_settled_once(http, box, access_log, 0)
 
     assert [attempt["outcome"] for attempt in line["attempts"]] == ["cancelled"]
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_a_client_that_leaves_between_two_tries_ends_them(
-    upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
+    http: httpx.Client, upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
 ) -> None:
     config = configuration(upstream.url, retry={"backoff": "1h", "max_backoff": "1h"})
     config["resilience"]["breaker"] = {"consecutive": 100}
@@ -188,10 +189,10 @@ def test_a_client_that_leaves_between_two_tries_ends_them(
     with signalbox(config, tmp_path, parts=Parts(rng=random.Random(1))) as box:
         with client(box, request("up/a", streams=streams)):
             upstream.next()
-            while metric(box, "signalbox_inflight_requests ") != 1:
+            while metric(http, box, "signalbox_inflight_requests ") != 1:
                 pass
 
-        line = assert_settled_once(box, access_log, 0)
+        line = assert_settled_once(http, box, access_log, 0)
 
     assert [attempt["outcome"] for attempt in line["attempts"]] == ["server_error"]
     assert len(upstream.requests) == 1
@@ -199,14 +200,14 @@ def test_a_client_that_leaves_between_two_tries_ends_them(
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_a_probe_whose_client_leaves_is_given_back(
-    upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
+    http: httpx.Client, upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
 ) -> None:
     clock = ShiftedClock()
-    upstream.script("a", upstreams.refuse(500), upstreams.refuse(500), upstreams.stall, upstreams.whole)
+    upstream.script("a", upstreams.refuse(500), upstreams.stall, upstreams.whole)
     chat = {"model": "scenario/both", "messages": [{"role": "user", "content": "hi"}], "stream": streams}
 
     with signalbox(configuration(upstream.url), tmp_path, parts=Parts(clock=clock)) as box:
-        opened = httpx.post(f"{box.url}/v1/chat/completions", json=chat)
+        opened = http.post(f"{box.url}/v1/chat/completions", json=chat)
         clock.pass_(61)
         while upstream.next().model != "good":
             pass
@@ -215,7 +216,7 @@ def test_a_probe_whose_client_leaves_is_given_back(
         probe.left()
         access_log.next()
         assert access_log.next()["outcome"] == "client_closed"
-        answers = [httpx.post(f"{box.url}/v1/chat/completions", json=chat) for _ in range(2)]
+        answers = [http.post(f"{box.url}/v1/chat/completions", json=chat) for _ in range(2)]
 
     assert probe.model == "a"
     assert opened.headers["x-router-provider"] == "good"
@@ -223,7 +224,7 @@ def test_a_probe_whose_client_leaves_is_given_back(
 
 
 def test_a_client_that_leaves_does_not_count_against_the_breaker(
-    box: Running, upstream: Upstream, access_log: Any
+    http: httpx.Client, box: Running, upstream: Upstream, access_log: Any
 ) -> None:
     upstream.script("a", stopped)
 
@@ -232,5 +233,5 @@ def test_a_client_that_leaves_does_not_count_against_the_breaker(
             read_until(connection, b"half2")
         access_log.next()
 
-    rows = httpx.get(f"{box.url}/admin/breakers", headers={"authorization": "Bearer admin"}).json()["data"]
+    rows = http.get(f"{box.url}/admin/breakers", headers={"authorization": "Bearer admin"}).json()["data"]
     assert [row for row in rows if row["state"] != "closed"] == []

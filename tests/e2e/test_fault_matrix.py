@@ -40,7 +40,7 @@ def stalling(pace: str) -> dict[str, Any]:
 
 
 def configuration(url: str, nowhere: str) -> dict[str, Any]:
-    """Providers that fail in turn, and one that does not; breakers that never open, since each test is its own story."""
+    """A provider that fails and one that does not; breakers that never open, since each test is its own story."""
     keys = [{"id": "main", "value": SECRET}]
     paces = ("fault", "first_token", "idle", "total", "total_stream")
     return {
@@ -86,10 +86,10 @@ def sdk(box: Running) -> Iterator[openai.OpenAI]:
 
 
 @pytest.fixture
-def upstream(module_upstream: Upstream, box: Running) -> Upstream:
+def upstream(module_upstream: Upstream, box: Running, http: httpx.Client) -> Upstream:
     """The module's, with nothing left in it, and no key of ours resting."""
     module_upstream.clear()
-    httpx.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
+    http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
     return module_upstream
 
 
@@ -301,11 +301,11 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
 
 @cases(AFTER_CONTENT)
 def test_a_broken_stream_ends_with_one_error_event_and_no_done(
-    box: Running, upstream: Upstream, model: str, script: Script, tries: int
+    http: httpx.Client, box: Running, upstream: Upstream, model: str, script: Script, tries: int
 ) -> None:
     upstream.script(model, script)
 
-    answer = httpx.post(f"{box.url}/v1/chat/completions", json=body(f"scenario/{model}", stream=True))
+    answer = http.post(f"{box.url}/v1/chat/completions", json=body(f"scenario/{model}", stream=True))
 
     events = [part for part in answer.text.split("\n\n") if not part.startswith(":")]
     assert events.pop() == ""
@@ -317,20 +317,22 @@ def test_a_broken_stream_ends_with_one_error_event_and_no_done(
 @pytest.mark.parametrize("then", [Wire.end, Wire.eof, Wire.reset], ids=["end", "eof", "reset"])
 @pytest.mark.parametrize("done", [True, False], ids=["[DONE]", "no [DONE]"])
 def test_a_done_that_the_upstream_did_not_send_is_not_made_up(
-    box: Running, upstream: Upstream, then: Script, *, done: bool
+    http: httpx.Client, box: Running, upstream: Upstream, then: Script, *, done: bool
 ) -> None:
     events = [ROLE, *BAD, FINISH, *([DONE] if done else [])]
     upstream.script("fault", stream(events, then))
 
-    answer = httpx.post(f"{box.url}/v1/chat/completions", json=body("scenario/fault", stream=True))
+    answer = http.post(f"{box.url}/v1/chat/completions", json=body("scenario/fault", stream=True))
 
     assert answer.content == b"".join(events)
 
 
-def test_a_last_event_without_its_empty_line_is_given_on_as_it_came(box: Running, upstream: Upstream) -> None:
+def test_a_last_event_without_its_empty_line_is_given_on_as_it_came(
+    http: httpx.Client, box: Running, upstream: Upstream
+) -> None:
     upstream.script("fault", stream([ROLE, *BAD, FINISH.strip()]))
 
-    answer = httpx.post(f"{box.url}/v1/chat/completions", json=body("scenario/fault", stream=True))
+    answer = http.post(f"{box.url}/v1/chat/completions", json=body("scenario/fault", stream=True))
 
     assert answer.content == b"".join([ROLE, *BAD, FINISH.strip()])
 
@@ -453,13 +455,13 @@ def test_a_request_that_is_bad_is_told_at_once(
 
 @pytest.mark.parametrize("name", ["status 401", "status 403", "status 500", "error event"])
 def test_no_fault_shows_our_key_to_anybody(
-    box: Running, upstream: Upstream, caplog: pytest.LogCaptureFixture, name: str
+    http: httpx.Client, box: Running, upstream: Upstream, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     _, script, _ = {**STATUSES, "error event": ("", stream([event(upstreams.error(f"Key {SECRET}."))]), 1)}[name]
     upstream.script("fault", script)
 
     with caplog.at_level("DEBUG"):
-        answer = httpx.post(f"{box.url}/v1/chat/completions", json=body("bad/fault", stream=True))
+        answer = http.post(f"{box.url}/v1/chat/completions", json=body("bad/fault", stream=True))
 
     assert answer.status_code == 502
     assert SECRET not in answer.text

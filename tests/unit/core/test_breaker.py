@@ -209,7 +209,9 @@ def test_force_takes_the_probe_where_there_is_one() -> None:
 
     permit = breaker.admit(POLICY, 60, force=True)
 
-    assert permit == Permit(permit.generation, probe=True) if permit else False
+    assert permit
+    assert permit.probe
+    assert not permit.forced
 
 
 def test_reset_forgets_everything() -> None:

@@ -31,6 +31,9 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "2023-11-14T22:14:00Z"}, 40.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "2023-11-14T22:14:00"}, 40.0),
         ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2023-11-14T22:14:20Z"}, 60),
+        ({"x-ratelimit-reset-requests": "1m1s"}, 61.0),  # without saying how much is left
+        ({"anthropic-ratelimit-requests-reset": "2023-11-14T22:14:20Z"}, 60),
+        ({"ratelimit-reset": "17"}, 17.0),
         ({"x-ratelimit-reset": "1700000020000"}, 20.0),
         ({"x-ratelimit-reset": "1700000020"}, 20.0),
         ({"x-ratelimit-reset": "20"}, 20.0),

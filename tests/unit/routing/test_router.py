@@ -206,11 +206,11 @@ def test_a_scenario_that_nobody_of_fits_lists_all_reasons() -> None:
     assert "openai/embed: a model of kind embedding, not chat" in str(error)
 
 
-def test_a_scenario_may_name_a_stand_in_beside_a_real_model() -> None:
+def test_a_scenario_passes_over_a_stand_in_where_a_real_model_is_left() -> None:
     fake = Deployment(FAKE, "m")
     on = snapshot(fake, MINI, scenarios={"s": (ScenarioEntry("fake/m"), ScenarioEntry("openai/mini"))})
 
-    assert planned(call("scenario/s", on=on)) == ["fake/m", "openai/mini"]
+    assert planned(call("scenario/s", on=on)) == ["openai/mini"]
 
 
 def test_a_scenario_of_left_out_providers_is_unavailable_and_one_of_switched_off_models_a_400() -> None:

@@ -1,0 +1,81 @@
+"""Small providers, snapshots, calls and records, for tests that need a call but not its arrival."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.types import (
+    Attempt,
+    BreakerPolicy,
+    Call,
+    DeadlinePolicy,
+    Deployment,
+    Plan,
+    Provider,
+    ProviderKey,
+    Record,
+    RetryPolicy,
+    Snapshot,
+    Target,
+)
+from proxy.surfaces.chat import read_chat
+
+HELLO = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
+STREAM = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}],"stream":true}'
+
+
+def provider(name: str = "acme", *keys: str, **fields: Any) -> Provider:
+    """A provider with these keys, or with one; `keyless=True` for none."""
+    keyless = fields.pop("keyless", False)
+    made = () if keyless else tuple(ProviderKey(key, f"sk-{key}-secret") for key in keys or ("main",))
+    fields = {"dialect": "openai", "base_url": f"https://{name}.test/v1", **fields}
+    return Provider(name, keys=made, **fields)
+
+
+def deployment(model: str = "small", of: Provider | None = None, **fields: Any) -> Deployment:
+    """One model of a provider."""
+    return Deployment(of or provider(), model, **fields)
+
+
+def snapshot(*deployments: Deployment, **fields: Any) -> Snapshot:
+    """A configuration with these deployments; `fields` replace its other values."""
+    values: dict[str, Any] = {
+        "version": "v1",
+        "providers": {each.provider.name: each.provider for each in deployments},
+        "deployments": {each.name: each for each in deployments},
+        "left_out": {},
+        "known": frozenset(each.name for each in deployments),
+        "aliases": {},
+        "tiers": {"low": None, "medium": None, "high": None},
+        "scenarios": {},
+        "default_route": None,
+        "mode": "balanced",
+        "weights": {},
+        "breaker": BreakerPolicy(),
+        "retry": RetryPolicy(),
+        "deadline": DeadlinePolicy(),
+    }
+    return Snapshot(**{**values, **fields})
+
+
+def call(raw: bytes = HELLO, *, on: Snapshot | None = None, headers: dict[str, str] | None = None) -> Call:
+    """A call, read as one that has arrived."""
+    return read_chat(raw, headers or {}, id="req_1", request_id="theirs", snapshot=on or snapshot())
+
+
+def plan(*deployments: Deployment, route: str = "tier/low", **fields: Any) -> Plan:
+    """A plan with these deployments as its targets, in this order."""
+    return Plan(route, "tier", "because", tuple(Target(each) for each in deployments), fields)
+
+
+def record(of: Call | None = None, *, started: float = 1000.0, **fields: Any) -> Record:
+    """The record of a call that has just begun."""
+    made = Record("req_1", "theirs", started, 1_800_000_000.0, call=of)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    return made
+
+
+def attempt(outcome: str = "ok", **fields: Any) -> Attempt:
+    """One attempt at `acme/small`."""
+    return Attempt(**{"provider": "acme", "model": "small", "key_id": "main", "outcome": outcome, **fields})

@@ -1,0 +1,86 @@
+"""The decision record, alone and in an answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from proxy.surfaces.decision import decision_record, embed
+from tests.calls import attempt, deployment, plan, record
+
+
+def test_a_record_without_a_plan_has_its_id() -> None:
+    assert decision_record(record()) == {"id": "req_1", "attempts": [], "cost_usd": None}
+
+
+def test_the_decision_its_attempts_and_its_cost_are_told() -> None:
+    made = record(
+        plan=plan(deployment(), chosen={"model": "small"}),
+        attempts=[attempt("server_error", status=500, ms=12.34567), attempt("started", status=200, first_token_ms=3.0)],
+        cost_nusd=1_500_000,
+    )
+
+    decision = decision_record(made)
+
+    assert decision["chosen"] == {"model": "small"}
+    assert decision["cost_usd"] == 0.0015
+    assert [(a["outcome"], a["status"], a["ms"]) for a in decision["attempts"]] == [
+        ("server_error", 500, 12.346),
+        ("ok", 200, 3.0),
+    ]
+    assert decision["attempts"][0].keys() == {"provider", "model", "key_id", "outcome", "status", "ms"}
+
+
+class Source:
+    """Chunks, and whether they were closed."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = chunks
+        self.closed = False
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        try:
+            for chunk in self._chunks:
+                yield chunk
+        finally:
+            self.closed = True
+
+
+async def embedded(source: Source, *, stream: bool) -> bytes:
+    return b"".join([chunk async for chunk in embed(source.chunks(), lambda: {"id": "req_1"}, stream=stream)])
+
+
+@pytest.mark.anyio
+async def test_an_answer_gets_a_member() -> None:
+    source = Source(b'{"choices":', b" []}")
+
+    assert await embedded(source, stream=False) == b'{"choices": [],"router":{"id": "req_1"}}'
+    assert source.closed
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data: [DONE]", b""])
+async def test_a_stream_gets_one_chunk_and_keeps_the_others(end: bytes) -> None:
+    first = b'data: {"id":"c","choices":[{"delta":{"content":"x"}}]}\n\n'
+    source = Source(first[:9], first[9:] + end)
+
+    out = await embedded(source, stream=True)
+
+    assert out.startswith(first)
+    assert out.endswith(end)
+    middle = out.removeprefix(first).removesuffix(end)
+    assert json.loads(middle.removeprefix(b"data: "))["router"] == {"id": "req_1"}
+    assert source.closed
+
+
+@pytest.mark.anyio
+async def test_a_reader_who_leaves_closes_the_answer() -> None:
+    source = Source(b"data: 1\n\n", b"data: 2\n\n")
+    chunks = embed(source.chunks(), lambda: {}, stream=True)
+
+    await anext(chunks)
+    await chunks.aclose()
+
+    assert source.closed

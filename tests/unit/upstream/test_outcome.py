@@ -1,0 +1,134 @@
+"""What the client is told when no target could answer."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.upstream.health import Block
+from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
+from tests.calls import attempt, deployment
+
+K = FailureKind
+TABLE = [
+    (K.CONNECT, None, 502, "server_error", "upstream_error"),
+    (K.FIRST_TOKEN_TIMEOUT, None, 504, "server_error", "upstream_timeout"),
+    (K.RATE_LIMITED, 429, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (K.OVERLOADED, 529, 503, "server_error", "overloaded"),
+    (K.SERVER_ERROR, 500, 502, "server_error", "upstream_error"),
+    (K.MALFORMED, 200, 502, "server_error", "upstream_error"),
+    (K.KEY_REJECTED, 401, 502, "server_error", "upstream_error"),
+    (K.MODEL_MISSING, 404, 404, "invalid_request_error", "model_not_found"),
+    (K.CONTEXT_TOO_LONG, 400, 400, "invalid_request_error", "context_length_exceeded"),
+    (K.CONTENT_FILTERED, 400, 400, "invalid_request_error", "content_filter"),
+    (K.BAD_REQUEST, 422, 422, "invalid_request_error", "theirs"),
+    (K.BROKEN_STREAM, None, 502, "server_error", "upstream_error"),
+]
+
+
+@pytest.mark.parametrize(("kind", "theirs", "status", "type_", "code"), TABLE)
+def test_every_kind_has_its_error(kind: K, theirs: int | None, status: int, type_: str, code: str) -> None:
+    failure = UpstreamFailure(kind, "because", status=theirs, param="p", code="theirs")
+
+    error = error_for(failure, [attempt()])
+
+    told = json.loads(error.body())["error"]
+    assert (error.http_status, told["type"], told["code"]) == (status, type_, code)
+    assert error.response_headers()["x-should-retry"] == "false"
+
+
+def test_the_table_has_every_kind() -> None:
+    assert {row[0] for row in TABLE} == set(FailureKind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [(K.CONNECT, True), (K.KEY_REJECTED, True), (K.RATE_LIMITED, True), (K.BAD_REQUEST, False)],
+)
+def test_a_fault_of_the_provider_names_it_and_one_of_the_request_is_in_its_own_words(kind: K, names: bool) -> None:
+    error = error_for(UpstreamFailure(kind, "because", status=400), [attempt()])
+
+    assert ("`acme/small`" in str(error)) is names
+
+
+def test_a_rejected_key_is_named_by_its_id_and_not_in_the_provider_s_words() -> None:
+    error = error_for(
+        UpstreamFailure(K.KEY_REJECTED, "Incorrect key sk-ab***yz", status=401), [attempt(key_id="spare")]
+    )
+
+    assert "`spare`" in str(error)
+    assert "sk-ab" not in str(error)
+
+
+def test_several_attempts_are_counted() -> None:
+    failure = UpstreamFailure(K.SERVER_ERROR, "because")
+
+    assert "(3 attempts)" in str(error_for(failure, [attempt(), attempt(), attempt()]))
+    assert "attempts" not in str(error_for(failure, [attempt()]))
+
+
+def test_a_missing_model_is_a_404_only_where_it_was_the_only_target() -> None:
+    failure = UpstreamFailure(K.MODEL_MISSING, "no such model", status=404)
+
+    assert error_for(failure, [attempt(), attempt()]).http_status == 404
+    assert error_for(failure, [attempt(model="other"), attempt()]).http_status == 502
+
+
+def test_a_rejection_in_openai_s_shape_passes_to_the_byte() -> None:
+    native = b'{"error": {"message":"bad"}}'
+
+    error = error_for(UpstreamFailure(K.BAD_REQUEST, "bad", status=409, native=native), [attempt()])
+
+    assert (error.http_status, error.body()) == (409, native)
+
+
+@pytest.mark.parametrize(("kind", "hint", "told"), [(K.RATE_LIMITED, 7.2, "8"), (K.OVERLOADED, None, "1")])
+def test_when_to_come_back_is_the_provider_s_word(kind: K, hint: float | None, told: str) -> None:
+    error = error_for(UpstreamFailure(kind, "x", retry_after=hint), [attempt()])
+
+    assert error.response_headers()["retry-after"] == told
+
+
+def test_the_deadline_names_its_setting() -> None:
+    error = deadline_error(600.0)
+
+    assert (error.http_status, error.error_code, error.retryable) == (504, "deadline_exceeded", False)
+    assert "`resilience.deadline.hard` (600 s)" in str(error)
+
+
+LIMITED = Block("rate_limited", 9.0, "all its keys rest: the provider's rate limit")
+REJECTED = Block("key_rejected", 60.0, "all its keys rest: the provider rejected the key")
+NO_KEY = Block("no_key", 0.0, "it has no such key")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "status", "code", "headers"),
+    [
+        ([LIMITED], 429, "rate_limit_exceeded", {"retry-after": "9", "retry-after-ms": "9000"}),
+        (
+            [REJECTED, LIMITED, Block("rate_limited", 4.5, "x")],
+            429,
+            "rate_limit_exceeded",
+            {"retry-after": "5", "retry-after-ms": "4500"},
+        ),
+        ([REJECTED, NO_KEY], 502, "upstream_error", {"x-should-retry": "false"}),
+        ([NO_KEY], 400, "no_candidate_available", {"x-should-retry": "false"}),
+    ],
+)
+def test_where_nothing_could_be_tried_the_reason_is_told(
+    blocks: list[Block], status: int, code: str, headers: dict[str, Any]
+) -> None:
+    error = nothing_tried([(deployment(f"m{number}"), block) for number, block in enumerate(blocks)])
+
+    assert (error.http_status, error.error_code, error.response_headers()) == (status, code, headers)
+    assert all(f"`acme/m{number}`: {block.message}" in str(error) for number, block in enumerate(blocks))
+
+
+def test_a_long_plan_does_not_make_a_long_message() -> None:
+    error = nothing_tried([(deployment(f"m{number}"), LIMITED) for number in range(100)])
+
+    assert "`acme/m7`" in str(error)
+    assert "`acme/m8`" not in str(error)
