@@ -24,6 +24,7 @@ class FailureKind(StrEnum):
     MODEL_MISSING = "model_missing"  # 404
     CONTEXT_TOO_LONG = "context_too_long"  # 400 or 413 with the dialect's marker
     CONTENT_FILTERED = "content_filtered"  # 400 with the dialect's marker
+    UNSUPPORTED = "unsupported"  # never sent: the target's API has nothing for what the client asks
     BAD_REQUEST = "bad_request"  # any other 4xx
     BROKEN_STREAM = "broken_stream"  # any fault after the commit point
 
@@ -50,6 +51,7 @@ VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.MODEL_MISSING: Verdict(),
     FailureKind.CONTEXT_TOO_LONG: Verdict(larger_only=True),
     FailureKind.CONTENT_FILTERED: Verdict(fall_back=False),
+    FailureKind.UNSUPPORTED: Verdict(),
     FailureKind.BAD_REQUEST: Verdict(fall_back=False),
     FailureKind.BROKEN_STREAM: Verdict(fall_back=False, trip=True),
 }

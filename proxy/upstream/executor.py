@@ -15,8 +15,20 @@ from dataclasses import dataclass
 
 from proxy.core.backoff import delay
 from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Attempt, Call, Deployment, DialectName, Plan, Record, Reply, Target, UpstreamResponse
+from proxy.core.types import (
+    Attempt,
+    Call,
+    Deployment,
+    DialectName,
+    Plan,
+    Record,
+    Reply,
+    Target,
+    UpstreamRequest,
+    UpstreamResponse,
+)
 from proxy.dialects.base import Dialect
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
@@ -78,7 +90,8 @@ class Executor:
             result = await self._try(stack, run, target)
             if isinstance(result, Reply):
                 return result
-            failure = result or failure
+            if result and not (failure and result.kind is FailureKind.UNSUPPORTED):
+                failure = result
             if result and not result.verdict.fall_back:
                 break
         if failure is None:
@@ -96,9 +109,14 @@ class Executor:
             lease = self._health.lease(target.deployment, key_id=run.call.options.key_id, avoid=rejected, force=force)
             if lease is None:
                 return failure
+            try:
+                request = self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+            except InvalidRequest as exc:
+                lease.settle(ok=None)
+                return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
             run.attempts -= 1
             try:
-                return await self._attempt(stack, run, target, lease)
+                return await self._attempt(stack, run, target, lease, request)
             except UpstreamFailure as exc:
                 failure = exc
             if force or not run.spare:
@@ -130,7 +148,9 @@ class Executor:
                     raise error_for(result, run.record.attempts)
         raise nothing_tried([(target.deployment, block) for target, block in blocks if block])
 
-    async def _attempt(self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease) -> Reply:
+    async def _attempt(
+        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
+    ) -> Reply:
         """One attempt up to its commit point. Raises `UpstreamFailure`, or `ProxyError` when time is over."""
         record, deployment = run.record, target.deployment
         if self._left(run) <= 0:
@@ -144,7 +164,7 @@ class Executor:
             held.callback(lease.settle, ok=None)
             held.callback(self._stopwatch, record, attempt, began)
             try:
-                reply = await self._open(held, run, target, lease, attempt)
+                reply = await self._open(held, run, target, lease, request)
             except UpstreamFailure as failure:
                 attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
                 failure.redact(lease.key.value if lease.key else "")
@@ -153,14 +173,16 @@ class Executor:
             stack.push_async_exit(held.pop_all())
             return reply
 
-    async def _open(self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt) -> Reply:
-        call, deployment = run.call, target.deployment
+    async def _open(
+        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
+    ) -> Reply:
+        call, deployment, attempt = run.call, target.deployment, run.record.attempts[-1]
         began = self._clock.monotonic()
         left = self._left(run)
         patience = deployment.timeouts.first_token if call.stream else deployment.timeouts.total
         try:
             async with asyncio.timeout(min(patience, left)):
-                response, start, chunks = await self._start(held, run, target, lease, attempt)
+                response, start, chunks = await self._start(held, run, target, request)
         except TimeoutError:
             if left > patience:
                 message = f"no answer came within {patience:g} s"
@@ -180,16 +202,15 @@ class Executor:
         return Reply(response.status, headers, relay.chunks(chunks, deployment.timeouts.idle), stream)
 
     async def _start(
-        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt
+        self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest
     ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
         """Send, and read up to the commit point."""
         name = target.deployment.provider.dialect
         dialect = self._dialects[name]
-        request = dialect.request(run.call, target, lease.key)
         run.record.dropped = request.dropped
         with waiting(self._clock, run.record):
             response = await held.enter_async_context(self._transports[name].send(request))
-        attempt.status = response.status
+        run.record.attempts[-1].status = response.status
         chunks = await held.enter_async_context(aclosing(timed(self._clock, run.record, response.chunks)))
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)

@@ -21,6 +21,8 @@ from proxy.upstream.health import RATE_LIMIT_REST, Block
 
 def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyError:
     """The error after the last failure; another try is of no use, since all targets have been tried."""
+    if failure.kind is FailureKind.UNSUPPORTED:
+        return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
     last = attempts[-1]
     where = f"`{last.provider}/{last.model}`"
     tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
