@@ -26,8 +26,11 @@ from proxy.config.load import Loaded
 from proxy.config.redact import redacted
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
+from proxy.core.recall import Recall
 from proxy.core.types import DialectName, Snapshot
+from proxy.dialects.anthropic import AnthropicDialect
 from proxy.dialects.base import Dialect
+from proxy.dialects.gemini import GeminiDialect
 from proxy.dialects.openai import OpenAIDialect
 from proxy.http.exchange import Exchange
 from proxy.http.guard import HostGuard
@@ -91,10 +94,18 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     gate = Gate(settings.server.max_in_flight)
 
     network = HttpTransport()
-    dialect = OpenAIDialect()
-    dialects: dict[DialectName, Dialect] = {"openai": dialect, "mock": dialect}
+    passing, recall = OpenAIDialect(), Recall(clock)
+    dialects: dict[DialectName, Dialect] = {
+        "openai": passing,
+        "anthropic": AnthropicDialect(recall, clock),
+        "gemini": GeminiDialect(recall, clock),
+        "mock": passing,
+    }
+    outside = parts.transport or network
     transports: dict[DialectName, Transport] = {
-        "openai": parts.transport or network,
+        "openai": outside,
+        "anthropic": outside,
+        "gemini": outside,
         "mock": MockUpstream(clock),
     }
     executor = Executor(transports=transports, dialects=dialects, health=health, clock=clock, rng=parts.rng)

@@ -22,6 +22,7 @@ from proxy.config.describe import json_schema
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded, default_path, load
 from proxy.config.units import seconds
+from proxy.config.view import models_text, models_view
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
 from proxy.core.types import MockOptions
@@ -94,6 +95,15 @@ def check(file: Path | None, config: Path | None) -> None:
 def schema() -> None:
     """Print the JSON Schema of the configuration, for editors."""
     click.echo(json.dumps(json_schema(), indent=2))
+
+
+@main.command()
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+def models(config: Path | None, as_json: bool) -> None:
+    """Print what holds for each model, and whether the file or the catalogue says so."""
+    view = models_view(_load(config).settings)
+    click.echo(json.dumps(view, indent=2, ensure_ascii=False) if as_json else models_text(view))
 
 
 @main.command()

@@ -1,5 +1,6 @@
 """What every section of the file has in common: strict keys, no way to change it, no values in its errors."""
 
+import math
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
@@ -34,6 +35,17 @@ def _shown(default: str | int | float) -> str:
     if isinstance(default, bool):
         return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def is_json(value: Any) -> bool:
+    """Whether JSON can express the value."""
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and is_json(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(is_json(item) for item in value)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | bool | int)
 
 
 def _number(value: Any) -> Any:

@@ -1,13 +1,17 @@
 """`Settings` to the snapshot that calls are routed by: names resolved, keys in place, money as integers.
 
 It takes settings that `load` has found sound, reads no file and no clock, and gives equal settings equal snapshots.
+What a model's settings leave open comes from the catalogue (`effective.py`).
 """
 
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 
+from proxy.catalogue.lookup import DATE, entries_by_id
+from proxy.config.effective import Effective, effective, known_vendor, of_entry
 from proxy.config.providers import KeySettings, ModelSettings, PriceSettings, ProviderSettings, TimeoutSettings, Unset
 from proxy.config.redact import redacted
 from proxy.config.schema import Settings
@@ -47,11 +51,13 @@ def compile_snapshot(settings: Settings) -> Snapshot:
     scenarios = _scenarios(settings, aliases)
     tiers = _tiers(settings, aliases)
     unlisted = _unlisted(settings, aliases, scenarios, tiers)
+    catalogue = _catalogue(settings, providers)
     resilience = settings.resilience
     return Snapshot(
         version=version(settings),
         providers=providers,
         deployments=_deployments(settings, providers, unlisted),
+        catalogue=catalogue,
         left_out=left_out,
         known=frozenset((*(model.id for model in settings.models), *unlisted)),
         aliases=aliases,
@@ -67,8 +73,8 @@ def compile_snapshot(settings: Settings) -> Snapshot:
 
 
 def version(settings: Settings) -> str:
-    """Twelve hexadecimal digits that stand for the settings, whatever the secrets are."""
-    text = json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
+    """Twelve hexadecimal digits that stand for settings and catalogue, whatever the secrets are."""
+    text = DATE + json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -100,10 +106,10 @@ def _provider(name: str, given: ProviderSettings, keys: tuple[ProviderKey, ...])
         )
     return Provider(
         name=name,
-        dialect="mock" if mock else "openai",
-        base_url=given.base_url or "",
+        dialect=given.dialect,
+        base_url=given.address or "",
         keys=keys,
-        auth_header=given.auth_header,
+        auth_header=given.key_header,
         api_version=given.api_version,
         any_model=given.any_model,
         headers={header: value.get_secret_value() for header, value in given.headers.items()},
@@ -111,6 +117,8 @@ def _provider(name: str, given: ProviderSettings, keys: tuple[ProviderKey, ...])
         stream_usage=given.stream_usage,
         timeouts=_timeouts(given.timeouts),
         mock=mock,
+        prompt_cache=given.prompt_cache,
+        vertex=given.vertex,
     )
 
 
@@ -137,26 +145,37 @@ def _deployments(
     """The usable models in the file's order, then those that only a route names."""
     deployments = {}
     for model in settings.models:
-        provider = providers.get(model.id.partition("/")[0])
+        provider_name = model.id.partition("/")[0]
+        provider = providers.get(provider_name)
         if provider is not None and model.enabled:
-            deployments[model.id] = _deployment(model, provider)
+            found = effective(model, settings.providers[provider_name])
+            deployments[model.id] = _deployment(found, provider)
     for name in unlisted:
-        provider_name, _, model_name = name.partition("/")
+        provider_name = name.partition("/")[0]
         provider = providers.get(provider_name)
         if provider is not None:
-            deployments[name] = Deployment(provider, model_name, timeouts=provider.timeouts)
+            found = effective(ModelSettings(id=name), settings.providers[provider_name])
+            deployments[name] = _deployment(found, provider)
     return deployments
 
 
-def _deployment(model: ModelSettings, provider: Provider) -> Deployment:
+def _catalogue(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, dict[str, Deployment]]:
+    """What is known of the models that an `any_model` provider serves beside the listed ones."""
+    known: dict[str, dict[str, Deployment]] = {}
+    for name, provider in providers.items():
+        given = settings.providers[name]
+        vendor = known_vendor(given) if provider.any_model else None
+        if vendor is not None:
+            known[name] = {
+                model: _deployment(of_entry(f"{name}/{model}", entry, given, vendor), provider, listed=False)
+                for model, entry in entries_by_id(vendor).items()
+            }
+    return known
+
+
+def _deployment(found: Effective, provider: Provider, *, listed: bool = True) -> Deployment:
+    model = found.settings
     own = model.timeouts.model_dump(exclude_none=True)
-    ours = provider.timeouts
-    timeouts = Timeouts(
-        connect=own.get("connect", ours.connect),
-        first_token=own.get("first_token", ours.first_token),
-        idle=own.get("idle", ours.idle),
-        total=own.get("total", ours.total),
-    )
     return Deployment(
         provider=provider,
         model=model.id.partition("/")[2],
@@ -169,7 +188,11 @@ def _deployment(model: ModelSettings, provider: Provider) -> Deployment:
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         specialties=frozenset(model.specialties),
         quality=model.quality,
-        timeouts=timeouts,
+        timeouts=replace(provider.timeouts, **own),
+        unsupported=frozenset(model.unsupported),
+        thinking=model.thinking,
+        thinking_off=model.thinking_off,
+        listed=listed,
     )
 
 

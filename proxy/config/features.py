@@ -32,8 +32,6 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
         "auth.jwt": NotYet("authentication by JWT"),
         "providers.*.keys[].limits": NotYet("a limit per key"),
         "models[].limits": NotYet("a limit per model"),
-        "models[].unsupported": NotYet("leaving out parameters per model"),
-        "models[].thinking_off": NotYet("switching thinking off"),
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),
         "resilience.retry.budget": NotYet("a retry budget"),
         "resilience.queue": NotYet("waiting in a queue"),
@@ -43,13 +41,5 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),
         "logs.requests": NotYet("a log of requests"),
-    }
-)
-
-# dialects that a later version speaks natively, and the address at which their providers speak OpenAI's today
-NOT_YET_DIALECTS: Mapping[str, str] = MappingProxyType(
-    {
-        "anthropic": "https://api.anthropic.com/v1",
-        "gemini": "https://generativelanguage.googleapis.com/v1beta/openai",
     }
 )

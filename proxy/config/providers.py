@@ -8,8 +8,9 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema, field_validator, model_validator
 
-from proxy.config.base import Integer, Number, Section
-from proxy.config.features import NOT_YET_DIALECTS
+from proxy.catalogue.entry import EFFORTS
+from proxy.config.base import Integer, Number, Section, is_json
+from proxy.config.errors import suggestion
 from proxy.config.units import Duration, PositiveDuration
 from proxy.core.types import Kind, Tier
 
@@ -21,6 +22,10 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
 _FRAMING = ("connection", "content-length", "transfer-encoding")
 _MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
+_KEPT = ("messages", "model", "stream", "input", "prompt", "file", "router")  # never left out
+_ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
+_VERTEX = "https://aiplatform.googleapis.com/v1/projects/my-project/locations/global/publishers/google"
+_KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +137,20 @@ class ProviderSettings(Section):
     )
     base_url: Annotated[str, AfterValidator(_address)] | None = Field(
         default=None,
-        description="Where the API begins, often with `/v1`; `{model}` stands for the model's id; not for `mock`.",
+        description="Where the API begins, often with `/v1`; `anthropic` and `gemini` have one of their own.",
     )
     keys: tuple[KeySettings, ...] = Field(
         default=(), description="The keys that share the calls; none: keyless; all unset: the provider is left out."
     )
     auth_header: Annotated[str, AfterValidator(_header_name)] = Field(
-        default="authorization", description="The header that carries the key; `api-key` for Azure."
+        default="authorization",
+        description="The header that carries the key, `api-key` for Azure; absent: what the dialect is used to.",
     )
-    api_version: str | None = Field(default=None, description="Azure's `api-version` query parameter.")
+    api_version: str | None = Field(
+        default=None, description="Azure: the `api-version` query parameter; Anthropic: its header."
+    )
     any_model: bool = Field(
-        default=False, description="Whether models that are not listed may be named, without a price."
+        default=False, description="Whether models that are not listed may be named; the catalogue knows some of them."
     )
     headers: dict[str, SecretStr] = Field(default={}, description="Headers that are added to every request.")
     proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
@@ -151,22 +159,18 @@ class ProviderSettings(Section):
     stream_usage: Literal["ask", "never"] = Field(
         default="ask", description="Whether to ask streams for their token usage."
     )
+    prompt_cache: Literal["off", "auto"] = Field(
+        default="off", description="Anthropic only: whether a prompt's stable part is marked for the provider's cache."
+    )
+    vertex: bool = Field(
+        default=False, description="Gemini only: Vertex's paths, with a `base_url` up to `/publishers/google`."
+    )
     timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long an attempt may take.")
     seed: Integer = Field(default=42, description="Mock only: the seed of answers and faults.")
     latency: Duration = Field(default=0.0, description="Mock only: how long it waits before it answers.")
     failure_rate: Number = Field(default=0.0, ge=0, le=1, description="Mock only: the share of calls that fail.")
     faults: tuple[Fault, ...] = Field(default=("error",), min_length=1, description="Mock only: how calls fail.")
     tokens: Integer | None = Field(default=None, ge=1, description="Mock only: the length of an answer.")
-
-    @field_validator("dialect", mode="after")
-    @classmethod
-    def _known_dialect(cls, value: str) -> str:
-        if (url := NOT_YET_DIALECTS.get(value)) is not None:
-            raise ValueError(
-                f"dialect `{value}` is not available in this version yet; the provider's OpenAI-compatible endpoint"
-                f" works today: `dialect: openai` with `base_url: {url}`"
-            )
-        return value
 
     @field_validator("headers", mode="after")
     @classmethod
@@ -184,13 +188,33 @@ class ProviderSettings(Section):
 
     @model_validator(mode="after")
     def _fits_its_dialect(self) -> "ProviderSettings":
+        for name, dialect, differs in (
+            ("prompt_cache", "anthropic", self.prompt_cache != "off"),
+            ("vertex", "gemini", self.vertex),
+        ):
+            if differs and self.dialect != dialect:
+                raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
         if self.dialect == "mock":
             return self
-        if self.base_url is None:
+        if self.vertex and self.base_url is None:
+            raise ValueError(f"`vertex` needs a `base_url`, such as `{_VERTEX}`")
+        if self.address is None:
             raise ValueError("needs a `base_url`, such as `https://api.openai.com/v1`")
         if stray := [name for name in _MOCK_ONLY if name in self.model_fields_set]:
             raise ValueError(f"`{stray[0]}` is for `dialect: mock` only; remove it")
         return self
+
+    @property
+    def address(self) -> str | None:
+        """`base_url`, or where the dialect's own provider is."""
+        return self.base_url or _ADDRESSES.get(self.dialect)
+
+    @property
+    def key_header(self) -> str:
+        """`auth_header`, or the one that the dialect's own provider reads; Vertex reads bearer tokens."""
+        if "auth_header" in self.model_fields_set or self.vertex:
+            return self.auth_header
+        return _KEY_HEADERS.get(self.dialect, self.auth_header)
 
 
 class PriceSettings(Section):
@@ -207,7 +231,7 @@ class PriceSettings(Section):
 
 
 class ModelSettings(Section):
-    """One model at one provider."""
+    """One model at one provider. What is not set here comes from the catalogue, where it knows the model."""
 
     at: ClassVar[str | None] = "models[]"
 
@@ -225,11 +249,16 @@ class ModelSettings(Section):
     latency: Duration | None = Field(default=None, description="Expected time to answer; measured latency replaces it.")
     capabilities: tuple[str, ...] | None = Field(
         default=None,
-        description="`tools`, `vision`, `json_schema`, `reasoning`, `audio`; absent: unknown, passes all filters.",
+        description="What it can do, such as `tools`, `vision` or `json_schema`; absent: unknown, passes all filters.",
     )
-    unsupported: tuple[str, ...] = Field(default=(), description="Request parameters that the model refuses.")
+    unsupported: tuple[str, ...] = Field(
+        default=(), description="OpenAI's request parameters that the model refuses; they are dropped and named."
+    )
+    thinking: dict[str, dict[str, Any]] = Field(
+        default={}, description="Members of the provider's request that ask for thinking, by `reasoning_effort`."
+    )
     thinking_off: dict[str, Any] | None = Field(
-        default=None, description="What switches thinking off, where it can be."
+        default=None, description="Members of the provider's request that switch thinking off; absent: it cannot be."
     )
     specialties: tuple[str, ...] = Field(
         default=(), description="Tasks that it is preferred for, such as `code` or `writing`."
@@ -246,4 +275,29 @@ class ModelSettings(Section):
         provider, _, model = value.partition("/")
         if not provider or not model or re.search(r"[\s\x00-\x1f\x7f]", value) or len(value) > 300:
             raise ValueError("must be `provider/model`, such as `openai/gpt-4o`")
+        return value
+
+    @field_validator("unsupported", mode="after")
+    @classmethod
+    def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if kept := [name for name in _KEPT if name in value]:
+            raise ValueError(f"must not hold `{kept[0]}`, without which there is no call")
+        return value
+
+    @field_validator("thinking", mode="after")
+    @classmethod
+    def _efforts(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for effort in value:
+            if effort not in EFFORTS:
+                known = ", ".join(f"`{word}`" for word in EFFORTS)
+                raise ValueError(f"has an effort that is none of {known}{suggestion(effort, EFFORTS)}")
+        if not is_json(value):
+            raise ValueError("has a value that JSON cannot express")
+        return value
+
+    @field_validator("thinking_off", mode="after")
+    @classmethod
+    def _members(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if not is_json(value):
+            raise ValueError("has a value that JSON cannot express")
         return value

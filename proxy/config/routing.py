@@ -1,13 +1,12 @@
 """The sections `routing` and `resilience`: which model a name stands for, and what happens when it fails."""
 
-import math
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from proxy.config.base import Integer, Number, Section
+from proxy.config.base import Integer, Number, Section, is_json
 from proxy.config.units import Duration, PositiveDuration
 from proxy.core.types import Mode
 
@@ -19,19 +18,9 @@ def _parameters(values: dict[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name in _NOT_SETTABLE:
             raise ValueError(f"must not set `{name}`; it sets parameters such as `temperature`")
-        if not _is_json(value):
+        if not is_json(value):
             raise ValueError(f"has a value under `{name}` that JSON cannot express")
     return values
-
-
-def _is_json(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(isinstance(key, str) and _is_json(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_json(item) for item in value)
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, str | bool | int)
 
 
 class ScenarioItem(Section):

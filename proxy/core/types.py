@@ -104,7 +104,7 @@ class Deployment:
     quality: float | None = None
     timeouts: Timeouts = Timeouts()
     unsupported: frozenset[str] = frozenset()  # OpenAI parameters that the model refuses
-    thinking: Mapping[str, Any] = field(default=EMPTY)  # how the catalogue says that thinking is asked for, by effort
+    thinking: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # by effort, as members of the native request
     thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
 
@@ -178,6 +178,9 @@ class Snapshot:
     breaker: BreakerPolicy
     retry: RetryPolicy
     deadline: DeadlinePolicy
+    catalogue: Mapping[str, Mapping[str, Deployment]] = field(
+        default_factory=lambda: EMPTY
+    )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
 
 
 @dataclass(frozen=True, slots=True)

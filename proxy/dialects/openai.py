@@ -1,4 +1,4 @@
-"""The OpenAI Chat Completions dialect: bytes through, with the fewest edits that routing needs.
+"""The OpenAI Chat Completions dialect: bytes through, with the fewest edits that routing and the model need.
 
 Every compatible provider is a row of configuration, not a class: what differs (base URL, the name of the credential's
 header, Azure's `api-version`) comes from the provider's settings.
@@ -6,7 +6,6 @@ header, Azure's `api-version`) comes from the provider's settings.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
@@ -16,6 +15,7 @@ from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamReques
 from proxy.dialects.base import Decoder
 from proxy.dialects.openai_errors import failure as classify
 from proxy.dialects.openai_json import JsonDecoder, NotAStream
+from proxy.dialects.openai_parameters import edits_of, to_json
 from proxy.dialects.openai_passed import PassedBytes, PassedEvents, PassedJson
 from proxy.dialects.openai_stream import StreamDecoder
 
@@ -37,16 +37,19 @@ class OpenAIDialect:
     """Identity: what the client sent is what the upstream gets."""
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """The client's bytes with `model` replaced, `router` cut, and `stream_options` where we ask for usage."""
+        """The client's bytes with `model` replaced, `router` cut, `stream_options` where we ask for usage, and without
+        the parameters that the model refuses."""
         deployment = target.deployment
         provider = deployment.provider
+        content, dropped = _content(call, target)
         return UpstreamRequest(
             url=_url(provider, deployment.model, _PATHS[call.endpoint]),
             headers=_headers(call, provider, key),
-            content=_content(call, target),
+            content=content,
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
             mock=provider.mock,
+            dropped=dropped,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
@@ -96,18 +99,19 @@ def _passed(headers: Mapping[str, str]) -> Decoder:
     return PassedJson() if kind.startswith("application/json") else PassedBytes()
 
 
-def _content(call: Call, target: Target) -> bytes:
+def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:
+    """The body, and the client's parameters that are not in it any more."""
     deployment = target.deployment
     if call.endpoint in _FORMS:
-        return edit(call.raw, call.spans, {"model": deployment.model.encode()})
+        return edit(call.raw, call.spans, {"model": deployment.model.encode()}), ()
     spans = call.spans or parse(call.raw).spans
-    replace = {name: _json(value) for name, value in target.overrides.items()}
+    edits = edits_of(call, target, spans)
     if call.model != deployment.model:
-        replace["model"] = _json(deployment.model)
+        edits.write["model"] = to_json(deployment.model)
     asks = call.stream and call.endpoint in ("chat", "completions") and not call.usage_asked
-    if asks and deployment.provider.stream_usage == "ask":
-        replace["stream_options"] = _ask_for_usage(call)
-    return edit(call.raw, spans, replace, ("router",))
+    if asks and deployment.provider.stream_usage == "ask" and "stream_options" not in deployment.unsupported:
+        edits.write["stream_options"] = _ask_for_usage(call)
+    return edit(call.raw, spans, edits.write, ("router", *edits.cut)), tuple(edits.dropped)
 
 
 def _ask_for_usage(call: Call) -> bytes:
@@ -117,7 +121,3 @@ def _ask_for_usage(call: Call) -> bytes:
     span = call.spans["stream_options"] if call.spans else parse(call.raw).spans["stream_options"]
     raw = call.raw[span.value : span.end]
     return edit(raw, parse(raw).spans, {"include_usage": b"true"})
-
-
-def _json(value: object) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

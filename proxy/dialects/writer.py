@@ -21,6 +21,7 @@ class _Choice:
     reasoning: list[str] = field(default_factory=list)
     refusal: list[str] = field(default_factory=list)
     calls: dict[int, dict[str, Any]] = field(default_factory=dict)
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
     extra: dict[str, Any] = field(default_factory=dict)
     begun: bool = False
     finish: str | None = None
@@ -29,7 +30,10 @@ class _Choice:
 class AnswerWriter:
     """What came so far. `take` gives the bytes that are due, `end` the rest."""
 
-    def __init__(self, *, id: str, created: int, model: str, stream: bool, usage_asked: bool) -> None:
+    def __init__(
+        self, *, id: str, created: int, model: str, stream: bool, usage_asked: bool, functions: bool = False
+    ) -> None:
+        """`functions`: the client speaks the older `functions`, so that its one call is a `function_call`."""
         self.id = id
         self.model = model  # the upstream's own name for it, once it has told
         self.usage: Usage | None = None
@@ -37,6 +41,7 @@ class AnswerWriter:
         self._created = created
         self._stream = stream
         self._usage_asked = usage_asked
+        self._functions = functions
         self._choices: dict[int, _Choice] = {}
         self._out: list[bytes] = []
         self._extra: dict[str, Any] = {}  # further members of the whole answer
@@ -69,13 +74,20 @@ class AnswerWriter:
         """A tool call begins; `place` counts the calls of the choice. `extra` stands beside `function`."""
         call = {"id": id, "type": "function", "function": {"name": name, "arguments": ""}, **(extra or {})}
         self._choice(choice).calls[place] = {**call, "function": dict(call["function"])}
-        self._delta({"tool_calls": [{"index": place, **call}]}, choice, commits=True)
+        self._call_delta(place, call, choice)
 
     def arguments(self, place: int, fragment: str, choice: int = 0) -> None:
         """A piece of a call's arguments, JSON text."""
         if fragment:
             self._choice(choice).calls[place]["function"]["arguments"] += fragment
-            self._delta({"tool_calls": [{"index": place, "function": {"arguments": fragment}}]}, choice, commits=True)
+            self._call_delta(place, {"function": {"arguments": fragment}}, choice)
+
+    def logprobs(self, tokens: list[dict[str, Any]], choice: int = 0) -> None:
+        """The log probabilities of the next tokens, as OpenAI's `logprobs.content` has them."""
+        if tokens:
+            self._choice(choice).logprobs += tokens
+            logprobs = {"content": tokens, "refusal": None}
+            self._emit({"index": choice, "delta": self._role(choice), "logprobs": logprobs, "finish_reason": None})
 
     def extra(self, name: str, value: Any, choice: int = 0) -> None:
         """A further member of the message (such as `reasoning_details`); a list is added to what came before."""
@@ -92,6 +104,7 @@ class AnswerWriter:
         """The choice is finished; a second finish is passed over."""
         found = self._choice(choice)
         if found.finish is None:
+            reason = "function_call" if self._functions and reason == "tool_calls" else reason
             found.finish = reason
             self.committed = True
             self._emit({"index": choice, "delta": self._role(choice), "logprobs": None, "finish_reason": reason})
@@ -131,6 +144,12 @@ class AnswerWriter:
         whole = {**self._role(choice), **delta}
         self._emit({"index": choice, "delta": whole, "logprobs": None, "finish_reason": None})
 
+    def _call_delta(self, place: int, call: dict[str, Any], choice: int) -> None:
+        if not self._functions:
+            self._delta({"tool_calls": [{"index": place, **call}]}, choice, commits=True)
+        elif place == min(self._choice(choice).calls):  # the older form has room for one call
+            self._delta({"function_call": call["function"]}, choice, commits=True)
+
     def _emit(self, choice: dict[str, Any]) -> None:
         if self._stream:
             self._out.append(self._event({"choices": [choice]}))
@@ -153,10 +172,13 @@ class AnswerWriter:
         message["refusal"] = "".join(found.refusal) or None
         if found.reasoning:
             message["reasoning_content"] = "".join(found.reasoning)
-        if found.calls:
+        if found.calls and self._functions:
+            message["function_call"] = found.calls[min(found.calls)]["function"]
+        elif found.calls:
             message["tool_calls"] = [call for _, call in sorted(found.calls.items())]
         message |= found.extra
-        return {"index": index, "message": message, "logprobs": None, "finish_reason": found.finish}
+        logprobs = {"content": found.logprobs, "refusal": None} if found.logprobs else None
+        return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": found.finish}
 
 
 def usage_json(usage: Usage) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from proxy.core.model_ids import undated
 from proxy.core.types import TIERS, Deployment, Kind, Snapshot, Target, Tier
 
 LONGEST_MODEL = 256
@@ -41,6 +42,9 @@ def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
         return Missing(name, "no such provider", left_out=False)
     if not provider.any_model or not sane_model(model):
         return Missing(name, "no such model", left_out=False)
+    known = snapshot.catalogue.get(provider_name, {})
+    if template := known.get(model) or known.get(undated(model)):
+        return replace(template, model=model)
     return Deployment(provider, model, timeouts=provider.timeouts, listed=False)
 
 

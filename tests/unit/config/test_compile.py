@@ -253,3 +253,52 @@ def test_no_secret_is_in_the_repr_of_a_snapshot(tmp_path: Path) -> None:
 
     assert "sk-one" not in text
     assert "proxy:3128" not in text
+
+
+DIALECTS = """
+providers:
+  anthropic: {dialect: anthropic, prompt_cache: auto, api_version: "2023-06-01"}
+  gemini: {dialect: gemini}
+  vertex: {dialect: gemini, vertex: true, base_url: "https://aiplatform.googleapis.com/v1/publishers/google/"}
+  proxied: {dialect: anthropic, base_url: "https://proxy.example", auth_header: authorization}
+  openai: {base_url: "https://x"}
+models:
+  - id: openai/own
+    unsupported: [seed, top_p]
+    thinking: {low: {enable_thinking: true}}
+    thinking_off: {enable_thinking: false}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "dialect", "address", "header"),
+    [
+        ("anthropic", "anthropic", "https://api.anthropic.com", "x-api-key"),
+        ("gemini", "gemini", "https://generativelanguage.googleapis.com", "x-goog-api-key"),
+        ("vertex", "gemini", "https://aiplatform.googleapis.com/v1/publishers/google", "authorization"),
+        ("proxied", "anthropic", "https://proxy.example", "authorization"),
+        ("openai", "openai", "https://x", "authorization"),
+    ],
+)
+def test_a_dialect_brings_its_address_and_the_header_of_its_key(
+    tmp_path: Path, name: str, dialect: str, address: str, header: str
+) -> None:
+    provider = compiled(tmp_path, DIALECTS).providers[name]
+
+    assert (provider.dialect, provider.base_url, provider.auth_header) == (dialect, address, header)
+
+
+def test_the_settings_of_one_dialect_reach_its_provider(tmp_path: Path) -> None:
+    providers = compiled(tmp_path, DIALECTS).providers
+
+    assert (providers["anthropic"].prompt_cache, providers["anthropic"].api_version) == ("auto", "2023-06-01")
+    assert (providers["gemini"].prompt_cache, providers["gemini"].vertex) == ("off", False)
+    assert providers["vertex"].vertex
+
+
+def test_what_a_model_refuses_and_how_it_thinks_is_the_files(tmp_path: Path) -> None:
+    model = compiled(tmp_path, DIALECTS).deployments["openai/own"]
+
+    assert model.unsupported == {"seed", "top_p"}
+    assert model.thinking == {"low": {"enable_thinking": True}}
+    assert model.thinking_off == {"enable_thinking": False}

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.describe import setting_names
 from proxy.config.errors import ConfigError
-from proxy.config.features import NOT_YET, NOT_YET_DIALECTS
+from proxy.config.features import NOT_YET
 from proxy.config.load import load
 
 REFUSED = [
@@ -34,18 +34,6 @@ REFUSED = [
         "models[0].limits",
         None,
     ),
-    (
-        "models[].unsupported",
-        "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, unsupported: [seed]}]",
-        "models[0].unsupported",
-        None,
-    ),
-    (
-        "models[].thinking_off",
-        "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, thinking_off: {effort: none}}]",
-        "models[0].thinking_off",
-        None,
-    ),
     ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
     ("resilience.retry.budget", "resilience: {retry: {budget: {share: 0.5}}}", "resilience.retry.budget", None),
     ("resilience.queue", "resilience: {queue: {size: 5}}", "resilience.queue", None),
@@ -66,7 +54,7 @@ dependencies: {store: {fail: open}, state: {fail: open}}
 testing: false
 auth: {mode: none, jwt: {issuers: []}}
 providers: {p: {base_url: http://x, keys: [{value: x, limits: {}}]}}
-models: [{id: p/m, unsupported: [], thinking_off: null, limits: {}}]
+models: [{id: p/m, limits: {}}]
 routing: {classifier: {kind: rules}}
 resilience:
   retry: {budget: {share: 0.2, floor: 10}}
@@ -119,17 +107,3 @@ def test_no_store_is_a_store_that_is_there(tmp_path: Path) -> None:
     path.write_text("store: none\n")
 
     assert load(path, {}).settings.store == "none"
-
-
-@pytest.mark.parametrize(("dialect", "url"), NOT_YET_DIALECTS.items())
-def test_a_dialect_that_is_not_there_yet_names_the_address_that_works(tmp_path: Path, dialect: str, url: str) -> None:
-    path = tmp_path / "signalbox.yaml"
-    path.write_text(f"providers:\n  p:\n    dialect: {dialect}\n    base_url: https://x\n")
-
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-
-    [problem] = caught.value.problems
-    assert (problem.line, problem.where) == (3, "providers.p.dialect")
-    assert f"dialect `{dialect}` is not available in this version yet" in problem.message
-    assert f"`dialect: openai` with `base_url: {url}`" in problem.message

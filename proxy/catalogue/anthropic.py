@@ -1,0 +1,206 @@
+"""Anthropic's models as of 2026-11, for the Messages API.
+
+Compiled by hand from the vendor's models overview, its model pages, its pricing page and its pages on thinking and
+effort, as far as they could be read in November 2026, and from recorded exchanges (which form of `thinking` and of
+`output_config` a model accepted). `cache_write` is the price of the five-minute cache.
+
+Three generations of thinking: a budget of tokens up to Claude 4.5; adaptive thinking with an effort from 4.6 on, off
+unless asked for up to Opus 4.8; and on by default, for some always, from the fifth generation on. The budgets are our
+own choice, within the vendor's bounds. From Opus 4.7 on the text of thinking comes only where it is asked for, and
+sampling is refused; from 4.6 on a prefilled answer is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
+
+_MODELS = "https://platform.claude.com/docs/en/models/"
+_SAMPLING = ("temperature", "top_p")
+_ALL = ("tools", "vision", "files", "json_schema", "reasoning")
+_PREFILL = (*_ALL, "prefill")
+
+_BUDGETS = {"minimal": 1_024, "low": 2_048, "medium": 8_192, "high": 16_384, "xhigh": 32_000}
+_DISABLED = {"thinking": {"type": "disabled"}}
+
+
+def _budget(effort: str) -> Mapping[str, Any]:
+    return {"thinking": {"type": "enabled", "budget_tokens": _BUDGETS[effort]}}
+
+
+def _adaptive(effort: str) -> Mapping[str, Any]:
+    return {"thinking": {"type": "adaptive"}, "output_config": {"effort": effort}}
+
+
+def _adaptive_shown(effort: str) -> Mapping[str, Any]:
+    return {"thinking": {"type": "adaptive", "display": "summarized"}, "output_config": {"effort": effort}}
+
+
+_BY_BUDGET = by_effort(tuple(_BUDGETS), _budget)
+_BY_EFFORT = by_effort(("low", "medium", "high", "max"), _adaptive)
+_BY_EFFORT_SHOWN = by_effort(("low", "medium", "high", "xhigh", "max"), _adaptive_shown)
+
+_FIFTH = (
+    Entry(
+        "claude-fable-5-2",
+        source=_MODELS + "overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        price=Usd("8", "40", cache_write="10"),
+    ),
+    Entry(
+        "claude-fable-5-1",
+        source=_MODELS + "fable-5-1/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        price=Usd("10", "50", cached_input="0.25", cache_write="12.50"),
+    ),
+    Entry(
+        "claude-fable-5",
+        source=_MODELS + "fable-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        price=Usd("10", "50", cached_input="1", cache_write="12.50"),
+    ),
+    Entry(
+        "claude-opus-5-5",
+        source=_MODELS + "opus-5-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        price=Usd("4", "20", cached_input="0.20", cache_write="5"),
+    ),
+    Entry(
+        "claude-opus-5",
+        source=_MODELS + "opus-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off=_DISABLED,
+        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
+    ),
+    Entry(
+        "claude-sonnet-5-5",
+        source=_MODELS + "sonnet-5-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off={"thinking": {"type": "between_tools"}},  # the least that this model does
+        price=Usd("2", "10", cached_input="0.10", cache_write="2.50"),
+    ),
+    Entry(
+        "claude-sonnet-5",
+        source=_MODELS + "sonnet-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off=_DISABLED,
+        price=Usd("2", "10", cached_input="0.20", cache_write="2.50"),
+    ),
+    Entry(
+        "claude-haiku-5-5",  # up to 100,000 tokens of prompt; five times these prices beyond
+        source=_MODELS + "haiku-5-5/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off=_DISABLED,
+        price=Usd("0.10", "0.50", cached_input="0.01", cache_write="0.125"),
+    ),
+)
+
+_FOURTH = (
+    Entry(
+        "claude-opus-4-8",
+        source=_MODELS + "opus-4-8/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off={},
+        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
+    ),
+    Entry(
+        "claude-opus-4-7",
+        source=_MODELS + "opus-4-7/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        unsupported=_SAMPLING,
+        thinking=_BY_EFFORT_SHOWN,
+        thinking_off={},
+        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
+    ),
+    Entry(
+        "claude-opus-4-6",
+        source=_MODELS + "opus-4-6/overview",
+        context_window=1_000_000,
+        max_output=128_000,
+        capabilities=_ALL,
+        thinking=_BY_EFFORT,
+        thinking_off={},
+        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
+    ),
+    Entry(
+        "claude-sonnet-4-6",
+        source=_MODELS + "sonnet-4-6/overview",
+        context_window=1_000_000,
+        capabilities=_ALL,
+        thinking=_BY_EFFORT,
+        thinking_off={},
+        price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
+    ),
+    Entry(
+        "claude-opus-4-5",
+        source=_MODELS + "opus-4-5/overview",
+        context_window=200_000,
+        max_output=64_000,
+        capabilities=_PREFILL,
+        thinking=_BY_BUDGET,
+        thinking_off={},
+        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
+    ),
+    Entry(
+        "claude-sonnet-4-5",
+        source=_MODELS + "sonnet-4-5/overview",
+        context_window=200_000,
+        max_output=64_000,
+        capabilities=_PREFILL,
+        thinking=_BY_BUDGET,
+        thinking_off={},
+        price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
+    ),
+    Entry(
+        "claude-haiku-4-5",
+        source=_MODELS + "haiku-4-5/overview",
+        context_window=200_000,
+        max_output=64_000,
+        capabilities=_PREFILL,
+        thinking=_BY_BUDGET,
+        thinking_off={},
+        price=Usd("1", "5", cached_input="0.10", cache_write="1.25"),
+    ),
+)
+
+ANTHROPIC = Vendor("anthropic", ("api.anthropic.com",), "anthropic", (*_FIFTH, *_FOURTH))

@@ -1,0 +1,63 @@
+"""DeepSeek's models as of 2026-11, for `/chat/completions`.
+
+Compiled by hand from the vendor's pages on models, prices and the thinking mode, as far as they could be read in
+November 2026. Prices are those of the peak hours; the rest of the week costs half. What thinking ignores (temperature
+and penalties) is no error there, so it is not listed. The API names a ceiling `max_tokens`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.catalogue.entry import Entry, Usd, Vendor
+
+_PRICES = "https://api-docs.deepseek.com/quick_start/pricing"
+_UNKNOWN = ("max_completion_tokens",)
+_OFF = {"thinking": {"type": "disabled"}}
+
+
+def _on(effort: str) -> Mapping[str, Any]:
+    return {"thinking": {"type": "enabled"}, "reasoning_effort": effort}
+
+
+# The vendor's own table of what each effort means there.
+_THINKING = {
+    "minimal": _on("low"),
+    "low": _on("low"),
+    "medium": _on("high"),
+    "high": _on("high"),
+    "xhigh": _on("high"),
+    "max": _on("max"),
+}
+
+DEEPSEEK = Vendor(
+    "deepseek",
+    ("api.deepseek.com",),
+    "openai",
+    (
+        Entry(
+            "deepseek-flash",
+            source=_PRICES,
+            context_window=1_000_000,
+            max_output=384_000,
+            capabilities=("tools", "vision", "reasoning"),
+            unsupported=_UNKNOWN,
+            thinking=_THINKING,
+            thinking_off=_OFF,
+            price=Usd("0.30", "1.20", cached_input="0.006"),
+            aliases=("deepseek-v4-flash",),
+        ),
+        Entry(
+            "deepseek-v4-pro",
+            source=_PRICES,
+            context_window=1_000_000,
+            max_output=384_000,
+            capabilities=("tools", "reasoning"),
+            unsupported=_UNKNOWN,
+            thinking=_THINKING,
+            thinking_off=_OFF,
+            price=Usd("1.32", "3.96", cached_input="0.044"),
+        ),
+    ),
+)

@@ -1,0 +1,163 @@
+"""Gemini's models as of 2026-11, for `generateContent` and `embedContent`.
+
+Compiled by hand from the vendor's pages on models, thinking and pricing, as far as they could be read in November 2026;
+prices that were read elsewhere only are left out. They are those of text, of prompts up to 200,000 tokens where longer
+ones cost more, and for 3.7 and 3.8 Flash those that hold until the end of 2026.
+
+Gemini 3 takes a level of thinking and cannot be kept from it; Gemini 2.5 takes a budget, and its Flash models take 0.
+The budgets are those that the vendor's OpenAI-compatible endpoint has for the same efforts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
+
+_MODELS = "https://ai.google.dev/gemini-api/docs/models/"
+_PRICES = "https://ai.google.dev/gemini-api/docs/pricing"
+_ALL = ("tools", "vision", "json_schema", "audio", "files", "reasoning")
+
+_BUDGETS = {"minimal": 1_024, "low": 1_024, "medium": 8_192, "high": 24_576}
+
+
+def _thinking(**config: Any) -> Mapping[str, Any]:
+    return {"generationConfig": {"thinkingConfig": config}}
+
+
+def _level(effort: str) -> Mapping[str, Any]:
+    return _thinking(thinkingLevel=effort, includeThoughts=True)
+
+
+def _budget(effort: str) -> Mapping[str, Any]:
+    return _thinking(thinkingBudget=_BUDGETS[effort], includeThoughts=True)
+
+
+_FROM_MINIMAL = by_effort(("minimal", "low", "medium", "high"), _level)
+_FROM_LOW = by_effort(("low", "medium", "high"), _level)
+_BY_BUDGET = by_effort(tuple(_BUDGETS), _budget)
+_NO_BUDGET = _thinking(thinkingBudget=0)
+
+_THIRD = (
+    Entry(
+        "gemini-3.8-flash",
+        source=_MODELS + "gemini-3.8-flash",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_LOW,
+        price=Usd("0.75", "3.75", cached_input="0.075"),
+    ),
+    Entry(
+        "gemini-3.7-flash",
+        source=_PRICES,
+        capabilities=_ALL,
+        thinking=_FROM_LOW,
+        price=Usd("0.75", "3.75"),
+    ),
+    Entry(
+        "gemini-3.6-flash",
+        source=_MODELS + "gemini-3.6-flash",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_MINIMAL,
+        price=Usd("1.50", "7.50", cached_input="0.15"),
+    ),
+    Entry(
+        "gemini-3.5-flash",  # deprecated: the vendor answers with 3.6
+        source=_MODELS + "gemini-3.5-flash",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_MINIMAL,
+        price=Usd("1.50", "9", cached_input="0.15"),
+    ),
+    Entry(
+        "gemini-3.5-flash-lite",
+        source=_MODELS + "gemini-3.5-flash-lite",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_MINIMAL,
+        price=Usd("0.30", "2.50", cached_input="0.03"),
+    ),
+    Entry(
+        "gemini-3.1-pro-preview",
+        source=_MODELS + "gemini-3.1-pro-preview",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_LOW,
+        price=Usd("2", "12", cached_input="0.20"),
+    ),
+    Entry(
+        "gemini-3.1-flash-lite",
+        source=_MODELS + "gemini-3.1-flash-lite",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_MINIMAL,
+        price=Usd("0.25", "1.50", cached_input="0.025"),
+    ),
+    Entry(
+        "gemini-3-flash-preview",
+        source=_MODELS + "gemini-3-flash-preview",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_FROM_MINIMAL,
+        price=Usd("0.50", "3", cached_input="0.05"),
+    ),
+)
+
+_SECOND = (
+    Entry(
+        "gemini-2.5-pro",
+        source=_MODELS + "gemini-2.5-pro",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_BY_BUDGET,
+        price=Usd("1.25", "10", cached_input="0.125"),
+    ),
+    Entry(
+        "gemini-2.5-flash",
+        source=_MODELS + "gemini-2.5-flash",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_BY_BUDGET,
+        thinking_off=_NO_BUDGET,
+        price=Usd("0.30", "2.50", cached_input="0.03"),
+    ),
+    Entry(
+        "gemini-2.5-flash-lite",
+        source=_MODELS + "gemini-2.5-flash-lite",
+        context_window=1_048_576,
+        max_output=65_536,
+        capabilities=_ALL,
+        thinking=_BY_BUDGET,
+        thinking_off=_NO_BUDGET,
+        price=Usd("0.10", "0.40", cached_input="0.01"),
+    ),
+)
+
+_EMBEDDINGS = (
+    Entry(
+        "gemini-embedding-001",
+        source="https://ai.google.dev/gemini-api/docs/embeddings",
+        kind="embedding",
+        context_window=2_048,
+        price=Usd("0.15", "0"),
+    ),
+    Entry(
+        "gemini-embedding-2",
+        source="https://ai.google.dev/gemini-api/docs/embeddings",
+        kind="embedding",
+        aliases=("gemini-embedding-2-preview",),
+    ),
+)
+
+GEMINI = Vendor("gemini", ("generativelanguage.googleapis.com",), "gemini", (*_THIRD, *_SECOND, *_EMBEDDINGS))

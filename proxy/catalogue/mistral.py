@@ -1,0 +1,99 @@
+"""Mistral's models as of 2026-11, for `/v1/chat/completions` and `/v1/embeddings`.
+
+Compiled by hand from the vendor's model cards and API reference, as far as they could be read in November 2026, and
+from recorded exchanges (`reasoning_effort` with Mistral Small). Where readings of a price or a limit differed or came
+from others only, the field is left out.
+
+The API refuses members that its reference does not have, so that OpenAI's own are listed under `unsupported`; a ceiling
+goes there as `max_tokens`.
+"""
+
+from __future__ import annotations
+
+from proxy.catalogue.entry import Entry, Usd, Vendor, effort_words
+
+_MODELS = "https://docs.mistral.ai/models/"
+_UNKNOWN = (
+    "max_completion_tokens",
+    "seed",
+    "user",
+    "logprobs",
+    "top_logprobs",
+    "logit_bias",
+    "store",
+    "service_tier",
+    "verbosity",
+    "stream_options",
+    "prompt_cache_key",
+    "safety_identifier",
+)
+_FULL = ("tools", "vision", "json_schema")
+_THINKS = (*_FULL, "reasoning")
+_OFF = {"reasoning_effort": "none"}
+_HIGH_ONLY = effort_words("high")
+
+MISTRAL = Vendor(
+    "mistral",
+    ("api.mistral.ai",),
+    "openai",
+    (
+        Entry(
+            "mistral-large-4-0",
+            source=_MODELS + "mistral-large-4-0",
+            capabilities=_THINKS,
+            unsupported=_UNKNOWN,
+            aliases=("mistral-large-4",),
+        ),
+        Entry(
+            "mistral-large-latest",  # which generation it stands for is the vendor's to say
+            source=_MODELS + "overview",
+            capabilities=_FULL,
+            unsupported=_UNKNOWN,
+        ),
+        Entry(
+            "mistral-large-2512",
+            source=_MODELS + "mistral-large-3-25-12",
+            context_window=256_000,
+            capabilities=_FULL,
+            unsupported=_UNKNOWN,
+            price=Usd("0.50", "1.50"),
+        ),
+        Entry(
+            "mistral-medium-3-5",
+            source=_MODELS + "model-cards/mistral-medium-3-5-26-04",
+            context_window=256_000,
+            capabilities=_THINKS,
+            unsupported=_UNKNOWN,
+            thinking=_HIGH_ONLY,
+            thinking_off=_OFF,
+            price=Usd("1.50", "7.50"),
+            aliases=("mistral-medium-3.5", "mistral-medium-3", "mistral-medium-latest"),
+        ),
+        Entry(
+            "mistral-small-2603",
+            source=_MODELS + "mistral-small-4-0-26-03",
+            context_window=256_000,
+            capabilities=_THINKS,
+            unsupported=_UNKNOWN,
+            thinking=_HIGH_ONLY,
+            thinking_off=_OFF,
+            aliases=("mistral-small-latest",),
+        ),
+        Entry(
+            "codestral-2508",
+            source=_MODELS + "codestral-25-08",
+            context_window=256_000,
+            capabilities=("tools", "json_schema"),
+            unsupported=_UNKNOWN,
+            price=Usd("0.30", "0.90"),
+            aliases=("codestral-latest",),
+        ),
+        Entry(
+            "mistral-embed",
+            source=_MODELS + "mistral-embed-23-12",
+            kind="embedding",
+            context_window=8_192,
+            price=Usd("0.10", "0"),
+        ),
+    ),
+)

@@ -1,0 +1,349 @@
+"""OpenAI's models as of 2026-11, for `/v1/chat/completions` and its neighbours.
+
+Compiled by hand from the vendor's model pages, its pricing page and its reasoning guide, as far as they could be read
+in November 2026, and from refusals that were recorded (`max_tokens` with GPT-5). Where two readings of a price
+differed, the price is left out.
+
+Two rules of the API shape the list. Reasoning models refuse sampling unless their effort is `none`: those that reason
+by default have it under `unsupported`, those whose default is `none` (GPT-5.1 to 5.4) do not. And from GPT-5.6 on
+chat completions take function tools only with the effort `none`, some models not at all, so `tools` is missing there:
+a call with tools that a route decides goes to a model that takes it.
+"""
+
+from __future__ import annotations
+
+from proxy.catalogue.entry import Entry, Usd, Vendor, effort_words
+from proxy.catalogue.openai_endpoints import OTHERS
+
+_MODELS = "https://developers.openai.com/api/docs/models/"
+_SAMPLING = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logprobs", "top_logprobs", "logit_bias")
+_REASONING = (*_SAMPLING, "max_tokens")
+_OFF = {"reasoning_effort": "none"}
+
+_FULL = ("tools", "vision", "json_schema", "files")
+_THINKS = (*_FULL, "reasoning")
+_NO_TOOLS = ("vision", "json_schema", "files", "reasoning")
+
+_TO_HIGH = effort_words("low", "medium", "high")
+_TO_XHIGH = effort_words("low", "medium", "high", "xhigh")
+_TO_MAX = effort_words("low", "medium", "high", "xhigh", "max")
+_FROM_MINIMAL = effort_words("minimal", "low", "medium", "high")
+
+_GPT_6 = (
+    Entry(
+        "gpt-6-astra",
+        source=_MODELS + "gpt-6-astra",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        price=Usd("10", "50", cached_input="1", cache_write="12.50"),
+    ),
+    Entry(
+        "gpt-6.2-sol",
+        source=_MODELS + "gpt-6.2-sol",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        price=Usd("2", "10"),
+    ),
+    Entry(
+        "gpt-6.1-sol",
+        source=_MODELS + "gpt-6.1-sol",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        price=Usd("2", "10", cached_input="0.10", cache_write="2.50"),
+    ),
+    Entry(
+        "gpt-6.1-terra",
+        source=_MODELS + "gpt-6.1-terra",
+        unsupported=_REASONING,
+        thinking_off=_OFF,
+        price=Usd("1", "5", cached_input="0.05", cache_write="1.25"),
+    ),
+    Entry(
+        "gpt-6-sol",
+        source=_MODELS + "gpt-6-sol",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        thinking_off=_OFF,
+        price=Usd("2", "10", cached_input="0.20", cache_write="2.50"),
+    ),
+    Entry(
+        "gpt-6-luna",
+        source=_MODELS + "gpt-6-luna",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        thinking_off=_OFF,
+        price=Usd("0.10", "0.50", cached_input="0.01", cache_write="0.125"),
+    ),
+)
+
+_GPT_5 = (
+    Entry(
+        "gpt-5.6-sol",
+        source=_MODELS + "gpt-5.6-sol",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        thinking_off=_OFF,
+        aliases=("gpt-5.6",),
+    ),
+    Entry(
+        "gpt-5.6-terra",
+        source=_MODELS + "gpt-5.6-terra",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_MAX,
+        thinking_off=_OFF,
+        price=Usd("2", "12", cached_input="0.20", cache_write="2.50"),
+    ),
+    Entry(
+        "gpt-5.6-luna",
+        source=_MODELS + "gpt-5.6-luna",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_NO_TOOLS,
+        unsupported=_REASONING,
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+    ),
+    Entry(
+        "gpt-5.5",
+        source=_MODELS + "gpt-5.5",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+        price=Usd("5", "30", cached_input="0.50"),
+    ),
+    Entry(
+        "gpt-5.4",
+        source=_MODELS + "gpt-5.4",
+        context_window=1_050_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=("max_tokens",),
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+        price=Usd("2.50", "15", cached_input="0.25"),
+    ),
+    Entry(
+        "gpt-5.4-mini",
+        source=_MODELS + "gpt-5.4-mini",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=("max_tokens",),
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+        price=Usd("0.75", "4.50", cached_input="0.075"),
+    ),
+    Entry(
+        "gpt-5.4-nano",
+        source=_MODELS + "gpt-5.4-nano",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=("max_tokens",),
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+        price=Usd("0.20", "1.25", cached_input="0.02"),
+    ),
+    Entry(
+        "gpt-5.2",
+        source=_MODELS + "gpt-5.2",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=("max_tokens",),
+        thinking=_TO_XHIGH,
+        thinking_off=_OFF,
+        price=Usd("1.75", "14", cached_input="0.175"),
+    ),
+    Entry(
+        "gpt-5.1",
+        source=_MODELS + "gpt-5.1",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=("max_tokens",),
+        thinking=_TO_HIGH,
+        thinking_off=_OFF,
+        price=Usd("1.25", "10", cached_input="0.125"),
+    ),
+    Entry(
+        "gpt-5",
+        source=_MODELS + "gpt-5",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_FROM_MINIMAL,
+        price=Usd("1.25", "10", cached_input="0.125"),
+    ),
+    Entry(
+        "gpt-5-mini",
+        source=_MODELS + "gpt-5-mini",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_FROM_MINIMAL,
+        price=Usd("0.25", "2", cached_input="0.025"),
+    ),
+    Entry(
+        "gpt-5-nano",
+        source=_MODELS + "gpt-5-nano",
+        context_window=400_000,
+        max_output=128_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_FROM_MINIMAL,
+        price=Usd("0.05", "0.40", cached_input="0.005"),
+    ),
+)
+
+_GPT_4 = (
+    Entry(
+        "gpt-4.1",
+        source=_MODELS + "gpt-4.1",
+        context_window=1_047_576,
+        max_output=32_768,
+        capabilities=_FULL,
+        price=Usd("2", "8", cached_input="0.50"),
+    ),
+    Entry(
+        "gpt-4.1-mini",
+        source=_MODELS + "gpt-4.1-mini",
+        context_window=1_047_576,
+        max_output=32_768,
+        capabilities=_FULL,
+        price=Usd("0.40", "1.60", cached_input="0.10"),
+    ),
+    Entry(
+        "gpt-4.1-nano",
+        source=_MODELS + "gpt-4.1-nano",
+        context_window=1_047_576,
+        max_output=32_768,
+        capabilities=_FULL,
+        price=Usd("0.10", "0.40", cached_input="0.025"),
+    ),
+    Entry(
+        "gpt-4o",
+        source=_MODELS + "gpt-4o",
+        context_window=128_000,
+        max_output=16_384,
+        capabilities=_FULL,
+        price=Usd("2.50", "10", cached_input="1.25"),
+    ),
+    Entry(
+        "gpt-4o-2024-05-13",  # the first snapshot: dearer, and without strict schemas
+        source=_MODELS + "gpt-4o",
+        context_window=128_000,
+        max_output=4_096,
+        capabilities=("tools", "vision"),
+        price=Usd("5", "15"),
+    ),
+    Entry(
+        "gpt-4o-mini",
+        source=_MODELS + "gpt-4o-mini",
+        context_window=128_000,
+        max_output=16_384,
+        capabilities=_FULL,
+        price=Usd("0.15", "0.60", cached_input="0.075"),
+    ),
+    Entry(
+        "gpt-4o-audio-preview",
+        source=_MODELS + "gpt-4o-audio-preview",
+        context_window=128_000,
+        max_output=16_384,
+        capabilities=("tools", "audio"),
+    ),
+    Entry(
+        "gpt-4-turbo",
+        source=_MODELS + "gpt-4-turbo",
+        context_window=128_000,
+        max_output=4_096,
+        capabilities=("tools", "vision"),
+        price=Usd("10", "30"),
+    ),
+    Entry(
+        "gpt-4",
+        source=_MODELS + "gpt-4",
+        context_window=8_192,
+        max_output=8_192,
+        capabilities=("tools",),
+        price=Usd("30", "60"),
+    ),
+    Entry(
+        "gpt-3.5-turbo",
+        source=_MODELS + "gpt-3.5-turbo",
+        context_window=16_385,
+        max_output=4_096,
+        capabilities=("tools",),
+        price=Usd("0.50", "1.50"),
+    ),
+)
+
+_O_SERIES = (
+    Entry(
+        "o3",
+        source=_MODELS + "o3",
+        context_window=200_000,
+        max_output=100_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_TO_HIGH,
+        price=Usd("2", "8", cached_input="0.50"),
+    ),
+    Entry(
+        "o4-mini",
+        source=_MODELS + "o4-mini",
+        context_window=200_000,
+        max_output=100_000,
+        capabilities=_THINKS,
+        unsupported=_REASONING,
+        thinking=_TO_HIGH,
+        price=Usd("1.10", "4.40", cached_input="0.275"),
+    ),
+    Entry(
+        "o3-mini",
+        source=_MODELS + "o3-mini",
+        context_window=200_000,
+        max_output=100_000,
+        capabilities=("tools", "json_schema", "reasoning"),
+        unsupported=(*_REASONING, "parallel_tool_calls"),
+        thinking=_TO_HIGH,
+        price=Usd("1.10", "4.40", cached_input="0.55"),
+    ),
+    Entry(
+        "o1",
+        source=_MODELS + "o1",
+        context_window=200_000,
+        max_output=100_000,
+        capabilities=_THINKS,
+        unsupported=(*_REASONING, "parallel_tool_calls"),
+        thinking=_TO_HIGH,
+        price=Usd("15", "60", cached_input="7.50"),
+    ),
+)
+
+OPENAI = Vendor("openai", ("api.openai.com",), "openai", (*_GPT_6, *_GPT_5, *_GPT_4, *_O_SERIES, *OTHERS))

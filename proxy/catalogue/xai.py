@@ -1,0 +1,71 @@
+"""xAI's models as of 2026-11, for `/v1/chat/completions`.
+
+Compiled by hand from the vendor's pages on models and reasoning, as far as they could be read in November 2026, partly
+through others that quote them. Prices are those of prompts up to 200,000 tokens; longer ones cost twice as much.
+Reasoning models refuse penalties. None of them can be kept from reasoning but by choosing the other variant.
+"""
+
+from __future__ import annotations
+
+from proxy.catalogue.entry import Entry, Usd, Vendor, effort_words
+
+_MODELS = "https://docs.x.ai/developers/models"
+_PENALTIES = ("presence_penalty", "frequency_penalty")
+_FULL = ("tools", "vision", "json_schema")
+_THINKS = (*_FULL, "reasoning")
+_TO_HIGH = effort_words("low", "medium", "high")
+
+XAI = Vendor(
+    "xai",
+    ("api.x.ai",),
+    "openai",
+    (
+        Entry(
+            "grok-4.6",
+            source=_MODELS,
+            context_window=500_000,
+            capabilities=_THINKS,
+            unsupported=_PENALTIES,
+            price=Usd("2", "6", cached_input="0.50"),
+        ),
+        Entry(
+            "grok-4.5",
+            source=_MODELS,
+            context_window=500_000,
+            capabilities=_THINKS,
+            unsupported=_PENALTIES,
+            thinking=_TO_HIGH,
+            price=Usd("2", "6", cached_input="0.50"),
+        ),
+        Entry(
+            "grok-4.3",
+            source=_MODELS,
+            context_window=1_000_000,
+            capabilities=_THINKS,
+            unsupported=_PENALTIES,
+            thinking=_TO_HIGH,
+            price=Usd("1.25", "2.50", cached_input="0.20"),
+        ),
+        Entry(
+            "grok-4.20-0309-reasoning",
+            source=_MODELS,
+            context_window=1_000_000,
+            capabilities=_THINKS,
+            unsupported=_PENALTIES,
+            price=Usd("1.25", "2.50"),
+        ),
+        Entry(
+            "grok-4.20-0309-non-reasoning",
+            source=_MODELS,
+            context_window=1_000_000,
+            capabilities=_FULL,
+            price=Usd("1.25", "2.50"),
+        ),
+        Entry(
+            "grok-build-0.1",
+            source=_MODELS,
+            context_window=256_000,
+            price=Usd("1", "2"),
+        ),
+    ),
+)

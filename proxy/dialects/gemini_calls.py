@@ -1,0 +1,149 @@
+"""Function calls of a Gemini answer on their way to tool calls: ids, signatures, and arguments in pieces.
+
+A call comes whole, or (with Vertex's `streamFunctionCallArguments`) as a name, then `partialArgs` that each say which
+place of the arguments they fill, then an empty call that ends it. OpenAI's arguments are text that only grows, so
+arguments in pieces are given on when they are whole.
+
+The thought signature goes out where Google's own OpenAI-compatible endpoint has it, in
+`extra_content.google.thought_signature` of the call (ai.google.dev/gemini-api/docs/thought-signatures), and is
+remembered for clients that do not send it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.recall import Recall
+from proxy.dialects.writer import AnswerWriter
+
+_STEP = re.compile(r"""\.?([^.\[\]'"$]+)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
+_VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
+_LONGEST_LIST = 10_000  # places that a path may open by its index
+
+
+@dataclass(slots=True)
+class _Pieces:
+    """A call whose arguments are not whole yet."""
+
+    place: int
+    arguments: dict[str, Any]
+    growing: tuple[str | int, ...] | None = None  # the string that the next piece continues
+
+
+@dataclass(slots=True)
+class Calls:
+    """The calls of one choice, written as they come."""
+
+    writer: AnswerWriter
+    recall: Recall
+    choice: int
+    count: int = 0
+    _ids: set[str] = field(default_factory=set)
+    _open: _Pieces | None = None
+
+    def take(self, call: dict[str, Any], signature: str | None) -> None:
+        """One `functionCall` part."""
+        name = call.get("name")
+        if isinstance(name, str) and name:
+            self.close()
+            self._begin(call, name, signature)
+        pieces = self._open
+        if pieces is None:
+            return
+        arguments = call.get("args")
+        if isinstance(arguments, dict):
+            pieces.arguments.update(arguments)
+        for piece in _list(call.get("partialArgs")):
+            if isinstance(piece, dict):
+                _fill(pieces, piece)
+        if not call.get("willContinue"):
+            self.close()
+
+    def close(self) -> None:
+        """Give on the arguments that have come in pieces; no more will come."""
+        if self._open is not None:
+            text = json.dumps(self._open.arguments, ensure_ascii=False)
+            self.writer.arguments(self._open.place, text, self.choice)
+            self._open = None
+
+    def _begin(self, call: dict[str, Any], name: str, signature: str | None) -> None:
+        id = self._id(call.get("id"))
+        extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
+        if signature:
+            self.recall.keep(recall_name(id), signature)
+        self.writer.tool_call(self.count, id, name, self.choice, extra)
+        self._open = _Pieces(self.count, {})
+        self.count += 1
+
+    def _id(self, given: Any) -> str:
+        """The provider's id, or one that follows from the answer's own: unique, and the same however it was cut."""
+        id = given if isinstance(given, str) else ""
+        if not id or id in self._ids:
+            seed = f"{self.writer.id}/{self.choice}/{self.count}"
+            id = "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24]
+        self._ids.add(id)
+        return id
+
+
+def recall_name(id: str) -> str:
+    """The name under which a tool call's signature is remembered."""
+    return f"gemini/{id}"
+
+
+def _fill(pieces: _Pieces, piece: dict[str, Any]) -> None:
+    """Put one `partialArgs` item where its `jsonPath` says; a string goes on where the last one left off."""
+    path = _path(piece.get("jsonPath"))
+    values = [piece[name] for name in _VALUES if name in piece]
+    if not path or not values:
+        return
+    value = None if "nullValue" in piece else values[0]
+    holder = _holder(pieces.arguments, path)
+    if holder is None:
+        return
+    before = _at(holder, path[-1])
+    if pieces.growing == path and isinstance(before, str) and isinstance(value, str):
+        value = before + value
+    _put(holder, path[-1], value)
+    pieces.growing = path if piece.get("willContinue") else None
+
+
+def _path(text: Any) -> tuple[str | int, ...]:
+    if not isinstance(text, str):
+        return ()
+    steps = _STEP.findall(text.removeprefix("$"))
+    return tuple(int(place) if place else name or single or double for name, place, single, double in steps)
+
+
+def _holder(root: dict[str, Any], path: tuple[str | int, ...]) -> Any:
+    """What holds the last step of `path`, made where it is not there; None where the path does not fit."""
+    holder: Any = root
+    for step, following in zip(path, path[1:], strict=False):
+        if _at(holder, step) is None:
+            _put(holder, step, [] if isinstance(following, int) else {})
+        holder = _at(holder, step)
+    fits = isinstance(holder, list) if isinstance(path[-1], int) else isinstance(holder, dict)
+    return holder if fits else None
+
+
+def _at(holder: Any, step: str | int) -> Any:
+    if isinstance(holder, dict) and isinstance(step, str):
+        return holder.get(step)
+    if isinstance(holder, list) and isinstance(step, int) and step < len(holder):
+        return holder[step]
+    return None
+
+
+def _put(holder: Any, step: str | int, value: Any) -> None:
+    if isinstance(holder, dict) and isinstance(step, str):
+        holder[step] = value
+    elif isinstance(holder, list) and isinstance(step, int) and step < _LONGEST_LIST:
+        holder.extend([None] * (step + 1 - len(holder)))
+        holder[step] = value
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,61 @@
+"""Where an answer of Gemini has its facts from, as the `annotations` that OpenAI's search models give.
+
+Google Search grounding says which segment of the text rests on which web page (`groundingSupports` over
+`groundingChunks`), recitation checks say which segment is a quotation (`citationMetadata`). Google counts bytes of
+UTF-8, OpenAI characters. Source: ai.google.dev/api/generate-content, GroundingMetadata and CitationMetadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+
+def url_citations(grounding: Any, citations: Any, text: str) -> list[dict[str, Any]]:
+    """OpenAI's `url_citation` annotations for the whole `text`; what has no address is left out."""
+    raw = text.encode("utf-8", "replace")
+    found = [*_grounded(_dict(grounding), raw), *_cited(_dict(citations), raw)]
+    unique: list[dict[str, Any]] = []
+    for item in found:
+        if item not in unique:
+            unique.append(item)
+    return unique
+
+
+def _grounded(grounding: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]:
+    chunks = [_dict(_dict(chunk).get("web")) for chunk in _list(grounding.get("groundingChunks"))]
+    for support in map(_dict, _list(grounding.get("groundingSupports"))):
+        segment = _dict(support.get("segment"))
+        for place in _list(support.get("groundingChunkIndices")):
+            if isinstance(place, int) and 0 <= place < len(chunks):
+                yield from _annotation(chunks[place], segment, raw)
+
+
+def _cited(citations: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]:
+    for source in map(_dict, _list(citations.get("citations") or citations.get("citationSources"))):
+        yield from _annotation(source, source, raw)
+
+
+def _annotation(source: dict[str, Any], segment: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]:
+    url, title = source.get("uri"), source.get("title")
+    if isinstance(url, str) and url:
+        citation = {
+            "start_index": _characters(raw, segment.get("startIndex")),
+            "end_index": _characters(raw, segment.get("endIndex")),
+            "title": title if isinstance(title, str) else "",
+            "url": url,
+        }
+        yield {"type": "url_citation", "url_citation": citation}
+
+
+def _characters(raw: bytes, place: Any) -> int:
+    """A place counted in bytes, counted in characters."""
+    return len(raw[: max(0, place)].decode("utf-8", "ignore")) if isinstance(place, int) else 0
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

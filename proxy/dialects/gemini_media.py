@@ -1,0 +1,138 @@
+"""Images, audio, video and documents of a message as Gemini's parts: data goes inline, addresses as file references.
+
+Source: ai.google.dev/gemini-api/docs/vision, /audio, /document-processing (`inlineData`, `fileData`). Nothing is
+fetched here: Google reads `https` and `gs` addresses, YouTube's and those of its Files API itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes, urlsplit
+
+from proxy.core.errors import InvalidRequest
+
+_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "gif": "image/gif",
+    "heic": "image/heic",
+    "heif": "image/heif",
+    "avif": "image/avif",
+    "bmp": "image/bmp",
+    "tiff": "image/tiff",
+    "svg": "image/svg+xml",
+    "pdf": "application/pdf",
+    "json": "application/json",
+    "txt": "text/plain",
+    "md": "text/md",
+    "csv": "text/csv",
+    "html": "text/html",
+    "xml": "text/xml",
+    "wav": "audio/wav",
+    "mp3": "audio/mp3",
+    "ogg": "audio/ogg",
+    "flac": "audio/flac",
+    "aac": "audio/aac",
+    "aiff": "audio/aiff",
+    "m4a": "audio/m4a",
+    "opus": "audio/opus",
+    "mp4": "video/mp4",
+    "mpeg": "video/mpeg",
+    "mpg": "video/mpg",
+    "mov": "video/mov",
+    "avi": "video/avi",
+    "webm": "video/webm",
+    "wmv": "video/wmv",
+    "flv": "video/x-flv",
+    "3gp": "video/3gpp",
+}
+_VIDEO_HOSTS = ("youtube.com", "youtu.be")
+
+
+def media_part(part: dict[str, Any], where: str) -> dict[str, Any] | None:
+    """A content part that is no text, as Gemini's; None if its type is unknown. `where` names it in errors."""
+    kind = part.get("type")
+    if kind in ("image_url", "video_url", "audio_url"):
+        value = part.get(kind)
+        url = value.get("url") if isinstance(value, dict) else value
+        fallback = {"image_url": "image/jpeg", "video_url": "video/mp4", "audio_url": "audio/mp3"}[kind]
+        return _from_url(url, fallback, f"{where}.{kind}")
+    if kind == "input_audio":
+        return _audio(part.get("input_audio"), f"{where}.input_audio")
+    if kind == "file":
+        return _file(part.get("file"), f"{where}.file")
+    return None
+
+
+def _audio(audio: Any, where: str) -> dict[str, Any]:
+    data = audio.get("data") if isinstance(audio, dict) else None
+    form = audio.get("format") if isinstance(audio, dict) else None
+    if not isinstance(data, str) or not isinstance(form, str):
+        raise InvalidRequest(f"`{where}` must have `data` (base64) and `format`.", param=where)
+    return _inline(_TYPES.get(form.lower(), f"audio/{form.lower()}"), data)
+
+
+def _file(file: Any, where: str) -> dict[str, Any]:
+    file = file if isinstance(file, dict) else {}
+    name, data, id = file.get("filename"), file.get("file_data"), file.get("file_id")
+    kind = _kind_of(name if isinstance(name, str) else "") or "application/pdf"
+    if isinstance(data, str) and data:
+        return _from_url(data, kind, where) if ":" in data[:10] else _inline(kind, data)
+    if isinstance(id, str) and "://" in id:
+        given = file.get("format")
+        return _reference(id, given if isinstance(given, str) else _kind_of(id) or (kind if name else None))
+    message = f"`{where}` must have `file_data`, or a `file_id` that is a URI of Google's Files API."
+    raise InvalidRequest(message, param=where)
+
+
+def _from_url(url: Any, fallback: str, where: str) -> dict[str, Any]:
+    if not isinstance(url, str) or not url:
+        raise InvalidRequest(f"`{where}.url` must be a URL.", param=where)
+    if url[:5].lower() == "data:":
+        return _data(url[5:], fallback, where)
+    try:
+        parts = urlsplit(url)
+    except ValueError as exc:
+        raise InvalidRequest(f"`{where}.url` is not a URL.", param=where) from exc
+    if parts.scheme not in ("http", "https", "gs"):
+        raise InvalidRequest(f"`{where}.url` must be a `data:`, `https:` or `gs:` URL.", param=where)
+    host = (parts.hostname or "").removeprefix("www.").removeprefix("m.")
+    return _reference(url, "video/mp4" if host in _VIDEO_HOSTS else _kind_of(parts.path) or fallback)
+
+
+def _data(rest: str, fallback: str, where: str) -> dict[str, Any]:
+    """A `data:` URL without its scheme. Source: RFC 2397."""
+    head, comma, content = rest.partition(",")
+    kind, *options = head.split(";")
+    if not comma:
+        raise InvalidRequest(f"`{where}.url` is not a data URL: it has no comma.", param=where)
+    if "base64" not in [option.strip().lower() for option in options]:
+        content = base64.b64encode(unquote_to_bytes(content)).decode()
+    return _inline(kind.strip().lower() or fallback, _checked(content, where))
+
+
+def _checked(content: str, where: str) -> str:
+    """Base64 as Google takes it: the standard alphabet, without line ends."""
+    try:
+        content = "".join(unquote(content).split()).replace("-", "+").replace("_", "/")
+        content += "=" * (-len(content) % 4)
+        base64.b64decode(content[:64], validate=True)  # a look is enough: it may be large
+    except (binascii.Error, ValueError) as exc:
+        raise InvalidRequest(f"`{where}` is not base64.", param=where) from exc
+    return content
+
+
+def _inline(kind: str, data: str) -> dict[str, Any]:
+    return {"inlineData": {"mimeType": kind, "data": data}}
+
+
+def _reference(uri: str, kind: str | None) -> dict[str, Any]:
+    return {"fileData": {"fileUri": uri, **({"mimeType": kind} if kind else {})}}
+
+
+def _kind_of(path: str) -> str | None:
+    return _TYPES.get(path.rpartition(".")[2].lower())

@@ -1,0 +1,186 @@
+"""Gemini's answers on the wire: JSON objects out of bytes that are cut anywhere.
+
+There are three forms: server-sent events (`alt=sse`, lines end with CRLF), one JSON array that grows while the model
+writes (a stream without `alt=sse`), and one JSON object (`generateContent`). The first byte tells which one it is, so
+the answer's headers need not be right. An error may stand between events as bare JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from proxy.core.sse import DONE, Events, EventTooLarge, data_of
+
+LIMIT = 64 * 1024 * 1024  # bytes of one answer object: it may carry an image
+_OUTSIDE_STRING = re.compile(rb'["{}\[\]]')
+_INSIDE_STRING = re.compile(rb'["\\]')
+_BLANK = b" \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
+
+
+class NotAnAnswer(ValueError):
+    """The bytes are not what Gemini sends: a page, half JSON, something else."""
+
+
+class Answers:
+    """Cuts an answer's bytes into its objects. Every method may raise `NotAnAnswer`."""
+
+    def __init__(self) -> None:
+        self._form: Literal["sse", "json"] | None = None
+        self._head = bytearray()  # until the form is known
+        self._events = Events(LIMIT)
+        self._objects = Objects()
+        self._done = False
+
+    @property
+    def closed(self) -> bool:
+        """The outermost bracket is closed, or `[DONE]` came: the upstream has said all."""
+        return self._done or self._objects.closed
+
+    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        """The objects that `chunk` completes; those before a fault come before it is raised."""
+        if self._form is None:
+            self._head += chunk
+            self._form = _form(self._head)
+            chunk = bytes(self._head).removeprefix(_BYTE_ORDER_MARK)
+        if self._form == "json":
+            for raw in self._objects.feed(chunk):
+                yield from _values(raw)
+        elif self._form == "sse":
+            try:
+                events = self._events.feed(chunk)
+            except EventTooLarge as exc:
+                raise NotAnAnswer(str(exc)) from exc
+            for event in events:
+                yield from self._event(event)
+
+    def rest(self) -> list[dict[str, Any]]:
+        """The objects of a last event without its empty line, when no more bytes come."""
+        if self._form == "sse":
+            return self._event(self._events.rest())
+        if self._form is None and self._head.strip(_BLANK):
+            raise NotAnAnswer("it is not JSON")
+        if self._objects.open:
+            raise NotAnAnswer("its JSON ends in the middle")
+        return []
+
+    def _event(self, event: bytes) -> list[dict[str, Any]]:
+        data = data_of(event)
+        if data is None:
+            data = event.strip(_BLANK)
+            if data[:1] not in (b"{", b"["):
+                return []  # a comment, a keep-alive
+        if data.strip(_BLANK) == DONE:
+            self._done = True
+            return []
+        return _values(data) if data.strip(_BLANK) else []
+
+
+class Objects:
+    """Cuts the objects out of a JSON array that grows, or the one object that stands alone."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._at = 0  # scanned up to here
+        self._depth = 0
+        self._in_string = False
+        self._array = False
+        self.closed = False
+
+    @property
+    def open(self) -> bool:
+        """An object has begun and not ended."""
+        return self._depth > 0
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """The objects that `chunk` completes."""
+        self._buffer += chunk
+        while self._depth or self._begin():
+            end = self._end()
+            if end is None:
+                break
+            found = bytes(self._buffer[:end])
+            del self._buffer[:end]
+            self._at = 0
+            self.closed = not self._array
+            yield found
+        if len(self._buffer) > LIMIT:
+            raise NotAnAnswer(f"it is larger than {LIMIT} bytes")
+
+    def _begin(self) -> bool:
+        """Skip to the next object's brace; whether there is one."""
+        buffer = self._buffer
+        at = 0
+        while at < len(buffer) and buffer[at : at + 1] != b"{":
+            byte = bytes(buffer[at : at + 1])
+            if byte == b"[" and not self._array:
+                self._array = True
+            elif byte == b"]" and self._array:
+                self.closed = True
+            elif byte not in b" \t\r\n,":
+                raise NotAnAnswer("it is not JSON")
+            at += 1
+        del buffer[:at]
+        return bool(buffer)
+
+    def _end(self) -> int | None:
+        """Where the object ends that the buffer begins with, or None."""
+        buffer, at = self._buffer, self._at
+        while match := (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(buffer, at):
+            byte, at = match[0], match.end()
+            if byte == b"\\":
+                if at == len(buffer):
+                    at -= 1  # what it escapes has not come yet
+                    break
+                at += 1
+            elif byte == b'"':
+                self._in_string = not self._in_string
+            else:
+                self._depth += 1 if byte in b"{[" else -1
+                if self._depth == 0:
+                    return at
+        else:
+            at = len(buffer)
+        self._at = at
+        return None
+
+
+def _form(head: bytearray) -> Literal["sse", "json"] | None:
+    """What the bytes are, or None if they are too few to tell."""
+    seen = bytes(head).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
+    if seen[:1] in (b"{", b"["):
+        return "json"
+    if any(seen.startswith(field) for field in _FIELDS):
+        return "sse"
+    if any(field.startswith(seen) for field in _FIELDS) or _BYTE_ORDER_MARK.startswith(seen):
+        return None
+    raise NotAnAnswer("it is neither JSON nor a stream of events")
+
+
+def _values(raw: bytes) -> list[dict[str, Any]]:
+    """The objects of one JSON text: one, or those of an array."""
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError) as exc:
+        raise NotAnAnswer("it is not JSON") from exc
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, dict) for item in values):
+        raise NotAnAnswer("it holds something else than a JSON object")
+    return values
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """A number that can be written again."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text} is too large")
+    return value

@@ -1,0 +1,29 @@
+"""Which deployment a name stands for, also where only `any_model` allows it."""
+
+from dataclasses import replace
+
+from proxy.core.types import Deployment
+from proxy.routing.members import Missing, find
+from tests.unit.routing.build import LLAMA, LOCAL, snapshot
+
+KNOWN = Deployment(LOCAL, "known", context_window=1000, listed=False)
+
+
+def test_a_model_that_is_not_listed_has_what_the_catalogue_knows() -> None:
+    given = replace(snapshot(LLAMA), catalogue={"local": {"known": KNOWN}})
+
+    assert find(given, "local/known") == KNOWN
+    assert find(given, "local/known-2025-08-07") == replace(KNOWN, model="known-2025-08-07")
+
+
+def test_a_model_that_nobody_knows_is_bare() -> None:
+    given = replace(snapshot(LLAMA), catalogue={"local": {"known": KNOWN}})
+
+    assert find(given, "local/other") == Deployment(LOCAL, "other", timeouts=LOCAL.timeouts, listed=False)
+
+
+def test_the_catalogue_allows_no_model_that_the_provider_does_not() -> None:
+    closed = replace(LOCAL, any_model=False)
+    given = replace(snapshot(replace(LLAMA, provider=closed)), catalogue={"local": {"known": KNOWN}})
+
+    assert isinstance(find(given, "local/known"), Missing)

@@ -1,0 +1,43 @@
+"""The command that prints what holds for each model."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli import main
+
+TEXT = """
+providers: {xai: {base_url: "https://api.x.ai/v1", keys: [{value: secret-key}]}}
+models: [{id: xai/grok-4.3, tier: medium}]
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_models_prints_a_block_a_model(file: Path) -> None:
+    result = CliRunner().invoke(main, ["models", "--config", str(file)])
+
+    assert result.exit_code == 0
+    assert result.output.startswith("xai/grok-4.3\n")
+    assert "secret-key" not in result.output
+
+
+def test_models_prints_json_when_asked(file: Path) -> None:
+    result = CliRunner().invoke(main, ["models", "-c", str(file), "--json"])
+
+    [model] = json.loads(result.output)["models"]
+    assert model["fields"]["tier"] == {"value": "medium", "from": "yaml"}
+
+
+def test_models_refuses_a_file_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text("models: {}")
+
+    assert CliRunner().invoke(main, ["models", "-c", str(path)]).exit_code == 2
