@@ -28,7 +28,10 @@ EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 DEFAULT = ROOT / "config" / "signalbox.yaml"
 COMMANDS = ["serve", "check", "schema", "route", "mock", "healthcheck"]
 GOOD: dict[str, Any] = {
-    "providers": {"mock": {"dialect": "mock"}, "up": {"base_url": "http://127.0.0.1:9/v1", "keys": [{"value": "${K}"}]}},
+    "providers": {
+        "mock": {"dialect": "mock"},
+        "up": {"base_url": "http://127.0.0.1:9/v1", "keys": [{"value": "${K}"}]},
+    },
     "models": [{"id": "mock/small", "tier": "low"}, {"id": "mock/large", "tier": "high"}, {"id": "up/x"}],
     "routing": {"aliases": {"nice": "mock/large"}, "scenarios": {"support": ["mock/small", "mock/large"]}},
 }
@@ -346,7 +349,9 @@ def test_the_mock_serves() -> None:
     assert answer.json()["usage"]["completion_tokens"] == 5
 
 
-@pytest.mark.parametrize("arguments", [["--latency", "soon"], ["--failure-rate", "2"], ["--fault", "flood"], ["--tokens", "0"]])
+@pytest.mark.parametrize(
+    "arguments", [["--latency", "soon"], ["--failure-rate", "2"], ["--fault", "flood"], ["--tokens", "0"]]
+)
 def test_the_mock_takes_no_nonsense(arguments: list[str]) -> None:
     result = run("mock", *arguments)
 
@@ -355,7 +360,7 @@ def test_the_mock_takes_no_nonsense(arguments: list[str]) -> None:
 
 
 def test_the_default_configuration_serves_without_any_key(tmp_path: Path) -> None:
-    body = {"model": "auto", "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"model": "mock/small", "messages": [{"role": "user", "content": "Hello"}]}
 
     with signalbox_process(None, tmp_path) as served, httpx.Client(base_url=served.url, trust_env=False) as http:
         answer = http.post("/v1/chat/completions", json=body)

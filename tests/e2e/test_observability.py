@@ -184,9 +184,7 @@ def test_every_attempt_is_counted_and_the_call_once(box: Box) -> None:
     assert answer.headers["x-router-attempts"] == "3"
     assert box.value("signalbox_attempts_total", provider="up", model="status-500", outcome="server_error") == 2
     assert box.value("signalbox_attempts_total", provider="up", model="one", outcome="ok") == 1
-    assert (
-        box.value("signalbox_requests_total", route="scenario/retry", provider="up", model="one", status="200") == 1
-    )
+    assert box.value("signalbox_requests_total", route="scenario/retry", provider="up", model="one", status="200") == 1
 
 
 def test_a_call_that_never_got_anywhere_is_counted_under_other(box: Box) -> None:
@@ -318,7 +316,15 @@ def test_no_prompt_and_no_answer_is_in_any_log(box: Box) -> None:
     tool = {"type": "function", "function": {"name": "f", "description": CANARY, "parameters": {}}}
 
     with logged(box) as log:
-        for model in ("up/one", "made/x", "made/x:bad_json", "made/x:cut", "open/status-400", "auto", CANARY[:0] + "no"):
+        for model in (
+            "up/one",
+            "made/x",
+            "made/x:bad_json",
+            "made/x:cut",
+            "open/status-400",
+            "auto",
+            CANARY[:0] + "no",
+        ):
             for stream in (False, True):
                 box.chat(model, stream=stream, tools=[tool], stop=[CANARY], user=CANARY, metadata={"a": CANARY})
         box.http.post(CHAT, content=f'{{"model": "up/one", "messages": "{CANARY}"}}'.encode())
@@ -340,9 +346,7 @@ def test_a_hostile_name_stays_on_its_line_and_short(box: Box) -> None:
 
 def test_the_clients_request_id_is_in_the_line_and_in_the_answer(box: Box) -> None:
     with logged(box) as log:
-        answer = box.http.post(
-            CHAT, json={"model": "up/one", "messages": HELLO}, headers={"x-request-id": "mine-1"}
-        )
+        answer = box.http.post(CHAT, json={"model": "up/one", "messages": HELLO}, headers={"x-request-id": "mine-1"})
 
     [line] = box.lines(log)
     assert answer.headers["x-request-id"] == line["request_id"] == "mine-1"

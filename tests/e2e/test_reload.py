@@ -179,7 +179,9 @@ def test_a_changed_env_file_is_in_force_too(box: Box) -> None:
 
     (box.running.config.parent / ".env").write_text("UP_KEY=second-key\n")
 
-    box.until(lambda: box.chat("up/one").is_success and box.upstream.requests[-1].headers["authorization"].endswith("d-key"))
+    box.until(
+        lambda: box.chat("up/one").is_success and box.upstream.requests[-1].headers["authorization"].endswith("d-key")
+    )
     assert box.upstream.requests[0].headers["authorization"] == "Bearer first-key"
     assert box.upstream.requests[-1].headers["authorization"] == "Bearer second-key"
 
@@ -228,7 +230,9 @@ def test_no_call_fails_while_the_configuration_changes(box: Box) -> None:
         thread.start()
     try:
         for number in range(10):
-            box.changed(routing={"aliases": {"which": f"up/{'two' if number % 2 else 'one'}", f"new-{number}": "up/one"}})
+            box.changed(
+                routing={"aliases": {"which": f"up/{'two' if number % 2 else 'one'}", f"new-{number}": "up/one"}}
+            )
             box.write_text("broken: [")
             box.until(lambda: "config_error" in box.ready())
     finally:
