@@ -92,16 +92,23 @@ def config(upstream: str) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[str, Recording]]:
+    with recording() as found:
+        yield found
+
+
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
+def box(shared: tuple[str, Recording], tmp_path: Path) -> Iterator[Box]:
+    url, upstream = shared
+    upstream.requests.clear()
     (tmp_path / ".env").write_text("UP_KEY=first-key\n")
-    with recording() as (url, upstream):
-        settings = config(url)
-        with (
-            signalbox(settings, tmp_path, parts=Parts(clock=Brisk())) as running,
-            httpx.Client(base_url=running.url, trust_env=False) as http,
-        ):
-            yield Box(running, upstream, http, settings)
+    settings = config(url)
+    with (
+        signalbox(settings, tmp_path, parts=Parts(clock=Brisk())) as running,
+        httpx.Client(base_url=running.url, trust_env=False) as http,
+    ):
+        yield Box(running, upstream, http, settings)
 
 
 def test_a_changed_file_is_in_force_for_new_calls(box: Box) -> None:

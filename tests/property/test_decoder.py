@@ -132,7 +132,7 @@ def events(data: bytes) -> list[bytes]:
 PLACES = st.sets(st.integers(1, 600), max_size=12)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(ANYTHING, PLACES, st.integers(1, 2), st.booleans())
 def test_what_a_stream_gives_does_not_depend_on_how_it_was_cut(
     data: bytes, places: set[int], choices: int, drop: bool
@@ -146,7 +146,7 @@ def test_what_a_stream_gives_does_not_depend_on_how_it_was_cut(
     assert in_bytes == whole
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(ANYTHING, PLACES)
 def test_what_is_relayed_is_whole_events_of_the_input_in_their_order(data: bytes, places: set[int]) -> None:
     seen = read(StreamDecoder(choices=1, drop_usage=False), cut(data, places))
@@ -157,7 +157,7 @@ def test_what_is_relayed_is_whole_events_of_the_input_in_their_order(data: bytes
     assert seen.out in starts
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(ANYTHING, PLACES)
 def test_only_usage_chunks_without_choices_are_taken_out(data: bytes, places: set[int]) -> None:
     kept = read(StreamDecoder(choices=1, drop_usage=False), cut(data, places))
@@ -175,7 +175,7 @@ def test_only_usage_chunks_without_choices_are_taken_out(data: bytes, places: se
     assert (kept.failure, kept.fault, kept.usage) == (dropped.failure, dropped.fault, dropped.usage)
 
 
-@settings(max_examples=300)
+@settings(max_examples=200, deadline=None)
 @given(ANYTHING)
 def test_an_answer_without_a_finish_or_a_done_never_looks_whole(data: bytes) -> None:
     seen = read(StreamDecoder(choices=1, drop_usage=False), [data])
@@ -186,6 +186,7 @@ def test_an_answer_without_a_finish_or_a_done_never_looks_whole(data: bytes) -> 
         assert b"[DONE]" in data or b"finish_reason" in data
 
 
+@settings(deadline=None)
 @given(STREAMS)
 def test_a_stream_of_sound_events_that_ends_well_passes_to_the_byte(data: bytes) -> None:
     data += (line(choice({"content": "x"})) + "\n\n" + line(choice({}, "stop")) + "\n\n").encode()
@@ -204,6 +205,7 @@ def read_json(pieces: list[bytes]) -> tuple[bytes, FailureKind | None]:
         return b"", failure.kind
 
 
+@settings(deadline=None)
 @given(st.one_of(ODD_CHUNKS.map(json.dumps).map(str.encode), ANYTHING), PLACES)
 def test_an_answer_in_one_piece_is_given_on_as_it_came_or_not_at_all(data: bytes, places: set[int]) -> None:
     out, kind = read_json([data])

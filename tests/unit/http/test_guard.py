@@ -9,6 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.http.guard import HostGuard
+from proxy.http.ids import Ids
 
 pytestmark = pytest.mark.anyio
 
@@ -29,7 +30,7 @@ async def sent(hosts: list[bytes], kind: str = "http") -> tuple[bool, list[Messa
         answers.append(message)
 
     headers = [(b"accept", b"*/*"), *((b"host", host) for host in hosts)]
-    await HostGuard(app)({"type": kind, "headers": headers}, receive, send)
+    await HostGuard(app, Ids())({"type": kind, "headers": headers}, receive, send)
     return passed, answers
 
 

@@ -41,7 +41,7 @@ def test_no_text_can_begin_a_line_of_its_own(text: str) -> None:
 
 
 def test_what_json_does_not_know_is_told_in_words() -> None:
-    assert formatted("call", of={1, 1})["of"] == "{1}"
+    assert formatted("call", of={1})["of"] == "{1}"
 
 
 def test_an_exception_is_on_the_same_line() -> None:
@@ -54,6 +54,12 @@ def test_an_exception_is_on_the_same_line() -> None:
 
     assert "\n" not in line
     assert "ValueError: why" in json.loads(line)["exception"]
+
+
+def log_and_fail(stream: io.StringIO) -> None:
+    with logging_to(stream):
+        logging.getLogger("x").error("before")
+        raise KeyError
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -78,9 +84,8 @@ def test_all_that_was_logged_is_written_when_the_block_ends() -> None:
 def test_an_error_in_the_block_is_still_written() -> None:
     stream = io.StringIO()
 
-    with pytest.raises(KeyError), logging_to(stream):
-        logging.getLogger("x").error("before")
-        raise KeyError
+    with pytest.raises(KeyError):
+        log_and_fail(stream)
 
     assert [line["event"] for line in lines(stream)] == ["before"]
 

@@ -2,110 +2,55 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import (
     BreakerPolicy,
-    Call,
-    DeadlinePolicy,
-    Deployment,
     Plan,
-    Record,
     Reply,
     RetryPolicy,
-    Snapshot,
     Target,
     Timeouts,
 )
-from proxy.dialects.openai import OpenAIDialect
-from proxy.upstream.executor import Executor
-from proxy.upstream.health import Health
-from tests.calls import HELLO, STREAM, call, deployment, plan, provider, record, snapshot
-from tests.fakes import REFUSED, Answer, FakeClock, ScriptedTransport, Stall, Wait
+from tests.calls import HELLO, STREAM, call, plan, record
+from tests.fakes import REFUSED, Answer, Stall
+from tests.unit.upstream.bench import (
+    BODY,
+    CHOICELESS,
+    CUT,
+    DONE,
+    E400,
+    E401,
+    E404,
+    E429,
+    E500,
+    E503,
+    EMPTY,
+    ERROR_IN_200,
+    FILTERED,
+    HALF,
+    HTML,
+    OK,
+    ROLE,
+    STOP,
+    STREAMED,
+    TEXT,
+    TOO_LONG,
+    A,
+    B,
+    C,
+    bench,
+    on,
+    outcomes,
+    refusal,
+    target,
+)
 
 pytestmark = pytest.mark.anyio
-
-BODY = b'{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}'
-OK = Answer([BODY[:30], BODY[30:]], headers={"content-type": "application/json"})
-TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
-ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
-STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-DONE = b"data: [DONE]\n\n"
-STREAMED = Answer([ROLE, TEXT, STOP, DONE])
-CUT = UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
-
-
-def refusal(status: int, message: str = "no", **fields: Any) -> Answer:
-    headers = {name.replace("_", "-"): value for name, value in fields.pop("headers", {}).items()}
-    return Answer([json.dumps({"error": {"message": message, **fields}}).encode()], status, headers)
-
-
-E500, E503 = refusal(500), refusal(503)
-E400, E401, E404, E429 = refusal(400), refusal(401), refusal(404), refusal(429)
-TOO_LONG = refusal(400, code="context_length_exceeded")
-FILTERED = refusal(400, code="content_filter")
-EMPTY, HTML, HALF = Answer([]), Answer([b"<html>"]), Answer([BODY[:20], CUT])
-CHOICELESS = Answer([b'{"choices":[]}'])
-ERROR_IN_200 = Answer([b'{"error":{"message":"busy","code":503}}'])
-
-
-@dataclass
-class Bench:
-    """An executor with its scripted upstreams."""
-
-    clock: FakeClock
-    transport: ScriptedTransport
-    health: Health
-    executor: Executor
-
-    async def run(self, of: Call, planned: Plan, made: Record | None = None) -> tuple[bytes | ProxyError, Record]:
-        """What the client gets, or the error."""
-        made = made or record(of, started=self.clock.now)
-        try:
-            async with self.executor.run(of, planned, made) as reply:
-                return b"".join([chunk async for chunk in reply.chunks]), made
-        except ProxyError as error:
-            return error, made
-
-
-def bench(
-    script: Mapping[str, Sequence[Answer]], policy: BreakerPolicy | None = None, *, clock: FakeClock | None = None
-) -> Bench:
-    clock = clock or FakeClock()
-    transport = ScriptedTransport(clock, script)
-    health = Health(clock, policy or BreakerPolicy())
-    executor = Executor(
-        transports={"openai": transport},
-        dialects={"openai": OpenAIDialect()},
-        health=health,
-        clock=clock,
-        rng=random.Random(1),
-    )
-    return Bench(clock, transport, health, executor)
-
-
-def target(name: str, *keys: str, **fields: Any) -> Deployment:
-    return deployment("m", provider(name, *keys), **fields)
-
-
-A, B, C = target("a"), target("b"), target("c")
-
-
-def on(*deployments: Deployment, **policies: Any) -> Snapshot:
-    return snapshot(*deployments, **policies)
-
-
-def outcomes(made: Record) -> list[str]:
-    return [f"{attempt.provider} {attempt.outcome}" for attempt in made.attempts]
 
 
 async def test_the_first_target_answers_and_the_rest_is_left_alone() -> None:
@@ -418,82 +363,6 @@ async def test_no_error_repeats_our_key() -> None:
     assert b"bad key *** here" in out.body()
 
 
-async def test_after_the_soft_deadline_the_fastest_target_is_next_and_no_target_gets_a_retry() -> None:
-    slow = replace(B, latency=3.0)
-    fast = replace(C, latency=1.0)
-    late = Answer([Wait(40), CUT])
-    b = bench({"a": [late], "b": [E500], "c": [E500]})
-    configured = on(A, slow, fast, retry=RetryPolicy(attempts=9), deadline=DeadlinePolicy(soft=30, hard=600))
-
-    await b.run(call(HELLO, on=configured), plan(A, slow, fast))
-
-    assert "".join(b.transport.hosts) == "acb"
-
-
-async def test_measured_latency_beats_the_prior_after_the_soft_deadline() -> None:
-    first, second = replace(B, latency=1.0), replace(C, latency=2.0)
-    b = bench({"a": [Answer([Wait(40), CUT])], "b": [OK], "c": [OK]})
-    b.health.measured(second, 0.5)
-
-    await b.run(call(HELLO, on=on(A, first, second)), plan(A, first, second))
-
-    assert "".join(b.transport.hosts) == "ac"
-
-
-async def test_after_the_hard_deadline_nobody_is_asked() -> None:
-    b = bench({"a": [Answer([Wait(700), CUT])], "b": [OK]})
-
-    out, made = await b.run(call(HELLO, on=on(A, B)), plan(A, B))
-
-    assert isinstance(out, ProxyError)
-    assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
-    assert outcomes(made) == ["a connect"]
-
-
-async def test_the_hard_deadline_ends_an_attempt_without_blaming_the_target() -> None:
-    b = bench({"a": [Answer([ROLE, Stall()])]})
-    configured = on(A, deadline=DeadlinePolicy(soft=0.005, hard=0.01))
-
-    out, made = await b.run(call(STREAM, on=configured), plan(A))
-
-    assert isinstance(out, ProxyError)
-    assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
-    assert outcomes(made) == ["a deadline_exceeded"]
-    assert b.health.breakers() == []
-    assert (b.transport.open, b.transport.reading) == (0, 0)
-
-
-async def test_a_pause_does_not_outlast_the_hard_deadline() -> None:
-    b = bench({"a": [Answer([Wait(599.5), CUT])]})
-    retry = RetryPolicy(attempts=4, backoff=5.0, max_backoff=5.0)
-    configured = on(A, retry=retry, deadline=DeadlinePolicy(soft=600, hard=600))
-
-    out, _ = await b.run(call(HELLO, on=configured), plan(A))
-
-    assert isinstance(out, ProxyError)
-    assert sum(b.clock.slept) <= 0.5
-
-
-async def test_time_is_shared_out_between_us_and_the_upstream() -> None:
-    b = bench({"a": [Answer([Wait(2.0), BODY], before=[Wait(1.0)])]})
-
-    _, made = await b.run(call(HELLO, on=on(A)), plan(A))
-
-    assert made.upstream_seconds == 3.0
-    assert made.attempts[0].ms == 3000.0
-    assert made.attempts[0].first_token_ms == 3000.0
-    assert made.first_token == 1003.0
-    assert b.health.latencies() == {"a/m": 3.0}
-
-
-async def test_a_failure_is_not_measured_as_latency() -> None:
-    b = bench({"a": [Answer([Wait(2.0), CUT]), E500]})
-
-    await b.run(call(HELLO, on=on(A)), plan(A))
-
-    assert b.health.latencies() == {}
-
-
 async def test_of_the_upstream_s_headers_only_the_contract_s_pass() -> None:
     headers = {
         "content-type": "application/json; x=1",
@@ -513,103 +382,6 @@ async def test_of_the_upstream_s_headers_only_the_contract_s_pass() -> None:
     assert (reply.status, chunks) == (200, [BODY])
     assert reply.headers == {"content-type": "application/json; x=1", "openai-version": "2020-10-01"}
     assert made.upstream_request_id == "up-1"
-
-
-async def begin(b: Bench, of: Call, planned: Plan, made: Record, got: asyncio.Event) -> None:
-    async with b.executor.run(of, planned, made) as reply:
-        async for _ in reply.chunks:
-            got.set()
-
-
-CANCELLED: list[tuple[Answer, bytes]] = [
-    (Answer(before=[Stall()]), HELLO),
-    (Answer([Stall()]), HELLO),
-    (Answer([BODY[:9], Stall()]), HELLO),
-    (Answer([Stall()], status=500), HELLO),
-    (Answer(before=[Stall()]), STREAM),
-    (Answer([ROLE, Stall()]), STREAM),
-    (Answer([ROLE, TEXT, Stall()]), STREAM),
-]
-
-
-@pytest.mark.parametrize(("answer", "raw"), CANCELLED)
-async def test_a_client_who_leaves_releases_everything_and_blames_nobody(answer: Answer, raw: bytes) -> None:
-    b = bench({"a": [E500, answer, OK]}, BreakerPolicy(consecutive=1, half_open=1))
-    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
-    b.clock.pass_(60)  # the next attempt is the breaker's probe
-    of = call(raw, on=on(A))
-    made = record(of, started=b.clock.now)
-
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(begin(b, of, plan(A), made, asyncio.Event()))
-        for _ in range(10):
-            await asyncio.sleep(0)
-        assert b.transport.open == 1
-        task.cancel()
-
-    assert task.cancelled()
-    assert (b.transport.open, b.transport.reading) == (0, 0)
-    assert outcomes(made) == ["a cancelled"]
-    assert [row["state"] for row in b.health.breakers()] in (["half-open"], ["closed"])
-    assert (await b.run(call(HELLO, on=on(A)), plan(A)))[0] == BODY
-
-
-async def test_a_client_who_leaves_while_we_wait_to_try_again_holds_nothing() -> None:
-    stuck = asyncio.Event()
-
-    class Stuck(FakeClock):
-        async def sleep(self, seconds: float) -> None:
-            stuck.set()
-            await asyncio.Event().wait()
-
-    b = bench({"a": [E500]}, clock=Stuck())
-    of = call(HELLO, on=on(A))
-
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(begin(b, of, plan(A), record(of), asyncio.Event()))
-        await stuck.wait()
-        assert (b.transport.open, b.transport.reading) == (0, 0)
-        task.cancel()
-
-    assert task.cancelled()
-
-
-async def test_a_probe_is_settled_when_its_stream_begins() -> None:
-    b = bench({"a": [E500, Answer([TEXT, Stall()]), OK]}, BreakerPolicy(consecutive=1, half_open=1))
-    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
-    b.clock.pass_(60)
-    of = call(STREAM, on=on(A))
-
-    async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
-        await anext(reply.chunks)
-        assert [row["state"] for row in b.health.breakers()] == ["closed"]
-        await reply.chunks.aclose()
-
-
-async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:
-    broken = Answer([TEXT + b"data: {broken\n\n"])
-    b = bench({"a": [E500, broken]}, BreakerPolicy(consecutive=1, half_open=1))
-    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
-    b.clock.pass_(60)
-
-    out, made = await b.run(call(STREAM, on=on(A)), plan(A))
-
-    assert isinstance(out, bytes)
-    assert out.startswith(TEXT)
-    assert outcomes(made) == ["a broken_stream"]
-    assert [row["state"] for row in b.health.breakers()] == ["open"]
-
-
-async def test_a_fault_after_the_commit_point_is_never_failed_over() -> None:
-    b = bench({"a": [Answer([TEXT, CUT])], "b": [STREAMED]})
-
-    out, made = await b.run(call(STREAM, on=on(A, B)), plan(A, B))
-
-    assert isinstance(out, bytes)
-    assert out.startswith(TEXT + b'data: {"error"')
-    assert b"[DONE]" not in out
-    assert outcomes(made) == ["a broken_stream"]
-    assert made.outcome == "partial"
 
 
 async def test_each_target_gets_its_own_parameters() -> None:
@@ -632,3 +404,15 @@ async def test_a_reply_knows_whether_it_streams() -> None:
             await reply.chunks.aclose()
 
     assert [reply.stream for reply in replies] == [True, False]
+
+
+async def test_a_fault_after_the_commit_point_is_never_failed_over() -> None:
+    b = bench({"a": [Answer([TEXT, CUT])], "b": [STREAMED]})
+
+    out, made = await b.run(call(STREAM, on=on(A, B)), plan(A, B))
+
+    assert isinstance(out, bytes)
+    assert out.startswith(TEXT + b'data: {"error"')
+    assert b"[DONE]" not in out
+    assert outcomes(made) == ["a broken_stream"]
+    assert made.outcome == "partial"

@@ -149,6 +149,13 @@ async def test_whole_events_before_a_broken_one_are_given_on() -> None:
     assert "not JSON" in got.error["message"]
 
 
+async def test_whole_events_before_a_broken_one_are_given_on_once_where_they_commit() -> None:
+    got = await relayed([ROLE, TEXT + b"data: {\n\n" + TEXT])
+
+    assert got.pieces[:-1] == [ROLE + TEXT]
+    assert "not JSON" in got.error["message"]
+
+
 async def test_the_upstream_s_own_error_event_is_relayed_as_it_is() -> None:
     got = await relayed([TEXT, ERROR + DONE, TEXT])
 

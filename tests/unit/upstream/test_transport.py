@@ -257,7 +257,7 @@ async def test_cookies_are_not_kept(upstream: respx.Route, transport: HttpTransp
 async def test_the_environment_s_proxy_is_not_used(
     upstream: respx.Route, transport: HttpTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "not a url")
+    monkeypatch.setenv("HTTPS_PROXY", "ftp://nowhere.test")
     upstream.return_value = answer(b"x")
 
     assert await received(transport) == [b"x"]
