@@ -151,11 +151,11 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, admin=admin),
-        exception_handlers=error_handlers(ids),
+        exception_handlers=error_handlers(ids, admin),
         lifespan=_lifespan(watcher, network),
     )
     app.router.redirect_slashes = False
-    return Service(HostGuard(app), gate, watcher.reload)
+    return Service(HostGuard(app, ids), gate, watcher.reload)
 
 
 class Reloader:

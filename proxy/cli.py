@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.request import ProxyHandler, build_opener
 
 import click
@@ -156,9 +156,14 @@ def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
         server = _load(config).settings.server
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
         url = f"http://{host}:{server.port}"
+    if not url.startswith(("http://", "https://")):
+        raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
     try:
         with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/healthz", timeout=timeout) as answer:
             click.echo(answer.read().decode())
+    except HTTPError as exc:
+        exc.close()
+        raise click.ClickException(f"{url}: {exc}") from None
     except (URLError, OSError, ValueError, http.client.HTTPException) as exc:
         raise click.ClickException(f"{url}: {exc}") from exc
 

@@ -96,8 +96,9 @@ class Pipeline:
             error.headers = call_headers(record, self._clock.monotonic())
             raise
         except asyncio.CancelledError:
-            record.outcome = record.code = arrival.interrupted or "client_closed"
-            record.status = 499 if record.outcome == "client_closed" else record.status or 503
+            if record.outcome != "ok":  # else it had everything
+                record.outcome = record.code = arrival.interrupted or "client_closed"
+                record.status = 499 if record.outcome == "client_closed" else record.status or 503
             raise
         except Exception as exc:
             _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})

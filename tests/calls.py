@@ -28,8 +28,9 @@ def provider(name: str = "acme", *keys: str, **fields: Any) -> Provider:
     """A provider with these keys, or with one; `keyless=True` for none."""
     keyless = fields.pop("keyless", False)
     made = () if keyless else tuple(ProviderKey(key, f"sk-{key}-secret") for key in keys or ("main",))
-    fields = {"dialect": "openai", "base_url": f"https://{name}.test/v1", **fields}
-    return Provider(name, keys=made, **fields)
+    return Provider(
+        **{"name": name, "dialect": "openai", "base_url": f"https://{name}.test/v1", "keys": made, **fields}
+    )
 
 
 def deployment(model: str = "small", of: Provider | None = None, **fields: Any) -> Deployment:

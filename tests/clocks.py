@@ -20,3 +20,17 @@ class ShiftedClock(SystemClock):
     def pass_(self, seconds: float) -> None:
         """Let time go by."""
         self._ahead += seconds
+
+
+class StoppedClock(ShiftedClock):
+    """The same, standing still in between: what is computed from it is exact."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._monotonic, self._time = SystemClock().monotonic(), SystemClock().time()
+
+    def monotonic(self) -> float:
+        return self._monotonic + self._ahead
+
+    def time(self) -> float:
+        return self._time + self._ahead

@@ -42,7 +42,14 @@ class Running:
 def serving(app: ASGIApp) -> Iterator[str]:
     """Any ASGI application under uvicorn in a thread; yields its URL and stops it in the end."""
     config = uvicorn.Config(
-        app, port=0, http="httptools", loop="none", ws="none", log_config=None, access_log=False, server_header=False,
+        app,
+        port=0,
+        http="httptools",
+        loop="none",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)
@@ -51,7 +58,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
     async def run() -> None:
         async with anyio.create_task_group() as group:
             group.start_soon(server.serve)
-            while not server.started:
+            while not server.started:  # noqa: ASYNC110, uvicorn has no event for it
                 await anyio.sleep(0.005)
             started.set()
 
@@ -91,7 +98,7 @@ class Process:
 def signalbox_process(
     config: Mapping[str, Any] | None, folder: Path, environ: Mapping[str, str] | None = None
 ) -> Iterator[Process]:
-    """`python -m proxy serve --port 0` with `config` (None: the default configuration); standard output goes to `log`."""
+    """`python -m proxy serve --port 0` with `config` (None: the default one); standard output goes to `log`."""
     arguments = [sys.executable, "-m", "proxy", "serve", "--port", "0"]
     if config is not None:
         path = folder / "signalbox.yaml"

@@ -138,8 +138,9 @@ class Wire:
     async def reset(self) -> None:
         """RST, once everything sent has arrived, so that it is never lost with it."""
         sock: socket.socket = self._writer.get_extra_info("socket")
-        while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:
-            await asyncio.sleep(0)  # noqa: ASYNC110 - the kernel tells nobody when the last byte is acknowledged
+        # The kernel tells nobody when the last byte is acknowledged.
+        while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:  # noqa: ASYNC110
+            await asyncio.sleep(0)
         self._connection.current = None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()

@@ -74,6 +74,10 @@ class State:
         self._access.check(request)
         return JSONResponse({"version": self._snapshot().version, "config": self._config()})
 
+    def check(self, request: Request) -> None:
+        """Raises `ProxyError` for whoever may not use the admin API."""
+        self._access.check(request)
+
     def _provider(self, provider: Provider, snapshot: Snapshot) -> dict[str, Any]:
         view, latencies = self._health.view(snapshot), self._health.latencies()
         rests = [rest for rest in self._health.rests() if rest["provider"] == provider.name]

@@ -9,7 +9,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive
 
-from proxy.core.errors import RequestTimeout, RequestTooLarge
+from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,13 @@ class ClientGone(Exception):
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes:
-    """The whole body. Raises `RequestTooLarge`, `RequestTimeout` or `ClientGone`; `headers` have lower-case names."""
+    """The whole body; `headers` have lower-case names.
+
+    Raises `RequestTooLarge`, `RequestTimeout`, `InvalidRequest` if it is compressed, or `ClientGone`.
+    """
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.strip().lower() != "identity":
+        raise InvalidRequest("Compressed bodies are not taken; send it without `content-encoding`.", param="body")
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limits.max_body:
         raise _too_large(limits)

@@ -27,6 +27,7 @@ class AdminEndpoints(Protocol):
     async def breakers(self, request: Request) -> Response: ...
     async def reset(self, request: Request) -> Response: ...
     async def config(self, request: Request) -> Response: ...
+    def check(self, request: Request) -> None: ...
 
 
 def routes(*, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints) -> list[BaseRoute]:
@@ -47,7 +48,7 @@ def routes(*, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints
     ]
 
 
-def error_handlers(ids: Ids) -> dict[Any, Handler]:
+def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
     """Every error that an ordinary endpoint raises, in OpenAI's shape and with the ids of the call."""
 
     async def proxy_error(request: Request, exc: Exception) -> Response:
@@ -59,6 +60,11 @@ def error_handlers(ids: Ids) -> dict[Any, Handler]:
 
     async def http_exception(request: Request, exc: Exception) -> Response:
         status = exc.status_code if isinstance(exc, HTTPException) else 404
+        if request.url.path.startswith("/admin"):
+            try:
+                admin.check(request)  # without the token nobody learns which paths there are
+            except ProxyError as refusal:
+                return await proxy_error(request, refusal)
         if status != 405:
             return await proxy_error(request, NotFound(f"There is no path `{request.url.path[:256]}`."))
         error = MethodNotAllowed(f"`{request.method[:16]}` is not for this path.")

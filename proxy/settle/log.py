@@ -64,33 +64,38 @@ class _Queue(QueueHandler):
 
 
 class _Writer(QueueListener):
-    def stop(self) -> None:
+    def stop_within(self, patience: float) -> None:
         """Write what is left, as far as it is taken in time: who reads it may never come back."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
         with suppress(queue.Full):
-            self.queue.put(self._sentinel, timeout=PATIENCE)  # type: ignore[attr-defined]
-            thread.join(PATIENCE)
+            self.queue.put(self._sentinel, timeout=patience)  # type: ignore[attr-defined]
+            thread.join(patience)
 
 
 @contextmanager
-def logging_to(stream: IO[str], level: int = logging.INFO) -> Iterator[None]:
-    """Write all logs to `stream` while the block runs, and what is left of them at its end."""
+def logging_to(
+    stream: IO[str], level: int = logging.INFO, *, size: int = QUEUE_SIZE, patience: float = PATIENCE
+) -> Iterator[None]:
+    """Write all logs to `stream` while the block runs, and at its end what is left, if that takes no longer.
+
+    `size` is how many lines may wait, `patience` the seconds for what is left.
+    """
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonFormatter())
-    front = _Queue(queue.Queue(QUEUE_SIZE))
-    listener = _Writer(front.queue, handler)
+    front = _Queue(queue.Queue(size))
+    writer = _Writer(front.queue, handler)
     root = logging.getLogger()
     before = root.level
     root.addHandler(front)
     root.setLevel(level)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL
-    listener.start()
+    writer.start()
     try:
         yield
     finally:
         root.removeHandler(front)
         root.setLevel(before)
-        front.tell(PATIENCE)
-        listener.stop()
+        front.tell(patience)
+        writer.stop_within(patience)

@@ -97,7 +97,7 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
         "stream": call.stream if call else None,
         "status": record.status,
         "outcome": record.outcome,
-        "code": record.code,
+        "code": record.code[:_LONGEST] if record.code else None,
         "attempts": [
             {
                 "provider": a.provider,

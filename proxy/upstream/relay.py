@@ -120,6 +120,7 @@ class Relay:
                 yield self._start.held
             if self._start.broken:
                 raise self._start.broken
+            self._end_if_whole()
             ended = self._start.ended
             while not ended and decoder.fault is None:
                 chunk = await self._next(chunks, idle)
@@ -128,6 +129,7 @@ class Relay:
                 ended = chunk is None
                 if out:
                     yield out
+                self._end_if_whole()
             self._end(decoder.fault)
         except UpstreamFailure as failure:
             if failure.partial:
@@ -153,7 +155,15 @@ class Relay:
             message = f"no data came for {idle:g} s" if left > patience else "the answer took too long"
             raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
 
+    def _end_if_whole(self) -> None:
+        """The client has it all, and may leave although the upstream has not hung up yet."""
+        if self._decoder.closed and self._decoder.fault is None:
+            self._end(None)
+
     def _end(self, failure: UpstreamFailure | None) -> None:
+        """Say how it ended; what is whole stays whole."""
+        if self._record.outcome == "ok":
+            return
         self._record.usage = self._decoder.usage
         if failure is None:
             self._attempt.outcome = "ok"

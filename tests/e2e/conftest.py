@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import queue
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -70,3 +70,10 @@ def http() -> Iterator[httpx.Client]:
     """A plain HTTP client that patiently waits; one for all, since making one is slow."""
     with httpx.Client(timeout=PATIENCE, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture
+def tell(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Tell of a measurement beside the test's result (`--junit-xml`), in any family of that format."""
+    properties: list[tuple[str, object]] = request.node.user_properties
+    return lambda name, value: properties.append((name, value))

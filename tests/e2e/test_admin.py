@@ -142,7 +142,9 @@ def test_without_the_right_token_nobody_gets_in(box: Box, method: str, path: str
 
 
 def test_a_token_of_odd_bytes_is_only_wrong(box: Box) -> None:
-    answer = httpx.get(f"{box.running.url}/admin/config", headers={"authorization": b"Bearer \xff\xfe"}, trust_env=False)
+    answer = httpx.get(
+        f"{box.running.url}/admin/config", headers={"authorization": b"Bearer \xff\xfe"}, trust_env=False
+    )
 
     assert answer.status_code == 401
 
@@ -168,7 +170,10 @@ def test_providers_are_told_with_their_keys_and_models(box: Box) -> None:
     rows = {row["id"]: row for row in box.get("providers")["data"]}
 
     assert set(rows) == {"up", "far", "mock", "absent"}
-    assert [(key["id"], key["weight"], key["rests"]) for key in rows["up"]["keys"]] == [("main", 1, []), ("spare", 3, [])]
+    assert [(key["id"], key["weight"], key["rests"]) for key in rows["up"]["keys"]] == [
+        ("main", 1, []),
+        ("spare", 3, []),
+    ]
     assert [model["id"] for model in rows["up"]["models"]] == ["up/good", "up/status-500", "up/status-429"]
     assert rows["absent"]["status"] == "left_out"
     assert "NOT_SET_ANYWHERE" in rows["absent"]["reason"]

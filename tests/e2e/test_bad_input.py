@@ -370,7 +370,7 @@ def test_a_fallback_that_is_not_there_is_refused_before_anybody_is_asked(box: Bo
 def test_a_compressed_body_is_refused(box: Box) -> None:
     message = refused(box.chat(gzip.compress(GOOD_BYTES), content_encoding="gzip"), 400)
 
-    assert "UTF-8" in message or "content-encoding" in message
+    assert "`content-encoding`" in message
 
 
 # Sizes and lengths
@@ -559,9 +559,6 @@ def test_a_good_host_is_let_in(box: Box, host: str) -> None:
         "/v1/responses",
         "/v1/files",
         "/livez/",
-        "/admin",
-        "/admin/",
-        "/admin/nothing",
         "/openai/deployments/x/chat/completions",
         "/%00",
         "/%e4%b8%96",
@@ -592,8 +589,6 @@ def test_an_unknown_path_is_not_found_in_openais_shape(box: Box, method: str, pa
         ("DELETE", "/v1/models/up/small", {"GET", "HEAD"}),
         ("POST", "/livez", {"GET", "HEAD"}),
         ("POST", "/metrics", {"GET", "HEAD"}),
-        ("GET", "/admin/breakers/reset", {"POST"}),
-        ("POST", "/admin/config", {"GET", "HEAD"}),
     ],
 )
 def test_a_method_that_the_path_does_not_know_is_refused(box: Box, method: str, path: str, allowed: set[str]) -> None:
@@ -604,6 +599,15 @@ def test_a_method_that_the_path_does_not_know_is_refused(box: Box, method: str, 
     assert answer.headers["x-router-id"].startswith("req_")
     if method != "HEAD":
         refused(answer, 405, code="method_not_allowed")
+
+
+@pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/nothing", "/admin/config", "/admin/breakers/reset"])
+@pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
+def test_without_the_token_every_admin_path_is_closed_whether_it_exists_or_not(box: Box, method: str, path: str) -> None:
+    answer = box.http.request(method, path)
+
+    error = error_of(answer.content)
+    assert (answer.status_code, error["type"], error["code"]) == (401, "authentication_error", "invalid_api_key")
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz", "/metrics", "/v1/models", "/v1/models/up/small"])

@@ -1,6 +1,6 @@
 """The client leaves, at any moment: the upstream's connection is closed and the call settled, once.
 
-How long the upstream took to see it is told as a property of each test and never decides.
+How long the upstream took to see it is told as a property of each test (`--junit-xml`) and never decides.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
     box: Running,
     upstream: Upstream,
     access_log: Any,
-    record_property: Callable[[str, object], None],
+    tell: Callable[[str, object], None],
     script: Script,
     streams: bool,
     read: bytes | None,
@@ -143,8 +143,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
         assert [attempt["outcome"] for attempt in line["attempts"]] == ["cancelled"]
 
     assert len(upstream.requests) == TRIALS
-    record_property("upstream_saw_the_close_after_ms", delays)
-    print(f"upstream saw the close after {delays} ms")  # noqa: T201
+    tell("upstream_saw_the_close_after_ms", delays)
 
 
 def test_a_client_that_leaves_while_it_sends_its_body_reaches_nobody(

@@ -217,7 +217,7 @@ AFTER_FINISH: dict[str, Fault] = {
 }
 
 
-def cases(*tables: dict[str, Fault]) -> Any:
+def cases(*tables: dict[str, Fault]) -> pytest.MarkDecorator:
     """Every fault once, under its name."""
     table = {name: fault for each in tables for name, fault in each.items()}
     return pytest.mark.parametrize(("model", "script", "tries"), table.values(), ids=table.keys())
@@ -299,7 +299,7 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
     assert_settled(access_log, upstream, "ok", 200)
 
 
-@cases(AFTER_CONTENT)
+@cases({name: fault for name, fault in AFTER_CONTENT.items() if name != "keep-alives for ever"})
 def test_a_broken_stream_ends_with_one_error_event_and_no_done(
     http: httpx.Client, box: Running, upstream: Upstream, model: str, script: Script, tries: int
 ) -> None:
@@ -307,7 +307,7 @@ def test_a_broken_stream_ends_with_one_error_event_and_no_done(
 
     answer = http.post(f"{box.url}/v1/chat/completions", json=body(f"scenario/{model}", stream=True))
 
-    events = [part for part in answer.text.split("\n\n") if not part.startswith(":")]
+    events = answer.text.split("\n\n")
     assert events.pop() == ""
     assert b"".join(data.encode() + b"\n\n" for data in events[:-1]) == ROLE + b"".join(BAD)
     assert set(json.loads(events[-1].removeprefix("data: "))["error"]) == {"message", "type", "param", "code"}

@@ -15,7 +15,7 @@ import pytest
 from tests.servers import Recording, Running, recording, signalbox
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
-PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
 IMAGE: Any = [
     {
         "role": "user",
@@ -39,6 +39,7 @@ WEATHER: Any = {
 ODD = "vendor/model-x:free@1~b"
 BLIND = {"small", "text", "quick", ODD}  # declare capabilities, and vision is none of them
 SEEING = {"medium", "large"}
+KEYS = [{"id": "main", "value": "the-provider-key", "weight": 1000}, {"id": "spare", "value": "the-spare-key"}]
 LIGHT = {"input": 0.15, "output": 0.6}
 HEAVY = {"input": 5, "output": 20}
 
@@ -79,7 +80,7 @@ def config(upstream: str) -> dict[str, Any]:
     return {
         "auth": {"admin_token": "the-admin-token"},
         "providers": {
-            "up": {"base_url": upstream, "keys": [{"id": "main", "value": "the-provider-key"}]},
+            "up": {"base_url": upstream, "keys": KEYS},
             "quiet": {"base_url": upstream, "stream_usage": "never"},
             "open": {"base_url": upstream, "any_model": True},
             "mock": {"dialect": "mock"},
@@ -292,7 +293,9 @@ def test_the_mode_of_the_name_beats_the_one_of_the_options(box: Box) -> None:
 
 def test_fallbacks_answer_when_the_model_cannot(box: Box) -> None:
     raw = box.client.chat.completions.with_raw_response.create(
-        model="open/status-503-fallbacks", messages=HELLO, extra_body={"router": {"fallbacks": ["up/medium", "up/large"]}}
+        model="open/status-503-fallbacks",
+        messages=HELLO,
+        extra_body={"router": {"fallbacks": ["up/medium", "up/large"]}},
     )
 
     assert raw.parse().model == "medium"
@@ -326,6 +329,39 @@ def test_a_cost_ceiling_keeps_dear_models_out(box: Box) -> None:
     answer = box.ask("auto", max_tokens=100, extra_body={"router": {"max_cost_usd": 0.0005}})
 
     assert answer.model == "small"
+
+
+def test_a_key_can_be_pinned(box: Box) -> None:
+    for key_id in ("spare", "main", "spare"):
+        box.ask("up/small", extra_body={"router": {"key_id": key_id}})
+
+    sent = [request.headers["authorization"] for request in box.upstream.requests]
+    assert sent == ["Bearer the-spare-key", "Bearer the-provider-key", "Bearer the-spare-key"]
+
+
+def test_a_key_that_is_not_there_cannot_be_pinned(box: Box) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        box.ask("tier/low", extra_body={"router": {"key_id": "nobody"}})
+
+    assert caught.value.code == "no_candidate_available"
+    assert "router.key_id" in caught.value.message
+    assert box.asked() == []
+
+
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [
+        ({"exclude": ["mock", "quiet", "open", "up/small"]}, SEEING | {"text", ODD}),
+        ({"require": ["vision"], "providers": ["up"]}, SEEING),
+        ({"require": ["vision"], "exclude": ["up/large", "mock"]}, {"medium"}),
+        ({"task": "code", "providers": ["up/large"]}, {"large"}),
+        ({"max_latency_ms": 60_000, "providers": ["up/medium"]}, {"medium"}),
+    ],
+)
+def test_options_narrow_the_choice(box: Box, options: dict[str, Any], models: set[str]) -> None:
+    answer = box.ask("auto", extra_body={"router": options})
+
+    assert answer.model in models
 
 
 # Streams
@@ -410,10 +446,12 @@ async def test_many_streams_at_once_do_not_mix(box: Box) -> None:
         stream = await client.chat.completions.create(model="up/small", messages=said, stream=True)
         answers[number] = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
-    async with openai.AsyncOpenAI(base_url=f"{box.running.url}/v1", api_key="any", max_retries=0) as client:
-        async with anyio.create_task_group() as group:
-            for number in range(30):
-                group.start_soon(ask, client, number)
+    async with (
+        openai.AsyncOpenAI(base_url=f"{box.running.url}/v1", api_key="any", max_retries=0) as client,
+        anyio.create_task_group() as group,
+    ):
+        for number in range(30):
+            group.start_soon(ask, client, number)
 
     assert all(f'"I am number {number}."' in answers[number] for number in range(30))
 
@@ -641,7 +679,7 @@ def test_an_answer_says_how_it_came_about(box: Box) -> None:
     headers = raw.headers
     answer = raw.parse()
     assert headers["x-router-id"].startswith("req_")
-    assert headers["x-request-id"] == headers["x-router-id"] == answer._request_id
+    assert headers["x-request-id"] == headers["x-router-id"] == answer._request_id  # noqa: SLF001, the SDK's public name
     assert headers["x-router-provider"] == "up"
     assert headers["x-router-model"] == "small"
     assert headers["x-router-route"] == "tier/low"
@@ -684,7 +722,7 @@ def test_our_processing_time_stands_and_not_the_upstreams(box: Box) -> None:
 def test_a_client_that_names_its_request_gets_the_name_back(box: Box) -> None:
     answer = box.ask("up/small", extra_headers={"x-request-id": "my-own-id_42"})
 
-    assert answer._request_id == "my-own-id_42"
+    assert answer._request_id == "my-own-id_42"  # noqa: SLF001, the SDK's public name
 
 
 def test_the_clients_credentials_do_not_reach_the_upstream(box: Box) -> None:

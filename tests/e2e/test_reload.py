@@ -92,16 +92,23 @@ def config(upstream: str) -> dict[str, Any]:
     }
 
 
+@pytest.fixture(scope="module")
+def shared() -> Iterator[tuple[str, Recording]]:
+    with recording() as found:
+        yield found
+
+
 @pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
+def box(shared: tuple[str, Recording], tmp_path: Path) -> Iterator[Box]:
+    url, upstream = shared
+    upstream.requests.clear()
     (tmp_path / ".env").write_text("UP_KEY=first-key\n")
-    with recording() as (url, upstream):
-        settings = config(url)
-        with (
-            signalbox(settings, tmp_path, parts=Parts(clock=Brisk())) as running,
-            httpx.Client(base_url=running.url, trust_env=False) as http,
-        ):
-            yield Box(running, upstream, http, settings)
+    settings = config(url)
+    with (
+        signalbox(settings, tmp_path, parts=Parts(clock=Brisk())) as running,
+        httpx.Client(base_url=running.url, trust_env=False) as http,
+    ):
+        yield Box(running, upstream, http, settings)
 
 
 def test_a_changed_file_is_in_force_for_new_calls(box: Box) -> None:
@@ -179,7 +186,9 @@ def test_a_changed_env_file_is_in_force_too(box: Box) -> None:
 
     (box.running.config.parent / ".env").write_text("UP_KEY=second-key\n")
 
-    box.until(lambda: box.chat("up/one").is_success and box.upstream.requests[-1].headers["authorization"].endswith("d-key"))
+    box.until(
+        lambda: box.chat("up/one").is_success and box.upstream.requests[-1].headers["authorization"].endswith("d-key")
+    )
     assert box.upstream.requests[0].headers["authorization"] == "Bearer first-key"
     assert box.upstream.requests[-1].headers["authorization"] == "Bearer second-key"
 
@@ -228,7 +237,9 @@ def test_no_call_fails_while_the_configuration_changes(box: Box) -> None:
         thread.start()
     try:
         for number in range(10):
-            box.changed(routing={"aliases": {"which": f"up/{'two' if number % 2 else 'one'}", f"new-{number}": "up/one"}})
+            box.changed(
+                routing={"aliases": {"which": f"up/{'two' if number % 2 else 'one'}", f"new-{number}": "up/one"}}
+            )
             box.write_text("broken: [")
             box.until(lambda: "config_error" in box.ready())
     finally:

@@ -52,38 +52,88 @@ OPENAI = [
 FILTERED = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": {"hate": {"filtered": True}}}
 OTHERS = [
     # Azure
-    (400, shaped("The response was filtered", code="content_filter", innererror=FILTERED, status=400), K.CONTENT_FILTERED),
+    (
+        400,
+        shaped("The response was filtered", code="content_filter", innererror=FILTERED, status=400),
+        K.CONTENT_FILTERED,
+    ),
     (400, shaped("The response was filtered", code="x", innererror=FILTERED), K.CONTENT_FILTERED),
     (401, shaped("Access denied due to invalid subscription key", code="401"), K.KEY_REJECTED),
     (404, shaped("The API deployment for this resource does not exist", code="DeploymentNotFound"), K.MODEL_MISSING),
     # Mistral
-    (400, {"object": "error", "message": "Prompt contains 40000 tokens, too large for model with 32768 maximum context length", "type": "invalid_request_error", "code": "3051"}, K.CONTEXT_TOO_LONG),
+    (
+        400,
+        {
+            "object": "error",
+            "message": "Prompt contains 9 tokens, too large for model with 8 maximum context length",
+            "type": "invalid_request_error",
+            "code": "3051",
+        },
+        K.CONTEXT_TOO_LONG,
+    ),
     (422, {"detail": [{"type": "missing", "loc": ["body", "messages"], "msg": "Field required"}]}, K.BAD_REQUEST),
     (429, {"message": "Requests rate limit exceeded"}, K.RATE_LIMITED),
     # Groq
-    (400, shaped("Please reduce the length of the messages or completion.", code="context_length_exceeded"), K.CONTEXT_TOO_LONG),
+    (
+        400,
+        shaped("Please reduce the length of the messages or completion.", code="context_length_exceeded"),
+        K.CONTEXT_TOO_LONG,
+    ),
     (400, shaped("Tool call validation failed", code="tool_use_failed", failed_generation="{}"), K.BAD_REQUEST),
     (498, shaped("Flex tier capacity exceeded", code="flex_tier_capacity_exceeded"), K.OVERLOADED),
     # DeepSeek
-    (400, shaped("This model's maximum context length is 65536 tokens. However, you requested 70000 tokens"), K.CONTEXT_TOO_LONG),
+    (
+        400,
+        shaped("This model's maximum context length is 65536 tokens. However, you requested 70000 tokens"),
+        K.CONTEXT_TOO_LONG,
+    ),
     (402, shaped("Insufficient Balance", type="unknown_error", code="invalid_request_error"), K.KEY_REJECTED),
     # OpenRouter
     (400, shaped("This endpoint's maximum context length is 131072 tokens.", code=400), K.CONTEXT_TOO_LONG),
     (401, shaped("No auth credentials found", code=401), K.KEY_REJECTED),
-    (403, shaped("Input was flagged", code=403, metadata={"reasons": ["violence"], "flagged_input": "..."}), K.CONTENT_FILTERED),
+    (
+        403,
+        shaped("Input was flagged", code=403, metadata={"reasons": ["violence"], "flagged_input": "..."}),
+        K.CONTENT_FILTERED,
+    ),
     (403, shaped("Key limit exceeded", code=403, metadata=None), K.KEY_REJECTED),
     (429, shaped("Provider returned error", code=429, metadata={"raw": "Please retry shortly"}), K.RATE_LIMITED),
     # Perplexity, xAI, vLLM, llama.cpp, Bedrock's front
     (401, shaped("Invalid API key provided.", type="invalid_api_key", code=401), K.KEY_REJECTED),
-    (400, {"code": "Client specified an invalid argument", "error": "This model's maximum prompt length is 131072 but the request contains 537812 tokens."}, K.CONTEXT_TOO_LONG),
-    (400, {"object": "error", "message": "This model's maximum context length is 2048 tokens.", "type": "BadRequestError", "param": None, "code": 400}, K.CONTEXT_TOO_LONG),
-    (400, shaped("the request exceeds the available context size, try increasing it", code=400, type="exceed_context_size_error"), K.CONTEXT_TOO_LONG),
+    (
+        400,
+        {
+            "code": "Client specified an invalid argument",
+            "error": "This model's maximum prompt length is 13 but the request contains 53 tokens.",
+        },
+        K.CONTEXT_TOO_LONG,
+    ),
+    (
+        400,
+        {
+            "object": "error",
+            "message": "This model's maximum context length is 2048 tokens.",
+            "type": "BadRequestError",
+            "param": None,
+            "code": 400,
+        },
+        K.CONTEXT_TOO_LONG,
+    ),
+    (
+        400,
+        shaped(
+            "the request exceeds the available context size, try increasing it",
+            code=400,
+            type="exceed_context_size_error",
+        ),
+        K.CONTEXT_TOO_LONG,
+    ),
     (400, {"message": "Input is too long for requested model."}, K.CONTEXT_TOO_LONG),
     # FastAPI, and a list around the error
     (401, {"detail": "Invalid API Key"}, K.KEY_REJECTED),
     (404, {"detail": "Not Found"}, K.MODEL_MISSING),
     (400, [shaped("Please use a valid role", code=400, status="INVALID_ARGUMENT")], K.BAD_REQUEST),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("status", "body", "kind"), OPENAI + OTHERS)

@@ -276,9 +276,10 @@ def test_a_stream_without_content_is_given_up() -> None:
     stream = decoder()
     filler = b": " + b"x" * (1024 * 1024) + b"\n\n"
 
+    for _ in range(openai_stream.HELD_LIMIT // len(filler)):
+        stream.feed(filler)
     with pytest.raises(UpstreamFailure, match="without any content") as failed:
-        for _ in range(openai_stream.HELD_LIMIT // len(filler) + 1):
-            stream.feed(filler)
+        stream.feed(filler)
 
     assert failed.value.kind == FailureKind.MALFORMED
 
@@ -287,8 +288,9 @@ def test_an_event_without_end_is_given_up() -> None:
     stream = decoder()
     stream.feed(TEXT)
 
+    for _ in range(8):
+        stream.feed(b"x" * (1024 * 1024))
     with pytest.raises(UpstreamFailure, match="larger than") as failed:
-        for _ in range(9):
-            stream.feed(b"x" * (1024 * 1024))
+        stream.feed(b"x")
 
     assert failed.value.kind == FailureKind.BROKEN_STREAM

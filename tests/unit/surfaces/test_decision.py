@@ -78,7 +78,7 @@ async def test_a_stream_gets_one_chunk_and_keeps_the_others(end: bytes) -> None:
 @pytest.mark.anyio
 async def test_a_reader_who_leaves_closes_the_answer() -> None:
     source = Source(b"data: 1\n\n", b"data: 2\n\n")
-    chunks = embed(source.chunks(), lambda: {}, stream=True)
+    chunks = embed(source.chunks(), dict, stream=True)
 
     await anext(chunks)
     await chunks.aclose()

@@ -259,8 +259,7 @@ def test_one_key_that_rests_leaves_the_other() -> None:
 def test_keys_share_by_weight_evenly_spread() -> None:
     health, _ = made()
     keys = (ProviderKey("a", "x", 5), ProviderKey("b", "x", 1), ProviderKey("c", "x", 1))
-    of = deployment(of=provider())
-    of = deployment(of=type(of.provider)("acme", "openai", "https://acme.test", keys=keys))
+    of = deployment(of=provider(keys=keys))
 
     got = [lease(health, of).key_id for _ in range(70)]
 

@@ -1,0 +1,113 @@
+"""Room for calls, and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.admission.gate import Gate
+from proxy.core.errors import Unavailable
+
+
+def enter_and(gate: Gate, *, fail: bool = False) -> None:
+    with gate.enter(lambda: None):
+        if fail:
+            raise KeyError
+
+
+def test_calls_inside_are_counted() -> None:
+    gate = Gate(2)
+
+    with gate.enter(lambda: None):
+        assert gate.inside == 1
+        with gate.enter(lambda: None):
+            assert gate.inside == 2
+
+    assert gate.inside == 0
+
+
+def test_a_call_beyond_the_most_is_refused_and_room_is_given_back() -> None:
+    gate = Gate(1)
+
+    with gate.enter(lambda: None), pytest.raises(Unavailable) as refused:
+        enter_and(gate)
+
+    assert refused.value.error_code == "overloaded"
+    assert "`server.max_in_flight`" in str(refused.value)
+    assert refused.value.response_headers()["retry-after"] == "1"
+    enter_and(gate)
+
+
+def test_a_call_that_fails_gives_its_room_back() -> None:
+    gate = Gate(1)
+
+    with pytest.raises(KeyError):
+        enter_and(gate, fail=True)
+
+    assert gate.inside == 0
+
+
+def test_a_closed_gate_lets_nobody_in_but_those_inside_stay() -> None:
+    gate = Gate(5)
+
+    with gate.enter(lambda: None):
+        gate.close()
+        with pytest.raises(Unavailable) as refused:
+            enter_and(gate)
+        assert gate.inside == 1
+
+    assert refused.value.error_code == "draining"
+    assert gate.closed
+
+
+def test_those_inside_can_be_interrupted() -> None:
+    gate = Gate(5)
+    told: list[str] = []
+
+    with gate.enter(lambda: told.append("first")), gate.enter(lambda: told.append("second")):
+        gate.interrupt()
+
+    gate.interrupt()
+    assert sorted(told) == ["first", "second"]
+
+
+@pytest.mark.anyio
+async def test_an_empty_gate_is_empty_at_once() -> None:
+    assert await Gate(1).emptied(0.0)
+
+
+@pytest.mark.anyio
+async def test_whoever_waits_learns_that_the_last_call_has_left() -> None:
+    gate = Gate(5)
+    told: list[bool] = []
+
+    async def wait() -> None:
+        told.append(await gate.emptied(60.0))
+
+    async with asyncio.TaskGroup() as group:
+        with gate.enter(lambda: None):
+            with gate.enter(lambda: None):
+                group.create_task(wait())
+                await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert told == []
+
+    assert told == [True]
+
+
+@pytest.mark.anyio
+async def test_waiting_ends_although_somebody_stays() -> None:
+    gate = Gate(5)
+
+    with gate.enter(lambda: None):
+        assert not await gate.emptied(0.001)
+
+
+@pytest.mark.anyio
+async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
+    gate = Gate(5)
+    enter_and(gate)
+
+    with gate.enter(lambda: None):
+        assert not await gate.emptied(0.0)

@@ -1,0 +1,76 @@
+"""One well-formed Host, or nothing."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from proxy.http.guard import HostGuard
+from proxy.http.ids import Ids
+
+pytestmark = pytest.mark.anyio
+
+
+async def sent(hosts: list[bytes], kind: str = "http") -> tuple[bool, list[Message]]:
+    """Whether the request got through, and what was answered."""
+    passed = False
+    answers: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal passed
+        passed = True
+
+    async def receive() -> Message:
+        raise AssertionError("the body is not needed")
+
+    async def send(message: Message) -> None:
+        answers.append(message)
+
+    headers = [(b"accept", b"*/*"), *((b"host", host) for host in hosts)]
+    await HostGuard(app, Ids())({"type": kind, "headers": headers}, receive, send)
+    return passed, answers
+
+
+@pytest.mark.parametrize(
+    "host", [b"localhost", b"api.example.com:8080", b"127.0.0.1:1", b"[::1]:8080", b"[::ffff:1.2.3.4]", b"a_b", b"X-1"]
+)
+async def test_one_well_formed_host_passes(host: bytes) -> None:
+    assert await sent([host]) == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "said"),
+    [
+        ([], "is missing"),
+        ([b"a", b"a"], "is there twice"),
+        ([b"a", b"b", b"c"], "is there twice"),
+        ([b""], "is malformed"),
+        ([b"a b"], "is malformed"),
+        ([b"a,b"], "is malformed"),
+        ([b"user@a"], "is malformed"),
+        ([b"a/b"], "is malformed"),
+        ([b"a:port"], "is malformed"),
+        ([b"a:"], "is malformed"),
+        ([b"a:123456"], "is malformed"),
+        ([b"::1"], "is malformed"),
+        ([b"[::1"], "is malformed"),
+        ([b"[x]"], "is malformed"),
+        ([b"a\n"], "is malformed"),
+        ([b"\xff"], "is malformed"),
+    ],
+)
+async def test_any_other_is_refused_in_openai_s_shape(hosts: list[bytes], said: str) -> None:
+    passed, (start, body) = await sent(hosts)
+
+    error: dict[str, Any] = json.loads(body["body"])["error"]
+    assert not passed
+    assert start["status"] == 400
+    assert (error["type"], error["param"]) == ("invalid_request_error", "host")
+    assert said in error["message"]
+
+
+async def test_what_is_no_http_passes() -> None:
+    assert await sent([], "lifespan") == (True, [])

@@ -1,0 +1,201 @@
+"""A finished record becomes facts, once, and never an exception."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from proxy.core.types import Price, Record, Usage
+from proxy.observe.metrics import Metrics
+from proxy.settle.settle import Settler, price
+from tests.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
+from tests.fakes import FakeClock
+
+PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=500_000_000, cache_write=1_000_000_000)
+SMALL = deployment(price=PRICE)
+UNLISTED = deployment("named-by-a-client", provider(any_model=True), listed=False)
+
+
+class Bench:
+    """A settler with its metrics; the clock is three seconds after the call's start."""
+
+    def __init__(self, *, access_log: bool = False) -> None:
+        self.metrics = Metrics()
+        self.settler = Settler(metrics=self.metrics, clock=FakeClock(1003.0), access_log=access_log)
+
+    def samples(self, name: str) -> dict[tuple[str, ...], float]:
+        """The values of one metric, by its labels' values in the order of their names."""
+        return {
+            tuple(value for _, value in sorted(sample.labels.items())): sample.value
+            for family in text_string_to_metric_families(self.metrics.text().decode())
+            for sample in family.samples
+            if sample.name == name
+        }
+
+
+def answered(**fields: Any) -> Record:
+    """A call that was answered by `acme/small`."""
+    values = {
+        "plan": plan(SMALL),
+        "chosen": SMALL,
+        "attempts": [attempt("server_error"), attempt()],
+        "usage": Usage(1000, 500, cached=200, reasoning=100),
+        "outcome": "ok",
+        "status": 200,
+        "upstream_seconds": 2.0,
+        "client_seconds": 0.5,
+        "first_token": 1001.5,
+    }
+    return record(call(STREAM, on=snapshot(SMALL)), **{**values, **fields})
+
+
+def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
+    bench = Bench()
+
+    bench.settler.settle(answered())
+
+    assert bench.samples("signalbox_requests_total") == {("small", "acme", "tier/low", "200"): 1}
+    assert bench.samples("signalbox_attempts_total") == {
+        ("small", "server_error", "acme"): 1,
+        ("small", "ok", "acme"): 1,
+    }
+    assert bench.samples("signalbox_tokens_total") == {
+        ("input", "small", "acme"): 1000,
+        ("output", "small", "acme"): 500,
+        ("cached", "small", "acme"): 200,
+        ("reasoning", "small", "acme"): 100,
+    }
+    assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(0.0019)}
+
+
+def test_durations_are_observed() -> None:
+    bench = Bench()
+
+    bench.settler.settle(answered())
+
+    assert bench.samples("signalbox_request_duration_seconds_sum") == {(): 3.0}
+    assert bench.samples("signalbox_overhead_seconds_sum") == {(): 0.5}
+    assert bench.samples("signalbox_time_to_first_token_seconds_sum") == {(): 1.5}
+
+
+def test_time_to_first_token_is_of_streams_only() -> None:
+    bench = Bench()
+
+    bench.settler.settle(answered(call=call(on=snapshot(SMALL))))
+
+    assert bench.samples("signalbox_time_to_first_token_seconds_count") == {(): 0}
+
+
+def test_a_call_that_was_refused_at_the_door_is_counted() -> None:
+    bench = Bench()
+
+    bench.settler.settle(record(status=400, outcome="error"))
+
+    assert bench.samples("signalbox_requests_total") == {("other", "other", "other", "400"): 1}
+
+
+def test_no_client_can_make_a_label() -> None:
+    bench = Bench()
+
+    for number in range(50):
+        odd = deployment(f"m{number}", UNLISTED.provider, listed=False)
+        made = answered(
+            plan=plan(odd, route=odd.name),
+            chosen=odd,
+            attempts=[attempt(model=odd.model)],
+            call=call(f'{{"model":"{odd.name}","messages":[{{"role":"user"}}]}}'.encode(), on=snapshot(SMALL)),
+        )
+        bench.settler.settle(made)
+
+    assert bench.samples("signalbox_requests_total") == {("other", "acme", "other", "200"): 50}
+    assert bench.samples("signalbox_attempts_total") == {("other", "ok", "acme"): 50}
+    assert {labels[1] for labels in bench.samples("signalbox_tokens_total")} == {"other"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "cost"),
+    [
+        ({}, 1_900_000),
+        ({"usage": None}, None),
+        ({"chosen": deployment()}, None),
+        ({"chosen": None}, None),
+    ],
+)
+def test_the_cost_is_known_where_usage_and_price_are(fields: dict[str, Any], cost: int | None) -> None:
+    assert price(answered(**fields)).cost_nusd == cost
+
+
+def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+    broken = answered(attempts=[None])
+
+    bench.settler.settle(broken)
+
+    [logged] = caplog.records
+    assert logged.message == "a call could not be settled"
+    assert logged.__dict__["fields"] == {"id": "req_1"}
+    assert logged.exc_info
+
+
+def line(caplog: pytest.LogCaptureFixture, made: Record) -> dict[str, Any]:
+    caplog.set_level(logging.INFO, "proxy.access")
+    Bench(access_log=True).settler.settle(made)
+    [logged] = caplog.records
+    fields: dict[str, Any] = logged.__dict__["fields"]
+    return fields
+
+
+def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    fields = line(caplog, answered())
+
+    assert fields == {
+        "id": "req_1",
+        "request_id": "theirs",
+        "client_id": None,
+        "model": "auto",
+        "route": "tier/low",
+        "provider": "acme",
+        "upstream_model": "small",
+        "stream": True,
+        "status": 200,
+        "outcome": "ok",
+        "code": None,
+        "attempts": [
+            {"provider": "acme", "model": "small", "key": "main", "outcome": "server_error", "ms": 0.0},
+            {"provider": "acme", "model": "small", "key": "main", "outcome": "ok", "ms": 0.0},
+        ],
+        "input_tokens": 1000,
+        "output_tokens": 500,
+        "cost_usd": 0.0019,
+        "ms": 3000.0,
+        "ttft_ms": 1500.0,
+        "overhead_ms": 500.0,
+    }
+
+
+def test_the_access_line_has_no_content_and_no_credential(caplog: pytest.LogCaptureFixture) -> None:
+    secret = b'{"model":"auto","messages":[{"role":"user","content":"private words"}],"user":"private-user"}'
+
+    fields = line(caplog, answered(call=call(secret, on=snapshot(SMALL), headers={"idempotency-key": "private-key"})))
+
+    assert "private" not in repr(fields)
+    assert "sk-" not in repr(fields)
+
+
+def test_a_long_name_does_not_make_a_long_line(caplog: pytest.LogCaptureFixture) -> None:
+    raw = b'{"model":"' + b"x" * 100_000 + b'","messages":[{"role":"user"}]}'
+
+    fields = line(caplog, record(call(raw), status=404, attempts=[attempt(model="y" * 1000)]))
+
+    assert len(repr(fields)) < 2000
+
+
+def test_the_access_line_can_be_switched_off(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "proxy.access")
+
+    Bench(access_log=False).settler.settle(answered())
+
+    assert caplog.records == []

@@ -1,0 +1,213 @@
+"""The attempt loop and time: deadlines, what is measured, and clients who leave at any moment."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from proxy.core.errors import ProxyError
+from proxy.core.types import (
+    BreakerPolicy,
+    Call,
+    DeadlinePolicy,
+    Plan,
+    Record,
+    Reply,
+    RetryPolicy,
+)
+from tests.calls import HELLO, STREAM, call, plan, record
+from tests.fakes import Answer, FakeClock, Stall, Wait
+from tests.unit.upstream.bench import (
+    BODY,
+    CUT,
+    E500,
+    OK,
+    ROLE,
+    STREAMED,
+    TEXT,
+    A,
+    B,
+    Bench,
+    C,
+    bench,
+    on,
+    outcomes,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_after_the_soft_deadline_the_fastest_target_is_next_and_no_target_gets_a_retry() -> None:
+    slow = replace(B, latency=3.0)
+    fast = replace(C, latency=1.0)
+    late = Answer([Wait(40), CUT])
+    b = bench({"a": [late], "b": [E500], "c": [E500]})
+    configured = on(A, slow, fast, retry=RetryPolicy(attempts=9), deadline=DeadlinePolicy(soft=30, hard=600))
+
+    await b.run(call(HELLO, on=configured), plan(A, slow, fast))
+
+    assert "".join(b.transport.hosts) == "acb"
+
+
+async def test_measured_latency_beats_the_prior_after_the_soft_deadline() -> None:
+    first, second = replace(B, latency=1.0), replace(C, latency=2.0)
+    b = bench({"a": [Answer([Wait(40), CUT])], "b": [OK], "c": [OK]})
+    b.health.measured(second, 0.5)
+
+    await b.run(call(HELLO, on=on(A, first, second)), plan(A, first, second))
+
+    assert "".join(b.transport.hosts) == "ac"
+
+
+async def test_after_the_hard_deadline_nobody_is_asked() -> None:
+    b = bench({"a": [Answer([Wait(700), CUT])], "b": [OK]})
+
+    out, made = await b.run(call(HELLO, on=on(A, B)), plan(A, B))
+
+    assert isinstance(out, ProxyError)
+    assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
+    assert outcomes(made) == ["a connect"]
+
+
+async def test_the_hard_deadline_ends_an_attempt_without_blaming_the_target() -> None:
+    b = bench({"a": [Answer([ROLE, Stall()])]})
+    configured = on(A, deadline=DeadlinePolicy(soft=0.005, hard=0.01))
+
+    out, made = await b.run(call(STREAM, on=configured), plan(A))
+
+    assert isinstance(out, ProxyError)
+    assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
+    assert outcomes(made) == ["a deadline_exceeded"]
+    assert b.health.breakers() == []
+    assert (b.transport.open, b.transport.reading) == (0, 0)
+
+
+async def test_a_pause_does_not_outlast_the_hard_deadline() -> None:
+    b = bench({"a": [Answer([Wait(599.5), CUT])]})
+    retry = RetryPolicy(attempts=4, backoff=5.0, max_backoff=5.0)
+    configured = on(A, retry=retry, deadline=DeadlinePolicy(soft=600, hard=600))
+
+    out, _ = await b.run(call(HELLO, on=configured), plan(A))
+
+    assert isinstance(out, ProxyError)
+    assert sum(b.clock.slept) <= 0.5
+
+
+async def test_time_is_shared_out_between_us_and_the_upstream() -> None:
+    b = bench({"a": [Answer([Wait(2.0), BODY], before=[Wait(1.0)])]})
+
+    _, made = await b.run(call(HELLO, on=on(A)), plan(A))
+
+    assert made.upstream_seconds == 3.0
+    assert made.attempts[0].ms == 3000.0
+    assert made.attempts[0].first_token_ms == 3000.0
+    assert made.first_token == 1003.0
+    assert b.health.latencies() == {"a/m": 3.0}
+
+
+async def test_a_failure_is_not_measured_as_latency() -> None:
+    b = bench({"a": [Answer([Wait(2.0), CUT]), E500]})
+
+    await b.run(call(HELLO, on=on(A)), plan(A))
+
+    assert b.health.latencies() == {}
+
+
+async def begin(b: Bench, of: Call, planned: Plan, made: Record, got: asyncio.Event) -> None:
+    async with b.executor.run(of, planned, made) as reply:
+        async for _ in reply.chunks:
+            got.set()
+
+
+CANCELLED: list[tuple[Answer, bytes]] = [
+    (Answer(before=[Stall()]), HELLO),
+    (Answer([Stall()]), HELLO),
+    (Answer([BODY[:9], Stall()]), HELLO),
+    (Answer([Stall()], status=500), HELLO),
+    (Answer(before=[Stall()]), STREAM),
+    (Answer([ROLE, Stall()]), STREAM),
+    (Answer([ROLE, TEXT, Stall()]), STREAM),
+]
+
+
+@pytest.mark.parametrize(("answer", "raw"), CANCELLED)
+async def test_a_client_who_leaves_releases_everything_and_blames_nobody(answer: Answer, raw: bytes) -> None:
+    b = bench({"a": [E500, answer, OK]}, BreakerPolicy(consecutive=1, half_open=1))
+    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
+    b.clock.pass_(60)  # the next attempt is the breaker's probe
+    of = call(raw, on=on(A))
+    made = record(of, started=b.clock.now)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(begin(b, of, plan(A), made, asyncio.Event()))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert b.transport.open == 1
+        task.cancel()
+
+    assert task.cancelled()
+    assert (b.transport.open, b.transport.reading) == (0, 0)
+    assert outcomes(made) == ["a cancelled"]
+    assert [row["state"] for row in b.health.breakers()] in (["half-open"], ["closed"])
+    assert (await b.run(call(HELLO, on=on(A)), plan(A)))[0] == BODY
+
+
+async def test_a_client_who_leaves_while_we_wait_to_try_again_holds_nothing() -> None:
+    stuck = asyncio.Event()
+
+    class Stuck(FakeClock):
+        async def sleep(self, seconds: float) -> None:
+            stuck.set()
+            await asyncio.Event().wait()
+
+    b = bench({"a": [E500]}, clock=Stuck())
+    of = call(HELLO, on=on(A))
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(begin(b, of, plan(A), record(of), asyncio.Event()))
+        await stuck.wait()
+        assert (b.transport.open, b.transport.reading) == (0, 0)
+        task.cancel()
+
+    assert task.cancelled()
+
+
+async def test_a_probe_is_settled_when_its_stream_begins() -> None:
+    b = bench({"a": [E500, Answer([TEXT, Stall()]), OK]}, BreakerPolicy(consecutive=1, half_open=1))
+    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
+    b.clock.pass_(60)
+    of = call(STREAM, on=on(A))
+
+    async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
+        await anext(reply.chunks)
+        assert [row["state"] for row in b.health.breakers()] == ["closed"]
+        await reply.chunks.aclose()
+
+
+async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:
+    broken = Answer([TEXT + b"data: {broken\n\n"])
+    b = bench({"a": [E500, broken]}, BreakerPolicy(consecutive=1, half_open=1))
+    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
+    b.clock.pass_(60)
+
+    out, made = await b.run(call(STREAM, on=on(A)), plan(A))
+
+    assert isinstance(out, bytes)
+    assert out.startswith(TEXT)
+    assert outcomes(made) == ["a broken_stream"]
+    assert [row["state"] for row in b.health.breakers()] == ["open"]
+
+
+async def test_a_reply_knows_whether_it_streams() -> None:
+    b = bench({"a": [STREAMED, OK]})
+    replies: list[Reply] = []
+
+    for raw in (STREAM, HELLO):
+        of = call(raw, on=on(A))
+        async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
+            replies.append(reply)
+            await reply.chunks.aclose()
+
+    assert [reply.stream for reply in replies] == [True, False]
