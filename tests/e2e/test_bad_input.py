@@ -368,7 +368,7 @@ def test_a_fallback_that_is_not_there_is_refused_before_anybody_is_asked(box: Bo
 
 
 def test_a_compressed_body_is_refused(box: Box) -> None:
-    message = refused(box.chat(gzip.compress(GOOD_BYTES), content_encoding="gzip"), 400)
+    message = refused(box.chat(gzip.compress(GOOD_BYTES), content_encoding="gzip"), 400, param="body")
 
     assert "`content-encoding`" in message
 
