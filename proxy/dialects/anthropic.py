@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
@@ -30,12 +31,16 @@ _OURS = ("content-type", "accept")  # we read the answer, not the client
 class AnthropicDialect:
     """Translator; `recall` keeps signed thinking for clients that do not send it back."""
 
+    translates = True
+
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall
         self._clock = clock
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
+        if call.endpoint != "chat":
+            raise InvalidRequest("Anthropic has no such endpoint; name a model of another provider.", param="model")
         deployment = target.deployment
         native = native_request(
             asked_of(call.body, target),
@@ -101,7 +106,6 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
     if betas:
         headers["anthropic-beta"] = ",".join(betas)
     if key is not None:
-        # `authorization` is what every provider has that does not say otherwise: here it means Anthropic's own header
-        own = provider.auth_header.lower()
-        headers["x-api-key" if own == "authorization" else own] = key.value
+        name = provider.auth_header.lower()  # `x-api-key`, unless the configuration has another one
+        headers[name] = f"Bearer {key.value}" if name == "authorization" else key.value
     return headers

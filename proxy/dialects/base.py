@@ -51,7 +51,12 @@ class Decoder(Protocol):
 
 
 class Dialect(Protocol):
-    """Stateless translator; the same instance serves every call."""
+    """Stateless translator; the same instance serves every call.
+
+    `translates` says that answers are written anew, so that the upstream's content type is not theirs.
+    """
+
+    translates: bool
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request."""

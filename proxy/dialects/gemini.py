@@ -1,7 +1,8 @@
 """The Gemini dialect: OpenAI chat calls as `generateContent`, of Google AI Studio or of Vertex AI.
 
 `base_url` may end with the API's version or leave it out; for Vertex (`vertex: true`) it ends with
-`.../publishers/google`, and the credential is an access token.
+`.../publishers/google`. The key's header is the provider's `auth_header`: the configuration makes it `x-goog-api-key`,
+or `authorization` for Vertex, whose credential is an access token.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
+from proxy.dialects.gemini_embeddings import EmbeddingsDecoder, embeddings_request
 from proxy.dialects.gemini_errors import failure as classify
 from proxy.dialects.gemini_request import native_body
 from proxy.dialects.gemini_stream import GeminiDecoder
@@ -27,6 +30,8 @@ _COLLECTIONS = ("models", "tunedModels")
 class GeminiDialect:
     """Translates both ways. `recall` keeps thought signatures for clients that do not send them back."""
 
+    translates = True
+
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall
         self._clock = clock
@@ -36,8 +41,14 @@ class GeminiDialect:
         deployment = target.deployment
         provider = deployment.provider
         body = {**call.body, **target.overrides}
-        native, dropped = native_body(body, deployment, self._recall, disable_thinking=call.options.disable_thinking)
-        method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        if call.endpoint == "embeddings":
+            method, native, dropped = embeddings_request(body, deployment.model)
+        elif call.endpoint == "chat":
+            no_thinking = call.options.disable_thinking
+            native, dropped = native_body(body, deployment, self._recall, disable_thinking=no_thinking)
+            method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        else:
+            raise InvalidRequest("Gemini has no such endpoint; name a model of another provider.", param="model")
         return UpstreamRequest(
             url=model_url(provider, deployment.model, method),
             headers=headers(call, provider, key),
@@ -55,6 +66,8 @@ class GeminiDialect:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer; what form it has is told by its bytes, not by its headers."""
         body = {**call.body, **target.overrides}
+        if call.endpoint == "embeddings":
+            return EmbeddingsDecoder(body, target.deployment.model)
         choices = body.get("n")
         writer = AnswerWriter(
             id=f"chatcmpl-{call.id}",
@@ -91,6 +104,4 @@ def headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str
     if key is None:
         return made
     name = provider.auth_header.lower()
-    if name != "authorization":
-        return made | {name: key.value}
-    return made | ({name: f"Bearer {key.value}"} if provider.vertex else {"x-goog-api-key": key.value})
+    return made | {name: f"Bearer {key.value}" if name == "authorization" else key.value}

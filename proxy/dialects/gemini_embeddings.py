@@ -15,6 +15,7 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
+from proxy.dialects.openai_json import LIMIT
 
 _READ = {"model", "input", "dimensions", "encoding_format"}
 
@@ -60,6 +61,31 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
     return json.dumps(answer, separators=(",", ":")).encode(), usage
+
+
+class EmbeddingsDecoder:
+    """Gemini's vectors, collected and written as OpenAI writes them."""
+
+    def __init__(self, body: Mapping[str, Any], model: str) -> None:
+        self._body = body
+        self._model = model
+        self._raw = bytearray()
+        self.committed = self.complete = self.closed = False
+        self.fault: UpstreamFailure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Collect."""
+        self._raw += chunk
+        if len(self._raw) > LIMIT:
+            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
+        return b""
+
+    def finish(self) -> bytes:
+        """The whole answer. Raises `UpstreamFailure` if it holds no vectors."""
+        answer, self.usage = embeddings_answer(bytes(self._raw), self._body, self._model)
+        self.committed = self.complete = self.closed = True
+        return answer
 
 
 def _texts(given: Any) -> list[str]:

@@ -36,6 +36,8 @@ _NO_STREAM = ("application/json", "text/html")
 class OpenAIDialect:
     """Identity: what the client sent is what the upstream gets."""
 
+    translates = False
+
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The client's bytes with `model` replaced, `router` cut, `stream_options` where we ask for usage, and without
         the parameters that the model refuses."""

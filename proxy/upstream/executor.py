@@ -195,6 +195,8 @@ class Executor:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
         headers = _headers(response)
+        if self._dialects[deployment.provider.dialect].translates:
+            headers["content-type"] = "text/event-stream; charset=utf-8" if call.stream else "application/json"
         events = call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
         deadline = began + deployment.timeouts.total
         relay = Relay(self._clock, run.record, attempt, lease, start, deadline=deadline, events=events)

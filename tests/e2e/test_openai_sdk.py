@@ -312,7 +312,6 @@ def test_fallbacks_answer_when_the_model_cannot(box: Box) -> None:
         ({"debug": "yes"}, "router.debug"),
         ({"cache": "on"}, "router.cache"),
         ({"max_wait_seconds": 3}, "router.max_wait_seconds"),
-        ({"disable_thinking": True}, "router.disable_thinking"),
         ({"conversation": "conv_1"}, "router.conversation"),
     ],
 )

@@ -18,6 +18,7 @@ TABLE = {
     "model_missing": (False, True, False, False, None),
     "context_too_long": (False, True, True, False, None),
     "content_filtered": (False, False, False, False, None),
+    "unsupported": (False, True, False, False, None),
     "bad_request": (False, False, False, False, None),
     "broken_stream": (False, False, False, True, None),
 }

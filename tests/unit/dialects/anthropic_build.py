@@ -34,7 +34,13 @@ def dialect(recall: Recall | None = None) -> AnthropicDialect:
 def target(
     overrides: Mapping[str, Any] | None = None, provider: Mapping[str, Any] | None = None, **members: Any
 ) -> Target:
-    given = {"name": "anthropic", "dialect": "anthropic", "base_url": "https://api.example.com", **(provider or {})}
+    own = {
+        "name": "anthropic",
+        "dialect": "anthropic",
+        "base_url": "https://api.example.com",
+        "auth_header": "x-api-key",
+    }
+    given = {**own, **(provider or {})}
     return Target(Deployment(Provider(**given), "claude-x", **members), overrides or {})
 
 

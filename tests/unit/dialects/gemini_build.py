@@ -56,6 +56,7 @@ def call(body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> C
 def target(*, base_url: str = BASE, overrides: Mapping[str, Any] | None = None, **more: Any) -> Target:
     """A target; `more` goes to the provider where it has such a setting, else to the deployment."""
     settings = {name: more.pop(name) for name in ("vertex", "auth_header", "headers") if name in more}
+    settings.setdefault("auth_header", "authorization" if settings.get("vertex") else "x-goog-api-key")
     provider = Provider("gemini", "gemini", base_url, (KEY,), **settings)
     return Target(Deployment(provider, more.pop("model", "gemini-flash"), **more), overrides or {})
 

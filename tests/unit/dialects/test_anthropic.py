@@ -67,6 +67,13 @@ def test_the_provider_may_name_its_header_its_version_and_headers_of_its_own() -
     assert "x-api-key" not in headers
 
 
+def test_a_bearer_token_is_sent_where_the_configuration_wants_one() -> None:
+    headers = dialect().request(call(), target(provider={"auth_header": "Authorization"}), KEY).headers
+
+    assert headers["authorization"] == "Bearer sk-secret"
+    assert "x-api-key" not in headers
+
+
 def test_a_keyless_provider_gets_no_credential() -> None:
     headers = dialect().request(call(), target(), None).headers
 

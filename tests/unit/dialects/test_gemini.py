@@ -68,6 +68,12 @@ def test_another_header_for_the_key_is_used_as_configured() -> None:
     assert request.headers["x-key"] == KEY.value
 
 
+def test_an_access_token_may_be_used_without_vertex() -> None:
+    request = dialect().request(call({}), target(auth_header="Authorization"), KEY)
+
+    assert request.headers["authorization"] == f"Bearer {KEY.value}"
+
+
 def test_a_keyless_provider_gets_no_credential() -> None:
     request = dialect().request(call({}), target(), None)
 

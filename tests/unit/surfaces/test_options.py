@@ -107,7 +107,6 @@ def test_an_empty_list_in_a_header_is_empty() -> None:
         ({"fallbacks": {}}, "router.fallbacks"),
         ({"max_wait_seconds": 3}, "router.max_wait_seconds"),
         ({"cache": "on"}, "router.cache"),
-        ({"disable_thinking": True}, "router.disable_thinking"),
         ({"conversation": "c1"}, "router.conversation"),
         ({"colour": 1}, "router.colour"),
         ({"": 1}, "router."),

@@ -24,6 +24,7 @@ TABLE = [
     (K.MODEL_MISSING, 404, 404, "invalid_request_error", "model_not_found"),
     (K.CONTEXT_TOO_LONG, 400, 400, "invalid_request_error", "context_length_exceeded"),
     (K.CONTENT_FILTERED, 400, 400, "invalid_request_error", "content_filter"),
+    (K.UNSUPPORTED, None, 400, "invalid_request_error", "theirs"),
     (K.BAD_REQUEST, 422, 422, "invalid_request_error", "theirs"),
     (K.BROKEN_STREAM, None, 502, "server_error", "upstream_error"),
 ]
