@@ -12,8 +12,9 @@ from proxy.core.body import Span
 from proxy.core.errors import InvalidRequest
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.I)
-_NAME = re.compile(rb'content-disposition:[^\r\n]*?[;\s]name="([^"\r\n]*)"', re.I)
-_FILE = re.compile(rb"content-disposition:[^\r\n]*?[;\s]filename\*?=", re.I)
+_FOLD = re.compile(rb"\r\n[ \t]+")  # a header that goes on in the next line
+_NAME = re.compile(rb"""^content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^\s;"]+))""", re.I | re.M)
+_FILE = re.compile(rb"^content-disposition:[^\r\n]*?[;\s]filename\*?=", re.I | re.M)
 MOST_PARTS = 256
 LONGEST_VALUE = 64 * 1024
 
@@ -50,7 +51,7 @@ def parse_form(raw: bytes, content_type: str) -> Form:
             return Form(values, spans, frozenset(repeated))
         head = raw.find(b"\r\n\r\n", start)
         end = raw.find(b"\r\n" + delimiter, start)
-        if head < 0 or end < 0 or head > end:
+        if head < 0 or end < head + 4:
             raise InvalidRequest("The form is broken off: a part has no end.")
         _field(raw, start, head + 4, end, values, spans, repeated)
         at = end + 2
@@ -60,11 +61,11 @@ def parse_form(raw: bytes, content_type: str) -> Form:
 def _field(
     raw: bytes, start: int, value: int, end: int, values: dict[str, str], spans: dict[str, Span], repeated: set[str]
 ) -> None:
-    head = raw[start:value]
+    head = _FOLD.sub(b" ", raw[start:value])
     match = _NAME.search(head)
     if match is None or _FILE.search(head) or end - value > LONGEST_VALUE:
         return
-    name = match[1].decode("utf-8", "replace")
+    name = (match[1] if match[1] is not None else match[2]).decode("utf-8", "replace")
     if name in values:
         repeated.add(name)
     values[name] = raw[value:end].decode("utf-8", "replace")

@@ -1,0 +1,462 @@
+"""Every fault of an Anthropic or Gemini upstream, wherever it strikes, as the OpenAI SDK sees it through Signalbox.
+
+Before the commit point a fault is unseen: the next target, of the other API, says its whole text. After it the SDK
+raises. A short text that looks whole never arrives, and a finish that the upstream did not send is never made up.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import httpx
+import openai
+import pytest
+
+from tests import upstreams
+from tests.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google, native_upstream
+from tests.servers import Running, signalbox
+from tests.upstreams import Script, Wire, plain, raw, stream
+
+SECRET = "sk-provider-0123456789abcdef"
+MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
+GOOD = upstreams.text_of("good")
+BAD = upstreams.text_of("BAD")
+HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
+NOT_JSON = b"data: {this is not JSON}\n\n"
+PACES = ("fault", "first_token", "idle", "total", "total_stream")
+OTHER = {"anthropic": "gemini", "gemini": "anthropic"}
+VOICES = (ANTHROPIC, GEMINI)
+
+# What the first target does: the model (whose timeouts matter where it stalls), the script, and how often it is tried.
+Fault = tuple[str, Script, int]
+Faults = dict[str, Fault]
+
+
+def configuration(url: str, nowhere: str) -> dict[str, Any]:
+    """Each API as a provider that fails, falling back to the other one; breakers that never open."""
+    keys = [{"id": "main", "value": SECRET}]
+    models: list[dict[str, Any]] = []
+    scenarios: dict[str, list[str]] = {}
+    for dialect in OTHER:
+        models += [{"id": f"{dialect}/fault"}, {"id": f"{dialect}/good"}, {"id": f"nowhere-{dialect}/fault"}]
+        models += [{"id": f"{dialect}/{pace}", "timeouts": {pace: "250ms"}} for pace in PACES[1:4]]
+        models.append({"id": f"{dialect}/total_stream", "timeouts": {"total": "2s"}})  # for the words to arrive
+        scenarios |= {f"{dialect}-{pace}": [f"{dialect}/{pace}", f"{OTHER[dialect]}/good"] for pace in PACES}
+        scenarios[f"{dialect}-nowhere"] = [f"nowhere-{dialect}/fault", f"{OTHER[dialect]}/good"]
+    return {
+        "store": "none",
+        "auth": {"admin_token": "admin"},
+        "providers": {
+            **{dialect: {"dialect": dialect, "base_url": url, "keys": keys} for dialect in OTHER},
+            **{f"nowhere-{name}": {"dialect": name, "base_url": nowhere, "keys": keys} for name in OTHER},
+        },
+        "models": models,
+        "routing": {"scenarios": scenarios},
+        "resilience": {
+            "breaker": {"consecutive": 100_000, "window_failures": 100_000},
+            "retry": {"backoff": "1ms", "max_backoff": "1ms"},
+        },
+    }
+
+
+@pytest.fixture(scope="module")
+def module_upstream() -> Iterator[NativeUpstream]:
+    with native_upstream() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def box(module_upstream: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(upstreams.refusing())
+        config = configuration(module_upstream.url, nowhere.removesuffix("/v1"))
+        yield stack.enter_context(signalbox(config, tmp_path_factory.mktemp("box")))
+
+
+@pytest.fixture(scope="module")
+def sdk(box: Running) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture
+def upstream(module_upstream: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
+    """The module's, with nothing left in it, and no key of ours resting."""
+    module_upstream.clear()
+    http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
+    return module_upstream
+
+
+def streamed(client: openai.OpenAI, model: str, seen: list[str], **more: Any) -> Any:
+    """Stream; every piece of text goes into `seen` as it comes. The last finish reason, and the answer's headers."""
+    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True, **more)
+    finish = None
+    for part in answer.parse():
+        for choice in part.choices:
+            seen.append(choice.delta.content or "")
+            finish = choice.finish_reason or finish
+    return finish, answer.headers
+
+
+def asked(client: openai.OpenAI, model: str) -> Any:
+    """Ask without streaming; the text, the finish, and the answer's headers."""
+    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES)
+    choice = answer.parse().choices[0]
+    return choice.message.content, choice.finish_reason, answer.headers
+
+
+def assert_settled(access_log: Any, upstream: NativeUpstream, outcome: str) -> None:
+    """One line for the call, and as many attempts in it as the upstream has seen."""
+    line = access_log.next()
+    assert (line["outcome"], line["status"]) == (outcome, 200)
+    assert [attempt["model"] for attempt in line["attempts"]] == upstream.models
+    assert access_log.empty
+
+
+# The faults, in the words of each API
+
+
+def statuses(voice: Voice) -> Faults:
+    def refuse(status: int, **headers: str) -> Script:
+        return plain(voice.refusal(status, f"Key {SECRET}."), status, headers=headers)
+
+    return {
+        "500": ("fault", refuse(500), 2),
+        "500 without a body": ("fault", plain(b"", 500), 2),
+        "502 in HTML": ("fault", plain(HTML, 502, "text/html"), 2),
+        "503": ("fault", refuse(503), 2),
+        "529": ("fault", refuse(529), 2),
+        "429": ("fault", refuse(429, **{"retry-after": "7"}), 1),
+        "401": ("fault", refuse(401), 1),
+        "403": ("fault", refuse(403), 1),
+        "404": ("fault", refuse(404), 1),
+    }
+
+
+def unanswered(voice: Voice) -> Faults:
+    return {
+        "dropped": ("fault", upstreams.drop, 2),
+        "reset before the head": ("fault", upstreams.reset, 2),
+        "head cut off": ("fault", raw(b"HTTP/1.1 200 OK\r\ncontent-ty"), 2),
+        "no HTTP": ("fault", raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), 2),
+        "empty body": ("fault", plain(b""), 1),
+        "empty chunked body": ("fault", stream([]), 1),
+        "HTML in a 200": ("fault", plain(HTML, content_type="text/html"), 1),
+        "HTML that says it is a stream": ("fault", stream([HTML]), 1),
+        "error in a 200": ("fault", plain(voice.refusal(500, "no")), 2),
+        "overloaded in a 200": ("fault", plain(voice.refusal(529, "no")), 2),
+        "JSON without an answer": ("fault", plain(b'{"status":"ok"}'), 1),
+        "JSON that is no object": ("fault", plain(b'"BAD"'), 1),
+        "half a JSON text": ("fault", plain(voice.body(BAD)[:80]), 1),
+        "gzip that is none": ("fault", plain(voice.body(BAD), headers={"content-encoding": "gzip"}), 1),
+    }
+
+
+def broken_body(voice: Voice) -> Faults:
+    answer = voice.body(BAD)
+    packed = gzip.compress(answer)[:60]
+    return {
+        "body reset": ("fault", plain(answer[:80], missing=900, then=Wire.reset), 2),
+        "body shorter than its length": ("fault", plain(answer[:80], missing=900, then=Wire.eof), 2),
+        "whole text in an unmet length": ("fault", plain(answer, missing=9, then=Wire.eof), 2),
+        "chunked body without its end": ("fault", stream([answer], Wire.eof), 2),
+        "gzip cut off": ("fault", plain(packed, headers={"content-encoding": "gzip"}), 1),
+        "stall before the head": ("total", upstreams.stall, 1),
+        "stall in the body": ("total", plain(answer[:80], missing=900, then=Wire.stall), 1),
+    }
+
+
+def before_content(voice: Voice) -> Faults:
+    start, word = voice.opening, voice.words("BAD")[0]
+    half = word[: len(word) // 2]
+    return {
+        "stall before the head": ("first_token", upstreams.stall, 1),
+        "stall after the head": ("first_token", stream([], Wire.stall), 1),
+        "stall after the start": ("first_token", stream(start, Wire.stall), 1),
+        "stall within the first event": ("first_token", stream([*start, half], Wire.stall), 1),
+        "keep-alives for ever": ("first_token", upstreams.endless(b": ping\n\n", start), 1),
+        "reset after the head": ("fault", stream([], Wire.reset), 2),
+        "reset after the start": ("fault", stream(start, Wire.reset), 2),
+        "reset within the first event": ("fault", stream([*start, half], Wire.reset), 2),
+        "closed after the start": ("fault", stream(start, Wire.eof), 2),
+        "closed within the first event": ("fault", stream([*start, half], Wire.eof), 2),
+        "end after the start": ("fault", stream(start), 1),
+        "end within the first event": ("fault", stream([*start, half]), 1),
+        "[DONE] after the start": ("fault", stream([*start, upstreams.DONE]), 1),
+        "error event first": ("fault", stream([voice.errors["error"]]), 2),
+        "error event after the start": ("fault", stream([*start, voice.errors["error"]]), 2),
+        "overloaded after the start": ("fault", stream([*start, voice.errors["overloaded"]]), 2),
+        "rate limit after the start": ("fault", stream([*start, voice.errors["rate limit"]]), 1),
+        "error event, then a stall": ("fault", stream([*start, voice.errors["error"]], Wire.stall), 2),
+        "malformed event first": ("fault", stream([NOT_JSON]), 1),
+        "malformed event after the start": ("fault", stream([*start, NOT_JSON]), 1),
+        "bytes that are no chunks": ("fault", upstreams.then(stream(start, upstreams.nothing), raw(b"zz\r\nBAD")), 2),
+        "a whole answer in no stream": ("fault", plain(voice.body(BAD)[:-1]), 1),
+    }
+
+
+def after_content(voice: Voice) -> Faults:
+    said = [*voice.opening, *voice.words("BAD")]
+    half = said[-1][: len(said[-1]) // 2]
+    error, late = voice.errors["error"], [*voice.words("LATE"), *voice.closing]
+    return {
+        "reset": ("fault", stream(said, Wire.reset), 1),
+        "reset within an event": ("fault", stream([*said, half], Wire.reset), 1),
+        "closed": ("fault", stream(said, Wire.eof), 1),
+        "closed within an event": ("fault", stream([*said, half], Wire.eof), 1),
+        "end without a finish": ("fault", stream(said), 1),
+        "end within an event": ("fault", stream([*said, half]), 1),
+        "[DONE] without a finish": ("fault", stream([*said, upstreams.DONE]), 1),
+        "stall": ("idle", stream(said, Wire.stall), 1),
+        "stall within an event": ("idle", stream([*said, half], Wire.stall), 1),
+        "keep-alives for ever": ("total_stream", upstreams.endless(b": ping\n\n", said), 1),
+        "error event": ("fault", stream([*said, error]), 1),
+        "overloaded event": ("fault", stream([*said, voice.errors["overloaded"]]), 1),
+        "error event, then a stall": ("fault", stream([*said, error], Wire.stall), 1),
+        "error event, then a reset": ("fault", stream([*said, error], Wire.reset), 1),
+        "error event, then more text": ("fault", stream([*said, error, *late]), 1),
+        "malformed event": ("fault", stream([*said, NOT_JSON, *late]), 1),
+        "HTML": ("fault", stream([*said, HTML]), 1),
+        "in one piece, then a reset": ("fault", stream([b"".join(said)], Wire.reset), 1),
+        "in one piece, half an event at its end": ("fault", stream([b"".join(said) + half]), 1),
+        "in one piece, malformed in the middle": ("fault", stream([b"".join([*said, NOT_JSON, *late])]), 1),
+        "in one piece, an error at its end": ("fault", stream([b"".join([*said, error])]), 1),
+    }
+
+
+def after_finish(voice: Voice) -> Faults:
+    whole = [*voice.opening, *voice.words("BAD"), *voice.closing]
+    return {
+        "end": ("fault", stream(whole), 1),
+        "reset": ("fault", stream(whole, Wire.reset), 1),
+        "closed": ("fault", stream(whole, Wire.eof), 1),
+        "stall": ("idle", stream(whole, Wire.stall), 1),
+        "more bytes": ("fault", stream([*whole, b"\n: bye\n\n"]), 1),
+        "a last event without its empty line": ("fault", stream([*whole[:-1], whole[-1].strip()]), 1),
+        "in one piece": ("fault", stream([b"".join(whole)]), 1),
+        "in one piece, then a reset": ("fault", stream([b"".join(whole)], Wire.reset), 1),
+    }
+
+
+def cases(*tables: Callable[[Voice], Faults]) -> pytest.MarkDecorator:
+    """Every fault once for each API."""
+    table = {
+        f"{voice.name}-{name}": (voice, *fault)
+        for voice in VOICES
+        for each in tables
+        for name, fault in each(voice).items()
+    }
+    return pytest.mark.parametrize(("voice", "pace", "script", "tries"), table.values(), ids=table.keys())
+
+
+@cases(statuses, unanswered, before_content)
+def test_a_stream_fails_over_unseen_before_the_commit_point(
+    sdk: openai.OpenAI,
+    upstream: NativeUpstream,
+    access_log: Any,
+    voice: Voice,
+    pace: str,
+    script: Script,
+    tries: int,
+) -> None:
+    upstream.script(pace, script)
+    seen: list[str] = []
+
+    finish, headers = streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+
+    assert ("".join(seen), finish) == (GOOD, "stop")
+    assert upstream.models == [pace] * tries + ["good"]
+    assert headers["x-router-provider"] == OTHER[voice.name]
+    assert headers["x-router-attempts"] == str(tries + 1)
+    assert_settled(access_log, upstream, "ok")
+
+
+@cases(statuses, unanswered, broken_body)
+def test_an_answer_that_is_not_streamed_fails_over_unseen(
+    sdk: openai.OpenAI,
+    upstream: NativeUpstream,
+    access_log: Any,
+    voice: Voice,
+    pace: str,
+    script: Script,
+    tries: int,
+) -> None:
+    upstream.script(pace, script)
+
+    text, finish, headers = asked(sdk, f"scenario/{voice.name}-{pace}")
+
+    assert (text, finish) == (GOOD, "stop")
+    assert upstream.models == [pace] * tries + ["good"]
+    assert headers["x-router-attempts"] == str(tries + 1)
+    assert_settled(access_log, upstream, "ok")
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize("dialect", OTHER)
+def test_a_target_that_refuses_connections_is_passed_over(
+    sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str, *, streams: bool
+) -> None:
+    seen: list[str] = []
+
+    if streams:
+        streamed(sdk, f"scenario/{dialect}-nowhere", seen)
+    else:
+        seen = [asked(sdk, f"scenario/{dialect}-nowhere")[0]]
+
+    assert "".join(seen) == GOOD
+    assert upstream.models == ["good"]
+
+
+@cases(after_content)
+def test_a_stream_that_breaks_after_the_commit_point_is_an_error(
+    sdk: openai.OpenAI,
+    upstream: NativeUpstream,
+    access_log: Any,
+    voice: Voice,
+    pace: str,
+    script: Script,
+    tries: int,
+) -> None:
+    upstream.script(pace, script)
+    seen: list[str] = []
+
+    with pytest.raises(openai.APIError) as raised:
+        streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+
+    assert raised.value.body is not None
+    assert "".join(seen) == BAD
+    assert upstream.models == [pace] * tries
+    assert_settled(access_log, upstream, "partial")
+
+
+@cases(lambda voice: {name: fault for name, fault in after_content(voice).items() if fault[0] == "fault"})
+def test_a_broken_stream_ends_with_one_error_event_and_no_done(
+    http: httpx.Client, box: Running, upstream: NativeUpstream, voice: Voice, pace: str, script: Script, tries: int
+) -> None:
+    upstream.script(pace, script)
+    body = {"model": f"{voice.name}/{pace}", "messages": MESSAGES, "stream": True}
+
+    answer = http.post(f"{box.url}/v1/chat/completions", json=body)
+
+    events = [json.loads(item.removeprefix("data: ")) for item in answer.text.removesuffix("\n\n").split("\n\n")]
+    assert set(events[-1]["error"]) == {"message", "type", "param", "code"}
+    assert [choice["finish_reason"] for item in events[:-1] for choice in item["choices"]] == [None] * len(events[:-1])
+    assert upstream.models == [pace] * tries
+
+
+@cases(after_finish)
+def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
+    sdk: openai.OpenAI,
+    upstream: NativeUpstream,
+    access_log: Any,
+    voice: Voice,
+    pace: str,
+    script: Script,
+    tries: int,
+) -> None:
+    upstream.script(pace, script)
+    seen: list[str] = []
+
+    finish, _ = streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+
+    assert ("".join(seen), finish) == (BAD, "stop")
+    assert upstream.models == [pace] * tries
+    assert_settled(access_log, upstream, "ok")
+
+
+@pytest.mark.parametrize("then", [Wire.end, Wire.reset, Wire.eof, Wire.stall], ids=["end", "reset", "eof", "stall"])
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+def test_a_finish_of_gemini_after_chunks_without_one_reaches_the_client(
+    sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, *, counted: bool
+) -> None:
+    chunks = [gemini_text("BAD", counted=counted), gemini_text("BAD", "STOP", counted=counted)]
+    upstream.script("idle", stream(chunks, then))
+    seen: list[str] = []
+
+    finish, _ = streamed(sdk, "gemini/idle", seen)
+
+    assert ("".join(seen), finish) == ("BADBAD", "stop")
+
+
+@pytest.mark.parametrize("chunks", [1, 2])
+@pytest.mark.parametrize("then", [Wire.reset, Wire.eof, Wire.stall], ids=["reset", "eof", "stall"])
+def test_a_gemini_stream_that_says_stop_in_every_chunk_is_whole_only_at_its_end(
+    sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, chunks: int
+) -> None:
+    said = [gemini_text("BAD", "STOP", counted=True)] * chunks
+    upstream.script("idle", stream(said), stream(said, then))
+    seen: list[str] = []
+
+    whole = streamed(sdk, "gemini/idle", seen)[0]
+    with pytest.raises(openai.APIError):
+        streamed(sdk, "gemini/idle", seen)
+
+    assert (whole, "".join(seen)) == ("stop", "BAD" * chunks * 2)
+
+
+def gemini_text(text: str, finish: str | None = None, *, counted: bool) -> bytes:
+    candidate: dict[str, Any] = {"content": {"role": "model", "parts": [{"text": text}]}}
+    usage = {"usageMetadata": {"promptTokenCount": 1, "totalTokenCount": 1}} if counted else {}
+    return google({"candidates": [{**candidate, "finishReason": finish} if finish else candidate], **usage})
+
+
+# One target alone: what the SDK raises when nobody is left
+
+SINGLE: dict[str, tuple[int, type[openai.APIStatusError], int, str | None]] = {
+    "500": (500, openai.InternalServerError, 502, "upstream_error"),
+    "503": (503, openai.InternalServerError, 503, "overloaded"),
+    "529": (529, openai.InternalServerError, 503, "overloaded"),
+    "429": (429, openai.RateLimitError, 429, "rate_limit_exceeded"),
+    "401": (401, openai.InternalServerError, 502, "upstream_error"),
+    "403": (403, openai.InternalServerError, 502, "upstream_error"),
+    "404": (404, openai.NotFoundError, 404, "model_not_found"),
+    "400": (400, openai.BadRequestError, 400, None),
+}
+
+
+@pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
+@pytest.mark.parametrize(("given", "kind", "status", "code"), SINGLE.values(), ids=SINGLE.keys())
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.name)
+def test_the_last_failure_is_the_error_that_the_sdk_has_for_it(
+    sdk: openai.OpenAI,
+    upstream: NativeUpstream,
+    voice: Voice,
+    given: int,
+    kind: type[openai.APIStatusError],
+    status: int,
+    code: str | None,
+    *,
+    streams: bool,
+) -> None:
+    upstream.script("fault", plain(voice.refusal(given, f"The words of the provider, to {SECRET}."), given))
+
+    with pytest.raises(kind) as raised:
+        sdk.chat.completions.create(model=f"{voice.name}/fault", messages=MESSAGES, stream=streams)
+
+    error = raised.value
+    assert (type(error), error.status_code) == (kind, status)
+    assert error.code == (code or ("invalid_argument" if voice is GEMINI else None))
+    assert error.response.headers["x-should-retry"] == "false"
+    assert SECRET not in error.response.text
+    if given == 400:
+        assert error.body is not None
+        assert "The words of the provider, to ***." in error.message
+        assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.name)
+@pytest.mark.parametrize("pace", ["first_token", "total"])
+def test_a_target_that_never_answers_is_a_504(
+    sdk: openai.OpenAI, upstream: NativeUpstream, voice: Voice, pace: str
+) -> None:
+    upstream.script(pace, upstreams.stall)
+
+    with pytest.raises(openai.InternalServerError) as raised:
+        sdk.chat.completions.create(model=f"{voice.name}/{pace}", messages=MESSAGES, stream=pace == "first_token")
+
+    assert (raised.value.status_code, raised.value.code) == (504, "upstream_timeout")
+    assert upstream.requests[0].left() > 0
