@@ -46,7 +46,7 @@ class OpenAIDialect:
         """A decoder for one answer."""
         if not call.stream:
             return JsonDecoder()
-        if headers.get("content-type", "").startswith(_NO_STREAM):
+        if headers.get("content-type", "").lower().startswith(_NO_STREAM):
             return NotAStream()
         choices = target.overrides.get("n", call.body.get("n"))
         return StreamDecoder(

@@ -6,7 +6,7 @@ connection is closed at once; a stream that we must leave ends with an error eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 import anyio
@@ -21,6 +21,8 @@ from proxy.http.ids import Ids
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
+
+ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 
 
 class Exchange:
@@ -60,6 +62,7 @@ class _Run:
         self.interrupted: str | None = None
         self.client_seconds = 0.0
         self.scope = anyio.CancelScope()
+        self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
         self._receive = receive
         self._send = send
         self._limits = limits
@@ -148,5 +151,7 @@ class _Run:
             await self._send(message)
         self.client_seconds += self._clock.monotonic() - began
         if patience.cancelled_caught:
-            self.interrupt("client_closed")
+            self.interrupted = self.interrupted or "client_closed"
+            self._abort()
+            self.scope.cancel()
             await anyio.lowlevel.checkpoint()
