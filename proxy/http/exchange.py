@@ -61,6 +61,7 @@ class _Run:
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
         self.client_seconds = 0.0
+        self.delivering = False
         self.scope = anyio.CancelScope()
         self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
         self._receive = receive
@@ -147,8 +148,10 @@ class _Run:
     async def _out(self, message: Message) -> None:
         """Send; a client that has stopped reading for too long is treated as gone."""
         began = self._clock.monotonic()
+        self.delivering = True
         with anyio.move_on_after(self._limits.write_stall) as patience:
             await self._send(message)
+            self.delivering = False
         self.client_seconds += self._clock.monotonic() - began
         if patience.cancelled_caught:
             self.interrupted = self.interrupted or "client_closed"
