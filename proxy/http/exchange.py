@@ -22,6 +22,7 @@ from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
 
+PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
 ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 
 
@@ -97,7 +98,10 @@ class _Run:
             if not reply.stream:
                 body = b"".join([chunk async for chunk in chunks])
                 await self._begin(reply.status, {**reply.headers, "content-length": str(len(body))})
-                await self._end(body)
+                last = len(body) - len(body) % PIECE
+                for at in range(0, last, PIECE):
+                    await self._out({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+                await self._end(body[last:])
                 return
             self._streams = True
             await self._begin(reply.status, reply.headers)
