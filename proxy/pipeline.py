@@ -51,6 +51,7 @@ class Arrival(Protocol):
     read_call: ReadCall  # for the path that it came to
     interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
     client_seconds: float  # spent waiting for the client
+    delivering: bool  # something is on its way out that the client has not taken yet
 
     async def read(self) -> bytes:
         """The body. Raises `ProxyError` if it is too large or too slow."""
@@ -96,7 +97,7 @@ class Pipeline:
             error.headers = call_headers(record, self._clock.monotonic())
             raise
         except asyncio.CancelledError:
-            if record.outcome != "ok":  # else it had everything
+            if record.outcome != "ok" or arrival.delivering:  # else it had everything
                 record.outcome = record.code = arrival.interrupted or "client_closed"
                 record.status = 499 if record.outcome == "client_closed" else record.status or 503
             raise

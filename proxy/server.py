@@ -16,12 +16,22 @@ from contextlib import contextmanager
 
 import anyio
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.admission.gate import Gate
 from proxy.app import Service
+from proxy.http.exchange import ABORT
 
 _LOG = logging.getLogger(__name__)
 LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's, with a way to drop a connection whose client has stopped reading."""
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
 
 
 class _Server(uvicorn.Server):
@@ -69,7 +79,7 @@ async def serve(
     config = uvicorn.Config(
         service.asgi,
         loop="none",
-        http="httptools",
+        http=_Protocol,
         ws="none",
         lifespan="on",
         interface="asgi3",

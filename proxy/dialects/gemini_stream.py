@@ -47,8 +47,11 @@ class GeminiDecoder:
 
     @property
     def complete(self) -> bool:
-        """Every candidate has its finish, or the prompt was blocked."""
-        return self._ended or self._whole
+        """Every candidate has its finish, or the prompt was blocked.
+
+        Where every chunk says that it is finished, only the clean end of the bytes tells which was the last.
+        """
+        return self._ended or (self._whole and (self._gradual or not self._stream or self._answers.closed))
 
     @property
     def closed(self) -> bool:

@@ -64,7 +64,7 @@ class OpenAIDialect:
             return _passed(headers)
         if not call.stream:
             return JsonDecoder() if call.endpoint == "chat" else PassedJson()
-        if headers.get("content-type", "").startswith(_NO_STREAM):
+        if headers.get("content-type", "").lower().startswith(_NO_STREAM):
             return NotAStream()
         choices = target.overrides.get("n", call.body.get("n"))
         return StreamDecoder(

@@ -21,6 +21,7 @@ _TOO_LONG = re.compile(
     re.I,
 )
 _STATUS = re.compile("[45][0-9][0-9]")
+_BAD_KEY = re.compile(r"^(?:incorrect|invalid) api key\b", re.I)
 _FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}
 _BY_STATUS = {
     401: FailureKind.KEY_REJECTED,
@@ -91,6 +92,10 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
         return FailureKind.CONTEXT_TOO_LONG
     if status in (400, 404) and code == "model_not_found":
         return FailureKind.MODEL_MISSING
+    if status in (400, 413) and code == "rate_limit_exceeded":
+        return FailureKind.RATE_LIMITED  # Groq: more tokens in one request than a minute has
+    if status == 400 and _BAD_KEY.search(message):
+        return FailureKind.KEY_REJECTED  # xAI
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return FailureKind.BAD_REQUEST if 400 <= status < 500 else FailureKind.SERVER_ERROR

@@ -6,7 +6,7 @@ connection is closed at once; a stream that we must leave ends with an error eve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 
 import anyio
@@ -21,6 +21,9 @@ from proxy.http.ids import Ids
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline, ReadCall
 from proxy.surfaces.headers import sane_id
+
+PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
+ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 
 
 class Exchange:
@@ -70,7 +73,9 @@ class _Run:
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
         self.client_seconds = 0.0
+        self.delivering = False
         self.scope = anyio.CancelScope()
+        self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
         self._receive = receive
         self._send = send
         self._limits = limits
@@ -104,7 +109,10 @@ class _Run:
             if not reply.stream:
                 body = b"".join([chunk async for chunk in chunks])
                 await self._begin(reply.status, {**reply.headers, "content-length": str(len(body))})
-                await self._end(body)
+                last = len(body) - len(body) % PIECE
+                for at in range(0, last, PIECE):
+                    await self._out({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
+                await self._end(body[last:])
                 return
             self._events = reply.headers.get("content-type", "").startswith("text/event-stream")
             await self._begin(reply.status, reply.headers)
@@ -154,9 +162,13 @@ class _Run:
     async def _out(self, message: Message) -> None:
         """Send; a client that has stopped reading for too long is treated as gone."""
         began = self._clock.monotonic()
+        self.delivering = True
         with anyio.move_on_after(self._limits.write_stall) as patience:
             await self._send(message)
+            self.delivering = False
         self.client_seconds += self._clock.monotonic() - began
         if patience.cancelled_caught:
-            self.interrupt("client_closed")
+            self.interrupted = self.interrupted or "client_closed"
+            self._abort()
+            self.scope.cancel()
             await anyio.lowlevel.checkpoint()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from starlette.requests import Request
 from starlette.types import Receive
 
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+
+_DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
     if encoding.strip().lower() != "identity":
         raise InvalidRequest("Compressed bodies are not taken; send it without `content-encoding`.", param="body")
     declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limits.max_body:
+    if _DIGITS.fullmatch(declared) and int(declared) > limits.max_body:
         raise _too_large(limits)
     body = bytearray()
     more = True

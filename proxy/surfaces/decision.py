@@ -42,4 +42,5 @@ async def embed(
         async for chunk in chunks:
             if out := debug.feed(chunk, router):
                 yield out
-        yield debug.last(router) + debug.rest()
+        if out := debug.last(router) + debug.rest():
+            yield out

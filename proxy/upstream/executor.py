@@ -82,21 +82,24 @@ class Executor:
         policy = call.snapshot.retry
         run = Run(call, record, list(plan.targets), policy.attempts, record.started)
         failure: UpstreamFailure | None = None
+        outgrown: Deployment | None = None  # the last one whose context was too small
         while run.targets and run.attempts:
             self._prefer_fast(run)
             target = run.targets.pop(0)
-            if failure and failure.verdict.larger_only and not _may_be_larger(target.deployment, record.chosen):
+            if outgrown and not _may_be_larger(target.deployment, outgrown):
                 continue
             result = await self._try(stack, run, target)
             if isinstance(result, Reply):
                 return result
             if result and not (failure and result.kind is FailureKind.UNSUPPORTED):
                 failure = result
+            if result and result.verdict.larger_only:
+                outgrown = target.deployment
             if result and not result.verdict.fall_back:
                 break
         if failure is None:
             return await self._last_resort(stack, run, plan)
-        raise error_for(failure, record.attempts)
+        raise error_for(failure, record.attempts, only=len(plan.targets) == 1)
 
     async def _try(
         self, stack: AsyncExitStack, run: Run, target: Target, *, force: bool = False
@@ -145,7 +148,7 @@ class Executor:
                 if isinstance(result, Reply):
                     return result
                 if result is not None:
-                    raise error_for(result, run.record.attempts)
+                    raise error_for(result, run.record.attempts, only=len(plan.targets) == 1)
         raise nothing_tried([(target.deployment, block) for target, block in blocks if block])
 
     async def _attempt(
@@ -258,9 +261,9 @@ def _headers(response: UpstreamResponse) -> dict[str, str]:
     return headers
 
 
-def _may_be_larger(deployment: Deployment, than: Deployment | None) -> bool:
+def _may_be_larger(deployment: Deployment, than: Deployment) -> bool:
     """An unknown context window passes, as it does everywhere."""
-    before = than.context_window if than else None
+    before = than.context_window
     return before is None or deployment.context_window is None or deployment.context_window > before
 
 

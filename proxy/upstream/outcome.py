@@ -19,15 +19,17 @@ from proxy.core.types import Attempt, Deployment
 from proxy.upstream.health import RATE_LIMIT_REST, Block
 
 
-def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyError:
-    """The error after the last failure; another try is of no use, since all targets have been tried."""
+def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt], *, only: bool) -> ProxyError:
+    """The error after the last failure; another try is of no use, since all targets have been tried.
+
+    `only` says that the plan had no other target.
+    """
     if failure.kind is FailureKind.UNSUPPORTED:
         return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
     last = attempts[-1]
     where = f"`{last.provider}/{last.model}`"
     tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
     what = str(failure).rstrip(". ")
-    targets = {(attempt.provider, attempt.model) for attempt in attempts}
     match failure.kind:
         case FailureKind.BAD_REQUEST:
             fields = {"param": failure.param, "code": failure.code}
@@ -36,7 +38,7 @@ def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt]) -> ProxyErr
             return InvalidRequest(str(failure), param="messages", code="context_length_exceeded", retryable=False)
         case FailureKind.CONTENT_FILTERED:
             return InvalidRequest(str(failure), code="content_filter", retryable=False)
-        case FailureKind.MODEL_MISSING if len(targets) == 1:
+        case FailureKind.MODEL_MISSING if only:
             return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:
             message = f"{where}: the provider's rate limit is reached{tried}."

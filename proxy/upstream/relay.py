@@ -107,6 +107,7 @@ class Relay:
         self._decoder = start.decoder
         self._deadline = deadline
         self._events = events
+        self._closed_at: float | None = None  # when the upstream said that it was done
         record.usage = start.decoder.usage
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
@@ -116,25 +117,27 @@ class Relay:
         """
         decoder = self._decoder
         try:
+            self._end_if_whole()
             if self._start.held:
                 yield self._start.held
             if self._start.broken:
                 raise self._start.broken
-            self._end_if_whole()
             ended = self._start.ended
             while not ended and decoder.fault is None:
                 chunk = await self._next(chunks, idle)
                 out = decoder.finish() if chunk is None else decoder.feed(chunk)
                 self._record.usage = decoder.usage
                 ended = chunk is None
+                self._end_if_whole()
                 if out:
                     yield out
-                self._end_if_whole()
             self._end(decoder.fault)
         except UpstreamFailure as failure:
             if failure.partial:
                 yield failure.partial
             if decoder.complete:
+                if out := decoder.finish():
+                    yield out  # what a translator has held back for the end
                 self._end(None)
                 return
             self._end(failure)
@@ -146,8 +149,9 @@ class Relay:
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:
         """The next chunk, None at the end. Raises `UpstreamFailure` if the upstream stays silent for too long."""
-        patience = AFTER_END if self._decoder.closed else idle
-        left = self._deadline - self._clock.monotonic()
+        now = self._clock.monotonic()
+        patience = idle if self._closed_at is None else self._closed_at + AFTER_END - now
+        left = self._deadline - now
         try:
             async with asyncio.timeout(min(patience, left)):
                 return await anext(chunks, None)
@@ -156,8 +160,9 @@ class Relay:
             raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
 
     def _end_if_whole(self) -> None:
-        """The client has it all, and may leave although the upstream has not hung up yet."""
-        if self._decoder.closed and self._decoder.fault is None:
+        """With the last piece the client has it all, and may leave although the upstream has not hung up yet."""
+        if self._decoder.closed and self._decoder.fault is None and self._closed_at is None:
+            self._closed_at = self._clock.monotonic()
             self._end(None)
 
     def _end(self, failure: UpstreamFailure | None) -> None:

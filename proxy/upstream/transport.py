@@ -96,6 +96,8 @@ async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:
                 while chunk:
                     yield inflate.decompress(chunk, _PIECE)  # in pieces, so that no bomb unfolds at once
                     chunk = inflate.unconsumed_tail
+                    if inflate.eof and inflate.unused_data:  # gzip may have several members
+                        chunk, inflate = inflate.unused_data, _inflater(encoding)
             yield inflate.flush()
     except (httpx.HTTPError, httpx.StreamError) as exc:
         raise UpstreamFailure(FailureKind.CONNECT, _explain(exc)) from exc

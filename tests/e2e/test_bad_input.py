@@ -603,7 +603,7 @@ def test_a_method_that_the_path_does_not_know_is_refused(box: Box, method: str, 
 
 @pytest.mark.parametrize("path", ["/admin", "/admin/", "/admin/nothing", "/admin/config", "/admin/breakers/reset"])
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE"])
-def test_without_the_token_every_admin_path_is_closed_whether_it_exists_or_not(box: Box, method: str, path: str) -> None:
+def test_without_the_token_every_admin_path_is_closed_known_or_not(box: Box, method: str, path: str) -> None:
     answer = box.http.request(method, path)
 
     error = error_of(answer.content)

@@ -140,7 +140,8 @@ def test_recorded_traffic_passes_unchanged(
 def test_asking_for_usage_changes_nothing_else(
     http: httpx.Client, box: Running, upstream: Upstream, path: Path
 ) -> None:
-    found = [each for each in exchanges.read(path) if exchanges.is_chat(each)]
+    chats = [each for each in exchanges.read(path) if exchanges.is_chat(each)]
+    found = [each for place, each in enumerate(chats) if each["stream"] or place % 5 == 0]  # it concerns streams
 
     passages = [Passage(http, box, upstream, each, "ask") for each in found]
 

@@ -130,7 +130,8 @@ def test_the_boundary_is_the_content_types(content_type: str, boundary: bytes) -
 
 
 @pytest.mark.parametrize(
-    "content_type", ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=a"]
+    "content_type",
+    ["", "application/json", "multipart/form-data", "multipart/form-data; boundary=", "text/plain; boundary=a"],
 )
 def test_without_a_boundary_there_is_no_form(content_type: str) -> None:
     with pytest.raises(InvalidRequest, match="boundary") as refused:
@@ -153,7 +154,9 @@ def test_a_form_is_read_as_it_was_written(fields: list[tuple[str, bytes]]) -> No
     assert found.repeated == {name for name in last if [given for given, _ in fields].count(name) > 1}
 
 
-@given(st.lists(st.sampled_from([b"--" + BOUNDARY.encode(), b"--", b"\r\n", b"\r\n\r\n", b"name=", b"x", part("m", b"")])))
+@given(
+    st.lists(st.sampled_from([b"--" + BOUNDARY.encode(), b"--", b"\r\n", b"\r\n\r\n", b"name=", b"x", part("m", b"")]))
+)
 def test_no_bytes_raise_anything_but_our_own_error(pieces: list[bytes]) -> None:
     raw = b"".join(pieces)
     try:

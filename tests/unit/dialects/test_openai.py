@@ -268,7 +268,7 @@ def test_an_answer_that_does_not_stream_is_given_whole() -> None:
     assert decoder.finish() == body
 
 
-@pytest.mark.parametrize("kind", ["application/json", "application/json; charset=utf-8", "text/html"])
+@pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "text/html"])
 def test_an_answer_to_a_streamed_call_that_says_it_is_no_stream_is_read_as_what_it_is(kind: str) -> None:
     made = call(b'{"model":"m","stream":true,' + MESSAGES + b"}")
 

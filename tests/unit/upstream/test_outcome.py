@@ -34,7 +34,7 @@ TABLE = [
 def test_every_kind_has_its_error(kind: K, theirs: int | None, status: int, type_: str, code: str) -> None:
     failure = UpstreamFailure(kind, "because", status=theirs, param="p", code="theirs")
 
-    error = error_for(failure, [attempt()])
+    error = error_for(failure, [attempt()], only=True)
 
     told = json.loads(error.body())["error"]
     assert (error.http_status, told["type"], told["code"]) == (status, type_, code)
@@ -50,14 +50,14 @@ def test_the_table_has_every_kind() -> None:
     [(K.CONNECT, True), (K.KEY_REJECTED, True), (K.RATE_LIMITED, True), (K.BAD_REQUEST, False)],
 )
 def test_a_fault_of_the_provider_names_it_and_one_of_the_request_is_in_its_own_words(kind: K, names: bool) -> None:
-    error = error_for(UpstreamFailure(kind, "because", status=400), [attempt()])
+    error = error_for(UpstreamFailure(kind, "because", status=400), [attempt()], only=True)
 
     assert ("`acme/small`" in str(error)) is names
 
 
 def test_a_rejected_key_is_named_by_its_id_and_not_in_the_provider_s_words() -> None:
     error = error_for(
-        UpstreamFailure(K.KEY_REJECTED, "Incorrect key sk-ab***yz", status=401), [attempt(key_id="spare")]
+        UpstreamFailure(K.KEY_REJECTED, "Incorrect key sk-ab***yz", status=401), [attempt(key_id="spare")], only=True
     )
 
     assert "`spare`" in str(error)
@@ -67,28 +67,28 @@ def test_a_rejected_key_is_named_by_its_id_and_not_in_the_provider_s_words() -> 
 def test_several_attempts_are_counted() -> None:
     failure = UpstreamFailure(K.SERVER_ERROR, "because")
 
-    assert "(3 attempts)" in str(error_for(failure, [attempt(), attempt(), attempt()]))
-    assert "attempts" not in str(error_for(failure, [attempt()]))
+    assert "(3 attempts)" in str(error_for(failure, [attempt(), attempt(), attempt()], only=True))
+    assert "attempts" not in str(error_for(failure, [attempt()], only=True))
 
 
 def test_a_missing_model_is_a_404_only_where_it_was_the_only_target() -> None:
     failure = UpstreamFailure(K.MODEL_MISSING, "no such model", status=404)
 
-    assert error_for(failure, [attempt(), attempt()]).http_status == 404
-    assert error_for(failure, [attempt(model="other"), attempt()]).http_status == 502
+    assert error_for(failure, [attempt(), attempt()], only=True).http_status == 404
+    assert error_for(failure, [attempt()], only=False).http_status == 502
 
 
 def test_a_rejection_in_openai_s_shape_passes_to_the_byte() -> None:
     native = b'{"error": {"message":"bad"}}'
 
-    error = error_for(UpstreamFailure(K.BAD_REQUEST, "bad", status=409, native=native), [attempt()])
+    error = error_for(UpstreamFailure(K.BAD_REQUEST, "bad", status=409, native=native), [attempt()], only=True)
 
     assert (error.http_status, error.body()) == (409, native)
 
 
 @pytest.mark.parametrize(("kind", "hint", "told"), [(K.RATE_LIMITED, 7.2, "8"), (K.OVERLOADED, None, "1")])
 def test_when_to_come_back_is_the_provider_s_word(kind: K, hint: float | None, told: str) -> None:
-    error = error_for(UpstreamFailure(kind, "x", retry_after=hint), [attempt()])
+    error = error_for(UpstreamFailure(kind, "x", retry_after=hint), [attempt()], only=True)
 
     assert error.response_headers()["retry-after"] == told
 
