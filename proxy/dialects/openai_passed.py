@@ -92,16 +92,28 @@ class PassedEvents:
             events = self._events.feed(chunk)
         except EventTooLarge as exc:
             raise self._broken(str(exc)) from exc
+        out: list[bytes] = []
         for event in events:
-            self._read(event)
-        return b"".join(events)
+            if self.fault is not None:
+                break  # nothing follows an error
+            try:
+                self._read(event)
+            except UpstreamFailure as failure:
+                failure.partial = b"".join(out) if self.committed else b""
+                raise
+            out.append(event)
+        return b"".join(out)
 
     def finish(self) -> bytes:
         """The rest. Raises `UpstreamFailure` if the last event has not come."""
         rest = self._events.rest()
+        if self.fault is not None:
+            return b""
         if rest.strip():
             self._read(rest)
-        if not self.closed:
+        if self.fault is not None:
+            raise self.fault  # without its empty line no client would see it
+        if not self.complete:
             raise self._broken("the upstream's stream ended before its last event")
         return rest
 
