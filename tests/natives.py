@@ -218,20 +218,21 @@ def _parts(text: str) -> list[str]:
     return [text[at : at + 7] for at in range(0, len(text), 7)]
 
 
-def gemini_chunk(*parts: dict[str, Any], finish: str | None = None, **usage: int) -> dict[str, Any]:
+def gemini_chunk(*parts: dict[str, Any], finish: str | None = None, id: str = "r1", **usage: int) -> dict[str, Any]:
     """One answer object with one candidate; with its finish come the counts."""
     candidate: dict[str, Any] = {"content": {"role": "model", "parts": list(parts)}, "index": 0}
     counts = {"promptTokenCount": 7, "candidatesTokenCount": 3, **usage} if finish else {"promptTokenCount": 7}
     counts["totalTokenCount"] = sum(counts.values())
     if finish:
         candidate["finishReason"] = finish
-    return {"candidates": [candidate], "usageMetadata": counts, "modelVersion": "upstream", "responseId": "r1"}
+    return {"candidates": [candidate], "usageMetadata": counts, "modelVersion": "upstream", "responseId": id}
 
 
-def gemini_stream(*parts: dict[str, Any], finish: str = "STOP", **usage: int) -> list[bytes]:
+def gemini_stream(*parts: dict[str, Any], finish: str = "STOP", id: str = "r1", **usage: int) -> list[bytes]:
     """The events of an answer, one for each part, the last with its finish."""
     *first, last = parts
-    return [*(google(gemini_chunk(part)) for part in first), google(gemini_chunk(last, finish=finish, **usage))]
+    events = [google(gemini_chunk(part, id=id)) for part in first]
+    return [*events, google(gemini_chunk(last, finish=finish, id=id, **usage))]
 
 
 ANTHROPIC_ERRORS = {

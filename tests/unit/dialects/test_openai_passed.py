@@ -32,8 +32,7 @@ def fed(decoder: PassedEvents | PassedBytes, pieces: Iterable[bytes]) -> bytes:
 
 def failure(decoder: PassedJson | PassedEvents | PassedBytes, data: bytes) -> UpstreamFailure:
     with pytest.raises(UpstreamFailure) as failed:
-        decoder.feed(data)
-        decoder.finish()
+        decoder.feed(data) + decoder.finish()
     return failed.value
 
 

@@ -1,0 +1,43 @@
+"""The fidelity matrix says what the dialects do; `python -m tests.fidelity` writes it anew."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests import fidelity
+from tests.features import ENDPOINTS, GROUPS
+
+COMMITTED = fidelity.PAGE.read_text("utf-8")
+STALE = "docs/providers.md is out of date: `python -m tests.fidelity` writes it anew"
+
+
+def test_the_matrix_says_what_the_dialects_do() -> None:
+    counts, told = fidelity.counts_of(COMMITTED)
+
+    assert fidelity.page(counts, told) == COMMITTED, STALE
+
+
+def test_the_matrix_counts_the_recordings() -> None:
+    found = fidelity.recordings()
+    if not found or fidelity.fingerprint(found) not in COMMITTED:
+        pytest.skip("no recorded traffic, or not the set that was counted")
+
+    assert fidelity.page(fidelity.counted(found), fidelity.fingerprint(found)) == COMMITTED, STALE
+
+
+def test_every_feature_stands_there_once_and_every_cell_has_a_word() -> None:
+    rows = re.findall(r"^\| (?!feature |word |---)(.+?) \| (.+) \|$", COMMITTED, re.M)
+    names = [each.name for group in GROUPS.values() for each in group] + [each.name for each in ENDPOINTS]
+    cells = [re.sub(r" \(\d+\+\d+\)", "", cell) for _, rest in rows for cell in rest.split(" | ") if " | " in rest]
+
+    assert len(set(names)) == len(names)
+    assert [name for name in names if [row for row, _ in rows].count(name) != 1] == []
+    assert {word for cell in cells for word in cell.split(" / ")} == {"passed", "converted", "dropped", "refused", "-"}
+
+
+def test_what_of_a_request_is_dropped_is_named() -> None:
+    harmless = {("gemini", "`cache_control` on content parts")}  # Anthropic's own; Google caches without being asked
+
+    assert fidelity.unnamed() - harmless == set()

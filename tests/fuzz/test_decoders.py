@@ -1,0 +1,14 @@
+"""A short run of the fuzzer, by number of cases; `python -m tests.fuzz.decoders` runs it for as long as one likes."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fuzz.decoders import KINDS, cases
+
+CASES = 1500
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_no_answer_makes_a_decoder_raise_anything_but_its_own_failure(name: str) -> None:
+    assert cases(KINDS[name], seed=3, count=CASES) == []
