@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -29,7 +28,7 @@ from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
 from proxy.server import bind
 from proxy.server import serve as serve_forever
-from proxy.settle.log import logging_to
+from proxy.settle.log import logging_to, standard_output
 from proxy.surfaces.chat import read_chat
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
@@ -62,13 +61,14 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         listener = bind(host, port)
     except OSError as exc:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
-    with logging_to(sys.stdout):
+    with logging_to(standard_output()):
         service = build(loaded, os.environ)
         _warn(loaded)
         uvloop.run(
             serve_forever(
                 service,
                 listener,
+                header_timeout=settings.header_timeout,
                 keep_alive=settings.keep_alive,
                 drain=settings.drain,
                 on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True),

@@ -118,7 +118,7 @@ class Pipeline:
     def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
         """The upstream's reply with our headers, and with the decision record where it was asked for."""
         price(record)
-        headers = {**call_headers(record, self._clock.monotonic()), **reply.headers}
+        headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
         if call.stream:
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
         elif record.cost_nusd is not None:

@@ -18,12 +18,12 @@ from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.types import Reply
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
+from proxy.http.protocol import ABORT
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
 
 PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
-ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 
 
 class Exchange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -72,7 +73,8 @@ class Meta:
         call = read_chat(raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
         decided = self._planner(call, self._health.view(call.snapshot))
         body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
-        return JSONResponse(body, headers={"x-router-id": own, "x-request-id": request_id})
+        text = json.dumps(body)  # in ASCII: a name may hold half a surrogate pair
+        return Response(text, 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def livez(self, request: Request) -> Response:
         """The event loop answers."""

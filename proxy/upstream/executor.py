@@ -176,7 +176,12 @@ class Executor:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
         relay = Relay(self._clock, run.record, attempt, lease, start, began + deployment.timeouts.total)
-        return Reply(response.status, _headers(response), relay.chunks(chunks, deployment.timeouts.idle), call.stream)
+        return Reply(
+            response.status,
+            _headers(response, stream=call.stream),
+            relay.chunks(chunks, deployment.timeouts.idle),
+            call.stream,
+        )
 
     async def _start(
         self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, attempt: Attempt
@@ -188,6 +193,7 @@ class Executor:
         with waiting(self._clock, run.record):
             response = await held.enter_async_context(self._transports[name].send(request))
         attempt.status = response.status
+        run.record.upstream_request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         chunks = await held.enter_async_context(aclosing(timed(self._clock, run.record, response.chunks)))
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)
@@ -201,7 +207,6 @@ class Executor:
         attempt.first_token_ms = (now - began) * 1000
         record.first_token = now
         record.committed = True
-        record.upstream_request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
 
     def _prefer_fast(self, run: Run) -> None:
         """After the soft deadline the fastest of the remaining targets comes first."""
@@ -226,10 +231,11 @@ class Executor:
             attempt.outcome = "cancelled"
 
 
-def _headers(response: UpstreamResponse) -> dict[str, str]:
+def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
     """Of the upstream's headers only `content-type` and `openai-*` pass."""
     headers = {name: value for name, value in response.headers.items() if name.startswith("openai-")}
-    headers["content-type"] = response.headers.get("content-type", "application/json")
+    default = "text/event-stream" if stream else "application/json"
+    headers["content-type"] = response.headers.get("content-type") or default
     return headers
 
 
