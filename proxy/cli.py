@@ -26,7 +26,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
-from proxy.server import bind
+from proxy.server import bind, raise_descriptor_limit
 from proxy.server import serve as serve_forever
 from proxy.settle.log import logging_to, standard_output
 from proxy.surfaces.chat import read_chat
@@ -61,6 +61,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         listener = bind(host, port)
     except OSError as exc:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
+    raise_descriptor_limit()
     with logging_to(standard_output()):
         service = build(loaded, os.environ)
         _warn(loaded)
@@ -144,7 +145,8 @@ def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
     """Ask a running service whether it is well; exit 0 if it is, 1 if not."""
     if url is None:
         server = _load(config).settings.server
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+        host = f"[{host}]" if ":" in host else host
         url = f"http://{host}:{server.port}"
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")

@@ -19,7 +19,7 @@ Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
-_FRAMING = ("connection", "content-length", "transfer-encoding")
+_FRAMING = ("connection", "content-length", "host", "transfer-encoding")
 _MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
 
 
@@ -48,6 +48,8 @@ def _key_value(value: Any) -> SecretStr | Unset:
 def _header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError("must be the name of a header, such as `authorization` or `api-key`")
+    if name.lower() in _FRAMING:
+        raise ValueError(f"must not be `{name.lower()}`, which belongs to the connection")
     return name.lower()
 
 
@@ -185,6 +187,8 @@ class ProviderSettings(Section):
     @model_validator(mode="after")
     def _fits_its_dialect(self) -> "ProviderSettings":
         if self.dialect == "mock":
+            if self.base_url is not None:
+                raise ValueError("needs no `base_url`: `dialect: mock` answers without a network; remove it")
             return self
         if self.base_url is None:
             raise ValueError("needs a `base_url`, such as `https://api.openai.com/v1`")

@@ -11,9 +11,7 @@ from typing import Any
 from proxy.config.errors import suggestion
 from proxy.config.read import Path
 from proxy.config.validate import Finding
-from proxy.core.types import MODES, RESERVED, TASKS, TIERS
-
-CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio")
+from proxy.core.types import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
 
 _TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them
 

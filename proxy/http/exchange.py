@@ -6,7 +6,7 @@ connection is closed at once; a stream that we must leave ends with an error eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 
 import anyio
@@ -47,7 +47,9 @@ class Exchange:
                 except ProxyError as error:
                     await run.fail(error)
             if run.interrupted == "draining":
-                await run.fail(Unavailable("The server is shutting down.", code="draining", retry_after=1.0))
+                leaving = Unavailable("The server is shutting down.", code="draining", retry_after=1.0)
+                leaving.headers = run.answer_headers
+                await run.fail(leaving)
             group.cancel_scope.cancel()
 
 
@@ -55,14 +57,13 @@ class _Run:
     """What one exchange knows: the `Arrival` that the pipeline reads, and the way back."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits, own_id: str, clock: Clock) -> None:
-        self.headers: Mapping[str, str] = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        self.headers: Mapping[str, str] = _joined(scope["headers"])
         self.id = own_id
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
         self.client_seconds = 0.0
         self.delivering = False
+        self.answer_headers: dict[str, str] = {}
         self.scope = anyio.CancelScope()
         self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
         self._receive = receive
@@ -162,3 +163,12 @@ class _Run:
             self._abort()
             self.scope.cancel()
             await anyio.lowlevel.checkpoint()
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name; what comes several times is one list (RFC 9110 section 5.3)."""
+    found: dict[str, str] = {}
+    for raw, text in headers:
+        name, value = raw.decode("latin-1"), text.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found

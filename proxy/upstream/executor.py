@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -150,7 +150,8 @@ class Executor:
                 reply = await self._open(held, run, target, lease, attempt)
             except UpstreamFailure as failure:
                 attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
-                failure.redact(lease.key.value if lease.key else "")
+                for secret in _secrets(deployment, lease):
+                    failure.redact(secret)
                 lease.fail(failure)
                 raise
             stack.push_async_exit(held.pop_all())
@@ -171,7 +172,6 @@ class Executor:
             attempt.outcome = "deadline_exceeded"
             raise deadline_error(call.snapshot.deadline.hard) from None
         now = self._clock.monotonic()
-        self._health.measured(deployment, now - began)
         if lease.permit.probe and start.broken is None:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
@@ -229,6 +229,15 @@ class Executor:
         attempt.ms = (self._clock.monotonic() - began) * 1000
         if attempt.outcome == "started":
             attempt.outcome = "cancelled"
+
+
+def _secrets(deployment: Deployment, lease: Lease) -> Iterator[str]:
+    """What an upstream may have been told and must not repeat to the client."""
+    if lease.key is not None:
+        yield lease.key.value
+    for value in deployment.provider.headers.values():
+        yield value
+        yield value.rpartition(" ")[2]
 
 
 def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
