@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from proxy.config.compile import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded
 from proxy.config.redact import redacted
+from proxy.config.schema import Settings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.recall import Recall
@@ -143,7 +144,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         access=AdminAccess(token.get_secret_value() if token else None),
         snapshot=lambda: current.snapshot,
         health=health,
-        config=lambda: redacted(current.loaded.settings),
+        config=lambda: redacted(_in_force(current.loaded.settings, settings)),
         read=read,
     )
 
@@ -156,6 +157,21 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     )
     app.router.redirect_slashes = False
     return Service(HostGuard(app, ids), gate, watcher.reload)
+
+
+def _changed_keys(before: Snapshot, now: Snapshot) -> Iterator[tuple[str, str]]:
+    """Provider and id of each key that has another value than before."""
+    for name, provider in now.providers.items():
+        old = {key.id: key.value for key in before.providers[name].keys} if name in before.providers else {}
+        for key in provider.keys:
+            if key.id in old and old[key.id] != key.value:
+                yield name, key.id
+
+
+def _in_force(now: Settings, first: Settings) -> Settings:
+    """The settings that serve: most of a reload counts at once, `server` and `auth` are those of the start."""
+    server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
+    return now.model_copy(update={"server": server, "auth": first.auth})
 
 
 class Reloader:
@@ -171,9 +187,11 @@ class Reloader:
     def take(self, loaded: Loaded) -> None:
         """Swap. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
         snapshot = compile_snapshot(loaded.settings)
-        before = self._current.loaded.settings
+        before, outdated = self._current.loaded.settings, self._current.snapshot
         self._current.loaded, self._current.snapshot, self._current.error = loaded, snapshot, None
         self._health.policy = snapshot.breaker
+        for provider, key in _changed_keys(outdated, snapshot):
+            self._health.reset(provider, key=key)  # what was held against the old key is not the new one's fault
         self._gate.most = loaded.settings.server.max_in_flight
         self._settler.access_log = loaded.settings.logs.access
         self._metrics.reload_success.set(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
@@ -28,9 +27,9 @@ from proxy.core.errors import ProxyError
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
-from proxy.server import bind
+from proxy.server import bind, raise_descriptor_limit
 from proxy.server import serve as serve_forever
-from proxy.settle.log import logging_to
+from proxy.settle.log import logging_to, standard_output
 from proxy.surfaces.chat import read_chat
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
@@ -63,13 +62,15 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         listener = bind(host, port)
     except OSError as exc:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
-    with logging_to(sys.stdout):
+    raise_descriptor_limit()
+    with logging_to(standard_output()):
         service = build(loaded, os.environ)
         _warn(loaded)
         uvloop.run(
             serve_forever(
                 service,
                 listener,
+                header_timeout=settings.header_timeout,
                 keep_alive=settings.keep_alive,
                 drain=settings.drain,
                 on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True),
@@ -154,7 +155,8 @@ def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
     """Ask a running service whether it is well; exit 0 if it is, 1 if not."""
     if url is None:
         server = _load(config).settings.server
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(server.host, server.host)
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
+        host = f"[{host}]" if ":" in host else host
         url = f"http://{host}:{server.port}"
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")

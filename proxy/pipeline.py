@@ -18,7 +18,10 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
+
+from anyio import to_thread
 
 from proxy.admission.gate import Gate
 from proxy.core.clock import Clock
@@ -32,6 +35,16 @@ from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 
 _LOG = logging.getLogger(__name__)
+_EMBEDDED = ("application/json", "text/event-stream")  # what a decision record can be put into
+T = TypeVar("T")
+
+
+LARGE = 256 * 1024  # bytes; reading more than that in the event loop would hold up every other call
+
+
+async def aside(work: Callable[[], T], size: int) -> T:
+    """Do `work` on a body of `size` bytes: at once if it is small, else in a thread."""
+    return work() if size <= LARGE else await to_thread.run_sync(work, abandon_on_cancel=True)
 
 
 class ReadCall(Protocol):
@@ -51,6 +64,7 @@ class Arrival(Protocol):
     read_call: ReadCall  # for the path that it came to
     interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
     client_seconds: float  # spent waiting for the client
+    answer_headers: dict[str, str]  # of the call, for whoever still answers when it was ended early
     delivering: bool  # something is on its way out that the client has not taken yet
 
     async def read(self) -> bytes:
@@ -97,6 +111,7 @@ class Pipeline:
             error.headers = call_headers(record, self._clock.monotonic())
             raise
         except asyncio.CancelledError:
+            arrival.answer_headers = call_headers(record, self._clock.monotonic())
             if record.outcome != "ok" or arrival.delivering:  # else it had everything
                 record.outcome = record.code = arrival.interrupted or "client_closed"
                 record.status = 499 if record.outcome == "client_closed" else record.status or 503
@@ -113,30 +128,40 @@ class Pipeline:
 
     @asynccontextmanager
     async def _steps(self, arrival: Arrival, record: Record) -> AsyncIterator[Reply]:
+        self._gate.check()  # at once, before a large body comes for nothing
+        raw = await arrival.read()
+        record.client_seconds = arrival.client_seconds
         with self._gate.enter(lambda: arrival.interrupt("draining")):
-            raw = await arrival.read()
-            record.client_seconds = arrival.client_seconds
-            record.call = call = arrival.read_call(
-                raw, arrival.headers, id=arrival.id, request_id=arrival.request_id, snapshot=self._snapshot()
-            )  # a call keeps the configuration that it began with
-            record.plan = self._planner(call, self._health.view(call.snapshot))
+            read = partial(
+                arrival.read_call,
+                raw,
+                arrival.headers,
+                id=arrival.id,
+                request_id=arrival.request_id,
+                snapshot=self._snapshot(),  # a call keeps the configuration that it began with
+            )
+            record.call = call = await aside(read, len(raw))
+            health = self._health.view(call.snapshot)
+            record.plan = await aside(lambda: self._planner(call, health), len(raw))
             async with self._executor.run(call, record.plan, record) as reply:
                 yield self._answer(call, record, reply)
 
     def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
         """The upstream's reply with our headers, and with the decision record where it was asked for."""
         price(record)
-        headers = {**call_headers(record, self._clock.monotonic()), **reply.headers}
+        headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
         if call.stream:
             headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
         elif record.cost_nusd is not None:
             headers["x-router-cost-usd"] = f"{record.cost_nusd / 1e9:.9f}".rstrip("0").rstrip(".")
         chunks = reply.chunks
-        if call.options.debug:
+        if call.options.debug and reply.headers["content-type"].startswith(_EMBEDDED):
             chunks = embed(chunks, lambda: decision_record(price(record)), stream=call.stream)
         return replace(reply, headers=headers, chunks=chunks)
 
 
 def _fail(record: Record, arrival: Arrival, error: ProxyError) -> None:
     record.client_seconds = arrival.client_seconds
+    if record.outcome == "partial":
+        return  # the client had a 200, and a part of the answer
     record.outcome, record.status, record.code = "error", error.http_status, error.error_code

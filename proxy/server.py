@@ -9,29 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import anyio
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.admission.gate import Gate
 from proxy.app import Service
-from proxy.http.exchange import ABORT
+from proxy.http.protocol import protocol_class
 
 _LOG = logging.getLogger(__name__)
 LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with a way to drop a connection whose client has stopped reading."""
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
 
 
 class _Server(uvicorn.Server):
@@ -57,6 +49,13 @@ class _Server(uvicorn.Server):
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def raise_descriptor_limit() -> None:
+    """Allow as many open files as the system lets us: every call needs two sockets."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def bind(host: str, port: int) -> socket.socket:
     """A socket to listen on. Raises `OSError` if the address is taken or not ours."""
     family, kind, protocol, _, address = socket.getaddrinfo(
@@ -73,13 +72,19 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 async def serve(
-    service: Service, listener: socket.socket, *, keep_alive: float, drain: float, on_start: Callable[[str], None]
+    service: Service,
+    listener: socket.socket,
+    *,
+    header_timeout: float,
+    keep_alive: float,
+    drain: float,
+    on_start: Callable[[str], None],
 ) -> None:
     """Serve until a signal says otherwise. `on_start` is told the URL once connections are taken."""
     config = uvicorn.Config(
         service.asgi,
         loop="none",
-        http=_Protocol,
+        http=protocol_class(header_timeout),
         ws="none",
         lifespan="on",
         interface="asgi3",

@@ -25,6 +25,7 @@ from proxy.config.load import load
 from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
+from proxy.http.protocol import protocol_class
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,7 +45,7 @@ def serving(app: ASGIApp) -> Iterator[str]:
     config = uvicorn.Config(
         app,
         port=0,
-        http="httptools",
+        http=protocol_class(10.0),
         loop="none",
         ws="none",
         log_config=None,

@@ -30,11 +30,7 @@ class Gate:
     @contextmanager
     def enter(self, interrupt: Callable[[], None]) -> Iterator[None]:
         """Hold a place; `interrupt` ends the call early. Raises `Unavailable` when closed or full."""
-        if self.closed:
-            raise Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
-        if self.inside >= self.most:
-            message = f"The server is at its limit of {self.most} calls (`server.max_in_flight`); try again shortly."
-            raise Unavailable(message, code="overloaded", retry_after=1.0)
+        self.check()
         self._interrupts.add(interrupt)
         self._empty.clear()
         try:
@@ -43,6 +39,14 @@ class Gate:
             self._interrupts.discard(interrupt)
             if not self._interrupts:
                 self._empty.set()
+
+    def check(self) -> None:
+        """Raises `Unavailable` when closed or full."""
+        if self.closed:
+            raise Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
+        if self.inside >= self.most:
+            message = f"The server is at its limit of {self.most} calls (`server.max_in_flight`); try again shortly."
+            raise Unavailable(message, code="overloaded", retry_after=1.0)
 
     def close(self) -> None:
         """Let nobody in any more."""

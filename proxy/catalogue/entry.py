@@ -16,7 +16,6 @@ from typing import Any
 
 from proxy.core.types import EMPTY, DialectName, Kind
 
-CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")  # as `reasoning_effort` has them, beside `none`
 
 

@@ -21,7 +21,6 @@ class NotYet:
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
         "server.workers": NotYet("more than one worker"),
-        "server.header_timeout": NotYet("a deadline for request headers"),
         "server.memory_watermark": NotYet("shedding load by memory"),
         "server.trusted_proxies": NotYet("trusting forwarded addresses"),
         "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),

@@ -20,7 +20,7 @@ Price = Annotated[Decimal, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
-_FRAMING = ("connection", "content-length", "transfer-encoding")
+_FRAMING = ("connection", "content-length", "host", "transfer-encoding")
 _MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
 _KEPT = ("messages", "model", "stream", "input", "prompt", "file", "router")  # never left out
 _ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
@@ -53,6 +53,8 @@ def _key_value(value: Any) -> SecretStr | Unset:
 def _header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError("must be the name of a header, such as `authorization` or `api-key`")
+    if name.lower() in _FRAMING:
+        raise ValueError(f"must not be `{name.lower()}`, which belongs to the connection")
     return name.lower()
 
 
@@ -195,6 +197,8 @@ class ProviderSettings(Section):
             if differs and self.dialect != dialect:
                 raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
         if self.dialect == "mock":
+            if self.base_url is not None:
+                raise ValueError("needs no `base_url`: `dialect: mock` answers without a network; remove it")
             return self
         if self.vertex and self.base_url is None:
             raise ValueError(f"`vertex` needs a `base_url`, such as `{_VERTEX}`")

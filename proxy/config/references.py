@@ -8,11 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.catalogue.entry import CAPABILITIES
 from proxy.config.errors import suggestion
 from proxy.config.read import Path
 from proxy.config.validate import Finding
-from proxy.core.types import MODES, RESERVED, TASKS, TIERS
+from proxy.core.types import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
 
 _TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them
 

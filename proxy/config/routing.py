@@ -132,6 +132,12 @@ class RetrySettings(Section):
         default=RetryBudgetSettings(), description="How much of the traffic may be retries."
     )
 
+    @model_validator(mode="after")
+    def _grows(self) -> "RetrySettings":
+        if self.backoff > self.max_backoff:
+            raise ValueError("has a `backoff` longer than its `max_backoff`")
+        return self
+
 
 class DeadlineSettings(Section):
     """How long a call may take."""

@@ -83,7 +83,9 @@ class Watcher:
         except ConfigError as exc:
             if not self._path.exists():
                 return self._missing(forced=forced)
-            return exc if self._is_new(marks, str(exc)) or forced else None
+            new = self._is_new(marks, str(exc))
+            self._marks = None  # it may have been a moment's trouble: read again at the next look
+            return exc if new or forced else None
         if not self._is_new(marks, source.fingerprint) and not forced:
             return None
         try:

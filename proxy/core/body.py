@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 from proxy.core.errors import InvalidRequest
 
 MAX_DEPTH = 128
+MAX_MEMBERS = 1000  # at the top
+MAX_NESTED = 500_000  # arrays and objects in all; brackets in texts count too
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLANK = b" \t\n\r"
 _BLANKS = re.compile(rb"[ \t\n\r]*")
@@ -52,6 +54,9 @@ def parse(raw: bytes) -> Document:
     """
     try:
         text = raw.decode()
+        nested = text.count("[") + text.count("{")
+        if nested > MAX_NESTED:
+            raise InvalidRequest(f"The body has too many arrays and objects; at most {MAX_NESTED} are taken.")
         value, spans, repeated = _members(text)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(f"The body is not UTF-8: byte {exc.start} cannot be decoded.") from exc
@@ -61,7 +66,7 @@ def parse(raw: bytes) -> Document:
         reason = getattr(exc, "msg", None) or str(exc)
         place = f" at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else ""
         raise InvalidRequest(f"The body is not valid JSON: {reason}{place}.") from exc
-    if text.count("[") + text.count("{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if nested > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are taken.")
     if not text.isascii():
         spans = _in_bytes(text, spans)
@@ -139,6 +144,8 @@ def _members(text: str) -> tuple[dict[str, Any], dict[str, Span], list[str]]:
         found, end = _DECODER.raw_decode(text, start)
         if name in spans:
             repeated.append(name)
+        if len(spans) > MAX_MEMBERS:
+            raise InvalidRequest(f"The body has too many members; at most {MAX_MEMBERS} are taken.")
         value[name], spans[name] = found, Span(at, start, end)
         at = _skip(text, end)
         if text[at : at + 1] == "}":

@@ -124,6 +124,22 @@ class RequestTooLarge(ProxyError):
     code = "request_too_large"
 
 
+class UriTooLong(ProxyError):
+    """The request's line is too long."""
+
+    status = 414
+    type = "invalid_request_error"
+    code = "uri_too_long"
+
+
+class HeadTooLarge(ProxyError):
+    """The request's headers are too large."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
+
+
 class RateLimited(ProxyError):
     """A limit was reached, ours or the provider's."""
 

@@ -18,6 +18,7 @@ _IMAGE = 765
 _IMAGE_LOW = 85
 _AUDIO = (1_600, 50, 20_000)  # base64 characters a token, least, most
 _FILE = (60, 500, 50_000)
+_MOST_PIECES = 100_000
 _SCALAR = "0000"  # a number or boolean, whatever its length
 
 # Kana, Han and Hangul, and everything beyond the basic plane (rarer Han, emoji): about a token for each character.
@@ -96,7 +97,7 @@ def _flat(value: Any) -> str:
     """All names and strings of a JSON value in one line, about as long as the value would be; never recursive."""
     pieces: list[str] = []
     stack = [value]
-    while stack:
+    while stack and len(pieces) < _MOST_PIECES:  # beyond it no provider would take the body anyway
         item = stack.pop()
         if isinstance(item, str):
             pieces.append(item)

@@ -21,6 +21,7 @@ DialectName = Literal["openai", "anthropic", "gemini", "mock"]
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
 TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
+CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
 RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})

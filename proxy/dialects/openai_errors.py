@@ -90,7 +90,7 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
         return FailureKind.CONTENT_FILTERED
     if status in (400, 413, 422) and (code == "context_length_exceeded" or _TOO_LONG.search(message)):
         return FailureKind.CONTEXT_TOO_LONG
-    if status in (400, 404) and code == "model_not_found":
+    if status in (400, 403, 404) and code == "model_not_found":
         return FailureKind.MODEL_MISSING
     if status in (400, 413) and code == "rate_limit_exceeded":
         return FailureKind.RATE_LIMITED  # Groq: more tokens in one request than a minute has

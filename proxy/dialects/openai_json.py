@@ -65,4 +65,7 @@ def _is_answer(value: Any) -> bool:
     choices = value.get("choices") if isinstance(value, dict) else None
     if not isinstance(choices, list) or not choices:
         return False
-    return all(isinstance(choice, dict) and isinstance(choice.get("message"), dict) for choice in choices)
+    return all(
+        isinstance(choice, dict) and (isinstance(choice.get("message"), dict) or choice.get("finish_reason"))
+        for choice in choices
+    )

@@ -6,7 +6,7 @@ connection is closed at once; a stream that we must leave ends with an error eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 
 import anyio
@@ -18,12 +18,12 @@ from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.types import Reply
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
+from proxy.http.protocol import ABORT
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline, ReadCall
 from proxy.surfaces.headers import sane_id
 
 PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
-ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 
 
 class Exchange:
@@ -48,7 +48,9 @@ class Exchange:
                 except ProxyError as error:
                     await run.fail(error)
             if run.interrupted == "draining":
-                await run.fail(Unavailable("The server is shutting down.", code="draining", retry_after=1.0))
+                leaving = Unavailable("The server is shutting down.", code="draining", retry_after=1.0)
+                leaving.headers = run.answer_headers
+                await run.fail(leaving)
             group.cancel_scope.cancel()
 
 
@@ -66,14 +68,13 @@ class _Run:
         clock: Clock,
     ) -> None:
         self.read_call = read_call
-        self.headers: Mapping[str, str] = {
-            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
-        }
+        self.headers: Mapping[str, str] = _joined(scope["headers"])
         self.id = own_id
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
         self.client_seconds = 0.0
         self.delivering = False
+        self.answer_headers: dict[str, str] = {}
         self.scope = anyio.CancelScope()
         self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
         self._receive = receive
@@ -172,3 +173,12 @@ class _Run:
             self._abort()
             self.scope.cancel()
             await anyio.lowlevel.checkpoint()
+
+
+def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Headers by name; what comes several times is one list (RFC 9110 section 5.3)."""
+    found: dict[str, str] = {}
+    for raw, text in headers:
+        name, value = raw.decode("latin-1"), text.decode("latin-1")
+        found[name] = f"{found[name]}, {value}" if name in found else value
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -14,6 +16,7 @@ from proxy.core.types import Deployment, Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
+from proxy.pipeline import aside
 from proxy.routing.names import UsableName, nearest, usable_names
 from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat
@@ -69,10 +72,13 @@ class Meta:
         headers = dict(request.headers)
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
-        call = read_chat(raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
-        decided = self._planner(call, self._health.view(call.snapshot))
+        read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
+        call = await aside(read, len(raw))
+        health = self._health.view(call.snapshot)
+        decided = await aside(lambda: self._planner(call, health), len(raw))
         body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
-        return JSONResponse(body, headers={"x-router-id": own, "x-request-id": request_id})
+        text = json.dumps(body)  # in ASCII: a name may hold half a surrogate pair
+        return Response(text, 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def livez(self, request: Request) -> Response:
         """The event loop answers."""

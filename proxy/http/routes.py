@@ -15,6 +15,7 @@ from proxy.http.errors import response_for
 from proxy.http.exchange import Exchange
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.reading import ClientGone
 from proxy.surfaces.headers import sane_id
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -71,4 +72,12 @@ def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
         error.headers = dict(getattr(exc, "headers", None) or {})
         return await proxy_error(request, error)
 
-    return {ProxyError: proxy_error, HTTPException: http_exception, Exception: proxy_error}
+    async def client_gone(request: Request, exc: Exception) -> Response:
+        return Response(status_code=499)  # nobody reads it
+
+    return {
+        ProxyError: proxy_error,
+        HTTPException: http_exception,
+        ClientGone: client_gone,
+        Exception: proxy_error,
+    }

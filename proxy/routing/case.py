@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.types import TASKS, Call, HealthView, Snapshot
+from proxy.core.types import CAPABILITIES, TASKS, Call, HealthView, Snapshot
 from proxy.routing.candidates import Case
 from proxy.routing.facts import read_facts
 from proxy.routing.members import Missing, find
@@ -24,6 +24,7 @@ def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) ->
         )
     if len(options.fallbacks) > MOST_FALLBACKS:
         raise InvalidRequest(f"`router.fallbacks` takes at most {MOST_FALLBACKS} names.", param="router.fallbacks")
+    _check_capabilities(snapshot, options.require)
     return Case(
         snapshot=snapshot,
         kind=call.kind,
@@ -34,6 +35,17 @@ def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) ->
         exclude=_known(snapshot, options.exclude, "router.exclude"),
         require=frozenset(options.require),
     )
+
+
+def _check_capabilities(snapshot: Snapshot, wanted: Iterable[str]) -> None:
+    """A misspelt capability would be met by every model that declares none."""
+    for word in wanted:
+        if word not in CAPABILITIES and not any(
+            word in (deployment.capabilities or ()) for deployment in snapshot.deployments.values()
+        ):
+            known = ", ".join(CAPABILITIES)
+            message = f"`router.require` names {shown(word)}, which is none of {known}, and no model declares it."
+            raise InvalidRequest(message, param="router.require")
 
 
 def _known(snapshot: Snapshot, names: Iterable[str], param: str) -> frozenset[str]:

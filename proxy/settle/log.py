@@ -6,9 +6,12 @@ and their number told, rather than calls slowed down.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import queue
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -74,6 +77,27 @@ class _Writer(QueueListener):
             thread.join(patience)
 
 
+class _Descriptor(io.TextIOBase):
+    """A file descriptor as a stream without a buffer, which nobody has to flush and whose reader may be gone."""
+
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def write(self, text: str) -> int:
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        with suppress(OSError):  # a closed pipe or a full disk: the lines are lost, the calls are not
+            while rest:
+                rest = rest[os.write(self._number, rest) :]
+        return len(text)
+
+
+def standard_output() -> IO[str]:
+    """Standard output for log lines; nowhere, if it was closed before we began."""
+    if sys.stdout is None:
+        return _Descriptor(os.open(os.devnull, os.O_WRONLY))  # type: ignore[return-value]
+    return _Descriptor(sys.stdout.fileno())  # type: ignore[return-value]
+
+
 @contextmanager
 def logging_to(
     stream: IO[str], level: int = logging.INFO, *, size: int = QUEUE_SIZE, patience: float = PATIENCE
@@ -83,6 +107,7 @@ def logging_to(
     `size` is how many lines may wait, `patience` the seconds for what is left.
     """
     handler = logging.StreamHandler(stream)
+    handler.lock = None  # one thread writes; while it is stuck, `logging` must not wait for it at the interpreter's end
     handler.setFormatter(JsonFormatter())
     front = _Queue(queue.Queue(size))
     writer = _Writer(front.queue, handler)

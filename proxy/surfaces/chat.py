@@ -14,7 +14,7 @@ from proxy.core.body import Document, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.sse import DONE, Events, data_of
 from proxy.core.types import Call, Snapshot
-from proxy.surfaces.headers import FORWARDED
+from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 
 _EDITED = ("model", "stream", "stream_options", "router")  # what we read or edit must not be ambiguous
@@ -40,7 +40,7 @@ def read_chat(raw: bytes, headers: Mapping[str, str], *, id: str, request_id: st
         stream=bool(body.get("stream")),
         usage_asked=bool(stream_options.get("include_usage")),
         options=options,
-        headers={name: headers[name] for name in FORWARDED if name in headers},
+        headers=forwarded(headers),
         snapshot=snapshot,
         spans=document.spans,
     )
@@ -73,9 +73,12 @@ def _check_messages(messages: Any) -> None:
             raise InvalidRequest(f"`messages[{place}]` must be an object.", param=f"messages[{place}]")
         if not isinstance(message.get("role"), str):
             raise InvalidRequest(f"`messages[{place}].role` must be a string.", param=f"messages[{place}].role")
-        if not isinstance(message.get("content"), (str, list, type(None))):
+        content = message.get("content")
+        parts = content if isinstance(content, list) else ()
+        if not isinstance(content, (str, list, type(None))) or not all(isinstance(part, (dict, str)) for part in parts):
             raise InvalidRequest(
-                f"`messages[{place}].content` must be a string or a list of parts.", param=f"messages[{place}].content"
+                f"`messages[{place}].content` must be a string or a list of parts.",
+                param=f"messages[{place}].content",
             )
 
 
@@ -130,7 +133,7 @@ class DebugStream:
         out = []
         for event in self._events.feed(chunk):
             data = data_of(event)
-            if data is not None and (data.strip() == DONE or data.lstrip().startswith(b'{"error"')):
+            if data is not None and (data.strip() == DONE or _is_error(data)):
                 out.append(self.last(router))
             elif data is not None and not self._head:
                 self._remember(data)
@@ -156,6 +159,16 @@ class DebugStream:
             return
         if isinstance(value, dict) and value.get("id"):
             self._head = {name: value[name] for name in ("id", "created", "model") if name in value}
+
+
+def _is_error(data: bytes) -> bool:
+    """Some providers put `"error": null` into every chunk."""
+    if not data.lstrip().startswith(b'{"error"'):
+        return False
+    try:
+        return bool(json.loads(data)["error"])
+    except (ValueError, RecursionError):
+        return True
 
 
 def with_router(body: bytes, router: Mapping[str, Any]) -> bytes:

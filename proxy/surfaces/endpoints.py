@@ -10,7 +10,7 @@ from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.multipart import parse_form
 from proxy.core.types import Call, Kind, Snapshot
-from proxy.surfaces.headers import FORWARDED
+from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 
 
@@ -66,7 +66,7 @@ def read_passed(
         stream=bool(body.get("stream")),
         usage_asked=_usage_asked(body),
         options=options,
-        headers={name: headers[name] for name in FORWARDED if name in headers},
+        headers=forwarded(headers),
         snapshot=snapshot,
         spans=spans,
         kind=endpoint.kind,

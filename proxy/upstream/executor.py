@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -170,7 +170,8 @@ class Executor:
                 reply = await self._open(held, run, target, lease, request)
             except UpstreamFailure as failure:
                 attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
-                failure.redact(lease.key.value if lease.key else "")
+                for secret in _secrets(deployment, lease):
+                    failure.redact(secret)
                 lease.fail(failure)
                 raise
             stack.push_async_exit(held.pop_all())
@@ -193,11 +194,10 @@ class Executor:
             attempt.outcome = "deadline_exceeded"
             raise deadline_error(call.snapshot.deadline.hard) from None
         now = self._clock.monotonic()
-        self._health.measured(deployment, now - began)
         if lease.permit.probe and start.broken is None:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
         self._note_start(run.record, attempt, response, now, began)
-        headers = _headers(response)
+        headers = _headers(response, stream=call.stream)
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = "text/event-stream; charset=utf-8" if call.stream else "application/json"
         events = call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
@@ -216,6 +216,7 @@ class Executor:
         with waiting(self._clock, run.record):
             response = await held.enter_async_context(self._transports[name].send(request))
         run.record.attempts[-1].status = response.status
+        run.record.upstream_request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
         chunks = await held.enter_async_context(aclosing(timed(self._clock, run.record, response.chunks)))
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)
@@ -229,7 +230,6 @@ class Executor:
         attempt.first_token_ms = (now - began) * 1000
         record.first_token = now
         record.committed = True
-        record.upstream_request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
 
     def _prefer_fast(self, run: Run) -> None:
         """After the soft deadline the fastest of the remaining targets comes first."""
@@ -254,10 +254,20 @@ class Executor:
             attempt.outcome = "cancelled"
 
 
-def _headers(response: UpstreamResponse) -> dict[str, str]:
+def _secrets(deployment: Deployment, lease: Lease) -> Iterator[str]:
+    """What an upstream may have been told and must not repeat to the client."""
+    if lease.key is not None:
+        yield lease.key.value
+    for value in deployment.provider.headers.values():
+        yield value
+        yield value.rpartition(" ")[2]
+
+
+def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
     """Of the upstream's headers only `content-type` and `openai-*` pass."""
     headers = {name: value for name, value in response.headers.items() if name.startswith("openai-")}
-    headers["content-type"] = response.headers.get("content-type", "application/json")
+    default = "text/event-stream" if stream else "application/json"
+    headers["content-type"] = response.headers.get("content-type") or default
     return headers
 
 

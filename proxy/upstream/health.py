@@ -78,9 +78,14 @@ class Lease:
             self._health.rest(self, failure)
         self.settle(ok=False if verdict.trip else None)
 
-    def succeed(self) -> None:
-        """Settle with success, which also ends a row of rejections of this key."""
+    def succeed(self, seconds: float | None = None) -> None:
+        """Settle with success, which also ends a row of rejections of this key.
+
+        `seconds` to the first content enter the deployment's measured latency.
+        """
         self._health.accepted(self)
+        if seconds is not None:
+            self._health.measured(self.deployment, seconds)
         self.settle(ok=True)
 
 

@@ -173,7 +173,8 @@ class Relay:
         if failure is None:
             self._attempt.outcome = "ok"
             self._record.outcome = "ok"
-            self._lease.succeed()
+            first = self._attempt.first_token_ms
+            self._lease.succeed(None if first is None else first / 1000)
             return
         self._attempt.outcome = FailureKind.BROKEN_STREAM.value
         self._record.outcome = "partial"

@@ -6,6 +6,7 @@ pooled per proxy; redirects are not followed, cookies not kept, and the environm
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from proxy.core.errors import Unavailable
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest, UpstreamResponse
 
@@ -52,6 +54,8 @@ class HttpTransport:
             )
             response = await client.send(outgoing, stream=True)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as exc:
+            if _is_ours(exc):
+                raise Unavailable("The server has no free descriptors.", code="overloaded", retry_after=1.0) from exc
             raise UpstreamFailure(FailureKind.CONNECT, _explain(exc)) from exc
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
@@ -110,6 +114,15 @@ def _inflater(encoding: str) -> zlib._Decompress:
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's content-encoding {encoding[:32]!r} is not known")
     return zlib.decompressobj(32 + zlib.MAX_WBITS)
+
+
+def _is_ours(exc: BaseException | None) -> bool:
+    """Whether it was this process that ran out of something: no reason to blame the upstream."""
+    while exc is not None:
+        if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            return True
+        exc = exc.__cause__ or exc.__context__
+    return False
 
 
 def _explain(exc: Exception) -> str:

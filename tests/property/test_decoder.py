@@ -171,7 +171,7 @@ def test_only_usage_chunks_without_choices_are_taken_out(data: bytes, places: se
             wanted = next(left, b"")
         else:
             missing.append(event)
-    assert all(b'"usage"' in event for event in missing)
+    assert all(b'"usage"' in event for event in missing if event.strip())
     assert (kept.failure, kept.fault, kept.usage) == (dropped.failure, dropped.fault, dropped.usage)
 
 

@@ -11,7 +11,6 @@ from proxy.config.load import load
 
 REFUSED = [
     ("server.workers", "server: {workers: 2}", "server.workers", "`1`"),
-    ("server.header_timeout", "server: {header_timeout: 11s}", "server.header_timeout", "`10`"),
     ("server.memory_watermark", "server: {memory_watermark: 1GB}", "server.memory_watermark", "`0`"),
     ("server.trusted_proxies", "server: {trusted_proxies: [10.0.0.1]}", "server.trusted_proxies", None),
     ("store", "store: sqlite:///data/x.db", "store", "`sqlite`"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.body import MAX_DEPTH, edit, parse
+from proxy.core.body import MAX_DEPTH, MAX_MEMBERS, MAX_NESTED, edit, parse
 from proxy.core.errors import InvalidRequest
 
 
@@ -148,9 +148,19 @@ def test_nesting_is_taken_up_to_the_limit_and_refused_beyond_it() -> None:
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
-def test_a_million_levels_are_refused_without_exhausting_the_stack(opening: bytes) -> None:
+def test_endless_levels_are_refused_without_exhausting_the_stack(opening: bytes) -> None:
     with pytest.raises(InvalidRequest, match="nested too deeply"):
-        parse(b'{"a":' + opening * 1_000_000)
+        parse(b'{"a":' + opening * 400_000)
+
+
+def test_more_arrays_and_objects_than_anybody_needs_are_refused_before_they_are_read() -> None:
+    with pytest.raises(InvalidRequest, match="too many arrays and objects"):
+        parse(b'{"a":[' + b"[]," * MAX_NESTED + b"[]]}")
+
+
+def test_more_members_than_anybody_needs_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match="too many members"):
+        parse(b"{" + b",".join(b'"k%d":1' % place for place in range(MAX_MEMBERS + 2)) + b"}")
 
 
 def test_many_brackets_side_by_side_are_not_deep() -> None:

@@ -75,7 +75,7 @@ def test_models_that_the_client_named_are_not_judged_by_the_body() -> None:
         ({"key_id": "main"}, ["openai/mini", "anthropic/opus"]),
         ({"key_id": "other"}, []),
         ({"require": ("vision",)}, ["openai/mini", "local/llama", "anthropic/opus"]),
-        ({"require": ("vision", "telepathy")}, ["local/llama", "anthropic/opus"]),
+        ({"require": ("vision", "files")}, ["local/llama", "anthropic/opus"]),
         ({"max_latency_ms": 800.0}, ["openai/mini", "local/llama"]),
         ({"max_cost_usd": 0.01}, ["openai/mini"]),
         ({"max_cost_usd": 0.0}, []),

@@ -77,7 +77,7 @@ def test_a_stream_and_its_usage_are_noticed(members: dict[str, Any], stream: boo
         {"user": "u", "parallel_tool_calls": False, "logprobs": True},
         {"n": None, "stop": None, "tools": None, "temperature": None, "stream_options": None, "router": None},
         {"unknown": {"of": ["any", 1, None]}, "max_tokens_to_sample": "x"},
-        {"messages": [{"role": "anything", "content": None}, {"role": "tool"}, {"role": "user", "content": [1]}]},
+        {"messages": [{"role": "anything", "content": None}, {"role": "tool"}, {"role": "user", "content": ["x"]}]},
     ],
 )
 def test_what_an_upstream_could_take_is_taken(members: dict[str, Any]) -> None:
