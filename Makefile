@@ -13,13 +13,14 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 COMPILE := env -u PIP_FIND_LINKS $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run test check format lock clean
+.PHONY: help run test check format docs lock clean
 
 help:
 	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
 	@echo 'make test    all tests, with coverage (ARGS="tests/unit" for a part, without the gate)'
 	@echo 'make check   formatting, lint, types and architecture'
 	@echo 'make format  format and mend what can be mended'
+	@echo 'make docs    write the generated pages of docs/ anew'
 	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
 	@echo 'make clean   remove everything that these made'
 
@@ -39,6 +40,9 @@ check: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
+
+docs: $(VENV)/.dev
+	@$(VENV)/bin/python -m tests.fidelity
 
 lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt

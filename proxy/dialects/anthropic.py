@@ -39,9 +39,10 @@ class AnthropicDialect:
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
-        if call.endpoint != "chat":
-            raise InvalidRequest("Anthropic has no such endpoint; name a model of another provider.", param="model")
         deployment = target.deployment
+        if call.endpoint != "chat":
+            message = f"`{deployment.name}`: Anthropic's API has no {call.endpoint}; name a model of another provider."
+            raise InvalidRequest(message, param="model")
         native = native_request(
             asked_of(call.body, target),
             deployment,

@@ -111,13 +111,13 @@ def native_request(
 
 def _refuse(body: Mapping[str, Any]) -> None:
     modalities = body.get("modalities")
-    wants_audio = bool(body.get("audio")) or (isinstance(modalities, list) and "audio" in modalities)
+    wants_more = bool(body.get("audio")) or (isinstance(modalities, list) and any(m != "text" for m in modalities))
     for name, is_asked in (
         ("n", body.get("n", 1) != 1),
         ("logprobs", bool(body.get("logprobs"))),
         ("top_logprobs", bool(body.get("top_logprobs"))),
         ("logit_bias", bool(body.get("logit_bias"))),
-        ("modalities" if "modalities" in body else "audio", wants_audio),
+        ("modalities" if "modalities" in body else "audio", wants_more),
         ("web_search_options", "web_search_options" in body),
     ):
         if is_asked:

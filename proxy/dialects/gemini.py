@@ -48,7 +48,8 @@ class GeminiDialect:
             native, dropped = native_body(body, deployment, self._recall, disable_thinking=no_thinking)
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:
-            raise InvalidRequest("Gemini has no such endpoint; name a model of another provider.", param="model")
+            message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."
+            raise InvalidRequest(message, param="model")
         return UpstreamRequest(
             url=model_url(provider, deployment.model, method),
             headers=headers(call, provider, key),

@@ -60,7 +60,8 @@ class Contents:
     def _said(self, message: dict[str, Any], where: str) -> list[Part]:
         """An assistant's message: what only Google can read, then text, then calls."""
         kept = message.get("google_parts")
-        parts = [part for part in kept if isinstance(part, dict)] if isinstance(kept, list) else []
+        kept = [part for part in kept if isinstance(part, dict)] if isinstance(kept, list) else []
+        parts = [{name: value for name, value in part.items() if name != "index"} for part in kept]
         parts += _parts(message.get("content"), where)
         if signature := _signature(message):
             texts = [part for part in parts if "text" in part] or [{"text": ""}]

@@ -39,6 +39,7 @@ class Candidate:
         self._calls = Calls(writer, recall, choice)
         self._text: list[str] = []
         self._images = 0
+        self._kept = 0
         self._grounding: Any = None
         self._citations: dict[str, Any] = {"citations": []}
 
@@ -90,7 +91,7 @@ class Candidate:
         elif isinstance(data, dict) and not part.get("thought"):
             self._media(part, data)
         elif part.keys() - {"thoughtSignature", "thought"}:
-            self._writer.extra("google_parts", [part], self._choice)
+            self._keep(part)
         if signature and isinstance(text, str):
             self._writer.extra("extra_content", {"google": {"thought_signature": signature}}, self._choice)
 
@@ -101,6 +102,11 @@ class Candidate:
             self._text.append(text)
             self._writer.text(text, self._choice)
 
+    def _keep(self, part: dict[str, Any]) -> None:
+        """What OpenAI has no word for; `index` is for clients that add up a stream."""
+        self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
+        self._kept += 1
+
     def _media(self, part: dict[str, Any], data: dict[str, Any]) -> None:
         kind, content = data.get("mimeType"), data.get("data")
         if isinstance(kind, str) and kind.startswith("image/") and isinstance(content, str):
@@ -109,7 +115,7 @@ class Candidate:
             self._images += 1
             self._writer.extra("images", [image], self._choice)
         else:
-            self._writer.extra("google_parts", [part], self._choice)
+            self._keep(part)
         self._writer.committed = True  # the client sees content
 
 

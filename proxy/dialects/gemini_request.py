@@ -74,6 +74,8 @@ def native_body(
     asked = {name: value for name, value in body.items() if value is not None and name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
+    if any(message.get("name") and message.get("role") != "function" for message in asked["messages"]):
+        dropped.append("messages.name")
     native = _contents(asked, recall)
     lost: set[str] = set()
     if tools := tools_of(asked, lost):

@@ -77,7 +77,7 @@ class GeminiDecoder:
                 self._take(value)
         except NotAnAnswer as exc:
             raise self._broken(f"cannot be read: {exc}") from exc
-        if self._stream and self._whole and self._answers.closed:
+        if self._stream and self._whole and self._answers.closed and self.fault is None:
             self._end()
         return self._due()
 

@@ -97,6 +97,8 @@ def _declaration(function: dict[str, Any], where: str, lost: set[str]) -> dict[s
     made: dict[str, Any] = {"name": name}
     if isinstance(description, str) and description:
         made["description"] = description
+    if function.get("strict") is True:
+        lost.add("strict")
     if isinstance(parameters, dict) and parameters:
         made["parametersJsonSchema"] = plain(parameters, lost)
     return made

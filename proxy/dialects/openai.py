@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from proxy.core.body import edit, parse
+from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
@@ -43,6 +44,8 @@ class OpenAIDialect:
         the parameters that the model refuses."""
         deployment = target.deployment
         provider = deployment.provider
+        if provider.dialect == "mock" and call.endpoint != "chat":
+            raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
         content, dropped = _content(call, target)
         return UpstreamRequest(
             url=_url(provider, deployment.model, _PATHS[call.endpoint]),
@@ -61,14 +64,14 @@ class OpenAIDialect:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer."""
         if call.endpoint not in ("chat", "completions"):
-            return _passed(headers)
+            return _passed(call, headers)
         if not call.stream:
             return JsonDecoder() if call.endpoint == "chat" else PassedJson()
         if headers.get("content-type", "").lower().startswith(_NO_STREAM):
             return NotAStream()
         choices = target.overrides.get("n", call.body.get("n"))
         return StreamDecoder(
-            choices=choices if isinstance(choices, int) else 1,
+            choices=(choices if isinstance(choices, int) else 1) * _prompts(call),
             drop_usage=not call.usage_asked and target.deployment.provider.stream_usage == "ask",
         )
 
@@ -94,11 +97,19 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
     return headers
 
 
-def _passed(headers: Mapping[str, str]) -> Decoder:
+def _prompts(call: Call) -> int:
+    """How many prompts a text completion has: a list of token numbers is one."""
+    prompt = call.body.get("prompt") if call.endpoint == "completions" else None
+    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+    return len(prompt) if isinstance(prompt, list) and several else 1
+
+
+def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
+    """Only sound may come in any form, and text that was made of it; a page never is an answer."""
     kind = headers.get("content-type", "")
     if kind.startswith("text/event-stream"):
         return PassedEvents()
-    return PassedJson() if kind.startswith("application/json") else PassedBytes()
+    return PassedBytes() if call.kind == "audio" and not kind.startswith(_NO_STREAM) else PassedJson()
 
 
 def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:

@@ -27,7 +27,7 @@ from tests.servers import ROOT, signalbox, signalbox_process
 
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 DEFAULT = ROOT / "config" / "signalbox.yaml"
-COMMANDS = ["serve", "check", "schema", "route", "mock", "healthcheck"]
+COMMANDS = ["serve", "check", "schema", "route", "mock", "models", "healthcheck"]
 GOOD: dict[str, Any] = {
     "providers": {
         "mock": {"dialect": "mock"},

@@ -65,7 +65,7 @@ def test_what_openai_has_no_word_for_is_kept_apart_from_the_text() -> None:
     made = message(chunk(CODE, RAN, sound, {"text": "1"}, {}, finish="STOP"))
 
     assert made["content"] == "1"
-    assert made["google_parts"] == [CODE, RAN, sound]
+    assert made["google_parts"] == [{**part, "index": n} for n, part in enumerate((CODE, RAN, sound))]
     assert "tool_calls" not in made
 
 
