@@ -29,10 +29,10 @@ from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.recall import Recall
 from proxy.core.types import DialectName, Snapshot
-from proxy.dialects.anthropic import AnthropicDialect
+from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Dialect
-from proxy.dialects.gemini import GeminiDialect
-from proxy.dialects.openai import OpenAIDialect
+from proxy.dialects.gemini.dialect import GeminiDialect
+from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.http.exchange import Exchange
 from proxy.http.guard import HostGuard
 from proxy.http.ids import Ids

@@ -20,10 +20,10 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Deployment, DialectName, Provider, Target, UpstreamRequest
-from proxy.dialects.anthropic import AnthropicDialect
+from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Decoder, Dialect
-from proxy.dialects.gemini import GeminiDialect
-from proxy.dialects.openai import OpenAIDialect
+from proxy.dialects.gemini.dialect import GeminiDialect
+from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.endpoints import PASSED, read_passed
 from tests import exchanges, natives, upstreams

@@ -19,8 +19,8 @@ from starlette.types import Message, Receive, Scope, Send
 from proxy.core.clock import Clock
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import MockOptions, UpstreamRequest
-from proxy.dialects.mock import FAULTS
-from proxy.dialects.mock_wire import CREATED, error
+from proxy.dialects.mock.answer import FAULTS
+from proxy.dialects.mock.wire import CREATED, error
 from proxy.upstream.mock import MockUpstream
 
 _MODELS = ("small", "medium", "large", *(f"small:{fault}" for fault in FAULTS))

@@ -29,8 +29,8 @@ import anyio.lowlevel
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import MockOptions, UpstreamRequest, UpstreamResponse
-from proxy.dialects.mock import answer, named_fault
-from proxy.dialects.mock_wire import DONE, Answer, completion, error, events
+from proxy.dialects.mock.answer import answer, named_fault
+from proxy.dialects.mock.wire import DONE, Answer, completion, error, events
 
 _REMEMBERED = 4096  # bodies whose number of sendings is kept
 

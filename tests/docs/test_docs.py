@@ -19,7 +19,7 @@ from proxy.config.describe import setting_names
 from proxy.core import errors
 from proxy.core.failures import FailureKind
 from proxy.core.types import RouterOptions
-from proxy.dialects.mock import FAULTS
+from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET
 from tests.servers import ROOT, signalbox_process

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
-from proxy.dialects.anthropic_answer import events_of
+from proxy.dialects.anthropic.answer import events_of
 from tests.fakes import cut
-from tests.unit.dialects.anthropic_build import (
+from tests.unit.dialects.anthropic.build import (
     END,
     THINKING,
     USER,

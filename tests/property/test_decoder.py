@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
-from proxy.dialects.openai_json import JsonDecoder
-from proxy.dialects.openai_stream import StreamDecoder
+from proxy.dialects.openai.plain import JsonDecoder
+from proxy.dialects.openai.stream import StreamDecoder
 
 ENDS = ("\n\n", "\r\n\r\n", "\r\r", "\n\r\n", "\r\n\n")
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}

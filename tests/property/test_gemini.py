@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.core.failures import UpstreamFailure
 from proxy.dialects.base import Decoder
-from tests.unit.dialects.gemini_build import array, chunk, decoder, deltas, read, sse, usage
+from tests.unit.dialects.gemini.build import array, chunk, decoder, deltas, read, sse, usage
 
 TEXT = st.text(max_size=8)
 JSON = st.recursive(

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 
 from proxy.core.types import Call, Target
-from proxy.dialects.anthropic_answer import events_of
+from proxy.dialects.anthropic.answer import events_of
 from tests.fakes import cut
-from tests.unit.dialects.anthropic_build import USER, call, decoded, dialect, event, facts, outcome, sent, target
+from tests.unit.dialects.anthropic.build import USER, call, decoded, dialect, event, facts, outcome, sent, target
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]

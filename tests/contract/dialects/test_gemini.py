@@ -20,7 +20,7 @@ import pytest
 
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import Target
-from tests.unit.dialects.gemini_build import BASE, KEY, call, dialect, read, sse, target
+from tests.unit.dialects.gemini.build import BASE, KEY, call, dialect, read, sse, target
 
 ROOT = Path(__file__).resolve().parents[3]
 OURS = [json.loads(line) for line in Path(__file__).with_name("gemini.jsonl").read_text("utf-8").splitlines()]

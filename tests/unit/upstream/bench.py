@@ -18,7 +18,7 @@ from proxy.core.types import (
     Record,
     Snapshot,
 )
-from proxy.dialects.openai import OpenAIDialect
+from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from tests.calls import deployment, provider, record, snapshot

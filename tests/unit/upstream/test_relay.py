@@ -10,8 +10,8 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Attempt, BreakerPolicy, Record, UpstreamRequest, Usage
-from proxy.dialects.openai_json import JsonDecoder
-from proxy.dialects.openai_stream import StreamDecoder
+from proxy.dialects.openai.plain import JsonDecoder
+from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health
 from proxy.upstream.relay import Relay, read_error, timed, until_commit
 from tests.calls import attempt, deployment, record

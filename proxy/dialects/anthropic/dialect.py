@@ -1,0 +1,112 @@
+"""The Anthropic dialect: OpenAI's chat in, Anthropic's Messages out, and the answers back.
+
+The parts are beside it: `request` (with messages, parts, tools, schema, structure, thinking) translates what goes out,
+`stream` (with answer and errors) what comes back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest
+from proxy.core.failures import UpstreamFailure
+from proxy.core.recall import Recall
+from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.dialects.anthropic.answer import Answer
+from proxy.dialects.anthropic.errors import failure as classify
+from proxy.dialects.anthropic.request import asked_of, native_request
+from proxy.dialects.anthropic.stream import AnthropicDecoder
+from proxy.dialects.anthropic.structure import structure_of
+from proxy.dialects.anthropic.tools import is_legacy
+from proxy.dialects.base import Decoder
+from proxy.dialects.writer import AnswerWriter
+
+VERSION = "2023-06-01"
+_OURS = ("content-type", "accept")  # we read the answer, not the client
+
+
+class AnthropicDialect:
+    """Translator; `recall` keeps signed thinking for clients that do not send it back."""
+
+    translates = True
+
+    def __init__(self, recall: Recall, clock: Clock) -> None:
+        self._recall = recall
+        self._clock = clock
+
+    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
+        """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
+        deployment = target.deployment
+        if call.endpoint != "chat":
+            message = f"`{deployment.name}`: Anthropic's API has no {call.endpoint}; name a model of another provider."
+            raise InvalidRequest(message, param="model")
+        native = native_request(
+            asked_of(call.body, target),
+            deployment,
+            stream=call.stream,
+            no_thinking=call.options.disable_thinking,
+            recalled=lambda id: self._recall.find(_memory(deployment, id)),
+        )
+        return UpstreamRequest(
+            url=_url(deployment.provider.base_url),
+            headers=_headers(call, deployment.provider, key),
+            content=json.dumps(native.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
+            connect_timeout=deployment.timeouts.connect,
+            proxy=deployment.provider.proxy,
+            dropped=native.dropped,
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
+        """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
+        return classify(status, headers, body, now)
+
+    def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
+        """A decoder for one answer. The body tells what it is, so `headers` are not asked."""
+        deployment = target.deployment
+        body = asked_of(call.body, target).body
+        writer = AnswerWriter(
+            id=f"chatcmpl-{call.id.removeprefix('req_')}",
+            created=int(self._clock.time()),
+            model=deployment.model,
+            stream=call.stream,
+            usage_asked=call.usage_asked,
+            functions=is_legacy(body),
+        )
+
+        def keep(id: str, blocks: list[dict[str, Any]]) -> None:
+            if blocks:
+                self._recall.keep(_memory(deployment, id), list(blocks))
+
+        return AnthropicDecoder(Answer(writer, structure_of(body, deployment), keep), writer, stream=call.stream)
+
+
+def _memory(deployment: Deployment, id: str) -> str:
+    """What is remembered is of one model: another one could not read the signature."""
+    return f"anthropic:{deployment.name}:{id}"
+
+
+def _url(base: str) -> str:
+    base = base.rstrip("/")
+    return f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+
+
+def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
+    configured = {name.lower(): value for name, value in provider.headers.items()}
+    headers = {
+        **{name: value for name, value in call.headers.items() if name not in _OURS},
+        "content-type": "application/json",
+        "accept": "text/event-stream" if call.stream else "application/json",
+        "anthropic-version": provider.api_version or VERSION,
+        **configured,
+        "accept-encoding": "identity",
+    }
+    betas = [betas for betas in (configured.get("anthropic-beta"), call.headers.get("anthropic-beta")) if betas]
+    if betas:
+        headers["anthropic-beta"] = ",".join(betas)
+    if key is not None:
+        name = provider.auth_header.lower()  # `x-api-key`, unless the configuration has another one
+        headers[name] = f"Bearer {key.value}" if name == "authorization" else key.value
+    return headers

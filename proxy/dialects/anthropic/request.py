@@ -1,0 +1,187 @@
+"""An OpenAI chat body as the body of Anthropic's `POST /v1/messages`.
+
+What Anthropic cannot do and what changes the meaning is refused with a 400 that names the parameter; what it merely
+lacks is left out and named, so that the client is told. Source: Anthropic's API reference, "Messages"; the table is
+that of our own contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.types import Deployment, Target
+from proxy.dialects.anthropic.messages import Recalled, read_messages
+from proxy.dialects.anthropic.structure import structure_of
+from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
+from proxy.dialects.anthropic.tools import read_tools
+
+DEFAULT_MAX_TOKENS = 4096  # where the catalogue does not know the model's own ceiling
+LONGEST_USER_ID = 256  # characters
+_EPHEMERAL = {"type": "ephemeral"}
+_READ = {
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "top_p",
+    "stop",
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+    "response_format",
+    "user",
+    "reasoning_effort",
+    "thinking",
+    "n",
+    "logprobs",
+    "top_logprobs",
+    "modalities",
+    "router",
+}
+_CEILINGS = ("max_completion_tokens", "max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The client's body as this target is to see it, and what has been taken out of it."""
+
+    body: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Native:
+    """The native body, and the names of all that is not in it."""
+
+    body: dict[str, Any]
+    dropped: tuple[str, ...]
+
+
+def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
+    """Put the scenario's parameters over the client's, and take out nulls and what the model refuses."""
+    overrides = target.overrides
+    whole = {**body, **overrides}
+    if any(name in overrides for name in _CEILINGS):
+        whole = {name: value for name, value in whole.items() if name not in _CEILINGS or name in overrides}
+    present = {name: value for name, value in whole.items() if value is not None}
+    refused = [name for name in present if name in target.deployment.unsupported and name != "messages"]
+    return Asked({name: value for name, value in present.items() if name not in refused}, tuple(refused))
+
+
+def native_request(
+    asked: Asked, deployment: Deployment, *, stream: bool, no_thinking: bool, recalled: Recalled
+) -> Native:
+    """Translate. Raises `InvalidRequest` that names the parameter which Anthropic cannot have."""
+    body = asked.body
+    _refuse(body)
+    dropped = [*asked.dropped, *(name for name in body if name not in _READ)]
+    wish, unknown = wish_of(body, deployment, off=no_thinking)
+    dropped += unknown
+    prompt = read_messages(body["messages"], (lambda _: None) if _is_off(wish) else recalled)
+    if not prompt.messages:
+        raise InvalidRequest("`messages` must have a message with content.", param="messages")
+    dropped += prompt.dropped
+    ceiling = _ceiling(body, deployment, dropped)
+    native: dict[str, Any] = {"model": deployment.model, "max_tokens": ceiling.tokens}
+    if prompt.system is not None:
+        native["system"] = prompt.system
+    native["messages"] = prompt.messages
+    dropped += _put_tools(native, body, deployment)
+    dropped += _put_sampling(native, body)
+    if "user" in body and len(body["user"]) <= LONGEST_USER_ID:
+        native["metadata"] = {"user_id": body["user"]}
+    elif "user" in body:
+        dropped.append("user")
+    if wish is not None:
+        dropped += apply(native, wish, ceiling)
+    if stream:
+        native["stream"] = True
+    if deployment.provider.prompt_cache == "auto":
+        _mark_stable_part(native)
+    return Native(native, tuple(dict.fromkeys(dropped)))
+
+
+def _refuse(body: Mapping[str, Any]) -> None:
+    modalities = body.get("modalities")
+    wants_more = bool(body.get("audio")) or (isinstance(modalities, list) and any(m != "text" for m in modalities))
+    for name, is_asked in (
+        ("n", body.get("n", 1) != 1),
+        ("logprobs", bool(body.get("logprobs"))),
+        ("top_logprobs", bool(body.get("top_logprobs"))),
+        ("logit_bias", bool(body.get("logit_bias"))),
+        ("modalities" if "modalities" in body else "audio", wants_more),
+        ("web_search_options", "web_search_options" in body),
+    ):
+        if is_asked:
+            raise InvalidRequest(f"`{name}`: this model cannot do it; leave it out, or name another model.", param=name)
+
+
+def _is_off(wish: Wish | None) -> bool:
+    if wish is None:
+        return False
+    thinking = wish.members.get("thinking")
+    return wish.off or (isinstance(thinking, Mapping) and thinking.get("type") == "disabled")
+
+
+def _ceiling(body: Mapping[str, Any], deployment: Deployment, dropped: list[str]) -> Ceiling:
+    """`max_completion_tokens`, else `max_tokens`, not above what the model can; else the model's own, else ours."""
+    most = deployment.max_output
+    name = next((name for name in _CEILINGS if name in body), None)
+    if name is None:
+        return Ceiling(most or DEFAULT_MAX_TOKENS, given=False, most=most)
+    if most is not None and body[name] > most:
+        dropped.append(name)
+        return Ceiling(most, given=True, most=most)
+    return Ceiling(body[name], given=True, most=most)
+
+
+def _put_tools(native: dict[str, Any], body: Mapping[str, Any], deployment: Deployment) -> list[str]:
+    structure = structure_of(body, deployment)
+    found = read_tools(body, deployment, structure)
+    if found.tools:
+        native["tools"] = found.tools
+    if found.choice is not None:
+        native["tool_choice"] = found.choice
+    if structure is not None and structure.format is not None:
+        native["output_config"] = {"format": structure.format}
+    return found.dropped
+
+
+def _put_sampling(native: dict[str, Any], body: Mapping[str, Any]) -> list[str]:
+    """Temperature, `top_p` and stop sequences; the names of what was changed or left out."""
+    dropped = []
+    if "temperature" in body:
+        native["temperature"] = min(max(body["temperature"], 0), 1)
+        if native["temperature"] != body["temperature"]:
+            dropped.append("temperature")
+    if "top_p" in body:
+        native["top_p"] = body["top_p"]
+    stops = body.get("stop", [])
+    stops = [stops] if isinstance(stops, str) else stops
+    kept = [stop for stop in stops if stop.strip()]
+    if kept:
+        native["stop_sequences"] = kept
+    if len(kept) < len(stops):
+        dropped.append("stop")
+    return dropped
+
+
+def _mark_stable_part(native: dict[str, Any]) -> None:
+    """Mark the end of the tools and of the instructions for caching, unless the client has set marks of its own."""
+    blocks = [*native.get("tools", []), *(native.get("system") or [])]
+    blocks += [block for turn in native["messages"] for block in turn["content"]]
+    if any("cache_control" in block for block in blocks if isinstance(block, dict)):
+        return
+    if native.get("tools"):
+        native["tools"] = [*native["tools"][:-1], {**native["tools"][-1], "cache_control": _EPHEMERAL}]
+    if system := native.get("system"):
+        texts = [{"type": "text", "text": system}] if isinstance(system, str) else system
+        native["system"] = [*texts[:-1], {**texts[-1], "cache_control": _EPHEMERAL}]

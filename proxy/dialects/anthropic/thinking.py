@@ -1,0 +1,161 @@
+"""Thinking on its way to Anthropic: when it is asked for, what it forbids, and the signed blocks of earlier turns.
+
+How a model is asked to think is not known here: the catalogue says it, effort by effort, as members of the native
+request (`Deployment.thinking`, `Deployment.thinking_off`). What the API forbids beside thinking is Anthropic's
+documentation, "Extended thinking" and "Adaptive thinking": no temperature, `top_p` from 0.95, no forced tool, no
+prefill, a budget from 1,024 tokens and below `max_tokens`; and in manual mode a tool loop's assistant turn begins with
+the thinking block that it came with.
+
+Signed blocks travel through the client as `reasoning_details`, one entry a block, which our answers have and which
+come back on assistant messages; Anthropic's own `thinking_blocks` are taken as well:
+
+    {"index": 0, "type": "reasoning.text", "text": "...", "signature": "...", "format": "anthropic-claude-v1"}
+    {"index": 1, "type": "reasoning.encrypted", "data": "...", "format": "anthropic-claude-v1"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.types import Deployment
+from proxy.dialects.anthropic.parts import Block
+
+FORMAT = "anthropic-claude-v1"
+LEAST_BUDGET = 1024  # tokens; Anthropic's own minimum
+ROOM = 1024  # tokens that are left for the answer where the client's ceiling is tight
+LEAST_TOP_P = 0.95
+_KINDS = ("enabled", "adaptive")
+
+
+@dataclass(slots=True)
+class Ceiling:
+    """`max_tokens`: the client's own, or ours where it gave none."""
+
+    tokens: int
+    given: bool
+    most: int | None = None  # the model's
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the client asks of thinking: the parameter that said it, and the native members."""
+
+    param: str
+    members: Mapping[str, Any] = field(default_factory=dict)
+    off: bool = False
+
+
+def wish_of(body: Mapping[str, Any], deployment: Deployment, *, off: bool) -> tuple[Wish | None, list[str]]:
+    """What is wanted, and the parameters that are dropped because the catalogue does not say how.
+
+    `off` is `router.disable_thinking` and wins. A native `thinking` object wins over `reasoning_effort`, where the
+    model thinks at all.
+    """
+    effort, native = body.get("reasoning_effort"), body.get("thinking")
+    named = [name for name in ("reasoning_effort", "thinking") if body.get(name) is not None]
+    if off:
+        return Wish("thinking", deployment.thinking_off or {}, off=True), named
+    if isinstance(native, dict) and deployment.thinking:
+        return Wish("thinking", {"thinking": native}), [name for name in named if name != "thinking"]
+    found = deployment.thinking.get(effort) if isinstance(effort, str) else None
+    if found is None and effort == "none":
+        found = deployment.thinking_off
+    if not isinstance(found, Mapping):
+        return None, named
+    return Wish("reasoning_effort", found), [name for name in named if name != "reasoning_effort"]
+
+
+def apply(native: dict[str, Any], wish: Wish, ceiling: Ceiling) -> list[str]:
+    """Put what is wanted into the native request; the names of what had to be dropped.
+
+    Where something with a meaning of its own stands against thinking (a forced tool, a prefill, a tool loop whose
+    signed blocks nobody has any more, a ceiling too small), that wins and the wish is dropped.
+    """
+    members = {name: dict(value) if isinstance(value, Mapping) else value for name, value in wish.members.items()}
+    dropped = []
+    kind = (members.get("thinking") or {}).get("type") if isinstance(members.get("thinking"), dict) else None
+    if kind in _KINDS and (_stands_against(native, kind) or not _budget_fits(members["thinking"], ceiling)):
+        del members["thinking"]
+        dropped.append(wish.param)
+    for name, value in members.items():
+        before = native.get(name)
+        native[name] = {**before, **value} if isinstance(before, dict) and isinstance(value, dict) else value
+    native["max_tokens"] = ceiling.tokens
+    return dropped + (_without_sampling(native) if "thinking" in members and kind in _KINDS else [])
+
+
+def _stands_against(native: Mapping[str, Any], kind: str) -> bool:
+    choice = native.get("tool_choice")
+    if isinstance(choice, dict) and choice["type"] in ("any", "tool"):
+        return True
+    turns: list[dict[str, Any]] = native["messages"]
+    if turns[-1]["role"] == "assistant":
+        return True
+    return kind == "enabled" and _in_unsigned_loop(turns)
+
+
+def _in_unsigned_loop(turns: list[dict[str, Any]]) -> bool:
+    """Whether the last turn has tool results for an assistant turn that does not begin with thinking."""
+    if len(turns) < 2 or not isinstance(turns[-1]["content"], list) or not isinstance(turns[-2]["content"], list):
+        return False
+    results = any(block["type"] == "tool_result" for block in turns[-1]["content"])
+    return results and turns[-2]["content"][0]["type"] not in ("thinking", "redacted_thinking")
+
+
+def _budget_fits(thinking: dict[str, Any], ceiling: Ceiling) -> bool:
+    """Make budget and ceiling agree: a ceiling of ours grows, the client's own holds and the budget shrinks."""
+    budget = thinking.get("budget_tokens")
+    if not isinstance(budget, int) or isinstance(budget, bool):
+        return True
+    if not ceiling.given and budget + ROOM > ceiling.tokens:
+        ceiling.tokens = min(budget + ceiling.tokens, ceiling.most or budget + ceiling.tokens)
+    thinking["budget_tokens"] = min(budget, ceiling.tokens - ROOM)
+    return bool(thinking["budget_tokens"] >= LEAST_BUDGET)
+
+
+def _without_sampling(native: dict[str, Any]) -> list[str]:
+    """Take out the sampling that thinking forbids; a temperature of 1 is what thinking has anyway."""
+    dropped = []
+    if native.pop("temperature", 1) != 1:
+        dropped.append("temperature")
+    if native.get("top_p", 1) < LEAST_TOP_P:
+        del native["top_p"]
+        dropped.append("top_p")
+    return dropped
+
+
+def echoed_blocks(message: Mapping[str, Any]) -> list[Block]:
+    """The signed blocks that a client sends back; entries of other providers, and unsigned ones, are passed over."""
+    for name, read in (("thinking_blocks", _native_block), ("reasoning_details", _block_of_detail)):
+        entries = message.get(name)
+        if isinstance(entries, list):
+            blocks = [read(entry) for entry in entries if isinstance(entry, dict)]
+            if found := [block for block in blocks if block is not None]:
+                return found
+    return []
+
+
+def detail_of(block: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """A `thinking` or `redacted_thinking` block as an entry of `reasoning_details`."""
+    if block["type"] == "redacted_thinking":
+        return {"index": index, "type": "reasoning.encrypted", "data": block["data"], "format": FORMAT}
+    signed = {"text": block["thinking"], "signature": block["signature"]}
+    return {"index": index, "type": "reasoning.text", **signed, "format": FORMAT}
+
+
+def _native_block(entry: Mapping[str, Any]) -> Block | None:
+    kind, text, signature, data = (entry.get(name) for name in ("type", "thinking", "signature", "data"))
+    if kind == "thinking" and isinstance(signature, str) and signature:
+        return {"type": "thinking", "thinking": text if isinstance(text, str) else "", "signature": signature}
+    if kind == "redacted_thinking" and isinstance(data, str) and data:
+        return {"type": "redacted_thinking", "data": data}
+    return None
+
+
+def _block_of_detail(entry: Mapping[str, Any]) -> Block | None:
+    if not str(entry.get("format") or FORMAT).startswith("anthropic"):
+        return None
+    kind = {"reasoning.text": "thinking", "reasoning.encrypted": "redacted_thinking"}.get(str(entry.get("type")))
+    return _native_block({**entry, "type": kind, "thinking": entry.get("text")})

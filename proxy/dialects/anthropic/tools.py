@@ -1,0 +1,139 @@
+"""OpenAI tools, legacy functions and `tool_choice` as Anthropic's.
+
+Source: Anthropic's API reference, "Messages" (`tools`, `tool_choice`: auto, any, tool, none, each but the last with
+`disable_parallel_tool_use`). Anthropic's own server tools, recognised by the date in their type, pass as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.types import Deployment
+from proxy.dialects.anthropic.parts import marked
+from proxy.dialects.anthropic.schema import NotExpressible, object_schema, strict_schema
+from proxy.dialects.anthropic.structure import Structure
+
+_SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
+
+
+@dataclass(slots=True)
+class Tools:
+    """Native tools and choice; `choice` None leaves it to Anthropic, which means `auto`."""
+
+    tools: list[dict[str, Any]]
+    choice: dict[str, Any] | None = None
+    dropped: list[str] = field(default_factory=list)
+
+
+def is_legacy(body: Mapping[str, Any]) -> bool:
+    """Whether the client speaks `functions` and must be answered with `function_call`."""
+    return bool(body.get("functions")) and not body.get("tools")
+
+
+def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Structure | None) -> Tools:
+    """Translate `tools`, `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
+
+    Raises `InvalidRequest` on a tool that Anthropic cannot have.
+    """
+    legacy = is_legacy(body)
+    found = Tools([])
+    if legacy:
+        given: Any = [{"type": "function", "function": function} for function in body["functions"]]
+        choice = _legacy_choice(body.get("function_call"))
+    else:
+        given, choice = body.get("tools") or [], body.get("tool_choice")
+        found.dropped += [name for name in ("functions", "function_call") if body.get(name) is not None]
+    strict = deployment.capabilities is not None and "json_schema" in deployment.capabilities
+    for place, tool in enumerate(given):
+        found.tools.append(_tool(tool, f"{'functions' if legacy else 'tools'}[{place}]", strict, found.dropped))
+    if found.tools:
+        _choose(found, choice)
+        if legacy or body.get("parallel_tool_calls") is False:
+            _one_at_a_time(found)
+    if structure is not None and structure.tool is not None:
+        _add_answer_tool(found, structure.tool)
+    return found
+
+
+def _tool(tool: Mapping[str, Any], where: str, may_be_strict: bool, dropped: list[str]) -> dict[str, Any]:
+    kind = tool.get("type", "function")
+    if isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind):
+        return dict(tool)
+    function = tool.get("function")
+    if kind != "function" or not isinstance(function, dict):
+        raise InvalidRequest(f"`{where}`: this model takes tools of type `function` only.", param=where)
+    name = function.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"`{where}.function.name` must be a string.", param=where)
+    native: dict[str, Any] = {"name": name}
+    if isinstance(function.get("description"), str) and function["description"]:
+        native["description"] = function["description"]
+    native["input_schema"] = object_schema(function.get("parameters"))
+    if function.get("strict") is True:
+        _make_strict(native, may_be_strict, dropped)
+    return marked(marked(native, function), tool)
+
+
+def _make_strict(native: dict[str, Any], may_be: bool, dropped: list[str]) -> None:
+    """Strict where the model and the schema allow it; else the tool is an ordinary one, which is told."""
+    try:
+        if not may_be:
+            raise NotExpressible("the model has no strict tools")
+        native["input_schema"] = strict_schema(native["input_schema"])
+        native["strict"] = True
+    except NotExpressible:
+        if "tools.strict" not in dropped:
+            dropped.append("tools.strict")
+
+
+def _legacy_choice(value: Any) -> Any:
+    return {"type": "function", "function": value} if isinstance(value, dict) else value
+
+
+def _choose(found: Tools, choice: Any) -> None:
+    """Set the native choice; `allowed_tools` leaves only these tools in the request."""
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        allowed = allowed if isinstance(allowed, dict) else choice
+        listed = allowed.get("tools")
+        names = [_name_of(tool) for tool in listed] if isinstance(listed, list) else []
+        found.tools = [tool for tool in found.tools if tool.get("name") in names]
+        if not found.tools:
+            raise InvalidRequest("`tool_choice` allows none of the tools given.", param="tool_choice")
+        choice = allowed.get("mode", "auto")
+    if isinstance(choice, dict):
+        name = _name_of(choice)
+        if name not in [tool.get("name") for tool in found.tools]:
+            raise InvalidRequest("`tool_choice` must name one of `tools`.", param="tool_choice")
+        found.choice = {"type": "tool", "name": name}
+    elif choice is not None:
+        native = {"auto": "auto", "required": "any", "any": "any", "none": "none"}.get(str(choice))
+        if native is None:
+            raise InvalidRequest("`tool_choice` must be auto, none, required, or name a tool.", param="tool_choice")
+        found.choice = {"type": native}
+
+
+def _name_of(value: Any) -> Any:
+    """The name in `{"function": {"name"}}`, `{"custom": {"name"}}` or `{"name"}`."""
+    if not isinstance(value, dict):
+        return None
+    inner = value.get("function") or value.get("custom")
+    return inner.get("name") if isinstance(inner, dict) else value.get("name")
+
+
+def _one_at_a_time(found: Tools) -> None:
+    choice = found.choice or {"type": "auto"}
+    if choice["type"] != "none":
+        found.choice = {**choice, "disable_parallel_tool_use": True}
+
+
+def _add_answer_tool(found: Tools, tool: dict[str, Any]) -> None:
+    """Make the model answer through `tool`; where it may call the client's tools, through one of all these."""
+    choice = found.choice or {"type": "auto"}
+    free = found.tools and choice["type"] != "none"
+    found.tools = [*found.tools, tool]
+    found.choice = {**choice, "type": "any"} if free else {"type": "tool", "name": tool["name"]}

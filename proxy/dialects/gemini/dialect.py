@@ -1,0 +1,108 @@
+"""The Gemini dialect: OpenAI chat calls as `generateContent`, of Google AI Studio or of Vertex AI.
+
+`base_url` may end with the API's version or leave it out; for Vertex (`vertex: true`) it ends with
+`.../publishers/google`. The key's header is the provider's `auth_header`: the configuration makes it `x-goog-api-key`,
+or `authorization` for Vertex, whose credential is an access token.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest
+from proxy.core.failures import UpstreamFailure
+from proxy.core.recall import Recall
+from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.dialects.base import Decoder
+from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_request
+from proxy.dialects.gemini.errors import failure as classify
+from proxy.dialects.gemini.request import native_body
+from proxy.dialects.gemini.stream import GeminiDecoder
+from proxy.dialects.writer import AnswerWriter
+
+_VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")
+_COLLECTIONS = ("models", "tunedModels")
+
+
+class GeminiDialect:
+    """Translates both ways. `recall` keeps thought signatures for clients that do not send them back."""
+
+    translates = True
+
+    def __init__(self, recall: Recall, clock: Clock) -> None:
+        self._recall = recall
+        self._clock = clock
+
+    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
+        """The attempt's request. Raises `InvalidRequest` for a parameter that Gemini cannot do without."""
+        deployment = target.deployment
+        provider = deployment.provider
+        body = {**call.body, **target.overrides}
+        if call.endpoint == "embeddings":
+            method, native, dropped = embeddings_request(body, deployment.model)
+        elif call.endpoint == "chat":
+            no_thinking = call.options.disable_thinking
+            native, dropped = native_body(body, deployment, self._recall, disable_thinking=no_thinking)
+            method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
+        else:
+            message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."
+            raise InvalidRequest(message, param="model")
+        return UpstreamRequest(
+            url=model_url(provider, deployment.model, method),
+            headers=headers(call, provider, key),
+            content=json.dumps(native, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
+            connect_timeout=deployment.timeouts.connect,
+            proxy=provider.proxy,
+            mock=provider.mock,
+            dropped=dropped,
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
+        """Classify an answer that is not a 2xx."""
+        return classify(status, headers, body, now)
+
+    def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
+        """A decoder for one answer; what form it has is told by its bytes, not by its headers."""
+        body = {**call.body, **target.overrides}
+        if call.endpoint == "embeddings":
+            return EmbeddingsDecoder(body, target.deployment.model)
+        choices = body.get("n")
+        writer = AnswerWriter(
+            id=f"chatcmpl-{call.id}",
+            created=int(self._clock.time()),
+            model=target.deployment.model,
+            stream=call.stream,
+            usage_asked=call.usage_asked,
+            functions=bool(body.get("functions")) and not body.get("tools"),
+        )
+        return GeminiDecoder(
+            writer, self._recall, stream=call.stream, choices=choices if isinstance(choices, int) else 1
+        )
+
+
+def model_url(provider: Provider, model: str, method: str) -> str:
+    """The URL of one of a model's methods, such as `generateContent`."""
+    base = provider.base_url.rstrip("/")
+    collection, slash, name = model.partition("/")
+    if not slash or collection not in _COLLECTIONS:
+        collection, name = "models", model
+    version = "" if provider.vertex or base.endswith(_VERSIONS) else "/v1beta"
+    return f"{base}{version}/{collection}/{quote(name, safe='')}:{method}"
+
+
+def headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
+    """The request's headers: what may pass of the client's, the provider's own, and the credential."""
+    made = {
+        **call.headers,
+        "content-type": "application/json",
+        "accept": "text/event-stream" if call.stream else "application/json",
+        **{name.lower(): value for name, value in provider.headers.items()},
+        "accept-encoding": "identity",
+    }
+    if key is None:
+        return made
+    name = provider.auth_header.lower()
+    return made | {name: f"Bearer {key.value}" if name == "authorization" else key.value}

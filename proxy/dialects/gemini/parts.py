@@ -1,0 +1,145 @@
+"""One candidate of a Gemini answer, told to the writer piece by piece as one choice.
+
+Text becomes content, thoughts `reasoning_content`, function calls tool calls, images `images` (as OpenRouter has them).
+What OpenAI has no word for (code that Google ran, its server-side tools, other media) is kept as it came in
+`google_parts`, apart from the text, so that no client mistakes it for an answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.recall import Recall
+from proxy.dialects.gemini.calls import Calls
+from proxy.dialects.gemini.citations import url_citations
+from proxy.dialects.writer import AnswerWriter
+
+_FILTERED = {
+    "SAFETY",
+    "RECITATION",
+    "BLOCKLIST",
+    "PROHIBITED_CONTENT",
+    "SPII",
+    "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT",
+    "IMAGE_RECITATION",
+    "MODEL_ARMOR",
+}
+_NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: nothing has been said yet
+_LOWEST = -9999.0  # OpenAI's word for a token that was as good as impossible
+
+
+class Candidate:
+    """What came of one candidate. It is finished by `close`, since any chunk may say `STOP` and be followed by more."""
+
+    def __init__(self, writer: AnswerWriter, recall: Recall, choice: int) -> None:
+        self.finish: str | None = None  # the native word
+        self._writer = writer
+        self._choice = choice
+        self._calls = Calls(writer, recall, choice)
+        self._text: list[str] = []
+        self._images = 0
+        self._kept = 0
+        self._grounding: Any = None
+        self._citations: dict[str, Any] = {"citations": []}
+
+    def take(self, candidate: dict[str, Any]) -> None:
+        """One chunk's share of the candidate."""
+        content = candidate.get("content")
+        parts = content.get("parts") if isinstance(content, dict) else None
+        for part in parts if isinstance(parts, list) else []:
+            if isinstance(part, dict):
+                self._part(part)
+        self._writer.logprobs(_logprobs(candidate.get("logprobsResult")), self._choice)
+        self._grounding = candidate.get("groundingMetadata") or self._grounding
+        citations = candidate.get("citationMetadata")
+        if isinstance(citations, dict) and isinstance(citations.get("citations"), list):
+            self._citations["citations"] += citations["citations"]
+        finish = candidate.get("finishReason")
+        if isinstance(finish, str) and finish and finish != _NO_FINISH:
+            self.finish = finish
+
+    def close(self, *, blocked: bool = False) -> None:
+        """Write what belongs to the end: open calls, annotations, the finish.
+
+        `blocked`: the prompt was, so that a candidate without a finish gets none any more.
+        """
+        self._calls.close()
+        found = url_citations(self._grounding, self._citations, "".join(self._text))
+        if found:
+            self._writer.extra("annotations", found, self._choice)
+        if self.finish is not None or blocked:
+            self._writer.finish(self._reason(), self._choice)
+        else:
+            self._writer.begin(self._choice)
+
+    def _reason(self) -> str:
+        if self.finish == "STOP":
+            return "tool_calls" if self._calls.count else "stop"
+        if self.finish == "MAX_TOKENS":
+            return "length"
+        return "content_filter" if self.finish is None or self.finish in _FILTERED else "stop"
+
+    def _part(self, part: dict[str, Any]) -> None:
+        signature = part.get("thoughtSignature")
+        signature = signature if isinstance(signature, str) and signature else None
+        call, text, data = part.get("functionCall"), part.get("text"), part.get("inlineData")
+        if isinstance(call, dict):
+            self._calls.take(call, signature)
+        elif isinstance(text, str):
+            self._words(text, thought=bool(part.get("thought")))
+        elif isinstance(data, dict) and not part.get("thought"):
+            self._media(part, data)
+        elif part.keys() - {"thoughtSignature", "thought"}:
+            self._keep(part)
+        if signature and isinstance(text, str):
+            self._writer.extra("extra_content", {"google": {"thought_signature": signature}}, self._choice)
+
+    def _words(self, text: str, *, thought: bool) -> None:
+        if thought:
+            self._writer.reasoning(text, self._choice)
+        else:
+            self._text.append(text)
+            self._writer.text(text, self._choice)
+
+    def _keep(self, part: dict[str, Any]) -> None:
+        """What OpenAI has no word for; `index` is for clients that add up a stream."""
+        self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
+        self._kept += 1
+
+    def _media(self, part: dict[str, Any], data: dict[str, Any]) -> None:
+        kind, content = data.get("mimeType"), data.get("data")
+        if isinstance(kind, str) and kind.startswith("image/") and isinstance(content, str):
+            url = f"data:{kind};base64,{content}"
+            image = {"type": "image_url", "index": self._images, "image_url": {"url": url}}
+            self._images += 1
+            self._writer.extra("images", [image], self._choice)
+        else:
+            self._keep(part)
+        self._writer.committed = True  # the client sees content
+
+
+def _logprobs(result: Any) -> list[dict[str, Any]]:
+    """`logprobsResult` as OpenAI's `logprobs.content`."""
+    result = result if isinstance(result, dict) else {}
+    chosen, top = _objects(result.get("chosenCandidates")), _objects(result.get("topCandidates"))
+    found = []
+    for place, token in enumerate(chosen):
+        others = _objects(top[place].get("candidates")) if place < len(top) else []
+        found.append({**_token(token), "top_logprobs": [_token(other) for other in others]})
+    return found
+
+
+def _token(value: dict[str, Any]) -> dict[str, Any]:
+    token, logprob = value.get("token"), value.get("logProbability")
+    token = token if isinstance(token, str) else ""
+    number = isinstance(logprob, (int, float)) and not isinstance(logprob, bool)
+    return {
+        "token": token,
+        "logprob": logprob if number else _LOWEST,
+        "bytes": list(token.encode("utf-8", "replace")),
+    }
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    return [item if isinstance(item, dict) else {} for item in value] if isinstance(value, list) else []

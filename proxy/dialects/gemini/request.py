@@ -1,0 +1,205 @@
+"""An OpenAI chat body as the body of Gemini's `generateContent`.
+
+The table of parameters is contract section 3: what Gemini has is translated, what changes the meaning and cannot be had
+is a 400 that names it, and everything else is dropped and named.
+Source: ai.google.dev/api/generate-content (GenerationConfig).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.recall import Recall
+from proxy.core.types import Deployment
+from proxy.dialects.gemini.contents import Contents
+from proxy.dialects.gemini.schema import plain
+from proxy.dialects.gemini.tools import tool_config_of, tools_of
+
+MOST_STOPS = 5
+HOTTEST = 2.0
+_INT32 = 0x7FFFFFFF
+_REFUSED = ("audio", "web_search_options", "logit_bias")
+_READ = {  # translated below, or of no meaning to the upstream
+    "model",
+    "messages",
+    "stream",
+    "stream_options",
+    "tools",
+    "functions",
+    "tool_choice",
+    "function_call",
+    "response_format",
+    "modalities",
+    "max_tokens",
+    "max_completion_tokens",
+    "temperature",
+    "stop",
+    "n",
+    "seed",
+    "logprobs",
+    "top_logprobs",
+    "reasoning_effort",
+}
+_SAME = {  # as it is, under another name
+    "top_p": "topP",
+    "top_k": "topK",
+    "presence_penalty": "presencePenalty",
+    "frequency_penalty": "frequencyPenalty",
+}
+_TOP = {  # members of the whole request; other members of a `thinking` mapping belong to `generationConfig`
+    "generationConfig",
+    "safetySettings",
+    "systemInstruction",
+    "toolConfig",
+    "tools",
+    "cachedContent",
+    "labels",
+}
+_NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that ask for nothing
+    "parallel_tool_calls": lambda value: value is True,
+    "store": lambda value: value is False,
+}
+
+
+def native_body(
+    body: Mapping[str, Any], deployment: Deployment, recall: Recall, *, disable_thinking: bool
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The native body, and the names of what was dropped. Raises `InvalidRequest` for what cannot be had.
+
+    `body` is the client's with the target's overrides, without `router`.
+    """
+    dropped = [name for name in body if name in deployment.unsupported and body[name] is not None]
+    asked = {name: value for name, value in body.items() if value is not None and name not in dropped}
+    _refuse(asked)
+    dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
+    if any(message.get("name") and message.get("role") != "function" for message in asked["messages"]):
+        dropped.append("messages.name")
+    native = _contents(asked, recall)
+    lost: set[str] = set()
+    if tools := tools_of(asked, lost):
+        native["tools"] = tools
+        if config := tool_config_of(asked):
+            native["toolConfig"] = config
+    dropped += [f"tools.{keyword}" for keyword in sorted(lost)]
+    native["generationConfig"] = _generation(asked, dropped)
+    _think(native, asked, deployment, dropped, disable_thinking=disable_thinking)
+    if not native["generationConfig"]:
+        del native["generationConfig"]
+    return native, tuple(dict.fromkeys(dropped))
+
+
+def _refuse(body: dict[str, Any]) -> None:
+    for name in _REFUSED:
+        if name in body and (body[name] or name != "logit_bias"):
+            raise InvalidRequest(f"`{name}` is not available for this model.", param=name)
+    if "audio" in _modalities(body):
+        raise InvalidRequest("`modalities`: this model does not answer in audio here.", param="modalities")
+
+
+def _modalities(body: dict[str, Any]) -> list[str]:
+    found = body.get("modalities")
+    return [str(name) for name in found] if isinstance(found, list) else []
+
+
+def _asks_nothing(name: str, body: dict[str, Any]) -> bool:
+    return name in _REFUSED or (name in _NO_LOSS and _NO_LOSS[name](body[name]))
+
+
+def _contents(body: dict[str, Any], recall: Recall) -> dict[str, Any]:
+    contents = Contents(recall)
+    for place, message in enumerate(body["messages"]):
+        contents.add(message, f"messages[{place}]")
+    turns = contents.turns or [{"role": "user", "parts": [{"text": ""}]}]  # there must be one
+    native: dict[str, Any] = {"contents": turns}
+    if contents.system:
+        native["systemInstruction"] = {"parts": contents.system}
+    return native
+
+
+def _generation(body: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
+    made = {native: body[name] for name, native in _SAME.items() if name in body}
+    limit = body.get("max_completion_tokens", body.get("max_tokens"))
+    if limit is not None:
+        made["maxOutputTokens"] = limit
+    if "temperature" in body:
+        made["temperature"] = min(max(body["temperature"], 0), HOTTEST)
+        if made["temperature"] != body["temperature"]:
+            dropped.append("temperature")
+    if stops := _stops(body, dropped):
+        made["stopSequences"] = stops
+    if body.get("n", 1) != 1:
+        made["candidateCount"] = body["n"]
+    if "seed" in body:
+        made["seed"] = body["seed"] & _INT32  # Google's are 32 bits wide; the same seed stays the same
+    if body.get("logprobs"):
+        made["responseLogprobs"] = True
+        if body.get("top_logprobs"):
+            made["logprobs"] = body["top_logprobs"]
+    if "image" in _modalities(body):
+        made["responseModalities"] = [name.upper() for name in _modalities(body)]
+    return made | _format(body.get("response_format"), dropped)
+
+
+def _stops(body: dict[str, Any], dropped: list[str]) -> list[str]:
+    stops = body.get("stop") or []
+    stops = [stop for stop in ([stops] if isinstance(stops, str) else stops) if stop]
+    if len(stops) > MOST_STOPS:
+        dropped.append("stop")
+    return stops[:MOST_STOPS]
+
+
+def _format(form: dict[str, Any] | None, dropped: list[str]) -> dict[str, Any]:
+    kind = form.get("type") if form else "text"
+    if kind == "text":
+        return {}
+    if kind == "json_object":
+        return {"responseMimeType": "application/json"}
+    given = form.get("json_schema") if form and kind == "json_schema" else None
+    schema = given.get("schema") if isinstance(given, dict) else None
+    if not isinstance(given, dict) or not isinstance(schema, (dict, type(None))):
+        message = "`response_format` must be of type `text`, `json_object` or `json_schema`, the last with its schema."
+        raise InvalidRequest(message, param="response_format")
+    lost: set[str] = set()
+    made = {"responseMimeType": "application/json"}
+    if schema:
+        made["responseJsonSchema"] = plain(schema, lost)
+    dropped += [f"response_format.{keyword}" for keyword in sorted(lost)]
+    return made
+
+
+def _think(
+    native: dict[str, Any],
+    body: dict[str, Any],
+    deployment: Deployment,
+    dropped: list[str],
+    *,
+    disable_thinking: bool,
+) -> None:
+    """Ask for thinking, or for none, as the catalogue says; where it says nothing, name what is dropped."""
+    effort = body.get("reasoning_effort")
+    if disable_thinking:
+        members, name = deployment.thinking_off, "router.disable_thinking"
+    elif effort is not None:
+        off = deployment.thinking_off if effort == "none" else None
+        members, name = deployment.thinking.get(str(effort), off), "reasoning_effort"
+    else:
+        return
+    if not isinstance(members, Mapping):
+        dropped.append(name)
+        return
+    for key, value in members.items():
+        _merge(native if key in _TOP else native["generationConfig"], key, value)
+
+
+def _merge(into: dict[str, Any], name: str, value: Any) -> None:
+    """Put a member in; objects are joined, since the catalogue's may not take away what the client asked for."""
+    before = into.get(name)
+    if isinstance(before, dict) and isinstance(value, Mapping):
+        joined = dict(before)
+        for key, member in value.items():
+            _merge(joined, key, member)
+        into[name] = joined
+    else:
+        into[name] = dict(value) if isinstance(value, Mapping) else value

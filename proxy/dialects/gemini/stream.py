@@ -1,0 +1,212 @@
+"""An answer of Gemini being read: bytes cut anywhere in, an OpenAI answer out, streamed or not.
+
+Gemini has no `[DONE]`: an answer is complete when every candidate has its `finishReason`. Some models say `STOP` in
+every chunk, so a finish is written when nothing can follow any more: at the end of the bytes, when the array is closed,
+or when a finish comes with the token counts after chunks that had none. A finish that did not come is never made up.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.errors import Unavailable, UpstreamError
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.recall import Recall
+from proxy.core.types import Usage
+from proxy.dialects.gemini.errors import failure_in_200
+from proxy.dialects.gemini.parts import Candidate
+from proxy.dialects.gemini.wire import Answers, NotAnAnswer
+from proxy.dialects.writer import AnswerWriter
+
+HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
+
+
+class GeminiDecoder:
+    """Reads one answer. `choices` is how many the client asked for."""
+
+    def __init__(self, writer: AnswerWriter, recall: Recall, *, stream: bool, choices: int) -> None:
+        self._writer = writer
+        self._recall = recall
+        self._stream = stream
+        self._expected = choices
+        self._answers = Answers()
+        self._candidates: dict[int, Candidate] = {}
+        self._blocked: str | None = None
+        self._named = False  # the answer's id and model have been told
+        self._gradual = False  # a chunk without a finish came: the finish, when it comes, is the end
+        self._held = 0
+        self._ended = False
+        self._error_event = b""
+        self.fault: UpstreamFailure | None = None
+        self.usage: Usage | None = None
+
+    @property
+    def committed(self) -> bool:
+        """Content or a finish has come, for streams; the whole answer, for the others."""
+        return self._ended or (self._stream and (self._writer.committed or self._finished))
+
+    @property
+    def complete(self) -> bool:
+        """Every candidate has its finish, or the prompt was blocked.
+
+        Where every chunk says that it is finished, only the clean end of the bytes tells which was the last.
+        """
+        return self._ended or (self._whole and (self._gradual or not self._stream or self._answers.closed))
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is to be expected: the answer has ended, or the upstream's own error came."""
+        return self._ended or self.fault is not None
+
+    @property
+    def native_finish(self) -> str | None:
+        """Google's own word for why the first choice ended."""
+        if self._blocked is not None:
+            return self._blocked
+        return self._candidates[0].finish if 0 in self._candidates else None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What `chunk` gives the client. Raises `UpstreamFailure` on what is no answer."""
+        if self.closed:
+            return b""
+        self._held += 0 if self.committed else len(chunk)
+        if self._held > HELD_LIMIT:
+            raise self._broken(f"is larger than {HELD_LIMIT} bytes")
+        try:
+            for value in self._answers.feed(chunk):
+                self._take(value)
+        except NotAnAnswer as exc:
+            raise self._broken(f"cannot be read: {exc}") from exc
+        if self._stream and self._whole and self._answers.closed and self.fault is None:
+            self._end()
+        return self._due()
+
+    def finish(self) -> bytes:
+        """What the end of the body gives the client. Raises `UpstreamFailure` if the answer is not whole."""
+        if self.closed:
+            return b""
+        whole = self._whole
+        try:
+            for value in self._answers.rest():
+                self._take(value)
+        except NotAnAnswer as exc:
+            if not whole:
+                raise self._broken(f"cannot be read: {exc}") from exc
+        if self.fault is not None:
+            return self._due()
+        if not self._whole:
+            raise self._broken("ended without a finish" if self._candidates else "is empty")
+        self._end()
+        return self._due()
+
+    def _take(self, value: dict[str, Any]) -> None:
+        """One object of the answer."""
+        if self.closed:
+            return  # nothing follows an error
+        if value.get("error"):
+            self._error(value)
+            return
+        self._name(value)
+        usage = usage_of(value.get("usageMetadata"))
+        self.usage = self._writer.usage = usage or self.usage
+        self._feedback(value.get("promptFeedback"))
+        candidates = value.get("candidates")
+        for place, candidate in enumerate(candidates if isinstance(candidates, list) else []):
+            if isinstance(candidate, dict):
+                self._candidate(candidate, place)
+        if self._stream and self._gradual and usage and self._whole:
+            self._end()
+
+    def _name(self, value: dict[str, Any]) -> None:
+        """The answer's id and model come from its first object, and never change."""
+        if self._named:
+            return
+        self._named = True
+        id, model = value.get("responseId"), value.get("modelVersion")
+        if isinstance(id, str) and id:
+            self._writer.id = f"chatcmpl-{id}"
+        if isinstance(model, str) and model:
+            self._writer.model = model
+
+    def _feedback(self, feedback: Any) -> None:
+        reason = feedback.get("blockReason") if isinstance(feedback, dict) else None
+        if isinstance(reason, str) and reason and reason != "BLOCK_REASON_UNSPECIFIED":
+            self._blocked = reason
+
+    def _candidate(self, candidate: dict[str, Any], place: int) -> None:
+        index = candidate.get("index")
+        index = index if isinstance(index, int) and 0 <= index < 1000 else place
+        found = self._candidates.setdefault(index, Candidate(self._writer, self._recall, index))
+        found.take(candidate)
+        self._gradual = self._gradual or found.finish is None
+
+    @property
+    def _finished(self) -> bool:
+        """There is a candidate, and each that was seen has its finish; or the prompt was blocked."""
+        if self._blocked is not None:
+            return True
+        finishes = [candidate.finish for candidate in self._candidates.values()]
+        return bool(finishes) and None not in finishes
+
+    @property
+    def _whole(self) -> bool:
+        """All candidates that were asked for are finished; an array or object that is closed may have fewer.
+
+        One whole object that is no stream needs no finish either: what Google leaves out stays null.
+        """
+        if self._answers.closed and not self._stream and self._candidates:
+            return True
+        enough = self._answers.closed or len(self._candidates) >= self._expected or self._blocked is not None
+        return self._finished and enough
+
+    def _end(self) -> None:
+        if self._blocked is not None and not self._candidates:
+            self._writer.begin()
+            self._writer.finish("content_filter")
+        for _, candidate in sorted(self._candidates.items()):
+            candidate.close(blocked=self._blocked is not None)
+        self._ended = True
+
+    def _due(self) -> bytes:
+        """The bytes for the client; of an answer that is not streamed, all at its end."""
+        if self._ended:
+            return self._writer.end()
+        return self._writer.take() + self._error_event if self._stream else b""
+
+    def _error(self, value: dict[str, Any]) -> None:
+        """The upstream's own error: a failure before the commit point, afterwards told to the client, once."""
+        failure = failure_in_200(value)
+        if not self.committed:
+            raise failure
+        message = str(failure)
+        self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=failure.status, code=failure.code)
+        kind = Unavailable if failure.kind is FailureKind.OVERLOADED else UpstreamError
+        self._error_event = kind(message, code=failure.code).event()
+
+    def _broken(self, what: str) -> UpstreamFailure:
+        kind = FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED
+        failure = UpstreamFailure(kind, f"the upstream's answer {what}")
+        failure.partial = self._writer.take() if self.committed else b""
+        return failure
+
+
+def usage_of(value: Any) -> Usage | None:
+    """Read `usageMetadata`; None if it counts nothing (some chunks have the kind of traffic only).
+
+    `promptTokenCount` includes what came from the cache; the results of Google's own tools are counted beside it, as
+    thoughts are beside the candidates' tokens. Source: ai.google.dev/api/generate-content, UsageMetadata.
+    """
+    if not isinstance(value, dict) or not any(name.endswith("TokenCount") for name in value):
+        return None
+    thoughts = _count(value, "thoughtsTokenCount")
+    return Usage(
+        input=_count(value, "promptTokenCount") + _count(value, "toolUsePromptTokenCount"),
+        output=_count(value, "candidatesTokenCount") + thoughts,
+        cached=_count(value, "cachedContentTokenCount"),
+        reasoning=thoughts,
+    )
+
+
+def _count(value: dict[str, Any], name: str) -> int:
+    found = value.get(name)
+    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0

@@ -1,0 +1,104 @@
+"""Tools and the choice among them, as Gemini's `tools` and `toolConfig`.
+
+Functions become `functionDeclarations`. Google's own tools (`{"googleSearch": {}}` and the like) are taken as they are,
+since OpenAI has no word for them; the server-side tools of other providers are refused.
+Source: ai.google.dev/api/caching (Tool, ToolConfig, FunctionCallingConfig).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.dialects.gemini.schema import plain
+
+_GOOGLE = {
+    "googleSearch",
+    "google_search",
+    "googleSearchRetrieval",
+    "google_search_retrieval",
+    "googleMaps",
+    "google_maps",
+    "urlContext",
+    "url_context",
+    "codeExecution",
+    "code_execution",
+    "fileSearch",
+    "file_search",
+    "enterpriseWebSearch",
+    "enterprise_web_search",
+    "computerUse",
+    "computer_use",
+}
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+
+
+def tools_of(body: dict[str, Any], lost: set[str]) -> list[dict[str, Any]]:
+    """`tools` and the older `functions`; adds to `lost` what of their schemas is passed over."""
+    declarations: list[dict[str, Any]] = []
+    native: list[dict[str, Any]] = []
+    for place, tool in enumerate(body.get("tools") or []):
+        if tool.keys() and tool.keys() <= _GOOGLE:
+            native.append(tool)
+        else:
+            declarations.append(_declaration(_function(tool, f"tools[{place}]"), f"tools[{place}]", lost))
+    for place, function in enumerate(body.get("functions") or []):
+        declarations.append(_declaration(function, f"functions[{place}]", lost))
+    return ([{"functionDeclarations": declarations}] if declarations else []) + native
+
+
+def tool_config_of(body: dict[str, Any]) -> dict[str, Any] | None:
+    """`tool_choice`, or the older `function_call`. Raises `InvalidRequest` if it is none that can be said."""
+    choice = body.get("tool_choice")
+    older = body.get("function_call")
+    if choice is None and older is not None:
+        choice = {"type": "function", "function": older} if isinstance(older, dict) else older
+    if choice is None:
+        return None
+    mode, names = _calling(choice)
+    return {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": names} if names else {})}}
+
+
+def _calling(choice: Any) -> tuple[str, list[str]]:
+    if isinstance(choice, str) and choice in _MODES:
+        return _MODES[choice], []
+    if isinstance(choice, dict) and choice.get("type") == "function":
+        return "ANY", [_name(choice.get("function"), choice)]
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools")
+        allowed = allowed if isinstance(allowed, dict) else choice
+        tools = allowed.get("tools")
+        names = [_name(tool.get("function"), tool) for tool in tools or [] if isinstance(tool, dict)]
+        # names are taken with ANY and VALIDATED only; the latter leaves the model free to answer in text
+        return ("ANY" if allowed.get("mode") == "required" else "VALIDATED"), names
+    raise InvalidRequest(
+        "`tool_choice` must be `auto`, `none`, `required`, a function or `allowed_tools`.", param="tool_choice"
+    )
+
+
+def _name(function: Any, tool: dict[str, Any]) -> str:
+    name = function.get("name") if isinstance(function, dict) else tool.get("name")
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest("`tool_choice` names no function.", param="tool_choice")
+    return name
+
+
+def _function(tool: dict[str, Any], where: str) -> dict[str, Any]:
+    function = tool.get("function")
+    if tool.get("type", "function") != "function" or not isinstance(function, dict):
+        raise InvalidRequest(f"`{where}`: this model takes tools of type `function` only.", param=where)
+    return function
+
+
+def _declaration(function: dict[str, Any], where: str, lost: set[str]) -> dict[str, Any]:
+    name, description, parameters = (function.get(key) for key in ("name", "description", "parameters"))
+    if not isinstance(name, str) or not name:
+        raise InvalidRequest(f"`{where}`: a function must have a name.", param=where)
+    made: dict[str, Any] = {"name": name}
+    if isinstance(description, str) and description:
+        made["description"] = description
+    if function.get("strict") is True:
+        lost.add("strict")
+    if isinstance(parameters, dict) and parameters:
+        made["parametersJsonSchema"] = plain(parameters, lost)
+    return made

@@ -1,0 +1,1 @@
+"""OpenAI's own format: bytes through."""

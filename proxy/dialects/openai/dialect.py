@@ -1,0 +1,136 @@
+"""The OpenAI Chat Completions dialect: bytes through, with the fewest edits that routing and the model need.
+
+Every compatible provider is a row of configuration, not a class: what differs (base URL, the name of the credential's
+header, Azure's `api-version`) comes from the provider's settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote, urlencode
+
+from proxy.core.body import edit, parse
+from proxy.core.errors import InvalidRequest
+from proxy.core.failures import UpstreamFailure
+from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.dialects.base import Decoder
+from proxy.dialects.openai.errors import failure as classify
+from proxy.dialects.openai.parameters import edits_of, to_json
+from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
+from proxy.dialects.openai.plain import JsonDecoder, NotAStream
+from proxy.dialects.openai.stream import StreamDecoder
+
+_PATHS = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "embeddings": "/embeddings",
+    "moderations": "/moderations",
+    "images": "/images/generations",
+    "speech": "/audio/speech",
+    "transcriptions": "/audio/transcriptions",
+    "translations": "/audio/translations",
+}
+_FORMS = ("transcriptions", "translations")
+_NO_STREAM = ("application/json", "text/html")
+
+
+class OpenAIDialect:
+    """Identity: what the client sent is what the upstream gets."""
+
+    translates = False
+
+    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
+        """The client's bytes with `model` replaced, `router` cut, `stream_options` where we ask for usage, and without
+        the parameters that the model refuses."""
+        deployment = target.deployment
+        provider = deployment.provider
+        if provider.dialect == "mock" and call.endpoint != "chat":
+            raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
+        content, dropped = _content(call, target)
+        return UpstreamRequest(
+            url=_url(provider, deployment.model, _PATHS[call.endpoint]),
+            headers=_headers(call, provider, key),
+            content=content,
+            connect_timeout=deployment.timeouts.connect,
+            proxy=provider.proxy,
+            mock=provider.mock,
+            dropped=dropped,
+        )
+
+    def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
+        """Classify an answer that is not a 2xx."""
+        return classify(status, headers, body, now)
+
+    def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
+        """A decoder for one answer."""
+        if call.endpoint not in ("chat", "completions"):
+            return _passed(call, headers)
+        if not call.stream:
+            return JsonDecoder() if call.endpoint == "chat" else PassedJson()
+        if headers.get("content-type", "").lower().startswith(_NO_STREAM):
+            return NotAStream()
+        choices = target.overrides.get("n", call.body.get("n"))
+        return StreamDecoder(
+            choices=(choices if isinstance(choices, int) else 1) * _prompts(call),
+            drop_usage=not call.usage_asked and target.deployment.provider.stream_usage == "ask",
+        )
+
+
+def _url(provider: Provider, model: str, path: str) -> str:
+    base = provider.base_url.replace("{model}", quote(model, safe=""))
+    query = "?" + urlencode({"api-version": provider.api_version}) if provider.api_version else ""
+    return base + path + query
+
+
+def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
+    headers = {
+        "accept": "text/event-stream" if call.stream else "*/*" if call.kind == "audio" else "application/json",
+        **call.headers,
+        **{name.lower(): value for name, value in provider.headers.items()},
+        "accept-encoding": "identity",
+    }
+    if call.endpoint not in _FORMS and "json" not in headers.get("content-type", ""):
+        headers["content-type"] = "application/json"  # curl says that it sends a form
+    if key is not None:
+        bearer = provider.auth_header.lower() == "authorization"
+        headers[provider.auth_header.lower()] = f"Bearer {key.value}" if bearer else key.value
+    return headers
+
+
+def _prompts(call: Call) -> int:
+    """How many prompts a text completion has: a list of token numbers is one."""
+    prompt = call.body.get("prompt") if call.endpoint == "completions" else None
+    several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
+    return len(prompt) if isinstance(prompt, list) and several else 1
+
+
+def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
+    """Only sound may come in any form, and text that was made of it; a page never is an answer."""
+    kind = headers.get("content-type", "")
+    if kind.startswith("text/event-stream"):
+        return PassedEvents()
+    return PassedBytes() if call.kind == "audio" and not kind.startswith(_NO_STREAM) else PassedJson()
+
+
+def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:
+    """The body, and the client's parameters that are not in it any more."""
+    deployment = target.deployment
+    if call.endpoint in _FORMS:
+        return edit(call.raw, call.spans, {"model": deployment.model.encode()}), ()
+    spans = call.spans or parse(call.raw).spans
+    edits = edits_of(call, target, spans)
+    if call.model != deployment.model:
+        edits.write["model"] = to_json(deployment.model)
+    asks = call.stream and call.endpoint in ("chat", "completions") and not call.usage_asked
+    if asks and deployment.provider.stream_usage == "ask" and "stream_options" not in deployment.unsupported:
+        edits.write["stream_options"] = _ask_for_usage(call)
+    return edit(call.raw, spans, edits.write, ("router", *edits.cut)), tuple(edits.dropped)
+
+
+def _ask_for_usage(call: Call) -> bytes:
+    options = call.body.get("stream_options")
+    if not options:
+        return b'{"include_usage":true}'
+    span = call.spans["stream_options"] if call.spans else parse(call.raw).spans["stream_options"]
+    raw = call.raw[span.value : span.end]
+    return edit(raw, parse(raw).spans, {"include_usage": b"true"})

@@ -1,0 +1,72 @@
+"""A non-streamed answer in the OpenAI dialect: collected, checked to be an answer, and given on as it came."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.openai.errors import failure_in_200
+from proxy.dialects.openai.usage import usage_of
+
+LIMIT = 64 * 1024 * 1024
+
+
+class JsonDecoder:
+    """Holds everything back until the end: a non-streamed answer is whole or it is none."""
+
+    _wanted = "a chat completion"
+
+    def __init__(self) -> None:
+        self._body = bytearray()
+        self.committed = self.complete = self.closed = False
+        self.fault: UpstreamFailure | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Collect."""
+        self._body += chunk
+        if len(self._body) > LIMIT:
+            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
+        return b""
+
+    def finish(self) -> bytes:
+        """The whole body. Raises `UpstreamFailure` if it is empty, no JSON, an error, or not what was asked for."""
+        body = bytes(self._body)
+        value = _load(body)
+        if isinstance(value, dict) and value.get("error") and not value.get("choices"):
+            raise failure_in_200(value, body)
+        if not self._fits(value):
+            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")
+        self.usage = usage_of(value.get("usage"))
+        self.committed = self.complete = self.closed = True
+        return body
+
+    def _fits(self, value: Any) -> bool:
+        choices = value.get("choices") if isinstance(value, dict) else None
+        if not isinstance(choices, list) or not choices:
+            return False
+        return all(
+            isinstance(choice, dict) and (isinstance(choice.get("message"), dict) or choice.get("finish_reason"))
+            for choice in choices
+        )
+
+
+class NotAStream(JsonDecoder):
+    """An answer to a streamed call that says it is JSON or a page: an error, or nothing that can be relayed."""
+
+    def finish(self) -> bytes:
+        """Raises `UpstreamFailure`, the upstream's own error if it is one."""
+        super().finish()
+        self.committed = self.complete = self.closed = False
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream answered a streamed call without a stream")
+
+
+def _load(body: bytes) -> Any:
+    if not body.strip():
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is not JSON") from exc

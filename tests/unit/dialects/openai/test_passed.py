@@ -1,0 +1,194 @@
+"""Answers that are passed through: as they came, if they are answers at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.openai import passed as openai_passed
+from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
+
+VECTORS = b' {"object":"list","data":[{"embedding":[0.10, -1e-3]}],\n"usage":{"prompt_tokens":4,"total_tokens":4}} '
+ERROR = {"error": {"message": "slow down", "code": 429}}
+
+
+def event(value: object, name: str | None = None) -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return f"{head}data: {json.dumps(value)}\n\n".encode()
+
+
+PARTIAL = event({"type": "image_generation.partial_image", "b64_json": "AAAA"}, "image_generation.partial_image")
+LAST = event({"type": "image_generation.completed", "usage": {"prompt_tokens": 0, "total_tokens": 3}})
+
+
+def fed(decoder: PassedEvents | PassedBytes, pieces: Iterable[bytes]) -> bytes:
+    return b"".join(decoder.feed(piece) for piece in pieces)
+
+
+def failure(decoder: PassedJson | PassedEvents | PassedBytes, data: bytes) -> UpstreamFailure:
+    with pytest.raises(UpstreamFailure) as failed:
+        decoder.feed(data) + decoder.finish()
+    return failed.value
+
+
+# JSON
+
+
+def test_a_json_answer_comes_out_to_the_byte_at_its_end() -> None:
+    decoder = PassedJson()
+
+    held = [decoder.feed(VECTORS[:20]), decoder.feed(VECTORS[20:])]
+    assert (decoder.committed, decoder.complete, decoder.closed) == (False, False, False)
+    out = decoder.finish()
+
+    assert (held, out) == ([b"", b""], VECTORS)
+    assert (decoder.committed, decoder.complete, decoder.closed) == (True, True, True)
+    assert decoder.usage == Usage(4)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" ", VECTORS[:-9], b"<html></html>", b"\xff", b"[" * 100_000, b"null", b"[]", b"{}", b'"text"', b"7"]
+)
+def test_what_is_no_answer_is_a_fault_that_another_target_can_mend(body: bytes) -> None:
+    decoder = PassedJson()
+
+    assert failure(decoder, body).kind == FailureKind.MALFORMED
+    assert not decoder.committed
+
+
+def test_an_error_with_status_200_is_that_error() -> None:
+    failed = failure(PassedJson(), json.dumps(ERROR).encode())
+
+    assert (failed.kind, str(failed)) == (FailureKind.RATE_LIMITED, "slow down")
+
+
+def test_an_answer_whose_error_is_null_is_an_answer() -> None:
+    decoder = PassedJson()
+    decoder.feed(b'{"id":"cmpl-1","error":null}')
+
+    assert decoder.finish() == b'{"id":"cmpl-1","error":null}'
+    assert decoder.usage is None
+
+
+def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_passed, "LIMIT", 100)
+
+    assert "larger" in str(failure(PassedJson(), b"x" * 101))
+
+
+# Bytes
+
+
+def test_sound_passes_as_it_comes() -> None:
+    decoder = PassedBytes()
+
+    out = [decoder.feed(piece) for piece in (b"", b"ID3\x00", b"\xff\xfb")]
+
+    assert (out, decoder.committed, decoder.complete) == ([b"", b"ID3\x00", b"\xff\xfb"], True, False)
+    assert decoder.finish() == b""
+    assert (decoder.complete, decoder.closed, decoder.fault) == (True, True, None)
+
+
+def test_no_sound_at_all_is_a_fault_that_another_target_can_mend() -> None:
+    assert failure(PassedBytes(), b"").kind == FailureKind.MALFORMED
+
+
+# Events
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_events_pass_as_they_come_up_to_the_last(size: int) -> None:
+    decoder = PassedEvents()
+    whole = b": hello\n\n" + PARTIAL + LAST
+
+    out = fed(decoder, [whole[at : at + size] for at in range(0, len(whole), size)])
+
+    assert out + decoder.finish() == whole
+    assert (decoder.committed, decoder.complete, decoder.closed) == (True, True, True)
+    assert decoder.usage == Usage(0)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"type": "image_generation.completed"},
+        {"type": "speech.audio.done"},
+        {"type": "transcript.text.done"},
+        {"type": "image_edit.completed"},
+    ],
+)
+def test_the_last_events_of_every_endpoint_are_known(last: dict[str, Any]) -> None:
+    decoder = PassedEvents()
+
+    decoder.feed(event(last))
+
+    assert decoder.closed
+
+
+def test_done_is_a_last_event_too() -> None:
+    decoder = PassedEvents()
+
+    assert decoder.feed(PARTIAL + b"data: [DONE]\n\n") == PARTIAL + b"data: [DONE]\n\n"
+    assert decoder.closed
+
+
+def test_a_last_event_without_its_empty_line_counts() -> None:
+    decoder = PassedEvents()
+    decoder.feed(PARTIAL)
+
+    assert decoder.feed(LAST[:-1]) + decoder.finish() == LAST[:-1]
+    assert decoder.complete
+
+
+@pytest.mark.parametrize("data", [b"", b": keep-alive\n\n", b"event: x\n\n"])
+def test_a_stream_without_an_event_is_a_fault_that_another_target_can_mend(data: bytes) -> None:
+    assert failure(PassedEvents(), data).kind == FailureKind.MALFORMED
+
+
+@pytest.mark.parametrize("rest", [b"", PARTIAL[:30], b"data: {oops\n\n", b"data: [1]\n\n"])
+def test_a_stream_that_breaks_off_is_a_fault(rest: bytes) -> None:
+    decoder = PassedEvents()
+    decoder.feed(PARTIAL)
+
+    assert failure(decoder, rest).kind == FailureKind.BROKEN_STREAM
+    assert not decoder.complete
+
+
+def test_what_was_whole_before_a_fault_still_belongs_to_the_client() -> None:
+    failed = failure(PassedEvents(), PARTIAL + PARTIAL + b"data: {oops\n\n" + LAST)
+
+    assert (failed.kind, failed.partial) == (FailureKind.BROKEN_STREAM, PARTIAL + PARTIAL)
+
+
+def test_an_error_before_any_content_is_that_error() -> None:
+    assert failure(PassedEvents(), event(ERROR)).kind == FailureKind.RATE_LIMITED
+    assert failure(PassedEvents(), event({"type": "error", "message": "no"})).kind == FailureKind.SERVER_ERROR
+
+
+def test_an_error_after_content_is_given_on_and_nothing_follows_it() -> None:
+    decoder = PassedEvents()
+
+    out = decoder.feed(PARTIAL + event(ERROR) + PARTIAL)
+
+    assert out == PARTIAL + event(ERROR)
+    assert (decoder.complete, decoder.closed, str(decoder.fault)) == (False, True, "slow down")
+    assert decoder.feed(PARTIAL) + decoder.finish() == b""
+
+
+def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openai_passed, "LIMIT", 100)
+
+    assert "larger" in str(failure(PassedEvents(), b"data: " + b"x" * 101))
+
+
+def test_an_error_without_its_empty_line_is_said_again_by_the_relay() -> None:
+    decoder = PassedEvents()
+    decoder.feed(PARTIAL + event(ERROR)[:-2])
+
+    with pytest.raises(UpstreamFailure, match="slow down"):
+        decoder.finish()

@@ -1,0 +1,108 @@
+"""A non-streamed answer: whole, or none."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.openai import plain as openai_json
+from proxy.dialects.openai.plain import JsonDecoder, NotAStream
+
+ANSWER = b' {"id":"1","choices":[{"index":0,"message":{"content":"\\u00e9"}}],\n"usage":{"prompt_tokens":2}} '
+
+
+def test_an_answer_comes_out_to_the_byte_at_its_end() -> None:
+    decoder = JsonDecoder()
+
+    held = [decoder.feed(ANSWER[:20]), decoder.feed(ANSWER[20:])]
+    assert not decoder.committed
+    out = decoder.finish()
+
+    assert (held, out) == ([b"", b""], ANSWER)
+    assert decoder.committed
+    assert decoder.complete
+    assert decoder.closed
+    assert decoder.usage == Usage(2)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"<html>502</html>", "not JSON"),
+        (ANSWER[:-5], "not JSON"),
+        (b"\xff\xff\xff", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"null", "not a chat completion"),
+        (b"[]", "not a chat completion"),
+        (b"{}", "not a chat completion"),
+        (b'{"choices":[]}', "not a chat completion"),
+        (b'{"choices":{}}', "not a chat completion"),
+        (b'{"choices":[{}]}', "not a chat completion"),
+        (b'{"choices":[{"message":null}]}', "not a chat completion"),
+        (b'{"choices":[{"message":{}},1]}', "not a chat completion"),
+        (b'{"object":"chat.completion","error":null}', "not a chat completion"),
+    ],
+)
+def test_what_is_no_answer_is_a_fault_that_another_target_can_mend(body: bytes, said: str) -> None:
+    decoder = JsonDecoder()
+    decoder.feed(body)
+
+    with pytest.raises(UpstreamFailure, match=said) as failed:
+        decoder.finish()
+
+    assert failed.value.kind == FailureKind.MALFORMED
+    assert not decoder.committed
+
+
+def test_an_error_with_status_200_is_that_error() -> None:
+    decoder = JsonDecoder()
+    decoder.feed(b'{"error":{"message":"slow down","code":429}}')
+
+    with pytest.raises(UpstreamFailure, match="slow down") as failed:
+        decoder.finish()
+
+    assert failed.value.kind == FailureKind.RATE_LIMITED
+
+
+def test_an_answer_with_an_error_beside_its_choices_is_an_answer() -> None:
+    decoder = JsonDecoder()
+    body = b'{"error":{"message":"partly"},"choices":[{"message":{}}]}'
+    decoder.feed(body)
+
+    assert decoder.finish() == body
+    assert decoder.usage is None
+
+
+def test_an_answer_without_end_is_cut_off() -> None:
+    decoder = JsonDecoder()
+    chunk = bytes(openai_json.LIMIT // 4)
+
+    for _ in range(4):
+        decoder.feed(chunk)
+    with pytest.raises(UpstreamFailure, match="larger than") as failed:
+        decoder.feed(b"x")
+
+    assert failed.value.kind == FailureKind.MALFORMED
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (ANSWER, "without a stream"),
+        (b"<html>", "not JSON"),
+        (b"", "empty"),
+        (b'{"error":{"message":"no room","code":503}}', "no room"),
+    ],
+)
+def test_what_is_no_stream_is_never_an_answer_to_a_streamed_call(body: bytes, said: str) -> None:
+    decoder = NotAStream()
+    decoder.feed(body)
+
+    with pytest.raises(UpstreamFailure, match=said):
+        decoder.finish()
+
+    assert not decoder.committed
+    assert not decoder.complete

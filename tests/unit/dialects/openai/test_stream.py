@@ -1,0 +1,296 @@
+"""A streamed answer: whole events to the byte, its commit point, and its honest end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.openai import stream as openai_stream
+from proxy.dialects.openai.stream import StreamDecoder
+
+DONE = b"data: [DONE]\n\n"
+
+
+def event(value: Any, end: bytes = b"\n\n") -> bytes:
+    return b"data: " + json.dumps(value).encode() + end
+
+
+def chunk(delta: Any = None, finish: str | None = None, index: int = 0, **more: Any) -> bytes:
+    return event({"choices": [{"index": index, "delta": delta or {}, "finish_reason": finish}], **more})
+
+
+ROLE = chunk({"role": "assistant", "content": ""})
+TEXT = chunk({"content": "Hi"})
+STOP = chunk(finish="stop")
+USAGE = event({"choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3}})
+ERROR = event({"error": {"message": "overloaded", "type": "server_error"}})
+
+
+def decoder(choices: int = 1, *, drop_usage: bool = False) -> StreamDecoder:
+    return StreamDecoder(choices=choices, drop_usage=drop_usage)
+
+
+@pytest.mark.parametrize("end", [DONE, b"", b"data: [DONE]\r\n\r\n", b"data: [DONE]", b": bye\n\n" + DONE + b"\n"])
+def test_a_whole_answer_comes_out_to_the_byte(end: bytes) -> None:
+    wire = b": hello\n\n" + ROLE + b"event: x\r\nid: 7\r\n" + TEXT + STOP + USAGE + end
+    stream = decoder()
+
+    out = stream.feed(wire) + stream.finish()
+
+    assert out == wire
+    assert stream.complete
+    assert stream.usage == Usage(2, 3)
+
+
+@pytest.mark.parametrize(
+    "delta",
+    [
+        {"content": "x"},
+        {"content": " "},
+        {"content": [{"type": "text", "text": "x"}]},
+        {"reasoning": "x"},
+        {"reasoning_content": "x"},
+        {"reasoning_details": [{"text": "x"}]},
+        {"tool_calls": [{"index": 0}]},
+        {"function_call": {"name": "f"}},
+        {"refusal": "no"},
+        {"audio": {"id": "a"}},
+        {"images": [{"image_url": {}}]},
+    ],
+)
+def test_content_of_any_kind_commits(delta: dict[str, Any]) -> None:
+    stream = decoder()
+
+    stream.feed(ROLE)
+    assert not stream.committed
+    stream.feed(chunk(delta))
+
+    assert stream.committed
+    assert not stream.complete
+
+
+@pytest.mark.parametrize(
+    "wire",
+    [
+        b": keep-alive\n\n",
+        ROLE,
+        chunk({"content": None, "tool_calls": [], "refusal": ""}),
+        event({"choices": [], "prompt_filter_results": []}),
+        event({"choices": [{"index": 0, "delta": None}]}),
+        event({"choices": [1, None]}),
+        event({"choices": None, "usage": None}),
+        USAGE,
+        b"data:\n\n",
+        b"data: \n\n",
+        b"\n\n",
+        b"event: ping\n\n",
+    ],
+)
+def test_what_says_nothing_does_not_commit_and_passes(wire: bytes) -> None:
+    stream = decoder()
+
+    assert stream.feed(wire) == wire
+    assert not stream.committed
+    assert not stream.complete
+
+
+def test_a_finish_alone_commits_and_completes() -> None:
+    stream = decoder()
+
+    stream.feed(STOP)
+
+    assert stream.committed
+    assert stream.complete
+    assert not stream.closed
+
+
+def test_done_closes() -> None:
+    stream = decoder()
+
+    stream.feed(TEXT + DONE)
+
+    assert stream.complete
+    assert stream.closed
+
+
+def test_every_choice_needs_its_finish() -> None:
+    stream = decoder(choices=2)
+
+    stream.feed(chunk({"content": "a"}, index=0) + chunk({"content": "b"}, index=1) + STOP)
+    assert not stream.complete
+    stream.feed(chunk(finish="length", index=1))
+
+    assert stream.complete
+
+
+def test_a_choice_that_nobody_asked_for_must_finish_as_well() -> None:
+    stream = decoder(choices=1)
+
+    stream.feed(chunk({"content": "a"}, index=0) + chunk({"content": "b"}, index=1) + STOP)
+
+    assert not stream.complete
+
+
+def test_content_after_its_finish_does_not_open_a_choice_again() -> None:
+    stream = decoder()
+
+    stream.feed(TEXT + STOP + ROLE)
+
+    assert stream.complete
+
+
+def test_only_the_usage_chunk_with_empty_choices_is_taken_out() -> None:
+    stream = decoder(drop_usage=True)
+    last = chunk(finish="stop", usage={"prompt_tokens": 1, "completion_tokens": 1})
+    empty = event({"choices": [], "usage": None})
+
+    out = stream.feed(empty + TEXT + last + USAGE + DONE)
+
+    assert out == empty + TEXT + last + DONE
+    assert stream.usage == Usage(2, 3)
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+def test_a_usage_chunk_that_ends_the_body_is_taken_out_as_well(end: bytes) -> None:
+    stream = decoder(drop_usage=True)
+    stream.feed(TEXT + STOP)
+
+    out = stream.feed(USAGE.rstrip() + end) + stream.finish()
+
+    assert out == b""
+    assert stream.usage == Usage(2, 3)
+
+
+def test_a_last_event_without_its_empty_line_passes() -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+
+    assert stream.feed(STOP.rstrip()) == b""
+    assert stream.finish() == STOP.rstrip()
+
+
+def test_half_an_event_after_a_whole_answer_is_left_out() -> None:
+    stream = decoder()
+    stream.feed(TEXT + STOP)
+
+    stream.feed(b'data: {"choices":[],"us')
+
+    assert stream.finish() == b""
+
+
+@pytest.mark.parametrize(
+    ("wire", "said"),
+    [
+        (b"", "without a finish"),
+        (ROLE, "without a finish"),
+        (b": x\n\n", "without a finish"),
+        (b"<html>Bad gateway</html>", "without a finish"),
+        (b'{"error":{"message":"not a stream"}}', "without a finish"),
+        (b'{"choices":[{"message":{"content":"not a stream"}}]}', "without a finish"),
+        (DONE, "is empty"),
+        (ROLE + DONE, "is empty"),
+        (b"data: {broken", "not JSON"),
+    ],
+)
+def test_an_end_before_the_commit_point_is_a_fault_that_another_target_can_mend(wire: bytes, said: str) -> None:
+    stream = decoder()
+    stream.feed(wire)
+
+    with pytest.raises(UpstreamFailure, match=said) as failed:
+        stream.finish()
+
+    assert failed.value.kind == FailureKind.MALFORMED
+
+
+def test_an_end_after_the_commit_point_without_a_finish_is_a_broken_stream() -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+
+    with pytest.raises(UpstreamFailure, match="without a finish") as failed:
+        stream.finish()
+
+    assert failed.value.kind == FailureKind.BROKEN_STREAM
+
+
+@pytest.mark.parametrize("data", [b"{broken", b"[1]", b"null", b'"text"', b"[" * 100_000, b"\xff"])
+def test_an_event_that_is_no_json_object_is_a_fault(data: bytes) -> None:
+    stream = decoder()
+
+    with pytest.raises(UpstreamFailure, match="not JSON|not a JSON object") as failed:
+        stream.feed(ROLE + b"data: " + data + b"\n\n")
+
+    assert failed.value.kind == FailureKind.MALFORMED
+    assert failed.value.partial == b""
+
+
+def test_what_was_whole_before_a_broken_event_still_belongs_to_the_client() -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+
+    with pytest.raises(UpstreamFailure) as failed:
+        stream.feed(TEXT + b"data: {broken\n\n" + TEXT)
+
+    assert failed.value.kind == FailureKind.BROKEN_STREAM
+    assert failed.value.partial == TEXT
+
+
+def test_an_error_before_the_commit_point_is_that_error() -> None:
+    stream = decoder()
+
+    with pytest.raises(UpstreamFailure, match="slow down") as failed:
+        stream.feed(ROLE + event({"error": {"message": "slow down", "code": 429}}))
+
+    assert failed.value.kind == FailureKind.RATE_LIMITED
+    assert failed.value.partial == b""
+
+
+def test_an_error_after_the_commit_point_is_relayed_and_nothing_after_it() -> None:
+    stream = decoder()
+
+    out = stream.feed(TEXT + ERROR + TEXT + DONE) + stream.finish()
+
+    assert out == TEXT + ERROR
+    assert stream.closed
+    assert not stream.complete
+    assert stream.fault is not None
+    assert stream.fault.kind == FailureKind.BROKEN_STREAM
+    assert str(stream.fault) == "overloaded"
+
+
+def test_an_error_without_its_empty_line_is_raised_since_no_client_would_see_it() -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+    stream.feed(ERROR.rstrip())
+
+    with pytest.raises(UpstreamFailure, match="overloaded") as failed:
+        stream.finish()
+
+    assert failed.value.kind == FailureKind.BROKEN_STREAM
+
+
+def test_a_stream_without_content_is_given_up() -> None:
+    stream = decoder()
+    filler = b": " + b"x" * (1024 * 1024) + b"\n\n"
+
+    for _ in range(openai_stream.HELD_LIMIT // len(filler)):
+        stream.feed(filler)
+    with pytest.raises(UpstreamFailure, match="without any content") as failed:
+        stream.feed(filler)
+
+    assert failed.value.kind == FailureKind.MALFORMED
+
+
+def test_an_event_without_end_is_given_up() -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+
+    for _ in range(8):
+        stream.feed(b"x" * (1024 * 1024))
+    with pytest.raises(UpstreamFailure, match="larger than") as failed:
+        stream.feed(b"x")
+
+    assert failed.value.kind == FailureKind.BROKEN_STREAM
