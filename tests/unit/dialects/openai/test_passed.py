@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
-from proxy.dialects.openai import plain
+from proxy.dialects.openai import passed, plain
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
 
 VECTORS = b' {"object":"list","data":[{"embedding":[0.10, -1e-3]}],\n"usage":{"prompt_tokens":4,"total_tokens":4}} '
@@ -181,7 +181,7 @@ def test_an_error_after_content_is_given_on_and_nothing_follows_it() -> None:
 
 
 def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "LIMIT", 100)
+    monkeypatch.setattr(passed, "LIMIT", 100)
 
     assert "larger" in str(failure(PassedEvents(), b"data: " + b"x" * 101))
 
