@@ -15,15 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
-from typing import Protocol, TypeVar
-
-from anyio import to_thread
 
 from proxy.admission.gate import Gate
+from proxy.arrival import Arrival, aside, call_of
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
 from proxy.core.types import Call, Record, Reply, Snapshot
@@ -36,44 +33,6 @@ from proxy.upstream.health import Health
 
 _LOG = logging.getLogger(__name__)
 _EMBEDDED = ("application/json", "text/event-stream")  # what a decision record can be put into
-T = TypeVar("T")
-
-
-LARGE = 256 * 1024  # bytes; reading more than that in the event loop would hold up every other call
-
-
-async def aside(work: Callable[[], T], size: int) -> T:
-    """Do `work` on a body of `size` bytes: at once if it is small, else in a thread."""
-    return work() if size <= LARGE else await to_thread.run_sync(work, abandon_on_cancel=True)
-
-
-class ReadCall(Protocol):
-    """Reads a body of one endpoint: `surfaces.chat.read_chat` and its like."""
-
-    def __call__(
-        self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot
-    ) -> Call: ...
-
-
-class Arrival(Protocol):
-    """A request that has arrived, its body not yet read."""
-
-    id: str  # ours
-    request_id: str  # the client's where sane
-    headers: Mapping[str, str]
-    read_call: ReadCall  # for the path that it came to
-    interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
-    client_seconds: float  # spent waiting for the client
-    answer_headers: dict[str, str]  # of the call, for whoever still answers when it was ended early
-    delivering: bool  # something is on its way out that the client has not taken yet
-
-    async def read(self) -> bytes:
-        """The body. Raises `ProxyError` if it is too large or too slow."""
-        ...
-
-    def interrupt(self, why: str) -> None:
-        """End the call early."""
-        ...
 
 
 class Pipeline:
@@ -107,20 +66,15 @@ class Pipeline:
                 record.status = reply.status
                 yield reply
         except ProxyError as error:
-            _fail(record, arrival, error)
-            error.headers = call_headers(record, self._clock.monotonic())
+            self._failed(record, arrival, error)
             raise
         except asyncio.CancelledError:
-            arrival.answer_headers = call_headers(record, self._clock.monotonic())
-            if record.outcome != "ok" or arrival.delivering:  # else it had everything
-                record.outcome = record.code = arrival.interrupted or "client_closed"
-                record.status = 499 if record.outcome == "client_closed" else record.status or 503
+            self._left(record, arrival)
             raise
         except Exception as exc:
             _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})
             fault = InternalError("Something went wrong on our side; the log has the details under this request's id.")
-            _fail(record, arrival, fault)
-            fault.headers = call_headers(record, self._clock.monotonic())
+            self._failed(record, arrival, fault)
             raise fault from exc
         finally:
             record.client_seconds = arrival.client_seconds
@@ -132,15 +86,7 @@ class Pipeline:
         raw = await arrival.read()
         record.client_seconds = arrival.client_seconds
         with self._gate.enter(lambda: arrival.interrupt("draining")):
-            read = partial(
-                arrival.read_call,
-                raw,
-                arrival.headers,
-                id=arrival.id,
-                request_id=arrival.request_id,
-                snapshot=self._snapshot(),  # a call keeps the configuration that it began with
-            )
-            record.call = call = await aside(read, len(raw))
+            record.call = call = await call_of(arrival, raw, self._snapshot())
             health = self._health.view(call.snapshot)
             record.plan = await aside(lambda: self._planner(call, health), len(raw))
             async with self._executor.run(call, record.plan, record) as reply:
@@ -159,9 +105,17 @@ class Pipeline:
             chunks = embed(chunks, lambda: decision_record(price(record)), stream=call.stream)
         return replace(reply, headers=headers, chunks=chunks)
 
+    def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
+        """The client gets `error`, with the headers of its call."""
+        record.client_seconds = arrival.client_seconds
+        error.headers = call_headers(record, self._clock.monotonic())
+        if record.outcome != "partial":  # else it had a 200, and a part of the answer
+            record.outcome, record.status, record.code = "error", error.http_status, error.error_code
 
-def _fail(record: Record, arrival: Arrival, error: ProxyError) -> None:
-    record.client_seconds = arrival.client_seconds
-    if record.outcome == "partial":
-        return  # the client had a 200, and a part of the answer
-    record.outcome, record.status, record.code = "error", error.http_status, error.error_code
+    def _left(self, record: Record, arrival: Arrival) -> None:
+        """The call was ended early: the client is gone, or we are leaving."""
+        arrival.answer_headers = call_headers(record, self._clock.monotonic())
+        if record.outcome == "ok" and not arrival.delivering:
+            return  # it had everything
+        record.outcome = record.code = arrival.interrupted or "client_closed"
+        record.status = 499 if record.outcome == "client_closed" else record.status or 503

@@ -13,6 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from starlette.types import Message, Receive, Scope, Send
 
+from proxy.arrival import ReadCall
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.types import Reply
@@ -20,7 +21,7 @@ from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.protocol import ABORT
 from proxy.http.reading import ClientGone, Limits, read_body
-from proxy.pipeline import Pipeline, ReadCall
+from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
 
 PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next

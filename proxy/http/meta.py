@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate
+from proxy.arrival import aside
 from proxy.core.errors import ModelNotFound
 from proxy.core.types import Deployment, Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
-from proxy.pipeline import aside
 from proxy.routing.names import UsableName, nearest, usable_names
 from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat
