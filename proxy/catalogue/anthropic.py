@@ -18,7 +18,9 @@ from typing import Any
 from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
 
 _MODELS = "https://platform.claude.com/docs/en/models/"
-_SAMPLING = ("temperature", "top_p")
+_NO_PREFILL = "messages.prefill"
+_SAMPLING = ("temperature", "top_p", _NO_PREFILL)
+_ONE_OF_TWO = ("temperature+top_p",)  # from 4.1 to 4.6: not both at once
 _ALL = ("tools", "vision", "files", "json_schema", "reasoning")
 _PREFILL = (*_ALL, "prefill")
 
@@ -158,6 +160,7 @@ _FOURTH = (
         context_window=1_000_000,
         max_output=128_000,
         capabilities=_ALL,
+        unsupported=(*_ONE_OF_TWO, _NO_PREFILL),
         thinking=_BY_EFFORT,
         thinking_off={},
         price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
@@ -167,6 +170,7 @@ _FOURTH = (
         source=_MODELS + "sonnet-4-6/overview",
         context_window=1_000_000,
         capabilities=_ALL,
+        unsupported=(*_ONE_OF_TWO, _NO_PREFILL),
         thinking=_BY_EFFORT,
         thinking_off={},
         price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
@@ -177,6 +181,7 @@ _FOURTH = (
         context_window=200_000,
         max_output=64_000,
         capabilities=_PREFILL,
+        unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
         price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
@@ -187,6 +192,7 @@ _FOURTH = (
         context_window=200_000,
         max_output=64_000,
         capabilities=_PREFILL,
+        unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
         price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
@@ -197,6 +203,7 @@ _FOURTH = (
         context_window=200_000,
         max_output=64_000,
         capabilities=_PREFILL,
+        unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
         price=Usd("1", "5", cached_input="0.10", cache_write="1.25"),

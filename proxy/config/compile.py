@@ -69,6 +69,7 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         breaker=BreakerPolicy(**resilience.breaker.model_dump()),
         retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"})),
         deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
+        thinking=settings.routing.thinking.model_dump(exclude_none=True),
     )
 
 

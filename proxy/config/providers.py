@@ -256,7 +256,8 @@ class ModelSettings(Section):
         description="What it can do, such as `tools`, `vision` or `json_schema`; absent: unknown, passes all filters.",
     )
     unsupported: tuple[str, ...] = Field(
-        default=(), description="OpenAI's request parameters that the model refuses; they are dropped and named."
+        default=(),
+        description="OpenAI's request parameters that the model refuses: dropped and named. `a+b`: not both at once.",
     )
     thinking: dict[str, dict[str, Any]] = Field(
         default={}, description="Members of the provider's request that ask for thinking, by `reasoning_effort`."

@@ -75,6 +75,17 @@ class WeightSettings(Section):
     specialty: Number | None = Field(default=None, ge=0, description="How much a fitting specialty counts.")
 
 
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class TierThinkingSettings(Section):
+    """The `reasoning_effort` of calls to a tier that name none, for models of which it is known how to ask."""
+
+    low: Effort | None = Field(default=None, description="For `tier/low`, such as `none`.")
+    medium: Effort | None = Field(default=None, description="For `tier/medium`.")
+    high: Effort | None = Field(default=None, description="For `tier/high`, such as `high`.")
+
+
 class RoutingSettings(Section):
     """What names stand for."""
 
@@ -93,6 +104,9 @@ class RoutingSettings(Section):
     )
     classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="What reads a prompt for `auto`.")
     weights: WeightSettings = Field(default=WeightSettings(), description="Overrides of the mode's score weights.")
+    thinking: TierThinkingSettings = Field(
+        default=TierThinkingSettings(), description="How much a tier's models think where the client does not say."
+    )
 
 
 class BreakerSettings(Section):

@@ -179,6 +179,7 @@ class Snapshot:
     breaker: BreakerPolicy
     retry: RetryPolicy
     deadline: DeadlinePolicy
+    thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
     catalogue: Mapping[str, Mapping[str, Deployment]] = field(
         default_factory=lambda: EMPTY
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows

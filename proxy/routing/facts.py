@@ -25,6 +25,7 @@ class Facts:
     max_tokens: int | None  # as the client asked
     choices: int
     capabilities: frozenset[str]
+    effort: bool = False  # the client says how much to think
 
 
 def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts:
@@ -35,6 +36,7 @@ def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts
         max_tokens=min(asked, _MOST_TOKENS) if asked else None,
         choices=min(positive(body.get("n")) or 1, _MOST_CHOICES),
         capabilities=frozenset(_capabilities(body)),
+        effort=body.get("reasoning_effort") is not None or body.get("thinking") is not None,
     )
 
 

@@ -64,7 +64,7 @@ def _scenario(rule: Rule, case: Case) -> Selection:
 
 def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
     """A tier, and the tiers above it where the call is too much for every model of this one."""
-    judged = sift(case, _measured(case, members.targets), spare_stand_ins=True)
+    judged = sift(case, _measured(case, _thinking(case, tier, members.targets)), spare_stand_ins=True)
     good, every, missing, note = accepted(judged), list(judged), members.missing, ""
     above: Tier | None = tier
     while not good and _outgrown(every) and above is not None and (above := next_tier(above)) is not None:
@@ -72,6 +72,7 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
         members = tier_members(case.snapshot, above, case.kind)
         seen = {each.name for each in every}
         fresh = [target for target in members.targets if target.deployment.name not in seen]
+        fresh = _thinking(case, tier, fresh)
         judged = sift(case, _measured(case, fresh), spare_stand_ins=True, real_elsewhere=real)
         good, note = accepted(judged), f"nothing in {route} fits the call, went up to tier/{above}: "
         every += judged
@@ -79,6 +80,19 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
     if members.ordered:
         return _selection(good, every, missing, f"{note}first that fits of {len(judged)} in tier/{above}")
     return _selection(cheapest_first(good), every, missing, f"{note}cheapest of {len(good)} in tier/{above}")
+
+
+def _thinking(case: Case, tier: Tier, targets: Iterable[Target]) -> list[Target]:
+    """The tier's thinking policy, where the client says nothing and the model's way of being asked is known."""
+    effort = case.snapshot.thinking.get(tier)
+    if effort is None or case.facts.effort or case.options.disable_thinking:
+        return list(targets)
+    return [
+        replace(target, overrides={**target.overrides, "reasoning_effort": effort})
+        if effort in target.deployment.thinking or (effort == "none" and target.deployment.thinking_off is not None)
+        else target
+        for target in targets
+    ]
 
 
 def _outgrown(judged: Iterable[Candidate]) -> bool:

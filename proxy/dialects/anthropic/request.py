@@ -17,6 +17,7 @@ from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
 from proxy.dialects.anthropic.tools import read_tools
+from proxy.dialects.refused import refused
 
 DEFAULT_MAX_TOKENS = 4096  # where the catalogue does not know the model's own ceiling
 LONGEST_USER_ID = 256  # characters
@@ -65,6 +66,9 @@ class Native:
     dropped: tuple[str, ...]
 
 
+PREFILL = "messages.prefill"  # in `unsupported`: the last message must not be the assistant's
+
+
 def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
     """Put the scenario's parameters over the client's, and take out nulls and what the model refuses."""
     overrides = target.overrides
@@ -72,8 +76,8 @@ def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
     if any(name in overrides for name in _CEILINGS):
         whole = {name: value for name, value in whole.items() if name not in _CEILINGS or name in overrides}
     present = {name: value for name, value in whole.items() if value is not None}
-    refused = [name for name in present if name in target.deployment.unsupported and name != "messages"]
-    return Asked({name: value for name, value in present.items() if name not in refused}, tuple(refused))
+    out = [name for name in refused(target.deployment.unsupported, present) if name != "messages"]
+    return Asked({name: value for name, value in present.items() if name not in out}, tuple(out))
 
 
 def native_request(
@@ -94,6 +98,7 @@ def native_request(
     if prompt.system is not None:
         native["system"] = prompt.system
     native["messages"] = prompt.messages
+    _check_prefill(prompt.messages, deployment)
     dropped += _put_tools(native, body, deployment)
     dropped += _put_sampling(native, body)
     if "user" in body and len(body["user"]) <= LONGEST_USER_ID:
@@ -122,6 +127,13 @@ def _refuse(body: Mapping[str, Any]) -> None:
     ):
         if is_asked:
             raise InvalidRequest(f"`{name}`: this model cannot do it; leave it out, or name another model.", param=name)
+
+
+def _check_prefill(messages: list[dict[str, Any]], deployment: Deployment) -> None:
+    """Newer models refuse to continue an answer that the client has begun, which no other form can express."""
+    if messages[-1]["role"] == "assistant" and PREFILL in deployment.unsupported:
+        message = "`messages`: this model continues no answer that was begun for it; end with another role."
+        raise InvalidRequest(message, param="messages")
 
 
 def _is_off(wish: Wish | None) -> bool:

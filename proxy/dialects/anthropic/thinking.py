@@ -55,6 +55,9 @@ def wish_of(body: Mapping[str, Any], deployment: Deployment, *, off: bool) -> tu
     """
     effort, native = body.get("reasoning_effort"), body.get("thinking")
     named = [name for name in ("reasoning_effort", "thinking") if body.get(name) is not None]
+    if off and deployment.thinking and deployment.thinking_off is None:
+        wish, dropped = wish_of(body, deployment, off=False)
+        return wish, [*dropped, "router.disable_thinking"]  # it cannot be kept from thinking
     if off:
         return Wish("thinking", deployment.thinking_off or {}, off=True), named
     if isinstance(native, dict) and deployment.thinking:

@@ -16,6 +16,7 @@ from proxy.core.types import Deployment
 from proxy.dialects.gemini.contents import Contents
 from proxy.dialects.gemini.schema import plain
 from proxy.dialects.gemini.tools import tool_config_of, tools_of
+from proxy.dialects.refused import refused
 
 MOST_STOPS = 5
 HOTTEST = 2.0
@@ -70,8 +71,9 @@ def native_body(
 
     `body` is the client's with the target's overrides, without `router`.
     """
-    dropped = [name for name in body if name in deployment.unsupported and body[name] is not None]
-    asked = {name: value for name, value in body.items() if value is not None and name not in dropped}
+    present = {name: value for name, value in body.items() if value is not None}
+    dropped = refused(deployment.unsupported, present)
+    asked = {name: value for name, value in present.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
     if any(message.get("name") and message.get("role") != "function" for message in asked["messages"]):

@@ -16,6 +16,7 @@ from typing import Any
 
 from proxy.core.body import Span
 from proxy.core.types import Call, Deployment, Target
+from proxy.dialects.refused import refused
 
 _EFFORT = "reasoning_effort"
 _CEILINGS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
@@ -46,7 +47,10 @@ def edits_of(call: Call, target: Target, given: Mapping[str, Span]) -> Edits:
     for name, other in _CEILINGS:
         if name in deployment.unsupported and other not in deployment.unsupported:
             _rename(edits, name, other, call.raw, given)
-    for name in sorted(deployment.unsupported, key=lambda name: given[name] if name in given else Span(0, 0, 0)):
+    whole = {**call.body, **target.overrides}
+    present = {name: value for name, value in whole.items() if value is not None}
+    out = {*deployment.unsupported, *refused(deployment.unsupported, present)}
+    for name in sorted(out, key=lambda name: given[name] if name in given else Span(0, 0, 0)):
         if name not in edits.cut:
             edits.drop(name, given)
     return edits

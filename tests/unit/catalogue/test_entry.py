@@ -40,7 +40,7 @@ def test_an_entry_has_known_words_only(vendor: Vendor, entry: Entry) -> None:
     assert entry.kind in get_args(Kind)
     assert set(entry.capabilities or ()) <= set(CAPABILITIES)
     assert len(set(entry.capabilities or ())) == len(entry.capabilities or ())
-    assert all(re.fullmatch(r"[a-z_]+", name) for name in entry.unsupported)
+    assert all(re.fullmatch(r"[a-z_.]+(\+[a-z_]+)?", name) for name in entry.unsupported)
     assert len(set(entry.unsupported)) == len(entry.unsupported)
 
 

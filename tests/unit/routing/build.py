@@ -72,6 +72,7 @@ def snapshot(
     mode: Mode = "balanced",
     weights: Mapping[str, float] | None = None,
     providers: Sequence[Provider] = (),
+    thinking: Mapping[str, str] | None = None,
 ) -> Snapshot:
     """A configuration with these deployments, or `ALL`."""
     chosen = deployments or ALL
@@ -86,6 +87,7 @@ def snapshot(
         scenarios=scenarios or {},
         default_route=default_route,
         mode=mode,
+        thinking=thinking or {},
         weights=weights or {},
         breaker=BreakerPolicy(),
         retry=RetryPolicy(),

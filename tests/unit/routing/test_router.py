@@ -11,7 +11,20 @@ from proxy.core.errors import InvalidRequest, ModelNotFound, ProxyError, Unavail
 from proxy.core.types import Call, Deployment, DeploymentHealth, HealthView, Plan, ScenarioEntry
 from proxy.routing.classify import Profile
 from proxy.routing.router import plan
-from tests.unit.routing.build import ALL, EMBED, HAIKU, ILL, LOCAL, MINI, OPENAI, OPUS, SONNET, call, snapshot
+from tests.unit.routing.build import (
+    ALL,
+    ANTHROPIC,
+    EMBED,
+    HAIKU,
+    ILL,
+    LOCAL,
+    MINI,
+    OPENAI,
+    OPUS,
+    SONNET,
+    call,
+    snapshot,
+)
 
 IMAGE = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
 FAKE = replace(OPENAI, name="fake", dialect="mock", stand_in=True)
@@ -342,3 +355,14 @@ def test_a_refusal_lists_a_bounded_number_of_reasons() -> None:
 
 def test_all_the_deployments_of_the_example_are_reachable() -> None:
     assert {each.name for each in ALL} == {planned(call(each.name))[0] for each in ALL}
+
+
+def test_a_tier_thinks_as_its_policy_says_where_the_client_does_not() -> None:
+    asked = Deployment(ANTHROPIC, "a", tier="low", thinking={"high": {"x": 1}}, thinking_off={})
+    on = snapshot(asked, Deployment(OPENAI, "b", tier="low"), thinking={"low": "none"})
+
+    said = {target.deployment.model: dict(target.overrides) for target in plan(call("tier/low", on=on), {}).targets}
+    silent = plan(call("tier/low", on=on, body={"reasoning_effort": "high"}), {}).targets
+
+    assert said == {"a": {"reasoning_effort": "none"}, "b": {}}
+    assert all(not target.overrides for target in silent)

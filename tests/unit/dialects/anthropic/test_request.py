@@ -154,3 +154,19 @@ def test_automatic_caching_leaves_a_client_alone_that_sets_marks() -> None:
 
 def test_automatic_caching_needs_something_to_mark() -> None:
     assert sent(call(), target(provider={"prompt_cache": "auto"}))[0] == native()
+
+
+def test_a_begun_answer_is_refused_only_for_models_that_do_not_continue_it() -> None:
+    begun = call(messages=[USER, {"role": "assistant", "content": "Once"}])
+
+    body, _ = sent(begun, target())
+    with pytest.raises(InvalidRequest, match="continues no answer"):
+        sent(begun, target(unsupported=frozenset({"messages.prefill"})))
+
+    assert body["messages"][-1] == {"role": "assistant", "content": "Once"}
+
+
+def test_two_parameters_that_a_model_refuses_together_become_one() -> None:
+    body, dropped = sent(call(temperature=0.5, top_p=0.9), target(unsupported=frozenset({"temperature+top_p"})))
+
+    assert (body["temperature"], "top_p" in body, dropped) == (0.5, False, ("top_p",))

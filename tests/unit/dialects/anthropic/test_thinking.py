@@ -56,6 +56,13 @@ def test_the_routers_switch_beats_the_effort() -> None:
     assert dropped == ("reasoning_effort",)
 
 
+def test_a_switch_that_the_model_does_not_have_is_named_and_the_effort_holds() -> None:
+    body, dropped = asked("high", {"thinking_off": None}, router={"disable_thinking": True})
+
+    assert body["thinking"] == {"type": "adaptive"}
+    assert dropped == ("router.disable_thinking",)
+
+
 def test_a_switch_that_is_not_there_is_no_error() -> None:
     body, _ = sent(call(router={"disable_thinking": True}), target())
 
