@@ -169,6 +169,7 @@ _FOURTH = (
         "claude-sonnet-4-6",
         source=_MODELS + "sonnet-4-6/overview",
         context_window=1_000_000,
+        max_output=64_000,
         capabilities=_ALL,
         unsupported=(*_ONE_OF_TWO, _NO_PREFILL),
         thinking=_BY_EFFORT,

@@ -324,6 +324,7 @@ class Record:
     status: int = 0
     code: str | None = None
     upstream_request_id: str | None = None
+    native_finish: str | None = None  # the provider's own word for the end, of a translated answer
     dropped: tuple[str, ...] = ()  # parameters that the chosen target did not take
     upstream_seconds: float = 0.0  # spent waiting for upstreams
     client_seconds: float = 0.0  # spent waiting for the client

@@ -45,6 +45,11 @@ class Decoder(Protocol):
         ...
 
     @property
+    def native_finish(self) -> str | None:
+        """The provider's own word for why the first choice ended, where it is not OpenAI's."""
+        ...
+
+    @property
     def usage(self) -> Usage | None:
         """Tokens, as far as the upstream has told them."""
         ...

@@ -5,15 +5,49 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
+from proxy.core.errors import InvalidRequest
+
+# Left out, these would give the client another answer than it asked for.
+_MEANING = (
+    "audio",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "modalities",
+    "n",
+    "response_format",
+    "stop",
+    "tools",
+    "top_logprobs",
+)
+_ASKS_NOTHING: dict[str, Any] = {
+    "frequency_penalty": 0,
+    "logprobs": False,
+    "n": 1,
+    "presence_penalty": 0,
+    "temperature": 1,
+    "top_logprobs": 0,
+    "top_p": 1,
+}
+
 
 def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]:
     """The parameters to leave out of `given`, which holds no nulls.
 
     `a+b` stands for two that cannot be there together: `b` is left out, or `a` where it asks for nothing (1, the
-    default of `temperature` and `top_p`).
+    default of `temperature` and `top_p`). Raises `InvalidRequest` where leaving one out would change the meaning.
     """
     found = [name for name in given if name in unsupported]
+    for name in found:
+        if name in _MEANING and asks(name, given[name]):
+            message = f"`{name}`: this model cannot do it; leave it out, or name another model."
+            raise InvalidRequest(message, param=name)
     for first, plus, second in (rule.partition("+") for rule in sorted(unsupported)):
         if plus and first in given and second in given and not {first, second} & set(found):
             found.append(first if given[first] == 1 else second)
     return found
+
+
+def asks(name: str, value: Any) -> bool:
+    """Whether a parameter's value asks for anything that is not so anyway."""
+    return value not in (None, [], {}, "") and (name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name])

@@ -26,7 +26,8 @@ def decision_record(record: Record) -> dict[str, Any]:
         for attempt in record.attempts
     ]
     cost = usd(record.cost_nusd) if record.cost_nusd is not None else None
-    return {"id": record.id, **decision, "attempts": attempts, "cost_usd": cost}
+    native = {"native_finish": record.native_finish} if record.native_finish else {}
+    return {"id": record.id, **decision, "attempts": attempts, "cost_usd": cost, **native}
 
 
 async def embed(

@@ -185,6 +185,8 @@ class Health:
         """For `Lease` only: rest the key as the table says and as long as the provider asked."""
         now = self._clock.monotonic()
         everywhere = failure.verdict.rest == "everywhere"
+        if everywhere and lease.key is None:
+            return  # there is no key that could rest
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self._resting.get(where)
         times = before.times if before else 1

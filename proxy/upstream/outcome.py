@@ -41,11 +41,11 @@ def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt], *, only: bo
         case FailureKind.MODEL_MISSING if only:
             return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:
-            message = f"{where}: the provider's rate limit is reached{tried}."
+            message = f"{where}: the provider's rate limit is reached{tried}: {what}."
             seconds = RATE_LIMIT_REST if failure.retry_after is None else failure.retry_after
             return RateLimited(message, retry_after=seconds, retryable=False)
         case FailureKind.OVERLOADED:
-            message = f"{where}: the provider is overloaded{tried}."
+            message = f"{where}: the provider is overloaded{tried}: {what}."
             return Unavailable(message, code="overloaded", retry_after=failure.retry_after, retryable=False)
         case FailureKind.FIRST_TOKEN_TIMEOUT:
             return UpstreamTimeout(f"{where}: {what}{tried}.", retryable=False)

@@ -109,6 +109,7 @@ class Relay:
         self._events = events
         self._closed_at: float | None = None  # when the upstream said that it was done
         record.usage = start.decoder.usage
+        record.native_finish = start.decoder.native_finish
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
         """What the client gets, byte for byte, with an error event at the end if the answer broke off.
@@ -127,6 +128,7 @@ class Relay:
                 chunk = await self._next(chunks, idle)
                 out = decoder.finish() if chunk is None else decoder.feed(chunk)
                 self._record.usage = decoder.usage
+                self._record.native_finish = decoder.native_finish
                 ended = chunk is None
                 self._end_if_whole()
                 if out:

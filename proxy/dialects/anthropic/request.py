@@ -100,13 +100,16 @@ def native_request(
     native["messages"] = prompt.messages
     _check_prefill(prompt.messages, deployment)
     dropped += _put_tools(native, body, deployment)
+    unthinking = _put_no_thinking(native, deployment)
     dropped += _put_sampling(native, body)
     if "user" in body and len(body["user"]) <= LONGEST_USER_ID:
         native["metadata"] = {"user_id": body["user"]}
     elif "user" in body:
         dropped.append("user")
-    if wish is not None:
+    if wish is not None and not unthinking:
         dropped += apply(native, wish, ceiling)
+    elif wish is not None and not wish.off:
+        dropped.append(wish.param)
     if stream:
         native["stream"] = True
     if deployment.provider.prompt_cache == "auto":
@@ -165,6 +168,18 @@ def _put_tools(native: dict[str, Any], body: Mapping[str, Any], deployment: Depl
     if structure is not None and structure.format is not None:
         native["output_config"] = {"format": structure.format}
     return found.dropped
+
+
+def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:
+    """Keep a model that thinks of its own accord from it where a tool is forced; whether that was needed.
+
+    Anthropic does not take the two together. A model that cannot be kept from thinking gets the call as it is.
+    """
+    forced = native.get("tool_choice", {}).get("type") in ("any", "tool")
+    if not forced or not deployment.thinking or not deployment.thinking_off:
+        return False
+    native.update(deployment.thinking_off)
+    return True
 
 
 def _put_sampling(native: dict[str, Any], body: Mapping[str, Any]) -> list[str]:

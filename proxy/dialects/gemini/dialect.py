@@ -41,6 +41,9 @@ class GeminiDialect:
         deployment = target.deployment
         provider = deployment.provider
         body = {**call.body, **target.overrides}
+        if call.endpoint == "embeddings" and provider.vertex:
+            message = f"`{deployment.name}`: embeddings of Vertex AI are not available; use AI Studio's."
+            raise InvalidRequest(message, param="model")
         if call.endpoint == "embeddings":
             method, native, dropped = embeddings_request(body, deployment.model)
         elif call.endpoint == "chat":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -46,6 +47,8 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
     try:
         value = json.loads(raw)
         vectors = [_vector(item) for item in _embeddings(value)]
+        if body.get("dimensions") is not None:  # Google leaves shortened ones as they are, OpenAI's have the length 1
+            vectors = [_normal(vector) for vector in vectors]
         packed = [_packed(vector) if body.get("encoding_format") == "base64" else vector for vector in vectors]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, struct.error) as exc:
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer holds no embeddings") from exc
@@ -65,6 +68,8 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
 
 class EmbeddingsDecoder:
     """Gemini's vectors, collected and written as OpenAI writes them."""
+
+    native_finish: str | None = None
 
     def __init__(self, body: Mapping[str, Any], model: str) -> None:
         self._body = body
@@ -120,6 +125,11 @@ def _vector(item: Any) -> list[float]:
     if not vector or any(number != number for number in vector):
         raise ValueError("not a vector")
     return vector
+
+
+def _normal(vector: list[float]) -> list[float]:
+    norm = math.sqrt(sum(number * number for number in vector))
+    return [number / norm for number in vector] if norm else vector
 
 
 def _packed(vector: list[float]) -> str:

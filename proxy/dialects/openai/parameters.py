@@ -16,7 +16,7 @@ from typing import Any
 
 from proxy.core.body import Span
 from proxy.core.types import Call, Deployment, Target
-from proxy.dialects.refused import refused
+from proxy.dialects.refused import asks, refused
 
 _EFFORT = "reasoning_effort"
 _CEILINGS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
@@ -49,9 +49,8 @@ def edits_of(call: Call, target: Target, given: Mapping[str, Span]) -> Edits:
             _rename(edits, name, other, call.raw, given)
     whole = {**call.body, **target.overrides}
     present = {name: value for name, value in whole.items() if value is not None}
-    out = {*deployment.unsupported, *refused(deployment.unsupported, present)}
-    for name in sorted(out, key=lambda name: given[name] if name in given else Span(0, 0, 0)):
-        if name not in edits.cut:
+    for name in sorted(refused(deployment.unsupported, present), key=lambda name: given.get(name, Span(0, 0, 0))):
+        if name not in edits.cut and asks(name, present[name]):  # what asks for nothing keeps its bytes
             edits.drop(name, given)
     return edits
 

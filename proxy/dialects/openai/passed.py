@@ -31,6 +31,8 @@ class PassedJson(JsonDecoder):
 class PassedBytes:
     """Sound or plain text: relayed as it comes; the connection's own end tells that it is whole."""
 
+    native_finish: str | None = None
+
     def __init__(self) -> None:
         self.committed = self.complete = self.closed = False
         self.fault: UpstreamFailure | None = None
@@ -51,6 +53,8 @@ class PassedBytes:
 
 class PassedEvents:
     """Events of images and audio: whole ones, up to the last, whose type says that it is."""
+
+    native_finish: str | None = None
 
     def __init__(self) -> None:
         self._events = Events(limit=LIMIT)

@@ -17,6 +17,7 @@ class JsonDecoder:
     """Holds everything back until the end: a non-streamed answer is whole or it is none."""
 
     _wanted = "a chat completion"
+    native_finish: str | None = None
 
     def __init__(self) -> None:
         self._body = bytearray()

@@ -32,6 +32,8 @@ _CONTENT = (
 class StreamDecoder:
     """Relays events; `drop_usage` removes the one usage chunk that only we asked for."""
 
+    native_finish: str | None = None
+
     def __init__(self, *, choices: int, drop_usage: bool) -> None:
         self._events = Events()
         self._choices = choices

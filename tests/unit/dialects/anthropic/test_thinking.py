@@ -192,3 +192,14 @@ def test_a_block_comes_back_as_it_went(native: dict[str, Any]) -> None:
 )
 def test_what_is_not_a_signed_block_of_anthropic_is_passed_over(entries: Any) -> None:
     assert echoed_blocks({"reasoning_details": entries}) == []
+
+
+@pytest.mark.parametrize(
+    "members", [{"tool_choice": "required", "tools": [WEATHER]}, {"response_format": {"type": "json_object"}}]
+)
+def test_a_model_that_thinks_of_its_own_accord_is_kept_from_it_where_a_tool_is_forced(members: dict[str, Any]) -> None:
+    forced, _ = sent(call(**members), target(thinking=THINKING, thinking_off=OFF))
+    free, _ = sent(call(tools=[WEATHER]), target(thinking=THINKING, thinking_off=OFF))
+
+    assert (forced["tool_choice"]["type"] in ("any", "tool"), forced["thinking"]) == (True, {"type": "disabled"})
+    assert "thinking" not in free
