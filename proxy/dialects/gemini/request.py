@@ -113,8 +113,9 @@ def _contents(body: dict[str, Any], recall: Recall) -> dict[str, Any]:
     contents = Contents(recall)
     for place, message in enumerate(body["messages"]):
         contents.add(message, f"messages[{place}]")
-    turns = contents.turns or [{"role": "user", "parts": [{"text": ""}]}]  # there must be one
-    native: dict[str, Any] = {"contents": turns}
+    if not contents.turns:  # there must be one: instructions alone are said as the user
+        return {"contents": [{"role": "user", "parts": contents.system or [{"text": ""}]}]}
+    native: dict[str, Any] = {"contents": contents.turns}
     if contents.system:
         native["systemInstruction"] = {"parts": contents.system}
     return native

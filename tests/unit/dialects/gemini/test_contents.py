@@ -48,9 +48,11 @@ def test_consecutive_messages_of_one_side_become_one_turn() -> None:
     ]
 
 
-@pytest.mark.parametrize("messages", [[{"role": "user", "content": ""}], [{"role": "system", "content": "S"}]])
-def test_there_is_always_one_turn(messages: list[dict[str, Any]]) -> None:
-    assert turns(*messages) == [{"role": "user", "parts": [{"text": ""}]}]
+@pytest.mark.parametrize("text", ["", "S"])
+def test_there_is_always_one_turn_and_instructions_alone_are_it(text: str) -> None:
+    message = {"role": "system" if text else "user", "content": text}
+
+    assert turns(message) == [{"role": "user", "parts": [{"text": text}]}]
 
 
 def test_results_in_any_order_find_the_names_of_their_calls() -> None:
