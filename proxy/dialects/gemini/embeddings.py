@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import json
-import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -47,8 +46,6 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
     try:
         value = json.loads(raw)
         vectors = [_vector(item) for item in _embeddings(value)]
-        if body.get("dimensions") is not None:  # Google leaves shortened ones as they are, OpenAI's have the length 1
-            vectors = [_normal(vector) for vector in vectors]
         packed = [_packed(vector) if body.get("encoding_format") == "base64" else vector for vector in vectors]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, struct.error) as exc:
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer holds no embeddings") from exc
@@ -125,11 +122,6 @@ def _vector(item: Any) -> list[float]:
     if not vector or any(number != number for number in vector):
         raise ValueError("not a vector")
     return vector
-
-
-def _normal(vector: list[float]) -> list[float]:
-    norm = math.sqrt(sum(number * number for number in vector))
-    return [number / norm for number in vector] if norm else vector
 
 
 def _packed(vector: list[float]) -> str:
