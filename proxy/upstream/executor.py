@@ -113,9 +113,8 @@ class Executor:
             if lease is None:
                 return failure
             try:
-                request = self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+                request = self._request(run, target, lease)
             except InvalidRequest as exc:
-                lease.settle(ok=None)
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
             run.attempts -= 1
             try:
@@ -137,6 +136,14 @@ class Executor:
                 return failure  # the provider wants a longer rest than we give anybody
             await self._pause(run, pause)
         return failure
+
+    def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
+        """What `target` is sent. Where there is nothing to send, the lease is given back: it showed nothing."""
+        try:
+            return self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+        except BaseException:
+            lease.settle(ok=None)
+            raise
 
     async def _last_resort(self, stack: AsyncExitStack, run: Run, plan: Plan) -> Reply:
         """Nothing was tried, all targets being blocked: an open breaker never keeps us from the last one left."""

@@ -17,6 +17,7 @@ from proxy.core.types import (
     Reply,
     RetryPolicy,
 )
+from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.calls import HELLO, STREAM, call, plan, record
 from tests.fakes import Answer, FakeClock, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -211,3 +212,20 @@ async def test_a_reply_knows_whether_it_streams() -> None:
             await reply.chunks.aclose()
 
     assert [reply.stream for reply in replies] == [True, False]
+
+
+async def test_a_fault_of_ours_while_the_request_is_built_keeps_no_probe_s_permit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
+    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
+    b.clock.pass_(60)
+
+    def broken(*_: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(OpenAIDialect, "request", broken)
+    with pytest.raises(KeyError):
+        await b.run(call(HELLO, on=on(A)), plan(A))
+
+    assert b.health.lease(A)
