@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -18,6 +18,7 @@ class FakeClock:
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self.slept: list[float] = []
+        self.timers: dict[asyncio.Timeout, float] = {}  # of those who wait for an event, with their ends
 
     def monotonic(self) -> float:
         return self.now
@@ -27,12 +28,52 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
-        self.now += seconds
+        self.pass_(seconds)
         await asyncio.sleep(0)
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        """Somebody else has to set the event, or to let the time go by."""
+        try:
+            async with asyncio.timeout(None) as timer:
+                self.timers[timer] = self.now + seconds
+                if seconds <= 0:
+                    timer.reschedule(0)
+                await event.wait()
+        except TimeoutError:
+            return False
+        finally:
+            self.timers.pop(timer, None)
+        return True
+
+    async def elapse(self, seconds: float) -> None:
+        """What a scripted upstream does with its time."""
+        self.pass_(seconds)
 
     def pass_(self, seconds: float) -> None:
         """Let time go by."""
         self.now += seconds
+        for timer, end in list(self.timers.items()):
+            if end <= self.now:
+                self.timers.pop(timer)
+                timer.reschedule(0)
+
+    async def advance(self, seconds: float, turns: int = 100) -> None:
+        """Let time go by from one timer to the next, and everybody run in between."""
+        end = self.now + seconds
+        await turn(turns)
+        while (due := min(self.timers.values(), default=end)) < end:
+            self.now = max(self.now, due)
+            self.pass_(0)
+            await turn(turns)
+        self.now = end
+        self.pass_(0)
+        await turn(turns)
+
+
+async def turn(times: int = 100) -> None:
+    """Let everybody else run until they wait for something; nothing is faster than this in a test."""
+    for _ in range(times):
+        await asyncio.sleep(0)
 
 
 def cut(data: bytes, sizes: Iterator[int]) -> Iterator[bytes]:
@@ -75,15 +116,19 @@ class Answer:
 REFUSED = Answer(before=[UpstreamFailure(FailureKind.CONNECT, "the upstream could not be reached")])
 
 
+Script = Sequence[Answer] | Callable[[], Answer]  # line by line, or whatever it is time for
+
+
 class ScriptedTransport:
     """Answers each request with the next line of its host's script, and counts what is open."""
 
-    def __init__(self, clock: FakeClock, script: Mapping[str, Sequence[Answer]]) -> None:
+    def __init__(self, clock: FakeClock, script: Mapping[str, Script]) -> None:
         self.requests: list[UpstreamRequest] = []
         self.open = 0
         self.reading = 0
         self._clock = clock
-        self._script = {host: list(answers) for host, answers in script.items()}
+        self._script = {host: lines for host, lines in script.items() if callable(lines)}
+        self._lines = {host: list(lines) for host, lines in script.items() if not callable(lines)}
 
     @property
     def hosts(self) -> list[str]:
@@ -93,13 +138,14 @@ class ScriptedTransport:
     @property
     def left(self) -> int:
         """Lines of the script that were not needed."""
-        return sum(len(answers) for answers in self._script.values())
+        return sum(len(answers) for answers in self._lines.values())
 
     @asynccontextmanager
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """Raises what the script says, on entering or while the body is read."""
         self.requests.append(request)
-        answer = self._script[_host(request)].pop(0)
+        host = _host(request)
+        answer = self._script[host]() if host in self._script else self._lines[host].pop(0)
         self.open += 1
         try:
             async for _ in self._play(answer.before):
@@ -117,7 +163,7 @@ class ScriptedTransport:
                 if isinstance(piece, Stall):
                     await asyncio.Event().wait()
                 elif isinstance(piece, Wait):
-                    self._clock.pass_(piece.seconds)
+                    await self._clock.elapse(piece.seconds)
                 elif isinstance(piece, UpstreamFailure):
                     raise piece
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Protocol
 
@@ -22,6 +23,10 @@ class Clock(Protocol):
         """Wait."""
         ...
 
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait until `event` is set, at most so long (infinity: for ever); whether it was set."""
+        ...
+
 
 class SystemClock:
     """The machine's clock."""
@@ -34,3 +39,11 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        try:
+            async with asyncio.timeout(None if seconds == math.inf else seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        return True

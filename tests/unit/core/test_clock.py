@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
+
 import pytest
 
 from proxy.core.clock import SystemClock
@@ -27,3 +30,14 @@ async def test_sleeping_takes_no_less_than_asked() -> None:
     await clock.sleep(0.001)
 
     assert clock.monotonic() - began >= 0.001
+
+
+@pytest.mark.anyio
+async def test_waiting_for_an_event_ends_with_it_or_with_the_time() -> None:
+    clock, event = SystemClock(), asyncio.Event()
+
+    assert not await clock.wait_for(event, 0.001)
+    event.set()
+
+    assert await clock.wait_for(event, 100.0)
+    assert await clock.wait_for(event, math.inf)

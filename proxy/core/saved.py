@@ -1,0 +1,32 @@
+"""Reading back values from a file of ours: whoever can write there can write anything, so nothing is believed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+MOST_COUNT = 1_000_000
+LATEST = 1e11  # seconds since the epoch: some three thousand years
+
+
+def saved_seconds(value: Any) -> float:
+    """A time or a duration. Raises `ValueError` for what is no sound number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("a time must be a number")
+    if not -LATEST <= value <= LATEST:
+        raise ValueError("a time lies too far away")
+    return float(value)
+
+
+def saved_count(value: Any) -> int:
+    """A number of things. Raises `ValueError` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
+        raise ValueError("a count must be a whole number, and not too large")
+    return value
+
+
+def saved_text(value: Any, longest: int = 500) -> str:
+    """A name. Raises `ValueError` for what is none."""
+    if not isinstance(value, str) or not value or len(value) > longest:
+        raise ValueError("a name must be a text, and not too long")
+    return value
