@@ -1,5 +1,6 @@
 # The two commands of a newcomer are `make run` and `make test`; each does its own set-up. Python 3.11 or newer is all
-# that has to be there. PYTHON=... chooses another interpreter, ARGS=... goes to `signalbox serve` or to pytest.
+# that has to be there. PYTHON=... chooses another interpreter, ARGS=... goes to `signalbox serve`, to pytest or to
+# the checks under load.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -13,12 +14,13 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 COMPILE := env -u PIP_FIND_LINKS $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run test check format docs lock clean
+.PHONY: help run test check load format docs lock clean
 
 help:
 	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
 	@echo 'make test    all tests, with coverage (ARGS="tests/unit" for a part, without the gate)'
 	@echo 'make check   formatting, lint, types and architecture'
+	@echo 'make load    checks of reliability under load (ARGS="b2 chaos"; without, lists them)'
 	@echo 'make format  format and mend what can be mended'
 	@echo 'make docs    write the generated pages of docs/ anew'
 	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
@@ -36,6 +38,9 @@ check: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+load: $(VENV)/.dev
+	@$(VENV)/bin/python -m tests.load $(ARGS)
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

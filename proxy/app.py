@@ -10,16 +10,19 @@ import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
+from pathlib import Path
 
 import anyio
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from proxy.admin.access import AdminAccess
+from proxy.admin.simulate import Simulate
 from proxy.admin.state import State
 from proxy.admission.gate import Gate
+from proxy.admission.queue import FairQueue
 from proxy.config.compile import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded
@@ -28,28 +31,42 @@ from proxy.config.schema import Settings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.recall import Recall
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.slow import SlowCalls
 from proxy.core.types import DialectName, Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.http.callers import Callers
 from proxy.http.exchange import Exchange
 from proxy.http.guard import HostGuard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
-from proxy.http.reading import BodyReader, Limits
+from proxy.http.reading import BodyReader
+from proxy.http.reading import Limits as Costs
 from proxy.http.routes import error_handlers, routes
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.routing.router import plan
 from proxy.routing.tokens import token_counter
 from proxy.settle.settle import Settler
+from proxy.stores.memory import MemoryCounters
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.endpoints import PASSED, read_passed
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
+from proxy.upstream.hedge import Hedge
+from proxy.upstream.limits import Limits
 from proxy.upstream.mock import MockUpstream
+from proxy.upstream.persist import StateFile
+from proxy.upstream.probes import Prober
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.slots import Slots
 from proxy.upstream.transport import HttpTransport, Transport
+
+STATE_FILE = "state.json"
 
 _LOG = logging.getLogger(__name__)
 
@@ -81,6 +98,31 @@ class Service:
     reload: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Everything on the far side of a plan."""
+
+    executor: Executor
+    health: Health
+    slots: Slots
+    limits: Limits
+    queue: FairQueue
+    budget: RetryBudget
+    prober: Prober
+    simulator: Simulator
+    state: StateFile
+    network: HttpTransport
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Go on with another configuration; what is known stays."""
+        self.health.policy, self.health.rules = snapshot.breaker, snapshot.failures
+        self.health.keys = {
+            (provider.name, key.id): key.value for provider in snapshot.providers.values() for key in provider.keys
+        }
+        self.queue.size = snapshot.queue.size
+        self.budget.share, self.budget.floor = snapshot.retry.share, snapshot.retry.floor
+
+
 def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None) -> Service:
     """Connect everything. Raises `ConfigError` if the configuration cannot be compiled."""
     parts = parts or Parts()
@@ -88,12 +130,79 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     settings, token = loaded.settings, loaded.settings.auth.admin_token
     current = Current(loaded, compile_snapshot(settings))
 
-    metrics, ids = Metrics(), Ids()
-    health = Health(clock, current.snapshot.breaker)
+    metrics, ids, callers = Metrics(), Ids(), Callers()
+    upstream = _upstream(current, parts)
+    health, queue = upstream.health, upstream.queue
     metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments)
+    metrics.watch_retries(lambda: upstream.budget.refused)
     settler = Settler(metrics=metrics, clock=clock, access_log=settings.logs.access)
     gate = Gate(settings.server.max_in_flight)
+    planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
+    pipeline = Pipeline(
+        snapshot=lambda: current.snapshot,
+        planner=planner,
+        gate=gate,
+        executor=upstream.executor,
+        view=upstream.slots.view,
+        settler=settler,
+        clock=clock,
+    )
 
+    costs = Costs(
+        max_body=settings.server.max_body,
+        body_silence=settings.server.header_timeout,
+        write_stall=settings.server.write_stall,
+        keep_alive=settings.server.stream_keep_alive,
+    )
+    read = BodyReader(costs)
+    proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, costs, ids, callers, clock)}
+    for endpoint in PASSED:
+        read_call = partial(read_passed, endpoint)
+        proxied[f"/v1{endpoint.path}"] = Exchange(pipeline, read_call, costs, ids, callers, clock)
+    meta = Meta(
+        snapshot=lambda: current.snapshot,
+        planner=planner,
+        view=upstream.slots.view,
+        gate=gate,
+        waiting=lambda: queue.depth,
+        metrics=metrics,
+        ids=ids,
+        read=read,
+        config_error=lambda: current.error,
+    )
+    access = AdminAccess(token.get_secret_value() if token else None)
+    admin = State(
+        access=access,
+        snapshot=lambda: current.snapshot,
+        health=health,
+        limits=upstream.limits,
+        queues=lambda: [asdict(row) for row in queue.rows()],
+        config=lambda: redacted(_in_force(current.loaded.settings, settings)),
+        read=read,
+    )
+
+    simulate = Simulate(
+        access=access,
+        simulator=upstream.simulator,
+        snapshot=lambda: current.snapshot,
+        testing=lambda: current.loaded.settings.testing,
+        read=read,
+    )
+
+    reloader = Reloader(current, upstream, gate=gate, settler=settler, metrics=metrics)
+    watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
+    app = Starlette(
+        routes=routes(proxied=proxied, meta=meta, admin=admin, simulate=simulate),
+        exception_handlers=error_handlers(ids, admin),
+        lifespan=_lifespan(watcher, upstream),
+    )
+    app.router.redirect_slashes = False
+    return Service(HostGuard(app, ids), gate, watcher.reload)
+
+
+def _upstream(current: Current, parts: Parts) -> Upstream:
+    """What makes attempts, and what watches over those that it makes them at."""
+    clock, snapshot = parts.clock, current.snapshot
     network = HttpTransport()
     passing, recall = OpenAIDialect(), Recall(clock)
     dialects: dict[DialectName, Dialect] = {
@@ -109,54 +218,35 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         "gemini": outside,
         "mock": MockUpstream(clock),
     }
-    executor = Executor(transports=transports, dialects=dialects, health=health, clock=clock, rng=parts.rng)
-    planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
-    pipeline = Pipeline(
-        snapshot=lambda: current.snapshot,
-        planner=planner,
-        gate=gate,
-        executor=executor,
+    queue = FairQueue(clock, snapshot.queue.size)
+    health = Health(clock, snapshot.breaker, snapshot.failures, changed=queue.notify)
+    limits = Limits(MemoryCounters(clock), clock, freed=queue.notify)
+    slots = Slots(health, limits, queue, clock)
+    simulator, slow = Simulator(clock, parts.rng), SlowCalls()
+    budget = RetryBudget(snapshot.retry.share, snapshot.retry.floor)
+    attempts = Attempts(
+        transports=transports, dialects=dialects, slots=slots, simulator=simulator, slow=slow, clock=clock
+    )
+    executor = Executor(
+        attempts=attempts,
         health=health,
-        settler=settler,
+        slots=slots,
+        budget=budget,
+        hedge=Hedge(attempts, slots, slow=slow, budget=budget, clock=clock),
         clock=clock,
+        rng=parts.rng,
     )
-
-    limits = Limits(
-        max_body=settings.server.max_body,
-        body_silence=settings.server.header_timeout,
-        write_stall=settings.server.write_stall,
-    )
-    read = BodyReader(limits)
-    proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, limits, ids, clock)}
-    for endpoint in PASSED:
-        proxied[f"/v1{endpoint.path}"] = Exchange(pipeline, partial(read_passed, endpoint), limits, ids, clock)
-    meta = Meta(
-        snapshot=lambda: current.snapshot,
-        planner=planner,
-        health=health,
-        gate=gate,
-        metrics=metrics,
-        ids=ids,
-        read=read,
-        config_error=lambda: current.error,
-    )
-    admin = State(
-        access=AdminAccess(token.get_secret_value() if token else None),
+    prober = Prober(
         snapshot=lambda: current.snapshot,
         health=health,
-        config=lambda: redacted(_in_force(current.loaded.settings, settings)),
-        read=read,
+        transports=transports,
+        dialects=dialects,
+        simulator=simulator,
+        clock=clock,
+        rng=parts.rng,
     )
-
-    reloader = Reloader(current, health=health, gate=gate, settler=settler, metrics=metrics)
-    watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
-    app = Starlette(
-        routes=routes(proxied=proxied, meta=meta, admin=admin),
-        exception_handlers=error_handlers(ids, admin),
-        lifespan=_lifespan(watcher, network),
-    )
-    app.router.redirect_slashes = False
-    return Service(HostGuard(app, ids), gate, watcher.reload)
+    state = StateFile(Path(current.loaded.settings.data_dir) / STATE_FILE, clock, lambda: current.snapshot)
+    return Upstream(executor, health, slots, limits, queue, budget, prober, simulator, state, network)
 
 
 def _changed_keys(before: Snapshot, now: Snapshot) -> Iterator[tuple[str, str]]:
@@ -177,9 +267,9 @@ def _in_force(now: Settings, first: Settings) -> Settings:
 class Reloader:
     """Puts a changed configuration in force, or keeps the last good one and says so."""
 
-    def __init__(self, current: Current, *, health: Health, gate: Gate, settler: Settler, metrics: Metrics) -> None:
+    def __init__(self, current: Current, upstream: Upstream, *, gate: Gate, settler: Settler, metrics: Metrics) -> None:
         self._current = current
-        self._health = health
+        self._upstream = upstream
         self._gate = gate
         self._settler = settler
         self._metrics = metrics
@@ -189,9 +279,11 @@ class Reloader:
         snapshot = compile_snapshot(loaded.settings)
         before, outdated = self._current.loaded.settings, self._current.snapshot
         self._current.loaded, self._current.snapshot, self._current.error = loaded, snapshot, None
-        self._health.policy = snapshot.breaker
+        self._upstream.adopt(snapshot)
         for provider, key in _changed_keys(outdated, snapshot):
-            self._health.reset(provider, key=key)  # what was held against the old key is not the new one's fault
+            # what was held against the old key is not the new one's fault
+            self._upstream.limits.forget(provider, key)
+            self._upstream.health.reset(provider, key=key)
         self._gate.most = loaded.settings.server.max_in_flight
         self._settler.access_log = loaded.settings.logs.access
         self._metrics.reload_success.set(1)
@@ -208,13 +300,16 @@ class Reloader:
         _LOG.error("configuration refused, the last good one stays", extra={"fields": {"problems": str(error)}})
 
 
-def _lifespan(watcher: Watcher, network: HttpTransport) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(watcher: Watcher, upstream: Upstream) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.push_async_callback(network.aclose)
+            stack.push_async_callback(upstream.network.aclose)
+            await upstream.state.load(upstream.health, upstream.limits)
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(watcher.run)
+            group.start_soon(upstream.prober.run)
+            group.start_soon(upstream.state.run, upstream.health, upstream.limits)
             stack.callback(group.cancel_scope.cancel)
             yield
 

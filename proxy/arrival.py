@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -28,6 +29,7 @@ class Arrival(Protocol):
     id: str  # ours
     request_id: str  # the client's where sane
     headers: Mapping[str, str]
+    caller: str  # whose turn it is, where calls have to wait
     read_call: ReadCall  # for the path that it came to
     interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
     client_seconds: float  # spent waiting for the client
@@ -46,7 +48,8 @@ class Arrival(Protocol):
 async def call_of(arrival: Arrival, raw: bytes, snapshot: Snapshot) -> Call:
     """Read the body as a call, which keeps `snapshot` until its end. Raises `InvalidRequest`."""
     read = partial(arrival.read_call, raw, arrival.headers, id=arrival.id, request_id=arrival.request_id)
-    return await aside(lambda: read(snapshot=snapshot), len(raw))
+    call = await aside(lambda: read(snapshot=snapshot), len(raw))
+    return replace(call, caller=arrival.caller)
 
 
 async def aside(work: Callable[[], T], size: int) -> T:

@@ -23,13 +23,12 @@ from proxy.admission.gate import Gate
 from proxy.arrival import Arrival, aside, call_of
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
-from proxy.core.types import Call, Record, Reply, Snapshot
+from proxy.core.types import Call, HealthView, Record, Reply, Snapshot
 from proxy.routing.router import Planner
 from proxy.settle.settle import Settler, price
 from proxy.surfaces.decision import decision_record, embed
 from proxy.surfaces.headers import call_headers
 from proxy.upstream.executor import Executor
-from proxy.upstream.health import Health
 
 _LOG = logging.getLogger(__name__)
 _EMBEDDED = ("application/json", "text/event-stream")  # what a decision record can be put into
@@ -45,7 +44,7 @@ class Pipeline:
         planner: Planner,
         gate: Gate,
         executor: Executor,
-        health: Health,
+        view: Callable[[Snapshot], HealthView],
         settler: Settler,
         clock: Clock,
     ) -> None:
@@ -53,7 +52,7 @@ class Pipeline:
         self._planner = planner
         self._gate = gate
         self._executor = executor
-        self._health = health
+        self._view = view
         self._settler = settler
         self._clock = clock
 
@@ -87,7 +86,7 @@ class Pipeline:
         record.client_seconds = arrival.client_seconds
         with self._gate.enter(lambda: arrival.interrupt("draining")):
             record.call = call = await call_of(arrival, raw, self._snapshot())
-            health = self._health.view(call.snapshot)
+            health = self._view(call.snapshot)
             record.plan = await aside(lambda: self._planner(call, health), len(raw))
             async with self._executor.run(call, record.plan, record) as reply:
                 yield self._answer(call, record, reply)

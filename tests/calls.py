@@ -4,20 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.core.types import (
-    Attempt,
-    BreakerPolicy,
-    Call,
-    DeadlinePolicy,
-    Deployment,
-    Plan,
-    Provider,
-    ProviderKey,
-    Record,
-    RetryPolicy,
-    Snapshot,
-    Target,
-)
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
+from proxy.core.types import Attempt, Call, Deployment, Plan, Provider, ProviderKey, Record, Snapshot, Target
 from proxy.surfaces.chat import read_chat
 
 HELLO = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'

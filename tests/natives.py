@@ -96,7 +96,7 @@ class NativeUpstream(Upstream):
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         request = NativeRequest(head[0].split(" ")[1], headers, body, SystemClock().monotonic())
         connection.current = request
-        wire = Wire(request, connection, writer)
+        wire = Wire(request, connection, writer, keeps=self.keeps)
         queued = self._scripts.get(request.model, [good])
         chosen = queued.pop(0) if len(queued) > 1 else queued[0]
         self.requests.append(request)

@@ -80,7 +80,7 @@ def signalbox(
 ) -> Iterator[Running]:
     """Signalbox with `config` in a thread; the file is in `folder` and may be changed while it runs."""
     path = folder / "signalbox.yaml"
-    path.write_text(yaml.safe_dump(dict(config)))
+    path.write_text(yaml.safe_dump(_kept_in(folder, config)))
     service = build(load(path, environ or {}), environ or {}, parts)
     with serving(service.asgi) as url:
         yield Running(url, service, path)
@@ -103,10 +103,11 @@ def signalbox_process(
     arguments = [sys.executable, "-m", "proxy", "serve", "--port", "0"]
     if config is not None:
         path = folder / "signalbox.yaml"
-        path.write_text(yaml.safe_dump(dict(config)))
+        path.write_text(yaml.safe_dump(_kept_in(folder, config)))
         arguments += ["--config", str(path)]
     log = folder / "access.log"
-    env = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **(environ or {})}
+    own = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "SIGNALBOX_DATA_DIR": str(folder / "data")}
+    env = {**own, **(environ or {})}
     with log.open("w") as output:
         popen = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=output, stderr=subprocess.PIPE, text=True)
         assert popen.stderr is not None
@@ -123,6 +124,11 @@ def signalbox_process(
             popen.kill()
             popen.wait(10)
             popen.stderr.close()
+
+
+def _kept_in(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with its state in the test's own folder."""
+    return {"data_dir": str(folder / "data"), **config}
 
 
 @dataclass(frozen=True)
@@ -185,7 +191,7 @@ def recording() -> Iterator[tuple[str, Recording]]:
 
 def _refusal(status: int, said: str) -> Response:
     error = {"message": f"The upstream says {status}.{said}", "type": "upstream_says", "param": None, "code": "said_so"}
-    return Response(json.dumps({"error": error}), status, {"x-ratelimit-limit-requests": "1"}, "application/json")
+    return Response(json.dumps({"error": error}), status, {"x-ratelimit-limit-requests": "60000"}, "application/json")
 
 
 def _again(content: bytes, receive: Receive) -> Receive:

@@ -93,11 +93,14 @@ class _Connection(asyncio.StreamReaderProtocol):
 class Wire:
     """A request and the means to answer it, byte by byte if need be."""
 
-    def __init__(self, request: Request, connection: _Connection, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, request: Request, connection: _Connection, writer: asyncio.StreamWriter, *, keeps: bool = True
+    ) -> None:
         self.request = request
         self.keep = False  # the connection may be used again
         self._connection = connection
         self._writer = writer
+        self._keeps = keeps
         self._chunked = False
 
     async def head(
@@ -112,6 +115,7 @@ class Wire:
         framing = "transfer-encoding: chunked" if length is None else f"content-length: {length}"
         lines = [f"HTTP/1.1 {status} {_REASONS.get(status, 'Status')}", f"content-type: {content_type}", framing]
         lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+        lines += [] if self._keeps else ["connection: close"]
         await self.raw("\r\n".join([*lines, "", ""]).encode("latin-1"))
 
     async def send(self, data: bytes) -> None:
@@ -129,7 +133,7 @@ class Wire:
         self._connection.current = None
         if self._chunked:
             await self.raw(b"0\r\n\r\n")
-        self.keep = True
+        self.keep = self._keeps
 
     async def eof(self) -> None:
         """Close, whatever is missing."""
@@ -168,6 +172,7 @@ class Upstream:
     def __init__(self) -> None:
         self.url = ""
         self.requests: list[Request] = []
+        self.keeps = True  # False: every request has a connection of its own, and what is dropped is never sent again
         self._scripts: dict[str, list[Script]] = {}
         self._arrivals: queue.Queue[Request] = queue.Queue()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -231,7 +236,7 @@ class Upstream:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         request = Request(head[0].split(" ")[1], headers, body, SystemClock().monotonic())
         connection.current = request
-        wire = Wire(request, connection, writer)
+        wire = Wire(request, connection, writer, keeps=self.keeps)
         queued = self._scripts.get(request.model, [whole])
         chosen = queued.pop(0) if len(queued) > 1 else queued[0]
         self.requests.append(request)

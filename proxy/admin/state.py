@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -13,8 +14,10 @@ from starlette.responses import JSONResponse, Response
 from proxy.admin.access import AdminAccess
 from proxy.admin.pages import page
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Provider, Snapshot
-from proxy.upstream.health import KEYLESS, Health
+from proxy.core.types import KEYLESS, Provider, Snapshot
+from proxy.upstream.diagnosis import Diagnosis, diagnose
+from proxy.upstream.health import Health
+from proxy.upstream.limits import Limits
 
 
 class ResetBody(BaseModel):
@@ -36,12 +39,16 @@ class State:
         access: AdminAccess,
         snapshot: Callable[[], Snapshot],
         health: Health,
+        limits: Limits,
+        queues: Callable[[], list[dict[str, Any]]],
         config: Callable[[], dict[str, Any]],
         read: Callable[[Request], Awaitable[bytes]],
     ) -> None:
         self._access = access
         self._snapshot = snapshot
         self._health = health
+        self._limits = limits
+        self._queues = queues
         self._config = config
         self._read = read
 
@@ -49,7 +56,8 @@ class State:
         """`GET /admin/providers`."""
         self._access.check(request)
         snapshot = self._snapshot()
-        rows = [self._provider(provider, snapshot) for provider in snapshot.providers.values()]
+        limits = await self._limits.rows()
+        rows = [self._provider(provider, snapshot, limits) for provider in snapshot.providers.values()]
         rows += [
             {"id": name, "status": "left_out", "reason": reason}
             for name, reason in snapshot.left_out.items()
@@ -67,7 +75,20 @@ class State:
         """`POST /admin/breakers/reset`: close breakers and end the rests of keys."""
         self._access.check(request)
         body = _reset_body(await self._read(request))
+        await self._limits.reset(body.provider, body.model, body.key)
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
+
+    async def limits(self, request: Request) -> Response:
+        """`GET /admin/limits`: what is used of each limit of each key, and what providers have told."""
+        self._access.check(request)
+        rows = await self._limits.rows()
+        named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
+        return JSONResponse(page(request, named))
+
+    async def queues(self, request: Request) -> Response:
+        """`GET /admin/queues`: who waits."""
+        self._access.check(request)
+        return JSONResponse(page(request, [{"id": row["caller"], **row} for row in self._queues()]))
 
     async def config(self, request: Request) -> Response:
         """`GET /admin/config`: the effective configuration, secrets shown as `***`."""
@@ -78,7 +99,7 @@ class State:
         """Raises `ProxyError` for whoever may not use the admin API."""
         self._access.check(request)
 
-    def _provider(self, provider: Provider, snapshot: Snapshot) -> dict[str, Any]:
+    def _provider(self, provider: Provider, snapshot: Snapshot, limits: list[dict[str, Any]]) -> dict[str, Any]:
         view, latencies = self._health.view(snapshot), self._health.latencies()
         rests = [rest for rest in self._health.rests() if rest["provider"] == provider.name]
         models = []
@@ -98,6 +119,7 @@ class State:
             "id": provider.name,
             "status": "stand_in" if provider.stand_in else "ok",
             "reason": snapshot.left_out.get(provider.name, ""),
+            "health": asdict(self._diagnosis(provider, snapshot, limits)),
             "dialect": provider.dialect,
             "base_url": provider.base_url,
             "keys": [
@@ -107,6 +129,17 @@ class State:
             "rests": [_rest(rest) for rest in rests if rest["key"] == KEYLESS],
             "models": models,
         }
+
+    def _diagnosis(self, provider: Provider, snapshot: Snapshot, limits: list[dict[str, Any]]) -> Diagnosis:
+        models = [each.model for each in snapshot.deployments.values() if each.provider.name == provider.name]
+        return diagnose(
+            provider.name,
+            models,
+            [key.id for key in provider.keys],
+            breakers=self._health.breakers(),
+            rests=self._health.rests(),
+            limits=limits,
+        )
 
 
 def _rest(rest: dict[str, Any]) -> dict[str, Any]:

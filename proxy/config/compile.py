@@ -9,22 +9,40 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 from proxy.catalogue.lookup import DATE, entries_by_id
 from proxy.config.effective import Effective, effective, known_vendor, of_entry
-from proxy.config.providers import KeySettings, ModelSettings, PriceSettings, ProviderSettings, TimeoutSettings, Unset
+from proxy.config.providers import (
+    KeySettings,
+    LimitSettings,
+    ModelSettings,
+    PriceSettings,
+    ProviderSettings,
+    TimeoutSettings,
+    Unset,
+)
 from proxy.config.redact import redacted
+from proxy.config.resilience import FailureSettings
 from proxy.config.schema import Settings
-from proxy.core.types import (
-    TIERS,
+from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.policies import (
     BreakerPolicy,
     DeadlinePolicy,
+    HedgePolicy,
+    ProbePolicy,
+    QueuePolicy,
+    RetryPolicy,
+    SlowPolicy,
+)
+from proxy.core.types import (
+    TIERS,
     Deployment,
+    LimitValues,
     MockOptions,
     Price,
     Provider,
     ProviderKey,
-    RetryPolicy,
     ScenarioEntry,
     Snapshot,
     Tier,
@@ -32,6 +50,8 @@ from proxy.core.types import (
 )
 
 _NANO = 10**9
+
+REASONING_FIRST_TOKEN = 300.0  # seconds
 
 
 def compile_snapshot(settings: Settings) -> Snapshot:
@@ -67,9 +87,16 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         mode=settings.routing.mode,
         weights=settings.routing.weights.model_dump(exclude_none=True),
         breaker=BreakerPolicy(**resilience.breaker.model_dump()),
-        retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"})),
+        retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"}), **resilience.retry.budget.model_dump()),
         deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
         thinking=settings.routing.thinking.model_dump(exclude_none=True),
+        queue=QueuePolicy(**resilience.queue.model_dump()),
+        failures=_rules(resilience.failures),
+        slow=SlowPolicy(**resilience.slow_calls.model_dump()),
+        hedge=HedgePolicy(**resilience.hedge.model_dump()),
+        probes=ProbePolicy(**resilience.probes.model_dump()),
+        mid_stream=resilience.mid_stream,
+        content_fallback=frozenset(settings.routing.content_fallback),
     )
 
 
@@ -87,7 +114,9 @@ def nano_dollars(usd: Decimal) -> int:
 def _keys(given: ProviderSettings) -> Iterator[ProviderKey]:
     for key in given.keys:
         if not isinstance(key.value, Unset):
-            yield ProviderKey(id=key.id, value=key.value.get_secret_value(), weight=key.weight)
+            yield ProviderKey(
+                id=key.id, value=key.value.get_secret_value(), weight=key.weight, limits=_limits(key.limits)
+            )
 
 
 def _no_key(keys: tuple[KeySettings, ...]) -> str:
@@ -140,6 +169,13 @@ def _timeouts(given: TimeoutSettings) -> Timeouts:
     return Timeouts(**given.model_dump())
 
 
+def _patient(timeouts: Timeouts, model: ModelSettings) -> Timeouts:
+    """A model that reasons may be silent for long before its first content: where nobody says how long, for longer."""
+    if "reasoning" in (model.capabilities or ()) and timeouts.first_token == Timeouts().first_token:
+        return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
+    return timeouts
+
+
 def _deployments(
     settings: Settings, providers: Mapping[str, Provider], unlisted: tuple[str, ...]
 ) -> dict[str, Deployment]:
@@ -189,12 +225,29 @@ def _deployment(found: Effective, provider: Provider, *, listed: bool = True) ->
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         specialties=frozenset(model.specialties),
         quality=model.quality,
-        timeouts=replace(provider.timeouts, **own),
+        timeouts=replace(_patient(provider.timeouts, model), **own),
+        limits=_limits(model.limits),
         unsupported=frozenset(model.unsupported),
         thinking=model.thinking,
         thinking_off=model.thinking_off,
         listed=listed,
     )
+
+
+def _limits(given: LimitSettings) -> LimitValues | None:
+    values = given.model_dump(exclude_none=True)
+    return LimitValues(**values) if values else None
+
+
+def _rules(given: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:
+    """The rule of each class: the table's, with what is given in its place."""
+    own = {name: settings.model_dump(exclude_none=True) for name, settings in given.items()}
+    return {name: _rule(rule, own.get(name, {})) for name, rule in RULES.items()}
+
+
+def _rule(rule: FailureRule, own: Mapping[str, Any]) -> FailureRule:
+    made = replace(rule, **own)
+    return replace(made, max_rest=max(made.rest, made.max_rest)) if "max_rest" not in own else made
 
 
 def _price(given: PriceSettings) -> Price:

@@ -51,6 +51,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _models(data, names)
     yield from _aliases(names)
     yield from _scenarios(routing, names)
+    yield from _content_fallback(routing, names)
     yield from _tiers(routing, names)
     default = routing.get("default", "reject")
     if isinstance(default, str) and default and default != "reject" and (wrong := _route(default, names)):
@@ -141,6 +142,14 @@ def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
                 name = entry if isinstance(entry, str) else _mapping(entry).get("model")
                 if isinstance(name, str) and (wrong := _model(name, names, "a scenario")):
                     yield Finding((*path, index), wrong)
+
+
+def _content_fallback(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    given = routing.get("content_fallback")
+    for index, name in enumerate(given if isinstance(given, list) else []):
+        if isinstance(name, str) and name not in names.scenarios:
+            near = suggestion(name, names.scenarios) or f"; there is {_list(names.scenarios)}"
+            yield Finding(("routing", "content_fallback", index), f"unknown scenario `{name}`{near}")
 
 
 def _tiers(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The sections `routing` and `resilience`: which model a name stands for, and what happens when it fails."""
+"""The section `routing`: which model a name stands for."""
 
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -7,7 +7,6 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from proxy.config.base import Integer, Number, Section, is_json
-from proxy.config.units import Duration, PositiveDuration
 from proxy.core.types import Mode
 
 _NOT_SETTABLE = ("messages", "model", "router", "stream")
@@ -104,78 +103,9 @@ class RoutingSettings(Section):
     )
     classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="What reads a prompt for `auto`.")
     weights: WeightSettings = Field(default=WeightSettings(), description="Overrides of the mode's score weights.")
+    content_fallback: tuple[str, ...] = Field(
+        default=(), description="Scenarios in which a refusal of content goes to the next model."
+    )
     thinking: TierThinkingSettings = Field(
         default=TierThinkingSettings(), description="How much a tier's models think where the client does not say."
-    )
-
-
-class BreakerSettings(Section):
-    """When a target is rested, per provider, model and key."""
-
-    consecutive: Integer = Field(default=3, ge=1, description="Failures in a row that open the breaker.")
-    window: PositiveDuration = Field(default=600.0, description="The sliding window of `window_failures`.")
-    window_failures: Integer = Field(default=5, ge=1, description="Failures within the window that open the breaker.")
-    open: PositiveDuration = Field(default=60.0, description="How long it stays open; doubles on repeat.")
-    max_open: PositiveDuration = Field(default=1800.0, description="The longest that it stays open.")
-    half_open: Integer = Field(default=1, ge=1, description="Probes that are admitted when it may close again.")
-
-    @model_validator(mode="after")
-    def _grows(self) -> "BreakerSettings":
-        if self.max_open < self.open:
-            raise ValueError("`max_open` must be at least as long as `open`; raise it or shorten `open`")
-        return self
-
-
-class RetryBudgetSettings(Section):
-    """How much of the traffic may be retries."""
-
-    share: Number = Field(default=0.2, ge=0, le=1, description="Attempts beyond the first, as a share of recent calls.")
-    floor: Number = Field(default=10.0, ge=0, description="Attempts beyond the first that are free, a second.")
-
-
-class RetrySettings(Section):
-    """How often a call is tried."""
-
-    at: ClassVar[str | None] = "resilience.retry"
-
-    attempts: Integer = Field(default=4, ge=1, description="Upstream attempts of one call, all targets together.")
-    same_target: Integer = Field(default=1, ge=0, description="Retries on one target.")
-    backoff: Duration = Field(default=0.2, description="The pause before the first retry; doubles, with full jitter.")
-    max_backoff: Duration = Field(default=5.0, description="The longest pause before a retry.")
-    budget: RetryBudgetSettings = Field(
-        default=RetryBudgetSettings(), description="How much of the traffic may be retries."
-    )
-
-    @model_validator(mode="after")
-    def _grows(self) -> "RetrySettings":
-        if self.backoff > self.max_backoff:
-            raise ValueError("has a `backoff` longer than its `max_backoff`")
-        return self
-
-
-class DeadlineSettings(Section):
-    """How long a call may take."""
-
-    soft: Duration = Field(default=30.0, description="After it, fast targets are preferred and none is retried.")
-    hard: PositiveDuration = Field(default=600.0, description="After it, the call ends, unless its answer has begun.")
-
-
-class QueueSettings(Section):
-    """Where calls wait for a free slot."""
-
-    size: Integer = Field(default=1000, ge=0, description="Calls that may wait.")
-    max_wait: Duration = Field(default=10.0, description="How long a call may wait.")
-
-
-class ResilienceSettings(Section):
-    """What happens when a target fails."""
-
-    at: ClassVar[str | None] = "resilience"
-
-    breaker: BreakerSettings = Field(default=BreakerSettings(), description="When a target is rested.")
-    retry: RetrySettings = Field(default=RetrySettings(), description="How often a call is tried.")
-    deadline: DeadlineSettings = Field(default=DeadlineSettings(), description="How long a call may take.")
-    queue: QueueSettings = Field(default=QueueSettings(), description="Where calls wait for a free slot.")
-    mid_stream: Literal["terminate", "continue"] = Field(
-        default="terminate", description="What a fault in a stream leads to."
     )

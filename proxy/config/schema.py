@@ -9,7 +9,8 @@ from pydantic import Field, SecretStr
 
 from proxy.config.base import Integer, Number, Section
 from proxy.config.providers import LimitSettings, ModelSettings, ProviderSettings
-from proxy.config.routing import ResilienceSettings, RoutingSettings
+from proxy.config.resilience import ResilienceSettings
+from proxy.config.routing import RoutingSettings
 from proxy.config.units import Duration, PositiveDuration, Size
 
 Fail = Literal["open", "closed"]
@@ -30,6 +31,9 @@ class ServerSettings(Section):
         default=10.0, description="How long a client may take to send its headers."
     )
     write_stall: PositiveDuration = Field(default=30.0, description="How long a client may stop reading.")
+    stream_keep_alive: Duration = Field(
+        default=15.0, description="How long a stream may be silent before a comment goes out; 0: none ever does."
+    )
     keep_alive: Duration = Field(default=75.0, description="How long an idle connection of a client is kept.")
     max_in_flight: Integer = Field(default=10_000, ge=1, description="Calls that are served at the same time.")
     memory_watermark: Size = Field(

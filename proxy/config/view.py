@@ -11,7 +11,7 @@ from proxy.config.compile import compile_snapshot
 from proxy.config.effective import Effective, effective_models
 from proxy.config.schema import Settings
 
-_HIDDEN = ("id", "limits")  # the name of the block; not there yet
+_HIDDEN = ("id",)  # the name of the block
 
 
 def models_view(settings: Settings) -> dict[str, Any]:

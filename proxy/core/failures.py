@@ -1,20 +1,23 @@
-"""What may go wrong upstream, and the one table that decides what follows from it.
+"""What may go wrong upstream, and the two tables that decide what follows from it.
 
-Retries, fallbacks, the breaker, the resting of keys and the client's error all read `VERDICTS`; nothing else in the
-project looks at an upstream's status to decide. A failure is classified once, where it is seen.
+`VERDICTS` says what is true of a failure whatever anybody wishes: its class, and whether another target may do better.
+`RULES` says what we make of a class (retries, backoff, breaker, keys), and is the default of what may be configured.
+Nothing else in the project looks at an upstream's status to decide. A failure is classified once, where it is seen.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 
 class FailureKind(StrEnum):
     """How an attempt can fail; the values are the `outcome` labels of metrics and records."""
 
     CONNECT = "connect"  # refused, DNS, TLS, reset before the answer began
+    STALE_CONNECTION = "stale_connection"  # a pooled connection that was dead when it was used again
     FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # no content in time, or 408
     RATE_LIMITED = "rate_limited"  # 429
     OVERLOADED = "overloaded"  # 503, 529
@@ -29,32 +32,73 @@ class FailureKind(StrEnum):
     BROKEN_STREAM = "broken_stream"  # any fault after the commit point
 
 
+FailureClass = Literal["rate_limit", "server_error", "auth", "timeout", "content", "unknown"]
+FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
+KeyEffect = Literal["none", "model", "everywhere"]
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What follows from a failure."""
+    """What is true of a failure."""
 
-    retry: bool = False  # the same target again, after a backoff
-    fall_back: bool = True  # the next target of the plan
-    larger_only: bool = False  # ... but only to a larger context window
-    trip: bool = False  # counts against the circuit breaker
-    rest: Literal["model", "everywhere"] | None = None  # rest the key: for this model, or for all
+    failure_class: FailureClass
+    fall_back: bool = True  # the next target of the plan may do
+    larger_only: bool = False  # ... but only one with a larger context window
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRule:
+    """What follows from a class of failures; times are seconds.
+
+    `retries` None is the retry policy's `same_target`, `backoff` and `max_backoff` None are its own, `open` and
+    `max_open` None the breaker's. A key rests for as long as the provider says or else for `rest`, and never longer
+    than `max_rest`; a rejected one for `rest`, and twice as long with each rejection in a row.
+    """
+
+    retries: int | None = 0  # on the same target
+    backoff: float | None = None
+    max_backoff: float | None = None
+    breaker: bool = False  # counts against the circuit breaker
+    open: float | None = None
+    max_open: float | None = None
+    key: KeyEffect = "none"  # rest the key: for this model, or for all
+    rest: float = 5.0
+    max_rest: float = 24 * 3600.0
 
 
 VERDICTS: dict[FailureKind, Verdict] = {
-    FailureKind.CONNECT: Verdict(retry=True, trip=True),
-    FailureKind.FIRST_TOKEN_TIMEOUT: Verdict(trip=True),
-    FailureKind.RATE_LIMITED: Verdict(rest="model"),
-    FailureKind.OVERLOADED: Verdict(retry=True, trip=True),
-    FailureKind.SERVER_ERROR: Verdict(retry=True, trip=True),
-    FailureKind.MALFORMED: Verdict(trip=True),
-    FailureKind.KEY_REJECTED: Verdict(rest="everywhere"),
-    FailureKind.MODEL_MISSING: Verdict(),
-    FailureKind.CONTEXT_TOO_LONG: Verdict(larger_only=True),
-    FailureKind.CONTENT_FILTERED: Verdict(fall_back=False),
-    FailureKind.UNSUPPORTED: Verdict(),
-    FailureKind.BAD_REQUEST: Verdict(fall_back=False),
-    FailureKind.BROKEN_STREAM: Verdict(fall_back=False, trip=True),
+    FailureKind.CONNECT: Verdict("server_error"),
+    FailureKind.STALE_CONNECTION: Verdict("server_error"),
+    FailureKind.FIRST_TOKEN_TIMEOUT: Verdict("timeout"),
+    FailureKind.RATE_LIMITED: Verdict("rate_limit"),
+    FailureKind.OVERLOADED: Verdict("server_error"),
+    FailureKind.SERVER_ERROR: Verdict("server_error"),
+    FailureKind.MALFORMED: Verdict("unknown"),
+    FailureKind.KEY_REJECTED: Verdict("auth"),
+    FailureKind.MODEL_MISSING: Verdict("content"),
+    FailureKind.CONTEXT_TOO_LONG: Verdict("content", larger_only=True),
+    FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False),
+    FailureKind.UNSUPPORTED: Verdict("content"),
+    FailureKind.BAD_REQUEST: Verdict("content", fall_back=False),
+    FailureKind.BROKEN_STREAM: Verdict("server_error", fall_back=False),
 }
+
+RULES: Mapping[FailureClass, FailureRule] = {
+    "rate_limit": FailureRule(key="model"),
+    "server_error": FailureRule(retries=None, breaker=True),
+    "auth": FailureRule(key="everywhere", rest=60.0, max_rest=1800.0),
+    "timeout": FailureRule(breaker=True),
+    "content": FailureRule(),  # the request's own fault: it says nothing of the provider
+    "unknown": FailureRule(breaker=True),
+}
+
+
+_KINDS = frozenset(FailureKind)
+
+
+def class_of(kind: str) -> FailureClass | None:
+    """The class of an outcome; None for what is no failure."""
+    return VERDICTS[FailureKind(kind)].failure_class if kind in _KINDS else None
 
 
 class UpstreamFailure(Exception):
@@ -96,3 +140,8 @@ class UpstreamFailure(Exception):
     def verdict(self) -> Verdict:
         """The table's row."""
         return VERDICTS[self.kind]
+
+    @property
+    def failure_class(self) -> FailureClass:
+        """By which its rule is found."""
+        return self.verdict.failure_class

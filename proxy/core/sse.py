@@ -54,6 +54,14 @@ class Events:
         return rest
 
 
+def split(whole: bytes) -> list[bytes]:
+    """The events of bytes that end with one, be it without its empty line."""
+    events = Events(len(whole))
+    found = events.feed(whole)
+    rest = events.rest()
+    return [*found, rest] if rest else found
+
+
 def data_of(event: bytes) -> bytes | None:
     """The `data` of an event, its lines joined by a line feed; None if it has none (a comment, say)."""
     lines = [

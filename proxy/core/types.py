@@ -12,6 +12,16 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from proxy.core.body import Span
+from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.policies import (
+    BreakerPolicy,
+    DeadlinePolicy,
+    HedgePolicy,
+    ProbePolicy,
+    QueuePolicy,
+    RetryPolicy,
+    SlowPolicy,
+)
 
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
@@ -22,9 +32,21 @@ TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
 TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
 CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
+KEYLESS = "-"  # the id of the key that a keyless provider does not have
 RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class LimitValues:
+    """How much may be asked, in any minute, in any 24 hours, and at once; None is unlimited."""
+
+    rpm: int | None = None
+    rpd: int | None = None
+    tpm: int | None = None
+    tpd: int | None = None
+    concurrency: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +56,7 @@ class ProviderKey:
     id: str
     value: str = field(repr=False)
     weight: int = 1
+    limits: LimitValues | None = None  # where given, each replaces the model's
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +131,7 @@ class Deployment:
     thinking: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # by effort, as members of the native request
     thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
+    limits: LimitValues | None = None  # for each key, unless the key has its own
 
     @property
     def name(self) -> str:
@@ -132,36 +156,6 @@ class ScenarioEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class BreakerPolicy:
-    """When a breaker opens and for how long; counts are failures, times seconds."""
-
-    consecutive: int = 3
-    window: float = 600.0
-    window_failures: int = 5
-    open: float = 60.0
-    max_open: float = 1800.0
-    half_open: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """`attempts` counts all upstream attempts of a call, `same_target` the retries on one target."""
-
-    attempts: int = 4
-    same_target: int = 1
-    backoff: float = 0.2
-    max_backoff: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class DeadlinePolicy:
-    """Seconds after the call's start: `soft` prefers fast targets, `hard` ends at the commit point."""
-
-    soft: float = 30.0
-    hard: float = 600.0
-
-
-@dataclass(frozen=True, slots=True)
 class Snapshot:
     """A compiled configuration. A call keeps the one that it began with."""
 
@@ -180,6 +174,13 @@ class Snapshot:
     retry: RetryPolicy
     deadline: DeadlinePolicy
     thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
+    queue: QueuePolicy = QueuePolicy()
+    failures: Mapping[FailureClass, FailureRule] = field(default_factory=lambda: RULES)
+    slow: SlowPolicy = SlowPolicy()
+    hedge: HedgePolicy = HedgePolicy()
+    probes: ProbePolicy = ProbePolicy()
+    mid_stream: Literal["terminate", "continue"] = "terminate"
+    content_fallback: frozenset[str] = frozenset()  # scenarios in which a refusal of content goes to the next target
     catalogue: Mapping[str, Mapping[str, Deployment]] = field(
         default_factory=lambda: EMPTY
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
@@ -199,6 +200,7 @@ class RouterOptions:
     client_id: str | None = None
     task: str | None = None
     debug: bool = False
+    max_wait_seconds: float | None = None
     disable_thinking: bool = False
     fallbacks: tuple[str, ...] = ()
 
@@ -219,6 +221,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
     snapshot: Snapshot = field(repr=False)
     kind: Kind = "chat"  # of the model that may serve it
+    caller: str = "-"  # whose turn it is, where calls have to wait
     spans: Mapping[str, Span] = field(
         default_factory=lambda: EMPTY, repr=False
     )  # where the top-level members stand in `raw`
@@ -232,6 +235,7 @@ class DeploymentHealth:
     reason: str = ""  # why it is not available
     retry_after: float = 0.0  # seconds until it may be again
     latency: float | None = None  # seconds, measured over successes
+    wait: float = 0.0  # seconds until there may be room under its limits
 
 
 HealthView = Mapping[str, DeploymentHealth]
@@ -246,6 +250,8 @@ class Plan:
     reason: str
     targets: tuple[Target, ...]
     decision: Mapping[str, Any] = field(repr=False)
+    input_tokens: int = 0  # as estimated
+    content_fallback: bool = False  # a refusal of content goes to the next target
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +266,7 @@ class UpstreamRequest:
     method: str = "POST"
     mock: MockOptions | None = None
     dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
+    fresh: bool = False  # on a connection of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +301,8 @@ class Attempt:
     status: int | None = None
     ms: float = 0.0
     first_token_ms: float | None = None
+    usage: Usage | None = None  # as estimated, of an attempt that lost or whose answer another one ended
+    cost_nusd: int | None = None  # likewise
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,6 +313,15 @@ class Reply:
     headers: Mapping[str, str]
     chunks: AsyncGenerator[bytes, None] = field(repr=False)
     stream: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """Who wrote the rest of an answer that broke off, and where it begins."""
+
+    provider: str
+    model: str
+    after_characters: int
 
 
 @dataclass(slots=True)
@@ -326,7 +344,12 @@ class Record:
     upstream_request_id: str | None = None
     native_finish: str | None = None  # the provider's own word for the end, of a translated answer
     dropped: tuple[str, ...] = ()  # parameters that the chosen target did not take
+    continued: Continued | None = None  # the answer broke off, and `chosen` went on with it
+    predicted_wait: float = 0.0  # seconds in the queue, as foreseen
+    waited: float = 0.0  # seconds in the queue, as it was
     upstream_seconds: float = 0.0  # spent waiting for upstreams
+    upstream_waits: int = 0  # ... under way: what is waited for at the same time counts once
+    upstream_since: float = 0.0  # ... and when they began
     client_seconds: float = 0.0  # spent waiting for the client
     first_token: float | None = None  # monotonic seconds, the commit point
     committed: bool = False

@@ -6,6 +6,7 @@ connection is closed at once; a stream that we must leave ends with an error eve
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 
@@ -17,6 +18,7 @@ from proxy.arrival import ReadCall
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.types import Reply
+from proxy.http.callers import Callers
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.protocol import ABORT
@@ -24,22 +26,26 @@ from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
 
+COMMENT = b": keep-alive\n\n"  # no event, as the standard for server-sent events has it
 PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
 
 
 class Exchange:
     """The endpoint of a proxied path."""
 
-    def __init__(self, pipeline: Pipeline, read_call: ReadCall, limits: Limits, ids: Ids, clock: Clock) -> None:
+    def __init__(
+        self, pipeline: Pipeline, read_call: ReadCall, limits: Limits, ids: Ids, callers: Callers, clock: Clock
+    ) -> None:
         self._pipeline = pipeline
         self._read_call = read_call
         self._limits = limits
         self._ids = ids
+        self._callers = callers
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        run = _Run(self._read_call, scope, receive, send, self._limits, self._ids.new(), self._clock)
+        run = _Run(self._read_call, scope, receive, send, self._limits, self._ids.new(), self._callers, self._clock)
         async with anyio.create_task_group() as group:
             run.watch_in(group)
             with run.scope:
@@ -66,10 +72,12 @@ class _Run:
         send: Send,
         limits: Limits,
         own_id: str,
+        callers: Callers,
         clock: Clock,
     ) -> None:
         self.read_call = read_call
         self.headers: Mapping[str, str] = _joined(scope["headers"])
+        self.caller = callers.name(self.headers, scope)
         self.id = own_id
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
@@ -86,6 +94,7 @@ class _Run:
         self._begun = False
         self._ended = False
         self._events = False
+        self._last_out = 0.0  # monotonic seconds
 
     def watch_in(self, group: TaskGroup) -> None:
         """Watch for the client's leaving in `group`, as soon as its request is read."""
@@ -118,6 +127,8 @@ class _Run:
                 return
             self._events = reply.headers.get("content-type", "").startswith("text/event-stream")
             await self._begin(reply.status, reply.headers)
+            if self._events and self._group is not None and self._limits.keep_alive:
+                self._group.start_soon(self._keep_alive)
             async for chunk in chunks:
                 await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
             await self._end()
@@ -152,6 +163,16 @@ class _Run:
                 self.interrupt("client_closed")
                 return
 
+    async def _keep_alive(self) -> None:
+        """A comment whenever a stream has been silent for long: nothing on the way must take it for dead."""
+        never = asyncio.Event()  # the group ends this task with the stream
+        while not self._ended:
+            silent = self._clock.monotonic() - self._last_out
+            if silent < self._limits.keep_alive or self.delivering:
+                await self._clock.wait_for(never, max(self._limits.keep_alive - silent, 0.05))
+            else:
+                await self._out({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
     async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self._begun = True
         raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
@@ -168,6 +189,7 @@ class _Run:
         with anyio.move_on_after(self._limits.write_stall) as patience:
             await self._send(message)
             self.delivering = False
+        self._last_out = self._clock.monotonic()
         self.client_seconds += self._clock.monotonic() - began
         if patience.cancelled_caught:
             self.interrupted = self.interrupted or "client_closed"

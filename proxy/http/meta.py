@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from proxy.admission.gate import Gate
 from proxy.arrival import aside
 from proxy.core.errors import ModelNotFound
-from proxy.core.types import Deployment, Snapshot
+from proxy.core.types import Deployment, HealthView, Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
@@ -21,7 +21,6 @@ from proxy.routing.names import UsableName, nearest, usable_names
 from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
-from proxy.upstream.health import Health
 
 CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
 
@@ -34,8 +33,9 @@ class Meta:
         *,
         snapshot: Callable[[], Snapshot],
         planner: Planner,
-        health: Health,
+        view: Callable[[Snapshot], HealthView],
         gate: Gate,
+        waiting: Callable[[], int],
         metrics: Metrics,
         ids: Ids,
         read: BodyReader,
@@ -43,8 +43,9 @@ class Meta:
     ) -> None:
         self._snapshot = snapshot
         self._planner = planner
-        self._health = health
+        self._view = view
         self._gate = gate
+        self._waiting = waiting
         self._metrics = metrics
         self._ids = ids
         self._read = read
@@ -74,7 +75,7 @@ class Meta:
         request_id = sane_id(headers.get("x-request-id")) or own
         read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
         call = await aside(read, len(raw))
-        health = self._health.view(call.snapshot)
+        health = self._view(call.snapshot)
         decided = await aside(lambda: self._planner(call, health), len(raw))
         body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
         text = json.dumps(body)  # in ASCII: a name may hold half a surrogate pair
@@ -97,6 +98,7 @@ class Meta:
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`."""
         self._metrics.inflight.set(self._gate.inside)
+        self._metrics.queue_depth.set(self._waiting())
         return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 

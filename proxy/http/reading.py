@@ -22,6 +22,7 @@ class Limits:
     max_body: int
     body_silence: float  # between two pieces of a body
     write_stall: float  # of a client that has stopped reading
+    keep_alive: float = 0.0  # of a stream, until a comment goes out; 0: none does
 
 
 class ClientGone(Exception):

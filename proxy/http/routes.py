@@ -27,11 +27,21 @@ class AdminEndpoints(Protocol):
     async def providers(self, request: Request) -> Response: ...
     async def breakers(self, request: Request) -> Response: ...
     async def reset(self, request: Request) -> Response: ...
+    async def limits(self, request: Request) -> Response: ...
+    async def queues(self, request: Request) -> Response: ...
     async def config(self, request: Request) -> Response: ...
     def check(self, request: Request) -> None: ...
 
 
-def routes(*, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints) -> list[BaseRoute]:
+class SimulateEndpoints(Protocol):
+    """What there is to simulate; `proxy.admin` has it."""
+
+    async def failure(self, request: Request) -> Response: ...
+
+
+def routes(
+    *, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints, simulate: SimulateEndpoints
+) -> list[BaseRoute]:
     """Every path. A proxied one is a plain ASGI callable, the others are ordinary endpoints."""
     return [
         *(Route(path, exchange, methods=["POST"]) for path, exchange in proxied.items()),
@@ -45,7 +55,10 @@ def routes(*, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints
         Route("/admin/providers", admin.providers),
         Route("/admin/breakers", admin.breakers),
         Route("/admin/breakers/reset", admin.reset, methods=["POST"]),
+        Route("/admin/limits", admin.limits),
+        Route("/admin/queues", admin.queues),
         Route("/admin/config", admin.config),
+        Route("/admin/simulate/failure", simulate.failure, methods=["POST"]),
     ]
 
 

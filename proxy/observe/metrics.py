@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -49,6 +49,7 @@ class Metrics:
         self.tokens = counter("signalbox_tokens_total", "Tokens as upstreams reported them.", (*target, "kind"))
         self.cost = counter("signalbox_cost_usd_total", "Cost in USD at the configured prices.", target)
         self.inflight = Gauge("signalbox_inflight_requests", "Calls in flight.", registry=self.registry)
+        self.queue_depth = Gauge("signalbox_queue_depth", "Calls that wait for room.", registry=self.registry)
         self.reload_success = Gauge(
             "signalbox_config_reload_success", "1 if the last configuration read was good.", registry=self.registry
         )
@@ -57,6 +58,10 @@ class Metrics:
     def watch_breakers(self, breakers: Callable[[], list[dict[str, Any]]], known: Callable[[], Iterable[str]]) -> None:
         """Read `signalbox_breaker_state` when it is asked for; `known` are the configured deployments."""
         self.registry.register(_Breakers(breakers, known))
+
+    def watch_retries(self, refused: Callable[[], int]) -> None:
+        """Read `signalbox_retries_refused_total` when it is asked for."""
+        self.registry.register(_Refused(refused))
 
     def text(self) -> bytes:
         """The exposition, as Prometheus reads it."""
@@ -80,4 +85,16 @@ class _Breakers(Collector):
             worst[labels] = max(worst.get(labels, 0), STATES[row["state"]])
         for labels, state in worst.items():
             family.add_metric(list(labels), state)
+        yield family
+
+
+class _Refused(Collector):
+    def __init__(self, refused: Callable[[], int]) -> None:
+        self._refused = refused
+
+    def collect(self) -> Iterable[Metric]:
+        family = CounterMetricFamily(
+            "signalbox_retries_refused", "Attempts for which the retry budget had nothing left."
+        )
+        family.add_metric([], self._refused())
         yield family

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from proxy.core.money import usd
-from proxy.core.types import Call
+from proxy.core.types import Call, DeploymentHealth
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile
 from proxy.routing.fallback import Line
@@ -80,16 +80,18 @@ def _candidates(
     for place, candidate in enumerate(line.targets):
         health = case.health_of(candidate.target)
         why = "next in order" if health.available else f"not available now: {health.reason or 'unhealthy'}"
-        rows[candidate.name] = _row(candidate, "fallback" if place else "chosen", why if place else reason)
+        rows[candidate.name] = _row(candidate, "fallback" if place else "chosen", why if place else reason, health)
     for candidate in (*line.surplus, *rejected):
         if candidate.name not in rows and candidate.rejection is not None:
-            rows[candidate.name] = _row(candidate, "rejected", candidate.rejection.reason)
+            rows[candidate.name] = _row(
+                candidate, "rejected", candidate.rejection.reason, case.health_of(candidate.target)
+            )
     for each in missing:
         rows.setdefault(each.name, _missing_row(each))
     return list(rows.values())
 
 
-def _row(candidate: Candidate, status: str, reason: str) -> dict[str, Any]:
+def _row(candidate: Candidate, status: str, reason: str, health: DeploymentHealth) -> dict[str, Any]:
     deployment = candidate.target.deployment
     return {
         "provider": deployment.provider.name,
@@ -99,7 +101,7 @@ def _row(candidate: Candidate, status: str, reason: str) -> dict[str, Any]:
         "score": candidate.score,
         "terms": dict(candidate.terms),
         "estimated_cost_usd": None if candidate.cost is None else usd(candidate.cost),
-        "estimated_wait_ms": 0,
+        "estimated_wait_ms": round(max(health.wait, health.retry_after) * 1000, 1),
         "latency_ms": None if candidate.latency is None else round(candidate.latency * 1000, 1),
     }
 

@@ -51,7 +51,15 @@ def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES, coun
         profile=profile,
     )
     targets = tuple(candidate.target for candidate in line.targets)
-    return Plan(route=rule.route, rule=rule.rule, reason=reason, targets=targets, decision=decision)
+    return Plan(
+        route=rule.route,
+        rule=rule.rule,
+        reason=reason,
+        targets=targets,
+        decision=decision,
+        input_tokens=case.facts.input_tokens,
+        content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,
+    )
 
 
 def _rules(call: Call) -> list[Rule]:

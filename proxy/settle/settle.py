@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.money import cost_nusd, usd
-from proxy.core.types import Deployment, Record
+from proxy.core.types import Deployment, Record, Usage
 from proxy.observe.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ class Settler:
         try:
             price(record)
             now = self._clock.monotonic()
-            overhead = max(0.0, now - record.started - record.upstream_seconds - record.client_seconds)
+            overhead = max(0.0, now - record.started - record.upstream_seconds - record.client_seconds - record.waited)
             self._count(record, now, overhead)
             if self.access_log:
                 _ACCESS.info("call", extra={"fields": _fields(record, now, overhead)})
@@ -48,22 +48,32 @@ class Settler:
         metrics.overhead.observe(overhead)
         if record.first_token is not None and record.call and record.call.stream:
             metrics.first_token.observe(record.first_token - record.started)
+        chosen_cost = record.cost_nusd or 0
         for attempt in record.attempts:
             listed = record.call and f"{attempt.provider}/{attempt.model}" in record.call.snapshot.deployments
-            metrics.attempts.labels(attempt.provider, attempt.model if listed else OTHER, attempt.outcome).inc()
-        if record.usage:
-            tokens = {"input": record.usage.input, "output": record.usage.output, "cached": record.usage.cached}
-            for kind, count in {**tokens, "reasoning": record.usage.reasoning}.items():
-                metrics.tokens.labels(provider, model, kind).inc(count)
-        if record.cost_nusd:
-            metrics.cost.labels(provider, model).inc(usd(record.cost_nusd))
+            name = attempt.model if listed else OTHER
+            metrics.attempts.labels(attempt.provider, name, attempt.outcome).inc()
+            self._spent(attempt.provider, name, attempt.usage, attempt.cost_nusd or 0)
+            chosen_cost -= attempt.cost_nusd or 0
+        self._spent(provider, model, record.usage, chosen_cost)
+
+    def _spent(self, provider: str, model: str, usage: Usage | None, nusd: int) -> None:
+        if usage:
+            tokens = {"input": usage.input, "output": usage.output, "cached": usage.cached}
+            for kind, count in {**tokens, "reasoning": usage.reasoning}.items():
+                self._metrics.tokens.labels(provider, model, kind).inc(count)
+        if nusd:
+            self._metrics.cost.labels(provider, model).inc(usd(nusd))
 
 
 def price(record: Record) -> Record:
     """The same record with its cost set, where usage and price are known."""
-    chosen = record.chosen
+    chosen, cost = record.chosen, None
     if record.usage and chosen and chosen.price and not chosen.provider.stand_in:
-        record.cost_nusd = cost_nusd(record.usage, chosen.price)
+        cost = cost_nusd(record.usage, chosen.price)
+    lost = sum(attempt.cost_nusd or 0 for attempt in record.attempts)
+    if cost is not None or lost:
+        record.cost_nusd = (cost or 0) + lost  # never added to what is there: a call is priced several times
     return record
 
 
@@ -113,5 +123,8 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
         "cost_usd": usd(record.cost_nusd) if record.cost_nusd is not None else None,
         "ms": round((now - record.started) * 1000, 1),
         "ttft_ms": round((record.first_token - record.started) * 1000, 1) if record.first_token is not None else None,
+        "waited_ms": round(record.waited * 1000, 1),
+        "predicted_wait_ms": round(record.predicted_wait * 1000, 1),
         "overhead_ms": round(overhead * 1000, 3),
+        **({"continued_after": record.continued.after_characters} if record.continued else {}),
     }

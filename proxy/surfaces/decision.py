@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import asdict
 from typing import Any
 
 from proxy.core.money import usd
@@ -27,7 +28,9 @@ def decision_record(record: Record) -> dict[str, Any]:
     ]
     cost = usd(record.cost_nusd) if record.cost_nusd is not None else None
     native = {"native_finish": record.native_finish} if record.native_finish else {}
-    return {"id": record.id, **decision, "attempts": attempts, "cost_usd": cost, **native}
+    wait = {"predicted_ms": round(record.predicted_wait * 1000, 3), "real_ms": round(record.waited * 1000, 3)}
+    continued = {"continued": asdict(record.continued)} if record.continued else {}
+    return {"id": record.id, **decision, "wait": wait, "attempts": attempts, **continued, "cost_usd": cost, **native}
 
 
 async def embed(

@@ -25,7 +25,7 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
 def call_headers(record: Record, now: float) -> dict[str, str]:
     """`x-router-*` and ids. `now` is monotonic seconds; overhead is what was neither an upstream's nor the client's."""
     elapsed = now - record.started
-    overhead = max(0.0, elapsed - record.upstream_seconds - record.client_seconds)
+    overhead = max(0.0, elapsed - record.upstream_seconds - record.client_seconds - record.waited)
     headers = {
         "x-router-id": record.id,
         "x-request-id": record.request_id,

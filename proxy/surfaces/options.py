@@ -12,7 +12,6 @@ from proxy.core.types import MODES, TASKS, RouterOptions
 PREFIX = "x-router-"
 _LONGEST = 256
 _NOT_YET = {
-    "max_wait_seconds": "the queue",
     "cache": "the cache",
     "conversation": "stored conversations",
 }
@@ -108,6 +107,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str, Any], str]:
 
 _READERS: dict[str, Callable[[str, Any], Any]] = {
     "mode": _one_of(MODES),
+    "max_wait_seconds": _number,
     "max_cost_usd": _number,
     "max_latency_ms": _number,
     "require": _names,

@@ -1,57 +1,31 @@
-"""The attempt loop: targets in order until one answers, and the relay of that answer.
+"""The attempt loop: targets in order until one answers.
 
-What follows from a failure is in the table of `core/failures.py`; here it only happens. A fault before the commit point
-moves us along unseen; after it, the stream ends with an error event. Whatever an attempt holds (connection, lease) is
-released in reverse order, also when the client leaves.
+What follows from a failure is in the tables of `core/failures.py`; here it only happens. A fault before the commit
+point moves us along unseen; what happens after it is `relay.py`'s. Attempts beyond a call's first are paid from one
+budget of the whole process, whatever they are for.
 """
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 from proxy.core.backoff import delay
 from proxy.core.clock import Clock
-from proxy.core.errors import InvalidRequest
-from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import (
-    Attempt,
-    Call,
-    Deployment,
-    DialectName,
-    Plan,
-    Record,
-    Reply,
-    Target,
-    UpstreamRequest,
-    UpstreamResponse,
-)
-from proxy.dialects.base import Dialect
-from proxy.upstream.health import Health, Lease
-from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
-from proxy.upstream.relay import Relay, Start, read_error, timed, until_commit, waiting
-from proxy.upstream.transport import Transport
-
-ERROR_BODY_LIMIT = 256 * 1024
-
-
-@dataclass(slots=True)
-class Run:
-    """What one call has left: targets not yet tried, attempts, time."""
-
-    call: Call
-    record: Record
-    targets: list[Target]
-    attempts: int
-    started: float
-
-    @property
-    def spare(self) -> bool:
-        """Whether an attempt can be spent on the same target without taking one that a later target needs."""
-        return self.attempts > len(self.targets)
+from proxy.core.errors import InvalidRequest, RateLimited
+from proxy.core.failures import FailureKind, FailureRule, UpstreamFailure
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.types import Call, Deployment, Plan, Record, Reply, Target, UpstreamRequest
+from proxy.upstream.attempts import Attempts, Opened
+from proxy.upstream.continuation import Continuation, may_go_on
+from proxy.upstream.health import Block, Health, Lease
+from proxy.upstream.hedge import Hedge
+from proxy.upstream.outcome import error_for, nothing_tried
+from proxy.upstream.relay import waiting
+from proxy.upstream.run import Run, new_run
+from proxy.upstream.slots import Picked, Slots
 
 
 class Executor:
@@ -60,15 +34,19 @@ class Executor:
     def __init__(
         self,
         *,
-        transports: Mapping[DialectName, Transport],
-        dialects: Mapping[DialectName, Dialect],
+        attempts: Attempts,
         health: Health,
+        slots: Slots,
+        budget: RetryBudget,
+        hedge: Hedge,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._transports = transports
-        self._dialects = dialects
+        self._attempts = attempts
         self._health = health
+        self._slots = slots
+        self._budget = budget
+        self._hedge = hedge
         self._clock = clock
         self._rng = rng
 
@@ -76,212 +54,149 @@ class Executor:
     async def run(self, call: Call, plan: Plan, record: Record) -> AsyncIterator[Reply]:
         """Yield the first reply that starts. Raises `ProxyError` when no target can answer."""
         async with AsyncExitStack() as stack:
-            yield await self._first_reply(stack, call, plan, record)
+            run = new_run(self._clock, call, plan, record)
+            self._budget.called(self._clock.monotonic())
+            held = await stack.enter_async_context(AsyncExitStack())
+            opened = await self._first(held, run)
+            rescue = None
+            if may_go_on(run, opened.target):
+                rescue = Continuation(
+                    self._attempts, run, opened, release=held.aclose, first=partial(self._first, stack)
+                )
+            yield self._attempts.reply(run, opened, rescue)
 
-    async def _first_reply(self, stack: AsyncExitStack, call: Call, plan: Plan, record: Record) -> Reply:
-        policy = call.snapshot.retry
-        run = Run(call, record, list(plan.targets), policy.attempts, record.started)
-        failure: UpstreamFailure | None = None
-        outgrown: Deployment | None = None  # the last one whose context was too small
-        while run.targets and run.attempts:
-            self._prefer_fast(run)
-            target = run.targets.pop(0)
-            if outgrown and not _may_be_larger(target.deployment, outgrown):
-                continue
-            result = await self._try(stack, run, target)
-            if isinstance(result, Reply):
-                return result
-            if result and not (failure and result.kind is FailureKind.UNSUPPORTED):
-                failure = result
-            if result and result.verdict.larger_only:
-                outgrown = target.deployment
-            if result and not result.verdict.fall_back:
+    async def _first(self, stack: AsyncExitStack, run: Run) -> Opened:
+        """The first target whose answer begins."""
+        refusal: RateLimited | None = None
+        while run.attempts:
+            force, picked = False, None
+            try:
+                picked = await self._pick(run)
+            except RateLimited as exc:
+                refusal = exc
+            if picked is None:
+                force, picked = True, await self._force(run)
+            if picked is None:
                 break
-        if failure is None:
-            return await self._last_resort(stack, run, plan)
-        raise error_for(failure, record.attempts, only=len(plan.targets) == 1)
+            target, lease = picked
+            run.targets.remove(target)
+            result = await self._try(stack, run, target, lease, force=force)
+            if isinstance(result, Opened):
+                return result
+            if not run.failed(target, result):
+                break
+        if run.failure is None:
+            raise refusal or nothing_tried(self._blocks(run))
+        error = error_for(run.failure, run.record.attempts, only=run.only, rules=self._health.rules)
+        error.retryable = error.retryable or run.cut_short
+        raise error
+
+    async def _pick(self, run: Run) -> Picked | None:
+        """The next target that has room, after a wait where that is of use; None if time alone will not do.
+
+        Raises `RateLimited` if it would have to wait for longer than it may.
+        """
+        if run.late and len(run.targets) > 1:
+            measured = self._health.latencies()
+            run.targets.sort(key=lambda target: _latency(target.deployment, measured))
+        targets = run.eligible()
+        if not targets:
+            return None
+        began = self._clock.monotonic()
+        patience = max(0.0, min(run.patience, run.left))
+        try:
+            return await self._slots.first(
+                run.call, targets, run.plan.input_tokens, max_wait=patience, predicted=run.predict
+            )
+        finally:
+            self._waited(run, began)
+
+    def _waited(self, run: Run, began: float) -> None:
+        seconds = self._clock.monotonic() - began
+        run.patience -= seconds
+        run.record.waited += seconds
 
     async def _try(
-        self, stack: AsyncExitStack, run: Run, target: Target, *, force: bool = False
-    ) -> Reply | UpstreamFailure | None:
-        """One target, with its retries and its keys. None if none of its keys may be used now."""
-        policy = run.call.snapshot.retry
+        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, *, force: bool = False
+    ) -> Opened | UpstreamFailure:
+        """One target, with its retries and its keys, beginning with `lease`."""
+        retries, avoid = 0, frozenset[str]()
         failure: UpstreamFailure | None = None
-        retries, rejected = 0, frozenset[str]()
-        while run.attempts:
-            lease = self._health.lease(target.deployment, key_id=run.call.options.key_id, avoid=rejected, force=force)
-            if lease is None:
-                return failure
+        while True:
             try:
-                request = self._request(run, target, lease)
+                request = await self._request(run, target, lease)
             except InvalidRequest as exc:
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
-            run.attempts -= 1
+            if run.pays and not self._budget.take(self._clock.monotonic()):
+                await self._slots.release(lease)
+                run.attempts, run.cut_short = 0, True  # the call ends with the failure that it had
+                return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "too many calls fail")
             try:
-                return await self._attempt(stack, run, target, lease, request)
+                return await self._hedge.open(stack, run, target, lease, request)
             except UpstreamFailure as exc:
                 failure = exc
             if force or not run.spare:
                 return failure
-            if failure.verdict.rest:
-                rejected |= {lease.key_id}  # another key of the same target may do
-                continue
-            if not failure.verdict.retry or retries >= policy.same_target or self._late(run):
+            rule = self._health.rule(failure)
+            if rule.key != "none":
+                avoid |= {lease.key_id}  # another key of the same target may do
+            elif await self._backed_off(run, failure, rule, retries):
+                retries += 1
+            else:
                 return failure
-            retries += 1
-            pause = delay(policy, retries, self._rng)
-            if failure.retry_after is not None:
-                pause = max(pause, failure.retry_after)
-            if pause > policy.max_backoff:
-                return failure  # the provider wants a longer rest than we give anybody
-            await self._pause(run, pause)
-        return failure
+            again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
+            if not isinstance(again, Lease):
+                return failure
+            lease = again
 
-    def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
+    async def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """What `target` is sent. Where there is nothing to send, the lease is given back: it showed nothing."""
         try:
-            return self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+            return self._attempts.request(run, target, lease)
         except BaseException:
-            lease.settle(ok=None)
+            await self._slots.release(lease)
             raise
 
-    async def _last_resort(self, stack: AsyncExitStack, run: Run, plan: Plan) -> Reply:
-        """Nothing was tried, all targets being blocked: an open breaker never keeps us from the last one left."""
+    async def _backed_off(self, run: Run, failure: UpstreamFailure, rule: FailureRule, retries: int) -> bool:
+        """Wait before the same target is tried again; False if it is not to be."""
+        policy = run.call.snapshot.retry
+        most = policy.same_target if rule.retries is None else rule.retries
+        if retries >= most or run.late or not failure.verdict.fall_back or failure.verdict.larger_only:
+            return False
+        longest = policy.max_backoff if rule.max_backoff is None else rule.max_backoff
+        shortest = policy.backoff if rule.backoff is None else rule.backoff
+        pause = max(delay(shortest, longest, retries + 1, self._rng), failure.retry_after or 0.0)
+        if pause > longest:
+            return False  # the provider wants a longer rest than we give anybody
+        with waiting(self._clock, run.record):
+            await self._clock.sleep(min(pause, max(0.0, run.left)))
+        return True
+
+    async def _force(self, run: Run) -> Picked | None:
+        """No target can be had otherwise: an open breaker never keeps us from the last ones left."""
+        if not run.may_force:
+            return None
         key_id = run.call.options.key_id
-        blocks = [(target, self._health.blocked(target.deployment, key_id)) for target in plan.targets]
-        for target, block in blocks:
-            if block is None or block.reason == "circuit_open":
-                result = await self._try(stack, run, target, force=True)
-                if isinstance(result, Reply):
-                    return result
-                if result is not None:
-                    raise error_for(result, run.record.attempts, only=len(plan.targets) == 1)
-        raise nothing_tried([(target.deployment, block) for target, block in blocks if block])
-
-    async def _attempt(
-        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
-    ) -> Reply:
-        """One attempt up to its commit point. Raises `UpstreamFailure`, or `ProxyError` when time is over."""
-        record, deployment = run.record, target.deployment
-        if self._left(run) <= 0:
-            lease.settle(ok=None)
-            raise deadline_error(run.call.snapshot.deadline.hard)
-        attempt = Attempt(deployment.provider.name, deployment.model, lease.key_id)
-        record.attempts.append(attempt)
-        record.chosen = deployment
+        blocks = [(target, self._health.blocked(target.deployment, key_id)) for target in run.eligible()]
+        targets = [target for target, block in blocks if block and block.reason == "circuit_open"]
+        if not targets:
+            return None
         began = self._clock.monotonic()
-        async with AsyncExitStack() as held:
-            held.callback(lease.settle, ok=None)
-            held.callback(self._stopwatch, record, attempt, began)
-            try:
-                reply = await self._open(held, run, target, lease, request)
-            except UpstreamFailure as failure:
-                attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
-                for secret in _secrets(deployment, lease):
-                    failure.redact(secret)
-                lease.fail(failure)
-                raise
-            stack.push_async_exit(held.pop_all())
-            return reply
-
-    async def _open(
-        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
-    ) -> Reply:
-        call, deployment, attempt = run.call, target.deployment, run.record.attempts[-1]
-        began = self._clock.monotonic()
-        left = self._left(run)
-        patience = deployment.timeouts.first_token if call.stream else deployment.timeouts.total
+        patience = max(0.0, min(run.patience, run.left))
         try:
-            async with asyncio.timeout(min(patience, left)):
-                response, start, chunks = await self._start(held, run, target, request)
-        except TimeoutError:
-            if left > patience:
-                message = f"no answer came within {patience:g} s"
-                raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, message) from None
-            attempt.outcome = "deadline_exceeded"
-            raise deadline_error(call.snapshot.deadline.hard) from None
-        now = self._clock.monotonic()
-        if lease.permit.probe and start.broken is None:
-            lease.succeed()  # a probe has shown what it had to; the stream may take minutes
-        self._note_start(run.record, attempt, response, now, began)
-        headers = _headers(response, stream=call.stream)
-        if self._dialects[deployment.provider.dialect].translates:
-            headers["content-type"] = "text/event-stream; charset=utf-8" if call.stream else "application/json"
-        events = call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
-        deadline = began + deployment.timeouts.total
-        relay = Relay(self._clock, run.record, attempt, lease, start, deadline=deadline, events=events)
-        stream = call.stream or not headers["content-type"].startswith("application/json")
-        return Reply(response.status, headers, relay.chunks(chunks, deployment.timeouts.idle), stream)
+            return await self._slots.last(
+                run.call, targets, run.plan.input_tokens, max_wait=patience, sparing=run.failure is not None
+            )
+        except RateLimited:
+            return None
+        finally:
+            self._waited(run, began)
 
-    async def _start(
-        self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest
-    ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
-        """Send, and read up to the commit point."""
-        name = target.deployment.provider.dialect
-        dialect = self._dialects[name]
-        run.record.dropped = request.dropped
-        with waiting(self._clock, run.record):
-            response = await held.enter_async_context(self._transports[name].send(request))
-        run.record.attempts[-1].status = response.status
-        run.record.upstream_request_id = response.headers.get("x-request-id") or response.headers.get("request-id")
-        chunks = await held.enter_async_context(aclosing(timed(self._clock, run.record, response.chunks)))
-        if not 200 <= response.status < 300:
-            body = await read_error(chunks, ERROR_BODY_LIMIT)
-            raise dialect.failure(response.status, response.headers, body, self._clock.time())
-        decoder = dialect.decoder(run.call, target, response.headers)
-        return response, await until_commit(decoder, chunks), chunks
-
-    def _note_start(
-        self, record: Record, attempt: Attempt, response: UpstreamResponse, now: float, began: float
-    ) -> None:
-        attempt.first_token_ms = (now - began) * 1000
-        record.first_token = now
-        record.committed = True
-
-    def _prefer_fast(self, run: Run) -> None:
-        """After the soft deadline the fastest of the remaining targets comes first."""
-        if self._late(run) and len(run.targets) > 1:
-            measured = self._health.latencies()
-            run.targets.sort(key=lambda target: _latency(target.deployment, measured))
-
-    def _late(self, run: Run) -> bool:
-        return self._clock.monotonic() - run.started >= run.call.snapshot.deadline.soft
-
-    async def _pause(self, run: Run, seconds: float) -> None:
-        with waiting(self._clock, run.record):
-            await self._clock.sleep(min(seconds, max(0.0, self._left(run))))
-
-    def _left(self, run: Run) -> float:
-        """Seconds until the hard deadline."""
-        return run.started + run.call.snapshot.deadline.hard - self._clock.monotonic()
-
-    def _stopwatch(self, record: Record, attempt: Attempt, began: float) -> None:
-        attempt.ms = (self._clock.monotonic() - began) * 1000
-        if attempt.outcome == "started":
-            attempt.outcome = "cancelled"
-
-
-def _secrets(deployment: Deployment, lease: Lease) -> Iterator[str]:
-    """What an upstream may have been told and must not repeat to the client."""
-    if lease.key is not None:
-        yield lease.key.value
-    for value in deployment.provider.headers.values():
-        yield value
-        yield value.rpartition(" ")[2]
-
-
-def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
-    """Of the upstream's headers only `content-type` and `openai-*` pass."""
-    headers = {name: value for name, value in response.headers.items() if name.startswith("openai-")}
-    default = "text/event-stream" if stream else "application/json"
-    headers["content-type"] = response.headers.get("content-type") or default
-    return headers
-
-
-def _may_be_larger(deployment: Deployment, than: Deployment) -> bool:
-    """An unknown context window passes, as it does everywhere."""
-    before = than.context_window
-    return before is None or deployment.context_window is None or deployment.context_window > before
+    def _blocks(self, run: Run) -> list[tuple[Deployment, Block]]:
+        """What bars each target of the plan."""
+        key_id = run.call.options.key_id
+        blocks = [(each.deployment, self._health.blocked(each.deployment, key_id)) for each in run.plan.targets]
+        return [(deployment, block) for deployment, block in blocks if block]
 
 
 def _latency(deployment: Deployment, measured: Mapping[str, float]) -> float:

@@ -8,34 +8,36 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.core.breaker import Breaker, Permit
 from proxy.core.clock import Clock
-from proxy.core.failures import UpstreamFailure
-from proxy.core.types import BreakerPolicy, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot
+from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
+from proxy.core.policies import BreakerPolicy
+from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot
+from proxy.upstream.health_views import (
+    BreakerName,
+    Due,
+    Rest,
+    RestName,
+    breaker_rows,
+    exported,
+    rest_rows,
+    restored_breakers,
+    restored_rests,
+    troubles,
+)
+from proxy.upstream.limits import UNLIMITED
 
 _LOG = logging.getLogger(__name__)
 
-RATE_LIMIT_REST = 5.0  # seconds, where the provider does not say
-REJECTED_REST = 60.0  # seconds; doubles with each rejection in a row up to REJECTED_MAX
-REJECTED_MAX = 1800.0
 LATENCY_WEIGHT = 0.2  # of a new measurement in the moving average
+SPARING = 0.25  # seconds between two attempts at an open breaker's target that are not a call's first
 MOST_BREAKERS = 10_000  # `any_model` lets clients name models; the oldest are forgotten
-KEYLESS = "-"  # the id of the key that a keyless provider does not have
-
-BreakerName = tuple[str, str, str]  # provider, model, key id
-
-
-@dataclass(slots=True)
-class Rest:
-    """A key resting until a time."""
-
-    until: float
-    reason: str
-    times: int = 1  # in a row
+SLOW = "slow"  # the reason of a breaker that slow calls opened
+WORDS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +59,43 @@ class Lease:
         self.key = key
         self.breaker = breaker
         self.permit = permit
+        self.receipt = UNLIMITED  # what was reserved under the key's limits
         self._health = health
         self._settled = False
+        self._measured = False
 
     @property
     def key_id(self) -> str:
         """The key's id, for records."""
         return self.key.id if self.key else KEYLESS
 
-    def settle(self, *, ok: bool | None) -> None:
-        """Tell the breaker what the attempt showed; None where it showed nothing. Only the first call counts."""
+    def settle(self, *, ok: bool | None, reason: str = "") -> None:
+        """Tell the breaker what the attempt showed; None where it showed nothing. Only the first call counts.
+
+        `reason` names the failure.
+        """
         if not self._settled:
             self._settled = True
-            self._health.settle(self, ok=ok)
+            self._health.settle(self, ok=ok, reason=reason)
+
+    def return_unused(self) -> None:
+        """Settle at once, where there was no room for the attempt. Who waits is not told: nothing has changed."""
+        if not self._settled:
+            self._settled = True
+            self._health.settle(self, ok=None, told=False)
 
     def fail(self, failure: UpstreamFailure) -> None:
         """Settle with a failure: what the table says of it happens to the breaker and to the key."""
-        verdict = failure.verdict
-        if verdict.rest:
+        rule = self._health.rule(failure)
+        if rule.key != "none":
             self._health.rest(self, failure)
-        self.settle(ok=False if verdict.trip else None)
+        self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
+
+    def slow(self, seconds: float) -> None:
+        """Settle with an answer that came, but far too late: the key works, the target is as good as failing."""
+        self._health.accepted(self)
+        self._measure(seconds)
+        self.settle(ok=False, reason=SLOW)
 
     def succeed(self, seconds: float | None = None) -> None:
         """Settle with success, which also ends a row of rejections of this key.
@@ -85,18 +104,33 @@ class Lease:
         """
         self._health.accepted(self)
         if seconds is not None:
-            self._health.measured(self.deployment, seconds)
+            self._measure(seconds)
         self.settle(ok=True)
+
+    def _measure(self, seconds: float) -> None:
+        if not self._measured:
+            self._measured = True
+            self._health.measured(self.deployment, seconds)
 
 
 class Health:
     """The health of everything upstream, as this process has seen it."""
 
-    def __init__(self, clock: Clock, policy: BreakerPolicy) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        policy: BreakerPolicy,
+        rules: Mapping[FailureClass, FailureRule] = RULES,
+        *,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
         self.policy = policy
+        self.rules = rules
+        self.keys: Mapping[tuple[str, str], str] = {}  # values of those in force, by provider and id
+        self._changed = changed  # called when what was blocked may be free
         self._clock = clock
         self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()
-        self._resting: dict[tuple[str, str, str | None], Rest] = {}  # provider, key id, model or None for all
+        self._resting: dict[RestName, Rest] = {}
         self._latency: OrderedDict[str, float] = OrderedDict()
         self._turns: dict[str, dict[str, float]] = {}  # smooth weighted round robin, by provider
 
@@ -107,18 +141,20 @@ class Health:
         key_id: str | None = None,
         avoid: frozenset[str] = frozenset(),
         force: bool = False,
+        sparing: bool = False,
     ) -> Lease | None:
         """A key of `deployment` that is neither resting nor behind an open breaker, or None.
 
         `key_id` pins one, `avoid` leaves some out, `force` takes the first key that is not resting whatever its breaker
-        says: a breaker never closes the last target left.
+        says: a breaker never closes the last target left. With `sparing`, only if that was not done just now.
         """
         now = self._clock.monotonic()
         keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
         usable = [key for key in keys if not self._rest_of(deployment, key, now)]
         ready = [key for key in usable if self._breaker(deployment, key).ready(self.policy, now)]
         if not ready and force:
-            ready = usable[:1]
+            since = now - SPARING if sparing else now
+            ready = [key for key in usable if self._breaker(deployment, key).forced_at <= since][:1]
         if not ready:
             return None
         key = self._next(deployment.provider.name, ready)
@@ -143,25 +179,33 @@ class Health:
         if not rests:
             return Block("no_key", 0.0, "it has no such key")
         soonest = min(rests, key=lambda rest: rest.until)
-        words = "the provider's rate limit" if soonest.reason == "rate_limited" else "the provider rejected the key"
+        words = WORDS.get(soonest.reason, "they failed")
         return Block(soonest.reason, soonest.until - now, f"all its keys rest: {words}")
 
-    def view(self, snapshot: Snapshot) -> HealthView:
-        """What routing may know now: the deployments of which there is anything to tell."""
-        troubled = {(provider, model) for provider, model, _ in self._breakers}
-        resting = {provider for provider, _, _ in self._resting}
-        view = {}
-        for name, deployment in snapshot.deployments.items():
-            provider = deployment.provider.name
-            block = None
-            if provider in resting or (provider, deployment.model) in troubled:
-                block = self.blocked(deployment)
-            latency = self._latency.get(name)
+    def probing(self, deployment: Deployment, key_id: str | None = None) -> bool:
+        """Whether a probe is out whose outcome may free `deployment`."""
+        return any(self._breaker(deployment, key).probing for key in _keys(deployment, key_id))
+
+    def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> float | None:
+        """Seconds until the first key that rests for its rate limit may be used again; None if none does."""
+        now = self._clock.monotonic()
+        keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
+        rests = [rest for key in keys if (rest := self._rest_of(deployment, key, now))]
+        return min((rest.until - now for rest in rests if rest.reason == "rate_limited"), default=None)
+
+    def of(self, deployment: Deployment) -> DeploymentHealth | None:
+        """What routing may know of `deployment` now; None where there is nothing to tell."""
+        latency = self._latency.get(deployment.name)
+        if self._breakers or self._resting:
+            block = self.blocked(deployment)
             if block is not None:
-                view[name] = DeploymentHealth(False, block.message, block.retry_after, latency)
-            elif latency is not None:
-                view[name] = DeploymentHealth(latency=latency)
-        return view
+                return DeploymentHealth(False, block.message, block.retry_after, latency)
+        return None if latency is None else DeploymentHealth(latency=latency)
+
+    def view(self, snapshot: Snapshot) -> HealthView:
+        """The same of all deployments of which there is anything to tell."""
+        found = {name: self.of(deployment) for name, deployment in snapshot.deployments.items()}
+        return {name: health for name, health in found.items() if health is not None}
 
     def measured(self, deployment: Deployment, seconds: float) -> None:
         """A success took this long to its first content: it enters the moving average."""
@@ -170,40 +214,64 @@ class Health:
         if len(self._latency) > MOST_BREAKERS:
             self._latency.popitem(last=False)
 
-    def settle(self, lease: Lease, *, ok: bool | None) -> None:
-        """For `Lease` only."""
+    def settle(self, lease: Lease, *, ok: bool | None, reason: str = "", told: bool = True) -> None:
+        """For `Lease` only; `told` if those who wait are to look again."""
         now = self._clock.monotonic()
         name = _name(lease.deployment, lease.key)
         breaker = self._keep(name, lease.breaker)
         if breaker is not lease.breaker and (lease.permit.probe or lease.permit.forced):
             return  # the breaker that this probe was of has been reset
-        breaker.settle(lease.permit, self.policy, now, ok=ok)
+        if ok is False:
+            breaker.reason = reason
+        breaker.settle(lease.permit, self._policy(reason), now, ok=ok)
         if breaker.is_new:
             del self._breakers[name]
+        if told and (lease.permit.probe or lease.permit.forced):
+            self._changed()
+
+    def rule(self, failure: UpstreamFailure) -> FailureRule:
+        """What follows from `failure`, as configured."""
+        return self.rules[failure.failure_class]
+
+    def _policy(self, reason: str) -> BreakerPolicy:
+        """The breaker's policy, with the open time of the class of failures that may open it now."""
+        failure_class = class_of(reason)
+        rule = self.rules[failure_class] if failure_class else None
+        if rule is None or (rule.open is None and rule.max_open is None):
+            return self.policy
+        longest = max(rule.max_open or self.policy.max_open, rule.open or 0.0)
+        return replace(self.policy, open=rule.open or self.policy.open, max_open=longest)
 
     def rest(self, lease: Lease, failure: UpstreamFailure) -> None:
         """For `Lease` only: rest the key as the table says and as long as the provider asked."""
-        now = self._clock.monotonic()
-        everywhere = failure.verdict.rest == "everywhere"
+        everywhere = self.rule(failure).key == "everywhere"
         if everywhere and lease.key is None:
             return  # there is no key that could rest
+        if lease.key is not None and self._current_key(lease, lease.key) != lease.key.value:
+            return  # it has been replaced meanwhile, and the new one is not to suffer for it
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self._resting.get(where)
-        times = before.times if before else 1
-        if before and before.until <= now:
-            times += 1  # rejections of calls that were under way together are one
+        # failures of calls that were under way together are one
+        self._rest(where, failure, again=before is not None and before.until <= self._clock.monotonic())
+
+    def _current_key(self, lease: Lease, key: ProviderKey) -> str:
+        return self.keys.get((lease.deployment.provider.name, key.id), key.value)
+
+    def _rest(self, where: RestName, failure: UpstreamFailure, *, again: bool) -> None:
+        now, rule = self._clock.monotonic(), self.rule(failure)
+        rejected = failure.kind is FailureKind.KEY_REJECTED
+        before = self._resting.get(where)
+        times = (before.times if before else 1) + again
         seconds = failure.retry_after
-        if everywhere:
-            seconds = min(REJECTED_REST * 2 ** min(times - 1, 16), REJECTED_MAX)
-        elif seconds is None:
-            seconds = RATE_LIMIT_REST
-        if everywhere:
+        if seconds is None or rejected:  # nobody mends a key by waiting for as long as its provider says
+            seconds = min(rule.rest * (2 ** min(times - 1, 16) if rejected else 1), rule.max_rest)
+        if rejected:
             _LOG.warning(
                 "a provider rejected a key",
                 extra={"fields": {"provider": where[0], "key": where[1], "status": failure.status, "rests_s": seconds}},
             )
-        until = max(now + seconds, before.until if before else 0.0)
-        self._resting[where] = Rest(until, failure.kind.value, times)
+        until = max(now + min(seconds, rule.max_rest), before.until if before else 0.0)
+        self._resting[where] = Rest(until, failure.kind.value, times, until - now)
         while len(self._resting) > MOST_BREAKERS:
             del self._resting[next(iter(self._resting))]
 
@@ -225,41 +293,53 @@ class Health:
         rests = [where for where in self._resting if _matches((where[0], where[2], where[1]), wanted)]
         for where in rests:
             del self._resting[where]
+        self._changed()
         return len(names) + len(rests)
+
+    def probe(self, deployment: Deployment, key: ProviderKey | None) -> Lease | None:
+        """A permit for a background probe of a breaker that is not closed, shortly before its time or after it."""
+        breaker = self._breakers.get(_name(deployment, key))
+        permit = breaker.early(self.policy, self._clock.monotonic()) if breaker else None
+        return Lease(self, deployment, key, breaker, permit) if breaker and permit else None
+
+    def probed(self, due: Due, failure: UpstreamFailure | None) -> None:
+        """A background probe of a resting key: it works and its rest ends, or it failed and rests on, longer."""
+        where = (due.provider, due.key, due.model)
+        if failure is None:
+            self._resting.pop(where, None)
+            self._changed()
+        elif where in self._resting:
+            self._rest(where, failure, again=True)
+
+    def troubles(self) -> list[Due]:
+        """Every key that rests and every breaker that is not closed; empty, and cheap, when all is well."""
+        if not self._breakers and not self._resting:
+            return []
+        return troubles(self._breakers, self._resting, self.policy, self._clock.monotonic())
+
+    def export(self, shift: float) -> dict[str, Any]:
+        """Breakers and rests as JSON values, with times later by `shift`: the wall's clock less the monotonic one."""
+        return exported(self._breakers, self._resting, shift)
+
+    def restore(self, values: Mapping[str, Any], shift: float) -> None:
+        """Take over what `export` said, in another process perhaps; what is known here already stands.
+
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        """
+        now = self._clock.monotonic()
+        breakers = restored_breakers(values["breakers"][-MOST_BREAKERS:], shift, self.policy, now)
+        rests = restored_rests(values["rests"][-MOST_BREAKERS:], shift, now)
+        for name, breaker in breakers.items():
+            self._keep(name, breaker)
+        self._resting = {**rests, **self._resting}
 
     def breakers(self) -> list[dict[str, Any]]:
         """Every breaker that has something to tell, for `/admin/breakers` and metrics."""
-        now = self._clock.monotonic()
-        rows = []
-        for (provider, model, key), breaker in self._breakers.items():
-            state = "half-open" if breaker.state == "open" and now >= breaker.open_until else breaker.state
-            rows.append(
-                {
-                    "provider": provider,
-                    "model": model,
-                    "key": key,
-                    "state": state,
-                    "failures": breaker.failures(self.policy, now),
-                    "openings": breaker.openings,
-                    "open_seconds_left": round(max(0.0, breaker.open_until - now), 3) if state == "open" else 0.0,
-                }
-            )
-        return rows
+        return breaker_rows(self._breakers, self.policy, self._clock.monotonic())
 
     def rests(self) -> list[dict[str, Any]]:
         """Every key that rests now, for `/admin/providers`."""
-        now = self._clock.monotonic()
-        return [
-            {
-                "provider": provider,
-                "key": key,
-                "model": model,
-                "reason": rest.reason,
-                "seconds_left": round(rest.until - now, 3),
-            }
-            for (provider, key, model), rest in self._resting.items()
-            if rest.until > now
-        ]
+        return rest_rows(self._resting, self._clock.monotonic())
 
     def latencies(self) -> Mapping[str, float]:
         """Measured seconds to the first content, by deployment."""

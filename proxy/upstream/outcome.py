@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proxy.core.errors import (
     InvalidRequest,
@@ -14,15 +14,21 @@ from proxy.core.errors import (
     UpstreamRejected,
     UpstreamTimeout,
 )
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.types import Attempt, Deployment
-from proxy.upstream.health import RATE_LIMIT_REST, Block
+from proxy.upstream.health import Block
 
 
-def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt], *, only: bool) -> ProxyError:
+def error_for(
+    failure: UpstreamFailure,
+    attempts: Sequence[Attempt],
+    *,
+    only: bool,
+    rules: Mapping[FailureClass, FailureRule] = RULES,
+) -> ProxyError:
     """The error after the last failure; another try is of no use, since all targets have been tried.
 
-    `only` says that the plan had no other target.
+    `only` says that the plan had no other target; by the `rules` a key rests whose provider does not say for how long.
     """
     if failure.kind is FailureKind.UNSUPPORTED:
         return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
@@ -42,7 +48,7 @@ def error_for(failure: UpstreamFailure, attempts: Sequence[Attempt], *, only: bo
             return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:
             message = f"{where}: the provider's rate limit is reached{tried}: {what}."
-            seconds = RATE_LIMIT_REST if failure.retry_after is None else failure.retry_after
+            seconds = rules["rate_limit"].rest if failure.retry_after is None else failure.retry_after
             return RateLimited(message, retry_after=seconds, retryable=False)
         case FailureKind.OVERLOADED:
             message = f"{where}: the provider is overloaded{tried}: {what}."
@@ -65,11 +71,15 @@ def deadline_error(seconds: float) -> ProxyError:
 
 
 def nothing_tried(blocks: Sequence[tuple[Deployment, Block]]) -> ProxyError:
-    """No target may be asked at the moment, because all keys rest."""
+    """No target may be asked at the moment: all keys rest, or a probe decides first whether they may be used."""
     listed = "; ".join(f"`{deployment.name}`: {block.message}" for deployment, block in blocks[:8])
     limited = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
     if limited:
         return RateLimited(f"All targets are rate limited: {listed}.", retry_after=min(limited))
+    open_for = [block.retry_after for _, block in blocks if block.reason == "circuit_open"]
+    if open_for:
+        message = f"No target can be asked: {listed}."
+        return Unavailable(message, code="no_candidate_available", retry_after=max(1.0, min(open_for)))
     rejected = [block.retry_after for _, block in blocks if block.reason == FailureKind.KEY_REJECTED]
     if rejected:
         return UpstreamError(f"No target can be asked: {listed}.", retryable=False)

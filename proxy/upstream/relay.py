@@ -1,19 +1,21 @@
 """From the commit point on: chunks out as they come, and an honest end.
 
 An answer that is complete ends as the upstream ended it. Any other end becomes one error event: never a silent end,
-never a finish that the upstream did not send.
+never a finish that the upstream did not send. Where somebody can go on (`Rescue`), the error waits until that is known.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.sse import split
 from proxy.core.types import Attempt, Record
 from proxy.dialects.base import Decoder
 from proxy.upstream.health import Lease
@@ -31,11 +33,26 @@ class Start:
     broken: UpstreamFailure | None = None
 
 
-async def until_commit(decoder: Decoder, chunks: AsyncGenerator[bytes, None]) -> Start:
-    """Read to the commit point. Raises `UpstreamFailure` if the answer fails before it."""
+class Rescue(Protocol):
+    """Goes on where an answer broke off; `proxy.upstream.continuation` does."""
+
+    def saw(self, out: bytes) -> None:
+        """The client got this."""
+        ...
+
+    def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
+        """What another target makes of the rest; None, or nothing in it, if there is nothing to be done."""
+        ...
+
+
+async def until_commit(
+    decoder: Decoder, chunks: AsyncGenerator[bytes, None], alive: Callable[[], None] = lambda: None
+) -> Start:
+    """Read to the commit point, `alive` being told of each chunk. Raises `UpstreamFailure` if the answer fails."""
     held = bytearray()
     try:
         async for chunk in chunks:
+            alive()
             held += decoder.feed(chunk)
             if decoder.committed:
                 return Start(decoder, bytes(held), ended=False)
@@ -65,11 +82,15 @@ async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
 @contextmanager
 def waiting(clock: Clock, record: Record) -> Iterator[None]:
     """Time that is the upstream's, not ours."""
-    began = clock.monotonic()
+    if not record.upstream_waits:
+        record.upstream_since = clock.monotonic()
+    record.upstream_waits += 1
     try:
         yield
     finally:
-        record.upstream_seconds += clock.monotonic() - began
+        record.upstream_waits -= 1
+        if not record.upstream_waits:
+            record.upstream_seconds += clock.monotonic() - record.upstream_since
 
 
 async def timed(clock: Clock, record: Record, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -98,6 +119,7 @@ class Relay:
         *,
         deadline: float,
         events: bool,
+        rescue: Rescue | None = None,
     ) -> None:
         self._clock = clock
         self._record = record
@@ -107,6 +129,8 @@ class Relay:
         self._decoder = start.decoder
         self._deadline = deadline
         self._events = events
+        self._rescue = rescue if events else None
+        self._kept: bytes | None = None  # the upstream's own error event, until it is known whether somebody goes on
         self._closed_at: float | None = None  # when the upstream said that it was done
         record.usage = start.decoder.usage
         record.native_finish = start.decoder.native_finish
@@ -119,8 +143,8 @@ class Relay:
         decoder = self._decoder
         try:
             self._end_if_whole()
-            if self._start.held:
-                yield self._start.held
+            if out := self._given(self._start.held):
+                yield out
             if self._start.broken:
                 raise self._start.broken
             ended = self._start.ended
@@ -131,23 +155,53 @@ class Relay:
                 self._record.native_finish = decoder.native_finish
                 ended = chunk is None
                 self._end_if_whole()
-                if out:
+                if out := self._given(out):
                     yield out
-            self._end(decoder.fault)
-        except UpstreamFailure as failure:
-            if failure.partial:
-                yield failure.partial
-            if decoder.complete:
-                if out := decoder.finish():
-                    yield out  # what a translator has held back for the end
-                self._end(None)
+            failure, told = decoder.fault, True
+        except UpstreamFailure as exc:
+            failure, told = None if decoder.complete else exc, False
+            if out := self._given(self._remainder(exc)):
+                yield out
+        self._end(failure)
+        if failure is not None:
+            async with aclosing(self._after(failure, told=told)) as rest:
+                async for out in rest:
+                    yield out
+
+    def _given(self, out: bytes) -> bytes:
+        """What goes to the client now: all of it, but for the upstream's error event if somebody may go on."""
+        if self._rescue is None or not out:
+            return out
+        if self._decoder.fault is not None:
+            *events, self._kept = split(out)  # nothing follows an error
+            out = b"".join(events)
+        self._rescue.saw(out)
+        return out
+
+    def _remainder(self, failure: UpstreamFailure) -> bytes:
+        """What is whole although the answer broke off; also what a translator has held back for the end."""
+        return failure.partial + (self._decoder.finish() if self._decoder.complete else b"")
+
+    async def _after(self, failure: UpstreamFailure, *, told: bool) -> AsyncGenerator[bytes, None]:
+        """What comes after a fault: the rest from somewhere else, or the error. `told`: the upstream said it itself."""
+        error = _error(failure, self._record)
+        rest = self._rescue.rest(failure) if self._rescue else None
+        if rest is not None:
+            goes_on = False
+            async with aclosing(rest):
+                async for out in rest:
+                    goes_on = True
+                    yield out
+            if goes_on:
                 return
-            self._end(failure)
-            error = _error(failure, self._record)
-            self._record.code = error.error_code
-            if not self._events:
-                raise error from failure  # sound, say, in which no event has a place
-            yield error.event()
+        if told:
+            if self._kept:
+                yield self._kept
+            return
+        self._record.code = error.error_code
+        if not self._events:
+            raise error from failure  # sound, say, in which no event has a place
+        yield error.event()
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:
         """The next chunk, None at the end. Raises `UpstreamFailure` if the upstream stays silent for too long."""

@@ -2,11 +2,15 @@
 
 No timeouts but the connection's live here: how long an answer may take is the attempt loop's to say. Connections are
 pooled per proxy; redirects are not followed, cookies not kept, and the environment's proxy settings not read.
+
+Only here can be known that a request met a pooled connection which the far side had just closed: that is a failure of
+its own kind, after which the attempt may send it once more, `fresh`, on a connection of its own.
 """
 
 from __future__ import annotations
 
 import errno
+import ssl
 import zlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
@@ -14,14 +18,18 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Protocol, cast
 from urllib.parse import urlsplit
 
+import httpcore
 import httpx
 
 from proxy.core.errors import Unavailable
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.upstream.pool import Pool
+from proxy.upstream.stale import KnowingBackend, Stale
 
 KEEP_ALIVE = 30.0  # seconds; below the 60 of most fronts
 KEEP_ALIVE_PLAIN = 4.0  # local servers, uvicorn and vLLM among them, close after 5
+MOST_KEPT = 256  # idle connections to one place
 _PIECE = 1024 * 1024
 
 
@@ -37,26 +45,21 @@ class HttpTransport:
     """httpx, one client for each proxy and scheme; closed by `aclose`."""
 
     def __init__(self) -> None:
-        self._clients: dict[tuple[str | None, bool], httpx.AsyncClient] = {}
+        self._clients: dict[tuple[str | None, bool, bool], httpx.AsyncClient] = {}
         self._context = httpx.create_ssl_context()
 
     @asynccontextmanager
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """Send, and yield the answer when its head is there; leaving closes or returns the connection."""
         try:
-            client = self._client(request)
-            outgoing = client.build_request(
-                request.method,
-                request.url,
-                content=request.content,
-                headers=dict(request.headers),
-                timeout=httpx.Timeout(None, connect=request.connect_timeout),
-            )
-            response = await client.send(outgoing, stream=True)
+            response = await self._send(request)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as exc:
             if _is_ours(exc):
                 raise Unavailable("The server has no free descriptors.", code="overloaded", retry_after=1.0) from exc
-            raise UpstreamFailure(FailureKind.CONNECT, _explain(exc)) from exc
+            stale = isinstance(exc.__cause__, Stale)
+            raise UpstreamFailure(
+                FailureKind.STALE_CONNECTION if stale else FailureKind.CONNECT, _explain(exc)
+            ) from exc
         try:
             headers = {name.lower(): value for name, value in response.headers.items()}
             yield UpstreamResponse(response.status_code, headers, _chunks(response))
@@ -65,26 +68,61 @@ class HttpTransport:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        for client in self._clients.values():
+        while self._clients:
+            _, client = self._clients.popitem()
             await client.aclose()
-        self._clients.clear()
+
+    async def _send(self, request: UpstreamRequest) -> httpx.Response:
+        client = self._client(request)
+        outgoing = client.build_request(
+            request.method,
+            request.url,
+            content=request.content,
+            headers=dict(request.headers),
+            timeout=httpx.Timeout(None, connect=request.connect_timeout),
+        )
+        return await client.send(outgoing, stream=True)
 
     def _client(self, request: UpstreamRequest) -> httpx.AsyncClient:
         plain = urlsplit(request.url).scheme == "http"
-        key = (request.proxy, plain)
+        key = (request.proxy, plain, request.fresh)
         if key not in self._clients:
             self._clients[key] = httpx.AsyncClient(
-                verify=self._context,
-                proxy=request.proxy,
+                transport=_Network(
+                    self._context,
+                    httpx.Proxy(request.proxy) if request.proxy is not None else None,
+                    keep=0 if request.fresh else MOST_KEPT,
+                    expiry=KEEP_ALIVE_PLAIN if plain else KEEP_ALIVE,
+                ),
                 trust_env=False,
                 cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # takes none, so sends none
-                limits=httpx.Limits(
-                    max_connections=None,
-                    max_keepalive_connections=256,
-                    keepalive_expiry=KEEP_ALIVE_PLAIN if plain else KEEP_ALIVE,
-                ),
             )
         return self._clients[key]
+
+
+class _Network(httpx.AsyncHTTPTransport):
+    """httpx's own transport over a pool of ours, whose connections know whether they were stale."""
+
+    def __init__(self, context: ssl.SSLContext, proxy: httpx.Proxy | None, *, keep: int, expiry: float) -> None:
+        super().__init__(verify=context, trust_env=False)
+        self._pool = cast("httpcore.AsyncConnectionPool", Pool(_maker(context, proxy, expiry), keep=keep))
+
+
+def _maker(context: ssl.SSLContext, proxy: httpx.Proxy | None, expiry: float) -> httpcore.AsyncConnectionPool:
+    """What makes connections, directly or by way of a proxy."""
+    if proxy is None:
+        return httpcore.AsyncConnectionPool(
+            ssl_context=context, keepalive_expiry=expiry, network_backend=KnowingBackend()
+        )
+    url = proxy.url
+    return httpcore.AsyncHTTPProxy(
+        proxy_url=httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+        proxy_auth=proxy.raw_auth,
+        proxy_headers=proxy.headers.raw,
+        ssl_context=context,
+        keepalive_expiry=expiry,
+        network_backend=KnowingBackend(),
+    )
 
 
 async def _chunks(response: httpx.Response) -> AsyncGenerator[bytes, None]:

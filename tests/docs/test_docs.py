@@ -76,6 +76,7 @@ def test_every_variable_of_the_environment_is_documented() -> None:
 def test_every_metric_is_documented_with_its_labels() -> None:
     metrics = Metrics()
     metrics.watch_breakers(list, list)
+    metrics.watch_retries(int)
     families = list(metrics.registry.collect())
     names = [family.name + ("_total" if family.type == "counter" else "") for family in families]
     labels = [label for instrument in vars(metrics).values() for label in getattr(instrument, "_labelnames", ())]
@@ -87,6 +88,7 @@ def test_every_metric_is_documented_with_its_labels() -> None:
 def test_no_metric_is_documented_that_is_not_there() -> None:
     metrics = Metrics()
     metrics.watch_breakers(list, list)
+    metrics.watch_retries(int)
     names = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.registry.collect()}
     rows = re.findall(r"^\| `(signalbox_\w+)` \|", prose(DOCS / "metrics.md"), re.M)
 

@@ -65,7 +65,13 @@ def configuration(url: str) -> dict[str, Any]:
         },
         "resilience": {
             "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {"backoff": "1ms", "max_backoff": "1ms", "same_target": 0},
+            "retry": {
+                "backoff": "1ms",
+                "max_backoff": "1ms",
+                "stale_post": False,
+                "budget": {"floor": 1000},
+                "same_target": 0,
+            },
         },
     }
 

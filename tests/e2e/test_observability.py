@@ -35,6 +35,8 @@ LABELS = {
     "signalbox_cost_usd": {"provider", "model"},
     "signalbox_inflight_requests": set(),
     "signalbox_breaker_state": {"provider", "model", "key"},
+    "signalbox_queue_depth": set(),
+    "signalbox_retries_refused": set(),
     "signalbox_config_reload_success": set(),
 }
 MOST = 20_000  # looks before we give up

@@ -311,7 +311,8 @@ def test_fallbacks_answer_when_the_model_cannot(box: Box) -> None:
         ({"max_cost_usd": "cheap"}, "router.max_cost_usd"),
         ({"debug": "yes"}, "router.debug"),
         ({"cache": "on"}, "router.cache"),
-        ({"max_wait_seconds": 3}, "router.max_wait_seconds"),
+        ({"max_wait_seconds": "3"}, "router.max_wait_seconds"),
+        ({"max_wait_seconds": -1}, "router.max_wait_seconds"),
         ({"conversation": "conv_1"}, "router.conversation"),
     ],
 )
@@ -662,7 +663,7 @@ def test_the_route_without_a_call_is_the_record_of_the_call(box: Box) -> None:
     routed: Any = box.client.post("/route", body={**body, "router": {"debug": True}}, cast_to=object)
 
     assert called.model_extra is not None
-    varies = {"id", "attempts", "cost_usd", "candidates"}
+    varies = {"id", "attempts", "wait", "cost_usd", "candidates"}
     record = called.model_extra["router"]
     assert {k: v for k, v in record.items() if k not in varies} == {k: v for k, v in routed.items() if k not in varies}
     assert [row["model"] for row in routed["candidates"]] == [row["model"] for row in record["candidates"]]

@@ -254,6 +254,7 @@ def test_of_targets_that_all_fail_one_is_always_asked(http: httpx.Client, upstre
 def keyed(url: str) -> dict[str, Any]:
     config = configuration(url, ["up/a", "up/b", "good/c"])
     config["providers"]["up"]["keys"] = KEYS
+    config["resilience"] = {**config.get("resilience", {}), "queue": {"max_wait": "0s"}}
     return config
 
 

@@ -58,7 +58,7 @@ def configuration(url: str, nowhere: str) -> dict[str, Any]:
         "routing": {"scenarios": scenarios},
         "resilience": {
             "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {"backoff": "1ms", "max_backoff": "1ms"},
+            "retry": {"backoff": "1ms", "max_backoff": "1ms", "stale_post": False, "budget": {"floor": 1000}},
         },
     }
 
@@ -87,6 +87,7 @@ def sdk(box: Running) -> Iterator[openai.OpenAI]:
 def upstream(module_upstream: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
     """The module's, with nothing left in it, and no key of ours resting."""
     module_upstream.clear()
+    module_upstream.keeps = False  # else the transport may send again what a kept connection lost
     http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
     return module_upstream
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proxy.core.breaker import Breaker, Permit
-from proxy.core.types import BreakerPolicy
+from proxy.core.policies import BreakerPolicy
 
 POLICIES = st.builds(
     BreakerPolicy,
@@ -54,7 +54,7 @@ class BreakerMachine(RuleBasedStateMachine):
             assert not self.breaker.ready(self.policy, just_before)
             assert self.breaker.admit(self.policy, just_before) is None
         self.now = max(self.now, self.breaker.open_until)
-        assert self.breaker.ready(self.policy, self.now)
+        assert self.breaker.ready(self.policy, self.now) or self.probes
 
     @rule(force=st.booleans())
     def call_begins(self, force: bool) -> None:
@@ -63,15 +63,29 @@ class BreakerMachine(RuleBasedStateMachine):
 
         permit = self.breaker.admit(self.policy, self.now, force=force)
 
-        assert (permit is not None) is (ready or force)
+        forced = force and state == "open" and not over  # half-open, the probes decide
+        assert (permit is not None) is (ready or forced)
         if permit is not None:
             self.out.append(permit)
             assert permit.forced is not ready
             assert permit.probe is (ready and state != "closed")
         if state == "open":
-            assert self.breaker.state == ("half-open" if over else "open")
+            assert self.breaker.state == ("half-open" if over else "open")  # asked in time, whoever gets the permit
         else:
             assert self.breaker.state == state
+        self.remember()
+
+    @rule()
+    def background_probe_begins(self) -> None:
+        state, over = self.breaker.state, self.now >= self.breaker.open_until
+
+        permit = self.breaker.early(self.policy, self.now)
+
+        if permit is not None:
+            self.out.append(permit)
+            assert permit.probe
+            assert state != "closed"
+        assert self.breaker.state == ("half-open" if state == "open" and over else state)
         self.remember()
 
     @precondition(lambda self: self.out)
@@ -103,7 +117,7 @@ class BreakerMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_more_probes_are_out_than_configured(self) -> None:
-        if self.breaker.state == "half-open":
+        if self.breaker.state != "closed":
             assert len(self.probes) <= self.policy.half_open
 
     @invariant()

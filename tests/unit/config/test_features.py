@@ -17,26 +17,10 @@ REFUSED = [
     ("store", "store: postgresql://db/x", "store", "`sqlite`"),
     ("state", "state: redis://r", "state", "`memory`"),
     ("dependencies", "dependencies: {store: {fail: closed}}", "dependencies", None),
-    ("testing", "testing: true", "testing", "`false`"),
     ("auth.mode", "auth: {mode: keys}", "auth.mode", "`none`"),
     ("auth.mode", "auth: {mode: keys+jwt}", "auth.mode", "`none`"),
     ("auth.jwt", "auth: {jwt: {issuers: [{issuer: a, audience: b, jwks_url: c}]}}", "auth.jwt", None),
-    (
-        "providers.*.keys[].limits",
-        "providers: {p: {base_url: http://x, keys: [{value: x, limits: {rpm: 1}}]}}",
-        "providers.p.keys[0].limits",
-        None,
-    ),
-    (
-        "models[].limits",
-        "providers: {m: {dialect: mock}}\nmodels: [{id: m/a, limits: {tpm: 1}}]",
-        "models[0].limits",
-        None,
-    ),
     ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
-    ("resilience.retry.budget", "resilience: {retry: {budget: {share: 0.5}}}", "resilience.retry.budget", None),
-    ("resilience.queue", "resilience: {queue: {size: 5}}", "resilience.queue", None),
-    ("resilience.mid_stream", "resilience: {mid_stream: continue}", "resilience.mid_stream", "`terminate`"),
     ("budgets", "budgets: [{scope: total, usd: 5}]", "budgets", None),
     ("defaults", "defaults: {user_budget: {usd: 5}}", "defaults", None),
     ("defaults", "defaults: {key_limits: {rpm: 5}}", "defaults", None),
@@ -50,15 +34,8 @@ server: {workers: 1, header_timeout: 10000ms, memory_watermark: 0, trusted_proxi
 store: sqlite
 state: memory
 dependencies: {store: {fail: open}, state: {fail: open}}
-testing: false
 auth: {mode: none, jwt: {issuers: []}}
-providers: {p: {base_url: http://x, keys: [{value: x, limits: {}}]}}
-models: [{id: p/m, limits: {}}]
 routing: {classifier: {kind: rules}}
-resilience:
-  retry: {budget: {share: 0.2, floor: 10}}
-  queue: {size: 1000, max_wait: 10s}
-  mid_stream: terminate
 budgets: []
 defaults: {user_budget: null, key_limits: {}}
 cache: {enabled: false, ttl: 1d}

@@ -24,6 +24,10 @@ def routing(text: str) -> str:
 
 
 WRONG = [
+    (
+        routing("  scenarios: {support: [openai/gpt-4o]}\n  content_fallback: [suport]"),
+        "10: routing.content_fallback[0]: unknown scenario `suport`; did you mean `support`?",
+    ),
     # models
     ("models: [{id: gpt-4o}]", "1: models[0].id: must be `provider/model`, such as `openai/gpt-4o`"),
     ("models: [{id: 'p/a b'}]\nproviders: {p: {dialect: mock}}", "1: models[0].id: must be `provider/model`"),

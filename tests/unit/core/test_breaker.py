@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.breaker import Breaker, Permit
-from proxy.core.types import BreakerPolicy
+from proxy.core.policies import BreakerPolicy
 
 POLICY = BreakerPolicy(consecutive=3, window=600, window_failures=5, open=60, max_open=200, half_open=1)
 
@@ -230,3 +230,89 @@ def test_only_failures_are_worth_remembering(ok: bool | None, new: bool) -> None
     told(breaker, 0, ok)
 
     assert breaker.is_new is new
+
+
+def early(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Permit:
+    permit = breaker.early(policy, now)
+    assert permit
+    assert permit.probe
+    return permit
+
+
+def test_a_background_probe_goes_out_before_the_time_and_admits_nobody_else() -> None:
+    breaker = opened()
+
+    permit = early(breaker, 55)
+
+    assert breaker.state == "open"
+    assert breaker.early(POLICY, 55) is None
+    assert breaker.admit(POLICY, 59) is None
+    breaker.settle(permit, POLICY, 56, ok=True)
+    assert breaker.state == "closed"
+
+
+def test_a_background_probe_that_is_still_out_at_the_time_is_one_of_the_permits() -> None:
+    policy = BreakerPolicy(consecutive=1, open=60, half_open=2)
+    breaker = opened(policy=policy)
+    first = early(breaker, 55, policy)
+
+    second = probe(breaker, 60, policy)
+
+    assert breaker.admit(policy, 60) is None
+    breaker.settle(first, policy, 61, ok=True)
+    breaker.settle(second, policy, 61, ok=True)
+    assert breaker.state == "closed"
+
+
+def test_at_the_time_nobody_is_admitted_while_all_permits_are_out() -> None:
+    breaker = opened()
+    permit = early(breaker, 55)
+
+    assert not breaker.ready(POLICY, 60)
+    assert breaker.admit(POLICY, 60) is None
+    breaker.settle(permit, POLICY, 61, ok=None)
+
+    assert probe(breaker, 61)
+
+
+def test_a_failed_background_probe_opens_it_for_twice_as_long() -> None:
+    breaker = opened()
+
+    breaker.settle(early(breaker, 55), POLICY, 56, ok=False)
+
+    assert (breaker.open_until, breaker.openings) == (176, 2)
+
+
+def test_a_background_probe_after_the_time_is_an_ordinary_one_and_a_closed_breaker_has_none() -> None:
+    breaker = opened()
+
+    breaker.settle(early(breaker, 70), POLICY, 70, ok=True)
+
+    assert breaker.state == "closed"
+    assert breaker.early(POLICY, 70) is None
+
+
+def test_what_is_exported_and_restored_goes_on_as_before() -> None:
+    breaker = opened()
+    breaker.reason = "server_error"
+
+    again = Breaker.restored(breaker.export(500.0), 490.0, POLICY, 10.0)
+
+    assert again.export(490.0) == breaker.export(500.0)
+    assert again.open_until == 70
+    assert again.admit(POLICY, 69.9) is None
+    assert probe(again, 70)
+
+
+def test_a_closed_breaker_keeps_its_failures_and_a_probe_is_not_kept() -> None:
+    breaker = Breaker()
+    told(breaker, 5, False)
+    told(breaker, 6, False)
+    half_open = opened()
+    probe(half_open, 60)
+
+    again = Breaker.restored(breaker.export(0.0), 0.0, POLICY, 10.0)
+    told(again, 10, False)
+
+    assert again.state == "open"
+    assert Breaker.restored(half_open.export(0.0), 0.0, POLICY, 61.0).ready(POLICY, 61)

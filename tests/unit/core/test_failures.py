@@ -1,35 +1,67 @@
-"""The one table that decides: a row for each kind, as the architecture has it."""
+"""The tables that decide: a row for each kind, as the architecture has it."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure, Verdict
+from proxy.core.failures import (
+    FAILURE_CLASSES,
+    RULES,
+    VERDICTS,
+    FailureClass,
+    FailureKind,
+    UpstreamFailure,
+    Verdict,
+    class_of,
+)
 
-# kind: retry, fall back, larger only, trip, rest
+# kind: class, fall back, larger only
 TABLE = {
-    "connect": (True, True, False, True, None),
-    "first_token_timeout": (False, True, False, True, None),
-    "rate_limited": (False, True, False, False, "model"),
-    "overloaded": (True, True, False, True, None),
-    "server_error": (True, True, False, True, None),
-    "malformed": (False, True, False, True, None),
-    "key_rejected": (False, True, False, False, "everywhere"),
-    "model_missing": (False, True, False, False, None),
-    "context_too_long": (False, True, True, False, None),
-    "content_filtered": (False, False, False, False, None),
-    "unsupported": (False, True, False, False, None),
-    "bad_request": (False, False, False, False, None),
-    "broken_stream": (False, False, False, True, None),
+    "connect": ("server_error", True, False),
+    "stale_connection": ("server_error", True, False),
+    "first_token_timeout": ("timeout", True, False),
+    "rate_limited": ("rate_limit", True, False),
+    "overloaded": ("server_error", True, False),
+    "server_error": ("server_error", True, False),
+    "malformed": ("unknown", True, False),
+    "key_rejected": ("auth", True, False),
+    "model_missing": ("content", True, False),
+    "context_too_long": ("content", True, True),
+    "content_filtered": ("content", False, False),
+    "unsupported": ("content", True, False),
+    "bad_request": ("content", False, False),
+    "broken_stream": ("server_error", False, False),
+}
+# class: retries (None: `same_target`), breaker, key
+CLASSES = {
+    "rate_limit": (0, False, "model"),
+    "server_error": (None, True, "none"),
+    "auth": (0, False, "everywhere"),
+    "timeout": (0, True, "none"),
+    "content": (0, False, "none"),
+    "unknown": (0, True, "none"),
 }
 
 
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_every_kind_has_the_row_of_the_architecture(kind: FailureKind) -> None:
-    retry, fall_back, larger_only, trip, rest = TABLE[kind.value]
+    failure_class, fall_back, larger_only = TABLE[kind.value]
 
-    assert VERDICTS[kind] == Verdict(retry=retry, fall_back=fall_back, larger_only=larger_only, trip=trip, rest=rest)
+    assert VERDICTS[kind] == Verdict(failure_class, fall_back=fall_back, larger_only=larger_only)
     assert UpstreamFailure(kind, "x").verdict is VERDICTS[kind]
+    assert class_of(kind.value) == failure_class
+
+
+@pytest.mark.parametrize("failure_class", FAILURE_CLASSES)
+def test_every_class_has_its_rule(failure_class: FailureClass) -> None:
+    rule = RULES[failure_class]
+
+    assert (rule.retries, rule.breaker, rule.key) == CLASSES[failure_class]
+
+
+@pytest.mark.parametrize("outcome", ["ok", "cancelled", "hedge_lost", "slow", ""])
+def test_what_is_no_failure_has_no_class(outcome: str) -> None:
+    assert class_of(outcome) is None
 
 
 def test_the_table_has_no_row_too_many() -> None:

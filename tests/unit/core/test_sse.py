@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.sse import Events, EventTooLarge, data_of
+from proxy.core.sse import Events, EventTooLarge, data_of, split
 
 
 @pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\r\n\n"])
@@ -51,6 +51,13 @@ def test_many_small_events_beyond_the_limit_are_taken() -> None:
     events = Events(limit=10)
 
     assert len(events.feed(b"data: 1\n\n" * 100)) == 100
+
+
+@pytest.mark.parametrize("last", [b"data: 2\n\n", b"data: 2\r\r", b"data: 2", b""])
+def test_whole_events_are_split_with_the_last_one_as_it_is(last: bytes) -> None:
+    events = split(b"data: 1\r\n\r\n" + last)
+
+    assert events == [b"data: 1\r\n\r\n", *([last] if last else [])]
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ CONTRACT = {
     "signalbox_tokens": {"provider", "model", "kind"},
     "signalbox_cost_usd": {"provider", "model"},
     "signalbox_inflight_requests": set(),
+    "signalbox_queue_depth": set(),
+    "signalbox_retries_refused": set(),
     "signalbox_breaker_state": {"provider", "model", "key"},
     "signalbox_config_reload_success": set(),
 }
@@ -38,7 +40,9 @@ def filled() -> Metrics:
     metrics.overhead.observe(0.001)
     metrics.first_token.observe(0.2)
     metrics.inflight.set(3)
+    metrics.queue_depth.set(2)
     metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"])
+    metrics.watch_retries(lambda: 7)
     return metrics
 
 
@@ -49,6 +53,10 @@ def test_the_exposition_has_the_contract_s_metrics_and_no_other() -> None:
     for name, labels in CONTRACT.items():
         assert {label for sample in families[name].samples for label in sample.labels} - {"le"} == labels
         assert families[name].documentation
+
+
+def test_refused_retries_are_read_when_they_are_asked_for() -> None:
+    assert b"\nsignalbox_retries_refused_total 7.0\n" in filled().text()
 
 
 def test_nothing_is_in_the_process_s_own_registry() -> None:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.types import (
-    BreakerPolicy,
     Call,
-    DeadlinePolicy,
     Deployment,
     DeploymentHealth,
     Mode,
     Price,
     Provider,
     ProviderKey,
-    RetryPolicy,
     RouterOptions,
     ScenarioEntry,
     Snapshot,

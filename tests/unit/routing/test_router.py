@@ -206,6 +206,19 @@ def test_a_scenario_keeps_its_order_and_its_overrides() -> None:
     assert [dict(target.overrides) for target in found.targets] == [{"temperature": 0.2}, {}]
 
 
+@pytest.mark.parametrize(
+    ("asked", "allowed"),
+    [("scenario/support", True), ("help", True), ("scenario/other", False), ("openai/mini", False)],
+)
+def test_a_refusal_of_content_may_go_on_in_the_scenarios_that_say_so(asked: str, allowed: bool) -> None:
+    scenarios = {**SUPPORT, "other": SUPPORT["support"]}
+    on = replace(
+        snapshot(scenarios=scenarios, aliases={"help": "scenario/support"}), content_fallback=frozenset({"support"})
+    )
+
+    assert plan(call(asked, on=on), {}).content_fallback is allowed
+
+
 def test_a_scenario_filters_and_takes_the_next_entry() -> None:
     assert planned(call("scenario/support", IMAGE, on=snapshot(scenarios=SUPPORT))) == ["openai/mini"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.types import Price, Record, Usage
+from proxy.core.types import Continued, Price, Record, Usage
 from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler, price
 from tests.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
@@ -69,6 +69,24 @@ def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
         ("reasoning", "small", "acme"): 100,
     }
     assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(0.0019)}
+
+
+def test_what_an_attempt_used_for_nothing_or_for_a_part_is_counted_where_it_was_used() -> None:
+    bench = Bench()
+    broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)
+    other = deployment("large", price=PRICE)
+
+    bench.settler.settle(
+        answered(call=call(STREAM, on=snapshot(SMALL, other)), chosen=other, attempts=[broken, attempt(model="large")])
+    )
+
+    tokens = bench.samples("signalbox_tokens_total")
+    assert (tokens["input", "small", "acme"], tokens["output", "small", "acme"]) == (100, 10)
+    assert (tokens["input", "large", "acme"], tokens["output", "large", "acme"]) == (1000, 500)
+    assert bench.samples("signalbox_cost_usd_total") == {
+        ("small", "acme"): pytest.approx(0.00012),
+        ("large", "acme"): pytest.approx(0.0019),
+    }
 
 
 def test_durations_are_observed() -> None:
@@ -140,6 +158,14 @@ def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCapture
     assert logged.exc_info
 
 
+@pytest.mark.parametrize(("usage", "cost"), [(Usage(input=1000, output=500), 7_000 + 2_000_000), (None, 7_000)])
+def test_an_attempt_that_lost_is_paid_once_however_often_the_call_is_priced(usage: Usage | None, cost: int) -> None:
+    made = answered(usage=usage, attempts=[attempt("hedge_lost", cost_nusd=7_000), attempt()])
+
+    for _ in range(3):
+        assert price(made).cost_nusd == cost
+
+
 def line(caplog: pytest.LogCaptureFixture, made: Record) -> dict[str, Any]:
     caplog.set_level(logging.INFO, "proxy.access")
     Bench(access_log=True).settler.settle(made)
@@ -172,8 +198,22 @@ def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixt
         "cost_usd": 0.0019,
         "ms": 3000.0,
         "ttft_ms": 1500.0,
+        "waited_ms": 0.0,
+        "predicted_wait_ms": 0.0,
         "overhead_ms": 500.0,
     }
+
+
+def test_time_in_the_queue_is_told_and_is_no_overhead_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    fields = line(caplog, answered(waited=0.3, predicted_wait=0.25))
+
+    assert (fields["waited_ms"], fields["predicted_wait_ms"], fields["overhead_ms"]) == (300.0, 250.0, 200.0)
+
+
+def test_the_access_line_says_that_an_answer_was_continued(caplog: pytest.LogCaptureFixture) -> None:
+    fields = line(caplog, answered(continued=Continued("acme", "small", 5)))
+
+    assert fields["continued_after"] == 5
 
 
 def test_the_access_line_has_no_content_and_no_credential(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,12 +7,18 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from proxy.core.types import Continued
 from proxy.surfaces.decision import decision_record, embed
 from tests.calls import attempt, deployment, plan, record
 
 
 def test_a_record_without_a_plan_has_its_id() -> None:
-    assert decision_record(record()) == {"id": "req_1", "attempts": [], "cost_usd": None}
+    assert decision_record(record()) == {
+        "id": "req_1",
+        "wait": {"predicted_ms": 0.0, "real_ms": 0.0},
+        "attempts": [],
+        "cost_usd": None,
+    }
 
 
 def test_the_decision_its_attempts_and_its_cost_are_told() -> None:
@@ -31,6 +37,12 @@ def test_the_decision_its_attempts_and_its_cost_are_told() -> None:
         ("ok", 200, 3.0),
     ]
     assert decision["attempts"][0].keys() == {"provider", "model", "key_id", "outcome", "status", "ms"}
+
+
+def test_who_went_on_with_a_broken_answer_is_told() -> None:
+    made = record(continued=Continued("acme", "small", 5))
+
+    assert decision_record(made)["continued"] == {"provider": "acme", "model": "small", "after_characters": 5}
 
 
 class Source:

@@ -12,6 +12,7 @@ from proxy.surfaces.options import read_options
 
 WHOLE = {
     "mode": "fast",
+    "max_wait_seconds": 2,
     "max_cost_usd": 0.5,
     "max_latency_ms": 900,
     "require": ["tools", "vision"],
@@ -25,6 +26,7 @@ WHOLE = {
 }
 READ = RouterOptions(
     mode="fast",
+    max_wait_seconds=2.0,
     max_cost_usd=0.5,
     max_latency_ms=900.0,
     require=("tools", "vision"),
@@ -105,7 +107,8 @@ def test_an_empty_list_in_a_header_is_empty() -> None:
         ({"debug": 1}, "router.debug"),
         ({"debug": "true"}, "router.debug"),
         ({"fallbacks": {}}, "router.fallbacks"),
-        ({"max_wait_seconds": 3}, "router.max_wait_seconds"),
+        ({"max_wait_seconds": -1}, "router.max_wait_seconds"),
+        ({"max_wait_seconds": "3"}, "router.max_wait_seconds"),
         ({"cache": "on"}, "router.cache"),
         ({"conversation": "c1"}, "router.conversation"),
         ({"colour": 1}, "router.colour"),

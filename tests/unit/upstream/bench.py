@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.admission.queue import FairQueue
 from proxy.core.errors import ProxyError
-from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import (
-    BreakerPolicy,
-    Call,
-    Deployment,
-    Plan,
-    Record,
-    Snapshot,
-)
+from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.policies import BreakerPolicy
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.slow import SlowCalls
+from proxy.core.types import Call, Deployment, Plan, Record, Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.stores.memory import MemoryCounters
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
+from proxy.upstream.hedge import Hedge
+from proxy.upstream.limits import Limits
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.slots import Slots
 from tests.calls import deployment, provider, record, snapshot
-from tests.fakes import Answer, FakeClock, ScriptedTransport
+from tests.fakes import Answer, FakeClock, Script, ScriptedTransport
 
 BODY = b'{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}'
 OK = Answer([BODY[:30], BODY[30:]], headers={"content-type": "application/json"})
@@ -56,6 +59,12 @@ class Bench:
     transport: ScriptedTransport
     health: Health
     executor: Executor
+    limits: Limits
+    queue: FairQueue
+    slow: SlowCalls
+    slots: Slots
+    budget: RetryBudget
+    attempts: Attempts
 
     async def run(self, of: Call, planned: Plan, made: Record | None = None) -> tuple[bytes | ProxyError, Record]:
         """What the client gets, or the error."""
@@ -68,19 +77,39 @@ class Bench:
 
 
 def bench(
-    script: Mapping[str, Sequence[Answer]], policy: BreakerPolicy | None = None, *, clock: FakeClock | None = None
+    script: Mapping[str, Script],
+    policy: BreakerPolicy | None = None,
+    *,
+    clock: FakeClock | None = None,
+    budget: RetryBudget | None = None,
+    rules: Mapping[FailureClass, FailureRule] = RULES,
+    rng: random.Random | None = None,
 ) -> Bench:
     clock = clock or FakeClock()
     transport = ScriptedTransport(clock, script)
-    health = Health(clock, policy or BreakerPolicy())
-    executor = Executor(
+    queue = FairQueue(clock, 1000)
+    health = Health(clock, policy or BreakerPolicy(), rules, changed=queue.notify)
+    limits = Limits(MemoryCounters(clock), clock, freed=queue.notify)
+    slots = Slots(health, limits, queue, clock)
+    slow, budget = SlowCalls(), budget or RetryBudget(0.2, 10.0)
+    attempts = Attempts(
         transports={"openai": transport},
         dialects={"openai": OpenAIDialect()},
-        health=health,
+        slots=slots,
+        simulator=Simulator(clock, random.Random(1)),
+        slow=slow,
         clock=clock,
-        rng=random.Random(1),
     )
-    return Bench(clock, transport, health, executor)
+    executor = Executor(
+        attempts=attempts,
+        health=health,
+        slots=slots,
+        budget=budget,
+        hedge=Hedge(attempts, slots, slow=slow, budget=budget, clock=clock),
+        clock=clock,
+        rng=rng or random.Random(1),
+    )
+    return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts)
 
 
 def target(name: str, *keys: str, **fields: Any) -> Deployment:

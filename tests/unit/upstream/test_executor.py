@@ -8,14 +8,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.types import (
-    BreakerPolicy,
-    Plan,
-    Reply,
-    RetryPolicy,
-    Target,
-    Timeouts,
-)
+from proxy.core.policies import BreakerPolicy, RetryPolicy
+from proxy.core.types import Plan, Reply, Target, Timeouts
 from tests.calls import HELLO, STREAM, call, plan, record
 from tests.fakes import REFUSED, Answer, Stall
 from tests.unit.upstream.bench import (
@@ -332,6 +326,7 @@ async def test_our_own_429_does_not_trip_the_breaker() -> None:
     for _ in range(8):
         await b.run(call(HELLO, on=on(A)), plan(A))
 
+    assert b.transport.left == 0
     assert [row for row in b.health.breakers() if row["state"] != "closed"] == []
 
 

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.types import (
-    BreakerPolicy,
-    Call,
-    DeadlinePolicy,
-    Plan,
-    Record,
-    Reply,
-    RetryPolicy,
-)
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
+from proxy.core.types import Call, Plan, Record, Reply
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.upstream.health import Lease
 from tests.calls import HELLO, STREAM, call, plan, record
-from tests.fakes import Answer, FakeClock, Stall, Wait
+from tests.fakes import Answer, FakeClock, Stall, Wait, turn
 from tests.unit.upstream.bench import (
     BODY,
     CUT,
+    DONE,
     E500,
     OK,
     ROLE,
+    STOP,
     STREAMED,
     TEXT,
     A,
@@ -229,3 +226,56 @@ async def test_a_fault_of_ours_while_the_request_is_built_keeps_no_probe_s_permi
         await b.run(call(HELLO, on=on(A)), plan(A))
 
     assert b.health.lease(A)
+
+
+async def crowd(b: Bench, of: Call, then: Callable[[Lease], Awaitable[None]]) -> list[int]:
+    """Five calls find a probe out; what they end with after what `then` does with it."""
+    await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
+    b.clock.pass_(60)
+    probe = b.health.lease(A)
+    assert probe is not None
+    async with asyncio.TaskGroup() as group:
+        waiting = [group.create_task(b.run(of, plan(A))) for _ in range(5)]
+        await turn()
+        assert not any(task.done() for task in waiting)
+        await then(probe)
+    results = [task.result()[0] for task in waiting]
+    return [result.http_status if isinstance(result, ProxyError) else 200 for result in results]
+
+
+async def test_whoever_waits_for_a_probe_is_refused_when_it_fails_and_nothing_more_is_sent() -> None:
+    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
+
+    async def then(probe: Lease) -> None:
+        probe.settle(ok=False, reason="server_error")
+
+    statuses = await crowd(b, call(HELLO, on=on(A)), then)
+
+    assert statuses == [503] * 5
+    assert len(b.transport.requests) == 1
+
+
+async def test_whoever_waits_for_a_probe_in_vain_is_told_that_nobody_can_be_asked() -> None:
+    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
+
+    async def then(_: Lease) -> None:
+        await b.clock.advance(3.5)
+
+    statuses = await crowd(b, call(HELLO, on=on(A, queue=QueuePolicy(max_wait=3.0))), then)
+
+    assert statuses == [503] * 5
+    assert len(b.transport.requests) == 1
+
+
+async def test_however_many_calls_were_under_way_when_a_target_became_slow_that_is_not_its_normal_time() -> None:
+    late = Answer([Wait(5.0), ROLE, TEXT, STOP, DONE])
+    b = bench({"a": [Answer([Wait(0.1), TEXT, STOP, DONE])] * 20 + [late] * 50}, BreakerPolicy(consecutive=3))
+    for _ in range(20):
+        await b.run(call(STREAM, on=on(A)), plan(A))
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(50):
+            group.create_task(b.run(call(STREAM, on=on(A)), plan(A)))
+
+    assert [row["state"] for row in b.health.breakers()] == ["open"]
+    assert (b.slow.normal("a/m") or 0.0) < 0.2

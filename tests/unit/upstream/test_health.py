@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import BreakerPolicy, Deployment, DeploymentHealth, ProviderKey
+from proxy.core.failures import RULES, FailureKind, UpstreamFailure
+from proxy.core.policies import BreakerPolicy
+from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, ProviderKey
 from proxy.upstream import health as module
-from proxy.upstream.health import KEYLESS, Health, Lease
+from proxy.upstream.health import Health, Lease
 from tests.calls import deployment, provider, snapshot
 from tests.fakes import FakeClock
 
@@ -84,7 +85,7 @@ def test_a_breaker_is_one_of_provider_model_and_key() -> None:
     assert lease(health, deployment("other", TWO.provider), key_id="a")
 
 
-@pytest.mark.parametrize("kind", [k for k in FailureKind if not UpstreamFailure(k, "").verdict.trip])
+@pytest.mark.parametrize("kind", [k for k in FailureKind if not RULES[UpstreamFailure(k, "").failure_class].breaker])
 def test_what_is_not_the_upstream_s_fault_does_not_trip(kind: FailureKind) -> None:
     health, clock = made()
 
@@ -174,7 +175,7 @@ def test_a_probe_of_a_breaker_that_was_reset_does_not_count_on_the_next_one() ->
     assert lease(health)
 
 
-@pytest.mark.parametrize(("hint", "seconds"), [(7.5, 7.5), (None, module.RATE_LIMIT_REST), (0.0, 0.0)])
+@pytest.mark.parametrize(("hint", "seconds"), [(7.5, 7.5), (None, RULES["rate_limit"].rest), (0.0, 0.0)])
 def test_a_429_rests_the_key_for_this_model_as_long_as_was_asked(hint: float | None, seconds: float) -> None:
     health, clock = made()
     fail(health, kind=FailureKind.RATE_LIMITED, retry_after=hint)
@@ -414,3 +415,45 @@ def test_state_outlives_a_reload() -> None:
     again = deployment(of=provider("acme", headers={"new": "setting"}))
 
     assert health.lease(again) is None
+
+
+def test_a_slow_answer_counts_against_the_breaker_but_not_against_the_key() -> None:
+    health, _ = made()
+
+    for _ in range(POLICY.consecutive):
+        got = lease(health)
+        got.slow(5.0)
+        got.succeed()  # what the stream shows later comes too late
+
+    [row] = health.breakers()
+    assert row["state"] == "open"
+    assert [(due.reason, due.length, due.rest) for due in health.troubles()] == [("slow", 60.0, False)]
+    assert health.rests() == []
+
+
+def test_a_background_probe_is_a_lease_of_a_breaker_that_is_not_closed() -> None:
+    health, clock = opened()
+    clock.pass_(55.0)
+
+    got = health.probe(ONE, ONE.provider.keys[0])
+
+    assert got
+    assert health.probe(ONE, ONE.provider.keys[0]) is None
+    assert health.probe(TWO, TWO.provider.keys[0]) is None
+    got.succeed()
+    assert health.troubles() == []
+
+
+def test_a_probed_key_works_again_or_rests_on_for_longer() -> None:
+    health, clock = made()
+    fail(health, kind=FailureKind.KEY_REJECTED, status=401)
+    clock.pass_(55.0)
+    [due] = health.troubles()
+
+    health.probed(due, failed(FailureKind.KEY_REJECTED))
+    assert [row["seconds_left"] for row in health.rests()] == [120.0]
+    health.probed(due, None)
+
+    assert health.rests() == []
+    health.probed(due, failed(FailureKind.KEY_REJECTED))  # which an operator has reset meanwhile
+    assert health.rests() == []

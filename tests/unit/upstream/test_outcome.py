@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.upstream.health import Block
 from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
 from tests.calls import attempt, deployment
@@ -15,6 +15,7 @@ from tests.calls import attempt, deployment
 K = FailureKind
 TABLE = [
     (K.CONNECT, None, 502, "server_error", "upstream_error"),
+    (K.STALE_CONNECTION, None, 502, "server_error", "upstream_error"),
     (K.FIRST_TOKEN_TIMEOUT, None, 504, "server_error", "upstream_timeout"),
     (K.RATE_LIMITED, 429, 429, "rate_limit_error", "rate_limit_exceeded"),
     (K.OVERLOADED, 529, 503, "server_error", "overloaded"),
@@ -133,3 +134,12 @@ def test_a_long_plan_does_not_make_a_long_message() -> None:
 
     assert "`acme/m7`" in str(error)
     assert "`acme/m8`" not in str(error)
+
+
+def test_a_rate_limit_without_a_time_is_told_with_the_configured_rest() -> None:
+    failure = UpstreamFailure(K.RATE_LIMITED, "slow down", status=429)
+    rules = {**RULES, "rate_limit": FailureRule(key="model", rest=60.0)}
+
+    error = error_for(failure, [attempt()], only=True, rules=rules)
+
+    assert error.retry_after == 60.0

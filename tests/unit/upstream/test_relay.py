@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Attempt, BreakerPolicy, Record, UpstreamRequest, Usage
+from proxy.core.policies import BreakerPolicy
+from proxy.core.types import Attempt, Record, UpstreamRequest, Usage
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health

@@ -6,18 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.recall import Recall
-from proxy.core.types import (
-    BreakerPolicy,
-    Call,
-    DeadlinePolicy,
-    Deployment,
-    Provider,
-    ProviderKey,
-    RetryPolicy,
-    Snapshot,
-    Target,
-)
+from proxy.core.types import Call, Deployment, Provider, ProviderKey, Snapshot, Target
 from proxy.dialects.base import Decoder
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.surfaces.chat import read_chat

@@ -1,0 +1,82 @@
+"""`POST /admin/simulate/failure`: let a provider fail for a while, as it would seem from here. For tests and drills."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from proxy.admin.access import AdminAccess
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.core.types import Snapshot
+from proxy.upstream.simulate import Kind, Simulator
+
+LONGEST = 3600.0  # seconds
+
+
+class FailureBody(BaseModel):
+    """What is to fail, how, for how long, and how often."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    provider: str
+    model: str | None = None
+    kind: Kind
+    seconds: float = Field(ge=0, le=LONGEST, allow_inf_nan=False)
+    rate: float = Field(default=1.0, ge=0, le=1, allow_inf_nan=False)
+
+
+class Simulate:
+    """The endpoint; it is not there unless `testing` is on."""
+
+    def __init__(
+        self,
+        *,
+        access: AdminAccess,
+        simulator: Simulator,
+        snapshot: Callable[[], Snapshot],
+        testing: Callable[[], bool],
+        read: Callable[[Request], Awaitable[bytes]],
+    ) -> None:
+        self._access = access
+        self._simulator = simulator
+        self._snapshot = snapshot
+        self._testing = testing
+        self._read = read
+
+    async def failure(self, request: Request) -> Response:
+        """`POST /admin/simulate/failure`: begin one, or end it with `seconds: 0`; the answer lists what is active."""
+        self._access.check(request)
+        if not self._testing():
+            raise NotFound("There is nothing to simulate: `testing: true` is not configured.")
+        body = _body(await self._read(request))
+        self._check(body)
+        self._simulator.fail(body.provider, body.model, body.kind, body.seconds, body.rate)
+        return JSONResponse({"active": self._simulator.rows()})
+
+    def _check(self, body: FailureBody) -> None:
+        """A name that nobody has would fail nothing, and nobody would know why."""
+        snapshot = self._snapshot()
+        provider = snapshot.providers.get(body.provider)
+        if provider is None:
+            raise InvalidRequest("`provider`: there is no such provider.", param="provider")
+        if body.model is None or provider.any_model:
+            return
+        if f"{body.provider}/{body.model}" not in snapshot.deployments:
+            message = "`model`: the provider has no such model; give its id without the provider."
+            raise InvalidRequest(message, param="model")
+
+
+def _body(raw: bytes) -> FailureBody:
+    try:
+        return FailureBody.model_validate(json.loads(raw))
+    except ValidationError as exc:
+        first = exc.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])[:80] or "body"
+        problem = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].lower()
+        raise InvalidRequest(f"`{where}`: {problem}.", param=where) from exc
+    except (ValueError, RecursionError) as exc:
+        raise InvalidRequest("The body is not valid JSON.") from exc

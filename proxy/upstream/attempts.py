@@ -1,0 +1,273 @@
+"""One attempt: a request to one target with one key, up to its commit point, and the reply that follows from it.
+
+Whatever an attempt holds (connection, lease, room under limits) is released in reverse order, also when the client
+leaves. What an attempt finds out of its target (success, failure, slowness, limits) is told to whom it concerns here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, replace
+
+from proxy.core.clock import Clock
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.slow import SlowCalls
+from proxy.core.types import (
+    Attempt,
+    Deployment,
+    DialectName,
+    Record,
+    Reply,
+    Target,
+    UpstreamRequest,
+    UpstreamResponse,
+)
+from proxy.dialects.base import Dialect
+from proxy.upstream.health import Lease
+from proxy.upstream.outcome import deadline_error
+from proxy.upstream.relay import Relay, Rescue, Start, read_error, timed, until_commit, waiting
+from proxy.upstream.run import Run
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.slots import Slots
+from proxy.upstream.transport import Transport
+
+ERROR_BODY_LIMIT = 256 * 1024
+# what an attempt may have used is not known after these
+_UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An attempt that has reached its commit point."""
+
+    attempt: Attempt
+    lease: Lease
+    target: Target
+    request: UpstreamRequest
+    response: UpstreamResponse
+    start: Start
+    chunks: AsyncGenerator[bytes, None]
+    began: float  # monotonic seconds
+    committed: float
+
+
+class Attempts:
+    """Makes attempts. One instance serves every call."""
+
+    def __init__(
+        self,
+        *,
+        transports: Mapping[DialectName, Transport],
+        dialects: Mapping[DialectName, Dialect],
+        slots: Slots,
+        simulator: Simulator,
+        slow: SlowCalls,
+        clock: Clock,
+    ) -> None:
+        self._transports = transports
+        self._dialects = dialects
+        self._slots = slots
+        self._simulator = simulator
+        self._slow = slow
+        self._clock = clock
+
+    def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
+        """What `target` is sent. Raises `InvalidRequest` where its API has nothing for what the client asks."""
+        return self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+
+    async def open(
+        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
+    ) -> Opened:
+        """One attempt up to its commit point; `stack` holds what it needs from there on.
+
+        Raises `UpstreamFailure`, or `ProxyError` when the call's time is over.
+        """
+        if run.left <= 0:
+            await self._slots.release(lease)
+            raise deadline_error(run.call.snapshot.deadline.hard)
+        run.attempts -= 1
+        async with AsyncExitStack() as held:
+            made: list[Attempt] = []
+            held.push_async_callback(self._give_back, run.record, made, lease)
+            held.callback(lease.settle, ok=None)
+            try:
+                opened = await self._sent(held, run, target, lease, request, made)
+            except UpstreamFailure as failure:
+                for secret in _secrets(target.deployment, lease):
+                    failure.redact(secret)
+                lease.fail(failure)
+                raise
+            stack.push_async_exit(held.pop_all())
+            return opened
+
+    def reply(self, run: Run, opened: Opened, rescue: Rescue | None = None) -> Reply:
+        """The answer that goes to the client; from here on it is the call's."""
+        record, deployment, response = run.record, opened.target.deployment, opened.response
+        record.chosen, record.dropped = deployment, opened.request.dropped
+        record.upstream_request_id = _upstream_id(response)
+        record.first_token, record.committed = opened.committed, True
+        headers = _headers(response, stream=run.call.stream)
+        if self._dialects[deployment.provider.dialect].translates:
+            headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
+        events = run.call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
+        relay = Relay(
+            self._clock,
+            record,
+            opened.attempt,
+            opened.lease,
+            opened.start,
+            deadline=opened.began + deployment.timeouts.total,
+            events=events,
+            rescue=rescue,
+        )
+        stream = run.call.stream or not headers["content-type"].startswith("application/json")
+        return Reply(response.status, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
+
+    async def _sent(
+        self,
+        held: AsyncExitStack,
+        run: Run,
+        target: Target,
+        lease: Lease,
+        request: UpstreamRequest,
+        made: list[Attempt],
+    ) -> Opened:
+        """Once, or twice where the pooled connection was dead: nobody has most likely seen the request then.
+
+        The second try costs neither an attempt nor the retry budget, but is in the record: the upstream may have both.
+        """
+        try:
+            return await self._once(held, run, target, lease, request, made)
+        except UpstreamFailure as failure:
+            if failure.kind is not FailureKind.STALE_CONNECTION or not run.call.snapshot.retry.stale_post:
+                raise
+        return await self._once(held, run, target, lease, replace(request, fresh=True), made)
+
+    async def _once(
+        self,
+        held: AsyncExitStack,
+        run: Run,
+        target: Target,
+        lease: Lease,
+        request: UpstreamRequest,
+        made: list[Attempt],
+    ) -> Opened:
+        deployment = target.deployment
+        attempt = Attempt(deployment.provider.name, deployment.model, lease.key_id)
+        made.append(attempt)
+        run.record.attempts.append(attempt)
+        run.record.chosen = deployment
+        began = self._clock.monotonic()
+        held.callback(self._stopwatch, attempt, began)
+        try:
+            response, start, chunks = await self._in_time(held, run, target, request, attempt)
+        except UpstreamFailure as failure:
+            attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
+            attempt.ms = (self._clock.monotonic() - began) * 1000
+            raise
+        now = self._clock.monotonic()
+        attempt.first_token_ms = (now - began) * 1000
+        self._judge(run, lease, start, now - began)
+        return Opened(attempt, lease, target, request, response, start, chunks, began, now)
+
+    async def _in_time(
+        self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest, attempt: Attempt
+    ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
+        """Send, and read up to the commit point, within the target's timeout and the call's deadline.
+
+        A model that reasons may be silent for long: whatever its provider sends meanwhile shows that it is alive.
+        """
+        deployment, left = target.deployment, run.left
+        patience = deployment.timeouts.first_token if run.call.stream else deployment.timeouts.total
+        reasons = run.call.stream and "reasoning" in (deployment.capabilities or ())
+        loop = asyncio.get_running_loop()
+        latest = loop.time() + min(left, deployment.timeouts.total)
+
+        def alive() -> None:
+            if reasons:
+                timer.reschedule(min(loop.time() + patience, latest))
+
+        try:
+            async with asyncio.timeout(min(patience, left)) as timer:
+                return await self._start(held, run, target, request, attempt, alive)
+        except TimeoutError:
+            if run.left > 0 and left > patience:
+                message = f"no answer came within {patience:g} s"
+                raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, message) from None
+            attempt.outcome = "deadline_exceeded"
+            raise deadline_error(run.call.snapshot.deadline.hard) from None
+
+    async def _start(
+        self,
+        held: AsyncExitStack,
+        run: Run,
+        target: Target,
+        request: UpstreamRequest,
+        attempt: Attempt,
+        alive: Callable[[], None],
+    ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
+        """Send, and read up to the commit point."""
+        deployment, record = target.deployment, run.record
+        name = deployment.provider.dialect
+        transport = self._simulator.over(self._transports[name], deployment.provider.name, deployment.model)
+        record.dropped = request.dropped
+        with waiting(self._clock, record):
+            response = await held.enter_async_context(transport.send(request))
+        alive()
+        attempt.status = response.status
+        record.upstream_request_id = _upstream_id(response)
+        await self._slots.learn(deployment, attempt.key_id or "", response)
+        chunks = await held.enter_async_context(aclosing(timed(self._clock, record, response.chunks)))
+        if not 200 <= response.status < 300:
+            body = await read_error(chunks, ERROR_BODY_LIMIT)
+            raise self._dialects[name].failure(response.status, response.headers, body, self._clock.time())
+        decoder = self._dialects[name].decoder(run.call, target, response.headers)
+        return response, await until_commit(decoder, chunks, alive), chunks
+
+    def _judge(self, run: Run, lease: Lease, start: Start, seconds: float) -> None:
+        """What the time to the first content says of the target; how long the answer takes in all says nothing."""
+        policy = run.call.snapshot.slow
+        teach = lease.breaker.current(lease.permit)
+        slow = run.call.stream and self._slow.judge(lease.deployment.name, seconds, policy, teach=teach)
+        if slow and policy.enabled:
+            lease.slow(seconds)
+        elif (lease.permit.probe or lease.permit.forced) and start.broken is None:
+            lease.succeed()  # a probe has shown what it had to; the stream may take minutes
+
+    async def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
+        """What the attempt really used: an error used no tokens, and of a timeout nobody knows."""
+        last = made[-1]
+        tokens: int | None = None
+        if last.first_token_ms is not None and last.usage is None:
+            tokens = record.usage.input + record.usage.output if record.usage else None
+        elif last.outcome not in _UNKNOWN_COST:
+            tokens = 0
+        await self._slots.give_back(lease, tokens, unused=False)
+
+    def _stopwatch(self, attempt: Attempt, began: float) -> None:
+        attempt.ms = attempt.ms or (self._clock.monotonic() - began) * 1000
+        if attempt.outcome == "started":
+            attempt.outcome = "cancelled"
+
+
+def _upstream_id(response: UpstreamResponse) -> str | None:
+    return response.headers.get("x-request-id") or response.headers.get("request-id")
+
+
+def _secrets(deployment: Deployment, lease: Lease) -> Iterator[str]:
+    """What an upstream may have been told and must not repeat to the client."""
+    if lease.key is not None:
+        yield lease.key.value
+    for value in deployment.provider.headers.values():
+        yield value
+        yield value.rpartition(" ")[2]
+
+
+def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
+    """Of the upstream's headers only `content-type` and `openai-*` pass."""
+    headers = {name: value for name, value in response.headers.items() if name.startswith("openai-")}
+    default = "text/event-stream" if stream else "application/json"
+    headers["content-type"] = response.headers.get("content-type") or default
+    return headers

@@ -1,0 +1,211 @@
+"""Going on where a streamed answer broke off: another target writes the rest, and the client sees one answer.
+
+    first target   "The capital of France"  X           what the client has is kept while it is nothing but text
+    next target                             " is Paris."    gets the call with that text as the assistant's last message
+
+Only plain text can be joined, and only a target that is said to take up an answer that was begun (`prefill`) is asked.
+The attempts are the attempt loop's own, so that retry budget, limits, breakers and patience hold as before the commit
+point; the two streams become one in `joint.py`. It happens once: if the rest breaks off too, the client is told.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from proxy.core.body import Span, edit, parse
+from proxy.core.errors import ProxyError
+from proxy.core.estimate import estimate_tokens
+from proxy.core.failures import UpstreamFailure
+from proxy.core.money import cost_nusd
+from proxy.core.types import Call, Continued, Target, Usage
+from proxy.upstream.attempts import Attempts, Opened
+from proxy.upstream.joint import Joint, Said
+from proxy.upstream.run import Run
+
+PREFILL = "prefill"
+_CEILINGS = ("max_completion_tokens", "max_tokens")
+_MORE_THAN_TEXT = (
+    "tools",
+    "functions",
+    "logprobs",
+    "top_logprobs",
+    "audio",
+    "web_search_options",
+    # as local servers name the shape of an answer: it would begin anew in the middle
+    "guided_json",
+    "guided_regex",
+    "guided_choice",
+    "guided_grammar",
+    "structured_outputs",
+    "grammar",
+    "json_schema",
+)
+
+_REFUSING = (400, 403, 413, 422)
+_FILTERS = ("content_filter", "content_policy_violation")
+
+
+def may_go_on(run: Run, target: Target) -> bool:
+    """Whether there is anybody to go on, should an answer of `target` break off."""
+    call = run.call
+    wanted = call.snapshot.mid_stream == "continue" and call.stream and call.endpoint == "chat"
+    return wanted and _asks_for_text(call, target) and bool(_able(run))
+
+
+class Continuation:
+    """The `Rescue` of one call: `release` lets the broken attempt go, `first` begins an answer as for any call."""
+
+    def __init__(
+        self,
+        attempts: Attempts,
+        run: Run,
+        opened: Opened,
+        *,
+        release: Callable[[], Awaitable[None]],
+        first: Callable[[Run], Awaitable[Opened]],
+    ) -> None:
+        self._attempts = attempts
+        self._run = run
+        self._broken = opened
+        self._release = release
+        self._first = first
+        self._said = Said()
+
+    def saw(self, out: bytes) -> None:
+        """The client got these events."""
+        self._said.read(out)
+
+    def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
+        """The events of the rest, none of them if no target begins it; None if none can be asked."""
+        targets = self._targets()
+        if not self._said.plain or not targets or not self._run.attempts or self._is_refusal(failure):
+            return None
+        text = self._said.text
+        tokens = estimate_tokens(text)
+        targets = [replace(target, overrides=_shortened(target.overrides, tokens)) for target in targets]
+        before, plan = self._run, self._run.plan
+        run = Run(
+            before.clock,
+            continued(before.call, text.rstrip(), tokens),
+            replace(plan, targets=tuple(targets), input_tokens=plan.input_tokens + tokens),
+            before.record,
+            targets,
+            before.attempts,
+            before.patience,
+            since=before.clock.monotonic(),
+            failure=failure,
+            outgrown=before.outgrown,
+            may_force=False,
+        )
+        return self._rest(run, text, tokens)
+
+    def _is_refusal(self, failure: UpstreamFailure) -> bool:
+        """Whether the upstream stopped because of what is said: nobody else is to be talked into that."""
+        refuses = failure.status in _REFUSING or (failure.code or "").lower() in _FILTERS
+        return refuses and not self._run.plan.content_fallback
+
+    def _targets(self) -> list[Target]:
+        """Who can be asked: not the one that broke off if there is another, and last who has been tried."""
+        able, left, broken = _able(self._run), self._run.targets, self._broken.target.deployment.name
+        others = [target for target in able if target.deployment.name != broken]
+        return sorted(others, key=lambda target: target not in left) or able
+
+    async def _rest(self, run: Run, text: str, tokens: int) -> AsyncGenerator[bytes, None]:
+        record = run.record
+        before = record.chosen, record.dropped, record.upstream_request_id
+        reported, first_token = record.usage, record.first_token
+        await self._release()  # what is broken keeps no connection and no room under limits
+        try:
+            opened = await self._first(run)
+        except ProxyError:
+            record.chosen, record.dropped, record.upstream_request_id = before
+            return
+        record.outcome, record.code = "started", None
+        used = self._charge(reported, tokens)
+        deployment = opened.target.deployment
+        record.continued = Continued(deployment.provider.name, deployment.model, len(text))
+        reply = self._attempts.reply(run, opened)
+        record.first_token = first_token
+        joint = Joint(self._said.head, text, used, record.continued)
+        async with aclosing(reply.chunks) as chunks:
+            async for chunk in chunks:
+                if out := joint.feed(chunk):
+                    yield out
+        if out := joint.end():
+            yield out
+
+    def _charge(self, reported: Usage | None, tokens: int) -> Usage:
+        """Note what the broken attempt used: few upstreams say it before the end."""
+        attempt, deployment = self._broken.attempt, self._broken.target.deployment
+        counted = reported or Usage()
+        attempt.usage = replace(
+            counted,
+            input=counted.input or self._run.plan.input_tokens,
+            output=max(counted.output, tokens),
+            source="estimated",
+        )
+        if deployment.price and not deployment.provider.stand_in:
+            attempt.cost_nusd = cost_nusd(attempt.usage, deployment.price)
+        return attempt.usage
+
+
+def continued(call: Call, text: str, tokens: int) -> Call:
+    """The same call with the answer's beginning as its last message, and with room for that much less of an answer.
+
+    `text` does not end with white space, which some APIs refuse there; an empty one leaves the messages as they are.
+    """
+    spans = call.spans or parse(call.raw).spans
+    body = _shortened(call.body, tokens)
+    edits = {name: json.dumps(value).encode() for name, value in body.items() if value is not call.body[name]}
+    if text:
+        message = {"role": "assistant", "content": text}
+        body["messages"] = [*call.body["messages"], message]
+        place = spans["messages"]
+        edits["messages"] = call.raw[place.value : place.end - 1] + b"," + json.dumps(message).encode() + b"]"
+    return replace(call, raw=edit(call.raw, spans, edits), body=body, spans=_moved(spans, edits))
+
+
+def _moved(spans: Mapping[str, Span], edits: Mapping[str, bytes]) -> dict[str, Span]:
+    """Where the members stand after these values have been put in place of theirs."""
+    moved, shift = {}, 0
+    for name, span in sorted(spans.items(), key=lambda item: item[1]):
+        grown = len(edits[name]) - (span.end - span.value) if name in edits else 0
+        moved[name] = Span(span.key + shift, span.value + shift, span.end + shift + grown)
+        shift += grown
+    return moved
+
+
+def _shortened(parameters: Mapping[str, Any], tokens: int) -> dict[str, Any]:
+    """The parameters with their ceilings on the answer lowered by `tokens`."""
+    lowered = {
+        name: max(1, parameters[name] - tokens)
+        for name in _CEILINGS
+        if isinstance(parameters.get(name), int) and not isinstance(parameters[name], bool)
+    }
+    return {**parameters, **lowered}
+
+
+def _able(run: Run) -> list[Target]:
+    """The targets that can take up a text; one of which that is not known is not asked."""
+    return [
+        target
+        for target in run.plan.targets
+        if PREFILL in (target.deployment.capabilities or ()) and _asks_for_text(run.call, target)
+    ]
+
+
+def _asks_for_text(call: Call, target: Target) -> bool:
+    """Whether all that can come is one text that nobody has begun yet."""
+    body = {**call.body, **target.overrides}
+    form = body.get("response_format")
+    return (
+        not any(body.get(name) for name in _MORE_THAN_TEXT)
+        and body.get("n") in (None, 1)
+        and (not form or (isinstance(form, Mapping) and form.get("type") == "text"))
+        and body.get("modalities") in (None, [], ["text"])
+        and body["messages"][-1]["role"] != "assistant"
+    )

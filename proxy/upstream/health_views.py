@@ -1,0 +1,143 @@
+"""What `Health` keeps of resting keys, and its state in other forms: rows for operators, probes that are due, a file.
+
+Functions of values only: they are given what `Health` has, and change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.core.breaker import Breaker
+from proxy.core.failures import FailureKind
+from proxy.core.hints import LONGEST
+from proxy.core.policies import BreakerPolicy
+from proxy.core.saved import saved_count, saved_seconds, saved_text
+
+BreakerName = tuple[str, str, str]  # provider, model, key id
+RestName = tuple[str, str, str | None]  # provider, key id, model or None for all
+REASONS = frozenset(FailureKind)
+
+
+@dataclass(slots=True)
+class Rest:
+    """A key resting until a time."""
+
+    until: float
+    reason: str
+    times: int = 1  # in a row
+    seconds: float = 0.0  # how long in all
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What rests or is open: of a rest `model` may be None, which is all models; `length` is the whole time."""
+
+    provider: str
+    key: str
+    model: str | None
+    rest: bool  # else a breaker
+    reason: str  # a `FailureKind`; empty where nothing is known
+    until: float
+    length: float
+
+
+def breaker_rows(breakers: Mapping[BreakerName, Breaker], policy: BreakerPolicy, now: float) -> list[dict[str, Any]]:
+    """Every breaker that has something to tell."""
+    rows = []
+    for (provider, model, key), breaker in breakers.items():
+        state = "half-open" if breaker.state == "open" and now >= breaker.open_until else breaker.state
+        rows.append(
+            {
+                "provider": provider,
+                "model": model,
+                "key": key,
+                "state": state,
+                "failures": breaker.failures(policy, now),
+                "openings": breaker.openings,
+                "open_seconds_left": round(max(0.0, breaker.open_until - now), 3) if state == "open" else 0.0,
+            }
+        )
+    return rows
+
+
+def rest_rows(rests: Mapping[RestName, Rest], now: float) -> list[dict[str, Any]]:
+    """Every key that rests now."""
+    return [
+        {
+            "provider": provider,
+            "key": key,
+            "model": model,
+            "reason": rest.reason,
+            "seconds_left": round(rest.until - now, 3),
+        }
+        for (provider, key, model), rest in rests.items()
+        if rest.until > now
+    ]
+
+
+def troubles(
+    breakers: Mapping[BreakerName, Breaker], rests: Mapping[RestName, Rest], policy: BreakerPolicy, now: float
+) -> list[Due]:
+    """Every rest that is not over and every breaker that is not closed."""
+    found = [
+        Due(provider, key, model, True, rest.reason, rest.until, rest.seconds)
+        for (provider, key, model), rest in rests.items()
+        if rest.until > now
+    ]
+    for (provider, model, key), breaker in breakers.items():
+        if breaker.state != "closed":
+            length = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
+            found.append(Due(provider, key, model, False, breaker.reason, breaker.open_until, length))
+    return found
+
+
+def exported(
+    breakers: Mapping[BreakerName, Breaker], rests: Mapping[RestName, Rest], shift: float
+) -> dict[str, list[dict[str, Any]]]:
+    """Breakers and rests as JSON values, with times later by `shift`."""
+    return {
+        "breakers": [
+            {"provider": provider, "model": model, "key": key, **breaker.export(shift)}
+            for (provider, model, key), breaker in breakers.items()
+        ],
+        "rests": [
+            {
+                "provider": provider,
+                "key": key,
+                "model": model,
+                "until": round(rest.until + shift, 2),
+                "reason": rest.reason,
+                "times": rest.times,
+                "seconds": round(rest.seconds, 2),
+            }
+            for (provider, key, model), rest in rests.items()
+        ],
+    }
+
+
+def restored_breakers(
+    rows: Iterable[Mapping[str, Any]], shift: float, policy: BreakerPolicy, now: float
+) -> dict[BreakerName, Breaker]:
+    """The breakers of `exported`. Raises `ValueError`, `TypeError` or `KeyError` for what it never says."""
+    return {
+        (saved_text(row["provider"]), saved_text(row["model"]), saved_text(row["key"])): Breaker.restored(
+            row, shift, policy, now
+        )
+        for row in rows
+    }
+
+
+def restored_rests(rows: Iterable[Mapping[str, Any]], shift: float, now: float) -> dict[RestName, Rest]:
+    """The rests of `exported`, none longer than a provider may ask for. Raises as `restored_breakers` does."""
+    rests = {}
+    for row in rows:
+        model = None if row["model"] is None else saved_text(row["model"])
+        until = min(saved_seconds(row["until"]) - shift, now + LONGEST)
+        if row["reason"] not in REASONS:
+            raise ValueError("a rest has a failure as its reason")
+        length = min(max(saved_seconds(row["seconds"]), 0.0), LONGEST)
+        name = (saved_text(row["provider"]), saved_text(row["key"]), model)
+        rests[name] = Rest(until, str(row["reason"]), saved_count(row["times"]), length)
+    return rests

@@ -1,0 +1,345 @@
+"""How much may be asked of each key for each model: what is configured, and what the provider says of itself.
+
+An attempt reserves its request, its tokens and its place together before it is sent, and settles with the tokens that
+were really used. A key without any limit costs nothing. What is learned is forgotten after a while: providers raise
+limits without a word.
+
+Sources: OpenAI's rate limit guide (`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`), Groq's (the same names,
+but `requests` are those of a day) and Anthropic's (`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.core.clock import Clock
+from proxy.core.hints import LONGEST, retry_after
+from proxy.core.saved import saved_seconds, saved_text
+from proxy.core.types import KEYLESS, Deployment, LimitValues
+from proxy.stores.base import CounterStore, Receipt, Row, Ticket, Wait
+
+LEARNED_FOR = 600.0  # seconds after the last answer that said so
+MOST_LEARNED = 10_000  # keys of models; the oldest are forgotten
+MINUTE, DAY = 60.0, 86_400.0
+LONGER_THAN_A_MINUTE = 90.0  # seconds: no limit of a minute resets after that, whatever its rounding
+SCOPE = "upstream:"  # begins the names of our counters
+
+WINDOWS: dict[str, float] = {"rpm": MINUTE, "rpd": DAY, "tpm": MINUTE, "tpd": DAY, "concurrency": 0.0}
+TOKENS = ("tpm", "tpd")
+NONE = LimitValues()
+UNLIMITED = Receipt("", ())
+
+# What is counted, how the headers begin and end, and whether they say a limit that we count likewise.
+_HEADERS = (
+    ("requests", "x-ratelimit-{}-requests", True),
+    ("tokens", "x-ratelimit-{}-tokens", True),
+    ("requests", "anthropic-ratelimit-requests-{}", True),
+    ("tokens", "anthropic-ratelimit-tokens-{}", True),
+    ("tokens", "anthropic-ratelimit-input-tokens-{}", False),
+    ("tokens", "anthropic-ratelimit-output-tokens-{}", False),
+)
+_SAID = tuple(
+    (what, limit, form.format("limit"), form.format("remaining"), form.format("reset"))
+    for what, form, limit in _HEADERS
+)
+_NAMES = {"requests": ("rpm", "rpd"), "tokens": ("tpm", "tpd")}
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """A limit that a provider has told us."""
+
+    limit: int
+    until: float
+
+
+class Limits:
+    """Reserves and settles; `freed` is called whenever there may be room for somebody who waits."""
+
+    def __init__(self, store: CounterStore, clock: Clock, freed: Callable[[], None] = lambda: None) -> None:
+        self._store = store
+        self._clock = clock
+        self._freed = freed
+        self._learned: OrderedDict[str, dict[str, Learned]] = OrderedDict()  # by key of a model and limit
+        self._rests: OrderedDict[str, float] = OrderedDict()  # by key of a model: the store is to be asked until then
+        self._short: OrderedDict[str, float] = OrderedDict()  # by key of a model: until when there is no room
+        self._forgotten: set[str] = set()  # keys of models whose rests the store has still to end
+
+    async def reserve(self, deployment: Deployment, key_id: str, tokens: int) -> Receipt | Wait:
+        """Take what one attempt with at most `tokens` needs, or say for how long that is not to be had."""
+        tickets = self.tickets(deployment, key_id, tokens)
+        if not tickets:
+            return UNLIMITED
+        await self._wake_forgotten()
+        taken = await self._store.take(tickets)
+        self._note(_name(deployment, key_id), taken.seconds if isinstance(taken, Wait) else 0.0)
+        return taken
+
+    async def wait(self, deployment: Deployment, key_id: str, tokens: int) -> float:
+        """The seconds that `reserve` would say now; takes nothing."""
+        tickets = self.tickets(deployment, key_id, tokens)
+        await self._wake_forgotten()
+        return await self._store.wait(tickets) if tickets else 0.0
+
+    async def settle(self, receipt: Receipt, usage_tokens: int | None) -> None:
+        """The attempt is over: the tokens it used, or None where nobody knows and the reservation stands."""
+        if not receipt.tickets:
+            return
+        if usage_tokens is not None:
+            for ticket in receipt.tickets:
+                if ticket.name.endswith(TOKENS):
+                    await self._store.correct(receipt, ticket.name, usage_tokens)
+        await self._given_back(receipt, unused=False)
+
+    async def release(self, receipt: Receipt) -> None:
+        """Nothing was sent: everything is as before."""
+        if receipt.tickets:
+            await self._given_back(receipt, unused=True)
+
+    @property
+    def contended(self) -> bool:
+        """Whether there was no room somewhere, lately."""
+        return bool(self._short or self._rests)
+
+    def expected(self, deployment: Deployment) -> float:
+        """Seconds until one of its keys may have room, as far as that was seen lately; 0 if one has."""
+        now = self._clock.monotonic()
+        keys = [key.id for key in deployment.provider.keys] or [KEYLESS]
+        names = [_name(deployment, key) for key in keys]
+        return max(0.0, min(max(self._short.get(name, now), self._rests.get(name, now)) for name in names) - now)
+
+    async def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str], now: float) -> None:
+        """Take in what an answer's headers (lower case) say; `now` is seconds since the epoch.
+
+        A used-up limit rests the key for this model until its reset. What follows from a 429 is a failure's rule, and
+        `Health`'s to keep.
+        """
+        rest = 0.0
+        for what, is_limit, limit, remaining, reset in _SAID:
+            if limit not in headers and remaining not in headers:
+                continue
+            seconds = _seconds(headers.get(reset), now)
+            if is_limit and (most := _count(headers.get(limit))):
+                self._learn(deployment, key_id, what, most, seconds)
+            if _count(headers.get(remaining)) == 0:
+                rest = max(rest, seconds)
+        if rest:
+            await self._wake_forgotten()
+            name = _name(deployment, key_id)
+            self._rests[name] = max(self._clock.monotonic() + rest, self._rests.pop(name, 0.0))
+            while len(self._rests) > MOST_LEARNED:
+                self._rests.popitem(last=False)
+            await self._store.rest_until(name + ":rest", rest)
+
+    def values(self, deployment: Deployment, key_id: str) -> LimitValues:
+        """What is configured: the model's limits for each key, each replaced by the key's own."""
+        model = deployment.limits
+        key = next((each.limits for each in deployment.provider.keys if each.id == key_id), None)
+        if key is None or model is None:
+            return key or model or NONE
+        return LimitValues(**{what: _first(getattr(key, what), getattr(model, what)) for what in WINDOWS})
+
+    def most_tokens(self, deployment: Deployment, key_id: str) -> float:
+        """The tokens that one attempt can take at most, by what is configured and by what was learned."""
+        values, learned = self.values(deployment, key_id), self._known(_name(deployment, key_id))
+        told = [learned[what].limit for what in TOKENS if what in learned]
+        return min([values.tpm or math.inf, values.tpd or math.inf, *told])
+
+    def tickets(self, deployment: Deployment, key_id: str, tokens: int) -> list[Ticket]:
+        """What one attempt takes; empty where nothing limits this key."""
+        values = self.values(deployment, key_id)
+        if values is NONE and not self._learned and not self._rests:
+            return []
+        name = _name(deployment, key_id)
+        learned = self._known(name)
+        tickets = []
+        for what, seconds in WINDOWS.items():
+            limit: int | None = getattr(values, what)
+            told = learned.get(what)
+            if told is not None and (limit is None or told.limit < limit):
+                limit = told.limit
+            if limit is not None:
+                tickets.append(Ticket(f"{name}:{what}", limit, seconds, tokens if what in TOKENS else 1))
+        if tickets or self._rests_still(name):
+            tickets.append(Ticket(name + ":rest", 0, 0.0, 0))
+        return tickets
+
+    async def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
+        """End the rests that match, None being all; returns how many there were. What is counted stays."""
+        names = [name for name in self._rests if _matches(name, provider, model, key_id)]
+        for name in names:
+            del self._rests[name]
+            await self._store.wake(name + ":rest")
+        if names:
+            self._freed()
+        return len(names)
+
+    def forget(self, provider: str, key_id: str) -> None:
+        """A key has been replaced: what its provider said of the old one says nothing of it. What is counted stays."""
+        for found in (self._learned, self._rests, self._short):
+            for name in [name for name in found if _matches(name, provider, None, key_id)]:
+                del found[name]
+                self._forgotten.add(name)
+        self._freed()
+
+    def export(self, shift: float) -> dict[str, Any]:
+        """What providers have told us, as JSON values with times later by `shift`; counts are not part of it."""
+        return {
+            "learned": [
+                {"name": name, "kind": what, "limit": learned.limit, "until": round(learned.until + shift, 2)}
+                for name, found in self._learned.items()
+                for what, learned in found.items()
+            ],
+            "rests": [{"name": name, "until": round(until + shift, 2)} for name, until in self._rests.items()],
+        }
+
+    async def restore(self, values: Mapping[str, Any], shift: float) -> None:
+        """Take over what `export` said, in another process perhaps; what was learned here since stands.
+
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        """
+        now = self._clock.monotonic()
+        learned: dict[str, dict[str, Learned]] = {}
+        for row in values["learned"][-MOST_LEARNED:]:
+            until = min(saved_seconds(row["until"]) - shift, now + LEARNED_FOR)
+            if row["kind"] not in WINDOWS or not (limit := _saved_limit(row["limit"])):
+                raise ValueError("a learned limit has a kind, and is not 0")
+            name = _saved_name(row["name"])
+            if until > now:
+                learned.setdefault(name, {})[row["kind"]] = Learned(limit, until)
+        rests = {
+            _saved_name(row["name"]): min(saved_seconds(row["until"]) - shift, now + LONGEST)
+            for row in values["rests"][-MOST_LEARNED:]
+        }
+        for name, found in learned.items():
+            self._learned.setdefault(name, found)
+        for name, until in rests.items():
+            if until > now:
+                self._rests[name] = max(until, self._rests.get(name, 0.0))
+                await self._store.rest_until(name + ":rest", until - now)
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """Every limit in use, for `/admin/limits`; `learned` says that the provider's own word is what counts."""
+        await self._wake_forgotten()
+        return [self._row(row) for row in await self._store.read(SCOPE)]
+
+    async def _wake_forgotten(self) -> None:
+        while self._forgotten:
+            await self._store.wake(self._forgotten.pop() + ":rest")
+
+    async def _given_back(self, receipt: Receipt, *, unused: bool) -> None:
+        await self._store.give_back(receipt, unused=unused)
+        self._note(receipt.tickets[0].name.rpartition(":")[0], 0.0)
+        self._freed()
+
+    def _note(self, name: str, seconds: float) -> None:
+        """There is room, or there will be in so many seconds."""
+        self._short.pop(name, None)
+        if seconds:
+            self._short[name] = self._clock.monotonic() + seconds
+            while len(self._short) > MOST_LEARNED:
+                self._short.popitem(last=False)
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        where, key_id, what = row.name.removeprefix(SCOPE).rsplit(":", 2)
+        provider, _, model = where.partition("/")
+        told = self._known(f"{SCOPE}{where}:{key_id}").get(what)
+        return {
+            "provider": provider,
+            "model": model,
+            "key": key_id,
+            "kind": what,
+            "limit": row.limit,
+            "used": row.used,
+            "learned": told is not None and told.limit == row.limit,
+            "rest_seconds_left": round(row.rests, 3),
+        }
+
+    def _rests_still(self, name: str) -> bool:
+        """Whether a rest was asked for that may not be over."""
+        until = self._rests.get(name)
+        if until is not None and until <= self._clock.monotonic():
+            del self._rests[name]
+            return False
+        return until is not None
+
+    def _known(self, name: str) -> dict[str, Learned]:
+        """What is learned of a key of a model, without what has grown too old."""
+        found = self._learned.get(name)
+        if not found:
+            return {}
+        now = self._clock.monotonic()
+        if any(learned.until <= now for learned in found.values()):
+            found = {what: learned for what, learned in found.items() if learned.until > now}
+            self._learned[name] = found
+            if not found:
+                del self._learned[name]
+        return found
+
+    def _learn(self, deployment: Deployment, key_id: str, what: str, limit: int, reset: float) -> None:
+        """Keep a limit that is lower than ours, and forget one that the provider has raised."""
+        name = _name(deployment, key_id)
+        known = dict(self._known(name))
+        minute, day = _NAMES[what]
+        of_a_day = reset > LONGER_THAN_A_MINUTE or (day in known and known[day].limit == limit)
+        here, other = (day, minute) if of_a_day else (minute, day)
+        known.pop(here, None)
+        if other in known and known[other].limit == limit:
+            del known[other]  # the same limit, taken for another length of time before
+        configured = getattr(self.values(deployment, key_id), here)
+        if configured is None or limit < configured:
+            known[here] = Learned(limit, self._clock.monotonic() + LEARNED_FOR)
+        self._learned.pop(name, None)
+        if known:
+            self._learned[name] = known
+        while len(self._learned) > MOST_LEARNED:
+            self._learned.popitem(last=False)
+
+
+def limited_key(name: str) -> tuple[str, str]:
+    """Provider and key id, from the name under which a key of a model is known here."""
+    where, _, key_id = name.removeprefix(SCOPE).rpartition(":")
+    return where.partition("/")[0], key_id
+
+
+def _name(deployment: Deployment, key_id: str) -> str:
+    return f"{SCOPE}{deployment.provider.name}/{deployment.model}:{key_id}"
+
+
+def _matches(name: str, provider: str | None, model: str | None, key_id: str | None) -> bool:
+    where, _, key = name.removeprefix(SCOPE).rpartition(":")
+    own_provider, _, own_model = where.partition("/")
+    wanted = ((provider, own_provider), (model, own_model), (key_id, key))
+    return all(want is None or want == have for want, have in wanted)
+
+
+def _saved_name(value: Any) -> str:
+    name = saved_text(value, 1000)
+    where, colon, key_id = name.removeprefix(SCOPE).rpartition(":")
+    if not name.startswith(SCOPE) or not colon or not key_id or "/" not in where:
+        raise ValueError("a name of ours begins otherwise")
+    return name
+
+
+def _saved_limit(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**15:
+        raise ValueError("a limit must be a whole number, and not too large")
+    return value
+
+
+def _first(value: int | None, other: int | None) -> int | None:
+    return other if value is None else value
+
+
+def _count(text: str | None) -> int | None:
+    """A count as it stands in a header; None for anything else."""
+    return int(text) if text and len(text) < 16 and text.isascii() and text.isdigit() else None
+
+
+def _seconds(reset: str | None, now: float) -> float:
+    """A reset in any of its forms, as seconds; 0 where it says nothing."""
+    return retry_after({"x-ratelimit-reset-requests": reset}, "", now) or 0.0 if reset else 0.0

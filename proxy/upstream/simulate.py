@@ -1,0 +1,155 @@
+"""Failures on request: while one is active, matching attempts see what they would see of an upstream that fails so.
+
+Everything behind the transport (classification, retries, breakers, records) is the real thing; that is the point.
+
+| kind       | what the attempt sees                                                                        |
+| ---------- | -------------------------------------------------------------------------------------------- |
+| `error`    | 500 with an error body, and nothing is sent                                                  |
+| `timeout`  | no answer, ever, and nothing is sent                                                         |
+| `slow`     | the real answer, `SLOW` seconds later                                                        |
+| `cut`      | the real answer, whose connection breaks in its second piece (or in its only one)            |
+| `bad_json` | a 200 with half of an answer, framed well if it is a stream, and nothing is sent             |
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import anyio
+import anyio.lowlevel
+
+from proxy.core.clock import Clock
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.upstream.transport import Transport
+
+Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+SLOW = 5.0  # seconds
+MOST = 100  # failures at a time; the oldest end early
+
+_ERROR = b'{"error":{"message":"A simulated failure.","type":"server_error","param":null,"code":null}}'
+_HALF = b'{"id":"chatcmpl-simulated","choices":[{"index":0,"mess'
+_HALF_EVENT = b'data: {"id":"chatcmpl-simulated","choices":[{"index":0,"del\n\n'
+
+
+@dataclass(frozen=True, slots=True)
+class Simulated:
+    """One failure; `model` None is all models of the provider, `rate` the share of attempts that suffer it."""
+
+    provider: str
+    model: str | None
+    kind: Kind
+    until: float  # monotonic seconds
+    rate: float
+
+
+class Simulator:
+    """The failures that are active, and transports that suffer them."""
+
+    def __init__(self, clock: Clock, rng: random.Random) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._active: list[Simulated] = []
+
+    def fail(self, provider: str, model: str | None, kind: Kind, seconds: float, rate: float = 1.0) -> Simulated:
+        """Begin a failure. One of the same provider and model is replaced; 0 seconds or a rate of 0 only ends it."""
+        self._expire()
+        made = Simulated(provider, model, kind, self._clock.monotonic() + seconds, rate)
+        self._active = [each for each in self._active if (each.provider, each.model) != (provider, model)]
+        if seconds > 0 and rate > 0:
+            self._active = [*self._active, made][-MOST:]
+        return made
+
+    def over(self, transport: Transport, provider: str, model: str) -> Transport:
+        """The transport for one attempt at a deployment: `transport` itself unless chance and a failure want it."""
+        if not self._active:
+            return transport
+        self._expire()
+        for each in self._active:
+            if each.provider == provider and each.model in (None, model) and self._rng.random() < each.rate:
+                return _Failing(transport, each.kind, self._clock)
+        return transport
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is active now."""
+        self._expire()
+        now = self._clock.monotonic()
+        return [
+            {
+                "provider": each.provider,
+                "model": each.model,
+                "kind": each.kind,
+                "rate": each.rate,
+                "seconds_left": round(each.until - now, 3),
+            }
+            for each in self._active
+        ]
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        self._active = [each for each in self._active if each.until > now]
+
+
+class _Failing:
+    """A transport with one fault."""
+
+    def __init__(self, inner: Transport, kind: Kind, clock: Clock) -> None:
+        self._inner = inner
+        self._kind = kind
+        self._clock = clock
+
+    @asynccontextmanager
+    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+        """See the table."""
+        if self._kind == "timeout":
+            await anyio.sleep_forever()
+        if self._kind == "slow":
+            await self._clock.sleep(SLOW)
+        if self._kind in ("slow", "cut"):
+            async with self._inner.send(request) as response:
+                if self._kind == "slow":
+                    yield response
+                    return
+                async with aclosing(_broken(response.chunks)) as chunks:
+                    yield UpstreamResponse(response.status, response.headers, chunks)
+            return
+        stream = _streams(request)
+        headers = {"content-type": "text/event-stream" if stream and self._kind == "bad_json" else "application/json"}
+        body = _ERROR if self._kind == "error" else _HALF_EVENT if stream else _HALF
+        async with aclosing(_whole(body)) as chunks:
+            yield UpstreamResponse(500 if self._kind == "error" else 200, headers, chunks)
+
+
+async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
+    await anyio.lowlevel.checkpoint()
+    yield body
+
+
+async def _broken(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(chunks):
+        first = await anext(chunks, b"")
+        second = await anext(chunks, None)
+        if second is None:
+            yield first[: len(first) // 2]
+        else:
+            yield first
+            yield second[: len(second) // 2]
+    raise UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
+
+
+def _streams(request: UpstreamRequest) -> bool:
+    """Whether the request asks for a stream, in any dialect."""
+    if ":streamGenerateContent" in request.url:
+        return True
+    try:
+        body = json.loads(request.content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(body, dict) and body.get("stream") is True

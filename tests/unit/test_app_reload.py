@@ -1,0 +1,205 @@
+"""Reloading while calls are under way: what is in force changes, what has begun does not, and nothing fails."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.admission.gate import Gate
+from proxy.app import Current, Parts, Reloader, Upstream, _upstream
+from proxy.config.compile import compile_snapshot
+from proxy.config.errors import ConfigError
+from proxy.config.load import load
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import Call, Record
+from proxy.observe.metrics import Metrics
+from proxy.routing.router import plan
+from proxy.settle.settle import Settler
+from tests.calls import call, record
+from tests.clocks import VIRTUAL, VirtualClock
+from tests.fakes import Answer, ScriptedTransport, Wait
+from tests.unit.upstream.bench import BODY, DONE, OK, ROLE, STOP, TEXT
+
+pytestmark = pytest.mark.anyio
+
+FILE = """
+providers:
+  a: {base_url: "https://a.test/v1", keys: [{id: one, value: "sk-%(one)s"}, {id: two, value: sk-two}]}
+  b: {base_url: "https://b.test/v1", keys: [{value: sk-b}]}
+models: [{id: a/m}, {id: b/m}]
+routing: {aliases: {x: %(to)s/m}}
+resilience: {%(resilience)s}
+"""
+HELLO = b'{"model":"x","messages":[{"role":"user","content":"Hello"}]}'
+STREAM = HELLO[:-1] + b',"stream":true}'
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
+
+
+class Service:
+    """The far side of a plan, and the configuration that serves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "signalbox.yaml"
+        self.write()
+        loaded = load(self.path, {})
+        self.clock = VirtualClock()
+        long = Answer([ROLE, TEXT, Wait(30), STOP, DONE])
+        self.transport = ScriptedTransport(self.clock, {name: lambda: self.answer for name in "ab"})
+        self.answer, self.long = OK, long
+        self.current = Current(loaded, compile_snapshot(loaded.settings))
+        self.upstream: Upstream = _upstream(self.current, Parts(self.clock, random.Random(1), self.transport))
+        self.metrics, self.gate = Metrics(), Gate(10)
+        settler = Settler(metrics=self.metrics, clock=self.clock, access_log=False)
+        self.reloader = Reloader(self.current, self.upstream, gate=self.gate, settler=settler, metrics=self.metrics)
+
+    def write(self, to: str = "a", one: str = "one", resilience: str = "") -> None:
+        self.path.write_text(FILE % {"to": to, "one": one, "resilience": resilience})
+
+    def reload(self) -> None:
+        """As the watcher does."""
+        try:
+            self.reloader.take(load(self.path, {}))
+        except ConfigError as error:
+            self.reloader.keep(error)
+
+    def arrived(self, raw: bytes = HELLO) -> Call:
+        return call(raw, on=self.current.snapshot)
+
+    async def run(self, of: Call) -> tuple[bytes, Record]:
+        made = record(of, started=self.clock.now)
+        planned = plan(of, self.upstream.health.view(of.snapshot))
+        async with self.upstream.executor.run(of, planned, made) as reply:
+            return b"".join([chunk async for chunk in reply.chunks]), made
+
+
+@pytest.fixture
+async def service(tmp_path: Path) -> Service:
+    return Service(tmp_path)
+
+
+async def test_a_hundred_reloads_one_in_ten_of_them_wrong_cost_no_call(service: Service) -> None:
+    served = []
+
+    for number in range(100):
+        if number % 10 == 9:
+            service.path.write_text("providers: [wrong")
+        else:
+            service.write(to="ab"[number % 2])
+        service.reload()
+        out, made = await service.run(service.arrived())
+        served.append(made.chosen.provider.name if made.chosen and out == BODY else None)
+
+    good = [number if number % 10 != 9 else number - 1 for number in range(100)]
+    assert served == ["ab"[number % 2] for number in good]
+
+
+async def test_a_stream_under_way_keeps_its_target_and_ends_whole(service: Service) -> None:
+    service.answer = service.long
+
+    async with asyncio.TaskGroup() as group:
+        streaming = group.create_task(service.run(service.arrived(STREAM)))
+        await asyncio.sleep(10)
+        service.write(to="b")
+        service.reload()
+        service.answer = OK
+        _, after = await service.run(service.arrived())
+
+    out, before = streaming.result()
+    assert out == ROLE + TEXT + STOP + DONE
+    assert [made.chosen.provider.name for made in (before, after) if made.chosen] == ["a", "b"]
+
+
+async def test_a_call_that_has_arrived_keeps_what_it_arrived_under(service: Service) -> None:
+    early = service.arrived()
+
+    service.write(to="b")
+    service.reload()
+    _, made = await service.run(early)
+
+    assert made.chosen
+    assert made.chosen.provider.name == "a"
+
+
+async def test_a_wrong_file_changes_nothing_and_is_told(service: Service) -> None:
+    before = service.current.snapshot
+
+    service.path.write_text("routing: {default: nobody}")
+    service.reload()
+    kept, error = service.current.snapshot, service.current.error
+    service.write()
+    service.reload()
+
+    assert kept is before
+    assert error
+    assert "nobody" in error
+    assert service.current.error is None
+
+
+async def test_what_is_known_of_targets_outlives_a_reload_and_policies_count_at_once(service: Service) -> None:
+    lease = service.upstream.health.lease(service.current.snapshot.deployments["b/m"])
+    assert lease
+    lease.fail(UpstreamFailure(FailureKind.CONNECT, "x"))
+
+    service.write(
+        resilience="breaker: {consecutive: 2}, queue: {size: 3}, retry: {budget: {share: 0.5, floor: 1}},"
+        " failures: {rate_limit: {rest: 9s}}"
+    )
+    service.reload()
+
+    upstream = service.upstream
+    assert [row["failures"] for row in upstream.health.breakers()] == [1]
+    assert upstream.health.policy.consecutive == 2
+    assert upstream.health.rules["rate_limit"].rest == 9.0
+    assert (upstream.queue.size, upstream.budget.share, upstream.budget.floor) == (3, 0.5, 1.0)
+
+
+async def test_a_replaced_key_starts_anew_and_the_others_stay_as_they_are(service: Service) -> None:
+    for key in ("one", "two"):
+        lease = service.upstream.health.lease(service.current.snapshot.deployments["a/m"], key_id=key)
+        assert lease
+        lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
+
+    service.write(one="new")
+    service.reload()
+
+    assert [row["key"] for row in service.upstream.health.rests()] == ["two"]
+    out, made = await service.run(service.arrived())
+    assert out == BODY
+    assert service.transport.requests[-1].headers["authorization"] == "Bearer sk-new"
+    assert [attempt.key_id for attempt in made.attempts] == ["one"]
+
+
+async def test_what_a_provider_said_of_a_replaced_key_is_not_held_against_the_new_one(service: Service) -> None:
+    spent = {
+        "x-ratelimit-limit-requests": "9",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "1h",
+    }
+    for key in ("one", "two"):
+        await service.upstream.limits.learn(service.current.snapshot.deployments["a/m"], key, spent, 0.0)
+
+    service.write(one="new")
+    service.reload()
+    _, made = await service.run(service.arrived())
+
+    assert [attempt.key_id for attempt in made.attempts] == ["one"]
+    assert [row["key"] for row in await service.upstream.limits.rows()] == ["two"]
+
+
+async def test_a_call_that_still_has_the_old_key_does_not_rest_the_new_one(service: Service) -> None:
+    lease = service.upstream.health.lease(service.current.snapshot.deployments["a/m"], key_id="one")
+    assert lease
+
+    service.write(one="new")
+    service.reload()
+    lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
+
+    assert service.upstream.health.rests() == []

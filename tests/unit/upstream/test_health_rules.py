@@ -1,0 +1,179 @@
+"""What a class of failures does to breakers and keys, where an operator says otherwise than the table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.policies import BreakerPolicy
+from proxy.core.types import Deployment
+from proxy.upstream.health import Health
+from tests.calls import deployment, provider
+from tests.fakes import FakeClock
+
+POLICY = BreakerPolicy(consecutive=1, window=600, window_failures=5, open=60, max_open=600, half_open=1)
+ONE = deployment()
+OTHER = deployment("other", ONE.provider)
+K = FailureKind
+
+
+def ruled(**rules: FailureRule) -> tuple[Health, FakeClock]:
+    clock = FakeClock()
+    return Health(clock, POLICY, {**RULES, **rules}), clock  # type: ignore[dict-item]
+
+
+def fail(health: Health, kind: FailureKind, of: Deployment = ONE, **fields: Any) -> None:
+    lease = health.lease(of)
+    assert lease
+    lease.fail(UpstreamFailure(kind, "x", **fields))
+
+
+def open_for(health: Health) -> float:
+    """The seconds for which the one breaker is open; 0 if it is not."""
+    return max((row["open_seconds_left"] for row in health.breakers()), default=0.0)
+
+
+def rests(health: Health) -> list[tuple[str | None, float]]:
+    """The models for which keys rest, None being all, and for how long."""
+    return [(row["model"], row["seconds_left"]) for row in health.rests()]
+
+
+# breakers
+
+
+@pytest.mark.parametrize(
+    ("rule", "seconds"),
+    [
+        (FailureRule(breaker=True), [60.0, 120.0, 240.0]),  # the breaker's own
+        (FailureRule(breaker=True, open=10.0), [10.0, 20.0, 40.0]),
+        (FailureRule(breaker=True, open=10.0, max_open=15.0), [10.0, 15.0, 15.0]),
+        (FailureRule(breaker=True, max_open=100.0), [60.0, 100.0, 100.0]),
+        (FailureRule(breaker=True, max_open=30.0), [30.0, 30.0, 30.0]),
+        (FailureRule(breaker=True, open=900.0), [900.0, 900.0, 900.0]),  # longer than the breaker's longest
+        (FailureRule(breaker=False), [0.0, 0.0, 0.0]),
+    ],
+)
+def test_a_class_has_its_own_open_time(rule: FailureRule, seconds: list[float]) -> None:
+    health, clock = ruled(timeout=rule)
+    seen = []
+
+    for _ in seconds:
+        fail(health, K.FIRST_TOKEN_TIMEOUT)
+        seen.append(open_for(health))
+        clock.pass_(seen[-1])
+
+    assert seen == seconds
+
+
+def test_the_failure_that_opens_it_says_for_how_long() -> None:
+    health, clock = ruled(timeout=FailureRule(breaker=True, open=10.0))
+
+    fail(health, K.FIRST_TOKEN_TIMEOUT)
+    first = open_for(health)
+    clock.pass_(10.0)
+    fail(health, K.SERVER_ERROR)
+
+    assert (first, open_for(health)) == (10.0, 120.0)  # the second opening in a row
+
+
+@pytest.mark.parametrize("kind", [K.RATE_LIMITED, K.KEY_REJECTED, K.BAD_REQUEST, K.CONTENT_FILTERED])
+def test_any_class_may_count_against_the_breaker(kind: FailureKind) -> None:
+    name = UpstreamFailure(kind, "x").failure_class
+    health, _ = ruled(**{name: FailureRule(breaker=True)})
+
+    fail(health, kind)
+
+    assert open_for(health) == 60.0
+
+
+def test_slow_calls_and_what_has_no_class_open_it_for_the_breaker_s_own_time() -> None:
+    health, _ = ruled(server_error=FailureRule(breaker=True, open=1.0), timeout=FailureRule(breaker=True, open=1.0))
+    lease = health.lease(ONE)
+    assert lease
+
+    lease.slow(9.0)
+
+    assert open_for(health) == 60.0
+
+
+# keys
+
+
+@pytest.mark.parametrize(
+    ("rule", "said", "seconds"),
+    [
+        (FailureRule(key="model"), None, 5.0),
+        (FailureRule(key="model", rest=60.0), None, 60.0),
+        (FailureRule(key="model", rest=60.0), 2.0, 2.0),  # the provider knows better
+        (FailureRule(key="model", max_rest=30.0), 3600.0, 30.0),
+        (FailureRule(key="model", rest=60.0, max_rest=30.0), None, 30.0),
+        (FailureRule(key="model", max_rest=30.0), 30.0, 30.0),
+    ],
+)
+def test_a_key_rests_as_its_provider_says_or_as_the_rule_does_and_no_longer(
+    rule: FailureRule, said: float | None, seconds: float
+) -> None:
+    health, _ = ruled(rate_limit=rule)
+
+    fail(health, K.RATE_LIMITED, retry_after=said)
+
+    assert rests(health) == [("small", seconds)]
+
+
+def test_a_rejected_key_rests_twice_as_long_with_each_rejection_up_to_its_longest() -> None:
+    health, clock = ruled(auth=FailureRule(key="everywhere", rest=10.0, max_rest=35.0))
+    seen = []
+
+    for _ in range(4):
+        fail(health, K.KEY_REJECTED, status=401)
+        seen.append(rests(health)[0][1])
+        clock.pass_(seen[-1])
+
+    assert seen == [10.0, 20.0, 35.0, 35.0]
+
+
+def test_a_rejected_key_does_not_rest_for_as_long_as_its_provider_says() -> None:
+    health, _ = ruled(auth=FailureRule(key="everywhere", rest=10.0, max_rest=35.0))
+
+    fail(health, K.KEY_REJECTED, status=401, retry_after=1.0)
+
+    assert rests(health) == [(None, 10.0)]
+
+
+@pytest.mark.parametrize(
+    ("effect", "expected", "other_usable"),
+    [("none", [], True), ("model", [("small", 5.0)], True), ("everywhere", [(None, 5.0)], False)],
+)
+@pytest.mark.parametrize("kind", [K.RATE_LIMITED, K.SERVER_ERROR])
+def test_any_class_may_rest_its_key_for_the_model_everywhere_or_not_at_all(
+    kind: FailureKind, effect: Any, expected: list[tuple[str | None, float]], other_usable: bool
+) -> None:
+    name = UpstreamFailure(kind, "x").failure_class
+    health, _ = ruled(**{name: FailureRule(key=effect)})
+
+    fail(health, kind)
+
+    assert rests(health) == expected
+    assert (health.lease(OTHER) is not None) is other_usable
+
+
+def test_a_keyless_provider_has_no_key_that_could_rest_everywhere() -> None:
+    health, _ = ruled(server_error=FailureRule(key="everywhere"))
+    keyless = deployment(of=provider(keyless=True))
+
+    fail(health, K.SERVER_ERROR, keyless)
+
+    assert rests(health) == []
+
+
+def test_a_reload_s_rules_count_from_then_on() -> None:
+    health, clock = ruled(rate_limit=FailureRule(key="model", rest=5.0))
+    fail(health, K.RATE_LIMITED)
+    clock.pass_(5.0)
+
+    health.rules = {**RULES, "rate_limit": FailureRule(key="model", rest=50.0)}
+    fail(health, K.RATE_LIMITED)
+
+    assert rests(health) == [("small", 50.0)]

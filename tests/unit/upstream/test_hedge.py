@@ -1,0 +1,396 @@
+"""A second target beside a slow one: when it is asked, who wins, and what becomes of the other."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from proxy.core.errors import ProxyError
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.types import Deployment, LimitValues, Price, Record
+from proxy.settle.settle import price
+from tests.calls import HELLO, STREAM, call, plan, record
+from tests.clocks import VIRTUAL, VirtualClock
+from tests.fakes import REFUSED, Answer, Stall, Wait
+from tests.unit.upstream.bench import (
+    BODY,
+    CUT,
+    DONE,
+    E400,
+    E500,
+    ROLE,
+    STOP,
+    STREAMED,
+    TEXT,
+    A,
+    B,
+    Bench,
+    C,
+    bench,
+    on,
+    outcomes,
+    refusal,
+    target,
+)
+
+pytestmark = pytest.mark.anyio
+
+ON = HedgePolicy(enabled=True, percentile=0.95, samples=20)
+ONCE = {"retry": RetryPolicy(same_target=0), "hedge": ON}
+NORMAL = [0.1 * number for number in range(1, 21)]  # seconds; 95 of 100 are within 1.9
+SILENT = Answer([ROLE, Stall()])
+WHOLE = ROLE + TEXT + STOP + DONE
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
+
+
+def after(seconds: float, *then: Any) -> Answer:
+    """A stream whose first content comes so late."""
+    return Answer([ROLE, Wait(seconds), *(then or (TEXT, STOP, DONE))])
+
+
+def known(script: Any, *, times: Any = NORMAL, policy: BreakerPolicy | None = None, **options: Any) -> Bench:
+    """A bench that knows how long `a` usually takes."""
+    b = bench(script, policy, clock=VirtualClock(), **options)
+    for seconds in times:
+        b.slow.judge("a/m", seconds, SlowPolicy())
+    return b
+
+
+async def run(b: Bench, *deployments: Deployment, raw: bytes = STREAM, **policies: Any) -> tuple[Any, Record]:
+    chosen = deployments or (A, B)
+    return await b.run(call(raw, on=on(*chosen, **{**ONCE, **policies})), plan(*chosen))
+
+
+def free(b: Bench) -> bool:
+    """Whether nothing is held any more."""
+    return (b.transport.open, b.transport.reading) == (0, 0)
+
+
+async def test_the_second_is_asked_when_the_first_is_later_than_it_nearly_always_is() -> None:
+    b = known({"a": [after(10.0)], "b": [after(0.5)]})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a hedge_lost", "b ok"]
+    assert made.first_token == pytest.approx(made.started + 1.9 + 0.5)
+    assert made.upstream_seconds == pytest.approx(2.4)  # what is waited for at the same time counts once
+    assert made.chosen is B
+    assert free(b)
+
+
+async def test_a_first_that_begins_in_time_is_alone() -> None:
+    b = known({"a": [after(1.89)], "b": []})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+    assert b.budget.used(b.clock.now) == 0
+
+
+async def test_the_first_may_win_all_the_same() -> None:
+    b = known({"a": [after(2.5)], "b": [after(1.0)]})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok", "b hedge_lost"]
+    assert made.first_token == made.started + 2.5
+    assert made.chosen is A
+    assert free(b)
+
+
+async def test_nothing_of_the_loser_goes_out() -> None:
+    loser = Answer([ROLE, Wait(10.0), b'data: {"choices":[{"index":0,"delta":{"content":"lost"}}]}\n\n'])
+    b = known({"a": [loser], "b": [after(0.5)]})
+
+    out, _ = await run(b)
+
+    assert b"lost" not in out
+    assert out == WHOLE
+
+
+@pytest.mark.parametrize(
+    ("times", "policies", "raw"),
+    [
+        (NORMAL[:19], {}, STREAM),  # not enough is known
+        (NORMAL, {"hedge": HedgePolicy(enabled=False)}, STREAM),
+        (NORMAL, {"retry": RetryPolicy(attempts=1)}, STREAM),
+        (NORMAL, {}, HELLO),  # of an answer in one piece nobody knows why it takes its time
+    ],
+)
+async def test_there_is_no_second_where_there_is_no_reason_for_it(times: Any, policies: Any, raw: bytes) -> None:
+    answer = after(10.0) if raw is STREAM else Answer([Wait(10.0), BODY])
+    b = known({"a": [answer], "b": []}, times=times)
+
+    out, made = await run(b, raw=raw, **policies)
+
+    assert isinstance(out, bytes)
+    assert outcomes(made) == ["a ok"]
+
+
+async def test_there_is_no_second_without_another_target() -> None:
+    b = known({"a": [after(10.0)]})
+
+    out, made = await run(b, A)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+
+
+async def test_a_second_is_paid_from_the_retry_budget() -> None:
+    b = known({"a": [after(10.0)], "b": [after(0.5)]})
+
+    await run(b)
+
+    assert b.budget.used(b.clock.now) == 1
+
+
+async def test_without_a_budget_there_is_no_second_and_its_room_stays_free() -> None:
+    limited = target("b", limits=LimitValues(concurrency=1))
+    b = known({"a": [after(10.0)], "b": []}, budget=RetryBudget(0.0, 0.0))
+
+    out, made = await run(b, A, limited)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+    assert await b.limits.wait(limited, "main", 1) == 0.0
+
+
+async def test_a_target_without_room_is_passed_over_without_waiting() -> None:
+    full = target("b", limits=LimitValues(concurrency=1))
+    b = known({"a": [after(10.0)], "b": [], "c": [after(0.5)]})
+    await b.limits.reserve(full, "main", 1)
+
+    out, made = await run(b, A, full, C)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a hedge_lost", "c ok"]
+    assert made.first_token == pytest.approx(made.started + 1.9 + 0.5)
+
+
+async def test_where_nobody_has_room_the_first_goes_on_alone() -> None:
+    full = target("b", limits=LimitValues(concurrency=1))
+    b = known({"a": [after(10.0)], "b": []})
+    await b.limits.reserve(full, "main", 1)
+
+    out, made = await run(b, A, full)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+    assert made.waited == 0.0
+
+
+async def test_a_target_behind_an_open_breaker_is_no_second() -> None:
+    b = known({"a": [after(10.0)], "b": []}, policy=BreakerPolicy(consecutive=1))
+    lease = b.health.lease(B)
+    assert lease
+    lease.settle(ok=False)
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+
+
+async def test_a_loser_blames_nobody_and_is_not_measured() -> None:
+    b = known({"a": [after(10.0)], "b": [after(0.5)]}, policy=BreakerPolicy(consecutive=1))
+
+    await run(b)
+
+    assert b.health.breakers() == []
+    assert b.health.latencies() == {"b/m": 0.5}
+
+
+PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0)
+
+
+async def test_what_a_loser_may_cost_is_estimated_and_part_of_the_call_s_cost() -> None:
+    dear = target("a", price=PRICE, limits=LimitValues(tpm=10_000))
+    usage = b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5}}\n\n'
+    b = known({"a": [after(10.0)], "b": [after(0.5, TEXT, STOP, usage, DONE)]})
+    winner = target("b", price=PRICE)
+    of = call(STREAM, on=on(dear, winner, **ONCE))
+    planned = plan(dear, winner)
+    object.__setattr__(planned, "input_tokens", 700)
+
+    _, made = await b.run(of, planned)
+
+    lost, won = made.attempts
+    assert lost.usage
+    assert (lost.usage.input, lost.usage.output, lost.usage.source) == (700, 0, "estimated")
+    assert (lost.cost_nusd, won.cost_nusd) == (700_000, None)
+    for _ in range(3):  # the answer, its decision record and its settlement each ask for the price
+        assert price(made).cost_nusd == 700_000 + 10_000 + 10_000
+    rows = {row["provider"]: row["used"] for row in await b.limits.rows() if row["kind"] == "tpm"}
+    assert rows["a"] >= 700  # nobody knows what it used: what was reserved stands
+
+
+async def test_the_cost_of_a_loser_counts_once_where_the_winner_has_no_price() -> None:
+    dear = target("a", price=PRICE)
+    b = known({"a": [after(10.0)], "b": [STREAMED]})
+    planned = plan(dear, B)
+    object.__setattr__(planned, "input_tokens", 700)
+
+    _, made = await b.run(call(STREAM, on=on(dear, B, **ONCE)), planned)
+
+    for _ in range(3):
+        assert price(made).cost_nusd == 700_000
+
+
+async def test_if_the_first_fails_before_its_time_the_second_is_an_ordinary_fallback() -> None:
+    b = known({"a": [E500], "b": [after(0.5)]})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a server_error", "b ok"]
+    assert made.first_token == made.started + 0.5
+
+
+async def test_if_the_first_fails_later_the_second_answers() -> None:
+    b = known({"a": [after(3.0, CUT)], "b": [after(5.0)]})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a connect", "b ok"]
+    assert made.first_token == pytest.approx(made.started + 1.9 + 5.0)
+    assert [row["failures"] for row in b.health.breakers()] == [1]
+
+
+async def test_if_the_second_fails_the_first_is_waited_for() -> None:
+    b = known({"a": [after(5.0)], "b": [REFUSED]})
+
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok", "b connect"]
+    assert made.first_token == made.started + 5.0
+
+
+async def test_if_both_fail_the_first_one_s_failure_is_told() -> None:
+    b = known({"a": [after(5.0, CUT)], "b": [refusal(429, "too many")]})
+
+    out, made = await run(b)
+
+    assert isinstance(out, ProxyError)
+    assert (out.http_status, out.error_code) == (502, "upstream_error")
+    assert outcomes(made) == ["a connect", "b rate_limited"]
+    assert free(b)
+
+
+async def test_if_both_fail_a_third_is_asked_without_a_second_time_for_either() -> None:
+    b = known({"a": [after(5.0, CUT)], "b": [E500], "c": [STREAMED]})
+
+    out, made = await run(b, A, B, C)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a connect", "b server_error", "c ok"]
+
+
+async def test_a_fault_of_the_request_is_told_in_the_first_one_s_words() -> None:
+    b = known({"a": [after(5.0, CUT)], "b": [E400]})
+
+    out, made = await run(b)
+
+    assert isinstance(out, ProxyError)
+    assert outcomes(made) == ["a connect", "b bad_request"]
+
+
+async def test_the_deadline_ends_both() -> None:
+    b = known({"a": [SILENT], "b": [SILENT]})
+
+    out, made = await run(b, deadline=DeadlinePolicy(soft=1.0, hard=10.0))
+
+    assert isinstance(out, ProxyError)
+    assert out.error_code == "deadline_exceeded"
+    assert b.clock.now == made.started + 10.0
+    assert {attempt.outcome for attempt in made.attempts} <= {"deadline_exceeded", "hedge_lost"}
+    assert free(b)
+    assert b.health.breakers() == []
+
+
+@pytest.mark.parametrize("leaves", [0.5, 1.9, 3.0])
+async def test_a_client_who_leaves_releases_both(leaves: float) -> None:
+    first, second = (target(name, limits=LimitValues(concurrency=1)) for name in "ab")
+    b = known({"a": [SILENT], "b": [SILENT]})
+    of = call(STREAM, on=on(first, second, **ONCE))
+    made = record(of, started=b.clock.now)
+
+    async def client() -> None:
+        async with b.executor.run(of, plan(first, second), made):
+            raise AssertionError("nobody answered")
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client())
+        await asyncio.sleep(leaves)
+        task.cancel()
+
+    assert task.cancelled()
+    assert free(b)
+    assert set(outcomes(made)) <= {"a cancelled", "b cancelled"}
+    assert [await b.limits.wait(each, "main", 1) for each in (first, second)] == [0.0, 0.0]
+
+
+async def test_a_client_who_leaves_in_the_middle_of_the_winner_s_answer_releases_it() -> None:
+    b = known({"a": [after(10.0)], "b": [after(0.5, TEXT, Stall())]})
+    of, begun = call(STREAM, on=on(A, B, **ONCE)), asyncio.Event()
+    made = record(of, started=b.clock.now)
+
+    async def client() -> None:
+        async with b.executor.run(of, plan(A, B), made) as reply:
+            async for _ in reply.chunks:
+                begun.set()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(client())
+        await begun.wait()
+        assert b.transport.open == 1
+        task.cancel()
+
+    assert free(b)
+    assert outcomes(made) == ["a hedge_lost", "b cancelled"]
+
+
+async def test_a_first_that_begins_at_the_very_moment_needs_no_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    b = known({"a": [after(1.9)], "b": []})
+
+    async def over(event: asyncio.Event, seconds: float) -> bool:
+        await event.wait()
+        return False  # the timer was as fast
+
+    monkeypatch.setattr(b.clock, "wait_for", over)
+    out, made = await run(b)
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a ok"]
+
+
+async def test_a_fault_of_ours_while_the_second_is_prepared_releases_everything(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    second = target("b", limits=LimitValues(concurrency=1))
+    b = known({"a": [SILENT], "b": []})
+    request = b.attempts.request
+
+    def broken(*of: Any) -> Any:
+        if of[1].deployment is second:
+            raise KeyError("a bug")
+        return request(*of)
+
+    monkeypatch.setattr(b.attempts, "request", broken)
+    with pytest.raises(ExceptionGroup) as found:
+        await run(b, A, second)
+
+    assert found.group_contains(KeyError)
+    assert free(b)
+    assert await b.limits.wait(second, "main", 1) == 0.0

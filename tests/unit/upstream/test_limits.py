@@ -1,0 +1,306 @@
+"""From configured and learned limits to tickets, and from answers to what is learned."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.core.types import Deployment, LimitValues, ProviderKey
+from proxy.stores.base import Receipt, Row, Wait
+from proxy.stores.memory import MemoryCounters
+from proxy.upstream import limits as module
+from proxy.upstream.limits import UNLIMITED, Limits
+from tests.calls import deployment, provider
+from tests.fakes import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+PLAIN = deployment()
+LIMITED = deployment(limits=LimitValues(rpm=2, tpm=1000, concurrency=2))
+
+
+class Untouched:
+    """A store that nobody may ask."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"{name} was called")
+
+
+def made() -> tuple[Limits, MemoryCounters, FakeClock]:
+    clock = FakeClock()
+    store = MemoryCounters(clock)
+    return Limits(store, clock), store, clock
+
+
+async def reserved(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Receipt:
+    receipt = await limits.reserve(of, key, tokens)
+    assert isinstance(receipt, Receipt)
+    return receipt
+
+
+async def refused(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Wait:
+    wait = await limits.reserve(of, key, tokens)
+    assert isinstance(wait, Wait)
+    return wait
+
+
+async def counts(limits: Limits) -> dict[str, int]:
+    return {row["kind"]: row["used"] for row in await limits.rows()}
+
+
+async def test_a_key_without_limits_never_asks_the_store() -> None:
+    limits = Limits(Untouched(), FakeClock(), freed=Untouched)
+
+    receipt = await reserved(limits, PLAIN)
+    await limits.settle(receipt, 50)
+    await limits.release(receipt)
+    await limits.learn(PLAIN, "main", {"content-type": "application/json"}, 0.0)
+
+    assert receipt is UNLIMITED
+    assert await limits.wait(PLAIN, "main", 100) == 0.0
+
+
+async def test_a_reservation_takes_a_request_its_tokens_and_a_place() -> None:
+    limits, _, _ = made()
+
+    await reserved(limits, tokens=300)
+
+    assert await counts(limits) == {"rpm": 1, "tpm": 300, "concurrency": 1}
+
+
+async def test_settling_corrects_the_tokens_and_gives_the_place_back() -> None:
+    limits, _, _ = made()
+    receipt = await reserved(limits, tokens=300)
+
+    await limits.settle(receipt, 120)
+
+    assert await counts(limits) == {"rpm": 1, "tpm": 120}
+
+
+async def test_where_nobody_knows_the_tokens_the_reservation_stands() -> None:
+    limits, _, _ = made()
+
+    await limits.settle(await reserved(limits, tokens=300), None)
+
+    assert await counts(limits) == {"rpm": 1, "tpm": 300}
+
+
+async def test_what_was_not_sent_leaves_no_trace() -> None:
+    limits, _, _ = made()
+
+    await limits.release(await reserved(limits))
+
+    assert await counts(limits) == {}
+
+
+async def test_room_that_comes_is_told() -> None:
+    clock, told = FakeClock(), []
+    limits = Limits(MemoryCounters(clock), clock, freed=lambda: told.append(clock.now))
+    first, second = await reserved(limits), await reserved(limits)
+    assert told == []
+
+    await limits.settle(first, 10)
+    await limits.release(second)
+
+    assert len(told) == 2
+
+
+async def test_a_full_window_says_exactly_how_long() -> None:
+    limits, _, clock = made()
+    for _ in range(2):
+        await limits.settle(await reserved(limits, tokens=1), 1)
+
+    wait = await refused(limits, tokens=1)
+    clock.pass_(wait.seconds)
+
+    assert wait.name == "upstream:acme/small:main:rpm"
+    assert 60.0 <= wait.seconds <= 60.6
+    await reserved(limits, tokens=1)
+
+
+async def test_more_tokens_than_the_limit_never_fit() -> None:
+    limits, _, _ = made()
+
+    assert (await refused(limits, tokens=1001)).seconds == math.inf
+    assert await limits.wait(LIMITED, "main", 1001) == math.inf
+
+
+async def test_keys_and_models_are_counted_apart() -> None:
+    limits, _, _ = made()
+    of = provider("acme", "a", "b")
+    values = LimitValues(rpm=1)
+
+    for model in ("small", "large"):
+        for key in ("a", "b"):
+            await reserved(limits, deployment(model, of, limits=values), key=key)
+
+    assert len(await limits.rows()) == 4
+
+
+async def test_what_a_key_says_replaces_what_the_model_says() -> None:
+    keys = (ProviderKey("a", "x", limits=LimitValues(rpm=9)), ProviderKey("b", "y"))
+    both = deployment(of=replace(provider(), keys=keys), limits=LimitValues(rpm=5, tpm=7))
+    limits, _, _ = made()
+
+    assert limits.values(both, "a") == LimitValues(rpm=9, tpm=7)
+    assert limits.values(both, "b") == LimitValues(rpm=5, tpm=7)
+    assert limits.values(deployment(of=both.provider), "a") == LimitValues(rpm=9)
+
+
+async def test_a_day_is_any_24_hours() -> None:
+    limits, _, clock = made()
+    daily = deployment(limits=LimitValues(rpd=1))
+    await limits.settle(await reserved(limits, daily), None)
+
+    clock.pass_(23 * 3600.0)
+
+    assert 3600.0 <= (await refused(limits, daily)).seconds <= 3600.0 + 676.0
+
+
+def openai(what: str, limit: int, remaining: int, reset: str) -> dict[str, str]:
+    values = {"limit": limit, "remaining": remaining, "reset": reset}
+    return {f"x-ratelimit-{name}-{what}": str(value) for name, value in values.items()}
+
+
+def anthropic(what: str, limit: int, remaining: int, reset: str) -> dict[str, str]:
+    values = {"limit": limit, "remaining": remaining, "reset": reset}
+    return {f"anthropic-ratelimit-{what}-{name}": str(value) for name, value in values.items()}
+
+
+async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> None:
+    limits, _, _ = made()
+
+    await limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s") | openai("tokens", 500, 400, "6ms"), 0.0)
+
+    assert [(t.name, t.limit, t.seconds) for t in limits.tickets(PLAIN, "main", 70)][:2] == [
+        ("upstream:acme/small:main:rpm", 3, 60.0),
+        ("upstream:acme/small:main:tpm", 500, 60.0),
+    ]
+    assert limits.tickets(PLAIN, "other", 70) == []
+
+
+async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> None:
+    limits, _, _ = made()
+
+    await limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s") | openai("tokens", 90_000, 1, "6ms"), 0.0)
+
+    rpm, tpm, *_ = limits.tickets(LIMITED, "main", 70)
+    assert (rpm.limit, tpm.limit) == (1, 1000)
+
+
+async def test_a_limit_that_the_provider_raises_is_forgotten() -> None:
+    limits, _, _ = made()
+    await limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s"), 0.0)
+
+    await limits.learn(LIMITED, "main", openai("requests", 50, 49, "1s"), 0.0)
+
+    assert limits.tickets(LIMITED, "main", 70)[0].limit == 2
+
+
+async def test_what_was_learned_grows_old() -> None:
+    limits, _, clock = made()
+    await limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s"), 0.0)
+
+    clock.pass_(module.LEARNED_FOR)
+
+    assert limits.tickets(PLAIN, "main", 70) == []
+
+
+async def test_a_reset_that_no_minute_has_is_that_of_a_day() -> None:
+    limits, _, _ = made()
+
+    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_390, "1m0s"), 0.0)
+    assert limits.tickets(PLAIN, "main", 70)[0].seconds == 60.0
+    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_370, "2m59.56s"), 0.0)
+    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_395, "30s"), 0.0)
+
+    [day, _] = limits.tickets(PLAIN, "main", 70)
+    assert (day.name.rpartition(":")[2], day.limit, day.seconds) == ("rpd", 14_400, 86_400.0)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        openai("requests", 60, 0, "12s"),
+        openai("tokens", 60, 0, "12"),
+        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12000ms"},
+        anthropic("requests", 50, 0, "1970-01-01T00:16:52Z"),
+        anthropic("input-tokens", 50_000, 0, "1970-01-01T00:16:52Z"),
+        anthropic("output-tokens", 50_000, 0, "1970-01-01T00:16:52Z")
+        | anthropic("tokens", 9, 9, "1970-01-01T00:18:20Z"),
+    ],
+)
+async def test_a_limit_that_is_used_up_rests_the_key_until_its_reset(headers: dict[str, str]) -> None:
+    limits, _, clock = made()
+
+    await limits.learn(PLAIN, "main", headers, 1000.0)
+
+    wait = await refused(limits, PLAIN, tokens=1)
+    assert wait.seconds == pytest.approx(12.0)
+    assert await limits.wait(PLAIN, "main", 1) == pytest.approx(12.0)
+    clock.pass_(12.001)
+    await reserved(limits, PLAIN, tokens=1)
+
+
+SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "7s"}
+
+
+async def test_only_the_key_rests_whose_limit_is_used_up_and_a_429_alone_says_nothing_of_limits() -> None:
+    limits, store, clock = made()
+
+    await limits.learn(LIMITED, "main", SPENT, 0.0)
+    await limits.learn(LIMITED, "other", {"retry-after": "7"}, 0.0)
+
+    assert await refused(limits) == Wait(7.0, "upstream:acme/small:main:rest")
+    assert isinstance(await limits.reserve(LIMITED, "other", 1), Receipt)
+    assert await store.read("upstream:acme/small:main:rest") == [
+        Row("upstream:acme/small:main:rest", 0, None, 0.0, 7.0)
+    ]
+    clock.pass_(7.0)
+    await reserved(limits)
+
+
+async def test_after_a_rest_an_unlimited_key_costs_nothing_again() -> None:
+    limits, _, clock = made()
+    await limits.learn(PLAIN, "main", SPENT, 0.0)
+
+    clock.pass_(7.0)
+
+    assert await reserved(limits, PLAIN) is UNLIMITED
+
+
+@pytest.mark.parametrize("value", ["", "many", "-1", "1e9", "\u0663", "9" * 40, "0"])
+async def test_nonsense_teaches_nothing(value: str) -> None:
+    limits, _, _ = made()
+
+    await limits.learn(PLAIN, "main", {"x-ratelimit-limit-requests": value, "x-ratelimit-reset-requests": "x"}, 0.0)
+
+    assert limits.tickets(PLAIN, "main", 1) == []
+
+
+async def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_LEARNED", 3)
+    limits, _, _ = made()
+
+    for number in range(10):
+        of = deployment(f"m{number}")
+        await limits.learn(of, "main", openai("requests", 9, 0, "5s"), 0.0)
+
+    assert len(limits._learned) == len(limits._rests) == 3  # noqa: SLF001
+    assert limits.tickets(deployment("m9"), "main", 1) != []
+
+
+async def test_rows_tell_what_counts_and_where_it_comes_from() -> None:
+    limits, _, _ = made()
+    of = deployment("org/model:v1", limits=LimitValues(rpm=2, concurrency=3))
+    await limits.learn(of, "main", openai("requests", 1, 1, "1s"), 0.0)
+
+    await reserved(limits, of)
+
+    rows = {row.pop("kind"): row for row in await limits.rows()}
+    where = {"provider": "acme", "model": "org/model:v1", "key": "main", "rest_seconds_left": 0.0}
+    assert rows["rpm"] == {**where, "limit": 1, "used": 1, "learned": True}
+    assert rows["concurrency"] == {**where, "limit": 3, "used": 1, "learned": False}

@@ -1,0 +1,440 @@
+"""State that survives a restart, and files that must not keep us from starting."""
+
+# ruff: noqa: ASYNC240 (nobody waits for a test's small files)
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.lowlevel
+import pytest
+
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.policies import BreakerPolicy
+from proxy.core.types import LimitValues, ProviderKey, Snapshot
+from proxy.stores.base import Wait
+from proxy.stores.memory import MemoryCounters
+from proxy.upstream import persist as module
+from proxy.upstream.health import Health
+from proxy.upstream.limits import Limits
+from proxy.upstream.persist import StateFile
+from tests.calls import deployment, provider, snapshot
+from tests.fakes import FakeClock
+
+pytestmark = pytest.mark.anyio
+
+POLICY = BreakerPolicy(consecutive=2, window=600, window_failures=5, open=60, max_open=600, half_open=1)
+BROKEN = deployment("broken")
+LIMITED = deployment("limited", limits=LimitValues(rpm=100))
+OTHER = deployment("other")
+CONFIGURED = snapshot(BROKEN, LIMITED, OTHER)
+
+
+class Process:
+    """What one process has, with its own monotonic clock."""
+
+    def __init__(
+        self, path: Path, started: float = 1000.0, since: float = 0.0, configured: Snapshot = CONFIGURED
+    ) -> None:
+        self.configured = configured
+        self.clock = RestartedClock(started, since)
+        self.health = Health(self.clock, POLICY)
+        self.limits = Limits(MemoryCounters(self.clock), self.clock)
+        self.file = StateFile(path, self.clock, lambda: configured)
+
+    async def load(self) -> bool:
+        return await self.file.load(self.health, self.limits)
+
+    async def save(self) -> bool:
+        return await self.file.save(self.health, self.limits)
+
+    def fail(self, of: Any, kind: FailureKind, **fields: Any) -> None:
+        lease = self.health.lease(of)
+        assert lease
+        lease.fail(UpstreamFailure(kind, "x", **fields))
+
+
+class RestartedClock(FakeClock):
+    """A monotonic clock that began anew, beside a wall's clock that went on."""
+
+    def __init__(self, started: float, since: float) -> None:
+        super().__init__(started)
+        self._wall = 1_800_000_000.0 + since - started
+
+    def time(self) -> float:
+        return self._wall + self.now
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "deep" / "state.json"
+
+
+async def troubled(path: Path) -> Process:
+    """A process with an open breaker, a rejected key's rest of another, and a learned limit; saved."""
+    process = Process(path)
+    for _ in range(2):
+        process.fail(BROKEN, FailureKind.SERVER_ERROR)
+    process.fail(OTHER, FailureKind.RATE_LIMITED, retry_after=300.0)
+    headers = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "0"}
+    headers["x-ratelimit-reset-requests"] = "40s"
+    await process.limits.learn(LIMITED, "main", headers, process.clock.time())
+    assert await process.save()
+    return process
+
+
+async def test_breakers_rests_and_learned_limits_survive_a_restart(path: Path) -> None:
+    before = await troubled(path)
+
+    after = Process(path, started=5.0, since=20.0)
+    assert await after.load()
+
+    [row] = after.health.breakers()
+    assert (row["state"], row["open_seconds_left"], row["openings"]) == ("open", 40.0, 1)
+    assert [(row["model"], row["seconds_left"]) for row in after.health.rests()] == [("other", 280.0)]
+    wait = await after.limits.reserve(LIMITED, "main", 1)
+    assert isinstance(wait, Wait)
+    assert wait.seconds == pytest.approx(20.0)
+    after.clock.pass_(21.0)
+    assert after.limits.tickets(LIMITED, "main", 1)[0].limit == 7
+    assert before.health.breakers()[0]["open_seconds_left"] == 60.0
+
+
+async def test_what_was_over_meanwhile_is_over(path: Path) -> None:
+    await troubled(path)
+
+    after = Process(path, started=5.0, since=1000.0)
+    assert await after.load()
+
+    lease = after.health.lease(BROKEN)
+    assert lease
+    assert lease.permit.probe
+    assert after.health.rests() == []
+    assert after.limits.tickets(LIMITED, "main", 1)[0].limit == 100
+
+
+async def test_a_breaker_s_row_of_openings_goes_on(path: Path) -> None:
+    await troubled(path)
+    after = Process(path, started=5.0, since=60.0)
+    await after.load()
+
+    after.fail(BROKEN, FailureKind.SERVER_ERROR)
+
+    assert after.health.breakers()[0]["open_seconds_left"] == 120.0
+
+
+async def test_nothing_is_written_where_nothing_changed(path: Path) -> None:
+    process = await troubled(path)
+    written = path.stat().st_mtime_ns
+
+    process.clock.pass_(30.0)
+
+    assert not await process.save()
+    process.file.flush(process.health, process.limits)
+    assert path.stat().st_mtime_ns == written
+
+
+async def test_it_is_saved_now_and_then_and_in_the_end(path: Path) -> None:
+    process = Process(path)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(process.file.run, process.health, process.limits)
+        while not path.exists():
+            await anyio.lowlevel.checkpoint()
+        for _ in range(2):
+            process.fail(BROKEN, FailureKind.SERVER_ERROR)
+        group.cancel_scope.cancel()
+
+    assert len(json.loads(path.read_bytes())["health"]["breakers"]) == 1
+    assert set(process.clock.slept) == {module.EVERY}
+
+
+async def test_the_file_is_for_us_alone_and_holds_no_secret(path: Path) -> None:
+    await troubled(path)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert b"secret" not in path.read_bytes()
+
+
+async def test_killed_in_the_middle_of_writing_the_old_file_counts(path: Path) -> None:
+    await troubled(path)
+    whole = path.read_bytes()
+    path.with_name(path.name + ".tmp").write_bytes(whole[: len(whole) // 2])
+
+    after = Process(path)
+
+    assert await after.load()
+    assert len(after.health.breakers()) == 1
+    after.health.reset()
+    assert await after.save()
+    assert os.listdir(path.parent) == [path.name]
+
+
+async def test_a_write_that_breaks_leaves_the_old_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = await troubled(path)
+    whole = path.read_bytes()
+    process.health.reset()
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "fsync", full)
+        assert not await process.save()
+        assert not await process.save()
+        assert path.read_bytes() == whole
+    assert [record.message for record in caplog.records].count("state cannot be saved") == 1
+
+    assert await process.save()
+    assert path.read_bytes() != whole
+
+
+async def test_what_another_process_has_half_written_never_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = await troubled(path)
+    whole = path.read_bytes()
+    process.health.reset()
+
+    def beside(_: int) -> None:
+        path.with_name(path.name + ".tmp").unlink()
+        path.with_name(path.name + ".tmp").write_bytes(b"half")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "fsync", beside)
+        assert not await process.save()
+
+    assert path.read_bytes() == whole
+    assert [record.message for record in caplog.records].count("state cannot be saved") == 1
+
+
+async def test_a_first_start_says_nothing(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert not await Process(path).load()
+    assert caplog.records == []
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    """A breaker as it is saved, with one thing changed."""
+    values = {"provider": "acme", "model": "small", "key": "main", "state": "open", "open_until": 1_800_001_010.0}
+    return values | {"openings": 1, "reason": "", "consecutive": 0, "failures": [], "closed_at": None} | fields
+
+
+def saved(
+    breakers: Any = (), rests: Any = (), learned: Any = (), paused: Any = (), version: Any = 1, keys: Any = None
+) -> bytes:
+    health = {"breakers": breakers, "rests": rests}
+    limits = {"learned": learned, "rests": paused}
+    values = {"version": version, "health": health, "limits": limits, "keys": {} if keys is None else keys}
+    return json.dumps(values, default=list).encode()
+
+
+REST = {"provider": "a", "key": "b", "model": None, "until": 1.0, "reason": "key_rejected", "times": 1, "seconds": 9.0}
+LEARNED = {"name": "upstream:acme/small:main", "kind": "rpm", "limit": 5, "until": 1.8e9}
+HOSTILE = {
+    "empty": b"",
+    "truncated": saved([row()])[:-20],
+    "no JSON": b"\x80\x81",
+    "a list": b"[1]",
+    "a number": b"7",
+    "null": b"null",
+    "nested": b"[" * 200_000,
+    "foreign version": saved(version=2),
+    "no version": b'{"health":{},"limits":{}}',
+    "version of another type": saved(version=["1"]),
+    "parts missing": b'{"version":1}',
+    "breakers a text": saved("abc"),
+    "breakers an object": saved({"a": 1}),
+    "breakers of numbers": saved([1]),
+    "a breaker in an unknown state": saved([row(state="ajar")]),
+    "a state that cannot be compared": saved([row(state={})]),
+    "a breaker with NaN": saved([row(open_until=float("nan"))]),
+    "a breaker with infinity": saved([row(open_until=float("inf"))]),
+    "a breaker with a huge number": saved([row(open_until=10**400)]),
+    "a breaker with too many digits": saved([row()]).replace(b"1800001010.0", b"9" * 5000),
+    "a breaker with a text as time": saved([row(open_until="soon")]),
+    "openings below zero": saved([row(openings=-1)]),
+    "openings without end": saved([row(openings=10**9)]),
+    "openings that are true": saved([row(openings=True)]),
+    "failures a number": saved([row(failures=3)]),
+    "a name that is none": saved([row(provider=None)]),
+    "a name without end": saved([row(model="m" * 10_000)]),
+    "a rest for another reason": saved(rests=[REST | {"reason": "boredom"}]),
+    "a rest of an unsound number": saved(rests=[REST | {"times": 1.5}]),
+    "a learned limit of nothing": saved(learned=[LEARNED | {"limit": 0}]),
+    "a learned limit of a foreign name": saved(learned=[LEARNED | {"name": "client:somebody"}]),
+    "a learned limit of half a name": saved(learned=[LEARNED | {"name": "upstream:small"}]),
+    "a pause of half a name": saved(paused=[{"name": "upstream:small", "until": 1.9e9}]),
+    "a learned limit of an unknown kind": saved(learned=[LEARNED | {"kind": "rps"}]),
+    "a pause without a name": saved(paused=[{"until": 1.0}]),
+    "keys missing": saved([row()]).replace(b'"keys"', b'"locks"'),
+    "keys a text": saved([row()], keys="abc"),
+}
+
+
+@pytest.mark.parametrize("raw", HOSTILE.values(), ids=HOSTILE)
+async def test_a_file_that_cannot_be_used_is_a_warning(
+    path: Path, raw: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(raw)
+    process = Process(path)
+
+    assert not await process.load()
+
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING
+    assert process.health.breakers() == process.health.rests() == []
+    lease = process.health.lease(BROKEN)
+    assert lease
+    lease.succeed()
+    assert await process.save()
+
+
+async def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(saved([row()], paused=[{"name": "upstream:acme/small:main", "until": 9e10}], keys=[7]))
+    process = Process(path)
+
+    assert not await process.load()
+
+    assert process.health.breakers() == []
+    assert await process.limits.wait(deployment(), "main", 1) == 0.0
+
+
+# keys that were replaced meanwhile
+
+
+def keys(**values: str) -> Snapshot:
+    """A configuration whose provider has these keys."""
+    of = provider("acme", keys=tuple(ProviderKey(id, value) for id, value in values.items()))
+    return snapshot(deployment("small", of), deployment("large", of))
+
+
+BEFORE = keys(one="sk-first", two="sk-second")
+SMALL = BEFORE.deployments["acme/small"]
+
+
+async def with_troubles_of_both_keys(path: Path) -> None:
+    process = Process(path, configured=BEFORE)
+    spent = {"x-ratelimit-limit-requests": "9", "x-ratelimit-remaining-requests": "0"}
+    spent["x-ratelimit-reset-requests"] = "50s"
+    for key in ("one", "two"):
+        for _ in range(POLICY.consecutive):
+            lease = process.health.lease(SMALL, key_id=key)
+            assert lease
+            lease.fail(UpstreamFailure(FailureKind.SERVER_ERROR, "x"))
+        lease = process.health.lease(BEFORE.deployments["acme/large"], key_id=key)
+        assert lease
+        lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
+        await process.limits.learn(SMALL, key, spent, process.clock.time())
+    assert await process.save()
+
+
+async def troubled_keys(path: Path, configured: Snapshot) -> dict[str, set[str]]:
+    """What another process believes of which keys."""
+    after = Process(path, configured=configured)
+    assert await after.load()
+    of = configured.deployments["acme/small"]
+    return {
+        "breakers": {row["key"] for row in after.health.breakers()},
+        "rests": {row["key"] for row in after.health.rests()},
+        "limits": {key.id for key in of.provider.keys if await after.limits.wait(of, key.id, 1)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("configured", "troubled"),
+    [
+        (BEFORE, {"one", "two"}),
+        (keys(one="sk-another", two="sk-second"), {"two"}),
+        (keys(one="sk-second", two="sk-first"), set()),
+        (keys(one="sk-first", two="sk-second", three="sk-third"), {"one", "two"}),
+    ],
+)
+async def test_a_replaced_key_does_not_inherit_what_the_old_one_did(
+    path: Path, configured: Snapshot, troubled: set[str]
+) -> None:
+    await with_troubles_of_both_keys(path)
+
+    assert await troubled_keys(path, configured) == dict.fromkeys(("breakers", "rests", "limits"), troubled)
+
+
+async def test_a_key_that_is_gone_is_in_nobody_s_way(path: Path) -> None:
+    await with_troubles_of_both_keys(path)
+    after = Process(path, configured=keys(three="sk-third"))
+
+    assert await after.load()
+
+    assert after.health.lease(after.configured.deployments["acme/small"])
+
+
+async def test_of_a_key_only_a_short_mark_is_kept_that_no_other_key_shares(path: Path) -> None:
+    same = provider("other", keys=(ProviderKey("one", "sk-same"), ProviderKey("two", "sk-same")))
+    process = Process(path, configured=snapshot(deployment(of=same), *keys(one="sk-same").deployments.values()))
+    process.fail(BROKEN, FailureKind.RATE_LIMITED)
+    await process.save()
+
+    marks = json.loads(path.read_bytes())["keys"]
+
+    assert set(marks) == {"other/one", "other/two", "acme/one"}
+    assert len(set(marks.values())) == 3
+    assert all(len(mark) == 12 for mark in marks.values())
+    assert b"sk-same" not in path.read_bytes()
+
+
+async def test_a_time_too_far_ahead_is_cut_to_the_longest_there_is(path: Path) -> None:
+    path.parent.mkdir()
+    far = 9e10
+    path.write_bytes(
+        saved(
+            [row(open_until=far, openings=40)],
+            [REST | {"until": far}],
+            [LEARNED | {"until": far}],
+            [{"name": "upstream:acme/small:main", "until": far}],
+        )
+    )
+    process = Process(path)
+
+    assert await process.load()
+
+    assert process.health.breakers()[0]["open_seconds_left"] == POLICY.max_open
+    assert process.health.rests()[0]["seconds_left"] == 24 * 3600
+    assert await process.limits.wait(deployment(), "main", 1) == 24 * 3600
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["a pipe", "a folder"])
+async def test_a_path_that_is_no_file_is_a_warning(path: Path, make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    path.parent.mkdir()
+    make(path)
+
+    assert not await Process(path).load()
+    assert len(caplog.records) == 1
+
+
+async def test_a_file_that_is_too_large_is_not_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(module, "LARGEST", 10)
+    path.parent.mkdir()
+    path.write_bytes(saved())
+
+    assert not await Process(path).load()
+    assert len(caplog.records) == 1
+
+
+async def test_what_is_known_here_already_stands(path: Path) -> None:
+    await troubled(path)
+    after = Process(path, since=20.0)
+    for _ in range(2):
+        after.fail(BROKEN, FailureKind.SERVER_ERROR)
+
+    await after.load()
+
+    assert [row["open_seconds_left"] for row in after.health.breakers()] == [60.0]
