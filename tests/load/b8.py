@@ -1,0 +1,113 @@
+"""A provider closes idle connections just when they are used again: no client notices, and nothing is sent twice.
+
+That is a matter of connections that have served before. One that is reset on its first use, with the whole request in
+the provider's hands, is not tried again unless the retry policy says so; nor is anything that ran into a timeout.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+from tests.load.client import Answer, in_parallel
+from tests.load.harness import Gateway, Options, Upstreams, gateway, scenario, upstreams
+from tests.load.report import Report
+from tests.load.scripted import Behaviour, Seen
+
+LANES = [f"lane-{number}" for number in range(12)]  # providers, so that each has a connection of its own
+IDLE = 0.05  # seconds after which they close a connection
+EARLY, LATE = 0.008, 0.002  # seconds around that at which the next call begins
+LEAST = 10  # calls that must have met a closed connection, or nothing was shown
+SILENCE = 0.15  # seconds that an answer may take, where it never comes
+RESET, HANGS = Behaviour(end="rst"), Behaviour(end="stall")
+NEVER = {"consecutive": 1_000_000, "window_failures": 1_000_000}  # breakers that do not open
+ONCE: dict[str, Any] = {"breaker": NEVER, "retry": {"same_target": 0}}
+
+
+async def check(report: Report, options: Options) -> None:
+    """1,500 calls at the worst moment; fewer without the second try; then resets with the request in hand."""
+    await _stale(report, "stale", options.calls or 1500, options.seed, stale_post=True)
+    await _stale(report, "not tried again", (options.calls or 1500) // 3, options.seed, stale_post=False)
+    await _in_hand(report, "once", 20, ONCE, fresh=1, served=2)
+    await _in_hand(report, "policy", 20, {"breaker": NEVER, "retry": {"backoff": "10ms"}}, fresh=2, served=3)
+
+
+async def _stale(report: Report, title: str, calls: int, seed: int, *, stale_post: bool) -> None:
+    """On each lane one call after the other, as long after the last answer as a connection may be idle."""
+    resilience = {**ONCE, "retry": {"same_target": 0, "stale_post": stale_post}, "probes": {"enabled": False}}
+    async with upstreams(*LANES, "spare") as up, gateway(configuration(up, resilience)) as box:
+        for lane in LANES:
+            await up.close_idle(lane, IDLE)
+        answers: list[Answer] = []
+
+        async def run(lane: int) -> None:
+            client, rng = box.client(), random.Random(f"{seed} {lane}")
+            for number in range(lane, calls, len(LANES)):
+                name = f"call {number}"
+                answers.append(await client.chat(f"scenario/{LANES[lane]}", name, stream=rng.random() < 0.5))
+                await asyncio.sleep(IDLE + rng.uniform(-EARLY, LATE))
+            client.close()
+
+        await in_parallel(len(LANES), len(LANES), run)
+        await box.settled(calls)
+        _tell(report, title, box, answers, await up.log(), stale_post=stale_post)
+
+
+def configuration(up: Upstreams, resilience: dict[str, Any]) -> dict[str, Any]:
+    """A route for each lane, all of them with the same second target."""
+    routes = {lane: [f"{lane}/model", "spare/model"] for lane in LANES}
+    return scenario(up, routing={"scenarios": routes}, resilience=resilience)
+
+
+def _tell(
+    report: Report, title: str, box: Gateway, answers: list[Answer], log: list[Seen], *, stale_post: bool
+) -> None:
+    outcomes = Counter(attempt["outcome"] for call in box.calls for attempt in call["attempts"])
+    processed = Counter(seen.call for seen in log)
+    stale = outcomes["stale_connection"]
+    report.figure(f"{title}: calls", len(answers))
+    report.at_least(f"{title}: of them on a connection just closed", stale, LEAST if stale_post else 1)
+    report.equal(f"{title}: answered", sum(answer.ok for answer in answers), len(answers))
+    report.equal(f"{title}: processed exactly once", sum(count == 1 for count in processed.values()), len(answers))
+    report.equal(f"{title}: requests upstream", len(log), len(answers))
+    report.equal(f"{title}: other failures recorded", sum(outcomes.values()) - outcomes["ok"] - stale, 0)
+    elsewhere = sum(seen.provider == "spare" for seen in log)
+    report.equal(f"{title}: answered by another target", elsewhere, 0 if stale_post else stale)
+
+
+async def _in_hand(
+    report: Report, title: str, calls: int, resilience: dict[str, Any], *, fresh: int, served: int
+) -> None:
+    """How often a request goes out that the provider takes whole, and answers by a reset or not at all."""
+    async with upstreams("fresh", "served") as up, gateway(in_hand(up, resilience)) as box:
+        client, asked = box.client(), Counter[str]()
+        for provider in up.names:
+            await up.behave(provider, RESET, model="reset")
+            await up.behave(provider, HANGS, model="hangs")
+        for number in range(calls):
+            for part in ("fresh/reset", "served/reset", "served/hangs"):
+                if part.startswith("served"):
+                    await client.chat("served/model", "warm")  # leaves a connection that has served
+                name = f"{part} {number}"
+                answer = await client.chat(part, name, stream=number % 2 == 0)
+                asked[f"{part} {answer.status}"] += 1
+        seen = Counter(f"{each.provider}/{each.model}" for each in await up.log() if each.call != "warm")
+        client.close()
+        for part, status, what, wanted in (
+            ("fresh/reset", 502, "a reset on first use", fresh),
+            ("served/reset", 502, "a reset later", served),
+            ("served/hangs", 504, "a timeout", 1),
+        ):
+            report.equal(f"{title}: {status} after {what}", asked[f"{part} {status}"], calls)
+            report.equal(f"{title}: requests for each with {what}", seen[part] / calls, float(wanted))
+
+
+def in_hand(up: Upstreams, resilience: dict[str, Any]) -> dict[str, Any]:
+    """Models that are asked for by their names."""
+    timeouts = {"first_token": f"{SILENCE}s", "total": f"{SILENCE}s"}
+    return {
+        "providers": {name: {"base_url": up.url(name), "any_model": True, "timeouts": timeouts} for name in up.names},
+        "resilience": resilience,
+    }

@@ -1,0 +1,82 @@
+"""Addresses at which connecting never ends: one whose queue is full, and one that accepts and says nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proxy.core.clock import SystemClock
+
+_SYN_SENT = "02"
+
+
+@dataclass
+class Hole:
+    """A port whose queue of connections is full, so that nobody gets in."""
+
+    port: int
+
+    @property
+    def knocking(self) -> int:
+        """How many sockets of this machine try to connect to it now."""
+        rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
+        return sum(row[2].endswith(f":{self.port:04X}") and row[3] == _SYN_SENT for row in rows) - self._fillers
+
+    _fillers: int = 0
+
+    def settle(self) -> None:
+        """From now on whoever knocks is somebody else."""
+        self._fillers = 0
+        self._fillers = self.knocking
+
+
+@contextmanager
+def hole() -> Iterator[Hole]:
+    """Such a port."""
+    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for filler in (first, second):
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        found = Hole(listening.getsockname()[1])
+        found.settle()
+        yield found
+
+
+@dataclass
+class Mute:
+    """A port that accepts, reads and says nothing: a TLS handshake never ends there."""
+
+    port: int = 0
+    greeted: int = 0  # connections on which something came
+    lost: list[float] = field(default_factory=list)  # when the others left, by the monotonic clock
+
+
+class _MuteConnection(asyncio.Protocol):
+    def __init__(self, mute: Mute) -> None:
+        self._mute = mute
+        self._greeted = False
+
+    def data_received(self, data: bytes) -> None:
+        self._mute.greeted += not self._greeted
+        self._greeted = True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._mute.lost.append(SystemClock().monotonic())
+
+
+@asynccontextmanager
+async def mute() -> AsyncIterator[Mute]:
+    """Such a port."""
+    found = Mute()
+    server = await asyncio.get_running_loop().create_server(lambda: _MuteConnection(found), "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    try:
+        yield found
+    finally:
+        server.close()
