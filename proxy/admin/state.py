@@ -81,7 +81,7 @@ class State:
     async def limits(self, request: Request) -> Response:
         """`GET /admin/limits`: what is used of each limit of each key, and what providers have told."""
         self._access.check(request)
-        rows = await self._limits.rows()
+        rows = await self._limits.rows(self._snapshot().deployments.values())
         named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
         return JSONResponse(page(request, named))
 

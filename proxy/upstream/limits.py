@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -222,10 +222,19 @@ class Limits:
                 self._rests[name] = max(until, self._rests.get(name, 0.0))
                 await self._store.rest_until(name + ":rest", until - now)
 
-    async def rows(self) -> list[dict[str, Any]]:
-        """Every limit in use, for `/admin/limits`; `learned` says that the provider's own word is what counts."""
+    async def rows(self, deployments: Iterable[Deployment] = ()) -> list[dict[str, Any]]:
+        """Every limit in use, and those of `deployments` that are not, for `/admin/limits`.
+
+        `learned` says that the provider's own word is what counts.
+        """
         await self._wake_forgotten()
-        return [self._row(row) for row in await self._store.read(SCOPE)]
+        rows = {row.name: row for row in await self._store.read(SCOPE)}
+        for deployment in deployments:
+            for key_id in [key.id for key in deployment.provider.keys] or [KEYLESS]:
+                for ticket in self.tickets(deployment, key_id, 1):
+                    if ticket.amount:
+                        rows.setdefault(ticket.name, Row(ticket.name, 0, ticket.limit, ticket.seconds, 0.0))
+        return [self._row(rows[name]) for name in sorted(rows)]
 
     async def _wake_forgotten(self) -> None:
         while self._forgotten:
