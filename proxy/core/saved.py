@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 MOST_COUNT = 1_000_000
+MOST_AMOUNT = 10**15 - 1
 LATEST = 1e11  # seconds since the epoch: some three thousand years
 
 
@@ -22,6 +23,13 @@ def saved_count(value: Any) -> int:
     """A number of things. Raises `ValueError` for what is none."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
         raise ValueError("a count must be a whole number, and not too large")
+    return value
+
+
+def saved_amount(value: Any) -> int:
+    """A limit, or so much of what is limited. Raises `ValueError` for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_AMOUNT:
+        raise ValueError("an amount must be a whole number, and not too large")
     return value
 
 

@@ -5,22 +5,24 @@ Time is the store's own: callers speak of durations only, and processes whose cl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
     """A wish for `amount` of what `name` counts, of which there may be `limit` in any `seconds`.
 
-    `seconds` 0 is concurrency: held until it is given back. `amount` 0 takes nothing and waits only for a rest.
+    `seconds` 0 is concurrency: held until it is given back. `amount` 0 takes nothing and waits only for a rest. What is
+    `estimated` will be corrected, and mostly downwards: who finds no room because of it may hope for more.
     """
 
     name: str
     limit: int
     seconds: float
     amount: int
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +37,18 @@ class Receipt:
 class Wait:
     """Nothing was taken: all tickets would fit in `seconds` at the earliest, `name` being the last of them.
 
-    Windows and rests are exact if nobody else takes anything; a place that somebody holds is an estimate from how long
-    such places were held before. Infinite where an amount is above its limit. Of places, `at_once` may be held by those
-    who wait, each for `pace` seconds as estimated likewise, 0 where nothing is known.
+    Windows and rests are `exact` if nobody else takes anything; what somebody holds, places or reserved amounts, is an
+    estimate from how long such things were held before. Infinite where an amount is above its limit. `at_once` of those
+    who wait may go together, each for `pace` seconds as estimated likewise, 0 where nothing is known. `portion` is the
+    part of the limit that is wished for, 0 where nothing could be smaller.
     """
 
     seconds: float
     name: str
     pace: float = 0.0
     at_once: int = 1
+    exact: bool = True
+    portion: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +91,21 @@ class CounterStore(Protocol):
 
     async def read(self, prefix: str) -> Sequence[Row]:
         """The counters in use, and the rests, whose names begin with `prefix`, by name."""
+        ...
+
+    def export(self, prefix: str, shift: float, *, longer_than: float = 0.0) -> list[dict[str, Any]]:
+        """Of the windows whose names begin with `prefix`, what would be lost with this process, as JSON values.
+
+        Only of those of more than `longer_than` seconds.
+
+        `shift` is the wall's clock less the process's monotonic one. A store that is shared loses nothing: it has an
+        empty list, and nothing to `restore`.
+        """
+        ...
+
+    def restore(self, rows: Sequence[Mapping[str, Any]], shift: float) -> None:
+        """Count what `export` said, in another process perhaps, as if it had been taken here.
+
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        """
         ...

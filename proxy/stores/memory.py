@@ -8,78 +8,30 @@ from __future__ import annotations
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from proxy.core.clock import Clock
+from proxy.core.saved import saved_text
 from proxy.core.window import Window
 from proxy.stores.base import Receipt, Row, Ticket, Wait
+from proxy.stores.holds import Places, Reserved
 
 MOST = 100_000  # names; beyond it the least recently used are forgotten, in use or not
+MOST_SAVED = 5000  # windows, the most recently used; in a file each has some 3 KB at most
 SWEEP = 1024  # names before it is worth looking for idle ones
-HOLD = 1.0  # seconds: how long a place is held, before we have seen one
-HOLD_WEIGHT = 0.2  # of the newest hold in the moving average
-SOONEST = 0.001  # seconds: no estimate is shorter
-
-
-class Places:
-    """Who holds how much of a limited concurrency, and since when."""
-
-    __slots__ = ("_held", "_hold", "_known", "_used", "limit", "seconds")
-
-    def __init__(self, limit: int) -> None:
-        self.seconds = 0.0
-        self.limit = limit
-        self._held: dict[str, tuple[float, int]] = {}  # receipt -> since, amount; oldest first
-        self._used = 0
-        self._hold = HOLD
-        self._known = False  # whether one has been seen
-
-    @property
-    def usual(self) -> float:
-        """Seconds for which a place is held, 0 where that is not known."""
-        return self._hold if self._known else 0.0
-
-    def used(self, now: float) -> int:
-        """Places held."""
-        return self._used
-
-    def hold(self, owner: str, amount: int, now: float) -> None:
-        """Give `owner` that many places."""
-        self._held[owner] = (now, amount)
-        self._used += amount
-
-    def release(self, owner: str, now: float, *, unused: bool) -> None:
-        """Take them back; how long they were held is learned, unless nothing was done with them."""
-        since, amount = self._held.pop(owner)
-        self._used -= amount
-        if not unused:
-            self._known = True
-            self._hold += HOLD_WEIGHT * (now - since - self._hold)
-
-    def when(self, amount: int, now: float) -> float:
-        """An estimate: those who came first leave first, after the usual time; the overdue leave one by one."""
-        short = self._used + amount - self.limit
-        if short <= 0:
-            return 0.0
-        if amount > self.limit:
-            return math.inf
-        for since, held in self._held.values():
-            short -= held
-            if short <= 0:
-                left = since + self._hold - now
-                return max(left if left > 0 else self._hold / len(self._held), SOONEST)
-        return math.inf
 
 
 class _Part:
     """What one ticket of a receipt counts for at the moment."""
 
-    __slots__ = ("amount", "counter", "stamp")
+    __slots__ = ("amount", "counter", "reserved", "stamp")
 
-    def __init__(self, counter: Window | Places, stamp: int, amount: int) -> None:
+    def __init__(self, counter: Window | Places, stamp: int, amount: int, reserved: Reserved | None) -> None:
         self.counter = counter
         self.stamp = stamp
         self.amount = amount
+        self.reserved = reserved
 
 
 class MemoryCounters:
@@ -89,6 +41,7 @@ class MemoryCounters:
         self._clock = clock
         self._most = most
         self._counters: OrderedDict[str, Window | Places] = OrderedDict()  # the least recently used first
+        self._reserved: dict[str, Reserved] = {}  # of windows, what will be corrected
         self._rests: dict[str, float] = {}
         self._taken: dict[str, dict[str, _Part]] = {}  # by receipt and name, until it is given back
         self._ids = itertools.count(1)
@@ -103,13 +56,7 @@ class MemoryCounters:
         taken = {}
         for ticket in tickets:
             if ticket.amount:
-                counter = self._counter(ticket, now)
-                stamp = 0
-                if isinstance(counter, Window):
-                    stamp = counter.take(ticket.amount, now)
-                else:
-                    counter.hold(receipt.id, ticket.amount, now)
-                taken[ticket.name] = _Part(counter, stamp, ticket.amount)
+                taken[ticket.name] = self._part(ticket, receipt.id, now)
         self._taken[receipt.id] = taken
         return receipt
 
@@ -128,6 +75,8 @@ class MemoryCounters:
                 part.counter.release(receipt.id, now, unused=unused)
             elif unused:
                 part.counter.correct(part.stamp, -part.amount, now)
+            if part.reserved is not None:
+                part.reserved.settle(receipt.id, part.amount, now, unused=unused)
 
     async def wait(self, tickets: Sequence[Ticket]) -> float:
         """Seconds until `take` would take."""
@@ -152,6 +101,27 @@ class MemoryCounters:
         names |= {name for name, until in self._rests.items() if name.startswith(prefix) and until > now}
         return [self._row(name, now) for name in sorted(names)]
 
+    def export(self, prefix: str, shift: float, *, longer_than: float = 0.0) -> list[dict[str, Any]]:
+        """The least recently used first. Places are not part of it: they are given up with the process."""
+        now = self._clock.monotonic()
+        rows: list[dict[str, Any]] = []
+        for name, counter in reversed(self._counters.items()):
+            if not isinstance(counter, Window) or counter.seconds <= longer_than or not name.startswith(prefix):
+                continue
+            if counts := counter.export(shift, now):
+                rows.append({"name": name, **counts})
+                if len(rows) >= MOST_SAVED:
+                    break
+        return rows[::-1]
+
+    def restore(self, rows: Sequence[Mapping[str, Any]], shift: float) -> None:
+        """What is counted here already stands."""
+        now = self._clock.monotonic()
+        found = {saved_text(row["name"], 1000): Window.restored(row, shift, now) for row in rows[-MOST_SAVED:]}
+        for name, window in found.items():
+            if window.used(now):
+                self._counters.setdefault(name, window)
+
     def _row(self, name: str, now: float) -> Row:
         rests = max(0.0, self._rests.get(name, 0.0) - now)
         counter = self._counters.get(name)
@@ -159,33 +129,56 @@ class MemoryCounters:
             return Row(name, 0, None, 0.0, rests)
         return Row(name, counter.used(now), counter.limit, counter.seconds, rests)
 
+    def _part(self, ticket: Ticket, owner: str, now: float) -> _Part:
+        """Take one ticket."""
+        counter = self._counter(ticket, now)
+        if isinstance(counter, Places):
+            counter.hold(owner, ticket.amount, now)
+            return _Part(counter, 0, ticket.amount, None)
+        reserved = None
+        if ticket.estimated:
+            reserved = self._reserved.setdefault(ticket.name, Reserved())
+            reserved.hold(owner, ticket.amount, now)
+        return _Part(counter, counter.take(ticket.amount, now), ticket.amount, reserved)
+
     def _longest(self, tickets: Iterable[Ticket], now: float) -> Wait | None:
         """What is in the way for the longest time, or None."""
-        longest, name = 0.0, ""
+        longest: Wait | None = None
         for ticket in tickets:
-            seconds = self._when(ticket, now)
-            if seconds > longest:
-                longest, name = seconds, ticket.name
-        if not longest:
-            return None
-        counter = self._counters.get(name)
-        if isinstance(counter, Places):
-            return Wait(longest, name, counter.usual, max(counter.limit, 1))
-        return Wait(longest, name)
+            wait = self._when(ticket, now)
+            if wait is not None and wait.seconds > (longest.seconds if longest else 0.0):
+                longest = wait
+        return longest
 
-    def _when(self, ticket: Ticket, now: float) -> float:
+    def _when(self, ticket: Ticket, now: float) -> Wait | None:
+        """What is in this ticket's way, or None."""
         rests = 0.0
         if self._rests and ticket.name in self._rests:
             rests = self._rests[ticket.name] - now
-        if not ticket.amount:
-            return rests
         if ticket.amount > ticket.limit:
-            return math.inf
-        counter = self._counters.get(ticket.name)
-        if counter is None or counter.seconds != ticket.seconds:
-            return rests
-        counter.limit = ticket.limit
-        return max(rests, counter.when(ticket.amount, now))
+            return Wait(math.inf, ticket.name)
+        counter = self._counters.get(ticket.name) if ticket.amount else None
+        if counter is not None and counter.seconds == ticket.seconds:
+            counter.limit = ticket.limit
+            if isinstance(counter, Places):
+                seconds = counter.until(ticket.amount, now)
+                if seconds > rests:
+                    return Wait(seconds, ticket.name, counter.usual, max(counter.limit, 1), exact=False)
+            elif (seconds := counter.when(ticket.amount, now)) > rests:
+                return self._of_window(ticket, counter, max(seconds, rests), max(rests, 0.0), now)
+        return Wait(rests, ticket.name) if rests > 0 else None
+
+    def _of_window(self, ticket: Ticket, window: Window, exact: float, rests: float, now: float) -> Wait:
+        """The window's own time, or that in which enough of what is only reserved may come back."""
+        portion = ticket.amount / ticket.limit if ticket.amount > 1 else 0.0
+        reserved = self._reserved.get(ticket.name)
+        if reserved is not None:
+            short = window.used(now) + ticket.amount - window.limit
+            hope = max(reserved.until(short, now, since=now - window.seconds), rests)
+            if hope < exact:
+                at_once = ticket.limit // ticket.amount
+                return Wait(hope, ticket.name, reserved.usual, at_once, exact=False, portion=portion)
+        return Wait(exact, ticket.name, portion=portion)
 
     def _counter(self, ticket: Ticket, now: float) -> Window | Places:
         """The ticket's counter, made if need be; another length of the window begins anew."""
@@ -203,10 +196,12 @@ class MemoryCounters:
         """Drop what is idle; the next sweep is due when as much has come again, so that it costs little for each."""
         for name in [name for name, counter in self._counters.items() if not counter.used(now)]:
             del self._counters[name]
+            self._reserved.pop(name, None)
         for name in [name for name, until in self._rests.items() if until <= now]:
             del self._rests[name]
         while len(self._counters) >= self._most:
-            self._counters.popitem(last=False)
+            name, _ = self._counters.popitem(last=False)
+            self._reserved.pop(name, None)
         while len(self._rests) >= self._most:
             del self._rests[next(iter(self._rests))]
         live = max(len(self._counters), len(self._rests))

@@ -12,7 +12,7 @@ import anyio
 import pytest
 
 from proxy.admission.queue import FairQueue, QueueRow
-from proxy.core.errors import RateLimited
+from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.stores.base import Receipt, Ticket, Wait
 from proxy.stores.memory import MemoryCounters
 from tests.fakes import FakeClock, turn
@@ -25,9 +25,10 @@ RESULT = tuple[str, float]
 class Slots:
     """So many places, given back by hand; `seconds` is what those who find none are told."""
 
-    def __init__(self, free: int = 0, seconds: float = 5.0) -> None:
+    def __init__(self, free: int = 0, seconds: float = 5.0, *, exact: bool = True) -> None:
         self.free = free
         self.seconds = seconds
+        self.exact = exact
         self.tries: list[str] = []
 
     def attempt(self, name: str, *, slow: bool = False) -> Callable[[], Awaitable[str | Wait]]:
@@ -36,7 +37,7 @@ class Slots:
             if slow:
                 await asyncio.sleep(0)
             if not self.free:
-                return Wait(self.seconds, "slots")
+                return Wait(self.seconds, "slots", exact=self.exact)
             self.free -= 1
             return name
 
@@ -51,7 +52,7 @@ class Scene:
         self.queue = FairQueue(self.clock, size)
         self.slots = Slots()
         self.served: list[RESULT] = []
-        self.refused: dict[str, RateLimited] = {}
+        self.refused: dict[str, ProxyError] = {}
         self.times: dict[str, float] = {}
         self.predicted: dict[str, float] = {}
         self._group = group
@@ -61,6 +62,9 @@ class Scene:
         name = name or caller
         scope = anyio.CancelScope()
         attempt = options.pop("attempt", None) or self.slots.attempt(name)
+        if "resources" in options:
+            names = options.pop("resources")
+            options["resources"] = lambda: names
 
         async def run() -> None:
             with scope:
@@ -73,7 +77,7 @@ class Scene:
                         **options,
                     )
                     self.served.append((got, self.clock.now))
-                except RateLimited as exc:
+                except (InvalidRequest, RateLimited) as exc:
                     self.refused[name] = exc
                     self.times[name] = self.clock.now
 
@@ -180,6 +184,119 @@ async def test_a_callers_second_does_not_wait_for_its_first_where_it_wants_somet
     assert scene.order == ["a2", "b0", "a0", "a1"]
 
 
+async def test_only_those_whom_news_concern_try_again(scene: Scene) -> None:
+    for number in range(300):
+        await scene.come(f"c{number}", resources=frozenset({f"m{number}"}))
+    scene.slots.tries.clear()
+
+    scene.queue.notify("m7")
+    await turn()
+
+    assert "c7" in scene.slots.tries
+    assert len(scene.slots.tries) < 20  # what shares its counter by chance
+
+
+async def test_news_of_one_of_its_resources_is_enough(scene: Scene) -> None:
+    await scene.come("a", resources=frozenset({"x", "y"}))
+    scene.slots.free = 1
+
+    scene.queue.notify("y")
+    await turn()
+
+    assert scene.order == ["a"]
+
+
+async def test_who_leaves_makes_way_for_those_who_want_the_same(scene: Scene) -> None:
+    first = await scene.come("a", resources=frozenset({"x"}))
+    await scene.come("b", resources=frozenset({"x"}))
+    scene.slots.free = 1  # nobody was told
+
+    first.cancel()
+    await turn()
+
+    assert scene.order == ["b"]
+
+
+async def test_who_comes_to_stand_before_another_tries_what_that_one_claimed(scene: Scene) -> None:
+    seen: list[set[str]] = []
+
+    async def choosy() -> str | Wait:
+        seen.append(set(scene.queue.claimed))
+        return Wait(5.0, "x") if "y" in scene.queue.claimed else Wait(1.0, "y")
+
+    other = Slots()
+    await scene.come("d", "d1", resources=frozenset({"q"}))
+    await scene.come("d", "d2", resources=frozenset({"y"}))
+    await scene.come("e", "e1", attempt=other.attempt("e1"), resources=frozenset({"p"}))
+    await scene.come("e", "e2", attempt=choosy, resources=frozenset({"x", "y"}))
+    assert "y" in seen[-1]
+
+    other.free = 1
+    scene.queue.notify("p")
+    await turn()
+
+    assert scene.order == ["e1"]
+    assert "y" not in seen[-1]  # its caller's second is its first now, before the other's second
+
+
+def of_limit(scene: Scene, room: dict[str, int], names: list[str], amount: int) -> Callable[[], Awaitable[str | Wait]]:
+    """An attempt that wants so much of a limit of 600 under one of these names."""
+
+    async def attempt() -> str | Wait:
+        claimed = scene.queue.claimed
+        for name in names:
+            if name not in claimed and amount <= room[name]:
+                room[name] -= amount
+                return f"{amount} of {name}"
+        return Wait(30.0, "limit", exact=not claimed, portion=amount / 600)
+
+    return attempt
+
+
+async def test_a_callers_small_wish_does_not_pass_its_own_large_one(scene: Scene) -> None:
+    room = {"r": 100}
+    for caller, amount in (("w", 500), ("c", 600), ("c", 80)):
+        attempt = of_limit(scene, room, ["r"], amount)
+        await scene.come(caller, f"{caller}{amount}", attempt=attempt, resources=frozenset("r"), size=amount)
+
+    await scene.come("d", "d80", attempt=of_limit(scene, room, ["r"], 80), resources=frozenset("r"), size=80)
+
+    assert scene.order == ["80 of r"]
+    assert [row.waiting for row in scene.queue.rows()] == [1, 2]  # those of `w` and `c`
+
+
+async def test_who_comes_may_pass_a_large_wish_also_where_something_else_is_full(scene: Scene) -> None:
+    room = {"r": 100, "s": 0}
+    large, small = of_limit(scene, room, ["r"], 500), of_limit(scene, room, ["r", "s"], 50)
+    await scene.come("w", attempt=large, resources=frozenset("r"), size=500)
+
+    await scene.come("n", attempt=small, resources=frozenset("rs"), size=50)
+
+    assert scene.order == ["50 of r"]
+
+
+async def test_who_waits_behind_an_estimate_is_refused_only_if_half_of_it_is_too_long(scene: Scene) -> None:
+    async def attempt() -> str | Wait:
+        return Wait(8.0, "places", pace=8.0, at_once=2, exact=False)
+
+    for caller in "ab":
+        await scene.come(caller, max_wait=6.0, attempt=attempt)
+
+    assert scene.refused == {}
+    assert scene.queue.depth == 2
+
+
+async def test_a_call_that_nothing_can_serve_is_answered_although_others_wait(scene: Scene) -> None:
+    async def attempt() -> str | Wait:
+        return "nothing"
+
+    await scene.come("a", resources=frozenset({"x"}))
+
+    await scene.come("b", attempt=attempt, resources=frozenset())
+
+    assert scene.order == ["nothing"]
+
+
 async def test_without_a_queue_nobody_waits() -> None:
     async with anyio.create_task_group() as group:
         scene = Scene(group, size=0)
@@ -201,7 +318,7 @@ async def test_an_attempt_may_leave_out_what_others_wait_for(scene: Scene) -> No
     await scene.come("b", attempt=attempt, resources=frozenset({"x", "y"}))
     await scene.free(0)
 
-    assert seen == [{"x"}, {"x"}]
+    assert {frozenset(claimed) for claimed in seen} == {frozenset("x")}
 
 
 async def test_one_failure_a_round_is_enough_for_all_behind_it(scene: Scene) -> None:
@@ -265,7 +382,19 @@ async def test_what_will_never_fit_any_more_is_refused_when_it_is_seen(scene: Sc
     assert scene.queue.depth == 0
 
 
-async def test_a_waiter_whose_time_is_over_is_told_the_exact_time_left(scene: Scene) -> None:
+async def test_who_learns_that_its_time_will_not_do_is_told_at_once(scene: Scene) -> None:
+    await scene.come("a", max_wait=8.0)  # predicted: 5 s, then exactly 5 s again
+    await scene.come("b", max_wait=6.0)
+
+    await scene.clock.advance(9.0)
+
+    assert scene.times == {"a": 5.0, "b": 5.0}
+    assert {exc.retry_after for exc in scene.refused.values()} == {5.0}
+    assert scene.queue.depth == 0
+
+
+async def test_a_waiter_whose_time_is_over_is_told_the_time_left(scene: Scene) -> None:
+    scene.slots.exact = False
     await scene.come("a", max_wait=8.0)  # predicted: 5 s, then 5 s again
     await scene.come("b", max_wait=6.0)
 
@@ -522,8 +651,8 @@ async def test_the_predicted_wait_is_the_real_one(scene: Scene) -> None:
     assert scene.served[2][1] == pytest.approx(began["c"] + scene.predicted["c"], abs=1e-9)
     assert scene.served[3][1] == pytest.approx(70.3, abs=0.4)
     assert set(scene.refused) == {"e"}
-    assert scene.refused["e"].retry_after == pytest.approx(121.0 - 76.0, abs=0.6)
-    assert scene.times["e"] == 76.0
+    assert scene.times["e"] == scene.served[3][1]  # as soon as it is seen that its time will not do
+    assert scene.refused["e"].retry_after == pytest.approx(121.0 - scene.times["e"], abs=0.6)
 
 
 async def test_who_would_wait_in_vain_behind_all_the_others_is_told_so_at_once() -> None:

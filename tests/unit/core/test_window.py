@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+from typing import Any
 
+import pytest
+
+from proxy.core.saved import MOST_AMOUNT
 from proxy.core.window import PARTS, Window
 
 MINUTE = 60.0
@@ -117,3 +122,117 @@ def test_a_day_is_any_24_hours() -> None:
 
     assert not window.fits(1, 24 * 3600.0 + 1)  # midnight means nothing
     assert window.fits(1, noon + 86_400.0 + 675.0)
+
+
+# another process
+
+
+def moved(window: Window, now: float, *, shift: float = 0.0, later: float = 0.0, started: float = 5.0) -> Window:
+    """The window in a process whose clock began anew, so much later."""
+    row = json.loads(json.dumps(window.export(shift, now)))
+    return Window.restored(row, shift + now + later - started, started)
+
+
+def test_a_restored_window_counts_on() -> None:
+    window = Window(MINUTE, 3)
+    window.take(1, 1000.0)
+    window.take(2, 1030.0)
+
+    again = moved(window, 1040.0, shift=1.8e9, later=10.0)
+
+    assert again.limit == 3
+    assert again.used(5.0) == 3
+    assert math.isclose(again.when(1, 5.0), 10.0, abs_tol=PART)
+    assert again.used(5.0 + 10.0 + PART) == 2
+    assert again.used(5.0 + 40.0 + PART) == 0
+
+
+def test_many_restarts_keep_nothing_for_longer_than_one_does() -> None:
+    window = Window(86_400.0, 1)
+    window.take(1, 5.0)
+
+    for _ in range(100):
+        window = moved(window, 5.0, later=60.0)
+
+    assert window.used(5.0) == 1
+    assert not window.used(5.0 + 86_400.0 - 100 * 60.0 + 86_400.0 / PARTS)
+
+
+def test_the_prediction_of_a_restored_window_is_the_first_moment_that_fits() -> None:
+    window = Window(MINUTE, 1, origin=-1e7 / 3)
+    window.take(1, 5.1)
+
+    seconds = window.when(1, 5.2)
+
+    assert not window.fits(1, 5.2 + seconds - 1e-6)
+    assert window.fits(1, 5.2 + seconds)
+
+
+def test_time_that_passes_changes_nothing_of_what_is_saved_until_nothing_counts() -> None:
+    window = Window(MINUTE, 9)
+    window.take(1, 0.0)
+    window.take(1, 30.0)
+
+    assert window.export(0.0, 30.0) == window.export(0.0, 30.0 + MINUTE)
+    assert window.export(0.0, 30.0 + MINUTE + PART) is None
+
+
+def test_a_window_in_which_nothing_is_left_is_not_saved() -> None:
+    window = Window(MINUTE, 9)
+    window.correct(window.take(4, 0.0), -4, 1.0)
+
+    assert Window(MINUTE, 9).export(0.0, 0.0) is None
+    assert window.export(0.0, 1.0) is None
+
+
+def test_an_amount_without_end_is_saved_as_the_largest_there_is() -> None:
+    window = Window(MINUTE, 10**4299)
+    window.take(10**4299, 0.0)
+
+    again = moved(window, 0.0)
+
+    assert (again.limit, again.used(5.0)) == (MOST_AMOUNT, MOST_AMOUNT)
+
+
+ROW = {"seconds": MINUTE, "limit": 9, "origin": 100.0, "parts": [0, 1], "amounts": [2, 3]}
+
+
+@pytest.mark.parametrize("changed", [{"origin": 9e10}, {"parts": [10**15 - 1, 10**14]}])
+def test_what_lies_in_the_future_is_taken_now(changed: dict[str, Any]) -> None:
+    window = Window.restored(ROW | changed, 0.0, 150.0)
+
+    assert window.used(150.0 + MINUTE) == 5
+    assert window.used(150.0 + MINUTE + PART) == 0
+
+
+def test_parts_in_any_order_are_gone_in_order() -> None:
+    window = Window.restored(ROW | {"parts": [60, 0], "amounts": [2, 3]}, 0.0, 150.0)
+
+    assert window.used(100.0 + MINUTE + PART) == 2
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"seconds": 0.0},
+        {"seconds": -60.0},
+        {"seconds": math.nan},
+        {"limit": -1},
+        {"limit": True},
+        {"origin": math.inf},
+        {"origin": "soon"},
+        {"parts": [-1, 0]},
+        {"parts": [0.5, 1]},
+        {"parts": [0]},
+        {"parts": 7},
+        {"parts": "01"},
+        {"amounts": [1, 2, 3]},
+        {"amounts": [1, -1]},
+        {"amounts": [1, 10**15]},
+        {"amounts": None},
+    ],
+    ids=str,
+)
+def test_what_is_no_window_is_refused(changed: dict[str, Any]) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        Window.restored(ROW | changed, 0.0, 150.0)

@@ -1,10 +1,12 @@
-"""Counters in memory: what is bounded, what is forgotten, and how long a place is expected to be held."""
+"""Counters in memory: what is bounded, forgotten or written down, and how long a place is expected to be held."""
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from proxy.stores import memory
+from proxy.stores import holds, memory
 from proxy.stores.base import Receipt, Ticket, Wait
 from proxy.stores.memory import MemoryCounters
 from tests.fakes import FakeClock
@@ -72,7 +74,7 @@ async def test_a_place_is_expected_back_after_the_usual_time() -> None:
     assert await store.wait([ONE]) == pytest.approx(5.0, abs=0.01)
 
 
-async def test_an_overdue_place_is_asked_for_now_and_then_and_not_at_once() -> None:
+async def test_an_overdue_place_is_expected_to_take_as_long_again() -> None:
     clock = FakeClock()
     store = MemoryCounters(clock)
     two = Ticket("c", 2, 0.0, 1)
@@ -83,7 +85,7 @@ async def test_an_overdue_place_is_asked_for_now_and_then_and_not_at_once() -> N
     await store.take([two])
     clock.pass_(100.0)
 
-    assert await store.wait([two]) == pytest.approx(4.0, abs=0.01)  # one of two within half of the usual time
+    assert await store.wait([two]) == 50.0  # one of two within half of that
 
 
 async def test_a_place_that_was_not_used_teaches_nothing() -> None:
@@ -96,7 +98,7 @@ async def test_a_place_that_was_not_used_teaches_nothing() -> None:
 
     await store.take([ONE])
 
-    assert await store.wait([ONE]) == memory.HOLD
+    assert await store.wait([ONE]) == holds.HOLD
 
 
 async def test_several_places_are_waited_for_until_all_are_there() -> None:
@@ -114,3 +116,82 @@ async def test_a_window_of_another_length_begins_anew() -> None:
     await store.take([Ticket("n", 1, 60.0, 1)])
 
     assert isinstance(await store.take([Ticket("n", 1, 3600.0, 1)]), Receipt)
+
+
+# what is written down for another process
+
+
+async def test_another_process_counts_on_what_this_one_counted() -> None:
+    clock, later = FakeClock(1000.0), FakeClock(20.0)
+    store, other = MemoryCounters(clock), MemoryCounters(later)
+    day = Ticket("a:rpd", 3, 86_400.0, 3)
+    await store.take([day, Ticket("b:rpm", 3, 60.0, 2), ONE])
+
+    other.restore(json.loads(json.dumps(store.export("a:", 5000.0))), 5000.0 + 1000.0 - 20.0)
+
+    assert [(row.name, row.used, row.limit, row.seconds) for row in await other.read("")] == [("a:rpd", 3, 3, 86_400.0)]
+    assert await other.wait([day]) == await store.wait([day])
+
+
+async def test_places_are_given_up_with_the_process() -> None:
+    store = MemoryCounters(FakeClock())
+    await store.take([ONE])
+
+    assert store.export("", 0.0) == []
+
+
+async def test_what_counts_no_longer_is_not_taken_over() -> None:
+    clock = FakeClock()
+    store, other = MemoryCounters(clock), MemoryCounters(clock)
+    await store.take([Ticket("n", 1, 60.0, 1)])
+    rows = store.export("", 0.0)
+    clock.pass_(100.0)
+
+    other.restore(rows, 0.0)
+
+    assert names(other) == 0
+
+
+async def test_only_the_windows_used_last_are_written_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "MOST_SAVED", 2)
+    store = MemoryCounters(FakeClock())
+    for name in ("a", "b", "c", "a"):
+        await store.take([Ticket(name, 9, 60.0, 1)])
+
+    assert [row["name"] for row in store.export("", 0.0)] == ["c", "a"]
+
+
+async def test_of_too_many_windows_the_last_are_taken_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = FakeClock()
+    store, other = MemoryCounters(clock), MemoryCounters(clock)
+    for name in ("a", "b", "c"):
+        await store.take([Ticket(name, 9, 60.0, 1)])
+    rows = store.export("", 0.0)
+    monkeypatch.setattr(memory, "MOST_SAVED", 2)
+
+    other.restore(rows, 0.0)
+
+    assert [row.name for row in await other.read("")] == ["b", "c"]
+
+
+async def test_of_broken_rows_none_is_taken_over() -> None:
+    clock = FakeClock()
+    store, other = MemoryCounters(clock), MemoryCounters(clock)
+    await store.take([Ticket("n", 1, 60.0, 1)])
+    [row] = store.export("", 0.0)
+
+    with pytest.raises(ValueError, match="a name"):
+        other.restore([row, row | {"name": 7}], 0.0)
+
+    assert names(other) == 0
+
+
+async def test_what_is_counted_here_already_stands() -> None:
+    store = MemoryCounters(FakeClock())
+    await store.take([Ticket("n", 9, 60.0, 1)])
+    rows = store.export("", 0.0)
+    await store.take([Ticket("n", 9, 60.0, 4)])
+
+    store.restore(rows, 0.0)
+
+    assert [row.used for row in await store.read("")] == [5]
