@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -58,12 +58,14 @@ from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
+from proxy.upstream.identity import identities
 from proxy.upstream.limits import Limits
 from proxy.upstream.mock import MockUpstream
 from proxy.upstream.persist import StateFile
 from proxy.upstream.probes import Prober
+from proxy.upstream.pulse import Pulse
 from proxy.upstream.simulate import Simulator
-from proxy.upstream.slots import Slots
+from proxy.upstream.slots import Slots, news_for
 from proxy.upstream.transport import HttpTransport, Transport
 
 STATE_FILE = "state.json"
@@ -78,6 +80,7 @@ class Parts:
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
     transport: Transport | None = None  # None: the real network
+    pulse: Pulse | None = None  # None: the clock's own
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ class Upstream:
     queue: FairQueue
     budget: RetryBudget
     prober: Prober
+    pulse: Pulse
     simulator: Simulator
     state: StateFile
     network: HttpTransport
@@ -116,11 +120,11 @@ class Upstream:
     def adopt(self, snapshot: Snapshot) -> None:
         """Go on with another configuration; what is known stays."""
         self.health.policy, self.health.rules = snapshot.breaker, snapshot.failures
-        self.health.keys = {
-            (provider.name, key.id): key.value for provider in snapshot.providers.values() for key in provider.keys
-        }
+        self.health.identities = identities(snapshot)
+        self.limits.deployments = snapshot.deployments
         self.queue.size = snapshot.queue.size
         self.budget.share, self.budget.floor = snapshot.retry.share, snapshot.retry.floor
+        self.queue.notify()  # there may be more room than before, or less
 
 
 def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None) -> Service:
@@ -131,11 +135,12 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     current = Current(loaded, compile_snapshot(settings))
 
     metrics, ids, callers = Metrics(), Ids(), Callers()
-    upstream = _upstream(current, parts)
+    settler = Settler(metrics=metrics, clock=clock, access_log=settings.logs.access)
+    upstream = _upstream(current, parts, settler)
+    upstream.adopt(current.snapshot)
     health, queue = upstream.health, upstream.queue
     metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments)
     metrics.watch_retries(lambda: upstream.budget.refused)
-    settler = Settler(metrics=metrics, clock=clock, access_log=settings.logs.access)
     gate = Gate(settings.server.max_in_flight)
     planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
     pipeline = Pipeline(
@@ -200,7 +205,7 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
     return Service(HostGuard(app, ids), gate, watcher.reload)
 
 
-def _upstream(current: Current, parts: Parts) -> Upstream:
+def _upstream(current: Current, parts: Parts, settler: Settler) -> Upstream:
     """What makes attempts, and what watches over those that it makes them at."""
     clock, snapshot = parts.clock, current.snapshot
     network = HttpTransport()
@@ -219,13 +224,14 @@ def _upstream(current: Current, parts: Parts) -> Upstream:
         "mock": MockUpstream(clock),
     }
     queue = FairQueue(clock, snapshot.queue.size)
-    health = Health(clock, snapshot.breaker, snapshot.failures, changed=queue.notify)
-    limits = Limits(MemoryCounters(clock), clock, freed=queue.notify)
+    freed = news_for(queue.notify)
+    health = Health(clock, snapshot.breaker, snapshot.failures, changed=freed)
+    limits = Limits(MemoryCounters(clock), clock, freed=freed)
     slots = Slots(health, limits, queue, clock)
-    simulator, slow = Simulator(clock, parts.rng), SlowCalls()
+    simulator, slow, pulse = Simulator(clock, parts.rng), SlowCalls(), parts.pulse or Pulse(clock)
     budget = RetryBudget(snapshot.retry.share, snapshot.retry.floor)
     attempts = Attempts(
-        transports=transports, dialects=dialects, slots=slots, simulator=simulator, slow=slow, clock=clock
+        transports=transports, dialects=dialects, slots=slots, simulator=simulator, slow=slow, pulse=pulse, clock=clock
     )
     executor = Executor(
         attempts=attempts,
@@ -239,23 +245,22 @@ def _upstream(current: Current, parts: Parts) -> Upstream:
     prober = Prober(
         snapshot=lambda: current.snapshot,
         health=health,
+        limits=limits,
         transports=transports,
         dialects=dialects,
         simulator=simulator,
+        count=settler.probed,
         clock=clock,
         rng=parts.rng,
     )
     state = StateFile(Path(current.loaded.settings.data_dir) / STATE_FILE, clock, lambda: current.snapshot)
-    return Upstream(executor, health, slots, limits, queue, budget, prober, simulator, state, network)
+    return Upstream(executor, health, slots, limits, queue, budget, prober, pulse, simulator, state, network)
 
 
-def _changed_keys(before: Snapshot, now: Snapshot) -> Iterator[tuple[str, str]]:
-    """Provider and id of each key that has another value than before."""
-    for name, provider in now.providers.items():
-        old = {key.id: key.value for key in before.providers[name].keys} if name in before.providers else {}
-        for key in provider.keys:
-            if key.id in old and old[key.id] != key.value:
-                yield name, key.id
+def _changed_keys(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:
+    """Provider and id of each key that is new, is another than before, or leads elsewhere."""
+    old = identities(before)
+    return [name for name, found in identities(now).items() if found != old.get(name)]
 
 
 def _in_force(now: Settings, first: Settings) -> Settings:
@@ -281,9 +286,11 @@ class Reloader:
         self._current.loaded, self._current.snapshot, self._current.error = loaded, snapshot, None
         self._upstream.adopt(snapshot)
         for provider, key in _changed_keys(outdated, snapshot):
-            # what was held against the old key is not the new one's fault
+            # what was held against the old key, or at the old address, is not the new one's fault
             self._upstream.limits.forget(provider, key)
             self._upstream.health.reset(provider, key=key)
+        if not loaded.settings.testing:
+            self._upstream.simulator.stop()  # nobody could any more: the endpoint is gone
         self._gate.most = loaded.settings.server.max_in_flight
         self._settler.access_log = loaded.settings.logs.access
         self._metrics.reload_success.set(1)
@@ -309,6 +316,7 @@ def _lifespan(watcher: Watcher, upstream: Upstream) -> Callable[[Starlette], Abs
             group = await stack.enter_async_context(anyio.create_task_group())
             group.start_soon(watcher.run)
             group.start_soon(upstream.prober.run)
+            group.start_soon(upstream.pulse.run)
             group.start_soon(upstream.state.run, upstream.health, upstream.limits)
             stack.callback(group.cancel_scope.cancel)
             yield

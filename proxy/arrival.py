@@ -34,7 +34,11 @@ class Arrival(Protocol):
     interrupted: str | None  # why the call was ended early: `client_closed` or `draining`
     client_seconds: float  # spent waiting for the client
     answer_headers: dict[str, str]  # of the call, for whoever still answers when it was ended early
-    delivering: bool  # something is on its way out that the client has not taken yet
+
+    @property
+    def delivering(self) -> bool:
+        """Something is on its way out that the client has not taken yet."""
+        ...
 
     async def read(self) -> bytes:
         """The body. Raises `ProxyError` if it is too large or too slow."""

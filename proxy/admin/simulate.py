@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.access import AdminAccess
+from proxy.admin.bodies import read_body
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.types import Snapshot
 from proxy.upstream.simulate import Kind, Simulator
@@ -52,7 +52,7 @@ class Simulate:
         self._access.check(request)
         if not self._testing():
             raise NotFound("There is nothing to simulate: `testing: true` is not configured.")
-        body = _body(await self._read(request))
+        body = read_body(FailureBody, await self._read(request))
         self._check(body)
         self._simulator.fail(body.provider, body.model, body.kind, body.seconds, body.rate)
         return JSONResponse({"active": self._simulator.rows()})
@@ -68,15 +68,3 @@ class Simulate:
         if f"{body.provider}/{body.model}" not in snapshot.deployments:
             message = "`model`: the provider has no such model; give its id without the provider."
             raise InvalidRequest(message, param="model")
-
-
-def _body(raw: bytes) -> FailureBody:
-    try:
-        return FailureBody.model_validate(json.loads(raw))
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])[:80] or "body"
-        problem = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        raise InvalidRequest(f"`{where}`: {problem}.", param=where) from exc
-    except (ValueError, RecursionError) as exc:
-        raise InvalidRequest("The body is not valid JSON.") from exc

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.access import AdminAccess
+from proxy.admin.bodies import read_body
 from proxy.admin.pages import page
-from proxy.core.errors import InvalidRequest
-from proxy.core.types import KEYLESS, Provider, Snapshot
-from proxy.upstream.diagnosis import Diagnosis, diagnose
+from proxy.core.types import KEYLESS, Deployment, HealthView, Provider, Snapshot
+from proxy.upstream.diagnosis import diagnose
 from proxy.upstream.health import Health
 from proxy.upstream.limits import Limits
+
+_RESET_FIELDS = "; the fields are `provider`, `model`, `key`, each a string"
 
 
 class ResetBody(BaseModel):
@@ -28,6 +29,17 @@ class ResetBody(BaseModel):
     provider: str | None = None
     model: str | None = None
     key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of everything upstream at one moment."""
+
+    view: HealthView
+    latencies: Mapping[str, float]  # seconds to the first content, by deployment
+    breakers: Sequence[dict[str, Any]]
+    rests: Sequence[dict[str, Any]]
+    limits: Sequence[dict[str, Any]]
 
 
 class State:
@@ -56,8 +68,20 @@ class State:
         """`GET /admin/providers`."""
         self._access.check(request)
         snapshot = self._snapshot()
-        limits = await self._limits.rows()
-        rows = [self._provider(provider, snapshot, limits) for provider in snapshot.providers.values()]
+        seen = Seen(
+            self._health.view(snapshot),
+            self._health.latencies(),
+            self._health.breakers(),
+            self._health.rests(),
+            await self._limits.rows(),
+        )
+        models: dict[str, list[Deployment]] = {}
+        for deployment in snapshot.deployments.values():
+            models.setdefault(deployment.provider.name, []).append(deployment)
+        rows = [
+            _provider(provider, models.get(provider.name, []), snapshot.left_out.get(provider.name, ""), seen)
+            for provider in snapshot.providers.values()
+        ]
         rows += [
             {"id": name, "status": "left_out", "reason": reason}
             for name, reason in snapshot.left_out.items()
@@ -74,14 +98,15 @@ class State:
     async def reset(self, request: Request) -> Response:
         """`POST /admin/breakers/reset`: close breakers and end the rests of keys."""
         self._access.check(request)
-        body = _reset_body(await self._read(request))
+        raw = await self._read(request)
+        body = read_body(ResetBody, raw if raw.strip() else b"{}", _RESET_FIELDS)
         await self._limits.reset(body.provider, body.model, body.key)
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
 
     async def limits(self, request: Request) -> Response:
         """`GET /admin/limits`: what is used of each limit of each key, and what providers have told."""
         self._access.check(request)
-        rows = await self._limits.rows(self._snapshot().deployments.values())
+        rows = await self._limits.rows(unused=True)
         named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
         return JSONResponse(page(request, named))
 
@@ -99,61 +124,43 @@ class State:
         """Raises `ProxyError` for whoever may not use the admin API."""
         self._access.check(request)
 
-    def _provider(self, provider: Provider, snapshot: Snapshot, limits: list[dict[str, Any]]) -> dict[str, Any]:
-        view, latencies = self._health.view(snapshot), self._health.latencies()
-        rests = [rest for rest in self._health.rests() if rest["provider"] == provider.name]
-        models = []
-        for name, deployment in snapshot.deployments.items():
-            if deployment.provider.name == provider.name:
-                state = view.get(name)
-                seconds = latencies.get(name)
-                models.append(
-                    {
-                        "id": name,
-                        "available": state is None or state.available,
-                        "reason": state.reason if state else "",
-                        "latency_ms": round(seconds * 1000, 1) if seconds is not None else None,
-                    }
-                )
-        return {
-            "id": provider.name,
-            "status": "stand_in" if provider.stand_in else "ok",
-            "reason": snapshot.left_out.get(provider.name, ""),
-            "health": asdict(self._diagnosis(provider, snapshot, limits)),
-            "dialect": provider.dialect,
-            "base_url": provider.base_url,
-            "keys": [
-                {"id": key.id, "weight": key.weight, "rests": [_rest(rest) for rest in rests if rest["key"] == key.id]}
-                for key in provider.keys
-            ],
-            "rests": [_rest(rest) for rest in rests if rest["key"] == KEYLESS],
-            "models": models,
-        }
 
-    def _diagnosis(self, provider: Provider, snapshot: Snapshot, limits: list[dict[str, Any]]) -> Diagnosis:
-        models = [each.model for each in snapshot.deployments.values() if each.provider.name == provider.name]
-        return diagnose(
-            provider.name,
-            models,
-            [key.id for key in provider.keys],
-            breakers=self._health.breakers(),
-            rests=self._health.rests(),
-            limits=limits,
-        )
+def _provider(provider: Provider, models: Sequence[Deployment], left_out: str, seen: Seen) -> dict[str, Any]:
+    rests = [rest for rest in seen.rests if rest["provider"] == provider.name]
+    keys = [key.id for key in provider.keys]
+    diagnosis = diagnose(
+        provider.name,
+        [each.model for each in models],
+        keys,
+        breakers=seen.breakers,
+        rests=rests,
+        limits=seen.limits,
+    )
+    return {
+        "id": provider.name,
+        "status": "stand_in" if provider.stand_in else "ok",
+        "reason": left_out,
+        "health": asdict(diagnosis),
+        "dialect": provider.dialect,
+        "base_url": provider.base_url,
+        "keys": [
+            {"id": key.id, "weight": key.weight, "rests": [_rest(rest) for rest in rests if rest["key"] == key.id]}
+            for key in provider.keys
+        ],
+        "rests": [_rest(rest) for rest in rests if rest["key"] == KEYLESS],
+        "models": [_model(each.name, seen) for each in models],
+    }
+
+
+def _model(name: str, seen: Seen) -> dict[str, Any]:
+    state, seconds = seen.view.get(name), seen.latencies.get(name)
+    return {
+        "id": name,
+        "available": state is None or state.available,
+        "reason": state.reason if state else "",
+        "latency_ms": round(seconds * 1000, 1) if seconds is not None else None,
+    }
 
 
 def _rest(rest: dict[str, Any]) -> dict[str, Any]:
     return {name: rest[name] for name in ("model", "reason", "seconds_left")}
-
-
-def _reset_body(raw: bytes) -> ResetBody:
-    try:
-        return ResetBody.model_validate(json.loads(raw) if raw.strip() else {})
-    except ValidationError as exc:
-        first = exc.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "body"
-        problem = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"].lower()
-        message = f"`{where[:80]}`: {problem}; the fields are `provider`, `model`, `key`, each a string."
-        raise InvalidRequest(message, param=where[:80]) from exc
-    except (ValueError, RecursionError) as exc:
-        raise InvalidRequest("The body is not valid JSON.") from exc

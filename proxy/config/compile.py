@@ -169,9 +169,9 @@ def _timeouts(given: TimeoutSettings) -> Timeouts:
     return Timeouts(**given.model_dump())
 
 
-def _patient(timeouts: Timeouts, model: ModelSettings) -> Timeouts:
+def _patient(timeouts: Timeouts, model: ModelSettings, given: TimeoutSettings) -> Timeouts:
     """A model that reasons may be silent for long before its first content: where nobody says how long, for longer."""
-    if "reasoning" in (model.capabilities or ()) and timeouts.first_token == Timeouts().first_token:
+    if "reasoning" in (model.capabilities or ()) and "first_token" not in given.model_fields_set:
         return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
     return timeouts
 
@@ -186,13 +186,13 @@ def _deployments(
         provider = providers.get(provider_name)
         if provider is not None and model.enabled:
             found = effective(model, settings.providers[provider_name])
-            deployments[model.id] = _deployment(found, provider)
+            deployments[model.id] = _deployment(found, provider, settings.providers[provider_name])
     for name in unlisted:
         provider_name = name.partition("/")[0]
         provider = providers.get(provider_name)
         if provider is not None:
             found = effective(ModelSettings(id=name), settings.providers[provider_name])
-            deployments[name] = _deployment(found, provider)
+            deployments[name] = _deployment(found, provider, settings.providers[provider_name])
     return deployments
 
 
@@ -204,13 +204,13 @@ def _catalogue(settings: Settings, providers: Mapping[str, Provider]) -> dict[st
         vendor = known_vendor(given) if provider.any_model else None
         if vendor is not None:
             known[name] = {
-                model: _deployment(of_entry(f"{name}/{model}", entry, given, vendor), provider, listed=False)
+                model: _deployment(of_entry(f"{name}/{model}", entry, given, vendor), provider, given, listed=False)
                 for model, entry in entries_by_id(vendor).items()
             }
     return known
 
 
-def _deployment(found: Effective, provider: Provider, *, listed: bool = True) -> Deployment:
+def _deployment(found: Effective, provider: Provider, given: ProviderSettings, *, listed: bool = True) -> Deployment:
     model = found.settings
     own = model.timeouts.model_dump(exclude_none=True)
     return Deployment(
@@ -225,7 +225,7 @@ def _deployment(found: Effective, provider: Provider, *, listed: bool = True) ->
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         specialties=frozenset(model.specialties),
         quality=model.quality,
-        timeouts=replace(_patient(provider.timeouts, model), **own),
+        timeouts=replace(_patient(provider.timeouts, model, given.timeouts), **own),
         limits=_limits(model.limits),
         unsupported=frozenset(model.unsupported),
         thinking=model.thinking,

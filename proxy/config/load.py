@@ -16,6 +16,7 @@ from dotenv import dotenv_values
 
 from proxy.config import document, read, references
 from proxy.config.describe import shape_of
+from proxy.config.doubts import doubts
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.schema import Settings
 from proxy.config.validate import validate
@@ -30,9 +31,8 @@ class Loaded:
 
     settings: Settings
     path: Path
-    warnings: tuple[str, ...] = ()
-    env_file: Path | None = None
-    fingerprint: str = ""
+    warnings: tuple[str, ...]
+    fingerprint: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +102,9 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
     warnings += [
         str(Problem(file, reading.line(doubt.path), where(doubt.place), reading.without_values(doubt.message)))
-        for doubt in references.doubts(reading.data)
+        for doubt in (*references.doubts(reading.data), *doubts(settings))
     ]
-    return Loaded(settings, source.path, tuple(warnings), source.env_file, source.fingerprint)
+    return Loaded(settings, source.path, tuple(warnings), source.fingerprint)
 
 
 def where(path: read.Path) -> str:

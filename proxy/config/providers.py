@@ -91,7 +91,7 @@ KeyValue = Annotated[
 
 
 class LimitSettings(Section):
-    """How much may be asked of a key or a model."""
+    """How much may be asked: of one model with one key, wherever it stands."""
 
     rpm: Integer | None = Field(default=None, ge=1, description="Requests a minute.")
     tpm: Integer | None = Field(default=None, ge=1, description="Tokens a minute.")
@@ -126,7 +126,7 @@ class KeySettings(Section):
     id: Identifier = Field(default="main", description="The key's name in logs, metrics and `router.key_id`.")
     value: KeyValue = Field(description="The secret, as a rule `${VARIABLE}`; unset disables the key.")
     weight: Integer = Field(default=1, ge=1, description="The key's share of the calls, relative to the others.")
-    limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for, of each model.")
 
 
 class ProviderSettings(Section):
@@ -268,7 +268,7 @@ class ModelSettings(Section):
     specialties: tuple[str, ...] = Field(
         default=(), description="Tasks that it is preferred for, such as `code` or `writing`."
     )
-    limits: LimitSettings = Field(default=LimitSettings(), description="What may be asked of it per key.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="What may be asked of it with each key.")
     timeouts: TimeoutOverrides = Field(default=TimeoutOverrides(), description="Its own timeouts, over the provider's.")
     quality: Number | None = Field(
         default=None, ge=0, le=1, description="How good its answers are, 0 to 1; absent: by tier."

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from proxy.config.describe import Shape
 from proxy.config.errors import suggestion
+from proxy.config.presets import PRESETS
 from proxy.config.read import Path
 from proxy.config.schema import Settings
 
@@ -103,7 +104,8 @@ def _place(loc: Iterable[str | int], data: Any, shape: Shape) -> tuple[Path, Sha
 def _sentence(error: Any, path: Path, data: Mapping[str, Any]) -> str:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "value_error":
-        return str(context["error"])
+        message = str(context["error"])
+        return message + _from_preset(path, data, message)
     if kind in _BOUNDS:
         bound, words = _BOUNDS[kind]
         return f"{words} {context[bound]}"
@@ -113,6 +115,19 @@ def _sentence(error: Any, path: Path, data: Mapping[str, Any]) -> str:
     if kind == "string_pattern_mismatch":
         return _PATTERNS.get(str(path[-1]) if path else "", _NAMES)
     return _SENTENCES.get(kind, f"is not valid ({kind})")
+
+
+def _from_preset(path: Path, data: Mapping[str, Any], message: str) -> str:
+    """Which of the settings that a message names the file does not give, but its preset."""
+    given = data.get("resilience")
+    name = given.get("preset") if path[:1] == ("resilience",) and isinstance(given, Mapping) else None
+    preset: Any = PRESETS.get(name) if isinstance(name, str) else None
+    for step in path[1:]:
+        given, preset = (each.get(step) if isinstance(each, Mapping) else None for each in (given, preset))
+    if not isinstance(given, Mapping) or not isinstance(preset, Mapping):
+        return ""
+    named = [word for word in message.split("`")[1::2] if word in preset and word not in given]
+    return f". `{named[0]}` is that of the preset `{name}`; give your own beside it" if named else ""
 
 
 def _nearest(path: Path, data: Any, words: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, get_args
+from typing import Literal
 
 
 class FailureKind(StrEnum):
@@ -20,10 +20,12 @@ class FailureKind(StrEnum):
     STALE_CONNECTION = "stale_connection"  # a pooled connection that was dead when it was used again
     FIRST_TOKEN_TIMEOUT = "first_token_timeout"  # no content in time, or 408
     RATE_LIMITED = "rate_limited"  # 429
+    TOO_LARGE = "too_large"  # 413 or 429 with the dialect's marker: more at once than a limit ever allows
     OVERLOADED = "overloaded"  # 503, 529
     SERVER_ERROR = "server_error"  # any other 5xx
     MALFORMED = "malformed"  # a 200 that does not decode, is empty, or ends without a finish
-    KEY_REJECTED = "key_rejected"  # 401, 403
+    KEY_REJECTED = "key_rejected"  # 401, 402, 403
+    FORBIDDEN = "forbidden"  # 403 by something before the API, which says nothing of the key: a firewall
     MODEL_MISSING = "model_missing"  # 404
     CONTEXT_TOO_LONG = "context_too_long"  # 400 or 413 with the dialect's marker
     CONTENT_FILTERED = "content_filtered"  # 400 with the dialect's marker
@@ -33,7 +35,6 @@ class FailureKind(StrEnum):
 
 
 FailureClass = Literal["rate_limit", "server_error", "auth", "timeout", "content", "unknown"]
-FAILURE_CLASSES: tuple[FailureClass, ...] = get_args(FailureClass)
 KeyEffect = Literal["none", "model", "everywhere"]
 
 
@@ -71,10 +72,12 @@ VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.STALE_CONNECTION: Verdict("server_error"),
     FailureKind.FIRST_TOKEN_TIMEOUT: Verdict("timeout"),
     FailureKind.RATE_LIMITED: Verdict("rate_limit"),
+    FailureKind.TOO_LARGE: Verdict("content"),
     FailureKind.OVERLOADED: Verdict("server_error"),
     FailureKind.SERVER_ERROR: Verdict("server_error"),
     FailureKind.MALFORMED: Verdict("unknown"),
     FailureKind.KEY_REJECTED: Verdict("auth"),
+    FailureKind.FORBIDDEN: Verdict("content"),
     FailureKind.MODEL_MISSING: Verdict("content"),
     FailureKind.CONTEXT_TOO_LONG: Verdict("content", larger_only=True),
     FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False),

@@ -3,6 +3,9 @@
 Sources: RFC 9110 section 10.2.3 (`retry-after`), OpenAI's and Groq's rate limit documentation (`x-ratelimit-reset-*` as
 `6m0s`, `retry-after-ms`), Anthropic's (`anthropic-ratelimit-*-reset`, RFC 3339), OpenRouter's (`x-ratelimit-reset` in
 milliseconds since the epoch) and google.rpc.RetryInfo (`retryDelay`).
+
+A reset is not when the next call fits: by OpenAI's guide it is the time until the limit "resets to its initial state",
+by Anthropic's when it is "fully replenished", and Groq's example (30 of 14400 requests of a day, 3 minutes) agrees.
 """
 
 from __future__ import annotations
@@ -13,6 +16,9 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 LONGEST = 24 * 3600.0  # a provider that says more is not believed
+USUAL_TOKENS = 2000  # of one call, as far as nobody knows better
+A_LITTLE = 0.1  # seconds; no rest under a used-up limit is shorter, unless the limit is full before
+UNSIZED = 60.0  # seconds; no rest under a limit of unknown size is longer
 _DURATION = re.compile(
     r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 )
@@ -30,22 +36,43 @@ def retry_after(headers: Mapping[str, str], text: str, now: float) -> float | No
     `headers` have lower-case names, `text` is the error body, `now` is seconds since the epoch. What cannot be read is
     passed over; a time in the past is 0.
     """
-    for seconds in _candidates(headers, text[:4096], now):
+    return _first(_candidates(headers, text[:4096], now))
+
+
+def asked_for(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds of `retry-after-ms` or `retry-after`; None if neither can be read."""
+    return _first(_asked_for(headers, now))
+
+
+def one_fits_in(reset: float, limit: int | None, amount: int) -> float:
+    """The part of `reset`, seconds until a used-up limit is full again, after which `amount` of it has come back."""
+    if not limit:
+        return min(reset, UNSIZED)
+    return min(reset, max(A_LITTLE, reset * amount / limit))
+
+
+def _first(candidates: Iterator[float | None]) -> float | None:
+    for seconds in candidates:
         if seconds is not None and seconds < float("inf"):
             return min(max(seconds, 0.0), LONGEST)
     return None
 
 
 def _candidates(headers: Mapping[str, str], text: str, now: float) -> Iterator[float | None]:
-    yield _number(headers.get("retry-after-ms"), 0.001)
-    yield _number(headers.get("retry-after"))
-    yield _date(headers.get("retry-after"), now)
-    yield _longest_reset(headers, now)
+    """What says when to come back, and after it what only says when a limit is full again."""
+    yield from _asked_for(headers, now)
     if match := _DELAY.search(text):
         yield float(match[1])
     if match := _TEXT.search(text):
         yield duration(match[1])
-    yield _epoch(headers.get("x-ratelimit-reset"), now)
+    yield _longest_reset(headers, now)
+    yield _moment(headers.get("x-ratelimit-reset"), now)
+
+
+def _asked_for(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
+    yield _number(headers.get("retry-after-ms"), 0.001)
+    yield _seconds_or_epoch(headers.get("retry-after"), now)
+    yield _date(headers.get("retry-after"), now)
 
 
 def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
@@ -57,10 +84,9 @@ def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
         remaining = headers.get(name.replace("reset", "remaining"))
         if remaining is not None and _number(remaining) != 0:
             continue
-        for seconds in (duration(reset), _number(reset), _timestamp(reset, now)):
-            if seconds is not None:
-                found.append(seconds)
-                break
+        seconds = _moment(reset, now)
+        if seconds is not None:
+            found.append(seconds)
     return max(found, default=None)
 
 
@@ -102,11 +128,17 @@ def _seconds(time: datetime) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _epoch(text: str | None, now: float) -> float | None:
-    """Seconds or milliseconds since the epoch, by their size; a small number is a plain duration."""
+def _moment(text: str | None, now: float) -> float | None:
+    """A reset in any of its forms, as seconds from now."""
+    for seconds in (_seconds_or_epoch(text, now), duration(text or ""), _timestamp(text, now)):
+        if seconds is not None:
+            return seconds
+    return None
+
+
+def _seconds_or_epoch(text: str | None, now: float) -> float | None:
+    """A plain number: seconds, or by its size a date in seconds or milliseconds since the epoch."""
     number = _number(text)
-    if number is None:
-        return duration(text or "")
-    if number > 1e11:
-        return number / 1000 - now
-    return number - now if number > 1e9 else number
+    if number is None or number <= 1e9:
+        return number
+    return (number / 1000 if number > 1e11 else number) - now

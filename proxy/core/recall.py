@@ -18,17 +18,15 @@ LONGEST = 3600.0  # seconds
 class Recall:
     """A small memory that forgets the oldest first."""
 
-    def __init__(self, clock: Clock, *, most: int = MOST, longest: float = LONGEST) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._most = most
-        self._longest = longest
         self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
 
     def keep(self, name: str, value: Any) -> None:
         """Remember `value` under `name`."""
-        self._kept[name] = (self._clock.monotonic() + self._longest, value)
+        self._kept[name] = (self._clock.monotonic() + LONGEST, value)
         self._kept.move_to_end(name)
-        while len(self._kept) > self._most:
+        while len(self._kept) > MOST:
             self._kept.popitem(last=False)
 
     def find(self, name: str) -> Any | None:

@@ -38,6 +38,11 @@ RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
+def way(deployment: str, key_id: str) -> str:
+    """The name of one key of a deployment."""
+    return f"{deployment}#{key_id}"
+
+
 @dataclass(frozen=True, slots=True)
 class LimitValues:
     """How much may be asked, in any minute, in any 24 hours, and at once; None is unlimited."""

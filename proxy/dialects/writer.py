@@ -7,11 +7,11 @@ here: the role once, in the first delta; `id`, `created` and `model` constant; u
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.core.json_text import compact
 from proxy.core.types import Usage
 
 
@@ -44,7 +44,6 @@ class AnswerWriter:
         self._functions = functions
         self._choices: dict[int, _Choice] = {}
         self._out: list[bytes] = []
-        self._extra: dict[str, Any] = {}  # further members of the whole answer
 
     def begin(self, choice: int = 0) -> None:
         """The choice exists, although nothing of it has come yet."""
@@ -96,10 +95,6 @@ class AnswerWriter:
         self._choice(choice).extra[name] = [*before, *value] if both else value  # type: ignore[misc]
         self._delta({name: value}, choice)
 
-    def answer_extra(self, name: str, value: Any) -> None:
-        """A further member of the whole answer, beside `choices`; in every later chunk of a stream."""
-        self._extra[name] = value
-
     def finish(self, reason: str, choice: int = 0) -> None:
         """The choice is finished; a second finish is passed over."""
         found = self._choice(choice)
@@ -108,11 +103,6 @@ class AnswerWriter:
             found.finish = reason
             self.committed = True
             self._emit({"index": choice, "delta": self._role(choice), "logprobs": None, "finish_reason": reason})
-
-    @property
-    def finished(self) -> bool:
-        """There is a choice, and every choice has its finish."""
-        return bool(self._choices) and all(choice.finish is not None for choice in self._choices.values())
 
     def take(self) -> bytes:
         """The events that are due; nothing when the client does not stream."""
@@ -123,7 +113,7 @@ class AnswerWriter:
     def end(self) -> bytes:
         """What is left: the last events of a stream, or the whole JSON answer."""
         if not self._stream:
-            return _json(self._whole())
+            return compact(self._whole())
         if self._usage_asked and self.usage is not None:
             self._out.append(self._event({"choices": [], "usage": usage_json(self.usage)}))
         self._out.append(b"data: [DONE]\n\n")
@@ -156,10 +146,10 @@ class AnswerWriter:
 
     def _event(self, members: dict[str, Any]) -> bytes:
         usage = {"usage": None} if self._usage_asked else {}
-        return b"data: " + _json({**self._head("chat.completion.chunk"), **usage, **members}) + b"\n\n"
+        return b"data: " + compact({**self._head("chat.completion.chunk"), **usage, **members}) + b"\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self._created, "model": self.model, **self._extra}
+        return {"id": self.id, "object": kind, "created": self._created, "model": self.model}
 
     def _whole(self) -> dict[str, Any]:
         choices = [self._message(index, found) for index, found in sorted(self._choices.items())]
@@ -181,6 +171,11 @@ class AnswerWriter:
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": found.finish}
 
 
+def is_legacy(body: Mapping[str, Any]) -> bool:
+    """Whether the client speaks `functions` and must be answered with `function_call`."""
+    return bool(body.get("functions")) and not body.get("tools")
+
+
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage as OpenAI writes it; `cache_write_tokens` only where there are any."""
     prompt = {"cached_tokens": usage.cached, "audio_tokens": 0}
@@ -193,7 +188,3 @@ def usage_json(usage: Usage) -> dict[str, Any]:
         "prompt_tokens_details": prompt,
         "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
     }
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

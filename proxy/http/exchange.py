@@ -82,7 +82,6 @@ class _Run:
         self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
         self.interrupted: str | None = None
         self.client_seconds = 0.0
-        self.delivering = False
         self.answer_headers: dict[str, str] = {}
         self.scope = anyio.CancelScope()
         self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
@@ -94,7 +93,13 @@ class _Run:
         self._begun = False
         self._ended = False
         self._events = False
+        self._going_out = 0  # messages that the client has not taken yet: a piece of the answer, a comment
         self._last_out = 0.0  # monotonic seconds
+
+    @property
+    def delivering(self) -> bool:
+        """Something is on its way out, or was when the call ended."""
+        return self._going_out > 0
 
     def watch_in(self, group: TaskGroup) -> None:
         """Watch for the client's leaving in `group`, as soon as its request is read."""
@@ -185,10 +190,10 @@ class _Run:
     async def _out(self, message: Message) -> None:
         """Send; a client that has stopped reading for too long is treated as gone."""
         began = self._clock.monotonic()
-        self.delivering = True
+        self._going_out += 1
         with anyio.move_on_after(self._limits.write_stall) as patience:
             await self._send(message)
-            self.delivering = False
+            self._going_out -= 1
         self._last_out = self._clock.monotonic()
         self.client_seconds += self._clock.monotonic() - began
         if patience.cancelled_caught:

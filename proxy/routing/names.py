@@ -46,11 +46,6 @@ class Rule:
     mode: Mode | None = None  # the client's, by `mode/x`
     said: str = ""  # what the reason says of a single target
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The deployments in the configured order."""
-        return tuple(target.deployment.name for target in self.members.targets)
-
 
 @dataclass(frozen=True, slots=True)
 class UsableName:

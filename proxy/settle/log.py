@@ -99,9 +99,7 @@ def standard_output() -> IO[str]:
 
 
 @contextmanager
-def logging_to(
-    stream: IO[str], level: int = logging.INFO, *, size: int = QUEUE_SIZE, patience: float = PATIENCE
-) -> Iterator[None]:
+def logging_to(stream: IO[str], *, size: int = QUEUE_SIZE, patience: float = PATIENCE) -> Iterator[None]:
     """Write all logs to `stream` while the block runs, and at its end what is left, if that takes no longer.
 
     `size` is how many lines may wait, `patience` the seconds for what is left.
@@ -114,7 +112,7 @@ def logging_to(
     root = logging.getLogger()
     before = root.level
     root.addHandler(front)
-    root.setLevel(level)
+    root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL
     writer.start()
     try:

@@ -40,6 +40,12 @@ class Settler:
         except Exception:
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
+    def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
+        """Count a background probe's call: no client made it, but it was sent and is paid like any other."""
+        provider, model = _labels(deployment)
+        self._metrics.attempts.labels(provider, model, outcome).inc()
+        self._spent(provider, model, usage, _cost(usage, deployment) or 0)
+
     def _count(self, record: Record, now: float, overhead: float) -> None:
         metrics = self._metrics
         provider, model = _labels(record.chosen)
@@ -68,13 +74,17 @@ class Settler:
 
 def price(record: Record) -> Record:
     """The same record with its cost set, where usage and price are known."""
-    chosen, cost = record.chosen, None
-    if record.usage and chosen and chosen.price and not chosen.provider.stand_in:
-        cost = cost_nusd(record.usage, chosen.price)
+    cost = _cost(record.usage, record.chosen)
     lost = sum(attempt.cost_nusd or 0 for attempt in record.attempts)
     if cost is not None or lost:
         record.cost_nusd = (cost or 0) + lost  # never added to what is there: a call is priced several times
     return record
+
+
+def _cost(usage: Usage | None, of: Deployment | None) -> int | None:
+    if usage and of and of.price and not of.provider.stand_in:
+        return cost_nusd(usage, of.price)
+    return None
 
 
 def _labels(deployment: Deployment | None) -> tuple[str, str]:
@@ -94,8 +104,9 @@ def _route(record: Record) -> str:
 
 
 def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
-    """The access line: ids, names and numbers, no content."""
-    call, usage, chosen = record.call, record.usage, record.chosen
+    """The access line: ids, names and numbers, no content. Tokens and cost are those of all attempts."""
+    call, chosen = record.call, record.chosen
+    used = [usage for usage in (record.usage, *(attempt.usage for attempt in record.attempts)) if usage]
     return {
         "id": record.id,
         "request_id": record.request_id,
@@ -118,8 +129,8 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
             }
             for a in record.attempts
         ],
-        "input_tokens": usage.input if usage else None,
-        "output_tokens": usage.output if usage else None,
+        "input_tokens": sum(usage.input for usage in used) if used else None,
+        "output_tokens": sum(usage.output for usage in used) if used else None,
         "cost_usd": usd(record.cost_nusd) if record.cost_nusd is not None else None,
         "ms": round((now - record.started) * 1000, 1),
         "ttft_ms": round((record.first_token - record.started) * 1000, 1) if record.first_token is not None else None,

@@ -25,8 +25,9 @@ from proxy.core.types import (
     UpstreamResponse,
 )
 from proxy.dialects.base import Dialect
-from proxy.upstream.health import Lease
+from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
+from proxy.upstream.pulse import Pulse
 from proxy.upstream.relay import Relay, Rescue, Start, read_error, timed, until_commit, waiting
 from proxy.upstream.run import Run
 from proxy.upstream.simulate import Simulator
@@ -34,6 +35,7 @@ from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
 
 ERROR_BODY_LIMIT = 256 * 1024
+TURNS = 10  # of the event loop, at most, from the start of an attempt to its first content
 # what an attempt may have used is not known after these
 _UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
 
@@ -64,6 +66,7 @@ class Attempts:
         slots: Slots,
         simulator: Simulator,
         slow: SlowCalls,
+        pulse: Pulse,
         clock: Clock,
     ) -> None:
         self._transports = transports
@@ -71,6 +74,7 @@ class Attempts:
         self._slots = slots
         self._simulator = simulator
         self._slow = slow
+        self._pulse = pulse
         self._clock = clock
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
@@ -124,6 +128,11 @@ class Attempts:
         )
         stream = run.call.stream or not headers["content-type"].startswith("application/json")
         return Reply(response.status, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
+
+    def lost(self, run: Run, lease: Lease, seconds: float) -> None:
+        """Another target was faster: this attempt, which is given up, has brought nothing for so long."""
+        if self._too_slow(run, lease, seconds, lost=True):
+            lease.settle(ok=False, reason=SLOW)
 
     async def _sent(
         self,
@@ -179,11 +188,11 @@ class Attempts:
 
         A model that reasons may be silent for long: whatever its provider sends meanwhile shows that it is alive.
         """
-        deployment, left = target.deployment, run.left
-        patience = deployment.timeouts.first_token if run.call.stream else deployment.timeouts.total
-        reasons = run.call.stream and "reasoning" in (deployment.capabilities or ())
+        timeouts, left = target.deployment.timeouts, run.left
+        patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
+        reasons = run.call.stream and "reasoning" in (target.deployment.capabilities or ())
         loop = asyncio.get_running_loop()
-        latest = loop.time() + min(left, deployment.timeouts.total)
+        latest = loop.time() + min(left, timeouts.total)
 
         def alive() -> None:
             if reasons:
@@ -194,8 +203,11 @@ class Attempts:
                 return await self._start(held, run, target, request, attempt, alive)
         except TimeoutError:
             if run.left > 0 and left > patience:
-                message = f"no answer came within {patience:g} s"
-                raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, message) from None
+                whole = patience == timeouts.total or timer.when() == latest
+                limit = (
+                    f"`timeouts.total` ({timeouts.total:g} s)" if whole else f"`timeouts.first_token` ({patience:g} s)"
+                )
+                raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, f"no answer came within {limit}") from None
             attempt.outcome = "deadline_exceeded"
             raise deadline_error(run.call.snapshot.deadline.hard) from None
 
@@ -228,13 +240,17 @@ class Attempts:
 
     def _judge(self, run: Run, lease: Lease, start: Start, seconds: float) -> None:
         """What the time to the first content says of the target; how long the answer takes in all says nothing."""
-        policy = run.call.snapshot.slow
-        teach = lease.breaker.current(lease.permit)
-        slow = run.call.stream and self._slow.judge(lease.deployment.name, seconds, policy, teach=teach)
-        if slow and policy.enabled:
+        if run.call.stream and self._too_slow(run, lease, seconds):
             lease.slow(seconds)
         elif (lease.permit.probe or lease.permit.forced) and start.broken is None:
             lease.succeed()  # a probe has shown what it had to; the stream may take minutes
+
+    def _too_slow(self, run: Run, lease: Lease, seconds: float, *, lost: bool = False) -> bool:
+        policy = run.call.snapshot.slow
+        teach = lease.breaker.current(lease.permit)
+        own = self._pulse.late * TURNS
+        slow = self._slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
+        return slow and policy.enabled
 
     async def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
         """What the attempt really used: an error used no tokens, and of a timeout nobody knows."""

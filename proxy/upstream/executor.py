@@ -14,15 +14,16 @@ from functools import partial
 
 from proxy.core.backoff import delay
 from proxy.core.clock import Clock
-from proxy.core.errors import InvalidRequest, RateLimited
+from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.failures import FailureKind, FailureRule, UpstreamFailure
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import Call, Deployment, Plan, Record, Reply, Target, UpstreamRequest
+from proxy.stores.base import Wait
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.continuation import Continuation, may_go_on
 from proxy.upstream.health import Block, Health, Lease
 from proxy.upstream.hedge import Hedge
-from proxy.upstream.outcome import error_for, nothing_tried
+from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
 from proxy.upstream.relay import waiting
 from proxy.upstream.run import Run, new_run
 from proxy.upstream.slots import Picked, Slots
@@ -67,12 +68,12 @@ class Executor:
 
     async def _first(self, stack: AsyncExitStack, run: Run) -> Opened:
         """The first target whose answer begins."""
-        refusal: RateLimited | None = None
+        refusal: ProxyError | None = None
         while run.attempts:
             force, picked = False, None
             try:
                 picked = await self._pick(run)
-            except RateLimited as exc:
+            except (RateLimited, InvalidRequest) as exc:
                 refusal = exc
             if picked is None:
                 force, picked = True, await self._force(run)
@@ -85,16 +86,28 @@ class Executor:
                 return result
             if not run.failed(target, result):
                 break
+        raise self._error(run, refusal)
+
+    def _error(self, run: Run, refusal: ProxyError | None) -> ProxyError:
+        """What the client is told; `refusal` is the queue's, if there was one."""
+        if run.failure is None and run.left <= 0:
+            return deadline_error(run.call.snapshot.deadline.hard)
+        blocks = self._blocks(run)
         if run.failure is None:
-            raise refusal or nothing_tried(self._blocks(run))
+            return refusal or nothing_tried(blocks)
         error = error_for(run.failure, run.record.attempts, only=run.only, rules=self._health.rules)
         error.retryable = error.retryable or run.cut_short
-        raise error
+        if isinstance(error, RateLimited):
+            rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
+            if isinstance(refusal, RateLimited) and refusal.retry_after is not None:
+                rests.append(refusal.retry_after)
+            error.retry_after = min(rests, default=error.retry_after)  # the earliest of them all, not the last
+        return error
 
     async def _pick(self, run: Run) -> Picked | None:
         """The next target that has room, after a wait where that is of use; None if time alone will not do.
 
-        Raises `RateLimited` if it would have to wait for longer than it may.
+        Raises `RateLimited` if it would have to wait for longer than it may, `InvalidRequest` if it never fits.
         """
         if run.late and len(run.targets) > 1:
             measured = self._health.latencies()
@@ -120,7 +133,7 @@ class Executor:
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, *, force: bool = False
     ) -> Opened | UpstreamFailure:
         """One target, with its retries and its keys, beginning with `lease`."""
-        retries, avoid = 0, frozenset[str]()
+        avoid = frozenset[str]()
         failure: UpstreamFailure | None = None
         while True:
             try:
@@ -140,11 +153,11 @@ class Executor:
             rule = self._health.rule(failure)
             if rule.key != "none":
                 avoid |= {lease.key_id}  # another key of the same target may do
-            elif await self._backed_off(run, failure, rule, retries):
-                retries += 1
-            else:
+            elif not await self._backed_off(run, target, failure, rule):
                 return failure
             again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
+            if isinstance(again, Wait) and rule.key == "none":
+                run.try_again(target)  # somebody else has its place now: it is waited for as any
             if not isinstance(again, Lease):
                 return failure
             lease = again
@@ -157,9 +170,9 @@ class Executor:
             await self._slots.release(lease)
             raise
 
-    async def _backed_off(self, run: Run, failure: UpstreamFailure, rule: FailureRule, retries: int) -> bool:
+    async def _backed_off(self, run: Run, target: Target, failure: UpstreamFailure, rule: FailureRule) -> bool:
         """Wait before the same target is tried again; False if it is not to be."""
-        policy = run.call.snapshot.retry
+        policy, retries = run.call.snapshot.retry, run.retries[target.deployment.name]
         most = policy.same_target if rule.retries is None else rule.retries
         if retries >= most or run.late or not failure.verdict.fall_back or failure.verdict.larger_only:
             return False
@@ -170,6 +183,7 @@ class Executor:
             return False  # the provider wants a longer rest than we give anybody
         with waiting(self._clock, run.record):
             await self._clock.sleep(min(pause, max(0.0, run.left)))
+        run.retries[target.deployment.name] += 1
         return True
 
     async def _force(self, run: Run) -> Picked | None:
@@ -178,9 +192,10 @@ class Executor:
             return None
         key_id = run.call.options.key_id
         blocks = [(target, self._health.blocked(target.deployment, key_id)) for target in run.eligible()]
-        targets = [target for target, block in blocks if block and block.reason == "circuit_open"]
-        if not targets:
+        barred = [(target, block) for target, block in blocks if block and block.reason == "circuit_open"]
+        if not barred:
             return None
+        targets = [target for target, _ in sorted(barred, key=lambda each: not each[1].slow)]  # those at least answer
         began = self._clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:

@@ -16,7 +16,7 @@ from proxy.core.breaker import Breaker, Permit
 from proxy.core.clock import Clock
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot
+from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot, way
 from proxy.upstream.health_views import (
     BreakerName,
     Due,
@@ -29,6 +29,7 @@ from proxy.upstream.health_views import (
     restored_rests,
     troubles,
 )
+from proxy.upstream.identity import replaced
 from proxy.upstream.limits import UNLIMITED
 
 _LOG = logging.getLogger(__name__)
@@ -47,6 +48,7 @@ class Block:
     reason: str
     retry_after: float
     message: str
+    slow: bool = False  # of an open breaker: it answers, but slowly
 
 
 class Lease:
@@ -122,12 +124,12 @@ class Health:
         policy: BreakerPolicy,
         rules: Mapping[FailureClass, FailureRule] = RULES,
         *,
-        changed: Callable[[], None] = lambda: None,
+        changed: Callable[..., None] = lambda *ways: None,
     ) -> None:
         self.policy = policy
         self.rules = rules
-        self.keys: Mapping[tuple[str, str], str] = {}  # values of those in force, by provider and id
-        self._changed = changed  # called when what was blocked may be free
+        self.identities: Mapping[tuple[str, str], str] = {}  # of the keys in force, by provider and id
+        self._changed = changed  # called when what was blocked may be free: names of ways, none for all
         self._clock = clock
         self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()
         self._resting: dict[RestName, Rest] = {}
@@ -150,7 +152,7 @@ class Health:
         """
         now = self._clock.monotonic()
         keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
-        usable = [key for key in keys if not self._rest_of(deployment, key, now)]
+        usable = [key for key in keys if not self._rest_of(deployment, _id(key), now)]
         ready = [key for key in usable if self._breaker(deployment, key).ready(self.policy, now)]
         if not ready and force:
             since = now - SPARING if sparing else now
@@ -165,17 +167,18 @@ class Health:
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Why `lease` would give nothing now, or None if it would."""
         now = self._clock.monotonic()
-        rests, waits = [], []
+        rests, waits, slow = [], [], False
         for key in _keys(deployment, key_id):
-            if rest := self._rest_of(deployment, key, now):
+            if rest := self._rest_of(deployment, _id(key), now):
                 rests.append(rest)
                 continue
             breaker = self._breaker(deployment, key)
             if breaker.ready(self.policy, now):
                 return None
             waits.append(max(0.0, breaker.open_until - now))
+            slow |= breaker.reason == SLOW
         if waits:
-            return Block("circuit_open", min(waits), "its circuit breaker is open")
+            return Block("circuit_open", min(waits), "its circuit breaker is open", slow)
         if not rests:
             return Block("no_key", 0.0, "it has no such key")
         soonest = min(rests, key=lambda rest: rest.until)
@@ -186,12 +189,14 @@ class Health:
         """Whether a probe is out whose outcome may free `deployment`."""
         return any(self._breaker(deployment, key).probing for key in _keys(deployment, key_id))
 
-    def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> float | None:
-        """Seconds until the first key that rests for its rate limit may be used again; None if none does."""
+    def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> dict[str, float]:
+        """The keys that rest for their rate limit, with the seconds until they may be used again."""
+        if not self._resting:
+            return {}
         now = self._clock.monotonic()
-        keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
-        rests = [rest for key in keys if (rest := self._rest_of(deployment, key, now))]
-        return min((rest.until - now for rest in rests if rest.reason == "rate_limited"), default=None)
+        ids = [_id(key) for key in _keys(deployment, key_id) if _id(key) not in avoid]
+        rests = {each: self._rest_of(deployment, each, now) for each in ids}
+        return {each: rest.until - now for each, rest in rests.items() if rest and rest.reason == "rate_limited"}
 
     def of(self, deployment: Deployment) -> DeploymentHealth | None:
         """What routing may know of `deployment` now; None where there is nothing to tell."""
@@ -221,13 +226,14 @@ class Health:
         breaker = self._keep(name, lease.breaker)
         if breaker is not lease.breaker and (lease.permit.probe or lease.permit.forced):
             return  # the breaker that this probe was of has been reset
+        ok = None if ok is False and replaced(lease.deployment.provider, lease.key, self.identities) else ok
         if ok is False:
             breaker.reason = reason
         breaker.settle(lease.permit, self._policy(reason), now, ok=ok)
         if breaker.is_new:
             del self._breakers[name]
         if told and (lease.permit.probe or lease.permit.forced):
-            self._changed()
+            self._changed(way(lease.deployment.name, lease.key_id))
 
     def rule(self, failure: UpstreamFailure) -> FailureRule:
         """What follows from `failure`, as configured."""
@@ -245,17 +251,12 @@ class Health:
     def rest(self, lease: Lease, failure: UpstreamFailure) -> None:
         """For `Lease` only: rest the key as the table says and as long as the provider asked."""
         everywhere = self.rule(failure).key == "everywhere"
-        if everywhere and lease.key is None:
-            return  # there is no key that could rest
-        if lease.key is not None and self._current_key(lease, lease.key) != lease.key.value:
-            return  # it has been replaced meanwhile, and the new one is not to suffer for it
+        if (everywhere and lease.key is None) or replaced(lease.deployment.provider, lease.key, self.identities):
+            return  # there is no key that could rest, or it is another one by now
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self._resting.get(where)
         # failures of calls that were under way together are one
         self._rest(where, failure, again=before is not None and before.until <= self._clock.monotonic())
-
-    def _current_key(self, lease: Lease, key: ProviderKey) -> str:
-        return self.keys.get((lease.deployment.provider.name, key.id), key.value)
 
     def _rest(self, where: RestName, failure: UpstreamFailure, *, again: bool) -> None:
         now, rule = self._clock.monotonic(), self.rule(failure)
@@ -305,17 +306,20 @@ class Health:
     def probed(self, due: Due, failure: UpstreamFailure | None) -> None:
         """A background probe of a resting key: it works and its rest ends, or it failed and rests on, longer."""
         where = (due.provider, due.key, due.model)
+        before = self._resting.get(where)
+        if before is None:
+            return
         if failure is None:
-            self._resting.pop(where, None)
+            before.until = self._clock.monotonic()  # the row of rejections ends with a call that works
             self._changed()
-        elif where in self._resting:
+        else:
             self._rest(where, failure, again=True)
 
     def troubles(self) -> list[Due]:
         """Every key that rests and every breaker that is not closed; empty, and cheap, when all is well."""
         if not self._breakers and not self._resting:
             return []
-        return troubles(self._breakers, self._resting, self.policy, self._clock.monotonic())
+        return troubles(self._breakers, self._resting, self._policy, self._clock.monotonic())
 
     def export(self, shift: float) -> dict[str, Any]:
         """Breakers and rests as JSON values, with times later by `shift`: the wall's clock less the monotonic one."""
@@ -327,7 +331,7 @@ class Health:
         Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
         """
         now = self._clock.monotonic()
-        breakers = restored_breakers(values["breakers"][-MOST_BREAKERS:], shift, self.policy, now)
+        breakers = restored_breakers(values["breakers"][-MOST_BREAKERS:], shift, self._policy, now)
         rests = restored_rests(values["rests"][-MOST_BREAKERS:], shift, now)
         for name, breaker in breakers.items():
             self._keep(name, breaker)
@@ -356,8 +360,8 @@ class Health:
             self._breakers.popitem(last=False)
         return breaker
 
-    def _rest_of(self, deployment: Deployment, key: ProviderKey | None, now: float) -> Rest | None:
-        provider, key_id = deployment.provider.name, _id(key)
+    def _rest_of(self, deployment: Deployment, key_id: str, now: float) -> Rest | None:
+        provider = deployment.provider.name
         for where in ((provider, key_id, None), (provider, key_id, deployment.model)):
             rest = self._resting.get(where)
             if rest and rest.until > now:

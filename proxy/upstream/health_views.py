@@ -5,7 +5,7 @@ Functions of values only: they are given what `Health` has, and change nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,9 +78,12 @@ def rest_rows(rests: Mapping[RestName, Rest], now: float) -> list[dict[str, Any]
 
 
 def troubles(
-    breakers: Mapping[BreakerName, Breaker], rests: Mapping[RestName, Rest], policy: BreakerPolicy, now: float
+    breakers: Mapping[BreakerName, Breaker],
+    rests: Mapping[RestName, Rest],
+    policy_of: Callable[[str], BreakerPolicy],
+    now: float,
 ) -> list[Due]:
-    """Every rest that is not over and every breaker that is not closed."""
+    """Every rest that is not over and every breaker that is not closed; a breaker's reason says its times."""
     found = [
         Due(provider, key, model, True, rest.reason, rest.until, rest.seconds)
         for (provider, key, model), rest in rests.items()
@@ -88,6 +91,7 @@ def troubles(
     ]
     for (provider, model, key), breaker in breakers.items():
         if breaker.state != "closed":
+            policy = policy_of(breaker.reason)
             length = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
             found.append(Due(provider, key, model, False, breaker.reason, breaker.open_until, length))
     return found
@@ -118,12 +122,12 @@ def exported(
 
 
 def restored_breakers(
-    rows: Iterable[Mapping[str, Any]], shift: float, policy: BreakerPolicy, now: float
+    rows: Iterable[Mapping[str, Any]], shift: float, policy_of: Callable[[str], BreakerPolicy], now: float
 ) -> dict[BreakerName, Breaker]:
     """The breakers of `exported`. Raises `ValueError`, `TypeError` or `KeyError` for what it never says."""
     return {
         (saved_text(row["provider"]), saved_text(row["model"]), saved_text(row["key"])): Breaker.restored(
-            row, shift, policy, now
+            row, shift, policy_of(str(row["reason"])), now
         )
         for row in rows
     }

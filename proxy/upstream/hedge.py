@@ -4,8 +4,10 @@
                                              second target, if it has room now ------------> whoever begins first wins
 
 The loser is cancelled before a byte of it goes out; what its provider may charge (at least the input) is estimated and
-kept with its attempt. Only streams are hedged: of an answer in one piece nobody knows why it takes its time. The second
-attempt is paid from the retry budget like any other beyond the first.
+kept with its attempt. For how long it was silent is told of its target: else the time to wait would be learned from
+fast calls only, and a target that has become slow never be found out, since nobody waits for it. Only streams are
+hedged: of an answer in one piece nobody knows why it takes its time. The second attempt is paid from the retry budget
+like any other beyond the first.
 
 Source: Dean and Barroso, "The Tail at Scale", Communications of the ACM 56 (2013), on hedged requests.
 """
@@ -41,6 +43,8 @@ class _Race:
     begins: int
     finished: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever one of them is done
     stacks: list[AsyncExitStack] = field(default_factory=list)
+    leases: list[Lease] = field(default_factory=list)
+    began: list[float] = field(default_factory=list)  # monotonic seconds
     results: dict[int, Opened | UpstreamFailure | ProxyError] = field(default_factory=dict)
 
     @property
@@ -102,6 +106,8 @@ class Hedge:
     def _start(self, group: anyio.abc.TaskGroup, race: _Race, run: Run, runner: Runner) -> None:
         stack = AsyncExitStack()
         race.stacks.append(stack)
+        race.leases.append(runner[1])
+        race.began.append(self._clock.monotonic())
         group.start_soon(self._run, race, len(race.stacks) - 1, run, runner)
 
     async def _run(self, race: _Race, number: int, run: Run, runner: Runner) -> None:
@@ -135,9 +141,12 @@ class Hedge:
         return None
 
     def _note_losers(self, run: Run, race: _Race) -> None:
-        """Before they are cancelled: what they may cost."""
+        """Before they are cancelled: what they may cost, and what they have shown."""
         result = race.results.get(race.winner) if race.winner is not None else None
         kept = result.attempt if isinstance(result, Opened) else None
+        for number, lease in enumerate(race.leases):
+            if kept is not None and number not in race.results:
+                self._attempts.lost(run, lease, self._clock.monotonic() - race.began[number])
         for attempt in run.record.attempts[race.begins :]:
             if attempt is not kept and attempt.outcome == "started":
                 deployment = _deployment(run, attempt)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from proxy.core.json_text import object_of
 from proxy.core.sse import DONE, data_of, split
 from proxy.core.types import Continued, Usage
 from proxy.dialects.openai.usage import usage_of
@@ -43,7 +44,7 @@ class Said:
                 return
 
     def _takes(self, data: bytes) -> bool:
-        chunk = _object(data)
+        chunk = object_of(data)
         if chunk is None or chunk.get("error"):
             return False
         if not self.head and chunk.get("id"):
@@ -95,7 +96,7 @@ class Joint:
         data = data_of(event)
         if data is not None and data.strip() == DONE:
             return self.end() + event
-        chunk = _object(data or b"")
+        chunk = object_of(data or b"")
         if chunk is None:
             return event  # a comment, a keep-alive
         if chunk.get("error"):
@@ -135,14 +136,6 @@ class Joint:
         rest = usage_of(usage) or Usage()
         read, written = self._used.input + rest.input, self._used.output + rest.output
         return {**usage, "prompt_tokens": read, "completion_tokens": written, "total_tokens": read + written}
-
-
-def _object(data: bytes) -> dict[str, Any] | None:
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _choices(chunk: Mapping[str, Any]) -> list[Any]:

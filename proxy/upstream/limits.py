@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.hints import LONGEST, retry_after
-from proxy.core.saved import saved_seconds, saved_text
-from proxy.core.types import KEYLESS, Deployment, LimitValues
+from proxy.core.hints import LONGEST, USUAL_TOKENS, asked_for, one_fits_in, retry_after
+from proxy.core.saved import saved_amount, saved_seconds, saved_text
+from proxy.core.types import KEYLESS, Deployment, LimitValues, way
 from proxy.stores.base import CounterStore, Receipt, Row, Ticket, Wait
 
 LEARNED_FOR = 600.0  # seconds after the last answer that said so
@@ -58,12 +58,13 @@ class Learned:
 
 
 class Limits:
-    """Reserves and settles; `freed` is called whenever there may be room for somebody who waits."""
+    """Reserves and settles; `freed` is called whenever somebody may have room: names of ways, none for all."""
 
-    def __init__(self, store: CounterStore, clock: Clock, freed: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, store: CounterStore, clock: Clock, freed: Callable[..., None] = lambda *ways: None) -> None:
         self._store = store
         self._clock = clock
         self._freed = freed
+        self.deployments: Mapping[str, Deployment] = {}  # those in force, by name: a call may be from before a reload
         self._learned: OrderedDict[str, dict[str, Learned]] = OrderedDict()  # by key of a model and limit
         self._rests: OrderedDict[str, float] = OrderedDict()  # by key of a model: the store is to be asked until then
         self._short: OrderedDict[str, float] = OrderedDict()  # by key of a model: until when there is no room
@@ -76,6 +77,8 @@ class Limits:
             return UNLIMITED
         await self._wake_forgotten()
         taken = await self._store.take(tickets)
+        if isinstance(taken, Wait):
+            taken = replace(taken, seconds=self._known_for(taken.seconds, _name(deployment, key_id), tickets))
         self._note(_name(deployment, key_id), taken.seconds if isinstance(taken, Wait) else 0.0)
         return taken
 
@@ -83,7 +86,8 @@ class Limits:
         """The seconds that `reserve` would say now; takes nothing."""
         tickets = self.tickets(deployment, key_id, tokens)
         await self._wake_forgotten()
-        return await self._store.wait(tickets) if tickets else 0.0
+        seconds = await self._store.wait(tickets) if tickets else 0.0
+        return self._known_for(seconds, _name(deployment, key_id), tickets)
 
     async def settle(self, receipt: Receipt, usage_tokens: int | None) -> None:
         """The attempt is over: the tokens it used, or None where nobody knows and the reservation stands."""
@@ -115,18 +119,20 @@ class Limits:
     async def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str], now: float) -> None:
         """Take in what an answer's headers (lower case) say; `now` is seconds since the epoch.
 
-        A used-up limit rests the key for this model until its reset. What follows from a 429 is a failure's rule, and
-        `Health`'s to keep.
+        A used-up limit rests the key for this model until one more call fits, and never longer than until its reset. A
+        provider that says itself when to come again has said all: that, as whatever follows from a 429, is a failure's
+        rule, and `Health`'s to keep.
         """
-        rest = 0.0
+        rest, told = 0.0, asked_for(headers, now) is not None
         for what, is_limit, limit, remaining, reset in _SAID:
             if limit not in headers and remaining not in headers:
                 continue
             seconds = _seconds(headers.get(reset), now)
-            if is_limit and (most := _count(headers.get(limit))):
+            most = _count(headers.get(limit))
+            if is_limit and most:
                 self._learn(deployment, key_id, what, most, seconds)
-            if _count(headers.get(remaining)) == 0:
-                rest = max(rest, seconds)
+            if _count(headers.get(remaining)) == 0 and not told:
+                rest = max(rest, one_fits_in(seconds, most, USUAL_TOKENS if what == "tokens" else 1))
         if rest:
             await self._wake_forgotten()
             name = _name(deployment, key_id)
@@ -137,6 +143,7 @@ class Limits:
 
     def values(self, deployment: Deployment, key_id: str) -> LimitValues:
         """What is configured: the model's limits for each key, each replaced by the key's own."""
+        deployment = self.deployments.get(deployment.name, deployment)
         model = deployment.limits
         key = next((each.limits for each in deployment.provider.keys if each.id == key_id), None)
         if key is None or model is None:
@@ -163,7 +170,8 @@ class Limits:
             if told is not None and (limit is None or told.limit < limit):
                 limit = told.limit
             if limit is not None:
-                tickets.append(Ticket(f"{name}:{what}", limit, seconds, tokens if what in TOKENS else 1))
+                counts_tokens = what in TOKENS
+                tickets.append(Ticket(f"{name}:{what}", limit, seconds, tokens if counts_tokens else 1, counts_tokens))
         if tickets or self._rests_still(name):
             tickets.append(Ticket(name + ":rest", 0, 0.0, 0))
         return tickets
@@ -186,8 +194,11 @@ class Limits:
                 self._forgotten.add(name)
         self._freed()
 
-    def export(self, shift: float) -> dict[str, Any]:
-        """What providers have told us, as JSON values with times later by `shift`; counts are not part of it."""
+    def export(self, shift: float, *, longer_than: float = 0.0) -> dict[str, Any]:
+        """What providers have told us and what is counted, as JSON values with times later by `shift`.
+
+        Windows of no more than `longer_than` seconds are left out.
+        """
         return {
             "learned": [
                 {"name": name, "kind": what, "limit": learned.limit, "until": round(learned.until + shift, 2)}
@@ -195,6 +206,7 @@ class Limits:
                 for what, learned in found.items()
             ],
             "rests": [{"name": name, "until": round(until + shift, 2)} for name, until in self._rests.items()],
+            "counts": self._store.export(SCOPE, shift, longer_than=longer_than),
         }
 
     async def restore(self, values: Mapping[str, Any], shift: float) -> None:
@@ -206,7 +218,7 @@ class Limits:
         learned: dict[str, dict[str, Learned]] = {}
         for row in values["learned"][-MOST_LEARNED:]:
             until = min(saved_seconds(row["until"]) - shift, now + LEARNED_FOR)
-            if row["kind"] not in WINDOWS or not (limit := _saved_limit(row["limit"])):
+            if row["kind"] not in WINDOWS or not (limit := saved_amount(row["limit"])):
                 raise ValueError("a learned limit has a kind, and is not 0")
             name = _saved_name(row["name"])
             if until > now:
@@ -215,6 +227,10 @@ class Limits:
             _saved_name(row["name"]): min(saved_seconds(row["until"]) - shift, now + LONGEST)
             for row in values["rests"][-MOST_LEARNED:]
         }
+        counts = values.get("counts", [])  # files of before had none
+        for row in counts:
+            _check_counted(row)
+        self._store.restore(counts, shift)
         for name, found in learned.items():
             self._learned.setdefault(name, found)
         for name, until in rests.items():
@@ -222,19 +238,34 @@ class Limits:
                 self._rests[name] = max(until, self._rests.get(name, 0.0))
                 await self._store.rest_until(name + ":rest", until - now)
 
-    async def rows(self, deployments: Iterable[Deployment] = ()) -> list[dict[str, Any]]:
-        """Every limit in use, and those of `deployments` that are not, for `/admin/limits`.
+    async def rows(self, *, unused: bool = False) -> list[dict[str, Any]]:
+        """Every limit in use, and the others in force if those that are `unused` are wanted too, for `/admin/limits`.
 
         `learned` says that the provider's own word is what counts.
         """
         await self._wake_forgotten()
-        rows = {row.name: row for row in await self._store.read(SCOPE)}
-        for deployment in deployments:
-            for key_id in [key.id for key in deployment.provider.keys] or [KEYLESS]:
-                for ticket in self.tickets(deployment, key_id, 1):
-                    if ticket.amount:
-                        rows.setdefault(ticket.name, Row(ticket.name, 0, ticket.limit, ticket.seconds, 0.0))
+        force = {ticket.name: ticket for each in self.deployments.values() for ticket in self._all_tickets(each)}
+        open_to_all = {each.provider.name for each in self.deployments.values() if each.provider.any_model}
+        rows = {}
+        for row in await self._store.read(SCOPE):
+            if row.name in force:
+                rows[row.name] = replace(row, limit=force[row.name].limit)
+            elif row.rests or not self.deployments or self._unlisted(row.name, open_to_all):
+                rows[row.name] = row  # what else is counted is limited no more
+        if unused:
+            for name, ticket in force.items():
+                rows.setdefault(name, Row(name, 0, ticket.limit, ticket.seconds, 0.0))
         return [self._row(rows[name]) for name in sorted(rows)]
+
+    def _all_tickets(self, deployment: Deployment) -> Iterable[Ticket]:
+        """What limits each of a deployment's keys."""
+        for key_id in [key.id for key in deployment.provider.keys] or [KEYLESS]:
+            yield from (ticket for ticket in self.tickets(deployment, key_id, 1) if ticket.amount)
+
+    def _unlisted(self, name: str, open_to_all: Collection[str]) -> bool:
+        """Whether a counter is of a model that only clients name."""
+        deployment = name.removeprefix(SCOPE).rsplit(":", 2)[0]
+        return deployment not in self.deployments and deployment.partition("/")[0] in open_to_all
 
     async def _wake_forgotten(self) -> None:
         while self._forgotten:
@@ -242,8 +273,10 @@ class Limits:
 
     async def _given_back(self, receipt: Receipt, *, unused: bool) -> None:
         await self._store.give_back(receipt, unused=unused)
-        self._note(receipt.tickets[0].name.rpartition(":")[0], 0.0)
-        self._freed()
+        name = receipt.tickets[0].name.rpartition(":")[0]
+        self._note(name, 0.0)
+        deployment, _, key_id = name.removeprefix(SCOPE).rpartition(":")
+        self._freed(way(deployment, key_id))
 
     def _note(self, name: str, seconds: float) -> None:
         """There is room, or there will be in so many seconds."""
@@ -267,6 +300,16 @@ class Limits:
             "learned": told is not None and told.limit == row.limit,
             "rest_seconds_left": round(row.rests, 3),
         }
+
+    def _known_for(self, seconds: float, name: str, tickets: Iterable[Ticket]) -> float:
+        """`seconds`, but no longer than what was learned counts, if nothing else can take so long."""
+        learned = self._known(name)
+        told = [each.name.rpartition(":")[2] for each in tickets if each.seconds == DAY]
+        if seconds <= LEARNED_FOR or seconds == math.inf or not told or not all(kind in learned for kind in told):
+            return seconds
+        if name in self._rests:
+            return seconds
+        return min(seconds, max(learned[kind].until for kind in told) - self._clock.monotonic())
 
     def _rests_still(self, name: str) -> bool:
         """Whether a rest was asked for that may not be over."""
@@ -334,10 +377,11 @@ def _saved_name(value: Any) -> str:
     return name
 
 
-def _saved_limit(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 10**15:
-        raise ValueError("a limit must be a whole number, and not too large")
-    return value
+def _check_counted(row: Mapping[str, Any]) -> None:
+    name, _, kind = saved_text(row["name"], 1000).rpartition(":")
+    if WINDOWS.get(kind) != row["seconds"]:
+        raise ValueError("a window of ours has another length")
+    _saved_name(name)
 
 
 def _first(value: int | None, other: int | None) -> int | None:

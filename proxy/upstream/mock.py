@@ -16,7 +16,6 @@ depends on the seed, the body and how often that body was sent before, so a run 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -28,6 +27,7 @@ import anyio.lowlevel
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import object_of
 from proxy.core.types import MockOptions, UpstreamRequest, UpstreamResponse
 from proxy.dialects.mock.answer import answer, named_fault
 from proxy.dialects.mock.wire import DONE, Answer, completion, error, events
@@ -46,7 +46,7 @@ class MockUpstream:
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """Answer `request.content`, a chat body, as `request.mock` says."""
         options = request.mock or MockOptions()
-        body = _parsed(request.content)
+        body = object_of(request.content)
         fault = named_fault(body.get("model")) if body is not None else None
         fault = fault or self._drawn(request.content, options)
         if fault == "timeout":
@@ -84,15 +84,6 @@ class MockUpstream:
             self._sent.popitem(last=False)
         rng = Random(f"{options.seed}:{digest.hex()}:{times}")
         return rng.choice(options.faults) if rng.random() < options.failure_rate else None
-
-
-def _parsed(content: bytes) -> Mapping[str, Any] | None:
-    """The body as JSON; `None` if it is no JSON object."""
-    try:
-        body = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
 
 
 def _answered(

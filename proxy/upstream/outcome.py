@@ -18,6 +18,12 @@ from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, U
 from proxy.core.types import Attempt, Deployment
 from proxy.upstream.health import Block
 
+_REFUSED = {  # for what the call itself is: param and code of the 400
+    FailureKind.CONTEXT_TOO_LONG: ("messages", "context_length_exceeded"),
+    FailureKind.CONTENT_FILTERED: (None, "content_filter"),
+    FailureKind.TOO_LARGE: (None, "no_candidate_available"),
+}
+
 
 def error_for(
     failure: UpstreamFailure,
@@ -40,10 +46,9 @@ def error_for(
         case FailureKind.BAD_REQUEST:
             fields = {"param": failure.param, "code": failure.code}
             return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
-        case FailureKind.CONTEXT_TOO_LONG:
-            return InvalidRequest(str(failure), param="messages", code="context_length_exceeded", retryable=False)
-        case FailureKind.CONTENT_FILTERED:
-            return InvalidRequest(str(failure), code="content_filter", retryable=False)
+        case FailureKind.CONTEXT_TOO_LONG | FailureKind.CONTENT_FILTERED | FailureKind.TOO_LARGE as kind:
+            param, code = _REFUSED[kind]
+            return InvalidRequest(str(failure), param=param, code=code, retryable=False)
         case FailureKind.MODEL_MISSING if only:
             return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:

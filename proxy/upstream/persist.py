@@ -1,9 +1,13 @@
-"""State that outlives the process: breakers, resting keys and learned limits, in one small file.
+"""State that outlives the process: breakers, resting keys, learned limits and what limits have counted, in one file.
 
-A restart in the middle of an outage then does not ask everybody again what is known to be down. Times are written by
-the wall's clock, since a monotonic one begins anew. The file is replaced in whole (written beside it, synced, renamed),
-so a reader sees the old one or the new one, whenever we are killed; it holds names of keys and what tells whether they
-have been replaced since (what was held against the old one is not the new one's fault), never their values.
+A restart in the middle of an outage then does not ask everybody again what is known to be down, and a limit of a day is
+one of a day however often we start. Times are written by the wall's clock, since a monotonic one begins anew. The file
+is replaced in whole (written beside it, synced, renamed), so a reader sees the old one or the new one, whenever we are
+killed; it holds names of keys and what tells whether they, or the way to their provider, have been replaced since (what
+was held against the old one is not the new one's fault; what was taken with it is its account's still), never values.
+
+Windows of a minute are written at the end of the process only: what they hold changes all the time, is most of the
+file, and is hardly worth anything a minute after we are killed.
 
 Whatever is wrong with the file is a warning, and what cannot be read is not there: state is a convenience, not a
 condition. What lies further ahead than it could (a clock was set, a hand was at work) is cut to the longest it may be.
@@ -11,7 +15,6 @@ condition. What lies further ahead than it could (a clock was set, a hand was at
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -26,13 +29,17 @@ import anyio.to_thread
 from proxy.core.clock import Clock
 from proxy.core.types import Snapshot
 from proxy.upstream.health import Health
-from proxy.upstream.limits import Limits, limited_key
+from proxy.upstream.identity import identities
+from proxy.upstream.limits import MINUTE, Limits, limited_key
 
 _LOG = logging.getLogger(__name__)
 
 VERSION = 1
 EVERY = 5.0  # seconds between two looks for a change
-DRIFT = 1.0  # seconds that the two clocks may drift apart before all times are written anew
+DRIFT = (
+    0.25  # seconds that the two clocks may drift apart before all times are written anew; parts of a minute are longer
+)
+MARK = 4  # hexadecimal digits: enough to see a change, and of hardly any help in guessing at a weak password
 LARGEST = 64 * 1024 * 1024  # bytes; ten thousand breakers have a few
 
 
@@ -59,8 +66,11 @@ class StateFile:
             if values["version"] != VERSION:
                 return self._refuse(f"it has version {str(values['version'])[:20]}, and this one reads {VERSION}")
             replaced = self._replaced(dict(values["keys"]))
-            await limits.restore(_without(values["limits"], replaced), self._clocks())
-            health.restore(values["health"], self._clocks())
+            shift = self._clocks()
+            Health(self._clock, health.policy).restore(values["health"], shift)  # raises before anything is changed
+            # whatever the drift was, a limit holds too long rather than too short
+            await limits.restore(_without(values["limits"], replaced), shift - DRIFT)
+            health.restore(values["health"], shift)
         except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError) as exc:
             return self._refuse(f"{type(exc).__name__}: {exc}")
         for provider, key_id in replaced:
@@ -68,17 +78,17 @@ class StateFile:
         return True
 
     def _replaced(self, saved: Mapping[str, Any]) -> set[tuple[str, str]]:
-        """Provider and id of each key that is another than when the file was written."""
+        """Provider and id of each key that is new, another than when the file was written, or leads elsewhere."""
         marks = _marks(self._snapshot())
-        names = (name.partition("/") for name, mark in marks.items() if saved.get(name, mark) != mark)
+        names = (name.partition("/") for name, mark in marks.items() if saved.get(name) != mark)
         return {(provider, key_id) for provider, _, key_id in names}
 
     async def save(self, health: Health, limits: Limits) -> bool:
         """Write what has changed since the last time, in a thread; whether there was anything and it went well."""
-        return await anyio.to_thread.run_sync(self._save, self._values(health, limits))
+        return await anyio.to_thread.run_sync(self._save, self._values(health, limits, longer_than=MINUTE))
 
     def flush(self, health: Health, limits: Limits) -> None:
-        """The same at once, for the end of the process; safe where nothing may be awaited any more."""
+        """The same at once and with the windows of a minute, for the end; safe where nothing may be awaited."""
         self._save(self._values(health, limits))
 
     async def run(self, health: Health, limits: Limits) -> None:
@@ -90,10 +100,15 @@ class StateFile:
         finally:
             self.flush(health, limits)
 
-    def _values(self, health: Health, limits: Limits) -> dict[str, Any]:
+    def _values(self, health: Health, limits: Limits, *, longer_than: float = 0.0) -> dict[str, Any]:
+        """What is to be written, of the windows those of more seconds than that."""
         shift = self._clocks()
-        marks = _marks(self._snapshot())
-        return {"version": VERSION, "health": health.export(shift), "limits": limits.export(shift), "keys": marks}
+        return {
+            "version": VERSION,
+            "health": health.export(shift),
+            "limits": limits.export(shift, longer_than=longer_than),
+            "keys": _marks(self._snapshot()),
+        }
 
     def _save(self, values: dict[str, Any]) -> bool:
         made = _made(values)
@@ -146,7 +161,16 @@ class StateFile:
 
 
 def _made(values: dict[str, Any]) -> bytes:
-    return json.dumps(values, ensure_ascii=True, separators=(",", ":")).encode()
+    return _text(values, 3).encode()
+
+
+def _text(value: Any, depth: int) -> str:
+    """JSON, down to `depth` made in pieces: only between them a thread lets others run, calls among them."""
+    if depth and isinstance(value, dict):
+        return "{" + ",".join([f"{json.dumps(name)}:{_text(each, depth - 1)}" for name, each in value.items()]) + "}"
+    if depth and isinstance(value, list):
+        return "[" + ",".join([_text(each, depth - 1) for each in value]) + "]"
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":"))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -159,14 +183,13 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _without(limits: Mapping[str, Any], replaced: Collection[tuple[str, str]]) -> dict[str, Any]:
-    """What is saved of limits, without what was learned with keys that are not there any more."""
-    return {what: [row for row in rows if limited_key(row["name"]) not in replaced] for what, rows in limits.items()}
+    """What is saved of limits, without what was learned with keys that are not there any more; counts stay."""
+    told = {
+        what: [row for row in limits[what] if limited_key(row["name"]) not in replaced] for what in ("learned", "rests")
+    }
+    return {**limits, **told}
 
 
 def _marks(snapshot: Snapshot) -> dict[str, str]:
-    """By provider and key id: a digest of the key, too short to be of use for anything but a comparison."""
-    return {
-        f"{provider.name}/{key.id}": hashlib.sha256(f"{provider.name}/{key.id}/{key.value}".encode()).hexdigest()[:12]
-        for provider in snapshot.providers.values()
-        for key in provider.keys
-    }
+    """By provider and key id: a digest of who it is, too short to be of use for anything but a comparison."""
+    return {f"{provider}/{key_id}": who[:MARK] for (provider, key_id), who in identities(snapshot).items()}

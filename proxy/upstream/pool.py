@@ -46,7 +46,7 @@ class Pool:
         except BaseException:
             await _close(connection)
             raise
-        content = _Content(cast("Body", response.stream), partial(self._give_back, where, connection))
+        content = _Content(cast("Body", response.stream), connection, partial(self._give_back, where, connection))
         return httpcore.Response(
             response.status, headers=response.headers, content=content, extensions=response.extensions
         )
@@ -94,8 +94,11 @@ class Pool:
 class _Content:
     """An answer's body; `done` is called once, when it is closed."""
 
-    def __init__(self, inner: Body, done: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, inner: Body, connection: httpcore.AsyncConnectionInterface, done: Callable[[], Awaitable[None]]
+    ) -> None:
         self._inner = inner
+        self._connection = connection
         self._done = done
         self._closed = False
 
@@ -107,8 +110,12 @@ class _Content:
         if not self._closed:
             self._closed = True
             with anyio.CancelScope(shield=True):
-                await self._inner.aclose()
-                await self._done()
+                try:
+                    await self._inner.aclose()
+                    await self._done()
+                except BaseException:  # an `asyncio.timeout` knows no shield, and nobody would close it later
+                    await _close(self._connection)
+                    raise
 
 
 async def _close(connection: httpcore.AsyncConnectionInterface) -> None:

@@ -3,17 +3,23 @@
 Shortly before the time of a rejected key or an open breaker is over, its provider is asked for its list of models,
 which costs nothing. What that shows decides:
 
-| answer                          | a rejected key      | an open breaker                                 |
-| ------------------------------- | ------------------- | ----------------------------------------------- |
-| the list                        | its rest ends       | closes, where its failures would show there too |
-| 401, 403                        | rests on, longer    | stays, and the key rests                        |
-| 5xx, no answer, no connection   | is left as it is    | opens again, for twice as long                  |
-| no such path, 429               | is left as it is    | closes if it was for want of a connection       |
+| answer                          | a rejected key      | an open breaker                                          |
+| ------------------------------- | ------------------- | -------------------------------------------------------- |
+| the list                        | its rest ends       | closes, where its failures would show there too          |
+| 401, 403                        | rests on, longer    | is left as it is                                         |
+| 5xx, no answer, no connection   | is left as it is    | opens again, for twice as long, where that is its fault  |
+| no such path, 429               | is left as it is    | closes if it was for want of a connection                |
 
-A list says nothing of slow, broken or malformed answers, nor of room under a rate limit. There, and where there is no
-list, one chat call of one token is made if `probes.chat` allows it (the mock is always asked so: it costs nothing);
-otherwise the breaker half-opens as it would have, for one user at a time, and a rate limit's rest lasts as the provider
-said.
+The list is not the chat's equal: a key may be good for chat only, and a provider's list may be broken for ever. So it
+rests no key that no call has seen rejected. A breaker it opens again only for what had opened it, where most models of
+the provider fail, and not twice in a row, so that a user is the judge at least every second time; only where there was
+no connection, and is none, that is enough. While a failure of a model is simulated, no list closes its breaker.
+
+A list says nothing of slow, broken or malformed answers, of a model that fails while others of its provider work, nor
+of room under a rate limit. There, and where there is no list, one chat call of one token is made if `probes.chat`
+allows it (the mock is always asked so: it costs nothing) and the key's limits have room; otherwise the breaker
+half-opens as it would have, for one user at a time, and a rate limit's rest lasts as the provider said. Such a call
+counts like any other attempt: under the limits, in the metrics, in what was spent.
 
 A probe holds one of the breaker's permits, so that it and users never are more than `half_open` together. One provider
 and key is asked once for everything that is due; at most `AT_ONCE` probes run, at moments spread by chance.
@@ -27,18 +33,32 @@ import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 
 import anyio
 
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import KEYLESS, Deployment, DialectName, Provider, ProviderKey, Snapshot, Target, UpstreamRequest
+from proxy.core.types import (
+    KEYLESS,
+    Call,
+    Deployment,
+    DialectName,
+    Provider,
+    ProviderKey,
+    Snapshot,
+    Target,
+    UpstreamRequest,
+    Usage,
+)
 from proxy.dialects.base import Dialect
 from proxy.dialects.model_lists import model_list
+from proxy.stores.base import Wait
 from proxy.surfaces.chat import read_chat
 from proxy.upstream.health import Health, Lease
-from proxy.upstream.health_views import Due
+from proxy.upstream.health_views import BreakerName, Due
+from proxy.upstream.limits import Limits
 from proxy.upstream.relay import read_error, until_commit
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.transport import Transport
@@ -51,12 +71,15 @@ AHEAD = 5.0  # seconds before the end, at most; less is taken of short times
 AHEAD_SHARE = 0.1
 LONG_REST = 60.0  # seconds: a rate limit's rest below it is not worth a call
 PATIENCE = 10.0  # seconds for a probe's answer
+CALL_TOKENS = 16  # to reserve for a chat call: a word, what goes with it, and one token of an answer
 ERROR_BODY = 64 * 1024
 
 Answered = tuple[Mapping[str, str], AsyncGenerator[bytes, None]]  # headers, body
+Shown = bool | UpstreamFailure  # True: all is well; False: that says nothing; or what went wrong
+Count = Callable[[Deployment, str, Usage | None], None]  # what a chat call was of, its outcome, its tokens
 
-# failures that the list of models would meet as well
-SHOWN_BY_LIST = (FailureKind.CONNECT, FailureKind.SERVER_ERROR, FailureKind.OVERLOADED)
+# failures that the list of models would meet as well, if they are the whole provider's
+SHOWN_BY_LIST = (FailureKind.SERVER_ERROR, FailureKind.OVERLOADED)
 
 
 class Prober:
@@ -67,21 +90,26 @@ class Prober:
         *,
         snapshot: Callable[[], Snapshot],
         health: Health,
+        limits: Limits,
         transports: Mapping[DialectName, Transport],
         dialects: Mapping[DialectName, Dialect],
         simulator: Simulator,
+        count: Count,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._snapshot = snapshot
         self._health = health
+        self._limits = limits
         self._transports = transports
         self._dialects = dialects
         self._simulator = simulator
+        self._count = count
         self._clock = clock
         self._rng = rng
         self._moments: dict[Due, float] = {}  # when what is troubled is to be probed; infinite once it was
         self._running: set[tuple[str, str]] = set()  # providers and keys
+        self._believed: set[BreakerName] = set()  # breakers that a failing list has opened again
 
     async def run(self) -> None:
         """Look every second for what is due. When all is well this costs next to nothing and sends nothing."""
@@ -102,6 +130,7 @@ class Prober:
         now = self._clock.monotonic()
         troubles = [due for due in self._health.troubles() if self._worth(due)]
         self._moments = {due: self._moments.get(due, self._moment(due)) for due in troubles}
+        self._believed &= {(due.provider, due.model or "", due.key) for due in troubles}
         found: dict[tuple[str, str], list[Due]] = {}
         ripe = {(due.provider, due.key) for due, moment in self._moments.items() if moment <= now} - self._running
         for due, moment in self._moments.items():
@@ -145,23 +174,37 @@ class Prober:
         outcome = await self._list(provider, key)
         fields = {"provider": provider.name, "key": key.id if key else KEYLESS, "outcome": _words(outcome)}
         _LOG.info("probed", extra={"fields": fields})
-        rejected = isinstance(outcome, UpstreamFailure) and outcome.kind is FailureKind.KEY_REJECTED
+        widespread = self._widespread(provider, key)
         for due in rests:
             await self._settle_rest(due, provider, key, outcome)
         for lease, reason in leases:
-            if isinstance(outcome, UpstreamFailure):
-                if rejected and rests:
-                    lease.settle(ok=None)  # the key rests on, which has been said above
-                else:
-                    lease.fail(outcome)
-            elif reason in SHOWN_BY_LIST and (outcome or reason == FailureKind.CONNECT):
+            shown = self._shown(lease, reason, outcome, widespread=widespread)
+            if isinstance(shown, UpstreamFailure):
+                lease.fail(shown)
+            elif shown:
                 lease.succeed()
             else:
                 await self._settle_by_chat(lease)
 
-    async def _settle_rest(
-        self, due: Due, provider: Provider, key: ProviderKey | None, outcome: bool | UpstreamFailure
-    ) -> None:
+    def _shown(self, lease: Lease, reason: str, outcome: Shown | None, *, widespread: bool) -> Shown:
+        """What a list's outcome says of the failures that opened one breaker."""
+        deployment = lease.deployment
+        unconnected = reason == FailureKind.CONNECT
+        seen_there = unconnected or (widespread and reason in SHOWN_BY_LIST)
+        if not isinstance(outcome, UpstreamFailure):
+            drilled = self._simulator.fails(deployment.provider.name, deployment.model)
+            return seen_there and not drilled and (outcome is True or (unconnected and outcome is False))
+        alike = outcome.kind == reason or (outcome.kind in SHOWN_BY_LIST and reason in SHOWN_BY_LIST)
+        if alike and unconnected:
+            return outcome
+        name = (deployment.provider.name, deployment.model, lease.key_id)
+        if not alike or not widespread or name in self._believed:
+            self._believed.discard(name)
+            return False
+        self._believed.add(name)
+        return outcome
+
+    async def _settle_rest(self, due: Due, provider: Provider, key: ProviderKey | None, outcome: Shown | None) -> None:
         if due.reason == FailureKind.KEY_REJECTED:
             if outcome is True:
                 self._health.probed(due, None)
@@ -173,59 +216,108 @@ class Prober:
         deployment = self._deployment(provider, due.model)
         if isinstance(outcome, UpstreamFailure) or deployment is None or not self._may_chat(deployment):
             return
-        failure = await self._call(deployment, key)
-        if failure is None or failure.kind in (FailureKind.RATE_LIMITED, FailureKind.KEY_REJECTED):
-            self._health.probed(due, failure)
+        shown = await self._call(deployment, key)
+        if shown is True:
+            self._health.probed(due, None)
+        elif shown and shown.kind in (FailureKind.RATE_LIMITED, FailureKind.KEY_REJECTED):
+            self._health.probed(due, shown)
 
     async def _settle_by_chat(self, lease: Lease) -> None:
-        if not self._may_chat(lease.deployment):
+        if not self._may_chat(lease.deployment) or self._rests(lease):
             return
-        failure = await self._call(lease.deployment, lease.key)
-        if failure is None:
+        shown = await self._call(lease.deployment, lease.key)
+        if isinstance(shown, UpstreamFailure):
+            lease.fail(shown)
+        elif shown:
             lease.succeed()
-        else:
-            lease.fail(failure)
+
+    def _rests(self, lease: Lease) -> bool:
+        """Whether the key rests for this model, so that a call with it would be in vain."""
+        where, model = (lease.deployment.provider.name, lease.key_id, True), lease.deployment.model
+        troubles = self._health.troubles()
+        return any((due.provider, due.key, due.rest) == where and due.model in (None, model) for due in troubles)
+
+    def _widespread(self, provider: Provider, key: ProviderKey | None) -> bool:
+        """Whether most of the provider's models fail with this key: then it is not the models that do."""
+        key_id = key.id if key else KEYLESS
+        troubles = self._health.troubles()
+        failing = {due.model for due in troubles if (due.provider, due.key, due.rest) == (provider.name, key_id, False)}
+        known = {each.model for each in self._snapshot().deployments.values() if each.provider.name == provider.name}
+        return 2 * len(failing) > len(known)
 
     def _may_chat(self, deployment: Deployment) -> bool:
         return deployment.kind == "chat" and (self._snapshot().probes.chat or deployment.provider.dialect == "mock")
 
-    async def _list(self, provider: Provider, key: ProviderKey | None) -> bool | UpstreamFailure:
-        """True: the list came. False: somebody answered, or there is no list; that says little. Or what went wrong."""
+    async def _list(self, provider: Provider, key: ProviderKey | None) -> Shown | None:
+        """True: the list came. False: somebody answered, which says little. None: there is no list to ask for."""
         request = model_list(provider, key)
         if request is None:
-            return False
+            return None
         try:
-            async with self._answer(provider, request):
+            async with self._answer(provider, request, model=""):
                 return True
         except UpstreamFailure as failure:
             failure.redact(key.value if key else "")
             serious = failure.kind is FailureKind.KEY_REJECTED or self._health.rule(failure).breaker
-            return failure if serious else False
+            return failure if serious or failure.status is None else False
 
-    async def _call(self, deployment: Deployment, key: ProviderKey | None) -> UpstreamFailure | None:
-        """One token of chat. None if it came, or if the model found fault with the question, which it had to read."""
+    async def _call(self, deployment: Deployment, key: ProviderKey | None) -> Shown:
+        """One token of chat. True if it came, or if the model found fault with the question, which it had to read.
+
+        False if it was not sent: there is no room for it, or no way to ask this target.
+        """
         body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
         raw = json.dumps(body, separators=(",", ":")).encode()
-        dialect = self._dialects[deployment.provider.dialect]
         try:
             call = read_chat(raw, {}, id="req_probe", request_id="req_probe", snapshot=self._snapshot())
-            target = Target(deployment)
-            async with self._answer(deployment.provider, dialect.request(call, target, key)) as (headers, chunks):
-                await until_commit(dialect.decoder(call, target, headers), chunks)
+            request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
+        except (ProxyError, UpstreamFailure):
+            return False
+        receipt = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
+        if isinstance(receipt, Wait):
+            return False
+        used: int | None = None
+        try:
+            shown, usage = await self._called(deployment, call, request)
+            if isinstance(shown, UpstreamFailure):
+                used = None if shown.kind is FailureKind.FIRST_TOKEN_TIMEOUT else 0  # of a timeout nobody knows
+            elif usage:
+                used = usage.input + usage.output
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._limits.settle(receipt, used)
+        self._count(deployment, _words(shown), usage)
+        if not isinstance(shown, UpstreamFailure):
+            return shown
+        shown.redact(key.value if key else "")
+        return shown if shown.kind is not FailureKind.BAD_REQUEST else True
+
+    async def _called(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Shown, Usage | None]:
+        """What came of a call, and the tokens it took as far as that was told."""
+        provider, dialect = deployment.provider, self._dialects[deployment.provider.dialect]
+        try:
+            async with self._answer(provider, request, model=deployment.model) as (headers, chunks):
+                decoder = dialect.decoder(call, Target(deployment), headers)
+                await until_commit(decoder, chunks)
         except UpstreamFailure as failure:
-            failure.redact(key.value if key else "")
-            return None if failure.kind is FailureKind.BAD_REQUEST else failure
-        except ProxyError as exc:
-            return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc))
-        return None
+            return failure, None
+        return True, decoder.usage
 
     @asynccontextmanager
-    async def _answer(self, provider: Provider, request: UpstreamRequest) -> AsyncIterator[Answered]:
-        """A 2xx's headers and body. Raises `UpstreamFailure` for any other answer, and for none in time."""
+    async def _answer(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Answered]:
+        """A 2xx's headers and body. Raises `UpstreamFailure` for any other answer, and for none in time.
+
+        `model` is whose simulated failures it suffers, beside those of all models. It has a connection of its own: that
+        a pooled one is dead says nothing.
+        """
         dialect = self._dialects[provider.dialect]
-        transport = self._simulator.over(self._transports[provider.dialect], provider.name, "")
+        transport = self._simulator.over(self._transports[provider.dialect], provider.name, model)
         try:
-            async with asyncio.timeout(PATIENCE), transport.send(request) as got, aclosing(got.chunks) as chunks:
+            async with (
+                asyncio.timeout(PATIENCE),
+                transport.send(replace(request, fresh=True)) as got,
+                aclosing(got.chunks) as chunks,
+            ):
                 if not 200 <= got.status < 300:
                     body = await read_error(chunks, ERROR_BODY)
                     raise dialect.failure(got.status, got.headers, body, self._clock.time())
@@ -266,7 +358,7 @@ def _ahead(due: Due) -> float:
     return min(AHEAD, due.length * AHEAD_SHARE)
 
 
-def _words(outcome: bool | UpstreamFailure) -> str:
+def _words(outcome: Shown | None) -> str:
     if isinstance(outcome, UpstreamFailure):
         return outcome.kind.value
     return "ok" if outcome else "unclear"

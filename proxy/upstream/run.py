@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure, class_of
@@ -23,6 +24,7 @@ class Run:
     since: float  # when its deadlines began
     failure: UpstreamFailure | None = None  # the one to tell the client of, so far
     outgrown: Deployment | None = None  # the last one whose context was too small
+    retries: Counter[str] = field(default_factory=Counter)  # with the same key, by deployment
     cut_short: bool = False  # by the retry budget, whatever targets are left: another call may do better
     may_force: bool = True  # targets behind open breakers are asked where nothing else is left
 
@@ -73,13 +75,21 @@ class Run:
             self.failure = failure
         if failure.verdict.larger_only:
             self.outgrown = target.deployment
-        if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after:
-            self.targets.append(target)  # it may be its turn again before our patience is over
+        if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None:
+            self._later(target)  # it may be its turn again before our patience is over: 0 is at once
         if failure.kind is FailureKind.KEY_REJECTED and len(target.deployment.provider.keys) > 1:
-            self.targets.append(target)  # its other keys may do, also those behind an open breaker
+            self._later(target)  # its other keys may do, also those behind an open breaker
         if failure.kind is FailureKind.CONTENT_FILTERED:
             return self.plan.content_fallback
         return failure.verdict.fall_back
+
+    def try_again(self, target: Target) -> None:
+        """It is the next one, as soon as there is room again."""
+        self.targets.insert(0, target)
+
+    def _later(self, target: Target) -> None:
+        if target not in self.targets:
+            self.targets.append(target)
 
 
 def new_run(clock: Clock, call: Call, plan: Plan, record: Record) -> Run:

@@ -13,23 +13,22 @@ Everything behind the transport (classification, retries, breakers, records) is 
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import anyio
 import anyio.lowlevel
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import object_of
 from proxy.core.types import UpstreamRequest, UpstreamResponse
 from proxy.upstream.transport import Transport
 
 Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 
 SLOW = 5.0  # seconds
 MOST = 100  # failures at a time; the oldest end early
@@ -76,6 +75,15 @@ class Simulator:
             if each.provider == provider and each.model in (None, model) and self._rng.random() < each.rate:
                 return _Failing(transport, each.kind, self._clock)
         return transport
+
+    def fails(self, provider: str, model: str) -> bool:
+        """Whether a failure of that model is active, be it of all of the provider's or by chance only."""
+        self._expire()
+        return any(each.provider == provider and each.model in (None, model) for each in self._active)
+
+    def stop(self) -> None:
+        """End them all."""
+        self._active = []
 
     def rows(self) -> list[dict[str, Any]]:
         """What is active now."""
@@ -148,8 +156,5 @@ def _streams(request: UpstreamRequest) -> bool:
     """Whether the request asks for a stream, in any dialect."""
     if ":streamGenerateContent" in request.url:
         return True
-    try:
-        body = json.loads(request.content)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(body, dict) and body.get("stream") is True
+    body = object_of(request.content)
+    return body is not None and body.get("stream") is True

@@ -12,7 +12,17 @@ from typing import Any, Protocol, TypeVar
 import anyio
 
 from proxy.core.clock import Clock
-from proxy.core.types import Call, Deployment, DeploymentHealth, HealthView, Snapshot, Target, UpstreamResponse
+from proxy.core.types import (
+    KEYLESS,
+    Call,
+    Deployment,
+    DeploymentHealth,
+    HealthView,
+    Snapshot,
+    Target,
+    UpstreamResponse,
+    way,
+)
 from proxy.stores.base import Wait
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.limits import Limits
@@ -21,7 +31,8 @@ T = TypeVar("T")
 AGAIN = 0.001  # seconds; no wait is shorter, however little may be waited
 HOPE = 1.0  # seconds after which a waiter looks again what has become of a probe, or of what others waited for
 WELL = DeploymentHealth()
-_SILENT = ("embedding", "moderation")  # kinds whose answers are no tokens
+PROBE = "a probe of "  # before a deployment's name: what its probe shows is waited for
+_SILENT = ("embedding", "moderation", "image", "audio")  # kinds whose answers are no tokens
 _MOST_CHOICES = 128
 USUAL_OUTPUT = 1024  # tokens to reserve for an answer whose length nobody has limited
 
@@ -33,7 +44,7 @@ class Queue(Protocol):
 
     @property
     def claimed(self) -> Collection[str]:
-        """While an attempt begins: resources that somebody before it waits for."""
+        """While an attempt begins: those of its resources that somebody before it is to have."""
         ...
 
     async def wait(
@@ -42,10 +53,11 @@ class Queue(Protocol):
         attempt: Callable[[], Awaitable[T | Wait]],
         max_wait: float,
         *,
-        resources: frozenset[str],
+        resources: Callable[[], frozenset[str]],
+        size: int = 0,
         predicted: Callable[[float], None],
     ) -> T:
-        """The attempt's result as soon as it is no `Wait`. Raises `RateLimited` where waiting is of no use."""
+        """The attempt's result as soon as it is no `Wait`. Raises `ProxyError` where waiting is of no use."""
         ...
 
 
@@ -74,8 +86,11 @@ class Slots:
     ) -> Lease | Wait | None:
         """A lease with room, the time until there may be one, or None if time alone will not do."""
         key_id = call.options.key_id
-        rested = self._health.rested(deployment, key_id, avoid)
-        soonest = None if rested is None else Wait(rested, deployment.name)
+        soonest: Wait | None = None
+        for resting, rest in self._health.rested(deployment, key_id, avoid).items():
+            tokens = self._tokens(call, deployment, resting, input_tokens)
+            seconds = max(rest, await self._limits.wait(deployment, resting, tokens))
+            soonest = _sooner(soonest, Wait(seconds, way(deployment.name, resting)))
         while lease := self._health.lease(deployment, key_id=key_id, avoid=avoid, force=force, sparing=sparing):
             tokens = self._tokens(call, deployment, lease.key_id, input_tokens)
             taken = await self._limits.reserve(deployment, lease.key_id, tokens)
@@ -84,7 +99,7 @@ class Slots:
                 return lease
             lease.return_unused()
             avoid |= {lease.key_id}
-            soonest = taken if soonest is None or taken.seconds < soonest.seconds else soonest
+            soonest = _sooner(soonest, taken)
         return soonest
 
     async def first(
@@ -98,26 +113,36 @@ class Slots:
     ) -> Picked | None:
         """The first target with room, waiting for the earliest if need be; None if time alone will not do.
 
-        Raises `RateLimited` where the wait would be longer than `max_wait` seconds.
+        Raises `RateLimited` where the wait would be longer than `max_wait` seconds, and `InvalidRequest` where the call
+        is larger than every limit.
         """
+
+        def ways() -> frozenset[str]:
+            return frozenset(way(each.deployment.name, key) for each in targets for key in _keys(call, each.deployment))
 
         async def attempt() -> Picked | Wait | None:
             soonest: Wait | None = None
             claimed = self._queue.claimed  # by those whose turn comes before ours
-            free = [target for target in targets if target.deployment.name not in claimed]
-            for target in free:
-                got = await self.take(call, target.deployment, input_tokens)
+            for target in targets:
+                deployment, avoid = target.deployment, frozenset[str]()
+                if claimed:
+                    keys = _keys(call, deployment)
+                    avoid = frozenset(key for key in keys if way(deployment.name, key) in claimed)
+                    if len(avoid) == len(keys):
+                        continue
+                got = await self.take(call, deployment, input_tokens, avoid=avoid)
                 if isinstance(got, Lease):
                     return target, got
-                if got is not None and (soonest is None or got.seconds < soonest.seconds):
-                    soonest = got
-            if len(free) == len(targets):
+                if got is not None:
+                    soonest = _sooner(soonest, got)
+            if not claimed:
                 return soonest
             # how long the others will take, the queue knows; it calls us when they have done
-            return Wait(max(AGAIN, min(max_wait, soonest.seconds if soonest else HOPE)), targets[0].deployment.name)
+            soonest = soonest or Wait(HOPE, targets[0].deployment.name)
+            return replace(soonest, seconds=max(AGAIN, min(max_wait, soonest.seconds)), exact=False)
 
-        names = frozenset(target.deployment.name for target in targets)
-        return await self._queue.wait(call.caller, attempt, max_wait, resources=names, predicted=predicted)
+        size = self._tokens(call, targets[0].deployment, KEYLESS, input_tokens)
+        return await self._queue.wait(call.caller, attempt, max_wait, resources=ways, size=size, predicted=predicted)
 
     async def last(
         self, call: Call, targets: Sequence[Target], input_tokens: int, *, max_wait: float, sparing: bool = False
@@ -140,11 +165,15 @@ class Slots:
                 full |= got is not None
             probed = self._probed(call, targets)
             hoped |= probed
-            return Wait(min(HOPE, max_wait), targets[0].deployment.name) if probed and max_wait else None
+            if not probed or not max_wait:
+                return None
+            return Wait(min(HOPE, max_wait), targets[0].deployment.name, exact=False)
 
-        # not the targets' own names: who finds nothing to wait for but a probe must know, and not stand behind others
-        names = frozenset(f"a probe of {target.deployment.name}" for target in targets)
-        picked = await self._queue.wait(call.caller, attempt, max_wait, resources=names, predicted=_untold)
+        def probes() -> frozenset[str]:
+            # not the targets' own names: who finds nothing to wait for but a probe must not stand behind others
+            return frozenset(PROBE + target.deployment.name for target in targets)
+
+        picked = await self._queue.wait(call.caller, attempt, max_wait, resources=probes, predicted=_untold)
         if picked is None and full:  # the hope has come true, for more than there is room for
             left = max(0.0, max_wait - (self._clock.monotonic() - began))
             return await self.first(call, targets, input_tokens, max_wait=left, predicted=_untold)
@@ -176,14 +205,14 @@ class Slots:
         return frozenset(deployment.name for deployment in found)
 
     def _tokens(self, call: Call, deployment: Deployment, key_id: str, input_tokens: int) -> int:
-        """What to reserve: the input and as long an answer as was asked for, but never more than could ever be had."""
+        """What to reserve: the input and as long an answer as was asked for, but no longer than there could ever be."""
         if call.kind in _SILENT:
             output = 0
         else:
             asked = _count(call.body.get("max_completion_tokens")) or _count(call.body.get("max_tokens"))
             longest = asked or min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
             output = longest * min(_count(call.body.get("n")) or 1, _MOST_CHOICES)
-        return int(min(input_tokens + output, self._limits.most_tokens(deployment, key_id)))
+        return max(input_tokens, int(min(input_tokens + output, self._limits.most_tokens(deployment, key_id))))
 
 
 class _View(Mapping[str, DeploymentHealth]):
@@ -213,6 +242,25 @@ class _View(Mapping[str, DeploymentHealth]):
         health = self._health.of(deployment)
         wait = self._limits.expected(deployment) if self._limits.contended else 0.0
         return replace(health or WELL, wait=wait) if wait else health
+
+
+def news_for(notify: Callable[..., None]) -> Callable[..., None]:
+    """What `Health` and `Limits` say of ways, for a queue: there may be room, or a probe has shown something."""
+
+    def freed(*ways: str) -> None:
+        notify(*ways, *[PROBE + name.rpartition("#")[0] for name in ways])
+
+    return freed
+
+
+def _keys(call: Call, deployment: Deployment) -> list[str]:
+    """The ids of the keys that a call may use."""
+    keys = [key.id for key in deployment.provider.keys] or [KEYLESS]
+    return keys if call.options.key_id is None else [key for key in keys if key == call.options.key_id]
+
+
+def _sooner(one: Wait | None, other: Wait) -> Wait:
+    return other if one is None or other.seconds < one.seconds else one
 
 
 def _untold(seconds: float) -> None:

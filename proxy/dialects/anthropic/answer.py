@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.core.json_text import object_of
 from proxy.core.types import Usage
 from proxy.dialects.anthropic.structure import WRAPPED, Structure
 from proxy.dialects.anthropic.thinking import detail_of
@@ -239,11 +240,8 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
 
 def _unwrapped(text: str) -> str:
     """The answer out of its wrapping; an answer that was cut off is given as it is."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return _json(value[WRAPPED]) if isinstance(value, dict) and WRAPPED in value else text
+    value = object_of(text)
+    return _json(value[WRAPPED]) if value is not None and WRAPPED in value else text
 
 
 def _json(value: Any) -> str:

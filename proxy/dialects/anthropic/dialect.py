@@ -6,13 +6,13 @@ The parts are beside it: `request` (with messages, parts, tools, schema, structu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
+from proxy.core.json_text import compact
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.anthropic.answer import Answer
@@ -20,9 +20,9 @@ from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.request import asked_of, native_request
 from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
-from proxy.dialects.anthropic.tools import is_legacy
 from proxy.dialects.base import Decoder
-from proxy.dialects.writer import AnswerWriter
+from proxy.dialects.credential import credential
+from proxy.dialects.writer import AnswerWriter, is_legacy
 
 VERSION = "2023-06-01"
 _OURS = ("content-type", "accept")  # we read the answer, not the client
@@ -53,7 +53,7 @@ class AnthropicDialect:
         return UpstreamRequest(
             url=_url(deployment.provider.base_url),
             headers=_headers(call, deployment.provider, key),
-            content=json.dumps(native.body, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
+            content=compact(native.body),
             connect_timeout=deployment.timeouts.connect,
             proxy=deployment.provider.proxy,
             dropped=native.dropped,
@@ -106,7 +106,4 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
     betas = [betas for betas in (configured.get("anthropic-beta"), call.headers.get("anthropic-beta")) if betas]
     if betas:
         headers["anthropic-beta"] = ",".join(betas)
-    if key is not None:
-        name = provider.auth_header.lower()  # `x-api-key`, unless the configuration has another one
-        headers[name] = f"Bearer {key.value}" if name == "authorization" else key.value
-    return headers
+    return headers | credential(provider, key)

@@ -13,6 +13,8 @@ from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.hints import retry_after
+from proxy.core.json_text import value_of
+from proxy.dialects.upstream_errors import error_in, kind_of_status
 
 _TOO_LONG = re.compile(
     r"prompt is too long|input is too long|exceeds? (?:the )?context (?:limit|window)|context window"
@@ -33,23 +35,13 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_KIND_OF_STATUS = {
-    401: FailureKind.KEY_REJECTED,
-    402: FailureKind.KEY_REJECTED,
-    403: FailureKind.KEY_REJECTED,
-    404: FailureKind.MODEL_MISSING,
-    408: FailureKind.FIRST_TOKEN_TIMEOUT,
-    429: FailureKind.RATE_LIMITED,
-    503: FailureKind.OVERLOADED,
-    529: FailureKind.OVERLOADED,
-}
 _LONGEST = 1000  # characters of a body that is not JSON's error
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
     """Classify an answer that is not a 2xx; `native` stays empty, since the body has not OpenAI's shape."""
     text = body.decode("utf-8", "replace")
-    error = _error(_load(text))
+    error = error_in(value_of(text))
     message = _message(error) or f"the upstream answered with status {status}"
     return UpstreamFailure(
         _kind(status, error, message), message, status=status, retry_after=retry_after(headers, text, now)
@@ -58,7 +50,7 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) ->
 
 def failure_in_200(value: Mapping[str, Any]) -> UpstreamFailure:
     """Classify an error that came with status 200: an `error` event, or an error as the whole answer."""
-    error = _error(value)
+    error = error_in(value)
     status = _STATUS_OF_TYPE.get(str(error.get("type")), 500)
     message = _message(error) or "the upstream sent an error without a message"
     wait = retry_after({}, message, 0.0)
@@ -79,25 +71,7 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
         return FailureKind.KEY_REJECTED  # the account is empty: nothing is wrong with the request
     if status >= 500 and error.get("type") == "overloaded_error":
         return FailureKind.OVERLOADED
-    if status in _KIND_OF_STATUS:
-        return _KIND_OF_STATUS[status]
-    return FailureKind.BAD_REQUEST if 400 <= status < 500 else FailureKind.SERVER_ERROR
-
-
-def _load(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _error(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        return {}
-    error = value.get("error")
-    if isinstance(error, dict):
-        return error
-    return {"message": error} if isinstance(error, str) else value
+    return kind_of_status(status, error)
 
 
 def _message(error: Mapping[str, Any]) -> str | None:

@@ -7,13 +7,13 @@ and `-`; no text is empty, and a prefill does not end with white space. Source: 
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import object_of
 from proxy.dialects.anthropic.parts import Block, content_blocks, marked, text_block
 from proxy.dialects.anthropic.thinking import echoed_blocks
 
@@ -200,11 +200,8 @@ def _arguments(text: Any) -> dict[str, Any]:
         return text
     if not isinstance(text, str) or not text.strip():
         return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
-    return value if isinstance(value, dict) else {"arguments": text}
+    value = object_of(text)
+    return {"arguments": text} if value is None else value
 
 
 def _no_result(call: _Called) -> Block:

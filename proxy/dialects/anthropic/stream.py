@@ -7,11 +7,9 @@ one that another target can mend, after it one that the client is told.
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from proxy.core.errors import ProxyError, RateLimited, Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import object_of, value_of
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.types import Usage
 from proxy.dialects.anthropic.answer import Answer, events_of
@@ -117,8 +115,8 @@ class AnthropicDecoder:
         data = data_of(event)
         if data is None or not data.strip() or data.strip() == DONE or self.closed:
             return  # a comment, a keep-alive, or what follows an end
-        value = _load(data)
-        if not isinstance(value, dict):
+        value = object_of(data)
+        if value is None:
             raise self._broken("the upstream sent an event that is not a JSON object")
         if not is_error(value):
             self._answer.read(value)
@@ -132,15 +130,15 @@ class AnthropicDecoder:
     def _read_last(self, rest: bytes) -> None:
         """An event without its empty line: read if it is whole, else it does not count."""
         data = data_of(rest)
-        if data is not None and _load(data) is not None:
+        if data is not None and value_of(data) is not None:
             self._read_event(rest)
 
     def _read_body(self) -> None:
         """A whole answer. Raises `UpstreamFailure` if it is none, or none for a streamed call."""
         if not self._body:
             raise self._broken("the upstream's answer is empty")
-        value = _load(bytes(self._body))
-        if not isinstance(value, dict):
+        value = object_of(bytes(self._body))
+        if value is None:
             raise self._broken("the upstream's answer is not JSON")
         if is_error(value):
             raise failure_in_200(value)
@@ -162,13 +160,6 @@ class AnthropicDecoder:
         failure = UpstreamFailure(kind, message)
         failure.partial = partial if self.committed else b""
         return failure
-
-
-def _load(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _event_of(failure: UpstreamFailure) -> bytes:

@@ -16,6 +16,7 @@ from proxy.core.types import Deployment
 from proxy.dialects.anthropic.parts import marked
 from proxy.dialects.anthropic.schema import NotExpressible, object_schema, strict_schema
 from proxy.dialects.anthropic.structure import Structure
+from proxy.dialects.writer import is_legacy
 
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
 
@@ -27,11 +28,6 @@ class Tools:
     tools: list[dict[str, Any]]
     choice: dict[str, Any] | None = None
     dropped: list[str] = field(default_factory=list)
-
-
-def is_legacy(body: Mapping[str, Any]) -> bool:
-    """Whether the client speaks `functions` and must be answered with `function_call`."""
-    return bool(body.get("functions")) and not body.get("tools")
 
 
 def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Structure | None) -> Tools:

@@ -7,21 +7,22 @@ or `authorization` for Vertex, whose credential is an access token.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
+from proxy.core.json_text import compact
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
+from proxy.dialects.credential import credential
 from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_request
 from proxy.dialects.gemini.errors import failure as classify
 from proxy.dialects.gemini.request import native_body
 from proxy.dialects.gemini.stream import GeminiDecoder
-from proxy.dialects.writer import AnswerWriter
+from proxy.dialects.writer import AnswerWriter, is_legacy
 
 _VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")
 _COLLECTIONS = ("models", "tunedModels")
@@ -56,7 +57,7 @@ class GeminiDialect:
         return UpstreamRequest(
             url=model_url(provider, deployment.model, method),
             headers=headers(call, provider, key),
-            content=json.dumps(native, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace"),
+            content=compact(native),
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
             mock=provider.mock,
@@ -79,7 +80,7 @@ class GeminiDialect:
             model=target.deployment.model,
             stream=call.stream,
             usage_asked=call.usage_asked,
-            functions=bool(body.get("functions")) and not body.get("tools"),
+            functions=is_legacy(body),
         )
         return GeminiDecoder(
             writer, self._recall, stream=call.stream, choices=choices if isinstance(choices, int) else 1
@@ -98,14 +99,11 @@ def model_url(provider: Provider, model: str, method: str) -> str:
 
 def headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
     """The request's headers: what may pass of the client's, the provider's own, and the credential."""
-    made = {
+    return {
         **call.headers,
         "content-type": "application/json",
         "accept": "text/event-stream" if call.stream else "application/json",
         **{name.lower(): value for name, value in provider.headers.items()},
         "accept-encoding": "identity",
+        **credential(provider, key),
     }
-    if key is None:
-        return made
-    name = provider.auth_header.lower()
-    return made | {name: f"Bearer {key.value}" if name == "authorization" else key.value}

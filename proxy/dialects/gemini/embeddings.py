@@ -15,7 +15,7 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
-from proxy.dialects.openai.plain import LIMIT
+from proxy.dialects.held import HeldAnswer
 
 _READ = {"model", "input", "dimensions", "encoding_format"}
 
@@ -63,30 +63,18 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
     return json.dumps(answer, separators=(",", ":")).encode(), usage
 
 
-class EmbeddingsDecoder:
+class EmbeddingsDecoder(HeldAnswer):
     """Gemini's vectors, collected and written as OpenAI writes them."""
 
-    native_finish: str | None = None
-
     def __init__(self, body: Mapping[str, Any], model: str) -> None:
+        super().__init__()
         self._body = body
         self._model = model
-        self._raw = bytearray()
-        self.committed = self.complete = self.closed = False
-        self.fault: UpstreamFailure | None = None
-        self.usage: Usage | None = None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Collect."""
-        self._raw += chunk
-        if len(self._raw) > LIMIT:
-            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
-        return b""
 
     def finish(self) -> bytes:
         """The whole answer. Raises `UpstreamFailure` if it holds no vectors."""
-        answer, self.usage = embeddings_answer(bytes(self._raw), self._body, self._model)
-        self.committed = self.complete = self.closed = True
+        answer, self.usage = embeddings_answer(bytes(self._held), self._body, self._model)
+        self._pass()
         return answer
 
 

@@ -6,13 +6,14 @@ sometimes in an array of one. A wrong key is a 400 there, and a 403 may speak of
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.hints import retry_after
+from proxy.core.json_text import value_of
+from proxy.dialects.upstream_errors import kind_of_status
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -32,18 +33,7 @@ _STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_BY_STATUS = {
-    401: FailureKind.KEY_REJECTED,
-    402: FailureKind.KEY_REJECTED,
-    403: FailureKind.KEY_REJECTED,
-    404: FailureKind.MODEL_MISSING,
-    408: FailureKind.FIRST_TOKEN_TIMEOUT,
-    429: FailureKind.RATE_LIMITED,
-    499: FailureKind.SERVER_ERROR,
-    503: FailureKind.OVERLOADED,
-    504: FailureKind.FIRST_TOKEN_TIMEOUT,
-    529: FailureKind.OVERLOADED,
-}
+_OWN = {499: FailureKind.SERVER_ERROR, 504: FailureKind.FIRST_TOKEN_TIMEOUT}  # of `CANCELLED` and `DEADLINE_EXCEEDED`
 _KEY = re.compile(r"api key (?:not valid|not found|expired|is invalid)|location is not supported|enable billing", re.I)
 _KEY_REASON = re.compile(r"API_KEY_|ACCESS_TOKEN_|SERVICE_DISABLED|BILLING_DISABLED|CONSUMER_(?:SUSPENDED|INVALID)")
 _TOO_LONG = re.compile(
@@ -59,7 +49,7 @@ _RESOURCE = re.compile(r"\bfiles?\b|cached? ?content", re.I)
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
     """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
-    error = error_of(_load(body))
+    error = error_of(value_of(body))
     message = _message(error) or f"the upstream answered with status {status}"
     return _failure(status, error, message, headers, now)
 
@@ -104,9 +94,7 @@ def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
         return FailureKind.CONTENT_FILTERED
     if status in (403, 404) and _RESOURCE.search(message):
         return FailureKind.BAD_REQUEST  # of a file or a cache that the client named; the key and the model are fine
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    return FailureKind.BAD_REQUEST if 400 <= status < 500 else FailureKind.SERVER_ERROR
+    return kind_of_status(status, error, _OWN)
 
 
 def _status(error: Mapping[str, Any]) -> int:
@@ -130,10 +118,3 @@ def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _message(error: Mapping[str, Any]) -> str | None:
     found = error.get("message")
     return found if isinstance(found, str) and found else None
-
-
-def _load(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        return None

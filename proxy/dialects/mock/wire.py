@@ -5,12 +5,13 @@ Decides nothing about what the answer says; the only choice here is how it is cu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
+
+from proxy.core.json_text import compact
 
 CREATED = 1735689600  # the first second of 2025: answers are equal byte for byte, whenever they are made
 DONE = b"data: [DONE]\n\n"
@@ -72,7 +73,7 @@ def completion(answer: Answer) -> bytes:
         {"index": index, "message": _message(choice), "logprobs": None, "finish_reason": choice.finish_reason}
         for index, choice in enumerate(answer.choices)
     ]
-    return _json(_envelope(answer, "chat.completion", choices) | {"usage": _usage(answer)})
+    return compact(_envelope(answer, "chat.completion", choices) | {"usage": _usage(answer)})
 
 
 def events(answer: Answer, *, usage: bool) -> Iterator[bytes]:
@@ -87,7 +88,7 @@ def events(answer: Answer, *, usage: bool) -> Iterator[bytes]:
 
 def error(message: str, kind: str, code: str | None = None) -> bytes:
     """An error body in OpenAI's shape."""
-    return _json({"error": {"message": message, "type": kind, "param": None, "code": code}})
+    return compact({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
@@ -158,9 +159,4 @@ def _usage(answer: Answer) -> dict[str, Any]:
 
 
 def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + _json(chunk) + b"\n\n"
-
-
-def _json(value: Any) -> bytes:
-    # half of a surrogate pair may come from a client's `\ud800`; UTF-8 cannot carry it
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    return b"data: " + compact(chunk) + b"\n\n"

@@ -14,6 +14,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
+from proxy.dialects.credential import credential
 from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.parameters import edits_of, to_json
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
@@ -91,10 +92,7 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
     }
     if call.endpoint not in _FORMS and "json" not in headers.get("content-type", ""):
         headers["content-type"] = "application/json"  # curl says that it sends a form
-    if key is not None:
-        bearer = provider.auth_header.lower() == "authorization"
-        headers[provider.auth_header.lower()] = f"Bearer {key.value}" if bearer else key.value
-    return headers
+    return headers | credential(provider, key)
 
 
 def _prompts(call: Call) -> int:

@@ -6,14 +6,15 @@ text, nothing at all, events that stop before the last one.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.sse import DONE, Events, EventTooLarge, data_of
+from proxy.core.sse import Events
 from proxy.core.types import Usage
+from proxy.dialects.held import LIMIT
 from proxy.dialects.openai.errors import failure_in_200
-from proxy.dialects.openai.plain import LIMIT, JsonDecoder
+from proxy.dialects.openai.events import EventRelay
+from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.usage import usage_of
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
@@ -51,39 +52,17 @@ class PassedBytes:
         return b""
 
 
-class PassedEvents:
+class PassedEvents(EventRelay):
     """Events of images and audio: whole ones, up to the last, whose type says that it is."""
 
-    native_finish: str | None = None
-
     def __init__(self) -> None:
-        self._events = Events(limit=LIMIT)
-        self.committed = self.complete = False
-        self.fault: UpstreamFailure | None = None
-        self.usage: Usage | None = None
+        super().__init__(Events(limit=LIMIT))
+        self.complete = False
 
     @property
     def closed(self) -> bool:
         """The last event came, or the upstream's own error."""
         return self.complete or self.fault is not None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """The events that `chunk` completes."""
-        try:
-            events = self._events.feed(chunk)
-        except EventTooLarge as exc:
-            raise self._broken(str(exc)) from exc
-        out: list[bytes] = []
-        for event in events:
-            if self.fault is not None:
-                break  # nothing follows an error
-            try:
-                self._read(event)
-            except UpstreamFailure as failure:
-                failure.partial = b"".join(out) if self.committed else b""
-                raise
-            out.append(event)
-        return b"".join(out)
 
     def finish(self) -> bytes:
         """The rest. Raises `UpstreamFailure` if the last event has not come."""
@@ -91,39 +70,24 @@ class PassedEvents:
         if self.fault is not None:
             return b""
         if rest.strip():
-            self._read(rest)
+            self._take(rest)
         if self.fault is not None:
             raise self.fault  # without its empty line no client would see it
         if not self.complete:
             raise self._broken("the upstream's stream ended before its last event")
         return rest
 
-    def _read(self, event: bytes) -> None:
-        data = data_of(event)
-        if data is None or not data.strip():
-            return
-        if data.strip() == DONE:
-            self.committed = self.complete = True
-            return
-        value = self._load(data)
+    def _end(self) -> None:
+        self.committed = self.complete = True
+
+    def _read(self, value: dict[str, Any], data: bytes) -> bool:
         if value.get("error") or value.get("type") == "error":
             failure = failure_in_200(value, data)
             if not self.committed:
                 raise failure
             self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status)
-            return
+            return True
         self.committed = True
         self.usage = usage_of(value.get("usage")) or self.usage
         self.complete = self.complete or str(value.get("type")).endswith(_LAST)
-
-    def _load(self, data: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as exc:
-            raise self._broken("the upstream sent an event that is not JSON") from exc
-        if not isinstance(value, dict):
-            raise self._broken("the upstream sent an event that is not a JSON object")
-        return value
-
-    def _broken(self, message: str) -> UpstreamFailure:
-        return UpstreamFailure(FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED, message)
+        return True

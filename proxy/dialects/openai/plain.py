@@ -6,42 +6,26 @@ import json
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
+from proxy.dialects.held import HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.usage import usage_of
 
-LIMIT = 64 * 1024 * 1024
 
-
-class JsonDecoder:
-    """Holds everything back until the end: a non-streamed answer is whole or it is none."""
+class JsonDecoder(HeldAnswer):
+    """A chat completion, given on as it came once it is whole."""
 
     _wanted = "a chat completion"
-    native_finish: str | None = None
-
-    def __init__(self) -> None:
-        self._body = bytearray()
-        self.committed = self.complete = self.closed = False
-        self.fault: UpstreamFailure | None = None
-        self.usage: Usage | None = None
-
-    def feed(self, chunk: bytes) -> bytes:
-        """Collect."""
-        self._body += chunk
-        if len(self._body) > LIMIT:
-            raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
-        return b""
 
     def finish(self) -> bytes:
         """The whole body. Raises `UpstreamFailure` if it is empty, no JSON, an error, or not what was asked for."""
-        body = bytes(self._body)
+        body = bytes(self._held)
         value = _load(body)
         if isinstance(value, dict) and value.get("error") and not value.get("choices"):
             raise failure_in_200(value, body)
         if not self._fits(value):
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")
         self.usage = usage_of(value.get("usage"))
-        self.committed = self.complete = self.closed = True
+        self._pass()
         return body
 
     def _fits(self, value: Any) -> bool:

@@ -6,13 +6,12 @@ target can mend, after it one that the client is told.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.sse import DONE, Events, EventTooLarge, data_of
-from proxy.core.types import Usage
+from proxy.core.sse import Events
 from proxy.dialects.openai.errors import failure_in_200
+from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.usage import usage_of
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes before the commit point
@@ -29,22 +28,17 @@ _CONTENT = (
 )
 
 
-class StreamDecoder:
+class StreamDecoder(EventRelay):
     """Relays events; `drop_usage` removes the one usage chunk that only we asked for."""
 
-    native_finish: str | None = None
-
     def __init__(self, *, choices: int, drop_usage: bool) -> None:
-        self._events = Events()
+        super().__init__(Events())
         self._choices = choices
         self._drop_usage = drop_usage
         self._finished: set[int] = set()
         self._open: set[int] = set()
         self._done = False
         self._held = 0  # bytes before the commit point
-        self.committed = False
-        self.fault: UpstreamFailure | None = None
-        self.usage: Usage | None = None
 
     @property
     def complete(self) -> bool:
@@ -61,19 +55,7 @@ class StreamDecoder:
         self._held += 0 if self.committed else len(chunk)
         if not self.committed and self._held > HELD_LIMIT:
             raise self._broken(f"the upstream sent {HELD_LIMIT} bytes without any content")
-        try:
-            events = self._events.feed(chunk)
-        except EventTooLarge as exc:
-            raise self._broken(str(exc)) from exc
-        out: list[bytes] = []
-        for event in events:
-            try:
-                if self._take(event):
-                    out.append(event)
-            except UpstreamFailure as failure:
-                failure.partial = b"".join(out) if self.committed else b""
-                raise
-        return b"".join(out)
+        return super().feed(chunk)
 
     def finish(self) -> bytes:
         """A last event without its empty line. Raises `UpstreamFailure` if the answer is not complete."""
@@ -104,30 +86,14 @@ class StreamDecoder:
             raise self.fault
         return rest if kept else b""
 
-    def _take(self, event: bytes) -> bool:
-        """Read one event; whether the client gets it."""
-        if self.fault is not None:
-            return False  # nothing follows an error
-        data = data_of(event)
-        if data is None or not data.strip():
-            return True  # a comment, a keep-alive
-        if data.strip() == DONE:
-            self._done = True
-            return True
-        value = self._load(data)
+    def _end(self) -> None:
+        self._done = True
+
+    def _read(self, value: dict[str, Any], data: bytes) -> bool:
         if value.get("error"):
             self._error(value, data)
             return True
         return self._chunk(value)
-
-    def _load(self, data: bytes) -> dict[str, Any]:
-        try:
-            value = json.loads(data)
-        except (ValueError, RecursionError) as exc:
-            raise self._broken("the upstream sent an event that is not JSON") from exc
-        if not isinstance(value, dict):
-            raise self._broken("the upstream sent an event that is not a JSON object")
-        return value
 
     def _chunk(self, value: dict[str, Any]) -> bool:
         usage = usage_of(value.get("usage"))
@@ -158,7 +124,3 @@ class StreamDecoder:
         if not self.committed:
             raise failure
         self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)
-
-    def _broken(self, message: str) -> UpstreamFailure:
-        kind = FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED
-        return UpstreamFailure(kind, message)
