@@ -8,14 +8,15 @@ import socket
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 _connect = socket.socket.connect
 
-# What a developer's run finds by chance becomes a test of its own; CI draws the same cases each time.
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+# How long a case takes says more of the machine than of us. What a developer's run finds by chance becomes a test of
+# its own; CI draws the same cases each time.
+settings.register_profile("unhurried", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("unhurried"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "unhurried")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,24 +6,19 @@ It is the upstream of `tests/upstreams.py`; only the model is found in each API'
 
 from __future__ import annotations
 
-import asyncio
 import email
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import Message
 from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from anyio.from_thread import start_blocking_portal
-
-from proxy.core.clock import SystemClock
 from tests import upstreams
 from tests.exchanges import pieces
-from tests.upstreams import EVENT_STREAM, JSON, Request, Script, Upstream, Wire, _Connection, event, plain
+from tests.upstreams import EVENT_STREAM, JSON, Request, Script, Upstream, Wire, event, plain
 
 _IN_PATH = re.compile(r"/models/([^/:?]+):(\w+)")
 PIXEL = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="  # a GIF
@@ -88,33 +83,11 @@ class NativeUpstream(Upstream):
         await super().start()
         self.url = self.url.removesuffix("/v1")
 
-    async def _answer(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, connection: _Connection
-    ) -> bool:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
-        body = await reader.readexactly(int(headers.get("content-length", 0)))
-        request = NativeRequest(head[0].split(" ")[1], headers, body, SystemClock().monotonic())
-        connection.current = request
-        wire = Wire(request, connection, writer, keeps=self.keeps)
-        queued = self._scripts.get(request.model, [good])
-        chosen = queued.pop(0) if len(queued) > 1 else queued[0]
-        self.requests.append(request)
-        self._arrivals.put(request)
-        await chosen(wire)
-        return wire.keep
+    def _request(self, path: str, headers: Mapping[str, str], body: bytes, arrived: float) -> Request:
+        return NativeRequest(path, headers, body, arrived)
 
-
-@contextmanager
-def native_upstream() -> Iterator[NativeUpstream]:
-    """A running upstream."""
-    found = NativeUpstream()
-    with start_blocking_portal() as portal:
-        portal.call(found.start)
-        try:
-            yield found
-        finally:
-            portal.call(found.stop)
+    async def _right(self, wire: Wire) -> None:
+        await good(wire)
 
 
 # Voices

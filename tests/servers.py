@@ -26,8 +26,11 @@ from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.http.protocol import protocol_class
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[1]
+RUNNING: list[str] = []  # the URLs of what `signalbox` serves now
+IDLE = "signalbox_inflight_requests 0.0\n"
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class Running:
     url: str
     service: Service
     config: Path
+
+
+def undeterred(**retry: Any) -> dict[str, Any]:
+    """A section `resilience` with which no breaker ever opens, and the next try is made at once."""
+    at_once = {"backoff": "1ms", "max_backoff": "1ms", "stale_post": False, "budget": {"floor": 1000}}
+    never = {"consecutive": 100_000, "window_failures": 100_000}
+    return {"breaker": never, "retry": {**at_once, **retry}}
 
 
 @contextmanager
@@ -65,13 +75,13 @@ def serving(app: ASGIApp) -> Iterator[str]:
 
     thread = threading.Thread(target=anyio.run, args=(run,), daemon=True)
     thread.start()
-    if not started.wait(10):
+    if not started.wait(PATIENCE):
         raise RuntimeError("the server did not start")
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:
         server.should_exit = True
-        thread.join(10)
+        thread.join(PATIENCE)
 
 
 @contextmanager
@@ -83,7 +93,11 @@ def signalbox(
     path.write_text(yaml.safe_dump(_kept_in(folder, config)))
     service = build(load(path, environ or {}), environ or {}, parts)
     with serving(service.asgi) as url:
-        yield Running(url, service, path)
+        RUNNING.append(url)
+        try:
+            yield Running(url, service, path)
+        finally:
+            RUNNING.remove(url)
 
 
 @dataclass(frozen=True)
@@ -122,7 +136,7 @@ def signalbox_process(
                 raise RuntimeError(f"signalbox did not start: {seen}{log.read_text()}")
         finally:
             popen.kill()
-            popen.wait(10)
+            popen.wait(PATIENCE)
             popen.stderr.close()
 
 

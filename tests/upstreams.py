@@ -17,13 +17,13 @@ import termios
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from anyio.from_thread import BlockingPortal, start_blocking_portal
+from anyio.from_thread import start_blocking_portal
 
 from proxy.core.clock import SystemClock
+from tests.waiting import PATIENCE
 
-PATIENCE = 20.0  # seconds for what must happen; only a failing test waits that long
 DONE = b"data: [DONE]\n\n"
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"
@@ -139,12 +139,17 @@ class Wire:
         """Close, whatever is missing."""
         self._connection.current = None
 
-    async def reset(self) -> None:
-        """RST, once everything sent has arrived, so that it is never lost with it."""
+    async def arrived(self) -> None:
+        """Wait until the far side's kernel has everything that was sent."""
         sock: socket.socket = self._writer.get_extra_info("socket")
-        # The kernel tells nobody when the last byte is acknowledged.
+        # Ours tells nobody when the last byte is acknowledged.
         while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:  # noqa: ASYNC110
             await asyncio.sleep(0)
+
+    async def reset(self) -> None:
+        """RST, once everything sent has arrived, so that it is never lost with it."""
+        await self.arrived()
+        sock: socket.socket = self._writer.get_extra_info("socket")
         self._connection.current = None
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
@@ -234,43 +239,56 @@ class Upstream:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:]) if name}
         body = await reader.readexactly(int(headers.get("content-length", 0)))
-        request = Request(head[0].split(" ")[1], headers, body, SystemClock().monotonic())
+        request = self._request(head[0].split(" ")[1], headers, body, SystemClock().monotonic())
         connection.current = request
         wire = Wire(request, connection, writer, keeps=self.keeps)
-        queued = self._scripts.get(request.model, [whole])
+        queued = self._scripts.get(request.model, [self._right])
         chosen = queued.pop(0) if len(queued) > 1 else queued[0]
         self.requests.append(request)
         self._arrivals.put(request)
         await chosen(wire)
         return wire.keep
 
+    def _request(self, path: str, headers: Mapping[str, str], body: bytes, arrived: float) -> Request:
+        """What has arrived."""
+        return Request(path, headers, body, arrived)
+
+    async def _right(self, wire: Wire) -> None:
+        """The answer of a model without a script."""
+        await whole(wire)
+
+
+AnyUpstream = TypeVar("AnyUpstream", bound=Upstream)
+
 
 @contextmanager
-def upstream() -> Iterator[Upstream]:
-    """A running upstream."""
-    found = Upstream()
+def running(found: AnyUpstream) -> Iterator[AnyUpstream]:
+    """An upstream, in a thread of its own for as long as it is wanted."""
     with start_blocking_portal() as portal:
         portal.call(found.start)
         try:
             yield found
         finally:
-            _stop(portal, found)
-
-
-def _stop(portal: BlockingPortal, found: Upstream) -> None:
-    portal.call(found.stop)
+            portal.call(found.stop)
 
 
 @contextmanager
-def blackhole() -> Iterator[str]:
-    """An address whose queue of connections is full: connecting to it never ends."""
+def full_port() -> Iterator[int]:
+    """A port whose queue of connections is full: connecting to it never ends."""
     with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
         for filler in (first, second):
             filler.setblocking(False)
             filler.connect_ex(listening.getsockname())
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        yield listening.getsockname()[1]
+
+
+@contextmanager
+def blackhole() -> Iterator[str]:
+    """An address to which connecting never ends."""
+    with full_port() as port:
+        yield f"http://127.0.0.1:{port}/v1"
 
 
 @contextmanager
@@ -348,11 +366,15 @@ async def whole(wire: Wire) -> None:
 
 
 def stream(events: list[bytes], then: Script = Wire.end, headers: Mapping[str, str] | None = None) -> Script:
-    """A 200 with these bytes as its events, each sent for itself, and then an end, a cut, a stall."""
+    """A 200 with these bytes as its events, each sent for itself, and then an end or a cut.
+
+    Before a stall they go out in one piece: somebody measures the silence, and has to find it only behind them.
+    """
+    sent = [b"".join(events)] if then is Wire.stall and events else events
 
     async def script(wire: Wire) -> None:
         await wire.head(headers=headers)
-        for data in events:
+        for data in sent:
             await wire.send(data)
         await then(wire)
 

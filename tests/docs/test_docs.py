@@ -23,6 +23,7 @@ from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET
 from tests.servers import ROOT, signalbox_process
+from tests.waiting import PATIENCE
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
@@ -250,7 +251,7 @@ def test_a_snippet_of_the_readme_works(url: str, language: str, code: str) -> No
     program = {"sh": ["sh", "-euc"], "python": [sys.executable, "-c"]}[language]
     here = code.replace("http://127.0.0.1:8080", url)
 
-    done = subprocess.run([*program, here], cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run([*program, here], cwd=ROOT, capture_output=True, text=True, timeout=2 * PATIENCE, check=False)
 
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()

@@ -8,10 +8,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 
-from tests.upstreams import PATIENCE, Upstream
-from tests.upstreams import upstream as running_upstream
+from tests.natives import NativeUpstream
+from tests.servers import IDLE, RUNNING, Running
+from tests.upstreams import Upstream, running
+from tests.waiting import PATIENCE, until
 
 
 class AccessLog(logging.Handler):
@@ -40,8 +43,10 @@ class AccessLog(logging.Handler):
 
 
 @pytest.fixture
-def access_log() -> Iterator[AccessLog]:
-    """Signalbox's access lines while the test runs."""
+def access_log(http: httpx.Client) -> Iterator[AccessLog]:
+    """Signalbox's access lines of the test's own calls: those of the tests before it have been settled."""
+    for url in RUNNING:
+        until(lambda url=url: IDLE in http.get(f"{url}/metrics").text)  # type: ignore[misc]
     handler, logger = AccessLog(), logging.getLogger("proxy.access")
     before = logger.level
     logger.addHandler(handler)
@@ -54,14 +59,28 @@ def access_log() -> Iterator[AccessLog]:
 @pytest.fixture(scope="module")
 def module_upstream() -> Iterator[Upstream]:
     """One upstream for a module; its tests clear it."""
-    with running_upstream() as found:
+    with running(Upstream()) as found:
         yield found
+
+
+@pytest.fixture(scope="module")
+def module_natives() -> Iterator[NativeUpstream]:
+    """The same, one that speaks every dialect."""
+    with running(NativeUpstream()) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def sdk(box: Running) -> Iterator[openai.OpenAI]:
+    """The OpenAI SDK before the module's own `box`; it tries once."""
+    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
+        yield client
 
 
 @pytest.fixture
 def upstream() -> Iterator[Upstream]:
     """An upstream of the test's own."""
-    with running_upstream() as found:
+    with running(Upstream()) as found:
         yield found
 
 

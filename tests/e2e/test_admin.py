@@ -13,6 +13,7 @@ import pytest
 
 from proxy.settle.log import logging_to
 from tests.servers import Recording, Running, recording, signalbox
+from tests.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-5b1c"
 SECRETS = {
@@ -86,6 +87,7 @@ def config(upstream: str) -> dict[str, Any]:
         "resilience": {
             "retry": {"attempts": 1, "same_target": 0},
             "breaker": {"consecutive": 1, "open": "10m"},
+            "failures": {"rate_limit": {"rest": "10m"}},
         },
     }
 
@@ -95,7 +97,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
         recording() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("admin")) as running,
-        httpx.Client(base_url=running.url, trust_env=False, headers={"authorization": f"Bearer {TOKEN}"}) as http,
+        httpx.Client(
+            base_url=running.url, trust_env=False, timeout=PATIENCE, headers={"authorization": f"Bearer {TOKEN}"}
+        ) as http,
     ):
         yield Box(running, upstream, http)
 
@@ -120,7 +124,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.mark.parametrize(("method", "path"), ALL)
 @pytest.mark.parametrize("token", ["", "Bearer", "Bearer None", f"Bearer {TOKEN}"])
 def test_without_a_configured_token_nobody_gets_in(closed: str, method: str, path: str, token: str) -> None:
-    answer = httpx.request(method, closed + path, headers={"authorization": token}, trust_env=False)
+    answer = httpx.request(method, closed + path, headers={"authorization": token}, trust_env=False, timeout=PATIENCE)
 
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (403, "permission_error", "admin_disabled")
@@ -134,7 +138,7 @@ def test_without_a_configured_token_nobody_gets_in(closed: str, method: str, pat
 def test_without_the_right_token_nobody_gets_in(box: Box, method: str, path: str, given: str | None) -> None:
     headers = {} if given is None else {"authorization": given}
 
-    answer = httpx.request(method, box.running.url + path, headers=headers, trust_env=False)
+    answer = httpx.request(method, box.running.url + path, headers=headers, trust_env=False, timeout=PATIENCE)
 
     error = answer.json()["error"]
     assert (answer.status_code, error["type"], error["code"]) == (401, "authentication_error", "invalid_api_key")
@@ -143,7 +147,10 @@ def test_without_the_right_token_nobody_gets_in(box: Box, method: str, path: str
 
 def test_a_token_of_odd_bytes_is_only_wrong(box: Box) -> None:
     answer = httpx.get(
-        f"{box.running.url}/admin/config", headers={"authorization": b"Bearer \xff\xfe"}, trust_env=False
+        f"{box.running.url}/admin/config",
+        headers={"authorization": b"Bearer \xff\xfe"},
+        trust_env=False,
+        timeout=PATIENCE,
     )
 
     assert answer.status_code == 401
@@ -152,7 +159,9 @@ def test_a_token_of_odd_bytes_is_only_wrong(box: Box) -> None:
 @pytest.mark.parametrize("path", GETS)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_the_right_token_gets_in(box: Box, path: str, scheme: str) -> None:
-    answer = httpx.get(box.running.url + path, headers={"authorization": f"{scheme} {TOKEN}"}, trust_env=False)
+    answer = httpx.get(
+        box.running.url + path, headers={"authorization": f"{scheme} {TOKEN}"}, trust_env=False, timeout=PATIENCE
+    )
 
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -160,7 +169,7 @@ def test_the_right_token_gets_in(box: Box, path: str, scheme: str) -> None:
 
 def test_the_admin_token_is_not_needed_elsewhere(box: Box) -> None:
     for path in ("/v1/models", "/livez", "/readyz", "/healthz", "/metrics"):
-        assert httpx.get(box.running.url + path, trust_env=False).status_code == 200
+        assert httpx.get(box.running.url + path, trust_env=False, timeout=PATIENCE).status_code == 200
 
 
 # What it tells
@@ -260,7 +269,7 @@ def test_a_wrong_reset_is_refused_and_resets_nothing(box: Box, body: Any, named:
 def test_the_effective_configuration_is_told(box: Box) -> None:
     told = box.get("config")
 
-    assert told["version"] == httpx.get(f"{box.running.url}/readyz", trust_env=False).json()["config"]
+    assert told["version"] == httpx.get(f"{box.running.url}/readyz", trust_env=False, timeout=PATIENCE).json()["config"]
     assert told["config"]["server"]["max_body"] == 20 * 1024 * 1024
     assert told["config"]["auth"]["admin_token"] == "***"
     assert told["config"]["providers"]["up"]["keys"][0]["value"] == "***"
@@ -320,7 +329,7 @@ def test_no_secret_comes_out_anywhere(box: Box) -> None:
     log = io.StringIO()
     said: dict[str, str] = {}
 
-    with logging_to(log):
+    with logging_to(log, patience=PATIENCE):
         for model in ("up/good", "far/model", "absent/model", "mock/model", "nothing", "tier/low", "auto"):
             for stream in (False, True):
                 answer = box.chat(model, stream=stream, router={"debug": True})
@@ -334,7 +343,7 @@ def test_no_secret_comes_out_anywhere(box: Box) -> None:
             answer = box.http.get(path)
             said[path] = f"{answer.headers}{answer.text}"
         said["route"] = box.http.post("/v1/route", json={"model": "auto", "messages": HELLO}).text
-        said["wrong token"] = httpx.get(f"{box.running.url}/admin/config", trust_env=False).text
+        said["wrong token"] = httpx.get(f"{box.running.url}/admin/config", trust_env=False, timeout=PATIENCE).text
     said["log"] = log.getvalue()
 
     assert "You sent Bearer ***." in said["error 400 False"]
@@ -350,16 +359,13 @@ def test_no_secret_is_in_a_refused_reload(box: Box) -> None:
     good = box.running.config.read_text()
     log = io.StringIO()
 
-    with logging_to(log):
+    with logging_to(log, patience=PATIENCE):
         box.running.config.write_text(json.dumps(broken))
         box.running.service.reload()
-        ready = ""
-        while "config_error" not in ready:
-            ready = box.http.get("/readyz").text
+        ready = until(lambda: "config_error" in (text := box.http.get("/readyz").text) and text)
         box.running.config.write_text(good)
         box.running.service.reload()
-        while "config_error" in ready:
-            ready = box.http.get("/readyz").text
+        until(lambda: "config_error" not in box.http.get("/readyz").text)
 
     assert "configuration refused" in log.getvalue()
-    assert "canary" not in log.getvalue() + ready
+    assert "canary" not in f"{log.getvalue()}{ready}"

@@ -19,6 +19,7 @@ import yaml
 from proxy.app import build
 from proxy.config.load import load
 from tests.servers import Recording, recording, serving, signalbox
+from tests.waiting import PATIENCE
 
 MAX_BODY = 2 * 1024 * 1024
 CHAT = "/v1/chat/completions"
@@ -45,7 +46,7 @@ class Box:
     def raw(self, *pieces: bytes, close: bool = False) -> bytes:
         """Send bytes, and read until the server closes; `close` says first that no more will come."""
         parts = urlsplit(self.url)
-        with socket.create_connection((parts.hostname, parts.port), 5) as connection:
+        with socket.create_connection((parts.hostname, parts.port), PATIENCE) as connection:
             for piece in pieces:
                 connection.sendall(piece)
             if close:
@@ -71,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
         recording() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("bad")) as running,
-        httpx.Client(base_url=running.url, trust_env=False, timeout=30) as http,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         yield Box(running.url, upstream, http)
 

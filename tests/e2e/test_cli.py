@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from click.testing import CliRunner, Result
 from proxy import __version__
 from proxy.cli import main
 from tests.servers import ROOT, signalbox, signalbox_process
+from tests.upstreams import refusing
+from tests.waiting import PATIENCE, until
 
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 DEFAULT = ROOT / "config" / "signalbox.yaml"
@@ -36,6 +38,8 @@ GOOD: dict[str, Any] = {
     "models": [{"id": "mock/small", "tier": "low"}, {"id": "mock/large", "tier": "high"}, {"id": "up/x"}],
     "routing": {"aliases": {"nice": "mock/large"}, "scenarios": {"support": ["mock/small", "mock/large"]}},
 }
+HELLO = [{"role": "user", "content": "Hello"}]
+TRIALS = 3  # of a port that may be taken
 WRONG = "server:\n  port: 8080\n  hots: 127.0.0.1\n"
 
 
@@ -308,7 +312,8 @@ def test_the_service_of_the_configuration_is_asked(tmp_path: Path) -> None:
 
 
 def test_a_service_that_is_not_there_is_exit_1() -> None:
-    result = run("healthcheck", "--url", f"http://127.0.0.1:{free_port()}")
+    with refusing() as url:
+        result = run("healthcheck", "--url", url.removesuffix("/v1"))
 
     assert result.exit_code == 1
     assert "Traceback" not in result.output
@@ -343,19 +348,29 @@ def test_what_is_no_web_address_is_exit_2(url: str) -> None:
 
 
 def test_the_mock_serves() -> None:
+    found = next(filter(None, (answer_of_a_mock("--tokens", "5") for _ in range(TRIALS))), None)
+
+    assert found is not None
+    assert found["usage"]["completion_tokens"] == 5
+
+
+def answer_of_a_mock(*options: str) -> dict[str, Any] | None:
+    """What a mock on a free port answers; None if it ended, since somebody else has taken the port meanwhile."""
     port = free_port()
-    body = {"model": "small", "messages": [{"role": "user", "content": "Hello"}]}
+    url, body = f"http://127.0.0.1:{port}/v1/chat/completions", {"model": "small", "messages": HELLO}
 
-    with process("mock", "--port", str(port), "--tokens", "5") as popen, httpx.Client(trust_env=False) as http:
-        answer = None
-        while answer is None and popen.poll() is None:
-            try:
-                answer = http.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=body)
-            except httpx.ConnectError:
-                continue
+    def ask() -> bool:
+        with suppress(httpx.ConnectError):
+            answers.append(http.post(url, json=body).json())
+        return bool(answers) or popen.poll() is not None
 
-    assert answer is not None
-    assert answer.json()["usage"]["completion_tokens"] == 5
+    answers: list[dict[str, Any]] = []
+    with (
+        process("mock", "--port", str(port), *options) as popen,
+        httpx.Client(trust_env=False, timeout=PATIENCE) as http,
+    ):
+        until(ask)
+    return answers[0] if answers else None
 
 
 @pytest.mark.parametrize(
@@ -369,9 +384,12 @@ def test_the_mock_takes_no_nonsense(arguments: list[str]) -> None:
 
 
 def test_the_default_configuration_serves_without_any_key(tmp_path: Path) -> None:
-    body = {"model": "mock/small", "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"model": "mock/small", "messages": HELLO}
 
-    with signalbox_process(None, tmp_path) as served, httpx.Client(base_url=served.url, trust_env=False) as http:
+    with (
+        signalbox_process(None, tmp_path) as served,
+        httpx.Client(base_url=served.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
         answer = http.post("/v1/chat/completions", json=body)
 
     assert answer.json()["choices"][0]["message"]["content"].startswith("[MOCK]")
@@ -382,7 +400,7 @@ def test_a_port_that_is_taken_is_told_and_not_exit_0(good: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as taken:
         port = taken.getsockname()[1]
         with process("serve", "--config", str(good), "--port", str(port)) as popen:
-            output, errors = popen.communicate(timeout=20)
+            output, errors = popen.communicate(timeout=PATIENCE)
 
     assert popen.returncode == 1
     assert "in use" in output + errors
@@ -391,7 +409,7 @@ def test_a_port_that_is_taken_is_told_and_not_exit_0(good: Path) -> None:
 
 def test_a_wrong_configuration_does_not_serve(wrong: Path) -> None:
     with process("serve", "--config", str(wrong)) as popen:
-        output, errors = popen.communicate(timeout=20)
+        output, errors = popen.communicate(timeout=PATIENCE)
 
     assert popen.returncode == 2
     assert output == ""

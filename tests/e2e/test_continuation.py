@@ -11,9 +11,10 @@ import openai
 import pytest
 
 from tests import upstreams
-from tests.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, Voice, native_upstream
+from tests.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, Voice
 from tests.servers import signalbox
-from tests.upstreams import DONE, PATIENCE, Script, Wire, held, stream
+from tests.upstreams import DONE, Script, Wire, held, running, stream
+from tests.waiting import PATIENCE
 
 MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
 VOICES = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
@@ -24,14 +25,20 @@ TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"typ
 
 @pytest.fixture
 def upstream() -> Iterator[NativeUpstream]:
-    with native_upstream() as found:
+    with running(NativeUpstream()) as found:
         found.keeps = False  # else the transport may send again what a kept connection lost
         yield found
 
 
 @contextmanager
 def client(
-    upstream: NativeUpstream, folder: Path, first: str = "openai", second: str = "openai", **resilience: Any
+    upstream: NativeUpstream,
+    folder: Path,
+    first: str = "openai",
+    second: str = "openai",
+    *,
+    idle: str = "1h",
+    **resilience: Any,
 ) -> Iterator[openai.OpenAI]:
     """The SDK before a scenario of `first/begins` and `second/ends`, the latter one that takes up what was begun."""
     price = {"input": 1, "output": 2}
@@ -43,7 +50,7 @@ def client(
             for name in {first, second}
         },
         "models": [
-            {"id": f"{first}/begins", "timeouts": {"idle": "250ms"}, "price": price},
+            {"id": f"{first}/begins", "timeouts": {"idle": idle, "total": "1h"}, "price": price},
             {"id": f"{second}/ends", "capabilities": ["prefill"], "price": price},
         ],
         "routing": {"scenarios": {"both": [f"{first}/begins", f"{second}/ends"]}},
@@ -98,7 +105,7 @@ def test_the_sdk_sees_one_answer_whatever_broke_and_whoever_goes_on(
     upstream.script("ends", whole(VOICES[second]))
     chunks: list[Any] = []
 
-    with client(upstream, tmp_path, first, second) as sdk:
+    with client(upstream, tmp_path, first, second, idle="250ms" if how == "stall" else "1h") as sdk:
         streamed(sdk, chunks)
 
     assert text_of(chunks) == TEXT

@@ -9,6 +9,7 @@ import json
 import random
 import re
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -21,9 +22,24 @@ from proxy.core.clock import SystemClock
 from tests import upstreams
 from tests.clocks import ShiftedClock
 from tests.servers import Running, signalbox
-from tests.upstreams import PATIENCE, ROLE, Script, Upstream, Wire, plain, stream, words
+from tests.upstreams import ROLE, Script, Upstream, Wire, plain, stream, words
+from tests.waiting import PATIENCE, until
 
 TRIALS = 5
+
+
+class LongSleeps(SystemClock):
+    """Real time, which tells when somebody begins to sleep for longer than any background task does."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds > 60:
+            self.begun.set()
+        await super().sleep(seconds)
+
+
 CONTENT = words("half")
 ANSWER = json.dumps(upstreams.completion("never read")).encode()
 
@@ -36,7 +52,7 @@ def configuration(url: str, **resilience: Any) -> dict[str, Any]:
         "providers": {"up": {"base_url": url, "any_model": True}, "good": {"base_url": url, "any_model": True}},
         "models": [{"id": "up/a"}, {"id": "good/good"}],
         "routing": {"scenarios": {"both": ["up/a", "good/good"]}},
-        "resilience": {"breaker": {"consecutive": 1}, **resilience},
+        "resilience": {"breaker": {"consecutive": 1}, "probes": {"enabled": False}, **resilience},
     }
 
 
@@ -169,8 +185,7 @@ def test_a_client_that_leaves_while_we_connect_is_settled_once(
         box = stack.enter_context(signalbox(config, tmp_path))
 
         with client(box, request("up/a", streams=streams)):
-            while metric(http, box, "signalbox_inflight_requests ") != 1:
-                pass
+            until(lambda: metric(http, box, "signalbox_inflight_requests ") == 1)
 
         line = assert_settled_once(http, box, access_log, 0)
 
@@ -185,11 +200,11 @@ def test_a_client_that_leaves_between_two_tries_ends_them(
     config["resilience"]["breaker"] = {"consecutive": 100}
     upstream.script("a", upstreams.refuse(500))
 
-    with signalbox(config, tmp_path, parts=Parts(rng=random.Random(1))) as box:
+    clock = LongSleeps()
+
+    with signalbox(config, tmp_path, parts=Parts(clock=clock, rng=random.Random(1))) as box:
         with client(box, request("up/a", streams=streams)):
-            upstream.next()
-            while metric(http, box, "signalbox_inflight_requests ") != 1:
-                pass
+            assert clock.begun.wait(PATIENCE)
 
         line = assert_settled_once(http, box, access_log, 0)
 

@@ -16,7 +16,8 @@ import pytest
 
 from tests import upstreams
 from tests.servers import Process, signalbox_process
-from tests.upstreams import DONE, FINISH, PATIENCE, ROLE, Upstream, words
+from tests.upstreams import DONE, FINISH, ROLE, Upstream, words
+from tests.waiting import PATIENCE, until
 
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 FIRST, REST = words("w")[:1], words("w")[1:]
@@ -57,9 +58,8 @@ def finished(stream: Any, said: list[str]) -> str:
 def terminate(http: httpx.Client, process: Process) -> httpx.Response:
     """Send SIGTERM, and give the first answer of a readiness probe that is not 200."""
     process.popen.send_signal(signal.SIGTERM)
-    while (answer := http.get(f"{process.url}/readyz", headers={"connection": "close"})).status_code == 200:
-        pass
-    return answer
+    url, headers = f"{process.url}/readyz", {"connection": "close"}
+    return until(lambda: None if (answer := http.get(url, headers=headers)).is_success else answer)
 
 
 def calls(process: Process) -> list[dict[str, Any]]:
@@ -136,7 +136,9 @@ def test_the_bytes_of_an_interrupted_stream_are_whole_events_and_no_done(upstrea
         httpx.stream("POST", f"{process.url}/v1/chat/completions", json=chat, timeout=PATIENCE) as answer,
     ):
         pieces = answer.iter_bytes()
-        got = next(pieces)
+        got = b""
+        while FIRST[-1] not in got:
+            got += next(pieces)
         process.popen.send_signal(signal.SIGTERM)
         got += b"".join(pieces)
 

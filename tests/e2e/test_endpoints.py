@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
 import struct
 from collections.abc import Iterator
 from random import Random
@@ -19,9 +20,10 @@ import pytest
 
 from tests import exchanges, upstreams
 from tests.exchanges import Exchange
-from tests.natives import NativeUpstream, Part, form_of, native_upstream
-from tests.servers import Running, signalbox
+from tests.natives import NativeUpstream, Part, form_of
+from tests.servers import Running, signalbox, undeterred
 from tests.upstreams import DONE, Script, Wire, event, plain, stream
+from tests.waiting import PATIENCE
 
 SOUND = bytes(range(256)) * 40
 USAGE = {"prompt_tokens": 4, "total_tokens": 4}
@@ -63,43 +65,22 @@ def configuration(url: str) -> dict[str, Any]:
                 "mixed": ["anthropic/claude", "openai/embed"],
             },
         },
-        "resilience": {
-            "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {
-                "backoff": "1ms",
-                "max_backoff": "1ms",
-                "stale_post": False,
-                "budget": {"floor": 1000},
-                "same_target": 0,
-            },
-        },
+        "resilience": undeterred(same_target=0),
     }
 
 
 @pytest.fixture(scope="module")
-def module_upstream() -> Iterator[NativeUpstream]:
-    with native_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def box(module_upstream: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with signalbox(configuration(module_upstream.url), tmp_path_factory.mktemp("box")) as running:
+def box(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with signalbox(configuration(module_natives.url), tmp_path_factory.mktemp("box")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def sdk(box: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
-def upstream(module_upstream: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
+def upstream(module_natives: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
     """The module's, with nothing left in it, and no key of ours resting."""
-    module_upstream.clear()
+    module_natives.clear()
     http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
-    return module_upstream
+    return module_natives
 
 
 @pytest.fixture
@@ -721,11 +702,13 @@ def test_a_client_that_leaves_ends_the_call_before_its_answer(
 ) -> None:
     upstream.script("embed", upstreams.stall)
 
-    body, patience = {"model": "openai/embed", "input": "a"}, httpx.Timeout(20, read=0.2)
-    with httpx.Client(trust_env=False, timeout=patience) as client, pytest.raises(httpx.ReadTimeout):
-        client.post(f"{box.url}/v1/embeddings", json=body)
+    body, url = b'{"model":"openai/embed","input":"a"}', httpx.URL(box.url)
+    head = b"POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    with socket.create_connection((url.host, url.port), timeout=PATIENCE) as client:
+        client.sendall(head % len(body) + body)
+        arrived = upstream.next()
 
-    assert upstream.next().left() > 0
+    assert arrived.left() > 0
     assert access_log.next()["outcome"] == "client_closed"
 
 

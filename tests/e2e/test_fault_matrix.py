@@ -17,11 +17,11 @@ import openai
 import pytest
 
 from tests import upstreams
-from tests.servers import Running, signalbox
+from tests.asking import MESSAGES, asked, streamed
+from tests.servers import Running, signalbox, undeterred
 from tests.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, event, plain, raw, stream, words
 
 SECRET = "sk-provider-0123456789abcdef"
-MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
 GOOD = upstreams.text_of("good")
 BAD = words("BAD")
 HALF_EVENT = BAD[0][: len(BAD[0]) // 2]
@@ -64,10 +64,7 @@ def configuration(url: str, nowhere: str) -> dict[str, Any]:
                 "nowhere": ["nowhere/fault", "good/good"],
             }
         },
-        "resilience": {
-            "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {"backoff": "1ms", "max_backoff": "1ms", "stale_post": False, "budget": {"floor": 1000}},
-        },
+        "resilience": undeterred(),
     }
 
 
@@ -79,12 +76,6 @@ def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> 
         yield stack.enter_context(signalbox(config, tmp_path_factory.mktemp("box")))
 
 
-@pytest.fixture(scope="module")
-def sdk(box: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
 def upstream(module_upstream: Upstream, box: Running, http: httpx.Client) -> Upstream:
     """The module's, with nothing left in it, and no key of ours resting."""
@@ -92,23 +83,6 @@ def upstream(module_upstream: Upstream, box: Running, http: httpx.Client) -> Ups
     module_upstream.keeps = False  # else the transport may send again what a kept connection lost
     http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
     return module_upstream
-
-
-def streamed(client: openai.OpenAI, model: str, seen: list[str], **more: Any) -> Any:
-    """Stream; every piece of text goes into `seen` as it comes. The last finish reason, and the answer's headers."""
-    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True, **more)
-    finish = None
-    for part in answer.parse():
-        for choice in part.choices:
-            seen.append(choice.delta.content or "")
-            finish = choice.finish_reason or finish
-    return finish, answer.headers
-
-
-def asked(client: openai.OpenAI, model: str) -> Any:
-    """Ask without streaming; the text, and the answer's headers."""
-    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES)
-    return answer.parse().choices[0].message.content, answer.headers
 
 
 # What the first target does: the model (whose timeouts matter where it stalls), the script, and how often it is tried.
@@ -246,7 +220,7 @@ def test_an_answer_that_is_not_streamed_fails_over_unseen(
 ) -> None:
     upstream.script(model, script)
 
-    text, headers = asked(sdk, f"scenario/{model}")
+    text, _, headers = asked(sdk, f"scenario/{model}")
 
     assert text == GOOD
     assert upstream.models == [model] * tries + ["good"]

@@ -18,6 +18,7 @@ import uvicorn
 from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -123,7 +124,7 @@ async def test_cut_drops_the_connection_in_mid_stream_without_a_traceback(caplog
                 got += chunk
 
     with caplog.at_level(logging.INFO):
-        async with served() as url, httpx.AsyncClient() as client:
+        async with served() as url, httpx.AsyncClient(trust_env=False, timeout=PATIENCE) as client:
             with pytest.raises(httpx.RemoteProtocolError):
                 await read(url, client)
 
@@ -149,7 +150,7 @@ async def test_a_client_that_leaves_in_mid_stream_ends_the_request() -> None:
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 async def test_malformed_json_is_a_400(path: str) -> None:
-    async with served() as url, httpx.AsyncClient(base_url=url) as client:
+    async with served() as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client:
         answer = await client.post(path, content=b'{"model": ')
 
     assert answer.status_code == 400
@@ -165,7 +166,7 @@ async def test_malformed_json_is_a_400(path: str) -> None:
     ],
 )
 async def test_any_other_path_is_refused_in_openai_shape(method: str, path: str, status: int, code: str) -> None:
-    async with served() as url, httpx.AsyncClient(base_url=url) as client:
+    async with served() as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client:
         answer = await client.request(method, path)
 
     assert answer.status_code == status
@@ -173,7 +174,7 @@ async def test_any_other_path_is_refused_in_openai_shape(method: str, path: str,
 
 
 async def test_it_says_that_it_is_healthy() -> None:
-    async with served() as url, httpx.AsyncClient(base_url=url) as client:
+    async with served() as url, httpx.AsyncClient(base_url=url, trust_env=False, timeout=PATIENCE) as client:
         answer = await client.get("/healthz")
 
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})

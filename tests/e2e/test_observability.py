@@ -19,7 +19,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.app import Parts
 from proxy.settle.log import logging_to
 from tests.fakes import FakeClock
-from tests.servers import Recording, Running, recording, signalbox
+from tests.servers import IDLE, Recording, Running, recording, signalbox
+from tests.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
 CANARY = "canary-prompt-41c7"
@@ -39,8 +40,6 @@ LABELS = {
     "signalbox_retries_refused": set(),
     "signalbox_config_reload_success": set(),
 }
-MOST = 20_000  # looks before we give up
-IDLE = "signalbox_inflight_requests 0.0\n"
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -60,11 +59,7 @@ class Box:
 
     def settled(self) -> str:
         """The metrics when every call has been settled, which is a moment after its answer's end."""
-        for _ in range(MOST):
-            text = self.http.get("/metrics").text
-            if IDLE in text:
-                return text
-        raise AssertionError("calls go on and on")
+        return until(lambda: text if IDLE in (text := self.http.get("/metrics").text) else "")
 
     def samples(self) -> Samples:
         """Every sample of the metrics, by name and labels."""
@@ -112,7 +107,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
         recording() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("observed")) as running,
-        httpx.Client(base_url=running.url, trust_env=False) as http,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         yield Box(running, upstream, http)
 
@@ -128,7 +123,7 @@ def box(shared: Box) -> Box:
 def logged(box: Box) -> Iterator[io.StringIO]:
     """What is logged until every call has been settled."""
     log = io.StringIO()
-    with logging_to(log):
+    with logging_to(log, patience=PATIENCE):
         yield log
         box.settled()
 
@@ -209,7 +204,7 @@ def test_calls_in_flight_show_while_they_last(box: Box) -> None:
     leave = threading.Event()
 
     def ask() -> None:
-        with httpx.Client(base_url=box.running.url, trust_env=False) as http:
+        with httpx.Client(base_url=box.running.url, trust_env=False, timeout=PATIENCE) as http:
             body = {"model": "made/x:timeout", "messages": HELLO, "stream": True}
             request = http.build_request("POST", CHAT, json=body, timeout=0.5)
             while not leave.is_set():
@@ -218,11 +213,12 @@ def test_calls_in_flight_show_while_they_last(box: Box) -> None:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    busy = any(IDLE.replace("0.0", "1.0") in box.http.get("/metrics").text for _ in range(MOST))
-    leave.set()
-    thread.join()
+    try:
+        until(lambda: IDLE.replace("0.0", "1.0") in box.http.get("/metrics").text)
+    finally:
+        leave.set()
+        thread.join()
 
-    assert busy
     assert box.value("signalbox_requests_total", route="other", provider="made", model="other", status="499") >= 1
 
 
@@ -241,7 +237,7 @@ async def test_no_client_can_make_series(box: Box) -> None:
             headers={"x-router-client-id": model, "x-request-id": model, "user-agent": model},
         )
 
-    async with httpx.AsyncClient(base_url=box.running.url, trust_env=False, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=box.running.url, trust_env=False, timeout=PATIENCE) as http:
         for model in [*names(0), *names(1)]:
             await ask(http, model, 0)
             await ask(http, model, 1)
@@ -360,7 +356,10 @@ def test_ids_are_unique(box: Box) -> None:
 def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
     settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/x"}], "logs": {"access": False}}
 
-    with signalbox(settings, tmp_path) as running, httpx.Client(base_url=running.url, trust_env=False) as http:
+    with (
+        signalbox(settings, tmp_path) as running,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
         box = Box(running, Recording(), http)
         with logged(box) as log:
             answer = box.chat("mock/x")
@@ -372,23 +371,26 @@ def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
 # Times
 
 
+LATENCY, PIECES = 4.0, 0.05  # seconds that the mock takes, and that lie between its pieces
+
+
 class UpstreamTime(FakeClock):
-    """Time that passes only while the mock takes its time; the watcher of the configuration really sleeps."""
+    """Time that passes only while the mock takes its time; whatever looks after the service meanwhile really sleeps."""
 
     async def sleep(self, seconds: float) -> None:
-        if seconds == 0.5:
-            await anyio.sleep(seconds)
-        else:
+        if seconds in (LATENCY, PIECES):
             await super().sleep(seconds)
+        else:
+            await anyio.sleep(seconds)
 
 
-@pytest.mark.parametrize(("stream", "until_content"), [(False, 5000), (True, 5050)])
+@pytest.mark.parametrize(("stream", "until_content"), [(False, 4000), (True, 4050)])
 def test_time_of_the_upstream_is_not_our_overhead(tmp_path: Path, stream: bool, until_content: int) -> None:
-    settings = {"providers": {"mock": {"dialect": "mock", "latency": "5s"}}, "models": [{"id": "mock/x"}]}
+    settings = {"providers": {"mock": {"dialect": "mock", "latency": f"{LATENCY}s"}}, "models": [{"id": "mock/x"}]}
 
     with (
         signalbox(settings, tmp_path, parts=Parts(clock=UpstreamTime())) as running,
-        httpx.Client(base_url=running.url, trust_env=False) as http,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         box = Box(running, Recording(), http)
         with logged(box) as log:

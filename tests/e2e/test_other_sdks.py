@@ -14,6 +14,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.servers import ROOT, Recording, recording, signalbox
+from tests.waiting import PATIENCE
 
 langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
 
@@ -139,7 +140,7 @@ def node(running: tuple[str, Recording]) -> dict[str, Any]:
     script = Path(__file__).with_name("node_client.mjs")
     running[1].requests.clear()
     done = subprocess.run(
-        [program, str(script), str(NODE), running[0]], capture_output=True, text=True, timeout=50, check=False
+        [program, str(script), str(NODE), running[0]], capture_output=True, text=True, timeout=2 * PATIENCE, check=False
     )
     assert done.returncode == 0, done.stderr
     seen: dict[str, Any] = json.loads(done.stdout)

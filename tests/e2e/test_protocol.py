@@ -8,31 +8,44 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
 from tests.servers import ROOT, signalbox_process
+from tests.waiting import PATIENCE
 
 CONFIG = {
-    "server": {"header_timeout": "500ms"},
     "providers": {"mock": {"dialect": "mock"}},
     "models": [{"id": "mock/small"}],
 }
+Address = tuple[str, int]
 BODY = json.dumps({"model": "mock/small", "messages": [{"role": "user", "content": "Hello"}]}).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(BODY)
-PATIENCE = 20.0
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> object:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
     with signalbox_process(CONFIG, tmp_path_factory.mktemp("box")) as process:
-        host, port = process.url.removeprefix("http://").split(":")
-        yield host, int(port)
+        yield address_of(process.url)
 
 
-def said(address: tuple[str, int], *pieces: bytes) -> tuple[int, str, bytes]:
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Address]:
+    """A service that waits for no more than a moment for the head of a request."""
+    config = {**CONFIG, "server": {"header_timeout": "300ms"}}
+    with signalbox_process(config, tmp_path_factory.mktemp("impatient")) as process:
+        yield address_of(process.url)
+
+
+def address_of(url: str) -> Address:
+    host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+    return host, int(port)
+
+
+def said(address: Address, *pieces: bytes) -> tuple[int, str, bytes]:
     """What comes back for these packets until the server closes: status, content type, body."""
     with socket.create_connection(address, PATIENCE) as client:
         for piece in pieces:
@@ -50,7 +63,7 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Setting
 
 
 @pytest.mark.parametrize("cut", [0, 40, 120, 200])
-def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: tuple[str, int], cut: int) -> None:
+def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address, cut: int) -> None:
     request = POST + UPGRADE + b"\r\n" + BODY
     after = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"  # the same connection serves on
 
@@ -69,11 +82,10 @@ def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: tuple[st
         (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
         (b"GET /" + b"a" * 100_000, 414, "uri_too_long"),
         (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 100_000, 431, "headers_too_large"),
-        (b"GET / HTTP/1.1\r\nHost", 408, "request_timeout"),
     ],
 )
 def test_what_is_no_request_gets_an_error_in_openais_shape(
-    address: tuple[str, int], request_: bytes, status: int, code: str | None
+    address: Address, request_: bytes, status: int, code: str | None
 ) -> None:
     seen, kind, body = said(address, request_)
 
@@ -82,8 +94,16 @@ def test_what_is_no_request_gets_an_error_in_openais_shape(
     assert (error["type"], error["code"]) == ("invalid_request_error", code)
 
 
-def test_a_connection_that_says_nothing_is_closed(address: tuple[str, int]) -> None:
-    assert said(address) == (0, "", b"")
+def test_a_head_that_does_not_end_is_given_up(impatient: Address) -> None:
+    seen, kind, body = said(impatient, b"GET / HTTP/1.1\r\nHost")
+
+    assert (seen, kind) == (408, "application/json")
+    error = json.loads(body)["error"]
+    assert (error["type"], error["code"]) == ("invalid_request_error", "request_timeout")
+
+
+def test_a_connection_that_says_nothing_is_closed(impatient: Address) -> None:
+    assert said(impatient) == (0, "", b"")
 
 
 @pytest.mark.parametrize("output", ["full", "closed", "unread"])
@@ -97,10 +117,9 @@ def test_the_end_is_orderly_whatever_becomes_of_standard_output(tmp_path: Path, 
         command = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
     with subprocess.Popen(command, cwd=ROOT, stdout=target, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        url = next(line.split()[-1] for line in process.stderr if "/v1" in line)
-        host, port = url.removeprefix("http://").removesuffix("/v1").split(":")
+        address = address_of(next(line.split()[-1] for line in process.stderr if "/v1" in line))
         for _ in range(300 if output == "unread" else 3):  # more lines than a pipe holds
-            status, _, _ = said((host, int(port)), POST + b"Connection: close\r\n\r\n" + BODY)
+            status, _, _ = said(address, POST + b"Connection: close\r\n\r\n" + BODY)
             assert status == 200
 
         process.send_signal(signal.SIGTERM)

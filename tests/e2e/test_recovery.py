@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,39 +13,11 @@ import openai
 import pytest
 
 from tests import upstreams
-from tests.servers import signalbox, signalbox_process
-from tests.upstreams import DONE, FINISH, PATIENCE, ROLE, Upstream, plain, refuse, stream, words
-
-ADMIN = {"authorization": "Bearer admin"}
-HELLO: Any = [{"role": "user", "content": "hi"}]
-ANSWER = json.dumps(upstreams.completion("hello")).encode()
-KEYS = [{"id": "one", "value": "sk-one-00000000"}, {"id": "two", "value": "sk-two-00000000"}]
-LOOKS = 20_000  # before we give up
-
-
-class Box:
-    """Signalbox, and the questions of these tests."""
-
-    def __init__(self, url: str, http: httpx.Client) -> None:
-        self.url = url
-        self.http = http
-
-    def ask(self, model: str, **more: Any) -> httpx.Response:
-        """One call, its answer read to the end."""
-        return self.http.post(f"{self.url}/v1/chat/completions", json={"model": model, "messages": HELLO, **more})
-
-    def admin(self, path: str) -> list[dict[str, Any]]:
-        """The rows of one of the operator's lists."""
-        rows: list[dict[str, Any]] = self.http.get(f"{self.url}/admin/{path}", headers=ADMIN).json()["data"]
-        return rows
-
-    def simulate(self, **body: Any) -> httpx.Response:
-        """Let something fail."""
-        return self.http.post(f"{self.url}/admin/simulate/failure", headers=ADMIN, json=body)
-
-    def until(self, seen: Callable[[], bool]) -> None:
-        """Look again and again until it is so."""
-        assert any(seen() for _ in range(LOOKS)), "it never came to that"
+from tests.boxes import ADMIN, ANSWER, HELLO, KEYS, Box, boxed
+from tests.clocks import ShiftedClock, StoppedClock
+from tests.servers import signalbox_process
+from tests.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, stream, words
+from tests.waiting import PATIENCE, until
 
 
 def configuration(url: str, **more: Any) -> dict[str, Any]:
@@ -62,15 +32,6 @@ def configuration(url: str, **more: Any) -> dict[str, Any]:
         "routing": {"scenarios": {"all": ["first/a", "second/b"], "strict": ["first/a", "second/b"]}},
         **more,
     }
-
-
-@contextmanager
-def boxed(folder: Path, config: dict[str, Any]) -> Iterator[Box]:
-    with (
-        signalbox(config, folder) as running,
-        httpx.Client(trust_env=False, timeout=PATIENCE) as http,
-    ):
-        yield Box(running.url, http)
 
 
 # Hedging
@@ -159,7 +120,7 @@ def test_retries_are_paid_from_one_budget(upstream: Upstream, tmp_path: Path) ->
         "retry": {"backoff": "1ms", "max_backoff": "1ms", "budget": {"share": 0.2, "floor": 0}},
     }
 
-    with boxed(tmp_path, configuration(upstream.url, resilience=resilience)) as box:
+    with boxed(tmp_path, configuration(upstream.url, resilience=resilience), StoppedClock()) as box:
         answers = [box.ask("scenario/all") for _ in range(50)]
         metrics = box.http.get(f"{box.url}/metrics").text
 
@@ -266,7 +227,9 @@ def test_nobody_simulates_who_may_not(
 ) -> None:
     with boxed(tmp_path, configuration(upstream.url, testing=testing)) as box:
         body = {"provider": "first", "kind": "error", "seconds": 60}
-        answer = httpx.post(f"{box.url}/admin/simulate/failure", headers=headers, json=body, trust_env=False)
+        answer = httpx.post(
+            f"{box.url}/admin/simulate/failure", headers=headers, json=body, trust_env=False, timeout=PATIENCE
+        )
 
     assert answer.status_code == status
 
@@ -296,25 +259,29 @@ def test_a_wrong_drill_is_refused_by_its_field(
 
 def test_a_breaker_closes_by_a_probe_before_a_client_is_risked(tmp_path: Path, upstream: Upstream) -> None:
     upstream.script("a", refuse(500), plain(ANSWER))
-    resilience = {"breaker": {"consecutive": 1, "open": "1s"}, "retry": {"same_target": 0}}
+    resilience = {"breaker": {"consecutive": 1, "open": "5m"}, "retry": {"same_target": 0}}
     config = configuration(upstream.url, testing=True, resilience=resilience)
     config["providers"]["first"] = {"dialect": "mock"}
+    clock = ShiftedClock()
 
-    with boxed(tmp_path, config) as box:
+    with boxed(tmp_path, config, clock) as box:
         box.simulate(provider="first", kind="error", seconds=60)
         box.ask("scenario/all")
         opened = box.admin("breakers")
         unwell = {row["id"]: row["health"] for row in box.admin("providers")}["first"]
         box.simulate(provider="first", kind="error", seconds=0)
-        box.until(lambda: {row["state"] for row in box.admin("breakers")} <= {"closed"})
+        clock.pass_(300)
+        until(lambda: {row["state"] for row in box.admin("breakers")} <= {"closed"})
         health = {row["id"]: row["health"]["status"] for row in box.admin("providers")}
         calls = len(upstream.requests)
+        metrics = box.http.get(f"{box.url}/metrics").text
 
     assert [row["state"] for row in opened] == ["open"]
     assert (unwell["status"], unwell["pattern"]) == ("unhealthy", "widespread")
     assert unwell["advice"]
     assert health["first"] == "healthy"
     assert calls == 1  # the fallback of the one call: no client was asked to try
+    assert 'signalbox_attempts_total{model="a",outcome="ok",provider="first"} 1.0' in metrics  # the probe
 
 
 # State
@@ -332,7 +299,7 @@ def test_what_is_known_of_providers_outlives_kill_9(upstream: Upstream, tmp_path
         box = Box(process.url, http)
         box.ask("first/a")
         box.ask("first/limited")
-        box.until(lambda: bool(box.admin("breakers")) and state.exists() and "limited" in state.read_text())
+        until(lambda: bool(box.admin("breakers")) and state.exists() and "limited" in state.read_text())
         process.popen.kill()
         process.popen.wait(PATIENCE)
     asked = len(upstream.requests)
@@ -347,6 +314,24 @@ def test_what_is_known_of_providers_outlives_kill_9(upstream: Upstream, tmp_path
     assert fallen.headers["x-router-provider"] == "second"
     assert upstream.models[asked:] == ["b"]
     assert "sk-" not in state.read_text()
+
+
+def test_a_limit_of_a_day_is_not_one_of_a_restart(upstream: Upstream, tmp_path: Path) -> None:
+    upstream.script("a", plain(ANSWER))
+    config = configuration(upstream.url)
+    config["models"][0]["limits"] = {"rpd": 3}
+    answers = []
+
+    for calls in (2, 1, 1):
+        with signalbox_process(config, tmp_path) as process, httpx.Client(trust_env=False, timeout=PATIENCE) as http:
+            box = Box(process.url, http)
+            answers += [box.ask("first/a", router={"max_wait_seconds": 0}) for _ in range(calls)]
+            process.popen.terminate()
+            assert process.popen.wait(PATIENCE) == 0
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert 86_000 < int(answers[-1].headers["retry-after"]) <= 86_400 + 675 + 1
+    assert upstream.models == ["a"] * 3
 
 
 def test_a_torn_state_is_a_warning_and_nothing_else(upstream: Upstream, tmp_path: Path) -> None:
@@ -365,7 +350,7 @@ def test_a_torn_state_is_a_warning_and_nothing_else(upstream: Upstream, tmp_path
 def test_the_hard_deadline_holds_inside_attempts(upstream: Upstream, tmp_path: Path, access_log: Any) -> None:
     upstream.script("a", upstreams.stall)
     upstream.script("b", upstreams.stall)
-    config = configuration(upstream.url, resilience={"deadline": {"soft": "100ms", "hard": "300ms"}})
+    config = configuration(upstream.url, resilience={"deadline": {"soft": "500ms", "hard": "1s"}})
 
     with boxed(tmp_path, config) as box, openai.OpenAI(base_url=f"{box.url}/v1", api_key="x", max_retries=0) as sdk:
         with pytest.raises(openai.InternalServerError) as caught:

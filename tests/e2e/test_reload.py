@@ -6,7 +6,7 @@ import io
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,10 @@ from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to
 from tests.servers import Recording, Running, recording, serving, signalbox, signalbox_process
+from tests.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "Hello"}]
-MOST = 20_000  # looks before we give up; a file is looked at about every hundredth of a second
 
 
 class Brisk(SystemClock):
@@ -62,15 +62,11 @@ class Box:
         value: dict[str, Any] = answer.json()
         return value
 
-    def until(self, true: Callable[[], bool]) -> None:
-        """Ask again and again."""
-        assert any(true() for _ in range(MOST))
-
     def changed(self, **settings: Any) -> None:
         """Write, and wait until it is in force."""
         before = self.ready()["config"]
         self.write(**settings)
-        self.until(lambda: bool(self.ready()["config"] != before))
+        until(lambda: bool(self.ready()["config"] != before))
 
     def chat(self, model: str, **more: Any) -> httpx.Response:
         """One call."""
@@ -106,7 +102,7 @@ def box(shared: tuple[str, Recording], tmp_path: Path) -> Iterator[Box]:
     settings = config(url)
     with (
         signalbox(settings, tmp_path, parts=Parts(clock=Brisk())) as running,
-        httpx.Client(base_url=running.url, trust_env=False) as http,
+        httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
         yield Box(running, upstream, http, settings)
 
@@ -143,7 +139,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_so(box: Box, broken: str
     version = box.ready()["config"]
 
     box.write_text(broken)
-    box.until(lambda: "config_error" in box.ready())
+    until(lambda: "config_error" in box.ready())
 
     ready = box.ready()
     assert ready["config"] == version
@@ -153,31 +149,31 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_so(box: Box, broken: str
     assert box.chat("which").json()["model"] == "one"
 
     box.write(routing={"aliases": {"which": "up/two"}})
-    box.until(lambda: "config_error" not in box.ready())
+    until(lambda: "config_error" not in box.ready())
     assert box.reload_success() == 1
     assert box.chat("which").json()["model"] == "two"
 
 
 def test_a_file_that_is_gone_keeps_the_last_good_one(box: Box) -> None:
     box.running.config.unlink()
-    box.until(lambda: "config_error" in box.ready())
+    until(lambda: "config_error" in box.ready())
 
     assert box.reload_success() == 0
     assert box.chat("which").status_code == 200
 
     box.write()
-    box.until(lambda: "config_error" not in box.ready())
+    until(lambda: "config_error" not in box.ready())
     assert box.reload_success() == 1
 
 
 def test_a_broken_file_that_is_put_back_as_it_was_is_well_again(box: Box) -> None:
     good = box.running.config.read_text()
     box.write_text("broken: [")
-    box.until(lambda: "config_error" in box.ready())
+    until(lambda: "config_error" in box.ready())
 
     box.write_text(good)
 
-    box.until(lambda: "config_error" not in box.ready())
+    until(lambda: "config_error" not in box.ready())
     assert box.reload_success() == 1
 
 
@@ -186,7 +182,7 @@ def test_a_changed_env_file_is_in_force_too(box: Box) -> None:
 
     (box.running.config.parent / ".env").write_text("UP_KEY=second-key\n")
 
-    box.until(
+    until(
         lambda: box.chat("up/one").is_success and box.upstream.requests[-1].headers["authorization"].endswith("d-key")
     )
     assert box.upstream.requests[0].headers["authorization"] == "Bearer first-key"
@@ -196,7 +192,7 @@ def test_a_changed_env_file_is_in_force_too(box: Box) -> None:
 def test_a_key_that_is_no_longer_set_leaves_its_provider_out(box: Box) -> None:
     (box.running.config.parent / ".env").unlink()
 
-    box.until(lambda: not box.chat("up/one").is_success)
+    until(lambda: not box.chat("up/one").is_success)
     error = box.chat("up/one").json()["error"]
     assert error["code"] == "model_not_found"
     assert "UP_KEY" in error["message"]
@@ -224,7 +220,7 @@ def test_no_call_fails_while_the_configuration_changes(box: Box) -> None:
     seen: list[tuple[int, str]] = []
 
     def ask() -> None:
-        with httpx.Client(base_url=box.running.url, trust_env=False) as http:
+        with httpx.Client(base_url=box.running.url, trust_env=False, timeout=PATIENCE) as http:
             stream = False
             while not over.is_set():
                 stream = not stream
@@ -237,17 +233,17 @@ def test_no_call_fails_while_the_configuration_changes(box: Box) -> None:
         thread.start()
     try:
         for number in range(10):
-            box.changed(
-                routing={"aliases": {"which": f"up/{'two' if number % 2 else 'one'}", f"new-{number}": "up/one"}}
-            )
+            model, before = "two" if number % 2 else "one", len(box.upstream.requests)
+            box.changed(routing={"aliases": {"which": f"up/{model}", f"new-{number}": "up/one"}})
+            until(lambda: model in [each.body["model"] for each in box.upstream.requests[before:]])  # noqa: B023
             box.write_text("broken: [")
-            box.until(lambda: "config_error" in box.ready())
+            until(lambda: "config_error" in box.ready())
     finally:
         over.set()
         for thread in threads:
             thread.join()
 
-    assert len(seen) > 10
+    assert len(seen) >= 10
     assert set(seen) == {(200, "whole")}
     assert set(box.upstream.models) == {"one", "two"}
 
@@ -255,7 +251,7 @@ def test_no_call_fails_while_the_configuration_changes(box: Box) -> None:
 def test_what_a_reload_cannot_change_is_said(box: Box) -> None:
     log = io.StringIO()
 
-    with logging_to(log):
+    with logging_to(log, patience=PATIENCE):
         box.changed(server={"max_body": "1MiB"})
 
     warnings = [line["event"] for line in map(json.loads, log.getvalue().splitlines()) if line["level"] == "warning"]
@@ -265,14 +261,15 @@ def test_what_a_reload_cannot_change_is_said(box: Box) -> None:
 def test_sighup_loads_again_also_what_has_not_changed(tmp_path: Path) -> None:
     settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/one"}]}
 
-    with signalbox_process(settings, tmp_path) as process, httpx.Client(base_url=process.url, trust_env=False) as http:
+    with (
+        signalbox_process(settings, tmp_path) as process,
+        httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
         before = process.log.read_text().count("configuration loaded")
         process.popen.send_signal(signal.SIGHUP)
-        loaded = any(
-            http.get("/livez").is_success and process.log.read_text().count("configuration loaded") > before
-            for _ in range(MOST)
-        )
+        until(lambda: process.log.read_text().count("configuration loaded") > before)
+        alive = http.get("/livez")
         answer = http.post(CHAT, json={"model": "mock/one", "messages": HELLO})
 
-    assert loaded
+    assert alive.is_success
     assert answer.status_code == 200

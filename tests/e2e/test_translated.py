@@ -31,11 +31,10 @@ from tests.natives import (
     anthropic_stream,
     gemini_chunk,
     gemini_stream,
-    native_upstream,
     replayed,
     voice_of,
 )
-from tests.servers import Running, signalbox
+from tests.servers import Running, signalbox, undeterred
 from tests.upstreams import EVENT_STREAM, Script, Wire, plain, stream
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
@@ -93,43 +92,22 @@ def configuration(url: str) -> dict[str, Any]:
                 "all": ["gemini/flash", "anthropic/claude", "openai/gpt"],
             }
         },
-        "resilience": {
-            "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {
-                "backoff": "1ms",
-                "max_backoff": "1ms",
-                "stale_post": False,
-                "budget": {"floor": 1000},
-                "same_target": 0,
-            },
-        },
+        "resilience": undeterred(same_target=0),
     }
 
 
 @pytest.fixture(scope="module")
-def module_upstream() -> Iterator[NativeUpstream]:
-    with native_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def box(module_upstream: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with signalbox(configuration(module_upstream.url), tmp_path_factory.mktemp("box")) as running:
+def box(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with signalbox(configuration(module_natives.url), tmp_path_factory.mktemp("box")) as running:
         yield running
 
 
-@pytest.fixture(scope="module")
-def sdk(box: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
-def upstream(module_upstream: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
+def upstream(module_natives: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
     """The module's, with nothing left in it, and no key of ours resting."""
-    module_upstream.clear()
+    module_natives.clear()
     http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
-    return module_upstream
+    return module_natives
 
 
 def said(dialect: str, *content: dict[str, Any], reason: str | None = None) -> Script:

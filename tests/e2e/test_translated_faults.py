@@ -17,12 +17,12 @@ import openai
 import pytest
 
 from tests import upstreams
-from tests.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google, native_upstream
-from tests.servers import Running, signalbox
+from tests.asking import MESSAGES, asked, streamed
+from tests.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google
+from tests.servers import Running, signalbox, undeterred
 from tests.upstreams import Script, Wire, plain, raw, stream
 
 SECRET = "sk-provider-0123456789abcdef"
-MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
 GOOD = upstreams.text_of("good")
 BAD = upstreams.text_of("BAD")
 HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
@@ -56,58 +56,25 @@ def configuration(url: str, nowhere: str) -> dict[str, Any]:
         },
         "models": models,
         "routing": {"scenarios": scenarios},
-        "resilience": {
-            "breaker": {"consecutive": 100_000, "window_failures": 100_000},
-            "retry": {"backoff": "1ms", "max_backoff": "1ms", "stale_post": False, "budget": {"floor": 1000}},
-        },
+        "resilience": undeterred(),
     }
 
 
 @pytest.fixture(scope="module")
-def module_upstream() -> Iterator[NativeUpstream]:
-    with native_upstream() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def box(module_upstream: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def box(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with ExitStack() as stack:
         nowhere = stack.enter_context(upstreams.refusing())
-        config = configuration(module_upstream.url, nowhere.removesuffix("/v1"))
+        config = configuration(module_natives.url, nowhere.removesuffix("/v1"))
         yield stack.enter_context(signalbox(config, tmp_path_factory.mktemp("box")))
 
 
-@pytest.fixture(scope="module")
-def sdk(box: Running) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{box.url}/v1", api_key="sb-client", max_retries=0) as client:
-        yield client
-
-
 @pytest.fixture
-def upstream(module_upstream: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
+def upstream(module_natives: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
     """The module's, with nothing left in it, and no key of ours resting."""
-    module_upstream.clear()
-    module_upstream.keeps = False  # else the transport may send again what a kept connection lost
+    module_natives.clear()
+    module_natives.keeps = False  # else the transport may send again what a kept connection lost
     http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
-    return module_upstream
-
-
-def streamed(client: openai.OpenAI, model: str, seen: list[str], **more: Any) -> Any:
-    """Stream; every piece of text goes into `seen` as it comes. The last finish reason, and the answer's headers."""
-    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True, **more)
-    finish = None
-    for part in answer.parse():
-        for choice in part.choices:
-            seen.append(choice.delta.content or "")
-            finish = choice.finish_reason or finish
-    return finish, answer.headers
-
-
-def asked(client: openai.OpenAI, model: str) -> Any:
-    """Ask without streaming; the text, the finish, and the answer's headers."""
-    answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES)
-    choice = answer.parse().choices[0]
-    return choice.message.content, choice.finish_reason, answer.headers
+    return module_natives
 
 
 def assert_settled(access_log: Any, upstream: NativeUpstream, outcome: str) -> None:
@@ -375,10 +342,11 @@ def test_a_finish_of_gemini_after_chunks_without_one_reaches_the_client(
     sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, *, counted: bool
 ) -> None:
     chunks = [gemini_text("BAD", counted=counted), gemini_text("BAD", "STOP", counted=counted)]
-    upstream.script("idle", stream(chunks, then))
+    pace = "idle" if then is Wire.stall else "fault"
+    upstream.script(pace, stream(chunks, then))
     seen: list[str] = []
 
-    finish, _ = streamed(sdk, "gemini/idle", seen)
+    finish, _ = streamed(sdk, f"gemini/{pace}", seen)
 
     assert ("".join(seen), finish) == ("BADBAD", "stop")
 
@@ -389,12 +357,14 @@ def test_a_gemini_stream_that_says_stop_in_every_chunk_is_whole_only_at_its_end(
     sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, chunks: int
 ) -> None:
     said = [gemini_text("BAD", "STOP", counted=True)] * chunks
-    upstream.script("idle", stream(said), stream(said, then))
+    upstream.script("good", stream(said))
+    pace = "idle" if then is Wire.stall else "fault"
+    upstream.script(pace, stream(said, then))
     seen: list[str] = []
 
-    whole = streamed(sdk, "gemini/idle", seen)[0]
+    whole = streamed(sdk, "gemini/good", seen)[0]
     with pytest.raises(openai.APIError):
-        streamed(sdk, "gemini/idle", seen)
+        streamed(sdk, f"gemini/{pace}", seen)
 
     assert (whole, "".join(seen)) == ("stop", "BAD" * chunks * 2)
 

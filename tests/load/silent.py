@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.core.clock import SystemClock
+from tests.upstreams import full_port
 
 _SYN_SENT = "02"
 
@@ -37,13 +37,8 @@ class Hole:
 @contextmanager
 def hole() -> Iterator[Hole]:
     """Such a port."""
-    with socket.socket() as listening, socket.socket() as first, socket.socket() as second:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(0)
-        for filler in (first, second):
-            filler.setblocking(False)
-            filler.connect_ex(listening.getsockname())
-        found = Hole(listening.getsockname()[1])
+    with full_port() as port:
+        found = Hole(port)
         found.settle()
         yield found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.window import PARTS, Window
+from proxy.upstream.persist import DRIFT
 
 LENGTHS = st.sampled_from([1.0, 60.0, 3600.0, 86_400.0, 0.1, 7.3])
 LIMITS = st.integers(1, 50)
@@ -130,3 +132,37 @@ def test_memory_is_bounded_whatever_comes(steps: list[float]) -> None:
 
     assert max(parts) <= PARTS + 2
     assert all(after - before <= 1 for before, after in pairwise(parts))
+
+
+FRACTIONS = st.integers(0, 1024)  # of the length, so that all times are exact
+RESTARTS = st.none() | st.tuples(st.integers(0, 10**8), FRACTIONS, st.integers(-16, 16))
+LIVES = st.lists(st.tuples(FRACTIONS | st.none(), st.integers(1, 20), RESTARTS), max_size=60)  # None: until it fits
+
+
+@given(st.sampled_from([60.0, 3600.0, 86_400.0]), LIMITS, LIVES)
+def test_a_limit_holds_over_restarts_and_is_hardly_stricter(
+    seconds: float, limit: int, steps: list[tuple[int | None, int, tuple[int, int, int] | None]]
+) -> None:
+    window, wall, shift, restarts = Window(seconds, limit), 1.8e9, 1.8e9 - 1000.0, 0
+    taken: list[tuple[float, int]] = []
+
+    for step, amount, restart in steps:
+        until_it_fits = window.when(min(amount, limit), wall - shift)
+        wall += until_it_fits if step is None else step * seconds / 1024
+        if window.fits(amount, wall - shift):
+            window.take(amount, wall - shift)
+            taken.append((wall, amount))
+        else:
+            longer = seconds + seconds / PARTS + restarts * 2 * DRIFT
+            assert sum(amount for at, amount in taken if at >= wall - longer) + amount > limit
+        if restart:
+            started, down, drift = restart
+            saved = window.export(shift + drift * DRIFT / 16, wall - shift)
+            wall += down * seconds / 1024
+            shift, restarts = wall - started, restarts + 1
+            window = Window(seconds, limit)
+            if saved:
+                window = Window.restored(json.loads(json.dumps(saved)), shift - DRIFT, wall - shift)
+
+    for end, _ in taken:
+        assert sum(amount for at, amount in taken if end - seconds <= at <= end) <= limit

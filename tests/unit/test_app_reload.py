@@ -28,12 +28,15 @@ pytestmark = pytest.mark.anyio
 
 FILE = """
 providers:
-  a: {base_url: "https://a.test/v1", keys: [{id: one, value: "sk-%(one)s"}, {id: two, value: sk-two}]}
+  a: {%(way)s, keys: [{id: one, value: "sk-%(one)s"}, {id: two, value: sk-two}]}
   b: {base_url: "https://b.test/v1", keys: [{value: sk-b}]}
 models: [{id: a/m}, {id: b/m}]
+testing: %(testing)s
+auth: {admin_token: secret}
 routing: {aliases: {x: %(to)s/m}}
 resilience: {%(resilience)s}
 """
+WAY = 'base_url: "https://a.test/v1"'
 HELLO = b'{"model":"x","messages":[{"role":"user","content":"Hello"}]}'
 STREAM = HELLO[:-1] + b',"stream":true}'
 
@@ -55,13 +58,16 @@ class Service:
         self.transport = ScriptedTransport(self.clock, {name: lambda: self.answer for name in "ab"})
         self.answer, self.long = OK, long
         self.current = Current(loaded, compile_snapshot(loaded.settings))
-        self.upstream: Upstream = _upstream(self.current, Parts(self.clock, random.Random(1), self.transport))
         self.metrics, self.gate = Metrics(), Gate(10)
         settler = Settler(metrics=self.metrics, clock=self.clock, access_log=False)
+        self.upstream: Upstream = _upstream(self.current, Parts(self.clock, random.Random(1), self.transport), settler)
         self.reloader = Reloader(self.current, self.upstream, gate=self.gate, settler=settler, metrics=self.metrics)
 
-    def write(self, to: str = "a", one: str = "one", resilience: str = "") -> None:
-        self.path.write_text(FILE % {"to": to, "one": one, "resilience": resilience})
+    def write(
+        self, to: str = "a", one: str = "one", resilience: str = "", *, way: str = WAY, testing: bool = False
+    ) -> None:
+        values = {"to": to, "one": one, "resilience": resilience, "way": way, "testing": str(testing).lower()}
+        self.path.write_text(FILE % values)
 
     def reload(self) -> None:
         """As the watcher does."""
@@ -203,3 +209,100 @@ async def test_a_call_that_still_has_the_old_key_does_not_rest_the_new_one(servi
     lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
 
     assert service.upstream.health.rests() == []
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        'base_url: "https://a.test/v2"',
+        WAY + ", headers: {x-team: a}",
+        WAY + ", auth_header: api-key",
+        WAY + ', proxy: "http://way.test:3128"',
+    ],
+)
+async def test_what_a_wrong_address_did_is_not_held_against_the_right_one(service: Service, way: str) -> None:
+    upstream, deployments = service.upstream, service.current.snapshot.deployments
+    for name, key, kind in (
+        ("a/m", "one", FailureKind.CONNECT),
+        ("a/m", "two", FailureKind.KEY_REJECTED),
+        ("b/m", "main", FailureKind.CONNECT),
+    ):
+        lease = upstream.health.lease(deployments[name], key_id=key)
+        assert lease
+        lease.fail(UpstreamFailure(kind, "x"))
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
+    await upstream.limits.learn(deployments["a/m"], "one", spent, 0.0)
+
+    service.write(way=way)
+    service.reload()
+
+    assert service.current.error is None
+    assert [row["provider"] for row in upstream.health.breakers()] == ["b"]
+    assert upstream.health.rests() == []
+    assert await upstream.limits.rows() == []
+
+
+async def test_counts_of_limits_stay_whatever_leads_to_the_provider(service: Service) -> None:
+    limited = service.path.read_text().replace("{id: a/m}", "{id: a/m, limits: {rpd: 1}}")
+    service.path.write_text(limited)
+    service.reload()
+    await service.upstream.limits.reserve(service.current.snapshot.deployments["a/m"], "one", 1)
+
+    service.path.write_text(limited.replace("a.test/v1", "a.test/v2"))
+    service.reload()
+
+    assert service.current.error is None
+    assert [row["used"] for row in await service.upstream.limits.rows() if row["used"]] == [1]
+    assert await service.upstream.limits.wait(service.current.snapshot.deployments["a/m"], "one", 1) > 0.0
+
+
+async def test_another_reload_leaves_everything_as_it_was(service: Service) -> None:
+    lease = service.upstream.health.lease(service.current.snapshot.deployments["a/m"], key_id="one")
+    assert lease
+    lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
+
+    service.write(to="b", way=WAY + ", timeouts: {total: 9s}, any_model: true")
+    service.reload()
+
+    assert [row["key"] for row in service.upstream.health.rests()] == ["one"]
+
+
+async def test_a_provider_that_comes_back_begins_anew(service: Service) -> None:
+    lease = service.upstream.health.lease(service.current.snapshot.deployments["b/m"])
+    assert lease
+    lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
+    whole = service.path.read_text()
+
+    lines = (line for line in whole.splitlines() if not line.startswith("  b:"))
+    service.path.write_text("\n".join(lines).replace(", {id: b/m}", ""))
+    service.reload()
+    service.path.write_text(whole.replace("b.test/v1", "b.test/v2"))
+    service.reload()
+
+    assert service.current.error is None
+    assert service.upstream.health.rests() == []
+
+
+async def test_calls_that_are_under_way_to_the_wrong_address_say_nothing_of_the_right_one(service: Service) -> None:
+    health, of = service.upstream.health, service.current.snapshot.deployments["a/m"]
+    leases = [health.lease(of, key_id="one") for _ in range(2 * health.policy.consecutive)]
+
+    service.write(way=WAY + ", headers: {x-team: a}")
+    service.reload()
+    for lease in leases:
+        assert lease
+        lease.fail(UpstreamFailure(FailureKind.CONNECT, "x"))
+
+    assert health.breakers() == []
+
+
+@pytest.mark.parametrize(("testing", "active"), [(True, 1), (False, 0)])
+async def test_simulated_failures_end_when_testing_does(service: Service, *, testing: bool, active: int) -> None:
+    service.write(testing=True)
+    service.reload()
+    service.upstream.simulator.fail("a", None, "error", 3600.0)
+
+    service.write(to="b", testing=testing)
+    service.reload()
+
+    assert len(service.upstream.simulator.rows()) == active

@@ -6,29 +6,11 @@ import pytest
 from pydantic import SecretStr
 
 from proxy.config.errors import ConfigError
-from proxy.config.load import MAX_BYTES, Loaded, default_path, load
+from proxy.config.load import MAX_BYTES, default_path, load
 from proxy.config.providers import Unset
+from tests.unit.config.files import loaded, problems, write
 
 SECRET = "sk-canary-5f3a9c"
-
-
-def write(folder: Path, text: str | bytes, name: str = "signalbox.yaml") -> Path:
-    path = folder / name
-    path.write_bytes(text.encode() if isinstance(text, str) else text)
-    return path
-
-
-def loaded(folder: Path, text: str, environ: dict[str, str] | None = None) -> Loaded:
-    return load(write(folder, text), environ or {})
-
-
-def problems(folder: Path, text: str | bytes, environ: dict[str, str] | None = None) -> list[str]:
-    """The error's lines, without the folder."""
-    with pytest.raises(ConfigError) as caught:
-        load(write(folder, text), environ or {})
-    lines = str(caught.value).splitlines()
-    assert len(lines) == len(caught.value.problems)
-    return [line.removeprefix(f"{folder}/") for line in lines]
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:
@@ -205,16 +187,11 @@ def test_the_env_file_beside_is_read_and_the_environment_wins(tmp_path: Path) ->
 
     found = loaded(tmp_path, text, {"A": "from-environment"})
 
-    assert found.env_file == tmp_path / ".env"
     assert (found.settings.server.host, found.settings.data_dir) == ("from-environment", "with space")
     assert found.settings.auth.pepper is not None
     assert found.settings.auth.pepper.get_secret_value() == "$${A} ${A}"
     assert found.settings.auth.admin_token is not None
     assert found.settings.auth.admin_token.get_secret_value() == "4"
-
-
-def test_without_an_env_file_there_is_none(tmp_path: Path) -> None:
-    assert loaded(tmp_path, "server: {}\n").env_file is None
 
 
 def test_an_env_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.errors import ConfigError
-from proxy.config.load import load
+from tests.unit.config.files import loaded, problems
 
 MODEL = "providers: {p: {base_url: http://x}}\nmodels:\n  - {id: p/m, %s}\n"
 MODELS = """
@@ -106,22 +105,6 @@ WRONG = [
 ]
 
 
-def problems(folder: Path, text: str) -> list[str]:
-    """The error's lines, without the folder."""
-    path = folder / "signalbox.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
-
-
-def usable(folder: Path, text: str) -> tuple[str, ...]:
-    """Load, and give the warnings."""
-    path = folder / "signalbox.yaml"
-    path.write_text(text)
-    return load(path, {}).warnings
-
-
 @pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected.split(":")[1].strip() for _, expected in WRONG])
 def test_a_mistake_is_found_where_it_is_and_says_what_to_do(tmp_path: Path, text: str, expected: str) -> None:
     [found] = problems(tmp_path, text)
@@ -154,21 +137,21 @@ def test_a_loop_of_aliases_is_reported_at_each_of_them_and_nowhere_else(tmp_path
     ],
 )
 def test_names_that_fit_are_accepted(tmp_path: Path, text: str) -> None:
-    assert usable(tmp_path, routing(text)) == ()
+    assert loaded(tmp_path, routing(text)).warnings == ()
 
 
 @pytest.mark.parametrize("word", ["true", "'yes'", "on", "'${OPEN:-true}'"])
 def test_any_model_may_be_written_in_every_way_that_the_schema_reads(tmp_path: Path, word: str) -> None:
     text = f"providers: {{p: {{base_url: http://x, any_model: {word}}}}}\nrouting: {{default: p/anything}}\n"
 
-    assert usable(tmp_path, text) == ()
+    assert loaded(tmp_path, text).warnings == ()
 
 
 def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -> None:
     text = MODEL % "capabilities: [tools, vison, eu_hosted], specialties: [codes, poetry]"
 
     where = f"{tmp_path}/signalbox.yaml:3: models[0]"
-    assert usable(tmp_path, text) == (
+    assert loaded(tmp_path, text).warnings == (
         f"{where}.capabilities[1]: `vison` is not one that we know; did you mean `vision`?",
         f"{where}.specialties[0]: `codes` is not one that we know; did you mean `code`?",
     )

@@ -15,7 +15,7 @@ from proxy.config.errors import ConfigError
 from proxy.config.load import load
 from proxy.config.presets import PRESETS, Preset
 from proxy.config.resilience import FailureSettings
-from proxy.core.failures import FAILURE_CLASSES, RULES, FailureRule
+from proxy.core.failures import RULES, FailureRule
 from proxy.core.policies import (
     BreakerPolicy,
     HedgePolicy,
@@ -73,7 +73,7 @@ def test_every_value_reaches_the_snapshot(tmp_path: Path) -> None:
     assert snapshot.hedge == HedgePolicy(enabled=True, percentile=0.9, samples=5)
 
 
-@pytest.mark.parametrize("name", FAILURE_CLASSES)
+@pytest.mark.parametrize("name", RULES)
 def test_of_a_class_only_what_is_given_is_another_than_the_table_s(tmp_path: Path, name: Any) -> None:
     snapshot = compiled(tmp_path, f"{{failures: {{{name}: {{retries: 3, backoff: 1s, open: 7s, key: everywhere}}}}}}")
 
@@ -192,8 +192,34 @@ def test_a_preset_may_come_from_the_environment(tmp_path: Path) -> None:
 
 def test_a_value_that_contradicts_its_preset_is_refused_and_not_bent(tmp_path: Path) -> None:
     assert problems(tmp_path, "{preset: bkvy, failures: {auth: {rest: 2d}}}") == [
-        ("resilience.failures.auth", "has a `rest` longer than its `max_rest`")
+        (
+            "resilience.failures.auth",
+            "has a `rest` longer than its `max_rest`. `max_rest` is that of the preset `bkvy`; give your own beside it",
+        )
     ]
+
+
+TOO_SHORT = "`max_open` must be at least as long as `open`; raise it or shorten `open`"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "{preset: simple, breaker: {open: 5m}}",
+            f"{TOO_SHORT}. `max_open` is that of the preset `simple`; give your own beside it",
+        ),
+        (
+            "{preset: simple, breaker: {max_open: 5s}}",
+            f"{TOO_SHORT}. `open` is that of the preset `simple`; give your own beside it",
+        ),
+        ("{preset: simple, breaker: {open: 5m, max_open: 4m}}", TOO_SHORT),
+        ("{preset: standard, breaker: {open: 5h}}", TOO_SHORT),
+        ("{breaker: {open: 5h}}", TOO_SHORT),
+    ],
+)
+def test_what_only_the_preset_says_is_named_as_its_own(tmp_path: Path, text: str, message: str) -> None:
+    assert problems(tmp_path, text) == [("resilience.breaker", message)]
 
 
 # what the schema says of it

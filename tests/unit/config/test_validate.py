@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.errors import ConfigError
-from proxy.config.load import load
+from tests.unit.config.files import problems
 
 PROVIDER = "providers:\n  p: {base_url: http://x, %s}\n"
 MODEL = "providers: {p: {base_url: http://x}}\nmodels:\n  - {id: p/m, %s}\n"
@@ -116,15 +115,6 @@ WRONG = [
     ),
     ("providers: {auto: {dialect: mock}}", "1: providers.auto: `auto` is reserved for routes"),
 ]
-
-
-def problems(folder: Path, text: str) -> list[str]:
-    """The error's lines, without the folder."""
-    path = folder / "signalbox.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        load(path, {})
-    return [line.removeprefix(f"{folder}/") for line in str(caught.value).splitlines()]
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected.split(":")[1].strip() for _, expected in WRONG])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
 from proxy.core.failures import (
-    FAILURE_CLASSES,
     RULES,
     VERDICTS,
     FailureClass,
@@ -21,10 +22,12 @@ TABLE = {
     "stale_connection": ("server_error", True, False),
     "first_token_timeout": ("timeout", True, False),
     "rate_limited": ("rate_limit", True, False),
+    "too_large": ("content", True, False),
     "overloaded": ("server_error", True, False),
     "server_error": ("server_error", True, False),
     "malformed": ("unknown", True, False),
     "key_rejected": ("auth", True, False),
+    "forbidden": ("content", True, False),
     "model_missing": ("content", True, False),
     "context_too_long": ("content", True, True),
     "content_filtered": ("content", False, False),
@@ -52,7 +55,7 @@ def test_every_kind_has_the_row_of_the_architecture(kind: FailureKind) -> None:
     assert class_of(kind.value) == failure_class
 
 
-@pytest.mark.parametrize("failure_class", FAILURE_CLASSES)
+@pytest.mark.parametrize("failure_class", get_args(FailureClass))
 def test_every_class_has_its_rule(failure_class: FailureClass) -> None:
     rule = RULES[failure_class]
 

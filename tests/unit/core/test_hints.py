@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.hints import LONGEST, duration, retry_after
+from proxy.core.hints import LONGEST, asked_for, duration, one_fits_in, retry_after
 
 NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 
@@ -21,6 +21,8 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ({"retry-after": "Tue, 14 Nov 2023 22:13:50 -0000"}, 30.0),
         ({"retry-after": "Tue, 14 Nov 2023 22:13:50"}, 30.0),
         ({"retry-after": "Tue, 14 Nov 2023 22:00:00 GMT"}, 0.0),
+        ({"retry-after": "1700000020"}, 20.0),
+        ({"retry-after": "1600000000"}, 0.0),
         ({"retry-after-ms": "250"}, 0.25),
         ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
         ({"retry-after-ms": "soon", "retry-after": "1"}, 1.0),
@@ -30,6 +32,9 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "59"}, 59.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "2023-11-14T22:14:00Z"}, 40.0),
         ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "2023-11-14T22:14:00"}, 40.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1700000020"}, 20.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1700000020000"}, 20.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "1699999999"}, 0.0),
         ({"anthropic-ratelimit-tokens-remaining": "0", "anthropic-ratelimit-tokens-reset": "2023-11-14T22:14:20Z"}, 60),
         ({"x-ratelimit-reset-requests": "1m1s"}, 61.0),  # without saying how much is left
         ({"anthropic-ratelimit-requests-reset": "2023-11-14T22:14:20Z"}, 60),
@@ -38,6 +43,7 @@ NOW = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
         ({"x-ratelimit-reset": "1700000020"}, 20.0),
         ({"x-ratelimit-reset": "20"}, 20.0),
         ({"x-ratelimit-reset": "1m30s"}, 90.0),
+        ({"x-ratelimit-reset": "2023-11-14T22:14:20Z"}, 60.0),
     ],
 )
 def test_every_form_of_header_is_read(headers: dict[str, str], seconds: float) -> None:
@@ -85,6 +91,50 @@ def test_the_text_of_an_error_is_read(text: str, seconds: float) -> None:
 
 def test_a_header_beats_the_text() -> None:
     assert retry_after({"retry-after": "3"}, "try again in 20s", NOW) == 3.0
+
+
+def test_the_text_says_when_to_come_again_and_a_reset_only_when_the_limit_is_full() -> None:
+    headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m0s"}
+
+    assert retry_after(headers, "Please try again in 120ms.", NOW) == pytest.approx(0.12)
+    assert retry_after({"x-ratelimit-reset": "60"}, "Please try again in 2s.", NOW) == 2.0
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0"}, 0.0),
+        ({"retry-after-ms": "250", "retry-after": "1"}, 0.25),
+        ({"retry-after": "Tue, 14 Nov 2023 22:13:50 GMT"}, 30.0),
+        ({"retry-after": "soon"}, None),
+        ({"x-ratelimit-reset": "20", "x-ratelimit-reset-requests": "20s"}, None),
+        ({}, None),
+    ],
+)
+def test_what_a_provider_asks_for_itself_is_no_reset(headers: dict[str, str], seconds: float | None) -> None:
+    assert asked_for(headers, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("reset", "limit", "amount", "seconds"),
+    [
+        (60.0, 500, 1, 0.12),
+        (86_400.0, 14_400, 1, 6.0),
+        (60.0, 30_000, 2000, 4.0),
+        (60.0, 100_000_000, 2000, 0.1),  # at least a little
+        (0.05, 500, 1, 0.05),  # ... but the limit is full by then
+        (60.0, 1000, 2000, 60.0),  # nor is it ever more than full
+        (7200.0, None, 1, 60.0),
+        (7200.0, 0, 1, 60.0),
+        (20.0, None, 1, 20.0),
+        (0.0, 500, 1, 0.0),
+    ],
+)
+def test_a_used_up_limit_has_room_for_one_long_before_it_is_full(
+    reset: float, limit: int | None, amount: int, seconds: float
+) -> None:
+    assert one_fits_in(reset, limit, amount) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(

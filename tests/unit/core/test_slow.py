@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -43,6 +43,22 @@ def used_to(*times: float) -> Baseline:
 )
 def test_slow_is_far_above_normal(normal: tuple[float, ...], seconds: float, slow: bool) -> None:
     assert used_to(*normal).judge(seconds, POLICY) is slow
+
+
+@pytest.mark.parametrize(("own", "slow"), [(0.0, True), (2.4, True), (2.6, False)])
+def test_what_may_be_our_own_doing_is_not_slow(own: float, slow: bool) -> None:
+    assert used_to(0.5).judge(5.0, POLICY, own=own) is slow
+
+
+def test_what_may_be_our_own_doing_teaches_nothing() -> None:
+    baseline = used_to(0.5)
+
+    for _ in range(100):
+        baseline.judge(5.0, POLICY, own=10.0)
+
+    assert baseline.seconds == pytest.approx(0.5)
+    assert baseline.percentile(0.95, 10) == 0.5
+    assert baseline.judge(5.0, POLICY)
 
 
 @pytest.mark.parametrize("before", [0, 1, SAMPLES - 1])
@@ -88,6 +104,116 @@ def test_a_slow_call_now_and_then_does_not_change_what_is_normal() -> None:
 
     assert sum(verdicts) == 20
     assert baseline.seconds == pytest.approx(0.5, rel=0.1)
+
+
+# what was given up
+
+
+def given_up(baseline: Baseline, times: Iterable[float]) -> list[bool]:
+    return [baseline.judge(seconds, POLICY, lost=True) for seconds in times]
+
+
+@pytest.mark.parametrize(("seconds", "slow"), [(2.4, False), (2.6, True)])
+def test_what_was_given_up_is_slow_if_it_was_so_by_then(seconds: float, slow: bool) -> None:
+    assert given_up(used_to(0.5), [seconds]) == [slow]
+
+
+def test_a_percentile_of_exact_times_is_the_one_that_as_many_are_within() -> None:
+    rng, baseline = random.Random(7), Baseline()
+    times = [rng.random() for _ in range(100)]
+    judged(baseline, [*times, min(times)])
+    times[0] = min(times)
+
+    for share in (0.01, 0.5, 0.9, 0.95, 0.99):
+        assert baseline.percentile(share, 100) == sorted(times)[round(share * 100) - 1]
+
+
+def test_who_was_given_up_early_says_nothing_of_a_percentile_beyond() -> None:
+    baseline = Baseline()
+    given_up(baseline, [0.01] * 5)
+
+    judged(baseline, [0.1 * number for number in range(20, 0, -1)])
+
+    assert baseline.percentile(0.95, 20) == pytest.approx(1.9)
+
+
+def test_a_percentile_rises_with_each_that_was_given_up_and_is_unknown_where_it_lies_beyond_them() -> None:
+    baseline = Baseline()
+    judged(baseline, [0.1 * number for number in range(1, 96)])
+    judged(baseline, [0.1])
+    seen = []
+
+    for _ in range(7):
+        seen.append(baseline.percentile(0.95, 20))
+        given_up(baseline, [20.0])
+        judged(baseline, [0.1])
+
+    known = [seconds for seconds in seen if seconds is not None]
+    assert known == sorted(known)
+    assert seen[-1] is None
+
+
+def test_what_is_known_of_is_on_this_side_of_the_percentile_or_on_that() -> None:
+    baseline = Baseline()
+    given_up(baseline, [0.001] * 19)
+    judged(baseline, [1.0] * 2)
+
+    assert baseline.percentile(0.95, 20) is None
+    assert baseline.percentile(0.95, 2) == 1.0
+
+
+@pytest.mark.parametrize(("share", "row"), [(0.95, 3), (0.9, 3), (0.5, 10)])
+def test_when_too_many_in_a_row_were_longer_the_next_is_to_be_waited_for(share: float, row: int) -> None:
+    baseline = Baseline()
+    judged(baseline, [0.4, 0.5] * 50)
+    before = baseline.percentile(share, 20)
+
+    given_up(baseline, [0.6] * (row - 1))
+    one_less = baseline.percentile(share, 20)
+    given_up(baseline, [0.6])
+    silent = baseline.percentile(share, 20)
+    judged(baseline, [5.0])
+    still = baseline.percentile(share, 20)
+    judged(baseline, [0.4])
+
+    assert (silent, still) == (None, None)
+    assert None not in (before, one_less, baseline.percentile(share, 20))
+
+
+def test_what_was_given_up_before_its_usual_time_does_not_make_normal_shorter() -> None:
+    baseline = used_to(0.5)
+
+    given_up(baseline, [0.01] * 100)
+
+    assert baseline.seconds == pytest.approx(0.5)
+
+
+TIMES: dict[str, Callable[[random.Random], float]] = {
+    "even": lambda rng: rng.uniform(1.0, 5.0),
+    "nearly constant": lambda rng: rng.uniform(0.020, 0.021),
+    "varying": lambda rng: rng.lognormvariate(0.0, 0.4),
+    "varying widely": lambda rng: rng.lognormvariate(0.0, 1.0),
+    "a rare pause": lambda rng: 2.5 if rng.random() < 0.02 else rng.uniform(0.5, 1.0),
+}
+
+
+@pytest.mark.parametrize("other", [0.005, 1.0])
+@pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
+def test_of_an_unchanged_target_about_as_many_are_given_up_as_lie_beyond_the_percentile(
+    times: Callable[[random.Random], float], other: float
+) -> None:
+    rng, baseline = random.Random(7), Baseline()
+    hedged = slow = 0
+
+    for _ in range(1000):
+        seconds, percentile = times(rng), baseline.percentile(0.95, 20)
+        beside = percentile is not None and seconds > percentile
+        lost = percentile is not None and seconds > percentile + other
+        slow += baseline.judge(percentile + other if lost and percentile else seconds, POLICY, lost=lost)
+        hedged += beside
+
+    assert 0.04 <= hedged / 1000 <= 0.065
+    assert slow <= 2
 
 
 def test_a_policy_may_say_that_nothing_is_ever_slow() -> None:

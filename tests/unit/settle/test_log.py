@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.settle.log import JsonFormatter, logging_to
+from tests.waiting import PATIENCE
 
 
 def formatted(message: str, *args: object, **fields: Any) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def test_an_exception_is_on_the_same_line() -> None:
 
 
 def log_and_fail(stream: io.StringIO) -> None:
-    with logging_to(stream):
+    with logging_to(stream, patience=PATIENCE):
         logging.getLogger("x").error("before")
         raise KeyError
 
@@ -70,7 +71,7 @@ def test_all_that_was_logged_is_written_when_the_block_ends() -> None:
     stream = io.StringIO()
     before = logging.getLogger().level
 
-    with logging_to(stream):
+    with logging_to(stream, patience=PATIENCE):
         for number in range(100):
             logging.getLogger("proxy.access").info("call", extra={"fields": {"number": number}})
         logging.getLogger("proxy.access").debug("not this")
@@ -108,7 +109,7 @@ def test_lines_that_nobody_reads_are_dropped_and_their_number_is_told() -> None:
     stream = Slow()
     log = logging.getLogger("x")
 
-    with logging_to(stream, size=20):
+    with logging_to(stream, size=20, patience=PATIENCE):
         log.info("first")
         stream.reached.wait()
         for _ in range(20 + 7):
@@ -125,7 +126,7 @@ def test_lines_are_told_as_missing_as_soon_as_there_is_room_again() -> None:
     stream = Slow()
     log = logging.getLogger("x")
 
-    with logging_to(stream, size=2):
+    with logging_to(stream, size=2, patience=PATIENCE):
         log.info("first")
         stream.reached.wait()
         for _ in range(5):

@@ -52,6 +52,21 @@ def answered(**fields: Any) -> Record:
     return record(call(STREAM, on=snapshot(SMALL)), **{**values, **fields})
 
 
+def test_a_probe_s_call_is_an_attempt_with_tokens_and_cost_and_no_call_of_a_client() -> None:
+    bench = Bench()
+
+    bench.settler.probed(SMALL, "ok", Usage(1000, 500))
+    bench.settler.probed(UNLISTED, "server_error", None)
+
+    assert bench.samples("signalbox_attempts_total") == {
+        ("small", "ok", "acme"): 1,
+        ("other", "server_error", "acme"): 1,
+    }
+    assert bench.samples("signalbox_tokens_total")[("output", "small", "acme")] == 500
+    assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(0.002)}
+    assert bench.samples("signalbox_requests_total") == {}
+
+
 def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
     bench = Bench()
 
@@ -214,6 +229,35 @@ def test_the_access_line_says_that_an_answer_was_continued(caplog: pytest.LogCap
     fields = line(caplog, answered(continued=Continued("acme", "small", 5)))
 
     assert fields["continued_after"] == 5
+
+
+def test_the_access_line_has_the_tokens_that_the_metrics_have(caplog: pytest.LogCaptureFixture) -> None:
+    broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)
+    lost = attempt("hedge_lost", usage=Usage(70, source="estimated"), cost_nusd=70_000)
+    bench = Bench(access_log=True)
+    caplog.set_level(logging.INFO, "proxy.access")
+
+    bench.settler.settle(answered(attempts=[broken, lost, attempt()]))
+
+    fields = caplog.records[0].__dict__["fields"]
+    assert (fields["input_tokens"], fields["output_tokens"]) == (1170, 510)
+    tokens = bench.samples("signalbox_tokens_total")
+    assert (tokens["input", "small", "acme"], tokens["output", "small", "acme"]) == (1170, 510)
+    assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(fields["cost_usd"])}
+
+
+def test_tokens_of_an_attempt_are_told_where_the_answer_has_none(caplog: pytest.LogCaptureFixture) -> None:
+    lost = attempt("hedge_lost", usage=Usage(70, source="estimated"))
+
+    fields = line(caplog, answered(usage=None, attempts=[lost, attempt()]))
+
+    assert (fields["input_tokens"], fields["output_tokens"]) == (70, 0)
+
+
+def test_what_nobody_knows_is_null(caplog: pytest.LogCaptureFixture) -> None:
+    fields = line(caplog, answered(usage=None))
+
+    assert (fields["input_tokens"], fields["output_tokens"], fields["cost_usd"]) == (None, None, None)
 
 
 def test_the_access_line_has_no_content_and_no_credential(caplog: pytest.LogCaptureFixture) -> None:

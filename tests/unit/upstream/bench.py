@@ -22,8 +22,9 @@ from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.limits import Limits
+from proxy.upstream.pulse import Pulse
 from proxy.upstream.simulate import Simulator
-from proxy.upstream.slots import Slots
+from proxy.upstream.slots import Slots, news_for
 from tests.calls import deployment, provider, record, snapshot
 from tests.fakes import Answer, FakeClock, Script, ScriptedTransport
 
@@ -46,6 +47,15 @@ E500, E503 = refusal(500), refusal(503)
 E400, E401, E404, E429 = refusal(400), refusal(401), refusal(404), refusal(429)
 TOO_LONG = refusal(400, code="context_length_exceeded")
 FILTERED = refusal(400, code="content_filter")
+FILTERED_IN_200 = Answer([b'{"error":{"message":"blocked by policy","code":"content_filter"}}'])
+FIREWALL = Answer([b"<html>Attention Required!</html>"], 403, {"content-type": "text/html"})
+TOO_LARGE = refusal(
+    429,
+    "Request too large for m in organization o on tokens per min (TPM): Limit 30000, Requested 40000.",
+    type="tokens",
+    code="rate_limit_exceeded",
+    headers={"retry_after": "5"},
+)
 EMPTY, HTML, HALF = Answer([]), Answer([b"<html>"]), Answer([BODY[:20], CUT])
 CHOICELESS = Answer([b'{"choices":[]}'])
 ERROR_IN_200 = Answer([b'{"error":{"message":"busy","code":503}}'])
@@ -84,12 +94,13 @@ def bench(
     budget: RetryBudget | None = None,
     rules: Mapping[FailureClass, FailureRule] = RULES,
     rng: random.Random | None = None,
+    pulse: Pulse | None = None,
 ) -> Bench:
     clock = clock or FakeClock()
     transport = ScriptedTransport(clock, script)
     queue = FairQueue(clock, 1000)
-    health = Health(clock, policy or BreakerPolicy(), rules, changed=queue.notify)
-    limits = Limits(MemoryCounters(clock), clock, freed=queue.notify)
+    health = Health(clock, policy or BreakerPolicy(), rules, changed=news_for(queue.notify))
+    limits = Limits(MemoryCounters(clock), clock, freed=news_for(queue.notify))
     slots = Slots(health, limits, queue, clock)
     slow, budget = SlowCalls(), budget or RetryBudget(0.2, 10.0)
     attempts = Attempts(
@@ -98,6 +109,7 @@ def bench(
         slots=slots,
         simulator=Simulator(clock, random.Random(1)),
         slow=slow,
+        pulse=pulse or Pulse(clock),
         clock=clock,
     )
     executor = Executor(

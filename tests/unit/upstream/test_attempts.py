@@ -15,6 +15,7 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy, Slow
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SAMPLES
 from proxy.core.types import Deployment, LimitValues, Timeouts
+from proxy.upstream.pulse import Pulse
 from proxy.upstream.run import new_run
 from tests.calls import HELLO, STREAM, call, plan, record
 from tests.clocks import VIRTUAL, VirtualClock
@@ -53,6 +54,9 @@ def anyio_backend() -> Any:
 
 def timed(name: str = "a", **seconds: float) -> Deployment:
     return target(name, timeouts=Timeouts(**seconds))
+
+
+THINKS = target("a", timeouts=Timeouts(first_token=5.0, total=60.0), capabilities=frozenset({"reasoning"}))
 
 
 # stale connections
@@ -124,6 +128,35 @@ async def test_a_target_that_never_answers_is_left_at_its_timeout_and_the_next_i
     assert made.first_token == made.started + 5.0
 
 
+async def test_a_stream_that_never_begins_is_left_at_its_total_time_where_that_is_shorter() -> None:
+    hasty = timed(first_token=120.0, total=2.0)
+    b = bench({"a": [SILENT], "b": [STREAMED]}, clock=VirtualClock())
+
+    out, made = await b.run(call(STREAM, on=on(hasty, B)), plan(hasty, B))
+
+    assert out == ROLE + TEXT + STOP + DONE
+    assert [(a.outcome, a.ms) for a in made.attempts] == [("first_token_timeout", 2000.0), ("ok", 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "raw", "pieces", "said"),
+    [
+        (timed(first_token=5.0), STREAM, [Stall()], "`timeouts.first_token` (5 s)"),
+        (timed(first_token=5.0, total=2.0), STREAM, [Stall()], "`timeouts.total` (2 s)"),
+        (timed(first_token=5.0, total=7.0), HELLO, [Stall()], "`timeouts.total` (7 s)"),
+        (THINKS, STREAM, [Wait(4), ROLE, Stall()], "`timeouts.first_token` (5 s)"),
+        (THINKS, STREAM, [Wait(4), ROLE] * 20, "`timeouts.total` (60 s)"),
+    ],
+)
+async def test_a_timeout_is_told_by_its_name(deployment: Deployment, raw: bytes, pieces: list[Any], said: str) -> None:
+    b = bench({"a": [Answer(pieces)]}, clock=VirtualClock())
+
+    out, _ = await b.run(call(raw, on=on(deployment)), plan(deployment))
+
+    assert isinstance(out, ProxyError)
+    assert str(out) == f"`a/m`: no answer came within {said}."
+
+
 async def test_what_is_no_content_does_not_keep_an_attempt_alive() -> None:
     hasty = timed(first_token=5.0)
     b = bench({"a": [Answer([Wait(2), ROLE] * 9)]}, clock=VirtualClock())
@@ -133,9 +166,6 @@ async def test_what_is_no_content_does_not_keep_an_attempt_alive() -> None:
     assert isinstance(out, ProxyError)
     assert out.error_code == "upstream_timeout"
     assert [(a.outcome, a.ms) for a in made.attempts] == [("first_token_timeout", 5000.0)]
-
-
-THINKS = target("a", timeouts=Timeouts(first_token=5.0, total=60.0), capabilities=frozenset({"reasoning"}))
 
 
 async def test_a_model_that_reasons_lives_as_long_as_it_gives_signs_of_life() -> None:
@@ -283,6 +313,27 @@ async def test_where_slow_calls_are_no_failures_they_are_none() -> None:
     await streamed(b, times=SAMPLES + 1, slow=SlowPolicy(enabled=False))
 
     assert b.health.breakers() == []
+
+
+class Overslept(Pulse):
+    """Of a process that has been kept from its work for half a second."""
+
+    late = 0.5  # type: ignore[assignment]
+
+
+async def test_while_this_process_is_late_itself_no_target_is_slow() -> None:
+    clock = VirtualClock()
+    b = bench(
+        {"a": streams(*[0.5] * SAMPLES, 5.0, 11.0)}, BreakerPolicy(consecutive=1), clock=clock, pulse=Overslept(clock)
+    )
+
+    await streamed(b, times=SAMPLES + 1)
+    before = b.health.breakers()
+    await streamed(b)
+
+    assert before == []
+    [row] = b.health.breakers()
+    assert row["state"] == "open"  # for that the half second is no excuse
 
 
 async def test_a_slow_answer_is_measured_once() -> None:

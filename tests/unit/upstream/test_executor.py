@@ -26,6 +26,8 @@ from tests.unit.upstream.bench import (
     EMPTY,
     ERROR_IN_200,
     FILTERED,
+    FILTERED_IN_200,
+    FIREWALL,
     HALF,
     HTML,
     OK,
@@ -33,6 +35,7 @@ from tests.unit.upstream.bench import (
     STOP,
     STREAMED,
     TEXT,
+    TOO_LARGE,
     TOO_LONG,
     A,
     B,
@@ -73,6 +76,9 @@ FAULTS = [
     ([E401], ["a key_rejected", "b ok"]),
     ([refusal(402)], ["a key_rejected", "b ok"]),
     ([refusal(403)], ["a key_rejected", "b ok"]),
+    ([FIREWALL], ["a forbidden", "b ok"]),
+    ([TOO_LARGE], ["a too_large", "b ok"]),
+    ([refusal(429, headers={"retry_after": "0"})], ["a rate_limited", "b ok"]),
     ([E404], ["a model_missing", "b ok"]),
     ([TOO_LONG], ["a context_too_long", "b ok"]),
     ([EMPTY], ["a malformed", "b ok"]),
@@ -81,6 +87,7 @@ FAULTS = [
     ([E400], ["a bad_request"]),
     ([refusal(422)], ["a bad_request"]),
     ([FILTERED], ["a content_filtered"]),
+    ([FILTERED_IN_200], ["a content_filtered"]),
 ]
 
 
@@ -141,7 +148,7 @@ async def test_an_answer_that_does_not_stream_may_take_its_total_time() -> None:
     out, made = await b.run(call(HELLO, on=on(hasty)), plan(hasty))
 
     assert isinstance(out, ProxyError)
-    assert "within 0.01 s" in str(out)
+    assert "within `timeouts.total` (0.01 s)" in str(out)
     assert outcomes(made) == ["a first_token_timeout"]
 
 
@@ -323,11 +330,43 @@ async def test_a_pinned_key_that_nobody_has_is_told() -> None:
 async def test_our_own_429_does_not_trip_the_breaker() -> None:
     b = bench({"a": [refusal(429, headers={"retry_after": "0"})] * 8})
 
-    for _ in range(8):
+    for _ in range(2):  # each tried four times, since the provider says that it may be
         await b.run(call(HELLO, on=on(A)), plan(A))
 
     assert b.transport.left == 0
     assert [row for row in b.health.breakers() if row["state"] != "closed"] == []
+
+
+async def test_a_429_that_says_at_once_is_tried_again_at_once() -> None:
+    b = bench({"a": [refusal(429, headers={"retry_after": "0"}), OK]})
+
+    out, made = await b.run(call(HELLO, on=on(A)), plan(A))
+
+    assert out == BODY
+    assert outcomes(made) == ["a rate_limited", "a ok"]
+    assert made.waited == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "code"),
+    [
+        (FIREWALL, 502, "upstream_error"),
+        (TOO_LARGE, 400, "no_candidate_available"),
+        (FILTERED_IN_200, 400, "content_filter"),
+    ],
+)
+async def test_a_fault_of_one_call_keeps_nobody_else_from_the_target(answer: Answer, status: int, code: str) -> None:
+    b = bench({"a": [answer] * 6 + [OK]})
+
+    refused = [await b.run(call(HELLO, on=on(A)), plan(A)) for _ in range(6)]
+    out, _ = await b.run(call(HELLO, on=on(A)), plan(A))
+
+    assert [len(made.attempts) for _, made in refused] == [1] * 6
+    for error, _ in refused:
+        assert isinstance(error, ProxyError)
+        assert (error.http_status, error.error_code, error.retryable) == (status, code, False)
+    assert (b.health.rests(), b.health.breakers()) == ([], [])
+    assert out == BODY
 
 
 async def test_an_error_whose_body_cannot_be_read_is_judged_by_its_status() -> None:

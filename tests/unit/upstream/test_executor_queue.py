@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.errors import RateLimited
+from proxy.core.errors import InvalidRequest, RateLimited
 from proxy.core.policies import QueuePolicy
 from proxy.core.types import LimitValues, Record
 from tests.calls import HELLO, call, plan, record
@@ -145,7 +145,8 @@ async def test_what_is_larger_than_every_limit_is_told_at_once_and_never_to_be_t
 
     out, made = await b.run(call(HELLO, on=on(small)), plan(small))
 
-    assert isinstance(out, RateLimited)
+    assert isinstance(out, InvalidRequest)
+    assert out.error_code == "no_candidate_available"
     assert out.response_headers()["x-should-retry"] == "false"
     assert made.waited == 0.0
 

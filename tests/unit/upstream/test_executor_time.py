@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.errors import ProxyError
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
-from proxy.core.types import Call, Plan, Record, Reply
+from proxy.core.types import Call, Plan, Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
 from tests.calls import HELLO, STREAM, call, plan, record
@@ -23,7 +23,6 @@ from tests.unit.upstream.bench import (
     OK,
     ROLE,
     STOP,
-    STREAMED,
     TEXT,
     A,
     B,
@@ -196,19 +195,6 @@ async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:
     assert out.startswith(TEXT)
     assert outcomes(made) == ["a broken_stream"]
     assert [row["state"] for row in b.health.breakers()] == ["open"]
-
-
-async def test_a_reply_knows_whether_it_streams() -> None:
-    b = bench({"a": [STREAMED, OK]})
-    replies: list[Reply] = []
-
-    for raw in (STREAM, HELLO):
-        of = call(raw, on=on(A))
-        async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
-            replies.append(reply)
-            await reply.chunks.aclose()
-
-    assert [reply.stream for reply in replies] == [True, False]
 
 
 async def test_a_fault_of_ours_while_the_request_is_built_keeps_no_probe_s_permit(

@@ -455,5 +455,9 @@ def test_a_probed_key_works_again_or_rests_on_for_longer() -> None:
     health.probed(due, None)
 
     assert health.rests() == []
-    health.probed(due, failed(FailureKind.KEY_REJECTED))  # which an operator has reset meanwhile
+    clock.pass_(1.0)
+    fail(health, kind=FailureKind.KEY_REJECTED, status=401)  # for a call it does not: the row goes on
+    assert [row["seconds_left"] for row in health.rests()] == [240.0]
+    health.reset()
+    health.probed(due, failed(FailureKind.KEY_REJECTED))
     assert health.rests() == []

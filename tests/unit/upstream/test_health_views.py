@@ -25,7 +25,7 @@ def test_troubles_are_rests_that_last_and_breakers_that_are_not_closed() -> None
     rests = {("acme", "main", None): Rest(50.0, "key_rejected", 1, 60.0), ("acme", "old", "a"): Rest(9.0, "x")}
     breakers = {("acme", "a", "main"): opened(), ("acme", "b", "main"): opened(2), ("acme", "c", "main"): Breaker()}
 
-    assert troubles(breakers, rests, POLICY, 10.0) == [
+    assert troubles(breakers, rests, lambda reason: POLICY, 10.0) == [
         Due("acme", "main", None, True, "key_rejected", 50.0, 60.0),
         Due("acme", "main", "a", False, "", 60.0, 60.0),
         Due("acme", "main", "b", False, "", 160.0, 100.0),
@@ -37,7 +37,7 @@ def test_what_is_exported_can_be_restored_by_another_clock() -> None:
     breakers = {("acme", "a/b", "main"): opened(2)}
 
     values = exported(breakers, rests, 1000.0)
-    found = restored_breakers(values["breakers"], 990.0, POLICY, 70.0)
+    found = restored_breakers(values["breakers"], 990.0, lambda reason: POLICY, 70.0)
     rest = restored_rests(values["rests"], 990.0, 70.0)
 
     assert {name: breaker.open_until for name, breaker in found.items()} == {("acme", "a/b", "main"): 170.0}

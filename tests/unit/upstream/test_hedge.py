@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from typing import Any
 
 import pytest
@@ -208,6 +209,70 @@ async def test_a_loser_blames_nobody_and_is_not_measured() -> None:
 
     assert b.health.breakers() == []
     assert b.health.latencies() == {"b/m": 0.5}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+async def test_a_loser_that_was_silent_for_far_longer_than_is_normal_is_a_slow_call(enabled: bool) -> None:
+    b = known({"a": [after(100.0)], "b": [after(30.0)]}, policy=BreakerPolicy(consecutive=1))
+
+    out, made = await run(b, slow=SlowPolicy(enabled=enabled))
+
+    assert out == WHOLE
+    assert outcomes(made) == ["a hedge_lost", "b ok"]
+    states = [(row["provider"], row["state"]) for row in b.health.breakers()]
+    assert states == ([("a", "open")] if enabled else [])
+    assert list(b.health.latencies()) == ["b/m"]
+
+
+async def test_so_is_a_second_that_loses_after_far_longer_than_is_normal_for_it() -> None:
+    b = known({"a": [after(30.0)], "b": [after(100.0)]}, policy=BreakerPolicy(consecutive=1))
+    for seconds in NORMAL:
+        b.slow.judge("b/m", seconds, SlowPolicy())
+
+    _, made = await run(b)
+
+    assert outcomes(made) == ["a ok", "b hedge_lost"]
+    assert {row["provider"]: row["state"] for row in b.health.breakers()}["b"] == "open"
+
+
+async def calls_until_it_is_left(b: Bench, **policies: Any) -> int:
+    """Calls that the first target still gets after it has become slow."""
+    asked = 0
+    while not b.health.breakers() or b.health.breakers()[0]["state"] == "closed":
+        await run(b, **policies)
+        asked += 1
+    return asked
+
+
+@pytest.mark.parametrize(("hedge", "asked"), [(HedgePolicy(), 3), (ON, 6), (HedgePolicy(True, 0.9, 20), 6)])
+@pytest.mark.parametrize("other", [0.001, 0.02, 0.5])
+async def test_a_target_that_has_become_slow_is_left_nearly_as_soon_as_without_a_second(
+    hedge: HedgePolicy, asked: int, other: float
+) -> None:
+    b = known({"a": [after(5.0)] * 36, "b": [after(other)] * 36}, times=[0.02, 0.03] * 50)
+
+    assert await calls_until_it_is_left(b, hedge=hedge) <= asked
+
+
+async def test_a_target_that_is_a_little_slower_than_before_is_not_left_and_gets_a_second_again() -> None:
+    b = known({"a": [after(0.06)] * 60, "b": [after(0.01)] * 60}, times=[0.02, 0.03] * 20)
+
+    seen = [outcomes((await run(b))[1]) for _ in range(60)]
+
+    assert seen[:4] == [["a hedge_lost", "b ok"]] * 3 + [["a ok"]]
+    assert sum("b ok" in each for each in seen) <= 6
+    assert b.health.breakers() == []
+
+
+async def test_of_a_thousand_calls_to_an_unchanged_target_one_in_twenty_gets_a_second_and_none_blames_it() -> None:
+    rng = random.Random(7)
+    times = [rng.uniform(1.0, 5.0) for _ in range(1000)]
+    b = known({"a": [after(each) for each in times], "b": [after(0.1)] * 200}, times=[])
+
+    made = [(await run(b))[1] for _ in range(1000)]
+
+    assert 35 <= sum(len(each.attempts) == 2 for each in made) <= 65
+    assert b.health.breakers() == []
 
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0)

@@ -97,15 +97,16 @@ async def test_what_was_not_sent_leaves_no_trace() -> None:
 
 
 async def test_room_that_comes_is_told() -> None:
-    clock, told = FakeClock(), []
-    limits = Limits(MemoryCounters(clock), clock, freed=lambda: told.append(clock.now))
+    clock = FakeClock()
+    told: list[str] = []
+    limits = Limits(MemoryCounters(clock), clock, freed=told.append)
     first, second = await reserved(limits), await reserved(limits)
     assert told == []
 
     await limits.settle(first, 10)
     await limits.release(second)
 
-    assert len(told) == 2
+    assert told == ["acme/small#main", "acme/small#main"]
 
 
 async def test_a_full_window_says_exactly_how_long() -> None:
@@ -222,27 +223,50 @@ async def test_a_reset_that_no_minute_has_is_that_of_a_day() -> None:
 
 
 @pytest.mark.parametrize(
-    "headers",
+    ("headers", "seconds"),
     [
-        openai("requests", 60, 0, "12s"),
-        openai("tokens", 60, 0, "12"),
-        {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12000ms"},
-        anthropic("requests", 50, 0, "1970-01-01T00:16:52Z"),
-        anthropic("input-tokens", 50_000, 0, "1970-01-01T00:16:52Z"),
-        anthropic("output-tokens", 50_000, 0, "1970-01-01T00:16:52Z")
-        | anthropic("tokens", 9, 9, "1970-01-01T00:18:20Z"),
+        (openai("requests", 60, 0, "60s"), 1.0),
+        (openai("requests", 200, 0, "24h"), 432.0),
+        (openai("requests", 60, 0, "1060"), 1060 / 60),
+        (openai("requests", 60, 0, "1700000060"), 1.0),
+        (openai("tokens", 30_000, 0, "1m0s"), 4.0),
+        (openai("tokens", 60, 0, "12"), 12.0),
+        (openai("requests", 60, 0, "60s") | openai("tokens", 30_000, 0, "30s"), 2.0),
+        ({"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "12000ms"}, 12.0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6h"}, 60.0),
+        (anthropic("requests", 50, 0, "2023-11-14T22:14:20Z"), 1.2),
+        (anthropic("input-tokens", 50_000, 0, "2023-11-14T22:14:20Z"), 2.4),
+        (
+            anthropic("output-tokens", 8000, 0, "2023-11-14T22:13:40Z")
+            | anthropic("tokens", 9, 9, "2023-11-14T22:18:20Z"),
+            5.0,
+        ),
+        (openai("requests", 60, 0, "60s") | {"retry-after": "soon"}, 1.0),
     ],
 )
-async def test_a_limit_that_is_used_up_rests_the_key_until_its_reset(headers: dict[str, str]) -> None:
+async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
+    headers: dict[str, str], seconds: float
+) -> None:
     limits, _, clock = made()
 
-    await limits.learn(PLAIN, "main", headers, 1000.0)
+    await limits.learn(PLAIN, "main", headers, 1_700_000_000.0)
 
     wait = await refused(limits, PLAIN, tokens=1)
-    assert wait.seconds == pytest.approx(12.0)
-    assert await limits.wait(PLAIN, "main", 1) == pytest.approx(12.0)
-    clock.pass_(12.001)
+    assert wait.seconds == pytest.approx(seconds)
+    assert await limits.wait(PLAIN, "main", 1) == pytest.approx(seconds)
+    clock.pass_(seconds + 0.001)
     await reserved(limits, PLAIN, tokens=1)
+
+
+@pytest.mark.parametrize("told", [{"retry-after": "1"}, {"retry-after-ms": "1000"}, {"retry-after": "0"}])
+async def test_a_provider_that_says_when_to_come_again_is_not_overruled_by_a_reset(told: dict[str, str]) -> None:
+    limits, _, _ = made()
+
+    await limits.learn(PLAIN, "main", openai("requests", 500, 0, "1m0s") | told, 0.0)
+
+    rpm, _ = limits.tickets(PLAIN, "main", 1)
+    assert (rpm.name.rpartition(":")[2], rpm.limit) == ("rpm", 500)  # which is learned all the same
+    assert await limits.wait(PLAIN, "main", 1) == 0.0
 
 
 SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "7s"}

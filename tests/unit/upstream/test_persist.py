@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
 from proxy.core.types import LimitValues, ProviderKey, Snapshot
-from proxy.stores.base import Wait
+from proxy.core.window import PARTS
+from proxy.stores.base import Receipt, Wait
 from proxy.stores.memory import MemoryCounters
 from proxy.upstream import persist as module
 from proxy.upstream.health import Health
+from proxy.upstream.identity import identities
 from proxy.upstream.limits import Limits
 from proxy.upstream.persist import StateFile
 from tests.calls import deployment, provider, snapshot
@@ -33,6 +36,7 @@ BROKEN = deployment("broken")
 LIMITED = deployment("limited", limits=LimitValues(rpm=100))
 OTHER = deployment("other")
 CONFIGURED = snapshot(BROKEN, LIMITED, OTHER)
+MARKS = {f"{name}/{key}": who[: module.MARK] for (name, key), who in identities(CONFIGURED).items()}
 
 
 class Process:
@@ -52,6 +56,10 @@ class Process:
 
     async def save(self) -> bool:
         return await self.file.save(self.health, self.limits)
+
+    def end(self) -> None:
+        """As a process ends that was told to."""
+        self.file.flush(self.health, self.limits)
 
     def fail(self, of: Any, kind: FailureKind, **fields: Any) -> None:
         lease = self.health.lease(of)
@@ -81,8 +89,8 @@ async def troubled(path: Path) -> Process:
     for _ in range(2):
         process.fail(BROKEN, FailureKind.SERVER_ERROR)
     process.fail(OTHER, FailureKind.RATE_LIMITED, retry_after=300.0)
-    headers = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "0"}
-    headers["x-ratelimit-reset-requests"] = "40s"
+    headers = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "3"}
+    headers |= {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "40s"}
     await process.limits.learn(LIMITED, "main", headers, process.clock.time())
     assert await process.save()
     return process
@@ -99,7 +107,7 @@ async def test_breakers_rests_and_learned_limits_survive_a_restart(path: Path) -
     assert [(row["model"], row["seconds_left"]) for row in after.health.rests()] == [("other", 280.0)]
     wait = await after.limits.reserve(LIMITED, "main", 1)
     assert isinstance(wait, Wait)
-    assert wait.seconds == pytest.approx(20.0)
+    assert wait.seconds == pytest.approx(20.0 + module.DRIFT)
     after.clock.pass_(21.0)
     assert after.limits.tickets(LIMITED, "main", 1)[0].limit == 7
     assert before.health.breakers()[0]["open_seconds_left"] == 60.0
@@ -227,16 +235,29 @@ def row(**fields: Any) -> dict[str, Any]:
 
 
 def saved(
-    breakers: Any = (), rests: Any = (), learned: Any = (), paused: Any = (), version: Any = 1, keys: Any = None
+    breakers: Any = (),
+    rests: Any = (),
+    learned: Any = (),
+    paused: Any = (),
+    version: Any = 1,
+    keys: Any = None,
+    **counts: Any,
 ) -> bytes:
     health = {"breakers": breakers, "rests": rests}
-    limits = {"learned": learned, "rests": paused}
-    values = {"version": version, "health": health, "limits": limits, "keys": {} if keys is None else keys}
+    limits = {"learned": learned, "rests": paused, **counts}  # files of before have no `counts`
+    values = {
+        "version": version,
+        "health": health,
+        "limits": limits,
+        "keys": MARKS if keys is None else keys,
+    }
     return json.dumps(values, default=list).encode()
 
 
 REST = {"provider": "a", "key": "b", "model": None, "until": 1.0, "reason": "key_rejected", "times": 1, "seconds": 9.0}
 LEARNED = {"name": "upstream:acme/small:main", "kind": "rpm", "limit": 5, "until": 1.8e9}
+COUNT = {"name": "upstream:acme/small:main:rpd", "seconds": 86_400.0, "limit": 3, "origin": 1.8e9}
+COUNT |= {"parts": [0], "amounts": [3]}
 HOSTILE = {
     "empty": b"",
     "truncated": saved([row()])[:-20],
@@ -273,6 +294,27 @@ HOSTILE = {
     "a pause of half a name": saved(paused=[{"name": "upstream:small", "until": 1.9e9}]),
     "a learned limit of an unknown kind": saved(learned=[LEARNED | {"kind": "rps"}]),
     "a pause without a name": saved(paused=[{"until": 1.0}]),
+    "counts a number": saved(counts=7),
+    "counts a text": saved(counts="abc"),
+    "counts an object": saved(counts={"a": 1}),
+    "counts nothing": saved(counts=None),
+    "a count a number": saved(counts=[1]),
+    "a count of a foreign name": saved(counts=[COUNT | {"name": "client:acme/small:main:rpd"}]),
+    "a count of half a name": saved(counts=[COUNT | {"name": "upstream:small:rpd"}]),
+    "a count of a name that is none": saved(counts=[COUNT | {"name": None}]),
+    "a count of a name without end": saved(counts=[COUNT | {"name": "upstream:a/" + "b" * 10_000 + ":c:rpd"}]),
+    "a count of an unknown kind": saved(counts=[COUNT | {"name": "upstream:acme/small:main:rps"}]),
+    "a count of an unknown kind without a length": saved(
+        counts=[COUNT | {"name": "upstream:a/b:c:d", "seconds": None}]
+    ),
+    "a count of places": saved(counts=[COUNT | {"name": "upstream:acme/small:main:concurrency", "seconds": 0.0}]),
+    "a count over another time": saved(counts=[COUNT | {"seconds": 60.0}]),
+    "a count since never": saved(counts=[COUNT | {"origin": float("nan")}]),
+    "a count of less than nothing": saved(counts=[COUNT | {"amounts": [-3]}]),
+    "a count of half a request": saved(counts=[COUNT | {"amounts": [0.5]}]),
+    "a count without end": saved(counts=[COUNT | {"amounts": [10**400]}]),
+    "a count with parts without amounts": saved(counts=[COUNT | {"parts": [0, 1]}]),
+    "a count without parts": saved(counts=[COUNT | {"parts": None}]),
     "keys missing": saved([row()]).replace(b'"keys"', b'"locks"'),
     "keys a text": saved([row()], keys="abc"),
 }
@@ -297,14 +339,26 @@ async def test_a_file_that_cannot_be_used_is_a_warning(
     assert await process.save()
 
 
-async def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"keys": [7]},
+        {"breakers": [row(), row(state="ajar")]},
+        {"paused": [{"name": "upstream:acme/small:main", "until": 9e10}, 7]},
+        {"counts": [COUNT, COUNT | {"amounts": 7}]},
+    ],
+    ids=lambda broken: next(iter(broken)),
+)
+async def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, broken: dict[str, Any]) -> None:
     path.parent.mkdir()
-    path.write_bytes(saved([row()], paused=[{"name": "upstream:acme/small:main", "until": 9e10}], keys=[7]))
+    well = {"breakers": [row()], "paused": [{"name": "upstream:acme/small:main", "until": 9e10}], "counts": [COUNT]}
+    path.write_bytes(saved(**well | broken))
     process = Process(path)
 
     assert not await process.load()
 
     assert process.health.breakers() == []
+    assert await process.limits.rows() == []
     assert await process.limits.wait(deployment(), "main", 1) == 0.0
 
 
@@ -366,6 +420,40 @@ async def test_a_replaced_key_does_not_inherit_what_the_old_one_did(
     assert await troubled_keys(path, configured) == dict.fromkeys(("breakers", "rests", "limits"), troubled)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"base_url": "https://right.test/v1"},
+        {"headers": {"openai-organization": "org-right"}},
+        {"auth_header": "api-key"},
+        {"proxy": "http://right.test:3128"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+async def test_what_a_wrong_address_did_is_not_held_against_the_right_one(path: Path, changed: dict[str, Any]) -> None:
+    await with_troubles_of_both_keys(path)
+    of = replace(BEFORE.providers["acme"], **changed)
+
+    troubled = await troubled_keys(path, snapshot(deployment("small", of), deployment("large", of)))
+
+    assert troubled == {"breakers": set(), "rests": set(), "limits": set()}
+
+
+async def test_a_provider_without_keys_is_known_by_its_address(path: Path) -> None:
+    wrong, right = (deployment(of=provider(keyless=True, base_url=f"https://{name}.test")) for name in "ab")
+    before = Process(path, configured=snapshot(wrong))
+    before.fail(wrong, FailureKind.RATE_LIMITED, retry_after=90.0)
+    await before.save()
+
+    rests = []
+    for of in (wrong, right):
+        after = Process(path, since=1.0, configured=snapshot(of))
+        assert await after.load()
+        rests.append(len(after.health.rests()))
+
+    assert rests == [1, 0]
+
+
 async def test_a_key_that_is_gone_is_in_nobody_s_way(path: Path) -> None:
     await with_troubles_of_both_keys(path)
     after = Process(path, configured=keys(three="sk-third"))
@@ -377,15 +465,17 @@ async def test_a_key_that_is_gone_is_in_nobody_s_way(path: Path) -> None:
 
 async def test_of_a_key_only_a_short_mark_is_kept_that_no_other_key_shares(path: Path) -> None:
     same = provider("other", keys=(ProviderKey("one", "sk-same"), ProviderKey("two", "sk-same")))
-    process = Process(path, configured=snapshot(deployment(of=same), *keys(one="sk-same").deployments.values()))
+    local = provider("local", keyless=True, proxy="http://user:sk-same@way.test", headers={"x-token": "sk-same"})
+    configured = snapshot(deployment(of=same), deployment(of=local), *keys(one="sk-same").deployments.values())
+    process = Process(path, configured=configured)
     process.fail(BROKEN, FailureKind.RATE_LIMITED)
     await process.save()
 
     marks = json.loads(path.read_bytes())["keys"]
 
-    assert set(marks) == {"other/one", "other/two", "acme/one"}
-    assert len(set(marks.values())) == 3
-    assert all(len(mark) == 12 for mark in marks.values())
+    assert set(marks) == {"other/one", "other/two", "acme/one", "local/-"}
+    assert len(set(marks.values())) == 4
+    assert all(len(mark) == module.MARK for mark in marks.values())
     assert b"sk-same" not in path.read_bytes()
 
 
@@ -438,3 +528,168 @@ async def test_what_is_known_here_already_stands(path: Path) -> None:
     await after.load()
 
     assert [row["open_seconds_left"] for row in after.health.breakers()] == [60.0]
+
+
+# what limits have counted
+
+DAY = 86_400.0
+DAILY = deployment("daily", limits=LimitValues(rpd=3))
+
+
+async def used_up(path: Path) -> Process:
+    """A process that has made as many requests as a day may have; saved."""
+    process = Process(path)
+    for _ in range(3):
+        receipt = await process.limits.reserve(DAILY, "main", 1)
+        assert isinstance(receipt, Receipt)
+        await process.limits.settle(receipt, 1)
+    assert await process.save()
+    return process
+
+
+async def test_a_limit_of_a_day_is_one_of_a_day_over_restarts(path: Path) -> None:
+    await used_up(path)
+    for hours in (1, 2, 3):
+        after = Process(path, started=5.0 * hours, since=hours * 3600.0)
+        assert await after.load()
+        await after.save()
+
+    wait = await after.limits.reserve(DAILY, "main", 1)
+
+    assert isinstance(wait, Wait)
+    assert DAY - 3 * 3600 <= wait.seconds <= DAY - 3 * 3600 + DAY / PARTS + 3 * module.DRIFT
+    assert [(row["model"], row["used"], row["limit"]) for row in await after.limits.rows()] == [("daily", 3, 3)]
+    after.clock.pass_(wait.seconds)
+    assert isinstance(await after.limits.reserve(DAILY, "main", 1), Receipt)
+
+
+async def test_what_was_taken_after_the_last_save_is_all_that_kill_9_loses(path: Path) -> None:
+    process = Process(path)
+    await process.limits.reserve(DAILY, "main", 1)
+    await process.save()
+    await process.limits.reserve(DAILY, "main", 1)
+
+    after = Process(path, since=1.0)
+    await after.load()
+
+    assert [row["used"] for row in await after.limits.rows()] == [1]
+
+
+async def test_what_a_minute_holds_is_written_in_the_end_and_not_before(path: Path) -> None:
+    of = deployment("small", limits=LimitValues(rpm=1, tpd=9))
+    process = Process(path)
+    await process.limits.reserve(of, "main", 5)
+
+    waits = []
+    for write in (process.save, process.end):
+        if found := write():
+            assert await found
+        after = Process(path, since=1.0)
+        assert await after.load()
+        waits.append([await after.limits.wait(of, "main", tokens) for tokens in (1, 5)])
+
+    assert [[wait > 0 for wait in row] for row in waits] == [[False, True], [True, True]]
+    assert waits[1][0] < 61.0 < waits[0][1]
+
+
+async def test_a_minute_s_traffic_alone_is_no_reason_to_write(path: Path) -> None:
+    process = await used_up(path)
+
+    await process.limits.reserve(deployment("small", limits=LimitValues(rpm=9)), "main", 1)
+
+    assert not await process.save()
+
+
+async def test_it_is_encoded_in_small_pieces_so_that_calls_go_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, pieces = Process(path), list[str]()
+    for number in range(20):
+        await process.limits.reserve(deployment(f"m{number}", limits=LimitValues(rpd=9)), "main", 1)
+    encode = json.dumps
+
+    def encoded(value: Any, **options: Any) -> str:
+        pieces.append(encode(value, **options))
+        return pieces[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.json, "dumps", encoded)
+        assert await process.save()
+
+    assert len(json.loads(path.read_bytes())["limits"]["counts"]) == 20
+    assert max(piece.count("parts") for piece in pieces) == 1
+
+
+async def test_places_are_free_again_after_a_restart(path: Path) -> None:
+    process = Process(path)
+    one = deployment("one", limits=LimitValues(rpm=9, concurrency=1))
+    await process.limits.reserve(one, "main", 1)
+    await process.save()
+
+    after = Process(path, since=1.0)
+    await after.load()
+
+    assert isinstance(await after.limits.reserve(one, "main", 1), Receipt)
+
+
+async def test_an_idle_process_writes_once_more_when_nothing_counts_any_more(path: Path) -> None:
+    process = await used_up(path)
+
+    written = []
+    for _ in range(26):
+        process.clock.pass_(3600.0)
+        written.append(await process.save())
+
+    assert written == [False] * 24 + [True, False]
+    assert json.loads(path.read_bytes())["limits"]["counts"] == []
+
+
+async def test_a_key_that_replaces_another_goes_on_where_that_one_stopped(path: Path) -> None:
+    of = deployment("small", BEFORE.providers["acme"], limits=LimitValues(rpd=1))
+    process = Process(path, configured=BEFORE)
+    await process.limits.reserve(of, "one", 1)
+    await process.save()
+
+    after = Process(path, since=60.0, configured=keys(one="sk-another", two="sk-second"))
+    assert await after.load()
+
+    assert isinstance(await after.limits.reserve(of, "one", 1), Wait)
+    assert isinstance(await after.limits.reserve(of, "two", 1), Receipt)
+
+
+async def test_what_was_taken_in_the_future_was_taken_now(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(saved(counts=[COUNT | {"origin": 9e10}]))
+    process = Process(path)
+
+    assert await process.load()
+
+    assert DAY <= await process.limits.wait(deployment(limits=LimitValues(rpd=3)), "main", 1) <= DAY + DAY / PARTS
+
+
+@pytest.mark.parametrize("tokens", [10**18, 10**4299])
+async def test_a_provider_that_reports_any_number_of_tokens_spoils_nothing(path: Path, tokens: int) -> None:
+    process = Process(path)
+    of = deployment("small", limits=LimitValues(tpm=100))
+    receipt = await process.limits.reserve(of, "main", 1)
+    assert isinstance(receipt, Receipt)
+    await process.limits.settle(receipt, tokens)
+
+    process.end()
+
+    after = Process(path, since=1.0)
+    assert await after.load()
+    assert isinstance(await after.limits.reserve(of, "main", 1), Wait)
+
+
+async def test_a_step_of_the_clock_too_small_to_notice_lets_nothing_through(path: Path) -> None:
+    part, step = 60.0 / PARTS, 0.2
+    of = deployment("small", limits=LimitValues(rpm=1))
+    process = Process(path, started=1000 * part)
+    process.clock.pass_(part * 0.99)
+    await process.limits.reserve(of, "main", 1)
+    process.end()
+
+    after = Process(path, since=part * 0.99 + step + 60.0)
+    await after.load()
+
+    assert step < module.DRIFT < part
+    assert isinstance(await after.limits.reserve(of, "main", 1), Wait)

@@ -12,13 +12,16 @@ from typing import Any
 import anyio
 import pytest
 
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.policies import BreakerPolicy, ProbePolicy
-from proxy.core.types import Deployment
+from proxy.core.types import Deployment, LimitValues, Usage
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.stores.base import Wait
+from proxy.stores.memory import MemoryCounters
 from proxy.upstream.health import Health
+from proxy.upstream.limits import Limits
 from proxy.upstream.probes import AT_ONCE, Prober
-from proxy.upstream.simulate import Simulator
+from proxy.upstream.simulate import Kind, Simulator
 from tests.calls import deployment, provider, snapshot
 from tests.fakes import REFUSED, Answer, FakeClock, ScriptedTransport, Stall, turn
 from tests.unit.upstream.bench import OK, refusal
@@ -28,7 +31,8 @@ pytestmark = pytest.mark.anyio
 POLICY = BreakerPolicy(consecutive=1, window=600, window_failures=5, open=60, max_open=600, half_open=1)
 ONE = deployment(of=provider("acme"))
 LIST = Answer([b'{"object":"list","data":[]}'])
-E401, E404, E429, E503 = refusal(401), refusal(404), refusal(429), refusal(503)
+E401, E403, E404, E429, E503 = refusal(401), refusal(403), refusal(404), refusal(429), refusal(503)
+E500, E408 = refusal(500), refusal(408)
 HTML = Answer([b"<html>"])
 CONNECT, SERVER, KEY = FailureKind.CONNECT, FailureKind.SERVER_ERROR, FailureKind.KEY_REJECTED
 TIMEOUT, LIMIT = FailureKind.FIRST_TOKEN_TIMEOUT, FailureKind.RATE_LIMITED
@@ -41,6 +45,9 @@ class Bench:
     clock: FakeClock
     health: Health
     transport: ScriptedTransport
+    limits: Limits
+    simulator: Simulator
+    counted: list[tuple[str, str, Usage | None]]
 
     @property
     def asked(self) -> list[str]:
@@ -57,6 +64,18 @@ class Bench:
         """The states, by model."""
         return {row["model"]: row["state"] for row in self.health.breakers() if row["state"] != "closed"}
 
+    @property
+    def openings(self) -> list[int]:
+        """How often each breaker has opened."""
+        return [row["openings"] for row in self.health.breakers()]
+
+    def used(self, of: Deployment) -> bool:
+        """Whether a user would be let through now; if so, the call is made, and fails."""
+        lease = self.health.lease(of)
+        if lease:
+            lease.fail(UpstreamFailure(SERVER, "x"))
+        return lease is not None
+
 
 @asynccontextmanager
 async def probing(
@@ -67,20 +86,24 @@ async def probing(
 ) -> AsyncIterator[Bench]:
     clock = FakeClock()
     transport, health = ScriptedTransport(clock, script), Health(clock, policy)
+    limits, simulator = Limits(MemoryCounters(clock), clock), Simulator(clock, random.Random(3))
+    counted: list[tuple[str, str, Usage | None]] = []
     configured = snapshot(*(deployments or (ONE,)), probes=ProbePolicy(chat=chat))
     prober = Prober(
         snapshot=lambda: configured,
         health=health,
+        limits=limits,
         transports={"openai": transport, "mock": transport},
         dialects={"openai": OpenAIDialect(), "mock": OpenAIDialect()},
-        simulator=Simulator(clock, random.Random(3)),
+        simulator=simulator,
+        count=lambda of, outcome, usage: counted.append((of.name, outcome, usage)),
         clock=clock,
         rng=random.Random(3),
     )
     async with anyio.create_task_group() as group:
         group.start_soon(prober.run)
         await turn()
-        yield Bench(clock, health, transport)
+        yield Bench(clock, health, transport, limits, simulator, counted)
         group.cancel_scope.cancel()
 
 
@@ -101,6 +124,30 @@ async def test_an_open_breaker_is_probed_shortly_before_its_end_and_closes(kind:
         await bench.clock.advance(5.0)
 
         assert bench.asked == ["GET /v1/models"]
+        assert bench.breakers == {}
+
+
+@pytest.mark.parametrize(("kind", "closes"), [(CONNECT, True), (SERVER, False)])
+async def test_a_list_says_nothing_of_one_model_that_fails_while_others_work(kind: FailureKind, closes: bool) -> None:
+    models = [deployment(name) for name in ("bad", "good", "better")]
+    async with probing({"acme": [LIST]}, *models) as bench:
+        bench.fail(models[0], kind)
+        await bench.clock.advance(61.0)
+
+        assert bench.asked == ["GET /v1/models"]
+        assert ("bad" not in bench.breakers) == closes
+        lease = bench.health.lease(models[0])
+        assert lease
+        assert lease.permit.probe != closes  # it half-opens at its time, for one user
+
+
+async def test_one_model_that_fails_is_asked_for_a_token_where_that_is_allowed() -> None:
+    models = [deployment(name) for name in ("bad", "good", "better")]
+    async with probing({"acme": [LIST, OK]}, *models, chat=True) as bench:
+        bench.fail(models[0], SERVER)
+        await bench.clock.advance(59.0)
+
+        assert bench.asked == ["GET /v1/models", "POST /v1/chat/completions"]
         assert bench.breakers == {}
 
 
@@ -126,13 +173,17 @@ async def test_a_key_that_stays_rejected_rests_longer_each_time_and_no_user_meet
         assert len(bench.asked) == 3  # after about 60, 180 and 420 seconds
 
 
-@pytest.mark.parametrize("answer", [E503, REFUSED, Answer(before=[Stall()])], ids=["503", "refused", "stall"])
-async def test_a_failed_probe_opens_the_breaker_for_twice_as_long(
-    answer: Answer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [(SERVER, E500), (SERVER, E503), (CONNECT, REFUSED), (TIMEOUT, E408), (TIMEOUT, Answer(before=[Stall()]))],
+    ids=["500", "503", "refused", "408", "stall"],
+)
+async def test_a_list_that_fails_as_the_calls_did_opens_the_breaker_for_twice_as_long(
+    kind: FailureKind, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
     async with probing({"acme": [answer]}) as bench:
-        bench.fail(ONE, SERVER)
+        bench.fail(ONE, kind)
         await bench.clock.advance(59.0)
         await anyio.sleep(0.03)
         await turn()
@@ -142,13 +193,74 @@ async def test_a_failed_probe_opens_the_breaker_for_twice_as_long(
         assert 115 <= row["open_seconds_left"] <= 120
 
 
-async def test_a_rejection_met_by_a_breaker_s_probe_rests_the_key() -> None:
-    async with probing({"acme": [E401]}) as bench:
-        bench.fail(ONE, SERVER)
-        await bench.clock.advance(59.0)
+@pytest.mark.parametrize("answer", [E401, E403, E500, E503, REFUSED], ids=["401", "403", "500", "503", "refused"])
+async def test_a_list_that_fails_while_most_models_work_changes_nothing(answer: Answer) -> None:
+    models = [deployment(name) for name in ("bad", "good", "better")]
+    async with probing({"acme": [answer]}, *models) as bench:
+        bench.fail(models[0], SERVER)
+        await bench.clock.advance(61.0)
 
+        assert bench.asked == ["GET /v1/models"]
+        assert bench.openings == [1]
+        assert bench.health.rests() == []
+        assert all(bench.health.lease(each) for each in models)
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer"),
+    [(SERVER, REFUSED), (CONNECT, E503), (TIMEOUT, E500), (SERVER, E401), (CONNECT, E403), (SERVER, E408)],
+    ids=["refused", "503", "500", "401", "403", "408"],
+)
+async def test_a_list_that_fails_otherwise_than_the_calls_did_changes_nothing(
+    kind: FailureKind, answer: Answer
+) -> None:
+    async with probing({"acme": [answer]}) as bench:
+        bench.fail(ONE, kind)
+        await bench.clock.advance(61.0)
+
+        assert bench.asked == ["GET /v1/models"]
+        assert bench.openings == [1]
+        assert bench.health.rests() == []
+        lease = bench.health.lease(ONE)
+        assert lease
+        assert lease.permit.probe  # it half-opens at its time, for one user
+
+
+async def test_no_answer_is_no_sign_of_a_connection_whatever_follows_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
+    async with probing({"acme": [Answer(before=[Stall()])]}) as bench:
+        bench.health.rules = {**RULES, "timeout": FailureRule()}
+        bench.fail(ONE, CONNECT)
+        await bench.clock.advance(59.0)
+        await anyio.sleep(0.03)
+        await turn()
+
+        assert bench.transport.open == 0
         assert bench.breakers == {"small": "open"}
-        assert [rest["reason"] for rest in bench.health.rests()] == ["key_rejected"]
+
+
+async def test_a_list_that_is_broken_for_ever_keeps_users_out_only_every_second_time() -> None:
+    async with probing({"acme": [E500] * 9}) as bench:
+        bench.fail(ONE, SERVER)
+        let_through = []
+        for seconds in (61.0, 121.0, 241.0, 481.0):  # it opens for twice as long each time
+            await bench.clock.advance(seconds)
+            let_through.append(bench.used(ONE))
+
+        assert let_through == [False, True, False, True]
+        assert bench.asked == ["GET /v1/models"] * 4
+
+
+async def test_a_key_that_only_a_list_has_rejected_is_used_on() -> None:
+    async with probing({"acme": [LIST, E403]}) as bench:
+        bench.fail(ONE, KEY)
+        await bench.clock.advance(61.0)
+        bench.fail(ONE, SERVER)
+        await bench.clock.advance(61.0)
+
+        assert bench.asked == ["GET /v1/models"] * 2
+        assert bench.health.rests() == []
+        assert bench.health.lease(ONE) is not None
 
 
 @pytest.mark.parametrize(
@@ -191,6 +303,98 @@ async def test_what_the_one_token_call_meets_moves_the_breaker(answer: Answer, s
         assert bench.breakers == state
 
 
+@pytest.mark.parametrize("answer", [E403, REFUSED], ids=["403", "refused"])
+async def test_where_the_list_fails_otherwise_one_token_says_more(answer: Answer) -> None:
+    async with probing({"acme": [answer, OK]}, chat=True) as bench:
+        bench.fail(ONE, SERVER)
+        await bench.clock.advance(59.0)
+
+        assert bench.asked == ["GET /v1/models", "POST /v1/chat/completions"]
+        assert bench.breakers == {}
+
+
+async def test_with_a_key_that_rests_no_call_is_made() -> None:
+    async with probing({"acme": [E401] * 2}, chat=True) as bench:
+        bench.fail(ONE, SERVER)
+        await bench.clock.advance(30.0)
+        lease = bench.health.lease(ONE, force=True)
+        assert lease
+        lease.fail(UpstreamFailure(KEY, "x", status=401))
+        await bench.clock.advance(59.0)
+
+        assert bench.asked == ["GET /v1/models"] * 2  # the breaker's time, and the key's
+
+
+async def test_probes_do_not_use_a_connection_that_may_be_dead() -> None:
+    async with probing({"acme": [LIST, OK]}, chat=True) as bench:
+        bench.fail(ONE, TIMEOUT)
+        await bench.clock.advance(59.0)
+
+        assert [request.fresh for request in bench.transport.requests] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome", "usage", "tokens"),
+    [
+        (OK, "ok", Usage(2, 1), 3),
+        (E503, "overloaded", None, 0),
+        (refusal(400), "bad_request", None, 0),
+        (E408, "first_token_timeout", None, 16),
+    ],
+    ids=["200", "503", "400", "408"],
+)
+async def test_a_call_counts_under_the_limits_and_among_the_attempts(
+    answer: Answer, outcome: str, usage: Usage | None, tokens: int
+) -> None:
+    limited = deployment(limits=LimitValues(rpm=3, tpm=1000, concurrency=1))
+    async with probing({"acme": [LIST, answer]}, limited, chat=True) as bench:
+        bench.fail(limited, TIMEOUT)
+        await bench.clock.advance(59.0)
+
+        assert bench.counted == [("acme/small", outcome, usage)]
+        rows = {row["kind"]: row["used"] for row in await bench.limits.rows()}
+        assert {"tpm": 0} | rows == {"tpm": tokens, "rpm": 1}  # the place is free again
+
+
+@pytest.mark.parametrize("kind", [TIMEOUT, LIMIT])
+async def test_without_room_under_the_limits_no_call_is_made(kind: FailureKind) -> None:
+    limited = deployment(limits=LimitValues(rpd=1))
+    async with probing({"acme": [LIST, OK]}, limited, chat=True) as bench:
+        assert not isinstance(await bench.limits.reserve(limited, "main", 1), Wait)
+        bench.fail(limited, kind, retry_after=60.0)
+        await bench.clock.advance(61.0)
+
+        assert bench.asked == ["GET /v1/models"]
+        assert bench.counted == []
+        assert bench.openings in ([1], [])
+        assert bench.health.lease(limited) is not None  # as if there were no probes
+
+
+@pytest.mark.parametrize("chat", [True, False])
+@pytest.mark.parametrize("model", ["small", None])
+@pytest.mark.parametrize("drill", ["error", "cut"])
+async def test_no_breaker_closes_while_the_failure_of_its_model_is_simulated(
+    drill: Kind, model: str | None, *, chat: bool
+) -> None:
+    async with probing({"acme": [LIST, OK]}, chat=chat) as bench:
+        bench.simulator.fail("acme", model, drill, 600.0)
+        bench.fail(ONE, SERVER if drill == "error" else CONNECT)
+        await bench.clock.advance(59.0)
+
+        assert bench.breakers == {"small": "open"}
+
+
+async def test_a_failure_simulated_of_one_model_keeps_no_other_one_closed() -> None:
+    models = [deployment("small"), deployment("large")]
+    async with probing({"acme": [LIST]}, *models) as bench:
+        bench.simulator.fail("acme", "small", "error", 600.0)
+        for each in models:
+            bench.fail(each, SERVER)
+        await bench.clock.advance(59.0)
+
+        assert bench.breakers == {"small": "open"}
+
+
 async def test_a_rate_limit_is_believed_where_no_call_may_be_made() -> None:
     async with probing({}) as bench:
         bench.fail(ONE, LIMIT, retry_after=300.0)
@@ -220,9 +424,10 @@ async def test_a_short_rest_is_not_worth_a_probe() -> None:
 async def test_a_provider_without_a_list_is_asked_for_a_token_or_not_at_all() -> None:
     vertex = deployment(of=provider("acme", base_url="https://acme.test/{model}/v1"))
     async with probing({}, vertex) as bench:
-        bench.fail(vertex, SERVER)
-        await bench.clock.advance(70.0)
+        bench.fail(vertex, CONNECT)
+        await bench.clock.advance(59.0)
         assert bench.asked == []
+        assert bench.breakers == {"small": "open"}
 
     mock = deployment(of=provider("acme", dialect="mock", keyless=True))
     async with probing({"acme": [OK]}, mock) as bench:

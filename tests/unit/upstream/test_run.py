@@ -99,7 +99,7 @@ def test_a_target_that_failed_is_not_tried_again(kind: FailureKind) -> None:
     assert names(run.targets) == "b"
 
 
-@pytest.mark.parametrize(("said", "left"), [(2.0, "ba"), (0.0, "b"), (None, "b")])
+@pytest.mark.parametrize(("said", "left"), [(2.0, "ba"), (0.0, "ba"), (None, "b")])
 def test_a_rate_limited_target_is_last_again_if_its_provider_said_for_how_long(said: float | None, left: str) -> None:
     run = begun(A, B)
 

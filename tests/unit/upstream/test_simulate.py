@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import get_args
 
 import anyio
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream import simulate as module
-from proxy.upstream.simulate import KINDS, SLOW, Kind, Simulator
+from proxy.upstream.simulate import SLOW, Kind, Simulator
 from proxy.upstream.transport import Transport
 from tests.fakes import Answer, FakeClock, ScriptedTransport
 
@@ -130,12 +131,39 @@ async def test_a_share_of_the_attempts_suffers() -> None:
     assert 0.26 < hits[False] / 2000 < 0.34
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "fails"),
+    [("acme", "small", True), ("acme", "large", False), ("other", "any", True), ("third", "small", False)],
+)
+async def test_whose_failure_is_active_is_known_whatever_chance_makes_of_it(
+    provider: str, model: str, fails: bool
+) -> None:
+    simulator, _, clock = made()
+    simulator.fail("acme", "small", "error", 10.0, rate=1e-9)
+    simulator.fail("other", None, "error", 10.0)
+
+    assert simulator.fails(provider, model) is fails
+    clock.pass_(10.0)
+    assert not simulator.fails(provider, model)
+
+
+async def test_all_can_be_stopped() -> None:
+    simulator, transport, _ = made()
+    for name in ("acme", "other"):
+        simulator.fail(name, None, "error", 10.0)
+
+    simulator.stop()
+
+    assert simulator.rows() == []
+    assert simulator.over(transport, "acme", "small") is transport
+
+
 @pytest.mark.parametrize(("seconds", "rate"), [(0.0, 1.0), (10.0, 0.0)])
 async def test_a_new_word_replaces_the_last_one_and_nothing_ends_it(seconds: float, rate: float) -> None:
     simulator, _, _ = made()
-    for kind in KINDS:
+    for kind in get_args(Kind):
         simulator.fail("acme", None, kind, 10.0)
-    assert [row["kind"] for row in simulator.rows()] == [KINDS[-1]]
+    assert [row["kind"] for row in simulator.rows()] == [get_args(Kind)[-1]]
 
     simulator.fail("acme", None, "error", seconds, rate)
 

@@ -15,6 +15,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.transport import HttpTransport
+from tests.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -112,7 +113,7 @@ class Client:
         return await self.once(url, content, fresh=True)
 
     async def once(self, url: str, content: bytes, *, fresh: bool = False) -> bytes:
-        async with self.through.send(UpstreamRequest(url, {}, content, 5.0, fresh=fresh)) as response:
+        async with self.through.send(UpstreamRequest(url, {}, content, PATIENCE, fresh=fresh)) as response:
             return b"".join([chunk async for chunk in response.chunks])
 
 
@@ -145,10 +146,10 @@ async def test_a_connection_that_is_given_back_after_the_end_is_closed() -> None
         line.writer.close()
 
     async with server(answer_and_listen) as (url, _), client() as through:
-        async with through.through.send(UpstreamRequest(url, {}, b"one", 5.0)) as response:
+        async with through.through.send(UpstreamRequest(url, {}, b"one", PATIENCE)) as response:
             await through.through.aclose()
             answered = b"".join([chunk async for chunk in response.chunks])
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE):
             await closed.wait()
 
     assert answered == b"ok"

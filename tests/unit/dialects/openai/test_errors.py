@@ -42,6 +42,17 @@ OPENAI = [
         shaped("You exceeded your current quota", type="insufficient_quota", code="insufficient_quota"),
         K.RATE_LIMITED,
     ),
+    (
+        429,
+        shaped(
+            "Request too large for gpt-4o (for limit gpt-4o) in organization org-x on tokens per min (TPM): "
+            "Limit 30000, Requested 40000. The input or output tokens must be reduced in order to run successfully.",
+            type="tokens",
+            param=None,
+            code="rate_limit_exceeded",
+        ),
+        K.TOO_LARGE,
+    ),
     (500, shaped("The server had an error", type="server_error"), K.SERVER_ERROR),
     (502, shaped("Bad gateway"), K.SERVER_ERROR),
     (503, shaped("The engine is currently overloaded"), K.OVERLOADED),
@@ -79,6 +90,26 @@ OTHERS = [
         shaped("Please reduce the length of the messages or completion.", code="context_length_exceeded"),
         K.CONTEXT_TOO_LONG,
     ),
+    (
+        413,
+        shaped(
+            "Request too large for model `m` in organization `o` service tier `on_demand` on tokens per minute (TPM): "
+            "Limit 6000, Requested 12328, please reduce your message size and try again.",
+            type="tokens",
+            code="rate_limit_exceeded",
+        ),
+        K.TOO_LARGE,
+    ),
+    (
+        429,
+        shaped(
+            "Rate limit reached for model `m` on tokens per minute (TPM): Limit 6000, Used 5034, Requested 1443. "
+            "Please try again in 4.77s.",
+            type="tokens",
+            code="rate_limit_exceeded",
+        ),
+        K.RATE_LIMITED,
+    ),
     (400, shaped("Tool call validation failed", code="tool_use_failed", failed_generation="{}"), K.BAD_REQUEST),
     (498, shaped("Flex tier capacity exceeded", code="flex_tier_capacity_exceeded"), K.OVERLOADED),
     # DeepSeek
@@ -88,6 +119,8 @@ OTHERS = [
         K.CONTEXT_TOO_LONG,
     ),
     (402, shaped("Insufficient Balance", type="unknown_error", code="invalid_request_error"), K.KEY_REJECTED),
+    # Together
+    (403, shaped("Input and `max_tokens` must be less than the context length of the model"), K.CONTEXT_TOO_LONG),
     # OpenRouter
     (400, shaped("This endpoint's maximum context length is 131072 tokens.", code=400), K.CONTEXT_TOO_LONG),
     (401, shaped("No auth credentials found", code=401), K.KEY_REJECTED),
@@ -187,6 +220,11 @@ def test_what_is_no_json_is_judged_by_its_status(body: bytes) -> None:
     assert str(found) == "the upstream answered with status 502"
 
 
+@pytest.mark.parametrize("body", [b"", b"<html><title>Attention Required!</title></html>", b'{"message":"Forbidden"}'])
+def test_a_403_of_something_before_the_api_says_nothing_of_the_key(body: bytes) -> None:
+    assert failure(403, {}, body, 0.0).kind == K.FORBIDDEN
+
+
 @pytest.mark.parametrize(
     ("body", "native"),
     [
@@ -234,6 +272,15 @@ def test_a_hint_is_taken_from_headers_or_text() -> None:
         ({"message": "x", "type": "invalid_request_error"}, K.BAD_REQUEST),
         ({"message": "x", "type": "invalid_request_error", "code": "context_length_exceeded"}, K.CONTEXT_TOO_LONG),
         ({"message": "x", "type": "invalid_request_error", "code": "content_filter"}, K.CONTENT_FILTERED),
+        ({"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}, K.KEY_REJECTED),
+        ({"message": "x", "code": "insufficient_quota"}, K.RATE_LIMITED),
+        ({"message": "x", "code": "content_filter"}, K.CONTENT_FILTERED),
+        ({"message": "x", "code": "content_filter", "type": "server_error"}, K.CONTENT_FILTERED),
+        ({"message": "x", "code": None, "innererror": FILTERED}, K.CONTENT_FILTERED),
+        ({"message": "x", "code": "context_length_exceeded"}, K.CONTEXT_TOO_LONG),
+        ({"message": "x", "code": "model_not_found"}, K.MODEL_MISSING),
+        ({"message": "x", "code": "invalid_prompt"}, K.BAD_REQUEST),
+        ({"message": "x", "code": "invalid_prompt", "type": "server_error", "status": 500}, K.SERVER_ERROR),
         ({"message": "x", "type": "server_error", "code": None}, K.SERVER_ERROR),
         ({"message": "x", "code": 502}, K.SERVER_ERROR),
         ({"message": "x", "code": 200}, K.SERVER_ERROR),
@@ -251,6 +298,20 @@ def test_an_error_in_a_200_is_judged_by_what_it_says(error: dict[str, Any], kind
 
     assert found.kind == kind
     assert str(found) == "x"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"message": "This model's maximum context length is 8 tokens."}, K.CONTEXT_TOO_LONG, 400),
+        ({"message": "Request too large for m: Limit 5, Requested 6.", "type": "tokens"}, K.TOO_LARGE, 429),
+        ({"message": "Something broke."}, K.SERVER_ERROR, 500),
+    ],
+)
+def test_the_words_of_an_error_in_a_200_count_too(error: dict[str, Any], kind: FailureKind, status: int) -> None:
+    found = failure_in_200({"error": error}, b"")
+
+    assert (found.kind, found.status) == (kind, status)
 
 
 def test_an_error_in_a_200_without_words_has_words() -> None:

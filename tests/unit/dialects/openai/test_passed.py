@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
-from proxy.dialects.openai import passed, plain
+from proxy.dialects.openai import passed
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
 
 VECTORS = b' {"object":"list","data":[{"embedding":[0.10, -1e-3]}],\n"usage":{"prompt_tokens":4,"total_tokens":4}} '
@@ -73,12 +73,6 @@ def test_an_answer_whose_error_is_null_is_an_answer() -> None:
 
     assert decoder.finish() == b'{"id":"cmpl-1","error":null}'
     assert decoder.usage is None
-
-
-def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plain, "LIMIT", 100)
-
-    assert "larger" in str(failure(PassedJson(), b"x" * 101))
 
 
 # Bytes

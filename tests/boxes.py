@@ -1,0 +1,106 @@
+"""Signalbox in a thread before a scripted upstream, and the questions that tests ask of it from outside."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from proxy.app import Parts
+from proxy.core.clock import Clock
+from proxy.upstream.pulse import Pulse
+from tests import upstreams
+from tests.servers import signalbox
+from tests.waiting import PATIENCE
+
+ADMIN = {"authorization": "Bearer admin"}
+HELLO: Any = [{"role": "user", "content": "hi"}]
+ANSWER = json.dumps(upstreams.completion("hello")).encode()
+KEYS = [{"id": "one", "value": "sk-one-00000000"}, {"id": "two", "value": "sk-two-00000000"}]
+ROUNDS = 5  # requests, each of which is several turns of the server's event loop
+
+
+class OnTime(Pulse):
+    """Of a process whose clock is set forward: that is no delay of its own."""
+
+    late = 0.0  # type: ignore[assignment]
+
+    async def run(self) -> None:
+        """There is nothing to look for."""
+
+
+class Box:
+    """Signalbox, and what a test asks of it; only with a `pool` can it begin a call and go on."""
+
+    def __init__(self, url: str, http: httpx.Client, pool: ThreadPoolExecutor | None = None) -> None:
+        self.url = url
+        self.http = http
+        self._pool = pool
+
+    def ask(self, model: str, *, caller: str | None = None, **more: Any) -> httpx.Response:
+        """One call, its answer read to the end; `caller` is its credential and what it says."""
+        messages = [{"role": "user", "content": caller}] if caller else HELLO
+        headers = {"authorization": f"Bearer {caller}"} if caller else {}
+        body = {"model": model, "messages": messages, **more}
+        return self.http.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
+
+    def begin(self, model: str, *, caller: str | None = None, **more: Any) -> Future[httpx.Response]:
+        """The same in a thread."""
+        assert self._pool is not None
+        return self._pool.submit(self.ask, model, caller=caller, **more)
+
+    def admin(self, path: str) -> list[dict[str, Any]]:
+        """The rows of one of the operator's lists."""
+        rows: list[dict[str, Any]] = self.http.get(f"{self.url}/admin/{path}", headers=ADMIN).json()["data"]
+        return rows
+
+    def breakers(self) -> dict[str, tuple[str, float]]:
+        """State and seconds left of what is not closed, by provider, model and key."""
+        rows = self.admin("breakers")
+        return {row["id"]: (row["state"], row["open_seconds_left"]) for row in rows if row["state"] != "closed"}
+
+    def rests(self) -> list[tuple[str, str | None, str, float]]:
+        """Key, model, reason and seconds of every key that rests."""
+        return [
+            (key["id"], rest["model"], rest["reason"], rest["seconds_left"])
+            for row in self.admin("providers")
+            for key in row["keys"]
+            for rest in key["rests"]
+        ]
+
+    def simulate(self, **body: Any) -> httpx.Response:
+        """Let something fail."""
+        return self.http.post(f"{self.url}/admin/simulate/failure", headers=ADMIN, json=body)
+
+    def metric(self, name: str) -> int:
+        """A gauge without labels."""
+        lines = self.http.get(f"{self.url}/metrics").text.splitlines()
+        return next(int(float(line.partition(" ")[2])) for line in lines if line.startswith(f"{name} "))
+
+    def depth(self) -> int:
+        """How many wait, as the metric has it."""
+        return self.metric("signalbox_queue_depth")
+
+    def rounds(self) -> None:
+        """Let the server's event loop go round, so that it has seen to whatever had reached it before."""
+        for _ in range(ROUNDS):
+            self.http.get(f"{self.url}/livez")
+
+
+@contextmanager
+def boxed(folder: Path, config: dict[str, Any], clock: Clock | None = None) -> Iterator[Box]:
+    """A running `Box`. With a clock of the test's own no connection of ours is kept: it may be set past its end."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0 if clock else None)
+    parts = Parts(clock=clock, rng=random.Random(1), pulse=OnTime(clock)) if clock else None
+    with (
+        signalbox(config, folder, parts=parts) as running,
+        httpx.Client(trust_env=False, timeout=PATIENCE, limits=limits) as http,
+        ThreadPoolExecutor(64) as pool,
+    ):
+        yield Box(running.url, http, pool)

@@ -1,0 +1,72 @@
+"""Times that are never reached because of others: a warning where the file says so, and never for a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.config.load import load
+
+PROVIDER = "providers: {p: {base_url: 'http://localhost/v1', timeouts: %s}}\nmodels: [{id: p/m, timeouts: %s}]"
+SOFT = "resilience.deadline.soft: is longer than `hard`, so it is never reached; shorten it or raise `hard`"
+OF_PROVIDER = "1: providers.p.timeouts.first_token"
+OF_MODEL = "2: models[0].timeouts.first_token"
+
+
+def warnings(folder: Path, text: str) -> list[str]:
+    """What a file is warned of, without its path."""
+    path = folder / "signalbox.yaml"
+    path.write_text(text)
+    return [each.removeprefix(f"{path}:") for each in load(path, {}).warnings]
+
+
+@pytest.mark.parametrize(
+    ("deadline", "warned"),
+    [
+        ("{soft: 20m, hard: 10m}", True),
+        ("{soft: 20m}", True),  # longer than the default of `hard`
+        ("{hard: 10s}", False),  # shorter than the default of `soft`
+        ("{soft: 10m, hard: 10m}", False),
+        ("{}", False),
+    ],
+)
+@pytest.mark.parametrize("preset", ["standard", "bkvy", "simple"])
+def test_a_soft_deadline_after_the_hard_one_is_doubted(
+    tmp_path: Path, deadline: str, warned: bool, preset: str
+) -> None:
+    found = warnings(tmp_path, f"resilience:\n  preset: {preset}\n  deadline: {deadline}")
+
+    assert found == ([f"3: {SOFT}"] if warned else [])
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "where"),
+    [
+        ("{first_token: 20m, total: 1m}", "{}", [OF_PROVIDER]),
+        ("{first_token: 20m}", "{}", [OF_PROVIDER]),
+        ("{}", "{first_token: 20m, total: 1m}", [OF_MODEL]),
+        ("{}", "{first_token: 20m}", [OF_MODEL]),
+        ("{total: 1m}", "{first_token: 2m}", [OF_MODEL]),
+        ("{first_token: 20m, total: 1m}", "{first_token: 30s}", [OF_PROVIDER]),
+        ("{total: 1m}", "{}", []),  # shorter than the default of `first_token`
+        ("{}", "{total: 1m}", []),
+        ("{first_token: 3m}", "{total: 1m}", []),  # the model's own, which is to be shorter than the general one
+        ("{total: 1m}", "{first_token: 2m, total: 3m}", []),
+        ("{first_token: 1m, total: 1m}", "{}", []),
+    ],
+)
+def test_a_first_token_that_may_come_after_the_end_of_its_attempt_is_doubted(
+    tmp_path: Path, provider: str, model: str, where: list[str]
+) -> None:
+    found = warnings(tmp_path, PROVIDER % (provider, model))
+
+    mend = "is longer than `total`, which holds for all of an attempt; shorten it or raise `total`"
+    assert found == [f"{each}: {mend}" for each in where]
+
+
+def test_a_model_that_reasons_is_not_doubted_for_the_time_that_it_is_given_by_default(tmp_path: Path) -> None:
+    text = "providers: {p: {base_url: 'http://localhost/v1'}}\n"
+    text += "models: [{id: p/m, capabilities: [reasoning], timeouts: {total: 1m}}]"
+
+    assert warnings(tmp_path, text) == []
