@@ -328,8 +328,12 @@ class FairQueue:
         if not waiters:
             del self._line[waiter.caller]
         self._depth -= 1
-        if waiter.seen >= 0:  # nobody is behind one who was never first
+        if waiter.seen >= 0:  # nobody else's call is behind one that was never first
             self._note(waiter.resources)
+        else:
+            for each in waiters:
+                if each.behind:
+                    each.seen = -1
         self._wanted.remove(waiter)
         if waiter in self._fresh:
             self._fresh.remove(waiter)

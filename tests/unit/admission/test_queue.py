@@ -265,6 +265,20 @@ async def test_a_callers_small_wish_does_not_pass_its_own_large_one(scene: Scene
     assert [row.waiting for row in scene.queue.rows()] == [1, 2]  # those of `w` and `c`
 
 
+async def test_a_callers_later_call_tries_anew_when_its_earlier_one_has_left(scene: Scene) -> None:
+    room = {"r": 100, "s": 0}
+    await scene.come("w", attempt=of_limit(scene, room, ["r"], 500), resources=frozenset("r"), size=500)
+    first = await scene.come("c", "c1", attempt=of_limit(scene, room, ["r"], 600), resources=frozenset("r"), size=600)
+    await scene.come("c", "c2", attempt=of_limit(scene, room, ["r", "s"], 80), resources=frozenset("rs"), size=80)
+    before = list(scene.order)
+
+    first.cancel()
+    await turn()
+
+    assert before == []
+    assert scene.order == ["80 of r"]
+
+
 async def test_who_comes_may_pass_a_large_wish_also_where_something_else_is_full(scene: Scene) -> None:
     room = {"r": 100, "s": 0}
     large, small = of_limit(scene, room, ["r"], 500), of_limit(scene, room, ["r", "s"], 50)
