@@ -7,7 +7,7 @@ COPY requirements.txt /tmp/requirements.txt
 RUN python3 -m venv /tmp/installer \
     && python3 -m venv --without-pip /opt/signalbox \
     && /tmp/installer/bin/python -m pip --python /opt/signalbox/bin/python --disable-pip-version-check \
-        install --no-cache-dir --require-hashes --only-binary :all: -r /tmp/requirements.txt
+        install --no-cache-dir --require-hashes --no-deps --only-binary :all: -r /tmp/requirements.txt
 COPY proxy /tmp/proxy
 COPY config/signalbox.yaml /tmp/proxy/config/default.yaml
 RUN set -eu \

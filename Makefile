@@ -58,13 +58,13 @@ clean:
 
 $(VENV)/.runtime: requirements.txt | $(VENV)/bin/signalbox
 	@echo 'Installing requirements.txt ...'
-	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --require-hashes --no-deps -r $<
 	@touch $@
 
 # A superset of the other file, compiled with it as a constraint.
 $(VENV)/.dev: requirements-dev.txt | $(VENV)/bin/signalbox
 	@echo 'Installing requirements-dev.txt ...'
-	@$(PIP) install --require-hashes -r $<
+	@$(PIP) install --require-hashes --no-deps -r $<
 	@touch $@ $(VENV)/.runtime
 
 # Nothing is built: the package runs from this folder, and the command is a launcher that says so.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,65 @@ def test_the_locks_hold_what_the_project_asks_for() -> None:
 
     assert [str(each) for each in asked if runtime[canonicalize_name(each.name)] not in each.specifier] == []
     assert [str(each) for each in asked_dev if dev[canonicalize_name(each.name)] not in each.specifier] == []
+
+
+def unlocked(lock: str, asked: list[str]) -> list[str]:
+    """The requirements reachable from `asked` that `lock` does not satisfy, as `package -> requirement`.
+
+    The metadata are those of the installed packages, which came from the lock itself. A package that is not installed
+    at its locked version is reported too: its requirements could not be read.
+    """
+    locked = pins(lock)
+    pending = [("signalbox-proxy", Requirement(text)) for text in asked]
+    seen: set[tuple[str, str]] = set()
+    found = []
+    while pending:
+        parent, requirement = pending.pop()
+        name = canonicalize_name(requirement.name)
+        if name not in locked or not requirement.specifier.contains(locked[name], prereleases=True):
+            found.append(f"{parent} -> {requirement}")
+            continue
+        try:
+            if version(name) != locked[name]:
+                found.append(f"{parent} -> {requirement}: {version(name)} is installed")
+                continue
+        except PackageNotFoundError:
+            found.append(f"{parent} -> {requirement}: not installed")
+            continue
+        for extra in {"", *requirement.extras}:
+            if (name, extra) not in seen:
+                seen.add((name, extra))
+                wanted = [Requirement(text) for text in requires(name) or []]
+                wanted = [each for each in wanted if not each.marker or each.marker.evaluate({"extra": extra})]
+                pending += [(name, each) for each in wanted]
+    return found
+
+
+def test_every_requirement_of_every_locked_package_is_locked() -> None:
+    asked = PROJECT["dependencies"]
+
+    assert unlocked("requirements.txt", asked) == []
+    assert unlocked("requirements-dev.txt", asked + PROJECT["optional-dependencies"]["dev"]) == []
+
+
+def test_a_requirement_that_is_not_locked_is_found() -> None:
+    runtime = PROJECT["dependencies"]
+
+    assert unlocked("requirements.txt", [*runtime, "pytest-cov>=6.0"]) == ["signalbox-proxy -> pytest-cov>=6.0"]
+    assert unlocked("requirements.txt", [*runtime, "anyio>=99"]) == ["signalbox-proxy -> anyio>=99"]
+
+
+def test_a_lock_is_installed_as_it_is() -> None:
+    """Without `--no-deps`, pip resolves extras anew and takes versions published after the lock was made."""
+    installs = [
+        line
+        for file in ("Makefile", "Dockerfile")
+        for line in (ROOT / file).read_text().splitlines()
+        if "--require-hashes" in line
+    ]
+
+    assert len(installs) == 3
+    assert [line for line in installs if "--no-deps" not in line] == []
 
 
 def test_tests_run_with_the_versions_that_serve() -> None:
