@@ -14,13 +14,18 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 COMPILE := env -u PIP_FIND_LINKS $(VENV)/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command 'make lock'
 
-.PHONY: help run test check load format docs lock clean
+# One worker for each core; a worker that has nothing left takes tests from the others.
+PARALLEL := --numprocesses=auto --dist=worksteal
+
+.PHONY: help run test coverage check load bench format docs lock clean
 
 help:
 	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
-	@echo 'make test    all tests, with coverage (ARGS="tests/unit" for a part, without the gate)'
-	@echo 'make check   formatting, lint, types and architecture'
+	@echo 'make test    all tests, in parallel (ARGS="tests/unit -x" for a part of them)'
+	@echo 'make coverage  all tests once more, with branch coverage and its gate'
+	@echo 'make check   formatting, lint, spelling, types and architecture'
 	@echo 'make load    checks of reliability under load (ARGS="b2 chaos"; without, lists them)'
+	@echo 'make bench   CPU of a call beside nginx, and the length of its path (ARGS="--rounds 3 --workloads ns16,st50")'
 	@echo 'make format  format and mend what can be mended'
 	@echo 'make docs    write the generated pages of docs/ anew'
 	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
@@ -31,16 +36,24 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	@bash tests/setup.sh
-	@$(VENV)/bin/python -m pytest $(if $(ARGS),$(ARGS),--cov)
+	@$(VENV)/bin/python -m pytest $(or $(ARGS),$(PARALLEL))
+
+coverage: $(VENV)/.dev
+	@bash tests/setup.sh
+	@$(VENV)/bin/python -m pytest $(PARALLEL) --cov
 
 check: $(VENV)/.dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/codespell
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 load: $(VENV)/.dev
 	@$(VENV)/bin/python -m tests.load $(ARGS)
+
+bench: $(VENV)/.dev
+	@$(VENV)/bin/python -m tests.bench $(ARGS)
 
 format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .

@@ -1,0 +1,145 @@
+"""The upstream of the benchmarks: OpenAI's chat completions with as little work as Python allows.
+
+    python -m tests.bench.upstream PORT
+
+`POST /v1/chat/completions` answers one fixed JSON object, or, where the body asks for a stream, events of which each
+carries the time at which it was written (`created`, nanoseconds of the monotonic clock, which all processes of a
+machine share), so that a client can tell how long each event was on its way. The model's name says how: `bench`, or
+`bench-EVENTS-DELAY`, the delay between two events in milliseconds.
+
+One `asyncio.Protocol` on httptools. Its own CPU time is not part of any result.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import cast
+
+import httptools
+
+from proxy.core.clock import SystemClock
+
+ANSWER = (
+    b'{"id":"chatcmpl-bench0123456789","object":"chat.completion","created":1764288000,"model":"gpt-4o-mini",'
+    b'"choices":[{"index":0,"message":{"role":"assistant","content":"Hello! This is an answer of the benchmark,'
+    b' about as long as a short chat answer usually is.","refusal":null,"annotations":[]},"logprobs":null,'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":21,"completion_tokens":19,"total_tokens":40,'
+    b'"prompt_tokens_details":{"cached_tokens":0,"audio_tokens":0},"completion_tokens_details":{"reasoning_tokens":0,'
+    b'"audio_tokens":0}},"service_tier":"default","system_fingerprint":"fp_bench"}'
+)
+_EVENT = (
+    b'data: {"id":"chatcmpl-bench0123456789","object":"chat.completion.chunk","created":%d,"model":'
+    b'"gpt-4o-mini-2024-07-18","service_tier":"default","system_fingerprint":"fp_bench","choices":[{"index":0,"delta":'
+    b'{"content":" word"},"logprobs":null,"finish_reason":%s}],"usage":null}\n\n'
+)
+_USAGE = (
+    b'data: {"id":"chatcmpl-bench0123456789","object":"chat.completion.chunk","created":1,"model":'
+    b'"gpt-4o-mini-2024-07-18","choices":[],"usage":{"prompt_tokens":21,"completion_tokens":%d,"total_tokens":%d}}\n\n'
+)
+_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+_STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_CLOCK = SystemClock()
+
+
+def piece(data: bytes) -> bytes:
+    """`data` as one chunk of a chunked body."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class Upstream(asyncio.Protocol):
+    """One connection."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._parser = httptools.HttpRequestParser(self)
+        self._body = bytearray()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End a stream that is under way."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse; what is no HTTP ends the connection."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._transport.close()
+
+    def on_body(self, data: bytes) -> None:
+        """A piece of a request's body."""
+        self._body += data
+
+    def on_message_complete(self) -> None:
+        """Answer."""
+        body = bytes(self._body)
+        self._body.clear()
+        if b'"stream":true' not in body and b'"stream": true' not in body:
+            self._transport.write(_HEAD % len(ANSWER) + ANSWER)
+            return
+        name = body.partition(b'"bench-')[2].partition(b'"')[0]
+        count, _, delay = name.partition(b"-")
+        self._transport.write(_STREAM)
+        self._next(int(count or 8), 0, int(delay or 0) / 1000, usage=b'"include_usage"' in body)
+
+    def _next(self, count: int, at: int, delay: float, *, usage: bool) -> None:
+        while at < count:
+            at += 1
+            finish = b'"stop"' if at == count else b"null"
+            self._transport.write(piece(_EVENT % (int(_CLOCK.monotonic() * 1e9), finish)))
+            if delay and at < count:
+                later = partial(self._next, count, at, delay, usage=usage)
+                self._timer = asyncio.get_running_loop().call_later(delay, later)
+                return
+        if usage:
+            self._transport.write(piece(_USAGE % (count, count + 21)))
+        self._transport.write(piece(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+
+
+async def serve(port: int, ready: threading.Event, stop: asyncio.Event, found: list[int]) -> None:
+    """Serve until `stop`; the port in use is put into `found` before `ready`."""
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    found.append(server.sockets[0].getsockname()[1])
+    ready.set()
+    await stop.wait()
+    server.close()
+
+
+@contextmanager
+def upstream(port: int = 0) -> Iterator[str]:
+    """The upstream in a thread of its own; yields its URL without a path."""
+    ready, found = threading.Event(), list[int]()
+    loop, stop = asyncio.new_event_loop(), asyncio.Event()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(serve(port, ready, stop, found)), daemon=True)
+    thread.start()
+    if not ready.wait(20):
+        raise RuntimeError("the upstream did not start")
+    try:
+        yield f"http://127.0.0.1:{found[0]}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(20)
+        loop.close()
+
+
+def main() -> None:
+    """Serve on the port of the command line until the process is ended."""
+    import uvloop
+
+    ready, found = threading.Event(), list[int]()
+
+    async def run() -> None:
+        await serve(int(sys.argv[1]), ready, asyncio.Event(), found)
+
+    uvloop.run(run())
+
+
+if __name__ == "__main__":
+    main()
