@@ -6,6 +6,9 @@ milliseconds since the epoch) and google.rpc.RetryInfo (`retryDelay`).
 
 A reset is not when the next call fits: by OpenAI's guide it is the time until the limit "resets to its initial state",
 by Anthropic's when it is "fully replenished", and Groq's example (30 of 14400 requests of a day, 3 minutes) agrees.
+
+Every text is cut before it is matched, and every repeat in a pattern is bounded: the work does not depend on how much
+an upstream sends.
 """
 
 from __future__ import annotations
@@ -14,20 +17,27 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from itertools import islice
 
 LONGEST = 24 * 3600.0  # a provider that says more is not believed
 USUAL_TOKENS = 2000  # of one call, as far as nobody knows better
 A_LITTLE = 0.1  # seconds; no rest under a used-up limit is shorter, unless the limit is full before
 UNSIZED = 60.0  # seconds; no rest under a limit of unknown size is longer
+LONGEST_VALUE = 64  # characters of a header that are read; a date has 29
+LONGEST_TEXT = 4096  # characters of an error body that are read
+MOST_HEADERS = 64  # reset headers that are read
 _DURATION = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
+    r"(?<!\d)(\d{1,12}(?:\.\d{1,12})?)\s{0,4}"
+    r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])",
+    re.ASCII,
 )
 _UNITS = {"ms": 0.001, "mil": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _TEXT = re.compile(
-    r"(?:try again|retry(?:ing)?|available again|wait)\b[^.\d]{0,40}?((?:\d+(?:\.\d+)?\s*[a-z]+[\s,]*(?:and\s+)?)+)",
-    re.I,
+    r"(?:try again|retry(?:ing)?|available again|wait)\b[^.\d]{0,40}?"
+    r"((?:\d{1,12}(?:\.\d{1,12})?\s{0,4}[a-z]{1,12}[\s,]{0,4}(?:and\s{1,4})?){1,4})",
+    re.I | re.ASCII,
 )
-_DELAY = re.compile(r'"retryDelay"\s*:\s*"(\d+(?:\.\d+)?)s"')
+_DELAY = re.compile(r'"retryDelay"\s{0,8}:\s{0,8}"(\d{1,12}(?:\.\d{1,12})?)s"', re.ASCII)
 
 
 def retry_after(headers: Mapping[str, str], text: str, now: float) -> float | None:
@@ -36,7 +46,7 @@ def retry_after(headers: Mapping[str, str], text: str, now: float) -> float | No
     `headers` have lower-case names, `text` is the error body, `now` is seconds since the epoch. What cannot be read is
     passed over; a time in the past is 0.
     """
-    return _first(_candidates(headers, text[:4096], now))
+    return _first(_candidates(headers, text[:LONGEST_TEXT], now))
 
 
 def asked_for(headers: Mapping[str, str], now: float) -> float | None:
@@ -77,14 +87,13 @@ def _asked_for(headers: Mapping[str, str], now: float) -> Iterator[float | None]
 
 def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
     """The longest reset among the limits that are, or may be, used up; one with room left says nothing."""
+    names = (name for name in headers if "ratelimit-" in name and "reset" in name and name != "x-ratelimit-reset")
     found = []
-    for name, reset in headers.items():
-        if "ratelimit-" not in name or "reset" not in name or name == "x-ratelimit-reset":
-            continue
+    for name in islice(names, MOST_HEADERS):
         remaining = headers.get(name.replace("reset", "remaining"))
         if remaining is not None and _number(remaining) != 0:
             continue
-        seconds = _moment(reset, now)
+        seconds = _moment(headers[name], now)
         if seconds is not None:
             found.append(seconds)
     return max(found, default=None)
@@ -92,7 +101,7 @@ def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
 
 def duration(text: str) -> float | None:
     """`6m0s`, `1m30.5s`, `20 seconds`, `12ms` in seconds; None if there is none in it."""
-    parts = _DURATION.findall(text.lower())
+    parts = _DURATION.findall(text[:LONGEST_VALUE].lower())
     if not parts:
         return None
     return sum(float(number) * _unit(unit) for number, unit in parts)
@@ -104,21 +113,26 @@ def _unit(word: str) -> float:
 
 def _number(text: str | None, factor: float = 1.0) -> float | None:
     try:
-        return float(text) * factor if text and text.strip()[:1].isdigit() else None
+        return float(text) * factor if text and _is_short(text) and text.strip()[:1].isdigit() else None
     except ValueError:
         return None
 
 
+def _is_short(text: str) -> bool:
+    """Whether a header's value is short enough to be read; a longer one is no number and no date."""
+    return len(text) <= LONGEST_VALUE
+
+
 def _date(text: str | None, now: float) -> float | None:
     try:
-        return _seconds(parsedate_to_datetime(text)) - now if text else None
+        return _seconds(parsedate_to_datetime(text)) - now if text and _is_short(text) else None
     except (ValueError, OverflowError):
         return None
 
 
 def _timestamp(text: str | None, now: float) -> float | None:
     try:
-        return _seconds(datetime.fromisoformat(text)) - now if text else None
+        return _seconds(datetime.fromisoformat(text)) - now if text and _is_short(text) else None
     except (ValueError, OverflowError):
         return None
 
@@ -130,7 +144,9 @@ def _seconds(time: datetime) -> float:
 
 def _moment(text: str | None, now: float) -> float | None:
     """A reset in any of its forms, as seconds from now."""
-    for seconds in (_seconds_or_epoch(text, now), duration(text or ""), _timestamp(text, now)):
+    if not text or not _is_short(text):
+        return None
+    for seconds in (_seconds_or_epoch(text, now), duration(text), _timestamp(text, now)):
         if seconds is not None:
             return seconds
     return None

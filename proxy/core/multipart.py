@@ -16,6 +16,8 @@ _FOLD = re.compile(rb"\r\n[ \t]+")  # a header that goes on in the next line
 _NAME = re.compile(rb"""^content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^\s;"]+))""", re.I | re.M)
 _FILE = re.compile(rb"^content-disposition:[^\r\n]*?[;\s]filename\*?=", re.I | re.M)
 MOST_PARTS = 256
+LONGEST_HEAD = 8 * 1024  # bytes of a part's headers
+LONGEST_CONTENT_TYPE = 1024
 LONGEST_VALUE = 64 * 1024
 
 
@@ -30,7 +32,7 @@ class Form:
 
 def boundary_of(content_type: str) -> bytes:
     """The boundary that a content type names. Raises `InvalidRequest` if there is none."""
-    match = _BOUNDARY.search(content_type)
+    match = _BOUNDARY.search(content_type[:LONGEST_CONTENT_TYPE])
     if not content_type.lower().startswith("multipart/form-data") or match is None:
         raise InvalidRequest("The content type must be multipart/form-data with a boundary.", param="content-type")
     return (match[1] or match[2]).encode("latin-1", "replace")
@@ -53,6 +55,8 @@ def parse_form(raw: bytes, content_type: str) -> Form:
         end = raw.find(b"\r\n" + delimiter, start)
         if head < 0 or end < head + 4:
             raise InvalidRequest("The form is broken off: a part has no end.")
+        if head - start > LONGEST_HEAD:
+            raise InvalidRequest(f"The form has a part with more than {LONGEST_HEAD} bytes of headers.")
         _field(raw, start, head + 4, end, values, spans, repeated)
         at = end + 2
     raise InvalidRequest(f"The form has more than {MOST_PARTS} parts.")

@@ -19,7 +19,7 @@ _KINDS = {
     529: FailureKind.OVERLOADED,
 }
 _REASONS = ("message", "detail", "type", "code", "status")
-_BARE = re.compile(r"(?:403)?\s*(?:forbidden|access denied)?\W*", re.I)
+_BARE = re.compile(r"(?:403)?\s{0,20}(?:forbidden|access denied)?\W{0,200}", re.I)
 
 
 def kind_of_status(status: int, error: Mapping[str, Any], own: Mapping[int, FailureKind] | None = None) -> FailureKind:

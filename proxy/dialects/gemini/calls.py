@@ -20,8 +20,9 @@ from typing import Any
 from proxy.core.recall import Recall
 from proxy.dialects.writer import AnswerWriter
 
-_STEP = re.compile(r"""\.?([^.\[\]'"$]+)|\[(\d+)\]|\[(?:'([^']*)'|"([^"]*)")\]""")
+_STEP = re.compile(r"""\.?([^.\[\]'"$]{1,500})|\[(\d{1,9})\]|\[(?:'([^']{0,500})'|"([^"]{0,500})")\]""", re.ASCII)
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
+_LONGEST_PATH = 4096  # characters
 _LONGEST_LIST = 10_000  # places that a path may open by its index
 
 
@@ -114,7 +115,7 @@ def _fill(pieces: _Pieces, piece: dict[str, Any]) -> None:
 def _path(text: Any) -> tuple[str | int, ...]:
     if not isinstance(text, str):
         return ()
-    steps = _STEP.findall(text.removeprefix("$"))
+    steps = _STEP.findall(text[:_LONGEST_PATH].removeprefix("$"))
     return tuple(int(place) if place else name or single or double for name, place, single, double in steps)
 
 

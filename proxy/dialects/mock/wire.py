@@ -16,7 +16,7 @@ from proxy.core.json_text import compact
 CREATED = 1735689600  # the first second of 2025: answers are equal byte for byte, whenever they are made
 DONE = b"data: [DONE]\n\n"
 
-_WORDS = re.compile(r"\s*\S+|\s+$")
+_WORDS = re.compile(r"\s+\S*|\S+")
 _FRAGMENT = 12  # characters of tool arguments in one delta
 
 

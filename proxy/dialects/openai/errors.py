@@ -22,7 +22,7 @@ _TOO_LONG = re.compile(
     r"|exceeds? the maximum (?:number of tokens|allowed tokens)",
     re.I,
 )
-_TOO_LARGE = re.compile(r"request too large for\b.{1,400}?\blimit:? [\d,]+, requested:? \d", re.I | re.S)
+_TOO_LARGE = re.compile(r"request too large for\b.{1,400}?\blimit:? [\d,]{1,15}, requested:? \d", re.I | re.S)
 _STATUS = re.compile("[45][0-9][0-9]")
 _BAD_KEY = re.compile(r"^(?:incorrect|invalid) api key\b", re.I)
 _FILTER_CODES = {"content_filter", "content_policy_violation", "responsibleaipolicyviolation", "moderation_blocked"}

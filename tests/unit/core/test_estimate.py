@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.estimate import estimate_input, estimate_tokens
+from proxy.core.estimate import SAMPLED, estimate_input, estimate_tokens
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,15 @@ from proxy.core.estimate import estimate_input, estimate_tokens
 )
 def test_each_script_has_its_own_rate(text: str, tokens: int) -> None:
     assert estimate_tokens(text) == tokens
+
+
+@pytest.mark.parametrize("short", ["привет, мир", "日本語です", "how are you, 日本", "ç" * 7])
+def test_a_long_text_is_estimated_from_a_sample(short: str) -> None:
+    text = short * (100 * SAMPLED // len(short))
+
+    whole = estimate_tokens(text[:SAMPLED]) * len(text) / SAMPLED
+
+    assert estimate_tokens(text) == pytest.approx(whole, rel=0.01)
 
 
 def body(content: Any, **more: Any) -> dict[str, Any]:

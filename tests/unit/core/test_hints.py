@@ -195,3 +195,22 @@ def test_only_the_beginning_of_a_long_text_is_read() -> None:
 )
 def test_durations(text: str, seconds: float | None) -> None:
     assert duration(text) == (None if seconds is None else pytest.approx(seconds))
+
+
+HUGE = 2_000_000  # characters: a quadratic search would take hours
+
+
+@pytest.mark.parametrize("piece", ["1", "1.", " ", "a", ",", "wait ", "try again in ", '"retryDelay": "', "1s ", "0"])
+def test_the_length_of_a_hint_does_not_matter(piece: str) -> None:
+    text = piece * (HUGE // len(piece))
+    names = ("retry-after", "retry-after-ms", "x-ratelimit-reset", "x-ratelimit-reset-requests", "ratelimit-reset")
+
+    for name in names:
+        assert retry_after({name: text}, "", NOW) is None
+    assert retry_after({}, "try again in " + text, NOW) in (None, 4.0)
+
+
+def test_the_number_of_reset_headers_does_not_matter() -> None:
+    headers = {f"x-ratelimit-reset-{number}": "1h" for number in range(100_000)}
+
+    assert retry_after(headers, "", NOW) == 3600.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from proxy.core.body import edit
 from proxy.core.errors import InvalidRequest
-from proxy.core.multipart import LONGEST_VALUE, MOST_PARTS, Form, boundary_of, parse_form
+from proxy.core.multipart import LONGEST_HEAD, LONGEST_VALUE, MOST_PARTS, Form, boundary_of, parse_form
 
 BOUNDARY = "----XyZ.01"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"
@@ -164,3 +164,10 @@ def test_no_bytes_raise_anything_but_our_own_error(pieces: list[bytes]) -> None:
     except InvalidRequest:
         return
     assert all(span.value <= span.end <= len(raw) for span in found.spans.values())
+
+
+def test_a_part_with_very_long_headers_is_refused() -> None:
+    raw = form(part("model", b"whisper-1", "; x=" + "y" * LONGEST_HEAD))
+
+    with pytest.raises(InvalidRequest, match="bytes of headers"):
+        read(raw)
