@@ -137,11 +137,10 @@ class Deployment:
     thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
     limits: LimitValues | None = None  # for each key, unless the key has its own
+    name: str = field(init=False)  # `provider/model`, the deployment's id
 
-    @property
-    def name(self) -> str:
-        """`provider/model`, the deployment's id."""
-        return f"{self.provider.name}/{self.model}"
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider.name}/{self.model}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,5 +58,7 @@ def _reason(record: Record) -> str:
 
 
 def _visible(text: str) -> str:
-    """One line that any HTTP stack takes."""
+    """One line of printable ASCII, at most 256 characters; every other character becomes `?`."""
+    if text.isascii() and text.isprintable():
+        return text[:256]
     return "".join(char if " " <= char <= "~" else "?" for char in text)[:256]
