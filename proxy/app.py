@@ -28,6 +28,7 @@ from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded
 from proxy.config.redact import redacted
 from proxy.config.schema import Settings
+from proxy.config.server import ServerSettings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.recall import Recall
@@ -38,9 +39,12 @@ from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.callers import Callers
+from proxy.http.cors import Cors
 from proxy.http.exchange import Exchange
-from proxy.http.guard import HostGuard
+from proxy.http.forwarded import Forwarded
+from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.reading import BodyReader
@@ -127,8 +131,10 @@ class Upstream:
         self.queue.notify()  # there may be more room than before, or less
 
 
-def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None) -> Service:
-    """Connect everything. Raises `ConfigError` if the configuration cannot be compiled."""
+def build(
+    loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None, *, host: str | None = None
+) -> Service:
+    """Connect everything; `host` overrides `server.host`. Raises `ConfigError` if the configuration cannot be used."""
     parts = parts or Parts()
     clock = parts.clock
     settings, token = loaded.settings, loaded.settings.auth.admin_token
@@ -202,7 +208,19 @@ def build(loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None
         lifespan=_lifespan(watcher, upstream),
     )
     app.router.redirect_slashes = False
-    return Service(HostGuard(app, ids), gate, watcher.reload)
+    return Service(_guarded(app, ids, settings.server, host or settings.server.host), gate, watcher.reload)
+
+
+def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard:
+    """The application behind the checks of `Host` and origin."""
+    cors = server.cors
+    return Guard(
+        app,
+        ids,
+        Browsers(server.hosts, cors.origins, loopback=is_loopback(host)),
+        Cors(cors.headers, cors.max_age) if cors.origins else None,
+        Forwarded(server.trusted_proxies) if server.trusted_proxies else None,
+    )
 
 
 def _upstream(current: Current, parts: Parts, settler: Settler) -> Upstream:

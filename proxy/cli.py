@@ -64,7 +64,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
     raise_descriptor_limit()
     with logging_to(standard_output()):
-        service = build(loaded, os.environ)
+        service = build(loaded, os.environ, host=host)
         _warn(loaded)
         uvloop.run(
             serve_forever(

@@ -22,7 +22,6 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
         "server.workers": NotYet("more than one worker"),
         "server.memory_watermark": NotYet("shedding load by memory"),
-        "server.trusted_proxies": NotYet("trusting forwarded addresses"),
         "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
         "state": NotYet("shared state"),
         "dependencies": NotYet("a policy for failing dependencies"),

@@ -7,39 +7,15 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, SecretStr
 
-from proxy.config.base import Integer, Number, Section
+from proxy.config.base import Number, Section
 from proxy.config.providers import LimitSettings, ModelSettings, ProviderSettings
 from proxy.config.resilience import ResilienceSettings
 from proxy.config.routing import RoutingSettings
-from proxy.config.units import Duration, PositiveDuration, Size
+from proxy.config.server import ServerSettings
+from proxy.config.units import PositiveDuration
 
 Fail = Literal["open", "closed"]
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
-
-
-class ServerSettings(Section):
-    """How clients are served."""
-
-    at: ClassVar[str | None] = "server"
-
-    host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
-    port: Integer = Field(default=8080, ge=0, le=65535, description="The port to listen on; 0: any free one.")
-    workers: Integer = Field(default=1, ge=1, description="Processes that serve.")
-    max_body: Size = Field(default=20 * 1024 * 1024, ge=1, description="The largest request body.")
-    drain: Duration = Field(default=30.0, description="How long streams may finish after SIGTERM.")
-    header_timeout: PositiveDuration = Field(
-        default=10.0, description="How long a client may take to send its headers."
-    )
-    write_stall: PositiveDuration = Field(default=30.0, description="How long a client may stop reading.")
-    stream_keep_alive: Duration = Field(
-        default=15.0, description="How long a stream may be silent before a comment goes out; 0: none ever does."
-    )
-    keep_alive: Duration = Field(default=75.0, description="How long an idle connection of a client is kept.")
-    max_in_flight: Integer = Field(default=10_000, ge=1, description="Calls that are served at the same time.")
-    memory_watermark: Size = Field(
-        default=0, description="Memory above which calls are refused; 0: the cgroup's limit."
-    )
-    trusted_proxies: tuple[str, ...] = Field(default=(), description="Addresses whose forwarded headers are believed.")
 
 
 class DependencySettings(Section):

@@ -86,6 +86,18 @@ class NotAllowed(ProxyError):
     type = "permission_error"
 
 
+class OriginNotAllowed(NotAllowed):
+    """A browser sends it for a web page of another site."""
+
+    code = "origin_not_allowed"
+
+
+class HostNotAllowed(NotAllowed):
+    """`Host` is a name that this service does not answer to."""
+
+    code = "host_not_allowed"
+
+
 class NotFound(ProxyError):
     """No such path."""
 

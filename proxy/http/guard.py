@@ -1,38 +1,115 @@
-"""The outermost layer: what the HTTP parser lets through and we do not.
+"""The outermost layer: requests that the HTTP parser accepts and this service does not.
 
-httptools takes requests without a Host and with several; both are how requests are smuggled past a front, so both are
-refused. Everything after this layer may rely on one well-formed Host.
+httptools accepts requests without a `Host` and with several, which is how requests are smuggled past a proxy in front.
+Web pages of other sites are refused here too, before a body is read. Everything after this layer may rely on one
+well-formed `Host`, but for HTTP/1.0, which has none.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.core.errors import InvalidRequest
+from proxy.core.errors import InvalidRequest, OriginNotAllowed, ProxyError
+from proxy.http.browsers import Browsers, is_loopback
+from proxy.http.cors import Cors
 from proxy.http.errors import send_error
+from proxy.http.forwarded import Forwarded
 from proxy.http.ids import Ids
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 
 
-class HostGuard:
-    """Refuses a missing, repeated or malformed Host."""
+@dataclass(slots=True)
+class _Headers:
+    """The headers that decide whether a request is answered."""
 
-    def __init__(self, app: ASGIApp, ids: Ids) -> None:
+    hosts: list[bytes]
+    origins: list[str]
+    sites: list[str]
+    preflight: bool = False
+
+    @property
+    def origin(self) -> str | None:
+        return self.origins[0] if self.origins else None
+
+
+class Guard:
+    """Refuses a wrong `Host` and web pages of other sites, and adds the headers of CORS."""
+
+    def __init__(
+        self, app: ASGIApp, ids: Ids, browsers: Browsers, cors: Cors | None = None, forwarded: Forwarded | None = None
+    ) -> None:
         self._app = app
         self._ids = ids
+        self._browsers = browsers
+        self._cors = cors  # None: off
+        self._forwarded = forwarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 400."""
-        if scope["type"] == "http":
-            hosts = [value for name, value in scope["headers"] if name == b"host"]
-            if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-                problem = "is missing" if not hosts else "is there twice" if len(hosts) > 1 else "is malformed"
-                error = InvalidRequest(f"The `Host` header {problem}; send exactly one.", param="host")
-                own = self._ids.new()
-                error.headers = {"x-router-id": own, "x-request-id": own}
-                await send_error(error, send)
+        """Pass the request on, or answer 204 (a preflight), 400 or 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self._forwarded is not None:
+            scope = self._forwarded.apply(scope)
+        headers = _read(scope)
+        allowed: str | None = None
+        error: ProxyError | None = None
+        try:
+            allowed = self._check(scope, headers)
+        except ProxyError as refusal:
+            error = refusal
+        if self._cors is not None:
+            if allowed is not None and headers.preflight and scope["method"] == "OPTIONS":
+                await self._cors.preflight(scope["headers"], allowed, send)
                 return
-        await self._app(scope, receive, send)
+            send = self._cors.on_answers(send, allowed)
+        if error is None:
+            await self._app(scope, receive, send)
+            return
+        own = self._ids.new()
+        error.headers = {"x-router-id": own, "x-request-id": own}
+        await send_error(error, send)
+
+    def _check(self, scope: Scope, headers: _Headers) -> str | None:
+        """The origin if it is one of `server.cors.origins`. Raises `ProxyError` if the request is not answered."""
+        host = _one_host(headers.hosts, scope)
+        browser = bool(headers.origins or headers.sites)
+        if host is not None:
+            server = scope.get("server") if browser else None
+            self._browsers.check_host(host, rebindable=bool(server and is_loopback(server[0])))
+        if not browser:
+            return None
+        if len(headers.origins) > 1 or len(headers.sites) > 1:
+            raise OriginNotAllowed("`origin` and `sec-fetch-site` must each be sent once.")
+        site = headers.sites[0] if headers.sites else None
+        name = (host or b"").decode("latin-1")
+        self._browsers.check_origin(headers.origin, site, scheme=scope["scheme"], host=name)
+        return headers.origin if headers.origin is not None and self._browsers.lists(headers.origin) else None
+
+
+def _read(scope: Scope) -> _Headers:
+    found = _Headers([], [], [])
+    for name, value in scope["headers"]:
+        if name == b"host":
+            found.hosts.append(value)
+        elif name == b"origin":
+            found.origins.append(value.decode("latin-1"))
+        elif name == b"sec-fetch-site":
+            found.sites.append(value.decode("latin-1").lower())
+        elif name == b"access-control-request-method":
+            found.preflight = True
+    return found
+
+
+def _one_host(hosts: list[bytes], scope: Scope) -> bytes | None:
+    """The well-formed `Host`; None: HTTP/1.0 without one. Raises `InvalidRequest`."""
+    if not hosts and scope["http_version"] == "1.0":
+        return None
+    if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
+        problem = "is missing" if not hosts else "is there twice" if len(hosts) > 1 else "is malformed"
+        raise InvalidRequest(f"The `Host` header {problem}; send exactly one.", param="host")
+    return hosts[0]

@@ -270,7 +270,7 @@ def test_the_effective_configuration_is_told(box: Box) -> None:
     told = box.get("config")
 
     assert told["version"] == httpx.get(f"{box.running.url}/readyz", trust_env=False, timeout=PATIENCE).json()["config"]
-    assert told["config"]["server"]["max_body"] == 20 * 1024 * 1024
+    assert told["config"]["server"]["max_body"] == 32 * 1024 * 1024
     assert told["config"]["auth"]["admin_token"] == "***"
     assert told["config"]["providers"]["up"]["keys"][0]["value"] == "***"
     assert told["config"]["providers"]["absent"]["keys"][0]["value"] is None

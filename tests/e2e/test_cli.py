@@ -40,7 +40,7 @@ GOOD: dict[str, Any] = {
 }
 HELLO = [{"role": "user", "content": "Hello"}]
 TRIALS = 3  # of a port that may be taken
-WRONG = "server:\n  port: 8080\n  hots: 127.0.0.1\n"
+WRONG = "server:\n  port: 8080\n  prot: 127.0.0.1\n"
 
 
 def run(*arguments: str | Path, env: dict[str, str] | None = None) -> Result:
@@ -133,7 +133,7 @@ def test_a_wrong_configuration_is_exit_2_with_file_and_line(command: str, wrong:
     result = run(command, *more, "--config", wrong)
 
     assert result.exit_code == 2
-    assert f"{wrong}:3: server.hots: unknown setting `hots`; did you mean `host`?" in result.output
+    assert f"{wrong}:3: server.prot: unknown setting `prot`; did you mean `port`?" in result.output
     assert "Traceback" not in result.output
 
 

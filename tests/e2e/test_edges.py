@@ -215,9 +215,8 @@ def test_a_client_that_stops_reading_is_given_up(
     whole = json.dumps(upstreams.completion("x" * (24 * MIB))).encode()
     upstream.script("a", upstreams.endless(big) if streams else plain(whole))
     body = json.dumps({"model": "p/a", "messages": MESSAGES, "stream": streams}).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\nx-request-id: stalled\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
+    head = "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"
+    head += f"x-request-id: stalled\r\ncontent-length: {len(body)}\r\n\r\n"
 
     with signalbox(configuration(upstream.url, write_stall="200ms"), tmp_path) as box:
         url = httpx.URL(box.url)
@@ -238,7 +237,7 @@ def test_a_client_that_stops_reading_is_given_up(
 def test_a_client_that_never_reads_does_not_keep_its_connection(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", upstreams.endless(chunk({"content": "x" * MIB})))
     body = json.dumps({"model": "p/a", "messages": MESSAGES, "stream": True}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
 
     with signalbox_process(configuration(upstream.url, write_stall="200ms"), tmp_path) as process:
         url = httpx.URL(process.url)

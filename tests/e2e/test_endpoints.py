@@ -703,7 +703,7 @@ def test_a_client_that_leaves_ends_the_call_before_its_answer(
     upstream.script("embed", upstreams.stall)
 
     body, url = b'{"model":"openai/embed","input":"a"}', httpx.URL(box.url)
-    head = b"POST /v1/embeddings HTTP/1.1\r\nhost: t\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
+    head = b"POST /v1/embeddings HTTP/1.1\r\nhost: [::]\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
     with socket.create_connection((url.host, url.port), timeout=PATIENCE) as client:
         client.sendall(head % len(body) + body)
         arrived = upstream.next()

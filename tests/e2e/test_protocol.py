@@ -23,7 +23,7 @@ CONFIG = {
 }
 Address = tuple[str, int]
 BODY = json.dumps({"model": "mock/small", "messages": [{"role": "user", "content": "Hello"}]}).encode()
-POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n" % len(BODY)
+POST = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n" % len(BODY)
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Setting
 @pytest.mark.parametrize("cut", [0, 40, 120, 200])
 def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address, cut: int) -> None:
     request = POST + UPGRADE + b"\r\n" + BODY
-    after = b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"  # the same connection serves on
+    after = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"  # the same connection serves on
 
     status, _, answer = said(address, *filter(None, (request[:cut], request[cut:])), after)
 
@@ -78,10 +78,14 @@ def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address,
     ("request_", "status", "code"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n", 400, None),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", 400, None),
-        (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400, None),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n", 400, None),
+        (
+            b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+            None,
+        ),
         (b"GET /" + b"a" * 100_000, 414, "uri_too_long"),
-        (b"GET / HTTP/1.1\r\nHost: a\r\nX-A: " + b"a" * 100_000, 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 100_000, 431, "headers_too_large"),
     ],
 )
 def test_what_is_no_request_gets_an_error_in_openais_shape(

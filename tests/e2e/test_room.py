@@ -163,7 +163,7 @@ def test_a_client_that_leaves_the_queue_leaves_nothing_behind(upstream: Upstream
     upstream.script("a", upstreams.held_plain(ANSWER), plain(ANSWER))
 
     body = json.dumps({"model": "up/a", "messages": HELLO}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: t\r\ncontent-length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
 
     with boxed(tmp_path, configuration(upstream.url, {"concurrency": 1}, queue=PATIENT)) as box:
         first = box.begin("up/a")

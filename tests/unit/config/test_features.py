@@ -12,7 +12,6 @@ from proxy.config.load import load
 REFUSED = [
     ("server.workers", "server: {workers: 2}", "server.workers", "`1`"),
     ("server.memory_watermark", "server: {memory_watermark: 1GB}", "server.memory_watermark", "`0`"),
-    ("server.trusted_proxies", "server: {trusted_proxies: [10.0.0.1]}", "server.trusted_proxies", None),
     ("store", "store: sqlite:///data/x.db", "store", "`sqlite`"),
     ("store", "store: postgresql://db/x", "store", "`sqlite`"),
     ("state", "state: redis://r", "state", "`memory`"),

@@ -16,7 +16,7 @@ SECRET = "sk-canary-5f3a9c"
 def test_everything_has_a_default(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "server:\n").settings
 
-    assert (settings.server.host, settings.server.port, settings.server.max_body) == ("127.0.0.1", 8080, 20 * 1024**2)
+    assert (settings.server.host, settings.server.port, settings.server.max_body) == ("127.0.0.1", 8080, 32 * 1024**2)
     assert settings.resilience.breaker.max_open == 1800.0
     assert settings.providers == {}
 

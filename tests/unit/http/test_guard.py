@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from proxy.http.guard import HostGuard
+from proxy.http.browsers import Browsers
+from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +31,8 @@ async def sent(hosts: list[bytes], kind: str = "http") -> tuple[bool, list[Messa
         answers.append(message)
 
     headers = [(b"accept", b"*/*"), *((b"host", host) for host in hosts)]
-    await HostGuard(app, Ids())({"type": kind, "headers": headers}, receive, send)
+    scope = {"type": kind, "headers": headers, "http_version": "1.1", "scheme": "http", "method": "POST"}
+    await Guard(app, Ids(), Browsers())(scope, receive, send)
     return passed, answers
 
 
