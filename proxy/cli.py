@@ -13,6 +13,7 @@ from urllib.request import ProxyHandler, build_opener
 import click
 import uvicorn
 import uvloop
+from click.core import ParameterSource
 
 from proxy import __version__
 from proxy.app import build
@@ -27,6 +28,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
+from proxy.runtime_file import announced, find, reachable, running_services
 from proxy.server import bind, raise_descriptor_limit
 from proxy.server import serve as serve_forever
 from proxy.settle.log import logging_to, standard_output
@@ -63,9 +65,14 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
     except OSError as exc:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
     raise_descriptor_limit()
-    with logging_to(standard_output()):
+    with logging_to(standard_output()), announced(loaded.path) as announcement:
         service = build(loaded, os.environ, host=host)
         _warn(loaded)
+
+        def started(url: str) -> None:
+            announcement.write(url)
+            click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True)
+
         uvloop.run(
             serve_forever(
                 service,
@@ -73,7 +80,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
                 header_timeout=settings.header_timeout,
                 keep_alive=settings.keep_alive,
                 drain=settings.drain,
-                on_start=lambda url: click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True),
+                on_start=started,
             )
         )
 
@@ -148,16 +155,14 @@ def mock(
 
 
 @main.command()
-@click.option("--url", help="The service; from the configuration's host and port if not given.")
+@click.option("--url", envvar="SIGNALBOX_URL", help="The service; found by its configuration if not given.")
 @click.option("--timeout", type=float, default=3.0, show_default=True, help="Seconds.")
 @config_option
-def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
+@click.pass_context
+def healthcheck(ctx: click.Context, url: str | None, timeout: float, config: Path | None) -> None:
     """Ask a running service whether it is well; exit 0 if it is, 1 if not."""
     if url is None:
-        server = _load(config).settings.server
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(server.host, server.host)
-        host = f"[{host}]" if ":" in host else host
-        url = f"http://{host}:{server.port}"
+        url = _running_url(config, ctx.get_parameter_source("config"))
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
     try:
@@ -168,6 +173,30 @@ def healthcheck(url: str | None, timeout: float, config: Path | None) -> None:
         raise click.ClickException(f"{url}: {exc}") from None
     except (URLError, OSError, ValueError, http.client.HTTPException) as exc:
         raise click.ClickException(f"{url}: {exc}") from exc
+
+
+def _running_url(config: Path | None, source: ParameterSource | None) -> str:
+    """The address of the running service: as the process wrote it down, else as its configuration says.
+
+    A configuration that has become unusable says nothing of the process, which keeps the previous one.
+    """
+    path = config or default_path()
+    running = find(path)
+    if running is None and source is not ParameterSource.COMMANDLINE:
+        services = running_services()
+        # without a name there is no doubt where one service runs; in a container it is the first process
+        known = [each for each in services if each.pid == 1 or config is None]
+        running = known[0] if len(services) == 1 and known else None
+    if running is not None:
+        return running.url
+    host, port = os.environ.get("SIGNALBOX_HOST") or "127.0.0.1", os.environ.get("SIGNALBOX_PORT") or "8080"
+    try:
+        server = load(path, os.environ).settings.server
+        host, port = server.host, str(server.port)
+    except ConfigError as exc:
+        click.echo(f"warning: the configuration cannot be used, so the service is asked at {host}:{port}", err=True)
+        click.echo(str(exc), err=True)
+    return reachable(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
 def _load(path: Path | None) -> Loaded:

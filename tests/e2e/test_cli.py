@@ -126,7 +126,7 @@ def test_a_wrong_command_line_is_exit_2(arguments: list[str]) -> None:
     assert "Error: " in result.output
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "healthcheck", "route"])
+@pytest.mark.parametrize("command", ["check", "serve", "route"])
 def test_a_wrong_configuration_is_exit_2_with_file_and_line(command: str, wrong: Path) -> None:
     more = ["hello"] if command == "route" else []
 
@@ -137,7 +137,7 @@ def test_a_wrong_configuration_is_exit_2_with_file_and_line(command: str, wrong:
     assert "Traceback" not in result.output
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "healthcheck", "route"])
+@pytest.mark.parametrize("command", ["check", "serve", "route"])
 def test_a_configuration_that_is_not_there_is_exit_2(command: str, tmp_path: Path) -> None:
     more = ["hello"] if command == "route" else []
 
@@ -307,6 +307,108 @@ def test_the_service_of_the_configuration_is_asked(tmp_path: Path) -> None:
         path = tmp_path / "other.yaml"
         path.write_text(yaml.safe_dump({**GOOD, "server": {"port": port, "host": "0.0.0.0"}}))
         result = run("healthcheck", "--config", path)
+
+    assert result.exit_code == 0
+
+
+def alone(folder: Path) -> dict[str, str]:
+    """An environment in which no other service of this machine is found."""
+    return {"TMPDIR": str(folder)}
+
+
+@pytest.fixture
+def hidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The same for the command in this process."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return alone(tmp_path)
+
+
+BROKEN = {
+    "unknown setting": "server:\n  prot: 1\n",
+    "no YAML": "server: [\n",
+    "empty": "",
+    "another port": "server: {port: 9}\nproviders: {m: {dialect: mock}}\n",
+}
+
+
+@pytest.mark.parametrize("edit", BROKEN)
+def test_healthcheck_asks_the_process_after_a_bad_edit(tmp_path: Path, hidden: dict[str, str], edit: str) -> None:
+    with signalbox_process(GOOD, tmp_path, hidden):
+        (tmp_path / "signalbox.yaml").write_text(BROKEN[edit])
+        result = run("healthcheck", "--config", tmp_path / "signalbox.yaml")
+
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["status"] == "ok"
+
+
+@pytest.mark.parametrize("how", ["option", "variable", "relative path", "deleted"])
+def test_healthcheck_finds_a_port_from_the_command_line(
+    tmp_path: Path, hidden: dict[str, str], how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "signalbox.yaml"
+    monkeypatch.chdir(tmp_path)
+    with signalbox_process({**GOOD, "server": {"port": 9}}, tmp_path, hidden):
+        if how == "deleted":
+            path.unlink()
+        if how == "variable":
+            result = run("healthcheck", env={"SIGNALBOX_CONFIG": str(path)})
+        else:
+            result = run("healthcheck", "--config", "signalbox.yaml" if how == "relative path" else path)
+
+    assert result.exit_code == 0
+
+
+def test_healthcheck_without_a_name_asks_the_only_service(tmp_path: Path, hidden: dict[str, str]) -> None:
+    with signalbox_process(GOOD, tmp_path, hidden):
+        assert run("healthcheck").exit_code == 0
+
+
+def test_healthcheck_never_asks_the_service_of_another_file(tmp_path: Path, hidden: dict[str, str]) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump({**GOOD, "server": {"port": 9}}))
+
+    with signalbox_process(GOOD, tmp_path, hidden):
+        named = run("healthcheck", "--config", other)
+        variable = run("healthcheck", env={"SIGNALBOX_CONFIG": str(other)})
+
+    assert (named.exit_code, variable.exit_code) == (1, 1)
+
+
+def test_a_service_that_was_killed_is_exit_1(tmp_path: Path, hidden: dict[str, str]) -> None:
+    with signalbox_process({**GOOD, "server": {"port": 9}}, tmp_path, hidden):
+        pass  # it is killed, and leaves its runtime file
+
+    result = run("healthcheck", "--config", tmp_path / "signalbox.yaml")
+
+    assert result.exit_code == 1
+    assert "http://127.0.0.1:9" in result.output
+
+
+def test_an_orderly_end_removes_the_runtime_file(tmp_path: Path, hidden: dict[str, str]) -> None:
+    with signalbox_process(GOOD, tmp_path, hidden) as running:
+        before = list(tmp_path.glob("signalbox-*/*"))
+        running.popen.terminate()
+        running.popen.wait(PATIENCE)
+        after = list(tmp_path.glob("signalbox-*/*"))
+
+    assert (len(before), len(after)) == (1, 0)
+
+
+def test_a_service_without_a_usable_configuration_is_asked_where_the_variables_say(
+    wrong: Path, hidden: dict[str, str]
+) -> None:
+    with refusing() as url:
+        port = url.removesuffix("/v1").rpartition(":")[2]
+        result = run("healthcheck", "--config", wrong, env={"SIGNALBOX_PORT": port})
+
+    assert result.exit_code == 1
+    assert f"http://127.0.0.1:{port}: " in result.output
+    assert f"{wrong}:3: server.hots: unknown setting" in result.output
+
+
+def test_the_variable_for_the_url_is_used(tmp_path: Path, hidden: dict[str, str]) -> None:
+    with signalbox(GOOD, tmp_path) as running:
+        result = run("healthcheck", env={"SIGNALBOX_URL": running.url})
 
     assert result.exit_code == 0
 
