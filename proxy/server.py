@@ -8,6 +8,7 @@ configuration again.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import resource
 import signal
@@ -23,6 +24,7 @@ from proxy.app import Service
 from proxy.http.protocol import protocol_class
 
 _LOG = logging.getLogger(__name__)
+_NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
 LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
 
 
@@ -57,13 +59,28 @@ def raise_descriptor_limit() -> None:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket to listen on. Raises `OSError` if the address is taken or not ours."""
+    """A socket to listen on. Raises `OSError` if the address is taken or not ours.
+
+    `::` accepts connections of both families, and IPv4 alone on a system without IPv6.
+    """
+    host = host.strip("[]")
+    try:
+        return _bound(host, port)
+    except OSError as exc:
+        if host != "::" or exc.errno not in _NO_IPV6:
+            raise
+        return _bound("0.0.0.0", port)
+
+
+def _bound(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)  # with its protocol, or the event loop leaves Nagle's delay on
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if host == "::":
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         listener.bind(address)
     except OSError:
         listener.close()

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from proxy import __version__
+from proxy.config.compile import compile_snapshot
 from proxy.config.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +35,8 @@ PROFILES: dict[str, dict[str, Any]] = {
     "replicas": {"replicaCount": 3, "pdb": {"enabled": True}, "nodeSelector": {"kubernetes.io/os": "linux"}},
     "own config map": {"existingConfigMap": "mine", "serviceAccount": {"create": False}},
     "node port": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"a/b": "c"}}},
+    "dual stack": {"service": {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}},
+    "own configuration": {"config": {"providers": {"azure": {"base_url": "https://a.example/openai/v1"}}}},
     "bare": {"topologySpreadConstraints": [], "drain": {"preStopSeconds": 0}, "serviceAccount": {"automount": True}},
     "digest": {"image": {"registry": "registry.example/", "digest": "sha256:" + "0" * 64}},
 }
@@ -104,6 +107,8 @@ def test_no_object_of_the_schema_takes_a_name_that_it_does_not_know() -> None:
         {"image": {"digest": "latest"}},
         {"service": {"port": 0}},
         {"service": {"type": "Clusterip"}},
+        {"service": {"ipFamilyPolicy": "DualStack"}},
+        {"service": {"ipFamilies": ["ipv6"]}},
         {"probes": {"readiness": {"period": 1}}},
         {"extraEnv": [{"value": "without a name"}]},
         {"containerPort": 80},
@@ -163,20 +168,66 @@ def test_the_config_map_is_the_containers(tmp_path: Path) -> None:
 
     config = yaml.safe_load(render(values, tmp_path)["ConfigMap"]["data"]["signalbox.yaml"])
 
-    assert config["server"] == {"host": "0.0.0.0", "port": 9000, "drain": "60s", "max_body": "5MiB"}
+    assert config["server"] == {"host": "::", "port": 9000, "drain": "60s", "max_body": "5MiB"}
     assert config["data_dir"] == "/var/lib/signalbox"
+
+
+def configuration(values: dict[str, Any], tmp_path: Path) -> Path:
+    """The file in the rendered config map."""
+    file = tmp_path / "signalbox.yaml"
+    file.write_text(render(values, tmp_path)["ConfigMap"]["data"]["signalbox.yaml"])
+    return file
 
 
 @needs_helm
 @pytest.mark.parametrize("environ", [{}, {"OPENAI_API_KEY": "sk-test"}], ids=["without keys", "with a key"])
 def test_the_default_configuration_of_the_chart_can_be_used(environ: dict[str, str], tmp_path: Path) -> None:
-    file = tmp_path / "signalbox.yaml"
-    file.write_text(render({}, tmp_path)["ConfigMap"]["data"]["signalbox.yaml"])
+    settings = load(configuration({}, tmp_path), environ).settings
 
-    settings = load(file, environ).settings
-
-    assert settings.server.host == "0.0.0.0"
+    assert settings.server.host == "::"
     assert settings.server.drain == defaults()["drain"]["timeoutSeconds"]
+    assert [model.id for model in settings.models] == ["openai/gpt-4o-mini", "openai/gpt-4o"]
+
+
+@needs_helm
+@pytest.mark.parametrize("host", ["0.0.0.0", "::1", "10.0.0.1"])
+def test_the_address_to_listen_on_is_free(host: str, tmp_path: Path) -> None:
+    file = configuration({"config": {"server": {"host": host}}}, tmp_path)
+
+    assert load(file, {}).settings.server.host == host
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"server": {"max_body": "5MiB"}},
+        {"providers": {"azure": {"base_url": "https://a.example/openai/v1", "keys": [{"value": "${AZURE_KEY}"}]}}},
+    ],
+    ids=["default", "a setting", "own provider"],
+)
+def test_the_chart_never_enables_stand_ins(config: dict[str, Any], tmp_path: Path) -> None:
+    snapshot = compile_snapshot(load(configuration({"config": config}, tmp_path), {}).settings)
+
+    assert snapshot.providers == {}
+    assert len(snapshot.left_out) == 1
+
+
+@needs_helm
+def test_nothing_is_merged_under_a_configuration_of_ones_own(tmp_path: Path) -> None:
+    values = {"config": {"providers": {"azure": {"base_url": "https://a.example/openai/v1"}}}}
+
+    settings = load(configuration(values, tmp_path), {}).settings
+
+    assert (list(settings.providers), settings.models) == (["azure"], ())
+
+
+@needs_helm
+def test_stand_ins_are_the_operators_choice(tmp_path: Path) -> None:
+    settings = load(configuration({"config": {"mock_when_no_keys": True}}, tmp_path), {}).settings
+
+    assert settings.mock_when_no_keys
 
 
 @needs_helm

@@ -50,14 +50,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* The configuration, with what belongs to the container; a second place for the same setting is refused. */}}
 {{- define "signalbox.config" -}}
 {{- $config := deepCopy .Values.config -}}
+{{- if not (or $config.providers $config.models) -}}
+{{- $config = merge $config (.Files.Get "default-config.yaml" | fromYaml) -}}
+{{- end -}}
 {{- $server := default (dict) $config.server -}}
-{{- range $setting, $value := dict "host" "(always 0.0.0.0)" "port" "containerPort" "drain" "drain.timeoutSeconds" -}}
+{{- range $setting, $value := dict "port" "containerPort" "drain" "drain.timeoutSeconds" -}}
 {{- if hasKey $server $setting -}}
 {{- fail (printf "config.server.%s is set by the chart: %s" $setting $value) -}}
 {{- end -}}
 {{- end -}}
-{{- $container := dict "host" "0.0.0.0" "port" .Values.containerPort "drain" (printf "%vs" .Values.drain.timeoutSeconds) -}}
-{{- $_ := set $config "server" (merge $container $server) -}}
+{{- $container := dict "port" .Values.containerPort "drain" (printf "%vs" .Values.drain.timeoutSeconds) -}}
+{{- $_ := set $config "server" (merge $container $server (dict "host" "::")) -}}
 {{- if not (hasKey $config "data_dir") -}}
 {{- $_ := set $config "data_dir" "/var/lib/signalbox" -}}
 {{- end -}}
