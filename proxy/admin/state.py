@@ -78,10 +78,7 @@ class State:
         models: dict[str, list[Deployment]] = {}
         for deployment in snapshot.deployments.values():
             models.setdefault(deployment.provider.name, []).append(deployment)
-        rows = [
-            _provider(provider, models.get(provider.name, []), snapshot.left_out.get(provider.name, ""), seen)
-            for provider in snapshot.providers.values()
-        ]
+        rows = [_provider(provider, models.get(provider.name, []), seen) for provider in snapshot.providers.values()]
         rows += [
             {"id": name, "status": "left_out", "reason": reason}
             for name, reason in snapshot.left_out.items()
@@ -125,7 +122,7 @@ class State:
         self._access.check(request)
 
 
-def _provider(provider: Provider, models: Sequence[Deployment], left_out: str, seen: Seen) -> dict[str, Any]:
+def _provider(provider: Provider, models: Sequence[Deployment], seen: Seen) -> dict[str, Any]:
     rests = [rest for rest in seen.rests if rest["provider"] == provider.name]
     keys = [key.id for key in provider.keys]
     diagnosis = diagnose(
@@ -139,7 +136,7 @@ def _provider(provider: Provider, models: Sequence[Deployment], left_out: str, s
     return {
         "id": provider.name,
         "status": "stand_in" if provider.stand_in else "ok",
-        "reason": left_out,
+        "reason": provider.stand_in_reason,
         "health": asdict(diagnosis),
         "dialect": provider.dialect,
         "base_url": provider.base_url,

@@ -162,6 +162,7 @@ def _stand_in(name: str, given: ProviderSettings) -> Provider:
         timeouts=_timeouts(given.timeouts),
         mock=MockOptions(),
         stand_in=True,
+        stand_in_reason=_no_key(given.keys),
     )
 
 

@@ -114,6 +114,12 @@ class Provider:
     prompt_cache: Literal["off", "auto"] = "off"  # Anthropic: mark the prompt's stable part for caching
     vertex: bool = False  # Gemini: Vertex's paths, `base_url` up to `.../publishers/google`
     stand_in: bool = False  # a mock that answers for a provider without keys
+    stand_in_reason: str = ""  # why the provider itself cannot be used
+
+    @property
+    def label(self) -> str:
+        """The provider in metrics and log lines: `mock` for a stand-in, else its name."""
+        return "mock" if self.stand_in else self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -99,7 +100,9 @@ class Meta:
         """`GET /metrics`."""
         self._metrics.inflight.set(self._gate.inside)
         self._metrics.queue_depth.set(self._waiting())
-        return Response(self._metrics.text(), headers={"content-type": CONTENT_TYPE})
+        self._metrics.read()
+        text = await to_thread.run_sync(self._metrics.text)  # thousands of series must not keep calls waiting
+        return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 def _model(name: UsableName) -> dict[str, Any]:
@@ -116,6 +119,7 @@ def _model(name: UsableName) -> dict[str, Any]:
 def _extensions(deployment: Deployment) -> dict[str, Any]:
     price = deployment.price
     return {
+        **({"mock": True} if deployment.provider.stand_in else {}),
         "kind": deployment.kind,
         "tier": deployment.tier,
         "context_window": deployment.context_window,

@@ -57,9 +57,9 @@ class Settler:
         chosen_cost = record.cost_nusd or 0
         for attempt in record.attempts:
             listed = record.call and f"{attempt.provider}/{attempt.model}" in record.call.snapshot.deployments
-            name = attempt.model if listed else OTHER
-            metrics.attempts.labels(attempt.provider, name, attempt.outcome).inc()
-            self._spent(attempt.provider, name, attempt.usage, attempt.cost_nusd or 0)
+            name, source = attempt.model if listed else OTHER, _source(record, attempt.provider)
+            metrics.attempts.labels(source, name, attempt.outcome).inc()
+            self._spent(source, name, attempt.usage, attempt.cost_nusd or 0)
             chosen_cost -= attempt.cost_nusd or 0
         self._spent(provider, model, record.usage, chosen_cost)
 
@@ -90,7 +90,13 @@ def _cost(usage: Usage | None, of: Deployment | None) -> int | None:
 def _labels(deployment: Deployment | None) -> tuple[str, str]:
     if deployment is None:
         return OTHER, OTHER
-    return deployment.provider.name, deployment.model if deployment.listed else OTHER
+    return deployment.provider.label, deployment.model if deployment.listed else OTHER
+
+
+def _source(record: Record, provider: str) -> str:
+    """The provider of an attempt as metrics and log name it: `mock` for a stand-in."""
+    known = record.call.snapshot.providers.get(provider) if record.call else None
+    return known.label if known else provider
 
 
 def _route(record: Record) -> str:
@@ -113,7 +119,7 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
         "client_id": call.options.client_id if call else None,
         "model": call.model[:_LONGEST] if call else None,
         "route": record.plan.route[:_LONGEST] if record.plan else None,
-        "provider": chosen.provider.name if chosen else None,
+        "provider": chosen.provider.label if chosen else None,
         "upstream_model": chosen.model[:_LONGEST] if chosen else None,
         "stream": call.stream if call else None,
         "status": record.status,
@@ -121,7 +127,7 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
         "code": record.code[:_LONGEST] if record.code else None,
         "attempts": [
             {
-                "provider": a.provider,
+                "provider": _source(record, a.provider),
                 "model": a.model[:_LONGEST],
                 "key": a.key_id,
                 "outcome": a.outcome,

@@ -40,6 +40,8 @@ def call_headers(record: Record, now: float) -> dict[str, str]:
     if record.chosen:
         headers["x-router-provider"] = record.chosen.provider.name
         headers["x-router-model"] = _visible(record.chosen.model)
+        if record.chosen.provider.stand_in:
+            headers["x-router-mock"] = "1"
     if record.dropped:
         headers["x-router-dropped"] = _visible(",".join(record.dropped))
     if record.upstream_request_id:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from contextlib import closing
+from typing import Any
 
 import pytest
 
@@ -48,14 +49,14 @@ def test_the_ipv4_wildcard_accepts_ipv4_only() -> None:
 
 @pytest.mark.parametrize("number", [errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY])
 def test_without_ipv6_the_wildcard_accepts_ipv4(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = server._bound
+    real = socket.getaddrinfo
 
-    def bound(host: str, port: int) -> socket.socket:
+    def resolved(host: str, *rest: Any, **more: Any) -> Any:
         if ":" in host:
             raise OSError(number, "no IPv6")
-        return real(host, port)
+        return real(host, *rest, **more)
 
-    monkeypatch.setattr(server, "_bound", bound)
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
 
     with closing(server.bind("::", 0)) as listener:
         assert listener.getsockname()[0] == "0.0.0.0"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.surfaces.headers import call_headers, sane_id
@@ -64,3 +66,10 @@ def test_names_from_outside_are_one_visible_line() -> None:
     assert len(headers["x-router-model"]) == 256
     assert headers["x-router-route"] == "a??set-cookie: b"
     assert headers["x-router-upstream-request-id"] == "a?b"
+
+
+def test_an_answer_of_a_stand_in_says_so() -> None:
+    stand_in = replace(SMALL, provider=replace(SMALL.provider, stand_in=True))
+
+    assert call_headers(record(plan=plan(stand_in), chosen=stand_in), 1000.0)["x-router-mock"] == "1"
+    assert "x-router-mock" not in call_headers(record(plan=plan(SMALL), chosen=SMALL), 1000.0)
