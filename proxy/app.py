@@ -147,6 +147,9 @@ def build(
     health, queue = upstream.health, upstream.queue
     metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments)
     metrics.watch_retries(lambda: upstream.budget.refused)
+    metrics.watch_cooldowns(health.rests, lambda: current.snapshot)
+    metrics.watch_process(lambda: upstream.pulse.late)
+    metrics.initialise(current.snapshot)
     gate = Gate(settings.server.max_in_flight)
     planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
     pipeline = Pipeline(
@@ -312,6 +315,7 @@ class Reloader:
         self._gate.most = loaded.settings.server.max_in_flight
         self._settler.access_log = loaded.settings.logs.access
         self._metrics.reload_success.set(1)
+        self._metrics.initialise(snapshot)
         _LOG.info("configuration loaded", extra={"fields": {"version": snapshot.version}})
         for warning in loaded.warnings:
             _LOG.warning("configuration", extra={"fields": {"warning": warning}})

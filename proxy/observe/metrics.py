@@ -5,12 +5,25 @@ Labels come from the configuration's own names, so that no client can make serie
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from proxy.core.types import Snapshot
+from proxy.observe import series
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = {"closed": 0, "half-open": 1, "open": 2}
@@ -54,26 +67,77 @@ class Metrics:
             "signalbox_config_reload_success", "1 if the last configuration read was good.", registry=self.registry
         )
         self.reload_success.set(1)
+        self._live: list[_Live] = []
+
+    def initialise(self, snapshot: Snapshot) -> None:
+        """Create the series of a configuration with the value 0, where they do not exist."""
+        for target in series.targets(snapshot):
+            for outcome in series.OUTCOMES:
+                self.attempts.labels(*target, outcome)
+            for kind in series.KINDS:
+                self.tokens.labels(*target, kind)
+        for target in series.priced(snapshot):
+            self.cost.labels(*target)
+        for labels in series.requests(snapshot):
+            self.requests.labels(*labels)
 
     def watch_breakers(self, breakers: Callable[[], list[dict[str, Any]]], known: Callable[[], Iterable[str]]) -> None:
         """Read `signalbox_breaker_state` when it is asked for; `known` are the configured deployments."""
-        self.registry.register(_Breakers(breakers, known))
+        self._watch(_Breakers(breakers, known))
 
     def watch_retries(self, refused: Callable[[], int]) -> None:
         """Read `signalbox_retries_refused_total` when it is asked for."""
-        self.registry.register(_Refused(refused))
+        self._watch(_Refused(refused))
+
+    def watch_cooldowns(self, rests: Callable[[], list[dict[str, Any]]], snapshot: Callable[[], Snapshot]) -> None:
+        """Read `signalbox_keys_in_cooldown` when it is asked for."""
+        self._watch(_Cooldowns(rests, snapshot))
+
+    def watch_process(self, lag: Callable[[], float]) -> None:
+        """Read CPU, memory, file descriptors and garbage collections; `lag` is the event loop's, in seconds."""
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._watch(_Lag(lag))
+
+    def read(self) -> None:
+        """Take the values that are kept elsewhere; called in the event loop, where they do not change meanwhile."""
+        for live in self._live:
+            live.read()
 
     def text(self) -> bytes:
-        """The exposition, as Prometheus reads it."""
+        """The exposition, as Prometheus reads it, with the values of the last `read`; may run in a thread."""
         return generate_latest(self.registry)
 
+    def _watch(self, live: _Live) -> None:
+        self._live.append(live)
+        self.registry.register(live)
 
-class _Breakers(Collector):
+
+class _Live(Collector):
+    """A family whose values are kept elsewhere."""
+
+    def __init__(self) -> None:
+        self._families: list[Metric] | None = None
+
+    def read(self) -> None:
+        """Take the values as they are now."""
+        self._families = list(self.families())
+
+    def collect(self) -> Iterable[Metric]:
+        return list(self.families()) if self._families is None else self._families
+
+    def families(self) -> Iterable[Metric]:
+        """The family with its current values."""
+        raise NotImplementedError
+
+
+class _Breakers(_Live):
     def __init__(self, breakers: Callable[[], list[dict[str, Any]]], known: Callable[[], Iterable[str]]) -> None:
+        super().__init__()
         self._breakers = breakers
         self._known = known
 
-    def collect(self) -> Iterable[Metric]:
+    def families(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "signalbox_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["provider", "model", "key"]
         )
@@ -88,11 +152,49 @@ class _Breakers(Collector):
         yield family
 
 
-class _Refused(Collector):
+class _Cooldowns(_Live):
+    def __init__(self, rests: Callable[[], list[dict[str, Any]]], snapshot: Callable[[], Snapshot]) -> None:
+        super().__init__()
+        self._rests = rests
+        self._snapshot = snapshot
+
+    def families(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "signalbox_keys_in_cooldown",
+            "Keys that are not used for now, for one model or for all.",
+            labels=["provider", "reason"],
+        )
+        snapshot = self._snapshot()
+        keys = {(row["provider"], row["reason"], row["key"]) for row in self._rests()}
+        tally = Tally({(name, why): 0 for name in snapshot.providers for why in series.cooldown_reasons(snapshot)})
+        tally.update((provider, reason) for provider, reason, _ in keys if provider in snapshot.providers)
+        counts: Tally[tuple[str, str]] = Tally()
+        for (name, reason), number in tally.items():
+            counts[snapshot.providers[name].label, reason] += number
+        for labels, number in counts.items():
+            family.add_metric(list(labels), number)
+        yield family
+
+
+class _Lag(_Live):
+    def __init__(self, lag: Callable[[], float]) -> None:
+        super().__init__()
+        self._lag = lag
+
+    def families(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "signalbox_event_loop_lag_seconds", "The longest delay of the event loop in the last seconds."
+        )
+        family.add_metric([], self._lag())
+        yield family
+
+
+class _Refused(_Live):
     def __init__(self, refused: Callable[[], int]) -> None:
+        super().__init__()
         self._refused = refused
 
-    def collect(self) -> Iterable[Metric]:
+    def families(self) -> Iterable[Metric]:
         family = CounterMetricFamily(
             "signalbox_retries_refused", "Attempts for which the retry budget had nothing left."
         )

@@ -22,6 +22,7 @@ from proxy.core.types import RouterOptions
 from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET
+from tests.calls import snapshot
 from tests.servers import ROOT, signalbox_process
 from tests.waiting import PATIENCE
 
@@ -74,10 +75,17 @@ def test_every_variable_of_the_environment_is_documented() -> None:
     assert missing("configuration.md", variables) == []
 
 
-def test_every_metric_is_documented_with_its_labels() -> None:
-    metrics = Metrics()
+def watch(metrics: Metrics) -> None:
+    """Add the families whose values are kept elsewhere."""
     metrics.watch_breakers(list, list)
     metrics.watch_retries(int)
+    metrics.watch_cooldowns(list, snapshot)
+    metrics.watch_process(float)
+
+
+def test_every_metric_is_documented_with_its_labels() -> None:
+    metrics = Metrics()
+    watch(metrics)
     families = list(metrics.registry.collect())
     names = [family.name + ("_total" if family.type == "counter" else "") for family in families]
     labels = [label for instrument in vars(metrics).values() for label in getattr(instrument, "_labelnames", ())]
@@ -88,10 +96,9 @@ def test_every_metric_is_documented_with_its_labels() -> None:
 
 def test_no_metric_is_documented_that_is_not_there() -> None:
     metrics = Metrics()
-    metrics.watch_breakers(list, list)
-    metrics.watch_retries(int)
+    watch(metrics)
     names = {family.name + ("_total" if family.type == "counter" else "") for family in metrics.registry.collect()}
-    rows = re.findall(r"^\| `(signalbox_\w+)` \|", prose(DOCS / "metrics.md"), re.M)
+    rows = re.findall(r"^\| `((?:signalbox|process|python)_\w+)` \|", prose(DOCS / "metrics.md"), re.M)
 
     assert set(rows) == names
 

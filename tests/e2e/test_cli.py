@@ -403,7 +403,7 @@ def test_a_service_without_a_usable_configuration_is_asked_where_the_variables_s
 
     assert result.exit_code == 1
     assert f"http://127.0.0.1:{port}: " in result.output
-    assert f"{wrong}:3: server.hots: unknown setting" in result.output
+    assert f"{wrong}:3: server.prot: unknown setting" in result.output
 
 
 def test_the_variable_for_the_url_is_used(tmp_path: Path, hidden: dict[str, str]) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.core.types import Snapshot
 from proxy.observe.metrics import Metrics
+from proxy.observe.series import MOST_REQUEST_SERIES
+from tests.calls import deployment, provider, snapshot
 
 CONTRACT = {
     "signalbox_requests": {"route", "provider", "model", "status"},
@@ -23,11 +27,17 @@ CONTRACT = {
     "signalbox_retries_refused": set(),
     "signalbox_breaker_state": {"provider", "model", "key"},
     "signalbox_config_reload_success": set(),
+    "signalbox_keys_in_cooldown": {"provider", "reason"},
+    "signalbox_event_loop_lag_seconds": set(),
 }
 
 
 def row(provider: str, model: str, key: str, state: str) -> dict[str, Any]:
     return {"provider": provider, "model": model, "key": key, "state": state}
+
+
+def rest(provider: str, key: str, reason: str = "key_rejected", model: str | None = None) -> dict[str, Any]:
+    return {"provider": provider, "key": key, "model": model, "reason": reason, "seconds_left": 1.0}
 
 
 def filled() -> Metrics:
@@ -43,13 +53,15 @@ def filled() -> Metrics:
     metrics.queue_depth.set(2)
     metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"])
     metrics.watch_retries(lambda: 7)
+    metrics.watch_cooldowns(lambda: [rest("acme", "main")], lambda: snapshot(deployment("small")))
+    metrics.watch_process(lambda: 0.125)
     return metrics
 
 
 def test_the_exposition_has_the_contract_s_metrics_and_no_other() -> None:
     families = {family.name: family for family in text_string_to_metric_families(filled().text().decode())}
 
-    assert set(families) == set(CONTRACT)
+    assert {name for name in families if name.startswith("signalbox_")} == set(CONTRACT)
     for name, labels in CONTRACT.items():
         assert {label for sample in families[name].samples for label in sample.labels} - {"le"} == labels
         assert families[name].documentation
@@ -106,3 +118,116 @@ def test_breakers_are_read_when_they_are_asked_for() -> None:
 
     assert b"acme" not in before
     assert b'signalbox_breaker_state{key="main",model="small",provider="acme"} 2.0' in metrics.text()
+
+
+def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
+    """The samples of one metric, by the values of their labels in alphabetical order of the labels."""
+    return {
+        tuple(value for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(metrics.text().decode())
+        for sample in family.samples
+        if sample.name == name
+    }
+
+
+def test_live_values_are_those_of_the_last_read() -> None:
+    lag = [0.5]
+    metrics = Metrics()
+    metrics.watch_process(lambda: lag[0])
+    metrics.read()
+    lag[0] = 1.5
+
+    before = values(metrics, "signalbox_event_loop_lag_seconds")
+    metrics.read()
+
+    assert (before, values(metrics, "signalbox_event_loop_lag_seconds")) == ({(): 0.5}, {(): 1.5})
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_max_fds"],
+)
+def test_the_process_is_measured(name: str) -> None:
+    assert values(filled(), name)[()] > 0
+
+
+def test_garbage_collections_are_counted() -> None:
+    assert set(values(filled(), "python_gc_collections_total")) == {("0",), ("1",), ("2",)}
+
+
+SMALL = deployment("small", provider("acme", "one", "two"))
+LARGE = deployment("large", provider("bolt", any_model=True))
+
+
+@pytest.mark.parametrize(
+    ("rests", "counts"),
+    [
+        ([], {}),
+        ([rest("acme", "one")], {("acme", "key_rejected"): 1}),
+        ([rest("acme", "one"), rest("acme", "two")], {("acme", "key_rejected"): 2}),
+        ([rest("acme", "one", "rate_limited", model) for model in "ab"], {("acme", "rate_limited"): 1}),
+        ([rest("bolt", "-", "model_missing", "x")], {("bolt", "model_missing"): 1}),
+        ([rest("removed", "one")], {}),
+    ],
+)  # fmt: skip
+def test_keys_in_cooldown_are_counted_for_every_provider(
+    rests: list[dict[str, Any]], counts: dict[tuple[str, str], float]
+) -> None:
+    metrics = Metrics()
+    metrics.watch_cooldowns(lambda: rests, lambda: snapshot(SMALL, LARGE))
+    none = {(name, reason): 0.0 for name in ("acme", "bolt") for reason in ("key_rejected", "rate_limited")}
+
+    assert values(metrics, "signalbox_keys_in_cooldown").items() >= (none | counts).items()
+    assert sum(values(metrics, "signalbox_keys_in_cooldown").values()) == sum(counts.values())
+
+
+def initialised(of: Snapshot) -> Metrics:
+    metrics = Metrics()
+    metrics.initialise(of)
+    return metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("signalbox_attempts_total", ("small", "key_rejected", "acme")),
+        ("signalbox_attempts_total", ("small", "broken_stream", "acme")),
+        ("signalbox_attempts_total", ("small", "ok", "acme")),
+        ("signalbox_attempts_total", ("other", "connect", "bolt")),
+        ("signalbox_tokens_total", ("output", "large", "bolt")),
+        ("signalbox_requests_total", ("small", "acme", "acme/small", "502")),
+        ("signalbox_requests_total", ("small", "acme", "tier/low", "503")),
+        ("signalbox_requests_total", ("small", "acme", "auto", "504")),
+        ("signalbox_requests_total", ("small", "acme", "mode/fast", "200")),
+        ("signalbox_requests_total", ("other", "bolt", "other", "502")),
+        ("signalbox_requests_total", ("other", "other", "other", "503")),
+    ],
+)
+def test_every_series_of_a_configuration_begins_at_0(name: str, labels: tuple[str, ...]) -> None:
+    assert values(initialised(snapshot(replace(SMALL, tier="low"), LARGE)), name)[labels] == 0.0
+
+
+def test_initialising_again_keeps_the_counts() -> None:
+    metrics = initialised(snapshot(SMALL))
+    metrics.attempts.labels("acme", "small", "ok").inc()
+
+    metrics.initialise(snapshot(SMALL, LARGE))
+
+    assert values(metrics, "signalbox_attempts_total")["small", "ok", "acme"] == 1.0
+    assert values(metrics, "signalbox_attempts_total")["large", "ok", "bolt"] == 0.0
+
+
+def test_a_stand_in_has_the_series_of_the_mock() -> None:
+    stand_in = replace(SMALL, provider=replace(SMALL.provider, stand_in=True))
+
+    names = {labels[2] for labels in values(initialised(snapshot(stand_in)), "signalbox_attempts_total")}
+
+    assert names == {"mock"}
+
+
+def test_a_large_configuration_has_a_bounded_number_of_series() -> None:
+    many = [deployment(f"m{number}", tier="low") for number in range(1000)]
+
+    metrics = initialised(snapshot(*many))
+
+    assert len(values(metrics, "signalbox_requests_total")) <= MOST_REQUEST_SERIES + 20

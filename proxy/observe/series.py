@@ -1,0 +1,75 @@
+"""The series that a configuration can have, so that they exist with the value 0 before their first event.
+
+Prometheus sees no increase in a series whose first value is 1: `increase()` and `rate()` over it are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+from proxy.core.failures import VERDICTS, FailureKind
+from proxy.core.types import TIERS, Deployment, Snapshot
+
+OTHER = "other"
+STATUSES = ("200", "400", "429", "499", "500", "502", "503", "504")
+UNROUTED = ("400", "403", "404", "408", "413", "429", "499", "500", "503")
+OUTCOMES = (*(kind.value for kind in FailureKind), "ok", "cancelled", "deadline_exceeded", "hedge_lost")
+KINDS = ("input", "output", "cached", "reasoning")
+MOST_REQUEST_SERIES = 8_000  # a scrape costs some 8 µs a series; what exceeds this exists from its first event
+
+Target = tuple[str, str]  # the labels provider and model
+
+
+def targets(snapshot: Snapshot) -> list[Target]:
+    """Provider and model of everything that can be asked; `other` stands for models that are not listed."""
+    found = [_target(deployment) for deployment in snapshot.deployments.values()]
+    found += [(provider.label, OTHER) for provider in snapshot.providers.values() if provider.any_model]
+    return list(dict.fromkeys(found))
+
+
+def priced(snapshot: Snapshot) -> list[Target]:
+    """The targets whose use costs something."""
+    every = snapshot.deployments.values()
+    return list(dict.fromkeys(_target(each) for each in every if each.price and not each.provider.stand_in))
+
+
+def requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
+    """Route, provider, model and status of calls: never routed, to a model by its name, then by every other route."""
+    yield from ((OTHER, OTHER, OTHER, status) for status in UNROUTED)
+    routed = ((route, *target, status) for route, target in _routed(snapshot) for status in STATUSES)
+    yield from islice(dict.fromkeys(routed), MOST_REQUEST_SERIES)
+
+
+def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
+    """The kinds of failure that put a key into cooldown."""
+    return tuple(kind.value for kind in FailureKind if snapshot.failures[VERDICTS[kind].failure_class].key != "none")
+
+
+def _routed(snapshot: Snapshot) -> Iterator[tuple[str, Target]]:
+    yield from ((each.name, _target(each)) for each in snapshot.deployments.values())
+    yield from ((OTHER, target) for target in targets(snapshot) if target[1] == OTHER)
+    by_tier = {tier: _named(snapshot, snapshot.tiers.get(tier)) or _tier(snapshot, tier) for tier in TIERS}
+    for tier, members in by_tier.items():
+        yield from ((f"tier/{tier}", member) for member in members)
+    for scenario, entries in snapshot.scenarios.items():
+        names = [entry.model for entry in entries]
+        inside = [member for tier in TIERS if f"tier/{tier}" in names for member in by_tier[tier]]
+        yield from ((f"scenario/{scenario}", member) for member in (*_named(snapshot, names), *inside))
+    tiered = list(dict.fromkeys(member for members in by_tier.values() for member in members))
+    chosen = tiered or [_target(each) for each in snapshot.deployments.values() if each.kind == "chat"]
+    for route in ("auto", "mode/fast", "mode/balanced", "mode/accurate"):
+        yield from ((route, member) for member in chosen)
+
+
+def _named(snapshot: Snapshot, names: Iterable[str] | None) -> list[Target]:
+    found = (snapshot.deployments.get(name) for name in names or ())
+    return [_target(deployment) for deployment in found if deployment is not None]
+
+
+def _tier(snapshot: Snapshot, tier: str) -> list[Target]:
+    return [_target(each) for each in snapshot.deployments.values() if each.tier == tier]
+
+
+def _target(deployment: Deployment) -> Target:
+    return deployment.provider.label, deployment.model
