@@ -68,6 +68,7 @@ from proxy.upstream.mock import MockUpstream
 from proxy.upstream.persist import StateFile
 from proxy.upstream.probes import Prober
 from proxy.upstream.pulse import Pulse
+from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
 from proxy.upstream.transport import HttpTransport, Transport
@@ -251,8 +252,16 @@ def _upstream(current: Current, parts: Parts, settler: Settler) -> Upstream:
     slots = Slots(health, limits, queue, clock)
     simulator, slow, pulse = Simulator(clock, parts.rng), SlowCalls(), parts.pulse or Pulse(clock)
     budget = RetryBudget(snapshot.retry.share, snapshot.retry.floor)
+    cleaners = Cleaners(_own_secrets(current.loaded.settings))
     attempts = Attempts(
-        transports=transports, dialects=dialects, slots=slots, simulator=simulator, slow=slow, pulse=pulse, clock=clock
+        transports=transports,
+        dialects=dialects,
+        slots=slots,
+        simulator=simulator,
+        slow=slow,
+        pulse=pulse,
+        cleaners=cleaners,
+        clock=clock,
     )
     executor = Executor(
         attempts=attempts,
@@ -271,11 +280,19 @@ def _upstream(current: Current, parts: Parts, settler: Settler) -> Upstream:
         dialects=dialects,
         simulator=simulator,
         count=settler.probed,
+        cleaners=cleaners,
         clock=clock,
         rng=parts.rng,
     )
     state = StateFile(Path(current.loaded.settings.data_dir) / STATE_FILE, clock, lambda: current.snapshot)
     return Upstream(executor, health, slots, limits, queue, budget, prober, pulse, simulator, state, network)
+
+
+def _own_secrets(settings: Settings) -> list[str]:
+    """The secrets of the proxy itself, which no answer may repeat either."""
+    auth = settings.auth
+    found = (auth.admin_token, auth.pepper, auth.encryption_key)
+    return [secret.get_secret_value() for secret in found if secret is not None]
 
 
 def _changed_keys(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:

@@ -105,7 +105,7 @@ def class_of(kind: str) -> FailureClass | None:
 
 
 class UpstreamFailure(Exception):
-    """One attempt has failed. Lives inside the attempt loop only; `message` never holds a key or a prompt of ours.
+    """One attempt has failed. Lives inside the attempt loop only; `core/clean.py` takes secrets out of it.
 
     `status` is the upstream's, where there was one; `retry_after` is seconds as the provider asked for; `native` is the
     provider's own error body where it has OpenAI's shape; `param` and `code` come from it. `partial` is what was read
@@ -131,13 +131,6 @@ class UpstreamFailure(Exception):
         self.param = param
         self.code = code
         self.partial = b""
-
-    def redact(self, secret: str) -> None:
-        """Take a key out of what the upstream said, should it have repeated it."""
-        if len(secret) >= 8 and secret in str(self):
-            self.args = (str(self).replace(secret, "***"),)
-        if len(secret) >= 8 and self.native is not None:
-            self.native = self.native.replace(secret.encode(), b"***")
 
     @property
     def verdict(self) -> Verdict:

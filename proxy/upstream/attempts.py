@@ -7,16 +7,16 @@ leaves. What an attempt finds out of its target (success, failure, slowness, lim
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from proxy.core.clean import Cleaner
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.slow import SlowCalls
 from proxy.core.types import (
     Attempt,
-    Deployment,
     DialectName,
     Record,
     Reply,
@@ -30,6 +30,7 @@ from proxy.upstream.outcome import deadline_error
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.relay import Relay, Rescue, Start, read_error, timed, until_commit, waiting
 from proxy.upstream.run import Run
+from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
@@ -67,6 +68,7 @@ class Attempts:
         simulator: Simulator,
         slow: SlowCalls,
         pulse: Pulse,
+        cleaners: Cleaners,
         clock: Clock,
     ) -> None:
         self._transports = transports
@@ -75,6 +77,7 @@ class Attempts:
         self._simulator = simulator
         self._slow = slow
         self._pulse = pulse
+        self._cleaners = cleaners
         self._clock = clock
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
@@ -99,9 +102,7 @@ class Attempts:
             try:
                 opened = await self._sent(held, run, target, lease, request, made)
             except UpstreamFailure as failure:
-                for secret in _secrets(target.deployment, lease):
-                    failure.redact(secret)
-                lease.fail(failure)
+                lease.fail(self._cleaners.of(target.deployment.provider).failure(failure))
                 raise
             stack.push_async_exit(held.pop_all())
             return opened
@@ -110,9 +111,10 @@ class Attempts:
         """The answer that goes to the client; from here on it is the call's."""
         record, deployment, response = run.record, opened.target.deployment, opened.response
         record.chosen, record.dropped = deployment, opened.request.dropped
-        record.upstream_request_id = _upstream_id(response)
+        cleaner = self._cleaners.of(deployment.provider)
+        record.upstream_request_id = _upstream_id(cleaner, response)
         record.first_token, record.committed = opened.committed, True
-        headers = _headers(response, stream=run.call.stream)
+        headers = _headers(cleaner, response, stream=run.call.stream)
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
         events = run.call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
@@ -122,6 +124,7 @@ class Attempts:
             opened.attempt,
             opened.lease,
             opened.start,
+            cleaner=cleaner,
             deadline=opened.began + deployment.timeouts.total,
             events=events,
             rescue=rescue,
@@ -229,7 +232,7 @@ class Attempts:
             response = await held.enter_async_context(transport.send(request))
         alive()
         attempt.status = response.status
-        record.upstream_request_id = _upstream_id(response)
+        record.upstream_request_id = _upstream_id(self._cleaners.of(deployment.provider), response)
         await self._slots.learn(deployment, attempt.key_id or "", response)
         chunks = await held.enter_async_context(aclosing(timed(self._clock, record, response.chunks)))
         if not 200 <= response.status < 300:
@@ -268,22 +271,13 @@ class Attempts:
             attempt.outcome = "cancelled"
 
 
-def _upstream_id(response: UpstreamResponse) -> str | None:
-    return response.headers.get("x-request-id") or response.headers.get("request-id")
+def _upstream_id(cleaner: Cleaner, response: UpstreamResponse) -> str | None:
+    return cleaner.header(response.headers.get("x-request-id") or response.headers.get("request-id"))
 
 
-def _secrets(deployment: Deployment, lease: Lease) -> Iterator[str]:
-    """What an upstream may have been told and must not repeat to the client."""
-    if lease.key is not None:
-        yield lease.key.value
-    for value in deployment.provider.headers.values():
-        yield value
-        yield value.rpartition(" ")[2]
-
-
-def _headers(response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
+def _headers(cleaner: Cleaner, response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
     """Of the upstream's headers only `content-type` and `openai-*` pass."""
-    headers = {name: value for name, value in response.headers.items() if name.startswith("openai-")}
+    headers = cleaner.headers(response.headers, "openai-")
     default = "text/event-stream" if stream else "application/json"
-    headers["content-type"] = response.headers.get("content-type") or default
+    headers["content-type"] = cleaner.header(response.headers.get("content-type")) or default
     return headers

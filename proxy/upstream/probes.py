@@ -60,6 +60,7 @@ from proxy.upstream.health import Health, Lease
 from proxy.upstream.health_views import BreakerName, Due
 from proxy.upstream.limits import Limits
 from proxy.upstream.relay import read_error, until_commit
+from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.transport import Transport
 
@@ -95,6 +96,7 @@ class Prober:
         dialects: Mapping[DialectName, Dialect],
         simulator: Simulator,
         count: Count,
+        cleaners: Cleaners,
         clock: Clock,
         rng: random.Random,
     ) -> None:
@@ -105,6 +107,7 @@ class Prober:
         self._dialects = dialects
         self._simulator = simulator
         self._count = count
+        self._cleaners = cleaners
         self._clock = clock
         self._rng = rng
         self._moments: dict[Due, float] = {}  # when what is troubled is to be probed; infinite once it was
@@ -257,7 +260,7 @@ class Prober:
             async with self._answer(provider, request, model=""):
                 return True
         except UpstreamFailure as failure:
-            failure.redact(key.value if key else "")
+            self._cleaners.of(provider).failure(failure)
             serious = failure.kind is FailureKind.KEY_REJECTED or self._health.rule(failure).breaker
             return failure if serious or failure.status is None else False
 
@@ -289,7 +292,7 @@ class Prober:
         self._count(deployment, _words(shown), usage)
         if not isinstance(shown, UpstreamFailure):
             return shown
-        shown.redact(key.value if key else "")
+        self._cleaners.of(deployment.provider).failure(shown)
         return shown if shown.kind is not FailureKind.BAD_REQUEST else True
 
     async def _called(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Shown, Usage | None]:

@@ -12,6 +12,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.core.clean import LONGEST_BODY, Cleaner
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -117,6 +118,7 @@ class Relay:
         lease: Lease,
         start: Start,
         *,
+        cleaner: Cleaner,
         deadline: float,
         events: bool,
         rescue: Rescue | None = None,
@@ -127,13 +129,15 @@ class Relay:
         self._lease = lease
         self._start = start
         self._decoder = start.decoder
+        self._cleaner = cleaner
         self._deadline = deadline
         self._events = events
         self._rescue = rescue if events else None
         self._kept: bytes | None = None  # the upstream's own error event, until it is known whether somebody goes on
+        self._oversized = False  # ... which is too large to be relayed
         self._closed_at: float | None = None  # when the upstream said that it was done
         record.usage = start.decoder.usage
-        record.native_finish = start.decoder.native_finish
+        record.native_finish = cleaner.field(start.decoder.native_finish)
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
         """What the client gets, byte for byte, with an error event at the end if the answer broke off.
@@ -152,12 +156,12 @@ class Relay:
                 chunk = await self._next(chunks, idle)
                 out = decoder.finish() if chunk is None else decoder.feed(chunk)
                 self._record.usage = decoder.usage
-                self._record.native_finish = decoder.native_finish
+                self._record.native_finish = decoder.native_finish and self._cleaner.field(decoder.native_finish)
                 ended = chunk is None
                 self._end_if_whole()
                 if out := self._given(out):
                     yield out
-            failure, told = decoder.fault, True
+            failure, told = decoder.fault, not self._oversized
         except UpstreamFailure as exc:
             failure, told = None if decoder.complete else exc, False
             if out := self._given(self._remainder(exc)):
@@ -170,12 +174,18 @@ class Relay:
 
     def _given(self, out: bytes) -> bytes:
         """What goes to the client now: all of it, but for the upstream's error event if somebody may go on."""
-        if self._rescue is None or not out:
+        if not out:
             return out
         if self._decoder.fault is not None:
-            *events, self._kept = split(out)  # nothing follows an error
+            *events, event = split(out)  # nothing follows an error
+            self._oversized = len(event) > LONGEST_BODY
+            event = b"" if self._oversized else self._cleaner.data(event)
+            if self._rescue is None:
+                return b"".join([*events, event])
+            self._kept = event
             out = b"".join(events)
-        self._rescue.saw(out)
+        if self._rescue is not None:
+            self._rescue.saw(out)
         return out
 
     def _remainder(self, failure: UpstreamFailure) -> bytes:
@@ -223,6 +233,8 @@ class Relay:
 
     def _end(self, failure: UpstreamFailure | None) -> None:
         """Say how it ended; what is whole stays whole."""
+        if failure is not None:
+            self._cleaner.failure(failure)
         if self._record.outcome == "ok":
             return
         self._record.usage = self._decoder.usage

@@ -23,6 +23,7 @@ from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.limits import Limits
 from proxy.upstream.pulse import Pulse
+from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
 from tests.calls import deployment, provider, record, snapshot
@@ -110,6 +111,7 @@ def bench(
         simulator=Simulator(clock, random.Random(1)),
         slow=slow,
         pulse=pulse or Pulse(clock),
+        cleaners=Cleaners(),
         clock=clock,
     )
     executor = Executor(

@@ -21,6 +21,7 @@ from proxy.stores.memory import MemoryCounters
 from proxy.upstream.health import Health
 from proxy.upstream.limits import Limits
 from proxy.upstream.probes import AT_ONCE, Prober
+from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
 from tests.calls import deployment, provider, snapshot
 from tests.fakes import REFUSED, Answer, FakeClock, ScriptedTransport, Stall, turn
@@ -97,6 +98,7 @@ async def probing(
         dialects={"openai": OpenAIDialect(), "mock": OpenAIDialect()},
         simulator=simulator,
         count=lambda of, outcome, usage: counted.append((of.name, outcome, usage)),
+        cleaners=Cleaners(),
         clock=clock,
         rng=random.Random(3),
     )

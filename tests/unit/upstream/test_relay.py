@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from proxy.core.clean import Cleaner
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
 from proxy.core.types import Attempt, Record, UpstreamRequest, Usage
@@ -56,7 +57,7 @@ async def relayed(pieces: Sequence[Piece], *, idle: float = 60.0, total: float =
     request = UpstreamRequest("https://acme.test", {}, b"", 1.0)
     async with ScriptedTransport(clock, {"acme": [Answer(pieces)]}).send(request) as response:
         start = await until_commit(StreamDecoder(choices=choices, drop_usage=False), response.chunks)
-        relay = Relay(clock, made, tried, lease, start, deadline=clock.now + total, events=True)
+        relay = Relay(clock, made, tried, lease, start, cleaner=Cleaner(), deadline=clock.now + total, events=True)
         out = [chunk async for chunk in relay.chunks(response.chunks, idle)]
         await response.chunks.aclose()
     return Relayed(out, made, tried, health)
@@ -200,7 +201,7 @@ async def test_a_client_who_leaves_is_not_the_upstream_s_fault() -> None:
     made, tried = record(chosen=ONE), attempt("started")
     source = pieces(TEXT, TEXT, CUT)
     start = await until_commit(StreamDecoder(choices=1, drop_usage=False), source)
-    chunks = Relay(clock, made, tried, lease, start, deadline=9e9, events=True).chunks(source, 60.0)
+    chunks = Relay(clock, made, tried, lease, start, cleaner=Cleaner(), deadline=9e9, events=True).chunks(source, 60.0)
 
     await anext(chunks)
     await chunks.aclose()

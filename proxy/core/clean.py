@@ -1,0 +1,229 @@
+"""The one filter for what an upstream says beside a successful answer: our secrets, control characters, size.
+
+Errors (message, fields, a body or an event that passes as it is) and headers go through it before they reach a client,
+a log, a metric or a record. Content of successful answers does not: it is relayed to the byte.
+
+A secret is found whatever its case, in JSON, percent or HTML escapes (also nested ones), as base64 and as hexadecimal
+digits, and of a key also any half. The search is linear in the text, and what holds no secret keeps its bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+
+from proxy.core.failures import UpstreamFailure
+
+MASK = "***"
+SHORTEST = 8  # characters; a shorter secret is a word that an error may use itself
+LONGEST_MESSAGE = 4000  # characters
+LONGEST_BODY = 256 * 1024  # bytes of an error that passes as it is
+LONGEST_FIELD = 256
+LONGEST_HEADER = 512
+MOST_HEADERS = 32
+_SHORTEST_TAIL = 6  # characters of a secret at the end of a text that was cut
+_NESTED = 3  # levels of escapes
+_ESCAPE = re.compile(
+    rb"\\{1,8}(?:u00([2-7][0-9a-f])|x([2-7][0-9a-f])|[bfnrt])?"
+    rb"|%([2-7][0-9a-f])"
+    rb"|&#(?:x0{0,4}([2-7][0-9a-f])|0{0,4}([3-9][0-9]|1[0-2][0-9]));?"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_NAME = re.compile(r"[a-z0-9_-]{1,64}")
+
+Span = tuple[int, int]
+
+
+class Cleaner:
+    """Knows the secrets that one upstream could repeat: `keys`, which are masked in part too, and `others`."""
+
+    def __init__(self, keys: Iterable[str] = (), others: Iterable[str] = ()) -> None:
+        keys, others = _long_enough(keys), _long_enough(others)
+        self._needles = list(dict.fromkeys(form for secret in (*keys, *others) for form in _forms(secret)))
+        self._keys = [key.lower().encode() for key in keys if key.isascii()]
+        self._blocks = [(key, _least(key), *block) for key in self._keys for block in _blocks(key)]
+
+    def data(self, data: bytes) -> bytes:
+        """The same bytes without secrets; the very same object where there is none."""
+        spans = self._spans(data)
+        if not spans:
+            return data
+        pieces, at = [], 0
+        for start, end in spans:
+            pieces += [data[at:start], MASK.encode()]
+            at = end
+        return b"".join([*pieces, data[at:]])
+
+    def text(self, text: str, longest: int = LONGEST_MESSAGE) -> str:
+        """A message for people: no secrets, no control characters but tabs and line ends, and not too long."""
+        found = _CONTROL.sub(" ", self._masked(text[: 4 * longest]))
+        return found if len(found) <= longest else found[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+    def field(self, text: str | None) -> str | None:
+        """A short field of an error, such as `code`: one line of visible characters."""
+        return None if text is None else " ".join(self.text(text, LONGEST_FIELD).split())
+
+    def failure(self, failure: UpstreamFailure) -> UpstreamFailure:
+        """The same failure, with everything in it that an upstream has written cleaned."""
+        failure.args = (self.text(str(failure)),)
+        failure.param, failure.code = self.field(failure.param), self.field(failure.code)
+        if failure.native is not None:
+            failure.native = self.data(failure.native) if len(failure.native) <= LONGEST_BODY else None
+        return failure
+
+    def header(self, value: str | None) -> str | None:
+        """A header's value; None if it is empty, too long, or not plain ASCII on one line."""
+        return self._masked(value) if value is not None and _is_plain(value) else None
+
+    def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
+        """Of `headers` (lower-case names) those that begin with `prefix`, as far as they can be passed on."""
+        names = (name for name in headers if name.startswith(prefix) and _NAME.fullmatch(name))
+        found = {name: headers[name] for name in islice(names, MOST_HEADERS) if _is_plain(headers[name])}
+        if self._is_clean("\n".join(found.values())):
+            return found
+        return {name: self._masked(value) for name, value in found.items()}
+
+    def _is_clean(self, text: str) -> bool:
+        return len(text) < SHORTEST or not self._spans(text.encode())
+
+    def _masked(self, text: str) -> str:
+        raw = text.encode("utf-8", "surrogatepass")
+        found = self._without_tail(self.data(raw))
+        return text if found is raw else found.decode("utf-8", "surrogatepass")
+
+    def _without_tail(self, data: bytes) -> bytes:
+        """A text that was cut in the middle of a key ends with the first part of it."""
+        end = data[-512:].lower()
+        for key in self._keys:
+            at = end.rfind(key[:_SHORTEST_TAIL])
+            if at >= 0 and key.startswith(end[at:]):
+                return data[: len(data) - len(end) + at] + MASK.encode()
+        return data
+
+    def _spans(self, data: bytes) -> list[Span]:
+        """Where the secrets stand, in order, without overlaps."""
+        low = data.lower()
+        spans = list(self._found(low))
+        plain, starts, ends = _unescaped(low)
+        if starts:
+            spans += [(starts[start], ends[end - 1]) for start, end in self._found(plain)]
+        return _joined(_whole_escape(low, span) for span in spans) if spans else spans
+
+    def _found(self, low: bytes) -> Iterator[Span]:
+        for needle in self._needles:
+            at = low.find(needle)
+            while at >= 0:
+                yield at, at + len(needle)
+                at = low.find(needle, at + len(needle))
+        for key, least, block, offset in self._blocks:
+            at = low.find(block)
+            while at >= 0:
+                start, end = _grown(low, key, at, offset, len(block))
+                if end - start >= least:
+                    yield start, end
+                at = low.find(block, max(at + 1, end))
+
+
+def _is_plain(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_HEADER and value.isascii() and value.isprintable()
+
+
+def _long_enough(secrets: Iterable[str]) -> list[str]:
+    return [secret for secret in dict.fromkeys(each.strip() for each in secrets) if len(secret) >= SHORTEST]
+
+
+def _forms(secret: str) -> Iterator[bytes]:
+    """What is searched for, in lower case: the secret as it is, without escapes, as base64 and in hexadecimal."""
+    raw = secret.encode()
+    yield raw.lower()
+    yield _unescaped(raw.lower())[0]
+    yield raw.hex().encode()
+    for shift in range(3):  # by where it begins in what was encoded
+        padded, first, last = b"\0" * shift + raw, (shift * 8 + 5) // 6, (shift + len(raw)) * 8 // 6
+        yield b64encode(padded)[first:last].lower()
+        yield urlsafe_b64encode(padded)[first:last].lower()
+
+
+def _least(key: bytes) -> int:
+    """The shortest part of a key that is masked."""
+    return max(SHORTEST, (len(key) + 1) // 2)
+
+
+def _blocks(key: bytes) -> Iterator[tuple[bytes, int]]:
+    """Pieces of a key, with their places, of which each part of `_least` characters holds one whole."""
+    size = (_least(key) + 1) // 2
+    for offset in range(0, len(key) - size + 1, size):
+        yield key[offset : offset + size], offset
+
+
+def _grown(low: bytes, key: bytes, at: int, offset: int, size: int) -> Span:
+    """The whole run that `low` has in common with `key` around a block of it."""
+    start, end = at, at + size
+    while start and offset and low[start - 1] == key[offset - 1]:
+        start, offset = start - 1, offset - 1
+    offset += end - start
+    while end < len(low) and offset < len(key) and low[end] == key[offset]:
+        end, offset = end + 1, offset + 1
+    return start, end
+
+
+def _unescaped(data: bytes) -> tuple[bytes, list[int], list[int]]:
+    """The text without escapes, and where each of its bytes begins and ends in `data`; no places if there are none."""
+    starts: list[int] = []
+    ends: list[int] = []
+    for _ in range(_NESTED):
+        plain, first, last = _unescaped_once(data)
+        if not first:
+            break
+        starts, ends = ([starts[at] for at in first], [ends[at - 1] for at in last]) if starts else (first, last)
+        data = plain
+    return data, starts, ends
+
+
+def _unescaped_once(data: bytes) -> tuple[bytes, list[int], list[int]]:
+    if b"\\" not in data and b"%" not in data and b"&" not in data:
+        return data, [], []
+    pieces: list[bytes] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    at = 0
+    for match in _ESCAPE.finditer(data):
+        pieces.append(data[at : match.start()])
+        starts += range(at, match.start())
+        ends += range(at + 1, match.start() + 1)
+        at = match.end()
+        if match.lastindex is not None:
+            digits = match[match.lastindex]
+            pieces.append(bytes([int(digits, 10 if match.lastindex == 5 else 16)]).lower())
+        elif match[0][-1:] == b"\\":
+            continue  # before a character that stands for itself
+        else:
+            pieces.append(b" ")
+        starts.append(match.start())
+        ends.append(at)
+    if not at:
+        return data, [], []
+    starts += range(at, len(data))
+    ends += range(at + 1, len(data) + 1)
+    return b"".join([*pieces, data[at:]]), starts, ends
+
+
+def _whole_escape(low: bytes, span: Span) -> Span:
+    """The span with the backslash that its first byte may belong to."""
+    start, end = span
+    before = start
+    while before and low[before - 1] == 0x5C:
+        before -= 1
+    return start - (start - before) % 2, end
+
+
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    joined: list[Span] = []
+    for start, end in sorted(spans):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(joined[-1][1], end)
+        else:
+            joined.append((start, end))
+    return joined
