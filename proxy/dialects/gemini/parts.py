@@ -1,4 +1,4 @@
-"""One candidate of a Gemini answer, told to the writer piece by piece as one choice.
+"""One candidate of a Gemini answer, passed to the writer piece by piece as one choice.
 
 Text becomes content, thoughts `reasoning_content`, function calls tool calls, images `images` (as OpenRouter has them).
 What OpenAI has no word for (code that Google ran, its server-side tools, other media) is kept as it came in
@@ -25,12 +25,16 @@ _FILTERED = {
     "IMAGE_RECITATION",
     "MODEL_ARMOR",
 }
+_FINE = {"STOP", "MAX_TOKENS", *_FILTERED}  # any other finish without content means that the model failed
 _NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: nothing has been said yet
 _LOWEST = -9999.0  # OpenAI's word for a token that was as good as impossible
 
 
 class Candidate:
-    """What came of one candidate. It is finished by `close`, since any chunk may say `STOP` and be followed by more."""
+    """What came of one candidate. It is finished by `close`, since content may follow any finish.
+
+    `reopened`: content followed the last finish, so that an end of the bytes may have cut the rest off.
+    """
 
     def __init__(self, writer: AnswerWriter, recall: Recall, choice: int) -> None:
         self.finish: str | None = None  # the native word
@@ -42,6 +46,9 @@ class Candidate:
         self._kept = 0
         self._grounding: Any = None
         self._citations: dict[str, Any] = {"citations": []}
+        self._message = ""  # what the provider says of the finish
+        self._has_content = False  # text, a call, a file: more than thoughts
+        self.reopened = False
 
     def take(self, candidate: dict[str, Any]) -> None:
         """One chunk's share of the candidate."""
@@ -50,6 +57,7 @@ class Candidate:
         for part in parts if isinstance(parts, list) else []:
             if isinstance(part, dict):
                 self._part(part)
+                self.reopened = self.reopened or (self.finish is not None and part.get("text") != "")
         self._writer.logprobs(_logprobs(candidate.get("logprobsResult")), self._choice)
         self._grounding = candidate.get("groundingMetadata") or self._grounding
         citations = candidate.get("citationMetadata")
@@ -57,7 +65,16 @@ class Candidate:
             self._citations["citations"] += citations["citations"]
         finish = candidate.get("finishReason")
         if isinstance(finish, str) and finish and finish != _NO_FINISH:
-            self.finish = finish
+            self.finish, self.reopened = finish, False
+            message = candidate.get("finishMessage")
+            self._message = message if isinstance(message, str) else self._message
+
+    @property
+    def failed(self) -> str | None:
+        """What went wrong, where the finish says that the model failed and there is no content."""
+        if self.finish is None or self.finish in _FINE or self._has_content or self._calls.count:
+            return None
+        return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 
     def close(self, *, blocked: bool = False) -> None:
         """Write what belongs to the end: open calls, annotations, the finish.
@@ -74,11 +91,12 @@ class Candidate:
             self._writer.begin(self._choice)
 
     def _reason(self) -> str:
-        if self.finish == "STOP":
-            return "tool_calls" if self._calls.count else "stop"
+        """OpenAI's word. Between `stop` and `tool_calls` the calls decide, whatever Google's word is."""
         if self.finish == "MAX_TOKENS":
             return "length"
-        return "content_filter" if self.finish is None or self.finish in _FILTERED else "stop"
+        if self.finish is None or self.finish in _FILTERED:
+            return "content_filter"
+        return "tool_calls" if self._calls.count else "stop"
 
     def _part(self, part: dict[str, Any]) -> None:
         signature = part.get("thoughtSignature")
@@ -99,11 +117,13 @@ class Candidate:
         if thought:
             self._writer.reasoning(text, self._choice)
         else:
+            self._has_content = self._has_content or bool(text)
             self._text.append(text)
             self._writer.text(text, self._choice)
 
     def _keep(self, part: dict[str, Any]) -> None:
         """What OpenAI has no word for; `index` is for clients that add up a stream."""
+        self._has_content = True
         self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
         self._kept += 1
 
@@ -111,6 +131,7 @@ class Candidate:
         kind, content = data.get("mimeType"), data.get("data")
         if isinstance(kind, str) and kind.startswith("image/") and isinstance(content, str):
             url = f"data:{kind};base64,{content}"
+            self._has_content = True
             image = {"type": "image_url", "index": self._images, "image_url": {"url": url}}
             self._images += 1
             self._writer.extra("images", [image], self._choice)

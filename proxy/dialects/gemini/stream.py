@@ -1,8 +1,9 @@
 """An answer of Gemini being read: bytes cut anywhere in, an OpenAI answer out, streamed or not.
 
-Gemini has no `[DONE]`: an answer is complete when every candidate has its `finishReason`. Some models say `STOP` in
-every chunk, so a finish is written when nothing can follow any more: at the end of the bytes, when the array is closed,
-or when a finish comes with the token counts after chunks that had none. A finish that did not come is never made up.
+Gemini has no `[DONE]`: an answer is complete when every candidate has its `finishReason`. Some models send `STOP` in
+every chunk, and some send an empty `STOP` with token counts before the text, so a finish is written only when nothing
+can follow it: at the end of the bytes or when the outermost bracket is closed. A missing finish is never made up. An
+answer without content whose finish says that the model failed (`MALFORMED_FUNCTION_CALL`) is a failure.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class GeminiDecoder:
         self._answers = Answers()
         self._candidates: dict[int, Candidate] = {}
         self._blocked: str | None = None
-        self._named = False  # the answer's id and model have been told
-        self._gradual = False  # a chunk without a finish came: the finish, when it comes, is the end
+        self._named = False  # the answer's id and model are known
+        self._gradual = False  # a chunk without a finish came, so that a finish means something
         self._held = 0
         self._ended = False
         self._error_event = b""
@@ -42,16 +43,20 @@ class GeminiDecoder:
 
     @property
     def committed(self) -> bool:
-        """Content or a finish has come, for streams; the whole answer, for the others."""
-        return self._ended or (self._stream and (self._writer.committed or self._finished))
+        """Content has come, for streams; the whole answer, for the others. A finish is held until the end."""
+        return self._ended or (self._stream and self._writer.committed)
 
     @property
     def complete(self) -> bool:
         """Every candidate has its finish, or the prompt was blocked.
 
-        Where every chunk says that it is finished, only the clean end of the bytes tells which was the last.
+        Where every chunk has a finish, or content followed the last one, only the clean end of the bytes completes it.
         """
-        return self._ended or (self._whole and (self._gradual or not self._stream or self._answers.closed))
+        if self._ended or not self._whole or self._failed() is not None:
+            return self._ended
+        if not self._stream or self._answers.closed:
+            return True
+        return self._gradual and not any(candidate.reopened for candidate in self._candidates.values())
 
     @property
     def closed(self) -> bool:
@@ -85,16 +90,16 @@ class GeminiDecoder:
         """What the end of the body gives the client. Raises `UpstreamFailure` if the answer is not whole."""
         if self.closed:
             return b""
-        whole = self._whole
+        whole = self._finished
         try:
             for value in self._answers.rest():
                 self._take(value)
         except NotAnAnswer as exc:
             if not whole:
                 raise self._broken(f"cannot be read: {exc}") from exc
-        if self.fault is not None:
+        if self.closed:
             return self._due()
-        if not self._whole:
+        if not self._finished and not self._whole:  # fewer candidates than asked for are no fault at a clean end
             raise self._broken("ended without a finish" if self._candidates else "is empty")
         self._end()
         return self._due()
@@ -107,15 +112,12 @@ class GeminiDecoder:
             self._error(value)
             return
         self._name(value)
-        usage = usage_of(value.get("usageMetadata"))
-        self.usage = self._writer.usage = usage or self.usage
+        self.usage = self._writer.usage = usage_of(value.get("usageMetadata")) or self.usage
         self._feedback(value.get("promptFeedback"))
         candidates = value.get("candidates")
         for place, candidate in enumerate(candidates if isinstance(candidates, list) else []):
             if isinstance(candidate, dict):
                 self._candidate(candidate, place)
-        if self._stream and self._gradual and usage and self._whole:
-            self._end()
 
     def _name(self, value: dict[str, Any]) -> None:
         """The answer's id and model come from its first object, and never change."""
@@ -160,12 +162,21 @@ class GeminiDecoder:
         return self._finished and enough
 
     def _end(self) -> None:
+        """Write the ends of all choices. Raises `UpstreamFailure` if the model failed and there is nothing to write."""
+        failed = self._failed()
+        if failed is not None:
+            raise self._broken(failed)
         if self._blocked is not None and not self._candidates:
             self._writer.begin()
             self._writer.finish("content_filter")
         for _, candidate in sorted(self._candidates.items()):
             candidate.close(blocked=self._blocked is not None)
         self._ended = True
+
+    def _failed(self) -> str | None:
+        """What went wrong, where every candidate is empty and says that the model failed."""
+        found = [candidate.failed for candidate in self._candidates.values()]
+        return found[0] if found and all(found) and self._blocked is None else None
 
     def _due(self) -> bytes:
         """The bytes for the client; of an answer that is not streamed, all at its end."""
@@ -174,10 +185,16 @@ class GeminiDecoder:
         return self._writer.take() + self._error_event if self._stream else b""
 
     def _error(self, value: dict[str, Any]) -> None:
-        """The upstream's own error: a failure before the commit point, afterwards told to the client, once."""
+        """The upstream's own error: a failure before the commit point, afterwards an event for the client.
+
+        After a complete answer it changes nothing.
+        """
         failure = failure_in_200(value)
         if not self.committed:
             raise failure
+        if self.complete:
+            self._end()
+            return
         message = str(failure)
         self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=failure.status, code=failure.code)
         kind = Unavailable if failure.kind is FailureKind.OVERLOADED else UpstreamError

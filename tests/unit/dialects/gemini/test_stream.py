@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -55,16 +56,86 @@ def test_text_commits_and_the_finish_completes() -> None:
     reader.feed(sse(LAST))
 
     assert (before, after) == ((False, False), (True, False))
+    assert (reader.committed, reader.complete, reader.closed) == (True, True, False)
+    assert reader.finish().endswith(b"data: [DONE]\n\n")
     assert (reader.committed, reader.complete, reader.closed) == (True, True, True)
 
 
-def test_a_finish_with_counts_after_chunks_without_one_ends_the_stream_at_once() -> None:
+THOUGHT = chunk({"text": "Hm.", "thought": True})
+STOP = chunk(finish="STOP", **usage(5, 1))
+CALL = {"functionCall": {"name": "f", "args": {}}}
+
+
+@pytest.mark.parametrize("stream_form", [sse, array])
+@pytest.mark.parametrize(
+    ("values", "text", "finish"),
+    [
+        ([THOUGHT, STOP, FIRST, LAST], "AB", "stop"),
+        ([THOUGHT, STOP, LAST], "B", "stop"),
+        ([FIRST, LAST, chunk({"text": "C"})], "ABC", "stop"),
+        ([FIRST, STOP, STOP], "A", "stop"),
+        ([FIRST, STOP, chunk({"text": "C"}, finish="MAX_TOKENS")], "AC", "length"),
+        ([FIRST, STOP, chunk(CALL, finish="STOP")], "A", "tool_calls"),
+        ([FIRST, STOP, usage(5, 9)], "A", "stop"),
+        ([STOP], "", "stop"),
+    ],
+)
+def test_content_after_a_finish_is_delivered(stream_form: Any, values: Any, text: str, finish: str) -> None:
     reader = decoder()
 
-    out = reader.feed(sse(FIRST, LAST))
+    out = b"".join(reader.feed(stream_form(*values)[at : at + 7]) for at in range(0, len(stream_form(*values)), 7))
+    out += reader.finish()
+
+    assert texts(out) == text
+    assert re.findall(rb'"finish_reason":"(\w+)"', out) == [finish.encode()]
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+def test_content_after_a_finish_makes_a_cut_a_fault() -> None:
+    reader = decoder()
+    reader.feed(sse(THOUGHT, STOP))
+    whole = reader.complete
+
+    reader.feed(sse(FIRST))
+    reopened = reader.complete
+    reader.feed(sse(chunk({"text": ""}, finish="STOP"), chunk({"text": ""})))
+
+    assert (whole, reopened, reader.complete) == (True, False, True)
+
+
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NO_IMAGE", "NEW_WORD"])
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("parts", [[], [{"text": ""}]])
+def test_an_empty_answer_of_a_failed_model_fails_over(word: str, stream: bool, parts: Any) -> None:
+    value = {**chunk(*parts, **usage(5, 0)), "candidates": [{"finishReason": word, "finishMessage": "Bad call."}]}
+    reader = decoder(stream=stream)
+
+    with pytest.raises(UpstreamFailure) as caught:
+        read(reader, [sse(value) if stream else json.dumps(value).encode()])
+
+    assert (caught.value.kind, reader.committed, reader.complete) == (FailureKind.MALFORMED, False, False)
+    assert str(caught.value) == f"the upstream's answer is empty: the model ended with `{word}` (Bad call.)"
+
+
+def test_a_failed_model_after_thoughts_breaks_the_stream() -> None:
+    reader = decoder()
+    reader.feed(sse(THOUGHT, chunk(finish="MALFORMED_FUNCTION_CALL", **usage())))
+
+    with pytest.raises(UpstreamFailure) as caught:
+        reader.finish()
+
+    assert (caught.value.kind, reader.complete) == (FailureKind.BROKEN_STREAM, False)
+
+
+@pytest.mark.parametrize("part", [{"text": "A"}, CALL])
+def test_content_before_a_failed_finish_is_an_answer(part: Any) -> None:
+    out = read(decoder(), [sse(chunk(part), chunk(finish="MALFORMED_FUNCTION_CALL", **usage()))])
 
     assert out.endswith(b"data: [DONE]\n\n")
-    assert reader.finish() == b""
+
+
+def test_an_empty_stop_is_an_answer() -> None:
+    assert texts(read(decoder(), [sse(STOP)])) == ""
 
 
 def test_a_model_that_says_stop_in_every_chunk_is_read_to_its_end() -> None:
@@ -207,13 +278,22 @@ def test_several_candidates_become_choices() -> None:
     assert (texts(streamed), texts(streamed, 1)) == ("A", "X")
 
 
-def test_a_stream_that_ends_before_all_candidates_came_is_broken() -> None:
+def test_fewer_candidates_than_asked_for_end_well() -> None:
     reader = decoder(n=2)
 
-    with pytest.raises(UpstreamFailure):
-        read(reader, [sse(chunk({"text": "A"}, finish="STOP"))])
+    begun = reader.feed(sse(chunk({"text": "A"}, finish="STOP")))
+    whole = reader.complete
 
-    assert not reader.complete
+    assert texts(begun + reader.finish()) == "A"
+    assert (whole, reader.complete, reader.fault) == (False, True, None)
+
+
+def test_a_candidate_without_a_finish_breaks_the_stream() -> None:
+    both = chunk({"text": "A"}, finish="STOP")
+    both["candidates"] += chunk({"text": "X"}, index=1)["candidates"]
+
+    with pytest.raises(UpstreamFailure):
+        read(decoder(n=2), [sse(both)])
 
 
 def test_a_closed_array_may_have_fewer_candidates_than_asked_for() -> None:
@@ -248,13 +328,13 @@ def test_a_streamed_call_that_is_answered_with_a_whole_object_is_streamed_all_th
     assert texts(read(decoder(), [json.dumps(LAST).encode()])) == "B"
 
 
-def test_what_follows_a_whole_answer_does_no_harm() -> None:
+def test_an_error_after_a_complete_answer_changes_nothing() -> None:
     reader = decoder()
-    whole = reader.feed(sse(FIRST, LAST))
 
-    assert whole.endswith(b"[DONE]\n\n")
-    assert reader.feed(sse(BUSY)) + reader.feed(b"\x00garbage") + reader.finish() == b""
-    assert reader.fault is None
+    out = reader.feed(sse(FIRST, LAST)) + reader.feed(sse(BUSY)) + reader.feed(b"\x00garbage") + reader.finish()
+
+    assert out.endswith(b"[DONE]\n\n")
+    assert (texts(out), reader.fault) == ("AB", None)
 
 
 def test_half_an_event_after_every_finish_does_no_harm() -> None:
@@ -265,6 +345,6 @@ def test_half_an_event_after_every_finish_does_no_harm() -> None:
 
 def test_googles_own_word_for_the_end_is_told() -> None:
     reader = decoder(stream=False)
-    read(reader, [json.dumps(chunk(finish="LANGUAGE")).encode()])
+    read(reader, [json.dumps(chunk({"text": "A"}, finish="LANGUAGE")).encode()])
 
     assert getattr(reader, "native_finish", None) == "LANGUAGE"
