@@ -45,10 +45,14 @@ class _Block:
 
 
 class Answer:
-    """One message being read. `finished`: the stop reason came; `ended`: the message is over."""
+    """One message being read.
+
+    `finished`: the stop reason came; it is written by `close`, since content may follow it. `reopened`: content did, so
+    that an end of the bytes may have cut the rest off. `ended`: the message is over.
+    """
 
     def __init__(self, writer: AnswerWriter, structure: Structure | None, keep: Keep) -> None:
-        self.finished = self.ended = False
+        self.finished = self.reopened = self.ended = False
         self.native_finish: str | None = None
         self._writer = writer
         self._tool = structure.tool_name if structure else None
@@ -58,6 +62,7 @@ class Answer:
         self._signed: list[dict[str, Any]] = []
         self._calls: list[str] = []
         self._answered = False
+        self._explanation = ""  # of a refusal
         self._characters = 0
         self._annotations = 0
         self._counts: dict[str, Any] = {}
@@ -79,8 +84,9 @@ class Answer:
 
     def _block_start(self, event: Mapping[str, Any]) -> None:
         given, index = _object(event.get("content_block")), event.get("index")
-        if not isinstance(index, int) or self.finished:
+        if not isinstance(index, int):
             return
+        self.reopened = self.finished
         block = _Block(_string(given.get("type")), given, began=self._characters)
         self._blocks[index] = block
         if block.kind == "tool_use":
@@ -95,6 +101,7 @@ class Answer:
         block = self._blocks.get(index) if isinstance(index, int) else None
         if block is None:
             return
+        self.reopened = self.finished
         delta = _object(event.get("delta"))
         self._text(block, _string(delta.get("text")))
         self._thinking(block, _string(delta.get("thinking")))
@@ -112,20 +119,29 @@ class Answer:
         self._count(event.get("usage"))
         delta = _object(event.get("delta"))
         reason = delta.get("stop_reason")
-        if not isinstance(reason, str) or not reason or self.finished:
+        if not isinstance(reason, str) or not reason:
             return
-        for index in sorted(self._blocks):  # a block that the upstream has not closed
-            self._close(self._blocks.pop(index))
         self.native_finish = reason
-        self.finished = True
+        self.finished, self.reopened = True, False
         if reason == "refusal":
-            self._writer.refusal(_string(_object(delta.get("stop_details")).get("explanation")))
-        for id in self._calls:
-            self._keep(id, self._signed)
-        self._writer.finish(self._finish(reason))
+            self._explanation = _string(_object(delta.get("stop_details")).get("explanation"))
 
     def _stop(self, event: Mapping[str, Any]) -> None:
-        self.ended = self.finished
+        if self.finished:
+            self.close()
+
+    def close(self) -> None:
+        """Write what belongs to the end: open blocks, the finish. Needs a stop reason."""
+        if self.ended or self.native_finish is None:
+            return
+        self.ended = True
+        for index in sorted(self._blocks):  # a block that the upstream has not closed
+            self._close(self._blocks.pop(index))
+        if self.native_finish == "refusal":
+            self._writer.refusal(self._explanation)
+        for id in self._calls:
+            self._keep(id, self._signed)
+        self._writer.finish(self._finish(self.native_finish))
 
     def _finish(self, reason: str) -> str:
         """OpenAI's word. Whether there are calls for the client decides between `tool_calls` and `stop`."""

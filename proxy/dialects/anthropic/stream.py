@@ -41,8 +41,8 @@ class AnthropicDecoder:
 
     @property
     def complete(self) -> bool:
-        """The upstream gave its stop reason."""
-        return self._answer.finished
+        """The upstream gave its stop reason, and no content after it."""
+        return self._answer.finished and not self._answer.reopened
 
     @property
     def closed(self) -> bool:
@@ -92,7 +92,8 @@ class AnthropicDecoder:
             return out + _event_of(self.fault)
         if not self._answer.finished:
             raise self._broken("the upstream's answer ended without a finish", out)
-        return out + self._end()
+        self._answer.close()
+        return out + self._writer.take() + self._end()
 
     def _take(self, events: Events, chunk: bytes) -> bytes:
         out = b""
@@ -124,7 +125,7 @@ class AnthropicDecoder:
         failure = failure_in_200(value)
         if not self.committed:
             raise failure
-        if not self._answer.finished:
+        if not self.complete:
             self.fault = failure
 
     def _read_last(self, rest: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -32,6 +33,12 @@ def opened(*, stream: bool = True) -> Decoder:
     return dialect().decoder(call(stream=stream), target(), {})
 
 
+def finishes(raw: bytes) -> list[str]:
+    """The finish words of a stream that ends with `[DONE]`."""
+    assert raw.endswith(b"data: [DONE]\n\n")
+    return [word.decode() for word in re.findall(rb'"finish_reason":"(\w+)"', raw)]
+
+
 def failed(decoder: Decoder, *chunks: bytes) -> UpstreamFailure:
     def read_all() -> None:
         for chunk in chunks:
@@ -53,11 +60,12 @@ def failed(decoder: Decoder, *chunks: bytes) -> UpstreamFailure:
         (text(0, "a"), True),
         (block(0, {"type": "thinking", "thinking": "a"}), True),
         (event("content_block_start", index=0, content_block={"type": "tool_use", "id": "t", "name": "f"}), True),
-        (stop("end_turn"), True),
+        (stop("end_turn"), False),
+        (stop("end_turn") + END, True),
         (stop(None), False),
     ],
 )
-def test_the_commit_point_is_the_first_content_or_a_finish(piece: bytes, commits: bool) -> None:
+def test_the_commit_point_is_the_first_content_or_the_end(piece: bytes, commits: bool) -> None:
     decoder = opened()
 
     decoder.feed(piece)
@@ -82,7 +90,43 @@ def test_an_end_after_the_stop_reason_is_an_end() -> None:
     decoder = opened()
     decoder.feed(start() + text(0, "a") + stop())
 
-    assert decoder.finish() == b"data: [DONE]\n\n"
+    assert finishes(decoder.finish()) == ["stop"]
+
+
+@pytest.mark.parametrize("end", [END, b""])
+@pytest.mark.parametrize(
+    ("pieces", "content", "finish"),
+    [
+        ([stop(), text(1, "b")], "ab", "stop"),
+        ([stop(), text(1, "b"), stop("max_tokens")], "ab", "length"),
+        ([stop(), block(1, {"type": "tool_use", "id": "t", "name": "f", "input": {}})], "a", "tool_calls"),
+        ([stop(), stop(None)], "a", "stop"),
+        ([stop("pause_turn"), text(1, "b"), stop("end_turn")], "ab", "stop"),
+        ([stop(), event("message_delta", delta={}, usage={"output_tokens": 70})], "a", "stop"),
+    ],
+)
+def test_content_after_a_finish_is_delivered(pieces: list[bytes], content: str, finish: str, end: bytes) -> None:
+    decoder = opened()
+
+    out = b"".join(decoder.feed(piece) for piece in [start(), text(0, "a"), *pieces, end]) + decoder.finish()
+
+    chunks = [json.loads(line) for line in re.findall(rb"data: ({.*})", out)]
+    deltas = [choice["delta"] for chunk in chunks for choice in chunk["choices"]]
+    assert "".join(delta.get("content") or "" for delta in deltas) == content
+    assert finishes(out) == [finish]
+    assert out.endswith(b"data: [DONE]\n\n")
+
+
+def test_content_after_a_finish_makes_a_cut_a_fault() -> None:
+    decoder = opened()
+    decoder.feed(start() + text(0, "a") + stop())
+    whole = decoder.complete
+
+    decoder.feed(text(1, "b"))
+    reopened = decoder.complete
+    decoder.feed(stop())
+
+    assert (whole, reopened, decoder.complete) == (True, False, True)
 
 
 def test_a_last_event_without_its_empty_line_counts() -> None:
@@ -145,7 +189,7 @@ def test_an_error_after_the_finish_changes_nothing() -> None:
     decoder.feed(start() + text(0, "a") + stop())
 
     assert decoder.feed(OVERLOADED) == b""
-    assert (decoder.fault, decoder.finish()) == (None, b"data: [DONE]\n\n")
+    assert (finishes(decoder.finish()), decoder.fault) == (["stop"], None)
 
 
 def test_what_came_before_a_broken_event_still_belongs_to_the_client() -> None:
