@@ -117,6 +117,9 @@ class Attempts:
         headers = _headers(cleaner, response, stream=run.call.stream)
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
+        elif run.call.stream and run.call.kind in ("chat", "completion"):
+            if not headers["content-type"].startswith("text/event-stream"):  # an upstream's wrong label
+                headers["content-type"] = "text/event-stream"
         events = run.call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
         relay = Relay(
             self._clock,

@@ -561,6 +561,18 @@ def test_a_transcription_may_be_plain_text(sdk: openai.OpenAI, upstream: NativeU
     assert found == "Zoë\n"
 
 
+@pytest.mark.parametrize("content_type", ["text/plain; charset=utf-8", "application/json"])
+@pytest.mark.parametrize("form", ["text", "srt", "vtt"])
+def test_a_transcription_of_silence_is_empty(post: Any, upstream: NativeUpstream, form: str, content_type: str) -> None:
+    upstream.script("speaker", plain(b"", content_type=content_type))
+    content = sent_form("openai/speaker", ("response_format", form))
+
+    found = post("/audio/transcriptions", content, content_type='multipart/form-data; boundary="----b0"')
+
+    assert (found.status_code, found.content) == (200, b"")
+    assert len(upstream.requests) == 1
+
+
 def test_a_streamed_transcription_through_the_sdk(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
     events = [{"type": "transcript.text.delta", "delta": "go"}, {"type": "transcript.text.done", "text": "good"}]
     upstream.script("speaker", stream([event(each) for each in events]))

@@ -188,6 +188,12 @@ AFTER_FINISH: dict[str, Fault] = {
     "hanging open after [DONE]": ("fault", stream([ROLE, *BAD, FINISH, DONE], Wire.stall), 1),
     "bytes after [DONE]": ("fault", stream([ROLE, *BAD, FINISH, DONE, b"\n: bye\n\n"]), 1),
     "half an event after the finish": ("fault", stream([ROLE, *BAD, FINISH, HALF_EVENT]), 1),
+    "events labelled as JSON": (
+        "fault",
+        plain(ROLE + b"".join(BAD) + FINISH + DONE, content_type="application/json"),
+        1,
+    ),
+    "events labelled as HTML": ("fault", plain(ROLE + b"".join(BAD) + FINISH + DONE, content_type="text/html"), 1),
     "[DONE] without its empty line": ("fault", stream([ROLE, *BAD, FINISH, DONE.strip()]), 1),
 }
 
@@ -271,6 +277,20 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
 
     assert ("".join(seen), finish) == (upstreams.text_of("BAD"), "stop")
     assert upstream.models == [model] * tries
+    assert_settled(access_log, upstream, "ok", 200)
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "application/json; charset=utf-8"])
+def test_a_complete_answer_passes_to_its_last_byte(
+    http: httpx.Client, box: Running, upstream: Upstream, access_log: Any, content_type: str
+) -> None:
+    whole = ROLE + b"".join(BAD) + FINISH + ERROR_EVENT + b": cost\n\n" + DONE
+    upstream.script("fault", plain(whole, content_type=content_type))
+
+    answer = http.post(f"{box.url}/v1/chat/completions", json=body("scenario/fault", stream=True))
+
+    assert answer.content == whole
+    assert answer.headers["content-type"].startswith("text/event-stream")
     assert_settled(access_log, upstream, "ok", 200)
 
 

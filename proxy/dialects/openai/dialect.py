@@ -17,9 +17,10 @@ from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.parameters import edits_of, to_json
-from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
+from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson, PassedText
 from proxy.dialects.openai.plain import JsonDecoder, NotAStream
 from proxy.dialects.openai.stream import StreamDecoder
+from proxy.dialects.openai.unlabelled import BodyOrEvents
 
 _PATHS = {
     "chat": "/chat/completions",
@@ -32,6 +33,7 @@ _PATHS = {
     "translations": "/audio/translations",
 }
 _FORMS = ("transcriptions", "translations")
+_TEXTS = ("text", "srt", "vtt")  # forms of a transcription that are no JSON
 _NO_STREAM = ("application/json", "text/html")
 
 
@@ -68,13 +70,13 @@ class OpenAIDialect:
             return _passed(call, headers)
         if not call.stream:
             return JsonDecoder() if call.endpoint == "chat" else PassedJson()
-        if headers.get("content-type", "").lower().startswith(_NO_STREAM):
-            return NotAStream()
         choices = target.overrides.get("n", call.body.get("n"))
-        return StreamDecoder(
+        stream = StreamDecoder(
             choices=(choices if isinstance(choices, int) else 1) * _prompts(call),
             drop_usage=not call.usage_asked and target.deployment.provider.stream_usage == "ask",
         )
+        labelled = headers.get("content-type", "").lower().startswith(_NO_STREAM)
+        return BodyOrEvents(NotAStream(), stream) if labelled else stream
 
 
 def _url(provider: Provider, model: str, path: str) -> str:
@@ -104,10 +106,14 @@ def _prompts(call: Call) -> int:
 
 def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
     """Only sound may come in any form, and text that was made of it; a page never is an answer."""
-    kind = headers.get("content-type", "")
+    kind = headers.get("content-type", "").lower()
     if kind.startswith("text/event-stream"):
         return PassedEvents()
-    return PassedBytes() if call.kind == "audio" and not kind.startswith(_NO_STREAM) else PassedJson()
+    if call.endpoint in _FORMS and call.body.get("response_format") in _TEXTS and not kind.startswith("text/html"):
+        return PassedText()
+    if call.kind == "audio" and not kind.startswith(_NO_STREAM):
+        return PassedBytes()
+    return BodyOrEvents(PassedJson(), PassedEvents()) if call.stream else PassedJson()
 
 
 def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:

@@ -34,15 +34,16 @@ class EventRelay(ABC):
         out: list[bytes] = []
         for event in events:
             try:
-                if self._take(event):
-                    out.append(event)
+                kept = self._take(event)
+                if kept:
+                    out.append(event if kept is True else kept)
             except UpstreamFailure as failure:
                 failure.partial = b"".join(out) if self.committed else b""
                 raise
         return b"".join(out)
 
-    def _take(self, event: bytes) -> bool:
-        """Read one event; whether the client gets it."""
+    def _take(self, event: bytes) -> bool | bytes:
+        """Read one event; whether the client gets it, or the event that it gets instead."""
         if self.fault is not None:
             return False  # nothing follows an error
         data = data_of(event)
@@ -51,15 +52,16 @@ class EventRelay(ABC):
         if data.strip() == DONE:
             self._end()
             return True
-        return self._read(self._load(data), data)
+        kept = self._read(self._load(data), data)
+        return kept if isinstance(kept, bool) else _with_data(event, data, kept)
 
     @abstractmethod
     def _end(self) -> None:
         """`[DONE]` came."""
 
     @abstractmethod
-    def _read(self, value: dict[str, Any], data: bytes) -> bool:
-        """One event's object, and its bytes; whether the client gets it."""
+    def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
+        """One event's object, and its bytes; whether the client gets it, or the data that it gets instead."""
 
     def _load(self, data: bytes) -> dict[str, Any]:
         try:
@@ -72,3 +74,8 @@ class EventRelay(ABC):
 
     def _broken(self, message: str) -> UpstreamFailure:
         return UpstreamFailure(FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED, message)
+
+
+def _with_data(event: bytes, data: bytes, other: bytes) -> bytes:
+    """The event with `other` in place of its `data`; data on several lines becomes one line."""
+    return event.replace(data, other) if data in event else b"data: " + other + b"\n\n"

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import object_of
 from proxy.core.sse import Events
 from proxy.core.types import Usage
-from proxy.dialects.held import LIMIT
+from proxy.dialects.held import LIMIT, HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.plain import JsonDecoder
@@ -50,6 +51,22 @@ class PassedBytes:
             raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")
         self.complete = self.closed = True
         return b""
+
+
+class PassedText(HeldAnswer):
+    """The text of a transcription: held until it is whole. Empty is an answer: there was nothing to hear."""
+
+    def finish(self) -> bytes:
+        """The text. Raises `UpstreamFailure` if it is an error or a page."""
+        body = bytes(self._held)
+        head = body[:100].lstrip().lower()
+        value = object_of(body) if head.startswith(b"{") else None
+        if value is not None and value.get("error"):
+            raise failure_in_200(value, body)
+        if head.startswith((b"<!doctype", b"<html")):
+            raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is a page, not a text")
+        self._pass()
+        return body
 
 
 class PassedEvents(EventRelay):

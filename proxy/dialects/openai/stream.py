@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.core.body import edit, parse
+from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.sse import Events
 from proxy.dialects.openai.errors import failure_in_200
@@ -26,10 +28,14 @@ _CONTENT = (
     "audio",
     "images",
 )
+# What every chunk has: a chunk of these alone says nothing but the usage.
+_ENVELOPE = frozenset(
+    ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation", "provider", "x_groq", "nonce"]
+)
 
 
 class StreamDecoder(EventRelay):
-    """Relays events; `drop_usage` removes the one usage chunk that only we asked for."""
+    """Relays events; `drop_usage` removes the usage that only we asked for, with its chunk if that has nothing else."""
 
     def __init__(self, *, choices: int, drop_usage: bool) -> None:
         super().__init__(Events())
@@ -42,7 +48,7 @@ class StreamDecoder(EventRelay):
 
     @property
     def complete(self) -> bool:
-        """Every choice has its finish, or `[DONE]` came."""
+        """Every choice has its finish and no content came after it, or `[DONE]` came."""
         return self._done or (len(self._finished) >= self._choices and not self._open)
 
     @property
@@ -64,6 +70,7 @@ class StreamDecoder(EventRelay):
             return b""
         if rest.strip():
             rest = self._last(rest)
+        self._open -= self._finished  # content after a finish: a clean end is an end
         if not self.complete:
             raise self._broken("the upstream's stream ended without a finish")
         if not self.committed:
@@ -84,27 +91,38 @@ class StreamDecoder(EventRelay):
             raise
         if self.fault is not None:
             raise self.fault
-        return rest if kept else b""
+        return kept if isinstance(kept, bytes) else rest if kept else b""
 
     def _end(self) -> None:
         self._done = True
 
-    def _read(self, value: dict[str, Any], data: bytes) -> bool:
+    def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         if value.get("error"):
-            self._error(value, data)
+            if not self.complete:  # after a complete answer it is relayed like any other event
+                self._error(value, data)
             return True
-        return self._chunk(value)
+        return self._chunk(value, data)
 
-    def _chunk(self, value: dict[str, Any]) -> bool:
+    def _chunk(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         usage = usage_of(value.get("usage"))
         self.usage = usage or self.usage
         choices = value.get("choices")
         if not choices or not isinstance(choices, list):
-            return not (self._drop_usage and usage is not None)
+            asked = self._drop_usage and isinstance(value.get("usage"), dict)
+            return self._without_usage(value, data) if asked else True
         for choice in choices:
             if isinstance(choice, dict):
                 self._choice(choice)
         return True
+
+    def _without_usage(self, value: dict[str, Any], data: bytes) -> bool | bytes:
+        """A chunk without choices, without the usage that only we asked for; not at all if nothing else is in it."""
+        if all(name in _ENVELOPE or other in (None, [], {}, "") for name, other in value.items()):
+            return False
+        try:
+            return edit(data, parse(data).spans, {}, ("usage",))
+        except InvalidRequest:  # larger than what is edited
+            return True
 
     def _choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")
@@ -113,11 +131,12 @@ class StreamDecoder(EventRelay):
             self._finished.add(index)
             self._open.discard(index)
             self.committed = True
-        elif index not in self._finished:
-            self._open.add(index)
         delta = choice.get("delta")
-        if choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT)):
+        content = choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT))
+        if content:
             self.committed = True
+        if not choice.get("finish_reason") and (content or index not in self._finished):
+            self._open.add(index)
 
     def _error(self, value: dict[str, Any], data: bytes) -> None:
         failure = failure_in_200(value, data)

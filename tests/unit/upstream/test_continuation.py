@@ -373,11 +373,11 @@ async def test_an_answer_that_is_more_than_text_ends_with_the_fault(more: dict[s
     assert it.record.outcome == "partial"
 
 
-async def test_the_upstream_s_own_error_is_as_it_was_where_nobody_can_go_on() -> None:
-    it = await got({"a": [Answer([ROLE, HELLO, chunk({}, finish="stop"), ERROR])]}, A, B)
+async def test_an_error_after_a_complete_answer_passes_and_is_not_continued() -> None:
+    it = await got({"a": [Answer([ROLE, HELLO, chunk({}, finish="stop"), ERROR, DONE])]}, A, B)
 
-    assert it.out == ROLE + HELLO + chunk({}, finish="stop") + ERROR
-    assert (it.record.outcome, it.record.code) == ("partial", "busy")
+    assert it.out == ROLE + HELLO + chunk({}, finish="stop") + ERROR + DONE
+    assert (it.record.outcome, it.record.code) == ("ok", None)
 
 
 async def test_nobody_is_asked_unless_the_configuration_says_so() -> None:

@@ -280,13 +280,41 @@ def test_an_answer_to_a_streamed_call_that_says_it_is_no_stream_is_read_as_what_
     assert failed.value.kind == FailureKind.OVERLOADED
 
 
-@pytest.mark.parametrize("headers", [{}, {"content-type": "text/plain"}, SSE])
+JSON_LABEL = {"content-type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "headers", [{}, {"content-type": "text/plain"}, SSE, JSON_LABEL, {"content-type": "text/html"}]
+)
 def test_a_stream_is_read_whatever_else_its_type_is(headers: dict[str, str]) -> None:
     made = call(b'{"model":"m","stream":true,' + MESSAGES + b"}")
 
     decoder = OpenAIDialect().decoder(made, Target(deployment("m")), headers)
 
     assert decoder.feed(CHUNK) == CHUNK
+    assert (decoder.committed, decoder.complete, decoder.closed, decoder.fault) == (True, True, False, None)
+
+
+@pytest.mark.parametrize("start", [b"\xef\xbb\xbf", b"\r\n", b": hello\n\n", b"event: x\n", b""])
+def test_events_labelled_as_json_are_events_however_they_are_cut(start: bytes) -> None:
+    made = call(b'{"model":"m","stream":true,' + MESSAGES + b"}")
+    decoder = OpenAIDialect().decoder(made, Target(deployment("m")), JSON_LABEL)
+
+    out = b"".join(decoder.feed(bytes([byte])) for byte in start + CHUNK + b"data: [DONE]\n\n")
+
+    assert out.endswith(CHUNK + b"data: [DONE]\n\n")
+    assert (decoder.closed, decoder.finish(), decoder.usage, decoder.native_finish) == (True, b"", None, None)
+
+
+@pytest.mark.parametrize("body", [b"", b" ", b"<html>", b"[]", b'"text"', b"\x00"])
+def test_what_is_labelled_as_no_stream_and_is_none_fails_over(body: bytes) -> None:
+    made = call(b'{"model":"m","stream":true,' + MESSAGES + b"}")
+    decoder = OpenAIDialect().decoder(made, Target(deployment("m")), JSON_LABEL)
+
+    with pytest.raises(UpstreamFailure) as failed:
+        decoder.feed(body) + decoder.finish()
+
+    assert (failed.value.kind, decoder.committed) == (FailureKind.MALFORMED, False)
 
 
 def test_an_error_is_classified() -> None:

@@ -11,7 +11,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
 from proxy.dialects.openai import passed
-from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson
+from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson, PassedText
 
 VECTORS = b' {"object":"list","data":[{"embedding":[0.10, -1e-3]}],\n"usage":{"prompt_tokens":4,"total_tokens":4}} '
 ERROR = {"error": {"message": "slow down", "code": 429}}
@@ -73,6 +73,35 @@ def test_an_answer_whose_error_is_null_is_an_answer() -> None:
 
     assert decoder.finish() == b'{"id":"cmpl-1","error":null}'
     assert decoder.usage is None
+
+
+# Text
+
+
+@pytest.mark.parametrize("text", [b"", b"\n", b"Hi", b"{ so it began", b'{"a":1}', b"WEBVTT\n\n00:00"])
+def test_a_text_comes_out_as_it_is_empty_or_not(text: bytes) -> None:
+    decoder = PassedText()
+
+    assert (decoder.feed(text), decoder.committed) == (b"", False)
+    assert (decoder.finish(), decoder.committed, decoder.complete) == (text, True, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (json.dumps(ERROR).encode(), FailureKind.RATE_LIMITED),
+        (b" <!DOCTYPE html><p>502", FailureKind.MALFORMED),
+        (b"<HTML>", FailureKind.MALFORMED),
+    ],
+)
+def test_what_is_no_text_is_a_fault(body: bytes, kind: FailureKind) -> None:
+    decoder = PassedText()
+    decoder.feed(body)
+
+    with pytest.raises(UpstreamFailure) as failed:
+        decoder.finish()
+
+    assert (failed.value.kind, decoder.committed) == (kind, False)
 
 
 # Bytes

@@ -135,12 +135,43 @@ def test_a_choice_that_nobody_asked_for_must_finish_as_well() -> None:
     assert not stream.complete
 
 
-def test_content_after_its_finish_does_not_open_a_choice_again() -> None:
+def test_a_role_after_its_finish_does_not_open_a_choice_again() -> None:
     stream = decoder()
 
     stream.feed(TEXT + STOP + ROLE)
 
     assert stream.complete
+
+
+def test_content_after_its_finish_makes_a_cut_a_fault() -> None:
+    stream = decoder()
+
+    out = stream.feed(TEXT + STOP + TEXT)
+    reopened = stream.complete
+    out += stream.finish()
+
+    assert out == TEXT + STOP + TEXT
+    assert (reopened, stream.complete) == (False, True)
+
+
+@pytest.mark.parametrize("error", [ERROR, chunk(finish="stop", error={"code": 502, "message": "x"})])
+@pytest.mark.parametrize("end", [DONE, b""])
+def test_an_error_after_a_complete_answer_passes_with_what_follows(error: bytes, end: bytes) -> None:
+    stream = decoder()
+
+    out = stream.feed(TEXT + STOP + error + USAGE + end) + stream.finish()
+
+    assert out == TEXT + STOP + error + USAGE + end
+    assert (stream.fault, stream.complete, stream.usage) == (None, True, Usage(2, 3))
+
+
+def test_an_error_before_the_last_choice_is_finished_ends_the_stream() -> None:
+    stream = decoder(choices=2)
+
+    out = stream.feed(TEXT + STOP + ERROR + DONE)
+
+    assert out == TEXT + STOP + ERROR
+    assert stream.fault is not None
 
 
 def test_only_the_usage_chunk_with_empty_choices_is_taken_out() -> None:
@@ -152,6 +183,37 @@ def test_only_the_usage_chunk_with_empty_choices_is_taken_out() -> None:
 
     assert out == empty + TEXT + last + DONE
     assert stream.usage == Usage(2, 3)
+
+
+USAGE_AND = b'data: {"id": "a",  "choices": [], "usage": {"prompt_tokens": 2, "completion_tokens": 3}, %s}\n\n'
+
+
+@pytest.mark.parametrize(
+    "member", [b'"citations": ["https://x.test"]', b'"search_results":[{"url": 1}]', b'"timings": {"n":1e2}']
+)
+def test_a_usage_chunk_keeps_its_other_members(member: bytes) -> None:
+    stream = decoder(drop_usage=True)
+
+    out = stream.feed(TEXT + STOP + USAGE_AND % member + DONE)
+
+    assert out == TEXT + STOP + b'data: {"id": "a",  "choices": [], ' + member + b"}\n\n" + DONE
+    assert stream.usage == Usage(2, 3)
+
+
+@pytest.mark.parametrize("member", [b'"citations": []', b'"system_fingerprint": "fp"', b'"service_tier": null'])
+def test_a_usage_chunk_without_more_is_taken_out(member: bytes) -> None:
+    stream = decoder(drop_usage=True)
+
+    assert stream.feed(TEXT + STOP + USAGE_AND % member + DONE) == TEXT + STOP + DONE
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": None}])
+def test_empty_usage_that_only_we_asked_for_is_taken_out(usage: Any) -> None:
+    stream = decoder(drop_usage=True)
+
+    out = stream.feed(TEXT + STOP + event({"choices": [], "usage": usage}) + DONE)
+
+    assert out == TEXT + STOP + DONE
 
 
 @pytest.mark.parametrize("end", [b"", b"\n"])

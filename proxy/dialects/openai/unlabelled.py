@@ -1,0 +1,65 @@
+"""An answer to a streamed call whose content type says that it is no stream: its first bytes decide.
+
+Some servers send events as `application/json`; others answer a streamed call with a JSON error and status 200.
+"""
+
+from __future__ import annotations
+
+from proxy.core.failures import UpstreamFailure
+from proxy.core.types import Usage
+from proxy.dialects.base import Decoder
+
+_BLANK = b" \t\r\n\xef\xbb\xbf"  # white space, and the byte order mark
+_EVENT = (b"d", b"e", b"i", b"r", b":")  # `data`, `event`, `id`, `retry`, a comment
+
+
+class BodyOrEvents:
+    """Reads with `body` until the first byte shows that it is a stream of events, then with `events`."""
+
+    def __init__(self, body: Decoder, events: Decoder) -> None:
+        self._decoder = body
+        self._events = events
+        self._known = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What `chunk` gives the client. Raises `UpstreamFailure`."""
+        if not self._known:
+            chunk = chunk.lstrip(_BLANK)
+            self._known = bool(chunk)
+            if chunk.startswith(_EVENT):
+                self._decoder = self._events
+        return self._decoder.feed(chunk)
+
+    def finish(self) -> bytes:
+        """What the end gives the client. Raises `UpstreamFailure` if the answer is not whole."""
+        return self._decoder.finish()
+
+    @property
+    def committed(self) -> bool:
+        """The commit point has been passed."""
+        return self._decoder.committed
+
+    @property
+    def complete(self) -> bool:
+        """The answer is whole."""
+        return self._decoder.complete
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more is to be expected."""
+        return self._decoder.closed
+
+    @property
+    def fault(self) -> UpstreamFailure | None:
+        """The upstream's own error event."""
+        return self._decoder.fault
+
+    @property
+    def native_finish(self) -> str | None:
+        """The provider's own word for the end."""
+        return self._decoder.native_finish
+
+    @property
+    def usage(self) -> Usage | None:
+        """Tokens as reported so far."""
+        return self._decoder.usage
