@@ -117,10 +117,11 @@ class Attempts:
         headers = _headers(cleaner, response, stream=run.call.stream)
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
-        elif run.call.stream and run.call.kind in ("chat", "completion"):
-            if not headers["content-type"].startswith("text/event-stream"):  # an upstream's wrong label
-                headers["content-type"] = "text/event-stream"
-        events = run.call.kind in ("chat", "completion") or headers["content-type"].startswith("text/event-stream")
+        is_chat = run.call.kind in ("chat", "completion")
+        is_stream = headers["content-type"].startswith("text/event-stream")
+        if is_chat and run.call.stream and not is_stream:  # the upstream's label is wrong
+            headers["content-type"] = "text/event-stream"
+        events = is_chat or is_stream
         relay = Relay(
             self._clock,
             record,

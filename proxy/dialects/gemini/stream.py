@@ -97,12 +97,15 @@ class GeminiDecoder:
         except NotAnAnswer as exc:
             if not whole:
                 raise self._broken(f"cannot be read: {exc}") from exc
-        if self.closed:
-            return self._due()
+        if self.fault is None:
+            self._close()
+        return self._due()
+
+    def _close(self) -> None:
         if not self._finished and not self._whole:  # fewer candidates than asked for are no fault at a clean end
             raise self._broken("ended without a finish" if self._candidates else "is empty")
-        self._end()
-        return self._due()
+        if not self._ended:
+            self._end()
 
     def _take(self, value: dict[str, Any]) -> None:
         """One object of the answer."""

@@ -29,9 +29,10 @@ _CONTENT = (
     "images",
 )
 # What every chunk has: a chunk of these alone says nothing but the usage.
-_ENVELOPE = frozenset(
-    ["id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation", "provider", "x_groq", "nonce"]
-)
+_ENVELOPE = {
+    *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation"),
+    *("provider", "x_groq", "nonce"),
+}
 
 
 class StreamDecoder(EventRelay):
