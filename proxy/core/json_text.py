@@ -1,9 +1,20 @@
-"""JSON of others, in which anything may stand, and our own, as short as it can be."""
+"""JSON of others, in which anything may stand, and our own: as short as it can be, and strict.
+
+Python reads and writes `NaN`, `Infinity` and numbers too large for a double; no other JSON parser does. What we write
+never has them.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
+
+MAX_NESTED = 100  # levels of a value that comes as text inside of a body
+
+
+class NotStrict(ValueError):
+    """A value that strict JSON cannot express: NaN, an infinite number."""
 
 
 def value_of(text: bytes | str) -> Any:
@@ -20,6 +31,72 @@ def object_of(text: bytes | str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+def strict_value_of(text: str) -> Any:
+    """The value of `text` if it can be written into a body again; else None.
+
+    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may refuse it.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
+    return None if text.count("[") + text.count("{") > MAX_NESTED and _is_deep(value) else value
+
+
+def strict_object_of(text: str) -> dict[str, Any] | None:
+    """The object that `text` stands for, if it can be written again; else None."""
+    value = strict_value_of(text)
+    return value if isinstance(value, dict) else None
+
+
 def compact(value: Any) -> bytes:
-    """`value` without a space, in UTF-8; half of a surrogate pair, as `\\ud800` may bring it, becomes a `?`."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """`value` without a space, in UTF-8; half of a surrogate pair, as `\\ud800` may bring it, becomes a `?`.
+
+    Raises `NotStrict` for a number that JSON does not have.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError as exc:
+        raise NotStrict("a number is not finite") from exc
+    return text.encode("utf-8", "replace")
+
+
+def compact_nulled(value: Any) -> bytes:
+    """`value` as `compact` writes it, with null in place of numbers that JSON does not have."""
+    try:
+        return compact(value)
+    except NotStrict:
+        return compact(_nulled(value))
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("the number is too large")
+    return value
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_NESTED):
+        level = [
+            child
+            for node in level
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _nulled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _nulled(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_nulled(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

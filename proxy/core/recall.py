@@ -1,38 +1,71 @@
-"""What we remember of an answer for the next turn, for clients that do not send it back: bounded in number and time.
+"""Memory of answers for the next turn, for clients that do not send back what a provider wants to see again.
 
-Providers sign their models' thinking and want the signature again with the tool results. A client that echoes what it
-got brings it; for one that does not, it is kept here, under the tool call's id.
+Providers sign their models' thinking and want the signature again with the tool results. An entry is found only by an
+owner, a name and a proof that all match: names (ids of tool calls) are chosen by others and may be equal by chance, so
+that the proof, a digest of what precedes them, decides. Entries are bounded in number, size and time.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import Any
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from proxy.core.clock import Clock
+from proxy.core.json_text import compact_nulled, value_of
 
-MOST = 10_000
-LONGEST = 3600.0  # seconds
+MAX_ENTRIES = 10_000
+MAX_BYTES = 64 * 1024 * 1024
+MAX_AGE = 3600.0  # seconds
+
+
+class _Key(NamedTuple):
+    owner: str
+    name: str
+    proof: str
+
+
+class _Entry(NamedTuple):
+    expires: float  # monotonic seconds
+    text: bytes
 
 
 class Recall:
-    """A small memory that forgets the oldest first."""
+    """A small memory that forgets the oldest first. Values are JSON."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._kept: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
+        self._names: Counter[tuple[str, str]] = Counter()  # so that a proof is only made for a name that is known
+        self._bytes = 0
 
-    def keep(self, name: str, value: Any) -> None:
-        """Remember `value` under `name`."""
-        self._kept[name] = (self._clock.monotonic() + LONGEST, value)
-        self._kept.move_to_end(name)
-        while len(self._kept) > MOST:
-            self._kept.popitem(last=False)
+    def keep(self, owner: str, name: str, proof: str, value: Any) -> None:
+        """Remember `value`; an equal owner, name and proof replaces it."""
+        key = _Key(owner, name, proof)
+        self._forget(key)
+        entry = _Entry(self._clock.monotonic() + MAX_AGE, compact_nulled(value))
+        self._entries[key] = entry
+        self._names[owner, name] += 1
+        self._bytes += len(entry.text)
+        while self._entries and (len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES):
+            self._forget(next(iter(self._entries)))
 
-    def find(self, name: str) -> Any | None:
-        """What was kept under `name`, or None."""
-        found = self._kept.get(name)
-        if found is None or found[0] < self._clock.monotonic():
-            self._kept.pop(name, None)
+    def find(self, owner: str, name: str, proof: Callable[[], str]) -> Any | None:
+        """What was kept, or None. `proof` is called only where `owner` has an entry of that name."""
+        if (owner, name) not in self._names:
             return None
-        return found[1]
+        key = _Key(owner, name, proof())
+        entry = self._entries.get(key)
+        if entry is not None and entry.expires < self._clock.monotonic():
+            self._forget(key)
+            return None
+        return value_of(entry.text) if entry else None
+
+    def _forget(self, key: _Key) -> None:
+        entry = self._entries.pop(key, None)
+        if entry is None:
+            return
+        self._bytes -= len(entry.text)
+        self._names[key.owner, key.name] -= 1
+        if not self._names[key.owner, key.name]:
+            del self._names[key.owner, key.name]

@@ -1,4 +1,4 @@
-"""Which of a call's parameters a model refuses, as its `unsupported` says it."""
+"""What cannot be sent: parameters that a model refuses, as its `unsupported` says, and what JSON cannot express."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import NotStrict, compact
 
 # Left out, these would give the client another answer than it asked for.
 _MEANING = (
@@ -51,3 +52,11 @@ def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]
 def asks(name: str, value: Any) -> bool:
     """Whether a parameter's value asks for anything that is not so anyway."""
     return value not in (None, [], {}, "") and (name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name])
+
+
+def request_body(native: Mapping[str, Any]) -> bytes:
+    """A translated body. Raises `InvalidRequest` if it has a number that no JSON reader takes, such as 1e999."""
+    try:
+        return compact(native)
+    except NotStrict as exc:
+        raise InvalidRequest("The body has a number that is too large for this model; use a smaller one.") from exc

@@ -7,11 +7,12 @@ here: the role once, in the first delta; `id`, `created` and `model` constant; u
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.json_text import compact
+from proxy.core.json_text import compact_nulled
 from proxy.core.types import Usage
 
 
@@ -31,10 +32,19 @@ class AnswerWriter:
     """What came so far. `take` gives the bytes that are due, `end` the rest."""
 
     def __init__(
-        self, *, id: str, created: int, model: str, stream: bool, usage_asked: bool, functions: bool = False
+        self,
+        *,
+        id: str,
+        created: int,
+        model: str,
+        stream: bool,
+        usage_asked: bool,
+        functions: bool = False,
+        seed: bytes = b"",
     ) -> None:
         """`functions`: the client speaks the older `functions`, so that its one call is a `function_call`."""
         self.id = id
+        self.seed = seed  # what ids that are made here follow from, beside `id`
         self.model = model  # the upstream's own name for it, once it has told
         self.usage: Usage | None = None
         self.committed = False
@@ -113,11 +123,15 @@ class AnswerWriter:
     def end(self) -> bytes:
         """What is left: the last events of a stream, or the whole JSON answer."""
         if not self._stream:
-            return compact(self._whole())
+            return compact_nulled(self._whole())
         if self._usage_asked and self.usage is not None:
             self._out.append(self._event({"choices": [], "usage": usage_json(self.usage)}))
         self._out.append(b"data: [DONE]\n\n")
         return self.take()
+
+    def said(self, choice: int = 0) -> str:
+        """The text so far."""
+        return "".join(self._choice(choice).text)
 
     def _choice(self, index: int) -> _Choice:
         return self._choices.setdefault(index, _Choice())
@@ -146,7 +160,7 @@ class AnswerWriter:
 
     def _event(self, members: dict[str, Any]) -> bytes:
         usage = {"usage": None} if self._usage_asked else {}
-        return b"data: " + compact({**self._head("chat.completion.chunk"), **usage, **members}) + b"\n\n"
+        return b"data: " + compact_nulled({**self._head("chat.completion.chunk"), **usage, **members}) + b"\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self._created, "model": self.model}
@@ -169,6 +183,15 @@ class AnswerWriter:
         message |= found.extra
         logprobs = {"content": found.logprobs, "refusal": None} if found.logprobs else None
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": found.finish}
+
+
+def invented_id(writer: AnswerWriter, place: int, choice: int = 0) -> str:
+    """An id for a tool call that has none, or another one's: the same however the answer was cut.
+
+    It follows from the request too, so that it is another one in each turn, whatever id the upstream's answer has.
+    """
+    digest = hashlib.sha256(f"{writer.id}/{choice}/{place}/".encode("utf-8", "replace") + writer.seed)
+    return "call_" + digest.hexdigest()[:24]
 
 
 def is_legacy(body: Mapping[str, Any]) -> bool:

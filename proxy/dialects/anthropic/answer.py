@@ -14,13 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.json_text import object_of
+from proxy.core.json_text import object_of, strict_object_of
 from proxy.core.types import Usage
+from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.anthropic.structure import WRAPPED, Structure
-from proxy.dialects.anthropic.thinking import detail_of
-from proxy.dialects.writer import AnswerWriter
+from proxy.dialects.memory import ToolCall
+from proxy.dialects.writer import AnswerWriter, invented_id
 
-Keep = Callable[[str, list[dict[str, Any]]], None]  # a call's id, and the thinking blocks that it needs again
+Keep = Callable[[list[ToolCall], list[dict[str, Any]]], None]  # an answer's calls, and its blocks as they came
 
 _FINISH = {
     "end_turn": "stop",
@@ -32,6 +33,13 @@ _FINISH = {
 }
 
 
+_DELTAS = {  # what builds a block up; the default is that of tools
+    "text": ("text_delta", "citations_delta"),
+    "thinking": ("thinking_delta", "signature_delta"),
+    "tool_use": ("input_json_delta",),
+}
+
+
 @dataclass(slots=True)
 class _Block:
     kind: str
@@ -40,8 +48,11 @@ class _Block:
     signature: str = ""
     place: int | None = None  # of a tool call among the client's
     is_answer: bool = False  # the forced tool's call: its arguments are the content
+    id: str = ""  # of a tool call, as the client has it
     began: int = 0  # characters of content before it
+    ended: int = 0  # ... and with it
     citations: list[Mapping[str, Any]] = field(default_factory=list)
+    is_whole: bool = True  # all that came in it is known here
 
 
 class Answer:
@@ -59,8 +70,9 @@ class Answer:
         self._wrapped = structure is not None and structure.wrapped
         self._keep = keep
         self._blocks: dict[int, _Block] = {}
-        self._signed: list[dict[str, Any]] = []
-        self._calls: list[str] = []
+        self._order: list[_Block] = []
+        self._signed = 0
+        self._calls: list[_Block] = []
         self._answered = False
         self._explanation = ""  # of a refusal
         self._characters = 0
@@ -89,6 +101,7 @@ class Answer:
         self.reopened = self.finished
         block = _Block(_string(given.get("type")), given, began=self._characters)
         self._blocks[index] = block
+        self._order.append(block)
         if block.kind == "tool_use":
             self._call(block)
         self._text(block, _string(given.get("text")))
@@ -108,6 +121,7 @@ class Answer:
         self._arguments(block, _string(delta.get("partial_json")))
         block.signature += _string(delta.get("signature"))
         self._cite(block, [delta.get("citation")])
+        block.is_whole = block.is_whole and delta.get("type") in _DELTAS.get(block.kind, _DELTAS["tool_use"])
 
     def _block_stop(self, event: Mapping[str, Any]) -> None:
         index = event.get("index")
@@ -139,8 +153,7 @@ class Answer:
             self._close(self._blocks.pop(index))
         if self.native_finish == "refusal":
             self._writer.refusal(self._explanation)
-        for id in self._calls:
-            self._keep(id, self._signed)
+        self._keep_blocks()
         self._writer.finish(self._finish(self.native_finish))
 
     def _finish(self, reason: str) -> str:
@@ -157,13 +170,16 @@ class Answer:
             self._answered = True
             return
         block.place = len(self._calls)
-        id = _string(block.given.get("id")) or f"call_{block.place}"
-        self._calls.append(id)
-        self._writer.tool_call(block.place, id, name)
+        block.id = _string(block.given.get("id"))
+        if not block.id or block.id in [call.id for call in self._calls]:
+            block.id = invented_id(self._writer, block.place)
+        self._calls.append(block)
+        self._writer.tool_call(block.place, block.id, name)
 
     def _text(self, block: _Block, text: str) -> None:
         if block.kind == "text" and text:
             self._characters += len(text)
+            block.ended = self._characters
             self._writer.text(text)
 
     def _thinking(self, block: _Block, text: str) -> None:
@@ -172,9 +188,11 @@ class Answer:
             self._writer.reasoning(text)
 
     def _arguments(self, block: _Block, fragment: str) -> None:
-        if block.kind != "tool_use" or not fragment:
+        if not fragment:
             return
         block.text += fragment
+        if block.kind != "tool_use":
+            return
         if block.place is not None:
             self._writer.arguments(block.place, fragment)
         elif block.is_answer and not self._wrapped:
@@ -182,7 +200,7 @@ class Answer:
 
     def _cite(self, block: _Block, citations: Any) -> None:
         if isinstance(citations, list):
-            block.citations += [item for item in citations if isinstance(item, dict) and _string(item.get("url"))]
+            block.citations += [item for item in citations if isinstance(item, dict)]
 
     def _close(self, block: _Block) -> None:
         if block.kind == "tool_use":
@@ -201,18 +219,36 @@ class Answer:
             self._writer.text(_unwrapped(block.text))
 
     def _sign(self, block: dict[str, Any]) -> None:
-        self._writer.extra("reasoning_details", [detail_of(block, len(self._signed))])
-        self._signed.append(block)
+        self._writer.extra("reasoning_details", [signed_entry(block, self._signed)])
+        self._signed += 1
+
+    def _keep_blocks(self) -> None:
+        """Hand out the blocks as they came, for a client that sends them back, and keep them for one that does not."""
+        order = [block for block in self._order if block.signature or block.kind != "thinking"]
+        kinds = [block.kind for block in order]
+        if is_plain(kinds) or any(block.kind == "tool_use" and block.place is None for block in order):
+            return  # nothing is signed, or the forced tool's call is content for the client
+        said = self._writer.said()
+        blocks = [native for block in order if (native := _native(block, said)) is not None]
+        whole = len(blocks) == len(order)
+        if needs_places(kinds):
+            self._writer.extra("reasoning_details", [places_detail(blocks if whole else [], self._signed)])
+        if self._calls and whole:
+            calls = [ToolCall(block.id, _string(block.given.get("name")), block.text) for block in self._calls]
+            self._keep(calls, blocks)
 
     def _annotate(self, block: _Block) -> None:
         """Web pages that a text rests on, in OpenAI's form; `index` is for clients that add up a stream."""
         notes = []
         for citation in block.citations:
+            if not _string(citation.get("url")):
+                continue
             cited = {"start_index": block.began, "end_index": self._characters, "url": citation["url"]}
             cited["title"] = _string(citation.get("title"))
             notes.append({"index": self._annotations, "type": "url_citation", "url_citation": cited})
             self._annotations += 1
-        self._writer.extra("annotations", notes)
+        if notes:
+            self._writer.extra("annotations", notes)
 
     def _count(self, usage: Any) -> None:
         """Each count replaces the one that came before it."""
@@ -252,6 +288,23 @@ def usage_of(counts: Mapping[str, Any]) -> Usage:
         cache_write=written,
         reasoning=_number(_object(counts.get("output_tokens_details")).get("thinking_tokens")),
     )
+
+
+def _native(block: _Block, said: str) -> dict[str, Any] | None:
+    """A block as it was; None if it cannot be built again. `said` is the text of all of them."""
+    if not block.is_whole:
+        return None
+    given = dict(block.given)
+    if block.kind == "text":
+        cited = {"citations": block.citations} if block.citations else {}
+        return {"type": "text", "text": said[block.began : block.ended], **cited}
+    if block.kind == "thinking":
+        signed = {"thinking": block.text, "signature": block.signature}
+        return {**given, **signed}
+    if block.kind.endswith("tool_use"):
+        value = strict_object_of(block.text) if block.text else _object(given.get("input"))
+        return None if value is None else {**given, "input": value, **({"id": block.id} if block.id else {})}
+    return given
 
 
 def _unwrapped(text: str) -> str:

@@ -7,14 +7,12 @@ The parts are beside it: `request` (with messages, parts, tools, schema, structu
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.json_text import compact
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.anthropic.answer import Answer
 from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.request import asked_of, native_request
@@ -22,6 +20,8 @@ from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
+from proxy.dialects.memory import Memory
+from proxy.dialects.refused import request_body
 from proxy.dialects.writer import AnswerWriter, is_legacy
 
 VERSION = "2023-06-01"
@@ -48,12 +48,12 @@ class AnthropicDialect:
             deployment,
             stream=call.stream,
             no_thinking=call.options.disable_thinking,
-            recalled=lambda id: self._recall.find(_memory(deployment, id)),
+            recalled=Memory(self._recall, call, deployment).find,
         )
         return UpstreamRequest(
             url=_url(deployment.provider.base_url),
             headers=_headers(call, deployment.provider, key),
-            content=compact(native.body),
+            content=request_body(native.body),
             connect_timeout=deployment.timeouts.connect,
             proxy=deployment.provider.proxy,
             dropped=native.dropped,
@@ -74,18 +74,11 @@ class AnthropicDialect:
             stream=call.stream,
             usage_asked=call.usage_asked,
             functions=is_legacy(body),
+            seed=call.raw,
         )
 
-        def keep(id: str, blocks: list[dict[str, Any]]) -> None:
-            if blocks:
-                self._recall.keep(_memory(deployment, id), list(blocks))
-
+        keep = Memory(self._recall, call, deployment).keep
         return AnthropicDecoder(Answer(writer, structure_of(body, deployment), keep), writer, stream=call.stream)
-
-
-def _memory(deployment: Deployment, id: str) -> str:
-    """What is remembered is of one model: another one could not read the signature."""
-    return f"anthropic:{deployment.name}:{id}"
 
 
 def _url(base: str) -> str:

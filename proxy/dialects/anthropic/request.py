@@ -89,9 +89,7 @@ def native_request(
     dropped = [*asked.dropped, *(name for name in body if name not in _READ)]
     wish, unknown = wish_of(body, deployment, off=no_thinking)
     dropped += unknown
-    prompt = read_messages(body["messages"], (lambda _: None) if _is_off(wish) else recalled)
-    if not prompt.messages:
-        raise InvalidRequest("`messages` must have a message with content.", param="messages")
+    prompt = read_messages(body["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
     dropped += prompt.dropped
     ceiling = _ceiling(body, deployment, dropped)
     native: dict[str, Any] = {"model": deployment.model, "max_tokens": ceiling.tokens}

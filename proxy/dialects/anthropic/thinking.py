@@ -1,16 +1,10 @@
-"""Thinking on its way to Anthropic: when it is asked for, what it forbids, and the signed blocks of earlier turns.
+"""Thinking on its way to Anthropic: when it is asked for, and what it forbids.
 
 How a model is asked to think is not known here: the catalogue says it, effort by effort, as members of the native
 request (`Deployment.thinking`, `Deployment.thinking_off`). What the API forbids beside thinking is Anthropic's
 documentation, "Extended thinking" and "Adaptive thinking": no temperature, `top_p` from 0.95, no forced tool, no
 prefill, a budget from 1,024 tokens and below `max_tokens`; and in manual mode a tool loop's assistant turn begins with
 the thinking block that it came with.
-
-Signed blocks travel through the client as `reasoning_details`, one entry a block, which our answers have and which
-come back on assistant messages; Anthropic's own `thinking_blocks` are taken as well:
-
-    {"index": 0, "type": "reasoning.text", "text": "...", "signature": "...", "format": "anthropic-claude-v1"}
-    {"index": 1, "type": "reasoning.encrypted", "data": "...", "format": "anthropic-claude-v1"}
 """
 
 from __future__ import annotations
@@ -20,9 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.types import Deployment
-from proxy.dialects.anthropic.parts import Block
 
-FORMAT = "anthropic-claude-v1"
 LEAST_BUDGET = 1024  # tokens; Anthropic's own minimum
 ROOM = 1024  # tokens that are left for the answer where the client's ceiling is tight
 LEAST_TOP_P = 0.95
@@ -127,38 +119,3 @@ def _without_sampling(native: dict[str, Any]) -> list[str]:
         del native["top_p"]
         dropped.append("top_p")
     return dropped
-
-
-def echoed_blocks(message: Mapping[str, Any]) -> list[Block]:
-    """The signed blocks that a client sends back; entries of other providers, and unsigned ones, are passed over."""
-    for name, read in (("thinking_blocks", _native_block), ("reasoning_details", _block_of_detail)):
-        entries = message.get(name)
-        if isinstance(entries, list):
-            blocks = [read(entry) for entry in entries if isinstance(entry, dict)]
-            if found := [block for block in blocks if block is not None]:
-                return found
-    return []
-
-
-def detail_of(block: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """A `thinking` or `redacted_thinking` block as an entry of `reasoning_details`."""
-    if block["type"] == "redacted_thinking":
-        return {"index": index, "type": "reasoning.encrypted", "data": block["data"], "format": FORMAT}
-    signed = {"text": block["thinking"], "signature": block["signature"]}
-    return {"index": index, "type": "reasoning.text", **signed, "format": FORMAT}
-
-
-def _native_block(entry: Mapping[str, Any]) -> Block | None:
-    kind, text, signature, data = (entry.get(name) for name in ("type", "thinking", "signature", "data"))
-    if kind == "thinking" and isinstance(signature, str) and signature:
-        return {"type": "thinking", "thinking": text if isinstance(text, str) else "", "signature": signature}
-    if kind == "redacted_thinking" and isinstance(data, str) and data:
-        return {"type": "redacted_thinking", "data": data}
-    return None
-
-
-def _block_of_detail(entry: Mapping[str, Any]) -> Block | None:
-    if not str(entry.get("format") or FORMAT).startswith("anthropic"):
-        return None
-    kind = {"reasoning.text": "thinking", "reasoning.encrypted": "redacted_thinking"}.get(str(entry.get("type")))
-    return _native_block({**entry, "type": kind, "thinking": entry.get("text")})

@@ -11,14 +11,16 @@ remembered for clients that do not send it back.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.recall import Recall
-from proxy.dialects.writer import AnswerWriter
+from proxy.dialects.memory import ToolCall
+from proxy.dialects.writer import AnswerWriter, invented_id
+
+Keep = Callable[[list[ToolCall], list[str | None]], None]  # an answer's calls and their signatures
 
 _STEP = re.compile(r"""\.?([^.\[\]'"$]{1,500})|\[(\d{1,9})\]|\[(?:'([^']{0,500})'|"([^"]{0,500})")\]""", re.ASCII)
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
@@ -40,9 +42,11 @@ class Calls:
     """The calls of one choice, written as they come."""
 
     writer: AnswerWriter
-    recall: Recall
+    keep: Keep
     choice: int
     count: int = 0
+    _made: list[ToolCall] = field(default_factory=list)
+    _signatures: list[str | None] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
     _open: _Pieces | None = None
 
@@ -69,30 +73,30 @@ class Calls:
         if self._open is not None:
             text = json.dumps(self._open.arguments, ensure_ascii=False)
             self.writer.arguments(self._open.place, text, self.choice)
+            self._made[-1] = self._made[-1]._replace(arguments=text)
             self._open = None
+
+    def remember(self) -> None:
+        """Keep the signatures, for a client that does not send them back; no more calls will come."""
+        if any(self._signatures):
+            self.keep(self._made, self._signatures)
 
     def _begin(self, call: dict[str, Any], name: str, signature: str | None) -> None:
         id = self._id(call.get("id"))
         extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
-        if signature:
-            self.recall.keep(recall_name(id), signature)
+        self._made.append(ToolCall(id, name, ""))
+        self._signatures.append(signature)
         self.writer.tool_call(self.count, id, name, self.choice, extra)
         self._open = _Pieces(self.count, {})
         self.count += 1
 
     def _id(self, given: Any) -> str:
-        """The provider's id, or one that follows from the answer's own: unique, and the same however it was cut."""
+        """The provider's id; one of ours where it has none, or the same twice."""
         id = given if isinstance(given, str) else ""
         if not id or id in self._ids:
-            seed = f"{self.writer.id}/{self.choice}/{self.count}"
-            id = "call_" + hashlib.sha256(seed.encode("utf-8", "replace")).hexdigest()[:24]
+            id = invented_id(self.writer, self.count, self.choice)
         self._ids.add(id)
         return id
-
-
-def recall_name(id: str) -> str:
-    """The name under which a tool call's signature is remembered."""
-    return f"gemini/{id}"
 
 
 def _fill(pieces: _Pieces, piece: dict[str, Any]) -> None:

@@ -1,114 +1,184 @@
 """OpenAI's messages as Gemini's `systemInstruction` and `contents`.
 
-System and developer messages are joined in order. Turns alternate between `user` and `model`, so that consecutive
-messages of one side become one turn. Results of tools stand first in the turn that follows their calls, in whichever
-order the client sends them, and are named after the call that has their `tool_call_id`.
+System and developer messages are joined in order; the order of turns is that of `proxy/dialects/turns.py`. Results of
+tools stand first in the turn that follows their calls, in the order of the calls, and have their names.
 
 A model that thinks wants its thought signatures back: Gemini 3 refuses a turn whose first call has none. They come from
-the client (`extra_content.google.thought_signature`), else from `Recall`; a call of unknown origin gets the value by
-which Google's documentation lets the check be skipped (ai.google.dev/gemini-api/docs/thought-signatures).
+the client (`proxy/dialects/gemini/places.py`), else from memory; a call of unknown origin gets the value by which
+Google's documentation lets the check be skipped (ai.google.dev/gemini-api/docs/thought-signatures).
 """
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.recall import Recall
-from proxy.dialects.gemini.calls import recall_name
+from proxy.core.json_text import strict_value_of
+from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of
 from proxy.dialects.gemini.media import media_part
-
-SKIP_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="  # base64 of `skip_thought_signature_validator`
+from proxy.dialects.gemini.places import google_of, placed, signature_of
+from proxy.dialects.memory import ToolCall
+from proxy.dialects.turns import NO_RESULT, PLACEHOLDER, History, ToolUse, TurnRules
 
 Part = dict[str, Any]
+Recalled = Callable[[int, list[ToolCall]], Any]  # a message's place and its calls -> the signatures of the calls
+
+SKIP_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="  # base64 of `skip_thought_signature_validator`
+_MEDIA = ("image_url", "video_url", "audio_url", "input_audio", "file")
+_READ = ("images", "google_parts", "extra_content")
 
 
-class Contents:
-    """Messages added one by one; `system` and `turns` are what has come of them."""
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """Gemini's form of a conversation."""
 
-    def __init__(self, recall: Recall) -> None:
+    system: list[Part]
+    turns: list[dict[str, Any]]
+    dropped: tuple[str, ...] = ()
+
+
+def read_contents(messages: Sequence[Mapping[str, Any]], recalled: Recalled = lambda place, calls: None) -> Prompt:
+    """Translate a conversation. Raises `InvalidRequest` that names the message which Gemini cannot have.
+
+    There must be one turn: instructions alone are sent as the user's.
+    """
+    reader = _Reader(recalled)
+    for place, message in enumerate(messages):
+        reader.add(message, place)
+    dropped = tuple(reader.dropped.names)
+    if reader.history.is_empty:
+        return Prompt([], [{"role": "user", "parts": reader.system or [{"text": PLACEHOLDER}]}], dropped)
+    turns = [
+        {"role": "model" if turn.role == "assistant" else "user", "parts": turn.blocks}
+        for turn in reader.history.legal_turns(_RULES)
+    ]
+    return Prompt(reader.system, turns, dropped)
+
+
+class _Reader:
+    def __init__(self, recalled: Recalled) -> None:
         self.system: list[Part] = []
-        self.turns: list[dict[str, Any]] = []
-        self._recall = recall
-        self._names: dict[str, str] = {}  # tool call id -> function
-        self._results = 0  # at the beginning of the last turn
+        self.history = History()
+        self.dropped = Dropped()
+        self._recalled = recalled
 
-    def add(self, message: dict[str, Any], where: str) -> None:
-        """One message; `where` names it. Raises `InvalidRequest` if it is none that can be said."""
-        match message.get("role"):
+    def add(self, message: Mapping[str, Any], place: int) -> None:
+        role, where = message.get("role"), f"messages[{place}]"
+        if message.get("name") and role not in ("function", "tool"):
+            self.dropped.member("name")
+        match role:
             case "system" | "developer":
-                self.system += [{"text": text} for text in _texts(message.get("content"), where) if text]
+                self.system += [{"text": text} for text in _texts(message.get("content"), where) if text.strip()]
             case "user":
-                self._turn("user", _parts(message.get("content"), where) or [{"text": ""}])
+                self.history.user(_parts(message.get("content"), where))
             case "assistant":
-                self._turn("model", self._said(message, where))
+                self._assistant(message, where, place)
             case "tool" | "function":
                 self._result(message, where)
-            case role:
+            case _:
                 raise InvalidRequest(f"`{where}.role` is unknown: `{role}`.", param=f"{where}.role")
 
-    def _turn(self, role: str, parts: list[Part]) -> None:
-        if not parts:
+    def _assistant(self, message: Mapping[str, Any], where: str, place: int) -> None:
+        given = parts_of(message, self.dropped, _MEDIA)
+        text = "".join(part["text"] for part in given if part["type"] == "text")
+        media = [made for part in given if part["type"] != "text" and (made := self._media(part, where)) is not None]
+        self.dropped.members(message, _READ)
+        calls = calls_of(message, where)
+        uses = [self.history.tool_use(call.id, call.name, call.id or "call") for call in calls]
+        google, images = _google_parts(message), self._images(message, where)
+        called = self._calls(message, calls, uses, place)
+        notes = google_of(message).get("parts")
+        if notes is not None and not media:
+            others = {"part": google, "image": images, "call": called}
+            parts = placed(notes, text, others)  # type: ignore[arg-type]
+            if parts is not None:
+                self.history.assistant(parts, uses)
+                return
+            google, images, called = _unsigned(google), _unsigned(images), _skipping(_unsigned(called))
+        said = [{"text": text}] if text else []
+        if (signature := signature_of(message)) and notes is None:
+            said = [{"text": text, "thoughtSignature": signature}]
+        self.history.assistant([*google, *said, *media, *images, *called], uses)
+
+    def _calls(self, message: Mapping[str, Any], calls: list[ToolCall], uses: list[ToolUse], place: int) -> list[Part]:
+        """The calls, each with its signature: the client's, else that of memory."""
+        if not calls:
+            return []
+        given = message.get("tool_calls") or [{}]
+        signatures = [signature_of(call) for call in given]
+        if not any(signatures):
+            found = self._recalled(place, calls)
+            signatures = found if isinstance(found, list) and len(found) == len(calls) else signatures
+        parts = []
+        for call, use, signature in zip(calls, uses, signatures, strict=True):
+            function: Part = {"name": call.name, "args": arguments_of(call), **_id(use)}
+            parts.append({"functionCall": function, **({"thoughtSignature": signature} if signature else {})})
+        return _skipping(parts)
+
+    def _images(self, message: Mapping[str, Any], where: str) -> list[Part]:
+        """The images of an earlier answer."""
+        given = message.get("images")
+        found = []
+        for image in given if isinstance(given, list) else ():
+            made = self._media({**image, "type": "image_url"}, where) if isinstance(image, dict) else None
+            if made is not None:
+                signature = signature_of(image)
+                found.append({**made, "thoughtSignature": signature} if signature else made)
+        return found
+
+    def _media(self, part: Mapping[str, Any], where: str) -> Part | None:
+        """A part of an answer that is no text; what another provider's is and Gemini cannot have is left out."""
+        try:
+            return media_part(dict(part), where)
+        except InvalidRequest:
+            self.dropped.part(part.get("type"))
+            return None
+
+    def _result(self, message: Mapping[str, Any], where: str) -> None:
+        parts = _parts(message.get("content"), where)
+        use = self.history.answered(message)
+        if use is None:  # its call is not there: Gemini would refuse it as a result
+            self.history.user(parts)
             return
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["parts"] += parts
-        else:
-            self.turns.append({"role": role, "parts": parts})
-            self._results = 0
+        texts, use.beside = _split(parts)
+        use.result = _response_part(use, _response("".join(texts)))
 
-    def _said(self, message: dict[str, Any], where: str) -> list[Part]:
-        """An assistant's message: what only Google can read, then text, then calls."""
-        kept = message.get("google_parts")
-        kept = [part for part in kept if isinstance(part, dict)] if isinstance(kept, list) else []
-        parts = [{name: value for name, value in part.items() if name != "index"} for part in kept]
-        parts += _parts(message.get("content"), where)
-        if signature := _signature(message):
-            texts = [part for part in parts if "text" in part] or [{"text": ""}]
-            parts = parts or texts
-            texts[-1]["thoughtSignature"] = signature
-        calls = message.get("tool_calls") or []
-        if not isinstance(calls, list) or not all(isinstance(call, dict) for call in calls):
-            raise InvalidRequest(f"`{where}.tool_calls` must be a list of calls.", param=f"{where}.tool_calls")
-        if isinstance(message.get("function_call"), dict):  # the older form
-            calls = [*calls, {"function": message["function_call"]}]
-        for place, call in enumerate(calls):
-            parts.append(self._call(call, f"{where}.tool_calls[{place}]", first=place == 0))
-        return parts
 
-    def _call(self, call: dict[str, Any], where: str, *, first: bool) -> Part:
-        function = call.get("function")
-        name = function.get("name") if isinstance(function, dict) else None
-        if not isinstance(function, dict) or not isinstance(name, str) or not name:
-            raise InvalidRequest(f"`{where}.function.name` is missing.", param=where)
-        part: Part = {"functionCall": {"name": name, "args": _arguments(function.get("arguments"))}}
-        id = call.get("id")
-        signature = _signature(call)
-        if isinstance(id, str) and id:
-            self._names[id] = name
-            part["functionCall"]["id"] = id
-            signature = signature or self._recall.find(recall_name(id))
-        if signature or first:
-            part["thoughtSignature"] = signature or SKIP_SIGNATURE
-        return part
+def _id(use: ToolUse) -> Part:
+    return {"id": use.id} if use.client_id else {}
 
-    def _result(self, message: dict[str, Any], where: str) -> None:
-        id, name = message.get("tool_call_id"), message.get("name")
-        if isinstance(id, str) and id in self._names:
-            name = self._names[id]
-        if not isinstance(name, str) or not name:
-            text = f"`{where}.tool_call_id` is not the id of a tool call of an earlier message."
-            raise InvalidRequest(text, param=f"{where}.tool_call_id")
-        texts, media = _split(_parts(message.get("content"), where))
-        result: Part = {"name": name, "response": _response("".join(texts))}
-        if isinstance(id, str) and id:
-            result["id"] = id
-        if not self.turns or self.turns[-1]["role"] != "user":
-            self.turns.append({"role": "user", "parts": []})
-            self._results = 0
-        self.turns[-1]["parts"].insert(self._results, {"functionResponse": result})
-        self.turns[-1]["parts"] += media
-        self._results += 1
+
+def _response_part(use: ToolUse, response: dict[str, Any]) -> Part:
+    return {"functionResponse": {"name": use.name, "response": response, **_id(use)}}
+
+
+def _is_blank(part: Part) -> bool:
+    return part.keys() == {"text"} and not part["text"].strip()
+
+
+_RULES = TurnRules(
+    text=lambda text: {"text": text},
+    no_result=lambda use: _response_part(use, {"error": NO_RESULT}),
+    is_blank=_is_blank,
+)
+
+
+def _google_parts(message: Mapping[str, Any]) -> list[Part]:
+    """What only Google reads, as it came: without the index that is ours, and nulls that a client has added."""
+    given = message.get("google_parts")
+    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
+    return [{name: value for name, value in part.items() if name != "index" and value is not None} for part in parts]
+
+
+def _unsigned(parts: list[Part]) -> list[Part]:
+    return [{name: value for name, value in part.items() if name != "thoughtSignature"} for part in parts]
+
+
+def _skipping(calls: list[Part]) -> list[Part]:
+    """The calls, the first with a signature in any case."""
+    return [{"thoughtSignature": SKIP_SIGNATURE, **calls[0]}, *calls[1:]] if calls else []
 
 
 def _parts(content: Any, where: str) -> list[Part]:
@@ -149,33 +219,9 @@ def _texts(content: Any, where: str) -> list[str]:
     return texts
 
 
-def _arguments(text: Any) -> dict[str, Any]:
-    """A call's arguments. What a model once wrote that is no JSON object is kept as text."""
-    if not isinstance(text, str) or not text.strip():
-        return {}
-    value = _json(text)
-    return value if isinstance(value, dict) else {"arguments": text}
-
-
 def _response(text: str) -> dict[str, Any]:
     """A tool's result: an object as it is, everything else under `result`."""
-    value = _json(text)
+    value = strict_value_of(text)
     if isinstance(value, dict):
         return value
     return {"result": value if isinstance(value, list) else text}
-
-
-def _json(text: str) -> Any:
-    try:
-        value = json.loads(text)
-        json.dumps(value, allow_nan=False)  # `NaN` is read, but must not be written
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def _signature(holder: dict[str, Any]) -> str | None:
-    extra = holder.get("extra_content")
-    google = extra.get("google") if isinstance(extra, dict) else None
-    found = google.get("thought_signature") if isinstance(google, dict) else None
-    return found if isinstance(found, str) and found else None

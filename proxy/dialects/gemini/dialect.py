@@ -13,7 +13,6 @@ from urllib.parse import quote
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.json_text import compact
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
@@ -22,6 +21,8 @@ from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_reque
 from proxy.dialects.gemini.errors import failure as classify
 from proxy.dialects.gemini.request import native_body
 from proxy.dialects.gemini.stream import GeminiDecoder
+from proxy.dialects.memory import Memory
+from proxy.dialects.refused import request_body
 from proxy.dialects.writer import AnswerWriter, is_legacy
 
 _VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")
@@ -49,7 +50,8 @@ class GeminiDialect:
             method, native, dropped = embeddings_request(body, deployment.model)
         elif call.endpoint == "chat":
             no_thinking = call.options.disable_thinking
-            native, dropped = native_body(body, deployment, self._recall, disable_thinking=no_thinking)
+            recalled = Memory(self._recall, call, deployment).find
+            native, dropped = native_body(body, deployment, recalled, disable_thinking=no_thinking)
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:
             message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."
@@ -57,7 +59,7 @@ class GeminiDialect:
         return UpstreamRequest(
             url=model_url(provider, deployment.model, method),
             headers=headers(call, provider, key),
-            content=compact(native),
+            content=request_body(native),
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
             mock=provider.mock,
@@ -81,10 +83,10 @@ class GeminiDialect:
             stream=call.stream,
             usage_asked=call.usage_asked,
             functions=is_legacy(body),
+            seed=call.raw,
         )
-        return GeminiDecoder(
-            writer, self._recall, stream=call.stream, choices=choices if isinstance(choices, int) else 1
-        )
+        keep = Memory(self._recall, call, target.deployment).keep
+        return GeminiDecoder(writer, keep, stream=call.stream, choices=choices if isinstance(choices, int) else 1)
 
 
 def model_url(provider: Provider, model: str, method: str) -> str:

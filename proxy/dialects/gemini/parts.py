@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.core.recall import Recall
-from proxy.dialects.gemini.calls import Calls
+from proxy.dialects.gemini.calls import Calls, Keep
 from proxy.dialects.gemini.citations import url_citations
+from proxy.dialects.gemini.places import SIGNATURE, Places
 from proxy.dialects.writer import AnswerWriter
 
 _FILTERED = {
@@ -36,14 +36,16 @@ class Candidate:
     `reopened`: content followed the last finish, so that an end of the bytes may have cut the rest off.
     """
 
-    def __init__(self, writer: AnswerWriter, recall: Recall, choice: int) -> None:
+    def __init__(self, writer: AnswerWriter, keep: Keep, choice: int) -> None:
         self.finish: str | None = None  # the native word
         self._writer = writer
         self._choice = choice
-        self._calls = Calls(writer, recall, choice)
+        self._calls = Calls(writer, keep, choice)
+        self._places = Places()
         self._text: list[str] = []
         self._images = 0
         self._kept = 0
+        self._closed = False
         self._grounding: Any = None
         self._citations: dict[str, Any] = {"citations": []}
         self._message = ""  # what the provider says of the finish
@@ -81,7 +83,13 @@ class Candidate:
 
         `blocked`: the prompt was, so that a candidate without a finish gets none any more.
         """
+        if self._closed:
+            return
+        self._closed = True
         self._calls.close()
+        self._calls.remember()
+        if extra := self._places.extra():
+            self._writer.extra("extra_content", {"google": extra}, self._choice)
         found = url_citations(self._grounding, self._citations, "".join(self._text))
         if found:
             self._writer.extra("annotations", found, self._choice)
@@ -103,37 +111,45 @@ class Candidate:
         signature = signature if isinstance(signature, str) and signature else None
         call, text, data = part.get("functionCall"), part.get("text"), part.get("inlineData")
         if isinstance(call, dict):
+            before = self._calls.count
             self._calls.take(call, signature)
+            if self._calls.count > before:
+                self._places.other("call", signed=signature is not None)
         elif isinstance(text, str):
-            self._words(text, thought=bool(part.get("thought")))
+            self._words(part, text, signature)
         elif isinstance(data, dict) and not part.get("thought"):
-            self._media(part, data)
+            self._media(part, data, signature)
         elif part.keys() - {"thoughtSignature", "thought"}:
             self._keep(part)
-        if signature and isinstance(text, str):
-            self._writer.extra("extra_content", {"google": {"thought_signature": signature}}, self._choice)
 
-    def _words(self, text: str, *, thought: bool) -> None:
-        if thought:
-            self._writer.reasoning(text, self._choice)
-        else:
+    def _words(self, part: dict[str, Any], text: str, signature: str | None) -> None:
+        if not part.get("thought"):
             self._has_content = self._has_content or bool(text)
             self._text.append(text)
+            self._places.text(len(text), signature)
             self._writer.text(text, self._choice)
+            return
+        self._writer.reasoning(text, self._choice)
+        if signature:
+            self._keep(part)
 
     def _keep(self, part: dict[str, Any]) -> None:
         """What OpenAI has no word for; `index` is for clients that add up a stream."""
-        self._has_content = True
+        self._has_content = self._has_content or not part.get("thought")
         self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
         self._kept += 1
+        self._places.other("part")
 
-    def _media(self, part: dict[str, Any], data: dict[str, Any]) -> None:
+    def _media(self, part: dict[str, Any], data: dict[str, Any], signature: str | None) -> None:
         kind, content = data.get("mimeType"), data.get("data")
         if isinstance(kind, str) and kind.startswith("image/") and isinstance(content, str):
             url = f"data:{kind};base64,{content}"
             self._has_content = True
-            image = {"type": "image_url", "index": self._images, "image_url": {"url": url}}
+            image: dict[str, Any] = {"type": "image_url", "index": self._images, "image_url": {"url": url}}
+            if signature:
+                image["extra_content"] = {"google": {SIGNATURE: signature}}
             self._images += 1
+            self._places.other("image")
             self._writer.extra("images", [image], self._choice)
         else:
             self._keep(part)

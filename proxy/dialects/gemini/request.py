@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.recall import Recall
 from proxy.core.types import Deployment
-from proxy.dialects.gemini.contents import Contents
+from proxy.dialects.gemini.contents import Recalled, read_contents
 from proxy.dialects.gemini.schema import plain
 from proxy.dialects.gemini.tools import tool_config_of, tools_of
 from proxy.dialects.refused import refused
@@ -65,7 +64,7 @@ _NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that ask for nothing
 
 
 def native_body(
-    body: Mapping[str, Any], deployment: Deployment, recall: Recall, *, disable_thinking: bool
+    body: Mapping[str, Any], deployment: Deployment, recalled: Recalled, *, disable_thinking: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The native body, and the names of what was dropped. Raises `InvalidRequest` for what cannot be had.
 
@@ -76,9 +75,11 @@ def native_body(
     asked = {name: value for name, value in present.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
-    if any(message.get("name") and message.get("role") != "function" for message in asked["messages"]):
-        dropped.append("messages.name")
-    native = _contents(asked, recall)
+    prompt = read_contents(asked["messages"], recalled)
+    dropped += prompt.dropped
+    native: dict[str, Any] = {"contents": prompt.turns}
+    if prompt.system:
+        native["systemInstruction"] = {"parts": prompt.system}
     lost: set[str] = set()
     if tools := tools_of(asked, lost):
         native["tools"] = tools
@@ -107,18 +108,6 @@ def _modalities(body: dict[str, Any]) -> list[str]:
 
 def _asks_nothing(name: str, body: dict[str, Any]) -> bool:
     return name in _REFUSED or (name in _NO_LOSS and _NO_LOSS[name](body[name]))
-
-
-def _contents(body: dict[str, Any], recall: Recall) -> dict[str, Any]:
-    contents = Contents(recall)
-    for place, message in enumerate(body["messages"]):
-        contents.add(message, f"messages[{place}]")
-    if not contents.turns:  # there must be one: instructions alone are said as the user
-        return {"contents": [{"role": "user", "parts": contents.system or [{"text": ""}]}]}
-    native: dict[str, Any] = {"contents": contents.turns}
-    if contents.system:
-        native["systemInstruction"] = {"parts": contents.system}
-    return native
 
 
 def _generation(body: dict[str, Any], dropped: list[str]) -> dict[str, Any]:

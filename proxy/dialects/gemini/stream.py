@@ -12,8 +12,8 @@ from typing import Any
 
 from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.recall import Recall
 from proxy.core.types import Usage
+from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.gemini.parts import Candidate
 from proxy.dialects.gemini.wire import Answers, NotAnAnswer
@@ -25,9 +25,9 @@ HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
 class GeminiDecoder:
     """Reads one answer. `choices` is how many the client asked for."""
 
-    def __init__(self, writer: AnswerWriter, recall: Recall, *, stream: bool, choices: int) -> None:
+    def __init__(self, writer: AnswerWriter, keep: Keep, *, stream: bool, choices: int) -> None:
         self._writer = writer
-        self._recall = recall
+        self._keep = keep
         self._stream = stream
         self._expected = choices
         self._answers = Answers()
@@ -141,7 +141,7 @@ class GeminiDecoder:
     def _candidate(self, candidate: dict[str, Any], place: int) -> None:
         index = candidate.get("index")
         index = index if isinstance(index, int) and 0 <= index < 1000 else place
-        found = self._candidates.setdefault(index, Candidate(self._writer, self._recall, index))
+        found = self._candidates.setdefault(index, Candidate(self._writer, self._keep, index))
         found.take(candidate)
         self._gradual = self._gradual or found.finish is None
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.dialects.anthropic.messages import NO_RESULT, read_messages
+from proxy.dialects.anthropic.messages import read_messages
+from proxy.dialects.turns import NO_RESULT, PLACEHOLDER
 
 CACHE = {"type": "ephemeral"}
 
@@ -76,8 +77,10 @@ def test_turns_of_one_role_are_merged() -> None:
     ]
 
 
-def test_an_empty_turn_is_left_out_and_its_neighbours_are_merged() -> None:
-    assert turns(user("a"), {"role": "assistant", "content": ""}, user("b")) == [user([text("a"), text("b")])]
+def test_an_empty_turn_becomes_a_placeholder() -> None:
+    found = turns(user("a"), {"role": "assistant", "content": ""}, user("b"))
+
+    assert found == [user("a"), {"role": "assistant", "content": PLACEHOLDER}, user("b")]
 
 
 def test_a_prefill_stays_last_without_its_trailing_space() -> None:
@@ -198,7 +201,7 @@ def test_a_refusal_is_what_the_assistant_said() -> None:
 def test_remembered_thinking_comes_first() -> None:
     thinking = {"type": "thinking", "thinking": "t", "signature": "s"}
 
-    found = read_messages([user("a"), calls("1", content="b")], lambda id: [thinking] if id == "1" else None)
+    found = read_messages([user("a"), calls("1", content="b")], lambda place, calls: [thinking, text("b"), use("1")])
 
     assert found.messages[1]["content"] == [thinking, text("b"), use("1")]
 
@@ -216,7 +219,6 @@ def test_a_participants_name_is_named_as_dropped_once() -> None:
         {"role": "assistant", "tool_calls": [{"function": {"name": ""}}]},
         {"role": "assistant", "tool_calls": [7]},
         {"role": "assistant", "function_call": "f"},
-        {"role": "assistant", "content": [{"type": "image_url", "image_url": "https://x.test/a.png"}]},
         {"role": "system", "content": [{"type": "input_audio"}]},
     ],
 )

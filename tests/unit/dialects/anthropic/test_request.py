@@ -75,7 +75,6 @@ def test_the_user_is_told_unless_the_name_is_too_long() -> None:
         ({"audio": {"voice": "alloy", "format": "wav"}}, "audio"),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"web_search_options": {}}, "web_search_options"),
-        ({"messages": [{"role": "user", "content": ""}]}, "messages"),
     ],
 )
 def test_what_anthropic_cannot_do_is_refused_by_name(members: dict[str, Any], param: str) -> None:

@@ -1,4 +1,4 @@
-"""When a model is made to think, what must give way, and the signed blocks of earlier turns."""
+"""When a model is made to think, and what must give way."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.anthropic.thinking import FORMAT, detail_of, echoed_blocks
 from tests.unit.dialects.anthropic.build import THINKING, USER, WEATHER, call, sent, target
 
 OFF = {"thinking": {"type": "disabled"}}
 THOUGHT = {"type": "thinking", "thinking": "t", "signature": "s"}
-HIDDEN = {"type": "redacted_thinking", "data": "d"}
 LOOP = [
     USER,
     {
@@ -167,31 +165,6 @@ def test_a_ceiling_of_ours_grows_with_the_budget() -> None:
     body, _ = asked("low", {"thinking": large})
 
     assert (body["thinking"]["budget_tokens"], body["max_tokens"]) == (16000, 20096)
-
-
-@pytest.mark.parametrize("native", [THOUGHT, HIDDEN])
-def test_a_block_comes_back_as_it_went(native: dict[str, Any]) -> None:
-    detail = detail_of(native, 0)
-
-    assert detail["format"] == FORMAT
-    assert echoed_blocks({"reasoning_details": [detail]}) == [native]
-    assert echoed_blocks({"thinking_blocks": [native]}) == [native]
-
-
-@pytest.mark.parametrize(
-    "entries",
-    [
-        None,
-        "x",
-        [7],
-        [{"type": "reasoning.text", "text": "unsigned"}],
-        [{"type": "reasoning.text", "text": "t", "signature": "s", "format": "google-gemini-v1"}],
-        [{"type": "reasoning.summary", "summary": "x"}],
-        [{"type": "reasoning.encrypted"}],
-    ],
-)
-def test_what_is_not_a_signed_block_of_anthropic_is_passed_over(entries: Any) -> None:
-    assert echoed_blocks({"reasoning_details": entries}) == []
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,6 @@ from typing import Any
 
 import pytest
 
-from proxy.core.recall import Recall
-from proxy.dialects.gemini.calls import recall_name
-from tests.fakes import FakeClock
 from tests.unit.dialects.gemini.build import chunk, decoder, deltas, message, read, sse
 
 
@@ -56,13 +53,20 @@ def test_ids_are_made_where_there_are_none_and_are_never_the_same() -> None:
     assert ids == [made["id"] for made in calls(call(), call(), call(id="a"), call(id="a"), call(id=""))]
 
 
-def test_a_signature_is_given_out_and_remembered() -> None:
-    recall = Recall(FakeClock())
-
-    [made] = message(chunk({**call(id="a"), "thoughtSignature": "c2ln"}, finish="STOP"), recall=recall)["tool_calls"]
+def test_a_signature_is_given_out() -> None:
+    [made] = calls({**call(id="a"), "thoughtSignature": "c2ln"})
 
     assert made["extra_content"] == {"google": {"thought_signature": "c2ln"}}
-    assert recall.find(recall_name("a")) == "c2ln"
+
+
+def test_invented_ids_do_not_follow_from_the_upstreams() -> None:
+    whole = json.dumps(chunk(call(), finish="STOP", responseId="x")).encode()
+
+    asked = ("Hi", "Hello")
+    first, second = (decoder(stream=False, messages=[{"role": "user", "content": text}]) for text in asked)
+    made = [json.loads(read(each, [whole]))["choices"][0]["message"]["tool_calls"][0] for each in (first, second)]
+
+    assert made[0]["id"] != made[1]["id"]
 
 
 @pytest.mark.parametrize(

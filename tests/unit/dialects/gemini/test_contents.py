@@ -8,6 +8,7 @@ import pytest
 
 from proxy.core.errors import InvalidRequest
 from proxy.dialects.gemini.contents import SKIP_SIGNATURE
+from proxy.dialects.turns import PLACEHOLDER
 from tests.unit.dialects.gemini.build import native
 
 USER = {"role": "user", "content": "Hi"}
@@ -48,10 +49,15 @@ def test_consecutive_messages_of_one_side_become_one_turn() -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["", "S"])
-def test_there_is_always_one_turn_and_instructions_alone_are_it(text: str) -> None:
-    message = {"role": "system" if text else "user", "content": text}
-
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        ({"role": "system", "content": "S"}, "S"),
+        ({"role": "system", "content": ""}, PLACEHOLDER),
+        ({"role": "user", "content": ""}, PLACEHOLDER),
+    ],
+)
+def test_there_is_always_one_turn(message: dict[str, Any], text: str) -> None:
     assert turns(message) == [{"role": "user", "parts": [{"text": text}]}]
 
 
@@ -67,8 +73,8 @@ def test_results_in_any_order_find_the_names_of_their_calls() -> None:
     assert made[2] == {
         "role": "user",
         "parts": [
-            {"functionResponse": {"id": "b", "name": "second", "response": {"result": "ok"}}},
             {"functionResponse": {"id": "a", "name": "first", "response": {"result": "ok"}}},
+            {"functionResponse": {"id": "b", "name": "second", "response": {"result": "ok"}}},
         ],
     }
 
@@ -109,11 +115,8 @@ def test_an_image_in_a_result_stands_beside_it() -> None:
     assert made[2]["parts"][1] == {"inlineData": {"mimeType": "image/png", "data": "aWJt"}}
 
 
-def test_a_result_without_its_call_is_refused() -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        turns(USER, result("nobody"))
-
-    assert caught.value.param == "messages[1].tool_call_id"
+def test_a_result_without_its_call_is_text_of_the_user() -> None:
+    assert turns(USER, result("unknown")) == [{"role": "user", "parts": [{"text": "Hi"}, {"text": "ok"}]}]
 
 
 def test_the_older_function_messages_are_calls_and_results_too() -> None:
@@ -164,7 +167,7 @@ def test_parts_that_only_google_can_read_go_back_as_they_came() -> None:
     [
         ({"role": "wizard", "content": "x"}, "messages[0].role"),
         ({"role": "user", "content": [{"type": "smell"}]}, "messages[0].content[0]"),
-        ({"role": "assistant", "tool_calls": [1]}, "messages[0].tool_calls"),
+        ({"role": "assistant", "tool_calls": [1]}, "messages[0].tool_calls[0]"),
         ({"role": "assistant", "tool_calls": [{"id": "a"}]}, "messages[0].tool_calls[0]"),
         (
             {"role": "system", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]},

@@ -1,0 +1,138 @@
+"""A message of the model as the sequence of blocks that it was, so that the next turn can repeat it unchanged.
+
+Signed blocks travel through the client as `reasoning_details`, one entry a block, which our answers have and which
+come back on assistant messages; `thinking_blocks` of native blocks are read as well:
+
+    {"index": 0, "type": "reasoning.text", "text": "...", "signature": "...", "format": "anthropic-claude-v1"}
+    {"index": 1, "type": "reasoning.encrypted", "data": "...", "format": "anthropic-claude-v1"}
+
+Anthropic wants signed thinking back where it stood: before the tool call that it led to, with the steps of Anthropic's
+own tools between. OpenAI's message has one text and a list of calls, which says nothing of their order. Where it is not
+the usual one (thinking, text, calls), the whole sequence goes out as one more entry of `reasoning_details`:
+
+    {"index": 2, "type": "reasoning.encrypted", "data": "signalbox.blocks.v1:[...]", "format": "anthropic-claude-v1"}
+
+It is used again only if the text and the calls of the message are still those of the sequence. Otherwise the message
+has no signed block at all, which Anthropic accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from proxy.core.json_text import compact_nulled, value_of
+from proxy.dialects.anthropic.parts import Block
+
+FORMAT = "anthropic-claude-v1"
+PREFIX = "signalbox.blocks.v1:"
+THINKING = ("thinking", "redacted_thinking")
+_USUAL = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
+
+
+def is_plain(kinds: Sequence[str]) -> bool:
+    """Whether there is nothing but text and calls, of which nothing has to be repeated unchanged."""
+    return all(kind in ("text", "tool_use") for kind in kinds)
+
+
+def needs_places(kinds: Sequence[str]) -> bool:
+    """Whether thinking, text and calls alone, in this order, would not be the message that it was."""
+    ranks = [_USUAL.get(kind) for kind in kinds]
+    known = [rank for rank in ranks if rank is not None]
+    return len(known) < len(ranks) or known != sorted(known) or kinds.count("thinking") > 1
+
+
+def places_detail(blocks: Sequence[Block], index: int) -> dict[str, Any]:
+    """The entry of `reasoning_details` that has the whole sequence; no blocks: it cannot be repeated."""
+    data = PREFIX + compact_nulled(list(blocks)).decode()
+    return {"index": index, "type": "reasoning.encrypted", "data": data, "format": FORMAT}
+
+
+def places_of(entries: Any) -> list[Block] | None:
+    """The sequence that a client sends back; None if there is none, empty if it cannot be used."""
+    for entry in entries if isinstance(entries, list) else ():
+        data = entry.get("data") if isinstance(entry, dict) else None
+        if isinstance(data, str) and data.startswith(PREFIX):
+            return read_blocks(value_of(data[len(PREFIX) :]))
+    return None
+
+
+def read_blocks(value: Any) -> list[Block]:
+    """A list of blocks, or an empty one."""
+    blocks = value if isinstance(value, list) else []
+    return blocks if all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in blocks) else []
+
+
+def repeated(blocks: Sequence[Block], texts: Sequence[Block], calls: Sequence[Block], *, last: bool) -> list[Block]:
+    """The sequence as it is sent again, with the calls as they are now named; empty if the message has changed.
+
+    A client that left the text out gets none back. `last`: nothing follows, so that a server tool may be at work.
+    """
+    said = _words(block.get("text") for block in texts)
+    kept = [block for block in blocks if block["type"] != "text" or (said and str(block.get("text")).strip())]
+    made = [block for block in kept if block["type"] == "tool_use"]
+    if said != _words(block.get("text") for block in kept) or len(made) != len(calls):
+        return []
+    if not all(_is_same(block, call) for block, call in zip(made, calls, strict=True)) or not _may_end(kept, last):
+        return []
+    named = iter(calls)
+    return [
+        {**block, "id": next(named)["id"]} if block["type"] == "tool_use" else dict(block)  # the id may be in use
+        for block in kept
+    ]
+
+
+def _is_same(block: Block, call: Block) -> bool:
+    return bool(block.get("name") == call["name"] and block.get("input") == call["input"])
+
+
+def _may_end(blocks: Sequence[Block], last: bool) -> bool:
+    """Thinking cannot be the end of a turn, and a server tool's step needs its result unless it is still at work."""
+    if not blocks or blocks[-1]["type"] in THINKING:
+        return False
+    done = [block.get("tool_use_id") for block in blocks]
+    steps = [block for block in blocks if block["type"].endswith("_tool_use")]
+    return last or all(step.get("id") in done for step in steps)
+
+
+def _words(texts: Any) -> str:
+    """Texts without their white space, which clients trim and Anthropic's blank blocks consist of."""
+    return "".join("".join(text.split()) for text in texts if isinstance(text, str))
+
+
+def signed_entry(block: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """A `thinking` or `redacted_thinking` block as an entry of `reasoning_details`."""
+    if block["type"] == "redacted_thinking":
+        return {"index": index, "type": "reasoning.encrypted", "data": block["data"], "format": FORMAT}
+    signed = {"text": block["thinking"], "signature": block["signature"]}
+    return {"index": index, "type": "reasoning.text", **signed, "format": FORMAT}
+
+
+def signed_blocks(message: Mapping[str, Any]) -> list[Block]:
+    """The signed blocks that a client sends back without their places; unsigned and foreign ones are left out.
+
+    More than one thinking block cannot be placed, so that there is none then.
+    """
+    for name, read in (("thinking_blocks", _native_block), ("reasoning_details", _block_of_detail)):
+        entries = message.get(name)
+        if isinstance(entries, list):
+            blocks = [read(entry) for entry in entries if isinstance(entry, dict)]
+            if found := [block for block in blocks if block is not None]:
+                return found if [block["type"] for block in found].count("thinking") <= 1 else []
+    return []
+
+
+def _native_block(entry: Mapping[str, Any]) -> Block | None:
+    kind, text, signature, data = (entry.get(name) for name in ("type", "thinking", "signature", "data"))
+    if kind == "thinking" and isinstance(signature, str) and signature:
+        return {"type": "thinking", "thinking": text if isinstance(text, str) else "", "signature": signature}
+    if kind == "redacted_thinking" and isinstance(data, str) and data:
+        return {"type": "redacted_thinking", "data": data}
+    return None
+
+
+def _block_of_detail(entry: Mapping[str, Any]) -> Block | None:
+    if not str(entry.get("format") or FORMAT).startswith("anthropic"):
+        return None
+    kind = {"reasoning.text": "thinking", "reasoning.encrypted": "redacted_thinking"}.get(str(entry.get("type")))
+    return _native_block({**entry, "type": kind, "thinking": entry.get("text")})

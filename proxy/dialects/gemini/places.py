@@ -1,0 +1,98 @@
+"""The order of an answer's parts, so that the next turn can repeat the signed ones where they were.
+
+OpenAI's message has one text beside images, calls and what only Google reads. Signatures of calls and images stand on
+their own entries (`extra_content.google.thought_signature`), that of the text on the message, as on Google's
+OpenAI-compatible endpoint. Where the parts came in another order than google parts, text, images, calls, or the text in
+several parts, `extra_content.google.parts` of the message says how:
+
+    [{"text": 12}, {"image": 0}, {"text": 0, "thought_signature": "..."}, {"call": 0}]
+
+Source: ai.google.dev/gemini-api/docs/thought-signatures ("return the signature in the exact part").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+Part = dict[str, Any]
+Kind = Literal["part", "text", "image", "call"]
+
+SIGNATURE = "thought_signature"
+_USUAL: tuple[Kind, ...] = ("part", "text", "image", "call")
+
+
+class Places:
+    """Notes of an answer's parts, as they come."""
+
+    def __init__(self) -> None:
+        self._noted: list[dict[str, Any]] = []
+        self._counts: dict[Kind, int] = {"part": 0, "image": 0, "call": 0}
+        self._is_plain = True  # nothing but unsigned text and calls
+
+    def text(self, length: int, signature: str | None) -> None:
+        """A piece of the text; unsigned pieces are one part."""
+        last = self._noted[-1] if self._noted else {}
+        if signature is None and "text" in last and SIGNATURE not in last:
+            last["text"] += length
+        elif signature is None:
+            if length:
+                self._noted.append({"text": length})
+        else:
+            self._is_plain = False
+            self._noted.append({"text": length, SIGNATURE: signature})
+
+    def other(self, kind: Kind, *, signed: bool = False) -> None:
+        """A call, an image, or what only Google reads."""
+        self._is_plain = self._is_plain and kind == "call" and not signed
+        self._noted.append({kind: self._counts[kind]})
+        self._counts[kind] += 1
+
+    def extra(self) -> dict[str, Any] | None:
+        """What the message has to say of it in `extra_content.google`."""
+        if self._is_plain:
+            return None
+        kinds = [next(iter(note)) for note in self._noted]
+        signatures = [note[SIGNATURE] for note in self._noted if SIGNATURE in note]
+        extra: dict[str, Any] = {SIGNATURE: signatures[-1]} if signatures else {}
+        if kinds.count("text") > 1 or kinds != sorted(kinds, key=lambda kind: _USUAL.index(kind)):
+            extra["parts"] = self._noted
+        return extra or None
+
+
+def google_of(holder: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`extra_content.google` of a message, a call or an image."""
+    extra = holder.get("extra_content")
+    google = extra.get("google") if isinstance(extra, dict) else None
+    return google if isinstance(google, dict) else {}
+
+
+def signature_of(holder: Mapping[str, Any]) -> str | None:
+    """The thought signature of a message, a call or an image."""
+    found = google_of(holder).get(SIGNATURE)
+    return found if isinstance(found, str) and found else None
+
+
+def placed(notes: Any, text: str, others: Mapping[Kind, list[Part]]) -> list[Part] | None:
+    """The parts in the order of `notes`; None if these are not the notes of this message."""
+    parts: list[Part] = []
+    at = 0
+    left = {kind: iter(found) for kind, found in others.items()}
+    for note in notes if isinstance(notes, list) else ():
+        if not isinstance(note, dict):
+            return None
+        length = note.get("text")
+        if isinstance(length, int) and length >= 0:
+            parts.append(_text(text[at : at + length], note.get(SIGNATURE)))
+            at += length
+            continue
+        part = next((next(left[kind], None) for kind in left if kind in note), None)
+        if part is None:
+            return None
+        parts.append(part)
+    complete = at == len(text) and all(next(rest, None) is None for rest in left.values())
+    return parts if complete and parts else None
+
+
+def _text(text: str, signature: Any) -> Part:
+    return {"text": text, "thoughtSignature": signature} if isinstance(signature, str) and signature else {"text": text}

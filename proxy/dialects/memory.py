@@ -1,0 +1,111 @@
+"""One call's access to what earlier answers of the same conversation left behind.
+
+An entry belongs to one caller and one deployment. It is found again only by a history that has the same messages before
+the assistant's turn and the same calls in it: the ids alone prove nothing, since upstreams choose them, and some choose
+`call_0` each time. A client that changes its history gets no entry, which is always allowed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from proxy.core.json_text import value_of
+from proxy.core.recall import Recall
+from proxy.core.types import Call, Deployment
+
+_IGNORED = ("cache_control", "index")  # members of parts that clients add and take away between turns
+
+
+class ToolCall(NamedTuple):
+    """A tool call as the client has it; `arguments` is JSON text or, from some clients, an object."""
+
+    id: str | None
+    name: str
+    arguments: Any
+
+
+class Memory:
+    """Keeps values for the answer to a call, and finds those of its earlier turns."""
+
+    def __init__(self, recall: Recall, call: Call, deployment: Deployment) -> None:
+        self._recall = recall
+        self._owner = f"{deployment.provider.dialect}:{deployment.name}:{call.caller}"
+        self._messages: Sequence[Mapping[str, Any]] = call.body["messages"]
+        self._history = _History(self._messages)
+
+    def keep(self, calls: Sequence[ToolCall], value: Any) -> None:
+        """Remember `value` for the answer that makes `calls`."""
+        if calls and calls[0].id:
+            proof = self._history.proof(len(self._messages), calls)
+            self._recall.keep(self._owner, calls[0].id, proof, value)
+
+    def find(self, place: int, calls: Sequence[ToolCall]) -> Any | None:
+        """What was kept for the message at `place`, which makes `calls`; None where that is not proven."""
+        if not calls or not calls[0].id:
+            return None
+        return self._recall.find(self._owner, calls[0].id, lambda: self._history.proof(place, calls))
+
+
+class _History:
+    """Digests of a conversation's beginnings, each message read once."""
+
+    def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        self._messages = messages
+        self._digest = hashlib.blake2b(digest_size=16)
+        self._done = 0
+
+    def proof(self, place: int, calls: Sequence[ToolCall]) -> str:
+        """A digest of the messages before `place`, and of the calls that follow them."""
+        if place < self._done:
+            self._digest, self._done = hashlib.blake2b(digest_size=16), 0
+        for message in self._messages[self._done : place]:
+            self._digest.update(_canonical(_facts(message)))
+        self._done = place
+        digest = self._digest.copy()
+        digest.update(_canonical([_call(*call) for call in calls]))
+        return digest.hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _facts(message: Mapping[str, Any]) -> list[Any]:
+    """What a message says: the same after any client has read and written it."""
+    calls = message.get("tool_calls")
+    return [
+        message.get("role"),
+        _content(message.get("content")),
+        [_call_of(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else [],
+        message.get("function_call"),
+        message.get("tool_call_id"),
+    ]
+
+
+def _content(content: Any) -> list[Any]:
+    if not isinstance(content, list):
+        return [content.strip()] if isinstance(content, str) else []
+    texts = [part if isinstance(part, str) else part.get("text") for part in content]
+    others = [_part(part) for part in content if isinstance(part, dict) and not isinstance(part.get("text"), str)]
+    return ["".join(text for text in texts if isinstance(text, str)).strip(), *others]
+
+
+def _part(part: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in part.items() if value is not None and name not in _IGNORED}
+
+
+def _call_of(call: Mapping[str, Any]) -> list[Any]:
+    function = call.get("function")
+    function = function if isinstance(function, dict) else {}
+    return _call(call.get("id"), function.get("name"), function.get("arguments"))
+
+
+def _call(id: Any, name: Any, arguments: Any) -> list[Any]:
+    """Clients write arguments in their own way; their value is the same."""
+    if isinstance(arguments, str):
+        value = value_of(arguments)
+        arguments = arguments if value is None else value
+    return [id, name, arguments]

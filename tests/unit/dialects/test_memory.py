@@ -1,0 +1,80 @@
+"""What is remembered for a conversation is found by this conversation only."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.core.recall import Recall
+from proxy.dialects.memory import Memory, ToolCall
+from tests.fakes import FakeClock
+from tests.unit.dialects.anthropic.build import call, target
+
+ASKED: list[dict[str, Any]] = [{"role": "system", "content": "S"}, {"role": "user", "content": "Read it."}]
+MADE = [ToolCall("read_file:0", "read_file", '{"path": "a"}')]
+
+
+def kept() -> Recall:
+    recall = Recall(FakeClock())
+    Memory(recall, replace(call(messages=ASKED), caller="ann"), target().deployment).keep(MADE, "signed")
+    return recall
+
+
+def found(
+    messages: list[dict[str, Any]],
+    calls: list[ToolCall] | None = None,
+    caller: str = "ann",
+    model: str = "anthropic",
+    place: int | None = None,
+) -> Any:
+    asked = replace(call(messages=messages), caller=caller)
+    memory = Memory(kept(), asked, target(provider={"name": model}).deployment)
+    return memory.find(len(messages) if place is None else place, MADE if calls is None else calls)
+
+
+def test_the_same_conversation_finds_what_it_left() -> None:
+    assert found(ASKED) == "signed"
+
+
+@pytest.mark.parametrize(
+    ("messages", "calls"),
+    [
+        ([ASKED[0], {"role": "user", "content": [{"type": "text", "text": "Read it."}]}], MADE),
+        ([{**ASKED[0], "name": None}, {**ASKED[1], "cache_control": {"type": "ephemeral"}}], MADE),
+        (ASKED, [ToolCall("read_file:0", "read_file", '{"path":"a"}')]),
+        (ASKED, [ToolCall("read_file:0", "read_file", {"path": "a"})]),
+    ],
+)
+def test_what_clients_write_in_their_own_way_is_the_same(messages: Any, calls: Any) -> None:
+    assert found(messages, calls) == "signed"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"caller": "bob"},
+        {"model": "other"},
+        {"messages": [ASKED[0], {"role": "user", "content": "Read that."}]},
+        {"messages": [{"role": "system", "content": "T"}, ASKED[1]]},
+        {"messages": [ASKED[1]]},
+        {"messages": [*ASKED, {"role": "user", "content": "x"}]},
+        {"messages": [{**ASKED[0], "role": "user"}, ASKED[1]]},
+        {"messages": [ASKED[0], {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
+        {"calls": [MADE[0]._replace(arguments='{"path": "b"}')]},
+        {"calls": [MADE[0]._replace(name="write_file")]},
+        {"calls": [MADE[0]._replace(id="read_file:1")]},
+        {"calls": [MADE[0]._replace(id=None)]},
+        {"calls": [*MADE, *MADE]},
+        {"calls": []},
+    ],
+)
+def test_another_conversation_finds_nothing(changed: dict[str, Any]) -> None:
+    assert found(**{"messages": ASKED, **changed}) is None
+
+
+def test_places_may_be_asked_in_any_order() -> None:
+    memory = Memory(kept(), replace(call(messages=[*ASKED, *ASKED]), caller="ann"), target().deployment)
+
+    assert [memory.find(place, MADE) for place in (4, 2, 3, 2)] == [None, "signed", None, "signed"]
