@@ -6,13 +6,11 @@ Sources: Anthropic's API reference, "Messages" (content blocks), "Vision" (JPEG,
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote_to_bytes
 
 from proxy.core.errors import InvalidRequest
+from proxy.dialects.media import Media, is_data_url, read_base64, read_data_url, shown_in_base64
 
 Block = dict[str, Any]
 
@@ -72,14 +70,17 @@ def _image(value: Any, where: str) -> Block:
     url = value.get("url") if isinstance(value, dict) else value
     if not isinstance(url, str) or not url:
         raise InvalidRequest(f"`{where}.image_url.url` must be a URL or a data URL.", param=where)
-    if not url.startswith("data:"):
+    if is_data_url(url):
+        media = read_data_url(url, where)
+    elif shown_in_base64(url):
+        media = read_base64(url, where)
+    else:
         return {"type": "image", "source": _at_url(url, where)}
-    media, data = _data_url(url, where)
-    if media not in _IMAGES:
+    if media.kind not in _IMAGES and media.kind != _PDF:
         raise InvalidRequest(
-            f"`{where}`: the image must be JPEG, PNG, GIF or WebP, not `{_short(media)}`.", param=where
+            f"`{where}`: the image must be JPEG, PNG, GIF or WebP, not `{_short(media.kind)}`.", param=where
         )
-    return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
+    return _block_of(media)
 
 
 def _file(value: Any, where: str) -> Block:
@@ -88,49 +89,32 @@ def _file(value: Any, where: str) -> Block:
     if not isinstance(data, str) or not data:
         raise InvalidRequest(f"`{where}.file` must have `file_data`; a file's id means nothing here.", param=where)
     title = {"title": name} if isinstance(name, str) and name else {}
-    if data.startswith(("http://", "https://")):
+    if _is_address(data):
         return {"type": "document", "source": _at_url(data, where), **title}
-    media, data = _data_url(data, where) if data.startswith("data:") else (_guess(name, data), data)
-    if media in _IMAGES:
-        return {"type": "image", "source": {"type": "base64", "media_type": media, "data": data}}
-    if media == _PDF:
-        return {"type": "document", "source": {"type": "base64", "media_type": media, "data": data}, **title}
-    if media.startswith("text/") or media in _TEXTS:
-        text = _decode(data, where).decode("utf-8", "replace")
-        return {"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": text}, **title}
-    raise InvalidRequest(f"`{where}`: files may be PDF, text or images, not `{_short(media)}`.", param=where)
+    media = read_base64(data, where, _BY_ENDING.get(str(name).rpartition(".")[2].lower(), ""))
+    if media.kind in _IMAGES:
+        return _block_of(media)
+    if media.kind == _PDF:
+        return {**_block_of(media), **title}
+    if media.kind.startswith("text/") or media.kind in _TEXTS:
+        source = {"type": "text", "media_type": "text/plain", "data": media.text()}
+        return {"type": "document", "source": source, **title}
+    raise InvalidRequest(f"`{where}`: files may be PDF, text or images, not `{_short(media.kind)}`.", param=where)
+
+
+def _block_of(media: Media) -> Block:
+    kind = "document" if media.kind == _PDF else "image"
+    return {"type": kind, "source": {"type": "base64", "media_type": media.kind, "data": media.data}}
+
+
+def _is_address(text: str) -> bool:
+    return text[:8].lower().startswith(("http://", "https://"))
 
 
 def _at_url(url: str, where: str) -> Block:
-    if not url.startswith(("http://", "https://")):
+    if not _is_address(url):
         raise InvalidRequest(f"`{where}` must be an `https` URL or a data URL.", param=where)
     return {"type": "url", "url": url}
-
-
-def _data_url(url: str, where: str) -> tuple[str, str]:
-    """Media type and base64 data of a data URL (RFC 2397)."""
-    head, comma, data = url[len("data:") :].partition(",")
-    if not comma:
-        raise InvalidRequest(f"`{where}` has a data URL without data.", param=where)
-    media, *options = head.lower().split(";")
-    media = {"image/jpg": "image/jpeg", "": "text/plain"}.get(media.strip(), media.strip())
-    if "base64" in (option.strip() for option in options):
-        return media, data
-    return media, base64.b64encode(unquote_to_bytes(data)).decode("ascii")
-
-
-def _decode(data: str, where: str) -> bytes:
-    try:
-        return base64.b64decode(data, validate=False)
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidRequest(f"`{where}`: the file's data is not base64.", param=where) from exc
-
-
-def _guess(name: Any, data: str) -> str:
-    """The media type of bare base64 data: a PDF by its first bytes, else by the file's name."""
-    if data.startswith("JVBERi"):
-        return _PDF
-    return _BY_ENDING.get(str(name).rpartition(".")[2].lower(), "application/octet-stream")
 
 
 def _short(value: Any) -> str:

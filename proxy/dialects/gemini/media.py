@@ -7,11 +7,11 @@ fetched here: Google reads `https` and `gs` addresses, YouTube's and those of it
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
-from urllib.parse import unquote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from proxy.core.errors import InvalidRequest
+from proxy.dialects.media import Media, is_data_url, read_base64, read_data_url, shown_in_base64
 
 _TYPES = {
     "png": "image/png",
@@ -50,6 +50,7 @@ _TYPES = {
     "flv": "video/x-flv",
     "3gp": "video/3gpp",
 }
+_UTF16 = ("//4", "//5", "//6", "//7", "/v8", "/v9", "/v+", "/v/")  # the byte order marks, in base64
 _VIDEO_HOSTS = ("youtube.com", "youtu.be")
 
 
@@ -71,9 +72,12 @@ def media_part(part: dict[str, Any], where: str) -> dict[str, Any] | None:
 def _audio(audio: Any, where: str) -> dict[str, Any]:
     data = audio.get("data") if isinstance(audio, dict) else None
     form = audio.get("format") if isinstance(audio, dict) else None
-    if not isinstance(data, str) or not isinstance(form, str):
+    form = form.lower() if isinstance(form, str) else ""
+    declared = _TYPES.get(form, f"audio/{form}") if form else ""
+    media = read_base64(data, where, declared) if isinstance(data, str) and data else None
+    if media is None or not (form or media.kind.startswith("audio/")):
         raise InvalidRequest(f"`{where}` must have `data` (base64) and `format`.", param=where)
-    return _inline(_TYPES.get(form.lower(), f"audio/{form.lower()}"), data)
+    return _inline(media)
 
 
 def _file(file: Any, where: str) -> dict[str, Any]:
@@ -81,7 +85,8 @@ def _file(file: Any, where: str) -> dict[str, Any]:
     name, data, id = file.get("filename"), file.get("file_data"), file.get("file_id")
     kind = _kind_of(name if isinstance(name, str) else "") or "application/pdf"
     if isinstance(data, str) and data:
-        return _from_url(data, kind, where) if ":" in data[:10] else _inline(kind, data)
+        is_url = ":" in data[:10] and not is_data_url(data)
+        return _from_url(data, kind, where) if is_url else _inline(read_base64(data, where, kind))
     if isinstance(id, str) and "://" in id:
         given = file.get("format")
         return _reference(id, given if isinstance(given, str) else _kind_of(id) or (kind if name else None))
@@ -92,8 +97,10 @@ def _file(file: Any, where: str) -> dict[str, Any]:
 def _from_url(url: Any, fallback: str, where: str) -> dict[str, Any]:
     if not isinstance(url, str) or not url:
         raise InvalidRequest(f"`{where}.url` must be a URL.", param=where)
-    if url[:5].lower() == "data:":
-        return _data(url[5:], fallback, where)
+    if is_data_url(url):
+        return _inline(read_data_url(url, where, fallback))
+    if shown_in_base64(url):
+        return _inline(read_base64(url, where))
     try:
         parts = urlsplit(url)
     except ValueError as exc:
@@ -104,30 +111,13 @@ def _from_url(url: Any, fallback: str, where: str) -> dict[str, Any]:
     return _reference(url, "video/mp4" if host in _VIDEO_HOSTS else _kind_of(parts.path) or fallback)
 
 
-def _data(rest: str, fallback: str, where: str) -> dict[str, Any]:
-    """A `data:` URL without its scheme. Source: RFC 2397."""
-    head, comma, content = rest.partition(",")
-    kind, *options = head.split(";")
-    if not comma:
-        raise InvalidRequest(f"`{where}.url` is not a data URL: it has no comma.", param=where)
-    if "base64" not in [option.strip().lower() for option in options]:
-        content = base64.b64encode(unquote_to_bytes(content)).decode()
-    return _inline(kind.strip().lower() or fallback, _checked(content, where))
-
-
-def _checked(content: str, where: str) -> str:
-    """Base64 as Google takes it: the standard alphabet, without line ends."""
-    try:
-        content = "".join(unquote(content).split()).replace("-", "+").replace("_", "/")
-        content += "=" * (-len(content) % 4)
-        base64.b64decode(content[:64], validate=True)  # a look is enough: it may be large
-    except (binascii.Error, ValueError) as exc:
-        raise InvalidRequest(f"`{where}` is not base64.", param=where) from exc
-    return content
-
-
-def _inline(kind: str, data: str) -> dict[str, Any]:
-    return {"inlineData": {"mimeType": kind, "data": data}}
+def _inline(media: Media) -> dict[str, Any]:
+    """The file in the request. Texts are sent in UTF-8, whatever they come in."""
+    data = media.data
+    other = media.charset is not None and media.charset.lower() not in ("utf-8", "utf8", "us-ascii")
+    if media.kind.startswith("text/") and (other or data.startswith(_UTF16)):
+        data = base64.b64encode(media.text().encode()).decode("ascii")
+    return {"inlineData": {"mimeType": media.kind, "data": data}}
 
 
 def _reference(uri: str, kind: str | None) -> dict[str, Any]:

@@ -39,7 +39,11 @@ def part(kind: str, value: Any) -> Any:
         ("input_audio", {"data": "aWJt", "format": "wav"}, inline("audio/wav")),
         ("input_audio", {"data": "aWJt", "format": "MP3"}, inline("audio/mp3")),
         ("input_audio", {"data": "aWJt", "format": "x-odd"}, inline("audio/x-odd")),
-        ("file", {"filename": "a.pdf", "file_data": "data:application/pdf;base64,aWJt"}, inline("application/pdf")),
+        (
+            "file",
+            {"filename": "a.pdf", "file_data": "data:application/pdf;base64,JVBERi0x"},
+            inline("application/pdf", "JVBERi0x"),
+        ),
         ("file", {"filename": "a.csv", "file_data": "aWJt"}, inline("text/csv")),
         ("file", {"file_id": FILES}, reference(FILES, None)),
         ("file", {"file_id": FILES, "format": "video/mp4"}, reference(FILES, "video/mp4")),
