@@ -57,7 +57,8 @@ class Box:
 
     def admin(self, path: str) -> list[dict[str, Any]]:
         """The rows of one of the operator's lists."""
-        rows: list[dict[str, Any]] = self.http.get(f"{self.url}/admin/{path}", headers=ADMIN).json()["data"]
+        url = f"{self.url}/admin/{path}?limit=1000"
+        rows: list[dict[str, Any]] = self.http.get(url, headers=ADMIN).json()["data"]
         return rows
 
     def breakers(self) -> dict[str, tuple[str, float]]:

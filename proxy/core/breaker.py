@@ -143,8 +143,9 @@ class Breaker:
         if values["state"] not in ("open", "closed"):
             raise ValueError("a breaker is open or closed")
         breaker.state = values["state"]
-        breaker.open_until = min(saved_seconds(values["open_until"]) - shift, now + policy.max_open)
         breaker.openings = saved_count(values["openings"])
+        longest = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
+        breaker.open_until = min(saved_seconds(values["open_until"]) - shift, now + longest)
         breaker.reason = str(values["reason"])[:64]
         breaker._consecutive = min(saved_count(values["consecutive"]), policy.consecutive - 1)
         failures = [min(saved_seconds(at) - shift, now) for at in values["failures"]]

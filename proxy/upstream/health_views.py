@@ -138,10 +138,10 @@ def restored_rests(rows: Iterable[Mapping[str, Any]], shift: float, now: float) 
     rests = {}
     for row in rows:
         model = None if row["model"] is None else saved_text(row["model"])
-        until = min(saved_seconds(row["until"]) - shift, now + LONGEST)
         if row["reason"] not in REASONS:
             raise ValueError("a rest has a failure as its reason")
         length = min(max(saved_seconds(row["seconds"]), 0.0), LONGEST)
+        until = min(saved_seconds(row["until"]) - shift, now + length)
         name = (saved_text(row["provider"]), saved_text(row["key"]), model)
         rests[name] = Rest(until, str(row["reason"]), saved_count(row["times"]), length)
     return rests

@@ -11,14 +11,21 @@ file, and is hardly worth anything a minute after we are killed.
 
 Whatever is wrong with the file is a warning, and what cannot be read is not there: state is a convenience, not a
 condition. What lies further ahead than it could (a clock was set, a hand was at work) is cut to the longest it may be.
+A file that says that it was saved later than now was saved under a clock that has been set back: its times count from
+that moment.
+
+A lock beside the file keeps a second process from writing it, and a file of a newer version is never replaced.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import json
 import logging
 import os
 import stat
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +34,7 @@ import anyio
 import anyio.to_thread
 
 from proxy.core.clock import Clock
+from proxy.core.saved import saved_seconds
 from proxy.core.types import Snapshot
 from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
@@ -52,21 +60,26 @@ class StateFile:
         self._beside = path.with_name(path.name + ".tmp")
         self._clock = clock
         self._shift = clock.time() - clock.monotonic()
+        self._lock = path.with_name(path.name + ".lock")
         self._saved: bytes | None = None  # what is in the file
         self._failing = False
+        self._mine: bool | None = None  # whether this process holds the lock; None: not tried yet
+        self._newer = False  # the file is of a version that this one does not know
 
     async def load(self, health: Health, limits: Limits) -> bool:
         """Take over what the file says; False, after a warning, if it cannot be used. A missing file is no fault."""
         try:
+            await anyio.to_thread.run_sync(self._take)
             raw = await anyio.to_thread.run_sync(self._read)
             if raw is None:
                 self._saved = _made(self._values(health, limits))  # as long as nothing happens, nothing is written
                 return False
             values = json.loads(raw)
             if values["version"] != VERSION:
-                return self._refuse(f"it has version {str(values['version'])[:20]}, and this one reads {VERSION}")
+                return self._refuse_version(values["version"])
             replaced = self._replaced(dict(values["keys"]))
-            shift = self._clocks()
+            now = self._clock.time()
+            shift = self._clocks() + max(0.0, saved_seconds(values.get("saved_at", now)) - now)
             Health(self._clock, health.policy).restore(values["health"], shift)  # raises before anything is changed
             # whatever the drift was, a limit holds too long rather than too short
             await limits.restore(_without(values["limits"], replaced), shift - DRIFT)
@@ -112,7 +125,33 @@ class StateFile:
 
     def _save(self, values: dict[str, Any]) -> bool:
         made = _made(values)
-        return made != self._saved and self._write(made)
+        return made != self._saved and not self._newer and self._take() and self._write(made)
+
+    def _take(self) -> bool:
+        """Whether this process may write: take the lock if it is free. It is held until the process ends."""
+        if self._mine:
+            return True
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self._lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+        except OSError:
+            return True  # no lock can be had here; whether the file can be written shows when it is
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            os.close(lock)
+            if exc.errno not in (errno.EACCES, errno.EAGAIN):
+                return True  # this file system has no locks
+            if self._mine is None:
+                fields = {"path": str(self._path.parent)}
+                _LOG.warning("another process uses `data_dir`; state is not saved", extra={"fields": fields})
+            self._mine = False
+            return False
+        weakref.finalize(self, os.close, lock)
+        if self._mine is False:
+            _LOG.info("state is saved again", extra={"fields": {"path": str(self._path)}})
+        self._mine = True
+        return True
 
     def _clocks(self) -> float:
         """The wall's clock less the monotonic one, the same as before while they hardly drift: that is no change."""
@@ -139,7 +178,7 @@ class StateFile:
             self._beside.unlink(missing_ok=True)  # left by a process that was killed
             opened = os.open(self._beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with open(opened, "wb") as file:
-                file.write(made)
+                file.write(b'{"saved_at":%.2f,' % self._clock.time() + made[1:])
                 file.flush()
                 os.fsync(file.fileno())
                 if not os.path.samestat(os.fstat(file.fileno()), os.stat(self._beside)):
@@ -153,6 +192,11 @@ class StateFile:
             return False
         self._saved, self._failing = made, False
         return True
+
+    def _refuse_version(self, version: Any) -> bool:
+        self._newer = isinstance(version, int) and version > VERSION
+        kept = "; it is kept, and no state is saved" if self._newer else ""
+        return self._refuse(f"it has version {str(version)[:20]}, and this one reads {VERSION}{kept}")
 
     def _refuse(self, why: str) -> bool:
         fields = {"path": str(self._path), "why": why[:300]}

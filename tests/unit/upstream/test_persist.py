@@ -7,6 +7,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -180,7 +182,7 @@ async def test_killed_in_the_middle_of_writing_the_old_file_counts(path: Path) -
     assert len(after.health.breakers()) == 1
     after.health.reset()
     assert await after.save()
-    assert os.listdir(path.parent) == [path.name]
+    assert sorted(os.listdir(path.parent)) == [path.name, path.name + ".lock"]
 
 
 async def test_a_write_that_breaks_leaves_the_old_file(
@@ -266,7 +268,7 @@ HOSTILE = {
     "a number": b"7",
     "null": b"null",
     "nested": b"[" * 200_000,
-    "foreign version": saved(version=2),
+    "older version": saved(version=0),
     "no version": b'{"health":{},"limits":{}}',
     "version of another type": saved(version=["1"]),
     "parts missing": b'{"version":1}',
@@ -485,7 +487,7 @@ async def test_a_time_too_far_ahead_is_cut_to_the_longest_there_is(path: Path) -
     path.write_bytes(
         saved(
             [row(open_until=far, openings=40)],
-            [REST | {"until": far}],
+            [REST | {"until": far, "seconds": far}],
             [LEARNED | {"until": far}],
             [{"name": "upstream:acme/small:main", "until": far}],
         )
@@ -693,3 +695,80 @@ async def test_a_step_of_the_clock_too_small_to_notice_lets_nothing_through(path
 
     assert step < module.DRIFT < part
     assert isinstance(await after.limits.reserve(of, "main", 1), Wait)
+
+
+async def test_a_newer_file_is_kept(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path.parent.mkdir()
+    path.write_bytes(saved([row()], version=2))
+    process = Process(path)
+
+    assert not await process.load()
+    process.fail(OTHER, FailureKind.RATE_LIMITED)
+    assert not await process.save()
+    process.end()
+
+    assert path.read_bytes() == saved([row()], version=2)
+    [record] = caplog.records
+    assert "it is kept" in record.fields["why"]  # type: ignore[attr-defined]
+
+
+async def test_a_clock_that_was_set_back_makes_no_rest_longer(path: Path) -> None:
+    before = Process(path, since=3600.0)  # an hour too early
+    before.fail(OTHER, FailureKind.RATE_LIMITED, retry_after=5.0)
+    for _ in range(2):
+        before.fail(BROKEN, FailureKind.SERVER_ERROR)
+    headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "7s", "x-ratelimit-limit-tokens": "1"}
+    await before.limits.learn(LIMITED, "main", headers, before.clock.time())
+    assert await before.save()
+
+    after = Process(path)
+    assert await after.load()
+
+    assert [row["seconds_left"] for row in after.health.rests()] == [5.0]
+    assert [row["open_seconds_left"] for row in after.health.breakers()] == [60.0]
+    assert await after.limits.wait(LIMITED, "main", 0) == pytest.approx(7.0 + module.DRIFT)
+
+
+async def test_a_rest_is_never_longer_than_it_was_when_it_began(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(saved([row(open_until=9e10)], [REST | {"until": 9e10, "seconds": 5.0}]))
+    process = Process(path)
+
+    assert await process.load()
+
+    assert process.health.rests()[0]["seconds_left"] == 5.0
+    assert process.health.breakers()[0]["open_seconds_left"] == POLICY.open
+
+
+OTHER_PROCESS = """
+import fcntl, os, sys
+lock = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT, 0o600)
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+async def test_a_second_process_saves_nothing_until_the_first_has_left(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await troubled(path)
+    whole = path.read_bytes()
+    arguments = [sys.executable, "-c", OTHER_PROCESS, f"{path}.lock"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:  # noqa: ASYNC220
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"locked\n"
+        second = Process(path, since=1.0)
+        assert await second.load()
+        second.health.reset()
+
+        assert not await second.save()
+        assert not await second.save()
+        second.end()
+
+        assert path.read_bytes() == whole
+        assert len([record for record in caplog.records if "another process" in record.message]) == 1
+        other.communicate()
+
+    assert await second.save()
+    assert path.read_bytes() != whole
