@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from proxy.config.features import NOT_YET
+from proxy.config.units import count, share
 
 
 class Section(BaseModel):
@@ -48,12 +49,21 @@ def is_json(value: Any) -> bool:
     return value is None or isinstance(value, str | bool | int)
 
 
+def _integer(value: Any) -> Any:
+    """Refuse `true` where a number is meant, and read `128k`."""
+    return count(_not_bool(value))
+
+
 def _number(value: Any) -> Any:
-    """Refuse `true` where a number is meant."""
+    """Refuse `true` where a number is meant, and read `20%`."""
+    return share(_not_bool(value))
+
+
+def _not_bool(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError("must be a number")
     return value
 
 
-Integer = Annotated[int, BeforeValidator(_number)]
+Integer = Annotated[int, BeforeValidator(_integer)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]

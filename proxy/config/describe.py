@@ -8,9 +8,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from proxy.config.providers import Unset
+from proxy.config.providers import KeySettings, Unset
 from proxy.config.routing import ScenarioItem
 from proxy.config.schema import Settings
+
+_PATTERNS = {
+    "integer": r"^[0-9][0-9._]*\s*[kKmMgGbB]?i?$|\$\{",
+    "number": r"^[0-9][0-9._]*\s*%$|\$\{",
+    "boolean": r"\$\{",
+}
 
 Container = Literal["section", "mapping", "list"]
 
@@ -44,7 +50,9 @@ def shape_of(annotation: Any) -> Shape:
         return _union(arguments)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = {name: shape_of(info.annotation) for name, info in annotation.model_fields.items()}
-        return Shape(container="section", text=issubclass(annotation, ScenarioItem), fields=fields)
+        key = issubclass(annotation, KeySettings)  # a text stands for the value of a key, or the model of an entry
+        text = key or issubclass(annotation, ScenarioItem)
+        return Shape(container="section", text=text, secret=key, unset_disables=key, fields=fields)
     if origin is dict:
         return Shape(container="mapping", each=shape_of(arguments[1]))
     if origin is tuple:
@@ -88,7 +96,7 @@ def _holds_sections(shape: Shape) -> bool:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the file, for editors; `${VAR}` may stand for any scalar."""
+    """JSON Schema of the file, for editors; `${VAR}` may stand for any scalar, an item for a list of one."""
     schema = Settings.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Signalbox configuration"
@@ -110,6 +118,15 @@ def _allow_variables(node: Any) -> None:
                 _allow_variables(inner)
         elif name in ("anyOf", "items", "additionalProperties"):
             _allow_variables(item)
-    if "enum" in node or node.get("type") in ("integer", "number", "boolean"):
-        kept = {name: node.pop(name) for name in list(node) if name not in ("title", "description", "default")}
-        node["anyOf"] = [kept, {"type": "string", "pattern": r"\$\{"}]
+    if node.get("type") == "array" and node.get("items"):
+        kept = _taken(node)
+        node["anyOf"] = [kept, kept["items"]]
+    kind = str(node.get("type"))
+    if "enum" in node or kind in _PATTERNS:
+        pattern = _PATTERNS.get(kind, r"\$\{")
+        node["anyOf"] = [_taken(node), {"type": "string", "pattern": pattern}]
+
+
+def _taken(node: dict[str, Any]) -> dict[str, Any]:
+    """What a node demands, taken out of it."""
+    return {name: node.pop(name) for name in list(node) if name not in ("title", "description", "default")}

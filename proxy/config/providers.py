@@ -1,12 +1,24 @@
 """The sections `providers` and `models`: who answers, with which keys, at which price."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, SecretStr, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    SecretStr,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from proxy.catalogue.entry import EFFORTS
 from proxy.config.base import Integer, Number, Section, is_json
@@ -46,8 +58,24 @@ def _key_value(value: Any) -> SecretStr | Unset:
         raise ValueError("must be a text, such as `${OPENAI_API_KEY}`")
     text = text.strip()
     if not re.fullmatch(r"[\x21-\x7e]*", text, re.ASCII):
-        raise ValueError("holds a space or a character that no header can carry; check the value for a slip of the pen")
+        if text.lower().startswith("bearer "):
+            raise ValueError("must be the key alone; remove `Bearer`, which is added to it")
+        raise ValueError("holds a space or a character that no header can carry; check the value for a typing error")
     return SecretStr(text) if text else Unset()
+
+
+def key_id(key: Any, index: int) -> Any:
+    """The id of a key in the file: its own, else `main` for the first, `key2` for the second and so on."""
+    own = key.get("id") if isinstance(key, Mapping) else None
+    return own if own is not None else "main" if index == 0 else f"key{index + 1}"
+
+
+def _key(key: Any, index: int) -> Any:
+    if isinstance(key, Mapping):
+        return {"id": key_id(key, index), **key} if "id" not in key else key
+    if key is None or isinstance(key, str | SecretStr | Unset):
+        return {"id": key_id(key, index), "value": key}
+    return key
 
 
 def _header_name(name: str) -> str:
@@ -66,7 +94,8 @@ def _proxy(value: SecretStr) -> SecretStr:
 
 
 def _address(url: str) -> str:
-    """Check an address and strip its trailing slashes; `{model}` stands for the model's id."""
+    """Check an address and strip white space and trailing slashes; `{model}` stands for the model's id."""
+    url = url.strip()
     try:
         parts = urlsplit(url)
         sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
@@ -128,6 +157,12 @@ class KeySettings(Section):
     weight: Integer = Field(default=1, ge=1, description="The key's share of the calls, relative to the others.")
     limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for, of each model.")
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A text stands for a key with that value."""
+        described = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string"}, dict(described)]}
+
 
 class ProviderSettings(Section):
     """An organisation or server that answers."""
@@ -173,6 +208,14 @@ class ProviderSettings(Section):
     failure_rate: Number = Field(default=0.0, ge=0, le=1, description="Mock only: the share of calls that fail.")
     faults: tuple[Fault, ...] = Field(default=("error",), min_length=1, description="Mock only: how calls fail.")
     tokens: Integer | None = Field(default=None, ge=1, description="Mock only: the length of an answer.")
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _keys(cls, keys: Any) -> Any:
+        """A text stands for a key with that value; a key without an id gets one by its place."""
+        if not isinstance(keys, list | tuple):
+            return keys
+        return [_key(key, index) for index, key in enumerate(keys)]
 
     @field_validator("headers", mode="after")
     @classmethod

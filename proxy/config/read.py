@@ -97,6 +97,8 @@ class _Reader:
 
     def _value(self, node: Node, shape: Shape, path: Path, *, fresh: bool) -> Any:
         self._counted(node.line, len(path))
+        if shape.container == "list" and shape.each is not None and not isinstance(node, Sequence):
+            return self._list_of_one(node, shape, shape.each, path, fresh=fresh)
         if isinstance(node, document.Mapping):
             return self.mapping(node, shape, path, fresh=fresh)
         if isinstance(node, Sequence):
@@ -105,9 +107,31 @@ class _Reader:
                 self.reading.lines[(*path, index)] = item.line
                 values.append(self._value(item, shape.under(index), (*path, index), fresh=fresh))
             return values
+        return self._scalar(node, shape, path, fresh=fresh)
+
+    def _scalar(self, node: Scalar, shape: Shape, path: Path, *, fresh: bool) -> Any:
         if fresh and "${" in node.text:
-            return self._expanded(node, shape, path)
+            # where a text may stand for a whole section, its variables are those of the section's value
+            return self._expanded(node, shape, (*path, "value") if shape.fields and shape.unset_disables else path)
         return _plain(node, shape)
+
+    def _list_of_one(self, node: Node, shape: Shape, each: Shape, path: Path, *, fresh: bool) -> Any:
+        """A value where a list is wanted: a variable may hold a whole list, any other value is the list's only one."""
+        if isinstance(node, Sequence):
+            raise TypeError("a list is no list of one")
+        if isinstance(node, document.Mapping):
+            alone = any(isinstance(key, Scalar) and key.text in each.fields for key, _ in node.pairs)
+            value = self.mapping(node, each, (*path, 0) if alone else path, fresh=fresh)
+            return [value] if alone else value
+        if document.is_null(node):
+            return _plain(node, shape)
+        if fresh and "${" in node.text and not (each.unset_disables and not self._holds_list(node)):
+            value = self._expanded(node, shape, path)
+            return value if value is None or isinstance(value, list | dict) else [value]
+        return [self._scalar(node, each, (*path, 0), fresh=fresh)]
+
+    def _holds_list(self, node: Scalar) -> bool:
+        return expand(node.text, self._environ).text.lstrip().startswith("[")
 
     def _expanded(self, node: Scalar, shape: Shape, path: Path) -> Any:
         """A scalar with variables: wholly one expansion is read again as YAML, anything else is a text."""

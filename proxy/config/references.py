@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.config.errors import suggestion
+from proxy.config.providers import key_id
 from proxy.config.read import Path
 from proxy.config.validate import Finding
 from proxy.core.types import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
 
+_TIER_ROUTES = tuple(f"tier/{tier}" for tier in TIERS)
 _TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them
 
 
@@ -76,12 +78,12 @@ def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:
         keys = _mapping(provider).get("keys")
         seen: set[str] = set()
         for index, key in enumerate(keys if isinstance(keys, list) else []):
-            key_id = _mapping(key).get("id", "main")
-            if isinstance(key_id, str) and key_id in seen:
+            found = key_id(key, index)
+            if isinstance(found, str) and found in seen:
                 path = ("providers", name, "keys", index, "id")
-                yield Finding(path, f"a second key with the id `{key_id}`; ids are unique within a provider")
-            elif isinstance(key_id, str):
-                seen.add(key_id)
+                yield Finding(path, f"a second key with the id `{found}`; ids are unique within a provider")
+            elif isinstance(found, str):
+                seen.add(found)
 
 
 def _models(data: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -140,8 +142,15 @@ def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
                 yield Finding(path, "is empty; name at least one model, or remove it")
             for index, entry in enumerate(entries):
                 name = entry if isinstance(entry, str) else _mapping(entry).get("model")
-                if isinstance(name, str) and (wrong := _model(name, names, "a scenario")):
+                if isinstance(name, str) and (wrong := _entry(name, names)):
                     yield Finding((*path, index), wrong)
+
+
+def _entry(name: str, names: Names) -> str | None:
+    """What is wrong with an entry of a scenario: a model, a tier, or an alias of one."""
+    if name.startswith("tier/"):
+        return _route(name, names)
+    return None if names.target(name) in _TIER_ROUTES else _model(name, names, "a scenario")
 
 
 def _content_fallback(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -170,8 +179,9 @@ def _model(name: str, names: Names, what: str) -> str | None:
     if name in names.aliases and (target in names.aliases or _route(target, names)):
         return None  # the alias itself is wrong, which is reported there
     if _route(target, names) is None:
+        what = "a scenario lists models and tiers" if what == "a scenario" else f"{what} lists models"
         via = f"the alias `{name}`, which stands for `{target}`" if name != target else f"`{name}`"
-        return f"{what} lists models, not {via}"
+        return f"{what}, not {via}"
     return f"unknown model `{name}`{_hint(name, (*names.models, *names.aliases), names)}"
 
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as people write them: `500ms`, `30s`, `10m`, `1d`; `20MiB`, `1GB`. Nothing else is guessed."""
+"""Durations, sizes and numbers as people write them: `500ms`, `1m30s`, `1d`; `20MiB`, `20M`; `128k`, `1_000_000`."""
 
 import math
 import re
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, WithJsonSchema
 
-SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 BYTES = {
     "B": 1,
     "KB": 1000,
@@ -18,18 +18,40 @@ BYTES = {
     "GiB": 1024**3,
     "TiB": 1024**4,
 }
-_AMOUNT = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)", re.ASCII)
+_WORDS = {
+    "ms": ("msec", "msecs", "millisecond", "milliseconds"),
+    "s": ("sec", "secs", "second", "seconds"),
+    "m": ("min", "mins", "minute", "minutes"),
+    "h": ("hr", "hrs", "hour", "hours"),
+    "d": ("day", "days"),
+    "w": ("week", "weeks"),
+}
+_FACTORS = SECONDS | {word: SECONDS[unit] for unit, words in _WORDS.items() for word in words}
+_NUMBER = r"[0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?"
+_AMOUNT = re.compile(rf"({_NUMBER})\s*([A-Za-z]*)", re.ASCII)
+_AMOUNTS = re.compile(rf"(?:{_NUMBER}\s*[a-z]+\s*)+", re.ASCII)
 _BYTES_BY_LOWER = {unit.lower(): factor for unit, factor in BYTES.items()}
+_BYTES_BY_LOWER |= {unit[:-1].lower(): factor for unit, factor in BYTES.items() if len(unit) > 1}
+_COUNTS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "b": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
 _LARGEST = 10.0**12  # seconds: beyond any use, and still exact enough to add to a clock
+_LONGEST = 40  # characters
+_DURATION = "a duration such as `500ms`, `30s`, `10m` or `1d`"
+_SIZE = "a size such as `20MiB`, `1GB` or `65536`"
 
 
 def seconds(value: Any) -> float:
     """Read a duration; a plain number is seconds."""
-    amount, unit = _parts(value, "a duration such as `500ms`, `30s`, `10m` or `1d`")
-    factor = SECONDS.get(unit or "s")
-    if factor is None or not math.isfinite(amount) or amount * factor > _LARGEST:
-        raise ValueError("must be a duration such as `500ms`, `30s`, `10m` or `1d`")
-    return round(amount * factor, 9)
+    parts = _several(value) or [_parts(value, _DURATION)]
+    total = 0.0
+    smallest = math.inf
+    for amount, unit in parts:
+        factor = _FACTORS.get(unit or "s")
+        if factor is None or not math.isfinite(amount) or factor >= smallest:
+            raise ValueError(f"must be {_DURATION}")
+        total, smallest = total + amount * factor, factor
+    if total > _LARGEST:
+        raise ValueError(f"must be {_DURATION}")
+    return round(total, 9)
 
 
 def positive_seconds(value: Any) -> float:
@@ -42,11 +64,37 @@ def positive_seconds(value: Any) -> float:
 
 def size(value: Any) -> int:
     """Read a size; a plain number is bytes."""
-    amount, unit = _parts(value, "a size such as `20MiB`, `1GB` or `65536`")
+    amount, unit = _parts(value, _SIZE)
     factor = _BYTES_BY_LOWER.get(unit.lower() or "b")
     if factor is None or not math.isfinite(amount) or amount * factor > 2**62:
-        raise ValueError("must be a size such as `20MiB`, `1GB` or `65536`")
+        raise ValueError(f"must be {_SIZE}")
     return int(amount * factor)
+
+
+def count(value: Any) -> Any:
+    """Read a number with a suffix, such as `128k` or `2M`; anything else is left to the schema."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return value
+    match = _AMOUNT.fullmatch(value.strip())
+    factor = _COUNTS.get(match[2].lower()) if match else None
+    if match is None or factor is None:
+        return value
+    amount = round(float(match[1]) * factor, 6) if "." in match[1] else int(match[1]) * factor
+    return int(amount) if amount == int(amount) else amount
+
+
+def share(value: Any) -> Any:
+    """Read a percentage as a share; anything else is left to the schema."""
+    if isinstance(value, str) and len(value) <= _LONGEST and re.fullmatch(rf"{_NUMBER}\s*%", value.strip(), re.ASCII):
+        return float(value.strip().rstrip("% ").replace("_", "")) / 100
+    return value
+
+
+def _several(value: Any) -> list[tuple[float, str]]:
+    """The parts of a duration such as `1h30m`; empty if it is written in another way."""
+    if not isinstance(value, str) or len(value) > _LONGEST or not _AMOUNTS.fullmatch(value.strip()):
+        return []
+    return [(float(amount), unit) for amount, unit in _AMOUNT.findall(value.strip())]
 
 
 def _parts(value: Any, what: str) -> tuple[float, str]:
@@ -60,16 +108,22 @@ def _parts(value: Any, what: str) -> tuple[float, str]:
     if value.strip().startswith("-"):
         raise ValueError(f"must be {what}, not negative")
     match = _AMOUNT.fullmatch(value.strip())
-    if match is None or len(value) > 40:
+    if match is None or len(value) > _LONGEST:
         raise ValueError(f"must be {what}")
     return float(match[1]), match[2]
 
 
+_NUMBER_SCHEMA = {"type": "number", "minimum": 0}
 _DURATION_SCHEMA = WithJsonSchema(
-    {"anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+\s*(ms|s|m|h|d)?$|\$\{"}]}
+    {"anyOf": [_NUMBER_SCHEMA, {"type": "string", "pattern": r"^[0-9][0-9._a-z ]*$|\$\{"}]}
 )
 _SIZE_SCHEMA = WithJsonSchema(
-    {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^[0-9.]+\s*([KMGT]i?)?B?$|\$\{"}]}
+    {
+        "anyOf": [
+            {"type": "integer", "minimum": 0},
+            {"type": "string", "pattern": r"^[0-9._]+\s*([KMGTkmgt]i?)?[Bb]?$|\$\{"},
+        ]
+    }
 )
 
 Duration = Annotated[float, BeforeValidator(seconds), _DURATION_SCHEMA]

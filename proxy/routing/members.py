@@ -8,6 +8,7 @@ from proxy.core.model_ids import undated
 from proxy.core.types import TIERS, Deployment, Kind, Snapshot, Target, Tier
 
 LONGEST_MODEL = 256
+_TIER_NAMES: dict[str, Tier] = {f"tier/{tier}": tier for tier in TIERS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class Members:
     targets: tuple[Target, ...]
     missing: tuple[Missing, ...] = ()
     ordered: bool = False  # the operator's own order, not to be sorted
+    unordered: tuple[slice, ...] = ()  # ... but for these parts, which a tier brought into a scenario
 
 
 def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
@@ -69,16 +71,26 @@ def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members
     return Members(tuple(targets), tuple(missing), ordered=True)
 
 
-def scenario_members(snapshot: Snapshot, name: str) -> Members:
-    """The entries of a scenario, in its order."""
-    targets, missing = [], []
+def scenario_members(snapshot: Snapshot, name: str, kind: Kind = "chat") -> Members:
+    """The entries of a scenario, in its order; a tier stands for its models of that kind."""
+    targets: list[Target] = []
+    missing: list[Missing] = []
+    unordered: list[slice] = []
     for entry in snapshot.scenarios[name]:
+        tier = _TIER_NAMES.get(entry.model)
+        if tier is not None:
+            inside = tier_members(snapshot, tier, kind)
+            missing += inside.missing
+            if not inside.ordered:
+                unordered.append(slice(len(targets), len(targets) + len(inside.targets)))
+            targets += [Target(target.deployment, entry.overrides) for target in inside.targets]
+            continue
         found = find(snapshot, entry.model)
         if isinstance(found, Missing):
             missing.append(found)
         else:
             targets.append(Target(found, entry.overrides))
-    return Members(tuple(targets), tuple(missing), ordered=True)
+    return Members(tuple(targets), tuple(missing), ordered=True, unordered=tuple(unordered))
 
 
 def auto_members(snapshot: Snapshot, kind: Kind = "chat") -> Members:

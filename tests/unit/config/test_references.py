@@ -66,7 +66,12 @@ WRONG = [
     (routing("  scenarios:\n    s: []"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
     (routing("  scenarios:\n    s:"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
     (routing("  scenarios: {a/b: [openai/gpt-4o]}"), "9: routing.scenarios.a/b: must have a name without `/`"),
-    (routing("  scenarios: {s: openai/gpt-4o}"), "9: routing.scenarios.s: must be a list"),
+    (routing("  scenarios: {s: openai/gpt-5}"), "9: routing.scenarios.s[0]: unknown model `openai/gpt-5`"),
+    (routing("  scenarios: {s: [auto]}"), "9: routing.scenarios.s[0]: a scenario lists models and tiers, not `auto`"),
+    (
+        routing("  scenarios: {s: [tier/lo]}"),
+        "9: routing.scenarios.s[0]: unknown tier `tier/lo`; did you mean `tier/low`?",
+    ),
     (routing("  scenarios: {s: [3]}"), "9: routing.scenarios.s[0]: unknown model `3`"),
     (routing("  scenarios: {s: [null]}"), "9: routing.scenarios.s[0]: must be a mapping of settings"),
     (
@@ -78,8 +83,8 @@ WRONG = [
         "11: routing.scenarios.s[0]: unknown model `gpt-4o-mini`; did you mean `openai/gpt-4o-mini`?",
     ),
     (
-        routing("  aliases: {cheap: tier/low}\n  scenarios: {s: [cheap]}"),
-        "10: routing.scenarios.s[0]: a scenario lists models, not the alias `cheap`, which stands for `tier/low`",
+        routing("  aliases: {any: auto}\n  scenarios: {s: [any]}"),
+        "10: routing.scenarios.s[0]: a scenario lists models and tiers, not the alias `any`, which stands for `auto`",
     ),
     (
         routing("  scenarios: {s: [{model: openai/gpt-4o, set: {stream: true}}]}"),
