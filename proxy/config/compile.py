@@ -6,6 +6,7 @@ What a model's settings leave open comes from the catalogue (`effective.py`).
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -194,7 +195,19 @@ def _deployments(
         if provider is not None:
             found = effective(ModelSettings(id=name), settings.providers[provider_name])
             deployments[name] = _deployment(found, provider, settings.providers[provider_name])
-    return deployments
+    return _with_twins(deployments)
+
+
+def _with_twins(deployments: dict[str, Deployment]) -> dict[str, Deployment]:
+    """Mark the models that more than one provider has at the same price."""
+    equal = Counter(map(_likeness, deployments.values()))
+    return {
+        name: replace(each, twin=True) if equal[_likeness(each)] > 1 else each for name, each in deployments.items()
+    }
+
+
+def _likeness(deployment: Deployment) -> tuple[str, str, str | None, Price | None]:
+    return deployment.model, deployment.kind, deployment.tier, deployment.price
 
 
 def _catalogue(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, dict[str, Deployment]]:

@@ -142,6 +142,7 @@ class Deployment:
     thinking: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # by effort, as members of the native request
     thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
+    twin: bool = False  # another provider has an equal model: the same id, kind, tier and price
     limits: LimitValues | None = None  # for each key, unless the key has its own
     name: str = field(init=False)  # `provider/model`, the deployment's id
 
@@ -246,6 +247,7 @@ class DeploymentHealth:
     retry_after: float = 0.0  # seconds until it may be again
     latency: float | None = None  # seconds, measured over successes
     wait: float = 0.0  # seconds until there may be room under its limits
+    used: int = 0  # number of its last use among all uses of equal models; 0: never
 
 
 HealthView = Mapping[str, DeploymentHealth]

@@ -13,12 +13,11 @@ from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate
 from proxy.arrival import aside
-from proxy.core.errors import ModelNotFound
 from proxy.core.types import Deployment, HealthView, Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics
-from proxy.routing.names import UsableName, nearest, usable_names
+from proxy.routing.names import UsableName, find_model, usable_names
 from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
@@ -59,14 +58,7 @@ class Meta:
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`; ids contain slashes."""
-        snapshot, wanted = self._snapshot(), request.path_params["id"]
-        for name in usable_names(snapshot):
-            if name.id == wanted:
-                return JSONResponse(_model(name))
-        near = ", ".join(f"`{name}`" for name in nearest(snapshot, wanted))
-        raise ModelNotFound(
-            f"No model is called `{wanted[:256]}`." + (f" Did you mean {near}?" if near else ""), param="model"
-        )
+        return JSONResponse(_model(find_model(self._snapshot(), request.path_params["id"])))
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""

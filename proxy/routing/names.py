@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.core.errors import InvalidRequest, ModelNotFound
-from proxy.core.types import MODES, RESERVED, TIERS, Deployment, Mode, Snapshot, Target, Tier
+from proxy.core.model_ids import undated
+from proxy.core.types import MODES, RESERVED, TIERS, Deployment, Kind, Mode, Snapshot, Target, Tier
 from proxy.routing.members import (
     LONGEST_MODEL,
     Members,
@@ -57,14 +58,43 @@ class UsableName:
     deployment: Deployment | None = None
 
 
-def resolve(snapshot: Snapshot, name: str, *, param: str = "model", use_default: bool = True) -> Rule:
-    """Find what `name` stands for; raises `ModelNotFound` or `InvalidRequest`."""
+def resolve(
+    snapshot: Snapshot, name: str, *, param: str = "model", use_default: bool = True, kind: Kind = "chat"
+) -> Rule:
+    """Find what `name` stands for; raises `ModelNotFound` or `InvalidRequest`.
+
+    `routing.default` stands for an unknown name only where it has a model of the `kind` that is called for.
+    """
     rule = _reserved(snapshot, name, param) or _alias(snapshot, name, param) or _model(snapshot, name, param)
     if rule is not None:
         return rule
     if use_default and snapshot.default_route is not None:
-        return replace(resolve(snapshot, snapshot.default_route, param=param, use_default=False), rule="default")
-    raise _not_found(snapshot, name, param)
+        default = resolve(snapshot, snapshot.default_route, param=param, use_default=False)
+        members = members_of_kind(default, snapshot, kind).targets
+        if not default.members.targets or any(target.deployment.kind == kind for target in members):
+            return replace(default, rule="default")
+    raise ModelNotFound(f"The model {shown(name)} does not exist.{_hint(snapshot, name)}", param=param)
+
+
+def members_of_kind(rule: Rule, snapshot: Snapshot, kind: Kind) -> Members:
+    """The members of a route for calls of that kind; names are resolved for chat."""
+    if rule.form == "tier" and rule.tier is not None:
+        return tier_members(snapshot, rule.tier, kind)
+    if rule.form == "scenario":
+        return scenario_members(snapshot, rule.route.partition("/")[2], kind)
+    return auto_members(snapshot, kind) if rule.form == "auto" else rule.members
+
+
+def find_model(snapshot: Snapshot, name: str) -> UsableName:
+    """The name as `GET /v1/models` would list it, also if it only stands for a listed one. Raises `ModelNotFound`."""
+    for usable in usable_names(snapshot):
+        if usable.id == name:
+            return usable
+    try:
+        [target] = resolve(snapshot, name, use_default=False).members.targets
+    except (InvalidRequest, ValueError):
+        raise ModelNotFound(f"The model {shown(name)} does not exist.{_hint(snapshot, name)}", param="model") from None
+    return UsableName(name, target.deployment.provider.name, "model", target.deployment)
 
 
 def usable_names(snapshot: Snapshot) -> list[UsableName]:
@@ -184,10 +214,32 @@ def _unusable(missing: Missing, param: str) -> ModelNotFound:
     return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {why}.", param=param)
 
 
-def _not_found(snapshot: Snapshot, name: str, param: str) -> ModelNotFound:
-    near = nearest(snapshot, name)
-    hint = f" Did you mean {_listed(near, 'or')}?" if near else " `GET /v1/models` lists what can be used."
-    return ModelNotFound(f"The model {shown(name)} does not exist.{hint}", param=param)
+def _hint(snapshot: Snapshot, name: str) -> str:
+    """What a client may have meant: names that are near, and the name at providers that take any model."""
+    known, others = _at_open_providers(snapshot, name)
+    near = list(dict.fromkeys([*known, *nearest(snapshot, name)]))[:_SUGGESTIONS]
+    hint = f" Did you mean {_listed(near, 'or')}?" if near else ""
+    if others and not known:
+        hint += f" A model that is not listed is named with its provider: {_listed(others[:_SUGGESTIONS], 'or')}."
+    return hint or " `GET /v1/models` lists what can be used."
+
+
+def _at_open_providers(snapshot: Snapshot, name: str) -> tuple[list[str], list[str]]:
+    """The name at each `any_model` provider: where the catalogue knows it, and where it says nothing."""
+    head = name.partition("/")[0]
+    if head in RESERVED or head in snapshot.providers or head in snapshot.left_out or not sane_model(name):
+        return [], []
+    if len(name) > _LONGEST_SHOWN:
+        return [], []
+    found = [find(snapshot, f"{each.name}/{name}") for each in snapshot.providers.values() if each.any_model]
+    usable = [each for each in found if isinstance(each, Deployment)]
+    known = [each.name for each in usable if _is_known(snapshot, each)]
+    return known, [each.name for each in usable]
+
+
+def _is_known(snapshot: Snapshot, deployment: Deployment) -> bool:
+    catalogue = snapshot.catalogue.get(deployment.provider.name, {})
+    return deployment.listed or deployment.model in catalogue or undated(deployment.model) in catalogue
 
 
 def shown(name: str) -> str:

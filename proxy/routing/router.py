@@ -68,7 +68,7 @@ def _rules(call: Call) -> list[Rule]:
     fallbacks = (
         resolve(snapshot, name, param="router.fallbacks", use_default=False) for name in call.options.fallbacks
     )
-    return [resolve(snapshot, call.model), *fallbacks]
+    return [resolve(snapshot, call.model, kind=call.kind), *fallbacks]
 
 
 def _profile(call: Call, classifier: Classifier) -> Profile:

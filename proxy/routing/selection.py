@@ -11,9 +11,9 @@ from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile
 from proxy.routing.filters import OUTGROWN, accepted, is_real, sift
 from proxy.routing.measure import measured
-from proxy.routing.members import Members, Missing, auto_members, listed_tiers, next_tier, tier_members
-from proxy.routing.names import Rule
-from proxy.routing.order import cheapest_first
+from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
+from proxy.routing.names import Rule, members_of_kind
+from proxy.routing.order import cheapest_first, equal_to_first, spread
 from proxy.routing.rank import needed_tier, rank, weights_of
 
 
@@ -44,11 +44,7 @@ def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
 
 def _of_kind(rule: Rule, case: Case) -> Rule:
     """Names stand for chat models until it is known what is called for."""
-    if case.kind == "chat" or rule.form not in ("tier", "auto"):
-        return rule
-    if rule.tier is not None:
-        return replace(rule, members=tier_members(case.snapshot, rule.tier, case.kind))
-    return replace(rule, members=auto_members(case.snapshot, case.kind))
+    return rule if case.kind == "chat" else replace(rule, members=members_of_kind(rule, case.snapshot, case.kind))
 
 
 def mode_of(rule: Rule, case: Case) -> Mode:
@@ -58,6 +54,8 @@ def mode_of(rule: Rule, case: Case) -> Mode:
 
 def _scenario(rule: Rule, case: Case) -> Selection:
     judged = sift(case, _measured(case, rule.members.targets), spare_stand_ins=True)
+    for part in rule.members.unordered:
+        judged[part] = spread(case, cheapest_first(judged[part]))
     note = f"first that fits of {len(judged)} in {rule.route}"
     return _selection(accepted(judged), judged, rule.members.missing, note)
 
@@ -79,7 +77,22 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
         missing += members.missing
     if members.ordered:
         return _selection(good, every, missing, f"{note}first that fits of {len(judged)} in tier/{above}")
-    return _selection(cheapest_first(good), every, missing, f"{note}cheapest of {len(good)} in tier/{above}")
+    line = spread(case, cheapest_first(good))
+    return _selection(line, every, missing, f"{note}{_why_first(line)} in tier/{above}")
+
+
+def _why_first(line: list[Candidate]) -> str:
+    """What the first of a tier's models is: the cheapest, as far as prices are known."""
+    priced = sum(1 for each in line if each.cost is not None)
+    if priced == len(line):
+        why = f"cheapest of {priced}"
+    elif priced:
+        why = f"{'the only one' if priced == 1 else f'cheapest of {priced}'} with a price, of {len(line)}"
+    else:
+        timed = any(each.latency is not None for each in line)
+        why = f"{'fastest' if timed else 'first by name'} of {len(line)} without a price"
+    equals = equal_to_first(line)
+    return f"{why}, least recently used of {equals} equal ones," if equals > 1 else why
 
 
 def _thinking(case: Case, tier: Tier, targets: Iterable[Target]) -> list[Target]:
@@ -105,7 +118,7 @@ def _auto(rule: Rule, case: Case, profile: Profile) -> Selection:
     needed = needed_tier(profile.tier, mode)
     weights = weights_of(mode, case.snapshot.weights)
     ranked = rank(accepted(judged), needed, weights, listed_tiers(case.snapshot))
-    boosted = boost(ranked, profile.task, weights["specialty"])
+    boosted = spread(case, boost(ranked, profile.task, weights["specialty"]))
     note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(boosted)}"
     return _selection(boosted, judged, rule.members.missing, note)
 

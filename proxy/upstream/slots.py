@@ -69,10 +69,12 @@ class Slots:
         self._health = health
         self._limits = limits
         self._queue = queue
+        self._uses = 0
+        self._used: dict[str, int] = {}  # the last use of models that take turns with equal ones
 
     def view(self, snapshot: Snapshot) -> HealthView:
         """What routing may know now: health, and where a call would have to wait."""
-        return _View(self._health, self._limits, snapshot)
+        return _View(self._health, self._limits, snapshot, self._used)
 
     async def take(
         self,
@@ -96,6 +98,9 @@ class Slots:
             taken = await self._limits.reserve(deployment, lease.key_id, tokens)
             if not isinstance(taken, Wait):
                 lease.receipt = taken
+                if deployment.twin:
+                    self._uses += 1
+                    self._used[deployment.name] = self._uses
                 return lease
             lease.return_unused()
             avoid |= {lease.key_id}
@@ -218,8 +223,9 @@ class Slots:
 class _View(Mapping[str, DeploymentHealth]):
     """The health of a snapshot's deployments, each looked up when it is asked for, and the same ever after."""
 
-    def __init__(self, health: Health, limits: Limits, snapshot: Snapshot) -> None:
+    def __init__(self, health: Health, limits: Limits, snapshot: Snapshot, used: Mapping[str, int]) -> None:
         self._health = health
+        self._used = used
         self._limits = limits
         self._deployments = snapshot.deployments
         self._found: dict[str, DeploymentHealth | None] = {}
@@ -241,7 +247,8 @@ class _View(Mapping[str, DeploymentHealth]):
     def _look(self, deployment: Deployment) -> DeploymentHealth | None:
         health = self._health.of(deployment)
         wait = self._limits.expected(deployment) if self._limits.contended else 0.0
-        return replace(health or WELL, wait=wait) if wait else health
+        used = self._used.get(deployment.name, 0)
+        return replace(health or WELL, wait=wait, used=used) if wait or used else health
 
 
 def news_for(notify: Callable[..., None]) -> Callable[..., None]:

@@ -181,3 +181,42 @@ def test_a_revoked_key_shows_everywhere(tmp_path: Path) -> None:
     assert [each["outcome"] for each in line["attempts"]] == ["key_rejected"]
     assert provider["health"]["status"] != "healthy"
     assert provider["keys"][0]["rests"][0]["reason"] == "key_rejected"
+
+
+# Routing
+
+
+@pytest.mark.parametrize("model", ["tier/low", "auto", "scenario/s"])
+def test_equal_models_of_two_providers_share_the_calls(tmp_path: Path, model: str) -> None:
+    with recording() as (east, one), recording() as (west, two):
+        config = {
+            "providers": {"east": {"base_url": east}, "west": {"base_url": west}},
+            "models": [{"id": "east/m", "tier": "low"}, {"id": "west/m", "tier": "low"}],
+            "routing": {"scenarios": {"s": "tier/low"}},
+        }
+        with serving(config, tmp_path) as box:
+            statuses = {box.chat(model).status_code for _ in range(10)}
+
+    assert statuses == {200}
+    assert (len(one.requests), len(two.requests)) == (5, 5)
+
+
+def test_the_default_answers_for_its_own_kind_only(tmp_path: Path) -> None:
+    with recording() as (url, up):
+        config = {**upstream(url, "m"), "routing": {"default": "up/m"}}
+        with serving(config, tmp_path, {"UP_KEY": "sk-up-key"}) as box:
+            chat = box.chat("unknown")
+            embeddings = box.http.post("/v1/embeddings", json={"model": "unknown", "input": "x"})
+
+    assert (chat.status_code, chat.headers["x-router-model"]) == (200, "m")
+    assert (embeddings.status_code, embeddings.json()["error"]["code"]) == (404, "model_not_found")
+    assert len(up.requests) == 1
+
+
+def test_a_single_model_is_shown_by_its_bare_id(tmp_path: Path) -> None:
+    with recording() as (url, _), serving(upstream(url, "m"), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
+        bare, full = box.http.get("/v1/models/m").json(), box.http.get("/v1/models/up/m").json()
+        missing = box.http.get("/v1/models/no")
+
+    assert bare == {**full, "id": "m"}
+    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "model_not_found")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.core.errors import InvalidRequest, ModelNotFound
-from proxy.core.types import Deployment, ScenarioEntry
-from proxy.routing.names import Rule, nearest, resolve, usable_names
-from tests.unit.routing.build import ANTHROPIC, LOCAL, MINI, OPENAI, SONNET, provider, snapshot
+from proxy.core.types import Deployment, Kind, ScenarioEntry
+from proxy.routing.names import Rule, find_model, nearest, resolve, usable_names
+from tests.unit.routing.build import ANTHROPIC, EMBED, LOCAL, MINI, OPENAI, SONNET, provider, snapshot
 
 SUPPORT = (ScenarioEntry("anthropic/haiku", {"temperature": 0.2}), ScenarioEntry("openai/mini"))
 
@@ -192,3 +194,113 @@ def test_the_nearest_name_comes_first(typo: str, meant: str) -> None:
 def test_at_most_three_names_are_near_and_none_to_nonsense() -> None:
     assert len(nearest(snapshot(), "anthropic/")) == 3
     assert nearest(snapshot(), "zzzzqqqq") == []
+
+
+# Hints, kinds, and single models
+
+OPEN = provider("open", any_model=True)
+KNOWN = Deployment(OPEN, "gpt-4.1")
+CATALOGUED = replace(snapshot(MINI, SONNET, providers=[OPEN]), catalogue={"open": {"gpt-4.1": KNOWN}})
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("gpt-4.1", "Did you mean `open/gpt-4.1`?"),
+        ("gpt-4.1-2025-04-14", "Did you mean `open/gpt-4.1-2025-04-14`?"),
+        ("vendor/qwen", "A model that is not listed is named with its provider: `open/vendor/qwen`."),
+        ("min", "Did you mean `openai/mini`? A model that is not listed is named with its provider: `open/min`."),
+    ],
+)
+def test_the_hint_names_the_model_at_an_open_provider(name: str, hint: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        resolve(CATALOGUED, name)
+
+    assert str(caught.value).endswith(f"does not exist. {hint}")
+
+
+@pytest.mark.parametrize("name", ["tier/lo", "openai/x", "a b", "x" * 500, "agent"])
+def test_the_hint_names_no_open_provider_for_what_is_no_model_id(name: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        resolve(CATALOGUED, name)
+
+    assert "`open/" not in str(caught.value)
+
+
+EMBED_TIER = replace(EMBED, tier="low")
+
+
+@pytest.mark.parametrize(
+    ("default", "kind", "served"),
+    [
+        ("openai/mini", "chat", True),
+        ("openai/mini", "embedding", False),
+        ("openai/mini", "completion", False),
+        ("openai/embed", "embedding", True),
+        ("openai/embed", "chat", False),
+        ("alias", "embedding", False),
+        ("auto", "embedding", True),
+        ("auto", "image", False),
+        ("tier/low", "embedding", True),
+        ("tier/low", "moderation", False),
+        ("scenario/s", "chat", True),
+        ("scenario/s", "audio", False),
+        ("mode/fast", "audio", False),
+    ],
+)
+def test_the_default_serves_its_own_kind_only(default: str, kind: Kind, served: bool) -> None:
+    on = snapshot(
+        MINI,
+        SONNET,
+        EMBED_TIER,
+        aliases={"alias": "openai/mini"},
+        scenarios={"s": (ScenarioEntry("openai/mini"),)},
+        default_route=default,
+    )
+
+    if served:
+        assert resolve(on, "unknown", kind=kind).rule == "default"
+    else:
+        with pytest.raises(ModelNotFound):
+            resolve(on, "unknown", kind=kind)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "model"),
+    [
+        ("openai/mini", "model", "mini"),
+        ("mini", "model", "mini"),
+        ("open/any-thing", "model", "any-thing"),
+        ("tier/low", "tier", None),
+        ("auto", "auto", None),
+    ],
+)
+def test_a_single_model_is_found_by_every_name_that_a_call_may_use(name: str, kind: str, model: str | None) -> None:
+    found = find_model(CATALOGUED, name)
+
+    assert (found.id, found.kind, found.deployment.model if found.deployment else None) == (name, kind, model)
+
+
+@pytest.mark.parametrize("name", ["unknown", "agent/x", "open/", "tier/lo", ""])
+def test_a_name_that_no_call_may_use_is_not_found(name: str) -> None:
+    with pytest.raises(ModelNotFound):
+        find_model(replace(CATALOGUED, default_route="openai/mini"), name)
+
+
+def test_an_ambiguous_bare_id_names_its_models() -> None:
+    twin = Deployment(provider("other"), "mini")
+
+    with pytest.raises(ModelNotFound, match="`openai/mini` and `other/mini`"):
+        find_model(snapshot(MINI, twin), "mini")
+
+
+def test_a_tier_in_a_scenario_brings_its_models() -> None:
+    entries = (ScenarioEntry("anthropic/sonnet"), ScenarioEntry("tier/low", {"temperature": 0.2}))
+
+    rule = resolve(snapshot(MINI, SONNET, scenarios={"s": entries}), "scenario/s")
+
+    assert [(target.deployment.name, dict(target.overrides)) for target in rule.members.targets] == [
+        ("anthropic/sonnet", {}),
+        ("openai/mini", {"temperature": 0.2}),
+    ]
+    assert rule.members.unordered == (slice(1, 2),)
