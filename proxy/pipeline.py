@@ -81,10 +81,9 @@ class Pipeline:
 
     @asynccontextmanager
     async def _steps(self, arrival: Arrival, record: Record) -> AsyncIterator[Reply]:
-        self._gate.check()  # at once, before a large body comes for nothing
-        raw = await arrival.read()
-        record.client_seconds = arrival.client_seconds
         with self._gate.enter(lambda: arrival.interrupt("draining")):
+            raw = await arrival.read()
+            record.client_seconds = arrival.client_seconds
             record.call = call = await call_of(arrival, raw, self._snapshot())
             health = self._view(call.snapshot)
             record.plan = await aside(lambda: self._planner(call, health), len(raw))

@@ -12,6 +12,11 @@ from contextlib import contextmanager
 from proxy.core.errors import Unavailable
 
 
+def leaving() -> Unavailable:
+    """The error for calls that this process no longer serves."""
+    return Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
+
+
 class Gate:
     """Counts the calls in flight and knows how to interrupt them."""
 
@@ -43,7 +48,7 @@ class Gate:
     def check(self) -> None:
         """Raises `Unavailable` when closed or full."""
         if self.closed:
-            raise Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
+            raise leaving()
         if self.inside >= self.most:
             message = f"The server is at its limit of {self.most} calls (`server.max_in_flight`); try again shortly."
             raise Unavailable(message, code="overloaded", retry_after=1.0)

@@ -21,7 +21,7 @@ SDK_HEADERS = (
 SDK_PREFIXES = ("anthropic-", "openai-", "x-goog-", "x-router-", "x-stainless-")
 EXPOSED = (
     *("x-router-id", "x-request-id", "x-router-provider", "x-router-model", "x-router-route", "x-router-reason"),
-    *("x-router-attempts", "x-router-cache", "x-router-cost-usd", "x-router-dropped"),
+    *("x-router-attempts", "x-router-cache", "x-router-cost-usd", "x-router-dropped", "x-router-mock"),
     *("x-router-overhead-ms", "x-router-upstream-request-id", "openai-model", "openai-organization"),
     *("openai-processing-ms", "openai-version", "retry-after", "retry-after-ms", "x-should-retry"),
 )

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import anyio
 from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from proxy.admission.gate import Gate
+from proxy.admission.gate import Gate, leaving
 from proxy.arrival import aside
 from proxy.core.types import Deployment, HealthView, Snapshot
 from proxy.http.ids import Ids
@@ -62,6 +63,12 @@ class Meta:
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""
+        scope = anyio.CancelScope()
+        with self._gate.enter(scope.cancel), scope:
+            return await self._decide(request)
+        raise leaving()
+
+    async def _decide(self, request: Request) -> Response:
         raw = await self._read(request)
         headers = dict(request.headers)
         own = self._ids.new()

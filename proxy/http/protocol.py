@@ -1,24 +1,49 @@
-"""uvicorn's HTTP protocol, hardened where clients can harm us or be harmed before a request has become one.
+"""uvicorn's HTTP protocol, with bounds on size and time for every byte that a client sends.
 
-A head is held back until it is whole: so it has a size limit and a deadline, and an `Upgrade` that we do not take (h2c,
-which Java's client sends with every POST) is passed over as RFC 9110 section 7.8 has it, instead of losing the body.
-What is no HTTP is answered in OpenAI's shape. Leans on `uvicorn.protocols.http.httptools_impl`.
+The parser gets one message at a time. A head is held back until it is whole, so it has a size limit and a deadline; an
+`Upgrade` that is not supported (h2c, which Java's client sends with every POST) is ignored (RFC 9110 section 7.8). The
+end of the body is found by `framing.py`; what follows it waits until the answer is complete. A body that is still
+arriving when its answer is complete is read and dropped for a while, because closing earlier resets the connection and
+the client loses the answer. Errors have OpenAI's shape, and are never written into an answer that has begun.
+Leans on `uvicorn.protocols.http.httptools_impl`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestTimeout, UriTooLong
+from proxy.http.framing import Framing, framing_of
 
 ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 MAX_HEAD = 64 * 1024
 MAX_LINE = 16 * 1024  # of the request line
+MAX_BLANK = 8  # bytes of empty lines before a request
+DROP_ROUNDS = 6  # of half a `header_timeout`: how long a slow body is read and dropped; a silent one for one round
+DROP_RATE = 64 * 1024  # bytes a second that are not slow
+DROP_BYTES = 256 * 1024 * 1024
+FLUSH = 30.0  # seconds for a closing connection to send what is left
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
+
+
+class _Outlet:
+    """The transport as uvicorn sees it: closing it is left to the protocol."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], closing: Callable[[], bool]) -> None:
+        self.write = transport.write
+        self.abort = transport.abort
+        self.get_extra_info = transport.get_extra_info
+        self.pause_reading = transport.pause_reading
+        self.resume_reading = transport.resume_reading
+        self.close = close
+        self.is_closing = closing
 
 
 class Protocol(HttpToolsProtocol):
@@ -27,67 +52,233 @@ class Protocol(HttpToolsProtocol):
     header_timeout = 10.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._head: bytearray | None = bytearray()  # None while the parser is inside a message
+        self._socket = transport
+        self._buffer = bytearray()  # not parsed yet: the beginning of a head, or requests sent before the answer
+        self._searched = 0  # bytes of the buffer without the end of a head
+        self._blank = 0
+        self._framing: Framing | None = None  # of the body that is being read
+        self._headed = False  # the parser has read the head
+        self._whole = True  # the parser has read the message
+        self._closing = False
+        self._dropped = 0
+        self._drop_timer: asyncio.TimerHandle | None = None
+        super().connection_made(_Outlet(transport, self._close, self._is_closing))  # type: ignore[arg-type]
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.header_timeout, self._too_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._closing = True
         self._stop_deadline()
+        self._stop_dropping()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head is None:
-            super().data_received(data)
+        if self._closing:
+            self._drop(data)
+        elif self._framing is not None:
+            self._body(data, self._framing)
+        else:
+            self._buffer += data
+            self._next_message()
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        self._headed = True
+        self.headers = []  # trailers, which nothing reads
+        self.scope["extensions"] = {ABORT: self._socket.abort}  # type: ignore[dict-item]
+        if self.scope["http_version"] < "1.1":
+            self.cycle.waiting_for_100_continue = False
+            self.cycle.send = partial(_send_without_chunks, self.cycle)  # type: ignore[method-assign]
+        elif self.expect_100_continue:
+            self.cycle.keep_alive = False  # after an early answer it is unknown whether the body comes
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._whole = True
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._closing:
+            return
+        if self._framing is not None:
+            self._dropped = 0
+            self._start_dropping(DROP_ROUNDS)
+        elif self._buffer:
+            self.loop.call_soon(self._next_message)
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(InvalidRequest("The request is not valid HTTP."))
+
+    def _next_message(self) -> None:
+        """Give the parser the next message, if its head is whole and no answer is running."""
+        if self._closing or self._framing is not None or not self._buffer:
+            return
+        if self._running() is not None:
+            if len(self._buffer) > MAX_HEAD:
+                self.flow.pause_reading()
             return
         self._unset_keepalive_if_required()
         if self._deadline is None:
             self._deadline = self.loop.call_later(self.header_timeout, self._too_late)
-        self._head += data
-        end = self._head.find(b"\r\n\r\n", max(0, len(self._head) - len(data) - 3))
-        if end > MAX_HEAD or (end < 0 and len(self._head) > MAX_HEAD):
-            self._refuse_large(bytes(self._head[: MAX_LINE + 1]))
+        if self._buffer[0] in b"\r\n":
+            self._skip_blank_lines()
+        end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        self._searched = len(self._buffer)
+        if error := self._head_error(end):
+            self._refuse(error)
         elif end >= 0:
-            whole = bytes(self._head)
-            self._head = None
-            self._stop_deadline()
-            super().data_received(_UPGRADE.sub(b"\r\nx-upgrade:", whole[:end]) + whole[end:])
+            self._head(end + 4)
 
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._head = None  # also of a pipelined message, whose head the parser has seen the beginning of
-        self.scope["extensions"] = {ABORT: self.transport.abort}  # type: ignore[dict-item]
+    def _skip_blank_lines(self) -> None:
+        length = len(self._buffer)
+        self._buffer = self._buffer.lstrip(b"\r\n")
+        self._blank += length - len(self._buffer)
+        self._searched = 0
 
-    def on_message_complete(self) -> None:
-        super().on_message_complete()
-        self._head = bytearray()
+    def _head_error(self, end: int) -> ProxyError | None:
+        """What is wrong with the head in the buffer, which ends at `end`; -1: not yet."""
+        if self._blank > MAX_BLANK:
+            return InvalidRequest("The request is not valid HTTP: too many empty lines before it.")
+        size = end if end >= 0 else len(self._buffer)
+        if size > MAX_LINE and self._buffer.find(b"\r\n", 0, MAX_LINE) < 0:
+            return UriTooLong(f"The request's line is longer than {MAX_LINE} bytes.")
+        if size > MAX_HEAD:
+            return HeadTooLarge(f"The request's headers are larger than {MAX_HEAD} bytes.")
+        return None
 
-    def send_400_response(self, msg: str) -> None:
-        self._answer(InvalidRequest("What came is not a valid HTTP request."))
+    def _head(self, end: int) -> None:
+        """Parse a whole head, and what came with it."""
+        head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end:])
+        self._buffer.clear()
+        self._searched = self._blank = 0
+        self._stop_deadline()
+        self._headed = self._whole = False
+        super().data_received(_UPGRADE.sub(b"\r\nx-upgrade:", head))
+        if self._closing:
+            return
+        if not self._headed:
+            self.send_400_response("")
+            return
+        if not self._whole:
+            self._framing = framing_of(self.scope["headers"])
+        if rest:
+            self.data_received(rest)
 
-    def _refuse_large(self, start: bytes) -> None:
-        if b"\r\n" in start:
-            self._answer(HeadTooLarge(f"The request's headers are larger than {MAX_HEAD} bytes."))
-        else:
-            self._answer(UriTooLong(f"The request's line is longer than {MAX_LINE} bytes."))
+    def _body(self, data: bytes, framing: Framing) -> None:
+        """Parse a piece of a body; what is beyond its end waits."""
+        if self._drop_timer is not None:
+            self._dropped += len(data)
+        try:
+            end = framing.end(data)
+        except ProxyError as error:
+            self._refuse(error)
+            return
+        super().data_received(data if end is None else data[:end])
+        if end is None or self._closing:
+            return
+        if not self._whole:
+            self.send_400_response("")
+            return
+        self._framing = None
+        if self._drop_timer is not None:  # the answer was complete before its request
+            self._stop_dropping()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+        self._buffer += data[end:]
+        self._next_message()
 
     def _too_late(self) -> None:
-        if self._head:
-            self._answer(RequestTimeout(f"The request's headers did not come within {self.header_timeout:g} s."))
+        if self._buffer:
+            self._refuse(RequestTimeout(f"The request's headers did not come within {self.header_timeout:g} s."))
         else:
-            self.transport.close()
+            self._close()
 
     def _stop_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
 
-    def _answer(self, error: ProxyError) -> None:
-        """Answer for the whole connection, which ends with it."""
-        self._stop_deadline()
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer for the whole connection, which ends with it; an answer that has begun is completed instead."""
+        self._framing, self._whole = None, False
+        if (cycle := self._running()) is not None:
+            if cycle.response_started:
+                cycle.keep_alive = False
+                self.flow.pause_reading()
+                return
+            cycle.disconnected = True
+            cycle.message_event.set()
         body = error.body()
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (error.http_status, _REASONS[error.http_status], len(body)) + body)
-        self.transport.close()
+        self._socket.write(head % (error.http_status, _REASONS[error.http_status], len(body)) + body)
+        self._close()
+
+    def _running(self) -> RequestResponseCycle | None:
+        """The exchange whose answer is not complete yet."""
+        cycle: Any = self.cycle  # None before the first request
+        return None if cycle is None or cycle.response_complete else cycle
+
+    def _is_closing(self) -> bool:
+        return self._closing or self._socket.is_closing()
+
+    def _close(self) -> None:
+        """Close the connection, at once if everything that the client sent has been read."""
+        if self._closing:
+            return
+        self._closing = True
+        self._stop_deadline()
+        if self._whole and not self._buffer:
+            self._finish()
+        elif not self._socket.is_closing():
+            self.flow.resume_reading()
+            self._socket.write_eof()
+            self._stop_dropping()
+            self._start_dropping(DROP_ROUNDS)
+
+    def _drop(self, data: bytes) -> None:
+        """Count what comes after the end, up to the end of the message where that is known."""
+        self._dropped += len(data)
+        try:
+            end = self._framing.end(data) if self._framing is not None else None
+        except ProxyError:
+            self._framing = end = None
+        if end is not None or self._dropped > DROP_BYTES:
+            self._finish()
+
+    def _start_dropping(self, rounds: int) -> None:
+        pause = self.header_timeout / 2
+        self._drop_timer = self.loop.call_later(pause, self._check_dropping, self._dropped, rounds)
+
+    def _check_dropping(self, before: int, rounds: int) -> None:
+        """Give up a body that has stopped, or that takes too long."""
+        came = self._dropped - before
+        slow = came < DROP_RATE * self.header_timeout / 2
+        if not came or self._dropped > DROP_BYTES or (slow and rounds <= 1):
+            self._closing = True
+            self._finish()
+        else:
+            self._start_dropping(rounds - slow)
+
+    def _stop_dropping(self) -> None:
+        if self._drop_timer is not None:
+            self._drop_timer.cancel()
+            self._drop_timer = None
+
+    def _finish(self) -> None:
+        self._stop_dropping()
+        self._socket.close()
+        if self._socket.get_write_buffer_size():
+            self.loop.call_later(FLUSH, self._socket.abort)
+
+
+async def _send_without_chunks(cycle: RequestResponseCycle, message: Any) -> None:
+    """`send` for HTTP/1.0, which has no chunks: an answer without a length ends with its connection."""
+    if message["type"] == "http.response.start":
+        if all(name.lower() != b"content-length" for name, _ in message.get("headers", [])):
+            cycle.chunked_encoding = False
+    elif cycle.chunked_encoding is False and cycle.expected_content_length == 0:
+        cycle.expected_content_length = len(message.get("body", b""))
+    await RequestResponseCycle.send(cycle, message)
 
 
 def protocol_class(header_timeout: float) -> type[Protocol]:

@@ -1,4 +1,4 @@
-"""Reads a request's body: no larger than allowed, and not waiting for ever."""
+"""Reads a request's body, within a limit for its size, for silence and for the time that all of it takes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from starlette.types import Receive
 
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 
+MIN_RATE = 64 * 1024  # bytes a second: a body may take longer the larger it is
+_PATIENCE = 3  # times `body_silence`, for any body
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
@@ -42,11 +44,15 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
         raise _too_large(limits)
     body = bytearray()
     more = True
+    deadline = anyio.current_time() + _PATIENCE * limits.body_silence
     while more:
-        with anyio.move_on_after(limits.body_silence) as patience:
+        left = deadline + len(body) / MIN_RATE - anyio.current_time()
+        with anyio.move_on_after(min(limits.body_silence, left)) as patience:
             message = await receive()
         if patience.cancelled_caught:
-            raise RequestTimeout(f"The request's body did not come: nothing for {limits.body_silence:g} s.")
+            if left > limits.body_silence:
+                raise RequestTimeout(f"The request's body did not come: nothing for {limits.body_silence:g} s.")
+            raise RequestTimeout("The request's body came too slowly; send it faster, or send less.")
         if message["type"] == "http.disconnect":
             raise ClientGone
         body += message.get("body", b"")

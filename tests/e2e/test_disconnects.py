@@ -71,7 +71,7 @@ def upstream(module_upstream: Upstream) -> Upstream:
 def request(model: str, *, streams: bool, missing: int = 0) -> bytes:
     """A request as bytes; with `missing` its body stops that far from its end."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": streams}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\ncontent-length: {len(body)}\r\n"
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
     return head.encode() + b"content-type: application/json\r\n\r\n" + body[: len(body) - missing]
 
 

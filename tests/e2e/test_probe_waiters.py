@@ -68,7 +68,7 @@ def probed(folder: Path, upstream: Upstream, outcome: upstreams.Script, **limits
 def client(box: Box, *, streams: bool) -> Iterator[socket.socket]:
     """A client that has sent its call, and leaves at the end."""
     body = json.dumps({"model": "up/a", "messages": [{"role": "user", "content": "hi"}], "stream": streams}).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: test\r\ncontent-length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n".encode()
     url = httpx.URL(box.url)
     with socket.create_connection((url.host, url.port), timeout=PATIENCE) as connection:
         connection.sendall(head + body)

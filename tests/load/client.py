@@ -85,7 +85,7 @@ def request_bytes(
 ) -> bytes:
     """One request as it goes over the wire."""
     content = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {path} HTTP/1.1", "host: load", f"content-length: {len(content)}"]
+    lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(content)}"]
     lines += ["content-type: application/json"] if content else []
     lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
     return "\r\n".join([*lines, "", ""]).encode() + content
