@@ -13,7 +13,7 @@ from typing import Any
 from proxy.catalogue.entry import Entry, Usd, Vendor
 
 _PRICES = "https://api-docs.deepseek.com/quick_start/pricing"
-_UNKNOWN = ("max_completion_tokens",)
+_UNKNOWN = ("max_completion_tokens", "messages.developer")
 _OFF = {"thinking": {"type": "disabled"}}
 
 

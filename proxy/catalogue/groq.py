@@ -10,7 +10,7 @@ from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort, effort_words
 
 _MODELS = "https://console.groq.com/docs/models"
 _REASONING = "https://console.groq.com/docs/reasoning"
-_REFUSED = ("logprobs", "top_logprobs", "logit_bias")
+_REFUSED = ("logprobs", "top_logprobs", "logit_bias", "messages.reasoning_content")
 _GPT_OSS = ("tools", "json_schema", "reasoning")
 
 GROQ = Vendor(

@@ -26,6 +26,8 @@ _UNKNOWN = (
     "stream_options",
     "prompt_cache_key",
     "safety_identifier",
+    "messages.developer",
+    "messages.reasoning_content",
 )
 _FULL = ("tools", "vision", "json_schema")
 _THINKS = (*_FULL, "reasoning")

@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from proxy.core.body import edit, parse
+from proxy.core.body import Span, edit, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.errors import failure as classify
-from proxy.dialects.openai.parameters import edits_of, to_json
+from proxy.dialects.openai.history import edited_messages
+from proxy.dialects.openai.parameters import Edits, edits_of, to_json
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson, PassedText
 from proxy.dialects.openai.plain import JsonDecoder, NotAStream
 from proxy.dialects.openai.stream import StreamDecoder
@@ -125,10 +126,21 @@ def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:
     edits = edits_of(call, target, spans)
     if call.model != deployment.model:
         edits.write["model"] = to_json(deployment.model)
+    if call.endpoint == "chat" and "messages" in spans and "messages" not in edits.write:
+        _edit_messages(edits, call, deployment, spans["messages"])
     asks = call.stream and call.endpoint in ("chat", "completions") and not call.usage_asked
     if asks and deployment.provider.stream_usage == "ask" and "stream_options" not in deployment.unsupported:
         edits.write["stream_options"] = _ask_for_usage(call)
     return edit(call.raw, spans, edits.write, ("router", *edits.cut)), tuple(edits.dropped)
+
+
+def _edit_messages(edits: Edits, call: Call, deployment: Deployment, span: Span) -> None:
+    """Cut from the messages what this target does not take."""
+    raw = memoryview(call.raw)[span.value : span.end]
+    edited = edited_messages(raw, call.body.get("messages"), deployment.unsupported, deployment.provider.base_url)
+    if edited is not None:
+        edits.write["messages"], names = edited
+        edits.dropped += names
 
 
 def _ask_for_usage(call: Call) -> bytes:
