@@ -4,8 +4,14 @@ They are warnings, since nothing is wrong with what happens: the shorter time ho
 doubted, never a default, nor a general time that a more particular one is shorter than.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
 
+from proxy.catalogue.lookup import vendor_of
+from proxy.config.addresses import implausible, implausible_proxy
+from proxy.config.credentials import credential_doubts
+from proxy.config.providers import NATIVE_ADDRESSES, ProviderSettings
 from proxy.config.read import Path
 from proxy.config.schema import Settings
 from proxy.config.validate import Finding
@@ -26,6 +32,53 @@ def doubts(settings: Settings) -> Iterator[Finding]:
         total = of_provider.total if model.timeouts.total is None else model.timeouts.total
         if model.timeouts.first_token is not None and model.timeouts.first_token > total:
             yield _first_token(("models", index, "timeouts", "first_token"))
+
+
+def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+    """What is implausible about where providers are, how they are reached and with what."""
+    yield from credential_doubts(data)
+    for name, provider in settings.providers.items():
+        path: Path = ("providers", name)
+        written = data["providers"][name] if isinstance(data["providers"][name], Mapping) else {}
+        yield from _address(path, written, provider, settings)
+        if provider.proxy is not None and (wrong := implausible_proxy(provider.proxy.get_secret_value())):
+            yield Finding((*path, "proxy"), wrong)
+        vendor = vendor_of(provider.address)
+        if vendor is not None and not provider.keys and not _has_credential(provider):
+            yield Finding(path, f"has no `keys`, and {vendor.name} refuses calls without one; give it a key")
+
+
+def _address(
+    path: Path, written: Mapping[str, Any], provider: ProviderSettings, settings: Settings
+) -> Iterator[Finding]:
+    raw = written.get("base_url")
+    if "base_url" in written and not raw and provider.dialect in NATIVE_ADDRESSES:
+        public = NATIVE_ADDRESSES[provider.dialect]
+        yield Finding(
+            (*path, "base_url"), f"is empty, so calls go to `{public}`; give the address, or remove the setting"
+        )
+    if provider.base_url is None:
+        return
+    if isinstance(raw, str) and raw != raw.strip():
+        yield Finding((*path, "base_url"), "has white space around it, which is removed")
+    wrong = implausible(
+        provider.base_url, provider.dialect, vertex=provider.vertex, api_version=provider.api_version
+    ) or _own_address(provider.base_url, settings)
+    if wrong:
+        yield Finding((*path, "base_url"), wrong)
+
+
+def _own_address(url: str, settings: Settings) -> str | None:
+    """Whether a provider is Signalbox itself, which would call itself for ever."""
+    parts, server = urlsplit(url), settings.server
+    here = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", server.host)
+    if server.port and parts.hostname in here and parts.port == server.port:
+        return "is the address of Signalbox itself (`server.host` and `server.port`); give the provider's"
+    return None
+
+
+def _has_credential(provider: ProviderSettings) -> bool:
+    return any(name in provider.headers for name in ("authorization", "x-api-key", "api-key", "x-goog-api-key"))
 
 
 def _first_token(path: Path) -> Finding:

@@ -16,7 +16,7 @@ from dotenv import dotenv_values
 
 from proxy.config import document, read, references
 from proxy.config.describe import shape_of
-from proxy.config.doubts import doubts
+from proxy.config.doubts import address_doubts, doubts
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.schema import Settings
 from proxy.config.validate import validate
@@ -102,7 +102,7 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
     warnings += [
         str(Problem(file, reading.line(doubt.path), where(doubt.place), reading.without_values(doubt.message)))
-        for doubt in (*references.doubts(reading.data), *doubts(settings))
+        for doubt in (*references.doubts(reading.data), *doubts(settings), *address_doubts(reading.data, settings))
     ]
     return Loaded(settings, source.path, tuple(warnings), source.fingerprint)
 

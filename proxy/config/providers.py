@@ -35,7 +35,7 @@ _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
 _FRAMING = ("connection", "content-length", "host", "transfer-encoding")
 _MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
 _KEPT = ("messages", "model", "stream", "input", "prompt", "file", "router")  # never left out
-_ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
+NATIVE_ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
 _VERTEX = "https://aiplatform.googleapis.com/v1/projects/my-project/locations/global/publishers/google"
 _KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 
@@ -254,7 +254,7 @@ class ProviderSettings(Section):
     @property
     def address(self) -> str | None:
         """`base_url`, or where the dialect's own provider is."""
-        return self.base_url or _ADDRESSES.get(self.dialect)
+        return self.base_url or NATIVE_ADDRESSES.get(self.dialect)
 
     @property
     def key_header(self) -> str:

@@ -69,6 +69,32 @@ def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
             for place, word in enumerate(words if isinstance(words, list) else []):
                 if isinstance(word, str) and word not in known and (near := suggestion(word, known)):
                     yield Finding(("models", index, field, place), f"`{word}` is not one that we know{near}")
+    yield from _repeats(data)
+
+
+def _repeats(data: Mapping[str, Any]) -> Iterator[Finding]:
+    """Names that stand in one list twice, also by an alias."""
+    routing = _mapping(data.get("routing"))
+    names = _names(data, routing)
+    for section in ("scenarios", "tiers"):
+        for name, entries in _mapping(routing.get(section)).items():
+            for index, word, first in _seen_before(entries, names):
+                also = f", as `{first}`" if first != word else ""
+                message = f"`{word}` is in this list a second time{also}; only the first counts"
+                yield Finding(("routing", section, name, index), message)
+
+
+def _seen_before(entries: Any, names: Names) -> Iterator[tuple[int, str, str]]:
+    """Place and name of each entry that repeats an earlier one, with the earlier one's name."""
+    seen: dict[str, str] = {}
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        word = entry if isinstance(entry, str) else _mapping(entry).get("model")
+        if not isinstance(word, str):
+            continue
+        target = names.target(word)
+        if target in seen:
+            yield index, word, seen[target]
+        seen.setdefault(target, word)
 
 
 def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:

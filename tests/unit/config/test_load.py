@@ -77,7 +77,7 @@ def test_a_variable_can_hold_a_whole_section(tmp_path: Path) -> None:
 def test_a_secret_keeps_its_characters_whatever_they_look_like(tmp_path: Path, value: str) -> None:
     text = """
 auth: {admin_token: "${T}"}
-providers: {p: {base_url: http://x, keys: [{value: "${K}"}], headers: {h: "${T}"}}}
+providers: {p: {base_url: http://x/v1, keys: [{value: "${K}"}], headers: {h: "${T}"}}}
 """
     settings = loaded(tmp_path, text, {"T": value, "K": value.replace(" ", "")}).settings
 
@@ -105,7 +105,7 @@ def test_a_text_takes_a_variable_even_if_it_is_no_yaml(tmp_path: Path, value: st
 
 @pytest.mark.parametrize("value", ["", "null", "~"])
 def test_a_text_that_may_be_absent_is_so_when_its_variable_is_empty_or_null(tmp_path: Path, value: str) -> None:
-    text = "providers: {p: {base_url: http://x, api_version: '${V}'}}\n"
+    text = "providers: {p: {base_url: http://x/v1, api_version: '${V}'}}\n"
 
     assert loaded(tmp_path, text, {"V": value}).settings.providers["p"].api_version is None
 
@@ -125,7 +125,7 @@ def test_keys_are_not_expanded(tmp_path: Path) -> None:
 
 
 def test_an_optional_secret_may_be_empty(tmp_path: Path) -> None:
-    text = "auth: {admin_token: '${T:-}', pepper: '${P:-}'}\nproviders: {p: {base_url: http://x, proxy: '${X:-}'}}\n"
+    text = "auth: {admin_token: '${T:-}', pepper: '${P:-}'}\nproviders: {p: {base_url: http://x/v1, proxy: '${X:-}'}}\n"
     settings = loaded(tmp_path, text, {"P": ""}).settings
 
     assert settings.auth.admin_token is None
@@ -138,7 +138,7 @@ def test_an_unset_key_is_disabled_with_one_warning(tmp_path: Path, environ: dict
     text = """
 providers:
   p:
-    base_url: http://x
+    base_url: http://x/v1
     keys:
       - {id: one, value: "${K1}"}
       - {id: two, value: "${K2}"}
@@ -154,7 +154,7 @@ providers:
 @pytest.mark.parametrize("value", ["'${K:-}'", "''", "null", "", "'prefix-${K}'"])
 def test_a_key_without_a_value_is_disabled(tmp_path: Path, value: str) -> None:
     settings = loaded(
-        tmp_path, f"providers:\n  p:\n    base_url: http://x\n    keys:\n      - value: {value}\n"
+        tmp_path, f"providers:\n  p:\n    base_url: http://x/v1\n    keys:\n      - value: {value}\n"
     ).settings
 
     assert isinstance(settings.providers["p"].keys[0].value, Unset)
@@ -302,7 +302,7 @@ def test_all_problems_of_a_file_are_reported_at_once_in_their_order(tmp_path: Pa
   workers: 2
   drain: ${DRAIN}
 providers:
-  p: {base_url: http://x}
+  p: {base_url: http://x/v1}
 models:
   - {id: p/m, tier: hihg}
   - {id: q/m}
@@ -346,14 +346,14 @@ LEAKS = [
     f"auth: {{admin_token: [{SECRET}]}}",
     f"auth: {{pepper: {{{SECRET}: 1}}}}",
     f"auth: {{encryption_key: {SECRET}, mode: {SECRET}}}",
-    f"providers: {{p: {{base_url: http://x, keys: [{SECRET} x]}}}}",
-    f"providers: {{p: {{base_url: http://x, keys: {SECRET} x}}}}",
-    f"providers: {{p: {{base_url: http://x, keys: [{{value: {SECRET} x}}]}}}}",
-    f"providers: {{p: {{base_url: http://x, keys: [{{value: [{SECRET}]}}]}}}}",
-    f"providers: {{p: {{base_url: http://x, keys: [{{value: x, {SECRET}-{'x' * 30}}}]}}}}",
-    f'providers: {{p: {{base_url: http://x, headers: {{authorization: "{SECRET}\\n"}}}}}}',
-    f"providers: {{p: {{base_url: http://x, headers: {SECRET}}}}}",
-    f"providers: {{p: {{base_url: http://x, proxy: ftp://u:{SECRET}@x}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, keys: [{SECRET} x]}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, keys: {SECRET} x}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, keys: [{{value: {SECRET} x}}]}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, keys: [{{value: [{SECRET}]}}]}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, keys: [{{value: x, {SECRET}-{'x' * 30}}}]}}}}",
+    f'providers: {{p: {{base_url: http://x/v1, headers: {{authorization: "{SECRET}\\n"}}}}}}',
+    f"providers: {{p: {{base_url: http://x/v1, headers: {SECRET}}}}}",
+    f"providers: {{p: {{base_url: http://x/v1, proxy: ftp://u:{SECRET}@x}}}}",
     f"providers: {{p: {{base_url: 'https://u:{SECRET}@x'}}}}",
     f"providers: {{p: {{base_url: {SECRET}}}}}",
     f"server: {{port: {SECRET}, drain: {SECRET}, max_body: {SECRET}}}",
@@ -386,7 +386,7 @@ def test_no_secret_is_part_of_a_repr(tmp_path: Path) -> None:
     text = f"""
 auth: {{admin_token: {SECRET}, pepper: {SECRET}, encryption_key: {SECRET}}}
 providers:
-  p: {{base_url: http://x, proxy: "http://u:{SECRET}@x", headers: {{h: {SECRET}}}, keys: [{{value: {SECRET}}}]}}
+  p: {{base_url: http://x/v1, proxy: "http://u:{SECRET}@x", headers: {{h: {SECRET}}}, keys: [{{value: {SECRET}}}]}}
 """
     found = loaded(tmp_path, text)
 

@@ -6,10 +6,10 @@ import pytest
 
 from tests.unit.config.files import loaded, problems
 
-MODEL = "providers: {p: {base_url: http://x}}\nmodels:\n  - {id: p/m, %s}\n"
+MODEL = "providers: {p: {base_url: http://x/v1}}\nmodels:\n  - {id: p/m, %s}\n"
 MODELS = """
 providers:
-  openai: {base_url: https://api.openai.com/v1}
+  openai: {base_url: https://api.openai.com/v1, keys: [{value: sk-x}]}
   open: {base_url: https://open.example/v1, any_model: true}
 models:
   - id: openai/gpt-4o
@@ -31,7 +31,7 @@ WRONG = [
     ("models: [{id: gpt-4o}]", "1: models[0].id: must be `provider/model`, such as `openai/gpt-4o`"),
     ("models: [{id: 'p/a b'}]\nproviders: {p: {dialect: mock}}", "1: models[0].id: must be `provider/model`"),
     (
-        "models:\n  - {id: opnai/x}\nproviders: {openai: {base_url: http://x}}",
+        "models:\n  - {id: opnai/x}\nproviders: {openai: {base_url: http://x/v1}}",
         "2: models[0].id: unknown provider `opnai`",
     ),
     ("models: [{id: new/x}]", "1: models[0].id: unknown provider `new`; add it under `providers.new`"),
@@ -147,7 +147,7 @@ def test_names_that_fit_are_accepted(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("word", ["true", "'yes'", "on", "'${OPEN:-true}'"])
 def test_any_model_may_be_written_in_every_way_that_the_schema_reads(tmp_path: Path, word: str) -> None:
-    text = f"providers: {{p: {{base_url: http://x, any_model: {word}}}}}\nrouting: {{default: p/anything}}\n"
+    text = f"providers: {{p: {{base_url: http://x/v1, any_model: {word}}}}}\nrouting: {{default: p/anything}}\n"
 
     assert loaded(tmp_path, text).warnings == ()
 
@@ -165,6 +165,6 @@ def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -
 def test_very_many_wrong_names_do_not_take_for_ever(tmp_path: Path) -> None:
     listed = "\n".join(f"  - id: p/model-{number}" for number in range(300))
     wrong = "\n".join(f"      - q/other-{number}" for number in range(300))
-    text = f"providers: {{p: {{base_url: http://x}}}}\nmodels:\n{listed}\nrouting:\n  scenarios:\n    s:\n{wrong}\n"
+    text = f"providers: {{p: {{base_url: http://x/v1}}}}\nmodels:\n{listed}\nrouting:\n  scenarios:\n    s:\n{wrong}\n"
 
     assert len(problems(tmp_path, text)) == 100

@@ -1,0 +1,208 @@
+"""Well-formed addresses that cannot be meant: what is implausible about a `base_url`, and the likely right one.
+
+Only what is certain or nearly so is reported: a path that Signalbox appends itself, a version that is missing or there
+twice, the address of a web page in place of an API, plain HTTP to a public host.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from urllib.parse import SplitResult, urlsplit
+
+from proxy.core.types import DialectName
+
+_APPENDED = re.compile(
+    r"/(?:chat/completions|completions|embeddings|responses|moderations|images/generations|messages(?:/count_tokens)?"
+    r"|audio/(?:speech|transcriptions|translations)|complete|models)$"
+)
+_GEMINI_PATHS = re.compile(r"/(?:openai(?:/.*)?|(?:models|tunedModels)(?:/[^/]*)?)$")
+_VERSION = re.compile(r"/v[0-9]+[a-z0-9]*(?=/|$)")
+_TWICE = re.compile(r"(/v[0-9]+[a-z0-9]*)(?:\1)+(?=/|$)")
+_LOCAL = ("localhost", ".local", ".localhost", ".internal", ".svc", ".lan", ".home", ".corp", ".intranet", ".test")
+_OTHER_PATHS = ("{model}", "/deployments/", "/serving-endpoints", "/inference", "/compat", "/openai", "/anthropic")
+_AZURE = (".openai.azure.com", ".cognitiveservices.azure.com")
+_LONGEST_SHOWN = 200
+
+# the paths at which OpenAI's format is spoken, by host; the first is the usual one
+_OPENAI_PATHS = {
+    "api.openai.com": ("/v1",),
+    "api.anthropic.com": ("/v1",),
+    "generativelanguage.googleapis.com": ("/v1beta/openai", "/v1/openai", "/v1alpha/openai"),
+    "api.mistral.ai": ("/v1",),
+    "api.groq.com": ("/openai/v1",),
+    "api.deepseek.com": ("", "/v1", "/beta"),
+    "api.x.ai": ("/v1",),
+    "openrouter.ai": ("/api/v1",),
+    "api.together.xyz": ("/v1",),
+    "api.fireworks.ai": ("/inference/v1",),
+    "api.cerebras.ai": ("/v1",),
+    "api.perplexity.ai": ("", "/v1"),
+    "integrate.api.nvidia.com": ("/v1",),
+    "api.deepinfra.com": ("/v1/openai",),
+    "api.moonshot.ai": ("/v1",),
+    "router.huggingface.co": ("/v1",),
+    "api.sambanova.ai": ("/v1",),
+    "dashscope.aliyuncs.com": ("/compatible-mode/v1",),
+    "dashscope-intl.aliyuncs.com": ("/compatible-mode/v1",),
+    "models.github.ai": ("/inference",),
+}
+# hosts of web pages, with the host of the API
+_PAGES = {
+    "openai.com": "api.openai.com",
+    "www.openai.com": "api.openai.com",
+    "platform.openai.com": "api.openai.com",
+    "chatgpt.com": "api.openai.com",
+    "chat.openai.com": "api.openai.com",
+    "anthropic.com": "api.anthropic.com",
+    "www.anthropic.com": "api.anthropic.com",
+    "console.anthropic.com": "api.anthropic.com",
+    "platform.claude.com": "api.anthropic.com",
+    "claude.ai": "api.anthropic.com",
+    "ai.google.dev": "generativelanguage.googleapis.com",
+    "aistudio.google.com": "generativelanguage.googleapis.com",
+    "gemini.google.com": "generativelanguage.googleapis.com",
+    "mistral.ai": "api.mistral.ai",
+    "console.mistral.ai": "api.mistral.ai",
+    "groq.com": "api.groq.com",
+    "console.groq.com": "api.groq.com",
+    "deepseek.com": "api.deepseek.com",
+    "platform.deepseek.com": "api.deepseek.com",
+    "x.ai": "api.x.ai",
+    "console.x.ai": "api.x.ai",
+}
+_NATIVE_HOSTS: dict[DialectName, str] = {
+    "anthropic": "api.anthropic.com",
+    "gemini": "generativelanguage.googleapis.com",
+}
+
+
+@dataclass(slots=True)
+class _Draft:
+    """An address under correction, with what was wrong."""
+
+    scheme: str
+    host: str
+    port: int | None
+    path: str
+    reasons: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}{self.path}"
+
+    def change(self, path: str, reason: str) -> None:
+        """Take another path."""
+        self.path = path.rstrip("/")
+        self.reasons.append(reason)
+
+
+def implausible(url: str, dialect: DialectName, *, vertex: bool = False, api_version: str | None = None) -> str | None:
+    """What is wrong with a well-formed `base_url`, as a sentence with the likely right one; None: nothing."""
+    parts = urlsplit(url)
+    draft = _Draft(parts.scheme, parts.hostname or "", parts.port, parts.path.rstrip("/"))
+    _host(draft)
+    _transport(draft, parts)
+    _path(draft, dialect, vertex=vertex)
+    if dialect == "openai":
+        _openai(draft)
+    elif not vertex:
+        _native(draft, dialect)
+    if draft.host.endswith(_AZURE) and "/deployments/" in draft.path and api_version is None:
+        draft.reasons.append("needs `api_version`, such as `2024-10-21`, because it names a deployment")
+    if not draft.reasons:
+        return None
+    likely = str(draft)
+    same = likely == url or len(likely) > _LONGEST_SHOWN
+    return " and ".join(draft.reasons) + ("" if same else f"; the likely address is `{likely}`")
+
+
+def implausible_proxy(url: str) -> str | None:
+    """What is wrong with the URL of a proxy."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "has a port that is no number from 1 to 65535"
+    if port == 0:
+        return "has a port that is no number from 1 to 65535"
+    if port is None and not _ends_with_port(parts):
+        default = 443 if parts.scheme == "https" else 80
+        return f"has no port, so {default} is used; proxies often listen on 3128 or 8080"
+    if parts.path not in ("", "/") or parts.query or parts.fragment:
+        return "has a path or query, which is not used; give scheme, host and port only"
+    return None
+
+
+def is_public(host: str) -> bool:
+    """Whether a host is reached over the Internet, as far as its name or address says."""
+    try:
+        return ip_address(host).is_global
+    except ValueError:
+        return "." in host.strip(".") and not host.endswith(_LOCAL)
+
+
+def _ends_with_port(parts: SplitResult) -> bool:
+    return bool(re.search(r":[0-9]+$", parts.netloc))
+
+
+def _host(draft: _Draft) -> None:
+    api = _PAGES.get(draft.host)
+    if api is not None:
+        draft.reasons.append(f"is a web site, not the API at `{api}`")
+        draft.host, draft.path = api, ""
+
+
+def _transport(draft: _Draft, parts: SplitResult) -> None:
+    if draft.scheme == "http" and (draft.port == 443 or is_public(draft.host)):
+        draft.reasons.append("sends keys and prompts unencrypted" if draft.port != 443 else "has the port of https")
+        draft.scheme = "https"
+        draft.port = None if draft.port in (80, 443) else draft.port
+    elif draft.scheme == "https" and parts.port == 80:
+        draft.reasons.append("has the port of http")
+        draft.port = None
+
+
+def _path(draft: _Draft, dialect: DialectName, *, vertex: bool) -> None:
+    if "//" in draft.path:
+        draft.change(re.sub("//+", "/", draft.path), "has `//` in its path")
+    if _TWICE.search(draft.path):
+        version = _TWICE.search(draft.path)
+        draft.change(_TWICE.sub(r"\1", draft.path), f"has `{version[1] if version else ''}` twice")
+    if found := _appended(draft, dialect):
+        compatible = found.startswith("/openai")
+        reason = "is for OpenAI's format, not for `dialect: gemini`" if compatible else "is added by Signalbox"
+        draft.change(draft.path.removesuffix(found), f"ends with `{found}`, which {reason}")
+    if vertex and not draft.path.endswith("/publishers/google"):
+        base = draft.path.partition("/publishers")[0]
+        draft.change(f"{base}/publishers/google", "does not end with `/publishers/google`")
+
+
+def _appended(draft: _Draft, dialect: DialectName) -> str:
+    """The end of the path that the dialect adds by itself, if it is there."""
+    pattern = _GEMINI_PATHS if dialect == "gemini" and not draft.path.endswith("/publishers/google") else _APPENDED
+    match = pattern.search(draft.path) or _APPENDED.search(draft.path)
+    return match[0] if match and not (match[0] == "/models" and draft.host.endswith(".azure.com")) else ""
+
+
+def _openai(draft: _Draft) -> None:
+    known = _OPENAI_PATHS.get(draft.host)
+    if draft.host.endswith(_AZURE):
+        known = ("/openai/v1",) if draft.path in ("", "/openai", "/openai/deployments", "/v1") else None
+    if known is not None:
+        if draft.path not in known:
+            draft.change(known[0], f"has not the path of this host's API, which is `{known[0] or '/'}`")
+        return
+    versioned = _VERSION.search(draft.path) or any(part in draft.path for part in _OTHER_PATHS)
+    if not versioned and not draft.host.endswith(".azure.com"):
+        draft.change(f"{draft.path}/v1", "has no version such as `/v1` in its path")
+
+
+def _native(draft: _Draft, dialect: DialectName) -> None:
+    own = _NATIVE_HOSTS.get(dialect)
+    if own is None or draft.host not in (*_OPENAI_PATHS, *_NATIVE_HOSTS.values()) or "/anthropic" in draft.path:
+        return
+    if draft.host != own and draft.host in ("api.openai.com", *_NATIVE_HOSTS.values()):
+        draft.reasons.append(f"is another vendor's API; give its dialect, or the address for `dialect: {dialect}`")
+        draft.host, draft.path = own, ""
