@@ -146,7 +146,7 @@ def build(
     upstream = _upstream(current, parts, settler)
     upstream.adopt(current.snapshot)
     health, queue = upstream.health, upstream.queue
-    metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments)
+    metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments, lambda: health.identities)
     metrics.watch_retries(lambda: upstream.budget.refused)
     metrics.watch_cooldowns(health.rests, lambda: current.snapshot)
     metrics.watch_process(lambda: upstream.pulse.late)
@@ -337,7 +337,7 @@ class Reloader:
         for warning in loaded.warnings:
             _LOG.warning("configuration", extra={"fields": {"warning": warning}})
         if (loaded.settings.server, loaded.settings.auth) != (before.server, before.auth):
-            _LOG.warning("`server` and `auth` take effect at the next start (`server.max_in_flight` at once)")
+            _LOG.warning("settings of server and auth take effect at the next start")
 
     def keep(self, error: ConfigError) -> None:
         """Say that the new configuration is not in force."""

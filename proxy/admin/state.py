@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from proxy.admin.access import AdminAccess
 from proxy.admin.bodies import read_body
 from proxy.admin.pages import page
+from proxy.core.failures import FailureKind
 from proxy.core.types import KEYLESS, Deployment, HealthView, Provider, Snapshot
 from proxy.upstream.diagnosis import diagnose
 from proxy.upstream.health import Health
@@ -101,9 +102,9 @@ class State:
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
 
     async def limits(self, request: Request) -> Response:
-        """`GET /admin/limits`: what is used of each limit of each key, and what providers have told."""
+        """`GET /admin/limits`: what is used of each limit of each key, what providers have told, and cooldowns."""
         self._access.check(request)
-        rows = await self._limits.rows(unused=True)
+        rows = with_cooldowns(await self._limits.rows(unused=True), self._health.rests())
         named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
         return JSONResponse(page(request, named))
 
@@ -120,6 +121,20 @@ class State:
     def check(self, request: Request) -> None:
         """Raises `ProxyError` for whoever may not use the admin API."""
         self._access.check(request)
+
+
+def with_cooldowns(limits: Sequence[dict[str, Any]], cooldowns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of limits with the cooldowns after a 429, as rows of the kind `rest`; the longer one of a key counts."""
+    rows = {(row["provider"], row["model"], row["key"], row["kind"]): row for row in limits}
+    for cooldown in cooldowns:
+        if cooldown["reason"] != FailureKind.RATE_LIMITED:
+            continue
+        provider, model, key, left = (cooldown[name] for name in ("provider", "model", "key", "seconds_left"))
+        row = {"provider": provider, "model": model or "*", "key": key, "kind": "rest", "limit": 0, "used": 0}
+        before = rows.get((provider, model or "*", key, "rest"), {**row, "learned": False, "rest_seconds_left": 0.0})
+        longest = max(left, before["rest_seconds_left"])
+        rows[provider, model or "*", key, "rest"] = {**before, "rest_seconds_left": longest}
+    return list(rows.values())
 
 
 def _provider(provider: Provider, models: Sequence[Deployment], seen: Seen) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import TypeVar
 
 from proxy.admission.line import COUNTERS, QueueRow, Waiter, Wanted, counter
 from proxy.core.clock import Clock
+from proxy.core.durations import duration_text
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.stores.base import Wait
 
@@ -356,5 +357,5 @@ def _refusal(seconds: float) -> ProxyError:
         message = "The call is larger than the limits of every target; send less, or name another model."
         return InvalidRequest(message, code="no_candidate_available", retryable=False)
     return RateLimited(
-        f"No target has room for the call within its time; one may in {seconds:.3g} s.", retry_after=seconds
+        f"All targets are at their limits; capacity is expected in {duration_text(seconds)}.", retry_after=seconds
     )

@@ -62,7 +62,8 @@ class Watcher:
                 self._tell(await to_thread.run_sync(self._examine))
             except Exception as exc:
                 # without the traceback, which could show what the file holds
-                logger.error("the configuration could not be watched: %s", type(exc).__name__)
+                fields = {"error": type(exc).__name__}
+                logger.error("the configuration could not be watched", extra={"fields": fields})
 
     def check(self, *, force: bool = False) -> None:
         """Look once, now; `force` loads also what has not changed."""

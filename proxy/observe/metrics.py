@@ -6,7 +6,7 @@ Labels come from the configuration's own names, so that no client can make serie
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from prometheus_client import (
@@ -81,9 +81,17 @@ class Metrics:
         for labels in series.requests(snapshot):
             self.requests.labels(*labels)
 
-    def watch_breakers(self, breakers: Callable[[], list[dict[str, Any]]], known: Callable[[], Iterable[str]]) -> None:
-        """Read `signalbox_breaker_state` when it is asked for; `known` are the configured deployments."""
-        self._watch(_Breakers(breakers, known))
+    def watch_breakers(
+        self,
+        breakers: Callable[[], list[dict[str, Any]]],
+        known: Callable[[], Iterable[str]],
+        keys: Callable[[], Collection[tuple[str, str]]],
+    ) -> None:
+        """Read `signalbox_breaker_state` when it is asked for.
+
+        `known` are the configured deployments, `keys` provider and id of the configured keys.
+        """
+        self._watch(_Breakers(breakers, known, keys))
 
     def watch_retries(self, refused: Callable[[], int]) -> None:
         """Read `signalbox_retries_refused_total` when it is asked for."""
@@ -132,18 +140,26 @@ class _Live(Collector):
 
 
 class _Breakers(_Live):
-    def __init__(self, breakers: Callable[[], list[dict[str, Any]]], known: Callable[[], Iterable[str]]) -> None:
+    def __init__(
+        self,
+        breakers: Callable[[], list[dict[str, Any]]],
+        known: Callable[[], Iterable[str]],
+        keys: Callable[[], Collection[tuple[str, str]]],
+    ) -> None:
         super().__init__()
         self._breakers = breakers
         self._known = known
+        self._keys = keys
 
     def families(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "signalbox_breaker_state", "0 closed, 1 half-open, 2 open.", labels=["provider", "model", "key"]
         )
-        known = set(self._known())
+        known, keys = set(self._known()), self._keys()
         worst: dict[tuple[str, str, str], int] = {}
         for row in self._breakers():
+            if (row["provider"], row["key"]) not in keys:
+                continue  # removed from the configuration
             listed = f"{row['provider']}/{row['model']}" in known
             labels = (row["provider"], row["model"] if listed else "other", row["key"])
             worst[labels] = max(worst.get(labels, 0), STATES[row["state"]])

@@ -131,6 +131,7 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
                 "model": a.model[:_LONGEST],
                 "key": a.key_id,
                 "outcome": a.outcome,
+                "status": a.status,
                 "ms": round(a.ms, 1),
             }
             for a in record.attempts

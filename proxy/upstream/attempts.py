@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 from proxy.core.clean import Cleaner
 from proxy.core.clock import Clock
+from proxy.core.durations import duration_text
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.slow import SlowCalls
 from proxy.core.types import (
@@ -212,7 +213,9 @@ class Attempts:
             if run.left > 0 and left > patience:
                 whole = patience == timeouts.total or timer.when() == latest
                 limit = (
-                    f"`timeouts.total` ({timeouts.total:g} s)" if whole else f"`timeouts.first_token` ({patience:g} s)"
+                    f"`timeouts.total` ({duration_text(timeouts.total)})"
+                    if whole
+                    else f"`timeouts.first_token` ({duration_text(patience)})"
                 )
                 raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, f"no answer came within {limit}") from None
             attempt.outcome = "deadline_exceeded"

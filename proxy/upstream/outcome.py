@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from proxy.core.durations import duration_text
 from proxy.core.errors import (
     InvalidRequest,
     ModelNotFound,
@@ -71,7 +72,9 @@ def error_for(
 def deadline_error(seconds: float) -> ProxyError:
     """The call's time is over, whatever is left of its plan."""
     return UpstreamTimeout(
-        f"No answer began within `resilience.deadline.hard` ({seconds:g} s).", code="deadline_exceeded", retryable=False
+        f"No answer began within `resilience.deadline.hard` ({duration_text(seconds)}).",
+        code="deadline_exceeded",
+        retryable=False,
     )
 
 

@@ -144,7 +144,7 @@ class StateFile:
                 return True  # this file system has no locks
             if self._mine is None:
                 fields = {"path": str(self._path.parent)}
-                _LOG.warning("another process uses `data_dir`; state is not saved", extra={"fields": fields})
+                _LOG.warning("another process uses data_dir; state is not saved", extra={"fields": fields})
             self._mine = False
             return False
         weakref.finalize(self, os.close, lock)

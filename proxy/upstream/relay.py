@@ -14,6 +14,7 @@ from typing import Protocol
 
 from proxy.core.clean import LONGEST_BODY, Cleaner
 from proxy.core.clock import Clock
+from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.sse import split
@@ -222,7 +223,7 @@ class Relay:
             async with asyncio.timeout(min(patience, left)):
                 return await anext(chunks, None)
         except TimeoutError:
-            message = f"no data came for {idle:g} s" if left > patience else "the answer took too long"
+            message = f"no data came for {duration_text(idle)}" if left > patience else "the answer took too long"
             raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
 
     def _end_if_whole(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import shutil
@@ -75,9 +76,28 @@ def test_every_variable_of_the_environment_is_documented() -> None:
     assert missing("configuration.md", variables) == []
 
 
+def logged(path: Path) -> Iterator[str]:
+    """The events that a module logs."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        owner = node.func.value
+        if isinstance(owner, ast.Name) and owner.id in ("_LOG", "_ACCESS", "logger"):
+            assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: an event is a fixed text"
+            yield str(node.args[0].value)
+
+
+def test_every_log_event_is_documented() -> None:
+    events = {event for path in (ROOT / "proxy").rglob("*.py") for event in logged(path)}
+    text = (ROOT / "docs" / "metrics.md").read_text()
+
+    assert len(events) > 10
+    assert [event for event in sorted(events) if f"`{event}`" not in text] == []
+
+
 def watch(metrics: Metrics) -> None:
     """Add the families whose values are kept elsewhere."""
-    metrics.watch_breakers(list, list)
+    metrics.watch_breakers(list, list, list)
     metrics.watch_retries(int)
     metrics.watch_cooldowns(list, snapshot)
     metrics.watch_process(float)

@@ -294,7 +294,7 @@ async def test_running_outlives_whatever_a_callback_does(tmp_path: Path, caplog:
         group.cancel_scope.cancel()
 
     assert told == [2, 3]
-    assert "RuntimeError" in caplog.text
+    assert [record.fields for record in caplog.records] == [{"error": "RuntimeError"}]  # type: ignore[attr-defined]
     assert "sk-canary" not in caplog.text
 
 

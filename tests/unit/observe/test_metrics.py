@@ -40,6 +40,9 @@ def rest(provider: str, key: str, reason: str = "key_rejected", model: str | Non
     return {"provider": provider, "key": key, "model": model, "reason": reason, "seconds_left": 1.0}
 
 
+KEYS = {("acme", "main")}
+
+
 def filled() -> Metrics:
     metrics = Metrics()
     metrics.requests.labels("tier/low", "acme", "small", "200").inc()
@@ -51,7 +54,7 @@ def filled() -> Metrics:
     metrics.first_token.observe(0.2)
     metrics.inflight.set(3)
     metrics.queue_depth.set(2)
-    metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"])
+    metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"], lambda: KEYS)
     metrics.watch_retries(lambda: 7)
     metrics.watch_cooldowns(lambda: [rest("acme", "main")], lambda: snapshot(deployment("small")))
     metrics.watch_process(lambda: 0.125)
@@ -85,7 +88,7 @@ def test_a_fresh_configuration_is_a_good_one() -> None:
 
 def breakers(rows: list[dict[str, Any]], known: list[str]) -> dict[tuple[str, ...], float]:
     metrics = Metrics()
-    metrics.watch_breakers(lambda: rows, lambda: known)
+    metrics.watch_breakers(lambda: rows, lambda: known, lambda: KEYS)
     return {
         (sample.labels["provider"], sample.labels["model"], sample.labels["key"]): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -108,10 +111,20 @@ def test_breakers_of_models_that_clients_named_are_one_series_with_the_worst_sta
     }
 
 
+def test_breakers_of_removed_providers_and_keys_have_no_series() -> None:
+    rows = [
+        row("gone", "small", "main", "open"),
+        row("acme", "small", "gone", "open"),
+        row("acme", "x", "main", "open"),
+    ]
+
+    assert breakers(rows, ["acme/small"]) == {("acme", "other", "main"): 2}
+
+
 def test_breakers_are_read_when_they_are_asked_for() -> None:
     rows: list[dict[str, Any]] = []
     metrics = Metrics()
-    metrics.watch_breakers(lambda: rows, lambda: ["acme/small"])
+    metrics.watch_breakers(lambda: rows, lambda: ["acme/small"], lambda: KEYS)
 
     before = metrics.text()
     rows.append(row("acme", "small", "main", "open"))

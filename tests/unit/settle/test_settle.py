@@ -41,7 +41,7 @@ def answered(**fields: Any) -> Record:
     values = {
         "plan": plan(SMALL),
         "chosen": SMALL,
-        "attempts": [attempt("server_error"), attempt()],
+        "attempts": [attempt("server_error", status=503), attempt()],
         "usage": Usage(1000, 500, cached=200, reasoning=100),
         "outcome": "ok",
         "status": 200,
@@ -190,6 +190,8 @@ def line(caplog: pytest.LogCaptureFixture, made: Record) -> dict[str, Any]:
 
 
 def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    first = {"provider": "acme", "model": "small", "key": "main"}
+
     fields = line(caplog, answered())
 
     assert fields == {
@@ -205,8 +207,8 @@ def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixt
         "outcome": "ok",
         "code": None,
         "attempts": [
-            {"provider": "acme", "model": "small", "key": "main", "outcome": "server_error", "ms": 0.0},
-            {"provider": "acme", "model": "small", "key": "main", "outcome": "ok", "ms": 0.0},
+            {**first, "outcome": "server_error", "status": 503, "ms": 0.0},
+            {**first, "outcome": "ok", "status": None, "ms": 0.0},
         ],
         "input_tokens": 1000,
         "output_tokens": 500,

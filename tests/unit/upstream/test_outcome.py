@@ -100,7 +100,7 @@ def test_the_deadline_names_its_setting() -> None:
     error = deadline_error(600.0)
 
     assert (error.http_status, error.error_code, error.retryable) == (504, "deadline_exceeded", False)
-    assert "`resilience.deadline.hard` (600 s)" in str(error)
+    assert "`resilience.deadline.hard` (10 min)" in str(error)
 
 
 LIMITED = Block("rate_limited", 9.0, "all its keys rest: the provider's rate limit")
