@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.core.json_text import compact_nulled
 from proxy.core.types import Usage
+from proxy.dialects.memory import ToolCall
 
 
 @dataclass(slots=True)
@@ -132,6 +133,11 @@ class AnswerWriter:
     def said(self, choice: int = 0) -> str:
         """The text so far."""
         return "".join(self._choice(choice).text)
+
+    def calls(self, choice: int = 0) -> list[ToolCall]:
+        """The calls so far, as the client has them."""
+        made = [call for _, call in sorted(self._choice(choice).calls.items())]
+        return [ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in made]
 
     def _choice(self, index: int) -> _Choice:
         return self._choices.setdefault(index, _Choice())

@@ -234,8 +234,7 @@ class Answer:
         if needs_places(kinds):
             self._writer.extra("reasoning_details", [places_detail(blocks if whole else [], self._signed)])
         if self._calls and whole:
-            calls = [ToolCall(block.id, _string(block.given.get("name")), block.text) for block in self._calls]
-            self._keep(calls, blocks)
+            self._keep(self._writer.calls(), blocks)
 
     def _annotate(self, block: _Block) -> None:
         """Web pages that a text rests on, in OpenAI's form; `index` is for clients that add up a stream."""

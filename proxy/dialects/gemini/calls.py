@@ -45,7 +45,6 @@ class Calls:
     keep: Keep
     choice: int
     count: int = 0
-    _made: list[ToolCall] = field(default_factory=list)
     _signatures: list[str | None] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
     _open: _Pieces | None = None
@@ -73,18 +72,16 @@ class Calls:
         if self._open is not None:
             text = json.dumps(self._open.arguments, ensure_ascii=False)
             self.writer.arguments(self._open.place, text, self.choice)
-            self._made[-1] = self._made[-1]._replace(arguments=text)
             self._open = None
 
     def remember(self) -> None:
         """Keep the signatures, for a client that does not send them back; no more calls will come."""
         if any(self._signatures):
-            self.keep(self._made, self._signatures)
+            self.keep(self.writer.calls(self.choice), self._signatures)
 
     def _begin(self, call: dict[str, Any], name: str, signature: str | None) -> None:
         id = self._id(call.get("id"))
         extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
-        self._made.append(ToolCall(id, name, ""))
         self._signatures.append(signature)
         self.writer.tool_call(self.count, id, name, self.choice, extra)
         self._open = _Pieces(self.count, {})

@@ -90,9 +90,8 @@ class _Reader:
         google, images = _google_parts(message), self._images(message, where)
         called = self._calls(message, calls, uses, place)
         notes = google_of(message).get("parts")
-        if notes is not None and not media:
-            others = {"part": google, "image": images, "call": called}
-            parts = placed(notes, text, others)  # type: ignore[arg-type]
+        if notes is not None:
+            parts = None if media else placed(notes, text, {"part": google, "image": images, "call": called})
             if parts is not None:
                 self.history.assistant(parts, uses)
                 return

@@ -2,8 +2,8 @@
 
 OpenAI's message has one text beside images, calls and what only Google reads. Signatures of calls and images stand on
 their own entries (`extra_content.google.thought_signature`), that of the text on the message, as on Google's
-OpenAI-compatible endpoint. Where the parts came in another order than google parts, text, images, calls, or the text in
-several parts, `extra_content.google.parts` of the message says how:
+OpenAI-compatible endpoint. Where a text is signed, or the parts came in another order than google parts, text, images,
+calls, `extra_content.google.parts` of the message has the order and the length of each text:
 
     [{"text": 12}, {"image": 0}, {"text": 0, "thought_signature": "..."}, {"call": 0}]
 
@@ -55,7 +55,7 @@ class Places:
         kinds = [next(iter(note)) for note in self._noted]
         signatures = [note[SIGNATURE] for note in self._noted if SIGNATURE in note]
         extra: dict[str, Any] = {SIGNATURE: signatures[-1]} if signatures else {}
-        if kinds.count("text") > 1 or kinds != sorted(kinds, key=lambda kind: _USUAL.index(kind)):
+        if signatures or kinds.count("text") > 1 or kinds != sorted(kinds, key=lambda kind: _USUAL.index(kind)):
             extra["parts"] = self._noted
         return extra or None
 

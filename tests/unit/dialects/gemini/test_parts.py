@@ -72,7 +72,7 @@ def test_what_openai_has_no_word_for_is_kept_apart_from_the_text() -> None:
 def test_a_signature_of_text_is_given_out() -> None:
     made = message(chunk({"text": "A", "thoughtSignature": "c2ln"}, finish="STOP"))
 
-    assert made["extra_content"] == {"google": {"thought_signature": "c2ln"}}
+    assert made["extra_content"]["google"]["thought_signature"] == "c2ln"
 
 
 def test_an_image_that_was_only_thought_of_is_no_answer() -> None:

@@ -93,6 +93,12 @@ def test_parts_go_back_in_their_places(parts: list[dict[str, Any]], stream: bool
     assert sent_back(said) == parts
 
 
+def test_an_edited_text_goes_back_unsigned() -> None:
+    said = {**answered([signed(A)], stream=False), "content": "Longer than it was"}
+
+    assert sent_back(said) == [{"text": "Longer than it was"}]
+
+
 @pytest.mark.parametrize("change", [{"content": "Longer than it was"}, {"images": []}, {"google_parts": [CODE]}])
 def test_an_edited_message_goes_back_unsigned(change: dict[str, Any]) -> None:
     said = {**answered(ANSWERS["an image between signed texts"], stream=False), **change}
@@ -133,7 +139,7 @@ def test_an_answer_without_signatures_has_no_notes() -> None:
 def test_signatures_stand_where_google_has_them() -> None:
     said = message(chunk(signed(A, "s1"), signed(IMAGE, "s2"), signed(called("f"), "s3"), finish="STOP"))
 
-    assert said["extra_content"] == {"google": {"thought_signature": "s1"}}
+    assert said["extra_content"]["google"]["thought_signature"] == "s1"
     assert said["images"][0]["extra_content"] == {"google": {"thought_signature": "s2"}}
     assert said["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s3"}}
 
