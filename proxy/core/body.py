@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import compact
 
 MAX_DEPTH = 128
 MAX_MEMBERS = 1000  # at the top
@@ -83,9 +84,7 @@ def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], re
     for name, text in replace.items():
         if name in spans:
             cuts.append((spans[name].value, spans[name].end, text))
-    added = b"".join(
-        b"," + json.dumps(name).encode() + b":" + text for name, text in replace.items() if name not in spans
-    )
+    added = b"".join(b"," + compact(name) + b":" + text for name, text in replace.items() if name not in spans)
     if added:
         cuts.append((order[-1].end, order[-1].end, added))
     gone = 0

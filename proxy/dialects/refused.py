@@ -21,6 +21,7 @@ _MEANING = (
     "tools",
     "top_logprobs",
 )
+CEILINGS = ("max_completion_tokens", "max_tokens")  # of an answer; -1, of local servers, is none
 _ASKS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
     "logprobs": False,
@@ -47,6 +48,11 @@ def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]
         if plus and first in given and second in given and not {first, second} & set(found):
             found.append(first if given[first] == 1 else second)
     return found
+
+
+def present(body: Mapping[str, Any]) -> dict[str, Any]:
+    """The members of a body that ask for something a translated target can have: no nulls, no ceiling of -1."""
+    return {name: value for name, value in body.items() if value is not None and (name not in CEILINGS or value != -1)}
 
 
 def asks(name: str, value: Any) -> bool:

@@ -32,6 +32,7 @@ class TurnRules:
     text: Callable[[str], Block]
     no_result: Callable[[ToolUse], Block]
     is_blank: Callable[[Block], bool] = lambda block: False
+    blank_user: str = PLACEHOLDER  # what stands for a user's turn without content
 
 
 @dataclass(slots=True, eq=False)
@@ -111,14 +112,14 @@ class History:
         while turns and turns[0].role == "assistant" and not turns[0].blocks:
             turns.pop(0)
         if self._turns and (not turns or turns[0].role == "assistant"):
-            turns.insert(0, Turn("user"))
+            turns.insert(0, Turn("user", [rules.text(PLACEHOLDER)]))
         if turns and turns[-1].calls:
             turns.append(Turn("user"))
         calls: list[ToolUse] = []
         for turn in turns:
             results = [call.result or rules.no_result(call) for call in calls]
             turn.blocks = [*results, *(block for call in calls for block in call.beside), *turn.blocks]
-            turn.blocks = turn.blocks or [rules.text(PLACEHOLDER)]
+            turn.blocks = turn.blocks or [rules.text(rules.blank_user if turn.role == "user" else PLACEHOLDER)]
             calls = turn.calls
         return turns
 

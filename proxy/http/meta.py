@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate, leaving
 from proxy.arrival import aside
+from proxy.core.json_text import compact_nulled
 from proxy.core.types import Deployment, HealthView, Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
@@ -78,8 +78,7 @@ class Meta:
         health = self._view(call.snapshot)
         decided = await aside(lambda: self._planner(call, health), len(raw))
         body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
-        text = json.dumps(body)  # in ASCII: a name may hold half a surrogate pair
-        return Response(text, 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
+        return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def livez(self, request: Request) -> Response:
         """The event loop answers."""

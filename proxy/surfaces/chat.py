@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.core.body import Document, parse
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import compact_nulled
 from proxy.core.sse import DONE, Events, data_of
 from proxy.core.types import Call, Snapshot
 from proxy.surfaces.headers import forwarded
@@ -96,14 +97,15 @@ def _is_list_of_objects(value: Any) -> bool:
 
 _NUMBER = ("a number", _is(int, float))
 _COUNT = ("a positive integer", lambda value: _is(int)(value) and value > 0)
+_CEILING = ("a positive integer, or -1 for no limit", lambda value: _is(int)(value) and (value > 0 or value == -1))
 _OBJECT = ("an object", _is(dict))
 _TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "model": ("a string", _is(str)),
     "stream": ("a boolean", _is(bool)),
     "stream_options": _OBJECT,
     "n": _COUNT,
-    "max_tokens": _COUNT,
-    "max_completion_tokens": _COUNT,
+    "max_tokens": _CEILING,
+    "max_completion_tokens": _CEILING,
     "temperature": _NUMBER,
     "top_p": _NUMBER,
     "presence_penalty": _NUMBER,
@@ -146,7 +148,7 @@ class DebugStream:
             return b""
         self._sent = True
         chunk = {**self._head, "object": "chat.completion.chunk", "choices": [], "router": router()}
-        return b"data: " + json.dumps(chunk).encode() + b"\n\n"
+        return b"data: " + compact_nulled(chunk) + b"\n\n"
 
     def rest(self) -> bytes:
         """What has not been given on yet."""
@@ -177,4 +179,4 @@ def with_router(body: bytes, router: Mapping[str, Any]) -> bytes:
     Not parsed again: what an upstream may send (`NaN`, deep nesting) is wider than what we take from clients.
     """
     end = body.rindex(b"}")
-    return body[:end] + b',"router":' + json.dumps(router).encode() + body[end:]
+    return body[:end] + b',"router":' + compact_nulled(router) + body[end:]

@@ -10,7 +10,6 @@ point; the two streams become one in `joint.py`. It happens once: if the rest br
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -20,6 +19,7 @@ from proxy.core.body import Span, edit, parse
 from proxy.core.errors import ProxyError
 from proxy.core.estimate import estimate_tokens
 from proxy.core.failures import UpstreamFailure
+from proxy.core.json_text import compact
 from proxy.core.money import cost_nusd
 from proxy.core.types import Call, Continued, Target, Usage
 from proxy.upstream.attempts import Attempts, Opened
@@ -160,12 +160,12 @@ def continued(call: Call, text: str, tokens: int) -> Call:
     """
     spans = call.spans or parse(call.raw).spans
     body = _shortened(call.body, tokens)
-    edits = {name: json.dumps(value).encode() for name, value in body.items() if value is not call.body[name]}
+    edits = {name: compact(value) for name, value in body.items() if value is not call.body[name]}
     if text:
         message = {"role": "assistant", "content": text}
         body["messages"] = [*call.body["messages"], message]
         place = spans["messages"]
-        edits["messages"] = call.raw[place.value : place.end - 1] + b"," + json.dumps(message).encode() + b"]"
+        edits["messages"] = call.raw[place.value : place.end - 1] + b"," + compact(message) + b"]"
     return replace(call, raw=edit(call.raw, spans, edits), body=body, spans=_moved(spans, edits))
 
 
@@ -184,7 +184,7 @@ def _shortened(parameters: Mapping[str, Any], tokens: int) -> dict[str, Any]:
     lowered = {
         name: max(1, parameters[name] - tokens)
         for name in _CEILINGS
-        if isinstance(parameters.get(name), int) and not isinstance(parameters[name], bool)
+        if isinstance(parameters.get(name), int) and parameters[name] > 0 and not isinstance(parameters[name], bool)
     }
     return {**parameters, **lowered}
 

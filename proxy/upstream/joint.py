@@ -6,12 +6,11 @@ Nothing here does I/O. Both streams are events of OpenAI's chat, whatever API th
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from proxy.core.json_text import object_of
+from proxy.core.json_text import compact_nulled, object_of
 from proxy.core.sse import DONE, data_of, split
 from proxy.core.types import Continued, Usage
 from proxy.dialects.openai.usage import usage_of
@@ -144,4 +143,4 @@ def _choices(chunk: Mapping[str, Any]) -> list[Any]:
 
 
 def _written(chunk: Mapping[str, Any]) -> bytes:
-    return b"data: " + json.dumps(chunk, separators=(",", ":")).encode() + b"\n\n"
+    return b"data: " + compact_nulled(chunk) + b"\n\n"

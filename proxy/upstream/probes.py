@@ -28,7 +28,6 @@ and key is asked once for everything that is due; at most `AT_ONCE` probes run, 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -40,6 +39,7 @@ import anyio
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import compact
 from proxy.core.types import (
     KEYLESS,
     Call,
@@ -270,7 +270,7 @@ class Prober:
         False if it was not sent: there is no room for it, or no way to ask this target.
         """
         body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
-        raw = json.dumps(body, separators=(",", ":")).encode()
+        raw = compact(body)
         try:
             call = read_chat(raw, {}, id="req_probe", request_id="req_probe", snapshot=self._snapshot())
             request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)

@@ -137,7 +137,7 @@ def check_gemini(turns: list[dict[str, Any]]) -> None:
     for turn in turns:
         parts = turn["parts"]
         assert parts
-        assert any(part.keys() != {"text"} or part["text"].strip() for part in parts)
+        assert any(part.keys() != {"text"} or part["text"] for part in parts)
         responses = [part["functionResponse"] for part in parts if "functionResponse" in part]
         assert [(each["name"], each.get("id")) for each in responses] == called
         assert all("functionResponse" in part for part in parts[: len(responses)])

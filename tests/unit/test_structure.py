@@ -15,6 +15,22 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted(path for path in UNIT.rglob("test_*.py") if path != Path(__file__).resolve())
 
 LONGEST = 400  # lines
+WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, messages
+    "proxy/cli.py",
+    "proxy/config/compile.py",
+    "proxy/core/errors.py",
+    "proxy/core/json_text.py",
+    "proxy/dialects/anthropic/answer.py",
+    "proxy/dialects/anthropic/errors.py",
+    "proxy/dialects/anthropic/schema.py",
+    "proxy/dialects/gemini/calls.py",
+    "proxy/dialects/memory.py",
+    "proxy/dialects/mock/answer.py",
+    "proxy/dialects/openai/errors.py",
+    "proxy/runtime_file.py",
+    "proxy/settle/log.py",
+    "proxy/upstream/persist.py",
+}
 VAGUE = {"base_utils", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
 CONTRACTS = {
     "layers",
@@ -42,6 +58,12 @@ def test_no_module_is_too_long_to_read(path: Path) -> None:
     lines = len(path.read_text().splitlines())
 
     assert lines <= LONGEST
+
+
+def test_bodies_are_written_by_the_strict_writer() -> None:
+    writers = {name(path) for path in MODULES if "json.dumps" in path.read_text()}
+
+    assert writers <= WRITES_JSON
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)

@@ -17,7 +17,7 @@ from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
 from proxy.dialects.anthropic.tools import read_tools
-from proxy.dialects.refused import refused
+from proxy.dialects.refused import CEILINGS, present, refused
 
 DEFAULT_MAX_TOKENS = 4096  # where the catalogue does not know the model's own ceiling
 LONGEST_USER_ID = 256  # characters
@@ -47,7 +47,6 @@ _READ = {
     "modalities",
     "router",
 }
-_CEILINGS = ("max_completion_tokens", "max_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +72,11 @@ def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
     """Put the scenario's parameters over the client's, and take out nulls and what the model refuses."""
     overrides = target.overrides
     whole = {**body, **overrides}
-    if any(name in overrides for name in _CEILINGS):
-        whole = {name: value for name, value in whole.items() if name not in _CEILINGS or name in overrides}
-    present = {name: value for name, value in whole.items() if value is not None}
-    out = [name for name in refused(target.deployment.unsupported, present) if name != "messages"]
-    return Asked({name: value for name, value in present.items() if name not in out}, tuple(out))
+    if any(name in overrides for name in CEILINGS):
+        whole = {name: value for name, value in whole.items() if name not in CEILINGS or name in overrides}
+    asked = present(whole)
+    out = [name for name in refused(target.deployment.unsupported, asked) if name != "messages"]
+    return Asked({name: value for name, value in asked.items() if name not in out}, tuple(out))
 
 
 def native_request(
@@ -147,7 +146,7 @@ def _is_off(wish: Wish | None) -> bool:
 def _ceiling(body: Mapping[str, Any], deployment: Deployment, dropped: list[str]) -> Ceiling:
     """`max_completion_tokens`, else `max_tokens`, not above what the model can; else the model's own, else ours."""
     most = deployment.max_output
-    name = next((name for name in _CEILINGS if name in body), None)
+    name = next((name for name in CEILINGS if name in body), None)
     if name is None:
         return Ceiling(most or DEFAULT_MAX_TOKENS, given=False, most=most)
     if most is not None and body[name] > most:

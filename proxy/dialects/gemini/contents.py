@@ -161,6 +161,7 @@ _RULES = TurnRules(
     text=lambda text: {"text": text},
     no_result=lambda use: _response_part(use, {"error": NO_RESULT}),
     is_blank=_is_blank,
+    blank_user=" ",  # which Gemini takes, other than an empty text
 )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import compact
 from proxy.core.types import Usage
 from proxy.dialects.held import HeldAnswer
 
@@ -60,7 +61,7 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
         "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
-    return json.dumps(answer, separators=(",", ":")).encode(), usage
+    return compact(answer), usage
 
 
 class EmbeddingsDecoder(HeldAnswer):

@@ -15,7 +15,7 @@ from proxy.core.types import Deployment
 from proxy.dialects.gemini.contents import Recalled, read_contents
 from proxy.dialects.gemini.schema import plain
 from proxy.dialects.gemini.tools import tool_config_of, tools_of
-from proxy.dialects.refused import refused
+from proxy.dialects.refused import present, refused
 
 MOST_STOPS = 5
 HOTTEST = 2.0
@@ -70,9 +70,9 @@ def native_body(
 
     `body` is the client's with the target's overrides, without `router`.
     """
-    present = {name: value for name, value in body.items() if value is not None}
-    dropped = refused(deployment.unsupported, present)
-    asked = {name: value for name, value in present.items() if name not in dropped}
+    given = present(body)
+    dropped = refused(deployment.unsupported, given)
+    asked = {name: value for name, value in given.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
     prompt = read_contents(asked["messages"], recalled)

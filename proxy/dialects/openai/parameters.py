@@ -9,12 +9,12 @@ switch thinking off. An effort that the deployment says nothing of is the upstre
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.body import Span
+from proxy.core.json_text import compact_nulled
 from proxy.core.types import Call, Deployment, Target
 from proxy.dialects.refused import asks, refused
 
@@ -57,7 +57,7 @@ def edits_of(call: Call, target: Target, given: Mapping[str, Span]) -> Edits:
 
 def to_json(value: object) -> bytes:
     """A value as it is written into a body."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    return compact_nulled(value)
 
 
 def _rename(edits: Edits, name: str, other: str, raw: bytes, given: Mapping[str, Span]) -> None:

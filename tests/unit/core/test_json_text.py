@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
-from proxy.core.json_text import compact, object_of, value_of
+from proxy.core.json_text import (
+    NotStrict,
+    compact,
+    compact_nulled,
+    object_of,
+    strict_object_of,
+    strict_value_of,
+    value_of,
+)
 
 NO_JSON = [b"", b" ", b"{", b"\xff", b"[" * 100_000, "{'a': 1}"]
 
@@ -38,3 +47,32 @@ def test_what_is_written_is_short_and_keeps_every_script() -> None:
 
 def test_half_of_a_surrogate_pair_does_not_stop_the_answer() -> None:
     assert compact("a\ud800b") == b'"a?b"'
+
+
+STRICT = [('{"a": [1, 1.5, "NaN"]}', {"a": [1, 1.5, "NaN"]}), ("7", 7), ('"[[["', "[[["), ("[" * 99 + "]" * 99, None)]
+NOT_STRICT = ['{"x": NaN}', "[Infinity]", "[-Infinity]", "[1e999]", "[-1e999]", "[" * 200 + "]" * 200, "9" * 5000]
+
+
+@pytest.mark.parametrize(("text", "value"), STRICT)
+def test_what_strict_json_has_is_read(text: str, value: object) -> None:
+    found = strict_value_of(text)
+
+    assert found == (json.loads(text) if value is None else value)
+
+
+@pytest.mark.parametrize("text", [*NOT_STRICT, "{", ""])
+def test_what_could_not_be_written_again_is_not_read(text: str) -> None:
+    assert strict_value_of(text) is None
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", '{"x": NaN}'])
+def test_only_an_object_is_a_strict_object(text: str) -> None:
+    assert strict_object_of(text) is None
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_a_number_that_json_lacks_is_not_written(number: float) -> None:
+    with pytest.raises(NotStrict):
+        compact({"x": [number]})
+
+    assert compact_nulled({"x": [number, 1.5], "y": (True,)}) == b'{"x":[null,1.5],"y":[true]}'

@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.dialects.refused import asks, refused
+from proxy.dialects.refused import asks, present, refused
+from proxy.surfaces.chat import read_chat
+from tests.unit.dialects.anthropic import build as anthropic
+from tests.unit.dialects.gemini import build as gemini
 
 
 @pytest.mark.parametrize(
@@ -42,3 +45,35 @@ def test_what_asks_for_nothing_is_no_wish(given: dict[str, Any]) -> None:
 
     assert refused((name,), given) == [name]
     assert not asks(name, value)
+
+
+def test_nulls_and_ceilings_without_limit_ask_for_nothing() -> None:
+    given = {"max_tokens": -1, "max_completion_tokens": -1, "seed": -1, "stop": None, "user": ""}
+
+    assert present(given) == {"seed": -1, "user": ""}
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_no_limit_is_the_models_own_limit(name: str) -> None:
+    asked = {name: -1}
+
+    native, dropped = anthropic.sent(anthropic.call(**asked), anthropic.target(max_output=777))
+
+    assert (native["max_tokens"], dropped) == (777, ())
+    assert "generationConfig" not in gemini.native(asked)
+    assert gemini.dropped(asked) == ()
+
+
+@pytest.mark.parametrize(
+    ("build", "tool"),
+    [
+        (anthropic, b'{"type": "web_search_20250305", "name": "web_search", "max_uses": 1e999}'),
+        (gemini, b'{"googleSearch": {"most": -1e999}}'),
+    ],
+)
+def test_a_number_that_no_json_reader_takes_is_refused(build: Any, tool: bytes) -> None:
+    raw = b'{"model": "m", "messages": [{"role": "user", "content": "Hi"}], "tools": [' + tool + b"]}"
+    call = read_chat(raw, {}, id="req_1", request_id="r", snapshot=gemini.SNAPSHOT)
+
+    with pytest.raises(InvalidRequest, match="too large"):
+        build.dialect().request(call, build.target(), None)

@@ -68,7 +68,7 @@ async def embedded(source: Source, *, stream: bool) -> bytes:
 async def test_an_answer_gets_a_member() -> None:
     source = Source(b'{"choices":', b" []}")
 
-    assert await embedded(source, stream=False) == b'{"choices": [],"router":{"id": "req_1"}}'
+    assert await embedded(source, stream=False) == b'{"choices": [],"router":{"id":"req_1"}}'
     assert source.closed
 
 

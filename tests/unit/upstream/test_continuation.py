@@ -13,6 +13,7 @@ import pytest
 
 from proxy.core.body import parse
 from proxy.core.errors import ProxyError
+from proxy.core.json_text import compact
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import Call, Deployment, LimitValues, Plan, Price, Record, Snapshot, Target, Timeouts, Usage
@@ -532,7 +533,7 @@ def test_what_is_not_changed_keeps_its_bytes_and_every_member_is_where_it_is_sai
     after = continued(before, new["content"], 3)
 
     document = parse(after.raw)
-    assert after.raw == expected.replace(b"NEW", json.dumps(new).encode())
+    assert after.raw == expected.replace(b"NEW", compact(new))
     assert after.spans == document.spans
     assert after.body == {name: value for name, value in document.value.items() if name != "router"}
     assert (before.raw, len(before.body["messages"])) == (raw, 1)

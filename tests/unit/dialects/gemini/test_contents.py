@@ -54,7 +54,8 @@ def test_consecutive_messages_of_one_side_become_one_turn() -> None:
     [
         ({"role": "system", "content": "S"}, "S"),
         ({"role": "system", "content": ""}, PLACEHOLDER),
-        ({"role": "user", "content": ""}, PLACEHOLDER),
+        ({"role": "user", "content": ""}, " "),
+        ({"role": "assistant", "content": ""}, PLACEHOLDER),
     ],
 )
 def test_there_is_always_one_turn(message: dict[str, Any], text: str) -> None:
