@@ -38,3 +38,18 @@ def find(vendor: Vendor, model: str) -> Entry | None:
     """The entry of a model, if there is one."""
     known = entries_by_id(vendor)
     return known.get(model) or known.get(undated(model))
+
+
+def named(name: str) -> tuple[Vendor, Entry] | None:
+    """The entry that `vendor/model` names, or a model's id alone that one vendor has."""
+    vendor_name, slash, model = name.partition("/")
+    if slash and (vendor := next((each for each in VENDORS if each.name == vendor_name), None)) is not None:
+        entry = find(vendor, model)
+        return None if entry is None else (vendor, entry)
+    found = [(vendor, entry) for vendor in VENDORS if (entry := find(vendor, name)) is not None]
+    return found[0] if len(found) == 1 else None
+
+
+def names() -> list[str]:
+    """Every `vendor/model` of the catalogue."""
+    return [f"{vendor.name}/{model}" for vendor in VENDORS for model in entries_by_id(vendor)]

@@ -1,7 +1,8 @@
 """What holds for each model: the file's word, else the catalogue's, else the default; and which of them it was.
 
-The catalogue is asked for providers whose address is a known vendor's. Its `thinking` is written in the vendor's own
-dialect and holds for that one only; all else holds for a vendor's OpenAI-compatible endpoint too.
+The catalogue is asked for models that say which of its models they are `like`, and for providers whose address is a
+known vendor's. Its `thinking` is written in the vendor's own dialect and holds for that one only; all else holds for a
+vendor's OpenAI-compatible endpoint too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from proxy.catalogue.entry import Entry, Usd, Vendor
-from proxy.catalogue.lookup import DATE, VENDORS, find, vendor_of
+from proxy.catalogue.lookup import DATE, VENDORS, find, named, vendor_of
 from proxy.config.providers import ModelSettings, PriceSettings, ProviderSettings
 from proxy.config.schema import Settings
 
@@ -47,6 +48,8 @@ def effective(model: ModelSettings, provider: ProviderSettings | None) -> Effect
     """Fill in from the catalogue what the file leaves open."""
     vendor = None if provider is None else known_vendor(provider)
     entry = None if vendor is None else find(vendor, model.id.partition("/")[2])
+    if model.like is not None and (found := named(model.like)) is not None:
+        vendor, entry = found
     if provider is None or vendor is None or entry is None:
         return Effective(model, dict(_origins(model, {})))
     return _with_entry(model, entry, native=provider.dialect == vendor.dialect)

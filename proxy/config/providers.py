@@ -21,6 +21,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from proxy.catalogue.entry import EFFORTS
+from proxy.catalogue.lookup import named, names
 from proxy.config.base import Integer, Number, Section, is_json
 from proxy.config.errors import suggestion
 from proxy.config.units import Duration, PositiveDuration
@@ -311,6 +312,10 @@ class ModelSettings(Section):
     specialties: tuple[str, ...] = Field(
         default=(), description="Tasks that it is preferred for, such as `code` or `writing`."
     )
+    like: str | None = Field(
+        default=None,
+        description="The catalogue's model that it is, such as `openai/gpt-4o`; absent: by address and id.",
+    )
     limits: LimitSettings = Field(default=LimitSettings(), description="What may be asked of it with each key.")
     timeouts: TimeoutOverrides = Field(default=TimeoutOverrides(), description="Its own timeouts, over the provider's.")
     quality: Number | None = Field(
@@ -323,6 +328,16 @@ class ModelSettings(Section):
         provider, _, model = value.partition("/")
         if not provider or not model or re.search(r"[\s\x00-\x1f\x7f]", value) or len(value) > 300:
             raise ValueError("must be `provider/model`, such as `openai/gpt-4o`")
+        return value
+
+    @field_validator("like", mode="after")
+    @classmethod
+    def _like(cls, value: str | None) -> str | None:
+        if value is not None and named(value) is None:
+            near = suggestion(value, names()) or suggestion(
+                value.rpartition("/")[2], [n.partition("/")[2] for n in names()]
+            )
+            raise ValueError(f"must be a model of the catalogue, such as `openai/gpt-4o`{near}")
         return value
 
     @field_validator("unsupported", mode="after")

@@ -10,6 +10,7 @@ from proxy.config.load import load
 from proxy.config.providers import ModelSettings
 from proxy.config.schema import Settings
 from proxy.core.types import Price, Snapshot
+from tests.unit.config.files import problems
 
 TEXT = """
 mock_when_no_keys: true
@@ -138,3 +139,67 @@ def test_without_a_provider_nothing_is_inherited() -> None:
 
     assert found.entry is None
     assert set(found.origins.values()) == {"yaml", "default"}
+
+
+LIKE = """
+providers:
+  egress: {base_url: "https://egress.corp.example/openai/v1", keys: [{value: x-key}]}
+  claude: {dialect: anthropic, base_url: "https://egress.corp.example/anthropic", keys: [{value: x-key}]}
+models:
+  - {id: egress/my-deployment, like: openai/gpt-5-mini, price: {input: 9, output: 10}}
+  - {id: egress/gpt-5-mini, like: gpt-5-mini}
+  - {id: egress/opus, like: anthropic/claude-opus-4-8}
+  - {id: claude/opus, like: anthropic/claude-opus-4-8}
+  - {id: claude/dated, like: openai/gpt-5-nano-2025-08-07}
+  - {id: egress/unknown}
+"""
+
+
+@pytest.fixture
+def egress(tmp_path: Path) -> Snapshot:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text(LIKE)
+    return compile_snapshot(load(path, {}).settings)
+
+
+def test_a_model_takes_what_is_known_of_the_one_it_is_like(egress: Snapshot, snapshot: Snapshot) -> None:
+    mine, bare, real = (
+        egress.deployments["egress/my-deployment"],
+        egress.deployments["egress/gpt-5-mini"],
+        "openai/gpt-5-mini",
+    )
+
+    assert mine.model == "my-deployment"
+    assert mine.price == snapshot.deployments[real].price
+    for name in ("context_window", "max_output", "capabilities", "thinking"):
+        assert getattr(mine, name) == getattr(bare, name) == getattr(snapshot.deployments[real], name)
+    assert "temperature" in bare.unsupported
+
+
+def test_thinking_of_a_model_to_be_like_needs_its_dialect(egress: Snapshot, snapshot: Snapshot) -> None:
+    native, compatible = egress.deployments["claude/opus"], egress.deployments["egress/opus"]
+
+    assert native.thinking == snapshot.deployments["anthropic/claude-opus-4-8"].thinking
+    assert native.thinking
+    assert not compatible.thinking
+    assert native.price == compatible.price
+
+
+def test_a_model_like_none_stays_unknown(egress: Snapshot) -> None:
+    assert egress.deployments["egress/unknown"].price is None
+
+
+@pytest.mark.parametrize(
+    ("like", "hint"),
+    [
+        ("openai/gpt-4oo", "did you mean `openai/gpt-4o`?"),
+        ("azure/gpt-4o", "did you mean `"),
+        ("unheard-of", "must be a model of the catalogue"),
+        ("''", "must be a model of the catalogue"),
+    ],
+)
+def test_an_unknown_model_to_be_like_is_an_error(tmp_path: Path, like: str, hint: str) -> None:
+    [problem] = problems(tmp_path, f"providers: {{p: {{dialect: mock}}}}\nmodels: [{{id: p/m, like: {like}}}]")
+
+    assert ":2: models[0].like: must be a model of the catalogue" in problem
+    assert hint in problem
