@@ -9,14 +9,14 @@ from inspect import getdoc, getmodule
 import anyio
 import click
 
-from tests.load import a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6, chaos
+from tests.load import a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6, chaos, streams
 from tests.load.harness import Options
 from tests.load.report import Report
 
 Check = Callable[[Report, Options], Awaitable[None]]
 CHECKS: dict[str, Check] = {
     module.__name__.rpartition(".")[2]: module.check
-    for module in (chaos, a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6)
+    for module in (chaos, a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6, streams)
 }
 
 
