@@ -14,6 +14,7 @@ import logging
 import resource
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -27,6 +28,7 @@ from proxy.http.protocol import protocol_class
 _LOG = logging.getLogger(__name__)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
 GC_THRESHOLD = (50_000, 20, 100)  # measured by `tests/load/streams.py`
+MAX_DIGITS = 640  # the least that Python allows
 LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
 
 
@@ -47,6 +49,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             tune_garbage_collector()
+            limit_integers()
             self._on_start(self._url())
 
     def _url(self) -> str:
@@ -63,6 +66,11 @@ def tune_garbage_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLD)
+
+
+def limit_integers() -> None:
+    """Refuse integers of more digits than any API has: to read one takes time with the square of its length."""
+    sys.set_int_max_str_digits(MAX_DIGITS)
 
 
 def raise_descriptor_limit() -> None:

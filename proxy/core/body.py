@@ -17,7 +17,11 @@ from proxy.core.json_text import compact
 
 MAX_DEPTH = 128
 MAX_MEMBERS = 1000  # at the top
-MAX_NESTED = 500_000  # arrays and objects in all; brackets in texts count too
+MAX_WORK = 2_000_000  # units of work: an item of a list is one
+MEMBER_WORK = 20
+NESTED_WORK = 5  # an array or object
+MAX_STRINGS = 400_000
+_SMALL = 64 * 1024  # bytes; a body that cannot hold much work
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLANK = b" \t\n\r"
 _BLANKS = re.compile(rb"[ \t\n\r]*")
@@ -53,11 +57,11 @@ def parse(raw: bytes) -> Document:
 
     Raises `InvalidRequest` if it is no UTF-8, no JSON, no object, or nested deeper than `MAX_DEPTH`.
     """
+    if len(raw) > _SMALL:
+        _check_work(raw)
     try:
         text = raw.decode()
         nested = text.count("[") + text.count("{")
-        if nested > MAX_NESTED:
-            raise InvalidRequest(f"The body has too many arrays and objects; at most {MAX_NESTED} are taken.")
         value, spans, repeated = _members(text)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(f"The body is not UTF-8: byte {exc.start} cannot be decoded.") from exc
@@ -72,6 +76,21 @@ def parse(raw: bytes) -> Document:
     if not text.isascii():
         spans = _in_bytes(text, spans)
     return Document(value, spans, frozenset(repeated))
+
+
+def _check_work(raw: bytes) -> None:
+    """Refuse a body that is cheap to send and expensive to read, before it is read. Raises `InvalidRequest`."""
+    if _work(raw) <= MAX_WORK and raw.count(b'"') <= 2 * MAX_STRINGS:
+        return
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
+    if plain.count(b'"') > 2 * MAX_STRINGS or _work(b"".join(plain.split(b'"')[::2])) > MAX_WORK:
+        raise InvalidRequest("The body has too many members, items or strings; send fewer values.")
+
+
+def _work(text: bytes) -> int:
+    """What it takes to read the values whose punctuation is in `text`."""
+    nested = text.count(b"[") + text.count(b"{")
+    return text.count(b",") + MEMBER_WORK * text.count(b":") + NESTED_WORK * nested
 
 
 def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], remove: Collection[str] = ()) -> bytes:
@@ -125,6 +144,7 @@ def _members(text: str) -> tuple[dict[str, Any], dict[str, Span], list[str]]:
     value: dict[str, Any] = {}
     spans: dict[str, Span] = {}
     repeated: list[str] = []
+    count = 0
     at = _skip(text, 0)
     if text[at : at + 1] != "{":
         _DECODER.decode(text)  # broken JSON is the better message
@@ -143,7 +163,8 @@ def _members(text: str) -> tuple[dict[str, Any], dict[str, Span], list[str]]:
         found, end = _DECODER.raw_decode(text, start)
         if name in spans:
             repeated.append(name)
-        if len(spans) > MAX_MEMBERS:
+        count += 1
+        if count > MAX_MEMBERS + 1:
             raise InvalidRequest(f"The body has too many members; at most {MAX_MEMBERS} are taken.")
         value[name], spans[name] = found, Span(at, start, end)
         at = _skip(text, end)

@@ -11,6 +11,7 @@ import gc
 import os
 import resource
 from pathlib import Path
+from typing import Any
 
 from proxy.server import raise_descriptor_limit
 from tests.load.client import Answer, at_rate
@@ -34,7 +35,10 @@ async def check(report: Report, options: Options) -> None:
     answers: list[Answer] = []
     opened: list[float] = []
 
-    config = {"server": {"max_in_flight": 2 * count}, "resilience": {"deadline": {"soft": "5m", "hard": "10m"}}}
+    config: dict[str, Any] = {
+        "server": {"max_in_flight": 2 * count},
+        "resilience": {"deadline": {"soft": "5m", "hard": "10m"}},
+    }
     async with upstreams("up") as up, gateway(scenario(up, **config)) as box:
         await up.behave("up", Behaviour(words=words, pace=PACE))
         client = box.client(timeout=300.0)

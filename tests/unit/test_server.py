@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from proxy.server import GC_THRESHOLD, tune_garbage_collector
+from proxy.core.body import parse
+from proxy.core.errors import InvalidRequest
+from proxy.server import GC_THRESHOLD, MAX_DIGITS, limit_integers, tune_garbage_collector
 
 
 @pytest.fixture
-def _collector() -> Iterator[None]:
-    before = gc.get_threshold()
+def _restored() -> Iterator[None]:
+    before, digits = gc.get_threshold(), sys.get_int_max_str_digits()
     yield
     gc.unfreeze()
+    sys.set_int_max_str_digits(digits)
     gc.set_threshold(*before)
 
 
-@pytest.mark.usefixtures("_collector")
+@pytest.mark.usefixtures("_restored")
 def test_what_start_up_has_made_is_not_searched_again() -> None:
     tune_garbage_collector()
 
     assert gc.get_freeze_count() > 1000
     assert gc.get_threshold() == GC_THRESHOLD
+
+
+@pytest.mark.usefixtures("_restored")
+def test_integers_that_take_long_to_read_are_refused() -> None:
+    limit_integers()
+
+    assert parse(b'{"a":' + b"1" * MAX_DIGITS + b"}").value["a"] > 1
+    with pytest.raises(InvalidRequest, match="digits"):
+        parse(b'{"a":' + b"1" * (MAX_DIGITS + 1) + b"}")
