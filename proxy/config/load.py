@@ -6,11 +6,14 @@ Reads the file, the `.env` beside it and the environment that it is given, and n
 
 import hashlib
 import io
+import os
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from dotenv import dotenv_values
 
@@ -33,6 +36,7 @@ class Loaded:
     path: Path
     warnings: tuple[str, ...]
     fingerprint: str
+    from_pipe: bool = False  # it cannot be read again
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,14 +65,23 @@ def default_path() -> Path:
 
 def load(path: Path, environ: Mapping[str, str]) -> Loaded:
     """Read a configuration. Raises `ConfigError` with every problem of the file."""
-    return parse(fetch(path), environ)
+    loaded = parse(fetch(path, pipes=True), environ)
+    return replace(loaded, from_pipe=True) if is_pipe(path) else loaded
 
 
-def fetch(path: Path) -> Source:
-    """Read the bytes. Raises `ConfigError` when there are none, or too many."""
+def is_pipe(path: Path) -> bool:
+    """Whether `path` is a pipe or a device, which may be read once: `--config <(...)`, `/dev/stdin`."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def fetch(path: Path, *, pipes: bool = False) -> Source:
+    """Read the bytes. Raises `ConfigError` when there are none, or too many.
+
+    Unless `pipes` are allowed, a pipe is an error: opening or reading one may wait for ever.
+    """
     beside = path.parent / ".env"
     env_file = beside if beside.is_file() else None
-    content = _content(path, "the configuration")
+    content = _content(path, "the configuration", pipes=pipes)
     return Source(path, content, env_file, b"" if env_file is None else _content(env_file, "the environment file"))
 
 
@@ -121,12 +134,16 @@ def _variables(source: Source) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _content(path: Path, what: str) -> bytes:
+def _content(path: Path, what: str, *, pipes: bool = False) -> bytes:
     message = ""
     content = b""
     try:
-        with path.open("rb") as file:
-            content = file.read(MAX_BYTES + 1)
+        with _open(path, wait=pipes) as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if pipes or stat.S_ISREG(mode):
+                content = file.read(MAX_BYTES + 1)
+            else:
+                message = f"{what} must be a file, this is a pipe or a device"
     except FileNotFoundError:
         message = f"{what} is not there; name one with `--config` or SIGNALBOX_CONFIG"
     except IsADirectoryError:
@@ -138,6 +155,11 @@ def _content(path: Path, what: str) -> bytes:
     if message:
         raise _error(path, message)
     return content
+
+
+def _open(path: Path, *, wait: bool) -> BinaryIO:
+    """The file, for reading; `wait` for a writer if it is a pipe."""
+    return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if wait else os.O_NONBLOCK)), "rb")
 
 
 def _text(path: Path, content: bytes) -> str:

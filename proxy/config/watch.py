@@ -2,6 +2,8 @@
 
 It compares what `stat` says, and reads only when that differs. Links are followed, so an editor's replacement and a
 switched link of a mounted volume are both seen. Callbacks run in the event loop; files are read in a thread.
+
+A pipe is never opened here, since that could wait for ever: a configuration that came from one stays as it is.
 """
 
 import logging
@@ -18,6 +20,8 @@ from proxy.core.clock import Clock
 logger = logging.getLogger(__name__)
 
 _RECENT = 2.0  # seconds: within a file system's tick two changes may look like one
+
+_READ_ONCE = "the configuration came from a pipe, which can be read only once; use a file to change it at run time"
 
 _Mark = tuple[int, int, int, int] | None  # mtime in ns, size, inode, device
 
@@ -47,6 +51,7 @@ class Watcher:
         self._on_error = on_error
         self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._look()
         self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
+        self._from_pipe = loaded is not None and loaded.from_pipe
         self._gone = 0  # checks in a row that found no file
         self._forced = False
 
@@ -73,6 +78,8 @@ class Watcher:
     def _examine(self) -> Loaded | ConfigError | None:
         """What has come of a look: a new configuration, what is wrong with it, or nothing new."""
         forced, self._forced = self._forced, False
+        if self._from_pipe and not self._path.is_file():
+            return _problem(self._path, _READ_ONCE) if forced else None
         marks = self._look()
         if marks[0] is None:
             return self._missing(forced=forced)
@@ -107,7 +114,7 @@ class Watcher:
             return None
         self._gone = max(self._gone, 2)
         self._marks, self._seen = None, ""
-        return ConfigError([Problem(str(self._path), None, "", "the configuration is gone; the last one stays in use")])
+        return _problem(self._path, "the configuration is gone; the last one stays in use")
 
     def _tell(self, outcome: Loaded | ConfigError | None) -> None:
         if outcome is None:
@@ -140,3 +147,7 @@ def _mark(path: Path) -> _Mark:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+
+
+def _problem(path: Path, message: str) -> ConfigError:
+    return ConfigError([Problem(str(path), None, "", message)])

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,7 +25,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to
-from tests.servers import Recording, Running, recording, serving, signalbox, signalbox_process
+from tests.servers import ROOT, Recording, Running, recording, serving, signalbox, signalbox_process
 from tests.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
@@ -273,3 +277,52 @@ def test_sighup_loads_again_also_what_has_not_changed(tmp_path: Path) -> None:
 
     assert alive.is_success
     assert answer.status_code == 200
+
+
+def test_a_configuration_from_a_pipe_serves_and_outlives_sighup(tmp_path: Path) -> None:
+    settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/one"}]}
+    reading, writing = os.pipe()
+    os.write(writing, yaml.safe_dump({**settings, "data_dir": str(tmp_path / "data")}).encode())
+    os.close(writing)
+    arguments = [sys.executable, "-m", "proxy", "serve", "--port", "0", "--config", f"/dev/fd/{reading}"]
+    log = tmp_path / "log"
+
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            arguments, cwd=ROOT, stdout=output, stderr=subprocess.PIPE, text=True, pass_fds=(reading,)
+        ) as popen,
+    ):
+        os.close(reading)
+        try:
+            assert popen.stderr is not None
+            url = next(match[1] for line in popen.stderr if (match := re.search(r"(http://\S+)/v1", line)))
+            popen.send_signal(signal.SIGHUP)
+            until(lambda: "came from a pipe" in log.read_text())
+            answer = httpx.post(f"{url}{CHAT}", json={"model": "mock/one", "messages": HELLO}, trust_env=False)
+            popen.send_signal(signal.SIGTERM)
+            assert popen.wait(PATIENCE) == 0
+        finally:
+            popen.kill()
+
+    assert answer.status_code == 200
+    assert log.read_text().count("configuration refused") == 1
+
+
+def test_a_pipe_in_place_of_the_configuration_stops_neither_reload_nor_sigterm(tmp_path: Path) -> None:
+    settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/one"}]}
+    with signalbox_process(settings, tmp_path) as process:
+        path = tmp_path / "signalbox.yaml"
+        text = path.read_text()
+        path.unlink()
+        os.mkfifo(path)
+        until(lambda: "this is a pipe" in process.log.read_text())
+        before = process.log.read_text().count("configuration loaded")
+        path.unlink()
+        path.write_text(text + "\n")
+        until(lambda: process.log.read_text().count("configuration loaded") > before)
+        path.unlink()
+        os.mkfifo(path)
+        process.popen.send_signal(signal.SIGTERM)
+
+        assert process.popen.wait(PATIENCE) == 0

@@ -301,3 +301,45 @@ async def test_running_outlives_whatever_a_callback_does(tmp_path: Path, caplog:
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
+
+
+def test_a_pipe_instead_of_the_file_is_an_error_once_and_is_not_read(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.path.unlink()
+    os.mkfifo(desk.path)
+
+    desk.watcher.check()
+    desk.watcher.check()
+    desk.path.unlink()
+    desk.write("server: {port: 2}\n")
+    desk.watcher.check()
+
+    assert desk.told == ["the configuration must be a file, this is a pipe or a device", 2]
+
+
+def test_a_configuration_from_a_pipe_stays(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    reading, writing = os.pipe()
+    os.write(writing, b"server: {port: 7}\n")
+    os.close(writing)
+    desk.path = Path(f"/dev/fd/{reading}")
+    loaded = load(desk.path, {})
+    watcher = desk.watch(loaded)
+
+    watcher.check()
+    os.close(reading)
+    watcher.check()
+    assert desk.told == []
+
+    watcher.check(force=True)
+    assert loaded.settings.server.port == 7
+    assert [str(told)[:35] for told in desk.told] == ["the configuration came from a pipe,"]
+
+
+def test_a_pipe_as_env_file_is_left_alone(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    os.mkfifo(tmp_path / ".env")
+
+    desk.watcher.check(force=True)
+
+    assert desk.told == [1]
