@@ -14,15 +14,16 @@ from typing import Any
 
 from proxy.core.body import edit, parse
 from proxy.core.json_text import compact
-from proxy.dialects.anthropic.replay import FORMAT
+from proxy.dialects.anthropic.replay import FORMAT, PREFIX
 
-_PREFIX = "messages."
+_MEMBER = "messages."
 _NO_MEMBERS = {"developer", "prefill"}
 _OURS = frozenset({"reasoning_details", "extra_content", "google_parts", "images", "tool_calls"})
 _TAKEN = (  # by host: members of this kind that are the provider's own
     ("openrouter.ai", {"reasoning_details", "images"}),
     ("googleapis.com", {"extra_content"}),
 )
+_DETAILS = (["index", "type", "text", "signature", "format"], ["index", "type", "data", "format"])
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
 
@@ -36,7 +37,7 @@ def edited_messages(
 
     `raw` is the JSON text of `messages`.
     """
-    refused = [name.removeprefix(_PREFIX) for name in unsupported if name.startswith(_PREFIX)] if unsupported else ()
+    refused = [name.removeprefix(_MEMBER) for name in unsupported if name.startswith(_MEMBER)] if unsupported else ()
     if not isinstance(messages, list) or not _concerned(messages, refused):
         return None
     taken: set[str] = set()
@@ -83,8 +84,8 @@ def _members(
 
 
 def _name(member: str, dropped: list[str]) -> None:
-    if _PREFIX + member not in dropped:
-        dropped.append(_PREFIX + member)
+    if _MEMBER + member not in dropped:
+        dropped.append(_MEMBER + member)
 
 
 def _without_extra(call: dict[str, Any], text: bytes) -> Members:
@@ -100,8 +101,14 @@ def _our_extra(value: Any) -> bool:
 
 
 def _our_details(value: Any) -> bool:
-    """Signed blocks as Signalbox writes them; those of other formats are another provider's."""
-    return _objects(value) and all("id" not in item and (item.get("format") or FORMAT) == FORMAT for item in value)
+    """Signed blocks as Signalbox writes them. Others have the same members, but in another order."""
+    return _objects(value) and all(_our_detail(item) for item in value)
+
+
+def _our_detail(entry: Mapping[str, Any]) -> bool:
+    names = list(entry)
+    ordered = names in _DETAILS or names in [sorted(known) for known in _DETAILS]
+    return str(entry.get("data")).startswith(PREFIX) or (ordered and entry.get("format") == FORMAT)
 
 
 def _our_images(value: Any) -> bool:

@@ -45,6 +45,7 @@ class StreamDecoder(EventRelay):
         self._finished: set[int] = set()
         self._open: set[int] = set()
         self._done = False
+        self._before: dict[str, Any] = {}  # the last chunk with choices
         self._held = 0  # bytes before the commit point
 
     @property
@@ -111,6 +112,7 @@ class StreamDecoder(EventRelay):
         if not choices or not isinstance(choices, list):
             asked = self._drop_usage and isinstance(value.get("usage"), dict)
             return self._without_usage(value, data) if asked else True
+        self._before = value
         for choice in choices:
             if isinstance(choice, dict):
                 self._choice(choice)
@@ -118,12 +120,18 @@ class StreamDecoder(EventRelay):
 
     def _without_usage(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         """A chunk without choices, without the usage that only we asked for; not at all if nothing else is in it."""
-        if all(name in _ENVELOPE or other in (None, [], {}, "") for name, other in value.items()):
+        if all(self._is_usual(name, other) for name, other in value.items()):
             return False
         try:
             return edit(data, parse(data).spans, {}, ("usage",))
         except InvalidRequest:  # larger than what is edited
             return True
+
+    def _is_usual(self, name: str, value: Any) -> bool:
+        """Whether a member says nothing, or is one that the chunks before had as well."""
+        if name in _ENVELOPE or value in (None, [], {}, ""):
+            return True
+        return name in self._before and (not isinstance(value, list) or value == self._before[name])
 
     def _choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")

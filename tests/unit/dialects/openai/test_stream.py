@@ -200,6 +200,23 @@ def test_a_usage_chunk_keeps_its_other_members(member: bytes) -> None:
     assert stream.usage == Usage(2, 3)
 
 
+@pytest.mark.parametrize(
+    ("before", "member", "is_kept"),
+    [
+        ({"metrics": {"ms": 1}}, b'"metrics": {"ms": 2}', False),
+        ({"citations": ["a"]}, b'"citations": ["a"]', False),
+        ({"citations": ["a"]}, b'"citations": ["a", "b"]', True),
+    ],
+)
+def test_what_every_chunk_has_does_not_keep_a_usage_chunk(before: Any, member: bytes, is_kept: bool) -> None:
+    stream = decoder(drop_usage=True)
+    stream.feed(TEXT)
+
+    out = stream.feed(chunk(finish="stop", **before) + USAGE_AND % member)
+
+    assert (member in out.removeprefix(chunk(finish="stop", **before))) is is_kept
+
+
 @pytest.mark.parametrize("member", [b'"citations": []', b'"system_fingerprint": "fp"', b'"service_tier": null'])
 def test_a_usage_chunk_without_more_is_taken_out(member: bytes) -> None:
     stream = decoder(drop_usage=True)
