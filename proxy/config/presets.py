@@ -24,6 +24,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
                 "server_error": {"retries": 3, "breaker": True, "open": "30s", "max_open": "30m"},
                 "auth": {"retries": 0, "breaker": True, "key": "everywhere", "rest": "1d", "max_rest": "1d"},
                 "timeout": {"retries": 5, "breaker": True, "open": "10s", "max_open": "5m"},
+                "target": {"retries": 1, "backoff": "0s", "max_backoff": "0s", "breaker": True},
                 "content": {"retries": 1, "backoff": "0s", "max_backoff": "0s", "breaker": False},
                 "unknown": {"retries": 2, "breaker": False, "open": "10s", "max_open": "5m"},
             },

@@ -54,6 +54,7 @@ class Breaker:
         self.forced_at = -math.inf  # when it was last passed by
         self._generation = 0
         self._consecutive = 0
+        self._newest = -math.inf  # when the newest failure was counted
         self._failures: deque[float] = deque()
         self._probes = 0  # out, not yet settled
         self._successes = 0  # of this half-open phase
@@ -62,7 +63,7 @@ class Breaker:
     @property
     def is_new(self) -> bool:
         """Nothing is worth remembering here."""
-        return self.state == "closed" and not self._failures and not self.openings
+        return self.state == "closed" and not self._failures and not self._consecutive and not self.openings
 
     @property
     def probing(self) -> bool:
@@ -103,8 +104,14 @@ class Breaker:
         """Whether a permit is of this phase: what one of an earlier phase shows was known without it."""
         return permit.generation == self._generation
 
-    def settle(self, permit: Permit, policy: BreakerPolicy, now: float, *, ok: bool | None) -> None:
-        """Give a permit back with what the attempt showed; one of an earlier phase is ignored."""
+    def settle(
+        self, permit: Permit, policy: BreakerPolicy, now: float, *, ok: bool | None, row_only: bool = False
+    ) -> None:
+        """Give a permit back with what the attempt showed; one of an earlier phase is ignored.
+
+        `row_only`: the failure counts towards `consecutive`, if the one before was within the window, and not towards
+        `window_failures`.
+        """
         if not self.current(permit):
             return
         if permit.probe:
@@ -112,7 +119,7 @@ class Breaker:
         if ok is None:
             return
         if self.state == "closed":
-            self._count(policy, now, ok=ok)
+            self._count(policy, now, ok=ok, row_only=row_only)
         elif ok:
             self._successes += 1
             if self._successes >= policy.half_open:
@@ -173,12 +180,16 @@ class Breaker:
         self._probes += 1
         return Permit(self._generation, probe=True)
 
-    def _count(self, policy: BreakerPolicy, now: float, *, ok: bool) -> None:
+    def _count(self, policy: BreakerPolicy, now: float, *, ok: bool, row_only: bool) -> None:
         if ok:
             self._consecutive = 0
             return
+        if row_only and now - self._newest > policy.window:
+            self._consecutive = 0
         self._consecutive += 1
-        self._failures.append(now)
+        self._newest = now
+        if not row_only:
+            self._failures.append(now)
         if self._consecutive >= policy.consecutive or self.failures(policy, now) >= policy.window_failures:
             self._open(policy, now)
 

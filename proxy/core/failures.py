@@ -24,17 +24,19 @@ class FailureKind(StrEnum):
     OVERLOADED = "overloaded"  # 503, 529
     SERVER_ERROR = "server_error"  # any other 5xx
     MALFORMED = "malformed"  # a 200 that does not decode, is empty, or ends without a finish
-    KEY_REJECTED = "key_rejected"  # 401, 402, 403
+    KEY_REJECTED = "key_rejected"  # 401, 402, 403, or another 4xx that blames our key or our account
     FORBIDDEN = "forbidden"  # 403 by something before the API, which says nothing of the key: a firewall
-    MODEL_MISSING = "model_missing"  # 404
+    MODEL_MISSING = "model_missing"  # 404, or another 4xx that blames the model
+    WRONG_ADDRESS = "wrong_address"  # 404, 405 and others that are no answer of the API: the path, or a proxy
+    CONFLICT = "conflict"  # 409, 423, 425: another call is in the way
     CONTEXT_TOO_LONG = "context_too_long"  # 400 or 413 with the dialect's marker
     CONTENT_FILTERED = "content_filtered"  # 400 with the dialect's marker
     UNSUPPORTED = "unsupported"  # never sent: the target's API has nothing for what the client asks
-    BAD_REQUEST = "bad_request"  # any other 4xx
+    BAD_REQUEST = "bad_request"  # a 4xx that blames the client's request
     BROKEN_STREAM = "broken_stream"  # any fault after the commit point
 
 
-FailureClass = Literal["rate_limit", "server_error", "auth", "timeout", "content", "unknown"]
+FailureClass = Literal["rate_limit", "server_error", "auth", "timeout", "target", "content", "unknown"]
 KeyEffect = Literal["none", "model", "everywhere"]
 
 
@@ -45,6 +47,7 @@ class Verdict:
     failure_class: FailureClass
     fall_back: bool = True  # the next target of the plan may do
     larger_only: bool = False  # ... but only one with a larger context window
+    other_key: bool = False  # another key of the same target may do, although this one is not put into cooldown
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +80,10 @@ VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.SERVER_ERROR: Verdict("server_error"),
     FailureKind.MALFORMED: Verdict("unknown"),
     FailureKind.KEY_REJECTED: Verdict("auth"),
-    FailureKind.FORBIDDEN: Verdict("content"),
-    FailureKind.MODEL_MISSING: Verdict("content"),
+    FailureKind.FORBIDDEN: Verdict("target"),
+    FailureKind.MODEL_MISSING: Verdict("target", other_key=True),
+    FailureKind.WRONG_ADDRESS: Verdict("target"),
+    FailureKind.CONFLICT: Verdict("content"),
     FailureKind.CONTEXT_TOO_LONG: Verdict("content", larger_only=True),
     FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False),
     FailureKind.UNSUPPORTED: Verdict("content"),
@@ -91,10 +96,15 @@ RULES: Mapping[FailureClass, FailureRule] = {
     "server_error": FailureRule(retries=None, breaker=True),
     "auth": FailureRule(key="everywhere", rest=60.0, max_rest=1800.0),
     "timeout": FailureRule(breaker=True),
+    "target": FailureRule(breaker=True),  # this model or this address: see `REPEATED`
     "content": FailureRule(),  # the request's own fault: it says nothing of the provider
     "unknown": FailureRule(breaker=True),
 }
 
+# Classes that count against the breaker only in a row, without a success between: one such failure may be due to one
+# prompt (a firewall) or to what one client named, and says nothing of the target's other calls.
+REPEATED: frozenset[FailureClass] = frozenset({"target"})
+FREE: frozenset[FailureClass] = frozenset({"target", "content"})  # what follows costs nothing of the retry budget
 
 _KINDS = frozenset(FailureKind)
 

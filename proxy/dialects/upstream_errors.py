@@ -1,51 +1,383 @@
-"""What the errors of all APIs have in common: where they stand in a body, and what a status says by itself."""
+"""An upstream's error read and classified: one way for all dialects, for statuses, codes, words and shapes of bodies.
+
+`read_error` finds what an error says, in whichever of the known shapes. `kind_of` decides whom it blames: the client's
+request, which passes to the client unchanged, or our key, our account, the model or the address, which are failures of
+the target. `is_error` is the one test for an error that comes with status 200, in a body or in an event.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.failures import FailureKind
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.hints import retry_after
+from proxy.core.json_text import value_of
+from proxy.dialects import blame
 
+_K = FailureKind
 _KINDS = {
-    401: FailureKind.KEY_REJECTED,
-    402: FailureKind.KEY_REJECTED,
-    403: FailureKind.KEY_REJECTED,
-    404: FailureKind.MODEL_MISSING,
-    408: FailureKind.FIRST_TOKEN_TIMEOUT,
-    429: FailureKind.RATE_LIMITED,
-    503: FailureKind.OVERLOADED,
-    529: FailureKind.OVERLOADED,
+    401: _K.KEY_REJECTED,
+    402: _K.KEY_REJECTED,
+    403: _K.KEY_REJECTED,
+    404: _K.MODEL_MISSING,
+    405: _K.WRONG_ADDRESS,
+    407: _K.WRONG_ADDRESS,
+    408: _K.FIRST_TOKEN_TIMEOUT,
+    409: _K.CONFLICT,
+    410: _K.MODEL_MISSING,
+    421: _K.WRONG_ADDRESS,
+    423: _K.CONFLICT,  # locked
+    424: _K.SERVER_ERROR,  # the model behind the server has failed
+    425: _K.CONFLICT,  # too early
+    426: _K.WRONG_ADDRESS,
+    429: _K.RATE_LIMITED,
+    451: _K.FORBIDDEN,
+    460: _K.SERVER_ERROR,  # of a load balancer: its client has gone
+    498: _K.OVERLOADED,  # Groq: its flex tier has no room
+    499: _K.SERVER_ERROR,  # of a proxy: its client has gone
+    503: _K.OVERLOADED,
+    529: _K.OVERLOADED,
 }
-_REASONS = ("message", "detail", "type", "code", "status")
-_BARE = re.compile(r"(?:403)?\s{0,20}(?:forbidden|access denied)?\W{0,200}", re.I)
+# Of the HTTP between us and the upstream, unless the API itself explains them: the client chose none of it.
+_OF_HTTP = frozenset({406, 411, 412, 414, 415, 416, 417, 418, 428, 431, 444, 494, 495, 496, 497})
+_MESSAGES = (
+    "message",
+    "detail",
+    "error_description",
+    "error_message",
+    "error_msg",
+    "errorMessage",
+    "msg",
+    "Message",
+    "faultstring",
+    "status_msg",
+    "title",
+)
+_CODE_NAMES = ("code", "type", "status", "error_type", "error_code", "errorCode", "reason", "__type", "Code")
+_SHOWN = 1000  # characters of a message that is no text
+_STATUS = re.compile("[45][0-9][0-9]")
+_OUR_PARAMS = (None, "", "model", "stream", "api_key", "organization")  # naming these does not blame the request
 
 
-def kind_of_status(status: int, error: Mapping[str, Any], own: Mapping[int, FailureKind] | None = None) -> FailureKind:
-    """The kind of an `error` of which only the status tells anything; `own` are the statuses of one API alone.
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What an error says. `words` is its text as `blame.normal` writes it, `codes` are in lower case."""
 
-    A 403 is the key's only where the API itself gives a reason: a firewall's, mostly HTML, may be for one prompt.
+    message: str | None = None
+    plain: str = ""  # the body, where it is text and no JSON
+    words: str = ""
+    codes: frozenset[str] = frozenset()
+    status: int | None = None  # that it names itself, by a number
+    param: str | None = None
+    code: str | None = None
+    wait: float | None = None  # seconds until a model is loaded
+    reasons: bool = False  # more than that access is forbidden
+    fields: bool = False  # a list of members of the request, each with its fault
+    page: bool = False  # no answer of an API, but a web page
+    error: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def blames_request(self) -> bool:
+        """It names a member of the request, or has a code that only a request can deserve."""
+        named = self.param not in _OUR_PARAMS or self.fields or bool(self.codes & blame.CLIENT_CODES)
+        return named or blame.names_member(self.words)
+
+
+def read_error(value: Any, body: bytes = b"") -> Said:
+    """What a body says: `value` is its JSON, None if it is none, `body` its bytes."""
+    error = error_in(value)
+    message = _message(error)
+    if message is None and isinstance(value, str):
+        message = value[:_SHOWN]
+    page = value is None and body[:64].lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"<"
+    plain = "" if value is not None or page or body == b"null" else body[: blame.LONGEST].decode("utf-8", "replace")
+    detail = error.get("detail")
+    return Said(
+        message=message,
+        plain=plain.strip(),
+        words=blame.normal(" ".join([message or plain, *_more(error)])),
+        codes=frozenset(_codes(error)),
+        status=_named_status(error),
+        param=_string(error.get("param")),
+        code=_string(error.get("code")),
+        wait=_seconds(error.get("estimated_time")),
+        reasons=any(_is_reason(error.get(name)) for name in (*_MESSAGES, *_CODE_NAMES)),
+        fields=isinstance(detail, list) and bool(detail) and isinstance(detail[0], dict),
+        page=page,
+        error=error,
+    )
+
+
+def kind_of(status: int, said: Said, own: Mapping[int, FailureKind] | None = None) -> FailureKind:
+    """Whom an error blames; `own` are the statuses that one API alone uses."""
+    if not 400 <= status < 500 or status in (401, 402, 408):
+        return _by_status(status, said, own)
+    if status == 429:
+        return _of_429(said)
+    return _of_request(status, said) or _of_target(status, said) or _by_status(status, said, own)
+
+
+def failure_of(
+    status: int,
+    said: Said,
+    *,
+    own: Mapping[int, FailureKind] | None = None,
+    headers: Mapping[str, str] | None = None,
+    text: str = "",
+    now: float = 0.0,
+    native: bytes | None = None,
+    code: str | None = None,
+) -> UpstreamFailure:
+    """The failure of an answer that is not a 2xx; `text` is where a time to come back may be named."""
+    wait = retry_after(headers or {}, text, now)
+    plain = said.plain if 400 <= status < 500 else ""  # a proxy's words for a 5xx help nobody
+    return UpstreamFailure(
+        kind_of(status, said, own),
+        said.message or plain or f"the upstream answered with status {status}",
+        status=status,
+        retry_after=said.wait if wait is None else wait,
+        native=native,
+        param=said.param,
+        code=code or said.code,
+    )
+
+
+def failure_in_200(
+    said: Said,
+    *,
+    named: int | None,
+    own: Mapping[int, FailureKind] | None = None,
+    text: str = "",
+    native: bytes | None = None,
+    code: str | None = None,
+) -> UpstreamFailure:
+    """The failure of an error that came with status 200; `named` is the status that it names, if any.
+
+    One that names none is judged by its codes and words, and is the upstream's own where these say nothing.
     """
-    if status == 403 and not any(_is_reason(error.get(name)) for name in _REASONS):
-        return FailureKind.FORBIDDEN
-    kind = (own or {}).get(status) or _KINDS.get(status)
-    if kind is not None:
-        return kind
-    return FailureKind.BAD_REQUEST if 400 <= status < 500 else FailureKind.SERVER_ERROR
+    status = named or said.status
+    kind, told = kind_of(status or 400, said, own), status or 400
+    if status is None and kind in (_K.BAD_REQUEST, _K.WRONG_ADDRESS):
+        kind, told = _K.SERVER_ERROR, 500
+    return UpstreamFailure(
+        kind,
+        said.message or "the upstream sent an error without a message",
+        status=told,
+        retry_after=retry_after({}, text, 0.0),
+        native=native,
+        param=said.param,
+        code=code or said.code,
+    )
 
 
 def error_in(value: Any) -> Mapping[str, Any]:
     """The error that a body holds: its `error`, an object or a text, or else the body's own members."""
+    if isinstance(value, list) and value:
+        value = value[0]
     if not isinstance(value, dict):
         return {}
-    error = value.get("error")
+    for found in _candidates(value):
+        if isinstance(found, dict) and found:
+            return found
+        if isinstance(found, str) and found:
+            text = next((value[name] for name in _MESSAGES if _string(value.get(name))), found)
+            return {**value, "message": text, "reason": found}
+    return value if not isinstance(value.get("error"), dict) else value["error"]
+
+
+def is_error(value: Mapping[str, Any], answer: str = "choices") -> bool:
+    """Whether an object that came with status 200 is an error; `answer` is the member that every answer has."""
+    if value.get("object") == "error" or value.get("type") == "error" or _says(value.get("error")):
+        return True
+    found = value.get(answer)
+    if found:
+        return isinstance(found, list) and any(_failed(choice) for choice in found)
+    if any(_says(value.get(name)) for name in ("detail", "errors", "fault", "error_msg", "error_message")):
+        return True
+    return isinstance(value.get("message"), str) or _failed_base(value.get("base_resp"))
+
+
+def error_event(event: bytes) -> bool:
+    """Whether an event's name says that it is an error."""
+    if event.startswith(b"data:"):
+        return False
+    return any(line[6:].strip() == b"error" for line in event.splitlines() if line.startswith(b"event:"))
+
+
+def bare_json(event: bytes) -> Any:
+    """The object that stands between events without the name of a field, as some servers send an error."""
+    text = event.strip()
+    return value_of(text) if text[:1] == b"{" else None
+
+
+def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
+    """Where an error may stand in an object, in the order in which they count."""
+    yield value.get("error")
+    errors = value.get("errors")
+    if isinstance(errors, list) and errors and _message(value) is None:
+        yield errors[0]
+    yield value.get("fault")
+    choices = value.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and _says(choice.get("error")):
+            yield choice["error"] if isinstance(choice["error"], dict) else {"message": str(choice["error"])}
+    base = value.get("base_resp")
+    yield {**base, "code": base.get("status_code")} if isinstance(base, dict) and _failed_base(base) else None
+
+
+def _says(error: Any) -> bool:
+    """Whether a member that stands for an error holds one: `null`, `{}` and an object of nulls do not."""
     if isinstance(error, dict):
-        return error
-    return {"message": error} if isinstance(error, str) else value
+        return any(value not in (None, "", [], {}) for value in error.values())
+    return error is not None and error is not False and error not in ("", 0, [])
+
+
+def _failed(choice: Any) -> bool:
+    return isinstance(choice, dict) and (choice.get("finish_reason") == "error" or _says(choice.get("error")))
+
+
+def _failed_base(base: Any) -> bool:
+    """MiniMax: its status is beside the answer, and 0 where all is well."""
+    return isinstance(base, dict) and base.get("status_code") not in (None, 0)
+
+
+def _of_429(said: Said) -> FailureKind:
+    """A limit, unless no wait helps. Google's words for a limit are those of others for an empty account."""
+    if blame.TOO_LARGE.search(said.words):
+        return _K.TOO_LARGE  # for more tokens than a minute ever has
+    if said.codes & blame.ACCOUNT_CODES:
+        return _K.KEY_REJECTED
+    if "resource_exhausted" not in said.codes and "rate limit" not in said.words and blame.ACCOUNT.search(said.words):
+        return _K.KEY_REJECTED
+    return _K.RATE_LIMITED
+
+
+def _of_request(status: int, said: Said) -> FailureKind | None:
+    """What the request is at fault for, but another target may take it."""
+    metadata = said.error.get("metadata")
+    moderated = status == 403 and isinstance(metadata, dict) and "reasons" in metadata
+    named = blame.kind_of_codes(said.codes)
+    if status in (400, 403, 422) and (named is _K.CONTENT_FILTERED or moderated):
+        return _K.CONTENT_FILTERED
+    large = status in (400, 403, 413, 422)
+    if large and (named is _K.CONTEXT_TOO_LONG or blame.CONTEXT.search(said.words)):
+        return _K.CONTEXT_TOO_LONG
+    if status == 413 and blame.TOO_LARGE.search(said.words):
+        return _K.TOO_LARGE
+    if status in (400, 413) and "rate_limit_exceeded" in said.codes:
+        return _K.RATE_LIMITED
+    if status in (400, 403, 422) and not said.blames_request and blame.FILTERED.search(said.words):
+        return _K.CONTENT_FILTERED
+    return None
+
+
+def _of_target(status: int, said: Said) -> FailureKind | None:
+    """Our key, our account, the model or the address, where a code or the words blame them."""
+    named = blame.kind_of_codes(said.codes)
+    if named in (_K.MODEL_MISSING, _K.WRONG_ADDRESS):
+        return named
+    if named is _K.KEY_REJECTED and not (status == 403 and not said.blames_request and blame.MODEL.search(said.words)):
+        return named
+    if said.blames_request and not (status == 404 or "organization must be verified" in said.words):
+        return None
+    if status not in (403, 404) and (blame.KEY.search(said.words) or blame.ACCOUNT.search(said.words)):
+        return _K.KEY_REJECTED
+    if status == 404:
+        return _of_404(said)
+    if blame.MODEL.search(said.words):
+        return _K.MODEL_MISSING
+    return _K.FORBIDDEN if status == 403 and blame.NETWORK.search(said.words) else None
+
+
+def _of_404(said: Said) -> FailureKind:
+    if blame.MODEL.search(said.words):
+        return _K.MODEL_MISSING
+    if said.page or not said.words or blame.ROUTE.search(said.words):
+        return _K.WRONG_ADDRESS
+    if not blame.RESOURCE.search(said.words):
+        return _K.MODEL_MISSING
+    return _K.BAD_REQUEST  # of a file or a cache that the client named; the key and the model are fine
+
+
+def _by_status(status: int, said: Said, own: Mapping[int, FailureKind] | None) -> FailureKind:
+    """The kind of an error of which only the status tells anything.
+
+    A 403 is the key's only where the API itself gives a reason: a firewall's, mostly HTML, may be for one prompt.
+    """
+    if status == 403 and (said.page or not said.reasons):
+        return _K.FORBIDDEN
+    if status == 410 and not said.reasons:
+        return _K.WRONG_ADDRESS
+    kind = (own or {}).get(status) or _KINDS.get(status)
+    if kind is not None:
+        return kind
+    if not 400 <= status < 500:
+        return _K.SERVER_ERROR
+    if status == 413 and said.page:
+        return _K.TOO_LARGE  # of a proxy before the API, which has a limit of its own
+    return _K.WRONG_ADDRESS if said.page or (status in _OF_HTTP and not said.reasons) else _K.BAD_REQUEST
+
+
+def _more(error: Mapping[str, Any]) -> Iterator[str]:
+    """Text beside the message: what a provider behind a gateway said, and Google's details."""
+    metadata = error.get("metadata")
+    raw = metadata.get("raw") if isinstance(metadata, dict) else None
+    if isinstance(raw, str) and raw:
+        inner = value_of(raw) if raw.lstrip()[:1] in ("{", "[") else None
+        yield (_message(error_in(inner)) or "") if inner is not None else raw
+    for detail in details_of(error):
+        if isinstance(detail.get("detail"), str):
+            yield detail["detail"][:1000]
+
+
+def details_of(error: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Google's details, objects of several types."""
+    found = error.get("details")
+    return [detail for detail in found if isinstance(detail, dict)] if isinstance(found, list) else []
+
+
+def _codes(error: Mapping[str, Any]) -> Iterator[str]:
+    inner = error.get("innererror")
+    for part in (error, inner if isinstance(inner, dict) else {}, *details_of(error)):
+        for name in _CODE_NAMES:
+            found = part.get(name)
+            if isinstance(found, (str, int)) and not isinstance(found, bool) and len(str(found)[:101]) <= 100:
+                yield str(found).rpartition("#")[2].strip().lower().replace(" ", "_")
+
+
+def _named_status(error: Mapping[str, Any]) -> int | None:
+    for name in ("code", "status_code", "status", "statusCode"):
+        number = error.get(name)
+        if isinstance(number, str) and _STATUS.fullmatch(number):
+            number = int(number)
+        if isinstance(number, int) and 400 <= number <= 599:
+            return number
+    return None
+
+
+def _message(error: Mapping[str, Any]) -> str | None:
+    found = [error[name] for name in _MESSAGES if error.get(name)]
+    text = next((each for each in found if isinstance(each, str)), None)
+    if text is not None:
+        return text
+    other = next((each for each in found if isinstance(each, (dict, list))), None)
+    return None if other is None else json.dumps(other, ensure_ascii=False)[:_SHOWN]
 
 
 def _is_reason(value: Any) -> bool:
     if isinstance(value, str):
-        return not _BARE.fullmatch(value)
+        return not blame.is_bare(value)
     return isinstance(value, (dict, list)) and bool(value)
+
+
+def _seconds(value: Any) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value < 86_400 else None
+
+
+def _string(value: Any) -> str | None:
+    return value if isinstance(value, str) else None

@@ -24,7 +24,7 @@ from proxy.core.money import cost_nusd
 from proxy.core.types import Call, Continued, Target, Usage
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.joint import Joint, Said
-from proxy.upstream.run import Run
+from proxy.upstream.run import FailedTarget, Run
 
 PREFILL = "prefill"
 _CEILINGS = ("max_completion_tokens", "max_tokens")
@@ -97,7 +97,7 @@ class Continuation:
             before.attempts,
             before.patience,
             since=before.clock.monotonic(),
-            failure=failure,
+            failed_targets=[FailedTarget(self._broken.target.deployment, failure)],
             outgrown=before.outgrown,
             may_force=False,
         )

@@ -44,10 +44,11 @@ def diagnose(
     """The health of `provider` with these models (ids without the provider) and key ids (none: keyless)."""
     ways = {(model, key) for model in models for key in keys or (KEYLESS,)}
     rests = [row for row in rests if row["provider"] == provider]
+    breakers = [row for row in breakers if row["provider"] == provider and row["state"] != "closed"]
     rejected = _of(ways, (row for row in rests if row["reason"] == "key_rejected"))
     limited = _of(ways, (row for row in rests if row["reason"] == "rate_limited"))
     limited |= _of(ways, (row for row in limits if row["provider"] == provider and _used_up(row)))
-    broken = _of(ways, (row for row in breakers if row["provider"] == provider and row["state"] != "closed"))
+    broken = _of(ways, breakers)
     barred = rejected | limited | broken
     if not barred:
         return HEALTHY
@@ -58,10 +59,26 @@ def diagnose(
         return Diagnosis(status, "auth", _auth(sorted({key for _, key in rejected}), status))
     if largest == limited - rejected - broken:
         return Diagnosis(status, "limits", _limits(status))
+    if fault := _own_fault(breakers, broken):
+        return Diagnosis(status, *fault)
     down = sorted({model for model, _ in broken})
     if 2 * len(down) > len(models) or len(models) == 1:
         return Diagnosis(status, "widespread", _widespread(status))
     return Diagnosis(status, "isolated", f"Look at {_named(down)}: the provider's other models work.")
+
+
+def _own_fault(breakers: Iterable[Row], broken: set[Way]) -> tuple[Pattern, str] | None:
+    """What the configuration has to mend, where every open breaker is open for it."""
+    rows = [row for row in breakers if (row["model"], row["key"]) in broken]
+    reasons = {row.get("reason") for row in rows}
+    models = _named(sorted({row["model"] for row in rows}))
+    if reasons == {"wrong_address"}:
+        return "widespread", "Check the provider's `base_url`: no API answers at the address of its calls."
+    if reasons == {"model_missing"}:
+        return "isolated", f"Check the id of {models}, and whether the keys may use it: the provider does not have it."
+    if reasons == {"forbidden"}:
+        return "isolated", f"Something before the provider's API, such as a firewall, refuses the calls of {models}."
+    return None
 
 
 def _of(ways: set[Way], rows: Iterable[Row]) -> set[Way]:
@@ -83,7 +100,8 @@ def _auth(keys: Sequence[str], status: Status) -> str:
     if keys == [KEYLESS]:
         return "The provider wants a credential: configure `keys` for it."
     others = "" if status == "unhealthy" else " The others serve meanwhile."
-    return f"Check or replace {_named(keys)}: the provider rejects {'it' if len(keys) == 1 else 'them'}.{others}"
+    them, their = ("it", "its account") if len(keys) == 1 else ("them", "their accounts")
+    return f"Check or replace {_named(keys)}: the provider rejects {them} or {their}.{others}"
 
 
 def _limits(status: Status) -> str:

@@ -95,7 +95,7 @@ class Executor:
         blocks = self._blocks(run)
         if run.failure is None:
             return refusal or nothing_tried(blocks)
-        error = error_for(run.failure, run.record.attempts, only=run.only, rules=self._health.rules)
+        error = error_for(run.failed_targets, run.record.attempts, only=run.only, rules=self._health.rules)
         error.retryable = error.retryable or run.cut_short
         if isinstance(error, RateLimited):
             rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
@@ -151,12 +151,13 @@ class Executor:
             if force or not run.spare:
                 return failure
             rule = self._health.rule(failure)
-            if rule.key != "none":
+            other_key = rule.key != "none" or failure.verdict.other_key
+            if other_key:
                 avoid |= {lease.key_id}  # another key of the same target may do
             elif not await self._backed_off(run, target, failure, rule):
                 return failure
             again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
-            if isinstance(again, Wait) and rule.key == "none":
+            if isinstance(again, Wait) and not other_key:
                 run.try_again(target)  # somebody else has its place now: it is waited for as any
             if not isinstance(again, Lease):
                 return failure

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxy.core.breaker import Breaker, Permit
 from proxy.core.clock import Clock
-from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
+from proxy.core.failures import REPEATED, RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
 from proxy.core.policies import BreakerPolicy
 from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot, way
 from proxy.upstream.health_views import (
@@ -229,7 +229,7 @@ class Health:
         ok = None if ok is False and replaced(lease.deployment.provider, lease.key, self.identities) else ok
         if ok is False:
             breaker.reason = reason
-        breaker.settle(lease.permit, self._policy(reason), now, ok=ok)
+        breaker.settle(lease.permit, self._policy(reason), now, ok=ok, row_only=class_of(reason) in REPEATED)
         if breaker.is_new:
             del self._breakers[name]
         if told and (lease.permit.probe or lease.permit.forced):

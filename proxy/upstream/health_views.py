@@ -55,6 +55,7 @@ def breaker_rows(breakers: Mapping[BreakerName, Breaker], policy: BreakerPolicy,
                 "key": key,
                 "state": state,
                 "failures": breaker.failures(policy, now),
+                "reason": breaker.reason,
                 "openings": breaker.openings,
                 "open_seconds_left": round(max(0.0, breaker.open_until - now), 3) if state == "open" else 0.0,
             }

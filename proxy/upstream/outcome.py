@@ -10,6 +10,7 @@ from proxy.core.errors import (
     ModelNotFound,
     ProxyError,
     RateLimited,
+    RequestTooLarge,
     Unavailable,
     UpstreamError,
     UpstreamRejected,
@@ -18,6 +19,10 @@ from proxy.core.errors import (
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.types import Attempt, Deployment
 from proxy.upstream.health import Block
+from proxy.upstream.run import FailedTarget, worst
+
+_MOST_SAID = 300  # characters of a provider's own words, where several targets are named
+_MOST_NAMED = 8
 
 _REFUSED = {  # for what the call itself is: param and code of the 400
     FailureKind.CONTEXT_TOO_LONG: ("messages", "context_length_exceeded"),
@@ -27,7 +32,7 @@ _REFUSED = {  # for what the call itself is: param and code of the 400
 
 
 def error_for(
-    failure: UpstreamFailure,
+    failed: Sequence[FailedTarget],
     attempts: Sequence[Attempt],
     *,
     only: bool,
@@ -35,38 +40,73 @@ def error_for(
 ) -> ProxyError:
     """The error after the last failure; another try is of no use, since all targets have been tried.
 
-    `only` says that the plan had no other target; by the `rules` a key rests whose provider does not say for how long.
+    `only` says that the plan had no other target; by the `rules` a key is in cooldown whose provider names no time.
     """
+    chosen = worst(failed)
+    failure = chosen.failure
     if failure.kind is FailureKind.UNSUPPORTED:
         return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
-    last = attempts[-1]
-    where = f"`{last.provider}/{last.model}`"
+    if failure.kind in (FailureKind.BAD_REQUEST, FailureKind.CONFLICT):
+        fields = {"param": failure.param, "code": failure.code}
+        return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
+    others = _others(failed, chosen)
+    if failure.kind in _REFUSED and not _is_page(failure):
+        param, code = _REFUSED[failure.kind]
+        return InvalidRequest(str(failure) + others, param=param, code=code, retryable=False)
     tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
+    where = f"`{chosen.deployment.name}`"
     what = str(failure).rstrip(". ")
     match failure.kind:
-        case FailureKind.BAD_REQUEST:
-            fields = {"param": failure.param, "code": failure.code}
-            return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
-        case FailureKind.CONTEXT_TOO_LONG | FailureKind.CONTENT_FILTERED | FailureKind.TOO_LARGE as kind:
-            param, code = _REFUSED[kind]
-            return InvalidRequest(str(failure), param=param, code=code, retryable=False)
+        case FailureKind.TOO_LARGE:
+            return RequestTooLarge(f"{where}: {_words(chosen)}{tried}.{others}", retryable=False)
         case FailureKind.MODEL_MISSING if only:
             return ModelNotFound(f"{where}: the provider does not have this model: {what}", retryable=False)
         case FailureKind.RATE_LIMITED:
-            message = f"{where}: the provider's rate limit is reached{tried}: {what}."
+            message = f"{where}: the provider's rate limit is reached{tried}: {what}.{others}"
             seconds = rules["rate_limit"].rest if failure.retry_after is None else failure.retry_after
             return RateLimited(message, retry_after=seconds, retryable=False)
         case FailureKind.OVERLOADED:
-            message = f"{where}: the provider is overloaded{tried}: {what}."
+            message = f"{where}: the provider is overloaded{tried}: {what}.{others}"
             return Unavailable(message, code="overloaded", retry_after=failure.retry_after, retryable=False)
         case FailureKind.FIRST_TOKEN_TIMEOUT:
-            return UpstreamTimeout(f"{where}: {what}{tried}.", retryable=False)
-        case FailureKind.KEY_REJECTED:
-            # 502, never 401: the client's own key is fine. The provider's words may repeat a part of ours.
-            message = f"{where}: the provider rejected our key `{last.key_id}` with status {failure.status}{tried}."
-            return UpstreamError(message, retryable=False)
+            return UpstreamTimeout(f"{where}: {what}{tried}.{others}", retryable=False)
         case _:
-            return UpstreamError(f"{where}: {what}{tried}.", retryable=False)
+            return UpstreamError(f"{where}: {_words(chosen)}{tried}.{others}", retryable=False)
+
+
+def _words(failed: FailedTarget) -> str:
+    """What went wrong at one target, without its name."""
+    failure = failed.failure
+    status = failure.status
+    what = str(failure).rstrip(". ")[:_MOST_SAID]
+    match failure.kind:
+        case FailureKind.KEY_REJECTED:
+            # The client's own key is fine. The provider's words may repeat a part of ours.
+            return f"the provider rejected our key `{failed.key_id}` or its account with status {status}"
+        case FailureKind.MODEL_MISSING:
+            return f"the provider does not have this model: {what}"
+        case FailureKind.WRONG_ADDRESS:
+            return f"no API answers at this address (status {status}); check `base_url` of the provider: {what}"
+        case FailureKind.FORBIDDEN:
+            return f"something before the provider's API refused the call (status {status}): {what}"
+        case FailureKind.TOO_LARGE if _is_page(failure):
+            return f"a proxy before the provider's API refuses a request of this size (status {status})"
+        case FailureKind.RATE_LIMITED | FailureKind.OVERLOADED:
+            return f"{failure.kind.replace('_', ' ')}: {what}"
+        case _:
+            return what
+
+
+def _others(failed: Sequence[FailedTarget], chosen: FailedTarget) -> str:
+    """The other targets that failed, each with its newest failure."""
+    newest = {each.deployment.name: each for each in failed if each.deployment.name != chosen.deployment.name}
+    listed = "; ".join(f"`{name}`: {_words(each)}" for name, each in list(newest.items())[:_MOST_NAMED])
+    return f" Also failed: {listed}." if listed else ""
+
+
+def _is_page(failure: UpstreamFailure) -> bool:
+    """Whether a 413 is of a proxy, not of the API's own limit of tokens."""
+    return failure.kind is FailureKind.TOO_LARGE and "limit" not in str(failure).lower()
 
 
 def deadline_error(seconds: float) -> ProxyError:
@@ -80,7 +120,7 @@ def deadline_error(seconds: float) -> ProxyError:
 
 def nothing_tried(blocks: Sequence[tuple[Deployment, Block]]) -> ProxyError:
     """No target may be asked at the moment: all keys rest, or a probe decides first whether they may be used."""
-    listed = "; ".join(f"`{deployment.name}`: {block.message}" for deployment, block in blocks[:8])
+    listed = "; ".join(f"`{deployment.name}`: {block.message}" for deployment, block in blocks[:_MOST_NAMED])
     limited = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
     if limited:
         return RateLimited(f"All targets are rate limited: {listed}.", retry_after=min(limited))

@@ -38,7 +38,7 @@ import anyio
 
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.types import (
     KEYLESS,
@@ -261,7 +261,8 @@ class Prober:
                 return True
         except UpstreamFailure as failure:
             self._cleaners.of(provider).failure(failure)
-            serious = failure.kind is FailureKind.KEY_REJECTED or self._health.rule(failure).breaker
+            counts = self._health.rule(failure).breaker and failure.failure_class not in REPEATED
+            serious = failure.kind is FailureKind.KEY_REJECTED or counts  # a missing list is no fault
             return failure if serious or failure.status is None else False
 
     async def _call(self, deployment: Deployment, key: ProviderKey | None) -> Shown:

@@ -6,14 +6,15 @@ sometimes in an array of one. A wrong key is a 400 there, and a 403 may speak of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.hints import retry_after
 from proxy.core.json_text import value_of
-from proxy.dialects.upstream_errors import kind_of_status
+from proxy.dialects.blame import RESOURCE
+from proxy.dialects.upstream_errors import Said, details_of, failure_of, read_error
+from proxy.dialects.upstream_errors import failure_in_200 as in_200
+from proxy.dialects.upstream_errors import is_error as holds_error
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -33,88 +34,43 @@ _STATUS = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
-_OWN = {499: FailureKind.SERVER_ERROR, 504: FailureKind.FIRST_TOKEN_TIMEOUT}  # of `CANCELLED` and `DEADLINE_EXCEEDED`
-_KEY = re.compile(r"api key (?:not valid|not found|expired|is invalid)|location is not supported|enable billing", re.I)
-_KEY_REASON = re.compile(r"API_KEY_|ACCESS_TOKEN_|SERVICE_DISABLED|BILLING_DISABLED|CONSUMER_(?:SUSPENDED|INVALID)")
-_TOO_LONG = re.compile(
-    r"token count.{0,40}exceeds|exceeds the maximum number of (?:input )?tokens|input (?:is )?too long"
-    r"|context (?:length|window)",
-    re.I | re.S,
-)
-_FILTERED = re.compile(
-    r"usage guidelines|responsible ai|prompt (?:was|is|has been) blocked|content (?:was )?blocked", re.I
-)
-_RESOURCE = re.compile(r"\bfiles?\b|cached? ?content", re.I)
+_OWN = {504: FailureKind.FIRST_TOKEN_TIMEOUT}  # of `DEADLINE_EXCEEDED`
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
     """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
-    error = error_of(value_of(body))
-    message = _message(error) or f"the upstream answered with status {status}"
-    return _failure(status, error, message, headers, now)
+    said = read_error(value_of(body), body)
+    failed = failure_of(status, said, own=_OWN, headers=headers, text=_retry_text(said), now=now, code=_word(said))
+    return _of_resource(failed, said)
 
 
 def failure_in_200(value: Mapping[str, Any]) -> UpstreamFailure:
     """Classify an error that came with status 200: in a stream, or instead of an answer."""
-    error = error_of(value)
-    message = _message(error) or "the upstream sent an error without a message"
-    return _failure(_status(error), error, message, {}, 0.0)
+    said = read_error(value)
+    named = said.status or _STATUS.get(str(said.error.get("status")))
+    failed = in_200(said, named=named, own=_OWN, text=_retry_text(said), code=_word(said))
+    return _of_resource(failed, said)
 
 
-def error_of(value: Any) -> Mapping[str, Any]:
-    """The `error` object of a body, which may stand in an array of one; empty if there is none."""
-    if isinstance(value, list) and value:
-        value = value[0]
-    error = value.get("error") if isinstance(value, dict) else None
-    if isinstance(error, dict):
-        return error
-    return {"message": error} if isinstance(error, str) else {}
+def is_error(value: Mapping[str, Any]) -> bool:
+    """Whether an object of an answer is an error."""
+    return holds_error(value, "candidates")
 
 
-def _failure(
-    status: int, error: Mapping[str, Any], message: str, headers: Mapping[str, str], now: float
-) -> UpstreamFailure:
-    word = error.get("status")
-    return UpstreamFailure(
-        _kind(status, error, message),
-        message,
-        status=status,
-        retry_after=retry_after(headers, _retry_text(error, message), now),
-        code=word.lower() if isinstance(word, str) and word else None,
-    )
+def _of_resource(failed: UpstreamFailure, said: Said) -> UpstreamFailure:
+    """A 403 of a file or a cache that the client named: the key and the model are fine."""
+    failed.param = None
+    if failed.status == 403 and failed.kind is FailureKind.KEY_REJECTED and RESOURCE.search(said.words):
+        failed.kind = FailureKind.BAD_REQUEST
+    return failed
 
 
-def _kind(status: int, error: Mapping[str, Any], message: str) -> FailureKind:
-    reasons = " ".join(str(detail.get("reason") or "") for detail in _details(error))
-    if status in (400, 401, 403) and (_KEY_REASON.search(reasons) or _KEY.search(message)):
-        return FailureKind.KEY_REJECTED
-    if status in (400, 413) and _TOO_LONG.search(message):
-        return FailureKind.CONTEXT_TOO_LONG
-    if status == 400 and _FILTERED.search(message):
-        return FailureKind.CONTENT_FILTERED
-    if status in (403, 404) and _RESOURCE.search(message):
-        return FailureKind.BAD_REQUEST  # of a file or a cache that the client named; the key and the model are fine
-    return kind_of_status(status, error, _OWN)
+def _word(said: Said) -> str | None:
+    word = said.error.get("status")
+    return word.lower() if isinstance(word, str) and word else None
 
 
-def _status(error: Mapping[str, Any]) -> int:
-    code = error.get("code")
-    if isinstance(code, int) and 400 <= code <= 599:
-        return code
-    return _STATUS.get(str(error.get("status")), 500)
-
-
-def _retry_text(error: Mapping[str, Any], message: str) -> str:
+def _retry_text(said: Said) -> str:
     """google.rpc.RetryInfo first: the message may be long, and the hints read only its beginning."""
-    delays = [detail["retryDelay"] for detail in _details(error) if isinstance(detail.get("retryDelay"), str)]
-    return "".join(f'"retryDelay": "{delay}" ' for delay in delays) + message
-
-
-def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
-    found = error.get("details")
-    return [detail for detail in found if isinstance(detail, dict)] if isinstance(found, list) else []
-
-
-def _message(error: Mapping[str, Any]) -> str | None:
-    found = error.get("message")
-    return found if isinstance(found, str) and found else None
+    delays = [detail["retryDelay"] for detail in details_of(said.error) if isinstance(detail.get("retryDelay"), str)]
+    return "".join(f'"retryDelay": "{delay[:40]}" ' for delay in delays) + (said.message or "")

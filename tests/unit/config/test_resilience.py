@@ -101,7 +101,7 @@ WRONG = [
     (
         "{failures: {ratelimit: {retries: 1}}}",
         "resilience.failures.ratelimit",
-        "must be `rate_limit`, `server_error`, `auth`, `timeout`, `content` or `unknown`",
+        "must be `rate_limit`, `server_error`, `auth`, `timeout`, `target`, `content` or `unknown`",
     ),
     ("{failures: {auth: {kee: none}}}", "resilience.failures.auth.kee", "unknown setting `kee`; did you mean `key`?"),
     ("{failures: {auth: {key: some}}}", "resilience.failures.auth.key", "must be `none`, `model` or `everywhere`"),
@@ -149,6 +149,7 @@ def test_the_preset_of_bkvy_has_its_numbers(tmp_path: Path) -> None:
         "server_error": (3, True, 30.0),
         "auth": (0, True, None),
         "timeout": (5, True, 10.0),
+        "target": (1, True, None),
         "content": (1, False, None),
         "unknown": (2, False, 10.0),
     }

@@ -316,3 +316,39 @@ def test_a_closed_breaker_keeps_its_failures_and_a_probe_is_not_kept() -> None:
 
     assert again.state == "open"
     assert Breaker.restored(half_open.export(0.0), 0.0, POLICY, 61.0).ready(POLICY, 61)
+
+
+def in_a_row(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> None:
+    permit = breaker.admit(policy, now)
+    assert permit is not None
+    breaker.settle(permit, policy, now, ok=False, row_only=True)
+
+
+def test_failures_that_count_in_a_row_only_open_it_in_a_row() -> None:
+    breaker = Breaker()
+
+    for now in range(POLICY.consecutive):
+        assert breaker.state == "closed"
+        assert breaker.is_new is (now == 0)
+        in_a_row(breaker, float(now))
+
+    assert breaker.state == "open"
+
+
+def test_failures_that_count_in_a_row_only_do_not_count_otherwise() -> None:
+    breaker = Breaker()
+
+    for now in range(2 * POLICY.window_failures):
+        in_a_row(breaker, float(now))
+        told(breaker, float(now), ok=True)
+
+    assert breaker.is_new
+
+
+def test_a_row_that_counts_alone_ends_with_the_window() -> None:
+    breaker = Breaker()
+
+    for number in range(2 * POLICY.consecutive):
+        in_a_row(breaker, number * (POLICY.window + 1))
+
+    assert breaker.state == "closed"

@@ -27,8 +27,10 @@ TABLE = {
     "server_error": ("server_error", True, False),
     "malformed": ("unknown", True, False),
     "key_rejected": ("auth", True, False),
-    "forbidden": ("content", True, False),
-    "model_missing": ("content", True, False),
+    "forbidden": ("target", True, False),
+    "model_missing": ("target", True, False),
+    "wrong_address": ("target", True, False),
+    "conflict": ("content", True, False),
     "context_too_long": ("content", True, True),
     "content_filtered": ("content", False, False),
     "unsupported": ("content", True, False),
@@ -41,6 +43,7 @@ CLASSES = {
     "server_error": (None, True, "none"),
     "auth": (0, False, "everywhere"),
     "timeout": (0, True, "none"),
+    "target": (0, True, "none"),
     "content": (0, False, "none"),
     "unknown": (0, True, "none"),
 }
@@ -50,7 +53,8 @@ CLASSES = {
 def test_every_kind_has_the_row_of_the_architecture(kind: FailureKind) -> None:
     failure_class, fall_back, larger_only = TABLE[kind.value]
 
-    assert VERDICTS[kind] == Verdict(failure_class, fall_back=fall_back, larger_only=larger_only)
+    other_key = kind is FailureKind.MODEL_MISSING
+    assert VERDICTS[kind] == Verdict(failure_class, fall_back, larger_only, other_key)
     assert UpstreamFailure(kind, "x").verdict is VERDICTS[kind]
     assert class_of(kind.value) == failure_class
 

@@ -130,3 +130,21 @@ async def test_the_rows_are_those_of_health_and_limits() -> None:
     assert diagnose("acme", MODELS, ("k1",), **rows) == told(
         down("a"), resting("b"), counted("c", 0, None, 9.0), keys=("k1",)
     )
+
+
+@pytest.mark.parametrize(
+    ("reason", "pattern", "words"),
+    [
+        ("wrong_address", "widespread", "`base_url`"),
+        ("model_missing", "isolated", "Check the id of `big`"),
+        ("forbidden", "isolated", "firewall"),
+        ("server_error", "isolated", "Look at `big`"),
+    ],
+)
+def test_what_the_configuration_has_to_mend_is_said(reason: str, pattern: str, words: str) -> None:
+    row = {"provider": "acme", "model": "big", "key": "-", "state": "open", "reason": reason}
+
+    found = diagnose("acme", ["small", "big", "other"], [], breakers=[row])
+
+    assert (found.status, found.pattern) == ("degraded", pattern)
+    assert words in found.advice

@@ -350,7 +350,6 @@ async def test_a_429_that_says_at_once_is_tried_again_at_once() -> None:
 @pytest.mark.parametrize(
     ("answer", "status", "code"),
     [
-        (FIREWALL, 502, "upstream_error"),
         (TOO_LARGE, 400, "no_candidate_available"),
         (FILTERED_IN_200, 400, "content_filter"),
     ],

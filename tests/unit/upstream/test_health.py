@@ -388,6 +388,7 @@ def test_breakers_are_listed_with_their_state_as_it_is_now() -> None:
         "state": "open",
         "failures": 0,
         "openings": 1,
+        "reason": "server_error",
         "open_seconds_left": 60.0,
     }
     clock.pass_(60)

@@ -342,13 +342,13 @@ async def test_if_the_second_fails_the_first_is_waited_for() -> None:
     assert made.first_token == made.started + 5.0
 
 
-async def test_if_both_fail_the_first_one_s_failure_is_told() -> None:
+async def test_if_both_fail_the_failure_that_time_mends_is_told() -> None:
     b = known({"a": [after(5.0, CUT)], "b": [refusal(429, "too many")]})
 
     out, made = await run(b)
 
     assert isinstance(out, ProxyError)
-    assert (out.http_status, out.error_code) == (502, "upstream_error")
+    assert (out.http_status, out.error_code) == (429, "rate_limit_exceeded")
     assert outcomes(made) == ["a connect", "b rate_limited"]
     assert free(b)
 

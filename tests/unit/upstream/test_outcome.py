@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.types import Attempt
 from proxy.upstream.health import Block
-from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
+from proxy.upstream.outcome import deadline_error, nothing_tried
+from proxy.upstream.outcome import error_for as error_of
+from proxy.upstream.run import FailedTarget
 from tests.calls import attempt, deployment
 
 K = FailureKind
+
+
+def error_for(failure: UpstreamFailure, attempts: list[Attempt], **fields: Any) -> ProxyError:
+    return error_of([FailedTarget(deployment(), failure, attempts[-1].key_id)], attempts, **fields)
+
+
 TABLE = [
     (K.CONNECT, None, 502, "server_error", "upstream_error"),
     (K.STALE_CONNECTION, None, 502, "server_error", "upstream_error"),
@@ -24,7 +34,9 @@ TABLE = [
     (K.MALFORMED, 200, 502, "server_error", "upstream_error"),
     (K.KEY_REJECTED, 401, 502, "server_error", "upstream_error"),
     (K.FORBIDDEN, 403, 502, "server_error", "upstream_error"),
+    (K.WRONG_ADDRESS, 404, 502, "server_error", "upstream_error"),
     (K.MODEL_MISSING, 404, 404, "invalid_request_error", "model_not_found"),
+    (K.CONFLICT, 409, 409, "invalid_request_error", "theirs"),
     (K.CONTEXT_TOO_LONG, 400, 400, "invalid_request_error", "context_length_exceeded"),
     (K.CONTENT_FILTERED, 400, 400, "invalid_request_error", "content_filter"),
     (K.UNSUPPORTED, None, 400, "invalid_request_error", "theirs"),
@@ -35,7 +47,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("kind", "theirs", "status", "type_", "code"), TABLE)
 def test_every_kind_has_its_error(kind: K, theirs: int | None, status: int, type_: str, code: str) -> None:
-    failure = UpstreamFailure(kind, "because", status=theirs, param="p", code="theirs")
+    failure = UpstreamFailure(kind, "because of a limit", status=theirs, param="p", code="theirs")
 
     error = error_for(failure, [attempt()], only=True)
 
@@ -145,3 +157,68 @@ def test_a_rate_limit_without_a_time_is_told_with_the_configured_rest() -> None:
     error = error_for(failure, [attempt()], only=True, rules=rules)
 
     assert error.retry_after == 60.0
+
+
+RETRY_IN_30 = UpstreamFailure(K.RATE_LIMITED, "slow down", status=429, retry_after=30.0)
+BUSY_FOR_9 = UpstreamFailure(K.OVERLOADED, "busy", status=503, retry_after=9.0)
+BAD = UpstreamFailure(K.BAD_REQUEST, "bad", status=400, native=b'{"error": {"message": "bad"}}')
+REJECTED_KEY = UpstreamFailure(K.KEY_REJECTED, "sk-ab", status=401)
+DOWN = UpstreamFailure(K.SERVER_ERROR, "boom", status=500)
+GONE = UpstreamFailure(K.MODEL_MISSING, "no such model", status=404)
+LONG = UpstreamFailure(K.CONTEXT_TOO_LONG, "too long", status=400)
+UNSENT = UpstreamFailure(K.UNSUPPORTED, "cannot", code="x")
+LATE = UpstreamFailure(K.FIRST_TOKEN_TIMEOUT, "no answer came in time")
+AWAY = UpstreamFailure(K.WRONG_ADDRESS, "the upstream answered with status 405", status=405)
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "retry_after"),
+    [
+        ([RETRY_IN_30, BAD], 429, "30"),
+        ([BAD, RETRY_IN_30], 429, "30"),
+        ([RETRY_IN_30, REJECTED_KEY], 429, "30"),
+        ([RETRY_IN_30, GONE, AWAY], 429, "30"),
+        ([RETRY_IN_30, LONG], 429, "30"),
+        ([RETRY_IN_30, DOWN], 429, "30"),
+        ([RETRY_IN_30, BUSY_FOR_9], 503, "9"),
+        ([BUSY_FOR_9, UNSENT], 503, "9"),
+        ([DOWN, BAD], 400, None),
+        ([DOWN, REJECTED_KEY], 502, None),
+        ([LATE, REJECTED_KEY], 504, None),
+        ([LONG, REJECTED_KEY], 400, None),
+        ([GONE, UNSENT], 502, None),
+        ([AWAY, GONE], 502, None),
+        ([UNSENT], 400, None),
+    ],
+)
+def test_the_failure_that_time_mends_comes_first(
+    failures: list[UpstreamFailure], status: int, retry_after: str | None
+) -> None:
+    failed = [FailedTarget(deployment(f"m{number}"), failure, "k") for number, failure in enumerate(failures)]
+
+    error = error_of(failed, [attempt() for _ in failures], only=False)
+
+    headers = error.response_headers()
+    assert (error.http_status, headers.get("retry-after")) == (status, retry_after)
+    assert headers["x-should-retry"] == "false"
+
+
+def test_the_message_names_every_target_that_failed() -> None:
+    failures = [RETRY_IN_30, REJECTED_KEY, GONE, AWAY, BUSY_FOR_9, DOWN]
+    failed = [FailedTarget(deployment(f"m{number}"), failure, "main") for number, failure in enumerate(failures)]
+
+    message = str(error_of(failed, [attempt()] * 6, only=False))
+
+    assert message == (
+        "`acme/m4`: the provider is overloaded (6 attempts): busy. Also failed: `acme/m0`: rate limited: slow down; "
+        "`acme/m1`: the provider rejected our key `main` or its account with status 401; "
+        "`acme/m2`: the provider does not have this model: no such model; "
+        "`acme/m3`: no API answers at this address (status 405); check `base_url` of the provider: "
+        "the upstream answered with status 405; `acme/m5`: boom."
+    )
+
+
+def test_a_request_too_large_for_a_proxy_is_a_413() -> None:
+    error = error_for(UpstreamFailure(K.TOO_LARGE, "status 413", status=413), [attempt()], only=True)
+
+    assert (error.http_status, error.error_code) == (413, "request_too_large")

@@ -32,7 +32,7 @@ OPENAI = [
     (403, shaped("Country not supported", code="unsupported_country_region_territory"), K.KEY_REJECTED),
     (404, shaped("The model `x` does not exist", code="model_not_found"), K.MODEL_MISSING),
     (408, shaped("Timed out"), K.FIRST_TOKEN_TIMEOUT),
-    (409, shaped("Locked"), K.BAD_REQUEST),
+    (409, shaped("Locked"), K.CONFLICT),
     (413, shaped("The prompt is too long: 300000 tokens"), K.CONTEXT_TOO_LONG),
     (413, shaped("Upload too large"), K.BAD_REQUEST),
     (422, shaped("Unprocessable"), K.BAD_REQUEST),
@@ -40,7 +40,7 @@ OPENAI = [
     (
         429,
         shaped("You exceeded your current quota", type="insufficient_quota", code="insufficient_quota"),
-        K.RATE_LIMITED,
+        K.KEY_REJECTED,
     ),
     (
         429,
@@ -164,7 +164,7 @@ OTHERS = [
     (400, {"message": "Input is too long for requested model."}, K.CONTEXT_TOO_LONG),
     # FastAPI, and a list around the error
     (401, {"detail": "Invalid API Key"}, K.KEY_REJECTED),
-    (404, {"detail": "Not Found"}, K.MODEL_MISSING),
+    (404, {"detail": "Not Found"}, K.WRONG_ADDRESS),
     (400, [shaped("Please use a valid role", code=400, status="INVALID_ARGUMENT")], K.BAD_REQUEST),
 ]
 
@@ -273,7 +273,7 @@ def test_a_hint_is_taken_from_headers_or_text() -> None:
         ({"message": "x", "type": "invalid_request_error", "code": "context_length_exceeded"}, K.CONTEXT_TOO_LONG),
         ({"message": "x", "type": "invalid_request_error", "code": "content_filter"}, K.CONTENT_FILTERED),
         ({"message": "x", "type": "invalid_request_error", "code": "invalid_api_key"}, K.KEY_REJECTED),
-        ({"message": "x", "code": "insufficient_quota"}, K.RATE_LIMITED),
+        ({"message": "x", "code": "insufficient_quota"}, K.KEY_REJECTED),
         ({"message": "x", "code": "content_filter"}, K.CONTENT_FILTERED),
         ({"message": "x", "code": "content_filter", "type": "server_error"}, K.CONTENT_FILTERED),
         ({"message": "x", "code": None, "innererror": FILTERED}, K.CONTENT_FILTERED),
