@@ -16,8 +16,8 @@ from typing import Any
 
 from proxy.core.json_text import object_of, strict_object_of
 from proxy.core.types import Usage
+from proxy.dialects.answer_tool import WRAPPED, Structure
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
-from proxy.dialects.anthropic.structure import WRAPPED, Structure
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.writer import AnswerWriter, invented_id
 

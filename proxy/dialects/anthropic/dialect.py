@@ -22,6 +22,7 @@ from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.memory import Memory
 from proxy.dialects.refused import request_body
+from proxy.dialects.schema.forms import Forms
 from proxy.dialects.writer import AnswerWriter, is_legacy
 
 VERSION = "2023-06-01"
@@ -36,6 +37,7 @@ class AnthropicDialect:
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall
         self._clock = clock
+        self._forms = Forms()
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
@@ -49,6 +51,7 @@ class AnthropicDialect:
             stream=call.stream,
             no_thinking=call.options.disable_thinking,
             recalled=Memory(self._recall, call, deployment).find,
+            forms=self._forms,
         )
         return UpstreamRequest(
             url=_url(deployment.provider.base_url),
@@ -78,7 +81,8 @@ class AnthropicDialect:
         )
 
         keep = Memory(self._recall, call, deployment).keep
-        return AnthropicDecoder(Answer(writer, structure_of(body, deployment), keep), writer, stream=call.stream)
+        structure = structure_of(body, deployment, self._forms)
+        return AnthropicDecoder(Answer(writer, structure, keep), writer, stream=call.stream)
 
 
 def _url(base: str) -> str:

@@ -13,11 +13,13 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment, Target
+from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
-from proxy.dialects.anthropic.tools import read_tools
+from proxy.dialects.anthropic.tools import Tools, names_of, read_tools
 from proxy.dialects.refused import CEILINGS, present, refused
+from proxy.dialects.schema.forms import Forms
 
 DEFAULT_MAX_TOKENS = 4096  # where the catalogue does not know the model's own ceiling
 LONGEST_USER_ID = 256  # characters
@@ -31,6 +33,7 @@ _READ = {
     "max_completion_tokens",
     "temperature",
     "top_p",
+    "top_k",
     "stop",
     "tools",
     "tool_choice",
@@ -80,7 +83,7 @@ def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
 
 
 def native_request(
-    asked: Asked, deployment: Deployment, *, stream: bool, no_thinking: bool, recalled: Recalled
+    asked: Asked, deployment: Deployment, *, stream: bool, no_thinking: bool, recalled: Recalled, forms: Forms
 ) -> Native:
     """Translate. Raises `InvalidRequest` that names the parameter which Anthropic cannot have."""
     body = asked.body
@@ -88,6 +91,9 @@ def native_request(
     dropped = [*asked.dropped, *(name for name in body if name not in _READ)]
     wish, unknown = wish_of(body, deployment, off=no_thinking)
     dropped += unknown
+    structure = structure_of(body, deployment, forms)
+    names = names_of(body, structure)
+    tools = read_tools(body, deployment, structure, names, forms)
     prompt = read_messages(body["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
     dropped += prompt.dropped
     ceiling = _ceiling(body, deployment, dropped)
@@ -96,7 +102,9 @@ def native_request(
         native["system"] = prompt.system
     native["messages"] = prompt.messages
     _check_prefill(prompt.messages, deployment)
-    dropped += _put_tools(native, body, deployment)
+    _put_tools(native, tools, structure)
+    dropped += tools.dropped
+    dropped += [f"response_format.{keyword}" for keyword in (structure.lost if structure else ())]
     unthinking = _put_no_thinking(native, deployment)
     dropped += _put_sampling(native, body)
     if "user" in body and len(body["user"]) <= LONGEST_USER_ID:
@@ -155,16 +163,13 @@ def _ceiling(body: Mapping[str, Any], deployment: Deployment, dropped: list[str]
     return Ceiling(body[name], given=True, most=most)
 
 
-def _put_tools(native: dict[str, Any], body: Mapping[str, Any], deployment: Deployment) -> list[str]:
-    structure = structure_of(body, deployment)
-    found = read_tools(body, deployment, structure)
-    if found.tools:
-        native["tools"] = found.tools
-    if found.choice is not None:
-        native["tool_choice"] = found.choice
+def _put_tools(native: dict[str, Any], tools: Tools, structure: Structure | None) -> None:
+    if tools.tools:
+        native["tools"] = tools.tools
+    if tools.choice is not None:
+        native["tool_choice"] = tools.choice
     if structure is not None and structure.format is not None:
         native["output_config"] = {"format": structure.format}
-    return found.dropped
 
 
 def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:
@@ -180,14 +185,15 @@ def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:
 
 
 def _put_sampling(native: dict[str, Any], body: Mapping[str, Any]) -> list[str]:
-    """Temperature, `top_p` and stop sequences; the names of what was changed or left out."""
+    """Temperature, `top_p`, `top_k` and stop sequences; the names of what was changed or left out."""
     dropped = []
     if "temperature" in body:
         native["temperature"] = min(max(body["temperature"], 0), 1)
         if native["temperature"] != body["temperature"]:
             dropped.append("temperature")
-    if "top_p" in body:
-        native["top_p"] = body["top_p"]
+    for name in ("top_p", "top_k"):
+        if name in body:
+            native[name] = body[name]
     stops = body.get("stop", [])
     stops = [stops] if isinstance(stops, str) else stops
     kept = [stop for stop in stops if stop.strip()]

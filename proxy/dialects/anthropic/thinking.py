@@ -118,4 +118,6 @@ def _without_sampling(native: dict[str, Any]) -> list[str]:
     if native.get("top_p", 1) < LEAST_TOP_P:
         del native["top_p"]
         dropped.append("top_p")
+    if native.pop("top_k", None) is not None:
+        dropped.append("top_k")
     return dropped

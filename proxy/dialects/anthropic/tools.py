@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
+from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.parts import marked
-from proxy.dialects.anthropic.schema import NotExpressible, object_schema, strict_schema
-from proxy.dialects.anthropic.structure import Structure
+from proxy.dialects.names import Alphabet, ToolNames, functions_of
+from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.language import ANTHROPIC_STRICT_TOOL, ANTHROPIC_TOOL, NotExpressible
 from proxy.dialects.writer import is_legacy
 
+MEMBERS = Alphabet(re.compile(r"[a-zA-Z0-9_.-]{1,64}"))
+_NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"))
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
+_CHOICES = {"auto": "auto", "required": "any", "any": "any", "none": "none"}
+_EMPTY = {"type": "object", "properties": {}}
 
 
 @dataclass(slots=True)
@@ -30,7 +37,20 @@ class Tools:
     dropped: list[str] = field(default_factory=list)
 
 
-def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Structure | None) -> Tools:
+def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
+    """The names of a request's tools, for this target."""
+    names = ToolNames(_NAMES, MEMBERS)
+    given = body.get("tools") or []
+    own = [tool["name"] for tool in given if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+    if structure is not None and structure.tool_name is not None:
+        own.append(structure.tool_name)
+    names.add(functions_of(body), own)
+    return names
+
+
+def read_tools(
+    body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, names: ToolNames, forms: Forms
+) -> Tools:
     """Translate `tools`, `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
 
     Raises `InvalidRequest` on a tool that Anthropic cannot have.
@@ -44,10 +64,12 @@ def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Struc
         given, choice = body.get("tools") or [], body.get("tool_choice")
         found.dropped += [name for name in ("functions", "function_call") if body.get(name) is not None]
     strict = deployment.capabilities is not None and "json_schema" in deployment.capabilities
+    reader = _Reader(names, forms, strict, found.dropped)
     for place, tool in enumerate(given):
-        found.tools.append(_tool(tool, f"{'functions' if legacy else 'tools'}[{place}]", strict, found.dropped))
+        found.tools.append(reader.tool(tool, f"{'functions' if legacy else 'tools'}[{place}]"))
+    found.dropped += [f"tools.{keyword}" for keyword in sorted(reader.lost)]
     if found.tools:
-        _choose(found, choice)
+        _choose(found, choice, names)
         if legacy or body.get("parallel_tool_calls") is False:
             _one_at_a_time(found)
     if structure is not None and structure.tool is not None:
@@ -55,70 +77,85 @@ def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Struc
     return found
 
 
-def _tool(tool: Mapping[str, Any], where: str, may_be_strict: bool, dropped: list[str]) -> dict[str, Any]:
-    kind = tool.get("type", "function")
-    if isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind):
-        return dict(tool)
-    function = tool.get("function")
-    if kind != "function" or not isinstance(function, dict):
-        raise InvalidRequest(f"`{where}`: this model takes tools of type `function` only.", param=where)
-    name = function.get("name")
-    if not isinstance(name, str) or not name:
-        raise InvalidRequest(f"`{where}.function.name` must be a string.", param=where)
-    native: dict[str, Any] = {"name": name}
-    if isinstance(function.get("description"), str) and function["description"]:
-        native["description"] = function["description"]
-    native["input_schema"] = object_schema(function.get("parameters"))
-    if function.get("strict") is True:
-        _make_strict(native, may_be_strict, dropped)
-    return marked(marked(native, function), tool)
+@dataclass(slots=True)
+class _Reader:
+    names: ToolNames
+    forms: Forms
+    may_be_strict: bool
+    dropped: list[str]
+    lost: set[str] = field(default_factory=set)
 
+    def tool(self, tool: Mapping[str, Any], where: str) -> dict[str, Any]:
+        kind = tool.get("type", "function")
+        if isinstance(kind, str) and _SERVER_TOOL.fullmatch(kind):
+            return dict(tool)
+        function = tool.get("function")
+        if kind != "function" or not isinstance(function, dict):
+            raise InvalidRequest(f"`{where}`: this model takes tools of type `function` only.", param=where)
+        name = function.get("name")
+        if not isinstance(name, str) or not name:
+            raise InvalidRequest(f"`{where}.function.name` must be a string.", param=where)
+        native: dict[str, Any] = {"name": self.names.there(name)}
+        if isinstance(function.get("description"), str) and function["description"]:
+            native["description"] = function["description"]
+        self._schema(native, name, function)
+        return marked(marked(native, function), tool)
 
-def _make_strict(native: dict[str, Any], may_be: bool, dropped: list[str]) -> None:
-    """Strict where the model and the schema allow it; else the tool is an ordinary one, which is told."""
-    try:
-        if not may_be:
-            raise NotExpressible("the model has no strict tools")
-        native["input_schema"] = strict_schema(native["input_schema"])
-        native["strict"] = True
-    except NotExpressible:
-        if "tools.strict" not in dropped:
-            dropped.append("tools.strict")
+    def _schema(self, native: dict[str, Any], name: str, function: Mapping[str, Any]) -> None:
+        """Strict where the model and the schema allow it; else the tool is an ordinary one, which is named."""
+        given = function.get("parameters")
+        schema = given if isinstance(given, dict) else _EMPTY
+        form = None
+        if function.get("strict") is True and self.may_be_strict:
+            with suppress(NotExpressible):
+                form = self.forms.of(schema, ANTHROPIC_STRICT_TOOL)
+        if form is None and function.get("strict") is True and "tools.strict" not in self.dropped:
+            self.dropped.append("tools.strict")
+        is_strict = form is not None
+        form = form or self.forms.of(schema, ANTHROPIC_TOOL)
+        native["input_schema"] = form.schema
+        if is_strict:
+            native["strict"] = True
+        self.lost.update(form.lost)
+        self.names.note(name, form.renaming)
 
 
 def _legacy_choice(value: Any) -> Any:
     return {"type": "function", "function": value} if isinstance(value, dict) else value
 
 
-def _choose(found: Tools, choice: Any) -> None:
+def _choose(found: Tools, choice: Any, own: ToolNames) -> None:
     """Set the native choice; `allowed_tools` leaves only these tools in the request."""
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         allowed = allowed if isinstance(allowed, dict) else choice
         listed = allowed.get("tools")
-        names = [_name_of(tool) for tool in listed] if isinstance(listed, list) else []
+        names = [_name_of(tool, own) for tool in listed] if isinstance(listed, list) else []
         found.tools = [tool for tool in found.tools if tool.get("name") in names]
         if not found.tools:
             raise InvalidRequest("`tool_choice` allows none of the tools given.", param="tool_choice")
         choice = allowed.get("mode", "auto")
+    if isinstance(choice, dict) and choice.get("type") in _CHOICES:
+        choice = choice["type"]
     if isinstance(choice, dict):
-        name = _name_of(choice)
+        name = _name_of(choice, own)
         if name not in [tool.get("name") for tool in found.tools]:
             raise InvalidRequest("`tool_choice` must name one of `tools`.", param="tool_choice")
         found.choice = {"type": "tool", "name": name}
     elif choice is not None:
-        native = {"auto": "auto", "required": "any", "any": "any", "none": "none"}.get(str(choice))
+        native = _CHOICES.get(str(choice))
         if native is None:
             raise InvalidRequest("`tool_choice` must be auto, none, required, or name a tool.", param="tool_choice")
         found.choice = {"type": native}
 
 
-def _name_of(value: Any) -> Any:
-    """The name in `{"function": {"name"}}`, `{"custom": {"name"}}` or `{"name"}`."""
+def _name_of(value: Any, own: ToolNames) -> str | None:
+    """The native name for that in `{"function": {"name"}}`, `{"custom": {"name"}}` or `{"name"}`."""
     if not isinstance(value, dict):
         return None
     inner = value.get("function") or value.get("custom")
-    return inner.get("name") if isinstance(inner, dict) else value.get("name")
+    name = inner.get("name") if isinstance(inner, dict) else value.get("name")
+    return own.there(name) if isinstance(name, str) else None
 
 
 def _one_at_a_time(found: Tools) -> None:

@@ -23,6 +23,7 @@ from proxy.dialects.gemini.request import native_body
 from proxy.dialects.gemini.stream import GeminiDecoder
 from proxy.dialects.memory import Memory
 from proxy.dialects.refused import request_body
+from proxy.dialects.schema.forms import Forms
 from proxy.dialects.writer import AnswerWriter, is_legacy
 
 _VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")
@@ -37,6 +38,7 @@ class GeminiDialect:
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall
         self._clock = clock
+        self._forms = Forms()
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` for a parameter that Gemini cannot do without."""
@@ -51,7 +53,7 @@ class GeminiDialect:
         elif call.endpoint == "chat":
             no_thinking = call.options.disable_thinking
             recalled = Memory(self._recall, call, deployment).find
-            native, dropped = native_body(body, deployment, recalled, disable_thinking=no_thinking)
+            native, dropped = native_body(body, deployment, recalled, self._forms, disable_thinking=no_thinking)
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:
             message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."

@@ -13,9 +13,10 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
 from proxy.dialects.gemini.contents import Recalled, read_contents
-from proxy.dialects.gemini.schema import plain
 from proxy.dialects.gemini.tools import tool_config_of, tools_of
 from proxy.dialects.refused import present, refused
+from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.language import GEMINI_ANSWER
 
 MOST_STOPS = 5
 HOTTEST = 2.0
@@ -64,7 +65,7 @@ _NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that ask for nothing
 
 
 def native_body(
-    body: Mapping[str, Any], deployment: Deployment, recalled: Recalled, *, disable_thinking: bool
+    body: Mapping[str, Any], deployment: Deployment, recalled: Recalled, forms: Forms, *, disable_thinking: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The native body, and the names of what was dropped. Raises `InvalidRequest` for what cannot be had.
 
@@ -81,12 +82,12 @@ def native_body(
     if prompt.system:
         native["systemInstruction"] = {"parts": prompt.system}
     lost: set[str] = set()
-    if tools := tools_of(asked, lost):
+    if tools := tools_of(asked, lost, forms):
         native["tools"] = tools
         if config := tool_config_of(asked):
             native["toolConfig"] = config
     dropped += [f"tools.{keyword}" for keyword in sorted(lost)]
-    native["generationConfig"] = _generation(asked, dropped)
+    native["generationConfig"] = _generation(asked, dropped, forms)
     _think(native, asked, deployment, dropped, disable_thinking=disable_thinking)
     if not native["generationConfig"]:
         del native["generationConfig"]
@@ -110,7 +111,7 @@ def _asks_nothing(name: str, body: dict[str, Any]) -> bool:
     return name in _REFUSED or (name in _NO_LOSS and _NO_LOSS[name](body[name]))
 
 
-def _generation(body: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
+def _generation(body: dict[str, Any], dropped: list[str], forms: Forms) -> dict[str, Any]:
     made = {native: body[name] for name, native in _SAME.items() if name in body}
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None:
@@ -131,7 +132,7 @@ def _generation(body: dict[str, Any], dropped: list[str]) -> dict[str, Any]:
             made["logprobs"] = body["top_logprobs"]
     if "image" in _modalities(body):
         made["responseModalities"] = [name.upper() for name in _modalities(body)]
-    return made | _format(body.get("response_format"), dropped)
+    return made | _format(body.get("response_format"), dropped, forms)
 
 
 def _stops(body: dict[str, Any], dropped: list[str]) -> list[str]:
@@ -142,7 +143,7 @@ def _stops(body: dict[str, Any], dropped: list[str]) -> list[str]:
     return stops[:MOST_STOPS]
 
 
-def _format(form: dict[str, Any] | None, dropped: list[str]) -> dict[str, Any]:
+def _format(form: dict[str, Any] | None, dropped: list[str], forms: Forms) -> dict[str, Any]:
     kind = form.get("type") if form else "text"
     if kind == "text":
         return {}
@@ -153,11 +154,11 @@ def _format(form: dict[str, Any] | None, dropped: list[str]) -> dict[str, Any]:
     if not isinstance(given, dict) or not isinstance(schema, (dict, type(None))):
         message = "`response_format` must be of type `text`, `json_object` or `json_schema`, the last with its schema."
         raise InvalidRequest(message, param="response_format")
-    lost: set[str] = set()
-    made = {"responseMimeType": "application/json"}
+    made: dict[str, Any] = {"responseMimeType": "application/json"}
     if schema:
-        made["responseJsonSchema"] = plain(schema, lost)
-    dropped += [f"response_format.{keyword}" for keyword in sorted(lost)]
+        found = forms.of(schema, GEMINI_ANSWER)
+        made["responseJsonSchema"] = found.schema
+        dropped += [f"response_format.{keyword}" for keyword in found.lost]
     return made
 
 

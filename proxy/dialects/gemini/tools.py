@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.dialects.gemini.schema import plain
+from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.language import GEMINI_TOOL
 
 _GOOGLE = {
     "googleSearch",
@@ -30,20 +31,20 @@ _GOOGLE = {
     "computerUse",
     "computer_use",
 }
-_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY"}
+_MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "any": "ANY"}
 
 
-def tools_of(body: dict[str, Any], lost: set[str]) -> list[dict[str, Any]]:
-    """`tools` and the older `functions`; adds to `lost` what of their schemas is passed over."""
+def tools_of(body: dict[str, Any], lost: set[str], forms: Forms) -> list[dict[str, Any]]:
+    """`tools` and the older `functions`; adds to `lost` the keywords of their schemas that cannot be expressed."""
     declarations: list[dict[str, Any]] = []
     native: list[dict[str, Any]] = []
     for place, tool in enumerate(body.get("tools") or []):
         if tool.keys() and tool.keys() <= _GOOGLE:
             native.append(tool)
         else:
-            declarations.append(_declaration(_function(tool, f"tools[{place}]"), f"tools[{place}]", lost))
+            declarations.append(_declaration(_function(tool, f"tools[{place}]"), f"tools[{place}]", lost, forms))
     for place, function in enumerate(body.get("functions") or []):
-        declarations.append(_declaration(function, f"functions[{place}]", lost))
+        declarations.append(_declaration(function, f"functions[{place}]", lost, forms))
     return ([{"functionDeclarations": declarations}] if declarations else []) + native
 
 
@@ -60,6 +61,8 @@ def tool_config_of(body: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def _calling(choice: Any) -> tuple[str, list[str]]:
+    if isinstance(choice, dict) and choice.get("type") in _MODES:
+        choice = choice["type"]
     if isinstance(choice, str) and choice in _MODES:
         return _MODES[choice], []
     if isinstance(choice, dict) and choice.get("type") == "function":
@@ -90,7 +93,7 @@ def _function(tool: dict[str, Any], where: str) -> dict[str, Any]:
     return function
 
 
-def _declaration(function: dict[str, Any], where: str, lost: set[str]) -> dict[str, Any]:
+def _declaration(function: dict[str, Any], where: str, lost: set[str], forms: Forms) -> dict[str, Any]:
     name, description, parameters = (function.get(key) for key in ("name", "description", "parameters"))
     if not isinstance(name, str) or not name:
         raise InvalidRequest(f"`{where}`: a function must have a name.", param=where)
@@ -100,5 +103,7 @@ def _declaration(function: dict[str, Any], where: str, lost: set[str]) -> dict[s
     if function.get("strict") is True:
         lost.add("strict")
     if isinstance(parameters, dict) and parameters:
-        made["parametersJsonSchema"] = plain(parameters, lost)
+        form = forms.of(parameters, GEMINI_TOOL)
+        made["parametersJsonSchema"] = form.schema
+        lost.update(form.lost)
     return made

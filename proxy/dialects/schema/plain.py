@@ -1,0 +1,103 @@
+"""Whether a schema is already in a target's language, so that it can be sent as it is.
+
+Most schemas of tools are. Each node is looked at once, without recursion, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any
+
+from proxy.dialects.schema.drafts import NUMBERS, TYPES, is_number
+from proxy.dialects.schema.language import ANNOTATIONS, Language, Schema
+
+_TYPES = frozenset(TYPES)
+_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,64}")
+_PREFIX = "#/$defs/"
+
+
+def _is_type(value: Any) -> bool:
+    if type(value) is str:
+        return value in _TYPES
+    return type(value) is list and bool(value) and all(type(item) is str and item in _TYPES for item in value)
+
+
+def _is_names(value: Any) -> bool:
+    return type(value) is list and bool(value) and all(type(item) is str for item in value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+_LEAVES: dict[str, Callable[[Any], bool]] = {
+    "type": _is_type,
+    "required": _is_names,
+    "enum": lambda value: type(value) is list and bool(value),
+    **dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _is_count),
+    **dict.fromkeys(NUMBERS - {"multipleOf"}, is_number),
+    **dict.fromkeys(("title", "description", "pattern", "format"), lambda value: type(value) is str),
+    **dict.fromkeys(("default", "examples", "const"), lambda value: True),
+    "uniqueItems": lambda value: type(value) is bool,
+}
+
+
+def is_plain(schema: Schema, language: Language) -> bool:
+    """Whether a schema whose root is an object is, beyond doubt, in an open language."""
+    if language.closed or schema.get("type") != "object" or "anyOf" in schema or "$ref" in schema:
+        return False
+    definitions: Any = schema.get("$defs") if language.keywords is None else None
+    root = schema
+    if definitions is not None:
+        if type(definitions) is not dict:
+            return False
+        root = {name: value for name, value in schema.items() if name != "$defs"}
+    pending = [root, *(definitions.values() if definitions else ())]
+    while pending:
+        node = pending.pop()
+        if type(node) is not dict or not _is_plain_node(node, language, definitions or (), pending):
+            return False
+    return True
+
+
+def _is_plain_node(node: Schema, language: Language, definitions: Collection[str], pending: list[Any]) -> bool:
+    """Whether a node is plain apart from its subschemas, which are added to `pending`."""
+    for name, value in node.items():
+        leaf = _LEAVES.get(name)
+        if leaf is not None:
+            if not leaf(value) or not language.has(name):
+                return False
+        elif name == "items" or (name == "additionalProperties" and type(value) is not bool):
+            pending.append(value)
+        elif name == "properties" or name == "anyOf":
+            if not _is_plain_branch(name, value, pending):
+                return False
+        elif name != "additionalProperties" and (name != "$ref" or not _is_definition(value, node, definitions)):
+            return False
+    return language.keywords is None or _is_within(node, language)
+
+
+def _is_plain_branch(name: str, value: Any, pending: list[Any]) -> bool:
+    if name == "anyOf":
+        pending += value if type(value) is list else ()
+        return type(value) is list and bool(value)
+    if type(value) is not dict or not all(map(_NAME.fullmatch, value)):
+        return False
+    pending += value.values()
+    return True
+
+
+def _is_definition(value: Any, node: Schema, definitions: Collection[str]) -> bool:
+    """Whether a reference leads to a definition, with nothing but annotations beside it."""
+    known = type(value) is str and value.startswith(_PREFIX) and value[len(_PREFIX) :] in definitions
+    return known and node.keys() - ANNOTATIONS == {"$ref"}
+
+
+def _is_within(node: Schema, language: Language) -> bool:
+    """What a smaller language asks beyond its keywords."""
+    if "enum" in node and not all(type(value) in (language.enum_kinds or ()) for value in node["enum"]):
+        return False
+    if "format" in node and language.formats is not None and node["format"] not in language.formats:
+        return False
+    return "required" not in node or set(node["required"]) <= node.get("properties", {}).keys()
