@@ -57,6 +57,7 @@ class Announcement:
             draft = target.with_suffix(f".{running.pid}")
             draft.write_text(json.dumps(asdict(running)))
             draft.replace(target)
+            _remove_stale(folder)
 
     def withdraw(self) -> None:
         """Remove the file, unless a later process has written it since."""
@@ -88,6 +89,14 @@ def running_services() -> list[Running]:
 def reachable(url: str) -> str:
     """The address to ask on this machine: a wildcard is replaced by loopback."""
     return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what killed processes have left."""
+    for path in folder.glob("*.json"):
+        running = _read(path)
+        if running is None or not _lives(running.pid):
+            path.unlink(missing_ok=True)
 
 
 def _own_folder() -> Path:

@@ -121,6 +121,7 @@ def signalbox_process(
         arguments += ["--config", str(path)]
     log = folder / "access.log"
     own = {"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", "SIGNALBOX_DATA_DIR": str(folder / "data")}
+    own["TMPDIR"] = str(folder)  # its runtime file is no other test's
     env = {**own, **(environ or {})}
     with log.open("w") as output:
         popen = subprocess.Popen(arguments, cwd=ROOT, env=env, stdout=output, stderr=subprocess.PIPE, text=True)

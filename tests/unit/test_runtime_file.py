@@ -77,6 +77,15 @@ def test_a_file_whose_process_is_gone_is_ignored(folder: Path) -> None:
     assert running_services() == []
 
 
+def test_files_of_killed_processes_are_removed_by_the_next_one(folder: Path) -> None:
+    put(folder, row(ended()))
+
+    with announced(CONFIG) as announcement:
+        announcement.write("http://127.0.0.1:8080")
+
+        assert len(list(folder.iterdir())) == 1
+
+
 def test_a_folder_that_others_can_write_to_is_ignored(folder: Path) -> None:
     put(folder, row(os.getpid()), mode=0o777)
 
