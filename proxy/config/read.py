@@ -127,8 +127,8 @@ class _Reader:
             return _plain(node, shape)
         if fresh and "${" in node.text and not (each.unset_disables and not self._holds_list(node)):
             value = self._expanded(node, shape, path)
-            return value if value is None or isinstance(value, list | dict) else [value]
-        return [self._scalar(node, each, (*path, 0), fresh=fresh)]
+            return value if value is None or isinstance(value, list | dict) else _items(value, each)
+        return _items(self._scalar(node, each, (*path, 0), fresh=fresh), each)
 
     def _holds_list(self, node: Scalar) -> bool:
         return expand(node.text, self._environ).text.lstrip().startswith("[")
@@ -187,6 +187,13 @@ class _Reader:
 
     def _problem(self, path: Path, line: int | None, message: str) -> None:
         self.reading.problems.append((path, line, message))
+
+
+def _items(value: Any, each: Shape) -> list[Any]:
+    """The list that one value stands for; a text may hold several names with commas between."""
+    if isinstance(value, str) and each.text and not each.secret:
+        return [name for part in value.split(",") if (name := part.strip())]
+    return [value]
 
 
 def _plain(node: Scalar, shape: Shape) -> Any:

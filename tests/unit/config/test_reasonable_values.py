@@ -102,6 +102,19 @@ def test_a_text_is_a_list_of_one(tmp_path: Path, field: str, written: str) -> No
     assert getattr(found, field) == ("tools",)
 
 
+@pytest.mark.parametrize("written", ["tools, vision", "tools,vision,", "${WORDS}", "${ONE}, vision"])
+def test_a_text_with_commas_is_a_list(tmp_path: Path, written: str) -> None:
+    found = model(tmp_path, f"capabilities: '{written}'", {"WORDS": "tools, vision", "ONE": "tools"})
+
+    assert found.capabilities == ("tools", "vision")
+
+
+def test_a_key_with_a_comma_is_one_key(tmp_path: Path) -> None:
+    found = loaded(tmp_path, BASE % ("keys: 'a,b'", "")).settings.providers["p"].keys
+
+    assert len(found) == 1
+
+
 @pytest.mark.parametrize("empty", ["", "null", "[]"])
 def test_an_empty_list_stays_one(tmp_path: Path, empty: str) -> None:
     assert model(tmp_path, f"specialties: {empty}").specialties == ()
