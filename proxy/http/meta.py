@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate, leaving
 from proxy.arrival import aside
+from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact_nulled
 from proxy.core.types import Deployment, HealthView, Snapshot
 from proxy.http.ids import Ids
@@ -24,6 +25,8 @@ from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
 
 CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
+
+CONFIG_REJECTED = "The newest configuration was rejected, and the previous one is in force; the log says why."
 
 
 class Meta:
@@ -41,6 +44,7 @@ class Meta:
         ids: Ids,
         read: BodyReader,
         config_error: Callable[[], str | None],
+        check_admin: Callable[[Request], None],
     ) -> None:
         self._snapshot = snapshot
         self._planner = planner
@@ -51,6 +55,7 @@ class Meta:
         self._ids = ids
         self._read = read
         self._config_error = config_error
+        self._check_admin = check_admin
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
@@ -91,8 +96,15 @@ class Meta:
             "config": self._snapshot().version,
         }
         if error := self._config_error():
-            state["config_error"] = error
+            state["config_error"] = error if self._is_admin(request) else CONFIG_REJECTED
         return JSONResponse(state, 503 if self._gate.closed else 200)
+
+    def _is_admin(self, request: Request) -> bool:
+        try:
+            self._check_admin(request)
+        except ProxyError:
+            return False
+        return True
 
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`."""

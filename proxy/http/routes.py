@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -80,7 +81,7 @@ def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
             except ProxyError as refusal:
                 return await proxy_error(request, refusal)
         if status != 405:
-            return await proxy_error(request, NotFound(f"There is no path `{request.url.path[:256]}`."))
+            return await proxy_error(request, _not_found(request))
         error = MethodNotAllowed(f"`{request.method[:16]}` is not for this path.")
         error.headers = dict(getattr(exc, "headers", None) or {})
         return await proxy_error(request, error)
@@ -94,3 +95,18 @@ def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
         ClientGone: client_gone,
         Exception: proxy_error,
     }
+
+
+def _not_found(request: Request) -> NotFound:
+    """The error for an unknown path, with the path that was probably meant."""
+    path = request.url.path
+    plain = re.sub(r"/{2,}", "/", path[:256]).rstrip("/")
+    bare = re.sub(r"^(?:/(?:openai|api|v1))+(?=/)", "", plain)
+    known = [route for route in request.app.routes if isinstance(route, Route)]
+    for near in (plain, f"/v1{bare}"):
+        if near != path and any(
+            route.matches({"type": "http", "path": near, "method": ""})[0].value for route in known
+        ):
+            hint = "; the base URL ends in `/v1`" if near.startswith("/v1") else ""
+            return NotFound(f"There is no path `{path[:256]}`. Did you mean `{near}`{hint}?")
+    return NotFound(f"There is no path `{path[:256]}`.")

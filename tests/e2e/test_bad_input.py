@@ -579,6 +579,31 @@ def test_an_unknown_path_is_not_found_in_openais_shape(box: Box, method: str, pa
 
 
 @pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/chat/completions", CHAT),
+        ("/models", "/v1/models"),
+        ("/models/up/small", "/v1/models/up/small"),
+        ("/v1/v1/chat/completions", CHAT),
+        (f"/openai{CHAT}", CHAT),
+        (f"{CHAT}/", CHAT),
+        (f"/{CHAT}", CHAT),
+        ("/livez/", "/livez"),
+    ],
+)
+def test_an_unknown_path_names_the_one_that_was_meant(box: Box, path: str, meant: str) -> None:
+    _, _, content = parsed(box.raw(request(first=f"POST {path} HTTP/1.1", body=b"")))
+
+    assert f"Did you mean `{meant}`" in error_of(content)["message"]
+
+
+def test_an_unknown_path_that_is_like_none_has_no_hint(box: Box) -> None:
+    for path in ("/", "/v1", "/v1/", "/v1/files", "/favicon.ico"):
+        _, _, content = parsed(box.raw(request(first=f"POST {path} HTTP/1.1", body=b"")))
+        assert error_of(content)["message"] == f"There is no path `{path}`."
+
+
+@pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
         ("GET", CHAT, {"POST"}),

@@ -23,12 +23,14 @@ import yaml
 from proxy.app import Parts
 from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
+from proxy.http.meta import CONFIG_REJECTED
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to
 from tests.servers import ROOT, Recording, Running, recording, serving, signalbox, signalbox_process
 from tests.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
+ADMIN = {"authorization": "Bearer admin"}
 HELLO = [{"role": "user", "content": "Hello"}]
 
 
@@ -61,7 +63,7 @@ class Box:
 
     def ready(self) -> dict[str, Any]:
         """What `/readyz` says; it is always ready."""
-        answer = self.http.get("/readyz")
+        answer = self.http.get("/readyz", headers=ADMIN)
         assert answer.status_code == 200
         value: dict[str, Any] = answer.json()
         return value
@@ -86,6 +88,7 @@ class Box:
 
 def config(upstream: str) -> dict[str, Any]:
     return {
+        "auth": {"admin_token": "admin"},
         "providers": {"up": {"base_url": upstream, "keys": [{"id": "main", "value": "${UP_KEY}"}]}},
         "models": [{"id": "up/one"}, {"id": "up/two"}],
         "routing": {"aliases": {"which": "up/one"}},
@@ -149,6 +152,7 @@ def test_a_broken_file_keeps_the_last_good_one_and_says_so(box: Box, broken: str
     assert ready["config"] == version
     assert ready["config_error"].startswith(f"{box.running.config}")
     assert named in ready["config_error"]
+    assert box.http.get("/readyz").json()["config_error"] == CONFIG_REJECTED
     assert box.reload_success() == 0
     assert box.chat("which").json()["model"] == "one"
 
