@@ -168,12 +168,14 @@ def build(
         body_silence=settings.server.header_timeout,
         write_stall=settings.server.write_stall,
         keep_alive=settings.server.stream_keep_alive,
+        early_comments=settings.server.early_comments,
     )
     read = BodyReader(costs)
     proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, costs, ids, callers, clock)}
     for endpoint in PASSED:
         read_call = partial(read_passed, endpoint)
         proxied[f"/v1{endpoint.path}"] = Exchange(pipeline, read_call, costs, ids, callers, clock)
+    access = AdminAccess(token.get_secret_value() if token else None)
     meta = Meta(
         snapshot=lambda: current.snapshot,
         planner=planner,
@@ -184,8 +186,8 @@ def build(
         ids=ids,
         read=read,
         config_error=lambda: current.error,
+        check_admin=access.check,
     )
-    access = AdminAccess(token.get_secret_value() if token else None)
     admin = State(
         access=access,
         snapshot=lambda: current.snapshot,

@@ -44,6 +44,10 @@ class Arrival(Protocol):
         """The body. Raises `ProxyError` if it is too large or too slow."""
         ...
 
+    def expect_stream(self, headers: Callable[[], Mapping[str, str]]) -> None:
+        """The answer will be a stream of events: one that is silent for long may be opened early, with `headers`."""
+        ...
+
     def interrupt(self, why: str) -> None:
         """End the call early."""
         ...

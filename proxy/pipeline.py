@@ -31,6 +31,9 @@ from proxy.surfaces.headers import call_headers
 from proxy.upstream.executor import Executor
 
 _LOG = logging.getLogger(__name__)
+_EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
+_EARLY = ("x-router-id", "x-request-id", "x-router-cache", "x-router-route")  # known before a target answers
+_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _EMBEDDED = ("application/json", "text/event-stream")  # what a decision record can be put into
 
 
@@ -87,6 +90,8 @@ class Pipeline:
             record.call = call = await call_of(arrival, raw, self._snapshot())
             health = self._view(call.snapshot)
             record.plan = await aside(lambda: self._planner(call, health), len(raw))
+            if call.stream and call.kind in _EVENT_STREAMS:
+                arrival.expect_stream(lambda: _early_headers(record))
             async with self._executor.run(call, record.plan, record) as reply:
                 yield self._answer(call, record, reply)
 
@@ -95,7 +100,7 @@ class Pipeline:
         price(record)
         headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
         if call.stream:
-            headers |= {"cache-control": "no-cache", "x-accel-buffering": "no"}
+            headers |= _STREAM_HEADERS
         elif record.cost_nusd is not None:
             headers["x-router-cost-usd"] = f"{record.cost_nusd / 1e9:.9f}".rstrip("0").rstrip(".")
         chunks = reply.chunks
@@ -117,3 +122,9 @@ class Pipeline:
             return  # it had everything
         record.outcome = record.code = arrival.interrupted or "client_closed"
         record.status = 499 if record.outcome == "client_closed" else record.status or 503
+
+
+def _early_headers(record: Record) -> dict[str, str]:
+    """Of a stream that is opened before its target is known."""
+    headers = {name: value for name, value in call_headers(record, record.started).items() if name in _EARLY}
+    return headers | _STREAM_HEADERS

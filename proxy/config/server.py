@@ -62,6 +62,10 @@ class ServerSettings(Section):
     stream_keep_alive: Duration = Field(
         default=15.0, description="How long a stream may be silent before a comment goes out; 0: none ever does."
     )
+    early_comments: Duration = Field(
+        default=0.0,
+        description="How long a stream may have no content before it is opened with a comment; 0: it never is.",
+    )
     keep_alive: Duration = Field(default=75.0, description="How long an idle connection of a client is kept.")
     max_in_flight: Integer = Field(default=10_000, ge=1, description="Calls that are served at the same time.")
     memory_watermark: Size = Field(

@@ -16,7 +16,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy.arrival import ReadCall
 from proxy.core.clock import Clock
-from proxy.core.errors import ProxyError, Unavailable
+from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.core.types import Reply
 from proxy.http.callers import Callers
 from proxy.http.errors import send_error
@@ -93,6 +93,8 @@ class _Run:
         self._begun = False
         self._ended = False
         self._events = False
+        self._content = False  # the answer has reached its commit point
+        self._opened: asyncio.Event | None = None  # the head was sent before that, or is being sent
         self._going_out = 0  # messages that the client has not taken yet: a piece of the answer, a comment
         self._last_out = 0.0  # monotonic seconds
 
@@ -110,6 +112,11 @@ class _Run:
         if self.interrupted is None and not self._ended:
             self.interrupted = why
             self.scope.cancel()
+
+    def expect_stream(self, headers: Callable[[], Mapping[str, str]]) -> None:
+        """Open the stream early, with `headers`, if it is silent for `server.early_comments`."""
+        if self._limits.early_comments and self._group is not None:
+            self._group.start_soon(self._open_early, headers)
 
     async def read(self) -> bytes:
         """The body. Raises `RequestTooLarge` or `RequestTimeout`; a client that leaves cancels the call."""
@@ -130,10 +137,7 @@ class _Run:
                     await self._out({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
                 await self._end(body[last:])
                 return
-            self._events = reply.headers.get("content-type", "").startswith("text/event-stream")
-            await self._begin(reply.status, reply.headers)
-            if self._events and self._group is not None and self._limits.keep_alive:
-                self._group.start_soon(self._keep_alive)
+            await self._begin_stream(reply)
             async for chunk in chunks:
                 await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
             await self._end()
@@ -142,6 +146,8 @@ class _Run:
         """Tell the client, by an answer or, where one has begun, by the last event of its stream."""
         if self._ended:
             return
+        if self._opened is not None:
+            await self._opened.wait()
         if not self._begun:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
@@ -168,15 +174,46 @@ class _Run:
                 self.interrupt("client_closed")
                 return
 
-    async def _keep_alive(self) -> None:
+    async def _begin_stream(self, reply: Reply) -> None:
+        """Send the head of a stream, unless it was opened early."""
+        events = reply.headers.get("content-type", "").startswith("text/event-stream")
+        if self._opened is not None:
+            await self._opened.wait()
+            if not events:
+                raise UpstreamError("The target did not answer with a stream of events.")
+            self._content = True
+            return
+        self._events, self._content = events, True
+        await self._begin(reply.status, reply.headers)
+        if events and self._group is not None and self._limits.keep_alive:
+            self._group.start_soon(self._comments)
+
+    async def _open_early(self, headers: Callable[[], Mapping[str, str]]) -> None:
+        """Open a stream that has no content yet, so that nothing in front gives it up."""
+        await self._clock.wait_for(asyncio.Event(), self._limits.early_comments)
+        if self._begun or self._ended:
+            return
+        self._opened, self._events = asyncio.Event(), True
+        await self._begin(200, {**headers(), "content-type": "text/event-stream; charset=utf-8"})
+        await self._out({"type": "http.response.body", "body": COMMENT, "more_body": True})
+        self._opened.set()
+        await self._comments()
+
+    async def _comments(self) -> None:
         """A comment whenever a stream has been silent for long: nothing on the way must take it for dead."""
         never = asyncio.Event()  # the group ends this task with the stream
-        while not self._ended:
+        while not self._ended and (pause := self._silence()):
             silent = self._clock.monotonic() - self._last_out
-            if silent < self._limits.keep_alive or self.delivering:
-                await self._clock.wait_for(never, max(self._limits.keep_alive - silent, 0.05))
+            if silent < pause or self.delivering:
+                await self._clock.wait_for(never, max(pause - silent, 0.05))
             else:
                 await self._out({"type": "http.response.body", "body": COMMENT, "more_body": True})
+
+    def _silence(self) -> float:
+        """How long the stream may be silent now; 0: for ever."""
+        if self._content:
+            return self._limits.keep_alive
+        return min(self._limits.early_comments, self._limits.keep_alive or self._limits.early_comments)
 
     async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
         self._begun = True

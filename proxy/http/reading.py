@@ -25,6 +25,7 @@ class Limits:
     body_silence: float  # between two pieces of a body
     write_stall: float  # of a client that has stopped reading
     keep_alive: float = 0.0  # of a stream, until a comment goes out; 0: none does
+    early_comments: float = 0.0  # until a stream without content is opened with a comment; 0: never
 
 
 class ClientGone(Exception):
