@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -38,16 +39,19 @@ class Held:
         await self._script(wire)
 
 
-@pytest.fixture(scope="module")
-def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    config = {
+def configuration(url: str, early_comments: str) -> dict[str, Any]:
+    return {
         "store": "none",
-        "server": {"early_comments": "50ms"},
-        "providers": {name: {"base_url": module_upstream.url, "any_model": True} for name in "pq"},
+        "server": {"early_comments": early_comments},
+        "providers": {name: {"base_url": url, "any_model": True} for name in "pq"},
         "routing": {"scenarios": {"both": ["p/a", "q/good"]}},
         "resilience": undeterred(same_target=0),
     }
-    with signalbox(config, tmp_path_factory.mktemp("box")) as running:
+
+
+@pytest.fixture(scope="module")
+def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with signalbox(configuration(module_upstream.url, "50ms"), tmp_path_factory.mktemp("box")) as running:
         yield running
 
 
@@ -134,11 +138,16 @@ def test_a_failing_target_is_still_replaced_unseen(box: Running, upstream: Upstr
     assert upstream.models == ["a", "good"]
 
 
-def test_a_quick_failure_keeps_its_status(http: httpx.Client, box: Running, upstream: Upstream) -> None:
-    for model, status in (("p/a", 502), ("nothing", 404)):
-        upstream.script("a", upstreams.refuse(500))
-        answer = http.post(f"{box.url}/v1/chat/completions", json={"model": model, **BODY})
-        assert answer.status_code == status
+@pytest.mark.parametrize(("model", "status"), [("p/a", 502), ("nothing", 404)])
+def test_a_failure_before_that_keeps_its_status(
+    http: httpx.Client, upstream: Upstream, tmp_path: Path, model: str, status: int
+) -> None:
+    upstream.script("a", upstreams.refuse(500))
+
+    with signalbox(configuration(upstream.url, "1h"), tmp_path) as patient:
+        answer = http.post(f"{patient.url}/v1/chat/completions", json={"model": model, **BODY})
+
+    assert answer.status_code == status
 
 
 def test_an_answer_that_is_no_stream_is_not_opened(http: httpx.Client, box: Running, upstream: Upstream) -> None:
