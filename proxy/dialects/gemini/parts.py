@@ -25,7 +25,15 @@ _FILTERED = {
     "IMAGE_RECITATION",
     "MODEL_ARMOR",
 }
-_FINE = {"STOP", "MAX_TOKENS", *_FILTERED}  # any other finish without content means that the model failed
+_FAILED = {  # without content: the model has failed, and may do better when asked again
+    "MALFORMED_FUNCTION_CALL",
+    "MALFORMED_RESPONSE",
+    "UNEXPECTED_TOOL_CALL",
+    "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE",
+    "NO_IMAGE",
+    "IMAGE_OTHER",
+}
 _NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: nothing has been said yet
 _LOWEST = -9999.0  # OpenAI's word for a token that was as good as impossible
 
@@ -74,7 +82,7 @@ class Candidate:
     @property
     def failed(self) -> str | None:
         """What went wrong, where the finish says that the model failed and there is no content."""
-        if self.finish is None or self.finish in _FINE or self._has_content or self._calls.count:
+        if self.finish not in _FAILED or self._has_content or self._calls.count:
             return None
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 

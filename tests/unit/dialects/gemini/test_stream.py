@@ -103,7 +103,7 @@ def test_content_after_a_finish_makes_a_cut_a_fault() -> None:
     assert (whole, reopened, reader.complete) == (True, False, True)
 
 
-@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "OTHER", "NO_IMAGE", "NEW_WORD"])
+@pytest.mark.parametrize("word", ["MALFORMED_FUNCTION_CALL", "UNEXPECTED_TOOL_CALL", "MALFORMED_RESPONSE", "NO_IMAGE"])
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("parts", [[], [{"text": ""}]])
 def test_an_empty_answer_of_a_failed_model_fails_over(word: str, stream: bool, parts: Any) -> None:
