@@ -149,6 +149,7 @@ def build(
     metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments, lambda: health.identities)
     metrics.watch_retries(lambda: upstream.budget.refused)
     metrics.watch_cooldowns(health.rests, lambda: current.snapshot)
+    metrics.watch_providers(lambda: current.snapshot)
     metrics.watch_process(lambda: upstream.pulse.late)
     metrics.initialise(current.snapshot)
     gate = Gate(settings.server.max_in_flight)

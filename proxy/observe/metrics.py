@@ -101,6 +101,10 @@ class Metrics:
         """Read `signalbox_keys_in_cooldown` when it is asked for."""
         self._watch(_Cooldowns(rests, snapshot))
 
+    def watch_providers(self, snapshot: Callable[[], Snapshot]) -> None:
+        """Read `signalbox_provider_usable` when it is asked for."""
+        self._watch(_Providers(snapshot))
+
     def watch_process(self, lag: Callable[[], float]) -> None:
         """Read CPU, memory, file descriptors and garbage collections; `lag` is the event loop's, in seconds."""
         ProcessCollector(registry=self.registry)
@@ -189,6 +193,23 @@ class _Cooldowns(_Live):
             counts[snapshot.providers[name].label, reason] += number
         for labels, number in counts.items():
             family.add_metric(list(labels), number)
+        yield family
+
+
+class _Providers(_Live):
+    def __init__(self, snapshot: Callable[[], Snapshot]) -> None:
+        super().__init__()
+        self._snapshot = snapshot
+
+    def families(self) -> Iterable[Metric]:
+        family = GaugeMetricFamily(
+            "signalbox_provider_usable", "0 if no key of the provider is set, else 1.", labels=["provider"]
+        )
+        snapshot = self._snapshot()
+        for provider in snapshot.providers.values():
+            family.add_metric([provider.name], 0 if provider.stand_in else 1)
+        for name in snapshot.left_out:
+            family.add_metric([name], 0)
         yield family
 
 

@@ -100,6 +100,7 @@ def watch(metrics: Metrics) -> None:
     metrics.watch_breakers(list, list, list)
     metrics.watch_retries(int)
     metrics.watch_cooldowns(list, snapshot)
+    metrics.watch_providers(snapshot)
     metrics.watch_process(float)
 
 

@@ -41,6 +41,7 @@ LABELS = {
     "signalbox_config_reload_success": set(),
     "signalbox_keys_in_cooldown": {"provider", "reason"},
     "signalbox_event_loop_lag_seconds": set(),
+    "signalbox_provider_usable": {"provider"},
 }
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

@@ -125,9 +125,11 @@ def test_a_mock_that_is_configured_is_no_stand_in(tmp_path: Path) -> None:
 def test_without_stand_ins_a_missing_key_is_an_error_that_names_it(tmp_path: Path) -> None:
     with serving({**STAND_IN, "mock_when_no_keys": False}, tmp_path, {"AZUER_KEY": "x" * 20}) as box:
         direct, tier = box.chat("azure/gpt-4o"), box.chat("tier/low")
+        usable = box.samples("signalbox_provider_usable")
         [provider] = box.http.get("/admin/providers", headers=ADMIN).json()["data"]
 
     assert (direct.status_code, tier.status_code) == (404, 503)
+    assert usable == {("azure",): 0.0}
     assert "AZURE_KEY" in direct.text
     assert "AZURE_KEY" in tier.text
     assert (provider["status"], provider["reason"]) == ("left_out", "no key is set (AZURE_KEY)")

@@ -29,6 +29,7 @@ CONTRACT = {
     "signalbox_config_reload_success": set(),
     "signalbox_keys_in_cooldown": {"provider", "reason"},
     "signalbox_event_loop_lag_seconds": set(),
+    "signalbox_provider_usable": {"provider"},
 }
 
 
@@ -57,6 +58,7 @@ def filled() -> Metrics:
     metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"], lambda: KEYS)
     metrics.watch_retries(lambda: 7)
     metrics.watch_cooldowns(lambda: [rest("acme", "main")], lambda: snapshot(deployment("small")))
+    metrics.watch_providers(lambda: snapshot(deployment("small")))
     metrics.watch_process(lambda: 0.125)
     return metrics
 
@@ -244,3 +246,13 @@ def test_a_large_configuration_has_a_bounded_number_of_series() -> None:
     metrics = initialised(snapshot(*many))
 
     assert len(values(metrics, "signalbox_requests_total")) <= MOST_REQUEST_SERIES + 20
+
+
+def test_a_provider_without_a_key_is_not_usable() -> None:
+    stand_in = replace(LARGE, provider=replace(LARGE.provider, stand_in=True))
+    metrics = Metrics()
+    metrics.watch_providers(lambda: replace(snapshot(SMALL, stand_in), left_out={"azure": "no key is set"}))
+
+    found = values(metrics, "signalbox_provider_usable")
+
+    assert found == {("acme",): 1.0, ("bolt",): 0.0, ("azure",): 0.0}
