@@ -12,7 +12,7 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
-from proxy.dialects.upstream_errors import failure_of, read_error
+from proxy.dialects.upstream_errors import failure_of, read_error, says_error
 from proxy.dialects.upstream_errors import is_error as holds_error
 
 _STATUS_OF_TYPE = {
@@ -27,7 +27,7 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_EVENTS = ("message", "ping")  # types of objects that are no error, whatever members they have
+_EVENTS = ("message", "ping")  # types of objects that are no error, but for an `error` in them
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
@@ -54,5 +54,5 @@ def is_error(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is an error, with or without its `type`."""
     kind = value.get("type")
     if isinstance(kind, str) and (kind in _EVENTS or kind.startswith(("message_", "content_block_"))):
-        return False
+        return says_error(value.get("error"))
     return holds_error(value, "content")

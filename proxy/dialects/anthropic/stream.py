@@ -14,6 +14,7 @@ from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.types import Usage
 from proxy.dialects.anthropic.answer import Answer, events_of
 from proxy.dialects.anthropic.errors import failure_in_200, is_error
+from proxy.dialects.upstream_errors import error_event
 from proxy.dialects.writer import AnswerWriter
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes of a stream before the commit point
@@ -119,7 +120,7 @@ class AnthropicDecoder:
         value = object_of(data)
         if value is None:
             raise self._broken("the upstream sent an event that is not a JSON object")
-        if not is_error(value):
+        if not is_error(value) and not error_event(event):
             self._answer.read(value)
             return
         failure = failure_in_200(value)

@@ -16,7 +16,9 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.types import Usage
+from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
+from proxy.dialects.upstream_errors import is_error
 
 _READ = {"model", "input", "dimensions", "encoding_format"}
 
@@ -46,6 +48,8 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
     """
     try:
         value = json.loads(raw)
+        if isinstance(value, dict) and is_error(value, "embedding" if "embedding" in value else "embeddings"):
+            raise failure_in_200(value)
         vectors = [_vector(item) for item in _embeddings(value)]
         packed = [_packed(vector) if body.get("encoding_format") == "base64" else vector for vector in vectors]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, struct.error) as exc:

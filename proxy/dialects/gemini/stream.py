@@ -14,7 +14,7 @@ from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
 from proxy.dialects.gemini.calls import Keep
-from proxy.dialects.gemini.errors import failure_in_200
+from proxy.dialects.gemini.errors import failure_in_200, is_error
 from proxy.dialects.gemini.parts import Candidate
 from proxy.dialects.gemini.wire import Answers, NotAnAnswer
 from proxy.dialects.writer import AnswerWriter
@@ -111,7 +111,7 @@ class GeminiDecoder:
         """One object of the answer."""
         if self.closed:
             return  # nothing follows an error
-        if value.get("error"):
+        if is_error(value):
             self._error(value)
             return
         self._name(value)

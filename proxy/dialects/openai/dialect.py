@@ -70,7 +70,7 @@ class OpenAIDialect:
         if call.endpoint not in ("chat", "completions"):
             return _passed(call, headers)
         if not call.stream:
-            return JsonDecoder() if call.endpoint == "chat" else PassedJson()
+            return JsonDecoder() if call.endpoint == "chat" else PassedJson(call.endpoint)
         choices = target.overrides.get("n", call.body.get("n"))
         stream = StreamDecoder(
             choices=(choices if isinstance(choices, int) else 1) * _prompts(call),
@@ -108,13 +108,16 @@ def _prompts(call: Call) -> int:
 def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
     """Only sound may come in any form, and text that was made of it; a page never is an answer."""
     kind = headers.get("content-type", "").lower()
-    if kind.startswith("text/event-stream"):
+    may_stream = call.stream or call.kind in ("audio", "image")
+    if may_stream and kind.startswith("text/event-stream"):
         return PassedEvents()
-    if call.endpoint in _FORMS and call.body.get("response_format") in _TEXTS and not kind.startswith("text/html"):
+    as_text = call.body.get("response_format") in _TEXTS or kind.startswith("text/plain")
+    if call.endpoint in _FORMS and as_text and not kind.startswith("text/html"):
         return PassedText()
-    if call.kind == "audio" and not kind.startswith(_NO_STREAM):
+    if call.endpoint == "speech" and not kind.startswith(_NO_STREAM):
         return PassedBytes()
-    return BodyOrEvents(PassedJson(), PassedEvents()) if call.stream else PassedJson()
+    body = PassedJson(call.endpoint)
+    return BodyOrEvents(body, PassedEvents()) if call.stream else body
 
 
 def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:

@@ -12,12 +12,15 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.types import Usage
+from proxy.dialects.openai.errors import failure_in_200, has_error_member
+from proxy.dialects.upstream_errors import bare_json, error_event, is_error
 
 
 class EventRelay(ABC):
     """Cuts and reads events; a decoder says what they mean, and keeps `committed` and `fault`."""
 
     native_finish: str | None = None
+    _member = "choices"  # what every answer has
 
     def __init__(self, events: Events) -> None:
         self._events = events
@@ -48,12 +51,47 @@ class EventRelay(ABC):
             return False  # nothing follows an error
         data = data_of(event)
         if data is None or not data.strip():
-            return True  # a comment, a keep-alive
+            return self._take_bare(event)
         if data.strip() == DONE:
             self._end()
             return True
-        kept = self._read(self._load(data), data)
+        value = self._load(data)
+        suspect = b"error" in event or not value.get("choices")  # so that a plain chunk costs nothing more
+        if suspect and (is_error(value, self._member) or error_event(event)):
+            return self._failed(value, data)
+        kept = self._read(value, data)
         return kept if isinstance(kept, bool) else _with_data(event, data, kept)
+
+    def _take_bare(self, event: bytes) -> bool:
+        """A comment or a keep-alive; or an error without the name of a field, which no client would see."""
+        value = bare_json(event)
+        if isinstance(value, dict) and is_error(value, self._member) and not self.complete:
+            failure = failure_in_200(value, b"")
+            raise self._after_commit(failure) if self.committed else failure
+        return True
+
+    def _failed(self, value: dict[str, Any], data: bytes) -> bool:
+        """An error: a failure before the commit point, after it the end, unless the answer is complete.
+
+        One that clients would not take for an error is not relayed: the relay writes one that they do.
+        """
+        if self.complete:
+            return True  # relayed like any other event
+        failure = failure_in_200(value, data)
+        if not self.committed:
+            raise failure
+        if not has_error_member(value):
+            raise self._after_commit(failure)
+        self.fault = self._after_commit(failure)
+        return True
+
+    def _after_commit(self, failure: UpstreamFailure) -> UpstreamFailure:
+        return UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)
+
+    @property
+    @abstractmethod
+    def complete(self) -> bool:
+        """The answer is whole."""
 
     @abstractmethod
     def _end(self) -> None:

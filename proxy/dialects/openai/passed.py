@@ -1,11 +1,12 @@
 """Answers of the endpoints that are passed through: embeddings, images, audio, moderations, legacy completions.
 
-They are relayed as they come. What is checked is only what tells an answer from a fault: an error in a 200, half a JSON
-text, nothing at all, events that stop before the last one.
+They are relayed as they come, once they have the shape of their endpoint: an error in a 200, half a JSON text, nothing
+at all, the answer of another endpoint or events that stop before the last one are failures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -17,21 +18,62 @@ from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.usage import usage_of
+from proxy.dialects.upstream_errors import is_error
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
+_SNIFFED = 64 * 1024  # bytes of sound that look like text before they count as sound
+_TEXT = frozenset({*range(32, 256), *b"\t\r\n"})  # UTF-8 has no other bytes
+_PLAIN = bytes(sorted(_TEXT))
+
+
+def _is_choice(item: Mapping[str, Any]) -> bool:
+    return isinstance(item.get("text"), str) or bool(item.get("finish_reason"))
+
+
+def _is_vector(item: Mapping[str, Any]) -> bool:
+    return isinstance(item.get("embedding"), (list, str, dict)) and bool(item["embedding"])
+
+
+def _is_result(item: Mapping[str, Any]) -> bool:
+    return "flagged" in item or any(isinstance(item.get(name), dict) for name in ("categories", "category_scores"))
+
+
+def _is_image(item: Mapping[str, Any]) -> bool:
+    return any(isinstance(item.get(name), str) and item[name] for name in ("b64_json", "url"))
+
+
+# By endpoint: the member that holds the answer, what each of its items must be, and how the whole is called.
+_SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] = {
+    "completions": ("choices", _is_choice, "a text completion"),
+    "embeddings": ("data", _is_vector, "a list of embeddings"),
+    "moderations": ("results", _is_result, "a list of moderation results"),
+    "images": ("data", _is_image, "a list of images"),
+    "transcriptions": ("text", None, "a transcription"),
+    "translations": ("text", None, "a translation"),
+}
 
 
 class PassedJson(JsonDecoder):
-    """A JSON answer of any endpoint: held until it is whole, then given on as it came."""
+    """A JSON answer of an endpoint: held until it is whole, then given on as it came."""
 
-    _wanted = "a JSON object"
+    def __init__(self, endpoint: str) -> None:
+        super().__init__()
+        self._member, self._is_item, self._wanted = _SHAPES.get(endpoint, ("", None, "sound"))
 
     def _fits(self, value: Any) -> bool:
-        return isinstance(value, dict) and bool(value)
+        found = value.get(self._member) if isinstance(value, dict) else None
+        if self._is_item is None:
+            return isinstance(found, str)
+        if not isinstance(found, list) or not found:
+            return False
+        return all(isinstance(item, dict) and self._is_item(item) for item in found)
 
 
 class PassedBytes:
-    """Sound or plain text: relayed as it comes; the connection's own end tells that it is whole."""
+    """Sound: relayed as it comes; the connection's own end tells that it is whole.
+
+    What begins like JSON or a page is held until it is known to be none: an error may come under any label.
+    """
 
     native_finish: str | None = None
 
@@ -39,18 +81,37 @@ class PassedBytes:
         self.committed = self.complete = self.closed = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
+        self._held = bytearray()
 
     def feed(self, chunk: bytes) -> bytes:
         """The same bytes."""
-        self.committed = self.committed or bool(chunk)
-        return chunk
+        if self.committed:
+            return chunk
+        self._held += chunk
+        if not self._held or (len(self._held) <= _SNIFFED and _is_text(self._held)):
+            return b""
+        self.committed = True
+        held, self._held = bytes(self._held), bytearray()
+        return held
 
     def finish(self) -> bytes:
-        """Nothing more. Raises `UpstreamFailure` if nothing came at all."""
+        """Nothing more. Raises `UpstreamFailure` if nothing but text came."""
         if not self.committed:
-            raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")
+            raise _no_sound(bytes(self._held))
         self.complete = self.closed = True
         return b""
+
+
+def _is_text(held: bytearray) -> bool:
+    return bytes(held.lstrip()[:1]) in (b"{", b"<", b"") and not held.translate(None, _PLAIN)
+
+
+def _no_sound(held: bytes) -> UpstreamFailure:
+    value = object_of(held)
+    if value is not None and is_error(value, ""):
+        return failure_in_200(value, held)
+    what = "is text, not sound" if held.strip() else "is empty"
+    return UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer {what}")
 
 
 class PassedText(HeldAnswer):
@@ -61,7 +122,7 @@ class PassedText(HeldAnswer):
         body = bytes(self._held)
         head = body[:100].lstrip().lower()
         value = object_of(body) if head.startswith(b"{") else None
-        if value is not None and value.get("error"):
+        if value is not None and is_error(value, "text"):
             raise failure_in_200(value, body)
         if head.startswith((b"<!doctype", b"<html")):
             raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is a page, not a text")
@@ -74,7 +135,12 @@ class PassedEvents(EventRelay):
 
     def __init__(self) -> None:
         super().__init__(Events(limit=LIMIT))
-        self.complete = False
+        self._complete = False
+
+    @property
+    def complete(self) -> bool:
+        """The last event came."""
+        return self._complete
 
     @property
     def closed(self) -> bool:
@@ -95,16 +161,11 @@ class PassedEvents(EventRelay):
         return rest
 
     def _end(self) -> None:
-        self.committed = self.complete = True
+        self.committed = self._complete = True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool:
-        if value.get("error") or value.get("type") == "error":
-            failure = failure_in_200(value, data)
-            if not self.committed:
-                raise failure
-            self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status)
-            return True
-        self.committed = True
+        kind = value.get("type")
+        self.committed = self.committed or isinstance(kind, str) or bool(value.get("choices"))
         self.usage = usage_of(value.get("usage")) or self.usage
-        self.complete = self.complete or str(value.get("type")).endswith(_LAST)
+        self._complete = self._complete or str(kind).endswith(_LAST)
         return True

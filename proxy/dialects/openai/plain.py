@@ -9,18 +9,20 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.usage import usage_of
+from proxy.dialects.upstream_errors import is_error
 
 
 class JsonDecoder(HeldAnswer):
     """A chat completion, given on as it came once it is whole."""
 
     _wanted = "a chat completion"
+    _member = "choices"  # what every answer has
 
     def finish(self) -> bytes:
         """The whole body. Raises `UpstreamFailure` if it is empty, no JSON, an error, or not what was asked for."""
         body = bytes(self._held)
         value = _load(body)
-        if isinstance(value, dict) and value.get("error") and not value.get("choices"):
+        if isinstance(value, dict) and is_error(value, self._member):
             raise failure_in_200(value, body)
         if not self._fits(value):
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")

@@ -10,9 +10,8 @@ from typing import Any
 
 from proxy.core.body import edit, parse
 from proxy.core.errors import InvalidRequest
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import UpstreamFailure
 from proxy.core.sse import Events
-from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.usage import usage_of
 
@@ -99,13 +98,6 @@ class StreamDecoder(EventRelay):
         self._done = True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
-        if value.get("error"):
-            if not self.complete:  # after a complete answer it is relayed like any other event
-                self._error(value, data)
-            return True
-        return self._chunk(value, data)
-
-    def _chunk(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         usage = usage_of(value.get("usage"))
         self.usage = usage or self.usage
         choices = value.get("choices")
@@ -146,9 +138,3 @@ class StreamDecoder(EventRelay):
             self.committed = True
         if not choice.get("finish_reason") and (content or index not in self._finished):
             self._open.add(index)
-
-    def _error(self, value: dict[str, Any], data: bytes) -> None:
-        failure = failure_in_200(value, data)
-        if not self.committed:
-            raise failure
-        self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)

@@ -14,7 +14,9 @@ from proxy.dialects.openai.passed import PassedJson
 from proxy.dialects.openai.plain import JsonDecoder
 
 
-@pytest.mark.parametrize("made", [JsonDecoder, PassedJson, lambda: EmbeddingsDecoder({"input": "Hi"}, "m")])
+@pytest.mark.parametrize(
+    "made", [JsonDecoder, lambda: PassedJson("images"), lambda: EmbeddingsDecoder({"input": "Hi"}, "m")]
+)
 def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch, made: Callable[[], HeldAnswer]) -> None:
     monkeypatch.setattr(held, "LIMIT", 100)
     decoder = made()

@@ -40,7 +40,7 @@ def failure(decoder: PassedJson | PassedEvents | PassedBytes, data: bytes) -> Up
 
 
 def test_a_json_answer_comes_out_to_the_byte_at_its_end() -> None:
-    decoder = PassedJson()
+    decoder = PassedJson("embeddings")
 
     held = [decoder.feed(VECTORS[:20]), decoder.feed(VECTORS[20:])]
     assert (decoder.committed, decoder.complete, decoder.closed) == (False, False, False)
@@ -55,24 +55,95 @@ def test_a_json_answer_comes_out_to_the_byte_at_its_end() -> None:
     "body", [b"", b" ", VECTORS[:-9], b"<html></html>", b"\xff", b"[" * 100_000, b"null", b"[]", b"{}", b'"text"', b"7"]
 )
 def test_what_is_no_answer_is_a_fault_that_another_target_can_mend(body: bytes) -> None:
-    decoder = PassedJson()
+    decoder = PassedJson("embeddings")
 
     assert failure(decoder, body).kind == FailureKind.MALFORMED
     assert not decoder.committed
 
 
 def test_an_error_with_status_200_is_that_error() -> None:
-    failed = failure(PassedJson(), json.dumps(ERROR).encode())
+    failed = failure(PassedJson("embeddings"), json.dumps(ERROR).encode())
 
     assert (failed.kind, str(failed)) == (FailureKind.RATE_LIMITED, "slow down")
 
 
 def test_an_answer_whose_error_is_null_is_an_answer() -> None:
-    decoder = PassedJson()
-    decoder.feed(b'{"id":"cmpl-1","error":null}')
+    decoder = PassedJson("completions")
+    body = b'{"id":"cmpl-1","choices":[{"text":""}],"error":null}'
+    decoder.feed(body)
 
-    assert decoder.finish() == b'{"id":"cmpl-1","error":null}'
+    assert decoder.finish() == body
     assert decoder.usage is None
+
+
+CHAT = {"object": "chat.completion", "choices": [{"message": {"content": "Hi"}}]}
+VECTOR = {"object": "embedding", "index": 0, "embedding": [0.1]}
+SHAPES = [
+    ("embeddings", {"data": [VECTOR]}, True),
+    ("embeddings", {"data": [{"embedding": "AAAA"}]}, True),
+    ("embeddings", {"data": []}, False),
+    ("embeddings", {"data": [{"embedding": []}]}, False),
+    ("embeddings", {"data": [{"embedding": None}]}, False),
+    ("embeddings", {"data": [VECTOR, {"object": "embedding"}]}, False),
+    ("embeddings", {"data": [VECTOR, 3]}, False),
+    ("embeddings", {"data": {"0": VECTOR}}, False),
+    ("embeddings", {"detail": "Not Found"}, False),
+    ("embeddings", {"data": [{"url": "https://x.test/a.png"}]}, False),
+    ("completions", {"choices": [{"text": "Hi", "index": 0}]}, True),
+    ("completions", {"choices": [{"text": None, "finish_reason": "stop"}]}, True),
+    ("completions", {"choices": []}, False),
+    ("moderations", {"results": [{"flagged": False}]}, True),
+    ("moderations", {"results": [{"categories": {"violence": False}}]}, True),
+    ("moderations", {"results": []}, False),
+    ("moderations", {"results": [{}]}, False),
+    ("images", {"data": [{"b64_json": "AAAA"}]}, True),
+    ("images", {"data": [{"url": "https://x.test/a.png", "revised_prompt": None}]}, True),
+    ("images", {"data": [{"url": ""}]}, False),
+    ("images", {"data": [{"revised_prompt": "a cat"}]}, False),
+    ("transcriptions", {"text": "Hi"}, True),
+    ("transcriptions", {"text": "", "segments": []}, True),
+    ("transcriptions", {"text": None}, False),
+    ("translations", {"text": "Hi"}, True),
+    ("speech", {"audio": "AAAA"}, False),
+    *[(name, {"status": "ok"}, False) for name in ("embeddings", "moderations", "images", "transcriptions", "speech")],
+    *[(name, CHAT, False) for name in ("embeddings", "completions", "moderations", "images", "transcriptions")],
+    *[(name, {"message": "no", "code": 7}, False) for name in ("embeddings", "completions", "images", "translations")],
+]
+
+
+@pytest.mark.parametrize(("endpoint", "value", "fits"), SHAPES)
+def test_an_answer_has_the_shape_of_its_endpoint(endpoint: str, value: dict[str, Any], fits: bool) -> None:
+    decoder = PassedJson(endpoint)
+    body = json.dumps(value).encode()
+    decoder.feed(body)
+
+    if fits:
+        assert decoder.finish() == body
+        return
+    with pytest.raises(UpstreamFailure):
+        decoder.finish()
+    assert not decoder.committed
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"detail": "Not Found"}', b'{"error": "busy"}', b"<html>502</html>", b' {"status": "queued"}', b"  "]
+)
+def test_text_is_no_sound_whatever_its_label(body: bytes) -> None:
+    decoder = PassedBytes()
+
+    assert decoder.feed(body) == b""
+    with pytest.raises(UpstreamFailure):
+        decoder.finish()
+    assert not decoder.committed
+
+
+@pytest.mark.parametrize("sound", [b"ID3\x04\x00", b"{\x00\x01\x02", b"<" + b"\x00" * 9, b"{" * 70_000])
+def test_sound_may_begin_like_text(sound: bytes) -> None:
+    decoder = PassedBytes()
+
+    out = decoder.feed(sound[:2]) + decoder.feed(sound[2:]) + decoder.finish()
+
+    assert (out, decoder.complete) == (sound, True)
 
 
 # Text

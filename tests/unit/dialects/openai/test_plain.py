@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -66,13 +69,34 @@ def test_an_error_with_status_200_is_that_error() -> None:
     assert failed.value.kind == FailureKind.RATE_LIMITED
 
 
-def test_an_answer_with_an_error_beside_its_choices_is_an_answer() -> None:
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"error": {"message": "partly"}, "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]},
+        {"choices": [{"message": {"content": ""}, "error": {"message": "partly", "code": 502}}]},
+        {"choices": [{"message": {"content": ""}, "error": "partly", "finish_reason": "error"}]},
+        {"object": "error", "message": "partly", "code": 500},
+        {"detail": "partly"},
+        {"message": "partly", "code": "x"},
+        {"error": "partly"},
+    ],
+)
+def test_an_error_in_any_shape_is_no_answer(value: dict[str, Any]) -> None:
     decoder = JsonDecoder()
-    body = b'{"error":{"message":"partly"},"choices":[{"message":{}}]}'
+    decoder.feed(json.dumps(value).encode())
+
+    with pytest.raises(UpstreamFailure, match="partly"):
+        decoder.finish()
+    assert not decoder.committed
+
+
+@pytest.mark.parametrize("error", [None, {}, "", {"message": None, "code": None}])
+def test_an_answer_without_an_error_in_its_error_member_passes(error: Any) -> None:
+    decoder = JsonDecoder()
+    body = json.dumps({"choices": [{"message": {"content": "Hi"}, "error": None}], "error": error}).encode()
     decoder.feed(body)
 
     assert decoder.finish() == body
-    assert decoder.usage is None
 
 
 @pytest.mark.parametrize(

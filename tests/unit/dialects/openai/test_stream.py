@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -268,7 +269,6 @@ def test_half_an_event_after_a_whole_answer_is_left_out() -> None:
         (ROLE, "without a finish"),
         (b": x\n\n", "without a finish"),
         (b"<html>Bad gateway</html>", "without a finish"),
-        (b'{"error":{"message":"not a stream"}}', "without a finish"),
         (b'{"choices":[{"message":{"content":"not a stream"}}]}', "without a finish"),
         (DONE, "is empty"),
         (ROLE + DONE, "is empty"),
@@ -373,3 +373,77 @@ def test_an_event_without_end_is_given_up() -> None:
         stream.feed(b"x")
 
     assert failed.value.kind == FailureKind.BROKEN_STREAM
+
+
+# Errors in any shape: before the commit point a failure, after it the end, after a complete answer nothing.
+
+ERRORS = [
+    {"error": {"message": "broke", "code": 502}},
+    {"error": "broke"},
+    {"error": {"message": "broke"}, "choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": "error"}]},
+    {"choices": [{"index": 0, "delta": {"content": ""}, "error": {"message": "broke"}}]},
+    {"choices": [{"index": 0, "delta": {}, "error": "broke", "finish_reason": "error"}]},
+    {"object": "error", "message": "broke", "code": 500},
+    {"type": "error", "message": "broke"},
+    {"detail": "broke"},
+    {"message": "broke", "code": 500},
+]
+FORMS: list[Callable[[str], str]] = ["data: {}\n\n".format, "event: error\ndata: {}\n\n".format, "{}\n\n".format]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", ERRORS)
+def test_an_error_event_before_the_commit_point_is_a_failure(value: dict[str, Any], form: Callable[[str], str]) -> None:
+    stream = decoder()
+
+    with pytest.raises(UpstreamFailure, match="broke"):
+        stream.feed(ROLE + form(json.dumps(value)).encode())
+    assert not stream.committed
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", ERRORS)
+def test_an_error_event_after_the_commit_point_ends_the_stream(
+    value: dict[str, Any], form: Callable[[str], str]
+) -> None:
+    stream = decoder()
+    stream.feed(TEXT)
+    wire = form(json.dumps(value)).encode()
+
+    try:
+        out = stream.feed(wire + DONE)
+        told = stream.fault
+    except UpstreamFailure as failure:
+        out, told = failure.partial, failure
+
+    assert told is not None
+    assert (told.kind, str(told), stream.complete) == (FailureKind.BROKEN_STREAM, "broke", False)
+    assert out == (wire if "error" in value and wire.startswith((b"data", b"event")) else b"")
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("value", ERRORS)
+def test_a_complete_answer_passes_whatever_follows(value: dict[str, Any], form: Callable[[str], str]) -> None:
+    stream = decoder()
+    wire = form(json.dumps(value)).encode()
+
+    out = stream.feed(TEXT + STOP + wire + DONE)
+
+    assert (out + stream.finish(), stream.fault, stream.closed) == (TEXT + STOP + wire + DONE, None, True)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"choices": [{"index": 0, "delta": {"content": "an error"}, "error": None}], "error": None},
+        {"choices": [{"index": 0, "delta": {"content": "x"}}], "error": {}},
+        {"choices": [], "usage": None, "error": ""},
+        {"choices": [], "prompt_filter_results": []},
+    ],
+)
+def test_an_event_whose_error_is_nothing_passes(value: dict[str, Any]) -> None:
+    stream = decoder()
+    wire = f"data: {json.dumps(value)}\n\n".encode()
+
+    assert stream.feed(TEXT + wire) == TEXT + wire
+    assert stream.fault is None
