@@ -97,9 +97,9 @@ def _read(scope: Scope) -> _Headers:
         if name == b"host":
             found.hosts.append(value)
         elif name == b"origin":
-            found.origins.append(value.decode("latin-1"))
+            found.origins.append(value.decode("latin-1").strip())
         elif name == b"sec-fetch-site":
-            found.sites.append(value.decode("latin-1").lower())
+            found.sites.append(value.decode("latin-1").strip().lower())
         elif name == b"access-control-request-method":
             found.preflight = True
     return found

@@ -22,9 +22,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.servers import ROOT, signalbox_process
+from tests.servers import IDLE, ROOT, signalbox_process
 from tests.upstreams import DONE, FINISH, ROLE, Upstream, Wire, words
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 CONFIG = {
     "providers": {"mock": {"dialect": "mock"}},
@@ -271,6 +271,22 @@ def test_a_client_of_node_gets_every_early_answer(tmp_path: Path, path: str, exp
         seen = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=PATIENCE).stdout)
 
     assert seen == {client: [expected] * 5 for client in ("fetch", "request", "chunked", "expect")}
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/embeddings", b"/v1/route"])
+def test_a_body_that_is_arriving_counts_as_in_flight(tmp_path: Path, path: bytes) -> None:
+    head = POST.replace(b"/v1/chat/completions", path) + b"\r\n"
+    with signalbox_process({**CONFIG, "server": {"max_in_flight": 1}}, tmp_path) as process:
+        url, address = process.url.removesuffix("/v1"), address_of(process.url)
+        with socket.create_connection(address, PATIENCE) as first:
+            first.sendall(head + b"{")
+            until(lambda: "signalbox_inflight_requests 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
+            refused = said(address, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + BODY)
+        until(lambda: IDLE in httpx.get(f"{url}/metrics", trust_env=False).text)
+        status, _, _ = said(address, POST + b"Connection: close\r\n\r\n" + BODY)
+
+    assert (refused[0], json.loads(refused[2])["error"]["code"]) == (503, "overloaded")
+    assert status == 200
 
 
 def test_requests_sent_at_once_are_answered_one_after_another(address: Address) -> None:
