@@ -10,11 +10,26 @@ import json
 import math
 from typing import Any
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 MAX_NESTED = 100  # levels of a value that comes as text inside of a body
 
 
 class NotStrict(ValueError):
     """A value that strict JSON cannot express: NaN, an infinite number."""
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError("the number is too large")
+    return value
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
 def value_of(text: bytes | str) -> Any:
@@ -37,7 +52,7 @@ def strict_value_of(text: str) -> Any:
     A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may refuse it.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return None if text.count("[") + text.count("{") > MAX_NESTED and _is_deep(value) else value
@@ -55,7 +70,7 @@ def compact(value: Any) -> bytes:
     Raises `NotStrict` for a number that JSON does not have.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = _ENCODER.encode(value)
     except ValueError as exc:
         raise NotStrict("a number is not finite") from exc
     return text.encode("utf-8", "replace")
@@ -67,17 +82,6 @@ def compact_nulled(value: Any) -> bytes:
         return compact(value)
     except NotStrict:
         return compact(_nulled(value))
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError("the number is too large")
-    return value
 
 
 def _is_deep(value: Any) -> bool:

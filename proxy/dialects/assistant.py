@@ -53,6 +53,12 @@ class Dropped:
                 self.member(name)
 
 
+def plain_text(message: Mapping[str, Any]) -> str | None:
+    """The text of a message that is nothing but text; None if there is more in it."""
+    content = message.get("content")
+    return content if len(message) == 2 and isinstance(content, str) else None
+
+
 def parts_of(message: Mapping[str, Any], dropped: Dropped, media: Collection[str] = ()) -> list[dict[str, Any]]:
     """Text parts, each with the members that it had, and parts of the kinds in `media` as they are."""
     content = message.get("content")

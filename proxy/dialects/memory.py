@@ -32,21 +32,29 @@ class Memory:
 
     def __init__(self, recall: Recall, call: Call, deployment: Deployment) -> None:
         self._recall = recall
-        self._owner = f"{deployment.provider.dialect}:{deployment.name}:{call.caller}"
+        self._call = call
+        self._deployment = deployment
         self._messages: Sequence[Mapping[str, Any]] = call.body["messages"]
-        self._history = _History(self._messages)
+        self._known: _History | None = None
 
     def keep(self, calls: Sequence[ToolCall], value: Any) -> None:
         """Remember `value` for the answer that makes `calls`."""
         if calls and calls[0].id:
-            proof = self._history.proof(len(self._messages), calls)
-            self._recall.keep(self._owner, calls[0].id, proof, value)
+            self._recall.keep(self._owner, calls[0].id, self._proof(len(self._messages), calls), value)
 
     def find(self, place: int, calls: Sequence[ToolCall]) -> Any | None:
         """What was kept for the message at `place`, which makes `calls`; None where that is not proven."""
         if not calls or not calls[0].id:
             return None
-        return self._recall.find(self._owner, calls[0].id, lambda: self._history.proof(place, calls))
+        return self._recall.find(self._owner, calls[0].id, lambda: self._proof(place, calls))
+
+    @property
+    def _owner(self) -> str:
+        return f"{self._deployment.provider.dialect}:{self._deployment.name}:{self._call.caller}"
+
+    def _proof(self, place: int, calls: Sequence[ToolCall]) -> str:
+        self._known = self._known or _History(self._messages)
+        return self._known.proof(place, calls)
 
 
 class _History:

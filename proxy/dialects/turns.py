@@ -31,7 +31,7 @@ class TurnRules:
 
     text: Callable[[str], Block]
     no_result: Callable[[ToolUse], Block]
-    is_blank: Callable[[Block], bool] = lambda block: False
+    is_blank: Callable[[Block], bool] | None = None  # None: blank blocks are not added
     blank_user: str = PLACEHOLDER  # what stands for a user's turn without content
 
 
@@ -93,20 +93,25 @@ class History:
         """
         self._turn("user")
         id, name = message.get("tool_call_id"), message.get("name") or message.get("tool_name")
+        has_id = isinstance(id, str) and id != ""
         for turn in reversed(self._turns):
-            if isinstance(id, str) and id:
+            if not turn.calls:
+                continue
+            if has_id:
                 found = [call for call in turn.calls if call.client_id == id]
             else:
                 found = [call for call in turn.calls if not name or call.name == name]
             if found:
                 return next((call for call in found if call.result is None), found[-1])
-            if turn.calls and not (isinstance(id, str) and id):
+            if not has_id:
                 return None
         return None
 
     def legal_turns(self, rules: TurnRules) -> list[Turn]:
-        """The turns in the target's order; none only if no message was added."""
-        turns = [Turn(turn.role, _content(turn.blocks, rules), turn.calls) for turn in self._turns]
+        """The turns in the target's order; none only if no message was added. Called once."""
+        turns = list(self._turns)
+        if rules.is_blank is not None:
+            _clear_blank(turns, rules.is_blank)
         while turns and turns[-1].role == "assistant" and not turns[-1].blocks:
             turns.pop()
         while turns and turns[0].role == "assistant" and not turns[0].blocks:
@@ -117,9 +122,11 @@ class History:
             turns.append(Turn("user"))
         calls: list[ToolUse] = []
         for turn in turns:
-            results = [call.result or rules.no_result(call) for call in calls]
-            turn.blocks = [*results, *(block for call in calls for block in call.beside), *turn.blocks]
-            turn.blocks = turn.blocks or [rules.text(rules.blank_user if turn.role == "user" else PLACEHOLDER)]
+            if calls:
+                results = [call.result or rules.no_result(call) for call in calls]
+                turn.blocks = [*results, *(block for call in calls for block in call.beside), *turn.blocks]
+            if not turn.blocks:
+                turn.blocks = [rules.text(rules.blank_user if turn.role == "user" else PLACEHOLDER)]
             calls = turn.calls
         return turns
 
@@ -129,6 +136,8 @@ class History:
         return self._turns[-1]
 
 
-def _content(blocks: list[Block], rules: TurnRules) -> list[Block]:
-    """The blocks, or nothing if all of them are blank."""
-    return [] if all(rules.is_blank(block) for block in blocks) else blocks
+def _clear_blank(turns: list[Turn], is_blank: Callable[[Block], bool]) -> None:
+    """Empty the turns of which all blocks are blank."""
+    for turn in turns:
+        if turn.blocks and is_blank(turn.blocks[0]) and all(map(is_blank, turn.blocks)):
+            turn.blocks = []

@@ -16,7 +16,7 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.dialects.anthropic.parts import Block, content_blocks, marked, text_block
 from proxy.dialects.anthropic.replay import places_of, read_blocks, repeated, signed_blocks
-from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of
+from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of, plain_text
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.turns import NO_RESULT, PLACEHOLDER, History, ToolUse, TurnRules
 
@@ -78,6 +78,9 @@ class _Reader:
             raise InvalidRequest(f"`{where}.role`: this role is unknown.", param=f"{where}.role")
 
     def _assistant(self, message: Mapping[str, Any], where: str, place: int) -> None:
+        if (plain := plain_text(message)) is not None:
+            self.history.assistant([text_block(plain)] if plain.strip() else [])
+            return
         texts = [
             marked(text_block(part["text"]), part) for part in parts_of(message, self.dropped) if part["text"].strip()
         ]

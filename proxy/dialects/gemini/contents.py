@@ -16,7 +16,7 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import strict_value_of
-from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of
+from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of, plain_text
 from proxy.dialects.gemini.media import media_part
 from proxy.dialects.gemini.places import google_of, placed, signature_of
 from proxy.dialects.memory import ToolCall
@@ -81,6 +81,9 @@ class _Reader:
                 raise InvalidRequest(f"`{where}.role` is unknown: `{role}`.", param=f"{where}.role")
 
     def _assistant(self, message: Mapping[str, Any], where: str, place: int) -> None:
+        if (plain := plain_text(message)) is not None:
+            self.history.assistant([{"text": plain}] if plain else [])
+            return
         given = parts_of(message, self.dropped, _MEDIA)
         text = "".join(part["text"] for part in given if part["type"] == "text")
         media = [made for part in given if part["type"] != "text" and (made := self._media(part, where)) is not None]
@@ -154,7 +157,7 @@ def _response_part(use: ToolUse, response: dict[str, Any]) -> Part:
 
 
 def _is_blank(part: Part) -> bool:
-    return part.keys() == {"text"} and not part["text"].strip()
+    return len(part) == 1 and "text" in part and not part["text"].strip()
 
 
 _RULES = TurnRules(
@@ -221,7 +224,7 @@ def _texts(content: Any, where: str) -> list[str]:
 
 def _response(text: str) -> dict[str, Any]:
     """A tool's result: an object as it is, everything else under `result`."""
-    value = strict_value_of(text)
+    value = strict_value_of(text) if text.lstrip()[:1] in ("{", "[") else None
     if isinstance(value, dict):
         return value
     return {"result": value if isinstance(value, list) else text}
