@@ -19,7 +19,7 @@ from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
 
 _MODELS = "https://platform.claude.com/docs/en/models/"
 _NO_PREFILL = "messages.prefill"
-_SAMPLING = ("temperature", "top_p", _NO_PREFILL)
+_SAMPLING = ("temperature", "top_p", "top_k", _NO_PREFILL)
 _ONE_OF_TWO = ("temperature+top_p",)  # from 4.1 to 4.6: not both at once
 _ALL = ("tools", "vision", "files", "json_schema", "reasoning")
 _PREFILL = (*_ALL, "prefill")

@@ -8,7 +8,7 @@ left out here and named, so that only text, what the target reads itself, and ca
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ FOREIGN = (
     "images",
     "audio",
 )
+Recalled = Callable[[int, list[ToolCall]], Any]  # a message's place and its calls -> what was kept of the answer
 _TEXTS = ("text", "output_text", "input_text", "refusal")
 _MAX_NAMED = 8  # kinds of parts that are named; the header must not grow without end
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
@@ -113,3 +114,8 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         return {}
     value = strict_object_of(given)
     return {"arguments": given} if value is None else value
+
+
+def recalled_by_client(recalled: Recalled, messages: Sequence[Mapping[str, Any]]) -> Recalled:
+    """`recalled` for messages of which names have been replaced: asked with the calls as the client has them."""
+    return lambda place, calls: recalled(place, calls_of(messages[place], f"messages[{place}]"))

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.dialects.rewriter import MemberRewriter
 from proxy.dialects.schema.drafts import LISTS, NAMED, SHELVES
 
 _ODD = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -138,14 +139,8 @@ class ToolNames:
         if name in self._schemas or self.tools.takes(name):
             return self._there.get(name, name)
         if name not in self._there:
-            taken = {*self._schemas, *self._there.values()}
-            self._there[name] = _replacement(name, self.tools, taken)
+            self._there[name] = _replacement(name, self.tools, {*self._schemas, *self._there.values()})
         return self._there[name]
-
-    def sent(self, name: str, arguments: Any) -> tuple[str, Any]:
-        """A call of the history as the target takes it."""
-        renaming = self.renaming(name)
-        return self.there(name), arguments if renaming is None else renaming.arguments(arguments)
 
     def back(self, name: str) -> str:
         """The client's name of a tool."""
@@ -159,9 +154,73 @@ class ToolNames:
             self._renamings[name] = renaming_of(self._schemas[name], self.members)
         return self._renamings[name]
 
-    def note(self, name: str, renaming: Renaming | None) -> None:
-        """Note the replacements of a tool, so that they are not looked for again."""
-        self._renamings[name] = renaming
+    def applied(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The body with all names as the target takes them; the same object where nothing has to be replaced."""
+        out: dict[str, Any] = {}
+        given = body.get("messages")
+        messages = [self._message(message) for message in given] if isinstance(given, list) else []
+        if any(new is not old for new, old in zip(messages, given or (), strict=False)):
+            out["messages"] = messages
+        if self._back:
+            for member in ("tools", "functions"):
+                if isinstance(body.get(member), list):
+                    out[member] = [self._named(tool) for tool in body[member]]
+            for member in ("tool_choice", "function_call"):
+                if isinstance(body.get(member), dict):
+                    out[member] = self._choice(body[member])
+        return {**body, **out} if out else body
+
+    def _message(self, message: Any) -> Any:
+        if not isinstance(message, dict):
+            return message
+        out: dict[str, Any] = {}
+        calls = message.get("tool_calls")
+        if isinstance(calls, list) and calls:
+            made = [self._call(call) for call in calls]
+            if any(new is not old for new, old in zip(made, calls, strict=True)):
+                out["tool_calls"] = made
+        function, name = message.get("function_call"), message.get("name")
+        if isinstance(function, dict) and (called := self._function(function)) is not function:
+            out["function_call"] = called
+        if message.get("role") in ("tool", "function") and isinstance(name, str) and self.there(name) != name:
+            out["name"] = self.there(name)
+        return {**message, **out} if out else message
+
+    def _call(self, call: Any) -> Any:
+        function = call.get("function") if isinstance(call, dict) else None
+        made = self._function(function) if isinstance(function, dict) else function
+        return call if made is function else {**call, "function": made}
+
+    def _function(self, function: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A call's name and arguments."""
+        name, arguments = function.get("name"), function.get("arguments")
+        if not isinstance(name, str):
+            return function
+        renaming = self.renaming(name)
+        if renaming is not None and isinstance(arguments, str):
+            rewriter = MemberRewriter(renaming.there)
+            arguments = rewriter.feed(arguments) + rewriter.rest()
+        elif renaming is not None:
+            arguments = renaming.arguments(arguments)
+        there = self.there(name)
+        return function if there == name and renaming is None else {**function, "name": there, "arguments": arguments}
+
+    def _choice(self, choice: dict[str, Any]) -> dict[str, Any]:
+        allowed = choice.get("allowed_tools")
+        out: dict[str, Any] = self._named(choice)
+        if isinstance(allowed, dict):
+            out = {**out, "allowed_tools": self._choice(allowed)}
+        if isinstance(choice.get("tools"), list):
+            out = {**out, "tools": [self._named(tool) for tool in choice["tools"]]}
+        return out
+
+    def _named(self, holder: Any) -> Any:
+        """A tool, or what names one: `{"function": {"name"}}` or `{"name"}`."""
+        function = holder.get("function") if isinstance(holder, dict) else None
+        if isinstance(function, dict):
+            return {**holder, "function": self._named(function)}
+        name = holder.get("name") if isinstance(holder, dict) else None
+        return {**holder, "name": self.there(name)} if isinstance(name, str) else holder
 
 
 def functions_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

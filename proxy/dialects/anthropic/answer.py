@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.json_text import object_of, strict_object_of
+from proxy.core.json_text import strict_object_of
 from proxy.core.types import Usage
-from proxy.dialects.answer_tool import WRAPPED, Structure
+from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.memory import ToolCall
+from proxy.dialects.names import Renaming, ToolNames
+from proxy.dialects.rewriter import MemberRewriter
 from proxy.dialects.writer import AnswerWriter, invented_id
 
 Keep = Callable[[list[ToolCall], list[dict[str, Any]]], None]  # an answer's calls, and its blocks as they came
@@ -48,11 +50,13 @@ class _Block:
     signature: str = ""
     place: int | None = None  # of a tool call among the client's
     is_answer: bool = False  # the forced tool's call: its arguments are the content
+    answer: str = ""  # ... which is wrapped
     id: str = ""  # of a tool call, as the client has it
     began: int = 0  # characters of content before it
     ended: int = 0  # ... and with it
     citations: list[Mapping[str, Any]] = field(default_factory=list)
     is_whole: bool = True  # all that came in it is known here
+    rewriter: MemberRewriter | None = None  # puts back the names of members
 
 
 class Answer:
@@ -62,12 +66,17 @@ class Answer:
     that an end of the bytes may have cut the rest off. `ended`: the message is over.
     """
 
-    def __init__(self, writer: AnswerWriter, structure: Structure | None, keep: Keep) -> None:
+    def __init__(
+        self, writer: AnswerWriter, structure: Structure | None, keep: Keep, names: ToolNames | None = None
+    ) -> None:
         self.finished = self.reopened = self.ended = False
         self.native_finish: str | None = None
         self._writer = writer
         self._tool = structure.tool_name if structure else None
         self._wrapped = structure is not None and structure.wrapped
+        self._renaming = structure.renaming if structure else None
+        self._names = names
+        self._beside: list[str] = []  # text beside the forced tool's call, with which the content would be no JSON
         self._keep = keep
         self._blocks: dict[int, _Block] = {}
         self._order: list[_Block] = []
@@ -104,6 +113,8 @@ class Answer:
         self._order.append(block)
         if block.kind == "tool_use":
             self._call(block)
+        elif block.kind == "text" and self._tool is None:
+            block.rewriter = _rewriter(self._renaming)
         self._text(block, _string(given.get("text")))
         self._thinking(block, _string(given.get("thinking")))
         block.signature = _string(given.get("signature"))
@@ -151,6 +162,8 @@ class Answer:
         self.ended = True
         for index in sorted(self._blocks):  # a block that the upstream has not closed
             self._close(self._blocks.pop(index))
+        if self._beside and not self._answered:
+            self._writer.text("".join(self._beside))
         if self.native_finish == "refusal":
             self._writer.refusal(self._explanation)
         self._keep_blocks()
@@ -168,7 +181,11 @@ class Answer:
         if self._tool is not None and name == self._tool:
             block.is_answer = not self._answered  # a second one would make the content no JSON
             self._answered = True
+            block.rewriter = _rewriter(self._renaming)
             return
+        if self._names is not None:
+            name = self._names.back(name)
+            block.rewriter = _rewriter(self._names.renaming(name))
         block.place = len(self._calls)
         block.id = _string(block.given.get("id"))
         if not block.id or block.id in [call.id for call in self._calls]:
@@ -177,10 +194,20 @@ class Answer:
         self._writer.tool_call(block.place, block.id, name)
 
     def _text(self, block: _Block, text: str) -> None:
-        if block.kind == "text" and text:
-            self._characters += len(text)
-            block.ended = self._characters
-            self._writer.text(text)
+        if block.kind != "text" or not text:
+            return
+        if self._tool is not None:
+            self._beside.append(text)
+            block.is_whole = False
+            return
+        if block.rewriter is not None:
+            text = block.rewriter.feed(text)
+        self._say(block, text)
+
+    def _say(self, block: _Block, text: str) -> None:
+        self._characters += len(text)
+        block.ended = self._characters
+        self._writer.text(text)
 
     def _thinking(self, block: _Block, text: str) -> None:
         if block.kind == "thinking" and text:
@@ -191,11 +218,16 @@ class Answer:
         if not fragment:
             return
         block.text += fragment
-        if block.kind != "tool_use":
-            return
+        if block.kind == "tool_use":
+            self._give(block, fragment if block.rewriter is None else block.rewriter.feed(fragment))
+
+    def _give(self, block: _Block, fragment: str) -> None:
+        """A piece of a call's arguments, in the client's words."""
         if block.place is not None:
             self._writer.arguments(block.place, fragment)
-        elif block.is_answer and not self._wrapped:
+        elif block.is_answer and self._wrapped:
+            block.answer += fragment
+        elif block.is_answer:
             self._writer.text(fragment)
 
     def _cite(self, block: _Block, citations: Any) -> None:
@@ -205,6 +237,8 @@ class Answer:
     def _close(self, block: _Block) -> None:
         if block.kind == "tool_use":
             self._close_call(block)
+        elif block.kind == "text" and block.rewriter is not None:
+            self._say(block, block.rewriter.rest())
         elif block.kind == "thinking" and block.signature:
             self._sign({"type": "thinking", "thinking": block.text, "signature": block.signature})
         elif block.kind == "redacted_thinking" and _string(block.given.get("data")):
@@ -215,8 +249,10 @@ class Answer:
     def _close_call(self, block: _Block) -> None:
         if not block.text:
             self._arguments(block, _json(_object(block.given.get("input"))))
+        if block.rewriter is not None:
+            self._give(block, block.rewriter.rest())
         if block.is_answer and self._wrapped:
-            self._writer.text(_unwrapped(block.text))
+            self._writer.text(unwrapped(block.answer))
 
     def _sign(self, block: dict[str, Any]) -> None:
         self._writer.extra("reasoning_details", [signed_entry(block, self._signed)])
@@ -306,10 +342,8 @@ def _native(block: _Block, said: str) -> dict[str, Any] | None:
     return given
 
 
-def _unwrapped(text: str) -> str:
-    """The answer out of its wrapping; an answer that was cut off is given as it is."""
-    value = object_of(text)
-    return _json(value[WRAPPED]) if value is not None and WRAPPED in value else text
+def _rewriter(renaming: Renaming | None) -> MemberRewriter | None:
+    return None if renaming is None else MemberRewriter(renaming.back)
 
 
 def _json(value: Any) -> str:

@@ -18,6 +18,7 @@ from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.request import asked_of, native_request
 from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
+from proxy.dialects.anthropic.tools import MEMBERS, names_of
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.memory import Memory
@@ -37,7 +38,7 @@ class AnthropicDialect:
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall
         self._clock = clock
-        self._forms = Forms()
+        self._forms = Forms(MEMBERS)
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
@@ -82,7 +83,8 @@ class AnthropicDialect:
 
         keep = Memory(self._recall, call, deployment).keep
         structure = structure_of(body, deployment, self._forms)
-        return AnthropicDecoder(Answer(writer, structure, keep), writer, stream=call.stream)
+        names = names_of(body, structure) if body.get("tools") or body.get("functions") else None
+        return AnthropicDecoder(Answer(writer, structure, keep, names), writer, stream=call.stream)
 
 
 def _url(base: str) -> str:

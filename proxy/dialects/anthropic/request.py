@@ -18,6 +18,7 @@ from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
 from proxy.dialects.anthropic.tools import Tools, names_of, read_tools
+from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.refused import CEILINGS, present, refused
 from proxy.dialects.schema.forms import Forms
 
@@ -92,9 +93,11 @@ def native_request(
     wish, unknown = wish_of(body, deployment, off=no_thinking)
     dropped += unknown
     structure = structure_of(body, deployment, forms)
-    names = names_of(body, structure)
-    tools = read_tools(body, deployment, structure, names, forms)
-    prompt = read_messages(body["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
+    named = names_of(body, structure).applied(body)
+    if named is not body:
+        recalled = recalled_by_client(recalled, body["messages"])
+    tools = read_tools(named, deployment, structure, forms)
+    prompt = read_messages(named["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
     dropped += prompt.dropped
     ceiling = _ceiling(body, deployment, dropped)
     native: dict[str, Any] = {"model": deployment.model, "max_tokens": ceiling.tokens}

@@ -48,12 +48,11 @@ def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
     return names
 
 
-def read_tools(
-    body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, names: ToolNames, forms: Forms
-) -> Tools:
+def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, forms: Forms) -> Tools:
     """Translate `tools`, `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
 
-    Raises `InvalidRequest` on a tool that Anthropic cannot have.
+    The body's names are those that Anthropic takes (`ToolNames.applied`). Raises `InvalidRequest` on a tool that it
+    cannot have.
     """
     legacy = is_legacy(body)
     found = Tools([])
@@ -64,12 +63,12 @@ def read_tools(
         given, choice = body.get("tools") or [], body.get("tool_choice")
         found.dropped += [name for name in ("functions", "function_call") if body.get(name) is not None]
     strict = deployment.capabilities is not None and "json_schema" in deployment.capabilities
-    reader = _Reader(names, forms, strict, found.dropped)
+    reader = _Reader(forms, strict, found.dropped)
     for place, tool in enumerate(given):
         found.tools.append(reader.tool(tool, f"{'functions' if legacy else 'tools'}[{place}]"))
     found.dropped += [f"tools.{keyword}" for keyword in sorted(reader.lost)]
     if found.tools:
-        _choose(found, choice, names)
+        _choose(found, choice)
         if legacy or body.get("parallel_tool_calls") is False:
             _one_at_a_time(found)
     if structure is not None and structure.tool is not None:
@@ -79,7 +78,6 @@ def read_tools(
 
 @dataclass(slots=True)
 class _Reader:
-    names: ToolNames
     forms: Forms
     may_be_strict: bool
     dropped: list[str]
@@ -95,13 +93,13 @@ class _Reader:
         name = function.get("name")
         if not isinstance(name, str) or not name:
             raise InvalidRequest(f"`{where}.function.name` must be a string.", param=where)
-        native: dict[str, Any] = {"name": self.names.there(name)}
+        native: dict[str, Any] = {"name": name}
         if isinstance(function.get("description"), str) and function["description"]:
             native["description"] = function["description"]
-        self._schema(native, name, function)
+        self._schema(native, function)
         return marked(marked(native, function), tool)
 
-    def _schema(self, native: dict[str, Any], name: str, function: Mapping[str, Any]) -> None:
+    def _schema(self, native: dict[str, Any], function: Mapping[str, Any]) -> None:
         """Strict where the model and the schema allow it; else the tool is an ordinary one, which is named."""
         given = function.get("parameters")
         schema = given if isinstance(given, dict) else _EMPTY
@@ -117,20 +115,19 @@ class _Reader:
         if is_strict:
             native["strict"] = True
         self.lost.update(form.lost)
-        self.names.note(name, form.renaming)
 
 
 def _legacy_choice(value: Any) -> Any:
     return {"type": "function", "function": value} if isinstance(value, dict) else value
 
 
-def _choose(found: Tools, choice: Any, own: ToolNames) -> None:
+def _choose(found: Tools, choice: Any) -> None:
     """Set the native choice; `allowed_tools` leaves only these tools in the request."""
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         allowed = allowed if isinstance(allowed, dict) else choice
         listed = allowed.get("tools")
-        names = [_name_of(tool, own) for tool in listed] if isinstance(listed, list) else []
+        names = [_name_of(tool) for tool in listed] if isinstance(listed, list) else []
         found.tools = [tool for tool in found.tools if tool.get("name") in names]
         if not found.tools:
             raise InvalidRequest("`tool_choice` allows none of the tools given.", param="tool_choice")
@@ -138,7 +135,7 @@ def _choose(found: Tools, choice: Any, own: ToolNames) -> None:
     if isinstance(choice, dict) and choice.get("type") in _CHOICES:
         choice = choice["type"]
     if isinstance(choice, dict):
-        name = _name_of(choice, own)
+        name = _name_of(choice)
         if name not in [tool.get("name") for tool in found.tools]:
             raise InvalidRequest("`tool_choice` must name one of `tools`.", param="tool_choice")
         found.choice = {"type": "tool", "name": name}
@@ -149,13 +146,13 @@ def _choose(found: Tools, choice: Any, own: ToolNames) -> None:
         found.choice = {"type": native}
 
 
-def _name_of(value: Any, own: ToolNames) -> str | None:
-    """The native name for that in `{"function": {"name"}}`, `{"custom": {"name"}}` or `{"name"}`."""
+def _name_of(value: Any) -> str | None:
+    """The name in `{"function": {"name"}}`, `{"custom": {"name"}}` or `{"name"}`."""
     if not isinstance(value, dict):
         return None
     inner = value.get("function") or value.get("custom")
     name = inner.get("name") if isinstance(inner, dict) else value.get("name")
-    return own.there(name) if isinstance(name, str) else None
+    return name if isinstance(name, str) else None
 
 
 def _one_at_a_time(found: Tools) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.dialects.memory import ToolCall
+from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter, invented_id
 
 Keep = Callable[[list[ToolCall], list[str | None]], None]  # an answer's calls and their signatures
@@ -44,6 +45,7 @@ class Calls:
     writer: AnswerWriter
     keep: Keep
     choice: int
+    names: ToolNames | None = None
     count: int = 0
     _signatures: list[str | None] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
@@ -81,6 +83,7 @@ class Calls:
 
     def _begin(self, call: dict[str, Any], name: str, signature: str | None) -> None:
         id = self._id(call.get("id"))
+        name = name if self.names is None else self.names.back(name)
         extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None
         self._signatures.append(signature)
         self.writer.tool_call(self.count, id, name, self.choice, extra)

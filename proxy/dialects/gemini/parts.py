@@ -12,6 +12,7 @@ from typing import Any
 from proxy.dialects.gemini.calls import Calls, Keep
 from proxy.dialects.gemini.citations import url_citations
 from proxy.dialects.gemini.places import SIGNATURE, Places
+from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter
 
 _FILTERED = {
@@ -44,11 +45,11 @@ class Candidate:
     `reopened`: content followed the last finish, so that an end of the bytes may have cut the rest off.
     """
 
-    def __init__(self, writer: AnswerWriter, keep: Keep, choice: int) -> None:
+    def __init__(self, writer: AnswerWriter, keep: Keep, choice: int, names: ToolNames | None = None) -> None:
         self.finish: str | None = None  # the native word
         self._writer = writer
         self._choice = choice
-        self._calls = Calls(writer, keep, choice)
+        self._calls = Calls(writer, keep, choice, names)
         self._places = Places()
         self._text: list[str] = []
         self._images = 0

@@ -12,8 +12,9 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
+from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.gemini.contents import Recalled, read_contents
-from proxy.dialects.gemini.tools import tool_config_of, tools_of
+from proxy.dialects.gemini.tools import names_of, tool_config_of, tools_of
 from proxy.dialects.refused import present, refused
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import GEMINI_ANSWER
@@ -76,15 +77,18 @@ def native_body(
     asked = {name: value for name, value in given.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
-    prompt = read_contents(asked["messages"], recalled)
+    named = names_of(asked).applied(asked)
+    if named is not asked:
+        recalled = recalled_by_client(recalled, asked["messages"])
+    prompt = read_contents(named["messages"], recalled)
     dropped += prompt.dropped
     native: dict[str, Any] = {"contents": prompt.turns}
     if prompt.system:
         native["systemInstruction"] = {"parts": prompt.system}
     lost: set[str] = set()
-    if tools := tools_of(asked, lost, forms):
+    if tools := tools_of(named, lost, forms):
         native["tools"] = tools
-        if config := tool_config_of(asked):
+        if config := tool_config_of(named):
             native["toolConfig"] = config
     dropped += [f"tools.{keyword}" for keyword in sorted(lost)]
     native["generationConfig"] = _generation(asked, dropped, forms)

@@ -17,6 +17,7 @@ from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200, is_error
 from proxy.dialects.gemini.parts import Candidate
 from proxy.dialects.gemini.wire import Answers, NotAnAnswer
+from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter
 
 HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
@@ -25,9 +26,12 @@ HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
 class GeminiDecoder:
     """Reads one answer. `choices` is how many the client asked for."""
 
-    def __init__(self, writer: AnswerWriter, keep: Keep, *, stream: bool, choices: int) -> None:
+    def __init__(
+        self, writer: AnswerWriter, keep: Keep, names: ToolNames | None = None, *, stream: bool, choices: int
+    ) -> None:
         self._writer = writer
         self._keep = keep
+        self._names = names
         self._stream = stream
         self._expected = choices
         self._answers = Answers()
@@ -141,7 +145,7 @@ class GeminiDecoder:
     def _candidate(self, candidate: dict[str, Any], place: int) -> None:
         index = candidate.get("index")
         index = index if isinstance(index, int) and 0 <= index < 1000 else place
-        found = self._candidates.setdefault(index, Candidate(self._writer, self._keep, index))
+        found = self._candidates.setdefault(index, Candidate(self._writer, self._keep, index, self._names))
         found.take(candidate)
         self._gradual = self._gradual or found.finish is None
 

@@ -7,9 +7,12 @@ Source: ai.google.dev/api/caching (Tool, ToolConfig, FunctionCallingConfig).
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
+from proxy.dialects.names import Alphabet, ToolNames, functions_of
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import GEMINI_TOOL
 
@@ -31,10 +34,18 @@ _GOOGLE = {
     "computerUse",
     "computer_use",
 }
+_NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,63}"))
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "any": "ANY"}
 
 
-def tools_of(body: dict[str, Any], lost: set[str], forms: Forms) -> list[dict[str, Any]]:
+def names_of(body: Mapping[str, Any]) -> ToolNames:
+    """The names of a request's tools, for this target."""
+    names = ToolNames(_NAMES)
+    names.add(functions_of(body))
+    return names
+
+
+def tools_of(body: Mapping[str, Any], lost: set[str], forms: Forms) -> list[dict[str, Any]]:
     """`tools` and the older `functions`; adds to `lost` the keywords of their schemas that cannot be expressed."""
     declarations: list[dict[str, Any]] = []
     native: list[dict[str, Any]] = []
@@ -48,7 +59,7 @@ def tools_of(body: dict[str, Any], lost: set[str], forms: Forms) -> list[dict[st
     return ([{"functionDeclarations": declarations}] if declarations else []) + native
 
 
-def tool_config_of(body: dict[str, Any]) -> dict[str, Any] | None:
+def tool_config_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
     """`tool_choice`, or the older `function_call`. Raises `InvalidRequest` if it is none that can be said."""
     choice = body.get("tool_choice")
     older = body.get("function_call")

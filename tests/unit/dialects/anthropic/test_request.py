@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from tests.unit.dialects.anthropic.build import USER, WEATHER, call, native, sent, target
+from tests.unit.dialects.anthropic.build import THINKING, USER, WEATHER, call, native, sent, target
 
 CACHE = {"type": "ephemeral"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -169,3 +169,10 @@ def test_two_parameters_that_a_model_refuses_together_become_one() -> None:
     body, dropped = sent(call(temperature=0.5, top_p=0.9), target(unsupported=frozenset({"temperature+top_p"})))
 
     assert (body["temperature"], "top_p" in body, dropped) == (0.5, False, ("top_p",))
+
+
+def test_top_k_is_passed_unless_the_model_thinks() -> None:
+    able = target(thinking=THINKING)
+
+    assert sent(call(top_k=5), able)[0]["top_k"] == 5
+    assert sent(call(top_k=5, reasoning_effort="low"), able)[1] == ("top_k",)

@@ -193,3 +193,35 @@ def test_text_before_a_structured_answer_stays() -> None:
     found = facts(decoded(call(response_format=wanted(), stream=True), [start(), text(0, "No."), stop("refusal"), END]))
 
     assert (found["content"], found["finish"]) == ("No.", "content_filter")
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_text_beside_the_answers_tool_is_no_content(streamed: bool) -> None:
+    asked = call(response_format=wanted(), stream=streamed)
+    events = [start(), text(0, "Sure."), tool(1, "t1", "answer_in_json", '{"city":"Bonn"}'), text(2, "Done.")]
+    blocks = [
+        {"type": "text", "text": "Sure."},
+        {"type": "tool_use", "id": "t1", "name": "answer_in_json", "input": {"city": "Bonn"}},
+    ]
+    answer = [*events, stop("tool_use"), END] if streamed else [message(*blocks, reason="tool_use")]
+
+    assert facts(decoded(asked, answer))["content"] == '{"city":"Bonn"}'
+
+
+def test_text_without_the_answers_tool_is_the_content() -> None:
+    asked = call(response_format=wanted(), stream=True)
+
+    found = facts(decoded(asked, [start(), text(0, "I ", "cannot."), stop(), END]))
+
+    assert found["content"] == "I cannot."
+
+
+@pytest.mark.parametrize("schema", [{"anyOf": [SCHEMA, {"type": "null"}]}, {"$ref": "#/$defs/A"}, {"type": "array"}])
+def test_any_other_root_is_wrapped_with_its_definitions(schema: dict[str, Any]) -> None:
+    definitions = {"A": {"type": "array", "items": {"$ref": "#/$defs/A"}}}
+
+    tool = native(response_format=wanted({**schema, "$defs": definitions}))["tools"][0]["input_schema"]
+
+    assert tool["type"] == "object"
+    assert tool["required"] == ["answer"]
+    assert tool.get("$defs", definitions) == definitions
