@@ -155,7 +155,7 @@ class KeySettings(Section):
 
     id: Identifier = Field(default="main", description="The key's name in logs, metrics and `router.key_id`.")
     value: KeyValue = Field(description="The secret, as a rule `${VARIABLE}`; unset disables the key.")
-    weight: Integer = Field(default=1, ge=1, description="The key's share of the calls, relative to the others.")
+    weight: Number = Field(default=1, gt=0, description="The key's share of the calls, relative to the others.")
     limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for, of each model.")
 
     @classmethod

@@ -60,7 +60,7 @@ class ProviderKey:
 
     id: str
     value: str = field(repr=False)
-    weight: int = 1
+    weight: float = 1
     limits: LimitValues | None = None  # where given, each replaces the model's
 
 

@@ -373,7 +373,7 @@ class Health:
         if len(keys) == 1:
             return keys[0]
         turns = self._turns.setdefault(provider, {})
-        total = 0
+        total = 0.0
         for key in keys:
             weight = key.weight if key else 1
             turns[_id(key)] = turns.get(_id(key), 0.0) + weight

@@ -160,3 +160,10 @@ def test_a_scenario_may_be_one_entry_or_hold_a_tier(tmp_path: Path, entry: str) 
 )
 def test_the_json_schema_accepts_them_too(text: str) -> None:
     jsonschema.validate(yaml.safe_load(text), json_schema())
+
+
+@pytest.mark.parametrize(("written", "expected"), [("0.7", 0.7), ("3", 3), ("70%", 0.7)])
+def test_a_weight_may_be_a_fraction(tmp_path: Path, written: str, expected: float) -> None:
+    found = loaded(tmp_path, BASE % (f"keys: [{{value: x-key, weight: {written}}}]", "")).settings
+
+    assert found.providers["p"].keys[0].weight == pytest.approx(expected)

@@ -55,7 +55,7 @@ WRONG = [
     ("routing: {weights: {cost: .inf}}", "1: routing.weights.cost: must be a finite number"),
     ("routing: {weights: {price: 1}}", "1: routing.weights.price: unknown setting `price`"),
     (PROVIDER % "timeouts: {connect: 0s}", "2: providers.p.timeouts.connect: must be longer than 0"),
-    (PROVIDER % "keys: [{value: x, weight: 0}]", "2: providers.p.keys[0].weight: must be at least 1"),
+    (PROVIDER % "keys: [{value: x, weight: 0}]", "2: providers.p.keys[0].weight: must be more than 0"),
     (MODEL % "price: {input: -1, output: 1}", "3: models[0].price.input: must be at least 0"),
     (MODEL % "price: {input: .nan, output: 1}", "3: models[0].price.input: must be an amount in USD such as `0.15`"),
     (MODEL % "context_window: 0", "3: models[0].context_window: must be at least 1"),

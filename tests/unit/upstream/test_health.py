@@ -268,6 +268,15 @@ def test_keys_share_by_weight_evenly_spread() -> None:
     assert all(set(got[at : at + 7]) == {"a", "b", "c"} for at in range(0, 70, 7))
 
 
+def test_weights_may_be_fractions() -> None:
+    health, _ = made()
+    of = deployment(of=provider(keys=(ProviderKey("a", "x", 0.75), ProviderKey("b", "x", 0.25))))
+
+    got = [lease(health, of).key_id for _ in range(40)]
+
+    assert Counter(got) == {"a": 30, "b": 10}
+
+
 def test_equal_keys_take_turns() -> None:
     health, _ = made()
 
