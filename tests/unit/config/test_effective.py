@@ -88,7 +88,7 @@ def test_a_stand_in_keeps_what_is_known_of_the_real_models(snapshot: Snapshot) -
 
     assert model.provider.stand_in
     assert (model.tier, model.context_window) == ("high", 1_000_000)
-    assert model.unsupported == {"temperature", "top_p", "messages.prefill"}
+    assert model.unsupported == {"temperature", "top_p", "top_k", "messages.prefill"}
 
 
 def test_thinking_is_inherited_in_the_vendors_own_dialect_only(snapshot: Snapshot) -> None:
