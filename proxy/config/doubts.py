@@ -18,7 +18,10 @@ from proxy.config.validate import Finding
 
 
 def doubts(settings: Settings) -> Iterator[Finding]:
-    """What is never reached, with the path of the value."""
+    """What is never reached, or opens the service wide, with the path of the value."""
+    if "*" in settings.server.cors.origins:
+        message = "has `*`, which lets every web page use this service; list the origins of your own pages"
+        yield Finding(("server", "cors", "origins"), message)
     deadline = settings.resilience.deadline
     if "soft" in deadline.model_fields_set and deadline.soft > deadline.hard:
         message = "is longer than `hard`, so it is never reached; shorten it or raise `hard`"

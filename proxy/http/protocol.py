@@ -105,6 +105,11 @@ class Protocol(HttpToolsProtocol):
         elif self._buffer:
             self.loop.call_soon(self._next_message)
 
+    def shutdown(self) -> None:
+        super().shutdown()
+        if self._closing:
+            self._finish()  # the end of the process does not wait for a body that nothing reads
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest("The request is not valid HTTP."))
 

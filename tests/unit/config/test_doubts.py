@@ -70,3 +70,11 @@ def test_a_model_that_reasons_is_not_doubted_for_the_time_that_it_is_given_by_de
     text += "models: [{id: p/m, capabilities: [reasoning], timeouts: {total: 1m}}]"
 
     assert warnings(tmp_path, text) == []
+
+
+def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
+    every = warnings(tmp_path, "server: {cors: {origins: ['*', 'https://a.example']}}")
+    listed = warnings(tmp_path, "server: {cors: {origins: ['https://a.example']}}")
+
+    assert [each.partition(": has `*`")[0] for each in every] == ["1: server.cors.origins"]
+    assert listed == []
