@@ -279,6 +279,7 @@ class UpstreamRequest:
     mock: MockOptions | None = None
     dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
     fresh: bool = False  # on a connection of its own
+    asks_usage: bool = False  # with `stream_options` that the client did not send
 
 
 @dataclass(frozen=True, slots=True)

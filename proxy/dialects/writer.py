@@ -200,6 +200,11 @@ def invented_id(writer: AnswerWriter, place: int, choice: int = 0) -> str:
     return "call_" + digest.hexdigest()[:24]
 
 
+def answer_id(call_id: str) -> str:
+    """The id of an answer whose upstream names none: the call's own, as OpenAI writes ids."""
+    return f"chatcmpl-{call_id.removeprefix('req_')}"
+
+
 def is_legacy(body: Mapping[str, Any]) -> bool:
     """Whether the client speaks `functions` and must be answered with `function_call`."""
     return bool(body.get("functions")) and not body.get("tools")

@@ -7,6 +7,7 @@ leaves. What an attempt finds out of its target (success, failure, slowness, lim
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.slow import SlowCalls
 from proxy.core.types import (
     Attempt,
+    Call,
     DialectName,
     Record,
     Reply,
@@ -26,6 +28,7 @@ from proxy.core.types import (
     UpstreamResponse,
 )
 from proxy.dialects.base import Dialect
+from proxy.dialects.openai.errors import refuses_usage
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
 from proxy.upstream.pulse import Pulse
@@ -36,7 +39,10 @@ from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
 
+_LOG = logging.getLogger(__name__)
+
 ERROR_BODY_LIMIT = 256 * 1024
+_WHOLE = (200, 201, 202, 203)  # statuses of answers that may be whole; clients get 200
 TURNS = 10  # of the event loop, at most, from the start of an attempt to its first content
 # what an attempt may have used is not known after these
 _UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
@@ -80,10 +86,12 @@ class Attempts:
         self._pulse = pulse
         self._cleaners = cleaners
         self._clock = clock
+        self._without_usage: set[tuple[str, str]] = set()  # deployments whose upstream refuses `stream_options`
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """What `target` is sent. Raises `InvalidRequest` where its API has nothing for what the client asks."""
-        return self._dialects[target.deployment.provider.dialect].request(run.call, target, lease.key)
+        dialect = self._dialects[target.deployment.provider.dialect]
+        return dialect.request(run.call, self._as_learned(target), lease.key)
 
     async def open(
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
@@ -119,10 +127,8 @@ class Attempts:
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
         is_chat = run.call.kind in ("chat", "completion")
-        is_stream = headers["content-type"].startswith("text/event-stream")
-        if is_chat and run.call.stream and not is_stream:  # the upstream's label is wrong
-            headers["content-type"] = "text/event-stream"
-        events = is_chat or is_stream
+        headers["content-type"] = _label(headers["content-type"], run.call)
+        events = is_chat or headers["content-type"].startswith("text/event-stream")
         relay = Relay(
             self._clock,
             record,
@@ -135,7 +141,7 @@ class Attempts:
             rescue=rescue,
         )
         stream = run.call.stream or not headers["content-type"].startswith("application/json")
-        return Reply(response.status, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
+        return Reply(200, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
 
     def lost(self, run: Run, lease: Lease, seconds: float) -> None:
         """Another target was faster: this attempt, which is given up, has brought nothing for so long."""
@@ -158,9 +164,40 @@ class Attempts:
         try:
             return await self._once(held, run, target, lease, request, made)
         except UpstreamFailure as failure:
-            if failure.kind is not FailureKind.STALE_CONNECTION or not run.call.snapshot.retry.stale_post:
+            if request.asks_usage and refuses_usage(failure):
+                return await self._unasked(held, run, target, lease, made)
+            again = failure.kind is FailureKind.STALE_CONNECTION and run.call.snapshot.retry.stale_post
+            if request.fresh or not again:
                 raise
-        return await self._once(held, run, target, lease, replace(request, fresh=True), made)
+        return await self._sent(held, run, target, lease, replace(request, fresh=True), made)
+
+    async def _unasked(
+        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, made: list[Attempt]
+    ) -> Opened:
+        """The same request without the `stream_options` that we added, which the upstream refuses; free as well.
+
+        That is remembered for the deployment, unless the request is refused without them too.
+        """
+        place = _place(target)
+        self._without_usage.add(place)
+        try:
+            opened = await self._sent(held, run, target, lease, self.request(run, target, lease), made)
+        except UpstreamFailure as failure:
+            if failure.kind is FailureKind.BAD_REQUEST:
+                self._without_usage.discard(place)
+            raise
+        _LOG.warning(
+            "an upstream refuses stream_options; its streams have no usage",
+            extra={"fields": {"provider": target.deployment.provider.name, "model": target.deployment.model}},
+        )
+        return opened
+
+    def _as_learned(self, target: Target) -> Target:
+        """The target as its upstream has shown it to be."""
+        if not self._without_usage or _place(target) not in self._without_usage:
+            return target
+        provider = replace(target.deployment.provider, stream_usage="never")
+        return replace(target, deployment=replace(target.deployment, provider=provider))
 
     async def _once(
         self,
@@ -245,7 +282,9 @@ class Attempts:
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)
             raise self._dialects[name].failure(response.status, response.headers, body, self._clock.time())
-        decoder = self._dialects[name].decoder(run.call, target, response.headers)
+        if response.status not in _WHOLE:
+            raise UpstreamFailure(FailureKind.MALFORMED, f"an answer with status {response.status} is not whole")
+        decoder = self._dialects[name].decoder(run.call, self._as_learned(target), response.headers)
         return response, await until_commit(decoder, chunks, alive), chunks
 
     def _judge(self, run: Run, lease: Lease, start: Start, seconds: float) -> None:
@@ -280,6 +319,22 @@ class Attempts:
 
 def _upstream_id(cleaner: Cleaner, response: UpstreamResponse) -> str | None:
     return cleaner.header(response.headers.get("x-request-id") or response.headers.get("request-id"))
+
+
+def _place(target: Target) -> tuple[str, str]:
+    return target.deployment.name, target.deployment.provider.base_url
+
+
+def _label(label: str, call: Call) -> str:
+    """The content type of an answer that has been read, where the upstream's is wrong."""
+    kind = label.lower()
+    if call.kind in ("chat", "completion"):
+        wanted = "text/event-stream" if call.stream else "application/json"
+        return label if kind.startswith(wanted) or (not call.stream and "json" in kind) else wanted
+    if call.kind == "audio" and not kind.startswith("text/html"):
+        return label
+    may_stream = call.stream or call.kind == "image"
+    return label if "json" in kind or (may_stream and kind.startswith("text/event-stream")) else "application/json"
 
 
 def _headers(cleaner: Cleaner, response: UpstreamResponse, *, stream: bool) -> dict[str, str]:

@@ -52,8 +52,12 @@ class HttpTransport:
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """Send, and yield the answer when its head is there; leaving closes or returns the connection."""
         try:
-            response = await self._send(request)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, ValueError) as exc:
+            client = self._client(request)
+        except ValueError as exc:
+            raise UpstreamFailure(FailureKind.CONNECT, "the URL of the upstream or of its proxy is not valid") from exc
+        try:
+            response = await self._send(client, request)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as exc:
             if _is_ours(exc):
                 raise Unavailable("The server has no free descriptors.", code="overloaded", retry_after=1.0) from exc
             stale = isinstance(exc.__cause__, Stale)
@@ -72,8 +76,7 @@ class HttpTransport:
             _, client = self._clients.popitem()
             await client.aclose()
 
-    async def _send(self, request: UpstreamRequest) -> httpx.Response:
-        client = self._client(request)
+    async def _send(self, client: httpx.AsyncClient, request: UpstreamRequest) -> httpx.Response:
         outgoing = client.build_request(
             request.method,
             request.url,

@@ -24,7 +24,7 @@ from proxy.dialects.credential import credential
 from proxy.dialects.memory import Memory
 from proxy.dialects.refused import request_body
 from proxy.dialects.schema.forms import Forms
-from proxy.dialects.writer import AnswerWriter, is_legacy
+from proxy.dialects.writer import AnswerWriter, answer_id, is_legacy
 
 VERSION = "2023-06-01"
 _OURS = ("content-type", "accept")  # we read the answer, not the client
@@ -72,7 +72,7 @@ class AnthropicDialect:
         deployment = target.deployment
         body = asked_of(call.body, target).body
         writer = AnswerWriter(
-            id=f"chatcmpl-{call.id.removeprefix('req_')}",
+            id=answer_id(call.id),
             created=int(self._clock.time()),
             model=deployment.model,
             stream=call.stream,

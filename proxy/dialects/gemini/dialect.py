@@ -25,7 +25,7 @@ from proxy.dialects.gemini.tools import names_of
 from proxy.dialects.memory import Memory
 from proxy.dialects.refused import request_body
 from proxy.dialects.schema.forms import Forms
-from proxy.dialects.writer import AnswerWriter, is_legacy
+from proxy.dialects.writer import AnswerWriter, answer_id, is_legacy
 
 _VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")
 _COLLECTIONS = ("models", "tunedModels")
@@ -80,7 +80,7 @@ class GeminiDialect:
             return EmbeddingsDecoder(body, target.deployment.model)
         choices = body.get("n")
         writer = AnswerWriter(
-            id=f"chatcmpl-{call.id}",
+            id=answer_id(call.id),
             created=int(self._clock.time()),
             model=target.deployment.model,
             stream=call.stream,

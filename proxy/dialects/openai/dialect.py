@@ -50,7 +50,7 @@ class OpenAIDialect:
         provider = deployment.provider
         if provider.dialect == "mock" and call.endpoint != "chat":
             raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
-        content, dropped = _content(call, target)
+        content, dropped, asks = _content(call, target)
         return UpstreamRequest(
             url=_url(provider, deployment.model, _PATHS[call.endpoint]),
             headers=_headers(call, provider, key),
@@ -59,6 +59,7 @@ class OpenAIDialect:
             proxy=provider.proxy,
             mock=provider.mock,
             dropped=dropped,
+            asks_usage=asks,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
@@ -120,11 +121,11 @@ def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
     return BodyOrEvents(body, PassedEvents()) if call.stream else body
 
 
-def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:
-    """The body, and the client's parameters that are not in it any more."""
+def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...], bool]:
+    """The body, the client's parameters that are not in it any more, and whether it asks for usage on our behalf."""
     deployment = target.deployment
     if call.endpoint in _FORMS:
-        return edit(call.raw, call.spans, {"model": deployment.model.encode()}), ()
+        return edit(call.raw, call.spans, {"model": deployment.model.encode()}), (), False
     spans = call.spans or parse(call.raw).spans
     edits = edits_of(call, target, spans)
     if call.model != deployment.model:
@@ -132,9 +133,10 @@ def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...]]:
     if call.endpoint == "chat" and "messages" in spans and "messages" not in edits.write:
         _edit_messages(edits, call, deployment, spans["messages"])
     asks = call.stream and call.endpoint in ("chat", "completions") and not call.usage_asked
-    if asks and deployment.provider.stream_usage == "ask" and "stream_options" not in deployment.unsupported:
+    asks = asks and deployment.provider.stream_usage == "ask" and "stream_options" not in deployment.unsupported
+    if asks:
         edits.write["stream_options"] = _ask_for_usage(call)
-    return edit(call.raw, spans, edits.write, ("router", *edits.cut)), tuple(edits.dropped)
+    return edit(call.raw, spans, edits.write, ("router", *edits.cut)), tuple(edits.dropped), asks
 
 
 def _edit_messages(edits: Edits, call: Call, deployment: Deployment, span: Span) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.core.failures import UpstreamFailure
+from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
 from proxy.dialects.upstream_errors import Said, failure_of, read_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
@@ -41,6 +41,15 @@ def failure_in_200(value: Mapping[str, Any], raw: bytes) -> UpstreamFailure:
     said = read_error(value)
     native = raw if _has_shape(value) else None
     return in_200(said, named=_named(said), text=raw[:4096].decode("utf-8", "replace"), native=native)
+
+
+def refuses_usage(failure: UpstreamFailure) -> bool:
+    """Whether an upstream refuses a request for the `stream_options` in it, in whatever words."""
+    if failure.kind not in (FailureKind.BAD_REQUEST, FailureKind.MODEL_MISSING):
+        return False
+    text = f"{str(failure)[:4096]} {failure.param} {(failure.native or b'')[:4096].decode('utf-8', 'replace')}"
+    letters = "".join(filter(str.isalnum, text.lower()))
+    return "streamoptions" in letters or "includeusage" in letters
 
 
 def has_error_member(value: Mapping[str, Any]) -> bool:
