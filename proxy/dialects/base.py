@@ -45,6 +45,11 @@ class Decoder(Protocol):
         ...
 
     @property
+    def passed_error(self) -> bool:
+        """An error event has passed as a part of a complete answer, which is no fault of the answer."""
+        ...
+
+    @property
     def native_finish(self) -> str | None:
         """The provider's own word for why the first choice ended, where it is not OpenAI's."""
         ...

@@ -201,7 +201,7 @@ NETWORK = _pattern(_NETWORK)
 RESOURCE = _pattern(_RESOURCE)
 TOO_LARGE = re.compile(r"request too large for\b.{1,400}?\blimit:? [\d,]{1,20}, requested:? \d")
 
-_QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|“[^”]*”|(?<!\w)'[^']*'(?!\w)")
+_QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|“[^“”]*”|(?<!\w)'[^']*'(?!\w)")
 _BARE = frozenset({"", "forbidden", "accessdenied", "httpforbidden", "errorforbidden"})
 
 

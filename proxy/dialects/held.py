@@ -12,6 +12,7 @@ class HeldAnswer:
     """Collects. A decoder adds `finish`, which reads what has come and, if it is an answer, lets it `_pass`."""
 
     native_finish: str | None = None
+    passed_error: bool = False
 
     def __init__(self) -> None:
         self._held = bytearray()

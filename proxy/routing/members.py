@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from urllib.parse import unquote
 
 from proxy.core.model_ids import undated
 from proxy.core.types import TIERS, Deployment, Kind, Snapshot, Target, Tier
@@ -51,8 +52,10 @@ def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
 
 
 def sane_model(model: str) -> bool:
-    """Whether a model id that a client made up may be sent upstream."""
-    return 0 < len(model) <= LONGEST_MODEL and model.isprintable() and not any(map(str.isspace, model))
+    """Whether a model id that a client made up may be sent upstream, perhaps as a part of the URL's path."""
+    if not 0 < len(model) <= LONGEST_MODEL or not model.isprintable() or any(map(str.isspace, model)):
+        return False
+    return not any(part in (".", "..") for part in unquote(unquote(model)).replace("\\", "/").split("/"))
 
 
 def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members:

@@ -188,7 +188,9 @@ def _direct(snapshot: Snapshot, name: str, model: str, param: str) -> Rule | Non
         raise _unusable(found, param)
     if snapshot.providers[found.name.partition("/")[0]].any_model and not sane_model(model):
         raise InvalidRequest(
-            f"A model id has 1 to {LONGEST_MODEL} characters, without white space and control characters.", param=param
+            f"A model id has 1 to {LONGEST_MODEL} characters, without white space, control characters, `.` and `..` as"
+            " parts of a path.",
+            param=param,
         )
     return None
 

@@ -177,6 +177,8 @@ class Relay:
         """What goes to the client now: all of it, but for the upstream's error event if somebody may go on."""
         if not out:
             return out
+        if self._decoder.passed_error:
+            out = self._cleaner.data(out)
         if self._decoder.fault is not None:
             *events, event = split(out)  # nothing follows an error
             self._oversized = len(event) > LONGEST_BODY

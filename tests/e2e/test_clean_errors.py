@@ -212,3 +212,16 @@ def test_many_headers_of_an_upstream_are_cut(http: httpx.Client, box: Running, u
 
     assert answer.status_code == 200
     assert sum(name.startswith("openai-") for name in answer.headers) <= 33
+
+
+def test_an_error_after_a_complete_answer_repeats_no_secret(
+    http: httpx.Client, box: Running, upstream: NativeUpstream, access_log: Any
+) -> None:
+    bad = event({"error": {"message": f"You sent {KEY}.", "code": 500}})
+    upstream.script("m", stream([upstreams.ROLE, *upstreams.words("good"), upstreams.FINISH, bad, upstreams.DONE]))
+
+    answer = ask(http, box, "openai", stream=True)
+
+    assert "You sent ***." in answer.text
+    assert answer.text.endswith("data: [DONE]\n\n")
+    assert_hidden(everything(answer, access_log.next(), http, box), KEY)

@@ -25,6 +25,8 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space, and the byte order mark
 class AnthropicDecoder:
     """One answer; `stream` is what the client asked for."""
 
+    passed_error: bool = False
+
     def __init__(self, answer: Answer, writer: AnswerWriter, *, stream: bool) -> None:
         self._answer = answer
         self._writer = writer

@@ -26,6 +26,8 @@ HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
 class GeminiDecoder:
     """Reads one answer. `choices` is how many the client asked for."""
 
+    passed_error: bool = False
+
     def __init__(
         self, writer: AnswerWriter, keep: Keep, names: ToolNames | None = None, *, stream: bool, choices: int
     ) -> None:

@@ -20,6 +20,7 @@ class EventRelay(ABC):
     """Cuts and reads events; a decoder says what they mean, and keeps `committed` and `fault`."""
 
     native_finish: str | None = None
+    passed_error: bool = False
     _member = "choices"  # what every answer has
 
     def __init__(self, events: Events) -> None:
@@ -27,6 +28,7 @@ class EventRelay(ABC):
         self.committed = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
+        self._last_came = False  # `[DONE]`
 
     def feed(self, chunk: bytes) -> bytes:
         """The events that `chunk` completes. Raises `UpstreamFailure` on what is no event of this dialect."""
@@ -47,12 +49,13 @@ class EventRelay(ABC):
 
     def _take(self, event: bytes) -> bool | bytes:
         """Read one event; whether the client gets it, or the event that it gets instead."""
-        if self.fault is not None:
-            return False  # nothing follows an error
+        if self.fault is not None or self._last_came:
+            return False  # nothing follows an error or `[DONE]`
         data = data_of(event)
         if data is None or not data.strip():
             return self._take_bare(event)
         if data.strip() == DONE:
+            self._last_came = self.committed
             self._end()
             return True
         value = self._load(data)
@@ -65,7 +68,10 @@ class EventRelay(ABC):
     def _take_bare(self, event: bytes) -> bool:
         """A comment or a keep-alive; or an error without the name of a field, which no client would see."""
         value = bare_json(event)
-        if isinstance(value, dict) and is_error(value, self._member) and not self.complete:
+        if isinstance(value, dict) and is_error(value, self._member):
+            if self.complete:
+                self.passed_error = True
+                return True
             failure = failure_in_200(value, b"")
             raise self._after_commit(failure) if self.committed else failure
         return True
@@ -76,6 +82,7 @@ class EventRelay(ABC):
         One that clients would not take for an error is not relayed: the relay writes one that they do.
         """
         if self.complete:
+            self.passed_error = True
             return True  # relayed like any other event
         failure = failure_in_200(value, data)
         if not self.committed:

@@ -76,6 +76,7 @@ class PassedBytes:
     """
 
     native_finish: str | None = None
+    passed_error: bool = False
 
     def __init__(self) -> None:
         self.committed = self.complete = self.closed = False

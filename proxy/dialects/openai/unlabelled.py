@@ -55,6 +55,11 @@ class BodyOrEvents:
         return self._decoder.fault
 
     @property
+    def passed_error(self) -> bool:
+        """An error event has passed as a part of a complete answer."""
+        return self._decoder.passed_error
+
+    @property
     def native_finish(self) -> str | None:
         """The provider's own word for the end."""
         return self._decoder.native_finish

@@ -64,12 +64,38 @@ def test_any_model_may_be_named_where_the_provider_says_so() -> None:
     assert target.deployment.timeouts == LOCAL.timeouts
 
 
-@pytest.mark.parametrize("model", ["", "x" * 257, "a b", "a\nb", "a\x00b", "a\u00a0b", "a\ud800"])
+@pytest.mark.parametrize(
+    "model",
+    [
+        "",
+        "x" * 257,
+        "a b",
+        "a\nb",
+        "a\x00b",
+        "a\u00a0b",
+        "a\ud800",
+        "..",
+        ".",
+        "a/..",
+        "a/../b",
+        "..\\x",
+        "%2e%2e",
+        "a/%2E./b",
+        "%252e%252e/x",
+    ],
+)
 def test_a_model_id_that_cannot_be_one_is_refused(model: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(snapshot(), f"local/{model}")
 
     assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize("model", ["a..b", "...", "a/.b", "v1.5", "org/m:free", "a@1", "~x", "50%"])
+def test_a_model_id_with_dots_is_fine(model: str) -> None:
+    [target] = resolve(snapshot(), f"local/{model}").members.targets
+
+    assert target.deployment.model == model
 
 
 def test_any_model_does_not_reach_a_model_that_is_switched_off() -> None:

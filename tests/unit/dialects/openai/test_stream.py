@@ -447,3 +447,23 @@ def test_an_event_whose_error_is_nothing_passes(value: dict[str, Any]) -> None:
 
     assert stream.feed(TEXT + wire) == TEXT + wire
     assert stream.fault is None
+
+
+@pytest.mark.parametrize("late", [TEXT, ERROR, b": late\n\n", DONE, b"data: {\n\n", b"event: x\ndata: 1\n\n", USAGE])
+def test_nothing_follows_done(late: bytes) -> None:
+    stream = decoder()
+
+    out = stream.feed(TEXT + STOP + DONE + late) + stream.feed(late) + stream.finish()
+
+    assert out == TEXT + STOP + DONE
+    assert (stream.complete, stream.fault) == (True, None)
+
+
+def test_an_error_after_a_complete_answer_is_named() -> None:
+    stream = decoder()
+
+    stream.feed(TEXT + STOP)
+    assert not stream.passed_error
+
+    assert stream.feed(ERROR + DONE) == ERROR + DONE
+    assert stream.passed_error
