@@ -67,6 +67,11 @@ class History:
         """Whether no message has been added, a blank one included."""
         return not self._turns
 
+    def instructed(self) -> None:
+        """The last message was an instruction, which stands elsewhere: the assistant does not continue its turn."""
+        if self._turns:
+            self._turn("user")
+
     def user(self, blocks: Sequence[Block]) -> None:
         """A message of the user."""
         self._turn("user").blocks += blocks

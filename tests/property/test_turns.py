@@ -167,10 +167,10 @@ def test_any_history_is_legal_for_gemini(messages: list[dict[str, Any]]) -> None
     check_gemini(strict(request.content)["contents"])
 
 
-@given(MESSAGES)
+@given(MESSAGES, st.sampled_from(["user", "tool", "system", "developer"]))
 @unhurried
-def test_what_the_user_says_last_is_answered_by_the_model(messages: list[dict[str, Any]]) -> None:
-    messages = [*messages, {"role": "user", "content": " "}]
+def test_what_the_user_says_last_is_answered_by_the_model(messages: list[dict[str, Any]], role: str) -> None:
+    messages = [*messages, {"role": role, "content": " "}]
 
     native = anthropic.native(messages=messages)["messages"]
     google = gemini.native({"messages": messages})["contents"]

@@ -44,6 +44,8 @@ def read_messages(messages: list[Any], recalled: Recalled = lambda place, calls:
     reader = _Reader(recalled, len(messages))
     for place, message in enumerate(messages):
         reader.add(message, place)
+    if messages[-1].get("role") in _SYSTEM:
+        reader.history.instructed()
     system = _plain(reader.system)
     if reader.history.is_empty:
         return Prompt(None, [{"role": "user", "content": system or PLACEHOLDER}], tuple(reader.dropped.names))

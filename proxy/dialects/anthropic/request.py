@@ -16,7 +16,7 @@ from proxy.core.types import Deployment, Target
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
-from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, wish_of
+from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, is_prefill, wish_of
 from proxy.dialects.anthropic.tools import Tools, names_of, read_tools
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.refused import CEILINGS, present, refused
@@ -142,7 +142,7 @@ def _refuse(body: Mapping[str, Any]) -> None:
 
 def _check_prefill(messages: list[dict[str, Any]], deployment: Deployment) -> None:
     """Newer models refuse to continue an answer that the client has begun, which no other form can express."""
-    if messages[-1]["role"] == "assistant" and PREFILL in deployment.unsupported:
+    if PREFILL in deployment.unsupported and is_prefill(messages):
         message = "`messages`: this model continues no answer that was begun for it; end with another role."
         raise InvalidRequest(message, param="messages")
 

@@ -86,9 +86,15 @@ def _stands_against(native: Mapping[str, Any], kind: str) -> bool:
     if isinstance(choice, dict) and choice["type"] in ("any", "tool"):
         return True
     turns: list[dict[str, Any]] = native["messages"]
-    if turns[-1]["role"] == "assistant":
+    if is_prefill(turns):
         return True
     return kind == "enabled" and _in_unsigned_loop(turns)
+
+
+def is_prefill(turns: list[dict[str, Any]]) -> bool:
+    """Whether the client has begun the answer. A turn that a server tool interrupted is continued, not begun."""
+    content = turns[-1]["content"]
+    return turns[-1]["role"] == "assistant" and (isinstance(content, str) or content[-1]["type"] == "text")
 
 
 def _in_unsigned_loop(turns: list[dict[str, Any]]) -> bool:

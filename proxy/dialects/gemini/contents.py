@@ -47,6 +47,8 @@ def read_contents(messages: Sequence[Mapping[str, Any]], recalled: Recalled = la
     reader = _Reader(recalled)
     for place, message in enumerate(messages):
         reader.add(message, place)
+    if messages[-1].get("role") in ("system", "developer"):
+        reader.history.instructed()
     dropped = tuple(reader.dropped.names)
     if reader.history.is_empty:
         return Prompt([], [{"role": "user", "parts": reader.system or [{"text": PLACEHOLDER}]}], dropped)

@@ -227,3 +227,27 @@ def test_what_cannot_be_translated_is_refused_by_its_place(message: dict[str, An
         read_messages([user("a"), message])
 
     assert str(caught.value.param).startswith("messages[1]")
+
+
+SYSTEM = {"role": "system", "content": "S"}
+SAID = {"role": "assistant", "content": "b"}
+BLANK: list[tuple[list[dict[str, Any]], Any, list[dict[str, Any]]]] = [
+    ([SYSTEM, user("")], "S", [user(PLACEHOLDER)]),
+    ([SYSTEM, user([text(" "), text("\n")])], "S", [user(PLACEHOLDER)]),
+    ([SYSTEM, user(None)], "S", [user(PLACEHOLDER)]),
+    ([user("a"), SAID, user(" ")], None, [user("a"), SAID, user(PLACEHOLDER)]),
+    ([user("a"), SAID, user([])], None, [user("a"), SAID, user(PLACEHOLDER)]),
+    ([user("a"), SAID, SYSTEM], "S", [user("a"), SAID, user(PLACEHOLDER)]),
+    ([user("a"), SYSTEM], "S", [user("a")]),
+    ([SAID, user("a")], None, [user(PLACEHOLDER), SAID, user("a")]),
+    ([user(""), SAID, user("a")], None, [user(PLACEHOLDER), SAID, user("a")]),
+    ([user("a"), {"role": "assistant", "content": " "}], None, [user("a")]),
+    ([user("a"), {"role": "assistant", "content": None, "tool_calls": []}], None, [user("a")]),
+]
+
+
+@pytest.mark.parametrize(("messages", "system", "native"), BLANK)
+def test_a_blank_message_changes_no_speaker(messages: list[Any], system: Any, native: list[Any]) -> None:
+    found = read_messages(messages)
+
+    assert (found.system, found.messages) == (system, native)

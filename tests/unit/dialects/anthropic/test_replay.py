@@ -235,3 +235,14 @@ def test_a_block_comes_back_as_it_went(native: dict[str, Any]) -> None:
 )
 def test_what_is_no_signed_block_is_passed_over(entries: Any) -> None:
     assert signed_blocks({"reasoning_details": entries}) == []
+
+
+def test_an_interrupted_turn_is_continued_by_models_without_prefill() -> None:
+    said = answer([THOUGHT, TEXT, SEARCH], stream=False)
+    low = {"low": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}
+    aim = target(unsupported=frozenset({"messages.prefill"}), thinking=low)
+
+    body, dropped = sent(call(messages=[USER, said], reasoning_effort="low", max_tokens=9000), aim)
+
+    assert body["messages"][1]["content"] == [THOUGHT, TEXT, SEARCH]
+    assert (body["thinking"], dropped) == (low["low"]["thinking"], ())
