@@ -112,6 +112,8 @@ _THIRD = (
     ),
 )
 
+_ONE_OF_TWO = ("tools+response_format",)  # up to 2.5: not both at once
+
 _SECOND = (
     Entry(
         "gemini-2.5-pro",
@@ -120,6 +122,7 @@ _SECOND = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_BY_BUDGET,
+        unsupported=_ONE_OF_TWO,
         price=Usd("1.25", "10", cached_input="0.125"),
     ),
     Entry(
@@ -129,6 +132,7 @@ _SECOND = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_BY_BUDGET,
+        unsupported=_ONE_OF_TWO,
         thinking_off=_NO_BUDGET,
         price=Usd("0.30", "2.50", cached_input="0.03"),
     ),
@@ -139,6 +143,7 @@ _SECOND = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_BY_BUDGET,
+        unsupported=_ONE_OF_TWO,
         thinking_off=_NO_BUDGET,
         price=Usd("0.10", "0.40", cached_input="0.01"),
     ),

@@ -46,6 +46,9 @@ def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]
             raise InvalidRequest(message, param=name)
     for first, plus, second in (rule.partition("+") for rule in sorted(unsupported)):
         if plus and first in given and second in given and not {first, second} & set(found):
+            if second in _MEANING and asks(first, given[first]) and asks(second, given[second]):
+                message = f"`{second}` is not supported together with `{first}` by this model; remove one of them."
+                raise InvalidRequest(message, param=second)
             found.append(first if given[first] == 1 else second)
     return found
 

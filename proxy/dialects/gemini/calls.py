@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter, invented_id
@@ -33,7 +34,7 @@ _LONGEST_LIST = 10_000  # places that a path may open by its index
 class _Pieces:
     """A call whose arguments are not whole yet."""
 
-    place: int
+    place: int | None  # None: of the function that is the answer
     arguments: dict[str, Any]
     growing: tuple[str | int, ...] | None = None  # the string that the next piece continues
 
@@ -46,6 +47,8 @@ class Calls:
     keep: Keep
     choice: int
     names: ToolNames | None = None
+    structure: Structure | None = None  # with the function that is the answer
+    answered: bool = False
     count: int = 0
     _signatures: list[str | None] = field(default_factory=list)
     _ids: set[str] = field(default_factory=set)
@@ -73,7 +76,11 @@ class Calls:
         """Give on the arguments that have come in pieces; no more will come."""
         if self._open is not None:
             text = json.dumps(self._open.arguments, ensure_ascii=False)
-            self.writer.arguments(self._open.place, text, self.choice)
+            if self._open.place is not None:
+                self.writer.arguments(self._open.place, text, self.choice)
+            elif not self.answered and self.structure is not None:
+                self.writer.text(unwrapped(text) if self.structure.wrapped else text, self.choice)
+                self.answered = True
             self._open = None
 
     def remember(self) -> None:
@@ -82,6 +89,9 @@ class Calls:
             self.keep(self.writer.calls(self.choice), self._signatures)
 
     def _begin(self, call: dict[str, Any], name: str, signature: str | None) -> None:
+        if self.structure is not None and name == self.structure.tool_name:
+            self._open = _Pieces(None, {})
+            return
         id = self._id(call.get("id"))
         name = name if self.names is None else self.names.back(name)
         extra = {"extra_content": {"google": {"thought_signature": signature}}} if signature else None

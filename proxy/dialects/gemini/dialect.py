@@ -21,6 +21,7 @@ from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_reque
 from proxy.dialects.gemini.errors import failure as classify
 from proxy.dialects.gemini.request import native_body
 from proxy.dialects.gemini.stream import GeminiDecoder
+from proxy.dialects.gemini.structure import structure_of
 from proxy.dialects.gemini.tools import names_of
 from proxy.dialects.memory import Memory
 from proxy.dialects.refused import request_body
@@ -89,9 +90,12 @@ class GeminiDialect:
             seed=call.raw,
         )
         keep = Memory(self._recall, call, target.deployment).keep
-        names = names_of(body) if body.get("tools") or body.get("functions") else None
+        names, structure = None, None
+        if body.get("tools") or body.get("functions"):
+            structure = structure_of(body, target.deployment, self._forms)
+            names = names_of(body, structure)
         choices = choices if isinstance(choices, int) else 1
-        return GeminiDecoder(writer, keep, names, stream=call.stream, choices=choices)
+        return GeminiDecoder(writer, keep, names, structure, stream=call.stream, choices=choices)
 
 
 def model_url(provider: Provider, model: str, method: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Calls, Keep
 from proxy.dialects.gemini.citations import url_citations
 from proxy.dialects.gemini.places import SIGNATURE, Places
@@ -45,11 +46,18 @@ class Candidate:
     `reopened`: content followed the last finish, so that an end of the bytes may have cut the rest off.
     """
 
-    def __init__(self, writer: AnswerWriter, keep: Keep, choice: int, names: ToolNames | None = None) -> None:
+    def __init__(
+        self,
+        writer: AnswerWriter,
+        keep: Keep,
+        choice: int,
+        names: ToolNames | None = None,
+        structure: Structure | None = None,
+    ) -> None:
         self.finish: str | None = None  # the native word
         self._writer = writer
         self._choice = choice
-        self._calls = Calls(writer, keep, choice, names)
+        self._calls = Calls(writer, keep, choice, names, structure)
         self._places = Places()
         self._text: list[str] = []
         self._images = 0
@@ -58,6 +66,8 @@ class Candidate:
         self._grounding: Any = None
         self._citations: dict[str, Any] = {"citations": []}
         self._message = ""  # what the provider says of the finish
+        self._has_answer_tool = structure is not None and structure.tool is not None
+        self._beside: list[str] = []  # text beside the answer's function, with which the content would be no JSON
         self._has_content = False  # text, a call, a file: more than thoughts
         self.reopened = False
 
@@ -83,7 +93,7 @@ class Candidate:
     @property
     def failed(self) -> str | None:
         """What went wrong, where the finish says that the model failed and there is no content."""
-        if self.finish not in _FAILED or self._has_content or self._calls.count:
+        if self.finish not in _FAILED or self._has_content or self._calls.count or self._calls.answered:
             return None
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 
@@ -97,6 +107,8 @@ class Candidate:
         self._closed = True
         self._calls.close()
         self._calls.remember()
+        if self._beside and not self._calls.answered:
+            self._writer.text("".join(self._beside), self._choice)
         if extra := self._places.extra():
             self._writer.extra("extra_content", {"google": extra}, self._choice)
         found = url_citations(self._grounding, self._citations, "".join(self._text))
@@ -134,6 +146,9 @@ class Candidate:
     def _words(self, part: dict[str, Any], text: str, signature: str | None) -> None:
         if not part.get("thought"):
             self._has_content = self._has_content or bool(text)
+            if self._has_answer_tool:
+                self._beside.append(text)
+                return
             self._text.append(text)
             self._places.text(len(text), signature)
             self._writer.text(text, self._choice)

@@ -14,6 +14,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.gemini.contents import Recalled, read_contents
+from proxy.dialects.gemini.structure import PAIR, add_answer_tool, structure_of
 from proxy.dialects.gemini.tools import names_of, tool_config_of, tools_of
 from proxy.dialects.refused import present, refused
 from proxy.dialects.schema.forms import Forms
@@ -73,11 +74,12 @@ def native_body(
     `body` is the client's with the target's overrides, without `router`.
     """
     given = present(body)
-    dropped = refused(deployment.unsupported, given)
+    dropped = refused(deployment.unsupported - {PAIR}, given)
     asked = {name: value for name, value in given.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
-    named = names_of(asked).applied(asked)
+    structure = structure_of(asked, deployment, forms)
+    named = names_of(asked, structure).applied(asked)
     if named is not asked:
         recalled = recalled_by_client(recalled, asked["messages"])
     prompt = read_contents(named["messages"], recalled)
@@ -91,6 +93,10 @@ def native_body(
         if config := tool_config_of(named):
             native["toolConfig"] = config
     dropped += [f"tools.{keyword}" for keyword in sorted(lost)]
+    if structure is not None:
+        add_answer_tool(native, structure)
+        dropped += [f"response_format.{keyword}" for keyword in structure.lost]
+        asked = {name: value for name, value in asked.items() if name != "response_format"}
     native["generationConfig"] = _generation(asked, dropped, forms)
     _think(native, asked, deployment, dropped, disable_thinking=disable_thinking)
     if not native["generationConfig"]:

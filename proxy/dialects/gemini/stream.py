@@ -13,6 +13,7 @@ from typing import Any
 from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
+from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200, is_error
 from proxy.dialects.gemini.parts import Candidate
@@ -29,11 +30,19 @@ class GeminiDecoder:
     passed_error: bool = False
 
     def __init__(
-        self, writer: AnswerWriter, keep: Keep, names: ToolNames | None = None, *, stream: bool, choices: int
+        self,
+        writer: AnswerWriter,
+        keep: Keep,
+        names: ToolNames | None = None,
+        structure: Structure | None = None,
+        *,
+        stream: bool,
+        choices: int,
     ) -> None:
         self._writer = writer
         self._keep = keep
         self._names = names
+        self._structure = structure
         self._stream = stream
         self._expected = choices
         self._answers = Answers()
@@ -147,7 +156,9 @@ class GeminiDecoder:
     def _candidate(self, candidate: dict[str, Any], place: int) -> None:
         index = candidate.get("index")
         index = index if isinstance(index, int) and 0 <= index < 1000 else place
-        found = self._candidates.setdefault(index, Candidate(self._writer, self._keep, index, self._names))
+        found = self._candidates.setdefault(
+            index, Candidate(self._writer, self._keep, index, self._names, self._structure)
+        )
         found.take(candidate)
         self._gradual = self._gradual or found.finish is None
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
+from proxy.dialects.answer_tool import Structure
 from proxy.dialects.names import Alphabet, ToolNames, functions_of
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import GEMINI_TOOL
@@ -38,10 +39,10 @@ _NAMES = Alphabet(re.compile(r"[a-zA-Z_][a-zA-Z0-9_.-]{0,63}"))
 _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "any": "ANY"}
 
 
-def names_of(body: Mapping[str, Any]) -> ToolNames:
+def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
     """The names of a request's tools, for this target."""
     names = ToolNames(_NAMES)
-    names.add(functions_of(body))
+    names.add(functions_of(body), [structure.tool_name] if structure and structure.tool_name else ())
     return names
 
 

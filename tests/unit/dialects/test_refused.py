@@ -77,3 +77,13 @@ def test_a_number_that_no_json_reader_takes_is_refused(build: Any, tool: bytes) 
 
     with pytest.raises(InvalidRequest, match="too large"):
         build.dialect().request(call, build.target(), None)
+
+
+def test_two_that_have_a_meaning_are_refused_together() -> None:
+    given = {"tools": [{}], "response_format": {"type": "json_object"}}
+
+    with pytest.raises(InvalidRequest) as caught:
+        refused(("tools+response_format",), given)
+
+    assert caught.value.param == "response_format"
+    assert refused(("tools+response_format",), {"response_format": {}}) == []

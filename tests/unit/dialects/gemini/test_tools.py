@@ -44,6 +44,8 @@ def test_the_older_functions_are_declared_too() -> None:
         ("auto", {"mode": "AUTO"}),
         ("none", {"mode": "NONE"}),
         ("required", {"mode": "ANY"}),
+        ("any", {"mode": "ANY"}),
+        ({"type": "any"}, {"mode": "ANY"}),
         ({"type": "function", "function": {"name": "f"}}, {"mode": "ANY", "allowedFunctionNames": ["f"]}),
         (
             {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [BARE]}},

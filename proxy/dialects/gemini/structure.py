@@ -1,0 +1,62 @@
+"""`response_format` beside tools, for models that take only one of them.
+
+Gemini up to 2.5 refuses a request with functions and a JSON answer. There the answer becomes one more function, and the
+model must call one of them. Such models have `tools+response_format` in `unsupported`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.core.errors import InvalidRequest
+from proxy.core.types import Deployment
+from proxy.dialects.answer_tool import Structure, answer_name, asked_form, is_forced, is_object, wrapped
+from proxy.dialects.names import functions_of
+from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.language import GEMINI_ANSWER, GEMINI_TOOL, Schema
+
+PAIR = "tools+response_format"
+_OPEN: Schema = {"type": "object", "additionalProperties": True}
+_PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to what was asked."
+
+
+def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> Structure | None:
+    """The function that stands for `response_format`; None where the model takes the format itself.
+
+    It has no tool where the client forces a call of its own, so that there is no text to be formatted. Raises
+    `InvalidRequest` where the other tools are Google's, beside which there can be no function.
+    """
+    if PAIR not in deployment.unsupported or not (body.get("tools") or body.get("functions")):
+        return None
+    asked = asked_form(body)
+    if asked is None:
+        return None
+    if is_forced(body):
+        return Structure()
+    if not any(True for _ in functions_of(body)):
+        message = "`response_format` is not supported beside Google's own tools by this model; remove one of them."
+        raise InvalidRequest(message, param="response_format")
+    schema = _OPEN if asked.schema is None else asked.schema
+    whole = is_object(schema)
+    form = forms.of(schema, GEMINI_TOOL if whole else GEMINI_ANSWER)
+    tool = {
+        "name": answer_name(body),
+        "description": f"{_PURPOSE} {asked.description}" if asked.description else _PURPOSE,
+        "parametersJsonSchema": form.schema if whole else wrapped(form.schema),
+    }
+    return Structure(tool=tool, wrapped=not whole, lost=form.lost)
+
+
+def add_answer_tool(native: dict[str, Any], structure: Structure) -> None:
+    """Make the model answer through the function; where it may call the client's, through one of all of them."""
+    if structure.tool is None:
+        return
+    declared = next(tool for tool in native["tools"] if "functionDeclarations" in tool)
+    declared["functionDeclarations"].append(structure.tool)
+    config = native.get("toolConfig", {}).get("functionCallingConfig", {})
+    names = config.get("allowedFunctionNames", [])
+    calling: dict[str, Any] = {"mode": "ANY"}
+    if config.get("mode") == "NONE" or names:
+        calling["allowedFunctionNames"] = [*names, structure.tool_name]
+    native["toolConfig"] = {"functionCallingConfig": calling}
