@@ -815,7 +815,7 @@ def test_who_is_to_come_back_is_told_when(box: Box, status: int) -> None:
     [
         ({"temperature": "hot"}, "temperature"),
         ({"n": 0}, "n"),
-        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": -2}, "max_tokens"),
         ({"stop": 5}, "stop"),
         ({"tools": "none"}, "tools"),
         ({"response_format": "json"}, "response_format"),
