@@ -11,6 +11,8 @@ import math
 from typing import Any
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_MOST_DIGITS = 4000  # of an integer; Python reads 4300
+_VERY_LARGE = 10**300
 MAX_NESTED = 100  # levels of a value that comes as text inside of a body
 
 
@@ -32,10 +34,23 @@ def _finite(text: str) -> float:
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 
 
+def loads(text: bytes | str, **hooks: Any) -> Any:
+    """The value that `text` stands for; an integer with more digits than Python reads becomes a very large one.
+
+    Raises `ValueError` or `RecursionError` if it is no JSON.
+    """
+    try:
+        return json.loads(text, **hooks)
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise
+    except ValueError:
+        return json.loads(text, parse_int=_integer, **hooks)
+
+
 def value_of(text: bytes | str) -> Any:
     """The value that `text` stands for; None if it is no JSON."""
     try:
-        return json.loads(text)
+        return loads(text)
     except (ValueError, RecursionError):
         return None
 
@@ -82,6 +97,12 @@ def compact_nulled(value: Any) -> bytes:
         return compact(value)
     except NotStrict:
         return compact(_nulled(value))
+
+
+def _integer(text: str) -> int:
+    if len(text) <= _MOST_DIGITS:
+        return int(text)
+    return -_VERY_LARGE if text.startswith("-") else _VERY_LARGE
 
 
 def _is_deep(value: Any) -> bool:

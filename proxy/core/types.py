@@ -300,7 +300,7 @@ class Usage:
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
-    source: Literal["reported", "estimated"] = "reported"
+    source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: reported as more than can be
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds
 
 LIMIT = 64 * 1024 * 1024  # bytes
 
@@ -14,7 +15,8 @@ class HeldAnswer:
     native_finish: str | None = None
     passed_error: bool = False
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
+        self._bounds = bounds
         self._held = bytearray()
         self.committed = self.complete = self.closed = False
         self.fault: UpstreamFailure | None = None

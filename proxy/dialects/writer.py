@@ -14,6 +14,7 @@ from typing import Any
 
 from proxy.core.json_text import compact_nulled
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.memory import ToolCall
 
 
@@ -42,12 +43,17 @@ class AnswerWriter:
         usage_asked: bool,
         functions: bool = False,
         seed: bytes = b"",
+        bounds: UsageBounds = UNBOUNDED,
     ) -> None:
-        """`functions`: the client speaks the older `functions`, so that its one call is a `function_call`."""
+        """`functions`: the client speaks the older `functions`, so that its one call is a `function_call`.
+
+        `bounds`: of the usage that is reported.
+        """
         self.id = id
         self.seed = seed  # what ids that are made here follow from, beside `id`
         self.model = model  # the upstream's own name for it, once it has told
         self.usage: Usage | None = None
+        self.bounds = bounds
         self.committed = False
         self._created = created
         self._stream = stream

@@ -60,6 +60,9 @@ class Metrics:
             "signalbox_time_to_first_token_seconds", "From the request to the first content of a stream.", _SECONDS
         )
         self.tokens = counter("signalbox_tokens_total", "Tokens as upstreams reported them.", (*target, "kind"))
+        self.usage_clamped = counter(
+            "signalbox_usage_clamped_total", "Answers whose reported tokens were more than they can have.", target
+        )
         self.cost = counter("signalbox_cost_usd_total", "Cost in USD at the configured prices.", target)
         self.inflight = Gauge("signalbox_inflight_requests", "Calls in flight.", registry=self.registry)
         self.queue_depth = Gauge("signalbox_queue_depth", "Calls that wait for room.", registry=self.registry)
@@ -74,6 +77,7 @@ class Metrics:
         for target in series.targets(snapshot):
             for outcome in series.OUTCOMES:
                 self.attempts.labels(*target, outcome)
+            self.usage_clamped.labels(*target)
             for kind in series.KINDS:
                 self.tokens.labels(*target, kind)
         for target in series.priced(snapshot):

@@ -64,6 +64,10 @@ class Settler:
         self._spent(provider, model, record.usage, chosen_cost)
 
     def _spent(self, provider: str, model: str, usage: Usage | None, nusd: int) -> None:
+        if usage and usage.source == "clamped":
+            self._metrics.usage_clamped.labels(provider, model).inc()
+            fields = {"provider": provider, "model": model, "input": usage.input, "output": usage.output}
+            _LOG.warning("an upstream reported more tokens than its answer can have", extra={"fields": fields})
         if usage:
             tokens = {"input": usage.input, "output": usage.output, "cached": usage.cached}
             for kind, count in {**tokens, "reasoning": usage.reasoning}.items():

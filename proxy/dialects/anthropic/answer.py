@@ -16,6 +16,7 @@ from typing import Any
 
 from proxy.core.json_text import strict_object_of
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count, grow
 from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.memory import ToolCall
@@ -25,6 +26,14 @@ from proxy.dialects.writer import AnswerWriter, invented_id
 
 Keep = Callable[[list[ToolCall], list[dict[str, Any]]], None]  # an answer's calls, and its blocks as they came
 
+_DETAILS = "output_tokens_details"
+_COUNTS = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+    "thinking_tokens",  # among the details
+)
 _FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -86,7 +95,7 @@ class Answer:
         self._explanation = ""  # of a refusal
         self._characters = 0
         self._annotations = 0
-        self._counts: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
         self._told: str | None = None  # the id of the message that is being read
 
     def read(self, event: Mapping[str, Any]) -> None:
@@ -286,11 +295,10 @@ class Answer:
             self._writer.extra("annotations", notes)
 
     def _count(self, usage: Any) -> None:
-        """Each count replaces the one that came before it."""
-        told = {name: value for name, value in _object(usage).items() if value is not None}
-        if told:
-            self._counts.update(told)
-            self._writer.usage = usage_of(self._counts)
+        """Counts are cumulative: a later one that is smaller, such as a 0, says nothing."""
+        grow(self._counts, _flat(_object(usage)), _COUNTS)
+        if self._counts:
+            self._writer.usage = usage_of(self._counts, self._writer.bounds)
 
     _READERS = {
         "message_start": _start,
@@ -313,16 +321,14 @@ def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "message_stop"}
 
 
-def usage_of(counts: Mapping[str, Any]) -> Usage:
+def usage_of(counts: Mapping[str, Any], bounds: UsageBounds = UNBOUNDED) -> Usage:
     """Anthropic's counts; its `input_tokens` are what was neither read from the cache nor written to it."""
-    read, written = _number(counts.get("cache_read_input_tokens")), _number(counts.get("cache_creation_input_tokens"))
-    return Usage(
-        input=_number(counts.get("input_tokens")) + read + written,
-        output=_number(counts.get("output_tokens")),
-        cached=read,
-        cache_write=written,
-        reasoning=_number(_object(counts.get("output_tokens_details")).get("thinking_tokens")),
-    )
+    plain, read, written, output, thinking = (count(_flat(counts).get(name)) or 0 for name in _COUNTS)
+    return bounded(Usage(plain + read + written, output, read, written, thinking), bounds)
+
+
+def _flat(counts: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**counts, **_object(counts.get(_DETAILS))}
 
 
 def _native(block: _Block, said: str) -> dict[str, Any] | None:
@@ -356,7 +362,3 @@ def _object(value: Any) -> Mapping[str, Any]:
 
 def _string(value: Any) -> str:
     return value if isinstance(value, str) else ""
-
-
-def _number(value: Any) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0

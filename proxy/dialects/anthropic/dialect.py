@@ -13,6 +13,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.usage import bounds_of
 from proxy.dialects.anthropic.answer import Answer
 from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.request import asked_of, native_request
@@ -78,6 +79,7 @@ class AnthropicDialect:
             stream=call.stream,
             usage_asked=call.usage_asked,
             functions=is_legacy(body),
+            bounds=bounds_of(deployment, body, len(call.raw)),
             seed=call.raw,
         )
 

@@ -15,6 +15,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.usage import bounds_of
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_request
@@ -77,8 +78,9 @@ class GeminiDialect:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer; what form it has is told by its bytes, not by its headers."""
         body = {**call.body, **target.overrides}
+        bounds = bounds_of(target.deployment, body, len(call.raw))
         if call.endpoint == "embeddings":
-            return EmbeddingsDecoder(body, target.deployment.model)
+            return EmbeddingsDecoder(body, target.deployment.model, bounds)
         choices = body.get("n")
         writer = AnswerWriter(
             id=answer_id(call.id),
@@ -87,6 +89,7 @@ class GeminiDialect:
             stream=call.stream,
             usage_asked=call.usage_asked,
             functions=is_legacy(body),
+            bounds=bounds,
             seed=call.raw,
         )
         keep = Memory(self._recall, call, target.deployment).keep

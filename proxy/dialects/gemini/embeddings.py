@@ -7,15 +7,15 @@ Source: ai.google.dev/api/embeddings.
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.json_text import compact
+from proxy.core.json_text import compact, loads
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.upstream_errors import is_error
@@ -41,13 +41,15 @@ def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, dict[s
     return "batchEmbedContents", {"requests": requests}, dropped
 
 
-def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[bytes, Usage | None]:
+def embeddings_answer(
+    raw: bytes, body: Mapping[str, Any], model: str, bounds: UsageBounds = UNBOUNDED
+) -> tuple[bytes, Usage | None]:
     """OpenAI's answer to `body`, and the tokens where Gemini tells them.
 
     Raises `UpstreamFailure` if `raw` is not one vector for each text.
     """
     try:
-        value = json.loads(raw)
+        value = loads(raw)
         if isinstance(value, dict) and is_error(value, "embedding" if "embedding" in value else "embeddings"):
             raise failure_in_200(value)
         vectors = [_vector(item) for item in _embeddings(value)]
@@ -57,7 +59,7 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
     if len(vectors) != len(_texts(body.get("input"))):
         message = f"the upstream's answer holds {len(vectors)} embeddings, not one for each text"
         raise UpstreamFailure(FailureKind.MALFORMED, message)
-    usage = _usage(value)
+    usage = _usage(value, bounds)
     tokens = usage.input if usage else 0
     answer = {
         "object": "list",
@@ -71,14 +73,14 @@ def embeddings_answer(raw: bytes, body: Mapping[str, Any], model: str) -> tuple[
 class EmbeddingsDecoder(HeldAnswer):
     """Gemini's vectors, collected and written as OpenAI writes them."""
 
-    def __init__(self, body: Mapping[str, Any], model: str) -> None:
-        super().__init__()
+    def __init__(self, body: Mapping[str, Any], model: str, bounds: UsageBounds = UNBOUNDED) -> None:
+        super().__init__(bounds)
         self._body = body
         self._model = model
 
     def finish(self) -> bytes:
         """The whole answer. Raises `UpstreamFailure` if it holds no vectors."""
-        answer, self.usage = embeddings_answer(bytes(self._held), self._body, self._model)
+        answer, self.usage = embeddings_answer(bytes(self._held), self._body, self._model, self._bounds)
         self._pass()
         return answer
 
@@ -122,7 +124,7 @@ def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _usage(value: Any) -> Usage | None:
+def _usage(value: Any, bounds: UsageBounds) -> Usage | None:
     metadata = value.get("usageMetadata")
-    tokens = metadata.get("promptTokenCount") if isinstance(metadata, dict) else None
-    return Usage(input=tokens) if isinstance(tokens, int) and not isinstance(tokens, bool) and tokens >= 0 else None
+    tokens = count(metadata.get("promptTokenCount")) if isinstance(metadata, dict) else None
+    return None if tokens is None else bounded(Usage(input=tokens), bounds)

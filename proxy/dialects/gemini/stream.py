@@ -13,6 +13,7 @@ from typing import Any
 from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200, is_error
@@ -21,6 +22,13 @@ from proxy.dialects.gemini.wire import Answers, NotAnAnswer
 from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter
 
+_COUNTS = (
+    "promptTokenCount",
+    "toolUsePromptTokenCount",
+    "candidatesTokenCount",
+    "thoughtsTokenCount",
+    "cachedContentTokenCount",
+)
 HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
 
 
@@ -50,6 +58,7 @@ class GeminiDecoder:
         self._blocked: str | None = None
         self._named = False  # the answer's id and model are known
         self._gradual = False  # a chunk without a finish came, so that a finish means something
+        self._counts: dict[str, int] = {}
         self._held = 0
         self._ended = False
         self._error_event = b""
@@ -130,12 +139,21 @@ class GeminiDecoder:
             self._error(value)
             return
         self._name(value)
-        self.usage = self._writer.usage = usage_of(value.get("usageMetadata")) or self.usage
+        self._count(value.get("usageMetadata"))
         self._feedback(value.get("promptFeedback"))
         candidates = value.get("candidates")
         for place, candidate in enumerate(candidates if isinstance(candidates, list) else []):
             if isinstance(candidate, dict):
                 self._candidate(candidate, place)
+
+    def _count(self, reported: Any) -> None:
+        """The last counts hold, and may be smaller; where no prompt is counted, they are added to those before."""
+        if not isinstance(reported, dict):
+            return
+        counts = {name: number for name in _COUNTS if (number := count(reported.get(name)))}
+        self._counts = counts if "promptTokenCount" in counts else {**self._counts, **counts}
+        usage = usage_of(self._counts or reported, self._writer.bounds)
+        self.usage = self._writer.usage = usage or self.usage
 
     def _name(self, value: dict[str, Any]) -> None:
         """The answer's id and model come from its first object, and never change."""
@@ -227,23 +245,21 @@ class GeminiDecoder:
         return failure
 
 
-def usage_of(value: Any) -> Usage | None:
-    """Read `usageMetadata`; None if it counts nothing (some chunks have the kind of traffic only).
+def usage_of(counts: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
+    """The usage that `usageMetadata` counts; None if it counts nothing (some chunks have the kind of traffic only).
 
     `promptTokenCount` includes what came from the cache; the results of Google's own tools are counted beside it, as
     thoughts are beside the candidates' tokens. Source: ai.google.dev/api/generate-content, UsageMetadata.
     """
-    if not isinstance(value, dict) or not any(name.endswith("TokenCount") for name in value):
+    reported = counts if isinstance(counts, dict) else {}
+    known = {name: number for name in _COUNTS if (number := count(reported.get(name))) is not None}
+    if not known:
         return None
-    thoughts = _count(value, "thoughtsTokenCount")
-    return Usage(
-        input=_count(value, "promptTokenCount") + _count(value, "toolUsePromptTokenCount"),
-        output=_count(value, "candidatesTokenCount") + thoughts,
-        cached=_count(value, "cachedContentTokenCount"),
+    thoughts = known.get("thoughtsTokenCount", 0)
+    usage = Usage(
+        input=known.get("promptTokenCount", 0) + known.get("toolUsePromptTokenCount", 0),
+        output=known.get("candidatesTokenCount", 0) + thoughts,
+        cached=known.get("cachedContentTokenCount", 0),
         reasoning=thoughts,
     )
-
-
-def _count(value: dict[str, Any], name: str) -> int:
-    found = value.get(name)
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
+    return bounded(usage, bounds)

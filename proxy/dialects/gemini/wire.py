@@ -7,12 +7,12 @@ the answer's headers need not be right. An error may stand between events as bar
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from proxy.core.json_text import loads
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 
 LIMIT = 64 * 1024 * 1024  # bytes of one answer object: it may carry an image
@@ -165,7 +165,7 @@ def _form(head: bytearray) -> Literal["sse", "json"] | None:
 def _values(raw: bytes) -> list[dict[str, Any]]:
     """The objects of one JSON text: one, or those of an array."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value = loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
         raise NotAnAnswer("it is not JSON") from exc
     values = value if isinstance(value, list) else [value]

@@ -13,6 +13,7 @@ from proxy.core.body import Span, edit, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.usage import UsageBounds, bounds_of
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.errors import failure as classify
@@ -69,13 +70,15 @@ class OpenAIDialect:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer."""
         if call.endpoint not in ("chat", "completions"):
-            return _passed(call, headers)
+            return _passed(call, headers, _bounds(call, target))
+        bounds = _bounds(call, target)
         if not call.stream:
-            return JsonDecoder() if call.endpoint == "chat" else PassedJson(call.endpoint)
+            return JsonDecoder(bounds) if call.endpoint == "chat" else PassedJson(call.endpoint, bounds)
         choices = target.overrides.get("n", call.body.get("n"))
         stream = StreamDecoder(
             choices=(choices if isinstance(choices, int) else 1) * _prompts(call),
             drop_usage=not call.usage_asked and target.deployment.provider.stream_usage == "ask",
+            bounds=bounds,
         )
         labelled = headers.get("content-type", "").lower().startswith(_NO_STREAM)
         return BodyOrEvents(NotAStream(), stream) if labelled else stream
@@ -106,19 +109,24 @@ def _prompts(call: Call) -> int:
     return len(prompt) if isinstance(prompt, list) and several else 1
 
 
-def _passed(call: Call, headers: Mapping[str, str]) -> Decoder:
+def _bounds(call: Call, target: Target) -> UsageBounds:
+    body = {**call.body, **target.overrides} if target.overrides else call.body
+    return bounds_of(target.deployment, body, len(call.raw))
+
+
+def _passed(call: Call, headers: Mapping[str, str], bounds: UsageBounds) -> Decoder:
     """Only sound may come in any form, and text that was made of it; a page never is an answer."""
     kind = headers.get("content-type", "").lower()
     may_stream = call.stream or call.kind in ("audio", "image")
     if may_stream and kind.startswith("text/event-stream"):
-        return PassedEvents()
+        return PassedEvents(bounds)
     as_text = call.body.get("response_format") in _TEXTS or kind.startswith("text/plain")
     if call.endpoint in _FORMS and as_text and not kind.startswith("text/html"):
         return PassedText()
     if call.endpoint == "speech" and not kind.startswith(_NO_STREAM):
         return PassedBytes()
-    body = PassedJson(call.endpoint)
-    return BodyOrEvents(body, PassedEvents()) if call.stream else body
+    body = PassedJson(call.endpoint, bounds)
+    return BodyOrEvents(body, PassedEvents(bounds)) if call.stream else body
 
 
 def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...], bool]:

@@ -5,14 +5,16 @@ Nothing is ever made up, and nothing follows the upstream's own error.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import loads
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds, grown
 from proxy.dialects.openai.errors import failure_in_200, has_error_member
+from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.upstream_errors import bare_json, error_event, is_error
 
 
@@ -23,8 +25,9 @@ class EventRelay(ABC):
     passed_error: bool = False
     _member = "choices"  # what every answer has
 
-    def __init__(self, events: Events) -> None:
+    def __init__(self, events: Events, bounds: UsageBounds = UNBOUNDED) -> None:
         self._events = events
+        self._bounds = bounds
         self.committed = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
@@ -108,9 +111,14 @@ class EventRelay(ABC):
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         """One event's object, and its bytes; whether the client gets it, or the data that it gets instead."""
 
+    def _count(self, usage: Any) -> None:
+        """Note what a chunk reports; counts only grow."""
+        if usage:
+            self.usage = grown(self.usage, usage_of(usage, self._bounds))
+
     def _load(self, data: bytes) -> dict[str, Any]:
         try:
-            value = json.loads(data)
+            value = loads(data)
         except (ValueError, RecursionError) as exc:
             raise self._broken("the upstream sent an event that is not JSON") from exc
         if not isinstance(value, dict):

@@ -13,11 +13,11 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
 from proxy.core.sse import Events
 from proxy.core.types import Usage
+from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.held import LIMIT, HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.plain import JsonDecoder
-from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.upstream_errors import is_error
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
@@ -56,8 +56,8 @@ _SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] 
 class PassedJson(JsonDecoder):
     """A JSON answer of an endpoint: held until it is whole, then given on as it came."""
 
-    def __init__(self, endpoint: str) -> None:
-        super().__init__()
+    def __init__(self, endpoint: str, bounds: UsageBounds = UNBOUNDED) -> None:
+        super().__init__(bounds)
         self._member, self._is_item, self._wanted = _SHAPES.get(endpoint, ("", None, "sound"))
 
     def _fits(self, value: Any) -> bool:
@@ -134,8 +134,8 @@ class PassedText(HeldAnswer):
 class PassedEvents(EventRelay):
     """Events of images and audio: whole ones, up to the last, whose type says that it is."""
 
-    def __init__(self) -> None:
-        super().__init__(Events(limit=LIMIT))
+    def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
+        super().__init__(Events(limit=LIMIT), bounds)
         self._complete = False
 
     @property
@@ -167,6 +167,6 @@ class PassedEvents(EventRelay):
     def _read(self, value: dict[str, Any], data: bytes) -> bool:
         kind = value.get("type")
         self.committed = self.committed or isinstance(kind, str) or bool(value.get("choices"))
-        self.usage = usage_of(value.get("usage")) or self.usage
+        self._count(value.get("usage"))
         self._complete = self._complete or str(kind).endswith(_LAST)
         return True

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import loads
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.usage import usage_of
@@ -26,7 +26,7 @@ class JsonDecoder(HeldAnswer):
             raise failure_in_200(value, body)
         if not self._fits(value):
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")
-        self.usage = usage_of(value.get("usage"))
+        self.usage = usage_of(value.get("usage"), self._bounds)
         self._pass()
         return body
 
@@ -54,6 +54,6 @@ def _load(body: bytes) -> Any:
     if not body.strip():
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is empty")
     try:
-        return json.loads(body)
+        return loads(body)
     except (ValueError, RecursionError) as exc:
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is not JSON") from exc

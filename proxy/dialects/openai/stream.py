@@ -12,8 +12,8 @@ from proxy.core.body import edit, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.sse import Events
+from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.openai.events import EventRelay
-from proxy.dialects.openai.usage import usage_of
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes before the commit point
 _CONTENT = (
@@ -37,8 +37,8 @@ _ENVELOPE = {
 class StreamDecoder(EventRelay):
     """Relays events; `drop_usage` removes the usage that only we asked for, with its chunk if that has nothing else."""
 
-    def __init__(self, *, choices: int, drop_usage: bool) -> None:
-        super().__init__(Events())
+    def __init__(self, *, choices: int, drop_usage: bool, bounds: UsageBounds = UNBOUNDED) -> None:
+        super().__init__(Events(), bounds)
         self._choices = choices
         self._drop_usage = drop_usage
         self._finished: set[int] = set()
@@ -98,8 +98,7 @@ class StreamDecoder(EventRelay):
         self._done = True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
-        usage = usage_of(value.get("usage"))
-        self.usage = usage or self.usage
+        self._count(value.get("usage"))
         choices = value.get("choices")
         if not choices or not isinstance(choices, list):
             asked = self._drop_usage and isinstance(value.get("usage"), dict)

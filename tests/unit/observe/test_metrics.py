@@ -21,6 +21,7 @@ CONTRACT = {
     "signalbox_overhead_seconds": set(),
     "signalbox_time_to_first_token_seconds": set(),
     "signalbox_tokens": {"provider", "model", "kind"},
+    "signalbox_usage_clamped": {"provider", "model"},
     "signalbox_cost_usd": {"provider", "model"},
     "signalbox_inflight_requests": set(),
     "signalbox_queue_depth": set(),
@@ -49,6 +50,7 @@ def filled() -> Metrics:
     metrics.requests.labels("tier/low", "acme", "small", "200").inc()
     metrics.attempts.labels("acme", "small", "ok").inc()
     metrics.tokens.labels("acme", "small", "input").inc(5)
+    metrics.usage_clamped.labels("acme", "small").inc()
     metrics.cost.labels("acme", "small").inc(0.5)
     metrics.duration.observe(1.0)
     metrics.overhead.observe(0.001)

@@ -86,6 +86,18 @@ def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
     assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(0.0019)}
 
 
+def test_impossible_usage_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    bench = Bench()
+
+    bench.settler.settle(answered(usage=Usage(1000, 500, source="clamped")))
+    bench.settler.settle(answered(usage=Usage(1000, 500)))
+
+    assert bench.samples("signalbox_usage_clamped_total") == {("small", "acme"): 1}
+    [line] = [each for each in caplog.records if each.levelno == logging.WARNING]
+    assert line.getMessage() == "an upstream reported more tokens than its answer can have"
+    assert vars(line)["fields"] == {"provider": "acme", "model": "small", "input": 1000, "output": 500}
+
+
 def test_what_an_attempt_used_for_nothing_or_for_a_part_is_counted_where_it_was_used() -> None:
     bench = Bench()
     broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.types import Usage
+from proxy.core.usage import UNKNOWN_WINDOW
 from proxy.dialects.anthropic.answer import usage_of
 from tests.unit.dialects.anthropic.build import (
     END,
@@ -187,6 +188,33 @@ def test_usage_adds_what_the_cache_read_and_wrote() -> None:
     }
 
     assert usage_of(counts) == Usage(input=125, output=30, cached=100, cache_write=20, reasoning=12)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        {"input_tokens": 0, "output_tokens": 9},
+        {"input_tokens": 0, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0, "output_tokens": 9},
+        {"input_tokens": None, "output_tokens": 9},
+        {"input_tokens": "5", "output_tokens": 9.0},
+        {"output_tokens": 9, "output_tokens_details": {"thinking_tokens": 0}},
+    ],
+)
+def test_later_counts_that_are_smaller_change_nothing(late: dict[str, Any]) -> None:
+    details = {"thinking_tokens": 1}
+    opening = start(input_tokens=34, cache_read_input_tokens=1300, output_tokens=1, output_tokens_details=details)
+
+    usage = streamed(opening, text(0, "a"), stop("end_turn", **late), END)["usage"]
+
+    assert (usage["prompt_tokens"], usage["completion_tokens"]) == (1334, 9)
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 1300
+    assert usage["completion_tokens_details"]["reasoning_tokens"] == 1
+
+
+def test_impossible_counts_are_clamped() -> None:
+    usage = streamed(start(input_tokens=10**12, output_tokens=1), text(0, "a"), stop(), END)["usage"]
+
+    assert usage["prompt_tokens"] == UNKNOWN_WINDOW
 
 
 def test_the_last_count_of_a_stream_replaces_the_first_field_by_field() -> None:

@@ -134,8 +134,9 @@ def test_content_before_a_failed_finish_is_an_answer(part: Any) -> None:
     assert out.endswith(b"data: [DONE]\n\n")
 
 
-def test_an_empty_stop_is_an_answer() -> None:
-    assert texts(read(decoder(), [sse(STOP)])) == ""
+@pytest.mark.parametrize("word", ["STOP", "OTHER", "MAX_TOKENS", "NEW_WORD"])
+def test_any_other_empty_finish_is_an_answer(word: str) -> None:
+    assert texts(read(decoder(), [sse(chunk(finish=word, **usage(5, 0)))])) == ""
 
 
 def test_a_model_that_says_stop_in_every_chunk_is_read_to_its_end() -> None:
@@ -148,6 +149,16 @@ def test_a_model_that_says_stop_in_every_chunk_is_read_to_its_end() -> None:
     assert b'finish_reason":"stop' not in begun
     assert texts(out) == "ABC"
     assert out.count(b'"finish_reason":"stop"') == 1
+
+
+@pytest.mark.parametrize("late", [usage(0, 0), usage(0, 2), {"usageMetadata": {"totalTokenCount": 9}}])
+def test_later_counts_of_nothing_change_nothing(late: dict[str, Any]) -> None:
+    reader = decoder()
+    first = chunk({"text": "A"}, **usage(1334, 2, thoughtsTokenCount=100, cachedContentTokenCount=1000))
+
+    read(reader, [sse(first, chunk({"text": "B"}, finish="STOP", **late))])
+
+    assert reader.usage == Usage(1334, 102, 1000, 0, 100)
 
 
 def test_the_last_counts_hold() -> None:
@@ -174,7 +185,9 @@ def test_the_last_counts_hold() -> None:
             Usage(input=13, output=7, cached=4, reasoning=5),
         ),
         ({"promptTokenCount": 10, "totalTokenCount": 10}, Usage(input=10)),
-        ({"promptTokenCount": -1, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, Usage()),
+        ({"promptTokenCount": -1, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, Usage(source="clamped")),
+        ({"promptTokenCount": None, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, None),
+        ({"promptTokenCount": 10, "candidatesTokenCount": 10**12}, Usage(10, 10_000_000, source="clamped")),
         ({"trafficType": "ON_DEMAND"}, None),
         ({}, None),
         (None, None),

@@ -204,7 +204,7 @@ def test_events_pass_as_they_come_up_to_the_last(size: int) -> None:
 
     assert out + decoder.finish() == whole
     assert (decoder.committed, decoder.complete, decoder.closed) == (True, True, True)
-    assert decoder.usage == Usage(0)
+    assert decoder.usage == Usage(output=3)
 
 
 @pytest.mark.parametrize(

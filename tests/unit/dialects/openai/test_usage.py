@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.types import Usage
+from proxy.core.usage import UsageBounds
 from proxy.dialects.openai.usage import usage_of
 
 
@@ -25,15 +26,52 @@ from proxy.dialects.openai.usage import usage_of
         ),
         ({"prompt_tokens": 9, "prompt_cache_hit_tokens": 4, "prompt_cache_miss_tokens": 5}, Usage(9, cached=4)),
         ({"prompt_tokens": 1, "prompt_tokens_details": None, "completion_tokens_details": []}, Usage(1)),
-        ({"prompt_tokens": -1, "completion_tokens": "4"}, Usage()),
-        ({"prompt_tokens": True, "completion_tokens": 1.5}, Usage()),
-        ({}, Usage()),
+        ({"prompt_tokens": 3, "total_tokens": 7}, Usage(3, 4)),
+        ({"prompt_tokens": 3, "completion_tokens": None, "total_tokens": 7}, Usage(3, 4)),
+        ({"input_tokens": 3, "output_tokens": 4, "input_tokens_details": {"cached_tokens": 1}}, Usage(3, 4, cached=1)),
+        ({"prompt_tokens": 3.0, "completion_tokens": 4.9}, Usage(3, 4)),
+        (
+            {
+                "prompt_tokens": 32,
+                "completion_tokens": 9,
+                "total_tokens": 135,
+                "completion_tokens_details": {"reasoning_tokens": 94},
+            },
+            Usage(32, 103, reasoning=94),
+        ),
+        ({"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(3, 4, 3)),
+        ({"prompt_tokens": -1, "completion_tokens": 4}, Usage(0, 4, source="clamped")),
+        ({"prompt_tokens": 3, "completion_tokens": -4}, Usage(3, 0, source="clamped")),
+        ({"prompt_tokens": 10**12, "completion_tokens": 4}, Usage(100, 4, source="clamped")),
+        ({"prompt_tokens": 3, "completion_tokens": 10**4000}, Usage(3, 50, source="clamped")),
+        ({"prompt_tokens": 1e300, "completion_tokens": float("inf")}, Usage(100, 50, source="clamped")),
+        (
+            {"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 10**12}},
+            Usage(3, 4, cached=3, source="clamped"),
+        ),
     ],
 )
 def test_usage_is_read(value: Any, usage: Usage) -> None:
-    assert usage_of(value) == usage
+    assert usage_of(value, UsageBounds(100, 103 if value.get("total_tokens") == 135 else 50)) == usage
 
 
-@pytest.mark.parametrize("value", [None, [], "usage", 1])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        "usage",
+        1,
+        {},
+        {"prompt_tokens": None, "completion_tokens": None, "total_tokens": None},
+        {"prompt_tokens": 3, "completion_tokens": None},
+        {"prompt_tokens": None, "completion_tokens": 3},
+        {"prompt_tokens": "3", "completion_tokens": "4"},
+        {"prompt_tokens": True, "completion_tokens": False},
+        {"prompt_tokens": 3, "completion_tokens": "9" * 5000},
+        {"prompt_tokens": float("nan"), "completion_tokens": 3},
+        {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+    ],
+)
 def test_what_is_no_usage_is_none(value: Any) -> None:
     assert usage_of(value) is None

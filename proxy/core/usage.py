@@ -1,0 +1,97 @@
+"""Token counts as upstreams report them, read as what they can be.
+
+A count is an integer within what the answer could hold. One that is out of these bounds is clamped to the bound, and
+the usage is marked as `clamped`, so that no upstream can run up costs or exhaust limits by a number. What is no count
+is unknown. Counts of one answer only grow: a later one that is smaller, such as a 0, says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.core.types import Deployment, Usage
+
+UNKNOWN_WINDOW = 10_000_000  # tokens; larger than any model's context window
+_HUGE = 10**18
+_CEILINGS = ("max_completion_tokens", "max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class UsageBounds:
+    """How many tokens one answer can have read and written."""
+
+    input: int = UNKNOWN_WINDOW
+    output: int = UNKNOWN_WINDOW
+
+
+UNBOUNDED = UsageBounds()
+
+
+def count(value: Any) -> int | None:
+    """A reported count, None if it is none: null, a boolean, a string. A fraction is rounded down."""
+    if type(value) is int:
+        return value
+    if isinstance(value, float) and value == value:
+        return int(min(max(value, -1.0), float(_HUGE)))
+    return None
+
+
+def grow(counts: dict[str, int], reported: Mapping[str, Any], names: Iterable[str]) -> None:
+    """Take what is reported under `names` into `counts`, where it is more than before."""
+    for name in names:
+        number = count(reported.get(name))
+        if number is not None and number > counts.get(name, -_HUGE):
+            counts[name] = number
+
+
+def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
+    """The same usage where it is possible, else the nearest one that is, marked as `clamped`."""
+    read, written = (usage.input, usage.cached, usage.cache_write), (usage.output, usage.reasoning)
+    possible = min(read) >= 0 <= min(written) and max(read) <= bounds.input and max(written) <= bounds.output
+    if possible and usage.cached + usage.cache_write <= usage.input and usage.reasoning <= usage.output:
+        return usage
+    total, output = _within(usage.input, bounds.input), _within(usage.output, bounds.output)
+    cached = _within(usage.cached, total)  # a part that is larger than its whole, as some providers count
+    cache_write, reasoning = _within(usage.cache_write, total - cached), _within(usage.reasoning, output)
+    return Usage(total, output, cached, cache_write, reasoning, source=usage.source if possible else "clamped")
+
+
+def grown(before: Usage | None, after: Usage | None) -> Usage | None:
+    """Each count at its largest so far."""
+    if before is None or after is None or before == after:
+        return after or before
+    return Usage(
+        max(before.input, after.input),
+        max(before.output, after.output),
+        max(before.cached, after.cached),
+        max(before.cache_write, after.cache_write),
+        max(before.reasoning, after.reasoning),
+        source="clamped" if "clamped" in (before.source, after.source) else after.source,
+    )
+
+
+def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> UsageBounds:
+    """What an answer to a request of `size` bytes can hold: the model's window, its answers' length, several inputs."""
+    several = max(_length(body.get("input")), _length(body.get("prompt")))
+    window = deployment.context_window or UNKNOWN_WINDOW
+    longest = deployment.max_output or window
+    for name in _CEILINGS:
+        asked = body.get(name)
+        if type(asked) is int and longest < asked <= UNKNOWN_WINDOW:
+            longest = asked  # the model's own limit may be larger than is configured
+    choices = max(_natural(body.get("n")), _natural(body.get("best_of")))
+    return UsageBounds(max(window * several, size), longest * choices * several)
+
+
+def _within(number: int, most: int) -> int:
+    return min(max(0, number), most)
+
+
+def _length(value: Any) -> int:
+    return max(1, len(value)) if isinstance(value, list) else 1
+
+
+def _natural(value: Any) -> int:
+    return min(value, 128) if type(value) is int and value > 1 else 1
