@@ -54,6 +54,7 @@ class AnthropicDialect:
             no_thinking=call.options.disable_thinking,
             recalled=Memory(self._recall, call, deployment).find,
             forms=self._forms,
+            raw_tools=_raw_tools(call, target),
         )
         return UpstreamRequest(
             url=_url(deployment.provider.base_url),
@@ -87,6 +88,12 @@ class AnthropicDialect:
         structure = structure_of(body, deployment, self._forms)
         names = names_of(body, structure) if body.get("tools") or body.get("functions") else None
         return AnthropicDecoder(Answer(writer, structure, keep, names), writer, stream=call.stream)
+
+
+def _raw_tools(call: Call, target: Target) -> bytes:
+    """`tools` as the client wrote it; empty where it has none, or the target has others."""
+    span = call.spans.get("tools")
+    return call.raw[span.value : span.end] if span is not None and "tools" not in target.overrides else b""
 
 
 def _url(base: str) -> str:

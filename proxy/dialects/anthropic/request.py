@@ -84,7 +84,14 @@ def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
 
 
 def native_request(
-    asked: Asked, deployment: Deployment, *, stream: bool, no_thinking: bool, recalled: Recalled, forms: Forms
+    asked: Asked,
+    deployment: Deployment,
+    *,
+    stream: bool,
+    no_thinking: bool,
+    recalled: Recalled,
+    forms: Forms,
+    raw_tools: bytes = b"",
 ) -> Native:
     """Translate. Raises `InvalidRequest` that names the parameter which Anthropic cannot have."""
     body = asked.body
@@ -96,7 +103,7 @@ def native_request(
     named = names_of(body, structure).applied(body)
     if named is not body:
         recalled = recalled_by_client(recalled, body["messages"])
-    tools = read_tools(named, deployment, structure, forms)
+    tools = read_tools(named, deployment, structure, forms, raw_tools)
     prompt = read_messages(named["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
     dropped += prompt.dropped
     ceiling = _ceiling(body, deployment, dropped)

@@ -17,7 +17,7 @@ from proxy.core.types import Deployment
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.parts import marked
 from proxy.dialects.names import Alphabet, ToolNames, functions_of
-from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.forms import Form, Forms
 from proxy.dialects.schema.language import ANTHROPIC_STRICT_TOOL, ANTHROPIC_TOOL, NotExpressible
 from proxy.dialects.writer import is_legacy
 
@@ -48,11 +48,13 @@ def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
     return names
 
 
-def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, forms: Forms) -> Tools:
+def read_tools(
+    body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, forms: Forms, raw: bytes = b""
+) -> Tools:
     """Translate `tools`, `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
 
-    The body's names are those that Anthropic takes (`ToolNames.applied`). Raises `InvalidRequest` on a tool that it
-    cannot have.
+    `raw` is `tools` as it came, by which schemas that need no change are known again. The body's names are those that
+    Anthropic takes (`ToolNames.applied`). Raises `InvalidRequest` on a tool that it cannot have.
     """
     legacy = is_legacy(body)
     found = Tools([])
@@ -63,10 +65,12 @@ def read_tools(body: Mapping[str, Any], deployment: Deployment, structure: Struc
         given, choice = body.get("tools") or [], body.get("tool_choice")
         found.dropped += [name for name in ("functions", "function_call") if body.get(name) is not None]
     strict = deployment.capabilities is not None and "json_schema" in deployment.capabilities
-    reader = _Reader(forms, strict, found.dropped)
+    reader = _Reader(forms, strict, found.dropped, plain=bool(raw) and forms.are_plain(raw))
     for place, tool in enumerate(given):
         found.tools.append(reader.tool(tool, f"{'functions' if legacy else 'tools'}[{place}]"))
     found.dropped += [f"tools.{keyword}" for keyword in sorted(reader.lost)]
+    if raw and not reader.plain and not reader.changed:
+        forms.note_plain(raw)
     if found.tools:
         _choose(found, choice)
         if legacy or body.get("parallel_tool_calls") is False:
@@ -81,6 +85,8 @@ class _Reader:
     forms: Forms
     may_be_strict: bool
     dropped: list[str]
+    plain: bool = False  # all schemas are sent as they are
+    changed: bool = False
     lost: set[str] = field(default_factory=set)
 
     def tool(self, tool: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -110,7 +116,9 @@ class _Reader:
         if form is None and function.get("strict") is True and "tools.strict" not in self.dropped:
             self.dropped.append("tools.strict")
         is_strict = form is not None
-        form = form or self.forms.of(schema, ANTHROPIC_TOOL)
+        if form is None:
+            form = Form(schema) if self.plain else self.forms.of(schema, ANTHROPIC_TOOL)
+        self.changed = self.changed or form.schema is not schema
         native["input_schema"] = form.schema
         if is_strict:
             native["strict"] = True

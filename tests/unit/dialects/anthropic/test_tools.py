@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from tests.unit.dialects.anthropic.build import WEATHER, call, native, sent, target
+from tests.unit.dialects.anthropic.build import WEATHER, call, dialect, native, sent, target
 
 TIME = {"type": "function", "function": {"name": "get_time"}}
 CACHE = {"type": "ephemeral"}
@@ -150,3 +150,13 @@ def test_what_anthropic_cannot_have_is_refused_by_name(members: dict[str, Any], 
         native(**members)
 
     assert caught.value.param == param
+
+
+def test_tools_that_came_before_lead_to_the_same_request() -> None:
+    plain = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    odd = {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "anyOf": [{}]}}}
+    reader = dialect()
+
+    for tools in ([plain], [plain, odd]):
+        first, second = (reader.request(call(tools=tools), target(), None).content for _ in range(2))
+        assert first == second == dialect().request(call(tools=tools), target(), None).content
