@@ -66,7 +66,10 @@ CLIENT_CODES = frozenset(_CLIENT_CODES.split())
 _MEMBERS = """messages tools tool_choice system max_tokens max_completion_tokens temperature top_p top_k stop metadata
     thinking response_format functions function_call contents generation_config generationconfig body input prompt
     stream_options stop_sequences n seed user logprobs parallel_tool_calls"""
-_MEMBER = re.compile(rf"(?:{'|'.join(_MEMBERS.split())})(?:[.:\[]|\b.{{0,3}}: )")
+_MEMBER = re.compile(
+    rf"(?:{'|'.join(_MEMBERS.split())})(?:[.:\[]|\b.{{0,3}}: )"
+    r"|(?:the )?(?:function|tool|parameter|argument|property) \*"
+)
 
 _START = r"(?:^|[.:;!,\]] ?)(?:error: )?(?:the |your |an? |provided )?"
 _SUBJECT = "".join(f"(?<!{word} )(?<!{word} this )(?<!{word} the )" for word in ("for", "with", "by", "of", "in"))
@@ -89,6 +92,7 @@ x-api-key header is required
 credential is only authorized for
 ^unauthori[sz]ed[.! *]{{0,3}}$
 location is not supported
+^(?:you )?(?:have |do not have )?(?:insufficient|sufficient) permissions?\b
 country, region,? or territory not supported
 not available in your (?:country|region|location)
 ip (?:address )?\S{{0,60}} ?(?:is )?not (?:authorized|allowed|whitelisted)
@@ -117,6 +121,8 @@ organi[sz]ation must be verified
 please (?:recharge|top[ -]?up)
 ^payment required
 (?:invoice|payment|account) .{0,20}past due|overdue payment|unpaid invoice
+quota exceeded for your plan|(?:plan|monthly|total) quota (?:has been |is )?(?:exceeded|exhausted|used up)
+(?:subscription|trial)(?: period)? (?:has |is )?expired|account balance is negative|negative balance
 free (?:tier|quota|trial) (?:\w{1,20} ){0,3}?(?:has been |is |has )?(?:exhausted|expired|used up)
 余额不足|欠费|充值
 """
@@ -138,6 +144,8 @@ not (?:authorized|allowed|permitted|entitled) to (?:access|use|invoke|sample fro
 access to model denied
 model access (?:is|was) denied
 no endpoints? found|no (?:allowed|available) providers?
+\bengine \S{{1,160}} does not exist|\bmodel (?:\S{{1,160}} )?(?:is offline|(?:has )?reached (?:its )?end of life)
+access to (?:the |this )?model (?:\S{{1,160}} )?is not (?:permitted|allowed)
 deployment (?:\S{{1,160}} |for this resource )?(?:does(?: not|n.t) exist|not found|was not found)
 with on-demand throughput isn.t supported
 requires? terms acceptance|accept the (?:model.s )?terms

@@ -855,6 +855,25 @@ _TIME: list[Row] = [
     ),
     ("gemini", "vertex", 499, _g(499, "CANCELLED", "The operation was cancelled."), K.SERVER_ERROR),
 ]
+_NO_MODEL += [
+    ("openai", "variant", 400, _e(message), K.MODEL_MISSING)
+    for message in (
+        "The engine 'x' does not exist",
+        "model 'x' is offline",
+        "The model has reached end of life",
+        "Access to this model is not permitted",
+    )
+]
+_ACCOUNT += [
+    ("openai", "variant", 400, _e(message), K.KEY_REJECTED)
+    for message in (
+        "Quota exceeded for your plan",
+        "Your subscription has expired",
+        "Account balance is negative",
+        "You have insufficient permissions for this operation",
+        "No credits left on your account, please top up",
+    )
+]
 _CONTENT: list[Row] = [
     (
         "openai",
@@ -946,6 +965,10 @@ VENDORS: list[Row] = [*_BAD_KEY, *_ACCOUNT, *_NO_MODEL, *_ADDRESS, *_TIME, *_CON
 
 # The client's own faults, most of which mention the words that others are blamed with.
 _CLIENTS: list[tuple[str, int, Any]] = [
+    ("openai", 400, _e("Function 'check_account' has bad arguments: account is suspended")),
+    ("openai", 400, _e("Missing api_key property in function schema")),
+    ("openai", 400, _e("The requested model does not support the response_format parameter")),
+    ("openai", 400, _e("Invalid parameter: billing_address is not allowed in metadata")),
     ("openai", 400, _e("Invalid value for 'model_settings'", type="invalid_request_error", code="invalid_value")),
     ("openai", 400, _e("Unknown parameter: 'model_settings'.", param="model_settings", code="unknown_parameter")),
     ("openai", 400, _e("Unknown model parameter: foo")),
