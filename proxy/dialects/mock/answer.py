@@ -60,10 +60,8 @@ def _choice(body: Mapping[str, Any], options: MockOptions, rng: Random) -> Choic
 
 
 def _tool_call(body: Mapping[str, Any], messages: list[Mapping[str, Any]], rng: Random) -> ToolCall | None:
-    """The call to make, if the request has tools and it is their turn."""
+    """The call to make, if the request has tools and it is their turn; after a result only where a call is forced."""
     role = messages[-1].get("role") if messages else None
-    if role in ("tool", "function"):
-        return None  # the result is here: now it is time for an answer
     tools = [_mapping(tool.get("function")) for tool in _mappings(body.get("tools")) if tool.get("type") == "function"]
     asked, legacy = body.get("tool_choice"), False
     if not tools:

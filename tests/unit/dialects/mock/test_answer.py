@@ -194,7 +194,30 @@ def test_tools_that_are_none_are_answered_in_text(tools: Any) -> None:
     assert text_of(chat(tools=tools)).startswith("[MOCK] ")
 
 
-@pytest.mark.parametrize("tool_choice", ["auto", "required"])
+NAMED = {"type": "function", "function": {"name": "get_weather"}}
+LAST_OF_TOOL = {"role": "tool", "tool_call_id": "call_1", "content": "18 degrees"}
+LAST_OF_FUNCTION = {"role": "function", "name": "get_weather", "content": "18 degrees"}
+
+
+@pytest.mark.parametrize("last", [LAST_OF_TOOL, LAST_OF_FUNCTION])
+@pytest.mark.parametrize(
+    "forced",
+    [
+        {"tools": [WEATHER], "tool_choice": "required"},
+        {"tools": [WEATHER], "tool_choice": NAMED},
+        {"functions": [WEATHER["function"]], "function_call": {"name": "get_weather"}},
+    ],
+)
+def test_a_forced_tool_is_called_after_a_result_too(last: Any, forced: dict[str, Any]) -> None:
+    messages = [{"role": "user", "content": "Weather in Bonn?"}, last]
+
+    tool = only(chat(messages=messages, **forced)).tool
+
+    assert tool is not None
+    assert tool.name == "get_weather"
+
+
+@pytest.mark.parametrize("tool_choice", ["auto", "none", None])
 def test_a_tool_result_is_answered_in_text_that_mentions_it(tool_choice: str) -> None:
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
     messages = [
