@@ -118,8 +118,9 @@ class UpstreamFailure(Exception):
     """One attempt has failed. Lives inside the attempt loop only; `core/clean.py` takes secrets out of it.
 
     `status` is the upstream's, where there was one; `retry_after` is seconds as the provider asked for; `native` is the
-    provider's own error body where it has OpenAI's shape; `param` and `code` come from it. `partial` is what was read
-    in whole before the failure and still belongs to the client, after the commit point only.
+    provider's own error body where it has OpenAI's shape; `param` and `code` come from it. `cause` is one word for what
+    failed on the connection (dns, refused, tls, ...), which `message` then explains. `partial` is what was read in
+    whole before the failure and still belongs to the client, after the commit point only.
     """
 
     def __init__(
@@ -132,6 +133,7 @@ class UpstreamFailure(Exception):
         native: bytes | None = None,
         param: str | None = None,
         code: str | None = None,
+        cause: str | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -140,6 +142,7 @@ class UpstreamFailure(Exception):
         self.native = native
         self.param = param
         self.code = code
+        self.cause = cause
         self.partial = b""
 
     @property

@@ -108,6 +108,7 @@ class Provider:
     any_model: bool = False
     headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
     proxy: str | None = field(default=None, repr=False)
+    ca: str | None = field(default=None, repr=False)  # certificates in PEM that are trusted beside the public roots
     stream_usage: Literal["ask", "never"] = "ask"
     timeouts: Timeouts = Timeouts()
     mock: MockOptions | None = None
@@ -275,6 +276,7 @@ class UpstreamRequest:
     content: bytes = field(repr=False)
     connect_timeout: float
     proxy: str | None = field(default=None, repr=False)
+    ca: str | None = field(default=None, repr=False)  # certificates in PEM that are trusted beside the public roots
     method: str = "POST"
     mock: MockOptions | None = None
     dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
@@ -312,6 +314,8 @@ class Attempt:
     key_id: str | None
     outcome: str = "started"
     status: int | None = None
+    cause: str | None = None  # of a failed connection: dns, refused, tls, reset, timeout, ...
+    error: str | None = None  # the same in words, without URL, credential or key
     ms: float = 0.0
     first_token_ms: float | None = None
     usage: Usage | None = None  # as estimated, of an attempt that lost or whose answer another one ended

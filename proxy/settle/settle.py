@@ -137,6 +137,7 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
                 "outcome": a.outcome,
                 "status": a.status,
                 "ms": round(a.ms, 1),
+                **({"cause": a.cause, "error": a.error} if a.cause else {}),
             }
             for a in record.attempts
         ],

@@ -23,6 +23,7 @@ def decision_record(record: Record) -> dict[str, Any]:
             "outcome": "ok" if attempt.outcome == "started" else attempt.outcome,
             "status": attempt.status,
             "ms": round(attempt.ms or attempt.first_token_ms or 0.0, 3),
+            **({"cause": attempt.cause, "error": attempt.error} if attempt.cause else {}),
         }
         for attempt in record.attempts
     ]

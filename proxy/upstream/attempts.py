@@ -219,6 +219,7 @@ class Attempts:
             response, start, chunks = await self._in_time(held, run, target, request, attempt)
         except UpstreamFailure as failure:
             attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
+            attempt.cause, attempt.error = failure.cause, str(failure) if failure.cause else None
             attempt.ms = (self._clock.monotonic() - began) * 1000
             raise
         now = self._clock.monotonic()

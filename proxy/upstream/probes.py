@@ -176,6 +176,8 @@ class Prober:
     ) -> None:
         outcome = await self._list(provider, key)
         fields = {"provider": provider.name, "key": key.id if key else KEYLESS, "outcome": _words(outcome)}
+        if isinstance(outcome, UpstreamFailure) and outcome.cause:
+            fields |= {"cause": outcome.cause, "error": str(outcome)}
         _LOG.info("probed", extra={"fields": fields})
         widespread = self._widespread(provider, key)
         for due in rests:

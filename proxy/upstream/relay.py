@@ -248,6 +248,7 @@ class Relay:
             self._lease.succeed(None if first is None else first / 1000)
             return
         self._attempt.outcome = FailureKind.BROKEN_STREAM.value
+        self._attempt.cause, self._attempt.error = failure.cause, str(failure) if failure.cause else None
         self._record.outcome = "partial"
         self._record.code = failure.code or UpstreamError.code
         self._lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))

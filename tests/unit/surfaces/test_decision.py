@@ -39,6 +39,14 @@ def test_the_decision_its_attempts_and_its_cost_are_told() -> None:
     assert decision["attempts"][0].keys() == {"provider", "model", "key_id", "outcome", "status", "ms"}
 
 
+def test_attempt_names_why_its_connection_failed() -> None:
+    failed = attempt("connect", cause="tls", error="the upstream's certificate is not trusted: it has expired")
+
+    [shown] = decision_record(record(attempts=[failed]))["attempts"]
+
+    assert (shown["cause"], shown["error"]) == (failed.cause, failed.error)
+
+
 def test_who_went_on_with_a_broken_answer_is_told() -> None:
     made = record(continued=Continued("acme", "small", 5))
 
