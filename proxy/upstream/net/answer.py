@@ -1,0 +1,168 @@
+"""One HTTP/1.1 answer, parsed from the bytes of a connection. No I/O.
+
+Everything that comes before, between and after the body is bounded: heads, blank lines, 1xx answers, chunk framing and
+trailers. What exceeds a bound or is not valid HTTP becomes `fault`, an `UpstreamFailure`.
+
+Source: RFC 9112 (framing), RFC 9110 section 15.2 (1xx answers).
+"""
+
+from __future__ import annotations
+
+import re
+
+import httptools
+
+from proxy.core.failures import UpstreamFailure
+from proxy.upstream.net.faults import broken_off, not_http
+
+MAX_HEAD = 64 * 1024  # bytes of names and values in one head; also of anything that is not body, in a row
+MAX_HEADERS = 256  # in one head with its trailers
+MAX_INTERIM = 100  # 1xx answers: some servers send one every few seconds while they work
+
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_KEEP_ALIVE = re.compile(r"(?:^|[, ])timeout ?= ?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
+
+
+class _Stop(Exception):
+    """Ends parsing from inside a callback; `fault` says why, unless the answer is complete."""
+
+
+class Answer:
+    """The state of one answer: feed it bytes, take its body.
+
+    `ready` means that the head is there, `complete` that the body is too. After `complete`, `reusable` says whether
+    the connection may carry another request. `fault` is set at most once, and never on a complete answer.
+    """
+
+    __slots__ = (
+        "_body",
+        "_count",
+        "_fields",
+        "_interim",
+        "_not_body",
+        "_parser",
+        "_size",
+        "_until_close",
+        "began",
+        "complete",
+        "fault",
+        "headers",
+        "ready",
+        "reusable",
+        "size",
+        "status",
+    )
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.headers: dict[str, str] = {}  # lower-case names; values of equal names are joined by `, `
+        self.began = False
+        self.ready = False
+        self.complete = False
+        self.reusable = False
+        self.fault: UpstreamFailure | None = None
+        self.size = 0  # bytes of the body that have not been taken
+        self._body: list[bytes] = []
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._count = 0  # headers and trailers
+        self._size = 0  # bytes of their names and values
+        self._interim = 0
+        self._not_body = 0  # bytes since the last byte of the body
+        self._until_close = False
+        self._parser = httptools.HttpResponseParser(self)
+        # A control character in one value is no reason to lose the answer: that header is left out (`_headers`).
+        self._parser.set_dangerous_leniencies(lenient_headers=True)
+
+    def feed(self, data: bytes | memoryview) -> None:
+        """Parse the next bytes. After a fault, or after the end, there must be no more."""
+        self.began = True
+        before = self.size
+        try:
+            self._parser.feed_data(data)
+        except (_Stop, httptools.HttpParserError) as exc:
+            if self.complete:
+                self.reusable = False  # bytes that follow the answer: the next answer could not be told from them
+            elif self.fault is None:
+                self.fault = not_http(str(exc))
+        self._not_body = 0 if self.size > before else self._not_body + len(data)
+        if self._not_body > MAX_HEAD and not self.complete and self.fault is None:
+            self.fault = not_http("too many bytes that are no body")
+
+    def take(self) -> bytes:
+        """All of the body that has come and was not taken yet."""
+        pieces = self._body
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.size = 0
+        return data
+
+    def end(self, failure: UpstreamFailure | None = None) -> None:
+        """The connection has ended: well, if only its end could end the body. `failure` says what happened to it."""
+        if self.complete or self.fault is not None:
+            return
+        if self.ready and self._until_close and failure is None:
+            self.complete = True
+        else:
+            self.fault = failure or broken_off(began=self.began)
+
+    @property
+    def keep_alive(self) -> float | None:
+        """The seconds for which the upstream keeps an idle connection, where it says so."""
+        found = _KEEP_ALIVE.search(self.headers.get("keep-alive", ""))
+        return float(found[1]) if found else None
+
+    # What follows is called by the parser.
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            raise _Stop
+        self._fields.clear()  # those of a 1xx answer
+        self._count = self._size = 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1
+        self._size += len(name) + len(value)
+        if self._count > MAX_HEADERS or self._size > MAX_HEAD:
+            self._stop("too many headers" if self._count > MAX_HEADERS else "the head is too large")
+        if not self.ready:  # trailers are counted, and not kept
+            self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if 100 <= status < 200:
+            self._interim += 1
+            if status == 101 or self._interim > MAX_INTERIM:
+                self._stop("switched protocols" if status == 101 else "too many 1xx answers")
+            return
+        if status < 100:
+            self._stop("invalid status code")
+        headers = self._headers()
+        coding = headers.get("transfer-encoding")
+        if coding is not None and coding.strip().lower() != "chunked":
+            self._stop("a transfer coding other than chunked")
+        self._until_close = coding is None and "content-length" not in headers
+        self.status, self.headers, self.ready = status, headers, True
+
+    def on_body(self, data: bytes) -> None:
+        if not self.ready:
+            self._stop("a 1xx answer with a body")
+        self._body.append(data)
+        self.size += len(data)
+
+    def on_message_complete(self) -> None:
+        if self.ready:
+            self.complete = True
+            self.reusable = self._parser.should_keep_alive()
+
+    def _headers(self) -> dict[str, str]:
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self._fields:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.strip(b" \t").decode("latin-1")
+            if not value.isprintable() and _CONTROL.search(value):
+                continue
+            headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        return headers
+
+    def _stop(self, reason: str) -> None:
+        self.fault = not_http(reason)
+        raise _Stop

@@ -1,0 +1,82 @@
+"""The idle connections to one origin: the one that was used last is used next.
+
+Each closes at its expiry, by one timer for all of them; nothing looks at every connection. There is no limit on
+connections in use: `limits.concurrency` and `server.max_in_flight` are the limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+
+from proxy.upstream.net.connection import Connection
+
+MARGIN = 1.0  # seconds before the upstream's own keep-alive timeout, for what is on the way
+
+
+class Pool:
+    """Keeps up to `keep` idle connections, each for `keep_alive` seconds, or less if the upstream says so."""
+
+    def __init__(self, *, keep: int, keep_alive: float) -> None:
+        self._keep = keep
+        self._longest = keep_alive
+        self._keep_alive = keep_alive
+        self._idle: OrderedDict[Connection, float] = OrderedDict()  # when each was put in; the last used is last
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._idle)
+
+    def take(self) -> Connection | None:
+        """The connection that was used last, if one is open."""
+        while self._idle:
+            connection, since = self._idle.popitem()
+            if since + self._keep_alive > self._loop.time() and connection.silent:
+                return connection
+            connection.abort()
+        return None
+
+    def put(self, connection: Connection, keep_alive: float | None) -> None:
+        """Keep a connection that no exchange uses; `keep_alive` is the upstream's own timeout in seconds, if known."""
+        if keep_alive is not None and keep_alive - MARGIN != self._keep_alive:
+            self._keep_alive = min(self._longest, keep_alive - MARGIN)
+            self._stop_timer()
+        if self._keep_alive <= 0 or not self._keep:
+            connection.close()
+            return
+        self._idle[connection] = self._loop.time()
+        if len(self._idle) > self._keep:
+            self._idle.popitem(last=False)[0].close()
+        if self._timer is None:
+            self._start_timer()
+
+    def forget(self, connection: Connection) -> None:
+        """The upstream has closed an idle connection."""
+        self._idle.pop(connection, None)
+
+    def close(self) -> None:
+        """Close what is idle now, and what is put in later."""
+        self._keep = 0
+        self._stop_timer()
+        while self._idle:
+            self._idle.popitem()[0].abort()
+
+    def _start_timer(self) -> None:
+        """For the connection that has been idle for longest."""
+        since = next(iter(self._idle.values()))
+        self._timer = self._loop.call_at(since + self._keep_alive, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        """Close what has been idle for long enough; come back when the next one has."""
+        self._timer = None
+        due = self._loop.time() - self._keep_alive
+        while self._idle and next(iter(self._idle.values())) <= due:
+            self._idle.popitem(last=False)[0].close()
+        if self._idle:
+            self._start_timer()

@@ -1,0 +1,109 @@
+"""The bytes of a request's head, and where they go. Prepared once for each address and set of headers."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from proxy import __version__
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.types import UpstreamRequest
+from proxy.upstream.net.faults import connect_failure
+
+MAX_PREPARED = 512  # heads in memory
+
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
+_NOT_IN_VALUES = re.compile(r"[\x00\r\n]")
+_SAFE = "!#$%&'()*+,/:;=?@[]~"
+_DEFAULTS = {"user-agent": f"signalbox/{__version__}", "accept-encoding": "identity"}
+_FRAMING = ("connection", "content-length", "host", "transfer-encoding")
+
+
+class Origin(NamedTuple):
+    """Where a connection leads, and whom it trusts. Connections of one origin are never used for another."""
+
+    tls: bool
+    host: str
+    port: int
+    ca: str | None  # a private CA, as PEM
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A head that is complete but for `content-length`."""
+
+    origin: Origin
+    head: bytes
+
+
+class Heads:
+    """Prepares heads, and keeps those that were asked for lately."""
+
+    def __init__(self) -> None:
+        self._prepared: dict[tuple[object, ...], Prepared] = {}
+
+    def get(self, request: UpstreamRequest) -> Prepared:
+        """The origin and head of a request.
+
+        Raises `UpstreamFailure` for a URL or host name that cannot be, and `ValueError` for a header that must not be
+        sent.
+        """
+        key = (request.method, request.url, request.ca, *request.headers.items())
+        prepared = self._prepared.get(key)
+        if prepared is None:
+            if len(self._prepared) >= MAX_PREPARED:
+                self._prepared.clear()
+            prepared = self._prepared[key] = prepare(request)
+        return prepared
+
+
+def prepare(request: UpstreamRequest) -> Prepared:
+    """The origin and the head of a request; raises as `Heads.get` does."""
+    try:
+        parts = urlsplit(request.url)
+        name, port = parts.hostname, parts.port
+    except ValueError:
+        name = None
+    if name is None or parts.scheme not in ("http", "https"):
+        raise UpstreamFailure(FailureKind.CONNECT, "the URL of the upstream is not valid", cause="url")
+    tls = parts.scheme == "https"
+    host = name if name.isascii() else _idna(name)
+    port = port or (443 if tls else 80)
+    shown = f"[{host}]" if ":" in host else host
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    lines = [
+        f"{request.method} {quote(path, safe=_SAFE)} HTTP/1.1",
+        f"host: {shown}" if port == (443 if tls else 80) else f"host: {shown}:{port}",
+        *_fields(request.headers),
+        "",
+    ]
+    return Prepared(Origin(tls, host, port, request.ca), "\r\n".join(lines).encode("latin-1"))
+
+
+def _idna(host: str) -> str:
+    try:
+        return host.encode("idna").decode("ascii")
+    except UnicodeError:
+        raise connect_failure(socket.gaierror(socket.EAI_NONAME, "the name is not valid")) from None
+
+
+def framed(prepared: Prepared, request: UpstreamRequest) -> bytes:
+    """The whole head."""
+    if request.method == "GET" and not request.content:
+        return prepared.head + b"\r\n"
+    return b"%bcontent-length: %d\r\n\r\n" % (prepared.head, len(request.content))
+
+
+def _fields(headers: Mapping[str, str]) -> list[str]:
+    lines = []
+    for name, value in {**_DEFAULTS, **headers}.items():
+        if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
+            raise ValueError("a header of a request to an upstream has a name that must not be sent")
+        if _NOT_IN_VALUES.search(value):
+            raise ValueError(f"the header `{name}` of a request to an upstream has a line break")
+        lines.append(f"{name}: {value}")
+    return lines
