@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.certificates import certificates as certificates
+
 _connect = socket.socket.connect
 
 # How long a case takes says more of the machine than of us. What a developer's run finds by chance becomes a test of

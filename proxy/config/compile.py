@@ -13,7 +13,9 @@ from decimal import Decimal
 from typing import Any
 
 from proxy.catalogue.lookup import DATE, entries_by_id
+from proxy.config.certificates import certificates
 from proxy.config.effective import Effective, effective, known_vendor, of_entry
+from proxy.config.errors import ConfigError, Problem
 from proxy.config.providers import (
     KeySettings,
     LimitSettings,
@@ -145,12 +147,20 @@ def _provider(name: str, given: ProviderSettings, keys: tuple[ProviderKey, ...])
         any_model=given.any_model,
         headers={header: value.get_secret_value() for header, value in given.headers.items()},
         proxy=None if given.proxy is None else given.proxy.get_secret_value(),
+        ca=None if given.ca_file is None else _certificates(name, given.ca_file),
         stream_usage=given.stream_usage,
         timeouts=_timeouts(given.timeouts),
         mock=mock,
         prompt_cache=given.prompt_cache,
         vertex=given.vertex,
     )
+
+
+def _certificates(provider: str, path: str) -> str:
+    try:
+        return certificates(path)
+    except ValueError as exc:  # the file has changed since the configuration was checked
+        raise ConfigError([Problem(path, None, f"providers.{provider}.ca_file", str(exc))]) from None
 
 
 def _stand_in(name: str, given: ProviderSettings) -> Provider:

@@ -23,6 +23,7 @@ from pydantic_core import CoreSchema
 from proxy.catalogue.entry import EFFORTS
 from proxy.catalogue.lookup import named, names
 from proxy.config.base import Integer, Number, Section, is_json
+from proxy.config.certificates import certificates
 from proxy.config.errors import suggestion
 from proxy.config.units import Duration, PositiveDuration
 from proxy.core.types import Kind, Tier
@@ -92,6 +93,11 @@ def _proxy(value: SecretStr) -> SecretStr:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be the URL of a proxy, such as `http://proxy.example:3128`")
     return value
+
+
+def _ca_file(path: str) -> str:
+    certificates(path)
+    return path
 
 
 def _address(url: str) -> str:
@@ -193,6 +199,9 @@ class ProviderSettings(Section):
     headers: dict[str, SecretStr] = Field(default={}, description="Headers that are added to every request.")
     proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
         default=None, description="The URL of an HTTP proxy on the way to the provider."
+    )
+    ca_file: Annotated[str, AfterValidator(_ca_file)] | None = Field(
+        default=None, description="A PEM file with certificates that are trusted beside the public roots."
     )
     stream_usage: Literal["ask", "never"] = Field(
         default="ask", description="Whether to ask streams for their token usage."

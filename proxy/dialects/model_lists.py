@@ -27,7 +27,7 @@ def model_list(provider: Provider, key: ProviderKey | None) -> UpstreamRequest |
     if key is not None:
         name = provider.auth_header.lower()
         headers[name] = f"Bearer {key.value}" if name == "authorization" else key.value
-    return UpstreamRequest(url, headers, b"", provider.timeouts.connect, provider.proxy, method="GET")
+    return UpstreamRequest(url, headers, b"", provider.timeouts.connect, provider.proxy, provider.ca, method="GET")
 
 
 def _url(provider: Provider) -> str | None:

@@ -16,6 +16,7 @@ def identity(provider: Provider, key: ProviderKey | None) -> str:
     """A digest that stays the same for as long as the same calls would go to the same place under the same key."""
     who = (
         (provider.name, provider.dialect, provider.base_url, provider.api_version, provider.vertex, provider.proxy),
+        *((provider.ca,) if provider.ca else ()),
         (provider.auth_header, sorted(provider.headers.items())),
         (key.id, key.value) if key else KEYLESS,
     )

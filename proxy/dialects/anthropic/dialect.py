@@ -62,6 +62,7 @@ class AnthropicDialect:
             content=request_body(native.body),
             connect_timeout=deployment.timeouts.connect,
             proxy=deployment.provider.proxy,
+            ca=deployment.provider.ca,
             dropped=native.dropped,
         )
 

@@ -67,6 +67,7 @@ class GeminiDialect:
             content=request_body(native),
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
+            ca=provider.ca,
             mock=provider.mock,
             dropped=dropped,
         )

@@ -58,6 +58,7 @@ class OpenAIDialect:
             content=content,
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
+            ca=provider.ca,
             mock=provider.mock,
             dropped=dropped,
             asks_usage=asks,

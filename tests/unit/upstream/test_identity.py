@@ -24,6 +24,7 @@ KEY = ACME.keys[0]
         {"api_version": "2024-10-21"},
         {"headers": {"openai-organization": "org-1"}},
         {"proxy": "http://user:password@way.test:3128"},
+        {"ca": "-----BEGIN CERTIFICATE-----"},
         {"vertex": True},
     ],
     ids=lambda changed: next(iter(changed)),
