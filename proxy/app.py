@@ -24,7 +24,7 @@ from proxy.admin.state import State
 from proxy.admission.gate import Gate
 from proxy.admission.queue import FairQueue
 from proxy.config.compile import compile_snapshot
-from proxy.config.errors import ConfigError
+from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
 from proxy.config.redact import redacted
 from proxy.config.schema import Settings
@@ -65,13 +65,14 @@ from proxy.upstream.hedge import Hedge
 from proxy.upstream.identity import identities
 from proxy.upstream.limits import Limits
 from proxy.upstream.mock import MockUpstream
+from proxy.upstream.network import Network
 from proxy.upstream.persist import StateFile
 from proxy.upstream.probes import Prober
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
-from proxy.upstream.transport import HttpTransport, Transport
+from proxy.upstream.transport import Transport
 
 STATE_FILE = "state.json"
 
@@ -120,7 +121,7 @@ class Upstream:
     pulse: Pulse
     simulator: Simulator
     state: StateFile
-    network: HttpTransport
+    network: Network
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Go on with another configuration; what is known stays."""
@@ -143,7 +144,7 @@ def build(
 
     metrics, ids, callers = Metrics(), Ids(), Callers()
     settler = Settler(metrics=metrics, clock=clock, access_log=settings.logs.access)
-    upstream = _upstream(current, parts, settler)
+    upstream = _upstream(current, parts, settler, network_of(environ))
     upstream.adopt(current.snapshot)
     health, queue = upstream.health, upstream.queue
     metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments, lambda: health.identities)
@@ -230,10 +231,17 @@ def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard
     )
 
 
-def _upstream(current: Current, parts: Parts, settler: Settler) -> Upstream:
+def network_of(environ: Mapping[str, str]) -> Network:
+    """The real network. Raises `ConfigError` if a variable of the environment cannot be used."""
+    try:
+        return Network(environ)
+    except ValueError as exc:
+        raise ConfigError([Problem("environment", None, "", str(exc))]) from None
+
+
+def _upstream(current: Current, parts: Parts, settler: Settler, network: Network) -> Upstream:
     """What makes attempts, and what watches over those that it makes them at."""
     clock, snapshot = parts.clock, current.snapshot
-    network = HttpTransport()
     passing, recall = OpenAIDialect(), Recall(clock)
     dialects: dict[DialectName, Dialect] = {
         "openai": passing,

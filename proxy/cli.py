@@ -16,7 +16,7 @@ import uvloop
 from click.core import ParameterSource
 
 from proxy import __version__
-from proxy.app import build
+from proxy.app import build, network_of
 from proxy.config.compile import compile_snapshot
 from proxy.config.describe import json_schema
 from proxy.config.errors import ConfigError
@@ -66,7 +66,10 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
         raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
     raise_descriptor_limit()
     with logging_to(standard_output()), announced(loaded.path) as announcement:
-        service = build(loaded, os.environ, host=host)
+        try:
+            service = build(loaded, os.environ, host=host)
+        except ConfigError as exc:
+            raise click.UsageError(str(exc)) from exc
         _warn(loaded)
 
         def started(url: str) -> None:
@@ -92,6 +95,10 @@ def check(file: Path | None, config: Path | None) -> None:
     """Validate a configuration; exit 0 if it can be used, 2 if not."""
     loaded = _load(file or config)
     snapshot = compile_snapshot(loaded.settings)
+    try:
+        network_of(os.environ)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
     _warn(loaded)
     click.echo(
         f"{loaded.path}: ok, {len(snapshot.providers)} providers, {len(snapshot.deployments)} models, "

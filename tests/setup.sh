@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# What some tests need beyond Python: Node.js with the `openai` package, and `helm`. Everything lands in .cache/, is made
-# once, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never waits for ever.
+# What some tests need beyond Python: Node.js with the `openai` package, `helm`, and nginx. It is installed once, mostly
+# to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never waits for
+# ever.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -10,13 +11,24 @@ helm_versions="v3.22.0 v3.19.5" # the newest, and one for an older Go
 
 absent() { ! command -v "$1" >/dev/null 2>&1; }
 
-install_node() {
+# Packages of the distribution, where it is Debian's and we may.
+install_packages() {
     local sudo=""
     absent apt-get && return 1
     [ "$(id -u)" = 0 ] || { sudo -n true 2>/dev/null && sudo="sudo -n"; } || return 1
     local apt="$sudo env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300"
+    { $apt update; timeout 600 $apt install -y --no-install-recommends "$@"; } >/dev/null 2>&1
+}
+
+install_node() {
     echo "Installing Node.js for the tests with the openai npm package ..."
-    { $apt update; timeout 600 $apt install -y --no-install-recommends nodejs npm; } >/dev/null 2>&1
+    install_packages nodejs npm
+}
+
+install_nginx() {
+    absent nginx && [ ! -x /usr/sbin/nginx ] || return 0
+    echo "Installing nginx for the tests of the upstream transport ..."
+    install_packages nginx-light
 }
 
 # The newest generation of the package that the Node.js at hand can run.
@@ -50,5 +62,6 @@ install_helm() {
 }
 
 install_openai || echo "Without the openai npm package: its tests are skipped." >&2
+install_nginx || echo "Without nginx: the tests of the upstream transport with it are skipped." >&2
 install_helm || echo "Without helm: the tests of the rendered chart are skipped." >&2
 exit 0

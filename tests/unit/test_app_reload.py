@@ -19,6 +19,7 @@ from proxy.core.types import Call, Record
 from proxy.observe.metrics import Metrics
 from proxy.routing.router import plan
 from proxy.settle.settle import Settler
+from proxy.upstream.network import Network
 from tests.calls import call, record
 from tests.clocks import VIRTUAL, VirtualClock
 from tests.fakes import Answer, ScriptedTransport, Wait
@@ -60,7 +61,8 @@ class Service:
         self.current = Current(loaded, compile_snapshot(loaded.settings))
         self.metrics, self.gate = Metrics(), Gate(10)
         settler = Settler(metrics=self.metrics, clock=self.clock, access_log=False)
-        self.upstream: Upstream = _upstream(self.current, Parts(self.clock, random.Random(1), self.transport), settler)
+        parts = Parts(self.clock, random.Random(1), self.transport)
+        self.upstream: Upstream = _upstream(self.current, parts, settler, Network())
         self.reloader = Reloader(self.current, self.upstream, gate=self.gate, settler=settler, metrics=self.metrics)
 
     def write(
