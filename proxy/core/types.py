@@ -282,6 +282,7 @@ class UpstreamRequest:
     dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
     fresh: bool = False  # on a connection of its own
     asks_usage: bool = False  # with `stream_options` that the client did not send
+    further: tuple[bytes, ...] = field(default=(), repr=False)  # bodies to send after `content`; the answers are joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from proxy.core.types import (
 )
 from proxy.dialects.base import Dialect
 from proxy.dialects.openai.errors import refuses_usage
+from proxy.upstream.batches import send_batches
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
 from proxy.upstream.pulse import Pulse
@@ -274,7 +275,8 @@ class Attempts:
         transport = self._simulator.over(self._transports[name], deployment.provider.name, deployment.model)
         record.dropped = request.dropped
         with waiting(self._clock, record):
-            response = await held.enter_async_context(transport.send(request))
+            sending = send_batches(transport, request) if request.further else transport.send(request)
+            response = await held.enter_async_context(sending)
         alive()
         attempt.status = response.status
         record.upstream_request_id = _upstream_id(self._cleaners.of(deployment.provider), response)

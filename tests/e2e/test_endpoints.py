@@ -22,7 +22,7 @@ from tests import exchanges, upstreams
 from tests.exchanges import Exchange
 from tests.natives import NativeUpstream, Part, form_of
 from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import DONE, Script, Wire, event, plain, stream
+from tests.upstreams import DONE, Script, Wire, event, plain, refuse, stream
 from tests.waiting import PATIENCE
 
 SOUND = bytes(range(256)) * 40
@@ -277,6 +277,27 @@ def test_texts_are_embedded_by_gemini_in_a_batch(
     assert upstream.requests[0].path.endswith(":batchEmbedContents")
     assert [each["outputDimensionality"] for each in upstream.requests[0].json["requests"]] == [3, 3]
     assert access_log.next()["outcome"] == "ok"
+
+
+def test_more_texts_than_a_batch_holds_are_split(sdk: openai.OpenAI, upstream: NativeUpstream, access_log: Any) -> None:
+    batches = [[[float(n)] for n in range(100)], [[float(n)] for n in range(100, 150)]]
+    upstream.script("vectors", *(gemini_values(*batch) for batch in batches))
+
+    found = sdk.embeddings.create(
+        model="gemini/vectors", input=[f"text {n}" for n in range(150)], encoding_format="float"
+    )
+
+    assert [item.embedding for item in found.data] == batches[0] + batches[1]
+    assert [len(request.json["requests"]) for request in upstream.requests] == [100, 50]
+    assert access_log.next()["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("then", [refuse(400, "bad"), plain(b"{}"), gemini_values(VECTOR)])
+def test_a_batch_that_fails_fails_the_call(sdk: openai.OpenAI, upstream: NativeUpstream, then: Script) -> None:
+    upstream.script("vectors", gemini_values(*[VECTOR] * 100), then)
+
+    with pytest.raises(openai.APIStatusError):
+        sdk.embeddings.create(model="gemini/vectors", input=["x"] * 150)
 
 
 @pytest.mark.parametrize("given", [[1, 2], [[1]], []])

@@ -52,19 +52,22 @@ class GeminiDialect:
             message = f"`{deployment.name}`: embeddings of Vertex AI are not available; use AI Studio's."
             raise InvalidRequest(message, param="model")
         if call.endpoint == "embeddings":
-            method, native, dropped = embeddings_request(body, deployment.model)
+            method, bodies, dropped = embeddings_request(body, deployment.model)
         elif call.endpoint == "chat":
             no_thinking = call.options.disable_thinking
             recalled = Memory(self._recall, call, deployment).find
             native, dropped = native_body(body, deployment, recalled, self._forms, disable_thinking=no_thinking)
+            bodies = [native]
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:
             message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."
             raise InvalidRequest(message, param="model")
+        content, *further = map(request_body, bodies)
         return UpstreamRequest(
             url=model_url(provider, deployment.model, method),
             headers=headers(call, provider, key),
-            content=request_body(native),
+            content=content,
+            further=tuple(further),
             connect_timeout=deployment.timeouts.connect,
             proxy=provider.proxy,
             ca=provider.ca,

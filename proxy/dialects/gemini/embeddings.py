@@ -1,14 +1,15 @@
 """OpenAI embeddings as Gemini's `embedContent` (one text) and `batchEmbedContents` (several): pure functions.
 
-Gemini takes texts only, no token numbers, and most of its models do not say how many tokens they read.
-Source: ai.google.dev/api/embeddings.
+Gemini takes texts only, no token numbers, at most 100 in a batch, and most of its models do not say how many tokens
+they read. Source: ai.google.dev/api/embeddings.
 """
 
 from __future__ import annotations
 
 import base64
+import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
@@ -20,12 +21,15 @@ from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.upstream_errors import is_error
 
+LARGEST_BATCH = 100  # texts in one `batchEmbedContents`
+_DECODER = json.JSONDecoder()
 _READ = {"model", "input", "dimensions", "encoding_format"}
 
 
-def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any], tuple[str, ...]]:
-    """The method (`embedContent`, ...) to put behind the model, the native body, and the names of what was dropped.
+def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, list[dict[str, Any]], tuple[str, ...]]:
+    """The method (`embedContent`, ...) to put behind the model, the native bodies, and the names of what was dropped.
 
+    There is one body for each `LARGEST_BATCH` texts; `embeddings_answer` reads their answers one after another.
     Raises `InvalidRequest` if `input` is not a text or a list of texts, or another member is wrong.
     """
     texts = _texts(body.get("input"))
@@ -37,29 +41,33 @@ def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, dict[s
     requests = [_request(text, model, dimensions) for text in texts]
     dropped = tuple(name for name in body if name not in _READ and body[name] is not None)
     if isinstance(body.get("input"), str):
-        return "embedContent", requests[0], dropped
-    return "batchEmbedContents", {"requests": requests}, dropped
+        return "embedContent", requests, dropped
+    starts = range(0, len(requests), LARGEST_BATCH)
+    return "batchEmbedContents", [{"requests": requests[at : at + LARGEST_BATCH]} for at in starts], dropped
 
 
 def embeddings_answer(
     raw: bytes, body: Mapping[str, Any], model: str, bounds: UsageBounds = UNBOUNDED
 ) -> tuple[bytes, Usage | None]:
-    """OpenAI's answer to `body`, and the tokens where Gemini tells them.
+    """OpenAI's answer to `body`, and the tokens where Gemini reports them.
 
-    Raises `UpstreamFailure` if `raw` is not one vector for each text.
+    `raw` is the native answer, or those to all batches one after another. Raises `UpstreamFailure` if it does not hold
+    one vector for each text.
     """
+    texts = _texts(body.get("input"))
     try:
-        value = loads(raw)
-        if isinstance(value, dict) and is_error(value, "embedding" if "embedding" in value else "embeddings"):
-            raise failure_in_200(value)
-        vectors = [_vector(item) for item in _embeddings(value)]
+        values = [loads(raw)] if len(texts) <= LARGEST_BATCH else list(_values(raw))
+        for value in values:
+            if isinstance(value, dict) and is_error(value, "embedding" if "embedding" in value else "embeddings"):
+                raise failure_in_200(value)
+        vectors = [_vector(item) for value in values for item in _embeddings(value)]
         packed = [_packed(vector) if body.get("encoding_format") == "base64" else vector for vector in vectors]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, struct.error) as exc:
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer holds no embeddings") from exc
-    if len(vectors) != len(_texts(body.get("input"))):
+    if len(vectors) != len(texts):
         message = f"the upstream's answer holds {len(vectors)} embeddings, not one for each text"
         raise UpstreamFailure(FailureKind.MALFORMED, message)
-    usage = _usage(value, bounds)
+    usage = _usage(values, bounds)
     tokens = usage.input if usage else 0
     answer = {
         "object": "list",
@@ -124,7 +132,21 @@ def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _usage(value: Any, bounds: UsageBounds) -> Usage | None:
-    metadata = value.get("usageMetadata")
-    tokens = count(metadata.get("promptTokenCount")) if isinstance(metadata, dict) else None
-    return None if tokens is None else bounded(Usage(input=tokens), bounds)
+def _values(raw: bytes) -> Iterator[Any]:
+    """The values of JSON texts that follow each other. Raises `ValueError`."""
+    text = raw.decode().lstrip()
+    while text:
+        value, end = _DECODER.raw_decode(text)
+        yield value
+        text = text[end:].lstrip()
+
+
+def _usage(values: list[Any], bounds: UsageBounds) -> Usage | None:
+    """The tokens of all batches; None if one of them does not report any."""
+    found = []
+    for value in values:
+        metadata = value.get("usageMetadata")
+        found.append(count(metadata.get("promptTokenCount")) if isinstance(metadata, dict) else None)
+    if any(tokens is None for tokens in found):
+        return None
+    return bounded(Usage(input=sum(tokens or 0 for tokens in found)), bounds)

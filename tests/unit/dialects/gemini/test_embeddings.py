@@ -19,7 +19,7 @@ def test_one_text_is_embedded_alone() -> None:
     method, native, dropped = embeddings_request({"model": "x", "input": "Hi", "user": "u"}, "gemini-embedding-001")
 
     assert method == "embedContent"
-    assert native == {"model": "models/gemini-embedding-001", "content": {"parts": [{"text": "Hi"}]}}
+    assert native == [{"model": "models/gemini-embedding-001", "content": {"parts": [{"text": "Hi"}]}}]
     assert dropped == ("user",)
 
 
@@ -27,7 +27,7 @@ def test_several_texts_are_embedded_in_a_batch() -> None:
     method, native, dropped = embeddings_request({"input": ["a", "b"], "dimensions": 8, "user": None}, "tunedModels/e")
 
     assert method == "batchEmbedContents"
-    assert native["requests"][1] == {
+    assert native[0]["requests"][1] == {
         "model": "tunedModels/e",
         "content": {"parts": [{"text": "b"}]},
         "outputDimensionality": 8,
@@ -54,6 +54,36 @@ def test_what_cannot_be_embedded_is_refused(name: str, value: Any) -> None:
         embeddings_request({"input": "x", name: value}, "m")
 
     assert caught.value.param == name
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(100, [100]), (101, [100, 1]), (250, [100, 100, 50])])
+def test_many_texts_are_split_into_batches(count: int, sizes: list[int]) -> None:
+    _, native, _ = embeddings_request({"input": [str(n) for n in range(count)]}, "m")
+
+    assert [len(body["requests"]) for body in native] == sizes
+    sent = [each["content"]["parts"][0]["text"] for body in native for each in body["requests"]]
+    assert sent == [str(n) for n in range(count)]
+
+
+@pytest.mark.parametrize("gap", ["", "\n", " " * 100 + "\r\n"])
+def test_the_answers_to_batches_become_one(gap: str) -> None:
+    batches = [range(100), range(100, 101)]
+    values = [
+        {"embeddings": [{"values": [n]} for n in batch], "usageMetadata": {"promptTokenCount": 7}} for batch in batches
+    ]
+
+    answer, usage = embeddings_answer(gap.join(map(json.dumps, values)).encode(), {"input": ["x"] * 101}, "e")
+
+    assert [item["embedding"] for item in json.loads(answer)["data"]] == [[float(n)] for n in range(101)]
+    assert usage == Usage(input=14)
+
+
+@pytest.mark.parametrize("last", ["", '{"embeddings": [{"values": [1]}', '{"embeddings": []}', "[]", "3"])
+def test_a_missing_batch_is_a_failure(last: str) -> None:
+    first = json.dumps({"embeddings": [{"values": [1]}] * 100})
+
+    with pytest.raises(UpstreamFailure):
+        embeddings_answer((first + last).encode(), {"input": ["x"] * 101}, "e")
 
 
 def test_vectors_come_back_in_order() -> None:
