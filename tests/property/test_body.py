@@ -167,7 +167,8 @@ def test_any_edit_keeps_the_bytes_and_the_order_of_every_other_member(seed: int)
         for place, member in enumerate(body)
         if not (member.name in remove and last[member.name] == place)
     ]
-    expected += [(name, value) for name, value in edits.items() if name not in last]
+    added = [(name, value) for name, value in edits.items() if name not in last]
+    expected += [(name.encode("utf-8", "replace").decode(), value) for name, value in added]  # half a pair is a `?`
     assert contents(out) == expected
 
 

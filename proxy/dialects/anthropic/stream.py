@@ -44,8 +44,8 @@ class AnthropicDecoder:
 
     @property
     def complete(self) -> bool:
-        """The upstream gave its stop reason, and no content after it."""
-        return self._answer.finished and not self._answer.reopened
+        """The upstream gave its stop reason and no content after it, or ended its body after such content."""
+        return self._over or (self._answer.finished and not self._answer.reopened)
 
     @property
     def closed(self) -> bool:
