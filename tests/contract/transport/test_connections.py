@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
+import threading
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
@@ -322,6 +324,27 @@ async def test_unknown_name_names_its_cause() -> None:
     assert "acme" not in str(failure)
 
 
+async def test_name_that_hangs_names_its_cause_and_stops_no_other() -> None:
+    released = threading.Event()
+
+    def lookup(host: str) -> Sequence[Address]:
+        if host.startswith("slow"):
+            released.wait(PATIENCE)
+        return (Address(socket.AF_INET, ("127.0.0.1", 0)),)
+
+    net = NetTransport(resolver=Resolver(lookup))
+    async with server(answer) as upstream, asyncio.TaskGroup() as group:
+        hanging = [
+            group.create_task(failing(net, f"http://slow{number}.test/", connect_timeout=0.1)) for number in range(20)
+        ]
+        assert await read(net, f"http://acme.test:{upstream.port}/") == (200, b"ok")
+    released.set()
+    await net.aclose()
+
+    assert {task.result().cause for task in hanging} == {"dns"}
+    assert all("no answer within 0.1 s" in str(task.result()) for task in hanging)
+
+
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "b\u00fccher" * 20 + ".test", "a..test"])
 async def test_impossible_name_is_a_fault_of_dns(net: NetTransport, host: str) -> None:
     failure = await failing(net, f"http://{host}/")
@@ -333,7 +356,7 @@ async def test_next_address_is_tried_when_one_refuses() -> None:
     async with server(answer) as closed:
         pass
     async with server(answer) as upstream:
-        dead, live = Address(10, ("::1", 0, 0, 0)), Address(2, ("127.0.0.1", 0))
+        dead, live = Address(socket.AF_INET6, ("::1", 0, 0, 0)), Address(socket.AF_INET, ("127.0.0.1", 0))
         net = resolving(acme=(dead, live), other=(dead,))
 
         assert await read(net, f"http://acme.test:{upstream.port}/") == (200, b"ok")
