@@ -212,7 +212,7 @@ def build(
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, admin=admin, simulate=simulate),
-        exception_handlers=error_handlers(ids, admin),
+        exception_handlers=error_handlers(ids, admin, meta),
         lifespan=_lifespan(watcher, upstream),
     )
     app.router.redirect_slashes = False

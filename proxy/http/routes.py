@@ -21,6 +21,8 @@ from proxy.surfaces.headers import sane_id
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
+PROBE_METHODS = ["GET", "OPTIONS"]  # balancers probe with `OPTIONS` too
+
 
 class AdminEndpoints(Protocol):
     """What the admin API offers; `proxy.admin` has it."""
@@ -49,9 +51,9 @@ def routes(
         Route("/v1/models", meta.models),
         Route("/v1/models/{id:path}", meta.model),
         Route("/v1/route", meta.route, methods=["POST"]),
-        Route("/livez", meta.livez),
-        Route("/readyz", meta.readyz),
-        Route("/healthz", meta.readyz),
+        Route("/livez", meta.livez, methods=PROBE_METHODS),
+        Route("/readyz", meta.readyz, methods=PROBE_METHODS),
+        Route("/healthz", meta.readyz, methods=PROBE_METHODS),
         Route("/metrics", meta.metrics),
         Route("/admin/providers", admin.providers),
         Route("/admin/breakers", admin.breakers),
@@ -63,7 +65,7 @@ def routes(
     ]
 
 
-def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
+def error_handlers(ids: Ids, admin: AdminEndpoints, meta: Meta) -> dict[Any, Handler]:
     """Every error that an ordinary endpoint raises, in OpenAI's shape and with the ids of the call."""
 
     async def proxy_error(request: Request, exc: Exception) -> Response:
@@ -75,6 +77,8 @@ def error_handlers(ids: Ids, admin: AdminEndpoints) -> dict[Any, Handler]:
 
     async def http_exception(request: Request, exc: Exception) -> Response:
         status = exc.status_code if isinstance(exc, HTTPException) else 404
+        if request.method == "OPTIONS" and request.scope["path"] in ("/", "*"):
+            return await meta.readyz(request)  # the default of HAProxy's `option httpchk`
         if request.url.path.startswith("/admin"):
             try:
                 admin.check(request)  # without the token nobody learns which paths there are

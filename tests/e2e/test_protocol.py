@@ -343,9 +343,21 @@ def test_http_1_0_needs_no_host_and_gets_no_chunks(address: Address, headers: by
     assert content.startswith(b"data: {" if stream else b"{")
 
 
-def test_a_probe_without_host_is_answered(address: Address) -> None:
-    assert said(address, b"OPTIONS / HTTP/1.0\r\n\r\n")[0] == 404
-    assert said(address, b"GET /livez HTTP/1.0\r\n\r\n") == (200, "application/json", b'{"status":"ok"}')
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_a_probe_without_host_is_answered(address: Address, method: str, path: str) -> None:
+    status, media_type, body = said(address, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+
+    assert (status, media_type) == (200, "application/json")
+    assert json.loads(body)["status"] == "ok"
+
+
+@pytest.mark.parametrize("head", ["/ HTTP/1.0", "* HTTP/1.0", "/ HTTP/1.1\r\nHost: localhost"])
+def test_options_of_the_root_says_whether_calls_are_welcome(address: Address, head: str) -> None:
+    ready = said(address, b"GET /readyz HTTP/1.0\r\n\r\n")
+
+    assert said(address, f"OPTIONS {head}\r\nConnection: close\r\n\r\n".encode()) == ready
+    assert said(address, f"GET {head}\r\nConnection: close\r\n\r\n".encode())[0] == 404
 
 
 @pytest.mark.parametrize("output", ["full", "closed", "unread"])
