@@ -46,6 +46,12 @@ class Exchange:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         run = _Run(self._read_call, scope, receive, send, self._limits, self._ids.new(), self._callers, self._clock)
+        try:
+            await self._serve(run)
+        finally:
+            run.close()
+
+    async def _serve(self, run: _Run) -> None:
         async with anyio.create_task_group() as group:
             run.watch_in(group)
             with run.scope:
@@ -97,6 +103,8 @@ class _Run:
         self._opened: asyncio.Event | None = None  # the head was sent before that, or is being sent
         self._going_out = 0  # messages that the client has not taken yet: a piece of the answer, a comment
         self._last_out = 0.0  # monotonic seconds
+        self._stalled_since = 0.0  # monotonic seconds: since when the oldest of these waits, or the last was taken
+        self._stall_timer: asyncio.TimerHandle | None = None
 
     @property
     def delivering(self) -> bool:
@@ -225,19 +233,38 @@ class _Run:
         await self._out({"type": "http.response.body", "body": body, "more_body": False})
 
     async def _out(self, message: Message) -> None:
-        """Send; a client that has stopped reading for too long is treated as gone."""
+        """Send. While the client does not take it, `_check_stall` watches how long that lasts."""
         began = self._clock.monotonic()
+        if not self._going_out:
+            self._stalled_since = began
         self._going_out += 1
-        with anyio.move_on_after(self._limits.write_stall) as patience:
-            await self._send(message)
-            self._going_out -= 1
-        self._last_out = self._clock.monotonic()
-        self.client_seconds += self._clock.monotonic() - began
-        if patience.cancelled_caught:
-            self.interrupted = self.interrupted or "client_closed"
-            self._abort()
-            self.scope.cancel()
-            await anyio.lowlevel.checkpoint()
+        if self._stall_timer is None:
+            self._watch_stall(self._limits.write_stall)
+        await self._send(message)
+        self._going_out -= 1
+        self._last_out = self._stalled_since = now = self._clock.monotonic()
+        self.client_seconds += now - began
+
+    def _watch_stall(self, seconds: float) -> None:
+        self._stall_timer = asyncio.get_running_loop().call_later(seconds, self._check_stall)
+
+    def _check_stall(self) -> None:
+        """A client that has read nothing for `server.write_stall` is treated as gone; one timer serves all messages."""
+        self._stall_timer = None
+        left = self._limits.write_stall - (self._clock.monotonic() - self._stalled_since)
+        if not self._going_out:
+            return
+        if left > 0:
+            self._watch_stall(left)
+            return
+        self.interrupted = self.interrupted or "client_closed"
+        self._abort()  # what waits for the client goes on, and finds it gone
+        self.scope.cancel()
+
+    def close(self) -> None:
+        """End the timer."""
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,9 +46,10 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
         raise _too_large(limits)
     body = bytearray()
     more = True
-    deadline = anyio.current_time() + _PATIENCE * limits.body_silence
+    now = asyncio.get_running_loop().time
+    deadline = now() + _PATIENCE * limits.body_silence
     while more:
-        left = deadline + len(body) / MIN_RATE - anyio.current_time()
+        left = deadline + len(body) / MIN_RATE - now()
         with anyio.move_on_after(min(limits.body_silence, left)) as patience:
             message = await receive()
         if patience.cancelled_caught:
