@@ -17,12 +17,16 @@ _APPENDED = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|moderations|images/generations|messages(?:/count_tokens)?"
     r"|audio/(?:speech|transcriptions|translations)|complete|models)$"
 )
+_OLLAMA = re.compile(r"/api/(?:chat|generate|tags|show|embed|embeddings)$")
 _GEMINI_PATHS = re.compile(r"/(?:openai(?:/.*)?|(?:models|tunedModels)(?:/[^/]*)?)$")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*(?=/|$)")
 _TWICE = re.compile(r"(/v[0-9]+[a-z0-9]*)(?:\1)+(?=/|$)")
 _LOCAL = ("localhost", ".local", ".localhost", ".internal", ".svc", ".lan", ".home", ".corp", ".intranet", ".test")
 _OTHER_PATHS = ("{model}", "/deployments/", "/serving-endpoints", "/inference", "/compat", "/openai", "/anthropic")
 _AZURE = (".openai.azure.com", ".cognitiveservices.azure.com")
+_PLACEHOLDER = re.compile(r"[<>]|(?:^|[/.])your[-_]", re.IGNORECASE)
+_IN_HOSTS = re.compile(r"[^\x00-\x7f]|[a-z0-9_.:%-]")
+_OLLAMA_PORT = 11434
 _LONGEST_SHOWN = 200
 
 # the paths at which OpenAI's format is spoken, by host; the first is the usual one
@@ -47,6 +51,7 @@ _OPENAI_PATHS = {
     "dashscope.aliyuncs.com": ("/compatible-mode/v1",),
     "dashscope-intl.aliyuncs.com": ("/compatible-mode/v1",),
     "models.github.ai": ("/inference",),
+    "api.githubcopilot.com": ("",),
 }
 # hosts of web pages, with the host of the API
 _PAGES = {
@@ -102,6 +107,8 @@ def implausible(url: str, dialect: DialectName, *, vertex: bool = False, api_ver
     """What is wrong with a well-formed `base_url`, as a sentence with the likely right one; None: nothing."""
     parts = urlsplit(url)
     draft = _Draft(parts.scheme, parts.hostname or "", parts.port, parts.path.rstrip("/"))
+    if unusable := _unusable(draft):
+        return unusable
     _host(draft)
     _transport(draft, parts)
     _path(draft, dialect, vertex=vertex)
@@ -147,6 +154,17 @@ def _ends_with_port(parts: SplitResult) -> bool:
     return bool(re.search(r":[0-9]+$", parts.netloc))
 
 
+def _unusable(draft: _Draft) -> str | None:
+    """What keeps an address from being one at all, so that nothing likely can be derived from it."""
+    if draft.host in ("http", "https") and draft.path.startswith("//"):
+        return f"has its scheme twice; the likely address is `{draft.host}:{draft.path}`"
+    if _PLACEHOLDER.search(draft.host) or _PLACEHOLDER.search(draft.path):
+        return "has a placeholder; put your own name in its place"
+    if ".." in draft.host or (wrong := _IN_HOSTS.sub("", draft.host)):
+        return f"has `{'..' if '..' in draft.host else wrong[0]}` in its host, which no name has"
+    return None
+
+
 def _host(draft: _Draft) -> None:
     api = _PAGES.get(draft.host)
     if api is not None:
@@ -179,6 +197,14 @@ def _path(draft: _Draft, dialect: DialectName, *, vertex: bool) -> None:
         draft.change(f"{base}/publishers/google", "does not end with `/publishers/google`")
 
 
+def _ollama(draft: _Draft) -> str:
+    """The end of the path that is for Ollama's own API, if it is there."""
+    if draft.path.endswith("/api") and draft.port == _OLLAMA_PORT:
+        return "/api"
+    match = _OLLAMA.search(draft.path)
+    return match[0] if match else ""
+
+
 def _appended(draft: _Draft, dialect: DialectName) -> str:
     """The end of the path that the dialect adds by itself, if it is there."""
     pattern = _GEMINI_PATHS if dialect == "gemini" and not draft.path.endswith("/publishers/google") else _APPENDED
@@ -194,8 +220,10 @@ def _openai(draft: _Draft) -> None:
         if draft.path not in known:
             draft.change(known[0], f"has not the path of this host's API, which is `{known[0] or '/'}`")
         return
+    if own := _ollama(draft):
+        draft.change(f"{draft.path.removesuffix(own)}/v1", f"ends with `{own}`, which is Ollama's own API")
     versioned = _VERSION.search(draft.path) or any(part in draft.path for part in _OTHER_PATHS)
-    if not versioned and not draft.host.endswith(".azure.com"):
+    if not versioned and not draft.path.endswith("/api") and not draft.host.endswith((".azure.com", ".azure-api.net")):
         draft.change(f"{draft.path}/v1", "has no version such as `/v1` in its path")
 
 

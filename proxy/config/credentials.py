@@ -17,8 +17,9 @@ from proxy.config.validate import Finding
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 _CAPITALS = r"[A-Z_][A-Z0-9_]{2,99}"  # where lower case could be a password
 _REFERENCE = re.compile(
-    rf"""os\.environ(?:\.get)?[/.\[(]+['"]?({_NAME})['"]?[\])]* | os\.getenv\(['"]?({_NAME})['"]?\)
-    | process\.env\.({_NAME}) | (?:ENV|env)[:./]+({_NAME}) | \$\(?({_CAPITALS})\)? | %({_CAPITALS})%
+    rf"""os\.environ(?:\.get)?[/.\[(]+['"]?({_NAME})['"]?[\])]* | (?:os\.)?getenv\(['"]?({_NAME})['"]?\)
+    | process\.env[.\[]['"]?({_NAME})['"]?\]? | (?:ENV|env)[:./\[(]+['"]?({_NAME})['"]?[\])]*
+    | \$\(?({_CAPITALS})\)? | \$\(?([a-z][a-z0-9_]*_(?:key|token|secret))\)? | \$\{{({_NAME})\}} | %({_CAPITALS})%
     | \{{{{?\s*(?:env\.|secrets\.)?({_CAPITALS})\s*\}}}}? | <({_CAPITALS})> | secrets\.({_NAME})
     | ([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*_(?:KEY|TOKEN|SECRET))""",
     re.ASCII | re.VERBOSE,
@@ -27,9 +28,22 @@ _PLACEHOLDER = re.compile(
     r"(?i)(?:sk-|gsk_|xai-)?(?:x{4,}|\.{3,}|\*{3,}|your[-_ ].*|<.*>|\[.*\]|change[-_]?me.*|replace[-_]?me.*|todo|"
     r"placeholder|insert[-_].*|my[-_](?:api[-_])?key)"
 )
+# where tools keep secrets that Signalbox does not fetch
+_PLACE = re.compile(
+    r"(?:file:|vault:|op://|arn:aws:|projects/[^/]+/secrets/|@Microsoft\.KeyVault|/(?:run|var|etc|mnt|vault|secrets)/).+"
+)
 _QUOTES = "\"'`"
 # how the keys of a vendor begin, where no other vendor's do
-_PREFIXES = {"sk-ant-": "anthropic", "gsk_": "groq", "AIza": "gemini", "xai-": "xai", "sk-or-": "openrouter"}
+_PREFIXES = {
+    "sk-ant-": "anthropic",
+    "sk-proj-": "openai",
+    "sk-svcacct-": "openai",
+    "gsk_": "groq",
+    "AIza": "gemini",
+    "xai-": "xai",
+    "sk-or-": "openrouter",
+}
+_SHORTEST_OF_SEVERAL = 8  # characters
 
 
 def credential_doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -64,6 +78,11 @@ def _wrong(value: str, vendor: str | None) -> str | None:
         return "has an empty value; this key is not used"
     if wrong := _reference(text) or _quoted(text):
         return wrong
+    if _PLACE.fullmatch(text):
+        return "looks like the place of a secret, and is sent as it is; put the secret into a variable: `${VARIABLE}`"
+    several = re.split("[,;]", text)
+    if len(several) > 1 and all(len(each) >= _SHORTEST_OF_SEVERAL for each in several):
+        return "looks like several keys in one value; give each its own entry of `keys`"
     if vendor is not None and _PLACEHOLDER.fullmatch(text):
         return "has a value that looks like a placeholder; put the key in its place"
     owner = next((owner for prefix, owner in _PREFIXES.items() if text.startswith(prefix)), vendor)

@@ -4,17 +4,27 @@ They are warnings, since nothing is wrong with what happens: the shorter time ho
 doubted, never a default, nor a general time that a more particular one is shorter than.
 """
 
+import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.catalogue.lookup import vendor_of
 from proxy.config.addresses import implausible, implausible_proxy
 from proxy.config.credentials import credential_doubts
-from proxy.config.providers import NATIVE_ADDRESSES, ProviderSettings
+from proxy.config.providers import (
+    NATIVE_ADDRESSES,
+    ModelSettings,
+    ProviderSettings,
+    TimeoutOverrides,
+    TimeoutSettings,
+)
 from proxy.config.read import Path
 from proxy.config.schema import Settings
 from proxy.config.validate import Finding
+
+_LOWEST_PRICE = Decimal("0.0005")  # USD per million tokens; the cheapest embeddings cost some 0.005
 
 
 def doubts(settings: Settings) -> Iterator[Finding]:
@@ -26,15 +36,33 @@ def doubts(settings: Settings) -> Iterator[Finding]:
     if "soft" in deadline.model_fields_set and deadline.soft > deadline.hard:
         message = "is longer than `hard`, so it is never reached; shorten it or raise `hard`"
         yield Finding(("resilience", "deadline", "soft"), message)
+    if re.match(r"~|.*\$\{?[A-Za-z_]", settings.data_dir):
+        yield Finding(("data_dir",), "has `~` or `$`, which is not expanded here; write `${HOME}/...`")
     for name, provider in settings.providers.items():
-        written = "first_token" in provider.timeouts.model_fields_set
-        if written and provider.timeouts.first_token > provider.timeouts.total:
-            yield _first_token(("providers", name, "timeouts", "first_token"))
+        yield from _timeouts(("providers", name), provider.timeouts, provider.timeouts.total)
     for index, model in enumerate(settings.models):
         of_provider = settings.providers[model.id.partition("/")[0]].timeouts
         total = of_provider.total if model.timeouts.total is None else model.timeouts.total
-        if model.timeouts.first_token is not None and model.timeouts.first_token > total:
-            yield _first_token(("models", index, "timeouts", "first_token"))
+        yield from _timeouts(("models", index), model.timeouts, total)
+        yield from _numbers(("models", index), model)
+
+
+def _timeouts(path: Path, timeouts: TimeoutSettings | TimeoutOverrides, total: float) -> Iterator[Finding]:
+    for name in ("connect", "first_token", "idle"):
+        value = getattr(timeouts, name)
+        if name in timeouts.model_fields_set and value is not None and value > total:
+            message = "is longer than `total`, which holds for all of an attempt; shorten it or raise `total`"
+            yield Finding((*path, "timeouts", name), message)
+
+
+def _numbers(path: Path, model: ModelSettings) -> Iterator[Finding]:
+    """Prices and sizes of a model that can hardly be meant."""
+    for name in ("input", "output") if model.price else ():
+        if 0 < getattr(model.price, name) < _LOWEST_PRICE:
+            message = "is USD per million tokens, and so low that it may be the price of one; multiply it by 1000000"
+            yield Finding((*path, "price", name), message)
+    if model.max_output is not None and model.context_window is not None and model.max_output > model.context_window:
+        yield Finding((*path, "max_output"), "is more than `context_window`, which holds prompt and answer together")
 
 
 def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
@@ -82,7 +110,3 @@ def _own_address(url: str, settings: Settings) -> str | None:
 
 def _has_credential(provider: ProviderSettings) -> bool:
     return any(name in provider.headers for name in ("authorization", "x-api-key", "api-key", "x-goog-api-key"))
-
-
-def _first_token(path: Path) -> Finding:
-    return Finding(path, "is longer than `total`, which holds for all of an attempt; shorten it or raise `total`")

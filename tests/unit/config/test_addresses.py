@@ -43,6 +43,11 @@ WRONG: list[tuple[DialectName, str, str]] = [
     ("openai", "https://api.openai.com:80/v1", "https://api.openai.com/v1"),
     ("openai", "http://10.0.0.1:443/v1", "https://10.0.0.1/v1"),
     ("openai", "http://127.0.0.1:11434", "http://127.0.0.1:11434/v1"),
+    ("openai", "http://127.0.0.1:11434/api", "http://127.0.0.1:11434/v1"),
+    ("openai", "http://ollama/api/chat", "http://ollama/v1"),
+    ("openai", "http://ollama/api/generate", "http://ollama/v1"),
+    ("openai", "https://https://api.openai.com/v1", "https://api.openai.com/v1"),
+    ("openai", "http://http://vllm:8000/v1", "http://vllm:8000/v1"),
     ("openai", "http://[::1]:8000", "http://[::1]:8000/v1"),
     ("openai", "http://vllm:8000/v1/chat/completions", "http://vllm:8000/v1"),
     ("openai", "http://vllm:8000/chat/completions", "http://vllm:8000/v1"),
@@ -88,6 +93,12 @@ RIGHT: list[tuple[DialectName, str]] = [
     ("openai", "http://192.168.1.5:8000/v1"),
     ("openai", "http://[fd00::1]:8000/v1"),
     ("openai", "http://server/{model}"),
+    ("openai", "http://openwebui:3000/api"),
+    ("openai", "https://api.githubcopilot.com"),
+    ("openai", "https://gateway.azure-api.net/team"),
+    ("openai", "https://bücher.example/v1"),
+    ("openai", "https://yourcompany.example/v1"),
+    ("openai", "https://llm_gateway.internal/v1"),
     ("anthropic", "https://api.anthropic.com"),
     ("anthropic", "https://api.anthropic.com/v1"),
     ("anthropic", "https://api.deepseek.com/anthropic"),
@@ -109,6 +120,22 @@ def test_an_implausible_address_is_reported_with_the_likely_one(dialect: Dialect
 @pytest.mark.parametrize(("dialect", "likely"), sorted({(dialect, likely) for dialect, _, likely in WRONG}))
 def test_the_likely_address_is_plausible(dialect: DialectName, likely: str) -> None:
     assert implausible(likely, dialect) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "part"),
+    [
+        ("https://<resource>.openai.azure.com/openai/v1", "has a placeholder"),
+        ("https://your-resource.openai.azure.com/openai/v1", "has a placeholder"),
+        ("https://YOUR_RESOURCE.openai.azure.com/openai/v1", "has a placeholder"),
+        ("https://gateway.ai.cloudflare.com/v1/<account>/gateway/compat", "has a placeholder"),
+        ("https://gateway.ai.cloudflare.com/v1/your-account/gateway/compat", "has a placeholder"),
+        ("https://api,openai.com/v1", "has `,` in its host"),
+        ("https://api..openai.com/v1", "has `..` in its host"),
+    ],
+)
+def test_an_address_that_is_none_is_reported(url: str, part: str) -> None:
+    assert part in (implausible(url, "openai") or "")
 
 
 @pytest.mark.parametrize(("dialect", "url"), RIGHT)

@@ -40,6 +40,10 @@ def of_key(folder: Path, value: str, url: str = LOCAL, environ: dict[str, str] |
         "{{MY_KEY}}",
         "<MY_KEY>",
         "secrets.MY_KEY",
+        "getenv('MY_KEY')",
+        "env('MY_KEY')",
+        "ENV['MY_KEY']",
+        "process.env['MY_KEY']",
         "MY_KEY",
     ],
 )
@@ -53,9 +57,55 @@ def test_a_reference_in_another_notation_is_reported(tmp_path: Path, value: str,
     assert how == "variable" or found.endswith("; write `${MY_KEY}`")
 
 
+@pytest.mark.parametrize(("value", "name"), [("$${MY_KEY}", "MY_KEY"), ("$my_api_key", "my_api_key")])
+def test_an_escaped_or_lower_case_reference_is_reported(tmp_path: Path, value: str, name: str) -> None:
+    [found] = of_key(tmp_path, value)
+
+    assert found.endswith(f"is sent as it is; write `${{{name}}}`")
+
+
 @pytest.mark.parametrize(
     "value",
-    ["sk-abc123", "dummy", "EMPTY", "none", "a$b", "ollama", "$ecret", "{secret}", "x" * 500, "AIzaSyA", "a{b}c"],
+    [
+        "/run/secrets/openai",
+        "file:///run/secrets/openai",
+        "vault:secret/data/openai#key",
+        "op://vault/openai/credential",
+        "arn:aws:secretsmanager:eu-west-1:1:secret:openai",
+        "projects/p/secrets/openai/versions/latest",
+    ],
+)
+def test_the_place_of_a_secret_is_reported(tmp_path: Path, value: str) -> None:
+    [found] = of_key(tmp_path, value)
+
+    assert found.startswith("providers.p.keys[0]: looks like the place of a secret")
+
+
+@pytest.mark.parametrize("value", ["sk-abc123456,sk-def123456", "sk-abc123456;sk-def123456"])
+def test_several_keys_in_one_value_are_reported(tmp_path: Path, value: str) -> None:
+    [found] = of_key(tmp_path, "${K}", environ={"K": value})
+
+    assert found.startswith("providers.p.keys[0]: looks like several keys in one value")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "sk-abc123",
+        "dummy",
+        "EMPTY",
+        "none",
+        "a$b",
+        "ollama",
+        "$ecret",
+        "{secret}",
+        "x" * 500,
+        "AIzaSyA",
+        "a{b}c",
+        "a,b",
+        "/key",
+        "$my_pass",
+    ],
 )
 def test_a_plausible_key_is_not_reported(tmp_path: Path, value: str) -> None:
     assert of_key(tmp_path, value) == []

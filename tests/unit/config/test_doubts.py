@@ -72,6 +72,43 @@ def test_a_model_that_reasons_is_not_doubted_for_the_time_that_it_is_given_by_de
     assert warnings(tmp_path, text) == []
 
 
+@pytest.mark.parametrize("name", ["connect", "idle"])
+@pytest.mark.parametrize("where", ["providers.p", "models[0]"])
+def test_a_time_that_is_longer_than_its_attempt_is_doubted(tmp_path: Path, name: str, where: str) -> None:
+    timeouts = f"{{{name}: 2m, total: 1m}}"
+    text = PROVIDER % ((timeouts, "{}") if where == "providers.p" else ("{}", timeouts))
+
+    [found] = warnings(tmp_path, text)
+
+    assert found.partition(": ")[2].startswith(f"{where}.timeouts.{name}: is longer than `total`")
+
+
+@pytest.mark.parametrize(
+    ("model", "doubted"),
+    [
+        ("price: {input: 0.00000015, output: 0.0000006}", ["price.input", "price.output"]),
+        ("price: {input: 0.005, output: 0}", []),
+        ("price: {input: 0, output: 0}", []),
+        ("context_window: 8k, max_output: 128k", ["max_output"]),
+        ("context_window: 128k, max_output: 128k", []),
+        ("max_output: 128k", []),
+    ],
+)
+def test_numbers_of_a_model_that_can_hardly_be_meant_are_doubted(
+    tmp_path: Path, model: str, doubted: list[str]
+) -> None:
+    found = warnings(tmp_path, f"providers: {{p: {{base_url: 'http://localhost/v1'}}}}\nmodels: [{{id: p/m, {model}}}]")
+
+    assert [each.split(": ")[1] for each in found] == [f"models[0].{name}" for name in doubted]
+
+
+@pytest.mark.parametrize(
+    ("folder", "doubted"), [("~/state", True), ("$HOME/state", True), ("$${HOME}/x", True), ("/a~b", False)]
+)
+def test_a_folder_that_is_not_expanded_is_doubted(tmp_path: Path, folder: str, doubted: bool) -> None:
+    assert bool(warnings(tmp_path, f"data_dir: '{folder}'")) is doubted
+
+
 def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
     every = warnings(tmp_path, "server: {cors: {origins: ['*', 'https://a.example']}}")
     listed = warnings(tmp_path, "server: {cors: {origins: ['https://a.example']}}")
