@@ -22,6 +22,7 @@ _MEANING = (
     "top_logprobs",
 )
 CEILINGS = ("max_completion_tokens", "max_tokens")  # of an answer; -1, of local servers, is none
+_LIMITS = (*CEILINGS, "top_k")  # for local servers, -1 is no limit
 _ASKS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
     "logprobs": False,
@@ -54,8 +55,8 @@ def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]
 
 
 def present(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a body that ask for something a translated target can have: no nulls, no ceiling of -1."""
-    return {name: value for name, value in body.items() if value is not None and (name not in CEILINGS or value != -1)}
+    """The members of a body that ask for something a translated target can have: no nulls, no limit of -1."""
+    return {name: value for name, value in body.items() if value is not None and (value != -1 or name not in _LIMITS)}
 
 
 def asks(name: str, value: Any) -> bool:

@@ -171,10 +171,19 @@ _RULES = TurnRules(
 
 
 def _google_parts(message: Mapping[str, Any]) -> list[Part]:
-    """What only Google reads, as it came: without the index that is ours, and nulls that a client has added."""
+    """What only Google reads, as it came: without the index that is ours, and nulls that a client has added.
+
+    Calls and results are no such parts: they would not have each other beside them.
+    """
     given = message.get("google_parts")
-    parts = [part for part in given if isinstance(part, dict)] if isinstance(given, list) else []
+    parts = [part for part in given if _is_kept(part)] if isinstance(given, list) else []
     return [{name: value for name, value in part.items() if name != "index" and value is not None} for part in parts]
+
+
+def _is_kept(part: Any) -> bool:
+    if not isinstance(part, dict) or part.keys() & {"functionCall", "functionResponse"}:
+        return False
+    return bool(part.keys() - {"index", "thought", "thoughtSignature"})
 
 
 def _unsigned(parts: list[Part]) -> list[Part]:

@@ -14,7 +14,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.gemini.contents import Recalled, read_contents
-from proxy.dialects.gemini.structure import PAIR, add_answer_tool, structure_of
+from proxy.dialects.gemini.structure import PAIR, add_answer_tool, structure_of, takes_one
 from proxy.dialects.gemini.tools import names_of, tool_config_of, tools_of
 from proxy.dialects.refused import present, refused
 from proxy.dialects.schema.forms import Forms
@@ -90,8 +90,11 @@ def native_body(
     lost: set[str] = set()
     if tools := tools_of(named, lost, forms):
         native["tools"] = tools
-        if config := tool_config_of(named):
+        _check_mix(tools, deployment)
+        if config := tool_config_of(named, tools):
             native["toolConfig"] = config
+        elif named.get("tool_choice") not in (None, "auto", "none"):
+            dropped.append("tool_choice")
     dropped += [f"tools.{keyword}" for keyword in sorted(lost)]
     if structure is not None:
         add_answer_tool(native, structure)
@@ -102,6 +105,12 @@ def native_body(
     if not native["generationConfig"]:
         del native["generationConfig"]
     return native, tuple(dict.fromkeys(dropped))
+
+
+def _check_mix(tools: list[dict[str, Any]], deployment: Deployment) -> None:
+    if len(tools) > 1 and "functionDeclarations" in tools[0] and takes_one(deployment):
+        message = "Functions are not supported beside Google's own tools by this model; remove one of them."
+        raise InvalidRequest(message, param="tools")
 
 
 def _refuse(body: dict[str, Any]) -> None:

@@ -203,7 +203,7 @@ class GeminiDecoder:
         """Write the ends of all choices. Raises `UpstreamFailure` if the model failed and there is nothing to write."""
         failed = self._failed()
         if failed is not None:
-            raise self._broken(failed)
+            raise self._broken(failed, FailureKind.SERVER_ERROR)
         if self._blocked is not None and not self._candidates:
             self._writer.begin()
             self._writer.finish("content_filter")
@@ -238,8 +238,8 @@ class GeminiDecoder:
         kind = Unavailable if failure.kind is FailureKind.OVERLOADED else UpstreamError
         self._error_event = kind(message, code=failure.code).event()
 
-    def _broken(self, what: str) -> UpstreamFailure:
-        kind = FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED
+    def _broken(self, what: str, uncommitted: FailureKind = FailureKind.MALFORMED) -> UpstreamFailure:
+        kind = FailureKind.BROKEN_STREAM if self.committed else uncommitted
         failure = UpstreamFailure(kind, f"the upstream's answer {what}")
         failure.partial = self._writer.take() if self.committed else b""
         return failure

@@ -1,11 +1,12 @@
 """`response_format` beside tools, for models that take only one of them.
 
 Gemini up to 2.5 refuses a request with functions and a JSON answer. There the answer becomes one more function, and the
-model must call one of them. Such models have `tools+response_format` in `unsupported`.
+model must call one of them. Such models have `tools+response_format` in `unsupported`, or are known by their names.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,14 @@ from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import GEMINI_ANSWER, GEMINI_TOOL, Schema
 
 PAIR = "tools+response_format"
+_OLD = re.compile(r"(?:models/)?gemini-[12]\b")
 _OPEN: Schema = {"type": "object", "additionalProperties": True}
 _PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to what was asked."
+
+
+def takes_one(deployment: Deployment) -> bool:
+    """Whether a model takes only one of functions, Google's own tools, and a JSON answer."""
+    return PAIR in deployment.unsupported or _OLD.match(deployment.model) is not None
 
 
 def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> Structure | None:
@@ -27,7 +34,7 @@ def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) 
     It has no tool where the client forces a call of its own, so that there is no text to be formatted. Raises
     `InvalidRequest` where the other tools are Google's, beside which there can be no function.
     """
-    if PAIR not in deployment.unsupported or not (body.get("tools") or body.get("functions")):
+    if not (body.get("tools") or body.get("functions")) or not takes_one(deployment):
         return None
     asked = asked_form(body)
     if asked is None:

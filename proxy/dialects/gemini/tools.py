@@ -57,33 +57,50 @@ def tools_of(body: Mapping[str, Any], lost: set[str], forms: Forms) -> list[dict
             declarations.append(_declaration(_function(tool, f"tools[{place}]"), f"tools[{place}]", lost, forms))
     for place, function in enumerate(body.get("functions") or []):
         declarations.append(_declaration(function, f"functions[{place}]", lost, forms))
+    names = {declaration["name"]: declaration for declaration in reversed(declarations)}
+    if len(names) < len(declarations):
+        if any(names[declaration["name"]] != declaration for declaration in declarations):
+            lost.add("duplicate")
+        declarations = [declaration for declaration in declarations if names[declaration["name"]] is declaration]
     return ([{"functionDeclarations": declarations}] if declarations else []) + native
 
 
-def tool_config_of(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`tool_choice`, or the older `function_call`. Raises `InvalidRequest` if it is none that can be said."""
+def tool_config_of(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """`tool_choice`, or the older `function_call`, among the native `tools`.
+
+    Raises `InvalidRequest` if it cannot be expressed, or names a function that is not there.
+    """
     choice = body.get("tool_choice")
     older = body.get("function_call")
     if choice is None and older is not None:
         choice = {"type": "function", "function": older} if isinstance(older, dict) else older
     if choice is None:
         return None
-    mode, names = _calling(choice)
+    declared = [function["name"] for tool in tools for function in tool.get("functionDeclarations", ())]
+    mode, names = _calling(choice, declared)
+    if not declared:  # beside Google's own tools only, Gemini takes no choice
+        return None
     return {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": names} if names else {})}}
 
 
-def _calling(choice: Any) -> tuple[str, list[str]]:
+def _calling(choice: Any, declared: list[str]) -> tuple[str, list[str]]:
     if isinstance(choice, dict) and choice.get("type") in _MODES:
         choice = choice["type"]
     if isinstance(choice, str) and choice in _MODES:
         return _MODES[choice], []
     if isinstance(choice, dict) and choice.get("type") == "function":
-        return "ANY", [_name(choice.get("function"), choice)]
+        name = _name(choice.get("function"), choice)
+        if name not in declared:
+            raise InvalidRequest("`tool_choice` must name one of `tools`.", param="tool_choice")
+        return "ANY", [name]
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         allowed = allowed if isinstance(allowed, dict) else choice
         tools = allowed.get("tools")
-        names = [_name(tool.get("function"), tool) for tool in tools or [] if isinstance(tool, dict)]
+        named = [_name(tool.get("function"), tool) for tool in tools or [] if isinstance(tool, dict)]
+        names = [name for name in declared if name in named]
+        if not names:
+            raise InvalidRequest("`tool_choice` allows none of the tools given.", param="tool_choice")
         # names are taken with ANY and VALIDATED only; the latter leaves the model free to answer in text
         return ("ANY" if allowed.get("mode") == "required" else "VALIDATED"), names
     raise InvalidRequest(

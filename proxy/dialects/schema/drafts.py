@@ -119,7 +119,9 @@ def _kept(name: str, value: Any) -> tuple[Any] | None:
         return (_dependent(value),) if isinstance(value, dict) else None
     if name in LISTS and isinstance(value, list):
         value = [item if is_schema(item) else True for item in value if is_schema(item) or name == "prefixItems"]
-    return (value,) if _is_well_formed(name, value) else None
+    if not _is_well_formed(name, value):
+        return None
+    return (int(value) if name in COUNTS else value,)
 
 
 def _is_well_formed(name: str, value: Any) -> bool:

@@ -48,7 +48,7 @@ def test_what_asks_for_nothing_is_no_wish(given: dict[str, Any]) -> None:
 
 
 def test_nulls_and_ceilings_without_limit_ask_for_nothing() -> None:
-    given = {"max_tokens": -1, "max_completion_tokens": -1, "seed": -1, "stop": None, "user": ""}
+    given = {"max_tokens": -1, "max_completion_tokens": -1, "top_k": -1, "seed": -1, "stop": None, "user": ""}
 
     assert present(given) == {"seed": -1, "user": ""}
 

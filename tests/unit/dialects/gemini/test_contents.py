@@ -187,3 +187,19 @@ def test_a_refusal_of_the_model_is_text_of_its_turn() -> None:
     made = turns(USER, {"role": "assistant", "content": [{"type": "refusal", "refusal": "No."}]}, USER)
 
     assert made[1]["parts"] == [{"text": "No."}]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"functionCall": {"name": "f", "args": {}}},
+        {"functionResponse": {"name": "f", "response": {}}},
+        {"thoughtSignature": "AAAA", "index": 0},
+        {},
+        "text",
+    ],
+)
+def test_google_parts_without_content_of_their_own_are_left_out(part: Any) -> None:
+    made = turns(USER, {"role": "assistant", "content": "One.", "google_parts": [part]}, USER)
+
+    assert made[1] == {"role": "model", "parts": [{"text": "One."}]}

@@ -113,7 +113,7 @@ def test_an_empty_answer_of_a_failed_model_fails_over(word: str, stream: bool, p
     with pytest.raises(UpstreamFailure) as caught:
         read(reader, [sse(value) if stream else json.dumps(value).encode()])
 
-    assert (caught.value.kind, reader.committed, reader.complete) == (FailureKind.MALFORMED, False, False)
+    assert (caught.value.kind, reader.committed, reader.complete) == (FailureKind.SERVER_ERROR, False, False)
     assert str(caught.value) == f"the upstream's answer is empty: the model ended with `{word}` (Bad call.)"
 
 

@@ -102,3 +102,11 @@ def test_an_answer_that_is_no_object_is_unwrapped() -> None:
     parts = [{"functionCall": {"name": "answer_in_json", "args": {"answer": [1, 2]}}}]
 
     assert json.loads(answered(parts, {"type": "array"}, stream=True)[0]) == [1, 2]
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash-preview-09-2025", "models/gemini-2.0-flash", "gemini-1.5-pro-002"])
+def test_models_up_to_2_5_are_known_by_their_names(model: str) -> None:
+    body = native({"tools": [TOOL], "response_format": form()}, model=model)
+
+    assert declared(body) == ["f", "answer_in_json"]
+    assert "generationConfig" not in body

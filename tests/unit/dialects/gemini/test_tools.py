@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from tests.unit.dialects.gemini.build import native
+from tests.unit.dialects.gemini.build import KEY, call, dialect, native, target
 
 PARAMETERS = {"type": "object", "properties": {"x": {"type": ["string", "null"]}}, "additionalProperties": False}
 TOOL = {"type": "function", "function": {"name": "f", "description": "does", "parameters": PARAMETERS, "strict": True}}
-BARE = {"type": "function", "function": {"name": "g"}}
+BARE: dict[str, Any] = {"type": "function", "function": {"name": "g"}}
 
 
 def config(choice: Any) -> Any:
@@ -92,3 +93,56 @@ def test_other_tools_are_refused(tool: dict[str, Any]) -> None:
 def test_a_function_without_a_name_is_refused() -> None:
     with pytest.raises(InvalidRequest):
         native({"tools": [{"type": "function", "function": {"description": "?"}}]})
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"type": "function", "function": {"name": "h"}},
+        {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}},
+        {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "h"}]},
+    ],
+)
+def test_a_choice_of_no_declared_function_is_refused(choice: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        config(choice)
+
+    assert refused.value.param == "tool_choice"
+
+
+def test_allowed_names_are_declared_names_only() -> None:
+    both = [BARE, {"type": "function", "name": "h"}]
+
+    assert config({"type": "allowed_tools", "mode": "auto", "tools": both})["allowedFunctionNames"] == ["g"]
+
+
+@pytest.mark.parametrize(("choice", "dropped"), [("auto", ()), ("none", ()), ("required", ("tool_choice",))])
+def test_no_choice_is_sent_for_tools_of_google_alone(choice: str, dropped: tuple[str, ...]) -> None:
+    body = {"tools": [{"googleSearch": {}}], "tool_choice": choice}
+    request = dialect().request(call(body), target(), KEY)
+
+    assert b"toolConfig" not in request.content
+    assert request.dropped == dropped
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "models/gemini-2.0-flash-001", "gemini-1.5-pro"])
+def test_functions_beside_google_s_tools_are_refused(model: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        native({"tools": [TOOL, {"googleSearch": {}}]}, model=model)
+
+    assert refused.value.param == "tools"
+
+
+def test_newer_models_take_functions_beside_google_s_tools() -> None:
+    assert len(native({"tools": [TOOL, {"googleSearch": {}}]}, model="gemini-3-pro-preview")["tools"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("second", "dropped"), [({}, ()), ({"description": "another"}, ("tools.duplicate",))], ids=["same", "different"]
+)
+def test_a_function_is_declared_once(second: dict[str, Any], dropped: tuple[str, ...]) -> None:
+    again = {**BARE, "function": {**BARE["function"], **second}}
+    request = dialect().request(call({"tools": [BARE, again]}), target(), KEY)
+
+    assert json.loads(request.content)["tools"] == [{"functionDeclarations": [{"name": "g"}]}]
+    assert request.dropped == dropped
