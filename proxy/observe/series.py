@@ -13,6 +13,8 @@ from proxy.core.types import TIERS, Deployment, Snapshot
 
 OTHER = "other"
 STATUSES = ("200", "400", "429", "499", "500", "502", "503", "504")
+DIRECT = (*STATUSES, "404", "413", "422")  # what a provider answered passes to the client if there is no other target
+UNASKED = ("400", "429", "499", "502", "503", "504")  # of a route none of whose targets could be asked
 UNROUTED = ("400", "403", "404", "408", "413", "429", "499", "500", "503")
 OUTCOMES = (*(kind.value for kind in FailureKind), "ok", "cancelled", "deadline_exceeded", "hedge_lost")
 KINDS = ("input", "output", "cached", "reasoning")
@@ -36,9 +38,8 @@ def priced(snapshot: Snapshot) -> list[Target]:
 
 def requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
     """Route, provider, model and status of calls: never routed, to a model by its name, then by every other route."""
-    yield from ((OTHER, OTHER, OTHER, status) for status in UNROUTED)
-    routed = ((route, *target, status) for route, target in _routed(snapshot) for status in STATUSES)
-    yield from islice(dict.fromkeys(routed), MOST_REQUEST_SERIES)
+    yield from ((OTHER, OTHER, OTHER, status) for status in dict.fromkeys((*UNROUTED, *UNASKED)))
+    yield from islice(dict.fromkeys(_requests(snapshot)), MOST_REQUEST_SERIES)
 
 
 def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
@@ -46,9 +47,17 @@ def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
     return tuple(kind.value for kind in FailureKind if snapshot.failures[VERDICTS[kind].failure_class].key != "none")
 
 
+def _requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
+    direct = [(each.name, _target(each)) for each in snapshot.deployments.values()]
+    direct += [(OTHER, target) for target in targets(snapshot) if target[1] == OTHER]
+    yield from ((route, *target, status) for route, target in direct for status in DIRECT)
+    routed = list(_routed(snapshot))
+    routes = [*snapshot.deployments, *(route for route, _ in routed)]
+    yield from ((route, OTHER, OTHER, status) for route in dict.fromkeys(routes) for status in UNASKED)
+    yield from ((route, *target, status) for route, target in routed for status in STATUSES)
+
+
 def _routed(snapshot: Snapshot) -> Iterator[tuple[str, Target]]:
-    yield from ((each.name, _target(each)) for each in snapshot.deployments.values())
-    yield from ((OTHER, target) for target in targets(snapshot) if target[1] == OTHER)
     by_tier = {tier: _named(snapshot, snapshot.tiers.get(tier)) or _tier(snapshot, tier) for tier in TIERS}
     for tier, members in by_tier.items():
         yield from ((f"tier/{tier}", member) for member in members)
@@ -60,6 +69,7 @@ def _routed(snapshot: Snapshot) -> Iterator[tuple[str, Target]]:
     chosen = tiered or [_target(each) for each in snapshot.deployments.values() if each.kind == "chat"]
     for route in ("auto", "mode/fast", "mode/balanced", "mode/accurate"):
         yield from ((route, member) for member in chosen)
+    yield from (("auto", _target(each)) for each in snapshot.deployments.values() if each.kind != "chat")
 
 
 def _named(snapshot: Snapshot, names: Iterable[str] | None) -> list[Target]:

@@ -42,6 +42,7 @@ LABELS = {
     "signalbox_keys_in_cooldown": {"provider", "reason"},
     "signalbox_event_loop_lag_seconds": set(),
     "signalbox_provider_usable": {"provider"},
+    "signalbox_usage_clamped": {"provider", "model"},
 }
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]

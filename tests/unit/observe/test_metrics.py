@@ -218,10 +218,18 @@ def initialised(of: Snapshot) -> Metrics:
         ("signalbox_requests_total", ("small", "acme", "mode/fast", "200")),
         ("signalbox_requests_total", ("other", "bolt", "other", "502")),
         ("signalbox_requests_total", ("other", "other", "other", "503")),
+        ("signalbox_requests_total", ("small", "acme", "acme/small", "422")),
+        ("signalbox_requests_total", ("other", "other", "acme/small", "502")),
+        ("signalbox_requests_total", ("other", "other", "tier/low", "429")),
+        ("signalbox_requests_total", ("other", "other", "auto", "503")),
+        ("signalbox_requests_total", ("vectors", "acme", "auto", "200")),
     ],
 )
 def test_every_series_of_a_configuration_begins_at_0(name: str, labels: tuple[str, ...]) -> None:
-    assert values(initialised(snapshot(replace(SMALL, tier="low"), LARGE)), name)[labels] == 0.0
+    vectors = replace(deployment("vectors", SMALL.provider), kind="embedding")
+    found = initialised(snapshot(replace(SMALL, tier="low"), LARGE, vectors))
+
+    assert values(found, name)[labels] == 0.0
 
 
 def test_initialising_again_keeps_the_counts() -> None:
