@@ -1,7 +1,7 @@
-"""The composition root: a configuration in, a service out. Read it to see what is connected to what.
+"""The composition root: builds the service from a configuration and connects its components.
 
-Nothing is global and nothing is looked up: constructors say what they need. `Parts` is the seam by which a test
-replaces a leaf; everything else is real.
+There are no globals and no lookups: constructors take their dependencies. Tests replace the clock, randomness and the
+network through `Parts`; everything else is real.
 """
 
 from __future__ import annotations
@@ -81,26 +81,26 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The leaves: where time, chance and the network come from."""
+    """The replaceable dependencies: time, randomness and the network."""
 
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
-    transport: Transport | None = None  # None: the real network
-    pulse: Pulse | None = None  # None: the clock's own
+    transport: Transport | None = None  # `None` uses the real network
+    pulse: Pulse | None = None  # `None` derives it from the clock
 
 
 @dataclass(slots=True)
 class Current:
-    """The configuration in force; a reload replaces what is in here, calls keep what they began with."""
+    """The active configuration. A reload replaces it; calls keep the snapshot with which they began."""
 
     loaded: Loaded
     snapshot: Snapshot
-    error: str | None = None  # why the newest file is not in force
+    error: str | None = None  # why the newest configuration file was rejected
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A built service: the ASGI application, and what the server needs to know of it."""
+    """A built service: the ASGI application, and the handles that the server needs."""
 
     asgi: ASGIApp
     gate: Gate
@@ -109,7 +109,7 @@ class Service:
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """Everything on the far side of a plan."""
+    """The components that execute a plan."""
 
     executor: Executor
     health: Health
@@ -124,19 +124,19 @@ class Upstream:
     network: Network
 
     def adopt(self, snapshot: Snapshot) -> None:
-        """Go on with another configuration; what is known stays."""
+        """Apply another configuration and keep the collected state."""
         self.health.policy, self.health.rules = snapshot.breaker, snapshot.failures
         self.health.identities = identities(snapshot)
         self.limits.deployments = snapshot.deployments
         self.queue.size = snapshot.queue.size
         self.budget.share, self.budget.floor = snapshot.retry.share, snapshot.retry.floor
-        self.queue.notify()  # there may be more room than before, or less
+        self.queue.notify()  # limits may have changed
 
 
 def build(
     loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None, *, host: str | None = None
 ) -> Service:
-    """Connect everything; `host` overrides `server.host`. Raises `ConfigError` if the configuration cannot be used."""
+    """Build the service; `host` overrides `server.host`. Raises `ConfigError` if the configuration is invalid."""
     parts = parts or Parts()
     clock = parts.clock
     settings, token = loaded.settings, loaded.settings.auth.admin_token
@@ -220,7 +220,7 @@ def build(
 
 
 def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard:
-    """The application behind the checks of `Host` and origin."""
+    """Wrap the application in the checks of `Host` and origin."""
     cors = server.cors
     return Guard(
         app,
@@ -232,7 +232,7 @@ def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard
 
 
 def network_of(environ: Mapping[str, str]) -> Network:
-    """The real network. Raises `ConfigError` if a variable of the environment cannot be used."""
+    """Return the real network. Raises `ConfigError` if an environment variable is invalid."""
     try:
         return Network(environ)
     except ValueError as exc:
@@ -240,7 +240,7 @@ def network_of(environ: Mapping[str, str]) -> Network:
 
 
 def _upstream(current: Current, parts: Parts, settler: Settler, network: Network) -> Upstream:
-    """What makes attempts, and what watches over those that it makes them at."""
+    """Build the components that make attempts and track the health and limits of targets."""
     clock, snapshot = parts.clock, current.snapshot
     passing, recall = OpenAIDialect(), Recall(clock)
     dialects: dict[DialectName, Dialect] = {
@@ -300,26 +300,26 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
 
 
 def _own_secrets(settings: Settings) -> list[str]:
-    """The secrets of the proxy itself, which no answer may repeat either."""
+    """Return the proxy's own secrets, which are removed from answers like provider keys."""
     auth = settings.auth
-    found = (auth.admin_token, auth.pepper, auth.encryption_key)
-    return [secret.get_secret_value() for secret in found if secret is not None]
+    secrets = (auth.admin_token, auth.pepper, auth.encryption_key)
+    return [secret.get_secret_value() for secret in secrets if secret is not None]
 
 
 def _changed_keys(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:
-    """Provider and id of each key that is new, is another than before, or leads elsewhere."""
+    """Return (provider, key id) for each key that is new, has another value, or has another base URL."""
     old = identities(before)
-    return [name for name, found in identities(now).items() if found != old.get(name)]
+    return [name for name, identity in identities(now).items() if identity != old.get(name)]
 
 
 def _in_force(now: Settings, first: Settings) -> Settings:
-    """The settings that serve: most of a reload counts at once, `server` and `auth` are those of the start."""
+    """Return the settings in effect: a reload applies all but `server` and `auth`, which need a restart."""
     server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
     return now.model_copy(update={"server": server, "auth": first.auth})
 
 
 class Reloader:
-    """Puts a changed configuration in force, or keeps the last good one and says so."""
+    """Activates a changed configuration, or keeps the previous one and reports the error."""
 
     def __init__(self, current: Current, upstream: Upstream, *, gate: Gate, settler: Settler, metrics: Metrics) -> None:
         self._current = current
@@ -329,17 +329,17 @@ class Reloader:
         self._metrics = metrics
 
     def take(self, loaded: Loaded) -> None:
-        """Swap. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
+        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
         snapshot = compile_snapshot(loaded.settings)
         before, outdated = self._current.loaded.settings, self._current.snapshot
         self._current.loaded, self._current.snapshot, self._current.error = loaded, snapshot, None
         self._upstream.adopt(snapshot)
         for provider, key in _changed_keys(outdated, snapshot):
-            # what was held against the old key, or at the old address, is not the new one's fault
+            # failures and limits of the old key or address do not apply to the new one
             self._upstream.limits.forget(provider, key)
             self._upstream.health.reset(provider, key=key)
         if not loaded.settings.testing:
-            self._upstream.simulator.stop()  # nobody could any more: the endpoint is gone
+            self._upstream.simulator.stop()  # without `testing` there is no endpoint to stop it
         self._gate.most = loaded.settings.server.max_in_flight
         self._settler.access_log = loaded.settings.logs.access
         self._metrics.reload_success.set(1)
@@ -351,10 +351,10 @@ class Reloader:
             _LOG.warning("settings of server and auth take effect at the next start")
 
     def keep(self, error: ConfigError) -> None:
-        """Say that the new configuration is not in force."""
+        """Report that the new configuration was rejected; the previous one stays active."""
         self._current.error = str(error)
         self._metrics.reload_success.set(0)
-        _LOG.error("configuration refused, the last good one stays", extra={"fields": {"problems": str(error)}})
+        _LOG.error("configuration rejected; keeping the previous one", extra={"fields": {"problems": str(error)}})
 
 
 def _lifespan(watcher: Watcher, upstream: Upstream) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:

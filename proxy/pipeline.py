@@ -1,14 +1,14 @@
-"""One call, from top to bottom. Read this first.
+"""The steps of one call, in order. Read this module first.
 
-    admit      is there room, and are we staying?            `admission/gate.py`
-    read       the body becomes a `Call`                     `surfaces/chat.py`
-    route      the call becomes a `Plan`                     `routing/router.py`
-    attempt    targets in order until one answers            `upstream/executor.py`
-    relay      its answer on its way to the client           `upstream/relay.py`
-    settle     the record becomes facts                      `settle/settle.py`
+    admit      check the call limit and that the server is not draining    `admission/gate.py`
+    read       turn the body into a `Call`                                 `surfaces/chat.py`
+    route      turn the call into a `Plan`                                 `routing/router.py`
+    attempt    try the targets in order until one answers                  `upstream/executor.py`
+    relay      pass the answer on to the client                            `upstream/relay.py`
+    settle     turn the record into metrics and a log line                 `settle/settle.py`
 
-Each step takes values, returns a value, and may raise a `ProxyError`, which is what the client sees. The call is one
-lexical scope: what a step holds is released in reverse order whatever happens, and settling comes last, once.
+Each step takes values, returns a value, and may raise a `ProxyError`, which becomes the client's error. The call is one
+lexical scope: resources are released in reverse order on every path, and the call is settled last, exactly once.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from proxy.upstream.executor import Executor
 
 _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
-_EARLY = ("x-router-id", "x-request-id", "x-router-cache", "x-router-route")  # known before a target answers
+_EARLY = ("x-router-id", "x-request-id", "x-router-cache", "x-router-route")  # headers known before a target answers
 _STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-_EMBEDDED = ("application/json", "text/event-stream")  # what a decision record can be put into
+_EMBEDDED = ("application/json", "text/event-stream")  # content types that can carry a decision record
 
 
 class Pipeline:
-    """Opens calls; one instance serves all of them."""
+    """Runs calls; one instance serves all of them."""
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class Pipeline:
 
     @asynccontextmanager
     async def open(self, arrival: Arrival) -> AsyncIterator[Reply]:
-        """Yield the reply to a call. Raises `ProxyError` with the call's headers; settles the call on leaving."""
+        """Yield the reply to a call and settle the call on exit. Raises `ProxyError` carrying the call's headers."""
         record = Record(arrival.id, arrival.request_id, self._clock.monotonic(), self._clock.time())
         try:
             async with self._steps(arrival, record) as reply:
@@ -74,8 +74,8 @@ class Pipeline:
             self._left(record, arrival)
             raise
         except Exception as exc:
-            _LOG.exception("a call failed by a fault of our own", extra={"fields": {"id": record.id}})
-            fault = InternalError("Something went wrong on our side; the log has the details under this request's id.")
+            _LOG.exception("internal error while handling a call", extra={"fields": {"id": record.id}})
+            fault = InternalError("Internal error of the proxy; the log has the details under this request's id.")
             self._failed(record, arrival, fault)
             raise fault from exc
         finally:
@@ -96,7 +96,7 @@ class Pipeline:
                 yield self._answer(call, record, reply)
 
     def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
-        """The upstream's reply with our headers, and with the decision record where it was asked for."""
+        """Return the reply with the proxy's headers, and with the decision record if the client requested it."""
         price(record)
         headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
         if call.stream:
@@ -109,22 +109,22 @@ class Pipeline:
         return replace(reply, headers=headers, chunks=chunks)
 
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
-        """The client gets `error`, with the headers of its call."""
+        """Add the call's headers to `error`, which the client receives, and record the failure."""
         record.client_seconds = arrival.client_seconds
         error.headers = call_headers(record, self._clock.monotonic())
-        if record.outcome != "partial":  # else it had a 200, and a part of the answer
+        if record.outcome != "partial":  # a partial answer keeps its status 200
             record.outcome, record.status, record.code = "error", error.http_status, error.error_code
 
     def _left(self, record: Record, arrival: Arrival) -> None:
-        """The call was ended early: the client is gone, or we are leaving."""
+        """Record that the call ended early: the client disconnected, or the server is draining."""
         arrival.answer_headers = call_headers(record, self._clock.monotonic())
         if record.outcome == "ok" and not arrival.delivering:
-            return  # it had everything
+            return  # the client has the whole answer
         record.outcome = record.code = arrival.interrupted or "client_closed"
         record.status = 499 if record.outcome == "client_closed" else record.status or 503
 
 
 def _early_headers(record: Record) -> dict[str, str]:
-    """Of a stream that is opened before its target is known."""
+    """Return the headers of a stream that is opened before its target is known."""
     headers = {name: value for name, value in call_headers(record, record.started).items() if name in _EARLY}
     return headers | _STREAM_HEADERS

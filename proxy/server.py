@@ -1,8 +1,8 @@
-"""The process that serves: uvicorn with uvloop and httptools, signals, and an orderly end.
+"""The server process: uvicorn with uvloop and httptools, signal handling, and graceful shutdown.
 
-On SIGTERM (or SIGINT) new calls are refused and readiness is off while streams finish, for `drain` seconds at most;
-what is then left ends with an error event. The exit code is 0. A second signal does not wait. SIGHUP reads the
-configuration again.
+On SIGTERM or SIGINT the server rejects new calls and reports that it is not ready, while running calls finish for at
+most `drain` seconds; streams that remain end with an error event. The exit code is 0. A second signal ends the drain
+at once. SIGHUP reloads the configuration.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from proxy.http.protocol import protocol_class
 _LOG = logging.getLogger(__name__)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
 GC_THRESHOLD = (50_000, 20, 100)  # measured by `tests/load/streams.py`
-MAX_DIGITS = 640  # the least that Python allows
-LAST_WORDS = 2.0  # seconds for interrupted streams to send their error event
+MAX_DIGITS = 640  # the smallest limit that Python accepts
+LAST_WORDS = 2.0  # seconds that interrupted streams have to send their error event
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, without its own idea of signals: it would cut streams, and end with the signal's exit code."""
+    """uvicorn without its signal handlers, which would cut streams and exit with the signal's code."""
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, on_start: Callable[[str], None]) -> None:
         super().__init__(config)
         self._listener = listener
         self._on_start = on_start
-        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # what it tells of starting, we tell with the URL
+        logging.getLogger("uvicorn").setLevel(logging.WARNING)  # `on_start` reports the start
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -58,10 +58,10 @@ class _Server(uvicorn.Server):
 
 
 def tune_garbage_collector() -> None:
-    """Look for cycles less often than Python does by default, and never among what start-up has made.
+    """Collect cycles less often than by default, and exclude the objects created during start-up.
 
-    Each stream is some hundred objects. At the default thresholds thousands of them are searched again and again, for
-    the few cycles that there are.
+    Each stream consists of about a hundred objects. At the default thresholds the collector scans thousands of live
+    objects repeatedly and finds few cycles.
     """
     gc.collect()
     gc.freeze()
@@ -69,21 +69,21 @@ def tune_garbage_collector() -> None:
 
 
 def limit_integers() -> None:
-    """Refuse integers of more digits than any API has: to read one takes time with the square of its length."""
+    """Limit the digits of integers, because parsing time grows with the square of their length."""
     sys.set_int_max_str_digits(MAX_DIGITS)
 
 
 def raise_descriptor_limit() -> None:
-    """Allow as many open files as the system lets us: every call needs two sockets."""
+    """Raise the limit of open files to the system's maximum: every call needs two sockets."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A socket to listen on. Raises `OSError` if the address is taken or not ours.
+    """Return a bound socket. Raises `OSError` if the address is in use or not local.
 
-    `::` accepts connections of both families, and IPv4 alone on a system without IPv6.
+    `::` accepts IPv6 and IPv4 connections; on a system without IPv6 it accepts IPv4 only.
     """
     host = host.strip("[]")
     try:
@@ -98,7 +98,7 @@ def _bound(host: str, port: int) -> socket.socket:
     family, kind, protocol, _, address = socket.getaddrinfo(
         host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
-    listener = socket.socket(family, kind, protocol)  # with its protocol, or the event loop leaves Nagle's delay on
+    listener = socket.socket(family, kind, protocol)  # asyncio sets TCP_NODELAY only if the protocol is given
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if host == "::":
@@ -119,7 +119,7 @@ async def serve(
     drain: float,
     on_start: Callable[[str], None],
 ) -> None:
-    """Serve until a signal says otherwise. `on_start` is told the URL once connections are taken."""
+    """Serve until a signal ends it. Calls `on_start` with the URL once the server accepts connections."""
     config = uvicorn.Config(
         service.asgi,
         loop="none",

@@ -1,6 +1,6 @@
-"""Room for a call: how many may be in flight at once, and whether we are leaving.
+"""The gate: limits the calls in flight, and rejects new calls while the server drains.
 
-Once `close` was called no new call enters; those inside finish, and what is left when the time is over is interrupted.
+After `close` no new call enters. Calls in flight may finish; `interrupt` ends those that remain.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from proxy.core.errors import Unavailable
 
 
 def leaving() -> Unavailable:
-    """The error for calls that this process no longer serves."""
+    """Return the error for calls that arrive while the server drains."""
     return Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
 
 
 class Gate:
-    """Counts the calls in flight and knows how to interrupt them."""
+    """Counts the calls in flight and can interrupt them; at most `most` may be in flight."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -34,7 +34,7 @@ class Gate:
 
     @contextmanager
     def enter(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Hold a place; `interrupt` ends the call early. Raises `Unavailable` when closed or full."""
+        """Occupy a slot; `interrupt` ends the call early. Raises `Unavailable` when closed or full."""
         self.check()
         self._interrupts.add(interrupt)
         self._empty.clear()
@@ -46,7 +46,7 @@ class Gate:
                 self._empty.set()
 
     def check(self) -> None:
-        """Raises `Unavailable` when closed or full."""
+        """Raise `Unavailable` when closed or full."""
         if self.closed:
             raise leaving()
         if self.inside >= self.most:
@@ -54,11 +54,11 @@ class Gate:
             raise Unavailable(message, code="overloaded", retry_after=1.0)
 
     def close(self) -> None:
-        """Let nobody in any more."""
+        """Reject new calls from now on."""
         self.closed = True
 
     async def emptied(self, within: float) -> bool:
-        """Wait until the last call has left, at most `within` seconds; whether it has."""
+        """Wait at most `within` seconds for the last call to end; return whether it has ended."""
         try:
             async with asyncio.timeout(within):
                 await self._empty.wait()
@@ -67,6 +67,6 @@ class Gate:
         return True
 
     def interrupt(self) -> None:
-        """End every call that is still here."""
+        """Interrupt every call in flight."""
         for interrupt in list(self._interrupts):
             interrupt()

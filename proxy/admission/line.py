@@ -1,4 +1,4 @@
-"""Who stands in line, and for what."""
+"""The entries of the queue: waiting calls, and the resources that they wait for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from proxy.core.errors import ProxyError
 from proxy.stores.base import Wait
 
-COUNTERS = 1024  # of news; resources that share one by chance cost each other an attempt in vain now and then
+COUNTERS = 1024  # notification counters; resources that share one cause each other a useless attempt now and then
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class QueueRow:
 
 
 class Waiter:
-    """One who waits. `turn` is set whenever there is something to do for it."""
+    """A waiting call. `turn` is set whenever the call has to act."""
 
     __slots__ = (
         "behind",
@@ -44,29 +44,29 @@ class Waiter:
     def __init__(self, caller: str, size: int, since: float, until: float) -> None:
         self.caller = caller
         self.size = size
-        self.resources: frozenset[str] = frozenset()  # what could serve it
-        self.counters: list[int] = []  # of news of that
+        self.resources: frozenset[str] = frozenset()  # any of which can serve the call
+        self.counters: list[int] = []  # the notification counters of `resources`
         self.since = since
         self.until = until
-        self.due = 0.0  # when to try (again): as its last attempt predicted
-        self.said = Wait(0.0, "")  # that prediction
-        self.seen = -1  # the newest news when its last attempt began
-        self.behind = False  # whether that left out what others before it wait for
-        self.predicted: Callable[[float], None] | None = None  # to be told, or refused, in the first round
+        self.due = 0.0  # when to attempt again, as the last attempt predicted
+        self.said = Wait(0.0, "")  # the prediction of the last attempt
+        self.seen = -1  # the newest notification when the last attempt began
+        self.behind = False  # whether the last attempt skipped resources that earlier waiters wait for
+        self.predicted: Callable[[float], None] | None = None  # receives the predicted wait in seconds
         self.refusal: ProxyError | None = None
         self.turn = asyncio.Event()
 
     def name(self, resources: frozenset[str]) -> None:
-        """Say what could serve it."""
+        """Set the resources, any of which can serve the call."""
         self.resources = resources
         self.counters = [counter(name) for name in resources]
 
 
 class Wanted:
-    """What is waited for, and by how many callers."""
+    """The resources in demand, with the number of callers that wait for each."""
 
     def __init__(self) -> None:
-        self._callers: dict[str, Counter[str]] = {}  # resource -> callers, with how many of their calls wait for it
+        self._callers: dict[str, Counter[str]] = {}  # resource -> caller -> number of its waiting calls
 
     def __contains__(self, resource: str) -> bool:
         return resource in self._callers
@@ -75,16 +75,16 @@ class Wanted:
         return len(self._callers)
 
     def callers(self, resource: str) -> int:
-        """How many have a call that waits for it."""
+        """Return the number of callers with a call that waits for `resource`."""
         return len(self._callers[resource])
 
     def add(self, waiter: Waiter) -> None:
-        """It waits from now on."""
+        """Add the resources of `waiter`."""
         for name in waiter.resources:
             self._callers.setdefault(name, Counter())[waiter.caller] += 1
 
     def remove(self, waiter: Waiter) -> None:
-        """It waits no more."""
+        """Remove the resources of `waiter`."""
         for name in waiter.resources:
             callers = self._callers[name]
             callers[waiter.caller] -= 1
@@ -95,5 +95,5 @@ class Wanted:
 
 
 def counter(resource: str) -> int:
-    """The number of the counter of its news."""
+    """Return the number of the resource's notification counter."""
     return hash(resource) % COUNTERS

@@ -1,16 +1,17 @@
-"""Waiting for room: bounded, fair to every caller, and only where it is of use.
+"""The queue for calls that wait for capacity: bounded, and fair between callers.
 
-Callers take turns; within a caller, who came first goes first. Nobody is tried while somebody before them still waits
-for all that they could use, so that small wishes never starve a large one. A wish for more than its caller's even share
-of a limit has no such right: smaller ones of other callers pass it, so that it never starves them either.
+The queue serves callers in rotation, and the calls of one caller in order of arrival. A call does not attempt while an
+earlier one waits for all resources that the call could use, so small calls never starve a large one. Exception: a call
+for more than its caller's even share of a limit does not block smaller calls of other callers, so it never starves
+them.
 
-A wait that cannot end in time is refused at once, with the time at which it would have ended.
+A call that cannot be served in time is rejected at once, with the time at which capacity is expected.
 
-There is no task of the queue's own. One waiter at a time acts: it tries its attempt when its turn has come, and one of
-the others keeps the timer. Whoever leaves, for whatever reason, wakes the next.
+The queue has no task of its own. One waiter at a time makes its attempt, and one of the others keeps the timer. A
+waiter that leaves, for any reason, wakes the next one.
 
     enter --(nothing in the way)--> attempt --> done
-       \\--> line --(notify, or the predicted time, and it is our turn)--> attempt --> done | line again
+       \\--> line --(notified, or the predicted time, and first)--> attempt --> done | line again
                 \\--(time over, displaced)--> RateLimited
 """
 
@@ -29,41 +30,41 @@ from proxy.stores.base import Wait
 
 T = TypeVar("T")
 
-SOMETHING = frozenset({"*"})  # what is waited for, where the caller does not say
-FULL = 1.0  # seconds, at least, after which one who found the queue full may come again
-SURELY = 0.5  # of an estimate: who is refused for that much of it would most likely have waited in vain
-SOONEST = 0.001  # seconds between two attempts of one waiter that nothing new has caused
+SOMETHING = frozenset({"*"})  # the resource that is waited for if the caller names none
+FULL = 1.0  # seconds; the minimum of `retry-after` when the queue is full
+SURELY = 0.5  # the share of an estimated wait that is regarded as certain when a call is rejected early
+SOONEST = 0.001  # seconds between two attempts of one waiter without a notification
 
 
 class FairQueue:
-    """The line before something scarce; at most `size` wait in it."""
+    """A queue for limited resources; at most `size` calls wait in it."""
 
     def __init__(self, clock: Clock, size: int) -> None:
         self.size = size
-        self.claimed: Collection[str] = ()  # while an attempt begins: those of its resources that others are to have
+        self.claimed: Collection[str] = ()  # resources that the current attempt must leave to others
         self._clock = clock
-        self._line: dict[str, dict[Waiter, None]] = {}  # callers in the order of their turns, each first in first out
+        self._line: dict[str, dict[Waiter, None]] = {}  # callers in rotation order, each first in first out
         self._wanted = Wanted()
-        self._fresh: list[Waiter] = []  # not yet judged
+        self._fresh: list[Waiter] = []  # waiters whose wait has not been predicted yet
         self._depth = 0
-        self._news = 0  # grows with everything that may have made room
-        self._newest = [0] * COUNTERS  # the newest news, by the counters of resources
-        self._general = 0  # the newest that concerns everybody
+        self._news = 0  # grows with every notification of free capacity
+        self._newest = [0] * COUNTERS  # the newest notification per counter of resources
+        self._general = 0  # the newest notification for all waiters
         self._trying: Waiter | None = None
-        self._keeper: Waiter | None = None  # who keeps the timer
+        self._keeper: Waiter | None = None  # keeps the timer
         self._alarm = self._armed = self._first_end = math.inf
-        self._heads: dict[str, Waiter] = {}  # resource -> the first in line for it
-        self._bars: dict[str, int] = {}  # resource -> the least size that others may not pass with
-        self._own: set[tuple[str, str]] = set()  # callers, with the resources that a call of theirs waits for
-        self._ahead: set[Waiter] = set()  # who waits only for what its own attempt was told
+        self._heads: dict[str, Waiter] = {}  # resource -> its first waiter
+        self._bars: dict[str, int] = {}  # resource -> the smallest size that may not overtake
+        self._own: set[tuple[str, str]] = set()  # (caller, resource that one of its calls waits for)
+        self._ahead: set[Waiter] = set()  # waiters with no other waiter before them
 
     @property
     def depth(self) -> int:
-        """How many wait."""
+        """The number of waiting calls."""
         return self._depth
 
     def rows(self) -> list[QueueRow]:
-        """Who waits, in the order of their turns."""
+        """Return one row per waiting caller, in rotation order."""
         now = self._clock.monotonic()
         return [
             QueueRow(caller, len(waiters), round(now - next(iter(waiters)).since, 3))
@@ -71,7 +72,7 @@ class FairQueue:
         ]
 
     def notify(self, *resources: str) -> None:
-        """There may be room for those who wait for one of `resources`; without a name, for everybody."""
+        """Report that one of `resources` may have capacity; without arguments, that any resource may."""
         self._note(resources)
         self._next_turn()
 
@@ -85,12 +86,12 @@ class FairQueue:
         size: int = 0,
         predicted: Callable[[float], None] = lambda seconds: None,
     ) -> T:
-        """The attempt's result as soon as it has one; it is tried at once if nobody waits for the same.
+        """Return the result of `attempt`, which runs at once if no call waits for the same resources.
 
-        `resources` names all that could serve it, `size` says how much of it is wished for. An attempt is passed over
-        only while others are before it for each of them; it leaves out those in `claimed`. `predicted` is told the wait
-        when it begins. Raises `RateLimited` (`queue_full`, or `rate_limit_exceeded` where `max_wait` seconds will not
-        do or are over), or `InvalidRequest` for what no time will make fit.
+        `resources` names all resources that can serve the call, `size` is the amount requested from one. The call is
+        skipped only while others precede it for each of them; its attempt leaves out those in `claimed`. `predicted`
+        is called with the expected wait in seconds. Raises `RateLimited` (`queue_full`, or `rate_limit_exceeded` if
+        `max_wait` seconds do not suffice or are over), or `InvalidRequest` for a call that exceeds every limit.
         """
         now = self._clock.monotonic()
         waiter = Waiter(caller, size, now, now + max_wait)
@@ -106,7 +107,7 @@ class FairQueue:
                 raise _refusal(result.seconds)
             waiter.name(resources() or SOMETHING)
             if taken:
-                waiter.seen = -1  # it may pass those who wait for that: the order of turns will tell
+                waiter.seen = -1  # it may be allowed to overtake them; `_next` decides
         self._make_room(waiter)
         self._enter(waiter)
         try:
@@ -115,7 +116,7 @@ class FairQueue:
             self._leave(waiter)
 
     async def _stand(self, waiter: Waiter, attempt: Callable[[], Awaitable[T | Wait]]) -> T:
-        """In line, until served or refused."""
+        """Wait until served or rejected."""
         while True:
             self._next_turn()
             await self._called(waiter)
@@ -144,7 +145,7 @@ class FairQueue:
         return result
 
     async def _called(self, waiter: Waiter) -> None:
-        """Sleep until there is something to do; the keeper of the timer until it is time at the latest."""
+        """Wait until the waiter has to act; the keeper of the timer waits until the alarm at most."""
         if self._keeper is waiter:
             self._armed = self._alarm
             await self._clock.wait_for(waiter.turn, self._alarm - self._clock.monotonic())
@@ -153,7 +154,7 @@ class FairQueue:
         waiter.turn.clear()
 
     def _next_turn(self) -> None:
-        """Give the turn to the next who has something to try; if there is nobody, see to the timer."""
+        """Wake the next waiter that can attempt; if there is none, set the timer."""
         while self._depth and self._trying is None:
             now = self._clock.monotonic()
             self._trying = self._next(now)
@@ -164,10 +165,10 @@ class FairQueue:
                 return
 
     def _next(self, now: float) -> Waiter | None:
-        """The first in the order of turns with something to try; what those before it wait for is not for it."""
+        """Return the first waiter that can attempt; resources that earlier ones wait for are barred to it."""
         self._heads, self._bars, self._own, self._ahead = {}, {}, set(), set()
         self._alarm = soonest = math.inf
-        closed = 0  # resources that nobody may pass to
+        closed = 0  # resources for which no waiter may overtake
         for waiter in self._order():
             if all(self._barred(waiter, name) for name in waiter.resources):
                 self._own.update((waiter.caller, name) for name in waiter.resources)
@@ -189,7 +190,7 @@ class FairQueue:
         return None
 
     def _barred(self, waiter: Waiter, name: str) -> bool:
-        """Whether others are before it for a resource."""
+        """Return whether others precede `waiter` for the resource `name`."""
         bar = self._bars.get(name)
         return bar is not None and (bar <= waiter.size or (waiter.caller, name) in self._own)
 
@@ -201,12 +202,12 @@ class FairQueue:
             self._newest[counter(name)] = self._news
 
     def _concerned(self, waiter: Waiter) -> bool:
-        """Whether there are news for a waiter since its last attempt."""
+        """Return whether the waiter was notified since its last attempt."""
         seen = waiter.seen
         return seen < self._general or any(seen < self._newest[counter] for counter in waiter.counters)
 
     def _order(self) -> Iterator[Waiter]:
-        """Everybody's first, then everybody's second, and so on."""
+        """Yield the first waiter of each caller, then the second of each, and so on."""
         rows = []
         for waiters in self._line.values():
             row = iter(waiters)
@@ -222,7 +223,7 @@ class FairQueue:
             rows = again
 
     def _judge(self, now: float) -> bool:
-        """After a whole round, refuse those who are new and would wait too long; whether there were any."""
+        """After a whole round, reject new waiters that would wait too long; return whether there were any."""
         fresh, self._fresh = self._fresh, []
         refused = False
         for waiter, first, rounds in self._foreseen(fresh):
@@ -235,18 +236,18 @@ class FairQueue:
         return refused
 
     def _end(self, now: float) -> bool:
-        """After a whole round, refuse those whose time is over; whether there were any."""
+        """After a whole round, reject waiters whose time is over; return whether there were any."""
         if now < self._first_end:
             return False
-        everybody = list(self._order())
-        over = [waiter for waiter in everybody if waiter.until <= now]
+        waiting = list(self._order())
+        over = [waiter for waiter in waiting if waiter.until <= now]
         for waiter in over:
             self._refuse(waiter, _refusal(self._begins(waiter) - now))
-        self._first_end = min((waiter.until for waiter in everybody if waiter.until > now), default=math.inf)
+        self._first_end = min((waiter.until for waiter in waiting if waiter.until > now), default=math.inf)
         return bool(over)
 
     def _foreseen(self, fresh: Collection[Waiter]) -> Iterator[tuple[Waiter, float, float]]:
-        """For each: when the first in line may go, and the seconds after that until those before it have gone."""
+        """Yield each waiter, the time of the first waiter's turn, and the seconds from then to its own turn."""
         wanted, before, found = set(fresh), Counter[str](), []
         for waiter in self._order() if wanted else ():
             if waiter in wanted:
@@ -258,16 +259,16 @@ class FairQueue:
         yield from found
 
     def _rounds(self, name: str, before: int) -> float:
-        """When so many will have held what `name` counts, one round after the other."""
+        """Return when `before` waiters will have used the resource `name`, one round after the other."""
         head = self._heads[name]
         return head.due + head.said.pace * (before // head.said.at_once)
 
     def _begins(self, waiter: Waiter) -> float:
-        """When it may be its turn at the earliest: not before the first in line for what it could use."""
+        """Return the earliest time of the waiter's turn: that of the first waiter for its resources."""
         return self._head(waiter).due
 
     def _head(self, waiter: Waiter) -> Waiter:
-        """Whose prediction is the earliest that concerns it: its own, where nobody is before it."""
+        """Return the waiter with the earliest relevant prediction: itself if no other precedes it."""
         if waiter in self._ahead and not waiter.behind:
             return waiter
         return min((self._heads[name] for name in waiter.resources), key=lambda head: head.due)
@@ -275,19 +276,19 @@ class FairQueue:
     def _set_timer(self) -> None:
         self._alarm = min(self._alarm, self._first_end)
         if self._keeper is None:
-            self._keeper = next(reversed(next(reversed(self._line.values()))))  # who will probably stay for long
+            self._keeper = next(reversed(next(reversed(self._line.values()))))  # it will probably wait for long
             self._keeper.turn.set()
         elif self._alarm < self._armed:
             self._keeper.turn.set()
 
     def _make_room(self, waiter: Waiter) -> None:
-        """In a full queue the last of the caller with the most gives way, unless that is the one who comes."""
+        """In a full queue, reject the last call of the caller with the most calls, or `waiter` if it is that."""
         if self._depth < self.size:
             return
         heads = [self._heads[name].due for name in waiter.resources if name in self._heads]
         due = waiter.due or min(heads, default=0.0)
         full = RateLimited(
-            f"{self._depth} calls wait already (`resilience.queue.size`).",
+            f"The queue is full: {self._depth} calls are waiting (`resilience.queue.size`); try again later.",
             code="queue_full",
             retry_after=max(FULL, due - self._clock.monotonic()),
         )
@@ -304,7 +305,7 @@ class FairQueue:
         self._depth += 1
 
     def _rotate(self, waiter: Waiter) -> None:
-        """The caller was served, and is last now; whoever was behind one of its calls may stand before it."""
+        """Move the served caller to the end; calls that were behind one of its calls may now precede it."""
         self._line[waiter.caller] = self._line.pop(waiter.caller)
         if len(self._line) > 1 and len(self._line[waiter.caller]) > 1:
             for each in self._order():
@@ -317,7 +318,7 @@ class FairQueue:
         waiter.turn.set()
 
     def _leave(self, waiter: Waiter) -> None:
-        """Served, refused or cancelled: the others may have what it stood before."""
+        """Remove a served, rejected or cancelled waiter; others may use the resources that it barred."""
         self._remove(waiter)
         self._next_turn()
 
@@ -329,7 +330,7 @@ class FairQueue:
         if not waiters:
             del self._line[waiter.caller]
         self._depth -= 1
-        if waiter.seen >= 0:  # nobody else's call is behind one that was never first
+        if waiter.seen >= 0:  # no call of another caller is behind one that never attempted
             self._note(waiter.resources)
         else:
             for each in waiters:
@@ -348,13 +349,13 @@ class FairQueue:
 
 
 def _at_least(wait: Wait) -> float:
-    """Seconds for which it will surely last."""
+    """Return the seconds that the wait takes at least."""
     return wait.seconds if wait.exact else SURELY * wait.seconds
 
 
 def _refusal(seconds: float) -> ProxyError:
     if seconds == math.inf:
-        message = "The call is larger than the limits of every target; send less, or name another model."
+        message = "The call exceeds the limits of every target; shorten it or choose another model."
         return InvalidRequest(message, code="no_candidate_available", retryable=False)
     return RateLimited(
         f"All targets are at their limits; capacity is expected in {duration_text(seconds)}.", retry_after=seconds

@@ -27,7 +27,7 @@ LONG = Behaviour(words=20, pace=0.1)
 LONG_EVERY = 25  # calls, of which one is such a stream
 UNSURE = 0.15  # seconds before a file is known to hold in which a call may meet either
 SETTLED = 8.0  # seconds for connections that nobody uses any more to be closed
-SWAPPED, REFUSED = "configuration loaded", "configuration refused, the last good one stays"
+SWAPPED, REFUSED = "configuration loaded", "configuration rejected; keeping the previous one"
 FAULTS = ("not: [yaml", "", "- a\n- list\n", "unknown: 1\n", "model", "url", "number")
 
 
