@@ -1,6 +1,6 @@
 """The runtime file: `signalbox serve` writes its address there, and `signalbox healthcheck` asks that address.
 
-One small JSON file for each configuration, in a folder of the user below the system's folder for temporary files.
+One small JSON file for each process, in a folder of the user below the system's folder for temporary files.
 It names the address, the configuration and the process, and holds nothing secret. It is written once connections are
 accepted and removed at the end; a file whose process is gone is ignored.
 """
@@ -31,7 +31,7 @@ class Running:
 
 @contextmanager
 def announced(config: Path) -> Iterator[Announcement]:
-    """Yield what writes the file; remove it in the end, if it is still this process's."""
+    """Yield what writes the file; remove it in the end."""
     announcement = Announcement(config)
     try:
         yield announcement
@@ -46,7 +46,7 @@ class Announcement:
         self._config = os.path.abspath(config)
 
     def write(self, url: str) -> None:
-        """Write the address, in place of what an earlier process wrote."""
+        """Write the address."""
         running = Running(self._config, reachable(url), os.getpid())
         with suppress(OSError):
             folder = _own_folder()
@@ -60,29 +60,29 @@ class Announcement:
             _remove_stale(folder)
 
     def withdraw(self) -> None:
-        """Remove the file, unless a later process has written it since."""
+        """Remove the file."""
         with suppress(OSError):
-            path = _own_folder() / _name(self._config)
-            running = _read(path)
-            if running is not None and running.pid == os.getpid():
-                path.unlink()
+            (_own_folder() / _name(self._config)).unlink()
 
 
 def find(config: Path) -> Running | None:
-    """The running service that was started with this configuration."""
-    wanted = os.path.abspath(config)
-    return next((running for running in running_services() if running.config == wanted), None)
+    """The running service that was started with this configuration, by this path or another one; the latest of several."""
+    wanted, services = os.path.abspath(config), running_services()
+    named = [running for running in services if running.config == wanted]
+    real = os.path.realpath(wanted)
+    same = [running for running in services if os.path.realpath(running.config) == real]
+    return next(iter(named or same), None)
 
 
 def running_services() -> list[Running]:
-    """Every service of this user (of all users, for root) whose process lives."""
+    """Every service of this user (of all users, for root) whose process lives, the latest first."""
     found: list[Running] = []
     with suppress(OSError):
         folders = [_own_folder()]
         if os.getuid() == 0:
             folders = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
         for folder in filter(_is_safe, folders):
-            found += filter(None, map(_read, sorted(folder.glob("*.json"))))
+            found += filter(None, map(_read, sorted(folder.glob("*.json"), key=_written, reverse=True)))
     return [running for running in found if _lives(running.pid)]
 
 
@@ -114,7 +114,13 @@ def _is_safe(folder: Path) -> bool:
 
 
 def _name(config: str) -> str:
-    return f"{hashlib.sha256(config.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}.json"
+    return f"{hashlib.sha256(config.encode('utf-8', 'surrogateescape')).hexdigest()[:16]}-{os.getpid()}.json"
+
+
+def _written(path: Path) -> int:
+    with suppress(OSError):
+        return path.stat().st_mtime_ns
+    return 0
 
 
 def _read(path: Path) -> Running | None:

@@ -55,13 +55,30 @@ def test_services_of_other_configurations_are_not_found() -> None:
         assert find(CONFIG.with_name("other.yaml")) is None
 
 
-def test_a_later_process_keeps_its_file(folder: Path) -> None:
-    with announced(CONFIG) as announcement:
-        announcement.write("http://127.0.0.1:8080")
-        [path] = folder.glob("*.json")
-        path.write_text(row(os.getppid()))
+def test_a_configuration_is_found_by_its_other_paths(tmp_path: Path) -> None:
+    config, link = tmp_path / "signalbox.yaml", tmp_path / "link.yaml"
+    config.touch()
+    link.symlink_to(config)
 
-    assert path.exists()
+    with announced(link) as announcement:
+        announcement.write("http://127.0.0.1:8080")
+
+        assert find(config) is not None
+        assert find(config) == find(link)
+
+
+def test_services_with_one_configuration_have_files_of_their_own(folder: Path) -> None:
+    with announced(CONFIG) as announcement:
+        put(folder, row(os.getppid()))
+        os.utime(folder / "x.json", (1, 1))
+        announcement.write("http://127.0.0.1:8080")
+        latest = find(CONFIG)
+
+    earlier = find(CONFIG)
+    assert latest is not None
+    assert latest.pid == os.getpid()
+    assert earlier is not None
+    assert earlier.pid == os.getppid()
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"config": 1}', "\x00", row(0), row(2**40)])
