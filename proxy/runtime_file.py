@@ -66,7 +66,7 @@ class Announcement:
 
 
 def find(config: Path) -> Running | None:
-    """The running service that was started with this configuration, by this path or another one; the latest of several."""
+    """The running service that was started with this configuration, by any of its paths; the latest of several."""
     wanted, services = os.path.abspath(config), running_services()
     named = [running for running in services if running.config == wanted]
     real = os.path.realpath(wanted)
