@@ -73,17 +73,13 @@ class Metrics:
         self._live: list[_Live] = []
 
     def initialise(self, snapshot: Snapshot) -> None:
-        """Create the series of a configuration with the value 0, where they do not exist."""
-        for target in series.targets(snapshot):
-            for outcome in series.OUTCOMES:
-                self.attempts.labels(*target, outcome)
-            self.usage_clamped.labels(*target)
-            for kind in series.KINDS:
-                self.tokens.labels(*target, kind)
-        for target in series.priced(snapshot):
-            self.cost.labels(*target)
-        for labels in series.requests(snapshot):
-            self.requests.labels(*labels)
+        """Create the series of a configuration with the value 0, and remove those of others that still have it."""
+        targets = series.targets(snapshot)
+        _initialise(self.attempts, ((*target, outcome) for target in targets for outcome in series.OUTCOMES))
+        _initialise(self.tokens, ((*target, kind) for target in targets for kind in series.KINDS))
+        _initialise(self.usage_clamped, targets)
+        _initialise(self.cost, series.priced(snapshot))
+        _initialise(self.requests, series.requests(snapshot))
 
     def watch_breakers(
         self,
@@ -127,6 +123,17 @@ class Metrics:
     def _watch(self, live: _Live) -> None:
         self._live.append(live)
         self.registry.register(live)
+
+
+def _initialise(counter: Counter, wanted: Iterable[tuple[str, ...]]) -> None:
+    known = set()
+    for labels in wanted:
+        counter.labels(*labels)
+        known.add(labels)
+    for family in counter.collect():
+        for sample in family.samples:
+            if not sample.value and (labels := tuple(sample.labels.values())) not in known:
+                counter.remove(*labels)
 
 
 class _Live(Collector):

@@ -242,6 +242,19 @@ def test_initialising_again_keeps_the_counts() -> None:
     assert values(metrics, "signalbox_attempts_total")["large", "ok", "bolt"] == 0.0
 
 
+@pytest.mark.parametrize("name", ["attempts", "tokens", "cost", "requests"])
+def test_series_of_what_was_removed_stay_if_they_counted(name: str) -> None:
+    metrics = initialised(snapshot(replace(SMALL, tier="low"), LARGE))
+    of_small = {labels for labels in values(metrics, f"signalbox_{name}_total") if "small" in labels}
+    metrics.attempts.labels("acme", "small", "ok").inc()
+
+    metrics.initialise(snapshot(LARGE))
+
+    left = {labels for labels in values(metrics, f"signalbox_{name}_total") if "small" in labels}
+    assert left == ({("small", "ok", "acme")} if name == "attempts" else set())
+    assert of_small >= left
+
+
 def test_a_stand_in_has_the_series_of_the_mock() -> None:
     stand_in = replace(SMALL, provider=replace(SMALL.provider, stand_in=True))
 
