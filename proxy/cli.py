@@ -1,4 +1,4 @@
-"""The command `signalbox`: parse, build, call, print. Exit codes: 0 good, 1 failed, 2 wrong input."""
+"""The command `signalbox`. Exit codes: 0 success, 1 failure, 2 invalid input."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ config_option = click.option(
     "-c",
     type=click.Path(path_type=Path, dir_okay=False),
     envvar="SIGNALBOX_CONFIG",
-    help="The YAML file; config/signalbox.yaml, or the one in the package, if not given.",
+    help="The configuration file. Default: config/signalbox.yaml, else the file in the package.",
 )
 
 
@@ -53,17 +53,21 @@ def main() -> None:
 
 @main.command()
 @config_option
-@click.option("--host", help="Overrides `server.host`.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Overrides `server.port`; 0 takes a free one.")
+@click.option("--host", help="The address to listen on; overrides `server.host`.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The port to listen on; overrides `server.port`; 0: any free port."
+)
 def serve(config: Path | None, host: str | None, port: int | None) -> None:
-    """Serve until SIGTERM."""
+    """Run the proxy until SIGTERM."""
     loaded = _load(config)
     settings = loaded.settings.server
     host, port = host or settings.host, settings.port if port is None else port
     try:
         listener = bind(host, port)
     except OSError as exc:
-        raise click.ClickException(f"{host}:{port}: {exc.strerror}; choose another with --host and --port.") from exc
+        raise click.ClickException(
+            f"{host}:{port}: {exc.strerror}; choose another address with --host and --port."
+        ) from exc
     raise_descriptor_limit()
     with logging_to(standard_output()), announced(loaded.path) as announcement:
         try:
@@ -92,7 +96,7 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
 @click.argument("file", required=False, type=click.Path(path_type=Path, dir_okay=False))
 @config_option
 def check(file: Path | None, config: Path | None) -> None:
-    """Validate a configuration; exit 0 if it can be used, 2 if not."""
+    """Validate a configuration; exit 0 if it is valid, 2 if not."""
     loaded = _load(file or config)
     snapshot = compile_snapshot(loaded.settings)
     try:
@@ -108,26 +112,28 @@ def check(file: Path | None, config: Path | None) -> None:
 
 @main.command()
 def schema() -> None:
-    """Print the JSON Schema of the configuration, for editors."""
+    """Print the JSON Schema of the configuration file, for editors."""
     click.echo(json.dumps(json_schema(), indent=2))
 
 
 @main.command()
 @config_option
-@click.option("--json", "as_json", is_flag=True, help="The same as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(config: Path | None, as_json: bool) -> None:
-    """Print what holds for each model, and whether the file or the catalogue says so."""
+    """Print the effective settings of each model and where they come from."""
     view = models_view(_load(config).settings)
     click.echo(json.dumps(view, indent=2, ensure_ascii=False) if as_json else models_text(view))
 
 
 @main.command()
 @click.argument("prompt")
-@click.option("--model", "-m", default="auto", show_default=True, help="Any name that a client may use.")
-@click.option("--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A router option; repeatable.")
+@click.option("--model", "-m", default="auto", show_default=True, help="The `model` of the call.")
+@click.option(
+    "--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A router option of the call; repeatable."
+)
 @config_option
 def route(prompt: str, model: str, options: tuple[str, ...], config: Path | None) -> None:
-    """Print how PROMPT would be routed, without calling anybody."""
+    """Print how PROMPT would be routed, without calling a provider."""
     loaded = _load(config)
     headers = {f"x-router-{name.replace('_', '-')}": value for name, value in map(_pair, options)}
     body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
@@ -142,17 +148,19 @@ def route(prompt: str, model: str, options: tuple[str, ...], config: Path | None
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=click.IntRange(0, 65535), default=9099, show_default=True)
-@click.option("--seed", type=int, default=42, show_default=True, help="The same seed gives the same answers.")
-@click.option("--latency", default="0ms", show_default=True, help="Before the first byte, such as 800ms.")
-@click.option("--tokens", type=click.IntRange(1), help="Length of an answer.")
-@click.option("--failure-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True)
-@click.option("--fault", "faults", type=click.Choice(FAULTS), multiple=True, help="What a failure is; repeatable.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=9099, show_default=True, help="The port.")
+@click.option("--seed", type=int, default=42, show_default=True, help="The seed; equal seeds give equal answers.")
+@click.option("--latency", default="0ms", show_default=True, help="The delay before the first byte, such as 800ms.")
+@click.option("--tokens", type=click.IntRange(1), help="The length of an answer in words.")
+@click.option(
+    "--failure-rate", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="The share of calls that fail."
+)
+@click.option("--fault", "faults", type=click.Choice(FAULTS), multiple=True, help="How calls fail; repeatable.")
 def mock(
     host: str, port: int, seed: int, latency: str, tokens: int | None, failure_rate: float, faults: tuple[str, ...]
 ) -> None:
-    """Serve the mock provider over HTTP, as an upstream to test against."""
+    """Serve the mock provider over HTTP, as an upstream for tests."""
     try:
         pause = seconds(latency)
     except ValueError as exc:
@@ -162,16 +170,16 @@ def mock(
 
 
 @main.command()
-@click.option("--url", envvar="SIGNALBOX_URL", help="The service; found by its configuration if not given.")
-@click.option("--timeout", type=float, default=3.0, show_default=True, help="Seconds.")
+@click.option("--url", envvar="SIGNALBOX_URL", help="The URL of the service. Default: found by its configuration.")
+@click.option("--timeout", type=float, default=3.0, show_default=True, help="The timeout in seconds.")
 @config_option
 @click.pass_context
 def healthcheck(ctx: click.Context, url: str | None, timeout: float, config: Path | None) -> None:
-    """Ask a running service whether it is well; exit 0 if it is, 1 if not."""
+    """Check a running service; exit 0 if it is ready, 1 if not."""
     if url is None:
         url = _running_url(config, ctx.get_parameter_source("config"))
     if not url.startswith(("http://", "https://")):
-        raise click.BadParameter("must begin with http:// or https://", param_hint="--url")
+        raise click.BadParameter("must start with http:// or https://", param_hint="--url")
     try:
         with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/healthz", timeout=timeout) as answer:
             click.echo(answer.read().decode())
@@ -183,15 +191,15 @@ def healthcheck(ctx: click.Context, url: str | None, timeout: float, config: Pat
 
 
 def _running_url(config: Path | None, source: ParameterSource | None) -> str:
-    """The address of the running service: as the process wrote it down, else as its configuration says.
+    """The URL of the running service: from its runtime file, else from its configuration.
 
-    A configuration that has become unusable says nothing of the process, which keeps the previous one.
+    The runtime file comes first because a process whose configuration has become invalid keeps the previous one.
     """
     path = config or default_path()
     running = find(path)
     if running is None and source is not ParameterSource.COMMANDLINE:
         services = running_services()
-        # without a name there is no doubt where one service runs; in a container it is the first process
+        # unambiguous if no configuration is given, or if the service is the first process of a container
         known = [each for each in services if each.pid == 1 or config is None]
         running = known[0] if len(services) == 1 and known else None
     if running is not None:
@@ -201,7 +209,7 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
         server = load(path, os.environ).settings.server
         host, port = server.host, str(server.port)
     except ConfigError as exc:
-        click.echo(f"warning: the configuration cannot be used, so the service is asked at {host}:{port}", err=True)
+        click.echo(f"warning: the configuration is not valid, so the service is assumed at {host}:{port}", err=True)
         click.echo(str(exc), err=True)
     return reachable(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 

@@ -1,1 +1,1 @@
-"""The YAML file: read, validated, compiled to a snapshot, watched. Nothing else in the project knows its shape."""
+"""The configuration file: reading, validation, compilation, reload. Only this package knows its format."""

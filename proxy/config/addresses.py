@@ -1,7 +1,7 @@
-"""Well-formed addresses that cannot be meant: what is implausible about a `base_url`, and the likely right one.
+"""Checks for implausible provider URLs, with the likely correct URL.
 
-Only what is certain or nearly so is reported: a path that Signalbox appends itself, a version that is missing or there
-twice, the address of a web page in place of an API, plain HTTP to a public host.
+Only mistakes that are certain or nearly so are reported: a path that Signalbox appends itself, a missing or repeated
+version, a web page instead of an API, plain HTTP to a public host.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _IN_HOSTS = re.compile(r"[^\x00-\x7f]|[a-z0-9_.:%-]")
 _OLLAMA_PORT = 11434
 _LONGEST_SHOWN = 200
 
-# the paths at which OpenAI's format is spoken, by host; the first is the usual one
+# the paths that serve OpenAI's format, by host; the first is the usual one
 _OPENAI_PATHS = {
     "api.openai.com": ("/v1",),
     "api.anthropic.com": ("/v1",),
@@ -53,7 +53,7 @@ _OPENAI_PATHS = {
     "models.github.ai": ("/inference",),
     "api.githubcopilot.com": ("",),
 }
-# hosts of web pages, with the host of the API
+# hosts of web pages to the host of the API
 _PAGES = {
     "openai.com": "api.openai.com",
     "www.openai.com": "api.openai.com",
@@ -85,7 +85,7 @@ _NATIVE_HOSTS: dict[DialectName, str] = {
 
 @dataclass(slots=True)
 class _Draft:
-    """An address under correction, with what was wrong."""
+    """A URL under correction, with the mistakes found."""
 
     scheme: str
     host: str
@@ -98,13 +98,13 @@ class _Draft:
         return f"{self.scheme}://{host}{f':{self.port}' if self.port else ''}{self.path}"
 
     def change(self, path: str, reason: str) -> None:
-        """Take another path."""
+        """Replace the path and record the reason."""
         self.path = path.rstrip("/")
         self.reasons.append(reason)
 
 
 def implausible(url: str, dialect: DialectName, *, vertex: bool = False, api_version: str | None = None) -> str | None:
-    """What is wrong with a well-formed `base_url`, as a sentence with the likely right one; None: nothing."""
+    """Describe the mistakes in a well-formed `base_url`, with the likely correct URL; None if there are none."""
     parts = urlsplit(url)
     draft = _Draft(parts.scheme, parts.hostname or "", parts.port, parts.path.rstrip("/"))
     if unusable := _unusable(draft):
@@ -126,24 +126,24 @@ def implausible(url: str, dialect: DialectName, *, vertex: bool = False, api_ver
 
 
 def implausible_proxy(url: str) -> str | None:
-    """What is wrong with the URL of a proxy."""
+    """Describe the mistake in a proxy URL; None if there is none."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        return "has a port that is no number from 1 to 65535"
+        return "has a port that is not a number from 1 to 65535"
     if port == 0:
-        return "has a port that is no number from 1 to 65535"
+        return "has a port that is not a number from 1 to 65535"
     if port is None and not _ends_with_port(parts):
         default = 443 if parts.scheme == "https" else 80
         return f"has no port, so {default} is used; proxies often listen on 3128 or 8080"
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        return "has a path or query, which is not used; give scheme, host and port only"
+        return "has a path or query, which is ignored; use only scheme, host and port"
     return None
 
 
 def is_public(host: str) -> bool:
-    """Whether a host is reached over the Internet, as far as its name or address says."""
+    """Whether a host name or address is public, judged by its form alone."""
     try:
         return ip_address(host).is_global
     except ValueError:
@@ -206,7 +206,7 @@ def _ollama(draft: _Draft) -> str:
 
 
 def _appended(draft: _Draft, dialect: DialectName) -> str:
-    """The end of the path that the dialect adds by itself, if it is there."""
+    """The end of the path that the dialect appends itself; empty if absent."""
     pattern = _GEMINI_PATHS if dialect == "gemini" and not draft.path.endswith("/publishers/google") else _APPENDED
     match = pattern.search(draft.path) or _APPENDED.search(draft.path)
     return match[0] if match and not (match[0] == "/models" and draft.host.endswith(".azure.com")) else ""
@@ -218,7 +218,7 @@ def _openai(draft: _Draft) -> None:
         known = ("/openai/v1",) if draft.path in ("", "/openai", "/openai/deployments", "/v1") else None
     if known is not None:
         if draft.path not in known:
-            draft.change(known[0], f"has not the path of this host's API, which is `{known[0] or '/'}`")
+            draft.change(known[0], f"does not have the path of this host's API, `{known[0] or '/'}`")
         return
     if own := _ollama(draft):
         draft.change(f"{draft.path.removesuffix(own)}/v1", f"ends with `{own}`, which is Ollama's own API")
@@ -232,5 +232,7 @@ def _native(draft: _Draft, dialect: DialectName) -> None:
     if own is None or draft.host not in (*_OPENAI_PATHS, *_NATIVE_HOSTS.values()) or "/anthropic" in draft.path:
         return
     if draft.host != own and draft.host in ("api.openai.com", *_NATIVE_HOSTS.values()):
-        draft.reasons.append(f"is another vendor's API; give its dialect, or the address for `dialect: {dialect}`")
+        draft.reasons.append(
+            f"is the API of another vendor; set its dialect, or use the address for `dialect: {dialect}`"
+        )
         draft.host, draft.path = own, ""

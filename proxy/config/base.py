@@ -1,4 +1,4 @@
-"""What every section of the file has in common: strict keys, no way to change it, no values in its errors."""
+"""The base class of all sections of the file: strict keys, immutable, no values in error messages."""
 
 import math
 from typing import Annotated, Any, ClassVar
@@ -10,7 +10,7 @@ from proxy.config.units import count, share
 
 
 class Section(BaseModel):
-    """One mapping of the file. `at` is its place as in `setting_names`, where the table of features names it."""
+    """One mapping of the file. `at` is its path in `setting_names`, needed where `NOT_YET` lists its settings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False)
 
@@ -19,7 +19,7 @@ class Section(BaseModel):
     @field_validator("*", mode="after")
     @classmethod
     def _available(cls, value: Any, info: ValidationInfo) -> Any:
-        """Refuse what differs from its default while its feature is not there yet."""
+        """Reject a value other than the default while the feature is not implemented."""
         name = info.field_name or ""
         row = None if cls.at is None else NOT_YET.get(f"{cls.at}.{name}".lstrip("."))
         if row is None:
@@ -28,18 +28,18 @@ class Section(BaseModel):
         if value == default or value in row.allowed:
             return value
         shown = f" or leave it at `{_shown(default)}`" if isinstance(default, str | int | float) else ""
-        raise ValueError(f"{row.what} is not available in this version yet; remove it{shown}")
+        raise ValueError(f"{row.what} is not supported by this version; remove it{shown}")
 
 
 def _shown(default: str | int | float) -> str:
-    """A default as the file would have it."""
+    """A default in the notation of the file."""
     if isinstance(default, bool):
         return str(default).lower()
     return f"{default:g}" if isinstance(default, float) else str(default)
 
 
 def is_json(value: Any) -> bool:
-    """Whether JSON can express the value."""
+    """Whether JSON can represent the value."""
     if isinstance(value, dict):
         return all(isinstance(key, str) and is_json(item) for key, item in value.items())
     if isinstance(value, list | tuple):
@@ -50,12 +50,12 @@ def is_json(value: Any) -> bool:
 
 
 def _integer(value: Any) -> Any:
-    """Refuse `true` where a number is meant, and read `128k`."""
+    """Reject booleans, and read suffixes such as `128k`."""
     return count(_not_bool(value))
 
 
 def _number(value: Any) -> Any:
-    """Refuse `true` where a number is meant, and read `20%`."""
+    """Reject booleans, and read percentages such as `20%`."""
     return share(_not_bool(value))
 
 

@@ -1,4 +1,4 @@
-"""Files with certificates in PEM, as `providers.*.ca_file` names them."""
+"""Reading of PEM certificate files (`providers.*.ca_file`)."""
 
 import ssl
 from pathlib import Path
@@ -7,10 +7,10 @@ MAX_BYTES = 1024 * 1024
 
 
 def certificates(path: str) -> str:
-    """The text of a PEM file with at least one certificate. Raises `ValueError` with what is wrong and what to do."""
+    """The text of a PEM file with at least one certificate. Raises `ValueError` with the problem and its remedy."""
     file = Path(path).expanduser()
     try:
-        if not file.is_file():  # a pipe could be read once, and might never end
+        if not file.is_file():  # a pipe can be read only once, and may never end
             what = "must be a regular file" if file.exists() else "names a file that does not exist; correct the path"
             raise ValueError(what)
         with file.open("rb") as opened:

@@ -1,7 +1,7 @@
-"""`Settings` to the snapshot that calls are routed by: names resolved, keys in place, money as integers.
+"""Compiles `Settings` to the snapshot used for routing: names resolved, keys assigned, prices as integers.
 
-It takes settings that `load` has found sound, reads no file and no clock, and gives equal settings equal snapshots.
-What a model's settings leave open comes from the catalogue (`effective.py`).
+The settings must have passed `load`. Equal settings give equal snapshots; no clock is read, and no file but `ca_file`.
+Absent values of a model come from the catalogue (`effective.py`).
 """
 
 import hashlib
@@ -58,7 +58,7 @@ REASONING_FIRST_TOKEN = 300.0  # seconds
 
 
 def compile_snapshot(settings: Settings) -> Snapshot:
-    """Compile. A provider whose keys are all unset is left out, or stands in as a mock where that is wanted."""
+    """Compile. A provider whose keys are all unset is left out, or replaced by a mock with `mock_when_no_keys`."""
     providers: dict[str, Provider] = {}
     left_out: dict[str, str] = {}
     for name, given in settings.providers.items():
@@ -104,13 +104,13 @@ def compile_snapshot(settings: Settings) -> Snapshot:
 
 
 def version(settings: Settings) -> str:
-    """Twelve hexadecimal digits that stand for settings and catalogue, whatever the secrets are."""
+    """Twelve hexadecimal digits that identify settings and catalogue, independent of secrets."""
     text = DATE + json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def nano_dollars(usd: Decimal) -> int:
-    """USD as nano-dollars."""
+    """Convert USD to nano-dollars."""
     return int((usd * _NANO).to_integral_value())
 
 
@@ -164,7 +164,7 @@ def _certificates(provider: str, path: str) -> str:
 
 
 def _stand_in(name: str, given: ProviderSettings) -> Provider:
-    """A mock in the place of a provider without keys: it has the name, and nothing that leads to the real one."""
+    """A mock with the name of a provider without keys; it never contacts the real provider."""
     return Provider(
         name=name,
         dialect="mock",
@@ -182,7 +182,7 @@ def _timeouts(given: TimeoutSettings) -> Timeouts:
 
 
 def _patient(timeouts: Timeouts, model: ModelSettings, given: TimeoutSettings) -> Timeouts:
-    """A model that reasons may be silent for long before its first content: where nobody says how long, for longer."""
+    """The timeouts of a model; a longer default `first_token` for reasoning models, which may be silent for long."""
     if "reasoning" in (model.capabilities or ()) and "first_token" not in given.model_fields_set:
         return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
     return timeouts
@@ -191,7 +191,7 @@ def _patient(timeouts: Timeouts, model: ModelSettings, given: TimeoutSettings) -
 def _deployments(
     settings: Settings, providers: Mapping[str, Provider], unlisted: tuple[str, ...]
 ) -> dict[str, Deployment]:
-    """The usable models in the file's order, then those that only a route names."""
+    """The enabled models in the order of the file, then the models that only routes use."""
     deployments = {}
     for model in settings.models:
         provider_name = model.id.partition("/")[0]
@@ -209,7 +209,7 @@ def _deployments(
 
 
 def _with_twins(deployments: dict[str, Deployment]) -> dict[str, Deployment]:
-    """Mark the models that more than one provider has at the same price."""
+    """Mark the models that several providers serve at the same price."""
     equal = Counter(map(_likeness, deployments.values()))
     return {
         name: replace(each, twin=True) if equal[_likeness(each)] > 1 else each for name, each in deployments.items()
@@ -221,7 +221,7 @@ def _likeness(deployment: Deployment) -> tuple[str, str, str | None, Price | Non
 
 
 def _catalogue(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, dict[str, Deployment]]:
-    """What is known of the models that an `any_model` provider serves beside the listed ones."""
+    """The catalogue's models that an `any_model` provider serves in addition to the listed ones."""
     known: dict[str, dict[str, Deployment]] = {}
     for name, provider in providers.items():
         given = settings.providers[name]
@@ -264,7 +264,7 @@ def _limits(given: LimitSettings) -> LimitValues | None:
 
 
 def _rules(given: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:
-    """The rule of each class: the table's, with what is given in its place."""
+    """The rule of each failure class: the default, overridden by the settings."""
     own = {name: settings.model_dump(exclude_none=True) for name, settings in given.items()}
     return {name: _rule(rule, own.get(name, {})) for name, rule in RULES.items()}
 
@@ -287,7 +287,7 @@ def _price(given: PriceSettings) -> Price:
 
 
 def _resolved(name: str, aliases: Mapping[str, str]) -> str:
-    """What a name stands for in the end; bounded, should the settings not come from `load`."""
+    """The final target of an alias; bounded, in case the settings did not pass `load`."""
     for _ in range(len(aliases) + 1):
         if name not in aliases:
             return name
@@ -296,7 +296,7 @@ def _resolved(name: str, aliases: Mapping[str, str]) -> str:
 
 
 def _scenarios(settings: Settings, aliases: Mapping[str, str]) -> dict[str, tuple[ScenarioEntry, ...]]:
-    """Entries by `priority`, lower first; equal ones keep the order of the list."""
+    """Entries in order of `priority`, lowest first; equal ones keep the order of the list."""
     return {
         name: tuple(
             ScenarioEntry(aliases.get(entry.model, entry.model), entry.set)
@@ -320,7 +320,7 @@ def _unlisted(
     scenarios: Mapping[str, tuple[ScenarioEntry, ...]],
     tiers: Mapping[Tier, tuple[str, ...] | None],
 ) -> tuple[str, ...]:
-    """Models of an `any_model` provider that a route names and `models` does not list."""
+    """Models of `any_model` providers that a route uses but `models` does not list."""
     listed = {model.id for model in settings.models}
     named = [*aliases.values(), settings.routing.default]
     named += [entry.model for entries in scenarios.values() for entry in entries]

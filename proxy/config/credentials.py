@@ -1,6 +1,6 @@
-"""Keys that are well-formed and yet cannot be meant: references that are not expanded, quotes, placeholders, repeats.
+"""Checks for implausible credentials: references that are not expanded, quotes, placeholders, repeated keys.
 
-What is reported names variables and ids, never a value.
+Messages contain variable names and ids, never values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from proxy.config.read import Path
 from proxy.config.validate import Finding
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
-_CAPITALS = r"[A-Z_][A-Z0-9_]{2,99}"  # where lower case could be a password
+_CAPITALS = r"[A-Z_][A-Z0-9_]{2,99}"  # upper case only: lower case could be a password
 _REFERENCE = re.compile(
     rf"""os\.environ(?:\.get)?[/.\[(]+['"]?({_NAME})['"]?[\])]* | (?:os\.)?getenv\(['"]?({_NAME})['"]?\)
     | process\.env[.\[]['"]?({_NAME})['"]?\]? | (?:ENV|env)[:./\[(]+['"]?({_NAME})['"]?[\])]*
@@ -28,12 +28,12 @@ _PLACEHOLDER = re.compile(
     r"(?i)(?:sk-|gsk_|xai-)?(?:x{4,}|\.{3,}|\*{3,}|your[-_ ].*|<.*>|\[.*\]|change[-_]?me.*|replace[-_]?me.*|todo|"
     r"placeholder|insert[-_].*|my[-_](?:api[-_])?key)"
 )
-# where tools keep secrets that Signalbox does not fetch
+# references to secret stores, from which Signalbox fetches nothing
 _PLACE = re.compile(
     r"(?:file:|vault:|op://|arn:aws:|projects/[^/]+/secrets/|@Microsoft\.KeyVault|/(?:run|var|etc|mnt|vault|secrets)/).+"
 )
 _QUOTES = "\"'`"
-# how the keys of a vendor begin, where no other vendor's do
+# key prefixes that only one vendor uses
 _PREFIXES = {
     "sk-ant-": "anthropic",
     "sk-proj-": "openai",
@@ -47,7 +47,7 @@ _SHORTEST_OF_SEVERAL = 8  # characters
 
 
 def credential_doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is implausible about the credentials in a file, as it was read."""
+    """Warnings about the credentials in the data of a file."""
     providers = _mapping(data.get("providers"))
     for name, provider in providers.items():
         yield from _keys(("providers", name), _mapping(provider))
@@ -79,35 +79,35 @@ def _wrong(value: str, vendor: str | None) -> str | None:
     if wrong := _reference(text) or _quoted(text):
         return wrong
     if _PLACE.fullmatch(text):
-        return "looks like the place of a secret, and is sent as it is; put the secret into a variable: `${VARIABLE}`"
+        return "looks like a reference to a secret store, but is sent unchanged; put the secret into a variable: `${VARIABLE}`"
     several = re.split("[,;]", text)
     if len(several) > 1 and all(len(each) >= _SHORTEST_OF_SEVERAL for each in several):
         return "looks like several keys in one value; give each its own entry of `keys`"
     if vendor is not None and _PLACEHOLDER.fullmatch(text):
-        return "has a value that looks like a placeholder; put the key in its place"
+        return "has a value that looks like a placeholder; replace it by the key"
     owner = next((owner for prefix, owner in _PREFIXES.items() if text.startswith(prefix)), vendor)
     if vendor is not None and owner != vendor:
-        return f"looks like a key of {owner}, and the address is that of {vendor}"
+        return f"looks like a key of {owner}, but the address is that of {vendor}; use a key of {vendor}"
     return "has white space around its value, which is removed" if text != value else None
 
 
 def _reference(text: str) -> str | None:
-    """A reference to a variable in another notation than ours."""
+    """Detect a reference to a variable in a notation that Signalbox does not expand."""
     match = _REFERENCE.fullmatch(text) if len(text) <= 200 else None
     if match is None:
         return None
     variable = next(group for group in match.groups() if group)
-    return f"has a value that looks like a reference to a variable, and is sent as it is; write `${{{variable}}}`"
+    return f"has a value that looks like a reference to a variable, but is sent unchanged; write `${{{variable}}}`"
 
 
 def _quoted(text: str) -> str | None:
     if len(text) > 1 and (text[0] in _QUOTES or text[-1] in _QUOTES):
-        return "has a quotation mark at the begin or end of its value, which is sent too; remove it"
+        return "has a quotation mark at the beginning or end of its value, which is sent too; remove it"
     return None
 
 
 def _repeated(providers: Mapping[str, Any]) -> Iterator[Finding]:
-    """One key under two ids of a provider, or of two providers with one address."""
+    """Find one key under two ids of a provider, or of two providers with one address."""
     seen: dict[tuple[str, str], str] = {}
     for name, provider in providers.items():
         address = _address(_mapping(provider)) or name
@@ -118,7 +118,7 @@ def _repeated(providers: Mapping[str, Any]) -> Iterator[Finding]:
                 continue
             first = seen.setdefault((address, value.strip()), f"{name}.keys.{key_id(key, index)}")
             if first != f"{name}.keys.{key_id(key, index)}":
-                message = f"has the same value as `{first}`; one key has one set of limits, so keep one of them"
+                message = f"has the same value as `{first}`; a key has one set of limits, so keep only one"
                 yield Finding(("providers", name, "keys", index), message)
 
 

@@ -1,4 +1,4 @@
-"""What the schema says about itself: the shape that reading the file needs, the names of all settings, JSON Schema."""
+"""Views of the schema: the shape used for reading the file, the names of all settings, and the JSON Schema."""
 
 import types
 from collections.abc import Iterator
@@ -23,18 +23,18 @@ Container = Literal["section", "mapping", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What may stand at one place of the file, as far as reading it needs to know."""
+    """The type of one place in the file, as far as reading needs it."""
 
-    text: bool = False  # the characters count, also where they look like a number
+    text: bool = False  # keep the characters, even if they look like a number
     secret: bool = False
-    unset_disables: bool = False  # an unset variable is no error here
-    optional: bool = False  # null is a value of its own
+    unset_disables: bool = False  # an unset variable is not an error here
+    optional: bool = False  # null is a valid value
     container: Container | None = None
     fields: dict[str, "Shape"] = field(default_factory=dict)  # of a section
     each: "Shape | None" = None  # of a mapping or a list
 
     def under(self, key: str | int) -> "Shape":
-        """The shape of a value inside."""
+        """The shape of an inner value."""
         return self.fields.get(key, ANYTHING) if isinstance(key, str) and self.fields else self.each or ANYTHING
 
 
@@ -42,7 +42,7 @@ ANYTHING = Shape(optional=True)
 
 
 def shape_of(annotation: Any) -> Shape:
-    """Read a shape off a type."""
+    """Derive the shape from a type."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return shape_of(arguments[0])
@@ -50,7 +50,7 @@ def shape_of(annotation: Any) -> Shape:
         return _union(arguments)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         fields = {name: shape_of(info.annotation) for name, info in annotation.model_fields.items()}
-        key = issubclass(annotation, KeySettings)  # a text stands for the value of a key, or the model of an entry
+        key = issubclass(annotation, KeySettings)  # a text is the value of a key, or the model of an entry
         text = key or issubclass(annotation, ScenarioItem)
         return Shape(container="section", text=text, secret=key, unset_disables=key, fields=fields)
     if origin is dict:
@@ -96,7 +96,7 @@ def _holds_sections(shape: Shape) -> bool:
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the file, for editors; `${VAR}` may stand for any scalar, an item for a list of one."""
+    """JSON Schema of the file, for editors; `${VAR}` is accepted for any scalar, and a single item for a list."""
     schema = Settings.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "Signalbox configuration"
@@ -106,7 +106,7 @@ def json_schema() -> dict[str, Any]:
 
 
 def _allow_variables(node: Any) -> None:
-    """Let a variable stand for whatever is no free text."""
+    """Accept a variable for every value that is not free text, and an item for a list."""
     if isinstance(node, list):
         for item in node:
             _allow_variables(item)
@@ -128,5 +128,5 @@ def _allow_variables(node: Any) -> None:
 
 
 def _taken(node: dict[str, Any]) -> dict[str, Any]:
-    """What a node demands, taken out of it."""
+    """Remove the constraints from a node and return them."""
     return {name: node.pop(name) for name in list(node) if name not in ("title", "description", "default")}

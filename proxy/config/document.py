@@ -1,7 +1,7 @@
-"""YAML to a tree of nodes that know their line; no values yet, and no objects of Python ever.
+"""Parses YAML to a tree of nodes with line numbers, without converting values or creating Python objects.
 
-Aliases share the node of their anchor. What could exhaust us is refused here: depth, count, an anchor inside itself.
-Scalars follow YAML 1.2 (`on` is a text, `2024-10-21` is a text), because a setting means what it looks like.
+Aliases share the node of their anchor. Documents that are too deep, too large or recursive are rejected.
+Scalars follow YAML 1.2 (`on` and `2024-10-21` are texts), so that a setting means what it looks like.
 """
 
 import re
@@ -25,7 +25,7 @@ _KNOWN_TAGS = ("str", "int", "float", "bool", "null", "seq", "map")
 
 
 class YamlError(Exception):
-    """A text that is no YAML, or YAML that we do not take."""
+    """Invalid YAML, or YAML that is not supported."""
 
     def __init__(self, message: str, line: int | None) -> None:
         super().__init__(message)
@@ -34,7 +34,7 @@ class YamlError(Exception):
 
 @dataclass(slots=True)
 class Scalar:
-    """A text; `plain` when it is without quotes and so may stand for a number."""
+    """A text; `plain` if it has no quotes and so may be a number."""
 
     text: str = field(repr=False)
     line: int
@@ -61,19 +61,19 @@ Node = Scalar | Sequence | Mapping
 
 
 def parse(text: str, *, line: int | None = None) -> Node | None:
-    """Read one document; None when it is empty. With `line`, every node is said to stand there."""
+    """Read one document; None if it is empty. With `line`, every node gets that line."""
     try:
         return _Composer(yaml.parse(text, Loader=_LOADER), line).document()
     except yaml.reader.ReaderError as exc:
         at = text.count("\n", 0, exc.position) + 1 if isinstance(exc.position, int) else None
-        raise YamlError("holds a control character, which YAML does not allow", line or at) from None
+        raise YamlError("contains a control character, which YAML does not allow", line or at) from None
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         raise YamlError(_reason(exc), line or (None if mark is None else mark.line + 1)) from None
 
 
 def value(scalar: Scalar) -> Any:
-    """What a scalar stands for: null, a bool, a number, or its text."""
+    """The value of a scalar: null, a bool, a number or a text."""
     text = scalar.text
     if not scalar.plain:
         return text
@@ -94,7 +94,7 @@ def is_null(scalar: Scalar) -> bool:
 
 
 class _Composer:
-    """Events to nodes."""
+    """Builds nodes from events."""
 
     def __init__(self, events: Iterator[yaml.Event], line: int | None) -> None:
         self._events = events
@@ -103,14 +103,14 @@ class _Composer:
         self._count = 0
 
     def document(self) -> Node | None:
-        """The first document; a second one is refused."""
+        """The first document; a second one is an error."""
         root: Node | None = None
         documents = 0
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise YamlError("holds a second document; keep one, without `---` between", self._at(event))
+                    raise YamlError("contains a second document; keep one and remove `---`", self._at(event))
             elif isinstance(event, yaml.NodeEvent):
                 root = self._node(event, 1)
         return None if isinstance(root, Scalar) and is_null(root) else root
@@ -119,9 +119,9 @@ class _Composer:
         line = self._at(event)
         self._count += 1
         if depth > MAX_DEPTH:
-            raise YamlError(f"is nested deeper than {MAX_DEPTH} levels", line)
+            raise YamlError(f"is nested more than {MAX_DEPTH} levels deep", line)
         if self._count > MAX_NODES:
-            raise YamlError(f"holds more than {MAX_NODES} values", line)
+            raise YamlError(f"contains more than {MAX_NODES} values", line)
         if isinstance(event, yaml.AliasEvent):
             return self._alias(event, line)
         tag = self._tag(event, line)
@@ -135,10 +135,10 @@ class _Composer:
 
     def _alias(self, event: yaml.AliasEvent, line: int) -> Node:
         if event.anchor not in self._anchors:
-            raise YamlError("an alias has no anchor before it; a text that begins with `*` needs quotes", line)
+            raise YamlError("has an alias without an anchor before it; put texts that begin with `*` in quotes", line)
         node = self._anchors[event.anchor]
         if node is None:
-            raise YamlError("an anchor holds an alias of itself", line)
+            raise YamlError("has an anchor that contains an alias of itself", line)
         return node
 
     def _new(self, event: yaml.Event, tag: str, line: int, depth: int) -> Node:
@@ -156,13 +156,13 @@ class _Composer:
         return mapping
 
     def _tag(self, event: Any, line: int) -> str:
-        """The short name of an explicit tag of YAML's own; any other could stand for an object and is refused."""
+        """The short name of an explicit standard tag; other tags could create objects and are rejected."""
         tag = event.tag
         if tag is None or tag == "!":
             return "str" if tag == "!" else ""
         short = str(tag).removeprefix(_TAG)
         if short not in _KNOWN_TAGS:
-            raise YamlError("a tag is not allowed here; a text that begins with `!` needs quotes", line)
+            raise YamlError("has a tag, which is not allowed; put texts that begin with `!` in quotes", line)
         return short
 
     def _at(self, event: yaml.Event) -> int:
@@ -172,6 +172,6 @@ class _Composer:
 
 
 def _reason(exc: yaml.MarkedYAMLError) -> str:
-    """What the parser says, without what it may quote of the file."""
+    """The parser's message, without quotations from the file."""
     problem = re.sub(r"'[^']{2,}'", "…", exc.problem or "cannot be read")
-    return f"is not valid YAML: {problem}; mind indentation, quotes and brackets"
+    return f"is not valid YAML: {problem}; check indentation, quotes and brackets"

@@ -1,7 +1,7 @@
-"""Settings that are sound each by itself, and of which one can never have an effect because of another.
+"""Warnings about valid settings that have no effect or are probably mistakes.
 
-They are warnings, since nothing is wrong with what happens: the shorter time holds. Only what the file itself says is
-doubted, never a default, nor a general time that a more particular one is shorter than.
+They are warnings, not errors, because the behaviour is well defined: the shorter time applies. Only values in the file
+are reported, not defaults, and not a general time that a more specific one shortens.
 """
 
 import re
@@ -28,16 +28,16 @@ _LOWEST_PRICE = Decimal("0.0005")  # USD per million tokens; the cheapest embedd
 
 
 def doubts(settings: Settings) -> Iterator[Finding]:
-    """What is never reached, or opens the service wide, with the path of the value."""
+    """Warnings about single settings that have no effect, are implausible or give wide access."""
     if "*" in settings.server.cors.origins:
-        message = "has `*`, which lets every web page use this service; list the origins of your own pages"
+        message = "contains `*`, which lets every web page use this service; list the origins of your own pages"
         yield Finding(("server", "cors", "origins"), message)
     deadline = settings.resilience.deadline
     if "soft" in deadline.model_fields_set and deadline.soft > deadline.hard:
         message = "is longer than `hard`, so it is never reached; shorten it or raise `hard`"
         yield Finding(("resilience", "deadline", "soft"), message)
     if re.match(r"~|.*\$\{?[A-Za-z_]", settings.data_dir):
-        yield Finding(("data_dir",), "has `~` or `$`, which is not expanded here; write `${HOME}/...`")
+        yield Finding(("data_dir",), "contains `~` or `$`, which is not expanded; write `${HOME}/...`")
     for name, provider in settings.providers.items():
         yield from _timeouts(("providers", name), provider.timeouts, provider.timeouts.total)
     for index, model in enumerate(settings.models):
@@ -51,22 +51,24 @@ def _timeouts(path: Path, timeouts: TimeoutSettings | TimeoutOverrides, total: f
     for name in ("connect", "first_token", "idle"):
         value = getattr(timeouts, name)
         if name in timeouts.model_fields_set and value is not None and value > total:
-            message = "is longer than `total`, which holds for all of an attempt; shorten it or raise `total`"
+            message = "is longer than `total`, which limits the whole attempt; shorten it or raise `total`"
             yield Finding((*path, "timeouts", name), message)
 
 
 def _numbers(path: Path, model: ModelSettings) -> Iterator[Finding]:
-    """Prices and sizes of a model that can hardly be meant."""
+    """Warnings about implausible prices and sizes of a model."""
     for name in ("input", "output") if model.price else ():
         if 0 < getattr(model.price, name) < _LOWEST_PRICE:
-            message = "is USD per million tokens, and so low that it may be the price of one; multiply it by 1000000"
+            message = "is in USD per million tokens but looks like a price per token; multiply it by 1000000"
             yield Finding((*path, "price", name), message)
     if model.max_output is not None and model.context_window is not None and model.max_output > model.context_window:
-        yield Finding((*path, "max_output"), "is more than `context_window`, which holds prompt and answer together")
+        yield Finding(
+            (*path, "max_output"), "is more than `context_window`, which limits prompt and answer together; lower it"
+        )
 
 
 def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
-    """What is implausible about where providers are, how they are reached and with what."""
+    """Warnings about the addresses, proxies and credentials of providers."""
     yield from credential_doubts(data)
     for name, provider in settings.providers.items():
         path: Path = ("providers", name)
@@ -76,7 +78,7 @@ def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Find
             yield Finding((*path, "proxy"), wrong)
         vendor = vendor_of(provider.address)
         if vendor is not None and not provider.keys and not _has_credential(provider):
-            yield Finding(path, f"has no `keys`, and {vendor.name} refuses calls without one; give it a key")
+            yield Finding(path, f"has no `keys`, but {vendor.name} rejects calls without one; add a key")
 
 
 def _address(
@@ -86,7 +88,7 @@ def _address(
     if "base_url" in written and not raw and provider.dialect in NATIVE_ADDRESSES:
         public = NATIVE_ADDRESSES[provider.dialect]
         yield Finding(
-            (*path, "base_url"), f"is empty, so calls go to `{public}`; give the address, or remove the setting"
+            (*path, "base_url"), f"is empty, so calls go to `{public}`; set the address, or remove the setting"
         )
     if provider.base_url is None:
         return
@@ -100,11 +102,11 @@ def _address(
 
 
 def _own_address(url: str, settings: Settings) -> str | None:
-    """Whether a provider is Signalbox itself, which would call itself for ever."""
+    """Warn of a provider whose address is that of Signalbox itself, which would loop."""
     parts, server = urlsplit(url), settings.server
     here = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::", server.host)
     if server.port and parts.hostname in here and parts.port == server.port:
-        return "is the address of Signalbox itself (`server.host` and `server.port`); give the provider's"
+        return "is the address of Signalbox itself (`server.host` and `server.port`); set that of the provider"
     return None
 
 

@@ -1,8 +1,7 @@
-"""What holds for each model: the file's word, else the catalogue's, else the default; and which of them it was.
+"""The effective settings of each model, from the file, else the catalogue, else the default, with their origin.
 
-The catalogue is asked for models that say which of its models they are `like`, and for providers whose address is a
-known vendor's. Its `thinking` is written in the vendor's own dialect and holds for that one only; all else holds for a
-vendor's OpenAI-compatible endpoint too.
+The catalogue applies to models with `like`, and to providers whose address is a known vendor's. Its `thinking` values
+use the vendor's own dialect and apply only there; all others apply to a vendor's OpenAI-compatible endpoint too.
 """
 
 from collections.abc import Iterator, Mapping
@@ -30,7 +29,7 @@ _INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class Effective:
-    """One model's settings with what the catalogue adds, where each comes from, and the entry behind it."""
+    """One model's settings including those of the catalogue, their origins, and the catalogue entry."""
 
     settings: ModelSettings
     origins: Mapping[str, str]  # field -> `yaml`, `catalogue 2026-..` or `default`
@@ -38,14 +37,14 @@ class Effective:
 
 
 def known_vendor(provider: ProviderSettings) -> Vendor | None:
-    """The vendor whose models a provider serves, as far as its address tells."""
+    """The vendor whose models a provider serves, by its address; None if unknown."""
     if provider.vertex:
         return next(vendor for vendor in VENDORS if vendor.dialect == "gemini")
     return vendor_of(provider.address)
 
 
 def effective(model: ModelSettings, provider: ProviderSettings | None) -> Effective:
-    """Fill in from the catalogue what the file leaves open."""
+    """Fill in settings that are absent in the file from the catalogue."""
     vendor = None if provider is None else known_vendor(provider)
     entry = None if vendor is None else find(vendor, model.id.partition("/")[2])
     if model.like is not None and (found := named(model.like)) is not None:
@@ -56,12 +55,12 @@ def effective(model: ModelSettings, provider: ProviderSettings | None) -> Effect
 
 
 def of_entry(name: str, entry: Entry, provider: ProviderSettings, vendor: Vendor) -> Effective:
-    """A model that the file does not list, as the catalogue has it."""
+    """The settings of a model that only the catalogue lists."""
     return _with_entry(ModelSettings(id=name), entry, native=provider.dialect == vendor.dialect)
 
 
 def effective_models(settings: Settings, unlisted: tuple[str, ...] = ()) -> list[Effective]:
-    """Every model of the file in its order, then those that only routes name."""
+    """Every model of the file in order, then the models that only routes use."""
     models = [*settings.models, *(ModelSettings(id=name) for name in unlisted)]
     return [effective(model, settings.providers.get(model.id.partition("/")[0])) for model in models]
 
@@ -72,7 +71,7 @@ def _with_entry(model: ModelSettings, entry: Entry, *, native: bool) -> Effectiv
 
 
 def _values(entry: Entry, native: bool) -> Iterator[tuple[str, Any]]:
-    """What the entry knows, as the settings would have it."""
+    """The values of an entry, in the form of the settings."""
     for name in _INHERITED:
         value = getattr(entry, name)
         unknown = value is None or (name in ("unsupported", "thinking") and not value)
@@ -82,7 +81,7 @@ def _values(entry: Entry, native: bool) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """The value with its mappings as plain ones."""
+    """The value with its mappings converted to `dict`."""
     return {name: _plain(item) for name, item in value.items()} if isinstance(value, Mapping) else value
 
 

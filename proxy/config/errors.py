@@ -1,7 +1,7 @@
-"""What is wrong with a configuration, said so that it can be mended: file, line, place, and the way out.
+"""Configuration problems with file, line, path and remedy.
 
-A problem never holds a value that was written in the file, because a value may be a secret; names of keys, models and
-variables are what it may show.
+A problem never contains a value from the file, because a value may be a secret. It may contain names of keys, models
+and variables.
 """
 
 import difflib
@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-_MAX_CANDIDATES = 1000  # comparing is slow, and a suggestion is a courtesy
+_MAX_CANDIDATES = 1000  # comparing is slow, and suggestions are optional
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `where` is a dotted path such as `models[2].tier`, empty for the file as a whole."""
+    """One problem. `where` is a dotted path such as `models[2].tier`, empty for the whole file."""
 
     file: str
     line: int | None
@@ -27,7 +27,7 @@ class Problem:
 
 
 class ConfigError(Exception):
-    """A configuration that cannot be used; its text is one line a problem."""
+    """The configuration is not valid. The message has one line per problem."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(problems)
@@ -35,6 +35,6 @@ class ConfigError(Exception):
 
 
 def suggestion(word: str, candidates: Iterable[str]) -> str:
-    """`; did you mean ...?` for the nearest candidate, else nothing."""
+    """`; did you mean ...?` with the nearest candidate, or an empty text."""
     nearest = difflib.get_close_matches(word, list(islice(candidates, _MAX_CANDIDATES)), n=1)
     return f"; did you mean `{nearest[0]}`?" if nearest else ""

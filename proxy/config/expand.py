@@ -1,4 +1,4 @@
-"""`${VAR}` and `${VAR:-default}` in a text; `$${` stays a literal `${`. Nothing is expanded twice."""
+"""Expands `${VAR}` and `${VAR:-default}` in a text, once; `$${` is a literal `${`."""
 
 import re
 from collections.abc import Mapping
@@ -13,15 +13,15 @@ class Expansion:
     """A text with its variables filled in."""
 
     text: str = field(repr=False)
-    whole: bool  # the text was one expansion and nothing else
+    whole: bool  # the text consists of one expansion
     variables: tuple[str, ...]
     unset: tuple[str, ...]  # variables that are not set and have no default
-    empty: tuple[str, ...]  # those, and the ones that are set to nothing and have no default
+    empty: tuple[str, ...]  # `unset`, and variables that are set but empty and have no default
     malformed: bool
 
 
 def expand(text: str, environ: Mapping[str, str]) -> Expansion:
-    """Fill in the variables. An empty one takes the default, as in a shell; without a default it is empty."""
+    """Expand variables. An unset or empty one takes its default, as in a shell; without a default it is empty."""
     variables: list[str] = []
     unset: list[str] = []
     empty: list[str] = []

@@ -1,6 +1,6 @@
-"""Settings whose feature is not there yet: a table from which the change that brings the feature deletes its row.
+"""Settings whose feature is not implemented yet. The change that adds a feature deletes its row from the table.
 
-A row's value is refused wherever it differs from the default, so that nobody believes in a limit that nothing enforces.
+A value other than the default is rejected, so that a configuration never relies on a limit that is not enforced.
 """
 
 from collections.abc import Mapping
@@ -11,13 +11,13 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """What is missing, and the values that work beside the default."""
+    """The missing feature, and the values accepted besides the default."""
 
     what: str
     allowed: tuple[Any, ...] = ()
 
 
-# by the path of the setting, as `setting_names` writes it
+# setting path, in the form of `setting_names`, to the missing feature
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
         "server.workers": NotYet("more than one worker"),
@@ -25,13 +25,13 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
         "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
         "state": NotYet("shared state"),
         "dependencies": NotYet("a policy for failing dependencies"),
-        "auth.mode": NotYet("authentication of callers"),
+        "auth.mode": NotYet("authentication of clients"),
         "auth.jwt": NotYet("authentication by JWT"),
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),
         "budgets": NotYet("a budget"),
         "defaults": NotYet("defaults for users and keys"),
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),
-        "logs.requests": NotYet("a log of requests"),
+        "logs.requests": NotYet("the request log"),
     }
 )

@@ -1,7 +1,7 @@
-"""The file to `Settings`: read, expand, validate, and say everything that is wrong at once.
+"""Loads the file to `Settings`: reads, expands, validates, and reports all problems at once.
 
-Reads the file, the `.env` beside it and the environment that it is given, and nothing else. What raises here is a
-`ConfigError`, without the exception behind it: that one could hold what the file holds.
+It reads only the file, the `.env` in the same directory, certificate files and the given environment. Errors are
+`ConfigError` without a cause, because the original exception could contain text of the file.
 """
 
 import hashlib
@@ -25,12 +25,12 @@ from proxy.config.schema import Settings
 from proxy.config.validate import validate
 
 MAX_BYTES = 1024 * 1024
-MAX_REFERENCES = 100  # problems with names: who has more mends these first
+MAX_REFERENCES = 100  # of problems with names that are reported
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A configuration that can be used. `fingerprint` tells one content of file and `.env` from another."""
+    """A valid configuration. `fingerprint` identifies the content of the file and its `.env`."""
 
     settings: Settings
     path: Path
@@ -55,7 +55,7 @@ class Source:
 
 
 def default_path() -> Path:
-    """`config/signalbox.yaml` here, else the one that came with the package."""
+    """`config/signalbox.yaml` in the working directory, else the default file of the package."""
     here = Path("config/signalbox.yaml")
     if here.is_file():
         return here
@@ -70,14 +70,14 @@ def load(path: Path, environ: Mapping[str, str]) -> Loaded:
 
 
 def is_pipe(path: Path) -> bool:
-    """Whether `path` is a pipe or a device, which may be read once: `--config <(...)`, `/dev/stdin`."""
+    """Whether `path` is a pipe or a device, which can be read only once: `--config <(...)`, `/dev/stdin`."""
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def fetch(path: Path, *, pipes: bool = False) -> Source:
-    """Read the bytes. Raises `ConfigError` when there are none, or too many.
+    """Read the bytes. Raises `ConfigError` if the file cannot be read or is too large.
 
-    Unless `pipes` are allowed, a pipe is an error: opening or reading one may wait for ever.
+    A pipe is an error unless `pipes` is set, because opening or reading it may block forever.
     """
     beside = path.parent / ".env"
     env_file = beside if beside.is_file() else None
@@ -86,7 +86,7 @@ def fetch(path: Path, *, pipes: bool = False) -> Source:
 
 
 def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
-    """Read the settings out of the bytes. Raises `ConfigError`."""
+    """Parse the bytes to settings. Raises `ConfigError`."""
     file = str(source.path)
     shape = shape_of(Settings)
     reading: read.Reading | None = None
@@ -94,7 +94,7 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
         root = document.parse(_text(source.path, source.content))
         if not isinstance(root, document.Mapping):
             what = "is empty" if root is None else "must be a mapping of settings"
-            raise _error(source.path, f"{what}; begin with a section such as `server:` or `providers:`")
+            raise _error(source.path, f"{what}; start with a section such as `server:` or `providers:`")
         reading = read.read(root, shape, {**_variables(source), **environ})
     except document.YamlError as exc:
         failure = Problem(file, exc.line, "", str(exc))
@@ -106,7 +106,7 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     for finding in (*invalid, *islice(references.check(reading.data), MAX_REFERENCES)):
         follows = any(
             path[: len(finding.path)] == finding.path for path in known
-        )  # from a value that could not be read
+        )  # a consequence of a value that could not be read
         if not follows:
             shown = reading.without_values(where(finding.place)), reading.without_values(finding.message)
             problems.append(Problem(file, reading.line(finding.path), *shown))
@@ -121,7 +121,7 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
 
 
 def where(path: read.Path) -> str:
-    """A path as people write it: `models[2].tier`."""
+    """A path in dotted notation: `models[2].tier`."""
     text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in path)
     return text.removeprefix(".")
 
@@ -143,11 +143,11 @@ def _content(path: Path, what: str, *, pipes: bool = False) -> bytes:
             if pipes or stat.S_ISREG(mode):
                 content = file.read(MAX_BYTES + 1)
             else:
-                message = f"{what} must be a file, this is a pipe or a device"
+                message = f"{what} must be a file, not a pipe or a device"
     except FileNotFoundError:
-        message = f"{what} is not there; name one with `--config` or SIGNALBOX_CONFIG"
+        message = f"{what} does not exist; set its path with `--config` or SIGNALBOX_CONFIG"
     except IsADirectoryError:
-        message = f"{what} must be a file, this is a folder"
+        message = f"{what} must be a file, not a directory"
     except OSError as exc:
         message = f"{what} cannot be read: {(exc.strerror or 'unknown reason').lower()}"
     if len(content) > MAX_BYTES:
@@ -158,7 +158,7 @@ def _content(path: Path, what: str, *, pipes: bool = False) -> bytes:
 
 
 def _open(path: Path, *, wait: bool) -> BinaryIO:
-    """The file, for reading; `wait` for a writer if it is a pipe."""
+    """Open the file for reading; with `wait`, wait for a writer if it is a pipe."""
     return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if wait else os.O_NONBLOCK)), "rb")
 
 
@@ -168,7 +168,7 @@ def _text(path: Path, content: bytes) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         line = content.count(b"\n", 0, exc.start) + 1
-    raise ConfigError([Problem(str(path), line, "", "is not UTF-8; save it in that encoding")])
+    raise ConfigError([Problem(str(path), line, "", "is not UTF-8; save it in UTF-8")])
 
 
 def _error(path: Path, message: str) -> ConfigError:

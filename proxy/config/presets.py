@@ -1,10 +1,10 @@
-"""Named sets of values for `resilience`, as a file would give them. `standard` is the defaults themselves.
+"""Presets: named sets of values for `resilience`, in the form of the file. `standard` is the defaults.
 
-`bkvy`: the numbers of the router of that name (github.com/NitroxHead/bkvy, `core/failure_classifier.py` and
-`core/circuit_breaker.py`): patient with errors and timeouts, a breaker that opens for 30 seconds after errors and for
-10 after timeouts, rejected keys that rest for a day, and rate limits that count against the breaker.
+`bkvy`: the values of the router of that name (github.com/NitroxHead/bkvy, `core/failure_classifier.py` and
+`core/circuit_breaker.py`): more retries after errors and timeouts, a breaker that opens for 30 seconds after errors
+and for 10 after timeouts, a cooldown of a day for rejected keys, and rate limits that count against the breaker.
 
-`simple`: three failures in a row rest a target for 60 seconds, every time the same.
+`simple`: three consecutive failures open the breaker for 60 seconds; the time does not grow.
 """
 
 from collections.abc import Mapping

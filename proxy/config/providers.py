@@ -1,4 +1,4 @@
-"""The sections `providers` and `models`: who answers, with which keys, at which price."""
+"""The sections `providers` and `models`: addresses, keys, limits, prices and capabilities."""
 
 import re
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
 _FRAMING = ("connection", "content-length", "host", "transfer-encoding")
 _MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
-_KEPT = ("messages", "model", "stream", "input", "prompt", "file", "router")  # never left out
+_KEPT = ("messages", "model", "stream", "input", "prompt", "file", "router")  # every call needs these
 NATIVE_ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
 _VERTEX = "https://aiplatform.googleapis.com/v1/projects/my-project/locations/global/publishers/google"
 _KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
@@ -44,13 +44,13 @@ _KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 
 @dataclass(frozen=True, slots=True)
 class Unset:
-    """A key's value that is not there, with the variables that would have held it."""
+    """The missing value of a key, with the names of the unset variables."""
 
     variables: tuple[str, ...] = ()
 
 
 def _key_value(value: Any) -> SecretStr | Unset:
-    """A key's value: a text that a header can carry, or none."""
+    """Check a key's value: a text that is valid in a header, or `Unset`."""
     if isinstance(value, Unset):
         return value
     text = value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -61,8 +61,8 @@ def _key_value(value: Any) -> SecretStr | Unset:
     text = text.strip()
     if not re.fullmatch(r"[\x21-\x7e]*", text, re.ASCII):
         if text.lower().startswith("bearer "):
-            raise ValueError("must be the key alone; remove `Bearer`, which is added to it")
-        raise ValueError("holds a space or a character that no header can carry; check the value for a typing error")
+            raise ValueError("must be the key alone; remove `Bearer`, which Signalbox adds")
+        raise ValueError("contains a space or a character that is not valid in a header; correct the value")
     return SecretStr(text) if text else Unset()
 
 
@@ -82,9 +82,9 @@ def _key(key: Any, index: int) -> Any:
 
 def _header_name(name: str) -> str:
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError("must be the name of a header, such as `authorization` or `api-key`")
+        raise ValueError("must be a header name, such as `authorization` or `api-key`")
     if name.lower() in _FRAMING:
-        raise ValueError(f"must not be `{name.lower()}`, which belongs to the connection")
+        raise ValueError(f"must not be `{name.lower()}`, which is reserved for the connection")
     return name.lower()
 
 
@@ -111,11 +111,11 @@ def _address(url: str) -> str:
     if not sound or re.search(r"[\s\x00-\x1f\x7f\\]", url):
         raise ValueError("must be an http or https URL, such as `https://api.openai.com/v1`")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user name or password; send them with `headers`")
+        raise ValueError("must not contain a user name or password; send them with `headers`")
     if parts.query or parts.fragment or url.endswith(("?", "#")):
         raise ValueError("must not have a query or a fragment; a version belongs in `api_version`")
     if re.search(r"[{}]", url.replace("{model}", "")) or re.search(r"[{}]", parts.netloc):
-        raise ValueError("may hold the placeholder `{model}` in its path and no other")
+        raise ValueError("must not contain braces, except the placeholder `{model}` in its path")
     return url.rstrip("/")
 
 
@@ -127,31 +127,31 @@ KeyValue = Annotated[
 
 
 class LimitSettings(Section):
-    """How much may be asked: of one model with one key, wherever it stands."""
+    """Rate limits of one model with one key."""
 
-    rpm: Integer | None = Field(default=None, ge=1, description="Requests a minute.")
-    tpm: Integer | None = Field(default=None, ge=1, description="Tokens a minute.")
-    rpd: Integer | None = Field(default=None, ge=1, description="Requests a day.")
-    tpd: Integer | None = Field(default=None, ge=1, description="Tokens a day.")
-    concurrency: Integer | None = Field(default=None, ge=1, description="Calls at the same time.")
+    rpm: Integer | None = Field(default=None, ge=1, description="Requests per minute.")
+    tpm: Integer | None = Field(default=None, ge=1, description="Tokens per minute.")
+    rpd: Integer | None = Field(default=None, ge=1, description="Requests per day.")
+    tpd: Integer | None = Field(default=None, ge=1, description="Tokens per day.")
+    concurrency: Integer | None = Field(default=None, ge=1, description="Concurrent calls.")
 
 
 class TimeoutSettings(Section):
-    """How long an attempt may take."""
+    """The timeouts of an attempt."""
 
-    connect: PositiveDuration = Field(default=5.0, description="Until the connection stands.")
-    first_token: PositiveDuration = Field(default=120.0, description="Until the first content of a stream.")
-    idle: PositiveDuration = Field(default=60.0, description="Between two pieces of a stream.")
-    total: PositiveDuration = Field(default=600.0, description="For the whole attempt.")
+    connect: PositiveDuration = Field(default=5.0, description="The time to make a connection.")
+    first_token: PositiveDuration = Field(default=120.0, description="The time to the first content of a stream.")
+    idle: PositiveDuration = Field(default=60.0, description="The longest gap between two parts of a stream.")
+    total: PositiveDuration = Field(default=600.0, description="The time for the whole attempt.")
 
 
 class TimeoutOverrides(Section):
-    """A model's own timeouts; what is absent is the provider's."""
+    """Timeouts of a model; absent ones are the provider's."""
 
-    connect: PositiveDuration | None = Field(default=None, description="Until the connection stands.")
-    first_token: PositiveDuration | None = Field(default=None, description="Until the first content of a stream.")
-    idle: PositiveDuration | None = Field(default=None, description="Between two pieces of a stream.")
-    total: PositiveDuration | None = Field(default=None, description="For the whole attempt.")
+    connect: PositiveDuration | None = Field(default=None, description="The time to make a connection.")
+    first_token: PositiveDuration | None = Field(default=None, description="The time to the first content of a stream.")
+    idle: PositiveDuration | None = Field(default=None, description="The longest gap between two parts of a stream.")
+    total: PositiveDuration | None = Field(default=None, description="The time for the whole attempt.")
 
 
 class KeySettings(Section):
@@ -160,19 +160,25 @@ class KeySettings(Section):
     at: ClassVar[str | None] = "providers.*.keys[]"
 
     id: Identifier = Field(default="main", description="The key's name in logs, metrics and `router.key_id`.")
-    value: KeyValue = Field(description="The secret, as a rule `${VARIABLE}`; unset disables the key.")
-    weight: Number = Field(default=1, gt=0, description="The key's share of the calls, relative to the others.")
-    limits: LimitSettings = Field(default=LimitSettings(), description="What this key may be asked for, of each model.")
+    value: KeyValue = Field(
+        description="The secret, usually `${VARIABLE}`; an unset or empty variable disables the key."
+    )
+    weight: Number = Field(
+        default=1, gt=0, description="The key's share of calls, relative to the provider's other keys."
+    )
+    limits: LimitSettings = Field(
+        default=LimitSettings(), description="The limits of this key, counted for each model."
+    )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """A text stands for a key with that value."""
+        """Accept a text as a key with that value."""
         described = handler.resolve_ref_schema(handler(schema))
         return {"anyOf": [{"type": "string"}, dict(described)]}
 
 
 class ProviderSettings(Section):
-    """An organisation or server that answers."""
+    """An API that serves models."""
 
     at: ClassVar[str | None] = "providers.*"
 
@@ -181,40 +187,39 @@ class ProviderSettings(Section):
     )
     base_url: Annotated[str, AfterValidator(_address)] | None = Field(
         default=None,
-        description="Where the API begins, often with `/v1`; `anthropic` and `gemini` have one of their own.",
+        description="The base URL of the API, often ending in `/v1`; `anthropic` and `gemini` have a default.",
     )
     keys: tuple[KeySettings, ...] = Field(
-        default=(), description="The keys that share the calls; none: keyless; all unset: the provider is left out."
+        default=(),
+        description="The keys, which share the calls; none: no credential; all unset: the provider is left out.",
     )
     auth_header: Annotated[str, AfterValidator(_header_name)] = Field(
         default="authorization",
-        description="The header that carries the key, `api-key` for Azure; absent: what the dialect is used to.",
+        description="The header that carries the key, `api-key` for Azure; absent: that of the dialect.",
     )
     api_version: str | None = Field(
-        default=None, description="Azure: the `api-version` query parameter; Anthropic: its header."
+        default=None, description="Azure: the query parameter `api-version`; Anthropic: the version header."
     )
-    any_model: bool = Field(
-        default=False, description="Whether models that are not listed may be named; the catalogue knows some of them."
-    )
-    headers: dict[str, SecretStr] = Field(default={}, description="Headers that are added to every request.")
+    any_model: bool = Field(default=False, description="Accept models that are not listed under `models`.")
+    headers: dict[str, SecretStr] = Field(default={}, description="Headers added to every request.")
     proxy: Annotated[SecretStr, AfterValidator(_proxy)] | None = Field(
-        default=None, description="The URL of an HTTP proxy on the way to the provider."
+        default=None, description="The URL of an HTTP proxy through which the provider is reached."
     )
     ca_file: Annotated[str, AfterValidator(_ca_file)] | None = Field(
-        default=None, description="A PEM file with certificates that are trusted beside the public roots."
+        default=None, description="A PEM file of certificates to trust in addition to the public roots."
     )
     stream_usage: Literal["ask", "never"] = Field(
-        default="ask", description="Whether to ask streams for their token usage."
+        default="ask", description="Request token usage for streams whose client does not request it."
     )
     prompt_cache: Literal["off", "auto"] = Field(
-        default="off", description="Anthropic only: whether a prompt's stable part is marked for the provider's cache."
+        default="off", description="Anthropic only: mark the stable part of prompts for the provider's cache."
     )
     vertex: bool = Field(
-        default=False, description="Gemini only: Vertex's paths, with a `base_url` up to `/publishers/google`."
+        default=False, description="Gemini only: use Vertex paths; `base_url` then ends with `/publishers/google`."
     )
-    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="How long an attempt may take.")
+    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="The timeouts of an attempt.")
     seed: Integer = Field(default=42, description="Mock only: the seed of answers and faults.")
-    latency: Duration = Field(default=0.0, description="Mock only: how long it waits before it answers.")
+    latency: Duration = Field(default=0.0, description="Mock only: the delay before the first byte.")
     failure_rate: Number = Field(default=0.0, ge=0, le=1, description="Mock only: the share of calls that fail.")
     faults: tuple[Fault, ...] = Field(default=("error",), min_length=1, description="Mock only: how calls fail.")
     tokens: Integer | None = Field(default=None, ge=1, description="Mock only: the length of an answer.")
@@ -222,7 +227,7 @@ class ProviderSettings(Section):
     @field_validator("keys", mode="before")
     @classmethod
     def _keys(cls, keys: Any) -> Any:
-        """A text stands for a key with that value; a key without an id gets one by its place."""
+        """Accept a text as a key with that value; give keys without an id one by position."""
         if not isinstance(keys, list | tuple):
             return keys
         return [_key(key, index) for index, key in enumerate(keys)]
@@ -232,13 +237,13 @@ class ProviderSettings(Section):
     def _headers(cls, headers: dict[str, SecretStr]) -> dict[str, SecretStr]:
         for name, value in headers.items():
             if not _HEADER_NAME.fullmatch(name):
-                raise ValueError("has a name that no header can have")
+                raise ValueError("has a name that is not a valid header name")
             if name.lower() in _FRAMING:
-                raise ValueError(f"must not set `{name.lower()}`, which belongs to the connection")
+                raise ValueError(f"must not set `{name.lower()}`, which is reserved for the connection")
             if not _HEADER_VALUE.fullmatch(value.get_secret_value()):
-                raise ValueError(f"has a value under `{name}` that no header can carry")
+                raise ValueError(f"has a value under `{name}` that is not valid in a header")
         if len({name.lower() for name in headers}) < len(headers):
-            raise ValueError("names one header twice; upper and lower case are the same")
+            raise ValueError("contains one header twice; header names ignore case, so remove one")
         return {name.lower(): value for name, value in headers.items()}
 
     @model_validator(mode="after")
@@ -251,7 +256,7 @@ class ProviderSettings(Section):
                 raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
         if self.dialect == "mock":
             if self.base_url is not None:
-                raise ValueError("needs no `base_url`: `dialect: mock` answers without a network; remove it")
+                raise ValueError("must not have a `base_url` with `dialect: mock`; remove it")
             return self
         if self.vertex and self.base_url is None:
             raise ValueError(f"`vertex` needs a `base_url`, such as `{_VERTEX}`")
@@ -263,72 +268,76 @@ class ProviderSettings(Section):
 
     @property
     def address(self) -> str | None:
-        """`base_url`, or where the dialect's own provider is."""
+        """`base_url`, else the dialect's default URL."""
         return self.base_url or NATIVE_ADDRESSES.get(self.dialect)
 
     @property
     def key_header(self) -> str:
-        """`auth_header`, or the one that the dialect's own provider reads; Vertex reads bearer tokens."""
+        """`auth_header`, else the dialect's default header; `authorization` with `vertex`."""
         if "auth_header" in self.model_fields_set or self.vertex:
             return self.auth_header
         return _KEY_HEADERS.get(self.dialect, self.auth_header)
 
 
 class PriceSettings(Section):
-    """USD per million tokens."""
+    """A price in USD per million tokens."""
 
     input: Price = Field(description="USD per million input tokens.")
     cached_input: Price | None = Field(
-        default=None, description="USD per million cached input tokens; absent: as `input`."
+        default=None, description="USD per million cached input tokens; absent: the price of `input`."
     )
     cache_write: Price | None = Field(
-        default=None, description="USD per million cached tokens when written; absent: as `input`."
+        default=None, description="USD per million tokens written to the cache; absent: the price of `input`."
     )
     output: Price = Field(description="USD per million output tokens.")
 
 
 class ModelSettings(Section):
-    """One model at one provider. What is not set here comes from the catalogue, where it knows the model."""
+    """One model of one provider. Absent values come from the catalogue, if it lists the model."""
 
     at: ClassVar[str | None] = "models[]"
 
-    id: str = Field(description="`provider/model`; the model's part is sent to the provider as it is.")
-    kind: Kind = Field(default="chat", description="What the model is called for.")
-    enabled: bool = Field(default=True, description="Whether the model may be used.")
-    tier: Tier | None = Field(default=None, description="Its intelligence tier; absent: in no tier.")
-    price: PriceSettings | None = Field(default=None, description="What it costs; absent: unknown.")
+    id: str = Field(description="`provider/model`; the part after the first `/` is sent to the provider unchanged.")
+    kind: Kind = Field(default="chat", description="The kind of endpoint that the model serves.")
+    enabled: bool = Field(default=True, description="Use the model.")
+    tier: Tier | None = Field(default=None, description="The intelligence tier; absent: no tier.")
+    price: PriceSettings | None = Field(default=None, description="The price; absent: unknown.")
     context_window: Integer | None = Field(
-        default=None, ge=1, description="Tokens of prompt and answer together; absent: unknown."
+        default=None, ge=1, description="The maximum number of tokens of prompt and answer together; absent: unknown."
     )
     max_output: Integer | None = Field(
-        default=None, ge=1, description="Tokens that an answer may have; absent: unknown."
+        default=None, ge=1, description="The maximum number of tokens of an answer; absent: unknown."
     )
-    latency: Duration | None = Field(default=None, description="Expected time to answer; measured latency replaces it.")
+    latency: Duration | None = Field(
+        default=None, description="The expected time to first content; replaced by measured latency."
+    )
     capabilities: tuple[str, ...] | None = Field(
         default=None,
-        description="What it can do, such as `tools`, `vision` or `json_schema`; absent: unknown, passes all filters.",
+        description="Capabilities such as `tools`, `vision` or `json_schema`; absent: unknown, passes all filters.",
     )
     unsupported: tuple[str, ...] = Field(
         default=(),
-        description="OpenAI's request parameters that the model refuses: dropped and named. `a+b`: not both at once.",
+        description="OpenAI request parameters that the model rejects; they are dropped. `a+b`: not both together.",
     )
     thinking: dict[str, dict[str, Any]] = Field(
-        default={}, description="Members of the provider's request that ask for thinking, by `reasoning_effort`."
+        default={}, description="Request members that enable thinking, for each `reasoning_effort`."
     )
     thinking_off: dict[str, Any] | None = Field(
-        default=None, description="Members of the provider's request that switch thinking off; absent: it cannot be."
+        default=None, description="Request members that disable thinking; absent: it cannot be disabled."
     )
     specialties: tuple[str, ...] = Field(
-        default=(), description="Tasks that it is preferred for, such as `code` or `writing`."
+        default=(), description="Tasks for which the model is preferred, such as `code` or `writing`."
     )
     like: str | None = Field(
         default=None,
-        description="The catalogue's model that it is, such as `openai/gpt-4o`; absent: by address and id.",
+        description="The catalogue model that supplies absent values (`openai/gpt-4o`); absent: by address and id.",
     )
-    limits: LimitSettings = Field(default=LimitSettings(), description="What may be asked of it with each key.")
-    timeouts: TimeoutOverrides = Field(default=TimeoutOverrides(), description="Its own timeouts, over the provider's.")
+    limits: LimitSettings = Field(default=LimitSettings(), description="The limits of the model, counted for each key.")
+    timeouts: TimeoutOverrides = Field(
+        default=TimeoutOverrides(), description="Timeouts of the model; they override the provider's."
+    )
     quality: Number | None = Field(
-        default=None, ge=0, le=1, description="How good its answers are, 0 to 1; absent: by tier."
+        default=None, ge=0, le=1, description="The quality of answers, 0 to 1; absent: derived from the tier."
     )
 
     @field_validator("id", mode="after")
@@ -353,7 +362,7 @@ class ModelSettings(Section):
     @classmethod
     def _parameters(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         if kept := [name for name in _KEPT if name in value]:
-            raise ValueError(f"must not hold `{kept[0]}`, without which there is no call")
+            raise ValueError(f"must not contain `{kept[0]}`, which every call needs; remove it")
         return value
 
     @field_validator("thinking", mode="after")
@@ -362,14 +371,14 @@ class ModelSettings(Section):
         for effort in value:
             if effort not in EFFORTS:
                 known = ", ".join(f"`{word}`" for word in EFFORTS)
-                raise ValueError(f"has an effort that is none of {known}{suggestion(effort, EFFORTS)}")
+                raise ValueError(f"has an unknown effort; must be one of {known}{suggestion(effort, EFFORTS)}")
         if not is_json(value):
-            raise ValueError("has a value that JSON cannot express")
+            raise ValueError("has a value that JSON cannot represent")
         return value
 
     @field_validator("thinking_off", mode="after")
     @classmethod
     def _members(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
         if not is_json(value):
-            raise ValueError("has a value that JSON cannot express")
+            raise ValueError("has a value that JSON cannot represent")
         return value

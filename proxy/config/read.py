@@ -1,7 +1,7 @@
-"""A tree of nodes to plain data, with the line of every value: merges, expands variables, finds duplicate keys.
+"""Converts a tree of nodes to plain data with line numbers: merges, expands variables, finds duplicate keys.
 
-The schema's shape leads: where a text is wanted a scalar keeps its characters, elsewhere it is read as YAML. What is
-wrong is noted and reading goes on, so that one run finds all there is to mend. Values are never part of a message.
+The schema's shape decides how a scalar is read: as characters where a text is expected, else as YAML. Problems are
+collected, so that one run reports all of them. Messages never contain values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,27 +18,27 @@ Path = tuple[str | int, ...]
 
 MAX_VALUES = 100_000
 
-_SHORTEST_SECRET = 8  # characters: shorter values are words that a message may use itself
+_SHORTEST_SECRET = 8  # characters; shorter values could be ordinary words of a message
 
 
 @dataclass(slots=True)
 class Reading:
-    """The data of a file, where each value stands, and what is wrong or worth a warning."""
+    """The data of a file, the line of each value, problems and warnings."""
 
-    data: dict[str, Any] = field(default_factory=dict, repr=False)  # secrets are still plain here
+    data: dict[str, Any] = field(default_factory=dict, repr=False)  # contains secrets in plain text
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[tuple[Path, int | None, str]] = field(default_factory=list)
     warnings: list[tuple[Path, int | None, str]] = field(default_factory=list)
-    brought: dict[str, str] = field(default_factory=dict, repr=False)  # what variables held, and their names
+    brought: dict[str, str] = field(default_factory=dict, repr=False)  # values of variables to their names
 
     def without_values(self, text: str) -> str:
-        """The text with what a variable held, which may be a secret, shown as that variable."""
+        """Replace values of variables, which may be secrets, by the variable's name."""
         for value in sorted(self.brought, key=len, reverse=True):
             text = text.replace(value, f"${{{self.brought[value]}}}")
         return text
 
     def line(self, path: Path) -> int | None:
-        """The line of a value, or of the nearest thing around it."""
+        """The line of a value, else of the nearest enclosing value."""
         for length in range(len(path), -1, -1):
             if (line := self.lines.get(path[:length])) is not None:
                 return line
@@ -46,14 +46,14 @@ class Reading:
 
 
 def read(root: document.Mapping, shape: Shape, environ: Mapping[str, str]) -> Reading:
-    """Read a whole document. Raises `YamlError` when its aliases unfold to more than we want to hold."""
+    """Read a whole document. Raises `YamlError` if its aliases expand beyond the limits."""
     reader = _Reader(environ)
     reader.reading.data = reader.mapping(root, shape, (), fresh=True)
     return reader.reading
 
 
 class _Reader:
-    """One walk over the tree. `fresh` is text of the file; what a variable brought is not expanded again."""
+    """One walk over the tree. Only `fresh` text, which is from the file, is expanded; values of variables are not."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -61,7 +61,7 @@ class _Reader:
         self.reading = Reading()
 
     def mapping(self, node: document.Mapping, shape: Shape, path: Path, *, fresh: bool) -> dict[str, Any]:
-        """A mapping with its merges; a key of its own beats a merged one."""
+        """A mapping with its merges; its own keys override merged ones."""
         values: dict[str, Any] = {}
         for key, inner in self._pairs(node, path):
             at = (*path, key.text)
@@ -70,25 +70,25 @@ class _Reader:
         return values
 
     def _pairs(self, node: document.Mapping, path: Path, depth: int = 0) -> Iterator[tuple[Scalar, Node]]:
-        """Own pairs first, then merged ones, each key once."""
+        """The mapping's own pairs, then merged ones, each key once."""
         self._counted(node.line, depth)
         seen: dict[str, int] = {}
         merges: list[tuple[Scalar, Node]] = []
         for key, inner in node.pairs:
             if not isinstance(key, Scalar):
-                self._problem(path, key.line, "has a key that is a list or a mapping; keys are texts")
+                self._problem(path, key.line, "has a key that is a list or a mapping; keys must be texts")
             elif key.text == "<<" and key.plain:
                 merges.append((key, inner))
             elif key.text in seen:
                 where = f"the first one is on line {seen[key.text]}"
-                self._problem((*path, key.text), key.line, f"stands here a second time, {where}; remove one of them")
+                self._problem((*path, key.text), key.line, f"is repeated, {where}; remove one of them")
             else:
                 seen[key.text] = key.line
                 yield key, inner
         for key, inner in merges:
             for source in inner.items if isinstance(inner, Sequence) else [inner]:
                 if not isinstance(source, document.Mapping):
-                    self._problem(path, key.line, "`<<` merges mappings only, such as `<<: *defaults`")
+                    self._problem(path, key.line, "has a `<<` that does not merge a mapping; write `<<: *defaults`")
                     continue
                 for merged, value in self._pairs(source, path, depth + 1):
                     if merged.text not in seen:
@@ -111,14 +111,14 @@ class _Reader:
 
     def _scalar(self, node: Scalar, shape: Shape, path: Path, *, fresh: bool) -> Any:
         if fresh and "${" in node.text:
-            # where a text may stand for a whole section, its variables are those of the section's value
+            # a text given for a whole section is the section's `value`
             return self._expanded(node, shape, (*path, "value") if shape.fields and shape.unset_disables else path)
         return _plain(node, shape)
 
     def _list_of_one(self, node: Node, shape: Shape, each: Shape, path: Path, *, fresh: bool) -> Any:
-        """A value where a list is wanted: a variable may hold a whole list, any other value is the list's only one."""
+        """A value given for a list: a variable may contain a whole list; any other value is the only item."""
         if isinstance(node, Sequence):
-            raise TypeError("a list is no list of one")
+            raise TypeError("the node is already a list")
         if isinstance(node, document.Mapping):
             alone = any(isinstance(key, Scalar) and key.text in each.fields for key, _ in node.pairs)
             value = self.mapping(node, each, (*path, 0) if alone else path, fresh=fresh)
@@ -134,21 +134,21 @@ class _Reader:
         return expand(node.text, self._environ).text.lstrip().startswith("[")
 
     def _expanded(self, node: Scalar, shape: Shape, path: Path) -> Any:
-        """A scalar with variables: wholly one expansion is read again as YAML, anything else is a text."""
+        """Expand a scalar. If it is a single expansion, its value is read as YAML; else it is a text."""
         expansion = expand(node.text, self._environ)
         for name in expansion.variables:
             if len(value := self._environ.get(name, "")) >= _SHORTEST_SECRET:
                 self.reading.brought[value] = name
         if expansion.malformed:
             self._problem(
-                path, node.line, "has a `${` that is no `${VAR}` or `${VAR:-default}`; a literal one is `$${`"
+                path, node.line, "has an invalid `${`; write `${VAR}` or `${VAR:-default}`, or `$${` for a literal `${`"
             )
             return None
         if shape.unset_disables:
             return self._key_value(expansion, path, node.line)
         if expansion.unset:
             names = ", ".join(dict.fromkeys(expansion.unset))
-            mend = f"set it, or give a default: `${{{expansion.unset[0]}:-...}}`"
+            mend = f"set it, or add a default: `${{{expansion.unset[0]}:-...}}`"
             self._problem(path, node.line, f"{names} is not set; {mend}")
             return None
         if not expansion.whole:
@@ -158,7 +158,7 @@ class _Reader:
         return self._again(expansion.text, node.line, shape, path)
 
     def _key_value(self, expansion: Expansion, path: Path, line: int) -> Any:
-        """The value of a key: a variable that is unset or empty disables it, with one warning."""
+        """The value of a key; an unset or empty variable disables the key, with one warning."""
         if expansion.empty or not expansion.text.strip():
             names = tuple(dict.fromkeys(expansion.empty or expansion.variables))
             self.reading.warnings.append((path[:-1], line, f"{', '.join(names)} is not set; this key is not used"))
@@ -166,7 +166,7 @@ class _Reader:
         return expansion.text
 
     def _again(self, text: str, line: int, shape: Shape, path: Path) -> Any:
-        """The text of a variable as YAML, where it is any."""
+        """Read the value of a variable as YAML, or as a text if it is not valid YAML."""
         try:
             node = document.parse(text, line=line)
         except YamlError:
@@ -178,26 +178,26 @@ class _Reader:
         return self._value(node, shape, path, fresh=False)
 
     def _counted(self, line: int, depth: int) -> None:
-        """Stop where aliases of aliases make a small file large or deep."""
+        """Raise if aliases of aliases expand to too many values or levels."""
         self._count += 1
         if depth > document.MAX_DEPTH:
-            raise YamlError(f"unfolds to more than {document.MAX_DEPTH} levels; do not nest aliases of aliases", line)
+            raise YamlError(f"expands to more than {document.MAX_DEPTH} levels; do not nest aliases of aliases", line)
         if self._count > MAX_VALUES:
-            raise YamlError(f"unfolds to more than {MAX_VALUES} values; do not repeat aliases of aliases", line)
+            raise YamlError(f"expands to more than {MAX_VALUES} values; do not repeat aliases of aliases", line)
 
     def _problem(self, path: Path, line: int | None, message: str) -> None:
         self.reading.problems.append((path, line, message))
 
 
 def _items(value: Any, each: Shape) -> list[Any]:
-    """The list that one value stands for; a text may hold several names with commas between."""
+    """Convert a single value to a list; a text may contain several names separated by commas."""
     if isinstance(value, str) and each.text and not each.secret:
         return [name for part in value.split(",") if (name := part.strip())]
     return [value]
 
 
 def _plain(node: Scalar, shape: Shape) -> Any:
-    """A scalar as the shape wants it; an empty section, mapping or list is one without entries."""
+    """Convert a scalar according to the shape; null is an empty section, mapping or list."""
     if document.is_null(node):
         if shape.container is None or shape.optional or shape.text:
             return None

@@ -1,4 +1,4 @@
-"""The effective configuration as JSON values, for `/admin/config`: secrets are `***` when set and null when not."""
+"""The effective configuration as JSON values, for `/admin/config`. Secrets are `***` if set, else null."""
 
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ MASK = "***"
 
 
 def redacted(settings: Settings) -> dict[str, Any]:
-    """Every setting with its value; durations are seconds, sizes bytes, prices USD per million tokens."""
+    """Every setting with its value: durations in seconds, sizes in bytes, prices in USD per million tokens."""
     return {name: _shown(getattr(settings, name)) for name in type(settings).model_fields}
 
 

@@ -1,7 +1,7 @@
-"""Whether the names in a file fit each other: models, aliases, scenarios, tiers, the default route.
+"""Checks the references between names in a file: models, aliases, scenarios, tiers, the default route.
 
-Works on the data as it was read, so that it has its say also where a type is wrong. It repeats names of models, aliases
-and routes, and no other value.
+It works on unvalidated data, so that it reports problems even if types are wrong elsewhere. Messages contain names of
+models, aliases and routes, and no other values.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,24 +20,24 @@ _TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """Every name that a reference may use."""
+    """The names that references may use."""
 
-    providers: Mapping[str, bool]  # whether any model may be named
+    providers: Mapping[str, bool]  # name to `any_model`
     models: Mapping[str, None]  # in the order of the file
     aliases: Mapping[str, str]
     scenarios: tuple[str, ...]
 
     def is_model(self, name: str) -> bool:
-        """Whether `provider/model` is listed, or need not be."""
+        """Whether `provider/model` is listed, or its provider has `any_model`."""
         provider, _, model = name.partition("/")
         return name in self.models or (bool(model) and self.providers.get(provider, False))
 
     def is_known(self, model: str) -> bool:
-        """Whether the model's provider is there."""
+        """Whether the model's provider is configured."""
         return model.partition("/")[0] in self.providers
 
     def target(self, name: str) -> str:
-        """What an alias stands for in the end; a loop ends where it began."""
+        """The final target of an alias; a loop stops at the first repeated name."""
         seen = {name}
         while (following := self.aliases.get(name)) is not None and following not in seen:
             seen.add(following)
@@ -46,7 +46,7 @@ class Names:
 
 
 def check(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Everything that does not fit, with the path of the name."""
+    """Every invalid reference, with its path."""
     routing = _mapping(data.get("routing"))
     names = _names(data, routing)
     yield from _providers(data)
@@ -61,31 +61,31 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """What is allowed, and yet looks like a slip of the pen."""
+    """Warnings about valid values that look like typing errors."""
     models = data.get("models")
     for index, model in enumerate(models if isinstance(models, list) else []):
         for field, known in (("capabilities", CAPABILITIES), ("specialties", TASKS)):
             words = _mapping(model).get(field)
             for place, word in enumerate(words if isinstance(words, list) else []):
                 if isinstance(word, str) and word not in known and (near := suggestion(word, known)):
-                    yield Finding(("models", index, field, place), f"`{word}` is not one that we know{near}")
+                    yield Finding(("models", index, field, place), f"`{word}` is not a known value{near}")
     yield from _repeats(data)
 
 
 def _repeats(data: Mapping[str, Any]) -> Iterator[Finding]:
-    """Names that stand in one list twice, also by an alias."""
+    """Names that occur twice in one list, directly or by an alias."""
     routing = _mapping(data.get("routing"))
     names = _names(data, routing)
     for section in ("scenarios", "tiers"):
         for name, entries in _mapping(routing.get(section)).items():
             for index, word, first in _seen_before(entries, names):
                 also = f", as `{first}`" if first != word else ""
-                message = f"`{word}` is in this list a second time{also}; only the first counts"
+                message = f"`{word}` is repeated in this list{also}; only the first is used"
                 yield Finding(("routing", section, name, index), message)
 
 
 def _seen_before(entries: Any, names: Names) -> Iterator[tuple[int, str, str]]:
-    """Place and name of each entry that repeats an earlier one, with the earlier one's name."""
+    """Index and name of each entry that repeats an earlier one, with the earlier name."""
     seen: dict[str, str] = {}
     for index, entry in enumerate(entries if isinstance(entries, list) else []):
         word = entry if isinstance(entry, str) else _mapping(entry).get("model")
@@ -100,14 +100,14 @@ def _seen_before(entries: Any, names: Names) -> Iterator[tuple[int, str, str]]:
 def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:
     for name, provider in _mapping(data.get("providers")).items():
         if name in RESERVED:
-            yield Finding(("providers", name), f"`{name}` is reserved for routes; give the provider another name")
+            yield Finding(("providers", name), f"`{name}` is reserved for routes; rename the provider")
         keys = _mapping(provider).get("keys")
         seen: set[str] = set()
         for index, key in enumerate(keys if isinstance(keys, list) else []):
             found = key_id(key, index)
             if isinstance(found, str) and found in seen:
                 path = ("providers", name, "keys", index, "id")
-                yield Finding(path, f"a second key with the id `{found}`; ids are unique within a provider")
+                yield Finding(path, f"the id `{found}` is already used by another key of this provider; choose another")
             elif isinstance(found, str):
                 seen.add(found)
 
@@ -121,7 +121,7 @@ def _models(data: Mapping[str, Any], names: Names) -> Iterator[Finding]:
                 path, f"unknown provider `{provider}`{suggestion(provider, names.providers) or _add(provider)}"
             )
         if name in seen:
-            yield Finding(path, f"`{name}` is listed a second time; keep one")
+            yield Finding(path, f"`{name}` is listed twice; remove one")
         seen.add(name)
 
 
@@ -136,11 +136,11 @@ def _aliases(names: Names) -> Iterator[Finding]:
         if not alias.strip():
             yield Finding(path, "must have a name")
         elif first in RESERVED:
-            yield Finding(path, f"`{first}` is reserved for routes; give the alias another name")
+            yield Finding(path, f"`{first}` is reserved for routes; rename the alias")
         elif slash and first in names.providers:
             yield Finding(
                 path,
-                f"would hide models of the provider `{first}`; choose a name that does not begin with `{first}/`",
+                f"would hide models of the provider `{first}`; choose a name that does not start with `{first}/`",
             )
         if loop := _loop(alias, names.aliases):
             yield Finding(path, f"is a loop: {' -> '.join(f'`{name}`' for name in loop)}")
@@ -149,13 +149,13 @@ def _aliases(names: Names) -> Iterator[Finding]:
 
 
 def _loop(alias: str, aliases: Mapping[str, str]) -> list[str]:
-    """The way from an alias back to itself, if there is one."""
+    """The names on a loop from an alias back to itself; empty if there is none."""
     way = {alias: None}
     following = aliases.get(alias)
     while following is not None and following not in way:
         way[following] = None
         following = aliases.get(following)
-    return [*way, alias] if following == alias else []  # a loop of others is reported there
+    return [*way, alias] if following == alias else []  # other loops are reported at their own aliases
 
 
 def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -165,7 +165,7 @@ def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
             yield Finding(path, "must have a name without `/`")
         if isinstance(entries, list):
             if not entries:
-                yield Finding(path, "is empty; name at least one model, or remove it")
+                yield Finding(path, "is empty; add at least one model, or remove it")
             for index, entry in enumerate(entries):
                 name = entry if isinstance(entry, str) else _mapping(entry).get("model")
                 if isinstance(name, str) and (wrong := _entry(name, names)):
@@ -173,7 +173,7 @@ def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
 
 
 def _entry(name: str, names: Names) -> str | None:
-    """What is wrong with an entry of a scenario: a model, a tier, or an alias of one."""
+    """The problem with an entry of a scenario, which must be a model, a tier or an alias of one."""
     if name.startswith("tier/"):
         return _route(name, names)
     return None if names.target(name) in _TIER_ROUTES else _model(name, names, "a scenario")
@@ -183,7 +183,7 @@ def _content_fallback(routing: Mapping[str, Any], names: Names) -> Iterator[Find
     given = routing.get("content_fallback")
     for index, name in enumerate(given if isinstance(given, list) else []):
         if isinstance(name, str) and name not in names.scenarios:
-            near = suggestion(name, names.scenarios) or f"; there is {_list(names.scenarios)}"
+            near = suggestion(name, names.scenarios) or f"; known scenarios: {_list(names.scenarios)}"
             yield Finding(("routing", "content_fallback", index), f"unknown scenario `{name}`{near}")
 
 
@@ -191,19 +191,19 @@ def _tiers(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
     for tier, entries in _mapping(routing.get("tiers")).items():
         path: Path = ("routing", "tiers", tier)
         if tier in TIERS and not entries:
-            yield Finding(path, "is empty; name at least one model, or remove it to derive the tier from `models`")
+            yield Finding(path, "is empty; add at least one model, or remove it to derive the tier from `models`")
         for index, name in enumerate(entries if isinstance(entries, list) else []):
             if isinstance(name, str) and (wrong := _model(name, names, "a tier")):
                 yield Finding((*path, index), wrong)
 
 
 def _model(name: str, names: Names, what: str) -> str | None:
-    """What is wrong with the name of a model or of an alias of one."""
+    """The problem with a name that must be a model or an alias of one."""
     target = names.target(name)
     if names.is_model(target):
         return None
     if name in names.aliases and (target in names.aliases or _route(target, names)):
-        return None  # the alias itself is wrong, which is reported there
+        return None  # the alias itself is invalid and is reported separately
     if _route(target, names) is None:
         what = "a scenario lists models and tiers" if what == "a scenario" else f"{what} lists models"
         via = f"the alias `{name}`, which stands for `{target}`" if name != target else f"`{name}`"
@@ -212,7 +212,7 @@ def _model(name: str, names: Names, what: str) -> str | None:
 
 
 def _route(name: str, names: Names) -> str | None:
-    """What is wrong with a name that a client could ask for."""
+    """The problem with a name that must be a valid `model` of a client."""
     first, _, rest = name.partition("/")
     if name == "auto" or name in names.aliases or names.is_model(name):
         return None
@@ -221,16 +221,16 @@ def _route(name: str, names: Names) -> str | None:
         if rest in choices[first]:
             return None
         near = suggestion(name, [f"{first}/{choice}" for choice in choices[first]])
-        known = near or f"; there is {_list(choices[first])}"
+        known = near or f"; known: {_list(choices[first])}"
         return f"unknown {first} `{name}`{known}"
     if first == "agent":
-        return f"`{name}`: agents are not available in this version yet; name a model, tier, scenario or mode"
+        return f"`{name}`: agents are not supported by this version; use a model, tier, scenario or mode"
     routes = [f"{kind}/{choice}" for kind, group in choices.items() for choice in group]
     return f"unknown model or route `{name}`{_hint(name, ('auto', *names.models, *names.aliases, *routes), names)}"
 
 
 def _hint(name: str, candidates: tuple[str, ...], names: Names) -> str:
-    """The one model with that bare id, else the nearest name."""
+    """Suggest the only model with that bare id, else the nearest name."""
     same = [model for model in names.models if model.partition("/")[2] == name and names.is_known(model)]
     return f"; did you mean `{same[0]}`?" if len(same) == 1 else suggestion(name, candidates)
 
@@ -260,5 +260,5 @@ def _model_ids(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
-    """The value if it is a mapping; anything else is reported by the schema."""
+    """The value if it is a mapping, else an empty one; the schema reports other types."""
     return value if isinstance(value, Mapping) else {}

@@ -1,4 +1,4 @@
-"""The section `resilience`: what happens when a target fails, is slow, or has no room."""
+"""The section `resilience`: how failures, slow targets and exhausted limits are handled."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -13,14 +13,16 @@ from proxy.core.slow import RECENT
 
 
 class BreakerSettings(Section):
-    """When a target is rested, per provider, model and key."""
+    """The circuit breaker of each (provider, model, key)."""
 
     consecutive: Integer = Field(default=3, ge=1, description="Failures in a row that open the breaker.")
-    window: PositiveDuration = Field(default=600.0, description="The sliding window of `window_failures`.")
+    window: PositiveDuration = Field(default=600.0, description="The sliding window for `window_failures`.")
     window_failures: Integer = Field(default=5, ge=1, description="Failures within the window that open the breaker.")
-    open: PositiveDuration = Field(default=60.0, description="How long it stays open; doubles on repeat.")
-    max_open: PositiveDuration = Field(default=1800.0, description="The longest that it stays open.")
-    half_open: Integer = Field(default=1, ge=1, description="Probes that are admitted when it may close again.")
+    open: PositiveDuration = Field(
+        default=60.0, description="How long the breaker stays open; doubles each time it opens again."
+    )
+    max_open: PositiveDuration = Field(default=1800.0, description="The longest time that the breaker stays open.")
+    half_open: Integer = Field(default=1, ge=1, description="Concurrent probes while the breaker is half-open.")
 
     @model_validator(mode="after")
     def _grows(self) -> "BreakerSettings":
@@ -30,130 +32,161 @@ class BreakerSettings(Section):
 
 
 class RetryBudgetSettings(Section):
-    """How much of the traffic may be retries."""
+    """The upper bound on attempts beyond the first, as a part of all traffic."""
 
-    share: Number = Field(default=0.2, ge=0, le=1, description="Attempts beyond the first, as a share of recent calls.")
-    floor: Number = Field(default=10.0, ge=0, description="Attempts beyond the first that are free, a second.")
+    share: Number = Field(
+        default=0.2, ge=0, le=1, description="Allow this many further attempts, as a share of recent calls."
+    )
+    floor: Number = Field(default=10.0, ge=0, description="Allow this many further attempts per second in any case.")
 
 
 class RetrySettings(Section):
-    """How often a call is tried."""
+    """The number of attempts of a call, and the delays between them."""
 
     at: ClassVar[str | None] = "resilience.retry"
 
-    attempts: Integer = Field(default=4, ge=1, description="Upstream attempts of one call, all targets together.")
-    same_target: Integer = Field(default=1, ge=0, description="Retries on one target.")
-    backoff: Duration = Field(default=0.2, description="The pause before the first retry; doubles, with full jitter.")
-    max_backoff: Duration = Field(default=5.0, description="The longest pause before a retry.")
+    attempts: Integer = Field(
+        default=4, ge=1, description="The maximum number of attempts of a call, over all targets."
+    )
+    same_target: Integer = Field(default=1, ge=0, description="The maximum number of retries on one target.")
+    backoff: Duration = Field(default=0.2, description="The delay before the first retry; doubles, with full jitter.")
+    max_backoff: Duration = Field(default=5.0, description="The longest delay before a retry.")
     stale_post: bool = Field(
-        default=True, description="Whether a request that met a dead pooled connection goes out again on a fresh one."
+        default=True,
+        description="Resend a request on a new connection if the pooled connection turned out to be closed.",
     )
     budget: RetryBudgetSettings = Field(
-        default=RetryBudgetSettings(), description="How much of the traffic may be retries."
+        default=RetryBudgetSettings(), description="The upper bound on attempts beyond the first."
     )
 
     @model_validator(mode="after")
     def _grows(self) -> "RetrySettings":
         if self.backoff > self.max_backoff:
-            raise ValueError("has a `backoff` longer than its `max_backoff`")
+            raise ValueError("has a `backoff` longer than its `max_backoff`; shorten it or raise `max_backoff`")
         return self
 
 
 class DeadlineSettings(Section):
-    """How long a call may take."""
+    """The deadlines of a call."""
 
-    soft: Duration = Field(default=30.0, description="After it, fast targets are preferred and none is retried.")
-    hard: PositiveDuration = Field(default=600.0, description="After it, the call ends, unless its answer has begun.")
+    soft: Duration = Field(default=30.0, description="After this time, prefer fast targets and do not retry a target.")
+    hard: PositiveDuration = Field(default=600.0, description="End a call whose answer has not begun after this time.")
 
 
 class QueueSettings(Section):
-    """Where calls wait for a free slot."""
+    """The queue of calls that wait for capacity."""
 
-    size: Integer = Field(default=1000, ge=0, description="Calls that may wait.")
-    max_wait: Duration = Field(default=10.0, description="How long a call may wait.")
+    size: Integer = Field(default=1000, ge=0, description="The maximum number of waiting calls.")
+    max_wait: Duration = Field(default=10.0, description="The longest time that a call waits.")
 
 
 class FailureSettings(Section):
-    """What follows from one class of failures; what is absent is the preset's, or that of the table in the docs."""
+    """How one class of failures is handled; absent values come from the preset, else from `docs/resilience.md`."""
 
-    retries: Integer | None = Field(default=None, ge=0, description="Retries on the same target.")
-    backoff: Duration | None = Field(default=None, description="The pause before the first of them.")
-    max_backoff: Duration | None = Field(default=None, description="The longest pause before one.")
-    breaker: bool | None = Field(default=None, description="Whether it counts against the circuit breaker.")
-    open: PositiveDuration | None = Field(default=None, description="How long a breaker stays open that it opened.")
-    max_open: PositiveDuration | None = Field(default=None, description="The longest that such a breaker stays open.")
-    key: KeyEffect | None = Field(default=None, description="Whether the key rests: for the model, or everywhere.")
-    rest: PositiveDuration | None = Field(default=None, description="How long, where the provider does not say.")
-    max_rest: PositiveDuration | None = Field(default=None, description="How long at most, whoever says so.")
+    retries: Integer | None = Field(default=None, ge=0, description="The maximum number of retries on the same target.")
+    backoff: Duration | None = Field(default=None, description="The delay before the first retry.")
+    max_backoff: Duration | None = Field(default=None, description="The longest delay before a retry.")
+    breaker: bool | None = Field(default=None, description="Count these failures against the circuit breaker.")
+    open: PositiveDuration | None = Field(
+        default=None, description="How long a breaker opened by such a failure stays open."
+    )
+    max_open: PositiveDuration | None = Field(
+        default=None, description="The longest time that such a breaker stays open."
+    )
+    key: KeyEffect | None = Field(
+        default=None, description="Put the key into cooldown for the model, for all models, or not at all."
+    )
+    rest: PositiveDuration | None = Field(
+        default=None, description="The cooldown if the provider does not specify one."
+    )
+    max_rest: PositiveDuration | None = Field(
+        default=None, description="The longest cooldown, including one specified by the provider."
+    )
 
     @model_validator(mode="after")
     def _grows(self) -> "FailureSettings":
         for short, long in (("backoff", "max_backoff"), ("open", "max_open"), ("rest", "max_rest")):
             first, last = getattr(self, short), getattr(self, long)
             if first is not None and last is not None and first > last:
-                raise ValueError(f"has a `{short}` longer than its `{long}`")
+                raise ValueError(f"has a `{short}` longer than its `{long}`; shorten it or raise `{long}`")
         return self
 
 
 class SlowCallSettings(Section):
-    """When a stream that began late counts as a failure."""
+    """Detection of streams that start unusually late."""
 
-    enabled: bool = Field(default=True, description="Whether it ever does.")
+    enabled: bool = Field(default=True, description="Treat streams that start far later than usual as failures.")
     times: Annotated[Number, Field(gt=1)] = Field(
-        default=5.0, description="How many times the target's normal time to the first content is too long."
+        default=5.0, description="The multiple of the target's usual time to first content that counts as slow."
     )
-    at_least: PositiveDuration = Field(default=1.0, description="Never less than this is too long.")
+    at_least: PositiveDuration = Field(
+        default=1.0, description="The shortest time to first content that can count as slow."
+    )
 
 
 class ProbeSettings(Section):
-    """How resting keys and open breakers are tried before a client is."""
+    """Background probes of keys in cooldown and of open breakers."""
 
-    enabled: bool = Field(default=True, description="Whether they are, by asking for the provider's list of models.")
-    chat: bool = Field(default=False, description="Whether a call of one token may be made where the list cannot tell.")
+    enabled: bool = Field(
+        default=True, description="Probe keys in cooldown and open breakers by requesting the list of models."
+    )
+    chat: bool = Field(
+        default=False, description="Allow probes by a call of one token where the list of models is not conclusive."
+    )
 
 
 class HedgeSettings(Section):
-    """A second target beside one that is slower than usual. The loser is cancelled, and may be charged for."""
+    """A second attempt on the next target while the first is slow. The loser is cancelled, and may cost money."""
 
-    enabled: bool = Field(default=False, description="Whether streams are hedged.")
+    enabled: bool = Field(default=False, description="Hedge streams.")
     percentile: Annotated[Number, Field(gt=0, lt=1)] = Field(
-        default=0.95, description="The share of the first target's calls that begin before the second is asked."
+        default=0.95, description="The percentile of the target's times to first content after which the hedge starts."
     )
-    samples: Integer = Field(default=20, ge=1, le=RECENT, description="Calls that must be known before that.")
+    samples: Integer = Field(
+        default=20, ge=1, le=RECENT, description="The number of recorded calls needed before hedging."
+    )
 
 
 class ResilienceSettings(Section):
-    """What happens when a target fails."""
+    """How failures of targets are handled."""
 
     at: ClassVar[str | None] = "resilience"
 
-    preset: Preset = Field(default="standard", description="Where the values come from that are not given here.")
-    breaker: BreakerSettings = Field(default=BreakerSettings(), description="When a target is rested.")
-    retry: RetrySettings = Field(default=RetrySettings(), description="How often a call is tried.")
-    deadline: DeadlineSettings = Field(default=DeadlineSettings(), description="How long a call may take.")
-    queue: QueueSettings = Field(default=QueueSettings(), description="Where calls wait for a free slot.")
+    preset: Preset = Field(default="standard", description="The preset that supplies the values not set here.")
+    breaker: BreakerSettings = Field(
+        default=BreakerSettings(), description="The circuit breaker of each (provider, model, key)."
+    )
+    retry: RetrySettings = Field(
+        default=RetrySettings(), description="The number of attempts and the delays between them."
+    )
+    deadline: DeadlineSettings = Field(default=DeadlineSettings(), description="The deadlines of a call.")
+    queue: QueueSettings = Field(default=QueueSettings(), description="The queue of calls that wait for capacity.")
     mid_stream: Literal["terminate", "continue"] = Field(
-        default="terminate", description="What a fault in a stream leads to."
+        default="terminate", description="How a stream that breaks off is handled."
     )
     failures: dict[FailureClass, FailureSettings] = Field(
-        default={}, description="What follows from each class of failures, where it differs from the preset."
+        default={}, description="How each class of failures is handled; overrides the preset."
     )
     slow_calls: SlowCallSettings = Field(
-        default=SlowCallSettings(), description="When a stream that began late counts as a failure."
+        default=SlowCallSettings(), description="Detection of streams that start unusually late."
     )
-    probes: ProbeSettings = Field(default=ProbeSettings(), description="How what rests is tried before a client is.")
-    hedge: HedgeSettings = Field(default=HedgeSettings(), description="A second target beside a slow one.")
+    probes: ProbeSettings = Field(
+        default=ProbeSettings(), description="Background probes of keys in cooldown and open breakers."
+    )
+    hedge: HedgeSettings = Field(
+        default=HedgeSettings(), description="A second attempt on the next target while the first is slow."
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
-        """The preset's values under those that are given."""
+        """Merge the given values over those of the preset."""
         name = given.get("preset", "standard") if isinstance(given, Mapping) else None
         return _over(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
 
 
 def _over(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given`, with what only the preset has; wherever both have mappings, likewise inside them."""
+    """`preset` with the values of `given` merged over it, recursively in mappings."""
     merged = {**preset, **given}
     for name in preset.keys() & given.keys():
         if isinstance(preset[name], Mapping) and isinstance(given[name], Mapping):

@@ -1,6 +1,6 @@
 """The whole file as strict types: every setting of every version, with its default, its bounds and a sentence.
 
-Whether the names in it fit each other is checked in `references.py`, because that needs the whole file at once.
+`references.py` checks that the names in it refer to each other correctly, because that needs the whole file at once.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -19,24 +19,24 @@ ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max
 
 
 class DependencySettings(Section):
-    """What happens when a dependency does not answer."""
+    """How calls are handled while a dependency is unavailable."""
 
-    fail: Fail = Field(default="open", description="Whether calls go on without it (`open`) or are refused (`closed`).")
+    fail: Fail = Field(default="open", description="Serve calls without it (`open`) or reject them (`closed`).")
 
 
 class DependenciesSettings(Section):
-    """What happens when store or state do not answer."""
+    """How calls are handled while the store or the state is unavailable."""
 
     store: DependencySettings = Field(
-        default=DependencySettings(), description="For the store of records, keys and budgets."
+        default=DependencySettings(), description="The store of records, keys and budgets."
     )
     state: DependencySettings = Field(
-        default=DependencySettings(), description="For the shared state of limits and breakers."
+        default=DependencySettings(), description="The shared state of limits and breakers."
     )
 
 
 class ClaimSettings(Section):
-    """Which claims of a token say who calls."""
+    """The claims of a token that identify the caller."""
 
     user: str | None = Field(default=None, description="The claim that names the user.")
     team: str | None = Field(default=None, description="The claim that names the team.")
@@ -44,80 +44,86 @@ class ClaimSettings(Section):
 
 
 class IssuerSettings(Section):
-    """One issuer of tokens."""
+    """A token issuer."""
 
     issuer: str = Field(description="The exact `iss` of its tokens.")
-    audience: str = Field(description="The `aud` that its tokens must have.")
-    jwks_url: str = Field(description="Where its public keys are.")
-    algorithms: tuple[str, ...] = Field(default=("RS256",), description="The signature algorithms that are accepted.")
-    claims: ClaimSettings = Field(default=ClaimSettings(), description="Which claims say who calls.")
+    audience: str = Field(description="The `aud` that its tokens must contain.")
+    jwks_url: str = Field(description="The URL of its public keys.")
+    algorithms: tuple[str, ...] = Field(default=("RS256",), description="The accepted signature algorithms.")
+    claims: ClaimSettings = Field(default=ClaimSettings(), description="The claims that identify the caller.")
 
 
 class JwtSettings(Section):
-    """Callers that show a token of an issuer."""
+    """Authentication by JWT."""
 
-    issuers: tuple[IssuerSettings, ...] = Field(default=(), description="The issuers that are trusted.")
+    issuers: tuple[IssuerSettings, ...] = Field(default=(), description="The trusted issuers.")
 
 
 class AuthSettings(Section):
-    """Who may call."""
+    """How clients are authenticated."""
 
     at: ClassVar[str | None] = "auth"
 
-    mode: Literal["none", "keys", "jwt", "keys+jwt"] = Field(default="none", description="What callers must show.")
+    mode: Literal["none", "keys", "jwt", "keys+jwt"] = Field(default="none", description="How clients authenticate.")
     admin_token: SecretStr | None = Field(
-        default=None, description="The bearer token of `/admin`; absent: `/admin` is closed."
+        default=None, description="The bearer token for `/admin`; absent: `/admin` is disabled."
     )
-    pepper: SecretStr | None = Field(default=None, description="The secret that digests of keys are made with.")
+    pepper: SecretStr | None = Field(default=None, description="The secret used to hash keys.")
     encryption_key: SecretStr | None = Field(
-        default=None, description="The secret that users' provider keys are sealed with."
+        default=None, description="The secret used to encrypt users' provider keys."
     )
-    jwt: JwtSettings = Field(default=JwtSettings(), description="Callers that show a token of an issuer.")
+    jwt: JwtSettings = Field(default=JwtSettings(), description="Authentication by JWT.")
 
 
 class BudgetSettings(Section):
-    """How much may be spent."""
+    """A spending limit."""
 
-    scope: Literal["total", "provider", "team", "user", "key"] = Field(description="What the budget is for.")
-    id: str | None = Field(default=None, description="Which provider, team, user or key.")
-    usd: Number = Field(ge=0, description="How much may be spent in the period.")
-    period: Literal["day", "week", "month", "total"] = Field(default="month", description="When it starts anew.")
-    hard: bool = Field(default=True, description="Whether calls beyond it are refused.")
-    timezone: str = Field(default="UTC", description="Where the period's midnight is.")
+    scope: Literal["total", "provider", "team", "user", "key"] = Field(
+        description="The kind of spending that the budget covers."
+    )
+    id: str | None = Field(default=None, description="The provider, team, user or key that it covers.")
+    usd: Number = Field(ge=0, description="The amount that may be spent in one period.")
+    period: Literal["day", "week", "month", "total"] = Field(
+        default="month", description="The period after which the budget resets."
+    )
+    hard: bool = Field(default=True, description="Reject calls that exceed the budget.")
+    timezone: str = Field(default="UTC", description="The time zone in which periods begin.")
 
 
 class UserBudgetSettings(Section):
-    """What each user may spend."""
+    """The default budget of a user."""
 
-    usd: Number = Field(ge=0, description="How much may be spent in the period.")
-    period: Literal["day", "week", "month", "total"] = Field(default="month", description="When it starts anew.")
-    hard: bool = Field(default=True, description="Whether calls beyond it are refused.")
+    usd: Number = Field(ge=0, description="The amount that may be spent in one period.")
+    period: Literal["day", "week", "month", "total"] = Field(
+        default="month", description="The period after which the budget resets."
+    )
+    hard: bool = Field(default=True, description="Reject calls that exceed the budget.")
 
 
 class DefaultSettings(Section):
-    """What holds for users and keys that have nothing of their own."""
+    """Defaults for users and keys without settings of their own."""
 
-    user_budget: UserBudgetSettings | None = Field(default=None, description="What each user may spend.")
-    key_limits: LimitSettings = Field(default=LimitSettings(), description="What each key may ask for.")
+    user_budget: UserBudgetSettings | None = Field(default=None, description="The budget of each user.")
+    key_limits: LimitSettings = Field(default=LimitSettings(), description="The limits of each key.")
 
 
 class CacheSettings(Section):
-    """Answers that are kept."""
+    """The response cache."""
 
     at: ClassVar[str | None] = "cache"
 
-    enabled: bool = Field(default=False, description="Whether equal requests share an answer.")
-    ttl: PositiveDuration = Field(default=86400.0, description="How long an answer is kept.")
+    enabled: bool = Field(default=False, description="Answer equal requests from the cache.")
+    ttl: PositiveDuration = Field(default=86400.0, description="How long a response stays in the cache.")
 
 
 class LogSettings(Section):
-    """What is written down."""
+    """Access and request logs."""
 
     at: ClassVar[str | None] = "logs"
 
-    access: bool = Field(default=True, description="One JSON line a call, without content.")
+    access: bool = Field(default=True, description="Log one JSON line per call, without content.")
     requests: Literal["none", "jsonl", "csv"] = Field(
-        default="none", description="A file of requests with their content."
+        default="none", description="Log requests with their content to a file in this format."
     )
 
 
@@ -126,35 +132,35 @@ class Settings(Section):
 
     at: ClassVar[str | None] = ""
 
-    server: ServerSettings = Field(default=ServerSettings(), description="How clients are served.")
+    server: ServerSettings = Field(default=ServerSettings(), description="The HTTP server.")
     data_dir: str = Field(
-        default=".signalbox", min_length=1, description="The folder of journal, database and learned state."
+        default=".signalbox", min_length=1, description="The directory for the journal, the database and learned state."
     )
     store: str = Field(
         default="sqlite",
         pattern=r"^(none|sqlite|sqlite:///.+|postgresql://.+)$",
-        description="Where records, keys and budgets are kept: `none`, `sqlite`, `sqlite:///path` or `postgresql://...`.",
+        description="The storage of records, keys and budgets: `none`, `sqlite`, `sqlite:///path` or `postgresql://...`.",
     )
     state: str = Field(
         default="memory",
         pattern=r"^(memory|rediss?://.+)$",
-        description="Where limits, breakers and reservations are kept: `memory` or `redis://...`.",
+        description="The storage of limits, breakers and reservations: `memory` or `redis://...`.",
     )
     dependencies: DependenciesSettings = Field(
-        default=DependenciesSettings(), description="What happens when store or state do not answer."
+        default=DependenciesSettings(), description="How calls are handled while the store or the state is unavailable."
     )
-    testing: bool = Field(default=False, description="Whether `/admin/simulate` is there.")
-    auth: AuthSettings = Field(default=AuthSettings(), description="Who may call.")
-    providers: dict[ProviderName, ProviderSettings] = Field(default={}, description="Who answers, by name.")
+    testing: bool = Field(default=False, description="Enable `/admin/simulate`.")
+    auth: AuthSettings = Field(default=AuthSettings(), description="How clients are authenticated.")
+    providers: dict[ProviderName, ProviderSettings] = Field(default={}, description="The providers, by name.")
     models: tuple[ModelSettings, ...] = Field(default=(), description="The models of the providers.")
-    routing: RoutingSettings = Field(default=RoutingSettings(), description="What names stand for.")
+    routing: RoutingSettings = Field(default=RoutingSettings(), description="How model names are resolved to targets.")
     resilience: ResilienceSettings = Field(
-        default=ResilienceSettings(), description="What happens when a target fails."
+        default=ResilienceSettings(), description="How failures of targets are handled."
     )
-    budgets: tuple[BudgetSettings, ...] = Field(default=(), description="How much may be spent.")
+    budgets: tuple[BudgetSettings, ...] = Field(default=(), description="The spending limits.")
     defaults: DefaultSettings = Field(
-        default=DefaultSettings(), description="What holds for users and keys that have nothing of their own."
+        default=DefaultSettings(), description="Defaults for users and keys without settings of their own."
     )
-    cache: CacheSettings = Field(default=CacheSettings(), description="Answers that are kept.")
-    logs: LogSettings = Field(default=LogSettings(), description="What is written down.")
-    mock_when_no_keys: bool = Field(default=False, description="Whether the mock answers for providers without a key.")
+    cache: CacheSettings = Field(default=CacheSettings(), description="The response cache.")
+    logs: LogSettings = Field(default=LogSettings(), description="Access and request logs.")
+    mock_when_no_keys: bool = Field(default=False, description="Let the mock answer for providers without a key.")

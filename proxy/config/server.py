@@ -1,4 +1,4 @@
-"""The section `server`: how clients are served, and which of them."""
+"""The section `server`: the HTTP server, its timeouts and limits, and which hosts and web pages may use it."""
 
 import re
 from ipaddress import ip_network
@@ -17,15 +17,17 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class CorsSettings(Section):
-    """Which web pages of other origins may call."""
+    """Access for web pages of other origins."""
 
     at: ClassVar[str | None] = "server.cors"
 
-    origins: tuple[str, ...] = Field(default=(), description="Origins whose pages may call; `*`: every web page.")
+    origins: tuple[str, ...] = Field(default=(), description="Origins allowed to call; `*`: any origin.")
     headers: tuple[str, ...] = Field(
-        default=(), description="Request headers that these pages may send beside those of the SDKs; `*`: any."
+        default=(), description="Request headers allowed in addition to those of the SDKs; `*`: any."
     )
-    max_age: Duration = Field(default=600.0, description="How long a browser may remember the answer to a preflight.")
+    max_age: Duration = Field(
+        default=600.0, description="How long a browser may cache the answer to a preflight request."
+    )
 
     @field_validator("origins", mode="after")
     @classmethod
@@ -33,7 +35,9 @@ class CorsSettings(Section):
         origins = tuple(origin.lower().rstrip("/") for origin in value)
         for origin in origins:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise ValueError("must hold origins such as `https://app.example` or `http://localhost:3000`, or `*`")
+                raise ValueError(
+                    "must contain origins such as `https://app.example` or `http://localhost:3000`, or `*`"
+                )
         return tuple(origin.removesuffix(_DEFAULT_PORTS.get(origin.partition(":")[0], "/")) for origin in origins)
 
     @field_validator("headers", mode="after")
@@ -41,41 +45,41 @@ class CorsSettings(Section):
     def _headers(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         names = tuple(name.lower() for name in value)
         if not all(map(_HEADER.fullmatch, names)):
-            raise ValueError("must hold names of headers, such as `x-tenant` or `x-app-*`, or `*`")
+            raise ValueError("must contain header names such as `x-tenant` or `x-app-*`, or `*`")
         return names
 
 
 class ServerSettings(Section):
-    """How clients are served."""
+    """The HTTP server."""
 
     at: ClassVar[str | None] = "server"
 
     host: str = Field(default="127.0.0.1", min_length=1, description="The address to listen on.")
-    port: Integer = Field(default=8080, ge=0, le=65535, description="The port to listen on; 0: any free one.")
-    workers: Integer = Field(default=1, ge=1, description="Processes that serve.")
+    port: Integer = Field(default=8080, ge=0, le=65535, description="The port to listen on; 0: any free port.")
+    workers: Integer = Field(default=1, ge=1, description="The number of worker processes.")
     max_body: Size = Field(default=32 * 1024 * 1024, ge=1, description="The largest request body.")
-    drain: Duration = Field(default=30.0, description="How long streams may finish after SIGTERM.")
+    drain: Duration = Field(default=30.0, description="How long calls may continue after SIGTERM.")
     header_timeout: PositiveDuration = Field(
         default=10.0, description="How long a client may take to send its headers."
     )
-    write_stall: PositiveDuration = Field(default=30.0, description="How long a client may stop reading.")
+    write_stall: PositiveDuration = Field(
+        default=30.0, description="How long a client may read nothing before it is disconnected."
+    )
     stream_keep_alive: Duration = Field(
-        default=15.0, description="How long a stream may be silent before a comment goes out; 0: none ever does."
+        default=15.0, description="Send a comment after a stream has been silent for this long; 0: never."
     )
     early_comments: Duration = Field(
         default=0.0,
-        description="How long a stream may have no content before it is opened with a comment; 0: it never is.",
+        description="Open a stream with a comment if it has no content after this time; 0: never.",
     )
-    keep_alive: Duration = Field(default=75.0, description="How long an idle connection of a client is kept.")
-    max_in_flight: Integer = Field(default=10_000, ge=1, description="Calls that are served at the same time.")
-    memory_watermark: Size = Field(
-        default=0, description="Memory above which calls are refused; 0: the cgroup's limit."
-    )
-    trusted_proxies: tuple[str, ...] = Field(default=(), description="Addresses whose forwarded headers are believed.")
-    cors: CorsSettings = Field(default=CorsSettings(), description="Which web pages of other origins may call.")
+    keep_alive: Duration = Field(default=75.0, description="How long an idle client connection is kept open.")
+    max_in_flight: Integer = Field(default=10_000, ge=1, description="The maximum number of concurrent calls.")
+    memory_watermark: Size = Field(default=0, description="Reject calls above this memory use; 0: the cgroup's limit.")
+    trusted_proxies: tuple[str, ...] = Field(default=(), description="Addresses whose forwarded headers are trusted.")
+    cors: CorsSettings = Field(default=CorsSettings(), description="Access for web pages of other origins.")
     hosts: tuple[str, ...] = Field(
         default=(),
-        description="Names in `Host` that are answered; empty: all, but on a loopback address only loopback names.",
+        description="Accepted `Host` names; empty: all, or only loopback names when listening on loopback.",
     )
 
     @field_validator("hosts", mode="after")
@@ -83,7 +87,7 @@ class ServerSettings(Section):
     def _hosts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         hosts = tuple(host.lower() for host in value)
         if not all(map(_HOST.fullmatch, hosts)):
-            raise ValueError("must hold names without scheme and port, such as `llm.example` or `*.example`")
+            raise ValueError("must contain names without scheme and port, such as `llm.example` or `*.example`")
         return tuple(host.rstrip(".") for host in hosts)
 
     @field_validator("trusted_proxies", mode="after")
@@ -93,5 +97,5 @@ class ServerSettings(Section):
             try:
                 ip_network(address, strict=False)
             except ValueError:
-                raise ValueError("must hold addresses or networks such as `10.0.0.1` or `10.0.0.0/8`") from None
+                raise ValueError("must contain addresses or networks such as `10.0.0.1` or `10.0.0.0/8`") from None
         return value

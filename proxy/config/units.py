@@ -1,4 +1,4 @@
-"""Durations, sizes and numbers as people write them: `500ms`, `1m30s`, `1d`; `20MiB`, `20M`; `128k`, `1_000_000`."""
+"""Parses durations, sizes and numbers: `500ms`, `1m30s`, `1d`; `20MiB`, `20M`; `128k`, `1_000_000`."""
 
 import math
 import re
@@ -33,7 +33,7 @@ _AMOUNTS = re.compile(rf"(?:{_NUMBER}\s*[a-z]+\s*)+", re.ASCII)
 _BYTES_BY_LOWER = {unit.lower(): factor for unit, factor in BYTES.items()}
 _BYTES_BY_LOWER |= {unit[:-1].lower(): factor for unit, factor in BYTES.items() if len(unit) > 1}
 _COUNTS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "b": 1000**3, "ki": 1024, "mi": 1024**2, "gi": 1024**3}
-_LARGEST = 10.0**12  # seconds: beyond any use, and still exact enough to add to a clock
+_LARGEST = 10.0**12  # seconds; longer than any use, and still exact when added to a clock
 _LONGEST = 40  # characters
 _DURATION = "a duration such as `500ms`, `30s`, `10m` or `1d`"
 _SIZE = "a size such as `20MiB`, `1GB` or `65536`"
@@ -55,7 +55,7 @@ def seconds(value: Any) -> float:
 
 
 def positive_seconds(value: Any) -> float:
-    """Read a duration that must be longer than nothing."""
+    """Read a duration that must be longer than 0."""
     duration = seconds(value)
     if duration <= 0:
         raise ValueError("must be longer than 0, for example `30s`")
@@ -72,7 +72,7 @@ def size(value: Any) -> int:
 
 
 def count(value: Any) -> Any:
-    """Read a number with a suffix, such as `128k` or `2M`; anything else is left to the schema."""
+    """Read a number with a suffix, such as `128k` or `2M`; the schema checks anything else."""
     if not isinstance(value, str) or len(value) > _LONGEST:
         return value
     match = _AMOUNT.fullmatch(value.strip())
@@ -84,21 +84,21 @@ def count(value: Any) -> Any:
 
 
 def share(value: Any) -> Any:
-    """Read a percentage as a share; anything else is left to the schema."""
+    """Read a percentage as a share; the schema checks anything else."""
     if isinstance(value, str) and len(value) <= _LONGEST and re.fullmatch(rf"{_NUMBER}\s*%", value.strip(), re.ASCII):
         return float(value.strip().rstrip("% ").replace("_", "")) / 100
     return value
 
 
 def _several(value: Any) -> list[tuple[float, str]]:
-    """The parts of a duration such as `1h30m`; empty if it is written in another way."""
+    """The parts of a duration such as `1h30m`; empty for other notations."""
     if not isinstance(value, str) or len(value) > _LONGEST or not _AMOUNTS.fullmatch(value.strip()):
         return []
     return [(float(amount), unit) for amount, unit in _AMOUNT.findall(value.strip())]
 
 
 def _parts(value: Any, what: str) -> tuple[float, str]:
-    """The number and its unit; a bool, a list or free text is refused."""
+    """The number and its unit. Raises `ValueError` for a bool, a list or free text."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"must be {what}")
     if not isinstance(value, str):

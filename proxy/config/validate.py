@@ -1,4 +1,4 @@
-"""Plain data to `Settings`, and pydantic's errors to sentences. No input value is ever repeated."""
+"""Validates plain data to `Settings` and converts pydantic's errors to messages without input values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from proxy.config.schema import Settings
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with the value at `path`; `shown_as` is its place where the path itself is better not shown."""
+    """A problem with the value at `path`; `shown_as` replaces a path that must not be shown."""
 
     path: Path
     message: str
@@ -23,11 +23,11 @@ class Finding:
 
     @property
     def place(self) -> Path:
-        """The place as it may be shown."""
+        """The path to show."""
         return self.path if self.shown_as is None else self.shown_as
 
 
-_NAMES = "must begin with a letter or digit and hold only letters, digits, `.`, `_` and `-`"
+_NAMES = "must start with a letter or digit and contain only letters, digits, `.`, `_` and `-`"
 _PATTERNS = {
     "store": "must be `none`, `sqlite`, `sqlite:///path` or `postgresql://...`",
     "state": "must be `memory` or `redis://...`",
@@ -62,7 +62,7 @@ _BOUNDS = {
 
 
 def validate(data: Mapping[str, Any], shape: Shape) -> tuple[Settings | None, list[Finding]]:
-    """Build the settings, or say everything that is in the way."""
+    """Build the settings, and report every problem."""
     errors: list[Any] = []
     settings: Settings | None = None
     try:
@@ -77,7 +77,7 @@ def _findings(errors: Sequence[Any], data: Mapping[str, Any], shape: Shape) -> I
     for error in errors:
         *outer, last = error["loc"] or ("",)
         if error["type"] == "too_short" and error["loc"] in parents:
-            continue  # wrong items do not count, and each has its own error
+            continue  # invalid items are not counted, and each has its own error
         if error["type"] == "extra_forbidden":
             path, section = _place(outer, data, shape)
             name = _shown(str(last))
@@ -92,7 +92,7 @@ def _findings(errors: Sequence[Any], data: Mapping[str, Any], shape: Shape) -> I
 
 
 def _place(loc: Iterable[str | int], data: Any, shape: Shape) -> tuple[Path, Shape]:
-    """The part of pydantic's location that the file has too: it may end in a field that a name alone stands for."""
+    """The part of pydantic's location that exists in the file; the end may be implied by a short form."""
     path: Path = ()
     for step in loc:
         inside: Any = data if isinstance(data, Mapping) else dict(enumerate(data)) if isinstance(data, list) else {}
@@ -118,7 +118,7 @@ def _sentence(error: Any, path: Path, data: Mapping[str, Any]) -> str:
 
 
 def _from_preset(path: Path, data: Mapping[str, Any], message: str) -> str:
-    """Which of the settings that a message names the file does not give, but its preset."""
+    """A note if a setting in the message is not in the file but comes from its preset."""
     given = data.get("resilience")
     name = given.get("preset") if path[:1] == ("resilience",) and isinstance(given, Mapping) else None
     preset: Any = PRESETS.get(name) if isinstance(name, str) else None
@@ -127,11 +127,11 @@ def _from_preset(path: Path, data: Mapping[str, Any], message: str) -> str:
     if not isinstance(given, Mapping) or not isinstance(preset, Mapping):
         return ""
     named = [word for word in message.split("`")[1::2] if word in preset and word not in given]
-    return f". `{named[0]}` is that of the preset `{name}`; give your own beside it" if named else ""
+    return f". `{named[0]}` comes from the preset `{name}`; set it in the file too" if named else ""
 
 
 def _nearest(path: Path, data: Any, words: str) -> str:
-    """The permitted word that is nearest to the written one, which itself is not repeated."""
+    """Suggest the allowed word nearest to the written one, without repeating that."""
     for step in path:
         data = data[step]
     return suggestion(data, words.split("`")[1::2]) if isinstance(data, str) else ""
@@ -142,5 +142,5 @@ def _known(names: list[str]) -> str:
 
 
 def _shown(name: str) -> str:
-    """A key as it may be shown: a long or odd one could be something else that slipped in."""
+    """A key that is safe to show; a long or unusual one could be a misplaced value."""
     return name if len(name) <= 30 and name.replace("_", "").replace("-", "").isalnum() else "…"

@@ -11,11 +11,11 @@ from proxy.config.compile import compile_snapshot
 from proxy.config.effective import Effective, effective_models
 from proxy.config.schema import Settings
 
-_HIDDEN = ("id",)  # the name of the block
+_HIDDEN = ("id",)  # the heading of the block
 
 
 def models_view(settings: Settings) -> dict[str, Any]:
-    """Every model of the file, and those that only routes name.
+    """Every model of the file, and the models that only routes use.
 
     `{"catalogue": "2026-11", "models": [{"id", "source", "fields": {name: {"value", "from"}}}]}`; `source` is the page
     that the catalogue's values are from, or null; `from` is `yaml`, `catalogue 2026-11` or `default`.
@@ -26,7 +26,7 @@ def models_view(settings: Settings) -> dict[str, Any]:
 
 
 def models_text(view: Mapping[str, Any]) -> str:
-    """The view for people: a block a model, unset defaults left out."""
+    """The view as text: one block per model, without unset defaults."""
     return "\n\n".join("\n".join(_lines(model)) for model in view["models"])
 
 

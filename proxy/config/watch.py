@@ -1,9 +1,10 @@
-"""Looks at the file and its `.env` now and then, and loads them when their content has changed.
+"""Watches the configuration file and its `.env` by polling, and loads them when their content changes.
 
-It compares what `stat` says, and reads only when that differs. Links are followed, so an editor's replacement and a
-switched link of a mounted volume are both seen. Callbacks run in the event loop; files are read in a thread.
+It compares the results of `stat`, and reads only if they differ. Links are followed, so that a file replaced by an
+editor and a switched link of a mounted volume are both detected. Callbacks run in the event loop; files are read in a
+thread.
 
-A pipe is never opened here, since that could wait for ever: a configuration that came from one stays as it is.
+A pipe is never opened, because that could block forever: a configuration from a pipe is not reloaded.
 """
 
 import logging
@@ -19,17 +20,17 @@ from proxy.core.clock import Clock
 
 logger = logging.getLogger(__name__)
 
-_RECENT = 2.0  # seconds: within a file system's tick two changes may look like one
+_RECENT = 2.0  # seconds; two changes within one tick of the file system can have the same time
 
-_READ_ONCE = "the configuration came from a pipe, which can be read only once; use a file to change it at run time"
+_READ_ONCE = "the configuration came from a pipe, which can be read only once; use a file if it is to be reloaded"
 
 _Mark = tuple[int, int, int, int] | None  # mtime in ns, size, inode, device
 
 
 class Watcher:
-    """Tells `on_load` of every changed configuration, and `on_error` of every one that cannot be used.
+    """Calls `on_load` with every changed configuration, and `on_error` for every invalid one.
 
-    `loaded` is the configuration that is in use, so that a change since then is not missed.
+    `loaded` is the configuration in use; a change since it was read is detected.
     """
 
     def __init__(
@@ -52,31 +53,31 @@ class Watcher:
         self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._look()
         self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
         self._from_pipe = loaded is not None and loaded.from_pipe
-        self._gone = 0  # checks in a row that found no file
+        self._gone = 0  # consecutive polls that found no file
         self._forced = False
 
     def reload(self) -> None:
-        """Load at the next look, changed or not; safe in a signal handler."""
+        """Load at the next poll, even without a change; safe in a signal handler."""
         self._forced = True
 
     async def run(self) -> None:
-        """Look, for ever; never raises of its own accord."""
+        """Poll until cancelled. Raises no errors of its own."""
         while True:
             await self._clock.sleep(self._interval)
             try:
                 self._tell(await to_thread.run_sync(self._examine))
             except Exception as exc:
-                # without the traceback, which could show what the file holds
+                # without the traceback, which could contain text of the file
                 fields = {"error": type(exc).__name__}
                 logger.error("the configuration could not be watched", extra={"fields": fields})
 
     def check(self, *, force: bool = False) -> None:
-        """Look once, now; `force` loads also what has not changed."""
+        """Poll once; with `force`, load even without a change."""
         self._forced = self._forced or force
         self._tell(self._examine())
 
     def _examine(self) -> Loaded | ConfigError | None:
-        """What has come of a look: a new configuration, what is wrong with it, or nothing new."""
+        """The result of one poll: a new configuration, an error, or None if nothing changed."""
         forced, self._forced = self._forced, False
         if self._from_pipe and not self._path.is_file():
             return _problem(self._path, _READ_ONCE) if forced else None
@@ -92,7 +93,7 @@ class Watcher:
             if not self._path.exists():
                 return self._missing(forced=forced)
             new = self._is_new(marks, str(exc))
-            self._marks = None  # it may have been a moment's trouble: read again at the next look
+            self._marks = None  # the error may be temporary: read again at the next poll
             return exc if new or forced else None
         if not self._is_new(marks, source.fingerprint) and not forced:
             return None
@@ -102,19 +103,19 @@ class Watcher:
             return exc
 
     def _is_new(self, marks: tuple[_Mark, _Mark], fingerprint: str) -> bool:
-        """Remember what was seen, and say whether it is something else than before."""
+        """Store the fingerprint, and return whether it differs from the previous one."""
         before, self._seen = self._seen, fingerprint
         self._marks, self._gone = marks, 0
         return before != fingerprint
 
     def _missing(self, *, forced: bool) -> ConfigError | None:
-        """A file that is gone for a moment is being replaced; one that stays away is an error, once."""
+        """A file missing at one poll may be being replaced; at the second it is an error, reported once."""
         self._gone += 1
         if self._gone != 2 and not forced:
             return None
         self._gone = max(self._gone, 2)
         self._marks, self._seen = None, ""
-        return _problem(self._path, "the configuration is gone; the last one stays in use")
+        return _problem(self._path, "the configuration file is missing; keeping the previous configuration")
 
     def _tell(self, outcome: Loaded | ConfigError | None) -> None:
         if outcome is None:

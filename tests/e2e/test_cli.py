@@ -144,7 +144,7 @@ def test_a_configuration_that_is_not_there_is_exit_2(command: str, tmp_path: Pat
     result = run(command, *more, "--config", tmp_path / "none.yaml")
 
     assert result.exit_code == 2
-    assert f"{tmp_path / 'none.yaml'}: the configuration is not there" in result.output
+    assert f"{tmp_path / 'none.yaml'}: the configuration does not exist" in result.output
 
 
 # check

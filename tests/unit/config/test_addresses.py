@@ -173,9 +173,9 @@ def test_a_deployment_of_azure_needs_its_version() -> None:
         ("http://u:p@proxy:80", None),
         ("http://proxy:3128/", None),
         ("http://[::1]:3128", None),
-        ("http://proxy:99999", "port that is no number from 1 to 65535"),
-        ("http://proxy:port", "port that is no number from 1 to 65535"),
-        ("http://proxy:0", "port that is no number from 1 to 65535"),
+        ("http://proxy:99999", "port that is not a number from 1 to 65535"),
+        ("http://proxy:port", "port that is not a number from 1 to 65535"),
+        ("http://proxy:0", "port that is not a number from 1 to 65535"),
         ("http://proxy", "has no port, so 80 is used"),
         ("https://proxy", "has no port, so 443 is used"),
         ("http://proxy:3128/path", "path or query"),
@@ -242,7 +242,7 @@ def test_an_empty_address_of_a_native_dialect_is_reported(
     found = warnings(tmp_path, f"providers: {{p: {{dialect: {dialect}, keys: [x-key], base_url: {written}}}}}")
 
     assert found == [
-        f"providers.p.base_url: is empty, so calls go to `{public}`; give the address, or remove the setting"
+        f"providers.p.base_url: is empty, so calls go to `{public}`; set the address, or remove the setting"
     ]
 
 
@@ -260,15 +260,13 @@ def test_signalbox_as_its_own_provider_is_reported(tmp_path: Path, host: str) ->
 def test_a_bad_port_of_a_proxy_is_reported(tmp_path: Path) -> None:
     text = "providers: {p: {base_url: 'http://vllm:8000/v1', proxy: 'http://proxy:99999'}}"
 
-    assert warnings(tmp_path, text) == ["providers.p.proxy: has a port that is no number from 1 to 65535"]
+    assert warnings(tmp_path, text) == ["providers.p.proxy: has a port that is not a number from 1 to 65535"]
 
 
 @pytest.mark.parametrize("keys", ["", ", keys: []"])
 def test_a_vendor_without_keys_is_reported(tmp_path: Path, keys: str) -> None:
     text = f"providers: {{p: {{base_url: 'https://api.openai.com/v1'{keys}}}}}"
 
-    assert warnings(tmp_path, text) == [
-        "providers.p: has no `keys`, and openai refuses calls without one; give it a key"
-    ]
+    assert warnings(tmp_path, text) == ["providers.p: has no `keys`, but openai rejects calls without one; add a key"]
     headers = "{base_url: 'https://api.openai.com/v1', headers: {Authorization: Bearer x}}"
     assert warnings(tmp_path, f"providers: {{p: {headers}}}") == []

@@ -61,7 +61,7 @@ def test_a_reference_in_another_notation_is_reported(tmp_path: Path, value: str,
 def test_an_escaped_or_lower_case_reference_is_reported(tmp_path: Path, value: str, name: str) -> None:
     [found] = of_key(tmp_path, value)
 
-    assert found.endswith(f"is sent as it is; write `${{{name}}}`")
+    assert found.endswith(f"is sent unchanged; write `${{{name}}}`")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_an_escaped_or_lower_case_reference_is_reported(tmp_path: Path, value: s
 def test_the_place_of_a_secret_is_reported(tmp_path: Path, value: str) -> None:
     [found] = of_key(tmp_path, value)
 
-    assert found.startswith("providers.p.keys[0]: looks like the place of a secret")
+    assert found.startswith("providers.p.keys[0]: looks like a reference to a secret store")
 
 
 @pytest.mark.parametrize("value", ["sk-abc123456,sk-def123456", "sk-abc123456;sk-def123456"])
@@ -114,7 +114,7 @@ def test_a_plausible_key_is_not_reported(tmp_path: Path, value: str) -> None:
 @pytest.mark.parametrize("value", ['"sk-abc"', "'sk-abc'", '"sk-abc', "sk-abc'", "`sk-abc`"])
 def test_a_quoted_key_is_reported(tmp_path: Path, value: str) -> None:
     assert of_key(tmp_path, "${K}", environ={"K": value}) == [
-        "providers.p.keys[0]: has a quotation mark at the begin or end of its value, which is sent too; remove it"
+        "providers.p.keys[0]: has a quotation mark at the beginning or end of its value, which is sent too; remove it"
     ]
 
 
@@ -158,14 +158,14 @@ def test_a_placeholder_for_a_vendors_key_is_reported(tmp_path: Path, value: str)
 def test_a_key_of_another_vendor_is_reported(tmp_path: Path, value: str, url: str, owner: str) -> None:
     [found] = of_key(tmp_path, value, url)
 
-    assert found.startswith(f"providers.p.keys[0]: looks like a key of {owner}, and the address is that of ")
+    assert found.startswith(f"providers.p.keys[0]: looks like a key of {owner}, but the address is that of ")
 
 
 def test_one_key_under_two_ids_is_reported(tmp_path: Path) -> None:
     keys = [{"id": "a", "value": "${K}"}, {"id": "b", "value": "sk-one-key"}, {"id": "c", "value": "sk-two"}]
 
     assert warnings(tmp_path, {"base_url": LOCAL, "keys": keys}, {"K": "sk-one-key"}) == [
-        "providers.p.keys[1]: has the same value as `p.keys.a`; one key has one set of limits, so keep one of them"
+        "providers.p.keys[1]: has the same value as `p.keys.a`; a key has one set of limits, so keep only one"
     ]
 
 
@@ -213,14 +213,14 @@ def test_no_warning_shows_a_value(tmp_path: Path, environ: dict[str, str]) -> No
 @pytest.mark.parametrize(
     ("routing", "expected"),
     [
-        ("scenarios: {s: [p/a, p/b, p/a]}", "routing.scenarios.s[2]: `p/a` is in this list a second time"),
-        ("scenarios: {s: [p/a, {model: p/a, set: {n: 1}}]}", "routing.scenarios.s[1]: `p/a` is in this list a second"),
+        ("scenarios: {s: [p/a, p/b, p/a]}", "routing.scenarios.s[2]: `p/a` is repeated in this list"),
+        ("scenarios: {s: [p/a, {model: p/a, set: {n: 1}}]}", "routing.scenarios.s[1]: `p/a` is repeated in this"),
         (
             "aliases: {x: p/a}\n  scenarios: {s: [p/a, x]}",
-            "routing.scenarios.s[1]: `x` is in this list a second time, as `p/a`; only the first counts",
+            "routing.scenarios.s[1]: `x` is repeated in this list, as `p/a`; only the first is used",
         ),
-        ("scenarios: {s: [tier/low, tier/low]}", "routing.scenarios.s[1]: `tier/low` is in this list a second time"),
-        ("tiers: {high: [p/b, p/b]}", "routing.tiers.high[1]: `p/b` is in this list a second time; only the first"),
+        ("scenarios: {s: [tier/low, tier/low]}", "routing.scenarios.s[1]: `tier/low` is repeated in this list"),
+        ("tiers: {high: [p/b, p/b]}", "routing.tiers.high[1]: `p/b` is repeated in this list; only the first"),
     ],
 )
 def test_a_name_twice_in_a_list_is_reported(tmp_path: Path, routing: str, expected: str) -> None:

@@ -61,7 +61,7 @@ def test_a_first_token_that_may_come_after_the_end_of_its_attempt_is_doubted(
 ) -> None:
     found = warnings(tmp_path, PROVIDER % (provider, model))
 
-    mend = "is longer than `total`, which holds for all of an attempt; shorten it or raise `total`"
+    mend = "is longer than `total`, which limits the whole attempt; shorten it or raise `total`"
     assert found == [f"{each}: {mend}" for each in where]
 
 
@@ -113,5 +113,5 @@ def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
     every = warnings(tmp_path, "server: {cors: {origins: ['*', 'https://a.example']}}")
     listed = warnings(tmp_path, "server: {cors: {origins: ['https://a.example']}}")
 
-    assert [each.partition(": has `*`")[0] for each in every] == ["1: server.cors.origins"]
+    assert [each.partition(": contains `*`")[0] for each in every] == ["1: server.cors.origins"]
     assert listed == []

@@ -55,7 +55,7 @@ def test_a_feature_that_is_not_there_yet_is_refused(
     [problem] = caught.value.problems
     mend = f"remove it or leave it at {default}" if default else "remove it"
     assert problem.where == where
-    assert problem.message == f"{NOT_YET[row].what} is not available in this version yet; {mend}"
+    assert problem.message == f"{NOT_YET[row].what} is not supported by this version; {mend}"
     assert problem.line is not None
 
 

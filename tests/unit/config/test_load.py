@@ -164,21 +164,21 @@ def test_an_unset_variable_elsewhere_is_an_error_that_names_it(tmp_path: Path) -
     found = problems(tmp_path, "server:\n  port: ${PORT}\n  host: x${HOST}${HOST}\n")
 
     assert found == [
-        "signalbox.yaml:2: server.port: PORT is not set; set it, or give a default: `${PORT:-...}`",
-        "signalbox.yaml:3: server.host: HOST is not set; set it, or give a default: `${HOST:-...}`",
+        "signalbox.yaml:2: server.port: PORT is not set; set it, or add a default: `${PORT:-...}`",
+        "signalbox.yaml:3: server.host: HOST is not set; set it, or add a default: `${HOST:-...}`",
     ]
 
 
 def test_an_unset_variable_brings_no_second_problem(tmp_path: Path) -> None:
     found = problems(tmp_path, "providers:\n  p:\n    base_url: ${URL}\n")
 
-    assert found == ["signalbox.yaml:3: providers.p.base_url: URL is not set; set it, or give a default: `${URL:-...}`"]
+    assert found == ["signalbox.yaml:3: providers.p.base_url: URL is not set; set it, or add a default: `${URL:-...}`"]
 
 
 def test_a_malformed_variable_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "data_dir: a${B\n")
 
-    assert found.startswith("signalbox.yaml:1: data_dir: has a `${` that is no `${VAR}`")
+    assert found.startswith("signalbox.yaml:1: data_dir: has an invalid `${`")
 
 
 def test_the_env_file_beside_is_read_and_the_environment_wins(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_the_env_file_beside_is_read_and_the_environment_wins(tmp_path: Path) ->
 def test_an_env_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
     write(tmp_path, b"A=1\nB=\xff\n", ".env")
 
-    assert problems(tmp_path, "server: {}\n") == [".env:2: is not UTF-8; save it in that encoding"]
+    assert problems(tmp_path, "server: {}\n") == [".env:2: is not UTF-8; save it in UTF-8"]
 
 
 # --- the file -------------------------------------------------------------------------------------------------------
@@ -206,13 +206,13 @@ def test_an_env_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("", "signalbox.yaml: is empty; begin with a section such as `server:` or `providers:`"),
-        ("# nothing\n", "signalbox.yaml: is empty; begin with a section such as `server:` or `providers:`"),
-        ("- a\n", "signalbox.yaml: must be a mapping of settings; begin with a section such as"),
-        ("text\n", "signalbox.yaml: must be a mapping of settings; begin with a section such as"),
-        (b"server:\n  host: \xff\n", "signalbox.yaml:2: is not UTF-8; save it in that encoding"),
+        ("", "signalbox.yaml: is empty; start with a section such as `server:` or `providers:`"),
+        ("# nothing\n", "signalbox.yaml: is empty; start with a section such as `server:` or `providers:`"),
+        ("- a\n", "signalbox.yaml: must be a mapping of settings; start with a section such as"),
+        ("text\n", "signalbox.yaml: must be a mapping of settings; start with a section such as"),
+        (b"server:\n  host: \xff\n", "signalbox.yaml:2: is not UTF-8; save it in UTF-8"),
         ("server: [1\nmodels: 2\n", "signalbox.yaml:2: is not valid YAML: "),
-        ("a: &a [1]\nb: *c\n", "signalbox.yaml:2: an alias has no anchor before it"),
+        ("a: &a [1]\nb: *c\n", "signalbox.yaml:2: has an alias without an anchor before it"),
         ("#" * (MAX_BYTES + 1), "signalbox.yaml: the configuration is larger than 1 MiB"),
     ],
 )
@@ -223,9 +223,9 @@ def test_a_file_that_holds_no_configuration_is_a_clear_error(tmp_path: Path, tex
 
 
 def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not there; name one with `--config`"):
+    with pytest.raises(ConfigError, match="does not exist; set its path with `--config`"):
         load(tmp_path / "none.yaml", {})
-    with pytest.raises(ConfigError, match="this is a folder"):
+    with pytest.raises(ConfigError, match="not a directory"):
         load(tmp_path, {})
 
 
@@ -239,8 +239,8 @@ def test_duplicate_keys_are_errors_at_the_second(tmp_path: Path) -> None:
     found = problems(tmp_path, "server:\n  port: 1\n  host: a\n  port: 2\nserver: {}\n")
 
     assert found == [
-        "signalbox.yaml:4: server.port: stands here a second time, the first one is on line 2; remove one of them",
-        "signalbox.yaml:5: server: stands here a second time, the first one is on line 1; remove one of them",
+        "signalbox.yaml:4: server.port: is repeated, the first one is on line 2; remove one of them",
+        "signalbox.yaml:5: server: is repeated, the first one is on line 1; remove one of them",
     ]
 
 
@@ -261,13 +261,13 @@ providers:
 def test_a_merge_of_something_else_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "server:\n  <<: 3\n")
 
-    assert found == "signalbox.yaml:2: server: `<<` merges mappings only, such as `<<: *defaults`"
+    assert found == "signalbox.yaml:2: server: has a `<<` that does not merge a mapping; write `<<: *defaults`"
 
 
 def test_a_key_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "server:\n  [a, b]: 3\n")
 
-    assert found == "signalbox.yaml:2: server: has a key that is a list or a mapping; keys are texts"
+    assert found == "signalbox.yaml:2: server: has a key that is a list or a mapping; keys must be texts"
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -277,7 +277,7 @@ def test_aliases_of_aliases_do_not_exhaust_the_stack(tmp_path: Path, merge: bool
 
     [found] = problems(tmp_path, "\n".join(["x0: &x0 {a: 1}", *lines]))
 
-    assert "unfolds to more than 64 levels" in found
+    assert "expands to more than 64 levels" in found
 
 
 @pytest.mark.parametrize("merge", [False, True])
@@ -289,7 +289,7 @@ def test_an_anchor_bomb_does_not_hang(tmp_path: Path, merge: bool) -> None:
 
     [found] = problems(tmp_path, "\n".join(lines))
 
-    assert "unfolds to more than 100000 values" in found
+    assert "expands to more than 100000 values" in found
 
 
 # --- problems -------------------------------------------------------------------------------------------------------

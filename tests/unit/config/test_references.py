@@ -35,7 +35,7 @@ WRONG = [
         "2: models[0].id: unknown provider `opnai`",
     ),
     ("models: [{id: new/x}]", "1: models[0].id: unknown provider `new`; add it under `providers.new`"),
-    (MODEL % "tier: low}\n  - {id: p/m", "4: models[1].id: `p/m` is listed a second time; keep one"),
+    (MODEL % "tier: low}\n  - {id: p/m", "4: models[1].id: `p/m` is listed twice; remove one"),
     # routing
     (
         routing("  default: gpt-4o"),
@@ -43,8 +43,8 @@ WRONG = [
     ),
     (routing("  default: tier/lo"), "9: routing.default: unknown tier `tier/lo`; did you mean `tier/low`?"),
     (routing("  default: mode/fats"), "9: routing.default: unknown mode `mode/fats`; did you mean `mode/fast`?"),
-    (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; there is none"),
-    (routing("  default: agent/x"), "9: routing.default: `agent/x`: agents are not available in this version yet"),
+    (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; known: none"),
+    (routing("  default: agent/x"), "9: routing.default: `agent/x`: agents are not supported by this version"),
     (routing("  mode: quick"), "9: routing.mode: must be `fast`, `balanced` or `accurate`"),
     (
         routing("  aliases: {a: openai/gpt-40}"),
@@ -58,13 +58,13 @@ WRONG = [
         routing("  aliases: {openai/x: openai/gpt-4o}"),
         "9: routing.aliases.openai/x: would hide models of the provider `openai`",
     ),
-    (routing("  tiers: {low: []}"), "9: routing.tiers.low: is empty; name at least one model, or remove it"),
-    (routing("  tiers:\n    low:"), "10: routing.tiers.low: is empty; name at least one model, or remove it"),
+    (routing("  tiers: {low: []}"), "9: routing.tiers.low: is empty; add at least one model, or remove it"),
+    (routing("  tiers:\n    low:"), "10: routing.tiers.low: is empty; add at least one model, or remove it"),
     (routing("  tiers: {lo: [openai/gpt-4o]}"), "9: routing.tiers.lo: unknown setting `lo`; did you mean `low`?"),
     (routing("  tiers:\n    low:\n      - openai/gpt-5"), "11: routing.tiers.low[0]: unknown model `openai/gpt-5`"),
     (routing("  tiers: {low: [tier/high]}"), "9: routing.tiers.low[0]: a tier lists models, not `tier/high`"),
-    (routing("  scenarios:\n    s: []"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
-    (routing("  scenarios:\n    s:"), "10: routing.scenarios.s: is empty; name at least one model, or remove it"),
+    (routing("  scenarios:\n    s: []"), "10: routing.scenarios.s: is empty; add at least one model, or remove it"),
+    (routing("  scenarios:\n    s:"), "10: routing.scenarios.s: is empty; add at least one model, or remove it"),
     (routing("  scenarios: {a/b: [openai/gpt-4o]}"), "9: routing.scenarios.a/b: must have a name without `/`"),
     (routing("  scenarios: {s: openai/gpt-5}"), "9: routing.scenarios.s[0]: unknown model `openai/gpt-5`"),
     (routing("  scenarios: {s: [auto]}"), "9: routing.scenarios.s[0]: a scenario lists models and tiers, not `auto`"),
@@ -157,8 +157,8 @@ def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -
 
     where = f"{tmp_path}/signalbox.yaml:3: models[0]"
     assert loaded(tmp_path, text).warnings == (
-        f"{where}.capabilities[1]: `vison` is not one that we know; did you mean `vision`?",
-        f"{where}.specialties[0]: `codes` is not one that we know; did you mean `code`?",
+        f"{where}.capabilities[1]: `vison` is not a known value; did you mean `vision`?",
+        f"{where}.specialties[0]: `codes` is not a known value; did you mean `code`?",
     )
 
 

@@ -93,7 +93,7 @@ def test_a_rest_that_is_longer_than_the_table_s_longest_is_allowed_and_one_beyon
     assert (rule.rest, rule.max_rest) == (2 * 86_400.0, 2 * 86_400.0)
     assert compiled(tmp_path, "{failures: {auth: {max_rest: 90s}}}").failures["auth"].max_rest == 90.0
     assert problems(tmp_path, "{failures: {auth: {rest: 2d, max_rest: 1d}}}") == [
-        ("resilience.failures.auth", "has a `rest` longer than its `max_rest`")
+        ("resilience.failures.auth", "has a `rest` longer than its `max_rest`; shorten it or raise `max_rest`")
     ]
 
 
@@ -195,7 +195,7 @@ def test_a_value_that_contradicts_its_preset_is_refused_and_not_bent(tmp_path: P
     assert problems(tmp_path, "{preset: bkvy, failures: {auth: {rest: 2d}}}") == [
         (
             "resilience.failures.auth",
-            "has a `rest` longer than its `max_rest`. `max_rest` is that of the preset `bkvy`; give your own beside it",
+            "has a `rest` longer than its `max_rest`; shorten it or raise `max_rest`. `max_rest` comes from the preset `bkvy`; set it in the file too",
         )
     ]
 
@@ -208,11 +208,11 @@ TOO_SHORT = "`max_open` must be at least as long as `open`; raise it or shorten 
     [
         (
             "{preset: simple, breaker: {open: 5m}}",
-            f"{TOO_SHORT}. `max_open` is that of the preset `simple`; give your own beside it",
+            f"{TOO_SHORT}. `max_open` comes from the preset `simple`; set it in the file too",
         ),
         (
             "{preset: simple, breaker: {max_open: 5s}}",
-            f"{TOO_SHORT}. `open` is that of the preset `simple`; give your own beside it",
+            f"{TOO_SHORT}. `open` comes from the preset `simple`; set it in the file too",
         ),
         ("{preset: simple, breaker: {open: 5m, max_open: 4m}}", TOO_SHORT),
         ("{preset: standard, breaker: {open: 5h}}", TOO_SHORT),

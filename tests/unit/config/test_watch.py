@@ -65,7 +65,7 @@ class Desk:
         os.utime(target, ns=(self._writes * 10**9, 10**18 + self._writes * 10**9))
 
 
-GONE = "the configuration is gone; the last one stays in use"
+GONE = "the configuration file is missing; keeping the previous configuration"
 
 
 def test_nothing_is_told_while_nothing_changes(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_an_error_once(tmp_path: Path) -> None:
     desk.watcher.check()
     desk.watcher.check()
 
-    assert desk.told == ["the configuration must be a file, this is a folder"]
+    assert desk.told == ["the configuration must be a file, not a directory"]
 
 
 def test_the_env_file_is_watched_too(tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_a_pipe_instead_of_the_file_is_an_error_once_and_is_not_read(tmp_path: P
     desk.write("server: {port: 2}\n")
     desk.watcher.check()
 
-    assert desk.told == ["the configuration must be a file, this is a pipe or a device", 2]
+    assert desk.told == ["the configuration must be a file, not a pipe or a device", 2]
 
 
 def test_a_configuration_from_a_pipe_stays(tmp_path: Path) -> None:
