@@ -127,6 +127,10 @@ def accepts(schema: Any, value: Any, validator: Any = Draft202012Validator) -> b
         return bool(validator(schema, registry=Registry()).is_valid(value))
     except (RecursionError, _WrappedReferencingError):
         return None
+    except BaseException as exc:  # `referencing` keeps its resources in Rust, which panics when Python's stack is full
+        if type(exc).__name__ == "PanicException":
+            return None
+        raise
 
 
 def nodes(schema: Any, *, root: bool = True) -> Iterator[dict[str, Any]]:

@@ -37,7 +37,8 @@ def restrict_values(schema: Schema, language: Language, lost: set[str]) -> Schem
     values = values_of(schema)
     if values is None or language.enum_kinds is None:
         return schema
-    if language.enum_mixes and all(type(value) in language.enum_kinds for value in values):
+    written = [*values, *schema.get("enum", ())]  # `const` and `enum` together may leave fewer values, or none
+    if values and language.enum_mixes and all(type(value) in language.enum_kinds for value in written):
         return schema
     kinds = types_of(schema)
     values = [value for value in values if _is_of(value, kinds)]

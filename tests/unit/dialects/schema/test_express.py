@@ -454,3 +454,15 @@ def test_no_schema_exhausts_stack_or_time(name: str, language: Language) -> None
 @pytest.mark.parametrize("language", [ANTHROPIC_TOOL, GEMINI_TOOL])
 def test_malformed_members_are_left_out(schema: dict[str, Any], language: Language) -> None:
     assert express({**schema, "minLength": "x"}, language).schema == {"type": "object"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "expressed"),
+    [
+        ({"const": None, "enum": [[]]}, {}),
+        ({"const": None, "enum": [None, []]}, {"type": "null"}),
+        ({"const": "a", "enum": ["a", "b"]}, {"const": "a", "enum": ["a", "b"]}),
+    ],
+)
+def test_values_of_a_refused_kind_are_left_out(schema: dict[str, Any], expressed: dict[str, Any]) -> None:
+    assert express(schema, ANTHROPIC_STRICT).schema == expressed
