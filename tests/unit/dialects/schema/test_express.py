@@ -459,10 +459,14 @@ def test_malformed_members_are_left_out(schema: dict[str, Any], language: Langua
 @pytest.mark.parametrize(
     ("schema", "expressed"),
     [
-        ({"const": None, "enum": [[]]}, {}),
         ({"const": None, "enum": [None, []]}, {"type": "null"}),
         ({"const": "a", "enum": ["a", "b"]}, {"const": "a", "enum": ["a", "b"]}),
     ],
 )
 def test_values_of_a_refused_kind_are_left_out(schema: dict[str, Any], expressed: dict[str, Any]) -> None:
     assert express(schema, ANTHROPIC_STRICT).schema == expressed
+
+
+def test_values_that_contradict_each_other_are_not_expressible() -> None:
+    with pytest.raises(NotExpressible):
+        express({"const": None, "enum": [[]]}, ANTHROPIC_STRICT)
