@@ -134,6 +134,15 @@ class ToolNames:
         self._there = replacements((*self._schemas, *native), self.tools)
         self._back = {new: name for name, new in self._there.items()}
 
+    @property
+    def replaces(self) -> bool:
+        """Whether a declared tool has another name for the target."""
+        return bool(self._back)
+
+    def again(self) -> ToolNames:
+        """The names of another request that declares the same tools, none of which is replaced."""
+        return ToolNames(self.tools, self.members, _schemas=self._schemas, _renamings=self._renamings)
+
     def there(self, name: str) -> str:
         """A tool's name as the target takes it; the name may be of a tool that is not declared any more."""
         if name in self._schemas or self.tools.takes(name):

@@ -7,6 +7,7 @@ The parts are beside it: `request` (with messages, parts, tools, schema, structu
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
@@ -19,7 +20,7 @@ from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.request import asked_of, native_request
 from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
-from proxy.dialects.anthropic.tools import MEMBERS, names_of
+from proxy.dialects.anthropic.tools import MEMBERS, KnownTools, names_of
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.memory import Memory
@@ -40,6 +41,7 @@ class AnthropicDialect:
         self._recall = recall
         self._clock = clock
         self._forms = Forms(MEMBERS)
+        self._tools = KnownTools()
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
@@ -47,14 +49,16 @@ class AnthropicDialect:
         if call.endpoint != "chat":
             message = f"`{deployment.name}`: Anthropic's API has no {call.endpoint}; name a model of another provider."
             raise InvalidRequest(message, param="model")
+        asked = asked_of(call.body, target)
         native = native_request(
-            asked_of(call.body, target),
+            asked,
             deployment,
             stream=call.stream,
             no_thinking=call.options.disable_thinking,
             recalled=Memory(self._recall, call, deployment).find,
             forms=self._forms,
-            raw_tools=_raw_tools(call, target),
+            known=self._tools,
+            raw_tools=_raw_tools(call, target, asked.body),
         )
         return UpstreamRequest(
             url=_url(deployment.provider.base_url),
@@ -87,14 +91,17 @@ class AnthropicDialect:
 
         keep = Memory(self._recall, call, deployment).keep
         structure = structure_of(body, deployment, self._forms)
-        names = names_of(body, structure) if body.get("tools") or body.get("functions") else None
+        kept = self._tools.find(_raw_tools(call, target, body), deployment)
+        names = names_of(body, structure, kept) if body.get("tools") or body.get("functions") else None
         return AnthropicDecoder(Answer(writer, structure, keep, names), writer, stream=call.stream)
 
 
-def _raw_tools(call: Call, target: Target) -> bytes:
-    """`tools` as the client wrote it; empty where it has none, or the target has others."""
+def _raw_tools(call: Call, target: Target, body: Mapping[str, Any]) -> bytes:
+    """`tools` as the client wrote it; empty where that is not all that declares what `body` has."""
     span = call.spans.get("tools")
-    return call.raw[span.value : span.end] if span is not None and "tools" not in target.overrides else b""
+    if span is None or not body.get("tools") or body.get("functions") or "tools" in target.overrides:
+        return b""
+    return call.raw[span.value : span.end]
 
 
 def _url(base: str) -> str:

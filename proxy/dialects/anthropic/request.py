@@ -17,7 +17,7 @@ from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, is_prefill, wish_of
-from proxy.dialects.anthropic.tools import Tools, names_of, read_tools
+from proxy.dialects.anthropic.tools import Kept, KnownTools, Tools, declare, names_of, read_tools
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.refused import CEILINGS, present, refused
 from proxy.dialects.schema.forms import Forms
@@ -91,19 +91,28 @@ def native_request(
     no_thinking: bool,
     recalled: Recalled,
     forms: Forms,
+    known: KnownTools,
     raw_tools: bytes = b"",
 ) -> Native:
-    """Translate. Raises `InvalidRequest` that names the parameter which Anthropic cannot have."""
+    """Translate; `raw_tools` is `tools` as it came, by which `known` has what was made of it before.
+
+    Raises `InvalidRequest` that names the parameter which Anthropic cannot have.
+    """
     body = asked.body
     _refuse(body)
     dropped = [*asked.dropped, *(name for name in body if name not in _READ)]
     wish, unknown = wish_of(body, deployment, off=no_thinking)
     dropped += unknown
     structure = structure_of(body, deployment, forms)
-    named = names_of(body, structure).applied(body)
+    kept = known.find(raw_tools, deployment)
+    names = names_of(body, structure, kept)
+    named = names.applied(body)
     if named is not body:
         recalled = recalled_by_client(recalled, body["messages"])
-    tools = read_tools(named, deployment, structure, forms, raw_tools)
+    declared = declare(named, deployment, forms) if kept is None else kept.declared
+    if kept is None and raw_tools and not names.replaces:
+        known.keep(raw_tools, deployment, Kept(names, declared))
+    tools = read_tools(named, declared, structure)
     prompt = read_messages(named["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
     dropped += prompt.dropped
     ceiling = _ceiling(body, deployment, dropped)

@@ -17,7 +17,7 @@ from proxy.core.types import Deployment
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.parts import marked
 from proxy.dialects.names import Alphabet, ToolNames, functions_of
-from proxy.dialects.schema.forms import Form, Forms
+from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import ANTHROPIC_STRICT_TOOL, ANTHROPIC_TOOL, NotExpressible
 from proxy.dialects.writer import is_legacy
 
@@ -26,6 +26,8 @@ _NAMES = Alphabet(re.compile(r"[a-zA-Z0-9_-]{1,64}"))
 _SERVER_TOOL = re.compile(r"[a-z_]+_\d{8}")
 _CHOICES = {"auto": "auto", "required": "any", "any": "any", "none": "none"}
 _EMPTY = {"type": "object", "properties": {}}
+_MOST_KEPT = 2 * 1024 * 1024  # bytes of tools as they came; what is made of them takes about ten times as much
+_LONGEST_KEPT = _MOST_KEPT // 8
 
 
 @dataclass(slots=True)
@@ -37,8 +39,52 @@ class Tools:
     dropped: list[str] = field(default_factory=list)
 
 
-def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
-    """The names of a request's tools, for this target."""
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """Native tools, which are never changed, and the names of what they lack."""
+
+    tools: list[dict[str, Any]]
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What was made of tools that came before."""
+
+    names: ToolNames
+    declared: Declared
+
+
+class KnownTools:
+    """The tools of the latest requests by their bytes, since most calls bring the tools of the call before."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[bytes, bool], Kept] = {}
+        self._size = 0
+
+    def find(self, raw: bytes, deployment: Deployment) -> Kept | None:
+        """What was made of `tools`, as they came, for a model with the same abilities."""
+        return self._kept.get((raw, _may_be_strict(deployment))) if raw else None
+
+    def keep(self, raw: bytes, deployment: Deployment, kept: Kept) -> None:
+        """Keep what was made of `tools`."""
+        if len(raw) > _LONGEST_KEPT:
+            return
+        if self._size + len(raw) > _MOST_KEPT:
+            self._kept.clear()
+            self._size = 0
+        self._kept[raw, _may_be_strict(deployment)] = kept
+        self._size += len(raw)
+
+
+def _may_be_strict(deployment: Deployment) -> bool:
+    return deployment.capabilities is not None and "json_schema" in deployment.capabilities
+
+
+def names_of(body: Mapping[str, Any], structure: Structure | None, kept: Kept | None = None) -> ToolNames:
+    """The names of a request's tools, for this target; `kept` is what was made of the same tools before."""
+    if kept is not None:
+        return kept.names.again()
     names = ToolNames(_NAMES, MEMBERS)
     given = body.get("tools") or []
     own = [tool["name"] for tool in given if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
@@ -48,29 +94,33 @@ def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
     return names
 
 
-def read_tools(
-    body: Mapping[str, Any], deployment: Deployment, structure: Structure | None, forms: Forms, raw: bytes = b""
-) -> Tools:
-    """Translate `tools`, `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
+def declare(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> Declared:
+    """Translate `tools`, or else the legacy `functions`, whose names are those that Anthropic takes.
 
-    `raw` is `tools` as it came, by which schemas that need no change are known again. The body's names are those that
-    Anthropic takes (`ToolNames.applied`). Raises `InvalidRequest` on a tool that it cannot have.
+    Raises `InvalidRequest` on a tool that it cannot have.
     """
     legacy = is_legacy(body)
-    found = Tools([])
+    given: Any = body.get("tools") or []
     if legacy:
-        given: Any = [{"type": "function", "function": function} for function in body["functions"]]
-        choice = _legacy_choice(body.get("function_call"))
-    else:
-        given, choice = body.get("tools") or [], body.get("tool_choice")
+        given = [{"type": "function", "function": function} for function in body["functions"]]
+    reader = _Reader(forms, _may_be_strict(deployment))
+    kind = "functions" if legacy else "tools"
+    tools = [reader.tool(tool, f"{kind}[{place}]") for place, tool in enumerate(given)]
+    return Declared(tools, (*reader.dropped, *(f"tools.{keyword}" for keyword in sorted(reader.lost))))
+
+
+def read_tools(body: Mapping[str, Any], declared: Declared, structure: Structure | None) -> Tools:
+    """Translate `tool_choice`, `parallel_tool_calls` and their legacy forms, and add the answer's own tool.
+
+    The body's names are those that Anthropic takes (`ToolNames.applied`). Raises `InvalidRequest` on a choice that it
+    cannot have.
+    """
+    legacy = is_legacy(body)
+    found = Tools(declared.tools)
+    choice = _legacy_choice(body.get("function_call")) if legacy else body.get("tool_choice")
+    if not legacy:
         found.dropped += [name for name in ("functions", "function_call") if body.get(name) is not None]
-    strict = deployment.capabilities is not None and "json_schema" in deployment.capabilities
-    reader = _Reader(forms, strict, found.dropped, plain=bool(raw) and forms.are_plain(raw))
-    for place, tool in enumerate(given):
-        found.tools.append(reader.tool(tool, f"{'functions' if legacy else 'tools'}[{place}]"))
-    found.dropped += [f"tools.{keyword}" for keyword in sorted(reader.lost)]
-    if raw and not reader.plain and not reader.changed:
-        forms.note_plain(raw)
+    found.dropped += declared.dropped
     if found.tools:
         _choose(found, choice)
         if legacy or body.get("parallel_tool_calls") is False:
@@ -84,9 +134,7 @@ def read_tools(
 class _Reader:
     forms: Forms
     may_be_strict: bool
-    dropped: list[str]
-    plain: bool = False  # all schemas are sent as they are
-    changed: bool = False
+    dropped: list[str] = field(default_factory=list)
     lost: set[str] = field(default_factory=set)
 
     def tool(self, tool: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -117,8 +165,7 @@ class _Reader:
             self.dropped.append("tools.strict")
         is_strict = form is not None
         if form is None:
-            form = Form(schema) if self.plain else self.forms.of(schema, ANTHROPIC_TOOL)
-        self.changed = self.changed or form.schema is not schema
+            form = self.forms.of(schema, ANTHROPIC_TOOL)
         native["input_schema"] = form.schema
         if is_strict:
             native["strict"] = True

@@ -29,7 +29,6 @@ class Forms:
     def __init__(self, members: Alphabet | None = None) -> None:
         self._members = members
         self._kept: dict[tuple[Language, str], Form | NotExpressible] = {}
-        self._plain: set[bytes] = set()
 
     def of(self, schema: Schema, language: Language) -> Form:
         """The form, which must not be changed. Raises `NotExpressible`."""
@@ -47,17 +46,6 @@ class Forms:
         if isinstance(form, NotExpressible):
             raise NotExpressible(str(form))
         return form
-
-    def are_plain(self, tools: bytes) -> bool:
-        """Whether a body's `tools`, as they came, are known to have schemas that are sent as they are."""
-        return tools in self._plain
-
-    def note_plain(self, tools: bytes) -> None:
-        """Note that the schemas of `tools` are sent as they are."""
-        if len(tools) <= _LONGEST:
-            if len(self._plain) >= _MOST:
-                self._plain.clear()
-            self._plain.add(tools)
 
     def _made(self, schema: Schema, language: Language) -> Form | NotExpressible:
         renaming = renaming_of(schema, self._members) if self._members else None

@@ -56,9 +56,17 @@ def is_plain(schema: Schema, language: Language) -> bool:
     pending = [root, *(definitions.values() if definitions else ())]
     while pending:
         node = pending.pop()
+        if type(node) is dict and len(node) <= 2 and _is_usual(node):
+            continue
         if type(node) is not dict or not _is_plain_node(node, language, definitions or (), pending):
             return False
     return True
+
+
+def _is_usual(node: Schema) -> bool:
+    """Whether a node of one or two members has a type, and nothing else but a description, as most nodes do."""
+    kind = node.get("type")
+    return type(kind) is str and kind in _TYPES and (len(node) == 1 or type(node.get("description")) is str)
 
 
 def _is_plain_node(node: Schema, language: Language, definitions: Collection[str], pending: list[Any]) -> bool:

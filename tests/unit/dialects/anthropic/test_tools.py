@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from tests.unit.dialects.anthropic.build import WEATHER, call, dialect, native, sent, target
+from tests.unit.dialects.anthropic.build import USER, WEATHER, call, dialect, native, sent, target
 
 TIME = {"type": "function", "function": {"name": "get_time"}}
 CACHE = {"type": "ephemeral"}
@@ -152,11 +152,36 @@ def test_what_anthropic_cannot_have_is_refused_by_name(members: dict[str, Any], 
     assert caught.value.param == param
 
 
-def test_tools_that_came_before_lead_to_the_same_request() -> None:
-    plain = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    odd = {"type": "function", "function": {"name": "g", "parameters": {"type": "object", "anyOf": [{}]}}}
-    reader = dialect()
+def function(name: str, **parameters: Any) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "parameters": {"type": "object", **parameters}}}
 
-    for tools in ([plain], [plain, odd]):
-        first, second = (reader.request(call(tools=tools), target(), None).content for _ in range(2))
-        assert first == second == dialect().request(call(tools=tools), target(), None).content
+
+AGAIN: dict[str, dict[str, Any]] = {
+    "plain": {"tools": [function("f", properties={})]},
+    "changed": {"tools": [function("f", anyOf=[{}]), function("g", not_known=1)]},
+    "odd tool": {"tools": [function("f g"), function("f_g")]},
+    "odd member": {"tools": [function("f", properties={"$top": {"type": "integer"}})]},
+    "strict": {"tools": [strict(SCHEMA)]},
+    "choice": {"tools": [function("f"), function("g")], "tool_choice": {"type": "function", "function": {"name": "g"}}},
+    "allowed": {"tools": [function("f"), TIME], "tool_choice": {"type": "allowed_tools", "tools": ONLY_TIME}},
+    "format": {"tools": [function("f")], "response_format": {"type": "json_object"}},
+    "functions too": {"tools": [function("f")], "functions": [function("g h")["function"]]},
+    "functions": {"tools": [], "functions": [function("g h")["function"]]},
+    "marked": {"tools": [{**function("f"), "cache_control": CACHE}]},
+}
+
+
+@pytest.mark.parametrize("capabilities", [None, frozenset({"json_schema"})], ids=["free", "strict"])
+@pytest.mark.parametrize("name", AGAIN)
+def test_tools_that_came_before_lead_to_the_same_request(name: str, capabilities: Any) -> None:
+    arguments = '{"$top": 1}'
+    calls = [{"id": f"c{place}", "type": "function", "function": {"name": called, "arguments": arguments}}
+             for place, called in enumerate(("f", "not declared"))]  # fmt: skip
+    history = [USER, {"role": "assistant", "content": None, "tool_calls": calls}, USER]
+    reader = dialect()
+    reader.request(call(**AGAIN[name]), target(capabilities=frozenset({"tools"})), None)
+
+    for members in (AGAIN[name], {**AGAIN[name], "messages": history}, {**AGAIN[name], "tool_choice": "none"}):
+        asked, to = call(**members), target(capabilities=capabilities)
+        sent, alone = reader.request(asked, to, None), dialect().request(asked, to, None)
+        assert (sent.content, sent.dropped) == (alone.content, alone.dropped)
