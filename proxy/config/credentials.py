@@ -79,7 +79,7 @@ def _wrong(value: str, vendor: str | None) -> str | None:
     if wrong := _reference(text) or _quoted(text):
         return wrong
     if _PLACE.fullmatch(text):
-        return "looks like a reference to a secret store, but is sent unchanged; put the secret into a variable: `${VARIABLE}`"
+        return "looks like a reference to a secret store, but is sent unchanged; write `${VARIABLE}` and set that"
     several = re.split("[,;]", text)
     if len(several) > 1 and all(len(each) >= _SHORTEST_OF_SEVERAL for each in several):
         return "looks like several keys in one value; give each its own entry of `keys`"

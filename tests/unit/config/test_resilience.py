@@ -195,7 +195,8 @@ def test_a_value_that_contradicts_its_preset_is_refused_and_not_bent(tmp_path: P
     assert problems(tmp_path, "{preset: bkvy, failures: {auth: {rest: 2d}}}") == [
         (
             "resilience.failures.auth",
-            "has a `rest` longer than its `max_rest`; shorten it or raise `max_rest`. `max_rest` comes from the preset `bkvy`; set it in the file too",
+            "has a `rest` longer than its `max_rest`; shorten it or raise `max_rest`. "
+            "`max_rest` comes from the preset `bkvy`; set it in the file too",
         )
     ]
 
