@@ -1,1 +1,1 @@
-"""State behind protocols: the same behaviour whether it is kept in this process or shared by many."""
+"""Counter stores behind one protocol: the same behaviour in the memory of one process or shared by many."""

@@ -1,6 +1,6 @@
-"""What the stores promise. Each method is one atomic step, so that a shared store can be one script for each.
+"""The protocol of counter stores. Each method is one atomic step, so that a shared store can be one script for each.
 
-Time is the store's own: callers speak of durations only, and processes whose clocks differ agree all the same.
+The store keeps the time: callers pass durations in seconds, so processes whose clocks differ share limits correctly.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """A wish for `amount` of what `name` counts, of which there may be `limit` in any `seconds`.
+    """A request for `amount` from counter `name`, which allows `limit` per window of `seconds`.
 
-    `seconds` 0 is concurrency: held until it is given back. `amount` 0 takes nothing and waits only for a rest. What is
-    `estimated` will be corrected, and mostly downwards: who finds no room because of it may hope for more.
+    `seconds` 0 means concurrency: a slot is held until it is released. `amount` 0 takes nothing and only waits for a
+    cooldown to end. An `estimated` amount is corrected later, mostly downwards, which frees capacity.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Ticket:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Proof that tickets were taken; give it back exactly once (again does no harm). `id` is the store's own."""
+    """A reservation of all `tickets`; release it exactly once (again does no harm). The store assigns `id`."""
 
     id: str
     tickets: tuple[Ticket, ...]
@@ -35,12 +35,12 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing was taken: all tickets would fit in `seconds` at the earliest, `name` being the last of them.
+    """The answer if nothing was taken: all tickets fit in `seconds` at the earliest; counter `name` is the last to fit.
 
-    Windows and rests are `exact` if nobody else takes anything; what somebody holds, places or reserved amounts, is an
-    estimate from how long such things were held before. Infinite where an amount is above its limit. `at_once` of those
-    who wait may go together, each for `pace` seconds as estimated likewise, 0 where nothing is known. `portion` is the
-    part of the limit that is wished for, 0 where nothing could be smaller.
+    Waits for windows and cooldowns are `exact` if no other call takes anything. Waits for slots and reserved amounts
+    are estimates from earlier hold times. `seconds` is infinite if an amount exceeds its limit. `at_once` waiting calls
+    can proceed together, each for an estimated `pace` seconds (0: unknown). `portion` is the requested share of the
+    limit, 0 if no request can be smaller.
     """
 
     seconds: float
@@ -53,59 +53,57 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One counter as the store sees it; `rests` is the seconds for which nothing may be taken."""
+    """The state of one counter; `rests` is the remaining cooldown in seconds."""
 
     name: str
     used: int
-    limit: int | None  # None: a rest without a counter
+    limit: int | None  # `None` for a cooldown without a counter
     seconds: float
     rests: float
 
 
 class CounterStore(Protocol):
-    """Limits over windows of time and over places held, taken together or not at all."""
+    """Limits over time windows and concurrency slots, reserved together or not at all."""
 
     async def take(self, tickets: Sequence[Ticket]) -> Receipt | Wait:
-        """Take all tickets, or none of them. Their names differ from each other."""
+        """Reserve all tickets or none of them. Their names must differ."""
         ...
 
     async def correct(self, receipt: Receipt, name: str, amount: int) -> None:
-        """The real amount in place of the reserved one; the last word counts. Nothing once it was given back."""
+        """Replace the reserved amount by the real one; the last call wins. Does nothing after the release."""
         ...
 
     async def give_back(self, receipt: Receipt, *, unused: bool) -> None:
-        """End what is held; `unused` returns the amounts of windows too, because nothing was sent."""
+        """Release the slots; `unused` also returns the amounts of windows, because nothing was sent."""
         ...
 
     async def wait(self, tickets: Sequence[Ticket]) -> float:
-        """The seconds that `take` would answer now, 0 where it would take; takes nothing."""
+        """Return the wait in seconds that `take` would report now, 0 if it would succeed; takes nothing."""
         ...
 
     async def rest_until(self, name: str, seconds: float) -> None:
-        """Nothing of `name` for that long from now; a longer rest that was asked before stands."""
+        """Put `name` into cooldown for that many seconds; a longer cooldown stays."""
         ...
 
     async def wake(self, name: str) -> None:
-        """End the rest of `name`, if it has one."""
+        """End the cooldown of `name`, if it has one."""
         ...
 
     async def read(self, prefix: str) -> Sequence[Row]:
-        """The counters in use, and the rests, whose names begin with `prefix`, by name."""
+        """Return the counters in use and the cooldowns whose names begin with `prefix`, by name."""
         ...
 
     def export(self, prefix: str, shift: float, *, longer_than: float = 0.0) -> list[dict[str, Any]]:
-        """Of the windows whose names begin with `prefix`, what would be lost with this process, as JSON values.
+        """Return the windows whose names begin with `prefix`, as JSON values, to be saved across a restart.
 
-        Only of those of more than `longer_than` seconds.
-
-        `shift` is the wall's clock less the process's monotonic one. A store that is shared loses nothing: it has an
-        empty list, and nothing to `restore`.
+        Windows of at most `longer_than` seconds are left out. `shift` is wall-clock time minus monotonic time, in
+        seconds. A shared store survives a restart: it returns an empty list and has nothing to `restore`.
         """
         ...
 
     def restore(self, rows: Sequence[Mapping[str, Any]], shift: float) -> None:
-        """Count what `export` said, in another process perhaps, as if it had been taken here.
+        """Count what `export` returned, possibly in another process, as if it had been taken here.
 
-        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, if `export` cannot have returned it.
         """
         ...

@@ -1,39 +1,39 @@
-"""What is held for a while: places of a limited concurrency, and tokens reserved until the real ones are known.
+"""Holds of limited duration: concurrency slots, and tokens reserved until the real number is known.
 
-When something will be given back cannot be known; it is estimated from how long it was held before. Those who came
-first leave first, after the usual time; who is overdue is expected to take as long again as it already took.
+The time of a release is estimated from earlier hold times: holds end in the order in which they began, after the usual
+time; an overdue hold is expected to take as long again as it already took.
 """
 
 from __future__ import annotations
 
 import math
 
-HOLD = 1.0  # seconds: how long something is held, before we have seen one
-WEIGHT = 0.2  # of the newest in the moving averages
-SOONEST = 0.001  # seconds: no estimate is shorter
+HOLD = 1.0  # seconds; the assumed hold time before one was measured
+WEIGHT = 0.2  # weight of the newest value in the moving averages
+SOONEST = 0.001  # seconds; the shortest estimate
 
 
 class Holds:
-    """Who holds how much, and since when."""
+    """The amounts held, by reservation, with their start times."""
 
     __slots__ = ("_held", "_hold", "_known")
 
     def __init__(self) -> None:
-        self._held: dict[str, tuple[float, int]] = {}  # receipt -> since, amount; oldest first
+        self._held: dict[str, tuple[float, int]] = {}  # reservation id -> (since, amount); oldest first
         self._hold = HOLD
-        self._known = False  # whether one has been seen
+        self._known = False  # whether a hold time has been measured
 
     @property
     def usual(self) -> float:
-        """Seconds for which something is held, 0 where that is not known."""
+        """The usual hold time in seconds, 0 if unknown."""
         return self._hold if self._known else 0.0
 
     def hold(self, owner: str, amount: int, now: float) -> None:
-        """`owner` has that much."""
+        """Record that `owner` holds `amount`."""
         self._held[owner] = (now, amount)
 
     def release(self, owner: str, now: float, *, unused: bool) -> int:
-        """`owner` gives it back; how long it was held is learned, unless nothing was done with it."""
+        """Release what `owner` holds; the hold time is learned unless the hold was unused."""
         since, amount = self._held.pop(owner)
         if not unused:
             self._known = True
@@ -41,7 +41,7 @@ class Holds:
         return amount
 
     def when(self, short: float, now: float, *, share: float = 1.0, after: float = -math.inf) -> float:
-        """An estimate of the seconds until `short` will have been given back, of each hold `after` a time a `share`."""
+        """Estimate the seconds until `short` is released, if each hold that began `after` a time returns a `share`."""
         for since, held in self._held.values():
             if since <= after:
                 continue
@@ -53,7 +53,7 @@ class Holds:
 
 
 class Places(Holds):
-    """A limited concurrency."""
+    """A concurrency limit."""
 
     __slots__ = ("_used", "limit", "seconds")
 
@@ -64,7 +64,7 @@ class Places(Holds):
         self._used = 0
 
     def used(self, now: float) -> int:
-        """Places held."""
+        """The number of slots in use."""
         return self._used
 
     def hold(self, owner: str, amount: int, now: float) -> None:
@@ -77,7 +77,7 @@ class Places(Holds):
         return amount
 
     def until(self, amount: int, now: float) -> float:
-        """Seconds until there may be so many places: 0 if there are, infinity if there never will be."""
+        """Return the seconds until that many slots may be free: 0 if they are, infinity if they never will be."""
         short = self._used + amount - self.limit
         if short <= 0:
             return 0.0
@@ -85,21 +85,21 @@ class Places(Holds):
 
 
 class Reserved(Holds):
-    """Amounts of a window that are reserved, and of which a part is usually given back."""
+    """Reserved amounts of a window, of which a part is usually returned."""
 
     __slots__ = ("_share",)
 
     def __init__(self) -> None:
         super().__init__()
-        self._share = 1.0  # of a reservation that is given back
+        self._share = 1.0  # the share of a reservation that is returned
 
     def settle(self, owner: str, real: int, now: float, *, unused: bool) -> None:
-        """`owner` is done, and `real` is what it used."""
+        """End the reservation of `owner`, which used `real`."""
         reserved = self.release(owner, now, unused=unused)
         if reserved and not unused:
             back = 1 - real / reserved if real < reserved else 0.0
             self._share += WEIGHT * (back - self._share)
 
     def until(self, short: float, now: float, *, since: float) -> float:
-        """Seconds until `short` of what was reserved `since` then may be given back; infinity if that is not enough."""
+        """Return the seconds until `short` of the amounts reserved after `since` may be returned, else infinity."""
         return self.when(short, now, share=self._share, after=since)

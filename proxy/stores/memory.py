@@ -1,6 +1,6 @@
-"""Stores in this process's memory: the default, and the reference for those that are shared.
+"""The counter store in process memory: the default, and the reference for shared stores.
 
-No method gives up control between reading and writing, which is what makes each of them one step.
+No method awaits between reading and writing, so each of them is atomic.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from proxy.core.window import Window
 from proxy.stores.base import Receipt, Row, Ticket, Wait
 from proxy.stores.holds import Places, Reserved
 
-MOST = 100_000  # names; beyond it the least recently used are forgotten, in use or not
-MOST_SAVED = 5000  # windows, the most recently used; in a file each has some 3 KB at most
-SWEEP = 1024  # names before it is worth looking for idle ones
+MOST = 100_000  # names; beyond it the least recently used are dropped, in use or not
+MOST_SAVED = 5000  # the most recently used windows; each takes at most about 3 KB in the file
+SWEEP = 1024  # names before the first search for idle ones
 
 
 class _Part:
-    """What one ticket of a receipt counts for at the moment."""
+    """The amount that one ticket of a reservation counts for at present."""
 
     __slots__ = ("amount", "counter", "reserved", "stamp")
 
@@ -35,20 +35,20 @@ class _Part:
 
 
 class MemoryCounters:
-    """A `CounterStore` in memory. Names that count nothing any more are dropped as new ones come."""
+    """A `CounterStore` in memory. Idle names are dropped when new ones are added."""
 
     def __init__(self, clock: Clock, *, most: int = MOST) -> None:
         self._clock = clock
         self._most = most
-        self._counters: OrderedDict[str, Window | Places] = OrderedDict()  # the least recently used first
-        self._reserved: dict[str, Reserved] = {}  # of windows, what will be corrected
+        self._counters: OrderedDict[str, Window | Places] = OrderedDict()  # least recently used first
+        self._reserved: dict[str, Reserved] = {}  # amounts of windows that will be corrected
         self._rests: dict[str, float] = {}
-        self._taken: dict[str, dict[str, _Part]] = {}  # by receipt and name, until it is given back
+        self._taken: dict[str, dict[str, _Part]] = {}  # reservation id -> name -> part, until the release
         self._ids = itertools.count(1)
         self._sweep_at = min(SWEEP, most)
 
     async def take(self, tickets: Sequence[Ticket]) -> Receipt | Wait:
-        """All or nothing; see `CounterStore`."""
+        """Reserve all tickets or none; see `CounterStore`."""
         now = self._clock.monotonic()
         if wait := self._longest(tickets, now):
             return wait
@@ -61,14 +61,14 @@ class MemoryCounters:
         return receipt
 
     async def correct(self, receipt: Receipt, name: str, amount: int) -> None:
-        """Only windows can be corrected; places are what they are."""
+        """Correct the amount of a window; slots cannot be corrected."""
         part = self._taken.get(receipt.id, {}).get(name)
         if part is not None and isinstance(part.counter, Window):
             part.counter.correct(part.stamp, amount - part.amount, self._clock.monotonic())
             part.amount = amount
 
     async def give_back(self, receipt: Receipt, *, unused: bool) -> None:
-        """Only the first call does anything."""
+        """Release a reservation; only the first call has an effect."""
         now = self._clock.monotonic()
         for part in self._taken.pop(receipt.id, {}).values():
             if not isinstance(part.counter, Window):
@@ -79,30 +79,30 @@ class MemoryCounters:
                 part.reserved.settle(receipt.id, part.amount, now, unused=unused)
 
     async def wait(self, tickets: Sequence[Ticket]) -> float:
-        """Seconds until `take` would take."""
+        """Return the seconds until `take` can succeed."""
         wait = self._longest(tickets, self._clock.monotonic())
         return wait.seconds if wait else 0.0
 
     async def rest_until(self, name: str, seconds: float) -> None:
-        """A rest outlives the counter of its name."""
+        """Start a cooldown, which outlives the counter of its name."""
         now = self._clock.monotonic()
         if len(self._rests) >= self._sweep_at:
             self._sweep(now)
         self._rests[name] = max(now + seconds, self._rests.get(name, 0.0))
 
     async def wake(self, name: str) -> None:
-        """Whatever was asked for before."""
+        """End the cooldown of `name`, whatever its length."""
         self._rests.pop(name, None)
 
     async def read(self, prefix: str) -> Sequence[Row]:
-        """For `/admin/limits`; it looks at every name."""
+        """Return the rows of `/admin/limits`; visits every name."""
         now = self._clock.monotonic()
         names = {name for name, counter in self._counters.items() if name.startswith(prefix) and counter.used(now)}
         names |= {name for name, until in self._rests.items() if name.startswith(prefix) and until > now}
         return [self._row(name, now) for name in sorted(names)]
 
     def export(self, prefix: str, shift: float, *, longer_than: float = 0.0) -> list[dict[str, Any]]:
-        """The least recently used first. Places are not part of it: they are given up with the process."""
+        """Return the windows, least recently used first. Slots are left out: they end with the process."""
         now = self._clock.monotonic()
         rows: list[dict[str, Any]] = []
         for name, counter in reversed(self._counters.items()):
@@ -115,7 +115,7 @@ class MemoryCounters:
         return rows[::-1]
 
     def restore(self, rows: Sequence[Mapping[str, Any]], shift: float) -> None:
-        """What is counted here already stands."""
+        """Add the saved windows; existing counters stay."""
         now = self._clock.monotonic()
         found = {saved_text(row["name"], 1000): Window.restored(row, shift, now) for row in rows[-MOST_SAVED:]}
         for name, window in found.items():
@@ -130,7 +130,7 @@ class MemoryCounters:
         return Row(name, counter.used(now), counter.limit, counter.seconds, rests)
 
     def _part(self, ticket: Ticket, owner: str, now: float) -> _Part:
-        """Take one ticket."""
+        """Reserve one ticket."""
         counter = self._counter(ticket, now)
         if isinstance(counter, Places):
             counter.hold(owner, ticket.amount, now)
@@ -142,7 +142,7 @@ class MemoryCounters:
         return _Part(counter, counter.take(ticket.amount, now), ticket.amount, reserved)
 
     def _longest(self, tickets: Iterable[Ticket], now: float) -> Wait | None:
-        """What is in the way for the longest time, or None."""
+        """Return the longest of the tickets' waits, or `None` if all fit."""
         longest: Wait | None = None
         for ticket in tickets:
             wait = self._when(ticket, now)
@@ -151,7 +151,7 @@ class MemoryCounters:
         return longest
 
     def _when(self, ticket: Ticket, now: float) -> Wait | None:
-        """What is in this ticket's way, or None."""
+        """Return the wait for this ticket, or `None` if it fits."""
         rests = 0.0
         if self._rests and ticket.name in self._rests:
             rests = self._rests[ticket.name] - now
@@ -169,7 +169,7 @@ class MemoryCounters:
         return Wait(rests, ticket.name) if rests > 0 else None
 
     def _of_window(self, ticket: Ticket, window: Window, exact: float, rests: float, now: float) -> Wait:
-        """The window's own time, or that in which enough of what is only reserved may come back."""
+        """Return the wait for the window, or for the return of enough reserved tokens if that is shorter."""
         portion = ticket.amount / ticket.limit if ticket.amount > 1 else 0.0
         reserved = self._reserved.get(ticket.name)
         if reserved is not None:
@@ -181,7 +181,7 @@ class MemoryCounters:
         return Wait(exact, ticket.name, portion=portion)
 
     def _counter(self, ticket: Ticket, now: float) -> Window | Places:
-        """The ticket's counter, made if need be; another length of the window begins anew."""
+        """Return the ticket's counter, creating it if necessary; a changed window length starts a new counter."""
         counter = self._counters.get(ticket.name)
         if counter is not None and counter.seconds == ticket.seconds:
             self._counters.move_to_end(ticket.name)
@@ -193,7 +193,7 @@ class MemoryCounters:
         return counter
 
     def _sweep(self, now: float) -> None:
-        """Drop what is idle; the next sweep is due when as much has come again, so that it costs little for each."""
+        """Drop idle names. The next sweep is due when as many names were added, which keeps the amortised cost low."""
         for name in [name for name, counter in self._counters.items() if not counter.used(now)]:
             del self._counters[name]
             self._reserved.pop(name, None)

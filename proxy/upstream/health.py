@@ -1,7 +1,7 @@
-"""Which keys of which deployments may be used now: breakers, resting keys, and measured latency.
+"""The health of provider keys and deployments: circuit breakers, cooldowns, and measured latency.
 
-One breaker for each (provider, model, key); a key rests for one model (429) or everywhere (401, 403). State is kept
-under names, not under configuration objects, so that it outlives a reload. What is healthy and unknown takes no memory.
+There is one breaker per (provider, model, key). A key is in cooldown for one model (429) or for all (401, 403). State
+is stored by name, not by configuration object, so it survives a reload. Healthy and unknown entries take no memory.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ from proxy.upstream.limits import UNLIMITED
 
 _LOG = logging.getLogger(__name__)
 
-LATENCY_WEIGHT = 0.2  # of a new measurement in the moving average
-SPARING = 0.25  # seconds between two attempts at an open breaker's target that are not a call's first
-MOST_BREAKERS = 10_000  # `any_model` lets clients name models; the oldest are forgotten
-SLOW = "slow"  # the reason of a breaker that slow calls opened
+LATENCY_WEIGHT = 0.2  # weight of a new measurement in the moving average
+SPARING = 0.25  # seconds between two forced attempts at a target with an open breaker, after a call's first attempt
+MOST_BREAKERS = 10_000  # `any_model` lets clients name models; the oldest are dropped
+SLOW = "slow"  # the reason of a breaker opened by slow calls
 WORDS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Why a deployment cannot be used now: `rate_limited` and `key_rejected` say that all its keys rest."""
+    """The reason why a deployment is unavailable; `rate_limited`, `key_rejected`: all its keys are in cooldown."""
 
     reason: str
     retry_after: float
     message: str
-    slow: bool = False  # of an open breaker: it answers, but slowly
+    slow: bool = False  # the breaker is open because of slow answers
 
 
 class Lease:
-    """Leave to use one key of one deployment for one attempt; settle it exactly once."""
+    """The right to use one key of one deployment for one attempt; settle it exactly once."""
 
     def __init__(
         self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, permit: Permit
@@ -61,7 +61,7 @@ class Lease:
         self.key = key
         self.breaker = breaker
         self.permit = permit
-        self.receipt = UNLIMITED  # what was reserved under the key's limits
+        self.receipt = UNLIMITED  # the reservation under the key's limits
         self._health = health
         self._settled = False
         self._measured = False
@@ -72,7 +72,7 @@ class Lease:
         return self.key.id if self.key else KEYLESS
 
     def settle(self, *, ok: bool | None, reason: str = "") -> None:
-        """Tell the breaker what the attempt showed; None where it showed nothing. Only the first call counts.
+        """Report the attempt's outcome to the breaker; `None` is inconclusive. Only the first call counts.
 
         `reason` names the failure.
         """
@@ -81,28 +81,28 @@ class Lease:
             self._health.settle(self, ok=ok, reason=reason)
 
     def return_unused(self) -> None:
-        """Settle at once, where there was no room for the attempt. Who waits is not told: nothing has changed."""
+        """Settle a lease that found no capacity. Does not notify the queue, because nothing has changed."""
         if not self._settled:
             self._settled = True
             self._health.settle(self, ok=None, told=False)
 
     def fail(self, failure: UpstreamFailure) -> None:
-        """Settle with a failure: what the table says of it happens to the breaker and to the key."""
+        """Settle with a failure: apply the failure table to the breaker and to the key."""
         rule = self._health.rule(failure)
         if rule.key != "none":
             self._health.rest(self, failure)
         self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
 
     def slow(self, seconds: float) -> None:
-        """Settle with an answer that came, but far too late: the key works, the target is as good as failing."""
+        """Settle with an answer that came far too late: the key works, but the breaker counts a failure."""
         self._health.accepted(self)
         self._measure(seconds)
         self.settle(ok=False, reason=SLOW)
 
     def succeed(self, seconds: float | None = None) -> None:
-        """Settle with success, which also ends a row of rejections of this key.
+        """Settle with success, which also resets this key's count of consecutive rejections.
 
-        `seconds` to the first content enter the deployment's measured latency.
+        `seconds` to the first content update the deployment's measured latency.
         """
         self._health.accepted(self)
         if seconds is not None:
@@ -116,7 +116,7 @@ class Lease:
 
 
 class Health:
-    """The health of everything upstream, as this process has seen it."""
+    """The health of all deployments and keys, as observed by this process."""
 
     def __init__(
         self,
@@ -128,8 +128,8 @@ class Health:
     ) -> None:
         self.policy = policy
         self.rules = rules
-        self.identities: Mapping[tuple[str, str], str] = {}  # of the keys in force, by provider and id
-        self._changed = changed  # called when what was blocked may be free: names of ways, none for all
+        self.identities: Mapping[tuple[str, str], str] = {}  # of the active keys, by provider and id
+        self._changed = changed  # called with route keys that may be usable again, without any for all
         self._clock = clock
         self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()
         self._resting: dict[RestName, Rest] = {}
@@ -145,10 +145,10 @@ class Health:
         force: bool = False,
         sparing: bool = False,
     ) -> Lease | None:
-        """A key of `deployment` that is neither resting nor behind an open breaker, or None.
+        """Return a lease for a key of `deployment` that is not in cooldown and whose breaker is closed, or `None`.
 
-        `key_id` pins one, `avoid` leaves some out, `force` takes the first key that is not resting whatever its breaker
-        says: a breaker never closes the last target left. With `sparing`, only if that was not done just now.
+        `key_id` pins one key, `avoid` excludes some. `force` ignores open breakers, so that they never block the last
+        target of a call; with `sparing`, only if no attempt was forced within the last `SPARING` seconds.
         """
         now = self._clock.monotonic()
         keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
@@ -165,7 +165,7 @@ class Health:
         return Lease(self, deployment, key, breaker, permit) if permit else None
 
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
-        """Why `lease` would give nothing now, or None if it would."""
+        """Return why `lease` would return `None` now, or `None` if it would return a lease."""
         now = self._clock.monotonic()
         rests, waits, slow = [], [], False
         for key in _keys(deployment, key_id):
@@ -183,14 +183,14 @@ class Health:
             return Block("no_key", 0.0, "it has no such key")
         soonest = min(rests, key=lambda rest: rest.until)
         words = WORDS.get(soonest.reason, "they failed")
-        return Block(soonest.reason, soonest.until - now, f"all its keys rest: {words}")
+        return Block(soonest.reason, soonest.until - now, f"all its keys are in cooldown: {words}")
 
     def probing(self, deployment: Deployment, key_id: str | None = None) -> bool:
-        """Whether a probe is out whose outcome may free `deployment`."""
+        """Return whether a probe is running whose outcome may make `deployment` available."""
         return any(self._breaker(deployment, key).probing for key in _keys(deployment, key_id))
 
     def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> dict[str, float]:
-        """The keys that rest for their rate limit, with the seconds until they may be used again."""
+        """Return the keys in cooldown for their rate limit, with the remaining seconds."""
         if not self._resting:
             return {}
         now = self._clock.monotonic()
@@ -199,7 +199,7 @@ class Health:
         return {each: rest.until - now for each, rest in rests.items() if rest and rest.reason == "rate_limited"}
 
     def of(self, deployment: Deployment) -> DeploymentHealth | None:
-        """What routing may know of `deployment` now; None where there is nothing to tell."""
+        """Return the deployment's health for routing; `None` if nothing is known."""
         latency = self._latency.get(deployment.name)
         if self._breakers or self._resting:
             block = self.blocked(deployment)
@@ -208,24 +208,24 @@ class Health:
         return None if latency is None else DeploymentHealth(latency=latency)
 
     def view(self, snapshot: Snapshot) -> HealthView:
-        """The same of all deployments of which there is anything to tell."""
+        """Return the health of all deployments of which anything is known."""
         found = {name: self.of(deployment) for name, deployment in snapshot.deployments.items()}
         return {name: health for name, health in found.items() if health is not None}
 
     def measured(self, deployment: Deployment, seconds: float) -> None:
-        """A success took this long to its first content: it enters the moving average."""
+        """Add the time to the first content of a success to the moving average."""
         before = self._latency.pop(deployment.name, seconds)
         self._latency[deployment.name] = before + LATENCY_WEIGHT * (seconds - before)
         if len(self._latency) > MOST_BREAKERS:
             self._latency.popitem(last=False)
 
     def settle(self, lease: Lease, *, ok: bool | None, reason: str = "", told: bool = True) -> None:
-        """For `Lease` only; `told` if those who wait are to look again."""
+        """Settle a lease; for `Lease` only. `told` notifies the queue."""
         now = self._clock.monotonic()
         name = _name(lease.deployment, lease.key)
         breaker = self._keep(name, lease.breaker)
         if breaker is not lease.breaker and (lease.permit.probe or lease.permit.forced):
-            return  # the breaker that this probe was of has been reset
+            return  # the probe's breaker has been reset
         ok = None if ok is False and replaced(lease.deployment.provider, lease.key, self.identities) else ok
         if ok is False:
             breaker.reason = reason
@@ -236,11 +236,11 @@ class Health:
             self._changed(way(lease.deployment.name, lease.key_id))
 
     def rule(self, failure: UpstreamFailure) -> FailureRule:
-        """What follows from `failure`, as configured."""
+        """Return the configured rule for `failure`."""
         return self.rules[failure.failure_class]
 
     def _policy(self, reason: str) -> BreakerPolicy:
-        """The breaker's policy, with the open time of the class of failures that may open it now."""
+        """Return the breaker policy with the open times of the failure's class."""
         failure_class = class_of(reason)
         rule = self.rules[failure_class] if failure_class else None
         if rule is None or (rule.open is None and rule.max_open is None):
@@ -249,13 +249,13 @@ class Health:
         return replace(self.policy, open=rule.open or self.policy.open, max_open=longest)
 
     def rest(self, lease: Lease, failure: UpstreamFailure) -> None:
-        """For `Lease` only: rest the key as the table says and as long as the provider asked."""
+        """Put the key into cooldown as the table and `retry-after` demand; for `Lease` only."""
         everywhere = self.rule(failure).key == "everywhere"
         if (everywhere and lease.key is None) or replaced(lease.deployment.provider, lease.key, self.identities):
-            return  # there is no key that could rest, or it is another one by now
+            return  # there is no key, or it has been replaced
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self._resting.get(where)
-        # failures of calls that were under way together are one
+        # failures of concurrent calls count as one
         self._rest(where, failure, again=before is not None and before.until <= self._clock.monotonic())
 
     def _rest(self, where: RestName, failure: UpstreamFailure, *, again: bool) -> None:
@@ -264,7 +264,7 @@ class Health:
         before = self._resting.get(where)
         times = (before.times if before else 1) + again
         seconds = failure.retry_after
-        if seconds is None or rejected:  # nobody mends a key by waiting for as long as its provider says
+        if seconds is None or rejected:  # `retry-after` does not apply to a rejected key
             seconds = min(rule.rest * (2 ** min(times - 1, 16) if rejected else 1), rule.max_rest)
         if rejected:
             _LOG.warning(
@@ -277,7 +277,7 @@ class Health:
             del self._resting[next(iter(self._resting))]
 
     def accepted(self, lease: Lease) -> None:
-        """For `Lease` only: the key works, so rests that are over are forgotten."""
+        """Drop expired cooldowns of a key that works; for `Lease` only."""
         now = self._clock.monotonic()
         provider = lease.deployment.provider.name
         for where in ((provider, lease.key_id, None), (provider, lease.key_id, lease.deployment.model)):
@@ -286,7 +286,7 @@ class Health:
                 del self._resting[where]
 
     def reset(self, provider: str | None = None, model: str | None = None, key: str | None = None) -> int:
-        """Close the breakers and end the rests that match; None matches all. Returns how many there were."""
+        """Close matching breakers and end matching cooldowns (`None` matches all); return their number."""
         wanted = (provider, model, key)
         names = [name for name in self._breakers if _matches(name, wanted)]
         for name in names:
@@ -298,37 +298,37 @@ class Health:
         return len(names) + len(rests)
 
     def probe(self, deployment: Deployment, key: ProviderKey | None) -> Lease | None:
-        """A permit for a background probe of a breaker that is not closed, shortly before its time or after it."""
+        """Return a lease to probe a breaker that is not closed, shortly before its open time ends or later."""
         breaker = self._breakers.get(_name(deployment, key))
         permit = breaker.early(self.policy, self._clock.monotonic()) if breaker else None
         return Lease(self, deployment, key, breaker, permit) if breaker and permit else None
 
     def probed(self, due: Due, failure: UpstreamFailure | None) -> None:
-        """A background probe of a resting key: it works and its rest ends, or it failed and rests on, longer."""
+        """Apply the outcome of a background probe of a key: end its cooldown, or extend it after a `failure`."""
         where = (due.provider, due.key, due.model)
         before = self._resting.get(where)
         if before is None:
             return
         if failure is None:
-            before.until = self._clock.monotonic()  # the row of rejections ends with a call that works
+            before.until = self._clock.monotonic()  # the next success resets the count of rejections
             self._changed()
         else:
             self._rest(where, failure, again=True)
 
     def troubles(self) -> list[Due]:
-        """Every key that rests and every breaker that is not closed; empty, and cheap, when all is well."""
+        """Return all cooldowns and all breakers that are not closed; cheap if there are none."""
         if not self._breakers and not self._resting:
             return []
         return troubles(self._breakers, self._resting, self._policy, self._clock.monotonic())
 
     def export(self, shift: float) -> dict[str, Any]:
-        """Breakers and rests as JSON values, with times later by `shift`: the wall's clock less the monotonic one."""
+        """Return breakers and cooldowns as JSON values; `shift` is wall-clock time minus monotonic time."""
         return exported(self._breakers, self._resting, shift)
 
     def restore(self, values: Mapping[str, Any], shift: float) -> None:
-        """Take over what `export` said, in another process perhaps; what is known here already stands.
+        """Restore what `export` returned, possibly in another process; existing cooldowns stay.
 
-        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, if `export` cannot have returned it.
         """
         now = self._clock.monotonic()
         breakers = restored_breakers(values["breakers"][-MOST_BREAKERS:], shift, self._policy, now)
@@ -338,22 +338,22 @@ class Health:
         self._resting = {**rests, **self._resting}
 
     def breakers(self) -> list[dict[str, Any]]:
-        """Every breaker that has something to tell, for `/admin/breakers` and metrics."""
+        """Return a row for every known breaker, for `/admin/breakers` and metrics."""
         return breaker_rows(self._breakers, self.policy, self._clock.monotonic())
 
     def rests(self) -> list[dict[str, Any]]:
-        """Every key that rests now, for `/admin/providers`."""
+        """Return a row for every cooldown, for `/admin/providers`."""
         return rest_rows(self._resting, self._clock.monotonic())
 
     def latencies(self) -> Mapping[str, float]:
-        """Measured seconds to the first content, by deployment."""
+        """Return the measured seconds to the first content, by deployment."""
         return dict(self._latency)
 
     def _breaker(self, deployment: Deployment, key: ProviderKey | None) -> Breaker:
         return self._breakers.get(_name(deployment, key)) or Breaker()
 
     def _keep(self, name: BreakerName, new: Breaker) -> Breaker:
-        """The breaker of that name, or `new` from now on."""
+        """Return the breaker of that name, storing `new` if there is none."""
         breaker = self._breakers.setdefault(name, new)
         self._breakers.move_to_end(name)
         while len(self._breakers) > MOST_BREAKERS:
@@ -369,7 +369,7 @@ class Health:
         return None
 
     def _next(self, provider: str, keys: list[ProviderKey | None]) -> ProviderKey | None:
-        """Smooth weighted round robin: each key gets its share, evenly spread, and nothing is left to chance."""
+        """Return the next key by smooth weighted round robin, which is deterministic and spreads shares evenly."""
         if len(keys) == 1:
             return keys[0]
         turns = self._turns.setdefault(provider, {})

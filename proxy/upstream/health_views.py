@@ -1,6 +1,6 @@
-"""What `Health` keeps of resting keys, and its state in other forms: rows for operators, probes that are due, a file.
+"""Cooldown records, and conversions of the state of `Health` to admin rows, due probes and saved values.
 
-Functions of values only: they are given what `Health` has, and change nothing.
+Pure functions: they take the state of `Health` as arguments and change nothing.
 """
 
 from __future__ import annotations
@@ -16,35 +16,35 @@ from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import saved_count, saved_seconds, saved_text
 
 BreakerName = tuple[str, str, str]  # provider, model, key id
-RestName = tuple[str, str, str | None]  # provider, key id, model or None for all
+RestName = tuple[str, str, str | None]  # provider, key id, model (`None` for all)
 REASONS = frozenset(FailureKind)
 
 
 @dataclass(slots=True)
 class Rest:
-    """A key resting until a time."""
+    """A cooldown of a key; `until` is in monotonic seconds."""
 
     until: float
     reason: str
-    times: int = 1  # in a row
-    seconds: float = 0.0  # how long in all
+    times: int = 1  # consecutive cooldowns
+    seconds: float = 0.0  # whole length
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What rests or is open: of a rest `model` may be None, which is all models; `length` is the whole time."""
+    """A cooldown or an open breaker. A `model` of `None` means all models; `length` is the whole time in seconds."""
 
     provider: str
     key: str
     model: str | None
-    rest: bool  # else a breaker
-    reason: str  # a `FailureKind`; empty where nothing is known
+    rest: bool  # a cooldown, else a breaker
+    reason: str  # a `FailureKind`, empty if unknown
     until: float
     length: float
 
 
 def breaker_rows(breakers: Mapping[BreakerName, Breaker], policy: BreakerPolicy, now: float) -> list[dict[str, Any]]:
-    """Every breaker that has something to tell."""
+    """Return a row for every breaker."""
     rows = []
     for (provider, model, key), breaker in breakers.items():
         state = "half-open" if breaker.state == "open" and now >= breaker.open_until else breaker.state
@@ -64,7 +64,7 @@ def breaker_rows(breakers: Mapping[BreakerName, Breaker], policy: BreakerPolicy,
 
 
 def rest_rows(rests: Mapping[RestName, Rest], now: float) -> list[dict[str, Any]]:
-    """Every key that rests now."""
+    """Return a row for every active cooldown."""
     return [
         {
             "provider": provider,
@@ -84,7 +84,7 @@ def troubles(
     policy_of: Callable[[str], BreakerPolicy],
     now: float,
 ) -> list[Due]:
-    """Every rest that is not over and every breaker that is not closed; a breaker's reason says its times."""
+    """Return active cooldowns and breakers that are not closed; `policy_of` gives the policy for a reason."""
     found = [
         Due(provider, key, model, True, rest.reason, rest.until, rest.seconds)
         for (provider, key, model), rest in rests.items()
@@ -101,7 +101,7 @@ def troubles(
 def exported(
     breakers: Mapping[BreakerName, Breaker], rests: Mapping[RestName, Rest], shift: float
 ) -> dict[str, list[dict[str, Any]]]:
-    """Breakers and rests as JSON values, with times later by `shift`."""
+    """Return breakers and cooldowns as JSON values, with times shifted by `shift` seconds."""
     return {
         "breakers": [
             {"provider": provider, "model": model, "key": key, **breaker.export(shift)}
@@ -125,7 +125,7 @@ def exported(
 def restored_breakers(
     rows: Iterable[Mapping[str, Any]], shift: float, policy_of: Callable[[str], BreakerPolicy], now: float
 ) -> dict[BreakerName, Breaker]:
-    """The breakers of `exported`. Raises `ValueError`, `TypeError` or `KeyError` for what it never says."""
+    """Return the breakers of `exported`. Raises `ValueError`, `TypeError` or `KeyError` for invalid values."""
     return {
         (saved_text(row["provider"]), saved_text(row["model"]), saved_text(row["key"])): Breaker.restored(
             row, shift, policy_of(str(row["reason"])), now
@@ -135,12 +135,12 @@ def restored_breakers(
 
 
 def restored_rests(rows: Iterable[Mapping[str, Any]], shift: float, now: float) -> dict[RestName, Rest]:
-    """The rests of `exported`, none longer than a provider may ask for. Raises as `restored_breakers` does."""
+    """Return the cooldowns of `exported`, of at most `LONGEST` seconds. Raises as `restored_breakers` does."""
     rests = {}
     for row in rows:
         model = None if row["model"] is None else saved_text(row["model"])
         if row["reason"] not in REASONS:
-            raise ValueError("a rest has a failure as its reason")
+            raise ValueError("the reason of a cooldown must be a kind of failure")
         length = min(max(saved_seconds(row["seconds"]), 0.0), LONGEST)
         until = min(saved_seconds(row["until"]) - shift, now + length)
         name = (saved_text(row["provider"]), saved_text(row["key"]), model)

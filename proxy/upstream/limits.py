@@ -1,8 +1,7 @@
-"""How much may be asked of each key for each model: what is configured, and what the provider says of itself.
+"""Limits of each provider key for each model: configured ones, and those learned from the provider's headers.
 
-An attempt reserves its request, its tokens and its place together before it is sent, and settles with the tokens that
-were really used. A key without any limit costs nothing. What is learned is forgotten after a while: providers raise
-limits without a word.
+An attempt reserves its request, tokens and concurrency slot together before it is sent, and settles with the tokens
+used. A key without limits costs nothing. Learned limits expire, because providers raise limits without notice.
 
 Sources: OpenAI's rate limit guide (`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`), Groq's (the same names,
 but `requests` are those of a day) and Anthropic's (`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`).
@@ -22,18 +21,18 @@ from proxy.core.saved import saved_amount, saved_seconds, saved_text
 from proxy.core.types import KEYLESS, Deployment, LimitValues, way
 from proxy.stores.base import CounterStore, Receipt, Row, Ticket, Wait
 
-LEARNED_FOR = 600.0  # seconds after the last answer that said so
-MOST_LEARNED = 10_000  # keys of models; the oldest are forgotten
+LEARNED_FOR = 600.0  # seconds after the last answer that reported the limit
+MOST_LEARNED = 10_000  # keys of models; the oldest are dropped
 MINUTE, DAY = 60.0, 86_400.0
-LONGER_THAN_A_MINUTE = 90.0  # seconds: no limit of a minute resets after that, whatever its rounding
-SCOPE = "upstream:"  # begins the names of our counters
+LONGER_THAN_A_MINUTE = 90.0  # seconds; a limit per minute always resets sooner, even if the reset is rounded
+SCOPE = "upstream:"  # prefix of the counters' names
 
 WINDOWS: dict[str, float] = {"rpm": MINUTE, "rpd": DAY, "tpm": MINUTE, "tpd": DAY, "concurrency": 0.0}
 TOKENS = ("tpm", "tpd")
 NONE = LimitValues()
 UNLIMITED = Receipt("", ())
 
-# What is counted, how the headers begin and end, and whether they say a limit that we count likewise.
+# What is counted, the prefix and suffix of the headers, and whether the header's limit is counted in the same unit.
 _HEADERS = (
     ("requests", "x-ratelimit-{}-requests", True),
     ("tokens", "x-ratelimit-{}-tokens", True),
@@ -51,27 +50,27 @@ _NAMES = {"requests": ("rpm", "rpd"), "tokens": ("tpm", "tpd")}
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """A limit that a provider has told us."""
+    """A limit that a provider has reported."""
 
     limit: int
     until: float
 
 
 class Limits:
-    """Reserves and settles; `freed` is called whenever somebody may have room: names of ways, none for all."""
+    """Reserves and settles; calls `freed` with route keys when they may have capacity, without any for all."""
 
     def __init__(self, store: CounterStore, clock: Clock, freed: Callable[..., None] = lambda *ways: None) -> None:
         self._store = store
         self._clock = clock
         self._freed = freed
-        self.deployments: Mapping[str, Deployment] = {}  # those in force, by name: a call may be from before a reload
-        self._learned: OrderedDict[str, dict[str, Learned]] = OrderedDict()  # by key of a model and limit
-        self._rests: OrderedDict[str, float] = OrderedDict()  # by key of a model: the store is to be asked until then
-        self._short: OrderedDict[str, float] = OrderedDict()  # by key of a model: until when there is no room
-        self._forgotten: set[str] = set()  # keys of models whose rests the store has still to end
+        self.deployments: Mapping[str, Deployment] = {}  # active ones, by name; calls may hold older ones
+        self._learned: OrderedDict[str, dict[str, Learned]] = OrderedDict()  # by route key and limit
+        self._rests: OrderedDict[str, float] = OrderedDict()  # route key -> time until which the store is checked
+        self._short: OrderedDict[str, float] = OrderedDict()  # route key -> time until which it has no capacity
+        self._forgotten: set[str] = set()  # route keys whose cooldowns the store has yet to end
 
     async def reserve(self, deployment: Deployment, key_id: str, tokens: int) -> Receipt | Wait:
-        """Take what one attempt with at most `tokens` needs, or say for how long that is not to be had."""
+        """Reserve capacity for an attempt of at most `tokens`, or return the wait for it."""
         tickets = self.tickets(deployment, key_id, tokens)
         if not tickets:
             return UNLIMITED
@@ -83,14 +82,14 @@ class Limits:
         return taken
 
     async def wait(self, deployment: Deployment, key_id: str, tokens: int) -> float:
-        """The seconds that `reserve` would say now; takes nothing."""
+        """Return the wait in seconds that `reserve` would report now; takes nothing."""
         tickets = self.tickets(deployment, key_id, tokens)
         await self._wake_forgotten()
         seconds = await self._store.wait(tickets) if tickets else 0.0
         return self._known_for(seconds, _name(deployment, key_id), tickets)
 
     async def settle(self, receipt: Receipt, usage_tokens: int | None) -> None:
-        """The attempt is over: the tokens it used, or None where nobody knows and the reservation stands."""
+        """Settle an attempt with the tokens it used; with `None` (unknown) the reserved amount counts."""
         if not receipt.tickets:
             return
         if usage_tokens is not None:
@@ -100,28 +99,28 @@ class Limits:
         await self._given_back(receipt, unused=False)
 
     async def release(self, receipt: Receipt) -> None:
-        """Nothing was sent: everything is as before."""
+        """Undo a reservation: nothing was sent."""
         if receipt.tickets:
             await self._given_back(receipt, unused=True)
 
     @property
     def contended(self) -> bool:
-        """Whether there was no room somewhere, lately."""
+        """Return whether any route key was recently out of capacity."""
         return bool(self._short or self._rests)
 
     def expected(self, deployment: Deployment) -> float:
-        """Seconds until one of its keys may have room, as far as that was seen lately; 0 if one has."""
+        """Return the seconds until a key of the deployment may have capacity, as recently observed; 0 if one has."""
         now = self._clock.monotonic()
         keys = [key.id for key in deployment.provider.keys] or [KEYLESS]
         names = [_name(deployment, key) for key in keys]
         return max(0.0, min(max(self._short.get(name, now), self._rests.get(name, now)) for name in names) - now)
 
     async def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str], now: float) -> None:
-        """Take in what an answer's headers (lower case) say; `now` is seconds since the epoch.
+        """Learn limits from an answer's headers (lower-case names); `now` is seconds since the epoch.
 
-        A used-up limit rests the key for this model until one more call fits, and never longer than until its reset. A
-        provider that says itself when to come again has said all: that, as whatever follows from a 429, is a failure's
-        rule, and `Health`'s to keep.
+        An exhausted limit puts the key into cooldown for this model until one more call fits, at most until the reset.
+        An answer with `retry-after` starts no cooldown here: like everything that follows from a 429, that is part of
+        the failure's rule, which `Health` applies.
         """
         rest, told = 0.0, asked_for(headers, now) is not None
         for what, is_limit, limit, remaining, reset in _SAID:
@@ -142,7 +141,7 @@ class Limits:
             await self._store.rest_until(name + ":rest", rest)
 
     def values(self, deployment: Deployment, key_id: str) -> LimitValues:
-        """What is configured: the model's limits for each key, each replaced by the key's own."""
+        """Return the configured limits: the model's limits per key, each overridden by the key's own."""
         deployment = self.deployments.get(deployment.name, deployment)
         model = deployment.limits
         key = next((each.limits for each in deployment.provider.keys if each.id == key_id), None)
@@ -151,13 +150,13 @@ class Limits:
         return LimitValues(**{what: _first(getattr(key, what), getattr(model, what)) for what in WINDOWS})
 
     def most_tokens(self, deployment: Deployment, key_id: str) -> float:
-        """The tokens that one attempt can take at most, by what is configured and by what was learned."""
+        """Return the maximum of tokens for one attempt by configured and learned limits."""
         values, learned = self.values(deployment, key_id), self._known(_name(deployment, key_id))
         told = [learned[what].limit for what in TOKENS if what in learned]
         return min([values.tpm or math.inf, values.tpd or math.inf, *told])
 
     def tickets(self, deployment: Deployment, key_id: str, tokens: int) -> list[Ticket]:
-        """What one attempt takes; empty where nothing limits this key."""
+        """Return the tickets of one attempt; empty if the key has no limits."""
         values = self.values(deployment, key_id)
         if values is NONE and not self._learned and not self._rests:
             return []
@@ -177,7 +176,7 @@ class Limits:
         return tickets
 
     async def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
-        """End the rests that match, None being all; returns how many there were. What is counted stays."""
+        """End the matching cooldowns (`None` matches all) and return their number. Counters stay."""
         names = [name for name in self._rests if _matches(name, provider, model, key_id)]
         for name in names:
             del self._rests[name]
@@ -187,7 +186,7 @@ class Limits:
         return len(names)
 
     def forget(self, provider: str, key_id: str) -> None:
-        """A key has been replaced: what its provider said of the old one says nothing of it. What is counted stays."""
+        """Drop what was learned of a key that has been replaced. Counters stay."""
         for found in (self._learned, self._rests, self._short):
             for name in [name for name in found if _matches(name, provider, None, key_id)]:
                 del found[name]
@@ -195,9 +194,9 @@ class Limits:
         self._freed()
 
     def export(self, shift: float, *, longer_than: float = 0.0) -> dict[str, Any]:
-        """What providers have told us and what is counted, as JSON values with times later by `shift`.
+        """Return learned limits and counters as JSON values, with times shifted by `shift` seconds.
 
-        Windows of no more than `longer_than` seconds are left out.
+        Windows of at most `longer_than` seconds are left out.
         """
         return {
             "learned": [
@@ -210,9 +209,9 @@ class Limits:
         }
 
     async def restore(self, values: Mapping[str, Any], shift: float) -> None:
-        """Take over what `export` said, in another process perhaps; what was learned here since stands.
+        """Restore what `export` returned, possibly in another process; newer values learned here stay.
 
-        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, for what `export` never says.
+        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, if `export` cannot have returned it.
         """
         now = self._clock.monotonic()
         learned: dict[str, dict[str, Learned]] = {}
@@ -227,7 +226,7 @@ class Limits:
             _saved_name(row["name"]): min(saved_seconds(row["until"]) - shift, now + LONGEST)
             for row in values["rests"][-MOST_LEARNED:]
         }
-        counts = values.get("counts", [])  # files of before had none
+        counts = values.get("counts", [])  # older files have none
         for row in counts:
             _check_counted(row)
         self._store.restore(counts, shift)
@@ -239,9 +238,9 @@ class Limits:
                 await self._store.rest_until(name + ":rest", until - now)
 
     async def rows(self, *, unused: bool = False) -> list[dict[str, Any]]:
-        """Every limit in use, and the others in force if those that are `unused` are wanted too, for `/admin/limits`.
+        """Return a row for every limit in use, and with `unused` for the other active limits, for `/admin/limits`.
 
-        `learned` says that the provider's own word is what counts.
+        `learned` marks a limit that the provider reported.
         """
         await self._wake_forgotten()
         force = {ticket.name: ticket for each in self.deployments.values() for ticket in self._all_tickets(each)}
@@ -251,19 +250,19 @@ class Limits:
             if row.name in force:
                 rows[row.name] = replace(row, limit=force[row.name].limit)
             elif row.rests or not self.deployments or self._unlisted(row.name, open_to_all):
-                rows[row.name] = row  # what else is counted is limited no more
+                rows[row.name] = row  # other counters have no limit any more
         if unused:
             for name, ticket in force.items():
                 rows.setdefault(name, Row(name, 0, ticket.limit, ticket.seconds, 0.0))
         return [self._row(rows[name]) for name in sorted(rows)]
 
     def _all_tickets(self, deployment: Deployment) -> Iterable[Ticket]:
-        """What limits each of a deployment's keys."""
+        """Return the limits of each of a deployment's keys."""
         for key_id in [key.id for key in deployment.provider.keys] or [KEYLESS]:
             yield from (ticket for ticket in self.tickets(deployment, key_id, 1) if ticket.amount)
 
     def _unlisted(self, name: str, open_to_all: Collection[str]) -> bool:
-        """Whether a counter is of a model that only clients name."""
+        """Return whether a counter belongs to a model that is not in the configuration."""
         deployment = name.removeprefix(SCOPE).rsplit(":", 2)[0]
         return deployment not in self.deployments and deployment.partition("/")[0] in open_to_all
 
@@ -279,7 +278,7 @@ class Limits:
         self._freed(way(deployment, key_id))
 
     def _note(self, name: str, seconds: float) -> None:
-        """There is room, or there will be in so many seconds."""
+        """Record that a route key has capacity, or will have in `seconds`."""
         self._short.pop(name, None)
         if seconds:
             self._short[name] = self._clock.monotonic() + seconds
@@ -302,7 +301,7 @@ class Limits:
         }
 
     def _known_for(self, seconds: float, name: str, tickets: Iterable[Ticket]) -> float:
-        """`seconds`, but no longer than what was learned counts, if nothing else can take so long."""
+        """Return `seconds`, limited to the validity of learned limits if no other limit can take that long."""
         learned = self._known(name)
         told = [each.name.rpartition(":")[2] for each in tickets if each.seconds == DAY]
         if seconds <= LEARNED_FOR or seconds == math.inf or not told or not all(kind in learned for kind in told):
@@ -312,7 +311,7 @@ class Limits:
         return min(seconds, max(learned[kind].until for kind in told) - self._clock.monotonic())
 
     def _rests_still(self, name: str) -> bool:
-        """Whether a rest was asked for that may not be over."""
+        """Return whether a cooldown may still be active."""
         until = self._rests.get(name)
         if until is not None and until <= self._clock.monotonic():
             del self._rests[name]
@@ -320,7 +319,7 @@ class Limits:
         return until is not None
 
     def _known(self, name: str) -> dict[str, Learned]:
-        """What is learned of a key of a model, without what has grown too old."""
+        """Return the learned limits of a route key that have not expired."""
         found = self._learned.get(name)
         if not found:
             return {}
@@ -333,7 +332,7 @@ class Limits:
         return found
 
     def _learn(self, deployment: Deployment, key_id: str, what: str, limit: int, reset: float) -> None:
-        """Keep a limit that is lower than ours, and forget one that the provider has raised."""
+        """Keep a limit that is lower than the configured one, and drop one that the provider has raised."""
         name = _name(deployment, key_id)
         known = dict(self._known(name))
         minute, day = _NAMES[what]
@@ -341,7 +340,7 @@ class Limits:
         here, other = (day, minute) if of_a_day else (minute, day)
         known.pop(here, None)
         if other in known and known[other].limit == limit:
-            del known[other]  # the same limit, taken for another length of time before
+            del known[other]  # the same limit, learned earlier with another window
         configured = getattr(self.values(deployment, key_id), here)
         if configured is None or limit < configured:
             known[here] = Learned(limit, self._clock.monotonic() + LEARNED_FOR)
@@ -353,7 +352,7 @@ class Limits:
 
 
 def limited_key(name: str) -> tuple[str, str]:
-    """Provider and key id, from the name under which a key of a model is known here."""
+    """Return (provider, key id) of a route key."""
     where, _, key_id = name.removeprefix(SCOPE).rpartition(":")
     return where.partition("/")[0], key_id
 
@@ -389,10 +388,10 @@ def _first(value: int | None, other: int | None) -> int | None:
 
 
 def _count(text: str | None) -> int | None:
-    """A count as it stands in a header; None for anything else."""
+    """Return the count in a header value; `None` for anything else."""
     return int(text) if text and len(text) < 16 and text.isascii() and text.isdigit() else None
 
 
 def _seconds(reset: str | None, now: float) -> float:
-    """A reset in any of its forms, as seconds; 0 where it says nothing."""
+    """Return a reset header in any of its forms as seconds; 0 if it is empty or invalid."""
     return retry_after({"x-ratelimit-reset-requests": reset}, "", now) or 0.0 if reset else 0.0

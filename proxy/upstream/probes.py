@@ -1,28 +1,29 @@
-"""Background probes: what rests or is open is asked again before a user is.
+"""Background probes: they test keys in cooldown and open breakers before client traffic does.
 
-Shortly before the time of a rejected key or an open breaker is over, its provider is asked for its list of models,
-which costs nothing. What that shows decides:
+Shortly before the cooldown of a rejected key or the open time of a breaker ends, the prober requests the provider's
+list of models, which costs nothing. Its outcome decides:
 
 | answer                          | a rejected key      | an open breaker                                          |
 | ------------------------------- | ------------------- | -------------------------------------------------------- |
-| the list                        | its rest ends       | closes, where its failures would show there too          |
-| 401, 403                        | rests on, longer    | is left as it is                                         |
-| 5xx, no answer, no connection   | is left as it is    | opens again, for twice as long, where that is its fault  |
-| no such path, 429               | is left as it is    | closes if it was for want of a connection                |
+| the list                        | its cooldown ends   | closes, if the list would have shown its failures        |
+| 401, 403                        | longer cooldown     | unchanged                                                |
+| 5xx, no answer, no connection   | unchanged           | opens again for twice as long, if this is its failure    |
+| no such path, 429               | unchanged           | closes if it opened because of failed connections        |
 
-The list is not the chat's equal: a key may be good for chat only, and a provider's list may be broken for ever. So it
-rests no key that no call has seen rejected. A breaker it opens again only for what had opened it, where most models of
-the provider fail, and not twice in a row, so that a user is the judge at least every second time; only where there was
-no connection, and is none, that is enough. While a failure of a model is simulated, no list closes its breaker.
+The list is weaker evidence than a chat call: a key may be valid for chat only, and a list may be broken permanently. So
+it never starts a cooldown of a key that no call has seen rejected. It opens a breaker again only for the failure that
+had opened it, if most models of the provider fail, and not twice in a row, so that a client's call decides at least
+every second time; a failed connection that is still failing is sufficient. While a failure of a model is simulated, no
+list closes its breaker.
 
-A list says nothing of slow, broken or malformed answers, of a model that fails while others of its provider work, nor
-of room under a rate limit. There, and where there is no list, one chat call of one token is made if `probes.chat`
-allows it (the mock is always asked so: it costs nothing) and the key's limits have room; otherwise the breaker
-half-opens as it would have, for one user at a time, and a rate limit's rest lasts as the provider said. Such a call
-counts like any other attempt: under the limits, in the metrics, in what was spent.
+A list shows nothing about slow, broken or malformed answers, about one model that fails while others work, or about
+capacity under a rate limit. In these cases, and without a list, the prober makes one chat call of one token if
+`probes.chat` allows it (always for the mock, where it is free) and the key's limits have capacity. Otherwise the
+breaker half-opens as usual, and a cooldown after a rate limit lasts as long as the provider demanded. The call counts
+like any other attempt in limits, metrics and cost.
 
-A probe holds one of the breaker's permits, so that it and users never are more than `half_open` together. One provider
-and key is asked once for everything that is due; at most `AT_ONCE` probes run, at moments spread by chance.
+A probe occupies one of the breaker's half-open slots, so probes and calls together never exceed `half_open`. A provider
+and key is probed once for everything that is due; at most `AT_ONCE` probes run, at randomly spread times.
 """
 
 from __future__ import annotations
@@ -67,24 +68,24 @@ from proxy.upstream.transport import Transport
 _LOG = logging.getLogger(__name__)
 
 AT_ONCE = 5
-LOOK = 1.0  # seconds between two looks at what is due
-AHEAD = 5.0  # seconds before the end, at most; less is taken of short times
+LOOK = 1.0  # seconds between two checks for due probes
+AHEAD = 5.0  # the most seconds before the end of a cooldown; `AHEAD_SHARE` of short ones
 AHEAD_SHARE = 0.1
-LONG_REST = 60.0  # seconds: a rate limit's rest below it is not worth a call
+LONG_REST = 60.0  # seconds; a shorter cooldown after a rate limit is not probed
 PATIENCE = 10.0  # seconds for a probe's answer
-CALL_TOKENS = 16  # to reserve for a chat call: a word, what goes with it, and one token of an answer
+CALL_TOKENS = 16  # tokens to reserve for a chat call: one word, its framing, and one token of output
 ERROR_BODY = 64 * 1024
 
 Answered = tuple[Mapping[str, str], AsyncGenerator[bytes, None]]  # headers, body
-Shown = bool | UpstreamFailure  # True: all is well; False: that says nothing; or what went wrong
-Count = Callable[[Deployment, str, Usage | None], None]  # what a chat call was of, its outcome, its tokens
+Shown = bool | UpstreamFailure  # True: success; False: inconclusive; or the failure
+Count = Callable[[Deployment, str, Usage | None], None]  # counts a chat call: deployment, outcome, tokens
 
-# failures that the list of models would meet as well, if they are the whole provider's
+# failures that a list of models shows too if the whole provider is affected
 SHOWN_BY_LIST = (FailureKind.SERVER_ERROR, FailureKind.OVERLOADED)
 
 
 class Prober:
-    """Probes what `health` says is troubled, until cancelled."""
+    """Probes the cooldowns and breakers that `health` reports, until cancelled."""
 
     def __init__(
         self,
@@ -110,12 +111,12 @@ class Prober:
         self._cleaners = cleaners
         self._clock = clock
         self._rng = rng
-        self._moments: dict[Due, float] = {}  # when what is troubled is to be probed; infinite once it was
+        self._moments: dict[Due, float] = {}  # the time of each probe; infinite once it was sent
         self._running: set[tuple[str, str]] = set()  # providers and keys
-        self._believed: set[BreakerName] = set()  # breakers that a failing list has opened again
+        self._believed: set[BreakerName] = set()  # breakers that a failed list has opened again
 
     async def run(self) -> None:
-        """Look every second for what is due. When all is well this costs next to nothing and sends nothing."""
+        """Check every second for due probes. Without cooldowns and open breakers this costs almost nothing."""
         never = asyncio.Event()
         async with anyio.create_task_group() as group:
             while True:
@@ -129,7 +130,7 @@ class Prober:
                 await self._clock.wait_for(never, min(max(soonest, 0.05), LOOK))
 
     def _due(self) -> dict[tuple[str, str], list[Due]]:
-        """What is to be probed now, by provider and key."""
+        """Return the probes that are due now, by provider and key."""
         now = self._clock.monotonic()
         troubles = [due for due in self._health.troubles() if self._worth(due)]
         self._moments = {due: self._moments.get(due, self._moment(due)) for due in troubles}
@@ -137,13 +138,13 @@ class Prober:
         found: dict[tuple[str, str], list[Due]] = {}
         ripe = {(due.provider, due.key) for due, moment in self._moments.items() if moment <= now} - self._running
         for due, moment in self._moments.items():
-            # what chance would let wait for a moment more comes along
+            # include probes of the same key that are due within the random spread
             if (due.provider, due.key) in ripe and moment < float("inf") and due.until - _ahead(due) <= now:
                 found.setdefault((due.provider, due.key), []).append(due)
         return found
 
     def _worth(self, due: Due) -> bool:
-        """A rate limit's rest is the provider's own word: only a real call can say that it was too long."""
+        """Return whether to probe: a cooldown after a rate limit can only be shortened by a chat call."""
         if not due.rest or due.reason == FailureKind.KEY_REJECTED:
             return True
         return self._snapshot().probes.chat and due.length >= LONG_REST
@@ -152,7 +153,7 @@ class Prober:
         return due.until - _ahead(due) * self._rng.uniform(0.5, 1.0)
 
     async def _probe(self, provider_name: str, key_id: str, dues: list[Due]) -> None:
-        """One provider and key: the list first, then a chat call for whatever the list cannot show."""
+        """Probe one provider and key: request the list, then make a chat call if the list is inconclusive."""
         try:
             found = self._target(provider_name, key_id)
             if found is None:
@@ -167,7 +168,7 @@ class Prober:
                 for lease, _ in leases:
                     lease.settle(ok=None)
         except Exception:
-            _LOG.exception("a probe failed by a fault of our own")
+            _LOG.exception("internal error in a probe")
         finally:
             self._running.discard((provider_name, key_id))
 
@@ -192,7 +193,7 @@ class Prober:
                 await self._settle_by_chat(lease)
 
     def _shown(self, lease: Lease, reason: str, outcome: Shown | None, *, widespread: bool) -> Shown:
-        """What a list's outcome says of the failures that opened one breaker."""
+        """Return what the outcome of a list shows about the failures that opened one breaker."""
         deployment = lease.deployment
         unconnected = reason == FailureKind.CONNECT
         seen_there = unconnected or (widespread and reason in SHOWN_BY_LIST)
@@ -237,13 +238,13 @@ class Prober:
             lease.succeed()
 
     def _rests(self, lease: Lease) -> bool:
-        """Whether the key rests for this model, so that a call with it would be in vain."""
+        """Return whether the key is in cooldown for this model, so that a call is useless."""
         where, model = (lease.deployment.provider.name, lease.key_id, True), lease.deployment.model
         troubles = self._health.troubles()
         return any((due.provider, due.key, due.rest) == where and due.model in (None, model) for due in troubles)
 
     def _widespread(self, provider: Provider, key: ProviderKey | None) -> bool:
-        """Whether most of the provider's models fail with this key: then it is not the models that do."""
+        """Return whether most of the provider's models fail with this key, which is then not the models' fault."""
         key_id = key.id if key else KEYLESS
         troubles = self._health.troubles()
         failing = {due.model for due in troubles if (due.provider, due.key, due.rest) == (provider.name, key_id, False)}
@@ -254,7 +255,7 @@ class Prober:
         return deployment.kind == "chat" and (self._snapshot().probes.chat or deployment.provider.dialect == "mock")
 
     async def _list(self, provider: Provider, key: ProviderKey | None) -> Shown | None:
-        """True: the list came. False: somebody answered, which says little. None: there is no list to ask for."""
+        """Request the list. True: received. False: an inconclusive answer. `None`: the dialect has no list."""
         request = model_list(provider, key)
         if request is None:
             return None
@@ -264,13 +265,13 @@ class Prober:
         except UpstreamFailure as failure:
             self._cleaners.of(provider).failure(failure)
             counts = self._health.rule(failure).breaker and failure.failure_class not in REPEATED
-            serious = failure.kind is FailureKind.KEY_REJECTED or counts  # a missing list is no fault
+            serious = failure.kind is FailureKind.KEY_REJECTED or counts  # a missing list is no failure
             return failure if serious or failure.status is None else False
 
     async def _call(self, deployment: Deployment, key: ProviderKey | None) -> Shown:
-        """One token of chat. True if it came, or if the model found fault with the question, which it had to read.
+        """Make a chat call of one token. True if it succeeded, or if the model rejected the request as invalid.
 
-        False if it was not sent: there is no room for it, or no way to ask this target.
+        False if it was not sent: no capacity, or the target cannot be called.
         """
         body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
         raw = compact(body)
@@ -286,7 +287,7 @@ class Prober:
         try:
             shown, usage = await self._called(deployment, call, request)
             if isinstance(shown, UpstreamFailure):
-                used = None if shown.kind is FailureKind.FIRST_TOKEN_TIMEOUT else 0  # of a timeout nobody knows
+                used = None if shown.kind is FailureKind.FIRST_TOKEN_TIMEOUT else 0  # unknown after a timeout
             elif usage:
                 used = usage.input + usage.output
         finally:
@@ -299,7 +300,7 @@ class Prober:
         return shown if shown.kind is not FailureKind.BAD_REQUEST else True
 
     async def _called(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Shown, Usage | None]:
-        """What came of a call, and the tokens it took as far as that was told."""
+        """Send a call; return its outcome, and its usage if the provider reported it."""
         provider, dialect = deployment.provider, self._dialects[deployment.provider.dialect]
         try:
             async with self._answer(provider, request, model=deployment.model) as (headers, chunks):
@@ -311,10 +312,10 @@ class Prober:
 
     @asynccontextmanager
     async def _answer(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Answered]:
-        """A 2xx's headers and body. Raises `UpstreamFailure` for any other answer, and for none in time.
+        """Yield headers and body of a 2xx answer. Raises `UpstreamFailure` for other answers and on timeout.
 
-        `model` is whose simulated failures it suffers, beside those of all models. It has a connection of its own: that
-        a pooled one is dead says nothing.
+        Simulated failures of `model` and of all models apply. Uses a new connection, because a stale pooled one would
+        show nothing about the provider.
         """
         dialect = self._dialects[provider.dialect]
         transport = self._simulator.over(self._transports[provider.dialect], provider.name, model)
@@ -329,10 +330,10 @@ class Prober:
                     raise dialect.failure(got.status, got.headers, body, self._clock.time())
                 yield got.headers, chunks
         except TimeoutError:
-            raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, "a probe had no answer in time") from None
+            raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, "the probe received no answer in time") from None
 
     def _leases(self, provider: Provider, key: ProviderKey | None, dues: list[Due]) -> list[tuple[Lease, str]]:
-        """A permit for each breaker that gives one, with the reason for which it is open."""
+        """Return a lease for each breaker that grants one, with the reason why it is open."""
         leases = []
         for due in dues:
             deployment = self._deployment(provider, due.model)
@@ -349,7 +350,7 @@ class Prober:
         return next(((found, key) for key in found.keys if key.id == key_id), None)
 
     def _deployment(self, provider: Provider, model: str | None) -> Deployment | None:
-        """The deployment, or one of the provider's; of a model that only clients named, as much as is known."""
+        """Return the deployment, any one if `model` is `None`, or a minimal one for a model that clients named."""
         known = self._snapshot().deployments
         if model is None:
             return next((each for each in known.values() if each.provider.name == provider.name), None)
@@ -360,7 +361,7 @@ class Prober:
 
 
 def _ahead(due: Due) -> float:
-    """The seconds before the end from which on it may be probed."""
+    """Return how many seconds before the end a probe may be sent."""
     return min(AHEAD, due.length * AHEAD_SHARE)
 
 

@@ -1,6 +1,7 @@
-"""A key and room under its limits, for one attempt: now, or after a wait that is worth it.
+"""Leases with reserved capacity: picks a key for one attempt, at once or after a wait in the queue.
 
-Health says which keys may be used, limits say how much of them is left, the queue says whose turn it is.
+`Health` decides which keys are usable, `Limits` how much capacity they have left, and the queue in which order calls
+are served.
 """
 
 from __future__ import annotations
@@ -28,23 +29,23 @@ from proxy.upstream.health import Health, Lease
 from proxy.upstream.limits import Limits
 
 T = TypeVar("T")
-AGAIN = 0.001  # seconds; no wait is shorter, however little may be waited
-HOPE = 1.0  # seconds after which a waiter looks again what has become of a probe, or of what others waited for
+AGAIN = 0.001  # seconds; the shortest wait
+HOPE = 1.0  # seconds after which a waiter checks again for the outcome of a probe or the claims of others
 WELL = DeploymentHealth()
-PROBE = "a probe of "  # before a deployment's name: what its probe shows is waited for
-_SILENT = ("embedding", "moderation", "image", "audio")  # kinds whose answers are no tokens
+PROBE = "a probe of "  # with a deployment's name: the resource of calls that wait for a probe
+_SILENT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 _MOST_CHOICES = 128
-USUAL_OUTPUT = 1024  # tokens to reserve for an answer whose length nobody has limited
+USUAL_OUTPUT = 1024  # tokens to reserve for an answer of unlimited length
 
 Picked = tuple[Target, Lease]
 
 
 class Queue(Protocol):
-    """Where a call waits for its turn; `proxy.admission.queue` has it."""
+    """The queue in which a call waits; implemented by `proxy.admission.queue`."""
 
     @property
     def claimed(self) -> Collection[str]:
-        """While an attempt begins: those of its resources that somebody before it is to have."""
+        """Resources that the current attempt must leave to earlier calls."""
         ...
 
     async def wait(
@@ -57,12 +58,12 @@ class Queue(Protocol):
         size: int = 0,
         predicted: Callable[[float], None],
     ) -> T:
-        """The attempt's result as soon as it is no `Wait`. Raises `ProxyError` where waiting is of no use."""
+        """Return the first result of `attempt` that is no `Wait`. Raises `ProxyError` if waiting cannot help."""
         ...
 
 
 class Slots:
-    """Gives leases that have room, and takes the room back."""
+    """Grants leases with reserved capacity, and releases the capacity."""
 
     def __init__(self, health: Health, limits: Limits, queue: Queue, clock: Clock) -> None:
         self._clock = clock
@@ -70,10 +71,10 @@ class Slots:
         self._limits = limits
         self._queue = queue
         self._uses = 0
-        self._used: dict[str, int] = {}  # the last use of models that take turns with equal ones
+        self._used: dict[str, int] = {}  # last use of models that alternate with equal ones
 
     def view(self, snapshot: Snapshot) -> HealthView:
-        """What routing may know now: health, and where a call would have to wait."""
+        """Return the view for routing: health, and the wait for capacity, of each deployment."""
         return _View(self._health, self._limits, snapshot, self._used)
 
     async def take(
@@ -86,7 +87,7 @@ class Slots:
         force: bool = False,
         sparing: bool = False,
     ) -> Lease | Wait | None:
-        """A lease with room, the time until there may be one, or None if time alone will not do."""
+        """Return a lease with capacity, the wait for one, or `None` if waiting cannot help."""
         key_id = call.options.key_id
         soonest: Wait | None = None
         for resting, rest in self._health.rested(deployment, key_id, avoid).items():
@@ -116,10 +117,10 @@ class Slots:
         max_wait: float,
         predicted: Callable[[float], None],
     ) -> Picked | None:
-        """The first target with room, waiting for the earliest if need be; None if time alone will not do.
+        """Return the first target with capacity, after a wait if necessary; `None` if waiting cannot help.
 
-        Raises `RateLimited` where the wait would be longer than `max_wait` seconds, and `InvalidRequest` where the call
-        is larger than every limit.
+        Raises `RateLimited` if the wait would exceed `max_wait` seconds, and `InvalidRequest` if the call exceeds every
+        limit.
         """
 
         def ways() -> frozenset[str]:
@@ -127,7 +128,7 @@ class Slots:
 
         async def attempt() -> Picked | Wait | None:
             soonest: Wait | None = None
-            claimed = self._queue.claimed  # by those whose turn comes before ours
+            claimed = self._queue.claimed  # by earlier calls
             for target in targets:
                 deployment, avoid = target.deployment, frozenset[str]()
                 if claimed:
@@ -142,7 +143,7 @@ class Slots:
                     soonest = _sooner(soonest, got)
             if not claimed:
                 return soonest
-            # how long the others will take, the queue knows; it calls us when they have done
+            # the queue wakes this call when the earlier ones are done
             soonest = soonest or Wait(HOPE, targets[0].deployment.name)
             return replace(soonest, seconds=max(AGAIN, min(max_wait, soonest.seconds)), exact=False)
 
@@ -152,10 +153,10 @@ class Slots:
     async def last(
         self, call: Call, targets: Sequence[Target], input_tokens: int, *, max_wait: float, sparing: bool = False
     ) -> Picked | None:
-        """All targets are barred by their breakers: the first that can be forced, or what a probe sets free.
+        """Return the first target that can be forced although all breakers are open, or one that a probe frees.
 
-        While a probe is out, its outcome is waited for; if it fails, so do those who waited: no target is forced whose
-        probe was hoped for, be it from the place in line. Raises `RateLimited` when their time is over before.
+        While a probe is running, the call waits for its outcome. If the probe fails, the waiting calls fail too: they
+        do not force a target whose probe they waited for. Raises `RateLimited` if `max_wait` ends before.
         """
         hoped, full, began = self._probed(call, targets), False, self._clock.monotonic()
 
@@ -175,22 +176,22 @@ class Slots:
             return Wait(min(HOPE, max_wait), targets[0].deployment.name, exact=False)
 
         def probes() -> frozenset[str]:
-            # not the targets' own names: who finds nothing to wait for but a probe must not stand behind others
+            # not the targets' names: a call that waits only for a probe must not queue behind others
             return frozenset(PROBE + target.deployment.name for target in targets)
 
         picked = await self._queue.wait(call.caller, attempt, max_wait, resources=probes, predicted=_untold)
-        if picked is None and full:  # the hope has come true, for more than there is room for
+        if picked is None and full:  # the probe succeeded, but more calls waited than there is capacity for
             left = max(0.0, max_wait - (self._clock.monotonic() - began))
             return await self.first(call, targets, input_tokens, max_wait=left, predicted=_untold)
         return picked
 
     async def release(self, lease: Lease) -> None:
-        """Nothing was sent with it: everything is as before."""
+        """Return an unused lease: nothing was sent, and its reservation is undone."""
         lease.settle(ok=None)
         await self.give_back(lease, None, unused=True)
 
     async def give_back(self, lease: Lease, tokens: int | None, *, unused: bool) -> None:
-        """The attempt is over: `tokens` were used, None where nobody knows; `unused` if it was never sent."""
+        """End the lease's reservation: `tokens` were used (`None`: unknown); `unused` if nothing was sent."""
         if not lease.receipt.tickets:
             return
         with anyio.CancelScope(shield=True):
@@ -200,17 +201,17 @@ class Slots:
                 await self._limits.settle(lease.receipt, tokens)
 
     async def learn(self, deployment: Deployment, key_id: str, response: UpstreamResponse) -> None:
-        """Take in what the provider's headers say of its limits."""
+        """Learn the provider's limits from its response headers."""
         await self._limits.learn(deployment, key_id, response.headers, self._clock.time())
 
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:
-        """The names of those of which a probe is out."""
+        """Return the names of the deployments with a running probe."""
         key_id = call.options.key_id
         found = (target.deployment for target in targets if self._health.probing(target.deployment, key_id))
         return frozenset(deployment.name for deployment in found)
 
     def _tokens(self, call: Call, deployment: Deployment, key_id: str, input_tokens: int) -> int:
-        """What to reserve: the input and as long an answer as was asked for, but no longer than there could ever be."""
+        """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""
         if call.kind in _SILENT:
             output = 0
         else:
@@ -221,7 +222,7 @@ class Slots:
 
 
 class _View(Mapping[str, DeploymentHealth]):
-    """The health of a snapshot's deployments, each looked up when it is asked for, and the same ever after."""
+    """The health of a snapshot's deployments; each is looked up on first use and then stays the same."""
 
     def __init__(self, health: Health, limits: Limits, snapshot: Snapshot, used: Mapping[str, int]) -> None:
         self._health = health
@@ -252,7 +253,7 @@ class _View(Mapping[str, DeploymentHealth]):
 
 
 def news_for(notify: Callable[..., None]) -> Callable[..., None]:
-    """What `Health` and `Limits` say of ways, for a queue: there may be room, or a probe has shown something."""
+    """Return a callback for `Health` and `Limits` that notifies the queue of capacity and of probe outcomes."""
 
     def freed(*ways: str) -> None:
         notify(*ways, *[PROBE + name.rpartition("#")[0] for name in ways])
@@ -261,7 +262,7 @@ def news_for(notify: Callable[..., None]) -> Callable[..., None]:
 
 
 def _keys(call: Call, deployment: Deployment) -> list[str]:
-    """The ids of the keys that a call may use."""
+    """Return the ids of the keys that a call may use."""
     keys = [key.id for key in deployment.provider.keys] or [KEYLESS]
     return keys if call.options.key_id is None else [key for key in keys if key == call.options.key_id]
 
@@ -271,9 +272,9 @@ def _sooner(one: Wait | None, other: Wait) -> Wait:
 
 
 def _untold(seconds: float) -> None:
-    """How long a probe takes cannot be foreseen."""
+    """Ignore the predicted wait: the duration of a probe is unknown."""
 
 
 def _count(value: Any) -> int | None:
-    """A number above zero, of those that a client may write: what it says never makes room."""
+    """Return a positive number that a client may send, else `None`; a wrong one never increases capacity."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -333,7 +333,7 @@ def test_the_view_tells_only_what_is_worth_telling() -> None:
     assert view == {
         "acme/slow": DeploymentHealth(latency=2.5),
         "acme/ill": DeploymentHealth(False, "its circuit breaker is open", 60.0, 1.0),
-        "acme/tired": DeploymentHealth(False, "all its keys rest: the provider's rate limit", 4.0, None),
+        "acme/tired": DeploymentHealth(False, "all its keys are in cooldown: the provider's rate limit", 4.0, None),
     }
 
 

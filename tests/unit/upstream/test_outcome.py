@@ -115,8 +115,8 @@ def test_the_deadline_names_its_setting() -> None:
     assert "`resilience.deadline.hard` (10 min)" in str(error)
 
 
-LIMITED = Block("rate_limited", 9.0, "all its keys rest: the provider's rate limit")
-REJECTED = Block("key_rejected", 60.0, "all its keys rest: the provider rejected the key")
+LIMITED = Block("rate_limited", 9.0, "all its keys are in cooldown: the provider's rate limit")
+REJECTED = Block("key_rejected", 60.0, "all its keys are in cooldown: the provider rejected the key")
 NO_KEY = Block("no_key", 0.0, "it has no such key")
 
 
