@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from proxy.core.types import Snapshot
 from proxy.observe import series
+from proxy.observe.zeros import Zeros
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 STATES = {"closed": 0, "half-open": 1, "open": 2}
@@ -38,8 +39,12 @@ class Metrics:
         self.registry = CollectorRegistry()
         disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
 
+        self._zeros: dict[Counter, Zeros] = {}
+
         def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> Counter:
-            return Counter(name, text, labels, registry=self.registry)
+            made = Counter(name, text, labels, registry=self.registry)
+            self._zeros[made] = Zeros(made, name, labels)
+            return made
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
             return Histogram(name, text, registry=self.registry, buckets=buckets)
@@ -73,13 +78,13 @@ class Metrics:
         self._live: list[_Live] = []
 
     def initialise(self, snapshot: Snapshot) -> None:
-        """Create the series of a configuration with the value 0, and remove those of others that still have it."""
-        targets = series.targets(snapshot)
-        _initialise(self.attempts, ((*target, outcome) for target in targets for outcome in series.OUTCOMES))
-        _initialise(self.tokens, ((*target, kind) for target in targets for kind in series.KINDS))
-        _initialise(self.usage_clamped, targets)
-        _initialise(self.cost, series.priced(snapshot))
-        _initialise(self.requests, series.requests(snapshot))
+        """Show the series of a configuration with the value 0 until they count, and none of an earlier one."""
+        targets, zeros = series.targets(snapshot), self._zeros
+        zeros[self.attempts].replace((*target, outcome) for target in targets for outcome in series.OUTCOMES)
+        zeros[self.tokens].replace((*target, kind) for target in targets for kind in series.KINDS)
+        zeros[self.usage_clamped].replace(targets)
+        zeros[self.cost].replace(series.priced(snapshot))
+        zeros[self.requests].replace(series.requests(snapshot))
 
     def watch_breakers(
         self,
@@ -118,22 +123,14 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition, as Prometheus reads it, with the values of the last `read`; may run in a thread."""
-        return generate_latest(self.registry)
+        text = generate_latest(self.registry)
+        for zeros in self._zeros.values():
+            text = zeros.added_to(text)
+        return text
 
     def _watch(self, live: _Live) -> None:
         self._live.append(live)
         self.registry.register(live)
-
-
-def _initialise(counter: Counter, wanted: Iterable[tuple[str, ...]]) -> None:
-    known = set()
-    for labels in wanted:
-        counter.labels(*labels)
-        known.add(labels)
-    for family in counter.collect():
-        for sample in family.samples:
-            if not sample.value and (labels := tuple(sample.labels.values())) not in known:
-                counter.remove(*labels)
 
 
 class _Live(Collector):

@@ -18,7 +18,7 @@ UNASKED = ("400", "429", "499", "502", "503", "504")  # of a route none of whose
 UNROUTED = ("400", "403", "404", "408", "413", "429", "499", "500", "503")
 OUTCOMES = (*(kind.value for kind in FailureKind), "ok", "cancelled", "deadline_exceeded", "hedge_lost")
 KINDS = ("input", "output", "cached", "reasoning")
-MOST_REQUEST_SERIES = 8_000  # a scrape costs some 8 µs a series; what exceeds this exists from its first event
+MOST_REQUEST_SERIES = 8_000  # what exceeds this exists from its first event
 
 Target = tuple[str, str]  # the labels provider and model
 

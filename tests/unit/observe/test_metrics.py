@@ -242,6 +242,16 @@ def test_initialising_again_keeps_the_counts() -> None:
     assert values(metrics, "signalbox_attempts_total")["large", "ok", "bolt"] == 0.0
 
 
+def test_labels_are_escaped_in_series_that_have_not_counted() -> None:
+    odd = 'a"b\\c'
+    metrics = initialised(snapshot(deployment(odd)))
+    before = values(metrics, "signalbox_attempts_total")
+    metrics.attempts.labels("acme", odd, "ok").inc()
+
+    assert before[odd, "ok", "acme"] == 0.0
+    assert values(metrics, "signalbox_attempts_total") == before | {(odd, "ok", "acme"): 1.0}
+
+
 @pytest.mark.parametrize("name", ["attempts", "tokens", "cost", "requests"])
 def test_series_of_what_was_removed_stay_if_they_counted(name: str) -> None:
     metrics = initialised(snapshot(replace(SMALL, tier="low"), LARGE))
