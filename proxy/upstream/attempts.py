@@ -1,7 +1,7 @@
-"""One attempt: a request to one target with one key, up to its commit point, and the reply that follows from it.
+"""One attempt: a request to one target with one key, up to its commit point, and the reply that follows.
 
-Whatever an attempt holds (connection, lease, room under limits) is released in reverse order, also when the client
-leaves. What an attempt finds out of its target (success, failure, slowness, limits) is told to whom it concerns here.
+The resources of an attempt (connection, lease, reservation) are released in reverse order, also when the client
+disconnects. This module reports what an attempt shows about its target (success, failure, slowness, limits).
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ from proxy.upstream.transport import Transport
 _LOG = logging.getLogger(__name__)
 
 ERROR_BODY_LIMIT = 256 * 1024
-_WHOLE = (200, 201, 202, 203)  # statuses of answers that may be whole; clients get 200
-TURNS = 10  # of the event loop, at most, from the start of an attempt to its first content
-# what an attempt may have used is not known after these
+_WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
+TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
+# outcomes after which the usage of an attempt is unknown
 _UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
 
 
@@ -65,7 +65,7 @@ class Opened:
 
 
 class Attempts:
-    """Makes attempts. One instance serves every call."""
+    """Makes attempts. One instance serves all calls."""
 
     def __init__(
         self,
@@ -87,19 +87,19 @@ class Attempts:
         self._pulse = pulse
         self._cleaners = cleaners
         self._clock = clock
-        self._without_usage: set[tuple[str, str]] = set()  # deployments whose upstream refuses `stream_options`
+        self._without_usage: set[tuple[str, str]] = set()  # deployments whose upstream rejects `stream_options`
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
-        """What `target` is sent. Raises `InvalidRequest` where its API has nothing for what the client asks."""
+        """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
         dialect = self._dialects[target.deployment.provider.dialect]
         return dialect.request(run.call, self._as_learned(target), lease.key)
 
     async def open(
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
     ) -> Opened:
-        """One attempt up to its commit point; `stack` holds what it needs from there on.
+        """Make one attempt up to its commit point; `stack` then owns its resources.
 
-        Raises `UpstreamFailure`, or `ProxyError` when the call's time is over.
+        Raises `UpstreamFailure`, or `ProxyError` when the call's deadline has passed.
         """
         if run.left <= 0:
             await self._slots.release(lease)
@@ -118,7 +118,7 @@ class Attempts:
             return opened
 
     def reply(self, run: Run, opened: Opened, rescue: Rescue | None = None) -> Reply:
-        """The answer that goes to the client; from here on it is the call's."""
+        """Return the reply to the client, and record the attempt as the chosen one."""
         record, deployment, response = run.record, opened.target.deployment, opened.response
         record.chosen, record.dropped = deployment, opened.request.dropped
         cleaner = self._cleaners.of(deployment.provider)
@@ -145,7 +145,7 @@ class Attempts:
         return Reply(200, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
 
     def lost(self, run: Run, lease: Lease, seconds: float) -> None:
-        """Another target was faster: this attempt, which is given up, has brought nothing for so long."""
+        """Report that an attempt lost a hedge after `seconds` without content."""
         if self._too_slow(run, lease, seconds, lost=True):
             lease.settle(ok=False, reason=SLOW)
 
@@ -158,9 +158,9 @@ class Attempts:
         request: UpstreamRequest,
         made: list[Attempt],
     ) -> Opened:
-        """Once, or twice where the pooled connection was dead: nobody has most likely seen the request then.
+        """Send once, or again on a new connection if the pooled one was stale and most likely carried nothing.
 
-        The second try costs neither an attempt nor the retry budget, but is in the record: the upstream may have both.
+        The resend uses neither an attempt nor the retry budget, but is recorded: the upstream may have received both.
         """
         try:
             return await self._once(held, run, target, lease, request, made)
@@ -175,9 +175,9 @@ class Attempts:
     async def _unasked(
         self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, made: list[Attempt]
     ) -> Opened:
-        """The same request without the `stream_options` that we added, which the upstream refuses; free as well.
+        """Repeat the request without the added `stream_options`, which the upstream rejects; free as well.
 
-        That is remembered for the deployment, unless the request is refused without them too.
+        This is remembered for the deployment, unless the upstream also rejects the request without them.
         """
         place = _place(target)
         self._without_usage.add(place)
@@ -194,7 +194,7 @@ class Attempts:
         return opened
 
     def _as_learned(self, target: Target) -> Target:
-        """The target as its upstream has shown it to be."""
+        """Return the target, adjusted to what its upstream has rejected before."""
         if not self._without_usage or _place(target) not in self._without_usage:
             return target
         provider = replace(target.deployment.provider, stream_usage="never")
@@ -231,9 +231,9 @@ class Attempts:
     async def _in_time(
         self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest, attempt: Attempt
     ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
-        """Send, and read up to the commit point, within the target's timeout and the call's deadline.
+        """Send the request and read to the commit point, within the target's timeout and the call's deadline.
 
-        A model that reasons may be silent for long: whatever its provider sends meanwhile shows that it is alive.
+        For a reasoning model every received chunk restarts the timeout, because its content may start late.
         """
         timeouts, left = target.deployment.timeouts, run.left
         patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
@@ -269,7 +269,7 @@ class Attempts:
         attempt: Attempt,
         alive: Callable[[], None],
     ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
-        """Send, and read up to the commit point."""
+        """Send the request and read to the commit point."""
         deployment, record = target.deployment, run.record
         name = deployment.provider.dialect
         transport = self._simulator.over(self._transports[name], deployment.provider.name, deployment.model)
@@ -291,11 +291,11 @@ class Attempts:
         return response, await until_commit(decoder, chunks, alive), chunks
 
     def _judge(self, run: Run, lease: Lease, start: Start, seconds: float) -> None:
-        """What the time to the first content says of the target; how long the answer takes in all says nothing."""
+        """Judge the target by the time to the first content; the duration of the whole answer does not count."""
         if run.call.stream and self._too_slow(run, lease, seconds):
             lease.slow(seconds)
         elif (lease.permit.probe or lease.permit.forced) and start.broken is None:
-            lease.succeed()  # a probe has shown what it had to; the stream may take minutes
+            lease.succeed()  # settle a probe now, because the stream may take minutes
 
     def _too_slow(self, run: Run, lease: Lease, seconds: float, *, lost: bool = False) -> bool:
         policy = run.call.snapshot.slow
@@ -305,7 +305,7 @@ class Attempts:
         return slow and policy.enabled
 
     async def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
-        """What the attempt really used: an error used no tokens, and of a timeout nobody knows."""
+        """Settle the reservation with the tokens used: none after an error, unknown after a timeout."""
         last = made[-1]
         tokens: int | None = None
         if last.first_token_ms is not None and last.usage is None:
@@ -329,7 +329,7 @@ def _place(target: Target) -> tuple[str, str]:
 
 
 def _label(label: str, call: Call) -> str:
-    """The content type of an answer that has been read, where the upstream's is wrong."""
+    """Return the content type of an answer, corrected if the upstream's does not fit."""
     kind = label.lower()
     if call.kind in ("chat", "completion"):
         wanted = "text/event-stream" if call.stream else "application/json"
@@ -341,7 +341,7 @@ def _label(label: str, call: Call) -> str:
 
 
 def _headers(cleaner: Cleaner, response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
-    """Of the upstream's headers only `content-type` and `openai-*` pass."""
+    """Return the upstream headers that pass to the client: `content-type` and `openai-*`."""
     headers = cleaner.headers(response.headers, "openai-")
     default = "text/event-stream" if stream else "application/json"
     headers["content-type"] = cleaner.header(response.headers.get("content-type")) or default

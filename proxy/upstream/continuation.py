@@ -1,11 +1,11 @@
-"""Going on where a streamed answer broke off: another target writes the rest, and the client sees one answer.
+"""Continuation of broken streams: another target writes the rest, and the client receives one answer.
 
-    first target   "The capital of France"  X           what the client has is kept while it is nothing but text
-    next target                             " is Paris."    gets the call with that text as the assistant's last message
+    first target   "The capital of France"  X           the text sent so far is kept, if it is only text
+    next target                             " is Paris."    receives the call with that text as the last message
 
-Only plain text can be joined, and only a target that is said to take up an answer that was begun (`prefill`) is asked.
-The attempts are the attempt loop's own, so that retry budget, limits, breakers and patience hold as before the commit
-point; the two streams become one in `joint.py`. It happens once: if the rest breaks off too, the client is told.
+Only plain text can be continued, and only by a target with the capability `prefill`. The attempts go through the
+attempt loop, so that retry budget, limits, breakers and queue time apply as before the commit point. `joint.py` joins
+the two streams. This happens once per call: if the continuation breaks off too, the client receives the error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MORE_THAN_TEXT = (
     "top_logprobs",
     "audio",
     "web_search_options",
-    # as local servers name the shape of an answer: it would begin anew in the middle
+    # local servers' names for structured output, which would start anew in the middle
     "guided_json",
     "guided_regex",
     "guided_choice",
@@ -50,14 +50,14 @@ _FILTERS = ("content_filter", "content_policy_violation")
 
 
 def may_go_on(run: Run, target: Target) -> bool:
-    """Whether there is anybody to go on, should an answer of `target` break off."""
+    """Return whether another target could continue a broken answer of `target`."""
     call = run.call
     wanted = call.snapshot.mid_stream == "continue" and call.stream and call.endpoint == "chat"
     return wanted and _asks_for_text(call, target) and bool(_able(run))
 
 
 class Continuation:
-    """The `Rescue` of one call: `release` lets the broken attempt go, `first` begins an answer as for any call."""
+    """The `Rescue` of one call: `release` ends the broken attempt, `first` runs the attempt loop."""
 
     def __init__(
         self,
@@ -76,11 +76,11 @@ class Continuation:
         self._said = Said()
 
     def saw(self, out: bytes) -> None:
-        """The client got these events."""
+        """Record events that were sent to the client."""
         self._said.read(out)
 
     def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
-        """The events of the rest, none of them if no target begins it; None if none can be asked."""
+        """Return the events of the continuation, empty if all attempts fail; `None` if no target can continue."""
         targets = self._targets()
         if not self._said.plain or not targets or not self._run.attempts or self._is_refusal(failure):
             return None
@@ -104,12 +104,12 @@ class Continuation:
         return self._rest(run, text, tokens)
 
     def _is_refusal(self, failure: UpstreamFailure) -> bool:
-        """Whether the upstream stopped because of what is said: nobody else is to be talked into that."""
+        """Return whether the upstream refused the content, which then must not be sent to another target."""
         refuses = failure.status in _REFUSING or (failure.code or "").lower() in _FILTERS
         return refuses and not self._run.plan.content_fallback
 
     def _targets(self) -> list[Target]:
-        """Who can be asked: not the one that broke off if there is another, and last who has been tried."""
+        """Return the targets that can continue: the broken one only if it is the only one, attempted ones last."""
         able, left, broken = _able(self._run), self._run.targets, self._broken.target.deployment.name
         others = [target for target in able if target.deployment.name != broken]
         return sorted(others, key=lambda target: target not in left) or able
@@ -118,7 +118,7 @@ class Continuation:
         record = run.record
         before = record.chosen, record.dropped, record.upstream_request_id
         reported, first_token = record.usage, record.first_token
-        await self._release()  # what is broken keeps no connection and no room under limits
+        await self._release()  # frees the connection and the reservation
         try:
             opened = await self._first(run)
         except ProxyError:
@@ -139,7 +139,7 @@ class Continuation:
             yield out
 
     def _charge(self, reported: Usage | None, tokens: int) -> Usage:
-        """Note what the broken attempt used: few upstreams say it before the end."""
+        """Estimate the usage of the broken attempt, because most upstreams report it only at the end."""
         attempt, deployment = self._broken.attempt, self._broken.target.deployment
         counted = reported or Usage()
         attempt.usage = replace(
@@ -154,9 +154,9 @@ class Continuation:
 
 
 def continued(call: Call, text: str, tokens: int) -> Call:
-    """The same call with the answer's beginning as its last message, and with room for that much less of an answer.
+    """Return the call with `text` as the assistant's last message and its output limits lowered by `tokens`.
 
-    `text` does not end with white space, which some APIs refuse there; an empty one leaves the messages as they are.
+    `text` must not end with white space, which some APIs reject there; an empty one adds no message.
     """
     spans = call.spans or parse(call.raw).spans
     body = _shortened(call.body, tokens)
@@ -170,7 +170,7 @@ def continued(call: Call, text: str, tokens: int) -> Call:
 
 
 def _moved(spans: Mapping[str, Span], edits: Mapping[str, bytes]) -> dict[str, Span]:
-    """Where the members stand after these values have been put in place of theirs."""
+    """Return the spans of the members after the edits."""
     moved, shift = {}, 0
     for name, span in sorted(spans.items(), key=lambda item: item[1]):
         grown = len(edits[name]) - (span.end - span.value) if name in edits else 0
@@ -180,7 +180,7 @@ def _moved(spans: Mapping[str, Span], edits: Mapping[str, bytes]) -> dict[str, S
 
 
 def _shortened(parameters: Mapping[str, Any], tokens: int) -> dict[str, Any]:
-    """The parameters with their ceilings on the answer lowered by `tokens`."""
+    """Return the parameters with their output limits lowered by `tokens`."""
     lowered = {
         name: max(1, parameters[name] - tokens)
         for name in _CEILINGS
@@ -190,7 +190,7 @@ def _shortened(parameters: Mapping[str, Any], tokens: int) -> dict[str, Any]:
 
 
 def _able(run: Run) -> list[Target]:
-    """The targets that can take up a text; one of which that is not known is not asked."""
+    """Return the targets with the capability `prefill`; unknown capabilities exclude a target."""
     return [
         target
         for target in run.plan.targets
@@ -199,7 +199,7 @@ def _able(run: Run) -> list[Target]:
 
 
 def _asks_for_text(call: Call, target: Target) -> bool:
-    """Whether all that can come is one text that nobody has begun yet."""
+    """Return whether the answer can only be one text, without a prefilled beginning."""
     body = {**call.body, **target.overrides}
     form = body.get("response_format")
     return (

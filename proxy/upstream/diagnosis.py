@@ -1,7 +1,8 @@
-"""What is wrong with a provider, if anything, and what to do about it: a reading of the rows that operators see.
+"""The diagnosis of a provider: its status, the pattern of its failures, and advice for the operator.
 
-A pure function of the rows of `Health.breakers`, `Health.rests` and `Limits.rows`. A way is one model with one key; it
-is barred by its breaker, by a rejected key or by a limit. All ways barred is `unhealthy`, some of them `degraded`.
+A pure function of the rows of `Health.breakers`, `Health.rests` and `Limits.rows`. A route key here is one model with
+one key; it is blocked by its breaker, a rejected key or a limit. If all are blocked the provider is `unhealthy`, if
+some are it is `degraded`.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ _MOST_NAMED = 3
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """`pattern` is None for what is healthy; `advice` is one sentence."""
+    """A diagnosis: `pattern` is `None` for a healthy provider; `advice` is one sentence."""
 
     status: Status
     pattern: Pattern | None
     advice: str
 
 
-HEALTHY = Diagnosis("healthy", None, "Nothing needs to be done.")
+HEALTHY = Diagnosis("healthy", None, "No action is needed.")
 
 
 def diagnose(
@@ -41,7 +42,7 @@ def diagnose(
     rests: Iterable[Row] = (),
     limits: Iterable[Row] = (),
 ) -> Diagnosis:
-    """The health of `provider` with these models (ids without the provider) and key ids (none: keyless)."""
+    """Diagnose `provider` with these models (ids without the provider) and key ids (empty: keyless)."""
     ways = {(model, key) for model in models for key in keys or (KEYLESS,)}
     rests = [row for row in rests if row["provider"] == provider]
     breakers = [row for row in breakers if row["provider"] == provider and row["state"] != "closed"]
@@ -53,7 +54,7 @@ def diagnose(
     if not barred:
         return HEALTHY
     status: Status = "unhealthy" if barred == ways else "degraded"
-    # what bars the most; where it is the same, what somebody has to mend comes first
+    # the largest cause; for equal ones, first the one that the operator must fix
     largest = max((rejected, broken - rejected, limited - rejected - broken), key=len)
     if largest == rejected:
         return Diagnosis(status, "auth", _auth(sorted({key for _, key in rejected}), status))
@@ -68,7 +69,7 @@ def diagnose(
 
 
 def _own_fault(breakers: Iterable[Row], broken: set[Way]) -> tuple[Pattern, str] | None:
-    """What the configuration has to mend, where every open breaker is open for it."""
+    """Return pattern and advice if all open breakers have one cause in the configuration."""
     rows = [row for row in breakers if (row["model"], row["key"]) in broken]
     reasons = {row.get("reason") for row in rows}
     models = _named(sorted({row["model"] for row in rows}))
@@ -77,12 +78,12 @@ def _own_fault(breakers: Iterable[Row], broken: set[Way]) -> tuple[Pattern, str]
     if reasons == {"model_missing"}:
         return "isolated", f"Check the id of {models}, and whether the keys may use it: the provider does not have it."
     if reasons == {"forbidden"}:
-        return "isolated", f"Something before the provider's API, such as a firewall, refuses the calls of {models}."
+        return "isolated", f"An intermediary, such as a firewall, rejects the calls of {models} before the API."
     return None
 
 
 def _of(ways: set[Way], rows: Iterable[Row]) -> set[Way]:
-    """The ways that the rows speak of; a model of None is all of a key's."""
+    """Return the route keys that the rows concern; a model of `None` means all models of a key."""
     barred: set[Way] = set()
     for row in rows:
         if row["model"] is None:
@@ -98,22 +99,22 @@ def _used_up(row: Row) -> bool:
 
 def _auth(keys: Sequence[str], status: Status) -> str:
     if keys == [KEYLESS]:
-        return "The provider wants a credential: configure `keys` for it."
-    others = "" if status == "unhealthy" else " The others serve meanwhile."
+        return "The provider requires a credential: configure `keys` for it."
+    others = "" if status == "unhealthy" else " The other keys stay in use."
     them, their = ("it", "its account") if len(keys) == 1 else ("them", "their accounts")
     return f"Check or replace {_named(keys)}: the provider rejects {them} or {their}.{others}"
 
 
 def _limits(status: Status) -> str:
     if status == "unhealthy":
-        return "Wait, add a key or have the limits raised: all that the provider allows is used up."
-    return "Add a key or have the limits raised if this lasts: a part of what the provider allows is used up."
+        return "Wait, add a key or request higher limits: the provider's limits are exhausted."
+    return "Add a key or request higher limits if this lasts: some of the provider's limits are exhausted."
 
 
 def _widespread(status: Status) -> str:
     if status == "unhealthy":
-        return "See the provider's status page and the way to it: all of its models fail."
-    return "See the provider's status page: most of its models fail, with some of its keys at least."
+        return "Check the provider's status page and the network path to it: all of its models fail."
+    return "Check the provider's status page: most of its models fail, with at least some of its keys."
 
 
 def _named(names: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
-"""The attempt loop: targets in order until one answers.
+"""The attempt loop: attempts the targets in order until one answers.
 
-What follows from a failure is in the tables of `core/failures.py`; here it only happens. A fault before the commit
-point moves us along unseen; what happens after it is `relay.py`'s. Attempts beyond a call's first are paid from one
-budget of the whole process, whatever they are for.
+The tables of `core/failures.py` decide what follows from a failure. A failure before the commit point leads to a retry
+or fallback that the client does not see; `relay.py` handles failures after it. Attempts beyond a call's first count
+against one retry budget of the whole process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proxy.upstream.slots import Picked, Slots
 
 
 class Executor:
-    """Runs plans. One instance serves every call."""
+    """Executes plans. One instance serves all calls."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Executor:
             yield self._attempts.reply(run, opened, rescue)
 
     async def _first(self, stack: AsyncExitStack, run: Run) -> Opened:
-        """The first target whose answer begins."""
+        """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
         refusal: ProxyError | None = None
         while run.attempts:
             force, picked = False, None
@@ -89,7 +89,7 @@ class Executor:
         raise self._error(run, refusal)
 
     def _error(self, run: Run, refusal: ProxyError | None) -> ProxyError:
-        """What the client is told; `refusal` is the queue's, if there was one."""
+        """Return the client's error; `refusal` is the error of the queue, if any."""
         if run.failure is None and run.left <= 0:
             return deadline_error(run.call.snapshot.deadline.hard)
         blocks = self._blocks(run)
@@ -101,13 +101,13 @@ class Executor:
             rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
             if isinstance(refusal, RateLimited) and refusal.retry_after is not None:
                 rests.append(refusal.retry_after)
-            error.retry_after = min(rests, default=error.retry_after)  # the earliest of them all, not the last
+            error.retry_after = min(rests, default=error.retry_after)  # the earliest of all
         return error
 
     async def _pick(self, run: Run) -> Picked | None:
-        """The next target that has room, after a wait where that is of use; None if time alone will not do.
+        """Return the next target with capacity, after a wait if that helps; `None` if waiting cannot help.
 
-        Raises `RateLimited` if it would have to wait for longer than it may, `InvalidRequest` if it never fits.
+        Raises `RateLimited` if the wait would be too long, `InvalidRequest` if the call exceeds every limit.
         """
         if run.late and len(run.targets) > 1:
             measured = self._health.latencies()
@@ -132,7 +132,7 @@ class Executor:
     async def _try(
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, *, force: bool = False
     ) -> Opened | UpstreamFailure:
-        """One target, with its retries and its keys, beginning with `lease`."""
+        """Attempt one target with its retries and keys, beginning with `lease`."""
         avoid = frozenset[str]()
         failure: UpstreamFailure | None = None
         while True:
@@ -142,8 +142,8 @@ class Executor:
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
             if run.pays and not self._budget.take(self._clock.monotonic()):
                 await self._slots.release(lease)
-                run.attempts, run.cut_short = 0, True  # the call ends with the failure that it had
-                return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "too many calls fail")
+                run.attempts, run.cut_short = 0, True  # the call ends with its last failure
+                return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
             try:
                 return await self._hedge.open(stack, run, target, lease, request)
             except UpstreamFailure as exc:
@@ -153,18 +153,18 @@ class Executor:
             rule = self._health.rule(failure)
             other_key = rule.key != "none" or failure.verdict.other_key
             if other_key:
-                avoid |= {lease.key_id}  # another key of the same target may do
+                avoid |= {lease.key_id}  # another key of the same target may work
             elif not await self._backed_off(run, target, failure, rule):
                 return failure
             again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
             if isinstance(again, Wait) and not other_key:
-                run.try_again(target)  # somebody else has its place now: it is waited for as any
+                run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
             if not isinstance(again, Lease):
                 return failure
             lease = again
 
     async def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
-        """What `target` is sent. Where there is nothing to send, the lease is given back: it showed nothing."""
+        """Return the request for `target`. Returns the lease unused if the request cannot be expressed."""
         try:
             return self._attempts.request(run, target, lease)
         except BaseException:
@@ -172,7 +172,7 @@ class Executor:
             raise
 
     async def _backed_off(self, run: Run, target: Target, failure: UpstreamFailure, rule: FailureRule) -> bool:
-        """Wait before the same target is tried again; False if it is not to be."""
+        """Wait before a retry of the same target; return `False` if there must be no retry."""
         policy, retries = run.call.snapshot.retry, run.retries[target.deployment.name]
         most = policy.same_target if rule.retries is None else rule.retries
         if retries >= most or run.late or not failure.verdict.fall_back or failure.verdict.larger_only:
@@ -181,14 +181,14 @@ class Executor:
         shortest = policy.backoff if rule.backoff is None else rule.backoff
         pause = max(delay(shortest, longest, retries + 1, self._rng), failure.retry_after or 0.0)
         if pause > longest:
-            return False  # the provider wants a longer rest than we give anybody
+            return False  # the provider demands a longer wait than the maximum
         with waiting(self._clock, run.record):
             await self._clock.sleep(min(pause, max(0.0, run.left)))
         run.retries[target.deployment.name] += 1
         return True
 
     async def _force(self, run: Run) -> Picked | None:
-        """No target can be had otherwise: an open breaker never keeps us from the last ones left."""
+        """Return a target despite its open breaker, if no other target is left."""
         if not run.may_force:
             return None
         key_id = run.call.options.key_id
@@ -196,7 +196,7 @@ class Executor:
         barred = [(target, block) for target, block in blocks if block and block.reason == "circuit_open"]
         if not barred:
             return None
-        targets = [target for target, _ in sorted(barred, key=lambda each: not each[1].slow)]  # those at least answer
+        targets = [target for target, _ in sorted(barred, key=lambda each: not each[1].slow)]  # slow ones answer
         began = self._clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:
@@ -209,7 +209,7 @@ class Executor:
             self._waited(run, began)
 
     def _blocks(self, run: Run) -> list[tuple[Deployment, Block]]:
-        """What bars each target of the plan."""
+        """Return the reason why each unavailable target of the plan is blocked."""
         key_id = run.call.options.key_id
         blocks = [(each.deployment, self._health.blocked(each.deployment, key_id)) for each in run.plan.targets]
         return [(deployment, block) for deployment, block in blocks if block]

@@ -1,13 +1,12 @@
-"""Hedging: a second target beside one that is slower than it nearly always is. Off by default; it costs money.
+"""Hedging: starts a second attempt if the first target is unusually slow. Off by default, because it costs money.
 
     first target ----------- p95 of its times to the first content -----------> still silent
-                                             second target, if it has room now ------------> whoever begins first wins
+                                             second target, if it has capacity ------------> the first to answer wins
 
-The loser is cancelled before a byte of it goes out; what its provider may charge (at least the input) is estimated and
-kept with its attempt. For how long it was silent is told of its target: else the time to wait would be learned from
-fast calls only, and a target that has become slow never be found out, since nobody waits for it. Only streams are
-hedged: of an answer in one piece nobody knows why it takes its time. The second attempt is paid from the retry budget
-like any other beyond the first.
+The loser is cancelled before any of its bytes reach the client; its likely cost (at least the input) is estimated and
+recorded with its attempt. The time for which it was silent is reported as a lower bound: otherwise the wait would be
+learned from fast calls only, and a target that has become slow would go unnoticed. Only streams are hedged, because the
+duration of a whole answer depends on its length. The retry budget pays for the second attempt, like for any retry.
 
 Source: Dean and Barroso, "The Tail at Scale", Communications of the ACM 56 (2013), on hedged requests.
 """
@@ -38,10 +37,10 @@ Runner = tuple[Target, Lease, UpstreamRequest]
 
 @dataclass(slots=True)
 class _Race:
-    """Who runs, and what became of them; `begins` is where their attempts begin in the record."""
+    """The concurrent attempts and their results; `begins` is the index of the first one in the record."""
 
     begins: int
-    finished: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever one of them is done
+    finished: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever an attempt ends
     stacks: list[AsyncExitStack] = field(default_factory=list)
     leases: list[Lease] = field(default_factory=list)
     began: list[float] = field(default_factory=list)  # monotonic seconds
@@ -49,7 +48,7 @@ class _Race:
 
     @property
     def winner(self) -> int | None:
-        """The first that begins to answer, or whose call is over."""
+        """The number of the first attempt that reached its commit point or ended the call."""
         won = (number for number, result in self.results.items() if not isinstance(result, UpstreamFailure))
         return next(won, None)
 
@@ -59,7 +58,7 @@ class _Race:
 
 
 class Hedge:
-    """Opens attempts, with a second one beside where that is configured."""
+    """Opens attempts, with a second concurrent one where hedging is configured."""
 
     def __init__(self, attempts: Attempts, slots: Slots, *, slow: SlowCalls, budget: RetryBudget, clock: Clock) -> None:
         self._attempts = attempts
@@ -71,14 +70,14 @@ class Hedge:
     async def open(
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
     ) -> Opened:
-        """As `Attempts.open`: the attempt that was asked for, or the one beside it."""
+        """Open the attempt as `Attempts.open` does, or the hedged one if that answers first."""
         patience = self._patience(run, target)
         if patience is None:
             return await self._attempts.open(stack, run, target, lease, request)
         return await self._raced(stack, run, (target, lease, request), patience)
 
     def _patience(self, run: Run, target: Target) -> float | None:
-        """Seconds before a second target is asked; None if none will be."""
+        """Return the seconds before a second attempt starts; `None` if there will be none."""
         policy = run.call.snapshot.hedge
         if not policy.enabled or not run.call.stream or not run.targets or run.attempts < 2:
             return None
@@ -116,11 +115,11 @@ class Hedge:
         except (UpstreamFailure, ProxyError) as exc:
             race.results[number] = exc
             if isinstance(exc, UpstreamFailure) and number:
-                run.failed(runner[0], exc)  # the first one's failure is the caller's to note
+                run.failed(runner[0], exc)  # the caller records the failure of the first one
         race.finished.set()
 
     async def _second(self, run: Run) -> Runner | None:
-        """The next target that has room at once, with its request."""
+        """Return the next target with free capacity, its lease and its request."""
         for target in run.eligible():
             lease = await self._slots.take(run.call, target.deployment, run.plan.input_tokens)
             if not isinstance(lease, Lease):
@@ -141,7 +140,7 @@ class Hedge:
         return None
 
     def _note_losers(self, run: Run, race: _Race) -> None:
-        """Before they are cancelled: what they may cost, and what they have shown."""
+        """Record the estimated cost and the silence of the losers, before they are cancelled."""
         result = race.results.get(race.winner) if race.winner is not None else None
         kept = result.attempt if isinstance(result, Opened) else None
         for number, lease in enumerate(race.leases):

@@ -1,6 +1,6 @@
-"""Two streams made one: what a client has of an answer that broke off, and the rest of it from somewhere else.
+"""Joining of two streams: the beginning of a broken answer, and its continuation by another target.
 
-Nothing here does I/O. Both streams are events of OpenAI's chat, whatever API they came from.
+Pure: no I/O. Both streams consist of OpenAI chat events, whatever the dialect of the provider.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from proxy.core.sse import DONE, data_of, split
 from proxy.core.types import Continued, Usage
 from proxy.dialects.openai.usage import usage_of
 
-LONGEST = 1 << 20  # characters of an answer that are kept
-LONGEST_GAP = 1024  # characters of white space at its end that are looked for at the beginning of the rest
+LONGEST = 1 << 20  # characters; a longer answer is not kept
+LONGEST_GAP = 1024  # characters of trailing white space that are removed from the start of the continuation
 _HEAD = ("id", "created", "model")
 
 
 class Said:
-    """What the client has of an answer, kept for as long as it is `plain`: a text that is not finished."""
+    """The text that the client has received, kept while it is `plain`: one unfinished text."""
 
     def __init__(self) -> None:
         self.plain = True
-        self.head: dict[str, Any] = {}  # what every chunk has in common
-        self._text = io.StringIO()  # pieces of a few characters each would take many times their size
+        self.head: dict[str, Any] = {}  # the members that all chunks have in common
+        self._text = io.StringIO()  # takes less memory than a list of short strings
 
     @property
     def text(self) -> str:
-        """The text so far. Halves of a character that came one by one are put together."""
+        """The text so far, with surrogate pairs that arrived in two chunks joined."""
         return self._text.getvalue().encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
     def read(self, out: bytes) -> None:
-        """Take whole events."""
+        """Read whole events that were sent to the client."""
         for event in split(out) if self.plain else ():
             data = data_of(event)
             if data is not None and data.strip() and not self._takes(data):
@@ -64,11 +64,11 @@ class Said:
 
 
 class Joint:
-    """Makes the rest's events such that they go on with those that the client has.
+    """Rewrites the events of the continuation so that they extend those already sent.
 
-    `id`, `created` and `model` stay what they were, the role does not come again, nor does the white space that the
-    text ended with and that the next target did not see; usage is of both parts. The last chunk before `[DONE]` says
-    who went on, and where.
+    `id`, `created` and `model` stay the same; the role is not repeated, nor is trailing white space, which the next
+    target did not receive; usage covers both parts. The last chunk before `[DONE]` names the target that continued and
+    the position.
     """
 
     def __init__(self, head: Mapping[str, Any], text: str, used: Usage, continued: Continued) -> None:
@@ -77,14 +77,14 @@ class Joint:
         self._continued = continued
         self._gap = text[len(text.rstrip()) :][-LONGEST_GAP:]
         self._repeated = ""
-        self._over = False  # nothing is to be added any more
+        self._over = False  # whether the final chunk was written
 
     def feed(self, piece: bytes) -> bytes:
-        """What whole events of the rest are for the client."""
+        """Return the client's events for whole events of the continuation."""
         return b"".join([self._event(event) for event in split(piece)])
 
     def end(self) -> bytes:
-        """What is missing where the upstream sent no `[DONE]`."""
+        """Return the final chunk, unless it was written before `[DONE]`."""
         if self._over:
             return b""
         self._over = True
@@ -110,7 +110,7 @@ class Joint:
         return _written({**chunk, **self._head})
 
     def _joined(self, choice: Any) -> bool:
-        """Take out of a choice what the client has already; whether anything is left of it."""
+        """Remove from a choice what the client already has; return whether anything is left."""
         delta = choice.get("delta") if isinstance(choice, dict) else None
         if not isinstance(delta, dict):
             return True
@@ -123,7 +123,7 @@ class Joint:
         return not changed or bool(choice.get("finish_reason")) or any(delta.values())
 
     def _after_gap(self, text: str) -> str:
-        """Without the white space at the rest's beginning that is in the gap: the client has it."""
+        """Return `text` without leading white space that the client already has."""
         for place, character in enumerate(text):
             if self._repeated + character not in self._gap:
                 self._gap = ""

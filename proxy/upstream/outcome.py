@@ -1,4 +1,4 @@
-"""What the client is told when no target could answer: from failures to `ProxyError`."""
+"""The client's error when no target could answer: maps failures to `ProxyError`."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from proxy.core.types import Attempt, Deployment
 from proxy.upstream.health import Block
 from proxy.upstream.run import FailedTarget, worst
 
-_MOST_SAID = 300  # characters of a provider's own words, where several targets are named
+_MOST_SAID = 300  # characters of a provider's message, if several targets are named
 _MOST_NAMED = 8
 
-_REFUSED = {  # for what the call itself is: param and code of the 400
+_REFUSED = {  # failures caused by the call itself: param and code of the 400
     FailureKind.CONTEXT_TOO_LONG: ("messages", "context_length_exceeded"),
     FailureKind.CONTENT_FILTERED: (None, "content_filter"),
     FailureKind.TOO_LARGE: (None, "no_candidate_available"),
@@ -38,9 +38,9 @@ def error_for(
     only: bool,
     rules: Mapping[FailureClass, FailureRule] = RULES,
 ) -> ProxyError:
-    """The error after the last failure; another try is of no use, since all targets have been tried.
+    """Return the error after the last failure. It is not retryable, because all targets have been attempted.
 
-    `only` says that the plan had no other target; by the `rules` a key is in cooldown whose provider names no time.
+    `only`: the plan had no other target. `rules` give the cooldown after a rate limit without `retry-after`.
     """
     chosen = worst(failed)
     failure = chosen.failure
@@ -75,22 +75,22 @@ def error_for(
 
 
 def _words(failed: FailedTarget) -> str:
-    """What went wrong at one target, without its name."""
+    """Return the message for one failed target, without its name."""
     failure = failed.failure
     status = failure.status
     what = str(failure).rstrip(". ")[:_MOST_SAID]
     match failure.kind:
         case FailureKind.KEY_REJECTED:
-            # The client's own key is fine. The provider's words may repeat a part of ours.
-            return f"the provider rejected our key `{failed.key_id}` or its account with status {status}"
+            # The client's key is valid. The provider's message may contain a part of the provider key.
+            return f"the provider rejected the proxy's key `{failed.key_id}` or its account with status {status}"
         case FailureKind.MODEL_MISSING:
             return f"the provider does not have this model: {what}"
         case FailureKind.WRONG_ADDRESS:
             return f"no API answers at this address (status {status}); check `base_url` of the provider: {what}"
         case FailureKind.FORBIDDEN:
-            return f"something before the provider's API refused the call (status {status}): {what}"
+            return f"an intermediary before the provider's API rejected the call (status {status}): {what}"
         case FailureKind.TOO_LARGE if _is_page(failure):
-            return f"a proxy before the provider's API refuses a request of this size (status {status})"
+            return f"a proxy before the provider's API rejected the size of the request (status {status})"
         case FailureKind.RATE_LIMITED | FailureKind.OVERLOADED:
             return f"{failure.kind.replace('_', ' ')}: {what}"
         case _:
@@ -98,19 +98,19 @@ def _words(failed: FailedTarget) -> str:
 
 
 def _others(failed: Sequence[FailedTarget], chosen: FailedTarget) -> str:
-    """The other targets that failed, each with its newest failure."""
+    """Return a sentence with the other failed targets, each with its newest failure."""
     newest = {each.deployment.name: each for each in failed if each.deployment.name != chosen.deployment.name}
     listed = "; ".join(f"`{name}`: {_words(each)}" for name, each in list(newest.items())[:_MOST_NAMED])
     return f" Also failed: {listed}." if listed else ""
 
 
 def _is_page(failure: UpstreamFailure) -> bool:
-    """Whether a 413 is of a proxy, not of the API's own limit of tokens."""
+    """Return whether a 413 came from a proxy, not from the API's token limit."""
     return failure.kind is FailureKind.TOO_LARGE and "limit" not in str(failure).lower()
 
 
 def deadline_error(seconds: float) -> ProxyError:
-    """The call's time is over, whatever is left of its plan."""
+    """Return the error for a call whose hard deadline of `seconds` has passed."""
     return UpstreamTimeout(
         f"No answer began within `resilience.deadline.hard` ({duration_text(seconds)}).",
         code="deadline_exceeded",
@@ -119,7 +119,7 @@ def deadline_error(seconds: float) -> ProxyError:
 
 
 def nothing_tried(blocks: Sequence[tuple[Deployment, Block]]) -> ProxyError:
-    """No target may be asked at the moment: all keys rest, or a probe decides first whether they may be used."""
+    """Return the error if no attempt was possible: all keys in cooldown, or breakers open during a probe."""
     listed = "; ".join(f"`{deployment.name}`: {block.message}" for deployment, block in blocks[:_MOST_NAMED])
     limited = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
     if limited:

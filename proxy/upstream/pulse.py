@@ -1,33 +1,33 @@
-"""How late this process is: the longest time for which its event loop has lately kept somebody waiting.
+"""Event-loop lag: the longest delay seen recently.
 
-Whoever measures others by the clock measures this process too. Where it is overloaded, everything that it waits for
-seems slow, and to rest its targets for that would be the worst that it could do.
+Times measured by this process include its own delays. When it is overloaded, every upstream appears slow; judging
+targets by such times would wrongly open their breakers.
 """
 
 from __future__ import annotations
 
 from proxy.core.clock import Clock
 
-EVERY = 0.25  # seconds between two looks
-KEPT = 5.0  # seconds for which a delay counts, at least; at most twice that
+EVERY = 0.25  # seconds between two measurements
+KEPT = 5.0  # seconds; a delay counts for at least this time, and at most twice as long
 
 
 class Pulse:
-    """Sleeps, and notes by how much it overslept."""
+    """Measures by how much timers of the event loop are late."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._part = 0  # of time, `KEPT` seconds long
-        self._now = self._before = 0.0  # the longest delay of this part, and of the one before it
+        self._part = 0  # the number of the current interval of `KEPT` seconds
+        self._now = self._before = 0.0  # the longest delay of this interval and of the previous one
 
     @property
     def late(self) -> float:
-        """Seconds, the most of the last `KEPT` ones."""
+        """The longest delay in seconds within the last `KEPT` seconds."""
         self._turn()
         return max(self._now, self._before)
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Measure until cancelled."""
         while True:
             began = self._clock.monotonic()
             await self._clock.sleep(EVERY)

@@ -1,7 +1,7 @@
-"""From the commit point on: chunks out as they come, and an honest end.
+"""The relay: passes an answer to the client from the commit point to its end.
 
-An answer that is complete ends as the upstream ended it. Any other end becomes one error event: never a silent end,
-never a finish that the upstream did not send. Where somebody can go on (`Rescue`), the error waits until that is known.
+A complete answer ends as the upstream ended it. Any other end becomes one error event, never a silent end or a finish
+that the upstream did not send. If another target may continue (`Rescue`), the error waits for that outcome.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from proxy.core.types import Attempt, Record
 from proxy.dialects.base import Decoder
 from proxy.upstream.health import Lease
 
-AFTER_END = 0.5  # seconds for an upstream to close what it has ended, so that the connection can be used again
+AFTER_END = 0.5  # seconds for an upstream to end the response body after the answer, so that the connection is reusable
 
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """An answer that has reached its commit point: what was held back, and the fault that came with it, if any."""
+    """An answer that has reached its commit point: the bytes held back, and the failure that came with it, if any."""
 
     decoder: Decoder
     held: bytes
@@ -36,21 +36,21 @@ class Start:
 
 
 class Rescue(Protocol):
-    """Goes on where an answer broke off; `proxy.upstream.continuation` does."""
+    """Continues a broken answer; implemented by `proxy.upstream.continuation`."""
 
     def saw(self, out: bytes) -> None:
-        """The client got this."""
+        """Record bytes that were sent to the client."""
         ...
 
     def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
-        """What another target makes of the rest; None, or nothing in it, if there is nothing to be done."""
+        """Return the continuation by another target; `None` or empty if there is none."""
         ...
 
 
 async def until_commit(
     decoder: Decoder, chunks: AsyncGenerator[bytes, None], alive: Callable[[], None] = lambda: None
 ) -> Start:
-    """Read to the commit point, `alive` being told of each chunk. Raises `UpstreamFailure` if the answer fails."""
+    """Read to the commit point, calling `alive` for each chunk. Raises `UpstreamFailure` if the answer fails."""
     held = bytearray()
     try:
         async for chunk in chunks:
@@ -69,7 +69,7 @@ async def until_commit(
 
 
 async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
-    """An error's body as far as `limit`, or as far as it can be read: its status says enough."""
+    """Return at most `limit` bytes of an error's body; a broken body ends early."""
     body = bytearray()
     try:
         async for chunk in chunks:
@@ -83,7 +83,7 @@ async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
 
 @contextmanager
 def waiting(clock: Clock, record: Record) -> Iterator[None]:
-    """Time that is the upstream's, not ours."""
+    """Count the time in the block as waiting for the upstream."""
     if not record.upstream_waits:
         record.upstream_since = clock.monotonic()
     record.upstream_waits += 1
@@ -96,7 +96,7 @@ def waiting(clock: Clock, record: Record) -> Iterator[None]:
 
 
 async def timed(clock: Clock, record: Record, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same chunks, with the wait for each of them counted; closes them in the end."""
+    """Yield the same chunks and count the wait for each as upstream time; closes `chunks` at the end."""
     try:
         while True:
             with waiting(clock, record):
@@ -109,7 +109,7 @@ async def timed(clock: Clock, record: Record, chunks: AsyncGenerator[bytes, None
 
 
 class Relay:
-    """One answer on its way to the client; writes how it ended to the attempt, the lease and the record."""
+    """Relays one answer and reports its end to the attempt, the lease and the record."""
 
     def __init__(
         self,
@@ -134,16 +134,16 @@ class Relay:
         self._deadline = deadline
         self._events = events
         self._rescue = rescue if events else None
-        self._kept: bytes | None = None  # the upstream's own error event, until it is known whether somebody goes on
-        self._oversized = False  # ... which is too large to be relayed
-        self._closed_at: float | None = None  # when the upstream said that it was done
+        self._kept: bytes | None = None  # the upstream's error event, while a continuation is tried
+        self._oversized = False  # whether that event is too large to be relayed
+        self._closed_at: float | None = None  # when the upstream completed the answer
         record.usage = start.decoder.usage
         record.native_finish = cleaner.field(start.decoder.native_finish)
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
-        """What the client gets, byte for byte, with an error event at the end if the answer broke off.
+        """Yield the client's bytes, with an error event at the end if the answer broke off.
 
-        Raises `ProxyError` instead where the answer is not made of events.
+        Raises `ProxyError` instead if the answer does not consist of events.
         """
         decoder = self._decoder
         try:
@@ -174,7 +174,7 @@ class Relay:
                     yield out
 
     def _given(self, out: bytes) -> bytes:
-        """What goes to the client now: all of it, but for the upstream's error event if somebody may go on."""
+        """Return the bytes to send now: all but the upstream's error event while a continuation is possible."""
         if not out:
             return out
         if self._decoder.passed_error:
@@ -192,11 +192,11 @@ class Relay:
         return out
 
     def _remainder(self, failure: UpstreamFailure) -> bytes:
-        """What is whole although the answer broke off; also what a translator has held back for the end."""
+        """Return the complete data before a failure, including what a translating decoder has held back."""
         return failure.partial + (self._decoder.finish() if self._decoder.complete else b"")
 
     async def _after(self, failure: UpstreamFailure, *, told: bool) -> AsyncGenerator[bytes, None]:
-        """What comes after a fault: the rest from somewhere else, or the error. `told`: the upstream said it itself."""
+        """Yield the continuation, or else the error; with `told` the upstream has sent its own error event."""
         error = _error(failure, self._record)
         rest = self._rescue.rest(failure) if self._rescue else None
         if rest is not None:
@@ -213,11 +213,11 @@ class Relay:
             return
         self._record.code = error.error_code
         if not self._events:
-            raise error from failure  # sound, say, in which no event has a place
+            raise error from failure  # for example audio, which has no events
         yield error.event()
 
     async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:
-        """The next chunk, None at the end. Raises `UpstreamFailure` if the upstream stays silent for too long."""
+        """Return the next chunk, `None` at the end. Raises `UpstreamFailure` if the upstream is silent for too long."""
         now = self._clock.monotonic()
         patience = idle if self._closed_at is None else self._closed_at + AFTER_END - now
         left = self._deadline - now
@@ -229,13 +229,13 @@ class Relay:
             raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
 
     def _end_if_whole(self) -> None:
-        """With the last piece the client has it all, and may leave although the upstream has not hung up yet."""
+        """Settle a complete answer before its last bytes go out, although the upstream has not closed yet."""
         if self._decoder.closed and self._decoder.fault is None and self._closed_at is None:
             self._closed_at = self._clock.monotonic()
             self._end(None)
 
     def _end(self, failure: UpstreamFailure | None) -> None:
-        """Say how it ended; what is whole stays whole."""
+        """Record how the answer ended; a complete answer stays complete."""
         if failure is not None:
             self._cleaner.failure(failure)
         if self._record.outcome == "ok":

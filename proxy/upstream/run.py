@@ -1,4 +1,4 @@
-"""What one call has left on its way through its plan: targets, attempts, time, patience."""
+"""The state of one call in the attempt loop: remaining targets, attempts, time and queue time."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from proxy.core.types import Call, Deployment, Plan, Record, Target
 
 @dataclass(frozen=True, slots=True)
 class FailedTarget:
-    """One target of a call, how it failed, and with which key."""
+    """A failed target of a call, with its failure and the key used."""
 
     deployment: Deployment
     failure: UpstreamFailure
     key_id: str | None = None
 
 
-# Of several failures the client hears of the lowest: one that time mends, one of its own request, one that may pass,
-# one that an operator must mend, and last what was never sent.
+# The client receives the failure with the lowest rank: one that a later retry can avoid, one of its own request, a
+# transient one, one that an operator must fix, and last a request that could not be sent.
 _RANKS = {
     FailureKind.RATE_LIMITED: 0,
     FailureKind.OVERLOADED: 0,
@@ -33,12 +33,11 @@ _RANKS = {
     FailureKind.WRONG_ADDRESS: 3,
     FailureKind.UNSUPPORTED: 4,
 }
-_PASSES = 2  # rank of all others
+_PASSES = 2  # the rank of all other kinds, which are transient
 
 
 def worst(failed: Sequence[FailedTarget]) -> FailedTarget:
-    """The failure that the client hears of: of those that time mends the one that names the shortest time, else the
-    newest."""
+    """Return the failure to report: the lowest rank, then the shortest `retry_after` for rank 0, then the newest."""
 
     def order(number: int) -> tuple[int, float, int]:
         failure = failed[number].failure
@@ -51,33 +50,33 @@ def worst(failed: Sequence[FailedTarget]) -> FailedTarget:
 
 @dataclass(slots=True)
 class Run:
-    """The attempt loop's notes on one call; times are monotonic seconds."""
+    """The attempt loop's state for one call; times are monotonic seconds."""
 
     clock: Clock
     call: Call
     plan: Plan
     record: Record
-    targets: list[Target]  # not yet tried, or worth another try
-    attempts: int  # that may still be made
-    patience: float  # seconds that may still be spent in the queue
-    since: float  # when its deadlines began
-    failed_targets: list[FailedTarget] = field(default_factory=list)  # in the order in which they failed
-    outgrown: Deployment | None = None  # the last one whose context was too small
-    retries: Counter[str] = field(default_factory=Counter)  # with the same key, by deployment
-    cut_short: bool = False  # by the retry budget, whatever targets are left: another call may do better
-    may_force: bool = True  # targets behind open breakers are asked where nothing else is left
+    targets: list[Target]  # not attempted yet, or worth another attempt
+    attempts: int  # attempts left
+    patience: float  # seconds left for waiting in the queue
+    since: float  # start of the deadlines
+    failed_targets: list[FailedTarget] = field(default_factory=list)  # in order of failure
+    outgrown: Deployment | None = None  # the last deployment whose context window was too small
+    retries: Counter[str] = field(default_factory=Counter)  # retries with the same key, by deployment
+    cut_short: bool = False  # the retry budget ended the call; a later call may succeed
+    may_force: bool = True  # if no other target is left, attempt those with open breakers
 
     @property
     def spare(self) -> bool:
-        """Whether an attempt can be spent on the same target without taking one that a later target needs."""
+        """Whether the same target can be retried without using an attempt that a later target needs."""
         return self.attempts > len(self.targets)
 
     @property
     def pays(self) -> bool:
-        """Whether the next attempt is paid from the retry budget.
+        """Whether the next attempt counts against the retry budget.
 
-        A call's first one is not, nor is what follows when a well target has found fault with the call itself: that is
-        no storm, however many such calls there are.
+        The first attempt does not, nor does an attempt after a healthy target rejected the call itself, because such
+        calls do not indicate an outage.
         """
         if not self.record.attempts:
             return False
@@ -85,27 +84,27 @@ class Run:
 
     @property
     def left(self) -> float:
-        """Seconds until the hard deadline."""
+        """The seconds until the hard deadline."""
         return self.since + self.call.snapshot.deadline.hard - self.clock.monotonic()
 
     @property
     def late(self) -> bool:
-        """The soft deadline has passed: fast targets first, and none twice."""
+        """Whether the soft deadline has passed: fast targets come first, without retries."""
         return self.clock.monotonic() - self.since >= self.call.snapshot.deadline.soft
 
     @property
     def only(self) -> bool:
-        """The plan has no other target."""
+        """Whether the plan has one target only."""
         return len(self.plan.targets) == 1
 
     @property
     def failure(self) -> UpstreamFailure | None:
-        """The failure that the client hears of, so far."""
+        """The failure to report if no further attempt is made."""
         return worst(self.failed_targets).failure if self.failed_targets else None
 
     def eligible(self) -> list[Target]:
-        """The targets that may still do: after one that was too small, only larger ones, and none that is too small
-        by its configured window, unless it is the only one."""
+        """Return the targets worth an attempt. After a context window was exceeded, only larger ones qualify; a target
+        whose configured window is too small qualifies only if it is the only one."""
         targets = self.targets
         if len(self.plan.targets) > 1 and any(_is_too_small(target, self.plan) for target in targets):
             fitting = [target for target in targets if not _is_too_small(target, self.plan)]
@@ -115,25 +114,25 @@ class Run:
         return [target for target in targets if _may_be_larger(target.deployment, self.outgrown)]
 
     def predict(self, seconds: float) -> None:
-        """The queue foresees a wait."""
+        """Add a wait predicted by the queue, in seconds."""
         self.record.predicted_wait += seconds
 
     def failed(self, target: Target, failure: UpstreamFailure) -> bool:
-        """Note that `target` has failed; whether another one may do."""
+        """Record the failure of `target`; return whether to fall back to another one."""
         if all(failure is not each.failure for each in self.failed_targets):
             self.failed_targets.append(FailedTarget(target.deployment, failure, self._key_of(target, failure)))
         if failure.verdict.larger_only:
             self.outgrown = target.deployment
         if failure.kind is FailureKind.RATE_LIMITED and failure.retry_after is not None:
-            self._later(target)  # it may be its turn again before our patience is over: 0 is at once
+            self._later(target)  # it may be usable again within the queue time
         if failure.kind is FailureKind.KEY_REJECTED and len(target.deployment.provider.keys) > 1:
-            self._later(target)  # its other keys may do, also those behind an open breaker
+            self._later(target)  # its other keys may work, also those with an open breaker
         if failure.kind is FailureKind.CONTENT_FILTERED:
             return self.plan.content_fallback
         return failure.verdict.fall_back
 
     def _key_of(self, target: Target, failure: UpstreamFailure) -> str | None:
-        """The id of the key with which the target's last attempt was made; None if nothing was sent."""
+        """Return the key id of the target's last attempt; `None` if nothing was sent."""
         if failure.kind is FailureKind.UNSUPPORTED:
             return None
         provider, model = target.deployment.provider.name, target.deployment.model
@@ -141,7 +140,7 @@ class Run:
         return next((attempt.key_id for attempt in made), None)
 
     def try_again(self, target: Target) -> None:
-        """It is the next one, as soon as there is room again."""
+        """Make `target` the next one, once it has capacity."""
         self.targets.insert(0, target)
 
     def _later(self, target: Target) -> None:
@@ -150,7 +149,7 @@ class Run:
 
 
 def new_run(clock: Clock, call: Call, plan: Plan, record: Record) -> Run:
-    """At the start of a call's attempts."""
+    """Return the state at the start of a call's attempts."""
     asked = call.options.max_wait_seconds
     patience = call.snapshot.queue.max_wait if asked is None else asked
     attempts = call.snapshot.retry.attempts
@@ -163,6 +162,6 @@ def _is_too_small(target: Target, plan: Plan) -> bool:
 
 
 def _may_be_larger(deployment: Deployment, than: Deployment) -> bool:
-    """An unknown context window passes, as it does everywhere."""
+    """Return whether the context window may be larger; an unknown one may be."""
     before = than.context_window
     return before is None or deployment.context_window is None or deployment.context_window > before

@@ -1,14 +1,14 @@
-"""Failures on request: while one is active, matching attempts see what they would see of an upstream that fails so.
+"""Simulated failures: while one is active, matching attempts observe an upstream that fails in that way.
 
-Everything behind the transport (classification, retries, breakers, records) is the real thing; that is the point.
+Everything behind the transport (classification, retries, breakers, records) is real.
 
 | kind       | what the attempt sees                                                                        |
 | ---------- | -------------------------------------------------------------------------------------------- |
 | `error`    | 500 with an error body, and nothing is sent                                                  |
 | `timeout`  | no answer, ever, and nothing is sent                                                         |
 | `slow`     | the real answer, `SLOW` seconds later                                                        |
-| `cut`      | the real answer, whose connection breaks in its second piece (or in its only one)            |
-| `bad_json` | a 200 with half of an answer, framed well if it is a stream, and nothing is sent             |
+| `cut`      | the real answer, whose connection breaks in its second chunk (or in its only one)            |
+| `bad_json` | a 200 with half of an answer, well framed if it is a stream, and nothing is sent             |
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from proxy.upstream.transport import Transport
 Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]
 
 SLOW = 5.0  # seconds
-MOST = 100  # failures at a time; the oldest end early
+MOST = 100  # active failures; beyond that the oldest end early
 
 _ERROR = b'{"error":{"message":"A simulated failure.","type":"server_error","param":null,"code":null}}'
 _HALF = b'{"id":"chatcmpl-simulated","choices":[{"index":0,"mess'
@@ -40,7 +40,7 @@ _HALF_EVENT = b'data: {"id":"chatcmpl-simulated","choices":[{"index":0,"del\n\n'
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """One failure; `model` None is all models of the provider, `rate` the share of attempts that suffer it."""
+    """One failure. A `model` of `None` means all models of the provider; `rate` is the share of attempts affected."""
 
     provider: str
     model: str | None
@@ -50,7 +50,7 @@ class Simulated:
 
 
 class Simulator:
-    """The failures that are active, and transports that suffer them."""
+    """Holds the active failures, and wraps transports to apply them."""
 
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
@@ -58,7 +58,7 @@ class Simulator:
         self._active: list[Simulated] = []
 
     def fail(self, provider: str, model: str | None, kind: Kind, seconds: float, rate: float = 1.0) -> Simulated:
-        """Begin a failure. One of the same provider and model is replaced; 0 seconds or a rate of 0 only ends it."""
+        """Start a failure, replacing one of the same provider and model; 0 seconds or a rate of 0 only ends that."""
         self._expire()
         made = Simulated(provider, model, kind, self._clock.monotonic() + seconds, rate)
         self._active = [each for each in self._active if (each.provider, each.model) != (provider, model)]
@@ -67,7 +67,7 @@ class Simulator:
         return made
 
     def over(self, transport: Transport, provider: str, model: str) -> Transport:
-        """The transport for one attempt at a deployment: `transport` itself unless chance and a failure want it."""
+        """Return the transport for one attempt: `transport`, or a failing one if a failure applies."""
         if not self._active:
             return transport
         self._expire()
@@ -77,16 +77,16 @@ class Simulator:
         return transport
 
     def fails(self, provider: str, model: str) -> bool:
-        """Whether a failure of that model is active, be it of all of the provider's or by chance only."""
+        """Return whether a failure applies to that model, also one of the whole provider or with a rate below 1."""
         self._expire()
         return any(each.provider == provider and each.model in (None, model) for each in self._active)
 
     def stop(self) -> None:
-        """End them all."""
+        """End all failures."""
         self._active = []
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is active now."""
+        """Return the active failures."""
         self._expire()
         now = self._clock.monotonic()
         return [
@@ -106,7 +106,7 @@ class Simulator:
 
 
 class _Failing:
-    """A transport with one fault."""
+    """A transport that simulates one kind of failure."""
 
     def __init__(self, inner: Transport, kind: Kind, clock: Clock) -> None:
         self._inner = inner
@@ -115,7 +115,7 @@ class _Failing:
 
     @asynccontextmanager
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
-        """See the table."""
+        """Send the request, with the failure that the module's table describes."""
         if self._kind == "timeout":
             await anyio.sleep_forever()
         if self._kind == "slow":
@@ -153,7 +153,7 @@ async def _broken(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, 
 
 
 def _streams(request: UpstreamRequest) -> bool:
-    """Whether the request asks for a stream, in any dialect."""
+    """Return whether the request asks for a stream, in any dialect."""
     if ":streamGenerateContent" in request.url:
         return True
     body = object_of(request.content)

@@ -211,7 +211,7 @@ def test_the_message_names_every_target_that_failed() -> None:
 
     assert message == (
         "`acme/m4`: the provider is overloaded (6 attempts): busy. Also failed: `acme/m0`: rate limited: slow down; "
-        "`acme/m1`: the provider rejected our key `main` or its account with status 401; "
+        "`acme/m1`: the provider rejected the proxy's key `main` or its account with status 401; "
         "`acme/m2`: the provider does not have this model: no such model; "
         "`acme/m3`: no API answers at this address (status 405); check `base_url` of the provider: "
         "the upstream answered with status 405; `acme/m5`: boom."
