@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_MOST_DIGITS = 4000  # of an integer; Python reads 4300
-_VERY_LARGE = 10**300
+_MOST_DIGITS = 300  # of an integer that is read exactly; the server lets Python read 640
+_VERY_LARGE: int = 10**_MOST_DIGITS
+_BLANK = re.compile(r"[ \t\n\r]*")
 MAX_NESTED = 100  # levels of a value that comes as text inside of a body
 
 
@@ -45,6 +47,12 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
         raise
     except ValueError:
         return json.loads(text, parse_int=_integer, **hooks)
+
+
+def value_at(text: str, at: int) -> tuple[Any, int]:
+    """The value that begins at or after `at`, behind white space, and where it ends. Raises `ValueError`."""
+    start = _BLANK.match(text, at)
+    return _ANY.raw_decode(text, start.end() if start else at)
 
 
 def value_of(text: bytes | str) -> Any:
@@ -103,6 +111,9 @@ def _integer(text: str) -> int:
     if len(text) <= _MOST_DIGITS:
         return int(text)
     return -_VERY_LARGE if text.startswith("-") else _VERY_LARGE
+
+
+_ANY = json.JSONDecoder(parse_int=_integer)
 
 
 def _is_deep(value: Any) -> bool:

@@ -7,22 +7,20 @@ they read. Source: ai.google.dev/api/embeddings.
 from __future__ import annotations
 
 import base64
-import json
 import struct
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.json_text import compact, loads
+from proxy.core.json_text import compact, loads, value_at
 from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
+from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.upstream_errors import is_error
 
 LARGEST_BATCH = 100  # texts in one `batchEmbedContents`
-_DECODER = json.JSONDecoder()
 _READ = {"model", "input", "dimensions", "encoding_format"}
 
 
@@ -56,7 +54,7 @@ def embeddings_answer(
     """
     texts = _texts(body.get("input"))
     try:
-        values = [loads(raw)] if len(texts) <= LARGEST_BATCH else list(_values(raw))
+        values = [loads(raw)] if len(texts) <= LARGEST_BATCH else list(_values(raw, -(-len(texts) // LARGEST_BATCH)))
         for value in values:
             if isinstance(value, dict) and is_error(value, "embedding" if "embedding" in value else "embeddings"):
                 raise failure_in_200(value)
@@ -132,13 +130,15 @@ def _packed(vector: list[float]) -> str:
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
-def _values(raw: bytes) -> Iterator[Any]:
-    """The values of JSON texts that follow each other. Raises `ValueError`."""
-    text = raw.decode().lstrip()
-    while text:
-        value, end = _DECODER.raw_decode(text)
+def _values(raw: bytes, number: int) -> Iterator[Any]:
+    """The values of so many JSON texts that follow each other. Raises `ValueError`."""
+    text = raw.decode()
+    at = 0
+    for _ in range(number):
+        value, at = value_at(text, at)
         yield value
-        text = text[end:].lstrip()
+    if text[at:].strip():
+        raise ValueError("something follows the last answer")
 
 
 def _usage(values: list[Any], bounds: UsageBounds) -> Usage | None:
@@ -149,4 +149,4 @@ def _usage(values: list[Any], bounds: UsageBounds) -> Usage | None:
         found.append(count(metadata.get("promptTokenCount")) if isinstance(metadata, dict) else None)
     if any(tokens is None for tokens in found):
         return None
-    return bounded(Usage(input=sum(tokens or 0 for tokens in found)), bounds)
+    return known(Usage(input=sum(tokens or 0 for tokens in found)), bounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import pytest
 
@@ -39,6 +40,20 @@ def test_what_is_no_object_is_none(text: bytes | str) -> None:
 
 def test_an_object_is_read_even_an_empty_one() -> None:
     assert (object_of(b"{}"), object_of('{"a": {}}')) == ({}, {"a": {}})
+
+
+@pytest.mark.parametrize("digits", [640, 641, 2000, 4000, 4300, 5000])
+def test_an_integer_of_any_length_is_read(digits: int) -> None:
+    """Whatever number of digits the server lets Python read."""
+    before = sys.get_int_max_str_digits()
+    sys.set_int_max_str_digits(640)
+    try:
+        found = [value_of(f'{{"a": {sign}{"9" * digits}}}') for sign in ("", "-")]
+    finally:
+        sys.set_int_max_str_digits(before)
+
+    assert found[0]["a"] >= 10**300
+    assert found[1]["a"] <= -(10**300)
 
 
 def test_what_is_written_is_short_and_keeps_every_script() -> None:

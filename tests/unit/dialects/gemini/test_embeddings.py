@@ -134,3 +134,9 @@ def test_base64_is_little_endian_and_tokens_are_told_where_known() -> None:
 def test_an_answer_that_is_no_list_of_vectors_is_malformed(raw: bytes) -> None:
     with pytest.raises(UpstreamFailure):
         embeddings_answer(raw, {"input": "a"}, "e")
+
+
+@pytest.mark.parametrize("raw", [b"{}" * 100_000, b'{"embeddings": []}' * 50_000, b'{"embeddings": []} x'])
+def test_more_answers_than_batches_are_a_fault(raw: bytes) -> None:
+    with pytest.raises(UpstreamFailure):
+        embeddings_answer(raw, {"input": ["a"] * 150}, "m")
