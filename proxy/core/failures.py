@@ -104,7 +104,9 @@ RULES: Mapping[FailureClass, FailureRule] = {
 # Classes that count against the breaker only in a row, without a success between: one such failure may be due to one
 # prompt (a firewall) or to what one client named, and says nothing of the target's other calls.
 REPEATED: frozenset[FailureClass] = frozenset({"target"})
-FREE: frozenset[FailureClass] = frozenset({"target", "content"})  # what follows costs nothing of the retry budget
+# Classes after which the next attempt costs nothing of the retry budget. A rejected key is in cooldown at once, so that
+# only calls that were on their way with it meet the rejection: there is no storm for the budget to hold back.
+FREE: frozenset[FailureClass] = frozenset({"auth", "target", "content"})
 
 _KINDS = frozenset(FailureKind)
 

@@ -23,7 +23,7 @@ _K = FailureKind
 # Members that name what went wrong: `code`, `type`, `status`, `reason`; in lower case, without spaces.
 _CODES: dict[FailureKind, str] = {
     _K.CONTENT_FILTERED: """content_filter content_filtered content_policy_violation responsibleaipolicyviolation
-        moderation_blocked data_inspection_failed datainspectionfailed""",
+        moderation_blocked data_inspection_failed datainspectionfailed sensitivecontentdetected""",
     _K.CONTEXT_TOO_LONG: """context_length_exceeded context_window_exceeded exceed_context_size_error
         contextwindowexceedederror""",
     _K.KEY_REJECTED: """invalid_api_key invalidapikey incorrect_api_key incorrect_api_key_error wrong_api_key
@@ -35,7 +35,8 @@ _CODES: dict[FailureKind, str] = {
         billing_disabled payment_required insufficient_balance insufficientbalance insufficient_credits
         insufficient_funds credits_exhausted arrearage account_deactivated account_suspended account_disabled
         organization_restricted organization_deactivated organization_disabled service_disabled consumer_suspended
-        consumer_invalid allocationquota.freetieronly blocked_api_access spend_limit_reached""",
+        consumer_invalid allocationquota.freetieronly blocked_api_access spend_limit_reached budget_exceeded
+        auth_error not_enough_balance accountoverdueerror resourcedisabled""",
     _K.MODEL_MISSING: """model_not_found modelnotfound model_decommissioned model_deprecated model_not_available
         model_not_active model_not_supported model_not_exist model_unavailable invalid_model unknown_model
         model_terms_required model_permission_blocked_org model_permission_blocked_project model_access_denied
@@ -50,6 +51,7 @@ _KIND_OF_CODE: Mapping[str, FailureKind] = {code: kind for kind, codes in _CODES
 _ACCOUNT_CODES = """
     insufficient_quota exceeded_current_quota_error billing_hard_limit_reached billing_not_active billing_error
     insufficient_balance insufficient_credits credits_exhausted arrearage payment_required spend_limit_reached
+    budget_exceeded not_enough_balance
 """
 ACCOUNT_CODES = frozenset(_ACCOUNT_CODES.split())
 
@@ -70,6 +72,12 @@ _MEMBER = re.compile(
     rf"(?:{'|'.join(_MEMBERS.split())})(?:[.:\[]|\b.{{0,3}}: )"
     r"|(?:the )?(?:function|tool|parameter|argument|property) \*"
 )
+# What an API says of a link, a file or a server that the client named, with what that place answered behind it.
+_FETCHED = re.compile(
+    r"\b(?:(?:download|fetch|load|read|open|access|process|connect)(?:ed|ing)?|(?:retrieve|communicate)d?|retrieving)"
+    r" (?:\S{1,80} ){0,3}?(?:images?|files?|urls?|media|audio|video|documents?|pdf|content|links?|mcp)\b"
+    r"|\bmcp server|\b(?:(?:download|fetch)(?:ed|ing)?|retrieved?|retrieving) (?:from )?(?:\*|https?:)"
+)
 
 _START = r"(?:^|[.:;!,\]] ?)(?:error: )?(?:the |your |an? |provided )?"
 _SUBJECT = "".join(f"(?<!{word} )(?<!{word} this )(?<!{word} the )" for word in ("for", "with", "by", "of", "in"))
@@ -78,7 +86,8 @@ _NAME = r"(?:\S{1,120} ){0,2}?"
 _KEY = rf"""
 api[ -]?(?:key|token) {_NAME}(?:is |was |has been |provided is )?(?:not valid|invalid|expired|not found|incorrect
     |revoked
-    |disabled|missing|deleted|suspended|reported as leaked|wrong|inactive|not authorized|unauthorized|required)
+    |disabled|missing|deleted|suspended|reported as leaked|wrong|inactive|not authorized|unauthorized|required
+    |(?:currently )?blocked)
 {_START}(?:invalid|incorrect|wrong|expired|missing|unknown|bad|revoked|unauthorized|no|missing or invalid
     |invalid or missing) (?:x-)?(?:api[ -]?(?:key|token)
     |access token|auth token|authentication token|bearer token|subscription key|credentials?|auth credentials
@@ -87,14 +96,17 @@ x-api-key header is required
 (?:access|oauth|bearer|auth|authentication|security) token {_NAME}(?:is |has |in the request is )?(?:invalid|expired
     |revoked)
 (?:the|your) token (?:seems|is) invalid
+^(?:the |your )?token (?:is |has )?(?:expired|invalid|incorrect)|^login fail
+multiple authentication credentials|format for authorization header
+no required ssl certificate was sent|^licen[sc]e (?:key )?(?:has |is )?(?:expired|invalid)
 ^authentication (?:fails|failed|failure|error)
 {_START}could not (?:validate credentials|resolve authentication)
 credential is only authorized for
 ^unauthori[sz]ed[.! *]{{0,3}}$
-location is not supported
+(?:location|from your (?:region|country)) is not supported
 ^(?:you )?(?:have |do not have )?(?:insufficient|sufficient) permissions?\b
 country, region,? or territory not supported
-not available in your (?:country|region|location)
+(?:not available|unavailable) in your (?:country|region|location)
 ip (?:address )?\S{{0,60}} ?(?:is )?not (?:authorized|allowed|whitelisted)
 (?:has not been used in project|service|api is) .{{0,80}}\bdisabled\b
 api key .{{0,40}}reported as leaked
@@ -103,7 +115,7 @@ _ACCOUNT = r"""
 credit balance (?:is )?too low
 insufficient[ _](?:account )?(?:balance|credits?|funds|quota)
 (?:run|ran|running|you are|are) out of (?:\w{1,20} )?credits?
-(?:does(?:n.t| not)|don.t|do not) have (?:any |enough |sufficient )(?:\w{1,20} )?credits?
+(?:does(?:n.t| not)|don.t|do not) have (?:any |enough |sufficient )(?:\w{1,20} )?(?:credits?|funds|balance)
 (?:used|exhausted|exceeded) (?:all |your |any |the ){0,2}(?:available |monthly |included |free ){0,2}credits?
 credits? (?:balance )?(?:have |has |is |are )?(?:been )?(?:expired|exhausted|depleted|used up|limit exceeded)
 exceeded your (?:current |monthly )(?:included )?quota
@@ -111,7 +123,8 @@ exceeded your (?:current |monthly )(?:included )?quota
 billing (?:account )?(?:has been |is |was )?(?:disabled|inactive|not (?:active|enabled|set up))
 billing hard limit
 (?:spend(?:ing)?|usage|budget) limits? (?:has been |have been |was )?(?:reached|exceeded)
-(?:reached|exceeded|hit) (?:your|its|the) (?:specified |monthly |api ){0,3}(?:usage|spending|spend|budget) limits?
+(?:reached|exceeded|hit) (?:your|its|the) (?:specified |monthly |api |workspace |organi[sz]ation |project
+    |team |account ){0,3}(?:usage|spending|spend|budget) limits?
 account (?:\S{1,80} )?(?:is|has been|was) (?:currently )?(?:not active|inactive|suspended|deactivated|disabled|banned
     |blocked|in arrears|overdue|locked|closed|terminated)
 account is in good standing
@@ -123,13 +136,19 @@ please (?:recharge|top[ -]?up)
 (?:invoice|payment|account) .{0,20}past due|overdue payment|unpaid invoice
 quota exceeded for your plan|(?:plan|monthly|total) quota (?:has been |is )?(?:exceeded|exhausted|used up)
 (?:subscription|trial)(?: period)? (?:has |is )?expired|account balance is negative|negative balance
+not enough (?:balance|credits?|funds|quota)\b|^operation not allowed[.!]?$
+\bno remaining (?:credits?|quota|balance)\b|^budget has been exceeded
+(?:azure )?subscription (?:\S{1,80} )?(?:is|has been|was) (?:disabled|suspended|canceled|cancelled|expired|deleted)
+not (?:yet )?(?:available|enabled) (?:for|on) (?:this|your) (?:current )?(?:subscription|account
+    |organi[sz]ation|plan|tier)
 free (?:tier|quota|trial) (?:\w{1,20} ){0,3}?(?:has been |is |has )?(?:exhausted|expired|used up)
 余额不足|欠费|充值
 """
 _MODEL = rf"""
-{_SUBJECT}\bmodels?\b:?(?: id| name| identifier)? (?:\S{{1,160}} )?(?:(?:is|was|are|has been|have been) )?
-    (?:currently )?(?:not found|not exist|do(?:es)?(?: not|n.t) exist|not available|no longer (?:available|supported)
-    |decommissioned|deprecated|retired|sunset|discontinued|removed|shut ?down|unavailable|not active
+{_SUBJECT}\bmodels?\b:?(?: id| name| identifier)? (?:you requested |\S{{1,160}} )?
+    (?:(?:is|was|are|has been|have been) )?(?:currently )?(?:not found|not exist|do(?:es)?(?: not|n.t) exist
+    |not available|no longer (?:available|supported)
+    |disabled|decommissioned|deprecated|retired|sunset|discontinued|removed|shut ?down|unavailable|not active
     |not (?:currently )?deployed|not loaded|not supported by (?:any )?provider|could not be found|not recogni[sz]ed)
 requested model (?:\S{{1,160}} )?is not (?:supported|available|found)
 \b(?:invalid|unknown|unsupported|unrecogni[sz]ed) model(?: id| name| identifier)?(?:[:.,] ?|$| \*| passed| specified
@@ -150,6 +169,9 @@ deployment (?:\S{{1,160}} |for this resource )?(?:does(?: not|n.t) exist|not fou
 with on-demand throughput isn.t supported
 requires? terms acceptance|accept the (?:model.s )?terms
 no models? loaded
+\bno (?:available |suitable )?(?:routes?|channels?|endpoints?|deployments?) (?:is |are )?(?:found |available )?
+    for model\b
+\bmodel (?:\S{{1,160}} )?is (?:not servable|marked by (?:the )?provider as legacy)|\b(?:was|is|has been) retired on\b
 operation does not work with the specified model
 not the model .{{0,160}}permission denied|not found the model
 模型不存在
@@ -161,6 +183,7 @@ maximum (?:context|model|prompt|input)[ _]?(?:length|tokens)
 reduce the length of
 exceeds? (?:the )?(?:maximum|available) (?:number of |allowed )?
     (?:(?:context|input|prompt) (?:length|size|tokens)|tokens)
+exceed(?:s|ed|ing)? (?:the )?model.{0,40}? token limit|max tokens of \d{1,10} exceeded|prompt 超长
 tokens \+ \S{1,40} must be <=|must have less than \d{1,10} tokens
 token count.{0,40}exceeds
 range of input length should be
@@ -171,7 +194,7 @@ content management policy|responsible ai|usage guidelines
 (?:blocked|flagged|refused|rejected|filtered) (?:by|due to) (?:our |the |your )?(?:content|safety|moderation)
 (?:prompt|content|input) (?:was |is |has been )?(?:blocked|flagged)
 rejected as a result of our safety system
-(?:inappropriate|sensitive|unsafe) content
+(?:inappropriate|sensitive|unsafe) (?:content|information)|^content exists risk
 敏感内容
 """
 # A path, or a server, that has nothing to do with the API.
@@ -184,12 +207,28 @@ cannot (?:post|get) /|unexpected endpoint or method|path .{0,200}not found
 route .{0,200}(?:not found|could not be found)
 ^(?:this |the )?(?:api )?endpoint .{0,80}(?:not found|does not exist|not supported)
 """
+# What serves the model is not running, whatever the status.
+_DOWN = r"""
+\bmodel (?:\S{1,160} )?(?:has )?(?:crashed|(?:been )?unloaded)\b
+(?:endpoint|deployment) (?:\S{1,160} )?is (?:paused|stopped|scaled to zero|not running)
+degraded function cannot be invoked|^(?:the )?service is (?:under|down for|in) maintenance
+"""
+# The version of the API, and a gateway's own settings: what the operator has configured.
+_SETTINGS = r"""
+api[- ]version (?:\S{1,40} )?(?:is )?(?:not supported|invalid|unsupported)|(?:invalid|unsupported) api[- ]version
+only for api versions|^anthropic-version: |^please configure ai gateway
+"""
+_LIMIT = r"""
+^(?:error: )?rate limit|^too many requests|rate limit (?:is |has been |was )?(?:reached|exceeded)
+"""
 _NETWORK = r"""
 public access is disabled|private endpoint|virtual network|firewall rules|network (?:rules|policy|acl)
 ip address rules
 """
 _RESOURCE = r"""
 \bfiles?\b|cached? ?content|previous[ _]response|\bthreads?\b|vector[ _]store|\bresponse with id|\bimage\b
+\b(?:conversation|item|container|skill|voice|tool|assistant|batch|prompt|message|document|session|upload|connector)s?
+    (?: with id)?:? (?:\S{1,160} )?(?:(?:was|is|could) )?not (?:be )?found
 """
 
 
@@ -206,8 +245,14 @@ CONTEXT = _pattern(_CONTEXT)
 FILTERED = _pattern(_FILTERED)
 ROUTE = _pattern(_ROUTE)
 NETWORK = _pattern(_NETWORK)
+DOWN = _pattern(_DOWN)
+SETTINGS = _pattern(_SETTINGS)
+LIMIT = _pattern(_LIMIT)
 RESOURCE = _pattern(_RESOURCE)
-TOO_LARGE = re.compile(r"request too large for\b.{1,400}?\blimit:? [\d,]{1,20}, requested:? \d")
+TOO_LARGE = re.compile(
+    r"request too large for\b.{1,400}?\blimit:? [\d,]{1,20}, requested:? \d"
+    r"|too large for \S{1,160} model. max size:? \d"
+)
 
 _QUOTED = re.compile(r"`[^`]*`|\"[^\"]*\"|“[^“”]*”|(?<!\w)'[^']*'(?!\w)")
 _BARE = frozenset({"", "forbidden", "accessdenied", "httpforbidden", "errorforbidden"})
@@ -225,8 +270,8 @@ def kind_of_codes(codes: Iterable[str]) -> FailureKind | None:
 
 
 def names_member(words: str) -> bool:
-    """Whether an error's normal text begins with the name of a member of the request."""
-    return _MEMBER.match(words) is not None
+    """Whether an error's normal text begins with a member of the request, or speaks of what a client linked to."""
+    return _MEMBER.match(words) is not None or _FETCHED.search(words) is not None
 
 
 def is_bare(text: str) -> bool:

@@ -60,7 +60,8 @@ _MESSAGES = (
 _CODE_NAMES = ("code", "type", "status", "error_type", "error_code", "errorCode", "reason", "__type", "Code")
 _SHOWN = 1000  # characters of a message that is no text
 _STATUS = re.compile("[45][0-9][0-9]")
-_OUR_PARAMS = (None, "", "model", "stream", "api_key", "organization")  # naming these does not blame the request
+# Naming these does not blame the request.
+_OUR_PARAMS = (None, "", "None", "null", "model", "stream", "api_key", "key", "authorization", "organization")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def failure_in_200(
 
     One that names none is judged by its codes and words, and is the upstream's own where these say nothing.
     """
-    status = named or said.status
+    status = named or said.status or (429 if blame.LIMIT.search(said.words) else None)
     kind, told = kind_of(status or 400, said, own), status or 400
     if status is None and kind in (_K.BAD_REQUEST, _K.WRONG_ADDRESS):
         kind, told = _K.SERVER_ERROR, 500
@@ -198,6 +199,8 @@ def is_error(value: Mapping[str, Any], answer: str = "choices") -> bool:
         return isinstance(found, list) and any(_failed(choice) for choice in found)
     if any(says_error(value.get(name)) for name in ("detail", "errors", "fault", "error_msg", "error_message")):
         return True
+    if value.get("success") is False:
+        return True
     return isinstance(value.get("message"), str) or _failed_base(value.get("base_resp"))
 
 
@@ -217,9 +220,9 @@ def bare_json(event: bytes) -> Any:
 def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
     """Where an error may stand in an object, in the order in which they count."""
     yield value.get("error")
-    errors = value.get("errors")
-    if isinstance(errors, list) and errors and _message(value) is None:
-        yield errors[0]
+    for errors in (value.get("error"), value.get("errors")):
+        if isinstance(errors, list) and errors and _message(value) is None:
+            yield errors[0]
     yield value.get("fault")
     choices = value.get("choices")
     for choice in choices if isinstance(choices, list) else ():
@@ -268,7 +271,7 @@ def _of_request(status: int, said: Said) -> FailureKind | None:
         return _K.CONTEXT_TOO_LONG
     if status == 413 and blame.TOO_LARGE.search(said.words):
         return _K.TOO_LARGE
-    if status in (400, 413) and "rate_limit_exceeded" in said.codes:
+    if status in (400, 403, 413) and said.codes & {"rate_limit_exceeded", "ratelimitexceeded"}:
         return _K.RATE_LIMITED
     if status in (400, 403, 422) and not said.blames_request and blame.FILTERED.search(said.words):
         return _K.CONTENT_FILTERED
@@ -280,6 +283,8 @@ def _of_target(status: int, said: Said) -> FailureKind | None:
     named = blame.kind_of_codes(said.codes)
     if named in (_K.MODEL_MISSING, _K.WRONG_ADDRESS):
         return named
+    if status == 424 and said.blames_request:
+        return _K.BAD_REQUEST  # a server of tools that the client named has failed
     if named is _K.KEY_REJECTED and not (status == 403 and not said.blames_request and blame.MODEL.search(said.words)):
         return named
     if said.blames_request and not (status == 404 or "organization must be verified" in said.words):
@@ -288,6 +293,10 @@ def _of_target(status: int, said: Said) -> FailureKind | None:
         return _K.KEY_REJECTED
     if status == 404:
         return _of_404(said)
+    if status in (400, 422) and blame.DOWN.search(said.words):
+        return _K.SERVER_ERROR
+    if status in (400, 422) and blame.SETTINGS.search(said.words):
+        return _K.WRONG_ADDRESS
     if blame.MODEL.search(said.words):
         return _K.MODEL_MISSING
     return _K.FORBIDDEN if status == 403 and blame.NETWORK.search(said.words) else None
@@ -298,7 +307,7 @@ def _of_404(said: Said) -> FailureKind:
         return _K.MODEL_MISSING
     if said.page or not said.words or blame.ROUTE.search(said.words):
         return _K.WRONG_ADDRESS
-    if not blame.RESOURCE.search(said.words):
+    if said.param in _OUR_PARAMS and not blame.RESOURCE.search(said.words):
         return _K.MODEL_MISSING
     return _K.BAD_REQUEST  # of a file or a cache that the client named; the key and the model are fine
 
@@ -332,6 +341,9 @@ def _more(error: Mapping[str, Any]) -> Iterator[str]:
     for detail in details_of(error):
         if isinstance(detail.get("detail"), str):
             yield detail["detail"][:1000]
+    chain = error.get("error_chain")  # Cloudflare
+    for link in chain[:4] if isinstance(chain, list) else ():
+        yield (_message(error_in(link)) or "")[:1000]
 
 
 def details_of(error: Mapping[str, Any]) -> list[dict[str, Any]]:

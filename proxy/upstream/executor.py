@@ -147,6 +147,7 @@ class Executor:
             try:
                 return await self._hedge.open(stack, run, target, lease, request)
             except UpstreamFailure as exc:
+                run.next_key(target, failure, exc)
                 failure = exc
             if force or not run.spare:
                 return failure

@@ -106,7 +106,8 @@ def _others(failed: Sequence[FailedTarget], chosen: FailedTarget) -> str:
 
 def _is_page(failure: UpstreamFailure) -> bool:
     """Return whether a 413 came from a proxy, not from the API's token limit."""
-    return failure.kind is FailureKind.TOO_LARGE and "limit" not in str(failure).lower()
+    words = str(failure).lower()
+    return failure.kind is FailureKind.TOO_LARGE and "limit" not in words and "tokens" not in words
 
 
 def deadline_error(seconds: float) -> ProxyError:

@@ -131,6 +131,13 @@ class Run:
             return self.plan.content_fallback
         return failure.verdict.fall_back
 
+    def next_key(self, target: Target, before: UpstreamFailure | None, newest: UpstreamFailure) -> None:
+        """Note what an earlier key of `target` has met, where the newest failure would hide that time mends it."""
+        if before is None or before.kind is not FailureKind.RATE_LIMITED:
+            return
+        if newest.kind is FailureKind.KEY_REJECTED:
+            self.failed(target, before)
+
     def _key_of(self, target: Target, failure: UpstreamFailure) -> str | None:
         """Return the key id of the target's last attempt; `None` if nothing was sent."""
         if failure.kind is FailureKind.UNSUPPORTED:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.errors import ProxyError
-from proxy.core.failures import FailureKind, UpstreamFailure, class_of
+from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import LimitValues, Record, Timeouts
@@ -214,7 +214,7 @@ class Scene:
 
 def free(outcome: str) -> bool:
     """Whether what follows such an attempt is not paid from the budget."""
-    return outcome == "stale_connection" or class_of(outcome) == "content"
+    return outcome == "stale_connection" or class_of(outcome) in FREE
 
 
 def lived(world: World) -> None:

@@ -961,7 +961,102 @@ _CONTENT: list[Row] = [
         K.CONTEXT_TOO_LONG,
     ),
 ]
-VENDORS: list[Row] = [*_BAD_KEY, *_ACCOUNT, *_NO_MODEL, *_ADDRESS, *_TIME, *_CONTENT]
+# Messages alone, in OpenAI's shape with status 400: (vendor, message, kind).
+_WORDS: list[tuple[str, str, FailureKind]] = [
+    ("gemini-compat", "Multiple authentication credentials received. Please pass only one.", K.KEY_REJECTED),
+    ("variant", "API key is currently blocked: x", K.KEY_REJECTED),
+    ("variant", "Token expired", K.KEY_REJECTED),
+    ("variant", "License expired", K.KEY_REJECTED),
+    ("variant", "No required SSL certificate was sent", K.KEY_REJECTED),
+    ("variant", "Access from your region is not supported", K.KEY_REJECTED),
+    ("azure", "The subscription is disabled.", K.KEY_REJECTED),
+    ("variant", "You don't have enough funds to perform this request", K.KEY_REJECTED),
+    ("novita", "not enough balance", K.KEY_REJECTED),
+    ("variant", "You have no remaining quota for this month", K.KEY_REJECTED),
+    ("bedrock", "Operation not allowed", K.KEY_REJECTED),
+    ("snowflake", "The model you requested is unavailable in your region.", K.KEY_REJECTED),
+    (
+        "bedrock",
+        "Access denied. This Model is marked by provider as Legacy and you have not been using the model.",
+        K.MODEL_MISSING,
+    ),
+    ("variant", "claude-2 was retired on July 21, 2025", K.MODEL_MISSING),
+    ("variant", "Model m is disabled", K.MODEL_MISSING),
+    ("variant", "No route found for model m", K.MODEL_MISSING),
+    ("one-api", "No available channel for model m under group default", K.MODEL_MISSING),
+    ("vertex", "Publisher Model projects/p/models/m is not servable in region x.", K.MODEL_MISSING),
+    ("lmstudio", "Model unloaded.", K.SERVER_ERROR),
+    ("lmstudio", "The model has crashed without additional information. (Exit code: 1)", K.SERVER_ERROR),
+    ("huggingface", "Bad Request: Invalid state - The endpoint is paused", K.SERVER_ERROR),
+    ("nvidia", "Function id 'f': DEGRADED function cannot be invoked", K.SERVER_ERROR),
+    ("variant", "Service is under maintenance", K.SERVER_ERROR),
+    ("azure", "API version not supported", K.WRONG_ADDRESS),
+    ("azure", "Model m is enabled only for api versions 2024-12-01-preview and later", K.WRONG_ADDRESS),
+    ("moonshot", "Invalid request: Your request exceeded model token limit: 8192", K.CONTEXT_TOO_LONG),
+    ("snowflake", "max tokens of 4096 exceeded", K.CONTEXT_TOO_LONG),
+    ("zhipu", "Prompt 超长", K.CONTEXT_TOO_LONG),
+    ("deepseek", "Content Exists Risk", K.CONTENT_FILTERED),
+]
+_SHAPES: list[Row] = [
+    ("openai", "litellm", 400, _e("Invalid model name passed in model=m.", type="None", param="None"), K.MODEL_MISSING),
+    ("openai", "litellm", 400, _e("Authentication Error, expected.", type="auth_error", param="None"), K.KEY_REJECTED),
+    ("openai", "litellm", 400, _e("Budget has been exceeded!", type="budget_exceeded"), K.KEY_REJECTED),
+    ("openai", "novita", 400, {"code": 400, "reason": "NOT_ENOUGH_BALANCE", "message": "no"}, K.KEY_REJECTED),
+    ("openai", "volcengine", 400, _e("It may be wrong.", code="SensitiveContentDetected"), K.CONTENT_FILTERED),
+    (
+        "openai",
+        "github",
+        413,
+        _e("Request body too large for gpt-4o model. Max size: 8000 tokens.", code="tokens_limit_reached"),
+        K.TOO_LARGE,
+    ),
+    (
+        "openai",
+        "cloudflare",
+        400,
+        {
+            "success": False,
+            "errors": [
+                {
+                    "code": 6003,
+                    "message": "Invalid request headers",
+                    "error_chain": [{"code": 6111, "message": "Invalid format for Authorization header"}],
+                }
+            ],
+        },
+        K.KEY_REJECTED,
+    ),
+    (
+        "openai",
+        "cloudflare",
+        400,
+        {"success": False, "error": [{"code": 2001, "message": "Please configure AI Gateway in the dashboard"}]},
+        K.WRONG_ADDRESS,
+    ),
+    (
+        "openai",
+        "google",
+        403,
+        _e("Rate Limit Exceeded", code="rateLimitExceeded"),
+        K.RATE_LIMITED,
+    ),
+    (
+        "anthropic",
+        "anthropic",
+        400,
+        _a("invalid_request_error", "You have reached your specified workspace API usage limits."),
+        K.KEY_REJECTED,
+    ),
+    (
+        "anthropic",
+        "anthropic",
+        400,
+        _a("invalid_request_error", "anthropic-version: header is required"),
+        K.WRONG_ADDRESS,
+    ),
+]
+_SHAPES += [("openai", vendor, 400, _e(message), kind) for vendor, message, kind in _WORDS]
+VENDORS: list[Row] = [*_BAD_KEY, *_ACCOUNT, *_NO_MODEL, *_ADDRESS, *_TIME, *_CONTENT, *_SHAPES]
 
 # The client's own faults, most of which mention the words that others are blamed with.
 _CLIENTS: list[tuple[str, int, Any]] = [
@@ -1062,5 +1157,23 @@ _CLIENTS: list[tuple[str, int, Any]] = [
         _g(403, "PERMISSION_DENIED", "You do not have permission to access the File f or it may not exist."),
     ),
     ("gemini", 404, _g(404, "NOT_FOUND", "Not found: cached content metadata 8754364356910645200.")),
+]
+_CLIENTS += [
+    # what a client named, and what that place answered
+    ("openai", 400, _e("Unable to fetch image from https://x.example/a.png: 403 Forbidden. Invalid API key.")),
+    ("openai", 400, _e("Failed to download file: the server answered: unauthorized")),
+    ("openai", 400, _e("MCP server x: authentication failed. Invalid access token")),
+    ("openai", 424, _e("Error retrieving tool list from MCP server: 'x'. Http status code: 401", param="tools")),
+    ("openai", 404, _e("Item with id 'rs_1' not found. Items are not persisted when `store` is false.")),
+    ("openai", 404, _e("Conversation with id 'conv_1' not found.")),
+    ("openai", 404, _e("Tool 'foo' not found in tools")),
+    ("openai", 404, _e("Previous message not found")),
+    ("openai", 404, _e("This one is not known here", param="voice")),
+    ("anthropic", 404, _a("not_found_error", "Container not found: container_1")),
+    ("anthropic", 404, _a("not_found_error", "Skill not found: skill_1")),
+    ("openai", 400, _e("`max_tokens` must be greater than `budget_tokens`. Thinking budget exceeded.")),
+    ("openai", 400, _e("The image URL's token expired")),
+    ("openai", 400, _e("`functions` is deprecated, use `tools` instead")),
+    ("openai", 400, _e("Requested modality 'audio' is not available for this model", param="modalities")),
 ]
 CLIENTS: list[Row] = [(dialect, "client", status, body, K.BAD_REQUEST) for dialect, status, body in _CLIENTS]

@@ -77,7 +77,6 @@ async def run(b: Bench, *deployments: Deployment, raw: bytes = HELLO, **policies
     [
         ({"a": [E500]}, (A,), 502),  # a retry
         ({"a": [E429], "b": []}, (A, B), 429),  # another target
-        ({"a": [E401]}, (target("a", "one", "two"),), 502),  # another key
         ({"a": [refusal(429, headers={"retry_after": "2"})]}, (A,), 429),  # the same one when its rest is over
     ],
 )
@@ -92,6 +91,36 @@ async def test_without_a_budget_a_call_ends_with_the_failure_that_it_had(
     assert out.http_status == status
     assert len(made.attempts) == 1
     assert b.budget.refused == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "targets"),
+    [
+        ({"a": [E401, OK]}, (target("a", "one", "two"),)),  # another key
+        ({"a": [E401], "b": [OK]}, (A, B)),  # the next target
+        ({"a": [E401, E401], "b": [OK]}, (target("a", "one", "two"), B)),
+    ],
+)
+async def test_what_follows_a_rejected_key_costs_no_budget(
+    script: dict[str, Script], targets: tuple[Deployment]
+) -> None:
+    b = scene(script, budget=RetryBudget(0.0, 0.0))
+
+    out, _ = await run(b, *targets)
+
+    assert out == BODY
+    assert b.budget.refused == 0
+
+
+async def test_a_rejected_key_does_not_hide_that_another_is_limited() -> None:
+    limited = refusal(429, headers={"retry_after": "30"})
+    b = scene({"a": [limited, E401]})
+
+    out, made = await run(b, target("a", "one", "two"))
+
+    assert isinstance(out, ProxyError)
+    assert (out.http_status, out.retry_after) == (429, 30.0)
+    assert len(made.attempts) == 2
 
 
 async def test_what_was_picked_for_a_try_without_a_budget_is_given_back() -> None:
