@@ -87,8 +87,11 @@ def running_services() -> list[Running]:
 
 
 def reachable(url: str) -> str:
-    """The address to ask on this machine: a wildcard is replaced by loopback."""
-    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    """The address to ask on this machine: a wildcard is replaced by loopback.
+
+    `::` accepts IPv4 too, and containers often have no `::1`.
+    """
+    return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//127.0.0.1:")
 
 
 def _remove_stale(folder: Path) -> None:

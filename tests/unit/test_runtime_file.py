@@ -130,7 +130,7 @@ def test_a_folder_that_cannot_be_made_does_not_stop_the_service(
     ("url", "asked"),
     [
         ("http://0.0.0.0:80", "http://127.0.0.1:80"),
-        ("http://[::]:80", "http://[::1]:80"),
+        ("http://[::]:80", "http://127.0.0.1:80"),
         ("http://10.0.0.1:80", "http://10.0.0.1:80"),
     ],
 )
