@@ -15,7 +15,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact, loads, value_at
 from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
+from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.upstream_errors import is_error
@@ -149,4 +149,4 @@ def _usage(values: list[Any], bounds: UsageBounds) -> Usage | None:
         found.append(count(metadata.get("promptTokenCount")) if isinstance(metadata, dict) else None)
     if any(tokens is None for tokens in found):
         return None
-    return known(Usage(input=sum(tokens or 0 for tokens in found)), bounds)
+    return bounded(Usage(input=sum(tokens or 0 for tokens in found)), bounds)
