@@ -1,4 +1,4 @@
-"""Who may use `/admin`: whoever has the admin token. Without a configured token nobody may."""
+"""Access to `/admin`: requires the admin token. Without a configured token the admin API is off."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class AdminAccess:
         self._token = token.encode() if token else None
 
     def check(self, request: Request) -> None:
-        """Raises `NotAllowed` without a configured token, `NotAuthenticated` without the right one."""
+        """Raise `NotAllowed` if no token is configured, `NotAuthenticated` if the client's token is wrong."""
         if self._token is None:
             raise NotAllowed(
                 "The admin API is off: configure `auth.admin_token` (SIGNALBOX_ADMIN_TOKEN).", code="admin_disabled"

@@ -1,4 +1,4 @@
-"""The bodies that operators send, read strictly: what is not known in them is refused by its name."""
+"""Request bodies of the admin API, validated strictly: unknown fields are rejected by name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 def read_body(kind: type[Body], raw: bytes, hint: str = "") -> Body:
-    """Read a body. Raises `InvalidRequest` with the first thing that is wrong, and `hint` after it."""
+    """Read a body. Raises `InvalidRequest` with the first error, followed by `hint`."""
     try:
         found = json.loads(raw)
     except (ValueError, RecursionError) as exc:

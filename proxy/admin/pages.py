@@ -1,4 +1,4 @@
-"""Lists as the admin API gives them: `limit`, `after`, and whether there is more."""
+"""Pagination of admin lists: `limit`, `after`, and whether there are more rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DEFAULT = 100
 
 
 def page(request: Request, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One page of `rows`, each of which has an `id`. Raises `InvalidRequest` on a wrong `limit` or `after`."""
+    """Return one page of `rows`, each with an `id`. Raises `InvalidRequest` for an invalid `limit` or `after`."""
     text = request.query_params.get("limit", str(DEFAULT))
     if not text.isascii() or not text.isdigit() or not 1 <= int(text[:5]) <= MOST:
         raise InvalidRequest(f"`limit` must be a number from 1 to {MOST}.", param="limit")

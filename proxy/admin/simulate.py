@@ -1,4 +1,4 @@
-"""`POST /admin/simulate/failure`: let a provider fail for a while, as it would seem from here. For tests and drills."""
+"""`POST /admin/simulate/failure`: simulates failures of a provider for a while. For tests and drills."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONGEST = 3600.0  # seconds
 
 
 class FailureBody(BaseModel):
-    """What is to fail, how, for how long, and how often."""
+    """The failure to simulate: target, kind, duration in seconds and rate."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -30,7 +30,7 @@ class FailureBody(BaseModel):
 
 
 class Simulate:
-    """The endpoint; it is not there unless `testing` is on."""
+    """The endpoint, which exists only with `testing: true`."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Simulate:
         self._read = read
 
     async def failure(self, request: Request) -> Response:
-        """`POST /admin/simulate/failure`: begin one, or end it with `seconds: 0`; the answer lists what is active."""
+        """`POST /admin/simulate/failure`: start a failure, or end it with `seconds: 0`; returns the active ones."""
         self._access.check(request)
         if not self._testing():
             raise NotFound("There is nothing to simulate: `testing: true` is not configured.")
@@ -58,7 +58,7 @@ class Simulate:
         return JSONResponse({"active": self._simulator.rows()})
 
     def _check(self, body: FailureBody) -> None:
-        """A name that nobody has would fail nothing, and nobody would know why."""
+        """Raise `InvalidRequest` for unknown names, which would otherwise have no effect."""
         snapshot = self._snapshot()
         provider = snapshot.providers.get(body.provider)
         if provider is None:

@@ -1,4 +1,4 @@
-"""`/admin/providers`, `/admin/breakers` and `/admin/config`: state as the router sees it, secrets never."""
+"""The read endpoints of the admin API and the breaker reset: state without secrets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RESET_FIELDS = "; the fields are `provider`, `model`, `key`, each a string"
 
 
 class ResetBody(BaseModel):
-    """Which breakers to close; what is left out matches all."""
+    """A selection of breakers to close; an omitted field matches all."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -34,7 +34,7 @@ class ResetBody(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of everything upstream at one moment."""
+    """The state of all providers at one moment."""
 
     view: HealthView
     latencies: Mapping[str, float]  # seconds to the first content, by deployment
@@ -44,7 +44,7 @@ class Seen:
 
 
 class State:
-    """The endpoints; each asks for the admin token first."""
+    """The endpoints; each checks the admin token first."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class State:
         return JSONResponse(page(request, rows))
 
     async def reset(self, request: Request) -> Response:
-        """`POST /admin/breakers/reset`: close breakers and end the rests of keys."""
+        """`POST /admin/breakers/reset`: close breakers and end cooldowns of keys."""
         self._access.check(request)
         raw = await self._read(request)
         body = read_body(ResetBody, raw if raw.strip() else b"{}", _RESET_FIELDS)
@@ -102,14 +102,14 @@ class State:
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
 
     async def limits(self, request: Request) -> Response:
-        """`GET /admin/limits`: what is used of each limit of each key, what providers have told, and cooldowns."""
+        """`GET /admin/limits`: the use of each limit of each key, learned limits, and cooldowns."""
         self._access.check(request)
         rows = with_cooldowns(await self._limits.rows(unused=True), self._health.rests())
         named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
         return JSONResponse(page(request, named))
 
     async def queues(self, request: Request) -> Response:
-        """`GET /admin/queues`: who waits."""
+        """`GET /admin/queues`: the waiting calls per caller."""
         self._access.check(request)
         return JSONResponse(page(request, [{"id": row["caller"], **row} for row in self._queues()]))
 
@@ -119,12 +119,12 @@ class State:
         return JSONResponse({"version": self._snapshot().version, "config": self._config()})
 
     def check(self, request: Request) -> None:
-        """Raises `ProxyError` for whoever may not use the admin API."""
+        """Raise `ProxyError` without access to the admin API."""
         self._access.check(request)
 
 
 def with_cooldowns(limits: Sequence[dict[str, Any]], cooldowns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows of limits with the cooldowns after a 429, as rows of the kind `rest`; the longer one of a key counts."""
+    """Return the rows of limits and of cooldowns after a 429 (kind `rest`); the longer cooldown of a key counts."""
     rows = {(row["provider"], row["model"], row["key"], row["kind"]): row for row in limits}
     for cooldown in cooldowns:
         if cooldown["reason"] != FailureKind.RATE_LIMITED:

@@ -1,4 +1,4 @@
-"""How long to wait before the same target is tried again: exponential with full jitter."""
+"""The delay before a retry of the same target: exponential backoff with full jitter."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 
 
 def delay(shortest: float, longest: float, retry: int, rng: random.Random) -> float:
-    """Seconds before the `retry`-th retry (from 1): uniform between nothing and the exponential ceiling.
+    """Return the seconds before the `retry`-th retry (from 1): uniform between 0 and the exponential ceiling.
 
     Full jitter, as in "Exponential Backoff And Jitter" (AWS Architecture Blog, 2015).
     """

@@ -1,23 +1,24 @@
-"""Circuit breaker: the state machine, and nothing else.
+"""The circuit breaker: a pure state machine.
 
-Rule 1: every change of state is in this file; callers ask `admit` and tell `settle`.
-Rule 2: no clock, no lock, no store in here. Time comes in as an argument.
-Rule 3: every permit is settled exactly once, with `ok=None` when the attempt said nothing about the upstream (the
-client left, the request was bad): a probe that is not given back would close the target for ever.
+Rule 1: all state changes happen in this file; callers use `admit` and `settle`.
+Rule 2: no clock, lock or store in this module. Time is an argument.
+Rule 3: every permit is settled exactly once, with `ok=None` if the attempt showed nothing about the upstream (the
+client disconnected, the request was invalid): an unsettled probe would block the target permanently.
 
     closed --(`consecutive` in a row, or `window_failures` within `window`)--> open
-    open --(its time is over)--> half-open, which admits `half_open` probes at once and no more
+    open --(its time is over)--> half-open, which admits at most `half_open` concurrent probes
     half-open --(that many successes)--> closed         half-open --(one failure)--> open, for twice as long
 
-A background probe may go out shortly before the open time is over: it is one of the `half_open` permits, admits nobody
-else before that time, and what it shows moves the breaker as any probe does.
+A background probe may be sent shortly before the open time ends: it uses one of the `half_open` permits, admits no
+other attempt before that time, and its outcome changes the state like that of any probe.
 
-While it is open, the last target left may be forced, and a success closes it; while it is half-open, the probes decide.
+While the breaker is open, the last target left may be forced, and a success closes it; while it is half-open, only the
+probes decide.
 
-The open time doubles with each opening up to `max_open`, and is forgotten only after the breaker has stayed closed for
-a whole `window`: a target that flaps rests longer each time.
+The open time doubles with each opening up to `max_open`, and is reset only after the breaker has stayed closed for a
+whole `window`: a flapping target stays open longer each time.
 
-Our own limits, client errors and client disconnects are never recorded.
+The proxy's own limits, client errors and client disconnects are never recorded.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ State = Literal["closed", "half-open", "open"]
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """Leave for one attempt; `forced` was given although the breaker is open."""
+    """The permission for one attempt; `forced`: granted although the breaker is open."""
 
     generation: int
     probe: bool = False
@@ -49,38 +50,38 @@ class Breaker:
     def __init__(self) -> None:
         self.state: State = "closed"
         self.open_until = 0.0
-        self.openings = 0  # in a row, without a quiet window between them
-        self.reason = ""  # what the newest failure was
-        self.forced_at = -math.inf  # when it was last passed by
+        self.openings = 0  # consecutive openings, without a quiet window between them
+        self.reason = ""  # the kind of the newest failure
+        self.forced_at = -math.inf  # when an attempt was last forced
         self._generation = 0
         self._consecutive = 0
         self._newest = -math.inf  # when the newest failure was counted
         self._failures: deque[float] = deque()
-        self._probes = 0  # out, not yet settled
-        self._successes = 0  # of this half-open phase
+        self._probes = 0  # running probes
+        self._successes = 0  # in this half-open phase
         self._closed_at: float | None = None
 
     @property
     def is_new(self) -> bool:
-        """Nothing is worth remembering here."""
+        """Whether the breaker has no state worth keeping."""
         return self.state == "closed" and not self._failures and not self._consecutive and not self.openings
 
     @property
     def probing(self) -> bool:
-        """A probe is out whose outcome decides."""
+        """Whether a probe is running whose outcome changes the state."""
         return self.state == "half-open" and self._probes > 0
 
     def ready(self, policy: BreakerPolicy, now: float) -> bool:
-        """Whether `admit` would give a permit now; changes nothing."""
+        """Return whether `admit` would grant a permit now; changes nothing."""
         if self.state == "open":
             return now >= self.open_until and (not self._probes or self._room(policy))
         return self.state == "closed" or self._room(policy)
 
     def admit(self, policy: BreakerPolicy, now: float, *, force: bool = False) -> Permit | None:
-        """A permit, or None while open or while all probes are out. `force` is for the last target left."""
+        """Return a permit, or `None` while open or while all probes run. `force` is for the last target left."""
         if self.state == "open" and now >= self.open_until:
             if self._probes:
-                self.state = "half-open"  # the same phase, in which a background probe is out already
+                self.state = "half-open"  # the same phase, with the background probe already running
             else:
                 self._enter("half-open")
         if self.state == "closed":
@@ -93,7 +94,7 @@ class Breaker:
         return Permit(self._generation, forced=True)
 
     def early(self, policy: BreakerPolicy, now: float) -> Permit | None:
-        """A background probe's permit, before the open time is over or after it; None where there is none to be had."""
+        """Return a permit for a background probe, also before the open time ends; `None` if there is none."""
         if self.state == "closed":
             return None
         if self.state == "open" and now < self.open_until:
@@ -101,15 +102,15 @@ class Breaker:
         return self.admit(policy, now)
 
     def current(self, permit: Permit) -> bool:
-        """Whether a permit is of this phase: what one of an earlier phase shows was known without it."""
+        """Return whether a permit belongs to this phase; outcomes of earlier phases are ignored."""
         return permit.generation == self._generation
 
     def settle(
         self, permit: Permit, policy: BreakerPolicy, now: float, *, ok: bool | None, row_only: bool = False
     ) -> None:
-        """Give a permit back with what the attempt showed; one of an earlier phase is ignored.
+        """Return a permit with the outcome of its attempt; a permit of an earlier phase is ignored.
 
-        `row_only`: the failure counts towards `consecutive`, if the one before was within the window, and not towards
+        `row_only`: the failure counts towards `consecutive`, if the previous one was within the window, but not towards
         `window_failures`.
         """
         if not self.current(permit):
@@ -129,7 +130,7 @@ class Breaker:
             self._open(policy, now)
 
     def export(self, shift: float) -> dict[str, Any]:
-        """The state as JSON values, with times later by `shift`; a probe that is out is not part of it."""
+        """Return the state as JSON values, with times later by `shift`; running probes are left out."""
         return {
             "state": "closed" if self.state == "closed" else "open",
             "open_until": round(self.open_until + shift, 2),
@@ -142,13 +143,13 @@ class Breaker:
 
     @classmethod
     def restored(cls, values: Mapping[str, Any], shift: float, policy: BreakerPolicy, now: float) -> Breaker:
-        """The breaker that `export` told of, by a clock that is `shift` earlier; no time lies further than it could.
+        """Return the breaker that `export` described, with times earlier by `shift` and cut to the possible maximum.
 
-        Raises `ValueError`, `TypeError` or `KeyError` for what `export` never says.
+        Raises `ValueError`, `TypeError` or `KeyError` if `export` cannot have returned `values`.
         """
         breaker = cls()
         if values["state"] not in ("open", "closed"):
-            raise ValueError("a breaker is open or closed")
+            raise ValueError("the state of a breaker must be `open` or `closed`")
         breaker.state = values["state"]
         breaker.openings = saved_count(values["openings"])
         longest = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
@@ -162,14 +163,14 @@ class Breaker:
         return breaker
 
     def reset(self) -> None:
-        """Forget everything, as an operator asks."""
+        """Close the breaker and clear its state."""
         self.openings = 0
         self._closed_at = None
         self.reason = ""
         self._enter("closed")
 
     def failures(self, policy: BreakerPolicy, now: float) -> int:
-        """Failures within the window."""
+        """Return the number of failures within the window."""
         self._prune(policy, now)
         return len(self._failures)
 

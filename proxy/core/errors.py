@@ -1,7 +1,7 @@
-"""What a client may see: one class for each kind of error, with its status, `type` and `code`.
+"""The errors that clients receive: one class per kind of error, with its status, `type` and `code`.
 
-`ProxyError` is never raised for what an upstream did inside the attempt loop (that is `UpstreamFailure` in
-`core/failures.py`); it is what remains for the client when the loop has ended.
+Inside the attempt loop failures of upstreams are `UpstreamFailure` (`core/failures.py`). `ProxyError` is the error for
+the client after the loop has ended.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 class ProxyError(Exception):
     """Base of every error that is rendered to the client.
 
-    `retry_after` is seconds; `retryable=False` tells the SDK by `x-should-retry` that another try cannot mend it.
+    `retry_after` is in seconds; `retryable=False` sends `x-should-retry: false`, which keeps SDKs from retrying.
     """
 
     status: ClassVar[int] = 500
@@ -36,24 +36,24 @@ class ProxyError(Exception):
         self.error_code = code if code is not None else self.code
         self.retry_after = retry_after
         self.retryable = retryable
-        self.headers: dict[str, str] = {}  # the call's own, added by the pipeline
+        self.headers: dict[str, str] = {}  # the call's headers, added by the pipeline
 
     @property
     def http_status(self) -> int:
-        """The status of the answer."""
+        """The HTTP status of the response."""
         return self.status
 
     def body(self) -> bytes:
-        """The answer's body in OpenAI's shape."""
+        """Return the response body in OpenAI's error format."""
         error = {"message": str(self), "type": self.type, "param": self.param, "code": self.error_code}
         return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
 
     def event(self) -> bytes:
-        """The same error as the last event of a stream that has begun."""
+        """Return the error as the last event of a stream."""
         return b"data: " + self.body() + b"\n\n"
 
     def response_headers(self) -> dict[str, str]:
-        """`retry-after` in both forms on every 429 and 503, and `x-should-retry` where a retry is of no use."""
+        """Return `retry-after` in both forms for every 429 and 503, and `x-should-retry` if retries are useless."""
         headers = dict(self.headers)
         if self.http_status in (429, 503):
             seconds = max(0.0, self.retry_after if self.retry_after is not None else 1.0)
@@ -65,14 +65,14 @@ class ProxyError(Exception):
 
 
 class InvalidRequest(ProxyError):
-    """The request cannot be understood, or asks for what cannot be had."""
+    """The request is invalid, or asks for something that is not supported."""
 
     status = 400
     type = "invalid_request_error"
 
 
 class NotAuthenticated(ProxyError):
-    """No credential, or one that we do not know."""
+    """The credential is missing or unknown."""
 
     status = 401
     type = "authentication_error"
@@ -80,26 +80,26 @@ class NotAuthenticated(ProxyError):
 
 
 class NotAllowed(ProxyError):
-    """The caller is known, and may not do this."""
+    """The client is authenticated but lacks the permission."""
 
     status = 403
     type = "permission_error"
 
 
 class OriginNotAllowed(NotAllowed):
-    """A browser sends it for a web page of another site."""
+    """A browser sent the request for a page of another origin."""
 
     code = "origin_not_allowed"
 
 
 class HostNotAllowed(NotAllowed):
-    """`Host` is a name that this service does not answer to."""
+    """The `Host` header names a host that the service does not serve."""
 
     code = "host_not_allowed"
 
 
 class NotFound(ProxyError):
-    """No such path."""
+    """The path does not exist."""
 
     status = 404
     type = "invalid_request_error"
@@ -107,13 +107,13 @@ class NotFound(ProxyError):
 
 
 class ModelNotFound(NotFound):
-    """No route, model or alias has that name."""
+    """There is no route, model or alias of that name."""
 
     code = "model_not_found"
 
 
 class MethodNotAllowed(ProxyError):
-    """The path exists, this method on it does not."""
+    """The path does not support the method."""
 
     status = 405
     type = "invalid_request_error"
@@ -129,7 +129,7 @@ class RequestTimeout(ProxyError):
 
 
 class RequestTooLarge(ProxyError):
-    """The body is over `server.max_body`."""
+    """The body exceeds `server.max_body`."""
 
     status = 413
     type = "invalid_request_error"
@@ -137,7 +137,7 @@ class RequestTooLarge(ProxyError):
 
 
 class UriTooLong(ProxyError):
-    """The request's line is too long."""
+    """The request line is too long."""
 
     status = 414
     type = "invalid_request_error"
@@ -153,7 +153,7 @@ class HeadTooLarge(ProxyError):
 
 
 class RateLimited(ProxyError):
-    """A limit was reached, ours or the provider's."""
+    """A limit of the proxy or of the provider was reached."""
 
     status = 429
     type = "rate_limit_error"
@@ -161,7 +161,7 @@ class RateLimited(ProxyError):
 
 
 class InternalError(ProxyError):
-    """A fault of our own; the message is fixed, the details are in the log."""
+    """An internal error of the proxy; the message is fixed, the log has the details."""
 
     code = "internal_error"
 
@@ -174,23 +174,23 @@ class UpstreamError(ProxyError):
 
 
 class Unavailable(ProxyError):
-    """Nothing can take the call at the moment: `no_candidate_available`, `overloaded` or `draining`."""
+    """No target can serve the call now: `no_candidate_available`, `overloaded` or `draining`."""
 
     status = 503
     code = "no_candidate_available"
 
 
 class UpstreamTimeout(ProxyError):
-    """The provider, or the whole call, took too long."""
+    """The provider's answer or the whole call took too long."""
 
     status = 504
     code = "upstream_timeout"
 
 
 class UpstreamRejected(ProxyError):
-    """A 4xx of the provider that concerns the request itself: its status and body pass.
+    """The provider rejected the request itself with a 4xx, whose status and body pass to the client.
 
-    `native` is the provider's body where it already has OpenAI's shape, relayed to the byte.
+    `native` is the provider's body if it has OpenAI's error format; it is relayed unchanged.
     """
 
     type = "invalid_request_error"

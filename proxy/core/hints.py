@@ -1,4 +1,4 @@
-"""When a provider says that it may be asked again: all header forms, and what its error text says.
+"""Retry hints of providers: reads all forms of retry headers, and the text of errors.
 
 Sources: RFC 9110 section 10.2.3 (`retry-after`), OpenAI's and Groq's rate limit documentation (`x-ratelimit-reset-*` as
 `6m0s`, `retry-after-ms`), Anthropic's (`anthropic-ratelimit-*-reset`, RFC 3339), OpenRouter's (`x-ratelimit-reset` in
@@ -19,13 +19,13 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from itertools import islice
 
-LONGEST = 24 * 3600.0  # a provider that says more is not believed
-USUAL_TOKENS = 2000  # of one call, as far as nobody knows better
-A_LITTLE = 0.1  # seconds; no rest under a used-up limit is shorter, unless the limit is full before
-UNSIZED = 60.0  # seconds; no rest under a limit of unknown size is longer
-LONGEST_VALUE = 64  # characters of a header that are read; a date has 29
+LONGEST = 24 * 3600.0  # seconds; longer hints are cut to this
+USUAL_TOKENS = 2000  # assumed tokens of one call
+A_LITTLE = 0.1  # seconds; the minimum cooldown under an exhausted limit, unless the limit resets earlier
+UNSIZED = 60.0  # seconds; the maximum cooldown under a limit of unknown size
+LONGEST_VALUE = 64  # characters; longer header values are ignored (a date has 29)
 LONGEST_TEXT = 4096  # characters of an error body that are read
-MOST_HEADERS = 64  # reset headers that are read
+MOST_HEADERS = 64  # reset headers that are read at most
 _DURATION = re.compile(
     r"(?<!\d)(\d{1,12}(?:\.\d{1,12})?)\s{0,4}"
     r"(ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])",
@@ -41,21 +41,21 @@ _DELAY = re.compile(r'"retryDelay"\s{0,8}:\s{0,8}"(\d{1,12}(?:\.\d{1,12})?)s"', 
 
 
 def retry_after(headers: Mapping[str, str], text: str, now: float) -> float | None:
-    """Seconds until the provider wants to be asked again, or None if it does not say.
+    """Return the seconds after which the provider allows a retry, or `None` without a hint.
 
-    `headers` have lower-case names, `text` is the error body, `now` is seconds since the epoch. What cannot be read is
-    passed over; a time in the past is 0.
+    `headers` have lower-case names, `text` is the error body, `now` is seconds since the epoch. Invalid values are
+    ignored; a time in the past is 0.
     """
     return _first(_candidates(headers, text[:LONGEST_TEXT], now))
 
 
 def asked_for(headers: Mapping[str, str], now: float) -> float | None:
-    """The seconds of `retry-after-ms` or `retry-after`; None if neither can be read."""
+    """Return the seconds of `retry-after-ms` or `retry-after`; `None` if neither is valid."""
     return _first(_asked_for(headers, now))
 
 
 def one_fits_in(reset: float, limit: int | None, amount: int) -> float:
-    """The part of `reset`, seconds until a used-up limit is full again, after which `amount` of it has come back."""
+    """Return the seconds until `amount` is available again, if the exhausted limit is full after `reset` seconds."""
     if not limit:
         return min(reset, UNSIZED)
     return min(reset, max(A_LITTLE, reset * amount / limit))
@@ -69,7 +69,7 @@ def _first(candidates: Iterator[float | None]) -> float | None:
 
 
 def _candidates(headers: Mapping[str, str], text: str, now: float) -> Iterator[float | None]:
-    """What says when to come back, and after it what only says when a limit is full again."""
+    """Yield explicit retry times first, then the times at which limits are full again."""
     yield from _asked_for(headers, now)
     if match := _DELAY.search(text):
         yield float(match[1])
@@ -86,7 +86,7 @@ def _asked_for(headers: Mapping[str, str], now: float) -> Iterator[float | None]
 
 
 def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
-    """The longest reset among the limits that are, or may be, used up; one with room left says nothing."""
+    """Return the longest reset of the limits that are or may be exhausted; others are ignored."""
     names = (name for name in headers if "ratelimit-" in name and "reset" in name and name != "x-ratelimit-reset")
     found = []
     for name in islice(names, MOST_HEADERS):
@@ -100,7 +100,7 @@ def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
 
 
 def duration(text: str) -> float | None:
-    """`6m0s`, `1m30.5s`, `20 seconds`, `12ms` in seconds; None if there is none in it."""
+    """Return a duration such as `6m0s`, `1m30.5s`, `20 seconds` or `12ms` in seconds; `None` without one."""
     parts = _DURATION.findall(text[:LONGEST_VALUE].lower())
     if not parts:
         return None
@@ -119,7 +119,7 @@ def _number(text: str | None, factor: float = 1.0) -> float | None:
 
 
 def _is_short(text: str) -> bool:
-    """Whether a header's value is short enough to be read; a longer one is no number and no date."""
+    """Return whether a header value is short enough to be a number or a date."""
     return len(text) <= LONGEST_VALUE
 
 
@@ -138,12 +138,12 @@ def _timestamp(text: str | None, now: float) -> float | None:
 
 
 def _seconds(time: datetime) -> float:
-    """Seconds since the epoch; a time without a zone is UTC, whatever this machine's zone."""
+    """Return seconds since the epoch; a time without a zone is UTC."""
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def _moment(text: str | None, now: float) -> float | None:
-    """A reset in any of its forms, as seconds from now."""
+    """Return a reset in any of its forms as seconds from now."""
     if not text or not _is_short(text):
         return None
     for seconds in (_seconds_or_epoch(text, now), duration(text), _timestamp(text, now)):
@@ -153,7 +153,7 @@ def _moment(text: str | None, now: float) -> float | None:
 
 
 def _seconds_or_epoch(text: str | None, now: float) -> float | None:
-    """A plain number: seconds, or by its size a date in seconds or milliseconds since the epoch."""
+    """Return a number as seconds from now; large ones are dates in seconds or milliseconds since the epoch."""
     number = _number(text)
     if number is None or number <= 1e9:
         return number

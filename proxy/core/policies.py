@@ -1,4 +1,4 @@
-"""What an operator may decide about failures, as values: the section `resilience`, compiled. Durations are seconds."""
+"""The compiled settings of the section `resilience`, as values. Durations are in seconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class BreakerPolicy:
-    """When a breaker opens and for how long; counts are failures, times seconds."""
+    """When a breaker opens and for how long; counts are failures, times are seconds."""
 
     consecutive: int = 3
     window: float = 600.0
@@ -19,15 +19,15 @@ class BreakerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """`attempts` counts all upstream attempts of a call, `same_target` the retries on one target."""
+    """Retry limits: `attempts` counts all attempts of a call, `same_target` the retries of one target."""
 
     attempts: int = 4
     same_target: int = 1
     backoff: float = 0.2
     max_backoff: float = 5.0
-    stale_post: bool = True  # a request that met a dead pooled connection goes out again on a fresh one
-    share: float = 0.2  # of recent calls: attempts beyond each call's first, over the process
-    floor: float = 10.0  # ... and as many a second besides
+    stale_post: bool = True  # resend a request on a new connection if the pooled one was stale
+    share: float = 0.2  # further attempts of the process, as a share of recent calls
+    floor: float = 10.0  # further attempts per second beside the share
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class DeadlinePolicy:
 
 @dataclass(frozen=True, slots=True)
 class QueuePolicy:
-    """How many calls may wait for room, and how long each, in seconds."""
+    """How many calls may wait for capacity, and for how many seconds each."""
 
     size: int = 1000
     max_wait: float = 10.0
@@ -48,7 +48,7 @@ class QueuePolicy:
 
 @dataclass(frozen=True, slots=True)
 class SlowPolicy:
-    """When an answer that began late counts as a failure: `times` the normal time to the first content, in seconds."""
+    """A stream is slow after `times` the normal time to its first content, and at least `at_least` seconds."""
 
     enabled: bool = True
     times: float = 5.0
@@ -57,7 +57,7 @@ class SlowPolicy:
 
 @dataclass(frozen=True, slots=True)
 class HedgePolicy:
-    """A second target where the first is slower than `percentile` of its calls, once `samples` of them are known."""
+    """Hedge if a target is slower than `percentile` of its calls, once `samples` of them are known."""
 
     enabled: bool = False
     percentile: float = 0.95
@@ -66,7 +66,7 @@ class HedgePolicy:
 
 @dataclass(frozen=True, slots=True)
 class ProbePolicy:
-    """Whether resting keys and open breakers are asked in the background; `chat` allows calls of one token."""
+    """Background probes of keys in cooldown and open breakers; `chat` allows chat calls of one token."""
 
     enabled: bool = True
     chat: bool = False

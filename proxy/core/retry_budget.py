@@ -1,9 +1,9 @@
 """Retry budget: how many attempts beyond a call's first this process may make.
 
-Rule 1: one budget for everything, so that retries on the same target, other keys and other targets never multiply.
-Rule 2: no clock in here. Time comes in as an argument.
-Rule 3: in any `SECONDS` the further attempts are at most `share` of the calls in the same time, and `floor` for each
-second of it. Whoever may not take fails at once: a retry that waits for its budget is a storm with a delay.
+Rule 1: one budget covers retries of the same target, other keys and fallbacks, so that they never multiply.
+Rule 2: no clock in this module. Time is an argument.
+Rule 3: within any `SECONDS` the further attempts are at most `share` of the calls in the same time plus `floor` per
+second. A call that exceeds the budget fails at once: waiting for the budget would only delay a retry storm.
 
 Over any interval of `n` seconds that makes at most `share` x calls + `floor` x (n + SECONDS) further attempts, where
 calls are those of the interval and of the `SECONDS` before it: an early burst may spend the floor of one window.
@@ -20,21 +20,21 @@ SECONDS = 5.0
 
 
 class RetryBudget:
-    """Counts calls and further attempts; `share` and `floor` may be set anew at any time."""
+    """Counts calls and further attempts; `share` and `floor` may be changed at any time."""
 
     def __init__(self, share: float, floor: float) -> None:
         self.share = share
         self.floor = floor
-        self.refused = 0  # attempts, since the start
-        self._calls = Window(SECONDS, 0)  # counts only; what is allowed is said below
+        self.refused = 0  # attempts refused since the start
+        self._calls = Window(SECONDS, 0)  # used as a counter; `most` returns the limit
         self._retries = Window(SECONDS, 0)
 
     def called(self, now: float) -> None:
-        """A call makes its first attempt."""
+        """Count a call's first attempt."""
         self._calls.take(1, now)
 
     def take(self, now: float) -> bool:
-        """Whether a further attempt may be made now; if so, it is counted."""
+        """Return whether a further attempt may be made now, and count it if so."""
         if self._retries.used(now) + 1 > self.most(now):
             self.refused += 1
             return False
@@ -42,9 +42,9 @@ class RetryBudget:
         return True
 
     def most(self, now: float) -> float:
-        """Further attempts that the last `SECONDS` allow in all."""
+        """Return the number of further attempts allowed within the last `SECONDS`."""
         return self.share * self._calls.used(now) + self.floor * SECONDS
 
     def used(self, now: float) -> int:
-        """Further attempts in the last `SECONDS`."""
+        """Return the number of further attempts in the last `SECONDS`."""
         return self._retries.used(now)

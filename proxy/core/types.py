@@ -1,7 +1,7 @@
-"""The values that travel through a call: frozen, without behaviour beyond derived properties.
+"""The value types of a call: frozen, without behaviour beyond derived properties.
 
-The one exception is `Record`, the only mutable object of a call: the pipeline and the attempt loop write it, settling
-reads it. Durations are seconds, money is nano-dollars, secrets are not in any `repr`.
+The exception is `Record`, the only mutable object of a call: the pipeline and the attempt loop write it, settling reads
+it. Durations are in seconds, money is in nano-dollars, and no `repr` contains secrets.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
 TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
 CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
-KEYLESS = "-"  # the id of the key that a keyless provider does not have
+KEYLESS = "-"  # the key id used for keyless providers
 RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 def way(deployment: str, key_id: str) -> str:
-    """The name of one key of a deployment."""
+    """Return the route key of one key of a deployment."""
     return f"{deployment}#{key_id}"
 
 
 @dataclass(frozen=True, slots=True)
 class LimitValues:
-    """How much may be asked, in any minute, in any 24 hours, and at once; None is unlimited."""
+    """Limits per minute, per 24 hours, and of concurrent requests; `None` is unlimited."""
 
     rpm: int | None = None
     rpd: int | None = None
@@ -56,17 +56,17 @@ class LimitValues:
 
 @dataclass(frozen=True, slots=True)
 class ProviderKey:
-    """One key that we hold for a provider; `weight` is its share of the calls."""
+    """One provider key; `weight` is its share of the calls."""
 
     id: str
     value: str = field(repr=False)
     weight: float = 1
-    limits: LimitValues | None = None  # where given, each replaces the model's
+    limits: LimitValues | None = None  # each given limit replaces the model's
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_token` runs until the commit point and `idle` between bytes after it, both for streams only."""
+    """Timeouts in seconds. For streams, `first_token` ends at the commit point, `idle` applies between later bytes."""
 
     connect: float = 5.0
     first_token: float = 120.0
@@ -76,7 +76,7 @@ class Timeouts:
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """Nano-dollars per million tokens: USD 0.15 per million is 150_000_000."""
+    """Prices in nano-dollars per million tokens: USD 0.15 per million is 150_000_000."""
 
     input: int
     output: int
@@ -86,7 +86,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class MockOptions:
-    """What the mock provider does; `faults` are the kinds that `failure_rate` draws from."""
+    """The behaviour of the mock provider; `failure_rate` draws from the kinds in `faults`."""
 
     seed: int = 42
     latency: float = 0.0
@@ -97,7 +97,7 @@ class MockOptions:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """An organisation or server with a base URL and keys. No keys: keyless, called without a credential."""
+    """An organisation or server with a base URL and keys. Without keys it is called without a credential."""
 
     name: str
     dialect: DialectName
@@ -119,7 +119,7 @@ class Provider:
 
     @property
     def label(self) -> str:
-        """The provider in metrics and log lines: `mock` for a stand-in, else its name."""
+        """The provider's label in metrics and log lines: `mock` for a stand-in, else its name."""
         return "mock" if self.stand_in else self.name
 
 
@@ -134,12 +134,12 @@ class Deployment:
     price: Price | None = None
     context_window: int | None = None
     max_output: int | None = None
-    latency: float | None = None  # seconds, a prior: measured latency replaces it
+    latency: float | None = None  # seconds; the estimate until latency is measured
     capabilities: frozenset[str] | None = None
     specialties: frozenset[str] = frozenset()
     quality: float | None = None
     timeouts: Timeouts = Timeouts()
-    unsupported: frozenset[str] = frozenset()  # OpenAI parameters that the model refuses
+    unsupported: frozenset[str] = frozenset()  # OpenAI parameters that the model rejects
     thinking: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # by effort, as members of the native request
     thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
     listed: bool = True  # False: named by a client through `any_model`
@@ -169,12 +169,12 @@ class ScenarioEntry:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A compiled configuration. A call keeps the one that it began with."""
+    """A compiled configuration. A call keeps the one with which it began."""
 
-    version: str  # a digest without secrets
+    version: str  # a digest of the configuration without secrets
     providers: Mapping[str, Provider]
     deployments: Mapping[str, Deployment]  # by name, in the file's order; the usable ones only
-    left_out: Mapping[str, str]  # provider name -> why it is not here
+    left_out: Mapping[str, str]  # provider name -> reason why it is left out
     known: frozenset[str]  # every deployment name in the file, also of providers left out
     aliases: Mapping[str, str]
     tiers: Mapping[Tier, tuple[str, ...] | None]  # None: derived from the deployments' `tier`
@@ -200,7 +200,7 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class RouterOptions:
-    """What a client may ask of the router: the body's `router` object or the `x-router-*` headers."""
+    """The client's routing options, from the body's `router` object or the `x-router-*` headers."""
 
     mode: Mode | None = None
     max_cost_usd: float | None = None
@@ -219,21 +219,21 @@ class RouterOptions:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One client request, read: `raw` as it came, `body` its parsed form without `router`, not to be changed."""
+    """One parsed client request: `raw` as received, `body` parsed and without `router`; do not modify it."""
 
-    id: str  # ours: req_...
-    request_id: str  # the client's where sane, else ours
+    id: str  # assigned by the proxy: req_...
+    request_id: str  # from the client if it is valid, else assigned by the proxy
     endpoint: str  # chat
     raw: bytes = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     model: str
     stream: bool
-    usage_asked: bool  # the client wants the stream's usage chunk
+    usage_asked: bool  # the client requests the stream's usage chunk
     options: RouterOptions
     headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
     snapshot: Snapshot = field(repr=False)
-    kind: Kind = "chat"  # of the model that may serve it
-    caller: str = "-"  # whose turn it is, where calls have to wait
+    kind: Kind = "chat"  # the kind of model that can serve it
+    caller: str = "-"  # the queue shares capacity evenly between callers
     spans: Mapping[str, Span] = field(
         default_factory=lambda: EMPTY, repr=False
     )  # where the top-level members stand in `raw`
@@ -241,13 +241,13 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class DeploymentHealth:
-    """What routing may know of a deployment's health at the moment of planning."""
+    """The health of a deployment when the plan is made."""
 
     available: bool = True
-    reason: str = ""  # why it is not available
-    retry_after: float = 0.0  # seconds until it may be again
+    reason: str = ""  # why it is unavailable
+    retry_after: float = 0.0  # seconds until it may be available again
     latency: float | None = None  # seconds, measured over successes
-    wait: float = 0.0  # seconds until there may be room under its limits
+    wait: float = 0.0  # expected seconds until its limits have capacity
     used: int = 0  # number of its last use among all uses of equal models; 0: never
 
 
@@ -269,7 +269,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamRequest:
-    """One attempt as the transport sees it."""
+    """The HTTP request of one attempt."""
 
     url: str
     headers: Mapping[str, str] = field(repr=False)
@@ -279,15 +279,15 @@ class UpstreamRequest:
     ca: str | None = field(default=None, repr=False)  # certificates in PEM that are trusted beside the public roots
     method: str = "POST"
     mock: MockOptions | None = None
-    dropped: tuple[str, ...] = ()  # parameters of the client that the target does not take
-    fresh: bool = False  # on a connection of its own
-    asks_usage: bool = False  # with `stream_options` that the client did not send
+    dropped: tuple[str, ...] = ()  # client parameters that the target does not support
+    fresh: bool = False  # use a new connection
+    asks_usage: bool = False  # contains `stream_options` that the client did not send
     further: tuple[bytes, ...] = field(default=(), repr=False)  # bodies to send after `content`; the answers are joined
 
 
 @dataclass(frozen=True, slots=True)
 class UpstreamResponse:
-    """Status, lower-case headers, and the decoded body as it comes. Iterating may raise `UpstreamFailure`."""
+    """Status, lower-case headers, and the chunks of the decoded body, whose iteration may raise `UpstreamFailure`."""
 
     status: int
     headers: Mapping[str, str]
@@ -303,29 +303,29 @@ class Usage:
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
-    source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: reported as more than can be
+    source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: more than possible was reported
 
 
 @dataclass(slots=True)
 class Attempt:
-    """One try at one target, as the record keeps it. Times are milliseconds."""
+    """One attempt in the record. Times are in milliseconds."""
 
     provider: str
     model: str
     key_id: str | None
     outcome: str = "started"
     status: int | None = None
-    cause: str | None = None  # of a failed connection: dns, refused, tls, reset, timeout, ...
-    error: str | None = None  # the same in words, without URL, credential or key
+    cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
+    error: str | None = None  # the message of that failure, without URL, credential or key
     ms: float = 0.0
     first_token_ms: float | None = None
-    usage: Usage | None = None  # as estimated, of an attempt that lost or whose answer another one ended
-    cost_nusd: int | None = None  # likewise
+    usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
+    cost_nusd: int | None = None  # estimated from that usage
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What goes back to the client; `chunks` may be iterated once, under `aclosing`."""
+    """The response to the client; iterate `chunks` once, under `aclosing`."""
 
     status: int
     headers: Mapping[str, str]
@@ -335,7 +335,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Continued:
-    """Who wrote the rest of an answer that broke off, and where it begins."""
+    """The target that continued a broken answer, and the position in characters."""
 
     provider: str
     model: str
@@ -344,7 +344,7 @@ class Continued:
 
 @dataclass(slots=True)
 class Record:
-    """Everything that happened in one call."""
+    """The record of one call."""
 
     id: str
     request_id: str
@@ -360,14 +360,14 @@ class Record:
     status: int = 0
     code: str | None = None
     upstream_request_id: str | None = None
-    native_finish: str | None = None  # the provider's own word for the end, of a translated answer
-    dropped: tuple[str, ...] = ()  # parameters that the chosen target did not take
+    native_finish: str | None = None  # the provider's finish reason of a translated answer
+    dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
     continued: Continued | None = None  # the answer broke off, and `chosen` went on with it
-    predicted_wait: float = 0.0  # seconds in the queue, as foreseen
-    waited: float = 0.0  # seconds in the queue, as it was
+    predicted_wait: float = 0.0  # predicted seconds in the queue
+    waited: float = 0.0  # actual seconds in the queue
     upstream_seconds: float = 0.0  # spent waiting for upstreams
-    upstream_waits: int = 0  # ... under way: what is waited for at the same time counts once
-    upstream_since: float = 0.0  # ... and when they began
+    upstream_waits: int = 0  # waits in progress; concurrent waits count once
+    upstream_since: float = 0.0  # when the waits in progress began
     client_seconds: float = 0.0  # spent waiting for the client
     first_token: float | None = None  # monotonic seconds, the commit point
     committed: bool = False

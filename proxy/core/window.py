@@ -1,15 +1,15 @@
-"""A sliding window that counts: so much in any interval of so many seconds, and no more.
+"""A sliding-window counter: at most `limit` in any interval of `seconds`.
 
-Rule 1: no clock in here. Time comes in as an argument, and a time before the last one counts as the last one.
-Rule 2: the window is cut into `PARTS` parts on a fixed grid. What is taken is counted in the part of its moment, and a
-part counts until every moment in it is more than `seconds` ago. No interval of that length, with both its ends, ever
-holds more than `limit`; a taker waits at most one part too long, which is less than 1 % of the throughput.
+Rule 1: no clock in this module. Time is an argument, and a time before the last one counts as the last one.
+Rule 2: the window is divided into `PARTS` parts on a fixed grid. An amount counts in the part of its time, and a part
+counts until all of it is more than `seconds` ago. No closed interval of that length ever holds more than `limit`; a
+caller waits at most one part too long, which costs less than 1 % of the throughput.
 Rule 3: memory is at most `PARTS + 2` small numbers, whatever the traffic.
-Rule 4: a window that is restored keeps its grid, wherever the clock began anew: nothing is rounded, so nothing adds up
-over many restarts.
+Rule 4: a restored window keeps its grid although the monotonic clock starts anew: no rounding accumulates over many
+restarts.
 
     |part|part|part| ...                        |part|part|
-      ^ taken here                                     ^ gone here, 1 part after `seconds` at the latest
+      ^ taken here                                     ^ expires here, at most 1 part after `seconds`
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ PARTS = 128
 
 
 class Window:
-    """What was taken in the last `seconds`. `limit` may be set anew at any time; what is counted stays.
+    """The amounts taken in the last `seconds`. `limit` may be changed at any time; the count stays.
 
-    `origin`, which is not in the future, is where the grid begins.
+    The grid begins at `origin`, which must not be in the future.
     """
 
     __slots__ = ("_last", "_origin", "_parts", "_used", "_width", "limit", "seconds")
@@ -38,17 +38,17 @@ class Window:
         self._width = seconds / PARTS
         self._parts: dict[int, int] = {}  # number of the part on the grid -> amount, oldest first
         self._used = 0
-        self._last = -1  # the newest part
+        self._last = -1  # number of the newest part
 
     @classmethod
     def restored(cls, row: Mapping[str, Any], shift: float, now: float) -> Window:
-        """What `export` said, with times earlier by `shift`; what lies in the future is taken now.
+        """Return the window that `export` described, with times earlier by `shift`; future times become `now`.
 
-        Raises `ValueError`, `TypeError` or `KeyError` for what `export` never says.
+        Raises `ValueError`, `TypeError` or `KeyError` if `export` cannot have returned `row`.
         """
         seconds, limit = saved_seconds(row["seconds"]), saved_amount(row["limit"])
         if seconds <= 0:
-            raise ValueError("a window has a length")
+            raise ValueError("the length of a window must be positive")
         origin = min(saved_seconds(row["origin"]) - shift, now)
         window = cls(seconds, limit, origin)
         parts, amounts = map(saved_amount, row["parts"]), map(saved_amount, row["amounts"])
@@ -58,14 +58,14 @@ class Window:
         return window
 
     def export(self, shift: float, now: float) -> dict[str, Any] | None:
-        """What was taken, as JSON values with times later by `shift`; None when nothing of it counts any more.
+        """Return the window as JSON values, with times later by `shift`; `None` once everything has expired.
 
-        Until then it stays the same while time goes by, and it costs little: parts that are gone may be among it.
+        Until then the result does not change with time, because it may include expired parts; that makes it cheap.
         """
         if not self._used or self._number(now) - self._last > PARTS:
             return None
         amounts = list(self._parts.values())
-        if self._used > MOST_AMOUNT:  # a provider may report any number
+        if self._used > MOST_AMOUNT:  # providers may report any number
             amounts = [min(amount, MOST_AMOUNT) for amount in amounts]
         return {
             "seconds": self.seconds,
@@ -76,17 +76,17 @@ class Window:
         }
 
     def used(self, now: float) -> int:
-        """What counts at the moment."""
+        """Return the amount that counts now."""
         self._expire(now)
         return self._used
 
     def fits(self, amount: int, now: float) -> bool:
-        """Whether `amount` may be taken now."""
+        """Return whether `amount` fits now."""
         self._expire(now)
         return self._used + amount <= self.limit
 
     def take(self, amount: int, now: float) -> int:
-        """Count `amount` as taken now, whether it fits or not; the stamp is for `correct`."""
+        """Count `amount` as taken now, whether it fits or not; return a stamp for `correct`."""
         self._expire(now)
         part = max(self._last, self._number(now))
         self._parts[part] = self._parts.get(part, 0) + amount
@@ -95,9 +95,9 @@ class Window:
         return part
 
     def correct(self, stamp: int, delta: int, now: float) -> None:
-        """Add `delta` to what was taken under `stamp`, above the limit too: it has happened.
+        """Add `delta` to the amount taken under `stamp`, even beyond the limit.
 
-        When that moment has left the window there is nothing to lower, and a raise counts from now on.
+        If that time has left the window, a negative `delta` has no effect and a positive one counts from now on.
         """
         self._expire(now)
         before = self._parts.get(stamp)
@@ -109,7 +109,7 @@ class Window:
             self.take(delta, now)
 
     def when(self, amount: int, now: float) -> float:
-        """Seconds until `amount` will fit if nothing else is taken: 0 if it fits, infinity if it never does."""
+        """Return the seconds until `amount` fits if nothing else is taken: 0 if it fits, infinity if it never does."""
         if self.fits(amount, now):
             return 0.0
         left = self._used
@@ -120,7 +120,7 @@ class Window:
         return math.inf
 
     def _number(self, now: float) -> int:
-        """The part of a moment."""
+        """Return the number of the part of a time."""
         return int((now - self._origin) // self._width)
 
     def _expire(self, now: float) -> None:
@@ -132,7 +132,7 @@ class Window:
             self._used -= self._parts.pop(part)
 
     def _until(self, part: int, now: float) -> float:
-        """Seconds until `part` is gone, never a rounding error too few."""
+        """Return the seconds until `part` expires, rounded up if at all."""
         number = part + PARTS + 1
         length = number * self._width
         moment = self._origin + length

@@ -1,1 +1,1 @@
-"""Metrics: what an operator sees of the calls."""
+"""Metrics of calls and attempts."""

@@ -1,6 +1,6 @@
 """Prometheus metrics, in a registry of their own.
 
-Labels come from the configuration's own names, so that no client can make series; anything else is `other`.
+Label values come from the configuration, so that clients cannot create series; anything else is `other`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _OVERHEAD = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1)
 
 
 class Metrics:
-    """Every metric there is; the names are the contract's."""
+    """All metrics, as documented in `docs/metrics.md`."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it would add a second series per counter
 
         self._zeros: dict[Counter, Zeros] = {}
 
@@ -59,20 +59,22 @@ class Metrics:
             "signalbox_request_duration_seconds", "From the request to the answer's end.", _SECONDS
         )
         self.overhead = histogram(
-            "signalbox_overhead_seconds", "Time of a call that was neither an upstream's nor the client's.", _OVERHEAD
+            "signalbox_overhead_seconds",
+            "Time of a call that was spent neither on an upstream nor on the client.",
+            _OVERHEAD,
         )
         self.first_token = histogram(
             "signalbox_time_to_first_token_seconds", "From the request to the first content of a stream.", _SECONDS
         )
         self.tokens = counter("signalbox_tokens_total", "Tokens as upstreams reported them.", (*target, "kind"))
         self.usage_clamped = counter(
-            "signalbox_usage_clamped_total", "Answers whose reported tokens were more than they can have.", target
+            "signalbox_usage_clamped_total", "Answers that reported more tokens than they can contain.", target
         )
         self.cost = counter("signalbox_cost_usd_total", "Cost in USD at the configured prices.", target)
         self.inflight = Gauge("signalbox_inflight_requests", "Calls in flight.", registry=self.registry)
-        self.queue_depth = Gauge("signalbox_queue_depth", "Calls that wait for room.", registry=self.registry)
+        self.queue_depth = Gauge("signalbox_queue_depth", "Calls that wait for capacity.", registry=self.registry)
         self.reload_success = Gauge(
-            "signalbox_config_reload_success", "1 if the last configuration read was good.", registry=self.registry
+            "signalbox_config_reload_success", "1 if the last configuration read was valid.", registry=self.registry
         )
         self.reload_success.set(1)
         self._live: list[_Live] = []
@@ -92,37 +94,37 @@ class Metrics:
         known: Callable[[], Iterable[str]],
         keys: Callable[[], Collection[tuple[str, str]]],
     ) -> None:
-        """Read `signalbox_breaker_state` when it is asked for.
+        """Read `signalbox_breaker_state` at each scrape.
 
-        `known` are the configured deployments, `keys` provider and id of the configured keys.
+        `known` returns the configured deployments, `keys` the (provider, id) of the configured keys.
         """
         self._watch(_Breakers(breakers, known, keys))
 
     def watch_retries(self, refused: Callable[[], int]) -> None:
-        """Read `signalbox_retries_refused_total` when it is asked for."""
+        """Read `signalbox_retries_refused_total` at each scrape."""
         self._watch(_Refused(refused))
 
     def watch_cooldowns(self, rests: Callable[[], list[dict[str, Any]]], snapshot: Callable[[], Snapshot]) -> None:
-        """Read `signalbox_keys_in_cooldown` when it is asked for."""
+        """Read `signalbox_keys_in_cooldown` at each scrape."""
         self._watch(_Cooldowns(rests, snapshot))
 
     def watch_providers(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Read `signalbox_provider_usable` when it is asked for."""
+        """Read `signalbox_provider_usable` at each scrape."""
         self._watch(_Providers(snapshot))
 
     def watch_process(self, lag: Callable[[], float]) -> None:
-        """Read CPU, memory, file descriptors and garbage collections; `lag` is the event loop's, in seconds."""
+        """Read CPU, memory, file descriptors and garbage collections; `lag` returns the event-loop lag in seconds."""
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
         self._watch(_Lag(lag))
 
     def read(self) -> None:
-        """Take the values that are kept elsewhere; called in the event loop, where they do not change meanwhile."""
+        """Read the values that other components hold; call it in the event loop, so that they are consistent."""
         for live in self._live:
             live.read()
 
     def text(self) -> bytes:
-        """The exposition, as Prometheus reads it, with the values of the last `read`; may run in a thread."""
+        """Return the exposition in Prometheus format, with the values of the last `read`; may run in a thread."""
         text = generate_latest(self.registry)
         for zeros in self._zeros.values():
             text = zeros.added_to(text)
@@ -134,20 +136,20 @@ class Metrics:
 
 
 class _Live(Collector):
-    """A family whose values are kept elsewhere."""
+    """A metric family whose values another component holds."""
 
     def __init__(self) -> None:
         self._families: list[Metric] | None = None
 
     def read(self) -> None:
-        """Take the values as they are now."""
+        """Read the current values."""
         self._families = list(self.families())
 
     def collect(self) -> Iterable[Metric]:
         return list(self.families()) if self._families is None else self._families
 
     def families(self) -> Iterable[Metric]:
-        """The family with its current values."""
+        """Return the family with the values read last."""
         raise NotImplementedError
 
 
@@ -189,7 +191,7 @@ class _Cooldowns(_Live):
     def families(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
             "signalbox_keys_in_cooldown",
-            "Keys that are not used for now, for one model or for all.",
+            "Keys in cooldown, for one model or for all.",
             labels=["provider", "reason"],
         )
         snapshot = self._snapshot()
@@ -211,7 +213,7 @@ class _Providers(_Live):
 
     def families(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
-            "signalbox_provider_usable", "0 if no key of the provider is set, else 1.", labels=["provider"]
+            "signalbox_provider_usable", "1 if a key of the provider is set, else 0.", labels=["provider"]
         )
         snapshot = self._snapshot()
         for provider in snapshot.providers.values():
@@ -228,7 +230,7 @@ class _Lag(_Live):
 
     def families(self) -> Iterable[Metric]:
         family = GaugeMetricFamily(
-            "signalbox_event_loop_lag_seconds", "The longest delay of the event loop in the last seconds."
+            "signalbox_event_loop_lag_seconds", "Event-loop lag: the longest delay seen recently."
         )
         family.add_metric([], self._lag())
         yield family
@@ -241,7 +243,7 @@ class _Refused(_Live):
 
     def families(self) -> Iterable[Metric]:
         family = CounterMetricFamily(
-            "signalbox_retries_refused", "Attempts for which the retry budget had nothing left."
+            "signalbox_retries_refused", "Attempts not made because the retry budget was exhausted."
         )
         family.add_metric([], self._refused())
         yield family

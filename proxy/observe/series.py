@@ -1,6 +1,6 @@
-"""The series that a configuration can have, so that they exist with the value 0 before their first event.
+"""The label values that a configuration can produce, used to create series with the value 0.
 
-Prometheus sees no increase in a series whose first value is 1: `increase()` and `rate()` over it are 0.
+Prometheus sees no increase in a series whose first value is 1: its `increase()` and `rate()` are 0.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ UNASKED = ("400", "429", "499", "502", "503", "504")  # of a route none of whose
 UNROUTED = ("400", "403", "404", "408", "413", "429", "499", "500", "503")
 OUTCOMES = (*(kind.value for kind in FailureKind), "ok", "cancelled", "deadline_exceeded", "hedge_lost")
 KINDS = ("input", "output", "cached", "reasoning")
-MOST_REQUEST_SERIES = 8_000  # what exceeds this exists from its first event
+MOST_REQUEST_SERIES = 8_000  # further series start with their first event
 
 Target = tuple[str, str]  # the labels provider and model
 
 
 def targets(snapshot: Snapshot) -> list[Target]:
-    """Provider and model of everything that can be asked; `other` stands for models that are not listed."""
+    """Return provider and model of all targets; `other` stands for models that are not listed."""
     found = [_target(deployment) for deployment in snapshot.deployments.values()]
     found += [(provider.label, OTHER) for provider in snapshot.providers.values() if provider.any_model]
     return list(dict.fromkeys(found))
 
 
 def priced(snapshot: Snapshot) -> list[Target]:
-    """The targets whose use costs something."""
+    """Return the targets with a price."""
     every = snapshot.deployments.values()
     return list(dict.fromkeys(_target(each) for each in every if each.price and not each.provider.stand_in))
 
 
 def requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
-    """Route, provider, model and status of calls: never routed, to a model by its name, then by every other route."""
+    """Yield route, provider, model and status of calls: unrouted ones, named models, then all other routes."""
     yield from ((OTHER, OTHER, OTHER, status) for status in dict.fromkeys((*UNROUTED, *UNASKED)))
     yield from islice(dict.fromkeys(_requests(snapshot)), MOST_REQUEST_SERIES)
 
 
 def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
-    """The kinds of failure that put a key into cooldown."""
+    """Return the kinds of failure that put a key into cooldown."""
     return tuple(kind.value for kind in FailureKind if snapshot.failures[VERDICTS[kind].failure_class].key != "none")
 
 

@@ -1,7 +1,7 @@
-"""The series of counters that have counted nothing yet, as text that is made once for each configuration.
+"""Zero series: the exposition text of counters without events, formatted once per configuration.
 
-A configuration can have thousands of series, and formatting one costs some 8 µs: a scrape formats those that have
-counted, and copies the others.
+A configuration can have thousands of series, and formatting one takes about 8 µs: a scrape formats the series with
+events and copies the text of the others.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ class Zeros:
         self._lines: dict[Labels, bytes] = {}
 
     def replace(self, wanted: Iterable[Labels]) -> None:
-        """Have these series, and no others."""
+        """Replace all series by those of `wanted`."""
         self._lines = {labels: self._line(labels) for labels in wanted}
 
     def added_to(self, text: bytes) -> bytes:
-        """The exposition with these series, but for those that have counted something since."""
+        """Return the exposition with those series added that have no events yet."""
         counted = {tuple(sample.labels.values()) for each in self._counter.collect() for sample in each.samples}
         head = f"# TYPE {self._name} counter\n".encode()
         lines = b"".join(line for labels, line in self._lines.items() if labels not in counted)

@@ -1,1 +1,1 @@
-"""Turns a finished record into facts: metrics and the access line."""
+"""Settling: turns a finished record into metrics and an access line."""

@@ -1,7 +1,7 @@
-"""Log lines: one JSON object each, written by a thread of its own.
+"""The log writer: one JSON object per line, written by a separate thread.
 
-A call only puts its line into a bounded queue. When whoever reads our output is slower than we are, lines are dropped
-and their number told, rather than calls slowed down.
+A call only puts its line into a bounded queue. If the output is read too slowly, lines are dropped and counted instead
+of delaying calls.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from logging.handlers import QueueHandler, QueueListener
 from typing import IO, Any
 
 QUEUE_SIZE = 20_000
-PATIENCE = 2.0  # seconds for what is left at the end
+PATIENCE = 2.0  # seconds for the remaining lines at the end
 
 
 class JsonFormatter(logging.Formatter):
-    """A record as one line of JSON: `time`, `level`, `event`, and the fields that came with it."""
+    """Formats a record as one line of JSON: `time`, `level`, `event`, and the record's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -34,11 +34,11 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info and record.exc_info[0]:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)  # in ASCII, which every stream takes, half a surrogate pair included
+        return json.dumps(line, default=str)  # ASCII, which every stream can encode, even lone surrogates
 
 
 class _Queue(QueueHandler):
-    """Takes a line if there is room for it, and tells of those that it did not take as soon as there is room again."""
+    """Queues a line if the queue is not full; reports the number of dropped lines when it has space again."""
 
     def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
         super().__init__(lines)
@@ -56,7 +56,7 @@ class _Queue(QueueHandler):
             self.tell()
 
     def tell(self, patience: float = 0.0) -> None:
-        """Say how many lines are missing, if any."""
+        """Report the number of dropped lines, if any."""
         if not self.dropped:
             return
         record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, "log lines were dropped", None, None)
@@ -68,7 +68,7 @@ class _Queue(QueueHandler):
 
 class _Writer(QueueListener):
     def stop_within(self, patience: float) -> None:
-        """Write what is left, as far as it is taken in time: who reads it may never come back."""
+        """Write the remaining lines until the timeout, because the reader may be gone."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -78,21 +78,21 @@ class _Writer(QueueListener):
 
 
 class _Descriptor(io.TextIOBase):
-    """A file descriptor as a stream without a buffer, which nobody has to flush and whose reader may be gone."""
+    """A file descriptor as an unbuffered stream that ignores write errors."""
 
     def __init__(self, number: int) -> None:
         self._number = number
 
     def write(self, text: str) -> int:
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
-        with suppress(OSError):  # a closed pipe or a full disk: the lines are lost, the calls are not
+        with suppress(OSError):  # a closed pipe or a full disk loses lines, not calls
             while rest:
                 rest = rest[os.write(self._number, rest) :]
         return len(text)
 
 
 def standard_output() -> IO[str]:
-    """Standard output for log lines; nowhere, if it was closed before we began."""
+    """Return standard output, or the null device if it was closed before the start."""
     if sys.stdout is None:
         return _Descriptor(os.open(os.devnull, os.O_WRONLY))  # type: ignore[return-value]
     return _Descriptor(sys.stdout.fileno())  # type: ignore[return-value]
@@ -100,12 +100,12 @@ def standard_output() -> IO[str]:
 
 @contextmanager
 def logging_to(stream: IO[str], *, size: int = QUEUE_SIZE, patience: float = PATIENCE) -> Iterator[None]:
-    """Write all logs to `stream` while the block runs, and at its end what is left, if that takes no longer.
+    """Write all logs to `stream` while the block runs, and the remaining lines at its end.
 
-    `size` is how many lines may wait, `patience` the seconds for what is left.
+    `size` is the maximum of queued lines, `patience` the seconds for the remaining ones.
     """
     handler = logging.StreamHandler(stream)
-    handler.lock = None  # one thread writes; while it is stuck, `logging` must not wait for it at the interpreter's end
+    handler.lock = None  # only one thread writes; `logging` must not wait for it at interpreter exit
     handler.setFormatter(JsonFormatter())
     front = _Queue(queue.Queue(size))
     writer = _Writer(front.queue, handler)

@@ -1,7 +1,7 @@
-"""A finished record becomes facts: cost, metrics, and one line in the access log.
+"""The settler: turns a finished record into cost, metrics, and one line in the access log.
 
-Called once for each call, whatever happened to it, and never raises: what went wrong in here is logged, not passed on.
-It does not wait for anything, so no cancellation can interrupt it.
+It runs exactly once per call, whatever the outcome, and never raises: its errors are logged. It does not await, so
+cancellation cannot interrupt it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ OTHER = "other"
 
 
 class Settler:
-    """Writes what is known of a call to where it is kept."""
+    """Settles records into metrics and the access log."""
 
     def __init__(self, *, metrics: Metrics, clock: Clock, access_log: bool) -> None:
         self._metrics = metrics
@@ -41,7 +41,7 @@ class Settler:
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
-        """Count a background probe's call: no client made it, but it was sent and is paid like any other."""
+        """Count the call of a background probe, which costs money like a client's call."""
         provider, model = _labels(deployment)
         self._metrics.attempts.labels(provider, model, outcome).inc()
         self._spent(provider, model, usage, _cost(usage, deployment) or 0)
@@ -77,11 +77,11 @@ class Settler:
 
 
 def price(record: Record) -> Record:
-    """The same record with its cost set, where usage and price are known."""
+    """Set the record's cost if usage and price are known; return the record."""
     cost = _cost(record.usage, record.chosen)
     lost = sum(attempt.cost_nusd or 0 for attempt in record.attempts)
     if cost is not None or lost:
-        record.cost_nusd = (cost or 0) + lost  # never added to what is there: a call is priced several times
+        record.cost_nusd = (cost or 0) + lost  # assigned, not added: a call is priced several times
     return record
 
 
@@ -98,13 +98,13 @@ def _labels(deployment: Deployment | None) -> tuple[str, str]:
 
 
 def _source(record: Record, provider: str) -> str:
-    """The provider of an attempt as metrics and log name it: `mock` for a stand-in."""
+    """Return the provider label of an attempt for metrics and logs: `mock` for a stand-in."""
     known = record.call.snapshot.providers.get(provider) if record.call else None
     return known.label if known else provider
 
 
 def _route(record: Record) -> str:
-    """The route's own name; a model that only the client named is `other`."""
+    """Return the route label; `other` for a model that is not in the configuration."""
     plan = record.plan
     if plan is None or any(
         target.deployment.name == plan.route and not target.deployment.listed for target in plan.targets
@@ -114,7 +114,7 @@ def _route(record: Record) -> str:
 
 
 def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
-    """The access line: ids, names and numbers, no content. Tokens and cost are those of all attempts."""
+    """Return the fields of the access line: ids, names and numbers, no content; tokens and cost of all attempts."""
     call, chosen = record.call, record.chosen
     used = [usage for usage in (record.usage, *(attempt.usage for attempt in record.attempts)) if usage]
     return {
