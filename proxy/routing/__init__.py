@@ -1,1 +1,1 @@
-"""Where a call may go, in which order, and why: pure functions of the call, its snapshot and a health view."""
+"""Routing: pure functions that turn a call, its snapshot and a health view into a plan."""

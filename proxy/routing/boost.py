@@ -1,4 +1,4 @@
-"""The bonus of models whose specialty is the prompt's task."""
+"""The score bonus for models whose specialty is the prompt's task."""
 
 from __future__ import annotations
 

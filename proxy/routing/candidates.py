@@ -1,4 +1,4 @@
-"""The values that the steps of routing hand on: one call as the router weighs it, and its candidates."""
+"""The values passed between the steps of routing: the case of one call, and its candidates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HEALTHY = DeploymentHealth()
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One call as the router weighs it: everything that a decision may depend on."""
+    """The input of a routing decision: everything that it may depend on."""
 
     snapshot: Snapshot
     facts: Facts
@@ -30,13 +30,13 @@ class Case:
     kind: Kind = "chat"
 
     def health_of(self, target: Target) -> DeploymentHealth:
-        """The health of a target; one that nothing is known of is well."""
+        """Return the health of a target; an unknown target is healthy."""
         return self.health.get(target.deployment.name, HEALTHY)
 
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a deployment may not take the call; `kind` is what decides, `reason` what people read."""
+    """Why a deployment cannot serve the call: `kind` is for code, `reason` for people."""
 
     kind: RejectionKind
     reason: str
@@ -44,11 +44,11 @@ class Rejection:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A target under consideration, with what it would cost and how fast it would be."""
+    """A target under consideration, with its expected cost and latency."""
 
     target: Target
-    cost: int | None = None  # nano-dollars, as expected
-    latency: float | None = None  # seconds, measured or else configured
+    cost: int | None = None  # expected nano-dollars
+    latency: float | None = None  # seconds, measured if known, else configured
     score: float | None = None
     terms: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     rejection: Rejection | None = None

@@ -1,4 +1,4 @@
-"""Opens a case: checks what of the client's options only the configuration can check, and reads the body's needs."""
+"""Creation of a case: validates the client's options against the configuration, and reads the body's needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MOST_FALLBACKS = 16
 
 
 def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) -> Case:
-    """The call as the router weighs it; raises `InvalidRequest` for an option that names what is not there."""
+    """Return the case of a call. Raises `InvalidRequest` for an option with an unknown name."""
     options, snapshot = call.options, call.snapshot
     if options.task is not None and options.task not in TASKS:
         raise InvalidRequest(
@@ -38,7 +38,7 @@ def open_case(call: Call, health: HealthView, count: Count = estimate_tokens) ->
 
 
 def _check_capabilities(snapshot: Snapshot, wanted: Iterable[str]) -> None:
-    """A misspelt capability would be met by every model that declares none."""
+    """Raise `InvalidRequest` for unknown capabilities, which every model without declared ones would satisfy."""
     for word in wanted:
         if word not in CAPABILITIES and not any(
             word in (deployment.capabilities or ()) for deployment in snapshot.deployments.values()
@@ -49,7 +49,7 @@ def _check_capabilities(snapshot: Snapshot, wanted: Iterable[str]) -> None:
 
 
 def _known(snapshot: Snapshot, names: Iterable[str], param: str) -> frozenset[str]:
-    """The names as a set, each a provider or a model of one; a misspelt one must not widen the choice unnoticed."""
+    """Return the names of providers or models as a set. Raises `InvalidRequest` for unknown names."""
     wanted = frozenset(names)
     for name in sorted(wanted):
         provider = name.partition("/")[0]
@@ -61,5 +61,5 @@ def _known(snapshot: Snapshot, names: Iterable[str], param: str) -> frozenset[st
 
 
 def _is_model(snapshot: Snapshot, name: str) -> bool:
-    """Whether the configuration knows the model, or would let a client name it."""
+    """Return whether the configuration contains the model or lets clients name it."""
     return name in snapshot.known or not isinstance(find(snapshot, name), Missing)

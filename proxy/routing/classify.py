@@ -1,7 +1,7 @@
-"""What kind of prompt this is and how clever a model it needs: a seam, and the plain rules behind it.
+"""The prompt classifier: estimates the task of a prompt and the tier that it needs, by plain rules.
 
-A profile names the features that spoke by fixed names, never by words of the prompt. A trained or an asked classifier
-takes the place of `RuleClassifier` by the same protocol.
+A profile lists features by fixed names, never words of the prompt. Another classifier can replace `RuleClassifier`
+through the same protocol.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from proxy.routing.tasks import Reading, read_words
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a classifier found. `features` are names with what each added to the score."""
+    """A classifier's result. `features` are names with their contributions to the score."""
 
     task: str
     tier: Tier
-    score: float  # 0 easy to 1 hard
+    score: float  # 0 (easy) to 1 (hard)
     features: tuple[tuple[str, float], ...]
     confidence: float  # 0 to 1
 
 
 class Classifier(Protocol):
-    """Judges a prompt, without I/O; the same call always gets the same profile."""
+    """Classifies prompts without I/O; the same call always gets the same profile."""
 
     def classify(self, call: Call) -> Profile:
-        """The profile of a call's last turn."""
+        """Return the profile of a call's last turn."""
         ...
 
 
@@ -44,10 +44,10 @@ _EFFORT_SCORES = {"none": -0.10, "minimal": -0.10, "low": -0.05, "medium": 0.10,
 
 
 class RuleClassifier:
-    """Plain rules: a sum of small terms over words, length, shape and parameters."""
+    """A classifier that sums small terms over words, length, shape and parameters."""
 
     def classify(self, call: Call) -> Profile:
-        """Classify the last user turn; `router.task` is believed."""
+        """Classify the last user turn; `router.task` overrides the task."""
         prompt = read_prompt(call.body)
         reading = read_words(prompt.text)
         asked = call.options.task
@@ -62,7 +62,7 @@ RULES = RuleClassifier()
 
 
 def tier_of(score: float) -> Tier:
-    """The tier that a score asks for."""
+    """Return the tier for a score."""
     return TIERS[(score >= _MEDIUM) + (score >= _HIGH)]
 
 

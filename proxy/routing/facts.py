@@ -1,7 +1,6 @@
-"""What a chat body asks of a model: tokens, capabilities, room for the answer. Reads, never judges.
+"""The requirements of a chat body: tokens, capabilities, length of the answer.
 
-Any JSON may stand anywhere in a body; what has the wrong shape counts as not said, for it is the
-provider that refuses it.
+A body may contain any JSON. Values of the wrong type are ignored here, because the provider rejects them.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from typing import Any
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
 
 _NEED_OF_PART = {"image_url": "vision", "input_audio": "audio", "file": "files"}
-_MOST_TOKENS = 1_000_000_000  # a client may write any number; beyond this they are all the same to us
+_MOST_TOKENS = 1_000_000_000  # clients may send any number; larger ones are cut to this
 _MOST_CHOICES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """The needs of one call, whatever route it takes."""
+    """The requirements of one call, independent of its route."""
 
     input_tokens: int
-    max_tokens: int | None  # as the client asked
+    max_tokens: int | None  # as requested by the client
     choices: int
     capabilities: frozenset[str]
-    effort: bool = False  # the client says how much to think
+    effort: bool = False  # the client sets the reasoning effort
 
 
 def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts:
-    """Read the needs from a chat body, in one pass over its messages."""
+    """Read the requirements from a chat body, in one pass over its messages."""
     asked = positive(body.get("max_completion_tokens")) or positive(body.get("max_tokens"))
     return Facts(
         input_tokens=estimate_input(body, count),
@@ -41,7 +40,7 @@ def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts
 
 
 def positive(value: Any) -> int | None:
-    """`value` if it is a whole number above zero."""
+    """Return `value` if it is a positive integer, else `None`."""
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 

@@ -1,6 +1,6 @@
-"""The last step: all routes' candidates in one line, each once, those that are not available now at its end.
+"""The last step of routing: joins the candidates of all routes, without repeats, unavailable ones last.
 
-Nothing is removed for its health, for only the attempt loop can tell when a target is the last one left.
+Unhealthy candidates stay in the plan, because only the attempt loop knows when a target is the last one left.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ MOST_TARGETS = 16
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """The plan's candidates in order, and those for whom it is too long."""
+    """The plan's candidates in order, and those beyond its maximum length."""
 
     targets: tuple[Candidate, ...]
     surplus: tuple[Candidate, ...]
-    passed_over: int  # better candidates than the first that are not available now
+    passed_over: int  # unavailable candidates that rank above the first
 
 
 def line_up(case: Case, groups: Iterable[Iterable[Candidate]]) -> Line:
-    """Put the groups one after the other, drop repeats, and move the unavailable to the end."""
+    """Concatenate the groups, drop repeats, and move unavailable candidates to the end."""
     unique: dict[str, Candidate] = {}
     for group in groups:
         for candidate in group:

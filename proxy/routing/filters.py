@@ -1,7 +1,7 @@
-"""Who may not take the call, and why. Each filter is a function of the case and one candidate.
+"""The filters of routing: reject candidates that cannot serve the call. Each is a function of the case and a candidate.
 
-What the configuration does not say passes every filter. Health is no filter: whether an unhealthy target is tried is
-the attempt loop's to decide, when it gets there.
+Values that the configuration does not declare pass every filter. Health is not a filter: the attempt loop decides
+whether to attempt an unhealthy target.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from proxy.core.money import usd
 from proxy.routing.candidates import Candidate, Case, Rejection, RejectionKind
 from proxy.routing.measure import context_needed, worst_cost
 
-# Rejections that a larger model might not share.
+# Kinds of rejections that a larger model may avoid.
 OUTGROWN: frozenset[RejectionKind] = frozenset({"capability", "output", "context"})
 
 
@@ -25,11 +25,11 @@ def sift(
     spare_stand_ins: bool = False,
     real_elsewhere: bool = False,
 ) -> list[Candidate]:
-    """Mark each candidate that may not take the call with its rejection; order and number stay.
+    """Mark each candidate that cannot serve the call with its rejection; order and number stay the same.
 
-    `fit=False` leaves out what concerns the body's needs, for models that the client named itself. `spare_stand_ins`
-    rejects the mock's stand-ins as soon as the client's choice leaves one real provider's deployment, here or
-    (`real_elsewhere`) among those that were weighed before.
+    `fit=False` skips the checks of the body's requirements, for models that the client named. `spare_stand_ins` rejects
+    the mock's stand-ins if the client's options leave a deployment of a real provider, here or (`real_elsewhere`) among
+    earlier candidates.
     """
     chosen = [_mark(each, by_choice(case, each)) for each in candidates]
     if spare_stand_ins and (real_elsewhere or any(is_real(each) for each in chosen)):
@@ -39,18 +39,18 @@ def sift(
 
 
 def accepted(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Those without a rejection."""
+    """Return the candidates without a rejection."""
     return [each for each in candidates if each.rejection is None]
 
 
 def is_real(candidate: Candidate) -> bool:
-    """Whether it is a real provider's deployment that the client's choice leaves, whatever else speaks against it."""
+    """Return whether it is a real provider's deployment that the client's options allow."""
     chosen = candidate.rejection is None or candidate.rejection.kind not in ("provider", "key")
     return chosen and not candidate.target.deployment.provider.stand_in
 
 
 def by_choice(case: Case, candidate: Candidate) -> Rejection | None:
-    """The client's `providers`, `exclude` and `key_id`."""
+    """Apply the client's `providers`, `exclude` and `key_id`."""
     deployment = candidate.target.deployment
     names = {deployment.provider.name, deployment.name}
     if case.providers and not names & case.providers:
@@ -64,14 +64,14 @@ def by_choice(case: Case, candidate: Candidate) -> Rejection | None:
 
 
 def by_stand_in(candidate: Candidate) -> Rejection | None:
-    """A mock that stands in for a provider without keys, where a real one can be had."""
+    """Reject a mock that stands in for a provider without keys, if a real provider is available."""
     if candidate.target.deployment.provider.stand_in:
         return Rejection("stand_in", "the mock stands in only where no real provider is left")
     return None
 
 
 def by_fit(case: Case, candidate: Candidate) -> Rejection | None:
-    """What the body needs: a model of its kind, capabilities, room for the answer, room for everything."""
+    """Check the body's requirements: kind, capabilities, output length and context window."""
     deployment, facts = candidate.target.deployment, case.facts
     if deployment.kind != case.kind:
         return Rejection("kind", f"a model of kind {deployment.kind}, not {case.kind}")
@@ -86,7 +86,7 @@ def by_fit(case: Case, candidate: Candidate) -> Rejection | None:
 
 
 def by_limits(case: Case, candidate: Candidate) -> Rejection | None:
-    """The client's `require`, `max_latency_ms` and `max_cost_usd`; of what is unknown only a price does not pass."""
+    """Apply `require`, `max_latency_ms` and `max_cost_usd`; unknown values pass, except an unknown price."""
     capabilities = candidate.target.deployment.capabilities
     if capabilities is not None and not case.require <= capabilities:
         return Rejection("capability", "lacks a capability of router.require")
@@ -103,7 +103,7 @@ def by_limits(case: Case, candidate: Candidate) -> Rejection | None:
 
 
 def _mark(candidate: Candidate, rejection: Rejection | None) -> Candidate:
-    """The first rejection stays."""
+    """Set the rejection, unless the candidate already has one."""
     return (
         candidate if rejection is None or candidate.rejection is not None else replace(candidate, rejection=rejection)
     )

@@ -1,4 +1,4 @@
-"""What a deployment would cost for this call and how fast it would be. `None` is unknown, and never a guess."""
+"""Expected cost and latency of a deployment for a call. Unknown values are `None`, never guessed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from proxy.core.types import Deployment, Target, Usage
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.facts import Facts
 
-USUAL_OUTPUT = 1_000  # tokens of an answer whose length nobody has limited
-_LONG_OUTPUT = 4_096  # the worst case where neither client nor configuration says one
+USUAL_OUTPUT = 1_000  # assumed tokens of an answer without a limit
+_LONG_OUTPUT = 4_096  # worst case if neither client nor configuration sets a limit
 
 
 def measured(case: Case, target: Target) -> Candidate:
-    """The candidate of a target, not yet judged."""
+    """Return the candidate for a target, before any filter."""
     deployment = target.deployment
     latency = case.health_of(target).latency
     return Candidate(
@@ -23,12 +23,12 @@ def measured(case: Case, target: Target) -> Candidate:
 
 
 def expected_output(deployment: Deployment, facts: Facts) -> int:
-    """Output tokens to reckon with for one answer."""
+    """Return the expected output tokens of one answer."""
     return min(facts.max_tokens or USUAL_OUTPUT, deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
 
 
 def expected_cost(deployment: Deployment, facts: Facts) -> int | None:
-    """Nano-dollars of a usual answer to this call."""
+    """Return the nano-dollars of a usual answer to this call."""
     if deployment.price is None:
         return None
     output = expected_output(deployment, facts) * facts.choices
@@ -36,7 +36,7 @@ def expected_cost(deployment: Deployment, facts: Facts) -> int | None:
 
 
 def worst_cost(deployment: Deployment, facts: Facts) -> int | None:
-    """Nano-dollars if the answer is as long as it may be and the whole prompt is written to the provider's cache."""
+    """Return the nano-dollars of the longest answer, with the whole prompt written to the provider's cache."""
     price = deployment.price
     if price is None:
         return None
@@ -46,5 +46,5 @@ def worst_cost(deployment: Deployment, facts: Facts) -> int | None:
 
 
 def context_needed(deployment: Deployment, facts: Facts) -> int:
-    """Tokens of context window that the call takes: its input and room for the answer."""
+    """Return the context tokens that the call needs: its input and its answer."""
     return facts.input_tokens + (facts.max_tokens or expected_output(deployment, facts))

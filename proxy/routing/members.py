@@ -1,4 +1,4 @@
-"""Which deployments a name or a tier stands for in a snapshot. Knows nothing of the call."""
+"""Resolution of names and tiers to the deployments of a snapshot, independent of the call."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ _TIER_NAMES: dict[str, Tier] = {f"tier/{tier}": tier for tier in TIERS}
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A model that the configuration names and that cannot be used."""
+    """A configured model that cannot be used."""
 
     name: str
     why: str
-    left_out: bool  # its provider is left out; otherwise the model is switched off or unknown
+    left_out: bool  # its provider is left out; otherwise the model is disabled or unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Members:
-    """What stands behind a route, in the configured order."""
+    """The targets of a route, in the configured order."""
 
     targets: tuple[Target, ...]
     missing: tuple[Missing, ...] = ()
-    ordered: bool = False  # the operator's own order, not to be sorted
-    unordered: tuple[slice, ...] = ()  # ... but for these parts, which a tier brought into a scenario
+    ordered: bool = False  # in the operator's order, which must be kept
+    unordered: tuple[slice, ...] = ()  # parts that come from a tier and may be sorted
 
 
 def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
-    """The deployment of an exact `provider/model`, also one that only `any_model` allows; or why there is none."""
+    """Return the deployment of an exact `provider/model`, also through `any_model`, or why there is none."""
     if deployment := snapshot.deployments.get(name):
         return deployment
     provider_name, _, model = name.partition("/")
@@ -52,14 +52,14 @@ def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
 
 
 def sane_model(model: str) -> bool:
-    """Whether a model id that a client made up may be sent upstream, perhaps as a part of the URL's path."""
+    """Return whether a model id from a client is safe to send upstream, possibly as a part of the URL path."""
     if not 0 < len(model) <= LONGEST_MODEL or not model.isprintable() or any(map(str.isspace, model)):
         return False
     return not any(part in (".", "..") for part in unquote(unquote(model)).replace("\\", "/").split("/"))
 
 
 def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members:
-    """The models of a tier: the operator's list, or all models of that kind that declare the tier."""
+    """Return the models of a tier: the operator's list, or all models of that kind that declare the tier."""
     names = snapshot.tiers.get(tier)
     if names is None:
         every = snapshot.deployments.values()
@@ -75,7 +75,7 @@ def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members
 
 
 def scenario_members(snapshot: Snapshot, name: str, kind: Kind = "chat") -> Members:
-    """The entries of a scenario, in its order; a tier stands for its models of that kind."""
+    """Return the targets of a scenario in order; a tier is replaced by its models of that kind."""
     targets: list[Target] = []
     missing: list[Missing] = []
     unordered: list[slice] = []
@@ -97,7 +97,7 @@ def scenario_members(snapshot: Snapshot, name: str, kind: Kind = "chat") -> Memb
 
 
 def auto_members(snapshot: Snapshot, kind: Kind = "chat") -> Members:
-    """What `auto` chooses from: the models of that kind that have a tier; without any tier, all of that kind."""
+    """Return the targets of `auto`: models of that kind with a tier, or all of that kind if none has a tier."""
     every = [each for each in snapshot.deployments.values() if each.kind == kind]
     tiers = listed_tiers(snapshot)
     tiered = [each for each in every if each.tier or each.name in tiers]
@@ -105,11 +105,11 @@ def auto_members(snapshot: Snapshot, kind: Kind = "chat") -> Members:
 
 
 def listed_tiers(snapshot: Snapshot) -> dict[str, Tier]:
-    """The tier of each model that an explicit tier lists; the highest where it stands in several."""
+    """Return the tier of each model in an explicit tier list, the highest if there are several."""
     return {name: tier for tier in TIERS for name in snapshot.tiers.get(tier) or ()}
 
 
 def next_tier(tier: Tier) -> Tier | None:
-    """The tier above."""
+    """Return the next higher tier."""
     place = TIERS.index(tier) + 1
     return TIERS[place] if place < len(TIERS) else None

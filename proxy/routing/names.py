@@ -1,7 +1,7 @@
-"""What the name in `model` stands for, what names there are, and which are near to a wrong one.
+"""Model names: resolves the name in `model`, lists the usable names, and suggests similar ones.
 
-Matching is case-sensitive and exact; only suggestions guess. A name never stands for two things: where it could, it is
-refused with both.
+Matching is case-sensitive and exact; only suggestions are approximate. An ambiguous name is rejected with all its
+meanings.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from proxy.routing.members import (
 
 NameKind = Literal["model", "alias", "tier", "scenario", "mode", "auto"]
 
-OWNER = "signalbox"  # of every name that is not a provider's model
+OWNER = "signalbox"  # the owner of all names except providers' models
 
-_HOPS = 16  # aliases of aliases; loops are refused when the configuration is loaded
+_HOPS = 16  # nested aliases; loading the configuration rejects loops
 _LONGEST_SHOWN = 80
 _LONGEST_COMPARED = 64
 _SUGGESTIONS = 3
@@ -37,7 +37,7 @@ _NEAR = 0.4  # share of common letter pairs
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a name stands for. `rule` is how it was found, `form` how its members are to be chosen from."""
+    """The meaning of a name: `rule` is how it was resolved, `form` how a member is selected."""
 
     rule: str  # direct | alias | bare | tier | scenario | auto | mode | default
     route: str
@@ -45,7 +45,7 @@ class Rule:
     members: Members
     tier: Tier | None = None
     mode: Mode | None = None  # the client's, by `mode/x`
-    said: str = ""  # what the reason says of a single target
+    said: str = ""  # the reason text for a single target
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +61,9 @@ class UsableName:
 def resolve(
     snapshot: Snapshot, name: str, *, param: str = "model", use_default: bool = True, kind: Kind = "chat"
 ) -> Rule:
-    """Find what `name` stands for; raises `ModelNotFound` or `InvalidRequest`.
+    """Resolve `name`. Raises `ModelNotFound` or `InvalidRequest`.
 
-    `routing.default` stands for an unknown name only where it has a model of the `kind` that is called for.
+    `routing.default` replaces an unknown name only if it has a model of the requested `kind`.
     """
     rule = _reserved(snapshot, name, param) or _alias(snapshot, name, param) or _model(snapshot, name, param)
     if rule is not None:
@@ -77,7 +77,7 @@ def resolve(
 
 
 def members_of_kind(rule: Rule, snapshot: Snapshot, kind: Kind) -> Members:
-    """The members of a route for calls of that kind; names are resolved for chat."""
+    """Return the members of a route for calls of that kind; names are resolved for chat."""
     if rule.form == "tier" and rule.tier is not None:
         return tier_members(snapshot, rule.tier, kind)
     if rule.form == "scenario":
@@ -86,7 +86,7 @@ def members_of_kind(rule: Rule, snapshot: Snapshot, kind: Kind) -> Members:
 
 
 def find_model(snapshot: Snapshot, name: str) -> UsableName:
-    """The name as `GET /v1/models` would list it, also if it only stands for a listed one. Raises `ModelNotFound`."""
+    """Return the entry of `GET /v1/models` for a name or its alias. Raises `ModelNotFound`."""
     for usable in usable_names(snapshot):
         if usable.id == name:
             return usable
@@ -98,7 +98,7 @@ def find_model(snapshot: Snapshot, name: str) -> UsableName:
 
 
 def usable_names(snapshot: Snapshot) -> list[UsableName]:
-    """All names that a client may use now: models, aliases, and the routes that have a usable member."""
+    """Return all usable names: models, aliases, and routes with a usable member."""
     names = [UsableName(each.name, each.provider.name, "model", each) for each in snapshot.deployments.values()]
     names += _usable_aliases(snapshot)
     names += [UsableName(f"tier/{tier}", OWNER, "tier") for tier in TIERS if tier_members(snapshot, tier).targets]
@@ -112,7 +112,7 @@ def usable_names(snapshot: Snapshot) -> list[UsableName]:
 
 
 def nearest(snapshot: Snapshot, name: str) -> list[str]:
-    """At most three usable names that `name` may have meant, the nearest first."""
+    """Return at most three usable names similar to `name`, the most similar first."""
     wanted = _pairs(name)
     ranked: list[tuple[float, str]] = []
     for usable in usable_names(snapshot):
@@ -136,7 +136,7 @@ def _usable_aliases(snapshot: Snapshot) -> Iterator[UsableName]:
 
 
 def _reserved(snapshot: Snapshot, name: str, param: str) -> Rule | None:
-    """The names that are ours; one that begins like them and is none of them is refused, whatever else it might be."""
+    """Resolve reserved names; an unknown name with a reserved prefix is rejected."""
     head, _, rest = name.partition("/")
     if head not in RESERVED:
         return None
@@ -170,7 +170,7 @@ def _alias(snapshot: Snapshot, name: str, param: str) -> Rule | None:
 
 
 def _model(snapshot: Snapshot, name: str, param: str) -> Rule | None:
-    """A model by `provider/model`, or by an id that only one provider has."""
+    """Resolve `provider/model`, or a model id that only one provider has."""
     head, slash, model = name.partition("/")
     if head in RESERVED:
         return None
@@ -199,7 +199,7 @@ def _bare(snapshot: Snapshot, name: str, param: str) -> Rule | None:
     having = [each for each in snapshot.deployments.values() if each.model == name]
     if len(having) > 1:
         which = _listed([each.name for each in having])
-        raise ModelNotFound(f"The model id {shown(name)} is ambiguous, for there are {which}.", param=param)
+        raise ModelNotFound(f"The model id {shown(name)} is ambiguous; use one of {which}.", param=param)
     if having:
         said = f"only {having[0].provider.name} has this model"
         return Rule("bare", having[0].name, "single", Members((Target(having[0]),)), said=said)
@@ -217,17 +217,17 @@ def _unusable(missing: Missing, param: str) -> ModelNotFound:
 
 
 def _hint(snapshot: Snapshot, name: str) -> str:
-    """What a client may have meant: names that are near, and the name at providers that take any model."""
+    """Return a hint: similar names, and the name at providers with `any_model`."""
     known, others = _at_open_providers(snapshot, name)
     near = list(dict.fromkeys([*known, *nearest(snapshot, name)]))[:_SUGGESTIONS]
     hint = f" Did you mean {_listed(near, 'or')}?" if near else ""
     if others and not known:
-        hint += f" A model that is not listed is named with its provider: {_listed(others[:_SUGGESTIONS], 'or')}."
-    return hint or " `GET /v1/models` lists what can be used."
+        hint += f" Name an unlisted model with its provider: {_listed(others[:_SUGGESTIONS], 'or')}."
+    return hint or " `GET /v1/models` lists the usable names."
 
 
 def _at_open_providers(snapshot: Snapshot, name: str) -> tuple[list[str], list[str]]:
-    """The name at each `any_model` provider: where the catalogue knows it, and where it says nothing."""
+    """Return the name at `any_model` providers: those where the catalogue contains it, and all."""
     head = name.partition("/")[0]
     if head in RESERVED or head in snapshot.providers or head in snapshot.left_out or not sane_model(name):
         return [], []
@@ -245,7 +245,7 @@ def _is_known(snapshot: Snapshot, deployment: Deployment) -> bool:
 
 
 def shown(name: str) -> str:
-    """A client's word in a message: short, and on one line."""
+    """Quote a client's value for a message, shortened and on one line."""
     short = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "..."
     return "`" + "".join(each if each.isprintable() else "?" for each in short) + "`"
 
@@ -256,7 +256,7 @@ def _listed(names: list[str], last: str = "and") -> str:
 
 
 def _pairs(name: str) -> frozenset[str]:
-    """Letter pairs, also over one letter in between, so that two letters in the wrong order still match."""
+    """Return letter pairs, also with one letter in between, so that transposed letters still match."""
     text = f" {name[:_LONGEST_COMPARED].lower()} "
     near = {text[at : at + 2] for at in range(len(text) - 1)}
     return frozenset(near | {text[at] + text[at + 2] for at in range(len(text) - 2)})

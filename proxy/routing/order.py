@@ -1,6 +1,6 @@
-"""The order of a tier's models: cheapest, then fastest, then by name; unknown last. Equal ones take turns.
+"""The order of a tier's models: cheapest, then fastest, then by name; unknown last. Equal ones alternate.
 
-Pure functions: whose turn it is comes from the view of health.
+Pure functions: the health view supplies the last use of each model.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ from collections.abc import Iterable, Sequence
 from proxy.routing.candidates import Candidate, Case
 
 MUCH_SLOWER = 1.5  # times the latency of the fastest equal model, and
-A_MOMENT = 0.1  # seconds more: a slower one gets no turn
+A_MOMENT = 0.1  # this many seconds more: slower models do not alternate
 
 
 def cheapest_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Sort by what the call would cost."""
+    """Sort by the expected cost of the call."""
     return sorted(candidates, key=price_then_speed)
 
 
 def price_then_speed(candidate: Candidate) -> tuple[bool, int, bool, float, str]:
-    """The sort key, which no two deployments share."""
+    """Return the sort key, which is unique per deployment."""
     cost, latency = candidate.cost, candidate.latency
     return (cost is None, cost or 0, latency is None, latency or 0.0, candidate.name)
 
 
 def spread(case: Case, line: Sequence[Candidate]) -> list[Candidate]:
-    """Put equal models of several providers into the order of their last use, in the places that they hold."""
+    """Order equal models of several providers by their last use, within their positions."""
     order = list(line)
     for places in _equal(line):
         turns = sorted(places, key=lambda place: (case.health_of(line[place].target).used, place))
@@ -35,12 +35,12 @@ def spread(case: Case, line: Sequence[Candidate]) -> list[Candidate]:
 
 
 def equal_to_first(line: Sequence[Candidate]) -> int:
-    """How many models take turns with the first, itself included."""
+    """Return how many models alternate with the first, including itself."""
     return next((len(places) for places in _equal(line) if places[0] == 0), 1)
 
 
 def _equal(line: Sequence[Candidate]) -> list[list[int]]:
-    """The places of each group of equal models: one model id, one cost, and a latency that is not much higher."""
+    """Return the positions of each group of equal models: same model id and cost, similar latency."""
     groups: dict[tuple[str, int | None], list[int]] = {}
     for place, candidate in enumerate(line):
         deployment = candidate.target.deployment

@@ -1,4 +1,4 @@
-"""What the classifier looks at: the last turn's text, cut to a bounded head and tail, and the conversation's shape.
+"""The classifier's input: a bounded head and tail of the last turn's text, and the conversation's shape.
 
 The cut bounds the work for any prompt; the text never leaves the classifier.
 """
@@ -15,7 +15,7 @@ _TAIL = 1_200
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One conversation, as far as its difficulty is concerned."""
+    """The features of a conversation that indicate its difficulty."""
 
     text: str = field(repr=False)  # head and tail of the last user turn
     characters: int  # of the whole turn
@@ -26,7 +26,7 @@ class Prompt:
 
 
 def read_prompt(body: Mapping[str, Any]) -> Prompt:
-    """Read it from a chat body of any shape, in one pass."""
+    """Read the prompt from a chat body of any shape, in one pass."""
     messages = body.get("messages")
     last: Any = None
     system = turns = images = 0

@@ -1,7 +1,7 @@
-"""How well each candidate suits a profile: quality, cost and latency, weighed as the mode says.
+"""Scoring of candidates for a profile: quality, cost and latency, with the weights of the mode.
 
-A model below the tier that the prompt needs loses a full point for each tier, which no mode's weights make good; one
-above it pays by its price. Quality beyond what is needed counts for little.
+A model below the needed tier loses a full point per tier, which no mode's weights outweigh; one above it loses by its
+price. Quality beyond the need adds little.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _UNTIMED = 0.5
 
 
 def needed_tier(tier: Tier, mode: Mode) -> Tier:
-    """The tier to serve a prompt with: `accurate` goes one up."""
+    """Return the tier for a prompt; the mode `accurate` raises it by one."""
     return TIERS[min(TIERS.index(tier) + 1, len(TIERS) - 1)] if mode == "accurate" else tier
 
 
 def weights_of(mode: Mode, overrides: Mapping[str, float]) -> dict[str, float]:
-    """The mode's weights with the configuration's own in their place."""
+    """Return the mode's weights, overridden by those of the configuration."""
     return {name: overrides.get(name, weight) for name, weight in WEIGHTS[mode].items()}
 
 
 def rank(
     candidates: Sequence[Candidate], needed: Tier, weights: Mapping[str, float], listed: Mapping[str, Tier]
 ) -> list[Candidate]:
-    """Score every candidate and put the best first. `listed` is the tier of models that declare none themselves."""
+    """Score all candidates, best first. `listed` gives the tier of models that declare none."""
     costs = _scale([each.cost for each in candidates], _COST_FLOOR, _COST_SPAN)
     latencies = _scale([each.latency for each in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
     scored = []
@@ -63,38 +63,38 @@ def rank(
 
 
 def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
-    """0 to 1: how much of the needed quality there is, and a little for more."""
+    """Return 0 to 1: the share of the needed quality, and a little for more."""
     quality = quality_of(deployment, tier)
     return _NEEDED_SHARE * min(1.0, quality / _QUALITY[needed]) + (1 - _NEEDED_SHARE) * min(1.0, quality)
 
 
 def quality_of(deployment: Deployment, tier: Tier | None) -> float:
-    """The configured quality, else what the tier stands for."""
+    """Return the configured quality, else that of the tier."""
     if deployment.quality is not None:
         return deployment.quality
     return _NO_QUALITY if tier is None else _QUALITY[tier]
 
 
 def tiers_below(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
-    """By how many tiers a model falls short."""
+    """Return by how many tiers a model is below the need."""
     if tier is not None:
         return float(max(0, TIERS.index(needed) - TIERS.index(tier)))
     return max(0.0, (_QUALITY[needed] - quality_of(deployment, tier)) / _STEP)
 
 
 def rescored(candidate: Candidate, terms: Mapping[str, float]) -> Candidate:
-    """The candidate with these terms and their sum."""
+    """Return the candidate with these terms and their sum."""
     rounded = {name: round(term, 4) for name, term in terms.items()}
     return replace(candidate, terms=rounded, score=round(sum(rounded.values()), 4))
 
 
 def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Sort by score; equals go by price, latency and name."""
+    """Sort by score, then price, latency and name."""
     return sorted(candidates, key=lambda each: (-(each.score or 0.0), price_then_speed(each)))
 
 
 def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:
-    """1 for the least, towards 0 for the most, by ratio and not by difference; unknown stays unknown."""
+    """Return 1 for the least, towards 0 for the most, by ratio; unknown stays unknown."""
     logs = [None if value is None else math.log(max(0.0, value) + floor) for value in values]
     known = [value for value in logs if value is not None]
     if not known:

@@ -1,4 +1,4 @@
-"""The decision as JSON values: section 6 of the contract, without `id` and `attempts`. Holds no text of the prompt."""
+"""The decision record as JSON values, without `id` and `attempts`. It contains no text of the prompt."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def decision_record(
     missing: Iterable[Missing],
     profile: Profile | None,
 ) -> dict[str, Any]:
-    """Everything that was weighed for one call. The same call and health give the same record."""
+    """Return the decision record of one call. The same call and health give the same record."""
     return {
         "model": call.model[:_LONGEST_NAME],
         "route": route,
@@ -53,7 +53,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
 
 
 def _constraints(case: Case, mode: str | None) -> dict[str, Any]:
-    """What the body needs, and what the client asked for."""
+    """Return the body's requirements and the client's options."""
     facts, options = case.facts, case.options
     asked: dict[str, Any] = {
         "mode": mode,
@@ -75,7 +75,7 @@ def _constraints(case: Case, mode: str | None) -> dict[str, Any]:
 def _candidates(
     case: Case, reason: str, line: Line, rejected: Iterable[Candidate], missing: Iterable[Missing]
 ) -> list[dict[str, Any]]:
-    """The targets in the plan's order, then what was rejected; every deployment once."""
+    """Return the targets in the plan's order, then the rejected ones; every deployment once."""
     rows: dict[str, dict[str, Any]] = {}
     for place, candidate in enumerate(line.targets):
         health = case.health_of(candidate.target)

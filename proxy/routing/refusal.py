@@ -1,4 +1,4 @@
-"""The error of a call that no deployment may take: what stands in the way of each, in the configuration's own names."""
+"""The error for a call that no deployment can serve: the reason for each deployment."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from proxy.routing.selection import Selection
 
 _MOST_REASONS = 8
 _CODE = "no_candidate_available"
-_NOT_WEIGHED = ("provider", "key", "stand_in")  # not in the choice, so not too small either
+_NOT_WEIGHED = ("provider", "key", "stand_in")  # excluded before their size was checked
 
 
 def refusal(case: Case, route: str, selections: Sequence[Selection]) -> ProxyError:
-    """A 400 where time cannot mend it, a 503 where all that is missing is a provider that has been left out."""
+    """Return a 400 if a retry cannot help, a 503 if only providers that were left out are missing."""
     rejected = list({each.name: each for selection in selections for each in selection.rejected}.values())
     missing = list({each.name: each for selection in selections for each in selection.missing}.values())
     if not rejected:
@@ -26,11 +26,11 @@ def refusal(case: Case, route: str, selections: Sequence[Selection]) -> ProxyErr
         return _too_long(case, route, judged)
     reasons = [f"{each.name}: {each.rejection.reason}" for each in rejected if each.rejection is not None]
     reasons += [f"{each.name}: {_why(each)}" for each in missing]
-    return InvalidRequest(f"No model of `{route}` may take this call. {_joined(reasons)}.", code=_CODE)
+    return InvalidRequest(f"No model of `{route}` can serve this call. {_joined(reasons)}.", code=_CODE)
 
 
 def _nobody(case: Case, route: str, missing: list[Missing]) -> ProxyError:
-    """Nothing could even be weighed."""
+    """Return the error for a route without usable candidates."""
     left_out = [each for each in missing if each.left_out]
     if missing and not left_out:
         reasons = _joined([f"{each.name}: {_why(each)}" for each in missing])
@@ -46,7 +46,7 @@ def _too_long(case: Case, route: str, rejected: list[Candidate]) -> InvalidReque
     widest = max((each.target.deployment for each in rejected), key=lambda each: each.context_window or 0)
     return InvalidRequest(
         f"The call needs about {context_needed(widest, case.facts)} tokens of context, {case.facts.input_tokens} of "
-        f"them for its input, and the largest window to be had for `{route}` is {widest.context_window}.",
+        f"them for its input, and the largest available window of `{route}` is {widest.context_window}.",
         param="messages",
         code="context_length_exceeded",
     )

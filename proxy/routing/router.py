@@ -1,7 +1,7 @@
-"""Where a call goes, in which order, and why: classify, filter, rank, boost, fall back.
+"""The planner: turns a call into a plan by the steps classify, filter, rank, boost and fallback.
 
-A pure function of the call (which brings its snapshot) and a view of health: no I/O, no clock, no chance. The same call
-and health give the same plan. Whatever the body holds, the only thing raised is a `ProxyError`.
+A pure function of the call (with its snapshot) and a health view: no I/O, clock or randomness. The same call and health
+give the same plan. Whatever the body contains, it raises only `ProxyError`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _UNPRINTABLE = re.compile(r"[^ -~]")
 
 
 def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES, count: Count = estimate_tokens) -> Plan:
-    """The targets of a call in the order to try them; raises `ProxyError` where nobody may take it."""
+    """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
     case = open_case(call, health, count)
     rules = _rules(call)
     profile = _profile(call, classifier) if any(rule.form == "auto" for rule in rules) else None
@@ -63,7 +63,7 @@ def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES, coun
 
 
 def _rules(call: Call) -> list[Rule]:
-    """What the model's name and the names in `router.fallbacks` stand for."""
+    """Resolve the model's name and the names in `router.fallbacks`."""
     snapshot = call.snapshot
     fallbacks = (
         resolve(snapshot, name, param="router.fallbacks", use_default=False) for name in call.options.fallbacks
@@ -72,13 +72,13 @@ def _rules(call: Call) -> list[Rule]:
 
 
 def _profile(call: Call, classifier: Classifier) -> Profile:
-    """The classifier's, with the client's own word on the task."""
+    """Return the classifier's profile, with the task overridden by `router.task`."""
     profile = classifier.classify(call)
     return profile if call.options.task is None else replace(profile, task=call.options.task)
 
 
 def _reason(rule: Rule, line: Line, selections: Sequence[Selection], case: Case) -> str:
-    """One sentence for people, fit for a header: ASCII, on one line, nothing in it that only the client has written."""
+    """Return one sentence for people that is safe in a header: ASCII, one line, without the client's text."""
     chosen = line.targets[0]
     source = next(place for place, each in enumerate(selections) if chosen in each.accepted)
     sentence = selections[source].note

@@ -1,4 +1,4 @@
-"""From what a name stands for to the candidates in order: one small function for each form of a route."""
+"""Selection: turns a resolved name into ordered candidates, with one function per form of route."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from proxy.routing.rank import needed_tier, rank, weights_of
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What one route offers for the call."""
+    """The candidates of one route for the call."""
 
-    accepted: tuple[Candidate, ...]  # in the order to try them
+    accepted: tuple[Candidate, ...]  # in order of preference
     rejected: tuple[Candidate, ...]
     missing: tuple[Missing, ...]
-    note: str  # why the first is first
+    note: str  # the reason for the first candidate
 
 
 def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
-    """The candidates of a route. `profile` is there where the form is `auto`."""
+    """Return the candidates of a route. `profile` is set if the form is `auto`."""
     rule = _of_kind(rule, case)
     if rule.form == "tier" and rule.tier is not None:
         selection = _tier(rule.route, rule.tier, rule.members, case)
@@ -43,12 +43,12 @@ def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
 
 
 def _of_kind(rule: Rule, case: Case) -> Rule:
-    """Names stand for chat models until it is known what is called for."""
+    """Return the members for the kind of the call; names are resolved for chat first."""
     return rule if case.kind == "chat" else replace(rule, members=members_of_kind(rule, case.snapshot, case.kind))
 
 
 def mode_of(rule: Rule, case: Case) -> Mode:
-    """The mode of an `auto` route: of the name, else of the options, else of the configuration."""
+    """Return the mode of an `auto` route: from the name, else the options, else the configuration."""
     return rule.mode or case.options.mode or case.snapshot.mode
 
 
@@ -61,7 +61,7 @@ def _scenario(rule: Rule, case: Case) -> Selection:
 
 
 def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
-    """A tier, and the tiers above it where the call is too much for every model of this one."""
+    """Select from a tier, or from higher tiers if the call exceeds every model of it."""
     judged = sift(case, _measured(case, _thinking(case, tier, members.targets)), spare_stand_ins=True)
     good, every, missing, note = accepted(judged), list(judged), members.missing, ""
     above: Tier | None = tier
@@ -82,7 +82,7 @@ def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
 
 
 def _why_first(line: list[Candidate]) -> str:
-    """What the first of a tier's models is: the cheapest, as far as prices are known."""
+    """Return why the first of a tier's models is first: the cheapest, if prices are known."""
     priced = sum(1 for each in line if each.cost is not None)
     if priced == len(line):
         why = f"cheapest of {priced}"
@@ -96,7 +96,7 @@ def _why_first(line: list[Candidate]) -> str:
 
 
 def _thinking(case: Case, tier: Tier, targets: Iterable[Target]) -> list[Target]:
-    """The tier's thinking policy, where the client says nothing and the model's way of being asked is known."""
+    """Apply the tier's thinking policy, if the client sets no effort and the model supports it."""
     effort = case.snapshot.thinking.get(tier)
     if effort is None or case.facts.effort or case.options.disable_thinking:
         return list(targets)

@@ -1,6 +1,6 @@
-"""Which of the seven tasks a prompt is, by plain rules: votes of words, digits and symbols. One regex, no backtracking.
+"""The task classifier: picks one of seven tasks by votes of words, digits and symbols. One regex, no backtracking.
 
-Words at the very start and end of a prompt count double, for that is where people put what they want.
+Words at the start and end of a prompt count double, because instructions usually stand there.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _HEAD = 260
 _TAIL = 160
 _EMPHASIS = 2.0
 _REPEATS = 3  # a word's votes count this often at most
-_ENOUGH = 1.5  # votes below this say nothing
+_ENOUGH = 1.5  # fewer votes are inconclusive
 _PHRASE = 4.0
 _CODE_SIGNS = "{};<>=[]"
 _CODE_DENSITY = 0.08  # share of all tokens
-_FEW = 20  # tokens; fewer say nothing by their density
+_FEW = 20  # tokens; the density of fewer is inconclusive
 _MATH_SIGNS = "+*/=^%$\\"
 _MARKS = tuple("-*0123456789")  # that begin a line of a list
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the words of a prompt say. The counts are bounded by the text's cut."""
+    """The result of the votes. The bounded text bounds the counts."""
 
     task: str
-    confidence: float  # 0: nothing spoke, or two tasks equally
+    confidence: float  # 0: no votes, or a tie
     depth: int  # different words that ask for depth
     fences: int  # lines of ```
     questions: int
@@ -64,14 +64,14 @@ def read_words(text: str) -> Reading:
 
 
 def _vote(votes: dict[str, float], tokens: Counter[str], weight: float) -> None:
-    """A word's votes, as often as it stands there but not more than `_REPEATS` times."""
+    """Count a word's votes for at most `_REPEATS` occurrences."""
     for token in TASK_WORDS.keys() & tokens.keys():
         for task, vote in TASK_WORDS[token]:
             votes[task] += vote * weight * min(tokens[token], _REPEATS)
 
 
 def _vote_by_signs(votes: dict[str, float], seen: Counter[str]) -> None:
-    """Votes of what is no word: numbers with a question speak for math, a density of brackets for code."""
+    """Count votes of symbols: numbers with a question indicate math, dense brackets indicate code."""
     tokens = seen.total()
     code = sum(seen[sign] for sign in _CODE_SIGNS)
     if tokens > _FEW and code > _CODE_DENSITY * tokens:
@@ -85,8 +85,8 @@ def _vote_by_signs(votes: dict[str, float], seen: Counter[str]) -> None:
 
 
 def _winner(votes: dict[str, float]) -> tuple[str, float]:
-    """The task with most votes, `chat` where nothing spoke; ties go by the order of TASKS."""
-    rounded = {task: round(vote, 6) for task, vote in votes.items()}  # the order of adding must not tell
+    """Return the task with most votes, `chat` without votes; ties are resolved by the order of TASKS."""
+    rounded = {task: round(vote, 6) for task, vote in votes.items()}  # independent of the order of addition
     first, second = sorted(rounded.values(), reverse=True)[:2]
     if first < _ENOUGH:
         return "chat", 0.0

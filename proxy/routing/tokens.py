@@ -1,7 +1,7 @@
-"""Counting tokens with tiktoken, where an operator has put its encoding; without it, the estimate serves.
+"""Token counting with tiktoken if the operator has provided its encoding, else by estimate.
 
-tiktoken would fetch a missing or damaged encoding from the network. So it is only used when the folder that
-`TIKTOKEN_CACHE_DIR` names already holds the right file, under the name that tiktoken gives it.
+tiktoken would download a missing or damaged encoding. It is therefore used only if the folder `TIKTOKEN_CACHE_DIR`
+already contains the correct file, under tiktoken's name for it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _LOG = logging.getLogger(__name__)
 ENCODING = "o200k_base"
 SHA256 = "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d"  # of the file, as tiktoken checks it
 _SOURCE = f"https://openaipublic.blob.core.windows.net/encodings/{ENCODING}.tiktoken"
-LONGEST = 32_768  # characters; beyond it the exact count is not worth its time
+LONGEST = 32_768  # characters; longer texts are estimated, because counting takes too long
 
 
 def token_counter(folder: str | None) -> Count:
-    """The best counter that there is without the network. Takes a second when it loads an encoding."""
+    """Return the best counter available offline. Loading an encoding takes about a second."""
     file = Path(folder or "") / cached_name()
     if not folder or not file.is_file():
         return estimate_tokens
@@ -34,12 +34,12 @@ def token_counter(folder: str | None) -> Count:
 
 
 def cached_name() -> str:
-    """What tiktoken calls the file of the encoding in its cache."""
+    """Return tiktoken's name for the encoding's file in its cache."""
     return hashlib.sha1(_SOURCE.encode(), usedforsecurity=False).hexdigest()
 
 
 def exact(encode: Callable[[str], list[int]]) -> Count:
-    """A counter by `encode`, which leaves long texts to the estimate."""
+    """Return a counter that uses `encode`, and the estimate for long texts."""
 
     def count(text: str) -> int:
         return len(encode(text)) if len(text) <= LONGEST else estimate_tokens(text)

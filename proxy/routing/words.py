@@ -1,10 +1,10 @@
-"""Words that speak for a task or for depth, as plain tables: one look-up a token."""
+"""Tables of words that indicate a task or depth: one lookup per token."""
 
 from __future__ import annotations
 
 
 def _table(*rows: tuple[str, float, str]) -> dict[str, tuple[tuple[str, float], ...]]:
-    """Word -> its votes, from rows of task, weight and words."""
+    """Return word -> votes, from rows of task, weight and words."""
     votes: dict[str, tuple[tuple[str, float], ...]] = {}
     for task, weight, words in rows:
         for word in words.split():

@@ -234,8 +234,8 @@ CATALOGUED = replace(snapshot(MINI, SONNET, providers=[OPEN]), catalogue={"open"
     [
         ("gpt-4.1", "Did you mean `open/gpt-4.1`?"),
         ("gpt-4.1-2025-04-14", "Did you mean `open/gpt-4.1-2025-04-14`?"),
-        ("vendor/qwen", "A model that is not listed is named with its provider: `open/vendor/qwen`."),
-        ("min", "Did you mean `openai/mini`? A model that is not listed is named with its provider: `open/min`."),
+        ("vendor/qwen", "Name an unlisted model with its provider: `open/vendor/qwen`."),
+        ("min", "Did you mean `openai/mini`? Name an unlisted model with its provider: `open/min`."),
     ],
 )
 def test_the_hint_names_the_model_at_an_open_provider(name: str, hint: str) -> None:
