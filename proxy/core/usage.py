@@ -13,7 +13,9 @@ from typing import Any
 
 from proxy.core.types import Deployment, Usage
 
-UNKNOWN_WINDOW = 10_000_000  # tokens; larger than any model's context window
+UNKNOWN_WINDOW = 2_000_000  # tokens; the largest context window of a usual model
+_TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a text before it is cut into tokens
+_TEXT_LEAST = 4096  # tokens
 _HUGE = 10**18
 _CEILINGS = ("max_completion_tokens", "max_tokens")
 
@@ -58,6 +60,12 @@ def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
     return Usage(total, output, cached, cache_write, reasoning, source=usage.source if possible else "clamped")
 
 
+def known(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
+    """The same usage within `bounds`; None without any token, since no such answer exists."""
+    possible = bounded(usage, bounds)
+    return possible if possible.input or possible.output else None
+
+
 def grown(before: Usage | None, after: Usage | None) -> Usage | None:
     """Each count at its largest so far."""
     if before is None or after is None or before == after:
@@ -82,7 +90,10 @@ def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> Usa
         if type(asked) is int and longest < asked <= UNKNOWN_WINDOW:
             longest = asked  # the model's own limit may be larger than is configured
     choices = max(_natural(body.get("n")), _natural(body.get("best_of")))
-    return UsageBounds(max(window * several, size), longest * choices * several)
+    most = max(window * several, size)
+    if "messages" not in body and _is_text(body.get("input") or body.get("prompt")):
+        most = min(most, _TEXT_TOKENS * size + _TEXT_LEAST)
+    return UsageBounds(most, longest * choices * several)
 
 
 def _within(number: int, most: int) -> int:
@@ -91,6 +102,11 @@ def _within(number: int, most: int) -> int:
 
 def _length(value: Any) -> int:
     return max(1, len(value)) if isinstance(value, list) else 1
+
+
+def _is_text(value: Any) -> bool:
+    """Texts or token numbers; an object may stand for something larger, such as an image."""
+    return isinstance(value, str) or (isinstance(value, list) and not any(isinstance(item, dict) for item in value))
 
 
 def _natural(value: Any) -> int:

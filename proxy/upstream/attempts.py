@@ -44,6 +44,8 @@ _LOG = logging.getLogger(__name__)
 
 ERROR_BODY_LIMIT = 256 * 1024
 _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
+JSON, EVENTS = "application/json", "text/event-stream"
+_SOUND = ("audio/", "video/", "application/ogg", "application/octet-stream", EVENTS)  # content types of speech
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 # outcomes after which the usage of an attempt is unknown
 _UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
@@ -126,10 +128,10 @@ class Attempts:
         record.first_token, record.committed = opened.committed, True
         headers = _headers(cleaner, response, stream=run.call.stream)
         if self._dialects[deployment.provider.dialect].translates:
-            headers["content-type"] = "text/event-stream; charset=utf-8" if run.call.stream else "application/json"
+            headers["content-type"] = EVENTS + "; charset=utf-8" if run.call.stream else JSON
         is_chat = run.call.kind in ("chat", "completion")
         headers["content-type"] = _label(headers["content-type"], run.call)
-        events = is_chat or headers["content-type"].startswith("text/event-stream")
+        events = is_chat or headers["content-type"].startswith(EVENTS)
         relay = Relay(
             self._clock,
             record,
@@ -141,7 +143,7 @@ class Attempts:
             events=events,
             rescue=rescue,
         )
-        stream = run.call.stream or not headers["content-type"].startswith("application/json")
+        stream = run.call.stream or not headers["content-type"].startswith(JSON)
         return Reply(200, headers, relay.chunks(opened.chunks, deployment.timeouts.idle), stream)
 
     def lost(self, run: Run, lease: Lease, seconds: float) -> None:
@@ -305,11 +307,12 @@ class Attempts:
         return slow and policy.enabled
 
     async def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
-        """Settle the reservation with the tokens used: none after an error, unknown after a timeout."""
+        """Settle the reservation with the tokens used: none after an error, unknown after a timeout or false report."""
         last = made[-1]
         tokens: int | None = None
         if last.first_token_ms is not None and last.usage is None:
-            tokens = record.usage.input + record.usage.output if record.usage else None
+            usage = record.usage
+            tokens = usage.input + usage.output if usage and usage.source != "clamped" else None
         elif last.outcome not in _UNKNOWN_COST:
             tokens = 0
         await self._slots.give_back(lease, tokens, unused=False)
@@ -330,19 +333,21 @@ def _place(target: Target) -> tuple[str, str]:
 
 def _label(label: str, call: Call) -> str:
     """Return the content type of an answer, corrected if the upstream's does not fit."""
-    kind = label.lower()
+    kind = label.lower().partition(";")[0].strip()
     if call.kind in ("chat", "completion"):
-        wanted = "text/event-stream" if call.stream else "application/json"
-        return label if kind.startswith(wanted) or (not call.stream and "json" in kind) else wanted
-    if call.kind == "audio" and not kind.startswith("text/html"):
-        return label
+        wanted = EVENTS if call.stream else JSON
+        return label if kind == wanted else wanted
+    if call.endpoint == "speech":
+        return label if kind.startswith(_SOUND) else "application/octet-stream"
+    if call.kind == "audio":
+        return JSON if kind == "text/html" else label
     may_stream = call.stream or call.kind == "image"
-    return label if "json" in kind or (may_stream and kind.startswith("text/event-stream")) else "application/json"
+    return label if kind == JSON or (may_stream and kind == EVENTS) else JSON
 
 
 def _headers(cleaner: Cleaner, response: UpstreamResponse, *, stream: bool) -> dict[str, str]:
     """Return the upstream headers that pass to the client: `content-type` and `openai-*`."""
     headers = cleaner.headers(response.headers, "openai-")
-    default = "text/event-stream" if stream else "application/json"
+    default = EVENTS if stream else JSON
     headers["content-type"] = cleaner.header(response.headers.get("content-type")) or default
     return headers

@@ -225,3 +225,23 @@ def test_an_error_after_a_complete_answer_repeats_no_secret(
     assert "You sent ***." in answer.text
     assert answer.text.endswith("data: [DONE]\n\n")
     assert_hidden(everything(answer, access_log.next(), http, box), KEY)
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        "text/html; x=application/json",
+        "application/problem+json",
+        "application/x-ndjson",
+        "text/plain",
+        "application/json, a",
+    ],
+)
+def test_a_json_answer_has_the_label_of_json(
+    http: httpx.Client, box: Running, upstream: NativeUpstream, label: str
+) -> None:
+    upstream.script("m", plain(json.dumps(upstreams.completion("fine")).encode(), content_type=label))
+
+    answer = ask(http, box, "openai", stream=False)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")

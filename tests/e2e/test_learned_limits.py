@@ -302,6 +302,19 @@ def test_requests_of_a_day_are_those_of_any_24_hours(native: NativeUpstream, tmp
     assert len(native.requests) == 6
 
 
+@pytest.mark.parametrize("reported", [10**12, 10**30, -(10**12)], ids=["10^12", "10^30", "negative"])
+def test_impossible_usage_does_not_use_up_a_limit(native: NativeUpstream, tmp_path: Path, reported: int) -> None:
+    usage = {"prompt_tokens": reported, "completion_tokens": reported, "total_tokens": reported}
+    native.script("a", plain(json.dumps({**completion("hello"), "usage": usage}).encode()))
+
+    with boxed(tmp_path, configuration(native.url, tpd=1000), MovedClock()) as box:
+        statuses = [box.ask("up/a", max_tokens=100).status_code for _ in range(5)]
+        used = limits(box)["tpd"]["used"]
+
+    assert statuses == [200] * 5
+    assert 500 <= used < 1000  # what was reserved
+
+
 def test_tokens_of_a_day_are_those_of_any_24_hours(native: NativeUpstream, tmp_path: Path) -> None:
     clock = MovedClock()
     usage = {"prompt_tokens": 300, "completion_tokens": 100, "total_tokens": 400}

@@ -16,7 +16,7 @@ from typing import Any
 
 from proxy.core.json_text import strict_object_of
 from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count, grow
+from proxy.core.usage import UNBOUNDED, UsageBounds, count, grow, known
 from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.memory import ToolCall
@@ -321,10 +321,16 @@ def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     yield {"type": "message_stop"}
 
 
-def usage_of(counts: Mapping[str, Any], bounds: UsageBounds = UNBOUNDED) -> Usage:
-    """Anthropic's counts; its `input_tokens` are what was neither read from the cache nor written to it."""
-    plain, read, written, output, thinking = (count(_flat(counts).get(name)) or 0 for name in _COUNTS)
-    return bounded(Usage(plain + read + written, output, read, written, thinking), bounds)
+def usage_of(counts: Mapping[str, Any], bounds: UsageBounds = UNBOUNDED) -> Usage | None:
+    """Anthropic's counts, None where the input or the output is not counted.
+
+    Its `input_tokens` are what was neither read from the cache nor written to it.
+    """
+    flat = _flat(counts)
+    if count(flat.get("input_tokens")) is None or count(flat.get("output_tokens")) is None:
+        return None
+    plain, read, written, output, thinking = (count(flat.get(name)) or 0 for name in _COUNTS)
+    return known(Usage(plain + read + written, output, read, written, thinking), bounds)
 
 
 def _flat(counts: Mapping[str, Any]) -> Mapping[str, Any]:

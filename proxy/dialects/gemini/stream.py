@@ -13,7 +13,7 @@ from typing import Any
 from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
+from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200, is_error
@@ -246,20 +246,20 @@ class GeminiDecoder:
 
 
 def usage_of(counts: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
-    """The usage that `usageMetadata` counts; None if it counts nothing (some chunks have the kind of traffic only).
+    """The usage that `usageMetadata` counts; None if it counts no prompt (some chunks have the kind of traffic only).
 
     `promptTokenCount` includes what came from the cache; the results of Google's own tools are counted beside it, as
     thoughts are beside the candidates' tokens. Source: ai.google.dev/api/generate-content, UsageMetadata.
     """
     reported = counts if isinstance(counts, dict) else {}
-    known = {name: number for name in _COUNTS if (number := count(reported.get(name))) is not None}
-    if not known:
+    numbers = {name: number for name in _COUNTS if (number := count(reported.get(name))) is not None}
+    if "promptTokenCount" not in numbers:
         return None
-    thoughts = known.get("thoughtsTokenCount", 0)
+    thoughts = numbers.get("thoughtsTokenCount", 0)
     usage = Usage(
-        input=known.get("promptTokenCount", 0) + known.get("toolUsePromptTokenCount", 0),
-        output=known.get("candidatesTokenCount", 0) + thoughts,
-        cached=known.get("cachedContentTokenCount", 0),
+        input=numbers["promptTokenCount"] + numbers.get("toolUsePromptTokenCount", 0),
+        output=numbers.get("candidatesTokenCount", 0) + thoughts,
+        cached=numbers.get("cachedContentTokenCount", 0),
         reasoning=thoughts,
     )
-    return bounded(usage, bounds)
+    return known(usage, bounds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
+from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
 
 
 def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
@@ -29,8 +29,6 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
     reasoning = _detail(value, "completion_tokens_details", "reasoning_tokens")
     if reasoning > written and total == read + written + reasoning:
         written += reasoning  # xAI counts reasoning beside the answer
-    if not read and not written:
-        return None  # an answer without any token does not exist
     usage = Usage(
         input=read,
         output=written,
@@ -38,7 +36,7 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
         cache_write=_detail(value, "prompt_tokens_details", "cache_write_tokens"),
         reasoning=reasoning,
     )
-    return bounded(usage, bounds)
+    return known(usage, bounds)
 
 
 def _count(value: dict[str, Any], name: str, other: str) -> int | None:

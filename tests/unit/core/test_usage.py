@@ -70,6 +70,11 @@ def test_usage_is_clamped_to_its_bounds(usage: Usage, made: Usage) -> None:
         ({"context_window": 1000}, {"input": ["a", "b", "c"]}, 10, (3000, 3000)),
         ({"context_window": 1000, "max_output": 100}, {"prompt": ["a", "b"]}, 10, (2000, 200)),
         ({"context_window": 1000}, {"input": []}, 10, (1000, 1000)),
+        ({}, {"input": ["a"] * 2048}, 10_000, (84_096, 2048 * UNKNOWN_WINDOW)),
+        ({}, {"prompt": "a"}, 10, (4176, UNKNOWN_WINDOW)),
+        ({}, {"input": [1, 2, 3]}, 10, (4176, 3 * UNKNOWN_WINDOW)),
+        ({}, {"input": [{"image": "https://x.test"}]}, 10, (UNKNOWN_WINDOW, UNKNOWN_WINDOW)),
+        ({}, {"messages": [], "input": "a"}, 10, (UNKNOWN_WINDOW, UNKNOWN_WINDOW)),
         ({"context_window": 1000, "max_output": 100}, {"n": 10**12}, 10, (1000, 12_800)),
     ],
 )

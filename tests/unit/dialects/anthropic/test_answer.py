@@ -226,9 +226,21 @@ def test_the_last_count_of_a_stream_replaces_the_first_field_by_field() -> None:
     assert usage["prompt_tokens_details"]["cached_tokens"] == 100
 
 
-@pytest.mark.parametrize("counts", [{}, {"input_tokens": None}, {"input_tokens": "7"}, {"output_tokens_details": 3}])
-def test_odd_counts_are_none(counts: dict[str, Any]) -> None:
-    assert usage_of(counts) == Usage()
+@pytest.mark.parametrize(
+    "counts",
+    [
+        {},
+        {"input_tokens": None, "output_tokens": 5},
+        {"input_tokens": 5, "output_tokens": None},
+        {"input_tokens": "7", "output_tokens": 5},
+        {"input_tokens": True, "output_tokens": 5},
+        {"input_tokens": 0, "output_tokens": 0},
+        {"input_tokens": -1, "output_tokens": 0},
+        {"output_tokens_details": 3},
+    ],
+)
+def test_usage_without_counts_is_unknown(counts: dict[str, Any]) -> None:
+    assert usage_of(counts) is None
 
 
 def test_usage_comes_in_a_last_chunk_of_its_own_where_it_was_asked_for() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import Usage
+from proxy.core.usage import UNKNOWN_WINDOW
 from proxy.dialects.gemini.stream import usage_of
 from tests.unit.dialects.gemini.build import array, chunk, decoder, deltas, events, read, sse, usage
 
@@ -185,9 +186,9 @@ def test_the_last_counts_hold() -> None:
             Usage(input=13, output=7, cached=4, reasoning=5),
         ),
         ({"promptTokenCount": 10, "totalTokenCount": 10}, Usage(input=10)),
-        ({"promptTokenCount": -1, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, Usage(source="clamped")),
+        ({"promptTokenCount": -1, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, None),
         ({"promptTokenCount": None, "candidatesTokenCount": True, "thoughtsTokenCount": "x"}, None),
-        ({"promptTokenCount": 10, "candidatesTokenCount": 10**12}, Usage(10, 10_000_000, source="clamped")),
+        ({"promptTokenCount": 10, "candidatesTokenCount": 10**12}, Usage(10, UNKNOWN_WINDOW, source="clamped")),
         ({"trafficType": "ON_DEMAND"}, None),
         ({}, None),
         (None, None),
