@@ -19,18 +19,24 @@ from proxy.core.failures import UpstreamFailure
 MASK = "***"
 SHORTEST = 8  # characters; a shorter secret is a word that an error may use itself
 LONGEST_MESSAGE = 4000  # characters
-LONGEST_BODY = 256 * 1024  # bytes of an error that passes as it is
+LONGEST_BODY = 64 * 1024  # bytes of an error that passes as it is
 LONGEST_FIELD = 256
 LONGEST_HEADER = 512
 MOST_HEADERS = 32
 _SHORTEST_TAIL = 6  # characters of a secret at the end of a text that was cut
 _NESTED = 3  # levels of escapes
 _ESCAPE = re.compile(
-    rb"\\{1,8}(?:u00([2-7][0-9a-f])|x([2-7][0-9a-f])|[bfnrt])?"
+    rb"\\{1,8}(?:u\{?0{0,6}([2-7][0-9a-f])\}?|x([2-7][0-9a-f])|[bfnrt])?"
     rb"|%([2-7][0-9a-f])"
     rb"|&#(?:x0{0,4}([2-7][0-9a-f])|0{0,4}([3-9][0-9]|1[0-2][0-9]));?"
+    rb"|&(amp|lt|gt|quot|apos);"
 )
+_ENTITIES = {b"amp": b"&", b"lt": b"<", b"gt": b">", b"quot": b'"', b"apos": b"'"}
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_UNSEEN = re.compile(
+    "[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
+)  # with no place of their own
+_MOST_SEEN = 256  # values of headers that are remembered: most come with every answer
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 Span = tuple[int, int]
@@ -43,6 +49,7 @@ class Cleaner:
         keys, others = _long_enough(keys), _long_enough(others)
         self._needles = list(dict.fromkeys(form for secret in (*keys, *others) for form in _forms(secret)))
         self._keys = [key.lower().encode() for key in keys if key.isascii()]
+        self._seen: dict[str, str] = {}  # values of headers, and what became of them
         self._blocks = [(key, _least(key), *block) for key in self._keys for block in _blocks(key)]
 
     def data(self, data: bytes) -> bytes:
@@ -58,7 +65,7 @@ class Cleaner:
 
     def text(self, text: str, longest: int = LONGEST_MESSAGE) -> str:
         """A message for people: no secrets, no control characters but tabs and line ends, and not too long."""
-        found = _CONTROL.sub(" ", self._masked(text[: 4 * longest]))
+        found = _CONTROL.sub(" ", self._masked(_UNSEEN.sub("", text[: 4 * longest])))
         return found if len(found) <= longest else found[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
     def field(self, text: str | None) -> str | None:
@@ -70,23 +77,31 @@ class Cleaner:
         failure.args = (self.text(str(failure)),)
         failure.param, failure.code = self.field(failure.param), self.field(failure.code)
         if failure.native is not None:
-            failure.native = self.data(failure.native) if len(failure.native) <= LONGEST_BODY else None
+            plain = len(failure.native) <= LONGEST_BODY and b"\0" not in failure.native  # UTF-16 has such bytes
+            failure.native = self.data(failure.native) if plain else None
         return failure
 
     def header(self, value: str | None) -> str | None:
         """A header's value; None if it is empty, too long, or not plain ASCII on one line."""
-        return self._masked(value) if value is not None and _is_plain(value) else None
+        if value is None:
+            return None
+        found = self._seen.get(value)
+        if found is not None or not _is_plain(value):
+            return found
+        found = self._masked(value)
+        if len(self._seen) >= _MOST_SEEN:
+            self._seen.clear()
+        self._seen[value] = found
+        return found
 
     def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
         """Of `headers` (lower-case names) those that begin with `prefix`, as far as they can be passed on."""
-        names = (name for name in headers if name.startswith(prefix) and _NAME.fullmatch(name))
-        found = {name: headers[name] for name in islice(names, MOST_HEADERS) if _is_plain(headers[name])}
-        if self._is_clean("\n".join(found.values())):
-            return found
-        return {name: self._masked(value) for name, value in found.items()}
-
-    def _is_clean(self, text: str) -> bool:
-        return len(text) < SHORTEST or not self._spans(text.encode())
+        found = {}
+        for name in islice((name for name in headers if name.startswith(prefix)), MOST_HEADERS):
+            value = self.header(headers[name])
+            if value is not None and self.header(name) == name and _NAME.fullmatch(name):
+                found[name] = value
+        return found
 
     def _masked(self, text: str) -> str:
         raw = text.encode("utf-8", "surrogatepass")
@@ -195,8 +210,7 @@ def _unescaped_once(data: bytes) -> tuple[bytes, list[int], list[int]]:
         ends += range(at + 1, match.start() + 1)
         at = match.end()
         if match.lastindex is not None:
-            digits = match[match.lastindex]
-            pieces.append(bytes([int(digits, 10 if match.lastindex == 5 else 16)]).lower())
+            pieces.append(_character(match[match.lastindex], match.lastindex))
         elif match[0][-1:] == b"\\":
             continue  # before a character that stands for itself
         else:
@@ -208,6 +222,11 @@ def _unescaped_once(data: bytes) -> tuple[bytes, list[int], list[int]]:
     starts += range(at, len(data))
     ends += range(at + 1, len(data) + 1)
     return b"".join([*pieces, data[at:]]), starts, ends
+
+
+def _character(found: bytes, group: int) -> bytes:
+    """What an escape stands for, in lower case; `group` is that of the pattern."""
+    return _ENTITIES[found] if group == 6 else bytes([int(found, 10 if group == 5 else 16)]).lower()
 
 
 def _whole_escape(low: bytes, span: Span) -> Span:

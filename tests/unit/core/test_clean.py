@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 from urllib.parse import quote
 
@@ -16,7 +17,8 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 KEY = "sk-proj-AbC_dEf-0123456789-XyZ"
 SPARE = "sk-other-key-9876543210"
 VALUE = "Tenant-Value-42"
-CLEANER = Cleaner([KEY, SPARE], [VALUE, "a-b"])
+PASSWORD = """pass&<word>"it's"""
+CLEANER = Cleaner([KEY, SPARE], [VALUE, PASSWORD, "a-b"])
 ESCAPED = KEY.replace("-", "\\u002d")
 
 FORMS = {
@@ -31,11 +33,16 @@ FORMS = {
     "escapes in escapes": json.dumps(ESCAPED)[1:-1],
     "hexadecimal escapes": KEY.replace("-", "\\x2d"),
     "stray backslashes": KEY.replace("-", "\\-"),
+    "JSON escapes in braces": KEY.replace("-", "\\u{2d}"),
+    "long JSON escapes": KEY.replace("-", "\\U0000002D"),
     "percent": KEY.replace("-", "%2D"),
     "percent twice": KEY.replace("-", "%252d"),
     "all of it in percent": "".join(f"%{ord(character):02X}" for character in KEY),
     "HTML by number": KEY.replace("-", "&#45;"),
     "HTML by hexadecimal number": KEY.replace("-", "&#x2D;"),
+    "HTML by name": html.escape(PASSWORD, quote=False).replace('"', "&quot;").replace("'", "&apos;"),
+    "characters that are not seen": "\u200b".join(KEY),
+    "zeros": "\0".join(KEY),
     "base64": base64.b64encode(KEY.encode()).decode(),
     "base64 without padding": base64.urlsafe_b64encode(KEY.encode()).decode().rstrip("="),
     "hexadecimal": KEY.encode().hex(),
@@ -111,14 +118,14 @@ def test_a_cut_text_does_not_end_with_the_first_part_of_a_key() -> None:
 
 
 def test_a_message_has_no_control_characters_and_a_longest_length() -> None:
-    assert CLEANER.text("a\x00b\x1b[31m\r\n\tc\x7f\x9b") == "a b [31m \n\tc  "
+    assert CLEANER.text("a\x00b\x1b[31m\r\n\tc\x7f\x9b") == "ab [31m \n\tc  "
     assert len(CLEANER.text("x" * 10**6)) == LONGEST_MESSAGE
 
 
 def test_a_field_is_one_short_line() -> None:
     assert CLEANER.field(None) is None
     assert CLEANER.field("context_length_exceeded") == "context_length_exceeded"
-    assert CLEANER.field(f" a\n{KEY}\x00b ") == "a *** b"
+    assert CLEANER.field(f" a\n{KEY}\x01b ") == "a *** b"
     assert len(CLEANER.field("x" * 10**6) or "") == LONGEST_FIELD
 
 
@@ -138,6 +145,14 @@ def test_a_failure_without_a_secret_keeps_its_body() -> None:
     CLEANER.failure(failure)
 
     assert failure.native == b'{"error": {"message":  "no"}}'
+
+
+def test_an_error_body_in_utf_16_is_not_passed_on() -> None:
+    failure = UpstreamFailure(FailureKind.BAD_REQUEST, KEY, native=json.dumps({"error": KEY}).encode("utf-16"))
+
+    CLEANER.failure(failure)
+
+    assert (str(failure), failure.native) == ("***", None)
 
 
 def test_a_very_large_error_body_is_not_passed_on() -> None:
@@ -167,13 +182,23 @@ def test_a_header_is_masked(form: str) -> None:
     }
 
 
+def test_a_header_that_comes_again_is_masked_again() -> None:
+    headers = {"openai-x": f"Bearer {KEY}", "openai-y": "2020-10-01"}
+
+    assert [CLEANER.headers(headers, "openai-") for _ in range(3)] == [
+        {"openai-x": "Bearer ***", "openai-y": "2020-10-01"}
+    ] * 3
+
+
 def test_the_number_of_headers_is_bounded() -> None:
     headers = {f"openai-{number}": "x" * 100 for number in range(500)}
 
     assert len(CLEANER.headers(headers, "openai-")) == MOST_HEADERS
 
 
-@pytest.mark.parametrize("name", ["openai-a b", "openai-\x01", "openai-" + "x" * 100, "openai-ä"])
+@pytest.mark.parametrize(
+    "name", ["openai-a b", "openai-\x01", "openai-" + "x" * 100, "openai-ä", f"openai-{KEY.lower()}"]
+)
 def test_a_header_with_an_odd_name_is_dropped(name: str) -> None:
     assert CLEANER.headers({name: "1"}, "openai-") == {}
 
