@@ -71,7 +71,9 @@ def is_forced(body: Mapping[str, Any]) -> bool:
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         allowed = choice.get("allowed_tools")
         choice = (allowed if isinstance(allowed, dict) else choice).get("mode")
-    return isinstance(choice, dict) or choice in ("required", "any")
+    if isinstance(choice, dict):
+        return choice.get("type") not in ("auto", "none")
+    return choice in ("required", "any")
 
 
 def answer_name(body: Mapping[str, Any]) -> str:

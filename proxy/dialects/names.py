@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,13 +46,13 @@ class Renaming:
         return _renamed(value, self.there)
 
 
-def replacements(names: Iterable[str], alphabet: Alphabet) -> dict[str, str]:
-    """A replacement for each name that the target refuses, different from all names."""
+def replacements(names: Iterable[str], alphabet: Alphabet, reserved: Collection[str] = ()) -> dict[str, str]:
+    """A replacement for each name that the target refuses or has given away, different from all names."""
     distinct = list(dict.fromkeys(names))
-    odd = [name for name in distinct if not alphabet.takes(name)]
+    odd = [name for name in distinct if name in reserved or not alphabet.takes(name)]
     if not odd:
         return {}
-    taken = set(distinct)
+    taken = {*distinct, *reserved}
     found: dict[str, str] = {}
     for name in odd:
         found[name] = _replacement(name, alphabet, taken)
@@ -128,10 +128,14 @@ class ToolNames:
     _schemas: dict[str, Any] = field(default_factory=dict)
     _renamings: dict[str, Renaming | None] = field(default_factory=dict)
 
-    def add(self, functions: Iterable[tuple[str, Any]], native: Iterable[str] = ()) -> None:
-        """Declare functions, each with the schema of its arguments, and the names of the target's own tools."""
-        self._schemas.update(functions)
-        self._there = replacements((*self._schemas, *native), self.tools)
+    def add(self, functions: Iterable[tuple[str, Any]], native: Collection[str] = ()) -> None:
+        """Declare functions, each with the schema of its arguments, and the names of the target's own tools.
+
+        Of functions of one name, the first counts. A function with the name of a tool of the target gets another one.
+        """
+        for name, schema in functions:
+            self._schemas.setdefault(name, schema)
+        self._there = replacements(self._schemas, self.tools, native)
         self._back = {new: name for name, new in self._there.items()}
 
     @property
@@ -171,9 +175,10 @@ class ToolNames:
         if any(new is not old for new, old in zip(messages, given or (), strict=False)):
             out["messages"] = messages
         if self._back:
-            for member in ("tools", "functions"):
-                if isinstance(body.get(member), list):
-                    out[member] = [self._named(tool) for tool in body[member]]
+            if isinstance(body.get("tools"), list):
+                out["tools"] = [self._named(tool) if "function" in tool else tool for tool in body["tools"]]
+            if isinstance(body.get("functions"), list):
+                out["functions"] = [self._named(function) for function in body["functions"]]
             for member in ("tool_choice", "function_call"):
                 if isinstance(body.get(member), dict):
                     out[member] = self._choice(body[member])

@@ -257,7 +257,8 @@ class Answer:
 
     def _close_call(self, block: _Block) -> None:
         if not block.text:
-            self._arguments(block, _json(_object(block.given.get("input"))))
+            given = block.given.get("input")
+            self._arguments(block, given if isinstance(given, str) and given else _json(_object(given)))
         if block.rewriter is not None:
             self._give(block, block.rewriter.rest())
         if block.is_answer and self._wrapped:

@@ -11,6 +11,7 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.dialects.media import Media, is_data_url, read_base64, read_data_url, shown_in_base64
+from proxy.dialects.turns import PLACEHOLDER
 
 Block = dict[str, Any]
 
@@ -97,7 +98,8 @@ def _file(value: Any, where: str) -> Block:
     if media.kind == _PDF:
         return {**_block_of(media), **title}
     if media.kind.startswith("text/") or media.kind in _TEXTS:
-        source = {"type": "text", "media_type": "text/plain", "data": media.text()}
+        text = media.text()
+        source = {"type": "text", "media_type": "text/plain", "data": text if text.strip() else PLACEHOLDER}
         return {"type": "document", "source": source, **title}
     raise InvalidRequest(f"`{where}`: files may be PDF, text or images, not `{_short(media.kind)}`.", param=where)
 

@@ -87,7 +87,7 @@ def names_of(body: Mapping[str, Any], structure: Structure | None, kept: Kept | 
         return kept.names.again()
     names = ToolNames(_NAMES, MEMBERS)
     given = body.get("tools") or []
-    own = [tool["name"] for tool in given if isinstance(tool, dict) and isinstance(tool.get("name"), str)]
+    own = [tool["name"] for tool in given if "function" not in tool and isinstance(tool.get("name"), str)]
     if structure is not None and structure.tool_name is not None:
         own.append(structure.tool_name)
     names.add(functions_of(body), own)
@@ -106,6 +106,11 @@ def declare(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> De
     reader = _Reader(forms, _may_be_strict(deployment))
     kind = "functions" if legacy else "tools"
     tools = [reader.tool(tool, f"{kind}[{place}]") for place, tool in enumerate(given)]
+    firsts = {tool.get("name"): tool for tool in reversed(tools)}
+    if len(firsts) < len(tools):  # of tools of one name, the first
+        if any(firsts[tool.get("name")] != tool for tool in tools):
+            reader.lost.add("duplicate")
+        tools = [tool for tool in tools if firsts[tool.get("name")] is tool]
     return Declared(tools, (*reader.dropped, *(f"tools.{keyword}" for keyword in sorted(reader.lost))))
 
 

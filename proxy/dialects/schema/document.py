@@ -88,9 +88,13 @@ class Document:
                 self._bases[id(node)] = base
                 pending += [(inner, base) for inner in subschemas(node)]
 
+    def _is_address(self, node: Schema) -> bool:
+        """Whether `id` is an address, as in draft 4; a document need not say which draft it is of."""
+        return isinstance(node.get("id"), str) and ("#" in node["id"] or "/" in node["id"])
+
     def _register(self, node: Schema, base: str) -> str:
         """Note the node's address and anchors; returns the base of what is in it."""
-        id = node.get("$id", node.get("id") if self._old else None)
+        id = node.get("$id", node.get("id") if self._old or self._is_address(node) else None)
         if isinstance(id, str) and id.startswith("#"):
             self._anchors.setdefault(f"{base}{id}", node)
         elif isinstance(id, str) and id:

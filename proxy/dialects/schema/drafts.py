@@ -61,6 +61,13 @@ REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _OLD_DRAFT = re.compile(r"draft-0?[3-7]\b")
 
 
+_NOTES: Mapping[str, type] = {
+    **dict.fromkeys(("pattern", "format", "title", "description", "contentEncoding", "contentMediaType"), str),
+    **dict.fromkeys(("deprecated", "readOnly", "writeOnly"), bool),
+    "examples": list,
+}
+
+
 class Ref:
     """Where a reference leads: a node of the document, and the last word of its address."""
 
@@ -141,9 +148,9 @@ def _is_well_formed(name: str, value: Any) -> bool:
         return value is True
     if name in REFERENCES:
         return isinstance(value, (str, Ref))
-    if name in ("pattern", "format", "title", "description"):
-        return isinstance(value, str)
-    return True
+    if name in _NOTES:
+        return isinstance(value, _NOTES[name])
+    return name != "contentSchema" or is_schema(value)
 
 
 def _types(value: Any) -> tuple[Any] | None:
@@ -206,5 +213,8 @@ def _nullable(out: Schema) -> None:
         out["enum"] = [*out["enum"], None]
     if out.get("const") is not None:
         out["enum"] = [out.pop("const"), None]
-    if "anyOf" in out:
-        out["anyOf"] = [*out["anyOf"], {"type": "null"}]
+    for name in ("anyOf", "oneOf"):
+        if name in out:
+            out[name] = [*out[name], {"type": "null"}]
+    if "allOf" in out:
+        out["anyOf"] = [{"allOf": out.pop("allOf")}, {"type": "null"}]

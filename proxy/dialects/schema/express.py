@@ -18,6 +18,7 @@ from proxy.dialects.schema.document import Document
 from proxy.dialects.schema.drafts import COUNTS, LISTS, NAMED, NUMBERS, SINGLE, Ref
 from proxy.dialects.schema.language import ANNOTATIONS, EXACT, UNEVALUATED, Language, NotExpressible, Schema
 from proxy.dialects.schema.merge import Joined, both, either, types_of
+from proxy.dialects.schema.patterns import Patterns
 from proxy.dialects.schema.values import restrict_values
 
 DEEPEST = 128  # nodes inside each other
@@ -63,6 +64,7 @@ class _Writer:
         self._names = names
         self._careful = careful
         self._budget = 1000 + 8 * document.size
+        self._regular = Patterns()
         self._inner_lost = False
         self._wants_exact = False  # a keyword was written that needs exact subschemas
         self._definitions: dict[int, str] = {}
@@ -162,7 +164,7 @@ class _Writer:
             if language.closed and "anyOf" in (schema := self._one_list(schema)) and _is_object(schema):
                 return self._distributed(schema, depth)
             schema = self._adapted(self._one_list(schema))
-        elif self._names and "patternProperties" in schema:
+        elif "patternProperties" in schema and (self._names or not self._are_regular(schema["patternProperties"])):
             schema = dict(schema)
             self._patterns(schema)
         out: Schema = {}
@@ -241,6 +243,9 @@ class _Writer:
             branches = [*patterns, *([] if more is False else [more])]
             out["additionalProperties"] = branches[0] if len(branches) == 1 else {"anyOf": branches}
 
+    def _are_regular(self, patterns: Mapping[str, Any]) -> bool:
+        return all(map(self._regular.takes, patterns))
+
     def _declare(self, out: Schema) -> None:
         missing = [name for name in out.get("required", ()) if name not in out.get("properties", {})]
         if missing:
@@ -276,6 +281,8 @@ class _Writer:
                 return False
         if self._names and name in ("patternProperties", "propertyNames"):
             return False  # they speak of names that have been replaced
+        if name == "pattern" and language.has(name) and not self._regular.takes(value):
+            return False
         if name == "format" and language.formats is not None and value not in language.formats:
             return False
         return language.has(name) and language.takes(name, value)

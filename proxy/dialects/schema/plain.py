@@ -20,11 +20,13 @@ _PREFIX = "#/$defs/"
 def _is_type(value: Any) -> bool:
     if type(value) is str:
         return value in _TYPES
-    return type(value) is list and bool(value) and all(type(item) is str and item in _TYPES for item in value)
+    return _is_names(value) and _TYPES.issuperset(value)
 
 
 def _is_names(value: Any) -> bool:
-    return type(value) is list and bool(value) and all(type(item) is str for item in value)
+    return (type(value) is list and bool(value) and all(type(item) is str for item in value)) and len(
+        set(value)
+    ) == len(value)
 
 
 def _is_count(value: Any) -> bool:
@@ -37,8 +39,9 @@ _LEAVES: dict[str, Callable[[Any], bool]] = {
     "enum": lambda value: type(value) is list and bool(value),
     **dict.fromkeys(("minItems", "maxItems", "minLength", "maxLength"), _is_count),
     **dict.fromkeys(NUMBERS - {"multipleOf"}, is_number),
-    **dict.fromkeys(("title", "description", "pattern", "format"), lambda value: type(value) is str),
-    **dict.fromkeys(("default", "examples", "const"), lambda value: True),
+    **dict.fromkeys(("title", "description", "format"), lambda value: type(value) is str),
+    "examples": lambda value: type(value) is list,
+    **dict.fromkeys(("default", "const"), lambda value: True),
     "uniqueItems": lambda value: type(value) is bool,
 }
 
@@ -98,7 +101,8 @@ def _is_plain_branch(name: str, value: Any, pending: list[Any]) -> bool:
 
 def _is_definition(value: Any, node: Schema, definitions: Collection[str]) -> bool:
     """Whether a reference leads to a definition, with nothing but annotations beside it."""
-    known = type(value) is str and value.startswith(_PREFIX) and value[len(_PREFIX) :] in definitions
+    name = value[len(_PREFIX) :] if type(value) is str and value.startswith(_PREFIX) else None
+    known = name is not None and name in definitions and _NAME.fullmatch(name) is not None
     return known and node.keys() - ANNOTATIONS == {"$ref"}
 
 

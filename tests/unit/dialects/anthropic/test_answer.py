@@ -289,3 +289,11 @@ def test_what_is_odd_does_no_harm(odd: bytes) -> None:
     found = streamed(odd, start(), odd, text(0, "a"), odd, stop(), odd, END, odd)
 
     assert (found["content"], found["finish"], found["model"]) == ("a", "stop", "claude-x-1")
+
+
+def test_arguments_that_come_as_text_stay() -> None:
+    given = {"type": "tool_use", "id": "t", "name": "f", "input": '{"a":1}'}
+
+    found = facts(decoded(call(), [message(given, reason="tool_use")]))
+
+    assert found["tool_calls"][0]["function"]["arguments"] == '{"a":1}'

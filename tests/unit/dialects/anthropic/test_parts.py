@@ -113,3 +113,9 @@ def test_only_text_may_stand_where_only_text_can() -> None:
         content_blocks([{"type": "image_url", "image_url": PNG}], "x", only_text=True)
     with pytest.raises(InvalidRequest):
         content_blocks({"type": "text"}, "x")
+
+
+def test_a_text_file_without_a_visible_character_says_so() -> None:
+    block = only(file("data:text/plain;base64," + base64.b64encode(b" \n").decode(), filename="a.txt"))
+
+    assert block["source"]["data"] == "(no content)"

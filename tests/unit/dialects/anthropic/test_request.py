@@ -10,6 +10,7 @@ from proxy.core.errors import InvalidRequest
 from tests.unit.dialects.anthropic.build import THINKING, USER, WEATHER, call, native, sent, target
 
 CACHE = {"type": "ephemeral"}
+OTHER = {"type": "function", "function": {"name": "other"}}
 SYSTEM = {"role": "system", "content": "Be brief."}
 
 
@@ -134,7 +135,7 @@ def test_a_scenario_beats_the_client() -> None:
 
 @pytest.mark.parametrize("system", [SYSTEM, {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}])
 def test_automatic_caching_marks_the_end_of_tools_and_instructions(system: dict[str, Any]) -> None:
-    asked = call(messages=[system, USER], tools=[WEATHER, WEATHER])
+    asked = call(messages=[system, USER], tools=[WEATHER, OTHER])
 
     body, _ = sent(asked, target(provider={"prompt_cache": "auto"}))
 

@@ -225,3 +225,10 @@ def test_any_other_root_is_wrapped_with_its_definitions(schema: dict[str, Any]) 
     assert tool["type"] == "object"
     assert tool["required"] == ["answer"]
     assert tool.get("$defs", definitions) == definitions
+
+
+@pytest.mark.parametrize("choice", [{"type": "auto"}, {"type": "none"}])
+def test_a_choice_that_forces_no_tool_keeps_the_form(choice: dict[str, str]) -> None:
+    body = native(response_format={"type": "json_object"}, tools=[WEATHER], tool_choice=choice)
+
+    assert [tool["name"] for tool in body["tools"]] == ["get_weather", "answer_in_json"]

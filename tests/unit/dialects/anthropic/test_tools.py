@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from tests.unit.dialects.anthropic.build import USER, WEATHER, call, dialect, native, sent, target
+from tests.unit.dialects.anthropic.build import (
+    USER,
+    WEATHER,
+    call,
+    decoded,
+    dialect,
+    facts,
+    message,
+    native,
+    sent,
+    target,
+)
 
 TIME = {"type": "function", "function": {"name": "get_time"}}
 CACHE = {"type": "ephemeral"}
@@ -185,3 +196,35 @@ def test_tools_that_came_before_lead_to_the_same_request(name: str, capabilities
         asked, to = call(**members), target(capabilities=capabilities)
         sent, alone = reader.request(asked, to, None), dialect().request(asked, to, None)
         assert (sent.content, sent.dropped) == (alone.content, alone.dropped)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "dropped"), [(None, ()), ({"type": "object", "properties": {"x": {}}}, ("tools.duplicate",))]
+)
+def test_of_tools_of_one_name_the_first_is_sent(parameters: Any, dropped: tuple[str, ...]) -> None:
+    first = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    second = {
+        "type": "function",
+        "function": {**first["function"], **({"parameters": parameters} if parameters else {})},
+    }
+
+    body, named = sent(call(tools=[first, WEATHER, second]), target())
+
+    assert [tool["name"] for tool in body["tools"]] == ["f", "get_weather"]
+    assert body["tools"][0]["input_schema"] == {"type": "object", "properties": {}}
+    assert named == dropped
+
+
+def test_a_function_named_like_a_server_tool_gets_another_name() -> None:
+    server = {"type": "web_search_20250305", "name": "web_search"}
+    function = {"type": "function", "function": {"name": "web_search"}}
+    asked = call(tools=[server, function], tool_choice=function)
+    body, _ = sent(asked, target())
+    name = body["tools"][1]["name"]
+
+    found = facts(decoded(asked, [message({"type": "tool_use", "id": "t", "name": name, "input": {}})]))
+
+    assert body["tools"][0] == server
+    assert name != "web_search"
+    assert body["tool_choice"] == {"type": "tool", "name": name}
+    assert [called["function"]["name"] for called in found["tool_calls"]] == ["web_search"]

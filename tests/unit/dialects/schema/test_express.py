@@ -18,6 +18,7 @@ from proxy.dialects.schema.language import (
     Language,
     NotExpressible,
 )
+from proxy.dialects.schema.plain import is_plain
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
@@ -50,6 +51,12 @@ def lost(schema: Any, language: Language) -> tuple[str, ...]:
         ({"id": "#x", "type": "string"}, TEXT),
         ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
         ({"enum": ["a"], "nullable": True}, {"enum": ["a", None]}),
+        ({"oneOf": [TEXT, WHOLE], "nullable": True}, {"oneOf": [TEXT, WHOLE, {"type": "null"}]}),
+        ({"allOf": [TEXT], "nullable": True}, {"anyOf": [{"allOf": [TEXT]}, {"type": "null"}]}),
+        ({"type": ["string", "string"]}, TEXT),
+        ({"required": ["a", "a"]}, {"required": ["a"]}),
+        ({"type": "string", "examples": "a", "deprecated": "yes", "readOnly": 1, "contentEncoding": 5}, TEXT),
+        ({"type": "string", "contentSchema": 5, "contentMediaType": None, "writeOnly": "x"}, TEXT),
         ({"type": "STRING"}, TEXT),
         ({"type": "any"}, {}),
         ({"type": "string", "required": True}, TEXT),
@@ -168,6 +175,8 @@ def test_definitions_of_both_shelves_stay_apart() -> None:
         ("#/properties/other", {}),
         ("#here", {"$defs": {"A": {"$anchor": "here", **TEXT}}}),
         ("#here", {"$defs": {"A": {"$id": "#here", **TEXT}}}),
+        ("#here", {"$defs": {"A": {"id": "#here", **TEXT}}}),
+        ("https://x.example/root#/$defs/A", {"id": "https://x.example/root", "$defs": {"A": TEXT}}),
         ("#/definitions/a~1b%20c", {"definitions": {"a/b c": TEXT}}),
         ("#/components/schemas/A", {"components": {"schemas": {"A": TEXT}}}),
         ("https://x.example/root#/$defs/A", {"$id": "https://x.example/root", "$defs": {"A": TEXT}}),
@@ -470,3 +479,37 @@ def test_values_of_a_refused_kind_are_left_out(schema: dict[str, Any], expressed
 def test_values_that_contradict_each_other_are_not_expressible() -> None:
     with pytest.raises(NotExpressible):
         express({"const": None, "enum": [[]]}, ANTHROPIC_STRICT)
+
+
+@pytest.mark.parametrize("pattern", ["([", r"\p{L}+", "(?<n>a)", "a{2,1}", "(" * 2000, "a" * 5000])
+@pytest.mark.parametrize("language", [ANTHROPIC_TOOL, ANTHROPIC_STRICT_TOOL, GEMINI_TOOL])
+def test_a_pattern_that_cannot_be_read_is_left_out(pattern: str, language: Language) -> None:
+    found = express({"type": "object", "properties": {"m": {**TEXT, "pattern": pattern}}}, language)
+
+    assert found.schema["properties"]["m"].get("pattern") is None
+    assert found.lost == ("pattern",)
+
+
+def test_unreadable_patterns_of_names_allow_any_name() -> None:
+    given = {"type": "object", "patternProperties": {"([": TEXT}, "additionalProperties": False}
+
+    found = express(given, ANTHROPIC_TOOL)
+
+    assert found.schema == {"type": "object", "additionalProperties": TEXT}
+    assert found.lost == ("patternProperties",)
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        {"type": ["string", "string"]},
+        {"type": "object", "required": ["a", "a"]},
+        {"type": "string", "pattern": "(["},
+        {"type": "string", "examples": "a"},
+        {"$ref": "#/$defs/Box[int]"},
+    ],
+)
+def test_what_a_validator_refuses_is_not_plain(member: dict[str, Any]) -> None:
+    schema = {"type": "object", "properties": {"m": member}, "$defs": {"Box[int]": WHOLE}}
+
+    assert not is_plain(schema, ANTHROPIC_TOOL)
