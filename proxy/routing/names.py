@@ -228,11 +228,14 @@ def _hint(snapshot: Snapshot, name: str) -> str:
 
 def _at_open_providers(snapshot: Snapshot, name: str) -> tuple[list[str], list[str]]:
     """Return the name at `any_model` providers: those where the catalogue contains it, and all."""
-    head = name.partition("/")[0]
+    head, slash, rest = name.partition("/")
     if head in RESERVED or head in snapshot.providers or head in snapshot.left_out or not sane_model(name):
         return [], []
     if len(name) > _LONGEST_SHOWN:
         return [], []
+    alike = [each for each in snapshot.providers.values() if slash and each.name.lower() == head.lower()]
+    if alike:
+        return [f"{each.name}/{rest}" for each in alike if each.any_model], []
     found = [find(snapshot, f"{each.name}/{name}") for each in snapshot.providers.values() if each.any_model]
     usable = [each for each in found if isinstance(each, Deployment)]
     known = [each.name for each in usable if _is_known(snapshot, each)]

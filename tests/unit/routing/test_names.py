@@ -234,6 +234,8 @@ CATALOGUED = replace(snapshot(MINI, SONNET, providers=[OPEN]), catalogue={"open"
     [
         ("gpt-4.1", "Did you mean `open/gpt-4.1`?"),
         ("gpt-4.1-2025-04-14", "Did you mean `open/gpt-4.1-2025-04-14`?"),
+        ("Open/gpt-4.1", "Did you mean `open/gpt-4.1`?"),
+        ("OPEN/vendor/qwen", "Did you mean `open/vendor/qwen`?"),
         ("vendor/qwen", "Name an unlisted model with its provider: `open/vendor/qwen`."),
         ("min", "Did you mean `openai/mini`? Name an unlisted model with its provider: `open/min`."),
     ],
