@@ -1,6 +1,6 @@
-"""Byte-preserving edits of a JSON object: what is not edited keeps its bytes, spacing and order included.
+"""Byte-preserving edits of a JSON object: unedited members keep their bytes, including spacing and order.
 
-`parse` reads a body once and remembers where each top-level member stands; `edit` then cuts and splices. Nothing here
+`parse` reads a body once and records the span of each top-level member; `edit` then cuts and splices. Nothing here
 knows what the members mean.
 """
 
@@ -29,7 +29,7 @@ _COMMA = ord(",")
 
 
 class Span(NamedTuple):
-    """Where a member stands, in bytes: its key's opening quote, and its value from `value` to `end`."""
+    """The byte offsets of a member: its key's opening quote, and its value from `value` to `end`."""
 
     key: int
     value: int
@@ -38,7 +38,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A parsed JSON object and the places of its members. The last of two equal names counts, as in `json`."""
+    """A parsed JSON object and the spans of its members. The last of two equal names counts, as in `json`."""
 
     value: dict[str, Any]
     spans: dict[str, Span]
@@ -55,7 +55,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 def parse(raw: bytes) -> Document:
     """Read a JSON object.
 
-    Raises `InvalidRequest` if it is no UTF-8, no JSON, no object, or nested deeper than `MAX_DEPTH`.
+    Raises `InvalidRequest` if it is not UTF-8, not JSON, not an object, or nested deeper than `MAX_DEPTH`.
     """
     if len(raw) > _SMALL:
         _check_work(raw)
@@ -79,7 +79,7 @@ def parse(raw: bytes) -> Document:
 
 
 def _check_work(raw: bytes) -> None:
-    """Refuse a body that is cheap to send and expensive to read, before it is read. Raises `InvalidRequest`."""
+    """Reject a body that is cheap to send and expensive to parse, before parsing. Raises `InvalidRequest`."""
     if _work(raw) <= MAX_WORK and raw.count(b'"') <= 2 * MAX_STRINGS:
         return
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
@@ -88,13 +88,13 @@ def _check_work(raw: bytes) -> None:
 
 
 def _work(text: bytes) -> int:
-    """What it takes to read the values whose punctuation is in `text`."""
+    """Return the units of work to parse the values whose punctuation is in `text`."""
     nested = text.count(b"[") + text.count(b"{")
     return text.count(b",") + MEMBER_WORK * text.count(b":") + NESTED_WORK * nested
 
 
 def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], remove: Collection[str] = ()) -> bytes:
-    """Replace the values of `replace`, add those that are not there, cut the members of `remove`; the rest stays.
+    """Replace or add the values of `replace`, and cut the members of `remove`; the rest stays.
 
     At least one member must remain. `spans` are those of `parse(raw)`.
     """
@@ -115,9 +115,9 @@ def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], re
 
 
 def _with_comma(raw: bytes, span: Span, gone: int) -> tuple[int, int]:
-    """A member with the comma before it, or, where there is none beyond `gone`, with the one after it.
+    """Return the span of a member with the comma before it, or with the one after it if there is none beyond `gone`.
 
-    Only the bytes beside it tell: `spans` do not have the first of two members with the same name.
+    Decided by the bytes beside it, because `spans` lack the first of two members with the same name.
     """
     before = span.key - 1
     while raw[before] in _BLANK:
@@ -187,7 +187,7 @@ def _end(text: str, at: int) -> list[str]:
 
 
 def _depth(value: Any) -> int:
-    """Depth of nesting, counted level by level so that no input can exhaust the stack."""
+    """Return the depth of nesting, counted iteratively so that no input can exhaust the stack."""
     level, depth = [value], 0
     while level:
         depth += 1
@@ -201,7 +201,7 @@ def _depth(value: Any) -> int:
 
 
 def _in_bytes(text: str, spans: Mapping[str, Span]) -> dict[str, Span]:
-    """Character offsets as byte offsets, in one pass over the text."""
+    """Convert character offsets to byte offsets, in one pass over the text."""
     places = sorted({place for span in spans.values() for place in span})
     offsets, done, total = {}, 0, 0
     for place in places:

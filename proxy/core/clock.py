@@ -1,4 +1,4 @@
-"""Time: the only module that reads a clock. Everything else is given one, so that tests own the time."""
+"""Clocks: the only module that reads the time. All other code takes a clock as an argument, so tests control it."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Where time comes from."""
+    """A source of time."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, for durations."""
+        """Return monotonic seconds, for durations."""
         ...
 
     def time(self) -> float:
-        """Seconds since the epoch, for records."""
+        """Return seconds since the epoch, for records."""
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for a number of seconds."""
         ...
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait until `event` is set, at most so long (infinity: for ever); whether it was set."""
+        """Wait until `event` is set, at most that many seconds (may be infinite); return whether it was set."""
         ...
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The system's clock."""
 
-    monotonic = staticmethod(time.monotonic)  # without a frame of ours: one call reads it some thirty times
+    monotonic = staticmethod(time.monotonic)  # no extra frame: a call reads it about thirty times
     time = staticmethod(time.time)
 
     async def sleep(self, seconds: float) -> None:

@@ -1,8 +1,8 @@
-"""What may go wrong upstream, and the two tables that decide what follows from it.
+"""The kinds of upstream failures, and the two tables that decide what follows from them.
 
-`VERDICTS` says what is true of a failure whatever anybody wishes: its class, and whether another target may do better.
-`RULES` says what we make of a class (retries, backoff, breaker, keys), and is the default of what may be configured.
-Nothing else in the project looks at an upstream's status to decide. A failure is classified once, where it is seen.
+`VERDICTS` holds the fixed properties of a failure: its class, and whether another target may succeed. `RULES` holds the
+configurable reaction to a class (retries, backoff, breaker, keys) and its defaults. No other code decides by an
+upstream's status. A failure is classified once, where it is detected.
 """
 
 from __future__ import annotations
@@ -42,17 +42,17 @@ KeyEffect = Literal["none", "model", "everywhere"]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What is true of a failure."""
+    """The fixed properties of a failure."""
 
     failure_class: FailureClass
-    fall_back: bool = True  # the next target of the plan may do
-    larger_only: bool = False  # ... but only one with a larger context window
+    fall_back: bool = True  # the next target of the plan may succeed
+    larger_only: bool = False  # only a target with a larger context window may succeed
     other_key: bool = False  # another key of the same target may do, although this one is not put into cooldown
 
 
 @dataclass(frozen=True, slots=True)
 class FailureRule:
-    """What follows from a class of failures; times are seconds.
+    """The reaction to a class of failures; times are in seconds.
 
     `retries` None is the retry policy's `same_target`, `backoff` and `max_backoff` None are its own, `open` and
     `max_open` None the breaker's. A key rests for as long as the provider says or else for `rest`, and never longer
@@ -112,7 +112,7 @@ _KINDS = frozenset(FailureKind)
 
 
 def class_of(kind: str) -> FailureClass | None:
-    """The class of an outcome; None for what is no failure."""
+    """Return the class of an outcome; `None` if it is not a failure."""
     return VERDICTS[FailureKind(kind)].failure_class if kind in _KINDS else None
 
 
@@ -149,10 +149,10 @@ class UpstreamFailure(Exception):
 
     @property
     def verdict(self) -> Verdict:
-        """The table's row."""
+        """The row of `VERDICTS`."""
         return VERDICTS[self.kind]
 
     @property
     def failure_class(self) -> FailureClass:
-        """By which its rule is found."""
+        """The class, which selects the rule."""
         return self.verdict.failure_class

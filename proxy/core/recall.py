@@ -1,6 +1,6 @@
-"""Memory of answers for the next turn, for clients that do not send back what a provider wants to see again.
+"""Memory of answers for the next turn, for clients that do not return values which a provider requires again.
 
-Providers sign their models' thinking and want the signature again with the tool results. An entry is found only by an
+Providers sign their models' thinking and require the signature with the tool results. An entry is found only by an
 owner, a name and a proof that all match: names (ids of tool calls) are chosen by others and may be equal by chance, so
 that the proof, a digest of what precedes them, decides. Entries are bounded in number, size and time.
 """
@@ -31,7 +31,7 @@ class _Entry(NamedTuple):
 
 
 class Recall:
-    """A small memory that forgets the oldest first. Values are JSON."""
+    """A bounded memory that drops the oldest entries first. Values are JSON."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -51,7 +51,7 @@ class Recall:
             self._forget(next(iter(self._entries)))
 
     def find(self, owner: str, name: str, proof: Callable[[], str]) -> Any | None:
-        """What was kept, or None. `proof` is called only where `owner` has an entry of that name."""
+        """Return the stored value or `None`. `proof` is called only if `owner` has an entry of that name."""
         if (owner, name) not in self._names:
             return None
         key = _Key(owner, name, proof())

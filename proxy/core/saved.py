@@ -1,4 +1,4 @@
-"""Reading back values from a file of ours: whoever can write there can write anything, so nothing is believed."""
+"""Validation of values from the state file, which may contain anything."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 
 MOST_COUNT = 1_000_000
 MOST_AMOUNT = 10**15 - 1
-LATEST = 1e11  # seconds since the epoch: some three thousand years
+LATEST = 1e11  # seconds since the epoch: about three thousand years
 
 
 def saved_seconds(value: Any) -> float:
-    """A time or a duration. Raises `ValueError` for what is no sound number."""
+    """Return a time or duration in seconds. Raises `ValueError` unless it is a finite number in range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError("a time must be a number")
     if not -LATEST <= value <= LATEST:
@@ -20,21 +20,21 @@ def saved_seconds(value: Any) -> float:
 
 
 def saved_count(value: Any) -> int:
-    """A number of things. Raises `ValueError` for what is none."""
+    """Return a count. Raises `ValueError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
         raise ValueError("a count must be a whole number, and not too large")
     return value
 
 
 def saved_amount(value: Any) -> int:
-    """A limit, or so much of what is limited. Raises `ValueError` for what is none."""
+    """Return a limit or an amount. Raises `ValueError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_AMOUNT:
         raise ValueError("an amount must be a whole number, and not too large")
     return value
 
 
 def saved_text(value: Any, longest: int = 500) -> str:
-    """A name. Raises `ValueError` for what is none."""
+    """Return a name. Raises `ValueError` for anything else."""
     if not isinstance(value, str) or not value or len(value) > longest:
         raise ValueError("a name must be a text, and not too long")
     return value

@@ -1,4 +1,4 @@
-"""Server-sent events: whole events out of a byte stream, to the byte.
+"""Server-sent events: splits a byte stream into whole events and keeps every byte.
 
 An event ends at an empty line, whichever of the three line ends it uses. The bytes of the events, joined, are the
 bytes that came in: nothing is normalised, since they are relayed as they are.
@@ -18,7 +18,7 @@ class EventTooLarge(ValueError):
 
 
 class Events:
-    """Cuts a byte stream into events, whatever the chunks."""
+    """Splits a byte stream into events, independent of its chunks."""
 
     def __init__(self, limit: int = 8 * 1024 * 1024) -> None:
         self._buffer = bytearray()
@@ -26,7 +26,7 @@ class Events:
         self._limit = limit
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The events that `chunk` completes, each with the empty line that ends it.
+        """Return the events that `chunk` completes, each with the empty line that ends it.
 
         Raises `EventTooLarge` when one grows beyond the limit.
         """
@@ -47,7 +47,7 @@ class Events:
         return events
 
     def rest(self) -> bytes:
-        """What has come since the last whole event; empties the buffer."""
+        """Return and clear the bytes since the last whole event."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         self._scanned = 0
@@ -55,7 +55,7 @@ class Events:
 
 
 def split(whole: bytes) -> list[bytes]:
-    """The events of bytes that end with one, be it without its empty line."""
+    """Split bytes into events; the last one may lack its empty line."""
     events = Events(len(whole))
     found = events.feed(whole)
     rest = events.rest()
@@ -63,7 +63,7 @@ def split(whole: bytes) -> list[bytes]:
 
 
 def data_of(event: bytes) -> bytes | None:
-    """The `data` of an event, its lines joined by a line feed; None if it has none (a comment, say)."""
+    """Return the `data` of an event, its lines joined by a line feed; `None` without data, as in a comment."""
     lines = [
         line[6:] if line.startswith(b"data: ") else line[5:] for line in _LINE.split(event) if line.startswith(b"data:")
     ]

@@ -1,7 +1,7 @@
-"""Who gets our calls, and as whom: what is held against a key was said of the key at that host, under those headers.
+"""The identity of a provider key: a digest of its value, base URL and headers.
 
-When any of it changes, what the one before has said is not the next one's fault. Limits' counts are another matter:
-most providers count by account, whatever leads there.
+If any of these changes, cooldowns, breakers and learned limits of the old key do not apply to the new one. Counters of
+limits stay, because most providers count per account.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from proxy.core.types import KEYLESS, Provider, ProviderKey, Snapshot
 
 
 def identity(provider: Provider, key: ProviderKey | None) -> str:
-    """A digest that stays the same for as long as the same calls would go to the same place under the same key."""
+    """Return a digest that changes with the key, the address or the headers of calls."""
     who = (
         (provider.name, provider.dialect, provider.base_url, provider.api_version, provider.vertex, provider.proxy),
         *((provider.ca,) if provider.ca else ()),
@@ -24,7 +24,7 @@ def identity(provider: Provider, key: ProviderKey | None) -> str:
 
 
 def identities(snapshot: Snapshot) -> dict[tuple[str, str], str]:
-    """The digests of all keys, by provider and key id; a provider without keys has one of its own."""
+    """Return the digests of all keys, by (provider, key id); a provider without keys has one entry."""
     return {
         (provider.name, key.id if key else KEYLESS): identity(provider, key)
         for provider in snapshot.providers.values()
@@ -33,6 +33,6 @@ def identities(snapshot: Snapshot) -> dict[tuple[str, str], str]:
 
 
 def replaced(provider: Provider, key: ProviderKey | None, in_force: Mapping[tuple[str, str], str]) -> bool:
-    """Whether somebody else goes by that name now, who is not to suffer for what this one does."""
+    """Return whether the key of that id has been replaced since the attempt began."""
     current = in_force.get((provider.name, key.id if key else KEYLESS))
     return current is not None and current != identity(provider, key)

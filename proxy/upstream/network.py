@@ -1,4 +1,4 @@
-"""The transport to the real network: our own, or httpx where a proxy is on the way."""
+"""The transport to the real network: `upstream/net`, or httpx for requests through a proxy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Network:
         self._proxied: HttpxTransport | None = None
 
     def send(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamResponse]:
-        """By way of the request's own proxy, else that of the environment, else directly."""
+        """Send through the request's proxy, else that of the environment, else directly."""
         proxy = request.proxy or self._environment.proxy_for(request.url)
         if proxy is None:
             return self._direct.send(request)
@@ -39,7 +39,7 @@ class Network:
             await self._proxied.aclose()
 
     def _by_proxy(self) -> HttpxTransport:
-        """httpx is imported for the first request that has a proxy: it costs memory and start-up time."""
+        """Return the httpx transport, imported on first use to save memory and start-up time."""
         if self._proxied is None:
             from proxy.upstream.proxied import HttpxTransport
 

@@ -1,4 +1,4 @@
-"""Which secrets each provider's answers are searched for: see `proxy/core/clean.py`."""
+"""The secrets that are removed from each provider's answers: see `proxy/core/clean.py`."""
 
 from __future__ import annotations
 
