@@ -44,20 +44,17 @@ _KINDS = {
 }
 # Of the HTTP between us and the upstream, unless the API itself explains them: the client chose none of it.
 _OF_HTTP = frozenset({406, 411, 412, 414, 415, 416, 417, 418, 428, 431, 444, 494, 495, 496, 497})
-_MESSAGES = (
-    "message",
-    "detail",
-    "error_description",
-    "error_message",
-    "error_msg",
-    "errorMessage",
-    "msg",
-    "Message",
-    "faultstring",
-    "status_msg",
-    "title",
-)
+_TEXT_NAMES = """
+    message detail error_description error_message error_msg errorMessage msg Message faultstring status_msg title
+"""
+_MESSAGES = tuple(_TEXT_NAMES.split())
+# Members by which an object that is no answer is an error: one that holds it, one that denies success, its text.
+_ERROR_NAMES = "detail errors fault Error error_msg error_message errorMessage error_code errorCode"
+_ERRORS = tuple(_ERROR_NAMES.split())
+_SUCCESSES = ("success", "ok")
+_TEXTS = ("message", "msg", "Message")
 _CODE_NAMES = ("code", "type", "status", "error_type", "error_code", "errorCode", "reason", "__type", "Code")
+_MOST_DETAILS = 50
 _SHOWN = 1000  # characters of a message that is no text
 _STATUS = re.compile("[45][0-9][0-9]")
 # Naming these does not blame the request.
@@ -197,11 +194,9 @@ def is_error(value: Mapping[str, Any], answer: str = "choices") -> bool:
     found = value.get(answer)
     if found:
         return isinstance(found, list) and any(_failed(choice) for choice in found)
-    if any(says_error(value.get(name)) for name in ("detail", "errors", "fault", "error_msg", "error_message")):
+    if any(says_error(value.get(name)) for name in _ERRORS) or any(value.get(name) is False for name in _SUCCESSES):
         return True
-    if value.get("success") is False:
-        return True
-    return isinstance(value.get("message"), str) or _failed_base(value.get("base_resp"))
+    return any(isinstance(value.get(name), str) for name in _TEXTS) or _failed_base(value.get("base_resp"))
 
 
 def error_event(event: bytes) -> bool:
@@ -212,9 +207,12 @@ def error_event(event: bytes) -> bool:
 
 
 def bare_json(event: bytes) -> Any:
-    """The object that stands between events without the name of a field, as some servers send an error."""
-    text = event.strip()
-    return value_of(text) if text[:1] == b"{" else None
+    """An object between events without the name of a field, or with `error` as its name: some send errors so."""
+    text = event.strip().removeprefix(b"error:").lstrip()
+    if text[:1] not in (b"{", b"["):
+        return None
+    value = value_of(text)
+    return value[0] if isinstance(value, list) and value else value
 
 
 def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
@@ -224,6 +222,7 @@ def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
         if isinstance(errors, list) and errors and _message(value) is None:
             yield errors[0]
     yield value.get("fault")
+    yield value.get("Error")
     choices = value.get("choices")
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict) and says_error(choice.get("error")):
@@ -349,7 +348,7 @@ def _more(error: Mapping[str, Any]) -> Iterator[str]:
 def details_of(error: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Google's details, objects of several types."""
     found = error.get("details")
-    return [detail for detail in found if isinstance(detail, dict)] if isinstance(found, list) else []
+    return [detail for detail in found[:_MOST_DETAILS] if isinstance(detail, dict)] if isinstance(found, list) else []
 
 
 def _codes(error: Mapping[str, Any]) -> Iterator[str]:

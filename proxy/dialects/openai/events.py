@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any
 
+from proxy.core.clean import LONGEST_BODY
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import loads
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
@@ -61,10 +62,12 @@ class EventRelay(ABC):
             self._last_came = self.committed
             self._end()
             return True
-        value = self._load(data)
+        value = self._value(data)
+        if value is None:
+            return self._late(event)
         suspect = b"error" in event or not value.get("choices")  # so that a plain chunk costs nothing more
         if suspect and (is_error(value, self._member) or error_event(event)):
-            return self._failed(value, data)
+            return self._failed(value, event, data)
         kept = self._read(value, data)
         return kept if isinstance(kept, bool) else _with_data(event, data, kept)
 
@@ -73,20 +76,26 @@ class EventRelay(ABC):
         value = bare_json(event)
         if isinstance(value, dict) and is_error(value, self._member):
             if self.complete:
-                self.passed_error = True
-                return True
+                return self._late(event)
             failure = failure_in_200(value, b"")
             raise self._after_commit(failure) if self.committed else failure
         return True
 
-    def _failed(self, value: dict[str, Any], data: bytes) -> bool:
+    def _late(self, event: bytes) -> bool:
+        """An error, or what cannot be read, after all choices have finished: relayed like any other event.
+
+        It is cleaned, so one that is too large for that is dropped.
+        """
+        self.passed_error = True
+        return len(event) <= LONGEST_BODY
+
+    def _failed(self, value: dict[str, Any], event: bytes, data: bytes) -> bool:
         """An error: a failure before the commit point, after it the end, unless the answer is complete.
 
         One that clients would not take for an error is not relayed: the relay writes one that they do.
         """
         if self.complete:
-            self.passed_error = True
-            return True  # relayed like any other event
+            return self._late(event)
         failure = failure_in_200(value, data)
         if not self.committed:
             raise failure
@@ -116,14 +125,19 @@ class EventRelay(ABC):
         if usage:
             self.usage = grown(self.usage, usage_of(usage, self._bounds))
 
-    def _load(self, data: bytes) -> dict[str, Any]:
+    def _value(self, data: bytes) -> dict[str, Any] | None:
+        """The object in an event. Where there is none: None if the answer is complete, else a failure."""
         try:
             value = loads(data)
         except (ValueError, RecursionError) as exc:
+            if self.complete:
+                return None
             raise self._broken("the upstream sent an event that is not JSON") from exc
-        if not isinstance(value, dict):
-            raise self._broken("the upstream sent an event that is not a JSON object")
-        return value
+        if isinstance(value, dict):
+            return value
+        if self.complete:
+            return None
+        raise self._broken("the upstream sent an event that is not a JSON object")
 
     def _broken(self, message: str) -> UpstreamFailure:
         return UpstreamFailure(FailureKind.BROKEN_STREAM if self.committed else FailureKind.MALFORMED, message)

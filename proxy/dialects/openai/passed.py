@@ -6,12 +6,13 @@ at all, the answer of another endpoint or events that stop before the last one a
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.json_text import object_of
-from proxy.core.sse import Events
+from proxy.core.json_text import object_of, value_of
+from proxy.core.sse import Events, data_of
 from proxy.core.types import Usage
 from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.held import LIMIT, HeldAnswer
@@ -24,14 +25,25 @@ _LAST = (".done", ".completed")  # how the types of the last events of images an
 _SNIFFED = 64 * 1024  # bytes of sound that look like text before they count as sound
 _TEXT = frozenset({*range(32, 256), *b"\t\r\n"})  # UTF-8 has no other bytes
 _PLAIN = bytes(sorted(_TEXT))
+_HEAD = 1024  # bytes in which text shows how it begins
+_BEGINS_TEXT = (b"{", b"[", b"<", b'"', b"data:", b"event:")
 
 
 def _is_choice(item: Mapping[str, Any]) -> bool:
-    return isinstance(item.get("text"), str) or bool(item.get("finish_reason"))
+    other = "message" in item or "delta" in item
+    return isinstance(item.get("text"), str) or (bool(item.get("finish_reason")) and not other)
 
 
 def _is_vector(item: Mapping[str, Any]) -> bool:
-    return isinstance(item.get("embedding"), (list, str, dict)) and bool(item["embedding"])
+    """Numbers, base64, or what models with several vectors have: lists of numbers, or an object of them by kind."""
+    found = item.get("embedding")
+    if isinstance(found, dict):
+        return bool(found) and not is_error(found, "float")
+    while isinstance(found, list) and found and isinstance(found[0], list):
+        found = found[0]
+    if isinstance(found, list):
+        return bool(found) and type(found[0]) in (int, float)
+    return isinstance(found, str) and bool(found)
 
 
 def _is_result(item: Mapping[str, Any]) -> bool:
@@ -72,7 +84,7 @@ class PassedJson(JsonDecoder):
 class PassedBytes:
     """Sound: relayed as it comes; the connection's own end tells that it is whole.
 
-    What begins like JSON or a page is held until it is known to be none: an error may come under any label.
+    What begins like JSON, a page or an event is held until it is known to be none: an error may come under any label.
     """
 
     native_finish: str | None = None
@@ -104,12 +116,15 @@ class PassedBytes:
 
 
 def _is_text(held: bytearray) -> bool:
-    return bytes(held.lstrip()[:1]) in (b"{", b"<", b"") and not held.translate(None, _PLAIN)
+    head = bytes(held[:_HEAD]).removeprefix(codecs.BOM_UTF8).lstrip()
+    return (not head or head.startswith(_BEGINS_TEXT)) and not held.translate(None, _PLAIN)
 
 
 def _no_sound(held: bytes) -> UpstreamFailure:
-    value = object_of(held)
-    if value is not None and is_error(value, ""):
+    text = held.removeprefix(codecs.BOM_UTF8).strip()
+    value = value_of((data_of(text) or text) if text[:1] in (b"d", b"e") else text)
+    value = value[0] if isinstance(value, list) and value else value
+    if isinstance(value, dict) and is_error(value, ""):
         return failure_in_200(value, held)
     what = "is text, not sound" if held.strip() else "is empty"
     return UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer {what}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -34,10 +35,7 @@ class JsonDecoder(HeldAnswer):
         choices = value.get("choices") if isinstance(value, dict) else None
         if not isinstance(choices, list) or not choices:
             return False
-        return all(
-            isinstance(choice, dict) and (isinstance(choice.get("message"), dict) or choice.get("finish_reason"))
-            for choice in choices
-        )
+        return all(isinstance(choice, dict) and _is_message(choice) for choice in choices)
 
 
 class NotAStream(JsonDecoder):
@@ -48,6 +46,14 @@ class NotAStream(JsonDecoder):
         super().finish()
         self.committed = self.complete = self.closed = False
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream answered a streamed call without a stream")
+
+
+def _is_message(choice: Mapping[str, Any]) -> bool:
+    """Whether a choice is one of a chat completion; a filter may leave no message, but a finish."""
+    if isinstance(choice.get("message"), dict):
+        return True
+    other = choice.get("message") is not None or "delta" in choice or "text" in choice
+    return bool(choice.get("finish_reason")) and not other
 
 
 def _load(body: bytes) -> Any:

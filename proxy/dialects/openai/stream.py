@@ -10,7 +10,6 @@ from typing import Any
 
 from proxy.core.body import edit, parse
 from proxy.core.errors import InvalidRequest
-from proxy.core.failures import UpstreamFailure
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.openai.events import EventRelay
@@ -81,17 +80,16 @@ class StreamDecoder(EventRelay):
     def _last(self, rest: bytes) -> bytes:
         """What of an event without its empty line the client gets: all or nothing.
 
-        An error is not given on: without the line no client would see it, so the relay says it again.
+        An error is not given on: without the line no client would see it, so the relay says it again. Behind a
+        complete answer nothing is given on that is an error or cannot be read.
         """
-        whole = self.complete
-        try:
-            kept = self._take(rest)
-        except UpstreamFailure:
-            if whole:
-                return b""
-            raise
+        before, self.passed_error = self.passed_error, False
+        kept = self._take(rest)
+        late, self.passed_error = self.passed_error, before
         if self.fault is not None:
             raise self.fault
+        if late:
+            return b""
         return kept if isinstance(kept, bytes) else rest if kept else b""
 
     def _end(self) -> None:

@@ -155,6 +155,15 @@ IN_200 = [
     ({"error_code": 17, "error_msg": "x"}, True),
     ({"fault": {"faultstring": "x"}}, True),
     ({"base_resp": {"status_code": 1008, "status_msg": "x"}, "choices": None}, True),
+    ({"code": 500, "msg": "404 NOT_FOUND", "success": False}, True),
+    ({"success": False}, True),
+    ({"ok": False}, True),
+    ({"Message": "x"}, True),
+    ({"Error": {"Code": "Throttling", "Message": "x"}}, True),
+    ({"errorCode": "x", "errorMessage": "y"}, True),
+    ({"success": True, "choices": []}, False),
+    ({"success": False, "choices": [{"message": {"content": "Hi"}}]}, False),
+    ({"error_code": 0, "choices": []}, False),
     ({"error": None, "choices": [{"message": {"content": "Hi"}}]}, False),
     ({"error": "", "choices": [{"message": {"content": "Hi"}}]}, False),
     ({"error": {}, "choices": [{"message": {"content": "Hi"}}]}, False),
@@ -200,6 +209,9 @@ def test_the_name_of_an_event_may_say_that_it_is_an_error(event: bytes, wanted: 
 
 def test_an_object_between_events_is_found() -> None:
     assert bare_json(b'{"error": "x"}\n\n') == {"error": "x"}
+    assert bare_json(b'[{"error": "x"}]\n\n') == {"error": "x"}
+    assert bare_json(b'error: {"message": "x"}\n\n') == {"message": "x"}
+    assert bare_json(b"[]\n\n") == []
     assert bare_json(b": comment\n\n") is None
     assert bare_json(b"{half\n\n") is None
 

@@ -81,6 +81,14 @@ VECTOR = {"object": "embedding", "index": 0, "embedding": [0.1]}
 SHAPES = [
     ("embeddings", {"data": [VECTOR]}, True),
     ("embeddings", {"data": [{"embedding": "AAAA"}]}, True),
+    ("embeddings", {"data": [{"embedding": [[0.1], [0.2]]}]}, True),
+    ("embeddings", {"data": [{"embedding": {"float": [0.1]}}]}, True),
+    ("embeddings", {"data": [{"embedding": [None]}]}, False),
+    ("embeddings", {"data": [{"embedding": ["0.1"]}]}, False),
+    ("embeddings", {"data": [{"embedding": [True]}]}, False),
+    ("embeddings", {"data": [{"embedding": [[]]}]}, False),
+    ("embeddings", {"data": [{"embedding": [{"a": 1}]}]}, False),
+    ("embeddings", {"data": [{"embedding": {"error": "busy"}}]}, False),
     ("embeddings", {"data": []}, False),
     ("embeddings", {"data": [{"embedding": []}]}, False),
     ("embeddings", {"data": [{"embedding": None}]}, False),
@@ -92,6 +100,8 @@ SHAPES = [
     ("completions", {"choices": [{"text": "Hi", "index": 0}]}, True),
     ("completions", {"choices": [{"text": None, "finish_reason": "stop"}]}, True),
     ("completions", {"choices": []}, False),
+    ("completions", {"choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}, False),
+    ("completions", {"choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}, False),
     ("moderations", {"results": [{"flagged": False}]}, True),
     ("moderations", {"results": [{"categories": {"violence": False}}]}, True),
     ("moderations", {"results": []}, False),
@@ -126,7 +136,19 @@ def test_an_answer_has_the_shape_of_its_endpoint(endpoint: str, value: dict[str,
 
 
 @pytest.mark.parametrize(
-    "body", [b'{"detail": "Not Found"}', b'{"error": "busy"}', b"<html>502</html>", b' {"status": "queued"}', b"  "]
+    "body",
+    [
+        b'{"detail": "Not Found"}',
+        b'{"error": "busy"}',
+        b"<html>502</html>",
+        b' {"status": "queued"}',
+        b"  ",
+        b'[{"error": {"message": "busy"}}]',
+        b'\xef\xbb\xbf{"error": "busy"}',
+        b'data: {"error": "busy"}\n\n',
+        b'event: error\ndata: {"message": "busy"}\n\n',
+        b'"busy"',
+    ],
 )
 def test_text_is_no_sound_whatever_its_label(body: bytes) -> None:
     decoder = PassedBytes()

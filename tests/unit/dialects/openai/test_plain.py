@@ -45,6 +45,9 @@ def test_an_answer_comes_out_to_the_byte_at_its_end() -> None:
         (b'{"choices":[{}]}', "not a chat completion"),
         (b'{"choices":[{"message":null}]}', "not a chat completion"),
         (b'{"choices":[{"message":{}},1]}', "not a chat completion"),
+        (b'{"choices":[{"text":"Hi","finish_reason":"stop"}]}', "not a chat completion"),
+        (b'{"choices":[{"delta":{"content":"Hi"},"finish_reason":"stop"}]}', "not a chat completion"),
+        (b'{"choices":[{"message":"Hi","finish_reason":"stop"}]}', "not a chat completion"),
         (b'{"object":"chat.completion","error":null}', "not a chat completion"),
     ],
 )

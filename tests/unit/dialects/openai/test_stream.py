@@ -459,6 +459,32 @@ def test_nothing_follows_done(late: bytes) -> None:
     assert (stream.complete, stream.fault) == (True, None)
 
 
+@pytest.mark.parametrize(
+    "late", [b"data: Internal Server Error\n\n", b"data: [1]\n\n", b"data: {\n\n", b'event: x\ndata: "x"\n\n', ERROR]
+)
+def test_done_follows_whatever_comes_after_a_finish(late: bytes) -> None:
+    stream = decoder()
+
+    out = stream.feed(TEXT + STOP + late) + stream.feed(DONE) + stream.finish()
+
+    assert out == TEXT + STOP + late + DONE
+    assert (stream.complete, stream.closed, stream.fault, stream.passed_error) == (True, True, None, True)
+
+
+@pytest.mark.parametrize("late", [b'data: {"error": "%s"}\n\n', b"data: %s\n\n", b'{"error": "%s"}\n\n'])
+def test_a_very_large_event_after_a_finish_is_dropped(late: bytes) -> None:
+    stream = decoder()
+
+    assert stream.feed(TEXT + STOP + late % (b"x" * 100_000) + DONE) == TEXT + STOP + DONE
+
+
+def test_half_an_event_after_a_finish_is_dropped() -> None:
+    stream = decoder()
+
+    assert stream.feed(TEXT + STOP + ERROR[:-9]) + stream.finish() == TEXT + STOP
+    assert stream.complete
+
+
 def test_an_error_after_a_complete_answer_is_named() -> None:
     stream = decoder()
 
