@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from proxy.dialects.schema.language import (
     ANTHROPIC_TOOL,
     GEMINI_ANSWER,
     GEMINI_TOOL,
+    OPENAI_STRICT,
     Language,
     NotExpressible,
 )
@@ -31,6 +32,7 @@ LANGUAGES = {
     "anthropic strict": ANTHROPIC_STRICT,
     "gemini tool": GEMINI_TOOL,
     "gemini answer": GEMINI_ANSWER,
+    "openai strict": OPENAI_STRICT,
 }
 DRAFTS = {
     "http://json-schema.org/draft-04/schema#": Draft4Validator,
@@ -99,9 +101,9 @@ def _members(draft: str, inner: st.SearchStrategy[Any]) -> dict[str, st.SearchSt
 
 
 @st.composite
-def documents(draw: st.DrawFn, *, references: bool = True) -> dict[str, Any]:
-    """A schema of some draft, with references where wanted."""
-    draft = draw(st.sampled_from(sorted(DRAFTS)))
+def documents(draw: st.DrawFn, *, references: bool = True, drafts: Iterable[str] = DRAFTS) -> dict[str, Any]:
+    """A schema of one of the drafts, with references where wanted."""
+    draft = draw(st.sampled_from(sorted(drafts)))
     leaves: st.SearchStrategy[Any] = st.sampled_from([{"type": kind} for kind in TYPES]) | st.just({})
     if "04" not in draft:
         leaves |= st.booleans()
@@ -199,6 +201,8 @@ def test_the_result_uses_only_what_the_target_has(name: str, schema: dict[str, A
         return
 
     check_language(found.schema, LANGUAGES[name])
+    if LANGUAGES[name].requires_all and "strict" not in found.lost:
+        assert all(node.get("properties", {}).keys() <= set(node.get("required", ())) for node in nodes(found.schema))
     assert schema == before
 
 

@@ -57,6 +57,8 @@ _IDENTITY = frozenset(
         "definitions",
     }
 )
+_OF_OTHERS = frozenset({"additionalProperties", "unevaluatedProperties", "items", "unevaluatedItems"})
+_NEVER: tuple[Schema, ...] = ({"not": {}}, {"not": True})
 REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 _OLD_DRAFT = re.compile(r"draft-0?[3-7]\b")
 
@@ -128,6 +130,8 @@ def _kept(name: str, value: Any) -> tuple[Any] | None:
         value = [item if is_schema(item) else True for item in value if is_schema(item) or name == "prefixItems"]
     if not _is_well_formed(name, value):
         return None
+    if name in _OF_OTHERS and value in _NEVER:
+        return (False,)
     return (int(value) if name in COUNTS else value,)
 
 

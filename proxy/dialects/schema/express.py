@@ -173,6 +173,8 @@ class _Writer:
             self._write(out, name, value, schema, notes, depth)
         if notes and language.describes:
             out["description"] = "; ".join([*([out["description"]] if out.get("description") else []), *notes])
+        if language.requires_all and out.get("properties", {}).keys() - set(out.get("required", ())):
+            self.lost.add("strict")
         if language.closed:
             return _closed(out, schema)
         if "$ref" in out and len(out) > 1 and not language.ref_siblings:

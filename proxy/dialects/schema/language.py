@@ -1,9 +1,10 @@
 """What the targets' schema languages have, as data.
 
 Sources: Anthropic's documentation, "Tool use" (`input_schema` is JSON Schema 2020-12 whose root is an object without
-`anyOf`, `oneOf` and `allOf`) and "Structured outputs" (JSON Schema limitations); ai.google.dev/api/generate-content
-(`GenerationConfig.responseJsonSchema` lists the keywords, and says that a schema with `$ref` has no other members and
-that a cycle must lead through an optional property).
+`anyOf`, `oneOf` and `allOf`) and "Structured outputs" (JSON Schema limitations); OpenAI's guide "Structured model
+outputs" (supported schemas); ai.google.dev/api/generate-content (`GenerationConfig.responseJsonSchema` lists the
+keywords, and says that a schema with `$ref` has no other members and that a cycle must lead through an optional
+property).
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Language:
     object_root: bool = False
     describes: bool = False
     declares_required: bool = False  # each name in `required` must be one of `properties`
+    requires_all: bool = False  # every member is required: one that may be absent is reported as `strict`
     takes: Callable[[str, Any], bool] = lambda keyword, value: True
 
     def has(self, keyword: str) -> bool:
@@ -103,6 +105,22 @@ ANTHROPIC_STRICT = Language(
     takes=_strict_takes,
 )
 ANTHROPIC_STRICT_TOOL = replace(ANTHROPIC_STRICT, object_root=True)
+# For an answer or a tool with `strict: true` at OpenAI, whose clients send other schemas too. An optional member stays
+# optional, since a union with null would be another schema: with `strict` among what was lost, it cannot be strict.
+OPENAI_STRICT = Language(
+    keywords=frozenset(
+        _COMMON
+        | {"title", "description", "const", "pattern", "maxItems"}
+        | {"multipleOf", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+    ),
+    formats=frozenset({"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid"}),
+    ref_siblings=False,
+    closed=True,
+    object_root=True,
+    describes=True,
+    declares_required=True,
+    requires_all=True,
+)
 GEMINI_ANSWER = Language(
     keywords=frozenset(_COMMON | _NOTES | {"prefixItems", "maxItems", "minimum", "maximum", "propertyOrdering"}),
     formats=frozenset({"date-time", "date", "time", "duration", "enum", "int32", "int64", "float", "double"}),

@@ -45,6 +45,7 @@ def lost(schema: Any, language: Language) -> tuple[str, ...]:
         ({"maximum": 1, "exclusiveMaximum": True}, {"exclusiveMaximum": 1}),
         ({"minimum": 1, "exclusiveMinimum": False}, {"minimum": 1}),
         ({"minItems": 1.0, "maxItems": 2.0}, {"minItems": 1, "maxItems": 2}),
+        ({"additionalProperties": {"not": {}}}, {"additionalProperties": False}),
         ({"exclusiveMinimum": 1}, {"exclusiveMinimum": 1}),
         ({"dependencies": {"a": ["b"]}}, {"dependentRequired": {"a": ["b"]}}),
         ({"dependencies": {"a": {"required": ["b"]}}}, {"dependentSchemas": {"a": {"required": ["b"]}}}),
