@@ -88,9 +88,11 @@ class State:
         return JSONResponse(page(request, rows))
 
     async def breakers(self, request: Request) -> Response:
-        """`GET /admin/breakers`."""
+        """`GET /admin/breakers`: those of the configured providers."""
         self._access.check(request)
-        rows = [{"id": f"{row['provider']}/{row['model']}#{row['key']}", **row} for row in self._health.breakers()]
+        known = self._snapshot().providers
+        found = [row for row in self._health.breakers() if row["provider"] in known]
+        rows = [{"id": f"{row['provider']}/{row['model']}#{row['key']}", **row} for row in found]
         return JSONResponse(page(request, rows))
 
     async def reset(self, request: Request) -> Response:

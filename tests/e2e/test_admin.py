@@ -367,5 +367,5 @@ def test_no_secret_is_in_a_refused_reload(box: Box) -> None:
         box.running.service.reload()
         until(lambda: "config_error" not in box.http.get("/readyz").text)
 
-    assert "configuration refused" in log.getvalue()
+    assert "configuration rejected" in log.getvalue()
     assert "canary" not in f"{log.getvalue()}{ready}"

@@ -168,6 +168,23 @@ def test_a_reload_creates_the_series_of_what_is_new(tmp_path: Path) -> None:
         assert box.samples("signalbox_attempts_total")["new", "key_rejected", "up"] == 0.0
 
 
+def test_a_removed_provider_shows_no_state(tmp_path: Path) -> None:
+    def breakers() -> list[str]:
+        rows: list[dict[str, str]] = box.http.get("/admin/breakers", headers=ADMIN).json()["data"]
+        return [row["provider"] for row in rows]
+
+    with recording() as (url, _), serving(upstream(url, "status-500"), tmp_path, {"UP_KEY": "sk-up"}) as box:
+        box.chat("up/status-500")
+        before, states = breakers(), box.samples("signalbox_breaker_state")
+        box.running.config.write_text(yaml.safe_dump({**BASE, "providers": {"mock": {"dialect": "mock"}}}))
+        box.running.service.reload()
+        until(lambda: ("mock",) in box.samples("signalbox_provider_usable"))
+
+        assert (before, len(states)) == (["up"], 1)
+        assert (breakers(), box.samples("signalbox_breaker_state")) == ([], {})
+        assert ("up",) not in box.samples("signalbox_provider_usable")
+
+
 def test_a_revoked_key_shows_everywhere(tmp_path: Path) -> None:
     model = "status-401-echo"
     with recording() as (url, _), serving(upstream(url, model), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
