@@ -45,7 +45,7 @@ def failure_in_200(value: Mapping[str, Any], raw: bytes) -> UpstreamFailure:
 
 def refuses_usage(failure: UpstreamFailure) -> bool:
     """Whether an upstream refuses a request for the `stream_options` in it, in whatever words."""
-    if failure.kind not in (FailureKind.BAD_REQUEST, FailureKind.MODEL_MISSING):
+    if failure.kind not in (FailureKind.BAD_REQUEST, FailureKind.MODEL_MISSING, FailureKind.SERVER_ERROR):
         return False
     text = f"{str(failure)[:4096]} {failure.param} {(failure.native or b'')[:4096].decode('utf-8', 'replace')}"
     letters = "".join(filter(str.isalnum, text.lower()))

@@ -56,6 +56,16 @@ async def test_refused_stream_options_are_left_out(answer: Answer, caplog: pytes
     assert len([each for each in caplog.records if "stream_options" in each.message]) == 1
 
 
+@pytest.mark.parametrize("status", [500, 501])
+async def test_a_5xx_that_names_stream_options_refuses_them_too(status: int) -> None:
+    b = bench({"a": [refusal(status, "stream_options is not implemented"), STREAMED]})
+
+    out, _ = await b.run(call(json.dumps(ASKED).encode(), on=on(A)), plan(A))
+
+    assert out == WHOLE
+    assert sent(b) == [True, False]
+
+
 async def test_a_refusal_that_stays_is_the_clients_own_and_nothing_is_remembered() -> None:
     echo = refusal(400, 'bad messages in {"stream_options": {}}')
     b = bench({"a": [echo, echo, STREAMED]})
