@@ -310,7 +310,7 @@ def test_a_configuration_from_a_pipe_serves_and_outlives_sighup(tmp_path: Path) 
             popen.kill()
 
     assert answer.status_code == 200
-    assert log.read_text().count("configuration refused") == 1
+    assert log.read_text().count("configuration rejected") == 1
 
 
 def test_a_pipe_in_place_of_the_configuration_stops_neither_reload_nor_sigterm(tmp_path: Path) -> None:
@@ -320,7 +320,7 @@ def test_a_pipe_in_place_of_the_configuration_stops_neither_reload_nor_sigterm(t
         text = path.read_text()
         path.unlink()
         os.mkfifo(path)
-        until(lambda: "this is a pipe" in process.log.read_text())
+        until(lambda: "not a pipe" in process.log.read_text())
         before = process.log.read_text().count("configuration loaded")
         path.unlink()
         path.write_text(text + "\n")
