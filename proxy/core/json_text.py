@@ -15,6 +15,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _MOST_DIGITS = 300  # of an integer that is read exactly; the server lets Python read 640
 _VERY_LARGE: int = 10**_MOST_DIGITS
 _BLANK = re.compile(r"[ \t\n\r]*")
+_SMALL = 64 * 1024  # bytes; a text that cannot hold much work
+MAX_WORK = 8_000_000  # units: an item of a list is 1, a list or object 5, a member 20; large embeddings have 6 million
+_MOST_QUOTES = 2_000_000  # of a text that is expensive otherwise
 MAX_NESTED = 100  # levels of a value that comes as text inside of a body
 
 
@@ -41,12 +44,27 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
 
     Raises `ValueError` or `RecursionError` if it is no JSON.
     """
+    if len(text) > _SMALL and _is_expensive(text):
+        raise ValueError("it has too many values")
     try:
         return json.loads(text, **hooks)
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise
     except ValueError:
         return json.loads(text, parse_int=_integer, **hooks)
+
+
+def _is_expensive(text: bytes | str) -> bool:
+    """Whether a large text has so many values that reading it would keep the event loop for too long."""
+    raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    if _work(raw) <= MAX_WORK:
+        return False
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
+    return plain.count(b'"') > _MOST_QUOTES or _work(b"".join(plain.split(b'"')[::2])) > MAX_WORK
+
+
+def _work(raw: bytes) -> int:
+    return raw.count(b",") + 20 * raw.count(b":") + 5 * (raw.count(b"[") + raw.count(b"{"))
 
 
 def value_at(text: str, at: int) -> tuple[Any, int]:

@@ -42,6 +42,26 @@ def test_an_object_is_read_even_an_empty_one() -> None:
     assert (object_of(b"{}"), object_of('{"a": {}}')) == ({}, {"a": {}})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"[" + b"[]," * 1_500_000 + b"[]]",
+        b"{" + b'"a":1,' * 500_000 + b'"a":1}',
+        b"[" + b"1," * 9_000_000 + b"1]",
+        "[" + "{}," * 1_500_000 + "{}]",
+    ],
+    ids=["lists", "members", "items", "objects in text"],
+)
+def test_a_text_of_very_many_values_has_none(text: bytes | str) -> None:
+    assert value_of(text) is None
+
+
+def test_a_large_text_in_a_string_is_read() -> None:
+    value = {"a": ':,[{\\"' * 500_000, "b": [0.5] * 100_000}
+
+    assert value_of(json.dumps(value)) == value
+
+
 @pytest.mark.parametrize("digits", [640, 641, 2000, 4000, 4300, 5000])
 def test_an_integer_of_any_length_is_read(digits: int) -> None:
     """Whatever number of digits the server lets Python read."""
