@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact
+from proxy.core.work import nested_in, skeleton, work_of
 
 MAX_DEPTH = 128
 MAX_MEMBERS = 1000  # at the top
-MAX_WORK = 2_000_000  # units of work: an item of a list is one
-MEMBER_WORK = 20
-NESTED_WORK = 5  # an array or object
-MAX_STRINGS = 400_000
-_SMALL = 64 * 1024  # bytes; a body that cannot hold much work
+MAX_WORK = 2_000_000  # units of `core/work.py`
+_SMALL = 1024 * 1024  # bytes that cannot hold much more than `MAX_WORK`
 _SPACE = re.compile(r"[ \t\n\r]*")
 _BLANK = b" \t\n\r"
 _BLANKS = re.compile(rb"[ \t\n\r]*")
@@ -57,11 +55,9 @@ def parse(raw: bytes) -> Document:
 
     Raises `InvalidRequest` if it is not UTF-8, not JSON, not an object, or nested deeper than `MAX_DEPTH`.
     """
-    if len(raw) > _SMALL:
-        _check_work(raw)
+    nested = nested_in(raw) if len(raw) <= _SMALL else _nested(raw)
     try:
         text = raw.decode()
-        nested = text.count("[") + text.count("{")
         value, spans, repeated = _members(text)
     except UnicodeDecodeError as exc:
         raise InvalidRequest(f"The body is not UTF-8: byte {exc.start} cannot be decoded.") from exc
@@ -78,19 +74,12 @@ def parse(raw: bytes) -> Document:
     return Document(value, spans, frozenset(repeated))
 
 
-def _check_work(raw: bytes) -> None:
-    """Reject a body that is cheap to send and expensive to parse, before parsing. Raises `InvalidRequest`."""
-    if _work(raw) <= MAX_WORK and raw.count(b'"') <= 2 * MAX_STRINGS:
-        return
-    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
-    if plain.count(b'"') > 2 * MAX_STRINGS or _work(b"".join(plain.split(b'"')[::2])) > MAX_WORK:
-        raise InvalidRequest("The body has too many members, items or strings; send fewer values.")
-
-
-def _work(text: bytes) -> int:
-    """Return the units of work to parse the values whose punctuation is in `text`."""
-    nested = text.count(b"[") + text.count(b"{")
-    return text.count(b",") + MEMBER_WORK * text.count(b":") + NESTED_WORK * nested
+def _nested(raw: bytes) -> int:
+    """Count the arrays and objects of a large body. Raises `InvalidRequest` if it is expensive to parse."""
+    bare = skeleton(raw)
+    if bare is None or work_of(bare) > MAX_WORK:
+        raise InvalidRequest("The body has too many members, items, numbers or strings; send fewer values.")
+    return nested_in(bare)
 
 
 def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], remove: Collection[str] = ()) -> bytes:

@@ -11,6 +11,8 @@ import math
 import re
 from typing import Any
 
+from proxy.core.work import exceeds
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _MOST_DIGITS = 300  # of an integer that is read exactly; the server lets Python read 640
 _VERY_LARGE: int = 10**_MOST_DIGITS
@@ -18,6 +20,7 @@ _BLANK = re.compile(r"[ \t\n\r]*")
 _SMALL = 64 * 1024  # bytes; a text that cannot hold much work
 MAX_WORK = 8_000_000  # units: an item of a list is 1, a list or object 5, a member 20; large embeddings have 6 million
 _MOST_QUOTES = 2_000_000  # of a text that is expensive otherwise
+MAX_NESTED_WORK = 500_000  # units of `core/work.py`, of such a value
 MAX_NESTED = 100  # levels of a value that comes as text inside of a body
 
 
@@ -90,13 +93,21 @@ def object_of(text: bytes | str) -> dict[str, Any] | None:
 def strict_value_of(text: str) -> Any:
     """The value of `text` if it can be written into a body again; else None.
 
-    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may refuse it.
+    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may refuse it. One of
+    too many values is not read, because other calls would wait for it.
     """
+    if nested_is_expensive(text):
+        return None
     try:
         value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return None if text.count("[") + text.count("{") > MAX_NESTED and _is_deep(value) else value
+
+
+def nested_is_expensive(text: str) -> bool:
+    """Whether `text` is JSON of so many values that reading it would make other calls wait."""
+    return len(text) > _SMALL and exceeds(text.encode("utf-8", "replace"), MAX_NESTED_WORK)
 
 
 def strict_object_of(text: str) -> dict[str, Any] | None:

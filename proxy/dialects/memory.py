@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from proxy.core.json_text import value_of
+from proxy.core.json_text import nested_is_expensive, value_of
 from proxy.core.recall import Recall
 from proxy.core.types import Call, Deployment
 
@@ -114,6 +114,6 @@ def _call_of(call: Mapping[str, Any]) -> list[Any]:
 def _call(id: Any, name: Any, arguments: Any) -> list[Any]:
     """Clients write arguments in their own way; their value is the same."""
     if isinstance(arguments, str):
-        value = value_of(arguments)
+        value = None if nested_is_expensive(arguments) else value_of(arguments)
         arguments = arguments if value is None else value
     return [id, name, arguments]

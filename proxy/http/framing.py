@@ -5,6 +5,7 @@ The parser validates the same bytes again. Here they are only counted: sizes of 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from proxy.core.errors import HeadTooLarge, InvalidRequest
 
 MAX_FRAMING = 256 * 1024  # bytes of chunk headers and trailers, with small chunks more: a quarter of the data
 MAX_CHUNK_LINE = 4 * 1024
+_SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` would take a sign, `0x` and `_` as well
 
 
 class Framing(Protocol):
@@ -74,10 +76,9 @@ class Chunks:
             raise HeadTooLarge("The chunk headers and trailers are too large for the body; send larger chunks.")
         if self._trailers:
             return not line
-        try:
-            size = int(line.partition(b";")[0], 16)
-        except ValueError:
-            raise InvalidRequest("The body's chunks are not valid HTTP.") from None
+        if not (digits := _SIZE.match(line)):
+            raise InvalidRequest("The body's chunks are not valid HTTP.")
+        size = int(digits[0], 16)
         self._data += size
         self._left = size + 2 if size else 0
         self._trailers = not size

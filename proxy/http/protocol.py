@@ -81,6 +81,8 @@ class Protocol(HttpToolsProtocol):
             self._next_message()
 
     def on_headers_complete(self) -> None:
+        if self.url[:1] not in (b"/", b"*"):
+            self._check_authority()
         super().on_headers_complete()
         self._headed = True
         self.headers = []  # trailers, which nothing reads
@@ -167,6 +169,15 @@ class Protocol(HttpToolsProtocol):
             self._framing = framing_of(self.scope["headers"])
         if rest:
             self.data_received(rest)
+
+    def _check_authority(self) -> None:
+        """A target such as `http://host/path` must name the host that `Host` names (RFC 9112 section 3.2.2).
+
+        Raises `ValueError`, which the parser reports as a bad request.
+        """
+        authority = self.url.partition(b"://")[2].partition(b"/")[0].lower()
+        if any(name == b"host" and value.lower() != authority for name, value in self.headers):
+            raise ValueError("the target and `Host` differ")
 
     def _body(self, data: bytes, framing: Framing) -> None:
         """Parse a piece of a body; what is beyond its end waits."""

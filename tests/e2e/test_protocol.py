@@ -93,6 +93,8 @@ def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address,
             400,
             None,
         ),
+        (b"GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, None),
+        (b"GET http://localhost@evil.example/livez HTTP/1.1\r\nHost: localhost\r\n\r\n", 400, None),
         (b"GET /" + b"a" * 100_000, 414, "uri_too_long"),
         (b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: " + b"a" * 100_000, 431, "headers_too_large"),
     ],
@@ -341,6 +343,12 @@ def test_http_1_0_needs_no_host_and_gets_no_chunks(address: Address, headers: by
     assert b"connection: close" in head
     assert content.endswith(b"data: [DONE]\n\n" if stream else b"}")
     assert content.startswith(b"data: {" if stream else b"{")
+
+
+def test_a_target_may_name_the_host_that_host_names(address: Address) -> None:
+    request = b"GET http://LocalHost:1/livez?a HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"
+
+    assert said(address, request)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])

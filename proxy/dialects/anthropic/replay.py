@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.core.json_text import compact_nulled, value_of
+from proxy.core.json_text import compact_nulled, nested_is_expensive, value_of
 from proxy.dialects.anthropic.parts import Block
 
 FORMAT = "anthropic-claude-v1"
@@ -53,7 +53,8 @@ def places_of(entries: Any) -> list[Block] | None:
     for entry in entries if isinstance(entries, list) else ():
         data = entry.get("data") if isinstance(entry, dict) else None
         if isinstance(data, str) and data.startswith(PREFIX):
-            return read_blocks(value_of(data[len(PREFIX) :]))
+            text = data[len(PREFIX) :]
+            return [] if nested_is_expensive(text) else read_blocks(value_of(text))
     return None
 
 

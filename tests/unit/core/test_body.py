@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.body import MAX_DEPTH, MAX_MEMBERS, MAX_STRINGS, MAX_WORK, MEMBER_WORK, NESTED_WORK, edit, parse
+from proxy.core.body import MAX_DEPTH, MAX_MEMBERS, MAX_WORK, edit, parse
 from proxy.core.errors import InvalidRequest
+from proxy.core.work import MAX_STRINGS, MEMBER_WORK, NESTED_WORK, NUMBER_WORK
 
 
 def edited(raw: bytes, remove: tuple[str, ...] = (), **replace: bytes) -> bytes:
@@ -153,21 +154,25 @@ def test_endless_levels_are_refused_without_exhausting_the_stack(opening: bytes)
         parse(b'{"a":' + opening * 50_000)
 
 
+MEMBERS = 2 * MAX_WORK // MEMBER_WORK
 EXPENSIVE = {
-    "distinct members": b"{" + b",".join(b'"%x":1' % place for place in range(MAX_WORK // MEMBER_WORK + 1)) + b"}",
-    "repeated members": b"{" + b'"a":1,' * (MAX_WORK // MEMBER_WORK) + b'"a":1}',
-    "objects": b"[" + b'{"a":1},' * (MAX_WORK // MEMBER_WORK) + b"0]",
+    "distinct members": b"{" + b",".join(b'"%x":1' % place for place in range(MEMBERS)) + b"}",
+    "repeated members": b"{" + b'"a":1,' * MEMBERS + b'"a":1}',
+    "objects": b"[" + b'{"a":1},' * MEMBERS + b"0]",
     "arrays": b"[" + b"[]," * (MAX_WORK // NESTED_WORK) + b"0]",
     "numbers": b"[" + b"1," * (MAX_WORK + 1) + b"1]",
+    "floats": b"[" + b"1.7976931348623157e-300," * (MAX_WORK // (2 * NUMBER_WORK)) + b"0]",
+    "exponents": b"[" + b"17976931348623157e3," * (MAX_WORK // NUMBER_WORK) + b"0]",
+    "long integers": b"[" + (b"1" * 600 + b",") * (8 * MAX_WORK // 600) + b"0]",
     "strings": b"[" + b'"",' * (MAX_STRINGS + 1) + b"0]",
-    "members after a text": b'{"t":"\\\\\\"","x":{' + b'"a":1,' * (MAX_WORK // MEMBER_WORK) + b'"a":1}}',
-    "members that never end": b"{" + b'"a":{' * 10 + b'"a":1,' * (MAX_WORK // MEMBER_WORK),
+    "members after a text": b'{"t":"\\\\\\"","x":{' + b'"a":1,' * MEMBERS + b'"a":1}}',
+    "members that never end": b"{" + b'"a":{' * 10 + b'"a":1,' * MEMBERS,
 }
 
 
 @pytest.mark.parametrize("value", EXPENSIVE.values(), ids=EXPENSIVE.keys())
 def test_a_body_with_too_many_values_is_refused_before_it_is_read(value: bytes) -> None:
-    with pytest.raises(InvalidRequest, match="too many members, items or strings"):
+    with pytest.raises(InvalidRequest, match="too many members, items, numbers or strings"):
         parse(b'{"a":' + value + b"}")
 
 

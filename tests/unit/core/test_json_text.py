@@ -111,3 +111,10 @@ def test_a_number_that_json_lacks_is_not_written(number: float) -> None:
         compact({"x": [number]})
 
     assert compact_nulled({"x": [number, 1.5], "y": (True,)}) == b'{"x":[null,1.5],"y":[true]}'
+
+
+def test_a_value_that_is_expensive_to_read_is_left_as_text() -> None:
+    members = b"{%s}" % b",".join(b'"k%d":1' % place for place in range(30_000))
+
+    assert strict_value_of(members.decode()) is None
+    assert strict_value_of(compact({"code": members.decode() * 3}).decode()) is not None

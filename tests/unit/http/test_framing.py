@@ -37,7 +37,7 @@ def test_a_body_without_its_end_continues(piece: int) -> None:
     assert ends(framing_of([(b"content-length", b"9")]), b"hello", piece) is None
 
 
-@pytest.mark.parametrize("data", [b"x\r\n", b"\r\n", b"-;\r\n"])
+@pytest.mark.parametrize("data", [b"x\r\n", b"\r\n", b"-;\r\n", b"-6\r\n", b"+5\r\n", b";\r\n"])
 def test_chunks_without_a_size_are_refused(data: bytes) -> None:
     with pytest.raises(InvalidRequest):
         Chunks().end(data)
