@@ -112,7 +112,7 @@ ip (?:address )?\S{{0,60}} ?(?:is )?not (?:authorized|allowed|whitelisted)
 api key .{{0,40}}reported as leaked
 """
 _ACCOUNT = r"""
-credit balance (?:is )?too low
+(?:credit|account) balance (?:is )?too low|payment (?:method )?(?:was )?declined|^subscription required
 insufficient[ _](?:account )?(?:balance|credits?|funds|quota)
 (?:run|ran|running|you are|are) out of (?:\w{1,20} )?credits?
 (?:does(?:n.t| not)|don.t|do not) have (?:any |enough |sufficient )(?:\w{1,20} )?(?:credits?|funds|balance)
@@ -120,9 +120,9 @@ insufficient[ _](?:account )?(?:balance|credits?|funds|quota)
 credits? (?:balance )?(?:have |has |is |are )?(?:been )?(?:expired|exhausted|depleted|used up|limit exceeded)
 exceeded your (?:current |monthly )(?:included )?quota
 (?:enable|set up|add) (?:a )?(?:billing|payment method)
-billing (?:account )?(?:has been |is |was )?(?:disabled|inactive|not (?:active|enabled|set up))
+billing (?:account )?(?:has been |is |was )?(?:disabled|inactive|not (?:active|enabled|set up|configured))
 billing hard limit
-(?:spend(?:ing)?|usage|budget) limits? (?:has been |have been |was )?(?:reached|exceeded)
+(?:spend(?:ing)?|usage|budget) (?:limits?|caps?) (?:has been |have been |was )?(?:reached|exceeded)
 (?:reached|exceeded|hit) (?:your|its|the) (?:specified |monthly |api |workspace |organi[sz]ation |project
     |team |account ){0,3}(?:usage|spending|spend|budget) limits?
 account (?:\S{1,80} )?(?:is|has been|was) (?:currently )?(?:not active|inactive|suspended|deactivated|disabled|banned
@@ -169,6 +169,12 @@ deployment (?:\S{{1,160}} |for this resource )?(?:does(?: not|n.t) exist|not fou
 with on-demand throughput isn.t supported
 requires? terms acceptance|accept the (?:model.s )?terms
 no models? loaded
+\breached (?:its )?end of life|^model_?not_?found(?:error)?$|^model is not supported:
+\bno model named
+(?:does(?: not|n.t)|do(?: not|n.t)) include access to (?:the |this )?models?\b
+not authori[sz]ed for (?:the |this )?model\b
+not allowed to use publisher model
+\bunknown model (?!param|field|setting|option)\S{{1,100}}$
 \bno (?:available |suitable )?(?:routes?|channels?|endpoints?|deployments?) (?:is |are )?(?:found |available )?
     for model\b
 \bmodel (?:\S{{1,160}} )?is (?:not servable|marked by (?:the )?provider as legacy)|\b(?:was|is|has been) retired on\b
@@ -211,6 +217,7 @@ route .{0,200}(?:not found|could not be found)
 _DOWN = r"""
 \bmodel (?:\S{1,160} )?(?:has )?(?:crashed|(?:been )?unloaded)\b
 (?:endpoint|deployment) (?:\S{1,160} )?is (?:paused|stopped|scaled to zero|not running)
+\bmodel (?:\S{1,160} )?is (?:not ready|currently offline)
 degraded function cannot be invoked|^(?:the )?service is (?:under|down for|in) maintenance
 """
 # The version of the API, and a gateway's own settings: what the operator has configured.

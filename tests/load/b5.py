@@ -8,7 +8,7 @@ from tests.load.report import Report
 from tests.load.scripted import Behaviour, Seen
 
 WIDTH = 8
-BAD = [Behaviour(status=status, message="Your request is wrong.", code="wrong") for status in (400, 409, 413, 422)]
+BAD = [Behaviour(status=status, message="Your request is wrong.", code="wrong") for status in (400, 413, 422)]
 FILTERED = Behaviour(status=400, code="content_filter", message="The prompt was refused.")
 TOO_LONG = Behaviour(status=400, code="context_length_exceeded", message="Too many tokens.")
 TENTHS = {"bad": 5, "filtered": 2, "long": 2, "longer": 1}  # of the calls, by scenario
