@@ -145,7 +145,7 @@ def test_embeddings_of_an_openai_upstream_through_the_sdk(sdk: openai.OpenAI, up
 
 def test_embeddings_pass_byte_for_byte(post: Any, upstream: NativeUpstream) -> None:
     odd = b' {"extra" : [1e400, 0.10],\n"input":[[1,2],[3]] , "model":\t"openai\\/embed", "z":"\\u00e9\xc3\xa9"}\n'
-    said = json.dumps(embeddings([0.1, 1e-8]), indent=3).encode() + b"\n"
+    said = json.dumps(embeddings([0.1, 1e-8], [0.5]), indent=3).encode() + b"\n"
     upstream.script("embed", plain(said, headers={"openai-version": "2020-10-01", "set-cookie": "a=b"}))
 
     found = post("/embeddings", odd)
@@ -155,6 +155,20 @@ def test_embeddings_pass_byte_for_byte(post: Any, upstream: NativeUpstream) -> N
     assert (found.headers["openai-version"], "set-cookie" in found.headers) == ("2020-10-01", False)
     assert (found.headers["x-router-provider"], found.headers["x-router-model"]) == ("openai", "embed")
     assert found.headers["x-router-route"] == "openai/embed"
+
+
+@pytest.mark.parametrize(
+    ("given", "vectors", "status"),
+    [(["a", "b"], 1, 502), ([[1], [2, 3]], 1, 502), ([1, 2, 3], 1, 200), ("a", 1, 200), (["a"], 1, 200)],
+)
+def test_embeddings_have_a_vector_for_each_input(
+    post: Any, upstream: NativeUpstream, given: Any, vectors: int, status: int
+) -> None:
+    upstream.script("embed", answer(embeddings(*[VECTOR] * vectors)))
+
+    found = post("/embeddings", json.dumps({"model": "openai/embed", "input": given}).encode())
+
+    assert found.status_code == status
 
 
 def test_what_embeddings_cost_is_told(post: Any, upstream: NativeUpstream) -> None:

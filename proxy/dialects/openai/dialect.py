@@ -126,8 +126,16 @@ def _passed(call: Call, headers: Mapping[str, str], bounds: UsageBounds) -> Deco
         return PassedText()
     if call.endpoint == "speech" and not kind.startswith(_NO_STREAM):
         return PassedBytes()
-    body = PassedJson(call.endpoint, bounds)
+    body = PassedJson(call.endpoint, bounds, least=_inputs(call))
     return BodyOrEvents(body, PassedEvents(bounds)) if call.stream else body
+
+
+def _inputs(call: Call) -> int:
+    """How many inputs an embeddings call has, each of which gets a vector: texts, or lists of token numbers."""
+    given = call.body.get("input")
+    if call.endpoint != "embeddings" or not isinstance(given, list):
+        return 1
+    return 1 if all(isinstance(item, int) for item in given) else len(given)
 
 
 def _content(call: Call, target: Target) -> tuple[bytes, tuple[str, ...], bool]:

@@ -66,17 +66,18 @@ _SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] 
 
 
 class PassedJson(JsonDecoder):
-    """A JSON answer of an endpoint: held until it is whole, then given on as it came."""
+    """A JSON answer of an endpoint: held until it is whole, then relayed as it came. It has `least` items or more."""
 
-    def __init__(self, endpoint: str, bounds: UsageBounds = UNBOUNDED) -> None:
+    def __init__(self, endpoint: str, bounds: UsageBounds = UNBOUNDED, *, least: int = 1) -> None:
         super().__init__(bounds)
+        self._least = least
         self._member, self._is_item, self._wanted = _SHAPES.get(endpoint, ("", None, "sound"))
 
     def _fits(self, value: Any) -> bool:
         found = value.get(self._member) if isinstance(value, dict) else None
         if self._is_item is None:
             return isinstance(found, str)
-        if not isinstance(found, list) or not found:
+        if not isinstance(found, list) or len(found) < self._least:
             return False
         return all(isinstance(item, dict) and self._is_item(item) for item in found)
 
