@@ -174,26 +174,28 @@ async def test_cancelling_at_any_step_leaves_no_connection_open() -> None:
                 await read(net, url)
         timers.clear()
 
-    ended = 0
+    ended, turns = 0, 0
     async with server(saying(OK + b"content-length: 4\r\n\r\n", b"ok", b"ok", close=False)) as upstream:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
-            for turns in range(1, 60):  # more than it takes
-                net, timers = NetTransport(), list[asyncio.Timeout]()
-                async with anyio.create_task_group() as group:
-                    group.start_soon(exchange, net, upstream.url, timers)
-                    await turn(turns)
-                    ended += not timers
-                    for timer in timers:
-                        timer.reschedule(0)
-                await net.aclose()
-                await turn(3)
+            async with asyncio.timeout(PATIENCE):
+                while ended < 3:  # how many turns an exchange takes depends on the event loop and on the machine
+                    turns += 1 + turns // 60
+                    net, timers = NetTransport(), list[asyncio.Timeout]()
+                    async with anyio.create_task_group() as group:
+                        group.start_soon(exchange, net, upstream.url, timers)
+                        await turn(turns)
+                        ended += not timers
+                        for timer in timers:
+                            timer.reschedule(0)
+                    await net.aclose()
+                    await turn(3)
             gc.collect()
         async with asyncio.timeout(PATIENCE):
             await upstream.emptied()
 
     assert [str(warning.message) for warning in warned] == []
-    assert 0 < ended < 59
+    assert turns > ended  # the first ones were cancelled
 
 
 # Early answers
