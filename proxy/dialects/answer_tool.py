@@ -12,10 +12,13 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled, object_of
 from proxy.dialects.names import Renaming, functions_of
-from proxy.dialects.schema.language import Schema
+from proxy.dialects.schema.forms import Forms
+from proxy.dialects.schema.language import Language, Schema
 
 ANSWER_TOOL = "answer_in_json"
 WRAPPED = "answer"  # the one member of a wrapped answer
+_OPEN: Schema = {"type": "object", "additionalProperties": True}
+_PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to what was asked."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,24 @@ def is_forced(body: Mapping[str, Any]) -> bool:
     if isinstance(choice, dict):
         return choice.get("type") not in ("auto", "none")
     return choice in ("required", "any")
+
+
+def answer_structure(
+    body: Mapping[str, Any], asked: AskedForm, forms: Forms, *, parameters: str, root: Language, part: Language
+) -> Structure:
+    """The tool that is the answer. `parameters` is the member of a tool that holds its schema.
+
+    A schema that is no plain object is written in the language `part`, as the one member of an object.
+    """
+    schema = _OPEN if asked.schema is None else asked.schema
+    whole = is_object(schema)
+    form = forms.of(schema, root if whole else part)
+    tool = {
+        "name": answer_name(body),
+        "description": f"{_PURPOSE} {asked.description}" if asked.description else _PURPOSE,
+        parameters: form.schema if whole else wrapped(form.schema),
+    }
+    return Structure(tool=tool, wrapped=not whole, lost=form.lost, renaming=form.renaming)
 
 
 def answer_name(body: Mapping[str, Any]) -> str:

@@ -12,12 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.types import Deployment
-from proxy.dialects.answer_tool import Structure, answer_name, asked_form, is_forced, is_object, wrapped
+from proxy.dialects.answer_tool import Structure, answer_structure, asked_form, is_forced
 from proxy.dialects.schema.forms import Forms
-from proxy.dialects.schema.language import ANTHROPIC_PART, ANTHROPIC_STRICT, ANTHROPIC_TOOL, NotExpressible, Schema
-
-_OPEN = {"type": "object", "additionalProperties": True}
-_PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to what was asked."
+from proxy.dialects.schema.language import ANTHROPIC_PART, ANTHROPIC_STRICT, ANTHROPIC_TOOL, NotExpressible
 
 
 def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> Structure | None:
@@ -36,12 +33,4 @@ def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) 
         else:
             native = {"type": "json_schema", "schema": form.schema}
             return Structure(format=native, lost=form.lost, renaming=form.renaming)
-    schema: Schema = _OPEN if asked.schema is None else asked.schema
-    whole = is_object(schema)
-    form = forms.of(schema, ANTHROPIC_TOOL if whole else ANTHROPIC_PART)
-    tool = {
-        "name": answer_name(body),
-        "description": f"{_PURPOSE} {asked.description}" if asked.description else _PURPOSE,
-        "input_schema": form.schema if whole else wrapped(form.schema),
-    }
-    return Structure(tool=tool, wrapped=not whole, lost=form.lost, renaming=form.renaming)
+    return answer_structure(body, asked, forms, parameters="input_schema", root=ANTHROPIC_TOOL, part=ANTHROPIC_PART)

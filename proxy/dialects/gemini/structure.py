@@ -12,15 +12,13 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Deployment
-from proxy.dialects.answer_tool import Structure, answer_name, asked_form, is_forced, is_object, wrapped
+from proxy.dialects.answer_tool import Structure, answer_structure, asked_form, is_forced
 from proxy.dialects.names import functions_of
 from proxy.dialects.schema.forms import Forms
-from proxy.dialects.schema.language import GEMINI_ANSWER, GEMINI_TOOL, Schema
+from proxy.dialects.schema.language import GEMINI_ANSWER, GEMINI_TOOL
 
 PAIR = "tools+response_format"
 _OLD = re.compile(r"(?:models/)?gemini-[12]\b")
-_OPEN: Schema = {"type": "object", "additionalProperties": True}
-_PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to what was asked."
 
 
 def takes_one(deployment: Deployment) -> bool:
@@ -44,15 +42,7 @@ def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) 
     if not any(True for _ in functions_of(body)):
         message = "`response_format` is not supported beside Google's own tools by this model; remove one of them."
         raise InvalidRequest(message, param="response_format")
-    schema = _OPEN if asked.schema is None else asked.schema
-    whole = is_object(schema)
-    form = forms.of(schema, GEMINI_TOOL if whole else GEMINI_ANSWER)
-    tool = {
-        "name": answer_name(body),
-        "description": f"{_PURPOSE} {asked.description}" if asked.description else _PURPOSE,
-        "parametersJsonSchema": form.schema if whole else wrapped(form.schema),
-    }
-    return Structure(tool=tool, wrapped=not whole, lost=form.lost)
+    return answer_structure(body, asked, forms, parameters="parametersJsonSchema", root=GEMINI_TOOL, part=GEMINI_ANSWER)
 
 
 def add_answer_tool(native: dict[str, Any], structure: Structure) -> None:
