@@ -132,7 +132,7 @@ def failure_of(
 ) -> UpstreamFailure:
     """The failure of an answer that is not a 2xx; `text` is where a time to come back may be named."""
     wait = retry_after(headers or {}, text, now)
-    plain = said.plain if 400 <= status < 500 else ""  # a proxy's words for a 5xx help nobody
+    plain = said.plain if 400 <= status < 500 else ""  # the text of a 5xx page explains nothing
     return UpstreamFailure(
         kind_of(status, said, own),
         said.message or plain or f"the upstream answered with status {status}",

@@ -5,6 +5,7 @@ Label values come from the configuration, so that clients cannot create series; 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter as Tally
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
@@ -148,9 +149,9 @@ class _Live(Collector):
     def collect(self) -> Iterable[Metric]:
         return list(self.families()) if self._families is None else self._families
 
+    @abstractmethod
     def families(self) -> Iterable[Metric]:
-        """Return the family with the values read last."""
-        raise NotImplementedError
+        """Return the family with the values of now."""
 
 
 class _Breakers(_Live):
