@@ -60,7 +60,7 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .
 
 docs: $(VENV)/.dev
-	@$(VENV)/bin/python -m tests.fidelity
+	@$(VENV)/bin/python -m tools.fidelity
 
 lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.certificates import certificates as certificates
+from tests.support.certificates import certificates as certificates
 
 _connect = socket.socket.connect
 

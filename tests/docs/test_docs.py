@@ -23,9 +23,9 @@ from proxy.core.types import RouterOptions
 from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET
-from tests.calls import snapshot
-from tests.servers import ROOT, signalbox_process
-from tests.waiting import PATIENCE
+from tests.support.calls import snapshot
+from tests.support.servers import ROOT, signalbox_process
+from tests.support.waiting import PATIENCE
 
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]

@@ -1,4 +1,4 @@
-"""The fidelity matrix says what the dialects do; `python -m tests.fidelity` writes it anew."""
+"""The fidelity matrix says what the dialects do; `python -m tools.fidelity` writes it anew."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from tests import fidelity
-from tests.features import ENDPOINTS, GROUPS
+from tools import fidelity
+from tools.features import ENDPOINTS, GROUPS
 
 COMMITTED = fidelity.PAGE.read_text("utf-8")
-STALE = "docs/providers.md is out of date: `python -m tests.fidelity` writes it anew"
+STALE = "docs/providers.md is out of date: `python -m tools.fidelity` writes it anew"
 
 
 def test_the_matrix_says_what_the_dialects_do() -> None:

@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from tests.natives import NativeUpstream
-from tests.servers import IDLE, RUNNING, Running
-from tests.upstreams import Upstream, running
-from tests.waiting import PATIENCE, until
+from tests.support.natives import NativeUpstream
+from tests.support.servers import IDLE, RUNNING, Running
+from tests.support.upstreams import Upstream, running
+from tests.support.waiting import PATIENCE, until
 
 
 class AccessLog(logging.Handler):

@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from proxy.settle.log import logging_to
-from tests.servers import Recording, Running, recording, signalbox
-from tests.waiting import PATIENCE, until
+from tests.support.servers import Recording, Running, recording, signalbox
+from tests.support.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-5b1c"
 SECRETS = {

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests import upstreams
-from tests.boxes import Box, boxed
-from tests.listings import LIST, ListingUpstream, listing_upstream, models
-from tests.timers import MovedClock
-from tests.upstreams import DONE, FINISH, ROLE, Script, Wire, plain, refuse, stream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.boxes import Box, boxed
+from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
+from tests.support.timers import MovedClock
+from tests.support.upstreams import DONE, FINISH, ROLE, Script, Wire, plain, refuse, stream, words
+from tests.support.waiting import PATIENCE, until
 
 MALFORMED = plain(b"{")
 HELD = upstreams.then(Wire.hold, models)

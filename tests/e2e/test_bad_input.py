@@ -18,8 +18,8 @@ import yaml
 
 from proxy.app import build
 from proxy.config.load import load
-from tests.servers import Recording, recording, serving, signalbox
-from tests.waiting import PATIENCE
+from tests.support.servers import Recording, recording, serving, signalbox
+from tests.support.waiting import PATIENCE
 
 MAX_BODY = 2 * 1024 * 1024
 CHAT = "/v1/chat/completions"

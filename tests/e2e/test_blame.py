@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import upstreams
-from tests.servers import Running, signalbox
+from tests.support import upstreams
+from tests.support.servers import Running, signalbox
+from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, event, plain, refuse, stream, words
 from tests.unit.dialects.vendors import CLIENTS, VENDORS
-from tests.upstreams import DONE, FINISH, ROLE, Upstream, event, plain, refuse, stream, words
 
 ADMIN = {"authorization": "Bearer admin"}
 KEYS = [{"id": "one", "value": "sk-one-00000000"}, {"id": "two", "value": "sk-two-00000000"}]

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.servers import Recording, Running, recording, signalbox
-from tests.waiting import PATIENCE
+from tests.support.servers import Recording, Running, recording, signalbox
+from tests.support.waiting import PATIENCE
 
 APP = "https://app.example"
 BODY = {"model": "up/small", "messages": [{"role": "user", "content": "hi"}]}

@@ -11,10 +11,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import upstreams
-from tests.natives import VOICES, NativeUpstream, google, named
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import Script, event, plain, stream
+from tests.support import upstreams
+from tests.support.natives import VOICES, NativeUpstream, google, named
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import Script, event, plain, stream
 
 KEY = "sk-provider-0123456789abcdef"
 SPARE = "sk-second-key-9876543210"

@@ -23,9 +23,9 @@ from click.testing import CliRunner, Result
 
 from proxy import __version__
 from proxy.cli import main
-from tests.servers import ROOT, signalbox, signalbox_process
-from tests.upstreams import refusing
-from tests.waiting import PATIENCE, until
+from tests.support.servers import ROOT, signalbox, signalbox_process
+from tests.support.upstreams import refusing
+from tests.support.waiting import PATIENCE, until
 
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 DEFAULT = ROOT / "config" / "signalbox.yaml"

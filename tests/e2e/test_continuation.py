@@ -10,11 +10,11 @@ from typing import Any
 import openai
 import pytest
 
-from tests import upstreams
-from tests.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, Voice
-from tests.servers import signalbox
-from tests.upstreams import DONE, Script, Wire, held, running, stream
-from tests.waiting import PATIENCE
+from tests.support import upstreams
+from tests.support.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, Voice
+from tests.support.servers import signalbox
+from tests.support.upstreams import DONE, Script, Wire, held, running, stream
+from tests.support.waiting import PATIENCE
 
 MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
 VOICES = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}

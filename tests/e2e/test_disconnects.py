@@ -19,11 +19,11 @@ import pytest
 
 from proxy.app import Parts
 from proxy.core.clock import SystemClock
-from tests import upstreams
-from tests.clocks import ShiftedClock
-from tests.servers import Running, signalbox
-from tests.upstreams import ROLE, Script, Upstream, Wire, plain, stream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.clocks import ShiftedClock
+from tests.support.servers import Running, signalbox
+from tests.support.upstreams import ROLE, Script, Upstream, Wire, plain, stream, words
+from tests.support.waiting import PATIENCE, until
 
 TRIALS = 5
 

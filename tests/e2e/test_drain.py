@@ -14,10 +14,10 @@ import httpx
 import openai
 import pytest
 
-from tests import upstreams
-from tests.servers import Process, signalbox_process
-from tests.upstreams import DONE, FINISH, ROLE, Upstream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.servers import Process, signalbox_process
+from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, words
+from tests.support.waiting import PATIENCE, until
 
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 FIRST, REST = words("w")[:1], words("w")[1:]

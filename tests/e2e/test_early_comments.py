@@ -14,10 +14,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import upstreams
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, plain, stream, words
-from tests.waiting import PATIENCE
+from tests.support import upstreams
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, plain, stream, words
+from tests.support.waiting import PATIENCE
 
 COMMENT = b": keep-alive\n\n"
 WHOLE = [ROLE, *words("a"), FINISH, DONE]

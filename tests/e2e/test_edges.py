@@ -16,10 +16,10 @@ import httpx
 import openai
 import pytest
 
-from tests import upstreams
-from tests.servers import IDLE, Running, signalbox, signalbox_process, undeterred
-from tests.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, chunk, event, plain, raw, stream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.servers import IDLE, Running, signalbox, signalbox_process, undeterred
+from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, chunk, event, plain, raw, stream, words
+from tests.support.waiting import PATIENCE, until
 
 MESSAGES: Any = [{"role": "user", "content": "hi"}]
 MIB = 1024 * 1024

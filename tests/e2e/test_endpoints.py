@@ -18,12 +18,12 @@ import httpx
 import openai
 import pytest
 
-from tests import exchanges, upstreams
-from tests.exchanges import Exchange
-from tests.natives import NativeUpstream, Part, form_of
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import DONE, Script, Wire, event, plain, refuse, stream
-from tests.waiting import PATIENCE
+from tests.support import exchanges, upstreams
+from tests.support.exchanges import Exchange
+from tests.support.natives import NativeUpstream, Part, form_of
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import DONE, Script, Wire, event, plain, refuse, stream
+from tests.support.waiting import PATIENCE
 
 SOUND = bytes(range(256)) * 40
 USAGE = {"prompt_tokens": 4, "total_tokens": 4}

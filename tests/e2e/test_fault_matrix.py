@@ -16,10 +16,10 @@ import httpx
 import openai
 import pytest
 
-from tests import upstreams
-from tests.asking import MESSAGES, asked, streamed
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, event, plain, raw, stream, words
+from tests.support import upstreams
+from tests.support.asking import MESSAGES, asked, streamed
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, event, plain, raw, stream, words
 
 SECRET = "sk-provider-0123456789abcdef"
 GOOD = upstreams.text_of("good")

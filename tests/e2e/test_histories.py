@@ -10,8 +10,8 @@ import openai
 import pytest
 
 from tests.e2e.test_translated import HELLO, MODELS, complete, configuration, said
-from tests.natives import PIXEL, NativeUpstream
-from tests.servers import Running, signalbox
+from tests.support.natives import PIXEL, NativeUpstream
+from tests.support.servers import Running, signalbox
 
 THOUGHTS = [{"type": "thinking", "thinking": f"secret {number}", "signature": f"c2ln{number}"} for number in (1, 2)]
 USES = [

@@ -15,11 +15,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.boxes import Box, boxed
-from tests.natives import NativeUpstream, voice_of
-from tests.timers import MovedClock
-from tests.upstreams import Script, Wire, completion, plain, running, whole
-from tests.waiting import PATIENCE, until
+from tests.support.boxes import Box, boxed
+from tests.support.natives import NativeUpstream, voice_of
+from tests.support.timers import MovedClock
+from tests.support.upstreams import Script, Wire, completion, plain, running, whole
+from tests.support.waiting import PATIENCE, until
 
 DIALECTS = ["openai", "anthropic"]
 HOUR = 3600.0

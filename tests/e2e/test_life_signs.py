@@ -16,11 +16,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.boxes import Box, boxed
-from tests.natives import VOICES, NativeUpstream, named
-from tests.timers import MovedClock
-from tests.upstreams import Wire, running
-from tests.waiting import PATIENCE
+from tests.support.boxes import Box, boxed
+from tests.support.natives import VOICES, NativeUpstream, named
+from tests.support.timers import MovedClock
+from tests.support.upstreams import Wire, running
+from tests.support.waiting import PATIENCE
 
 DIALECTS = ["openai", "anthropic", "gemini"]
 SIGNS = {"openai": b": still thinking\n\n", "anthropic": named("ping"), "gemini": b": still thinking\r\n\r\n"}

@@ -18,7 +18,7 @@ import uvicorn
 from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -16,11 +16,11 @@ import pytest
 import yaml
 from anyio.from_thread import start_blocking_portal
 
-from tests.certificates import Certificates
-from tests.lines import Server, Turn, server
-from tests.servers import ROOT, signalbox_process
-from tests.upstreams import completion, full_port, refusing
-from tests.waiting import PATIENCE, until
+from tests.support.certificates import Certificates
+from tests.support.lines import Server, Turn, server
+from tests.support.servers import ROOT, signalbox_process
+from tests.support.upstreams import completion, full_port, refusing
+from tests.support.waiting import PATIENCE, until
 
 ANSWER = json.dumps(completion("hello")).encode()
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)

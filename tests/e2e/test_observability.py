@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.app import Parts
 from proxy.settle.log import logging_to
-from tests.fakes import FakeClock
-from tests.servers import IDLE, Recording, Running, recording, signalbox
-from tests.waiting import PATIENCE, until
+from tests.support.fakes import FakeClock
+from tests.support.servers import IDLE, Recording, Running, recording, signalbox
+from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
 CANARY = "canary-prompt-41c7"

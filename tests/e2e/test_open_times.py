@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests import upstreams
-from tests.boxes import Box, boxed
-from tests.clocks import StoppedClock
-from tests.upstreams import Script, Upstream, plain, refuse
+from tests.support import upstreams
+from tests.support.boxes import Box, boxed
+from tests.support.clocks import StoppedClock
+from tests.support.upstreams import Script, Upstream, plain, refuse
 
 LATE, FAILING, MALFORMED = refuse(408), refuse(500), plain(b"{")
 OWN = {

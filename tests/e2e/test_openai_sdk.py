@@ -12,7 +12,7 @@ import openai
 import pydantic
 import pytest
 
-from tests.servers import Recording, Running, recording, signalbox
+from tests.support.servers import Recording, Running, recording, signalbox
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="

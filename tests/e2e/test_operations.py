@@ -15,8 +15,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.settle.log import logging_to
-from tests.servers import Running, recording, signalbox
-from tests.waiting import PATIENCE, until
+from tests.support.servers import Running, recording, signalbox
+from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
 ADMIN = {"authorization": "Bearer admin-token"}

@@ -13,8 +13,8 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.servers import ROOT, Recording, recording, signalbox
-from tests.waiting import PATIENCE
+from tests.support.servers import ROOT, Recording, recording, signalbox
+from tests.support.waiting import PATIENCE
 
 langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
 

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import upstreams
-from tests.boxes import Box, boxed
-from tests.timers import MovedClock
-from tests.upstreams import Request, Upstream, Wire, refuse
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.boxes import Box, boxed
+from tests.support.timers import MovedClock
+from tests.support.upstreams import Request, Upstream, Wire, refuse
+from tests.support.waiting import PATIENCE, until
 
 STREAMS = pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 

@@ -22,9 +22,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.servers import IDLE, ROOT, signalbox_process
-from tests.upstreams import DONE, FINISH, ROLE, Upstream, Wire, words
-from tests.waiting import PATIENCE, until
+from tests.support.servers import IDLE, ROOT, signalbox_process
+from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, Wire, words
+from tests.support.waiting import PATIENCE, until
 
 CONFIG = {
     "providers": {"mock": {"dialect": "mock"}},

@@ -16,10 +16,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import exchanges
-from tests.exchanges import CUTS, STYLES, Exchange
-from tests.servers import Running, signalbox
-from tests.upstreams import Script, Upstream, Wire
+from tests.support import exchanges
+from tests.support.exchanges import CUTS, STYLES, Exchange
+from tests.support.servers import Running, signalbox
+from tests.support.upstreams import Script, Upstream, Wire
 
 FILES = exchanges.files()
 EVENT = re.compile(rb".*?(?:\r\n\r\n|\n\n|\r\r)|.+\Z", re.S)

@@ -12,12 +12,12 @@ import httpx
 import openai
 import pytest
 
-from tests import upstreams
-from tests.boxes import ADMIN, ANSWER, HELLO, KEYS, Box, boxed
-from tests.clocks import ShiftedClock, StoppedClock
-from tests.servers import signalbox_process
-from tests.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, stream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.boxes import ADMIN, ANSWER, HELLO, KEYS, Box, boxed
+from tests.support.clocks import ShiftedClock, StoppedClock
+from tests.support.servers import signalbox_process
+from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, stream, words
+from tests.support.waiting import PATIENCE, until
 
 
 def configuration(url: str, **more: Any) -> dict[str, Any]:

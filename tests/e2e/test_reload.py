@@ -26,8 +26,8 @@ from proxy.core.types import MockOptions
 from proxy.http.meta import CONFIG_REJECTED
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to
-from tests.servers import ROOT, Recording, Running, recording, serving, signalbox, signalbox_process
-from tests.waiting import PATIENCE, until
+from tests.support.servers import ROOT, Recording, Running, recording, serving, signalbox, signalbox_process
+from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
 ADMIN = {"authorization": "Bearer admin"}

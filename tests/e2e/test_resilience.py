@@ -20,11 +20,11 @@ import pytest
 import yaml
 
 from proxy.app import Parts
-from tests import upstreams
-from tests.clocks import ShiftedClock, StoppedClock
-from tests.servers import Running, signalbox
-from tests.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, refuse, stream, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.clocks import ShiftedClock, StoppedClock
+from tests.support.servers import Running, signalbox
+from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, refuse, stream, words
+from tests.support.waiting import PATIENCE, until
 
 ADMIN = {"authorization": "Bearer admin"}
 KEYS = [{"id": "one", "value": "sk-one-00000000"}, {"id": "two", "value": "sk-two-00000000"}]

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from tests import upstreams
-from tests.boxes import KEYS, Box, boxed
-from tests.listings import LIST, ListingUpstream, listing_upstream, models
-from tests.timers import MovedClock
-from tests.upstreams import Script, Wire, refuse
-from tests.waiting import until
+from tests.support import upstreams
+from tests.support.boxes import KEYS, Box, boxed
+from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
+from tests.support.timers import MovedClock
+from tests.support.upstreams import Script, Wire, refuse
+from tests.support.waiting import until
 
 REST = 60.0  # seconds that a rejected key rests at first
 SOONEST, LATEST = REST - 5, REST - 2.5  # between which a probe goes out

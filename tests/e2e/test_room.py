@@ -10,11 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import upstreams
-from tests.boxes import ANSWER, HELLO, KEYS, boxed
-from tests.clocks import StoppedClock
-from tests.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, words
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.boxes import ANSWER, HELLO, KEYS, boxed
+from tests.support.clocks import StoppedClock
+from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, words
+from tests.support.waiting import PATIENCE, until
 
 PATIENT = {"max_wait": "5m"}  # for calls that wait until the test gives them room
 

@@ -25,11 +25,11 @@ import httpx
 import pytest
 import yaml
 
-from tests import upstreams
-from tests.boxes import ADMIN, Box
-from tests.servers import ROOT
-from tests.upstreams import Upstream, refuse
-from tests.waiting import PATIENCE, until
+from tests.support import upstreams
+from tests.support.boxes import ADMIN, Box
+from tests.support.servers import ROOT
+from tests.support.upstreams import Upstream, refuse
+from tests.support.waiting import PATIENCE, until
 
 KILLS = 10
 DOWN = ["down/a", "down/b", "down/c"]

@@ -20,9 +20,9 @@ import openai
 import pydantic
 import pytest
 
-from tests import exchanges, upstreams
-from tests.exchanges import CUTS, Exchange
-from tests.natives import (
+from tests.support import exchanges, upstreams
+from tests.support.exchanges import CUTS, Exchange
+from tests.support.natives import (
     PIXEL,
     VOICES,
     NativeRequest,
@@ -34,8 +34,8 @@ from tests.natives import (
     replayed,
     voice_of,
 )
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import EVENT_STREAM, Script, Wire, plain, stream
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import EVENT_STREAM, Script, Wire, plain, stream
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 WEATHER: Any = {

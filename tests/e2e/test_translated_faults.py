@@ -16,11 +16,11 @@ import httpx
 import openai
 import pytest
 
-from tests import upstreams
-from tests.asking import MESSAGES, asked, streamed
-from tests.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google
-from tests.servers import Running, signalbox, undeterred
-from tests.upstreams import Script, Wire, plain, raw, stream
+from tests.support import upstreams
+from tests.support.asking import MESSAGES, asked, streamed
+from tests.support.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google
+from tests.support.servers import Running, signalbox, undeterred
+from tests.support.upstreams import Script, Wire, plain, raw, stream
 
 SECRET = "sk-provider-0123456789abcdef"
 GOOD = upstreams.text_of("good")

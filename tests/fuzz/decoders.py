@@ -5,8 +5,8 @@
     python -m tests.fuzz.decoders --only gemini --case 7:1234  one case again, with its traceback
 
 A case is told by its seed and number, as long as the answers at hand are the same: those of the exchanges in
-`tests/contract/dialects`, those of the recordings where a folder has them, and those that `tests/natives.py` builds.
-They are mutated as bytes and as JSON.
+`tests/contract/dialects`, those of the recordings where a folder has them, and those that `tests/support/natives.py`
+builds. They are mutated as bytes and as JSON.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.endpoints import PASSED, read_passed
-from tests import exchanges, natives, upstreams
-from tests.calls import deployment, snapshot
-from tests.fakes import FakeClock
-from tests.servers import ROOT
+from tests.support import exchanges, natives, upstreams
+from tests.support.calls import deployment, snapshot
+from tests.support.fakes import FakeClock
+from tests.support.servers import ROOT
 
 LONGEST_SEED = 20_000  # bytes: larger answers cost more cases than they find
 _END = re.compile(rb"(\r\n\r\n|\n\n)")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.core.clock import SystemClock
-from tests.upstreams import full_port
+from tests.support.upstreams import full_port
 
 _SYN_SENT = "02"
 

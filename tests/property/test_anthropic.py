@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
 from proxy.dialects.anthropic.answer import events_of
-from tests.fakes import cut
+from tests.support.fakes import cut
 from tests.unit.dialects.anthropic.build import (
     END,
     THINKING,

@@ -15,9 +15,9 @@ from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import LimitValues, Record, Timeouts
-from tests.calls import HELLO, STREAM, call, plan, record
-from tests.clocks import VirtualClock, VirtualLoop
-from tests.fakes import Answer, Stall, Wait
+from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.clocks import VirtualClock, VirtualLoop
+from tests.support.fakes import Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
     CUT,

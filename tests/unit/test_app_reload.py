@@ -20,9 +20,9 @@ from proxy.observe.metrics import Metrics
 from proxy.routing.router import plan
 from proxy.settle.settle import Settler
 from proxy.upstream.network import Network
-from tests.calls import call, record
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, ScriptedTransport, Wait
+from tests.support.calls import call, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, ScriptedTransport, Wait
 from tests.unit.upstream.bench import BODY, DONE, OK, ROLE, STOP, TEXT
 
 pytestmark = pytest.mark.anyio

@@ -18,7 +18,7 @@ import pytest
 
 from proxy.core.types import Call, Target
 from proxy.dialects.anthropic.answer import events_of
-from tests.fakes import cut
+from tests.support.fakes import cut
 from tests.unit.dialects.anthropic.build import USER, call, decoded, dialect, event, facts, outcome, sent, target
 
 HERE = Path(__file__).parent

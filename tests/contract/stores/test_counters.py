@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from proxy.core.clock import Clock
 from proxy.stores.base import CounterStore, Receipt, Ticket, Wait
 from proxy.stores.memory import MemoryCounters
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 STORES: dict[str, Callable[[Clock], CounterStore]] = {"memory": MemoryCounters}
 

@@ -20,9 +20,9 @@ from proxy.upstream.net import transport as module
 from proxy.upstream.net.connection import HIGH_WATER, READ_SIZE
 from proxy.upstream.net.resolve import Address, Resolver
 from proxy.upstream.net.transport import NetTransport
-from tests.fakes import turn
-from tests.lines import ANSWER, Line, answer, saying, server
-from tests.waiting import PATIENCE
+from tests.support.fakes import turn
+from tests.support.lines import ANSWER, Line, answer, saying, server
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -12,8 +12,8 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.transport import Transport
-from tests.lines import ANSWER, Line, answer, saying, server
-from tests.waiting import PATIENCE
+from tests.support.lines import ANSWER, Line, answer, saying, server
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

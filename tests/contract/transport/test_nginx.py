@@ -14,8 +14,8 @@ import pytest
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
-from tests.certificates import Certificates
-from tests.waiting import PATIENCE, until
+from tests.support.certificates import Certificates
+from tests.support.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,8 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
-from tests.lines import Line, Turn, answer, server
-from tests.waiting import PATIENCE
+from tests.support.lines import Line, Turn, answer, server
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -12,10 +12,10 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
-from tests.certificates import Certificates
-from tests.lines import Line, answer, saying, server
-from tests.upstreams import full_port
-from tests.waiting import PATIENCE
+from tests.support.certificates import Certificates
+from tests.support.lines import Line, answer, saying, server
+from tests.support.upstreams import full_port
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

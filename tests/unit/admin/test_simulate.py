@@ -19,8 +19,8 @@ from proxy.admin.access import AdminAccess
 from proxy.admin.simulate import Simulate
 from proxy.core.errors import ProxyError
 from proxy.upstream.simulate import Simulator
-from tests.calls import deployment, provider, snapshot
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider, snapshot
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

@@ -15,7 +15,7 @@ from proxy.admission.queue import FairQueue, QueueRow
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.stores.base import Receipt, Ticket, Wait
 from proxy.stores.memory import MemoryCounters
-from tests.fakes import FakeClock, turn
+from tests.support.fakes import FakeClock, turn
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.config.certificates import MAX_BYTES, certificates
 from proxy.config.compile import compile_snapshot
 from proxy.config.errors import ConfigError
-from tests.certificates import Certificates
+from tests.support.certificates import Certificates
 from tests.unit.config.files import loaded, problems
 
 TEXT = """

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core import recall as module
 from proxy.core.recall import MAX_AGE, Recall
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def test_a_value_is_found_by_owner_name_and_proof() -> None:

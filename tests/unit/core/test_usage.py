@@ -11,7 +11,7 @@ from proxy.core.types import Usage
 from proxy.core.usage import UNKNOWN_WINDOW, UsageBounds, bounded, bounds_of, count, grow, grown
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
-from tests.calls import deployment
+from tests.support.calls import deployment
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.recall import Recall
 from proxy.dialects.memory import Memory, ToolCall
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.dialects.anthropic.build import call, target
 
 ASKED: list[dict[str, Any]] = [{"role": "system", "content": "S"}, {"role": "user", "content": "Read it."}]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.dialects.model_lists import model_list
-from tests.calls import provider
+from tests.support.calls import provider
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.dialects.names import Renaming
 from proxy.dialects.rewriter import MemberRewriter
-from tests.fakes import cut
+from tests.support.fakes import cut
 
 NAMES = {"_top": "$top", "_q": 'a"\\b', "_u": "é\n"}
 BACK = Renaming(NAMES, {})

@@ -16,7 +16,7 @@ from proxy.http.callers import Callers
 from proxy.http.exchange import COMMENT, Exchange
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
-from tests.fakes import FakeClock, turn
+from tests.support.fakes import FakeClock, turn
 
 pytestmark = pytest.mark.anyio
 

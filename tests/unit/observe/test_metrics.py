@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.core.types import Snapshot
 from proxy.observe.metrics import Metrics
 from proxy.observe.series import MOST_REQUEST_SERIES
-from tests.calls import deployment, provider, snapshot
+from tests.support.calls import deployment, provider, snapshot
 
 CONTRACT = {
     "signalbox_requests": {"route", "provider", "model", "status"},

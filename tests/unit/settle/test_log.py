@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.settle.log import JsonFormatter, logging_to
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 
 def formatted(message: str, *args: object, **fields: Any) -> dict[str, Any]:

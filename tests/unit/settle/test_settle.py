@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.core.types import Continued, Price, Record, Usage
 from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler, price
-from tests.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
-from tests.fakes import FakeClock
+from tests.support.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
+from tests.support.fakes import FakeClock
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=500_000_000, cache_write=1_000_000_000)
 SMALL = deployment(price=PRICE)

@@ -9,7 +9,7 @@ import pytest
 from proxy.stores import holds, memory
 from proxy.stores.base import Receipt, Ticket, Wait
 from proxy.stores.memory import MemoryCounters
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

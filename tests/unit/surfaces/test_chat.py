@@ -10,7 +10,7 @@ import pytest
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Call
 from proxy.surfaces.chat import DebugStream, read_chat, with_router
-from tests.calls import snapshot
+from tests.support.calls import snapshot
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.types import Continued
 from proxy.surfaces.decision import decision_record, embed
-from tests.calls import attempt, deployment, plan, record
+from tests.support.calls import attempt, deployment, plan, record
 
 
 def test_a_record_without_a_plan_has_its_id() -> None:

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.errors import InvalidRequest
 from proxy.core.types import Call
 from proxy.surfaces.endpoints import PASSED, Endpoint, read_passed
-from tests.calls import snapshot
+from tests.support.calls import snapshot
 
 BY_NAME = {endpoint.name: endpoint for endpoint in PASSED}
 JSON = [endpoint for endpoint in PASSED if not endpoint.form]

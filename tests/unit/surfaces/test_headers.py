@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.surfaces.headers import call_headers, sane_id
-from tests.calls import attempt, deployment, plan, record
+from tests.support.calls import attempt, deployment, plan, record
 
 SMALL = deployment()
 

@@ -26,8 +26,8 @@ from proxy.upstream.pulse import Pulse
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
-from tests.calls import deployment, provider, record, snapshot
-from tests.fakes import Answer, FakeClock, Script, ScriptedTransport
+from tests.support.calls import deployment, provider, record, snapshot
+from tests.support.fakes import Answer, FakeClock, Script, ScriptedTransport
 
 BODY = b'{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}'
 OK = Answer([BODY[:30], BODY[30:]], headers={"content-type": "application/json"})

@@ -17,9 +17,9 @@ from proxy.core.slow import SAMPLES
 from proxy.core.types import Deployment, LimitValues, Timeouts
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.run import new_run
-from tests.calls import HELLO, STREAM, call, plan, record
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Stall, Wait
+from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
     CUT,

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import ProxyError
-from tests.calls import call, plan, record
-from tests.clocks import VIRTUAL
-from tests.fakes import Answer
+from tests.support.calls import call, plan, record
+from tests.support.clocks import VIRTUAL
+from tests.support.fakes import Answer
 from tests.unit.upstream.bench import BODY, DONE, ROLE, STOP, STREAMED, TEXT, A, Bench, bench, on, outcomes, refusal
 
 pytestmark = pytest.mark.anyio

@@ -20,8 +20,8 @@ from proxy.core.types import Call, Deployment, LimitValues, Plan, Price, Record,
 from proxy.settle.settle import price
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued
-from tests.calls import call, plan, record
-from tests.fakes import Answer, FakeClock, Piece, Stall, Wait, turn
+from tests.support.calls import call, plan, record
+from tests.support.fakes import Answer, FakeClock, Piece, Stall, Wait, turn
 from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, target
 
 pytestmark = pytest.mark.anyio

@@ -12,8 +12,8 @@ from proxy.stores.memory import MemoryCounters
 from proxy.upstream.diagnosis import HEALTHY, Diagnosis, diagnose
 from proxy.upstream.health import Health
 from proxy.upstream.limits import Limits
-from tests.calls import deployment, provider
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

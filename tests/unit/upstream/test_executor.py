@@ -10,8 +10,8 @@ import pytest
 from proxy.core.errors import ProxyError
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.types import Plan, Reply, Target, Timeouts
-from tests.calls import HELLO, STREAM, call, plan, record
-from tests.fakes import REFUSED, Answer, Stall
+from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.fakes import REFUSED, Answer, Stall
 from tests.unit.upstream.bench import (
     BODY,
     CHOICELESS,

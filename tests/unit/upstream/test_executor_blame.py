@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import ProxyError
-from tests.calls import HELLO, call, plan
-from tests.clocks import VIRTUAL
-from tests.fakes import Answer
+from tests.support.calls import HELLO, call, plan
+from tests.support.clocks import VIRTUAL
+from tests.support.fakes import Answer
 from tests.unit.upstream.bench import BODY, OK, A, B, bench, on, outcomes, refusal, target
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ import pytest
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import Deployment
-from tests.calls import HELLO, call, plan
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Script, Wait
+from tests.support.calls import HELLO, call, plan
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Script, Wait
 from tests.unit.upstream.bench import BODY, A, B, Bench, bench, on
 
 pytestmark = pytest.mark.anyio

@@ -12,9 +12,9 @@ import pytest
 from proxy.core.errors import InvalidRequest, RateLimited
 from proxy.core.policies import QueuePolicy
 from proxy.core.types import LimitValues, Record
-from tests.calls import HELLO, call, plan, record
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Wait
+from tests.support.calls import HELLO, call, plan, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import BODY, OK, A, Bench, bench, on, refusal, target
 
 pytestmark = pytest.mark.anyio

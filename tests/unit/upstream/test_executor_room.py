@@ -13,9 +13,9 @@ from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
 from proxy.core.types import Call, Deployment, LimitValues, Record
-from tests.calls import STREAM, call, plan, record
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Wait
+from tests.support.calls import STREAM, call, plan, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import (
     BODY,
     DONE,

@@ -17,9 +17,9 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, Retr
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import Deployment, LimitValues, Record
 from proxy.dialects.openai.dialect import OpenAIDialect
-from tests.calls import HELLO, STREAM, call, plan
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Script, Stall
+from tests.support.calls import HELLO, STREAM, call, plan
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Script, Stall
 from tests.unit.upstream.bench import (
     BODY,
     E400,

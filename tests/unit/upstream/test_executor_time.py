@@ -13,8 +13,8 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, Retr
 from proxy.core.types import Call, Plan, Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
-from tests.calls import HELLO, STREAM, call, plan, record
-from tests.fakes import Answer, FakeClock, Stall, Wait, turn
+from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.fakes import Answer, FakeClock, Stall, Wait, turn
 from tests.unit.upstream.bench import (
     BODY,
     CUT,

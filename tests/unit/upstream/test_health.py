@@ -12,8 +12,8 @@ from proxy.core.policies import BreakerPolicy
 from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, ProviderKey
 from proxy.upstream import health as module
 from proxy.upstream.health import Health, Lease
-from tests.calls import deployment, provider, snapshot
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider, snapshot
+from tests.support.fakes import FakeClock
 
 POLICY = BreakerPolicy(consecutive=2, window=600, window_failures=5, open=60, max_open=600, half_open=1)
 ONE = deployment()

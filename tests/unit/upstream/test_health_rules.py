@@ -10,8 +10,8 @@ from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
 from proxy.core.types import Deployment
 from proxy.upstream.health import Health
-from tests.calls import deployment, provider
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider
+from tests.support.fakes import FakeClock
 
 POLICY = BreakerPolicy(consecutive=1, window=600, window_failures=5, open=60, max_open=600, half_open=1)
 ONE = deployment()

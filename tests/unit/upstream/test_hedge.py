@@ -13,9 +13,9 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, Retr
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.types import Deployment, LimitValues, Price, Record
 from proxy.settle.settle import price
-from tests.calls import HELLO, STREAM, call, plan, record
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import REFUSED, Answer, Stall, Wait
+from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
     CUT,

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.types import KEYLESS, ProviderKey, Timeouts
 from proxy.upstream.identity import identities, identity, replaced
-from tests.calls import deployment, provider, snapshot
+from tests.support.calls import deployment, provider, snapshot
 
 ACME = provider()
 KEY = ACME.keys[0]

@@ -13,8 +13,8 @@ from proxy.stores.base import Receipt, Row, Wait
 from proxy.stores.memory import MemoryCounters
 from proxy.upstream import limits as module
 from proxy.upstream.limits import UNLIMITED, Limits
-from tests.calls import deployment, provider
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

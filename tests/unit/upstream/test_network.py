@@ -13,8 +13,8 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import UpstreamRequest
 from proxy.upstream.network import Network
-from tests.lines import Line, answer, server
-from tests.waiting import PATIENCE
+from tests.support.lines import Line, answer, server
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ from proxy.upstream.health import Block
 from proxy.upstream.outcome import deadline_error, nothing_tried
 from proxy.upstream.outcome import error_for as error_of
 from proxy.upstream.run import FailedTarget
-from tests.calls import attempt, deployment
+from tests.support.calls import attempt, deployment
 
 K = FailureKind
 

@@ -28,8 +28,8 @@ from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
 from proxy.upstream.limits import Limits
 from proxy.upstream.persist import StateFile
-from tests.calls import deployment, provider, snapshot
-from tests.fakes import FakeClock
+from tests.support.calls import deployment, provider, snapshot
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

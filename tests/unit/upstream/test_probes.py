@@ -23,8 +23,8 @@ from proxy.upstream.limits import Limits
 from proxy.upstream.probes import AT_ONCE, Prober
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
-from tests.calls import deployment, provider, snapshot
-from tests.fakes import REFUSED, Answer, FakeClock, ScriptedTransport, Stall, turn
+from tests.support.calls import deployment, provider, snapshot
+from tests.support.fakes import REFUSED, Answer, FakeClock, ScriptedTransport, Stall, turn
 from tests.unit.upstream.bench import OK, refusal
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from proxy.upstream.pulse import EVERY, KEPT, Pulse
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 

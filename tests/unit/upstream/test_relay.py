@@ -16,8 +16,8 @@ from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health
 from proxy.upstream.relay import Relay, read_error, timed, until_commit
-from tests.calls import attempt, deployment, record
-from tests.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait
+from tests.support.calls import attempt, deployment, record
+from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait
 
 pytestmark = pytest.mark.anyio
 

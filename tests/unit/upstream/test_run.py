@@ -11,8 +11,8 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import DeadlinePolicy, QueuePolicy, RetryPolicy
 from proxy.core.types import Deployment, Target
 from proxy.upstream.run import Run, new_run
-from tests.calls import HELLO, call, plan, record
-from tests.fakes import FakeClock
+from tests.support.calls import HELLO, call, plan, record
+from tests.support.fakes import FakeClock
 from tests.unit.upstream.bench import A, B, C, on, target
 
 K = FailureKind

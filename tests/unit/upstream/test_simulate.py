@@ -14,7 +14,7 @@ from proxy.core.types import UpstreamRequest
 from proxy.upstream import simulate as module
 from proxy.upstream.simulate import SLOW, Kind, Simulator
 from proxy.upstream.transport import Transport
-from tests.fakes import Answer, FakeClock, ScriptedTransport
+from tests.support.fakes import Answer, FakeClock, ScriptedTransport
 
 pytestmark = pytest.mark.anyio
 

@@ -16,9 +16,9 @@ from proxy.core.types import Call, Deployment, Kind, LimitValues, ProviderKey, R
 from proxy.stores.base import Receipt
 from proxy.stores.base import Wait as Waits
 from proxy.upstream.health import Lease
-from tests.calls import HELLO, call, deployment, plan, provider
-from tests.clocks import VIRTUAL, VirtualClock
-from tests.fakes import Answer, Wait
+from tests.support.calls import HELLO, call, deployment, plan, provider
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import BODY, E500, OK, A, B, Bench, bench, on, outcomes, target
 
 pytestmark = pytest.mark.anyio

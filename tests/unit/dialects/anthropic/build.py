@@ -11,7 +11,7 @@ from proxy.core.recall import Recall
 from proxy.core.types import Call, Deployment, Provider, Snapshot, Target
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.surfaces.chat import read_chat
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 USER = {"role": "user", "content": "Hello"}
 WEATHER = {

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.recall import Recall
 from proxy.core.types import ProviderKey
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.dialects.anthropic.build import (
     END,
     THINKING,

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.recall import Recall
 from proxy.dialects.anthropic.answer import events_of
 from proxy.dialects.anthropic.replay import FORMAT, PREFIX, signed_blocks, signed_entry
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.dialects.anthropic.build import (
     END,
     USER,

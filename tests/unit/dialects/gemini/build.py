@@ -12,7 +12,7 @@ from proxy.core.types import Call, Deployment, Provider, ProviderKey, Snapshot, 
 from proxy.dialects.base import Decoder
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.surfaces.chat import read_chat
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 KEY = ProviderKey("main", "AIza-secret")
 BASE = "https://generativelanguage.googleapis.com"

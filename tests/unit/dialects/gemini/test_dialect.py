@@ -9,7 +9,7 @@ import pytest
 from proxy.core.failures import FailureKind
 from proxy.core.recall import Recall
 from proxy.core.types import ProviderKey
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.dialects.gemini.build import BASE, KEY, call, chunk, dialect, message, read, sse, target
 
 VERTEX = "https://aiplatform.googleapis.com/v1/projects/p/locations/global/publishers/google"

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.recall import Recall
 from proxy.dialects.gemini.contents import SKIP_SIGNATURE
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.dialects.gemini.build import KEY, call, chunk, deltas, dialect, message, native, read, sse, target
 from tests.unit.dialects.gemini.build import decoder as decoder_of
 

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.types import ProviderKey, Target, Timeouts, UpstreamRequest
 from proxy.dialects.openai.dialect import OpenAIDialect
-from tests.calls import call, deployment, provider
+from tests.support.calls import call, deployment, provider
 
 KEY = ProviderKey("main", "sk-1")
 MESSAGES = b'"messages":[{"role":"user","content":"caf\xc3\xa9 \\u00e9"}]'

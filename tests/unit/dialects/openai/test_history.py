@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.types import Target, UpstreamRequest
 from proxy.dialects.openai.dialect import OpenAIDialect
-from tests.calls import call, deployment, provider
+from tests.support.calls import call, deployment, provider
 
 GROQ = ("messages.reasoning_content",)
 DEEPSEEK = ("messages.developer",)

@@ -11,8 +11,8 @@ import pytest
 from proxy.upstream.net import dial as module
 from proxy.upstream.net.dial import connect_first, interleaved
 from proxy.upstream.net.resolve import Address
-from tests.upstreams import full_port
-from tests.waiting import PATIENCE
+from tests.support.upstreams import full_port
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.upstream.net import resolve as module
 from proxy.upstream.net.resolve import Address, Resolver, literal_address, system_lookup
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ import httpx
 from proxy.app import Parts
 from proxy.core.clock import Clock
 from proxy.upstream.pulse import Pulse
-from tests import upstreams
-from tests.servers import signalbox
-from tests.waiting import PATIENCE
+from tests.support import upstreams
+from tests.support.servers import signalbox
+from tests.support.waiting import PATIENCE
 
 ADMIN = {"authorization": "Bearer admin"}
 HELLO: Any = [{"role": "user", "content": "hi"}]
@@ -29,7 +29,7 @@ ROUNDS = 5  # requests, each of which is several turns of the server's event loo
 class OnTime(Pulse):
     """Of a process whose clock is set forward: that is no delay of its own."""
 
-    late = 0.0  # type: ignore[assignment]
+    late = 0.0
 
     async def run(self) -> None:
         """There is nothing to look for."""

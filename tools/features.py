@@ -1,6 +1,6 @@
 """What the fidelity matrix asks about: requests with one feature, answers with one feature, endpoints.
 
-Nothing here says what becomes of a feature; `tests/fidelity.py` finds that out by running the dialects. `tags` are the
+Nothing here says what becomes of a feature; `tools/fidelity.py` finds that out by running the dialects. `tags` are the
 words by which the recordings tell that they show it.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.natives import PIXEL
+from tests.support.natives import PIXEL
 
 HELLO: dict[str, Any] = {"role": "user", "content": "Hello"}
 PDF = "data:application/pdf;base64,JVBERi0xLjQK"
@@ -506,7 +506,7 @@ FINISHES = (
     Answered(
         "the ceiling on tokens",
         {
-            "openai": openai_says("length", content="Hel"),
+            "openai": openai_says("length", content="Hello th"),
             "anthropic": Said(finish="max_tokens"),
             "gemini": Said(finish="MAX_TOKENS"),
         },

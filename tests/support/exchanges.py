@@ -16,7 +16,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.servers import ROOT
+from tests.support.servers import ROOT
 
 OWN = ROOT / "tests" / "contract" / "dialects" / "openai.jsonl"
 FOLDER = Path(os.environ.get("SIGNALBOX_RECORDINGS") or ROOT.parent / "shared" / "recordings")

@@ -6,7 +6,7 @@ import asyncio
 import selectors
 
 from proxy.core.clock import SystemClock
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 class ShiftedClock(SystemClock):

@@ -10,8 +10,8 @@ import asyncio
 import threading
 from collections.abc import Callable
 
-from tests.clocks import StoppedClock
-from tests.waiting import PATIENCE
+from tests.support.clocks import StoppedClock
+from tests.support.waiting import PATIENCE
 
 
 class MovedClock(StoppedClock):

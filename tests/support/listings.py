@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from anyio.from_thread import start_blocking_portal
 
 from proxy.core.clock import SystemClock
-from tests.upstreams import Request, Script, Upstream, Wire, _Connection, plain, whole
+from tests.support.upstreams import Request, Script, Upstream, Wire, _Connection, plain, whole
 
 LIST = "GET /v1/models"
 MODELS = json.dumps({"object": "list", "data": []}).encode()

@@ -1,7 +1,8 @@
 """An upstream that speaks every dialect, and answers as Anthropic, Gemini and OpenAI would write them.
 
-It is the upstream of `tests/upstreams.py`; only the model is found in each API's own place: in the body, in the path
-(Gemini) or in a form. A `Voice` says the same words in one API's bytes, so that one fault can strike all of them.
+It is the upstream of `tests/support/upstreams.py`; the model is read from where each API has it: the body, the path
+(Gemini) or a form. A `Voice` writes the same text in the bytes of one API, so that one fault can be tried on all of
+them.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from random import Random
 from typing import Any
 from urllib.parse import unquote
 
-from tests import upstreams
-from tests.exchanges import pieces
-from tests.upstreams import EVENT_STREAM, JSON, Request, Script, Upstream, Wire, event, plain
+from tests.support import upstreams
+from tests.support.exchanges import pieces
+from tests.support.upstreams import EVENT_STREAM, JSON, Request, Script, Upstream, Wire, event, plain
 
 _IN_PATH = re.compile(r"/models/([^/:?]+):(\w+)")
 PIXEL = "R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="  # a GIF
@@ -282,7 +283,7 @@ async def good(wire: Wire) -> None:
 
 
 def replayed(data: bytes, *, stream: bool, how: str, rng: Random, status: int = 200) -> Script:
-    """A recorded or written answer, cut in a way of `tests.exchanges.CUTS`."""
+    """A recorded or written answer, cut in a way of `tests.support.exchanges.CUTS`."""
 
     async def script(wire: Wire) -> None:
         kind = EVENT_STREAM if stream else JSON

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 from anyio.from_thread import start_blocking_portal
 
 from proxy.core.clock import SystemClock
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
 DONE = b"data: [DONE]\n\n"
 EVENT_STREAM = "text/event-stream; charset=utf-8"

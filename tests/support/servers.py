@@ -26,9 +26,9 @@ from proxy.core.clock import SystemClock
 from proxy.core.types import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.http.protocol import protocol_class
-from tests.waiting import PATIENCE
+from tests.support.waiting import PATIENCE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 RUNNING: list[str] = []  # the URLs of what `signalbox` serves now
 IDLE = "signalbox_inflight_requests 0.0\n"
 
