@@ -24,7 +24,7 @@ help:
 	@echo 'make test    all tests, in parallel (ARGS="tests/unit -x" for a part of them)'
 	@echo 'make coverage  all tests once more, with branch coverage and its gate'
 	@echo 'make check   formatting, lint, spelling, types and architecture'
-	@echo 'make load    checks of reliability under load (ARGS="b2 chaos"; without, lists them)'
+	@echo 'make load    checks of reliability under load (ARGS="failing_target chaos"; without ARGS, lists them)'
 	@echo 'make bench   CPU of a call beside nginx, and the length of its path (ARGS="--rounds 3 --workloads ns16,st50")'
 	@echo 'make format  format and mend what can be mended'
 	@echo 'make docs    write the generated pages of docs/ anew'

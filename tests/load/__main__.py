@@ -1,45 +1,84 @@
-"""`python -m tests.load CHECK...`: run checks and print their figures; exit 1 if one is not as wanted."""
+"""`python -m tests.load CHECK...`: run checks and print their figures; exit 1 if a figure is outside its limit."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable
-from inspect import getdoc, getmodule
+from inspect import getdoc
+from types import ModuleType
 
 import anyio
 import click
 
-from tests.load import a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6, chaos, streams
+from tests.load import (
+    chaos,
+    client_disconnects,
+    client_errors,
+    failing_target,
+    half_open_probes,
+    hanging_targets,
+    queue_fairness,
+    reloads,
+    retry_after,
+    revoked_keys,
+    slow_target,
+    stale_connections,
+    streams,
+    total_outage,
+    upstream_silence,
+)
 from tests.load.harness import Options
 from tests.load.report import Report
 
 Check = Callable[[Report, Options], Awaitable[None]]
-CHECKS: dict[str, Check] = {
-    module.__name__.rpartition(".")[2]: module.check
-    for module in (chaos, a1, a8, b1, b2, b3, b4, b5, b6, b7, b8, b9, b12, c6, streams)
-}
+MODULES = (
+    chaos,
+    client_disconnects,
+    client_errors,
+    failing_target,
+    half_open_probes,
+    hanging_targets,
+    queue_fairness,
+    reloads,
+    retry_after,
+    revoked_keys,
+    slow_target,
+    stale_connections,
+    streams,
+    total_outage,
+    upstream_silence,
+)
+
+
+def name_of(module: ModuleType) -> str:
+    """Return the name of a check's module without its package."""
+    return module.__name__.rpartition(".")[2]
+
+
+CHECKS: dict[str, Check] = {name_of(module): module.check for module in MODULES}
 
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[CHECK|all]...")
-@click.option("--calls", type=click.IntRange(1), help="Calls, in place of the check's own number.")
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of its main phase, likewise.")
-@click.option("--seed", type=int, default=1, show_default=True, help="Another seed rolls other dice.")
+@click.option("--calls", type=click.IntRange(1), help="Number of calls; replaces the check's own.")
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the main phase; replaces the own.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random choices.")
 def main(names: tuple[str, ...], calls: int | None, seconds: float | None, seed: int) -> None:
     """Run checks by name, or all of them; without a name, list them."""
     if not names:
-        for name, check in CHECKS.items():
-            click.echo(f"{name:<6} {(getdoc(getmodule(check)) or '').splitlines()[0]}")
+        for module in MODULES:
+            click.echo(f"{name_of(module):<20} {(getdoc(module) or '').splitlines()[0]}")
         return
     chosen = list(CHECKS) if "all" in names else list(names)
     if unknown := [name for name in chosen if name not in CHECKS]:
-        raise click.UsageError(f"no such check: {', '.join(unknown)}; there are {', '.join(CHECKS)}")
+        raise click.UsageError(f"no such check: {', '.join(unknown)}; the checks are {', '.join(CHECKS)}")
     options = Options(calls, seconds, seed)
     failed = sum(anyio.run(_run, name, options, backend_options={"use_uvloop": True}) for name in chosen)
     sys.exit(1 if failed else 0)
 
 
 async def _run(name: str, options: Options) -> int:
+    click.echo(name)
     report = Report(name)
     await CHECKS[name](report, options)
     return report.failed

@@ -1,4 +1,4 @@
-"""Three providers that fail in every way, one always healthy: nearly every call is answered, and no answer is a lie.
+"""Three providers fail in every way, one always healthy: nearly every call succeeds, and no answer is wrong.
 
 Time is cut into phases of as many calls each. In each, one or two providers have an illness (errors, cuts, stalls, rate
 limits, all of them), the others are healthy; some keys are revoked on the way, for good. Who is healthy is drawn anew

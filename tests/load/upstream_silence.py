@@ -1,4 +1,4 @@
-"""Silence: before the first content the next target is asked in time; later it ends the answer, honestly and in time.
+"""A silent upstream: a fallback before the first content, an error event after it, each within its limit.
 
 Shorter silences are left alone, however many there are in an answer; clients get a comment now and then meanwhile.
 """

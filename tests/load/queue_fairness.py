@@ -1,4 +1,4 @@
-"""A hundred calls want ten slots: in turn, fairly, for two seconds at most, and nobody waits whose client has left.
+"""100 calls for ten slots: served in turn, shared evenly between callers, none waits longer than `max_wait`.
 
 Callers are told apart by their bearer tokens. When a call was sent is the upstream's word, and so is how many there
 were at once.

@@ -1,4 +1,4 @@
-"""Clients leave while they are queued, while we connect, before the first byte, in mid-answer: nothing of them is left.
+"""Clients disconnect while queued, connecting, before the first byte, and in mid-answer: nothing of them is left.
 
 Half of them close their connection, half reset it. What is measured is the time from just before that to the moment at
 which the provider sees its own connection closed; while we connect by TCP nobody sees anything, so it is the moment at

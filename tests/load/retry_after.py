@@ -1,4 +1,4 @@
-"""A provider says when to come again, in every way there is: who may wait does, and everybody else is told at once.
+"""Providers send `retry-after` in every form: calls that may wait do so, all others get an error at once.
 
 `retry-after` in seconds, milliseconds and as a date; an hour; what cannot be read, which counts for nothing. Alone, the
 client's patience and the deadline decide; beside another target nobody waits, unless that one says so too.

@@ -1,4 +1,4 @@
-"""A hundred other configurations under load, one in ten of them broken: no call fails, and each keeps the one it met.
+"""100 reloads under load, one in ten of a broken file: no call fails, and each keeps its configuration.
 
 Every reload moves the route to the other provider and takes the first one away altogether, while streams that last for
 several reloads are on their way from it. A broken file changes nothing.

@@ -1,4 +1,4 @@
-"""A target answers without errors, but begins ten times later than it did: it is rested; long answers never are.
+"""A target starts ten times later than before: its breaker opens; long answers do not count as failures.
 
 What is slow is measured against what was normal for the target, and never less than `slow_calls.at_least`. Streams are
 slow to their head, or to their first content after it.

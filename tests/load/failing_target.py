@@ -1,4 +1,4 @@
-"""One of two targets always answers 500: clients do not notice, and it is hardly asked, but never given up."""
+"""One of two targets always answers 500: clients do not notice, and it gets a few requests only."""
 
 from __future__ import annotations
 

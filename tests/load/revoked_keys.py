@@ -1,4 +1,4 @@
-"""A provider revokes a key in mid-run: it is put aside at once, the others serve, nobody storms; then all keys."""
+"""A provider revokes one key, then all: each is taken out of use at once, and there is no retry storm."""
 
 from __future__ import annotations
 

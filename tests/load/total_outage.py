@@ -1,4 +1,4 @@
-"""All providers answer 503 for a while, then recover: no storm while it lasts, and good service soon after its end.
+"""All providers answer 503 for a while, then recover: no retry storm meanwhile, and full service soon after.
 
 Three times: with the defaults; with breakers that half-open many times while it lasts; and with many models, each of
 which has breakers of its own to learn from.

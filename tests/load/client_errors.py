@@ -1,4 +1,4 @@
-"""Requests that are the clients' own fault: one attempt each, no breaker minds; too long ones go to a larger model."""
+"""Requests that clients got wrong: one attempt each, no breaker counts them; too long ones go to a larger model."""
 
 from __future__ import annotations
 

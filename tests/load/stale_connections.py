@@ -1,4 +1,4 @@
-"""A provider closes idle connections just when they are used again: no client notices, and nothing is sent twice.
+"""A provider closes idle connections just when they are used again: no client error, no duplicate request.
 
 That is a matter of connections that have served before. One that is reset on its first use, with the whole request in
 the provider's hands, is not tried again unless the retry policy says so; nor is anything that ran into a timeout.

@@ -1,4 +1,4 @@
-"""Every target hangs, each in its way: the client has its answer at the call's deadline, and the record every attempt.
+"""Every target hangs: the client has its answer at the call's deadline, and the record has every attempt.
 
 The deadline counts from the request on, whatever it was spent on: one target, several of them with timeouts of their
 own, their errors and retries, or the queue.

@@ -1,4 +1,4 @@
-"""A breaker may be tried again, and 200 clients come at once: exactly the permitted probes go out, and decide for all.
+"""A breaker half-opens before 200 clients: exactly the configured probes are sent, and their outcome decides.
 
 Beside another target the rest goes there; alone it waits for the outcome, and is served or refused by it. A failed
 probe doubles the wait, and one whose client leaves gives its permit back. With one permit and with three.
