@@ -31,10 +31,11 @@ from proxy.config.schema import Settings
 from proxy.config.server import ServerSettings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
+from proxy.core.model import DialectName
 from proxy.core.recall import Recall
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
-from proxy.core.types import DialectName, Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect

@@ -9,7 +9,8 @@ from typing import Protocol, TypeVar
 
 from anyio import to_thread
 
-from proxy.core.types import Call, Snapshot
+from proxy.core.call import Call
+from proxy.core.snapshot import Snapshot
 
 LARGE = 256 * 1024  # bytes; larger bodies are processed in a thread, so that they do not block the event loop
 T = TypeVar("T")

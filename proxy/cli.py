@@ -25,7 +25,7 @@ from proxy.config.units import seconds
 from proxy.config.view import models_text, models_view
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.router import plan
 from proxy.runtime_file import announced, find, reachable, running_services

@@ -21,9 +21,13 @@ from dataclasses import replace
 
 from proxy.admission.gate import Gate
 from proxy.arrival import Arrival, aside, call_of
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
-from proxy.core.types import Call, HealthView, Record, Reply, Snapshot
+from proxy.core.plan import HealthView
+from proxy.core.record import Record
+from proxy.core.snapshot import Snapshot
+from proxy.core.wire import Reply
 from proxy.routing.router import Planner
 from proxy.settle.settle import Settler, price
 from proxy.surfaces.decision import decision_record, embed

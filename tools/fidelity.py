@@ -16,10 +16,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
+from proxy.core.model import Deployment, DialectName, Provider
+from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Deployment, DialectName, Provider, Target, UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from proxy.admin.access import AdminAccess
 from proxy.admin.bodies import read_body
 from proxy.core.errors import InvalidRequest, NotFound
-from proxy.core.types import Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.upstream.simulate import Kind, Simulator
 
 LONGEST = 3600.0  # seconds

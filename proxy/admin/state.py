@@ -14,7 +14,9 @@ from proxy.admin.access import AdminAccess
 from proxy.admin.bodies import read_body
 from proxy.admin.pages import page
 from proxy.core.failures import FailureKind
-from proxy.core.types import KEYLESS, Deployment, HealthView, Provider, Snapshot
+from proxy.core.model import KEYLESS, Deployment, Provider
+from proxy.core.plan import HealthView
+from proxy.core.snapshot import Snapshot
 from proxy.upstream.diagnosis import diagnose
 from proxy.upstream.health import Health
 from proxy.upstream.limits import Limits

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from proxy.core.types import DialectName
+from proxy.core.model import DialectName
 
 _APPENDED = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|moderations|images/generations|messages(?:/count_tokens)?"

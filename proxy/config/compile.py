@@ -29,6 +29,7 @@ from proxy.config.redact import redacted
 from proxy.config.resilience import FailureSettings
 from proxy.config.schema import Settings
 from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.model import TIERS, Deployment, LimitValues, MockOptions, Price, Provider, ProviderKey, Tier, Timeouts
 from proxy.core.policies import (
     BreakerPolicy,
     DeadlinePolicy,
@@ -38,19 +39,7 @@ from proxy.core.policies import (
     RetryPolicy,
     SlowPolicy,
 )
-from proxy.core.types import (
-    TIERS,
-    Deployment,
-    LimitValues,
-    MockOptions,
-    Price,
-    Provider,
-    ProviderKey,
-    ScenarioEntry,
-    Snapshot,
-    Tier,
-    Timeouts,
-)
+from proxy.core.snapshot import ScenarioEntry, Snapshot
 
 _NANO = 10**9
 

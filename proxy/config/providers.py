@@ -26,7 +26,7 @@ from proxy.config.base import Integer, Number, Section, is_json
 from proxy.config.certificates import certificates
 from proxy.config.errors import suggestion
 from proxy.config.units import Duration, PositiveDuration
-from proxy.core.types import Kind, Tier
+from proxy.core.model import Kind, Tier
 
 Fault = Literal["error", "timeout", "slow", "cut", "bad_json"]
 Identifier = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]

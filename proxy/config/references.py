@@ -12,7 +12,7 @@ from proxy.config.errors import suggestion
 from proxy.config.providers import key_id
 from proxy.config.read import Path
 from proxy.config.validate import Finding
-from proxy.core.types import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
+from proxy.core.model import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
 
 _TIER_ROUTES = tuple(f"tier/{tier}" for tier in TIERS)
 _TRUE = ("true", "yes", "on", "1", "t", "y")  # as the schema reads them

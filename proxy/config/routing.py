@@ -7,7 +7,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from proxy.config.base import Integer, Number, Section, is_json
-from proxy.core.types import Mode
+from proxy.core.model import Mode
 
 _NOT_SETTABLE = ("messages", "model", "router", "stream")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.core.types import Price, Usage
+from proxy.core.model import Price
+from proxy.core.usage import Usage
 
 _TOKENS = 1_000_000  # prices are per million tokens
 _NUSD = 1_000_000_000  # nano-dollars in a dollar

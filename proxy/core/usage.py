@@ -9,15 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from proxy.core.types import Deployment, Usage
+from proxy.core.model import Deployment
 
 UNKNOWN_WINDOW = 2_000_000  # tokens; the largest context window of a usual model
 _TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a text before it is cut into tokens
 _TEXT_LEAST = 4096  # tokens
 _HUGE = 10**18
 _CEILINGS = ("max_completion_tokens", "max_tokens")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer. `cached` and `cache_write` are inside `input`, `reasoning` inside `output`."""
+
+    input: int = 0
+    output: int = 0
+    cached: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+    source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: more than possible was reported
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from proxy.core.call import Call
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Call, ProviderKey, Target, UpstreamRequest, Usage
+from proxy.core.model import ProviderKey
+from proxy.core.plan import Target
+from proxy.core.usage import Usage
+from proxy.core.wire import UpstreamRequest
 
 
 class Decoder(Protocol):

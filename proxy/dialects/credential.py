@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.core.types import Provider, ProviderKey
+from proxy.core.model import Provider, ProviderKey
 
 
 def credential(provider: Provider, key: ProviderKey | None) -> dict[str, str]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds
 
 LIMIT = 64 * 1024 * 1024  # bytes
 

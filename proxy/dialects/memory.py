@@ -12,9 +12,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from proxy.core.call import Call
 from proxy.core.json_text import nested_is_expensive, value_of
+from proxy.core.model import Deployment
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Deployment
 
 _IGNORED = ("cache_control", "index")  # members of parts that clients add and take away between turns
 

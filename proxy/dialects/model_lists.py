@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
-from proxy.core.types import Provider, ProviderKey, UpstreamRequest
+from proxy.core.model import Provider, ProviderKey
+from proxy.core.wire import UpstreamRequest
 
 _ANTHROPIC_VERSION = "2023-06-01"
 _GEMINI_VERSIONS = ("/v1", "/v1beta", "/v1alpha", "/v1beta1")

@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.json_text import compact_nulled
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds
 from proxy.dialects.memory import ToolCall
 
 

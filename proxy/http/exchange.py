@@ -17,7 +17,7 @@ from starlette.types import Message, Receive, Scope, Send
 from proxy.arrival import ReadCall
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
-from proxy.core.types import Reply
+from proxy.core.wire import Reply
 from proxy.http.callers import Callers
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids

@@ -15,7 +15,9 @@ from proxy.admission.gate import Gate, leaving
 from proxy.arrival import aside
 from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact_nulled
-from proxy.core.types import Deployment, HealthView, Snapshot
+from proxy.core.model import Deployment
+from proxy.core.plan import HealthView
+from proxy.core.snapshot import Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import CONTENT_TYPE, Metrics

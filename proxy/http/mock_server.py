@@ -18,7 +18,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from proxy.core.clock import Clock
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import MockOptions, UpstreamRequest
+from proxy.core.model import MockOptions
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.mock.answer import FAULTS
 from proxy.dialects.mock.wire import CREATED, error
 from proxy.upstream.mock import MockUpstream

@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from proxy.core.types import Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.observe import series
 from proxy.observe.zeros import Zeros
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from proxy.core.failures import VERDICTS, FailureKind
-from proxy.core.types import TIERS, Deployment, Snapshot
+from proxy.core.model import TIERS, Deployment
+from proxy.core.snapshot import Snapshot
 
 OTHER = "other"
 STATUSES = ("200", "400", "429", "499", "500", "502", "503", "504")

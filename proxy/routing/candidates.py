@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from proxy.core.types import EMPTY, DeploymentHealth, HealthView, Kind, RouterOptions, Snapshot, Target
+from proxy.core.call import RouterOptions
+from proxy.core.model import EMPTY, Kind
+from proxy.core.plan import DeploymentHealth, HealthView, Target
+from proxy.core.snapshot import Snapshot
 from proxy.routing.facts import Facts
 
 RejectionKind = Literal[

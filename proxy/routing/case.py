@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.types import CAPABILITIES, TASKS, Call, HealthView, Snapshot
+from proxy.core.model import CAPABILITIES, TASKS
+from proxy.core.plan import HealthView
+from proxy.core.snapshot import Snapshot
 from proxy.routing.candidates import Case
 from proxy.routing.facts import read_facts
 from proxy.routing.members import Missing, find

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.core.types import TIERS, Call, Tier
+from proxy.core.call import Call
+from proxy.core.model import TIERS, Tier
 from proxy.routing.facts import positive
 from proxy.routing.prompt import Prompt, read_prompt
 from proxy.routing.tasks import Reading, read_words

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
-from proxy.core.types import Deployment, Target, Usage
+from proxy.core.plan import Target
+from proxy.core.usage import Usage
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.facts import Facts
 

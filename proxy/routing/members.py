@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from urllib.parse import unquote
 
+from proxy.core.model import TIERS, Deployment, Kind, Tier
 from proxy.core.model_ids import undated
-from proxy.core.types import TIERS, Deployment, Kind, Snapshot, Target, Tier
+from proxy.core.plan import Target
+from proxy.core.snapshot import Snapshot
 
 LONGEST_MODEL = 256
 _TIER_NAMES: dict[str, Tier] = {f"tier/{tier}": tier for tier in TIERS}

@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from proxy.core.errors import InvalidRequest, ModelNotFound
+from proxy.core.model import MODES, RESERVED, TIERS, Deployment, Kind, Mode, Tier
 from proxy.core.model_ids import undated
-from proxy.core.types import MODES, RESERVED, TIERS, Deployment, Kind, Mode, Snapshot, Target, Tier
+from proxy.core.plan import Target
+from proxy.core.snapshot import Snapshot
 from proxy.routing.members import (
     LONGEST_MODEL,
     Members,

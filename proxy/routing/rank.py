@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from proxy.core.types import TIERS, Deployment, Mode, Tier
+from proxy.core.model import TIERS, Deployment, Mode, Tier
 from proxy.routing.candidates import Candidate
 from proxy.routing.order import price_then_speed
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from proxy.core.call import Call
 from proxy.core.money import usd
-from proxy.core.types import Call, DeploymentHealth
+from proxy.core.plan import DeploymentHealth
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile
 from proxy.routing.fallback import Line

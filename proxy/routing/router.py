@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from proxy.core.call import Call
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.types import Call, HealthView, Plan
+from proxy.core.plan import HealthView, Plan
 from proxy.routing.candidates import Case
 from proxy.routing.case import open_case
 from proxy.routing.classify import RULES, Classifier, Profile

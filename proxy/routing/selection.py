@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from proxy.core.types import Mode, Target, Tier
+from proxy.core.model import Mode, Tier
+from proxy.core.plan import Target
 from proxy.routing.boost import boost
 from proxy.routing.candidates import Candidate, Case
 from proxy.routing.classify import Profile

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from proxy.core.types import TASKS
+from proxy.core.model import TASKS
 from proxy.routing.words import DEPTH_WORDS, TASK_PHRASES, TASK_WORDS
 
 _TOKEN = re.compile(r"```|[^\W\d_]+|\d+|[^\w\s]")

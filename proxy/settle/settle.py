@@ -10,8 +10,10 @@ import logging
 from typing import Any
 
 from proxy.core.clock import Clock
+from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd, usd
-from proxy.core.types import Deployment, Record, Usage
+from proxy.core.record import Record
+from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
 
 _LOG = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.body import Document, parse
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
+from proxy.core.snapshot import Snapshot
 from proxy.core.sse import DONE, Events, data_of
-from proxy.core.types import Call, Snapshot
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 

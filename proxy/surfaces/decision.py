@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.core.money import usd
-from proxy.core.types import Record
+from proxy.core.record import Record
 from proxy.surfaces.chat import DebugStream, with_router
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.core.body import parse
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
+from proxy.core.model import Kind
 from proxy.core.multipart import parse_form
-from proxy.core.types import Call, Kind, Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 

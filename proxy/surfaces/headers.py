@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from proxy.core.types import Record
+from proxy.core.record import Record
 
 _SANE = re.compile(r"[\x21-\x7e]{1,128}")
 FORWARDED = ("content-type", "accept", "openai-beta", "anthropic-beta", "traceparent", "idempotency-key")

@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from proxy.core.call import RouterOptions
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import MODES, TASKS, RouterOptions
+from proxy.core.model import MODES, TASKS
 
 PREFIX = "x-router-"
 _LONGEST = 256

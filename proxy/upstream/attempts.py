@@ -12,21 +12,16 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 
+from proxy.core.call import Call
 from proxy.core.clean import Cleaner
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import DialectName
+from proxy.core.plan import Target
+from proxy.core.record import Attempt, Record
 from proxy.core.slow import SlowCalls
-from proxy.core.types import (
-    Attempt,
-    Call,
-    DialectName,
-    Record,
-    Reply,
-    Target,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from proxy.core.wire import Reply, UpstreamRequest, UpstreamResponse
 from proxy.dialects.base import Dialect
 from proxy.dialects.openai.errors import refuses_usage
 from proxy.upstream.batches import send_batches

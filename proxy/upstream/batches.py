@@ -10,7 +10,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.transport import Transport
 
 LIMIT = 64 * 1024 * 1024  # bytes of all answers

@@ -16,12 +16,15 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.core.body import Span, edit, parse
+from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.estimate import estimate_tokens
 from proxy.core.failures import UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.money import cost_nusd
-from proxy.core.types import Call, Continued, Target, Usage
+from proxy.core.plan import Target
+from proxy.core.record import Continued
+from proxy.core.usage import Usage
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.joint import Joint, Said
 from proxy.upstream.run import FailedTarget, Run

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from proxy.core.types import KEYLESS
+from proxy.core.model import KEYLESS
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 Pattern = Literal["auth", "limits", "widespread", "isolated"]

@@ -13,11 +13,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from proxy.core.backoff import delay
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.failures import FailureKind, FailureRule, UpstreamFailure
+from proxy.core.model import Deployment
+from proxy.core.plan import Plan, Target
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import Call, Deployment, Plan, Record, Reply, Target, UpstreamRequest
+from proxy.core.wire import Reply, UpstreamRequest
 from proxy.stores.base import Wait
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.continuation import Continuation, may_go_on

@@ -15,8 +15,10 @@ from typing import Any
 from proxy.core.breaker import Breaker, Permit
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
+from proxy.core.model import KEYLESS, Deployment, ProviderKey, way
+from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, HealthView, ProviderKey, Snapshot, way
+from proxy.core.snapshot import Snapshot
 from proxy.upstream.health_views import (
     BreakerName,
     Due,
@@ -100,10 +102,7 @@ class Lease:
         self.settle(ok=False, reason=SLOW)
 
     def succeed(self, seconds: float | None = None) -> None:
-        """Settle with success, which also resets this key's count of consecutive rejections.
-
-        `seconds` to the first content update the deployment's measured latency.
-        """
+        """Settle with success, which resets the key's count of rejections; `seconds`: to the first content."""
         self._health.accepted(self)
         if seconds is not None:
             self._measure(seconds)

@@ -22,10 +22,14 @@ import anyio
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, ProxyError
 from proxy.core.failures import UpstreamFailure
+from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
+from proxy.core.plan import Target
+from proxy.core.record import Attempt
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
-from proxy.core.types import Attempt, Deployment, Target, UpstreamRequest, Usage
+from proxy.core.usage import Usage
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.health import Lease
 from proxy.upstream.run import Run

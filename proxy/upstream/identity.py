@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 
-from proxy.core.types import KEYLESS, Provider, ProviderKey, Snapshot
+from proxy.core.model import KEYLESS, Provider, ProviderKey
+from proxy.core.snapshot import Snapshot
 
 
 def identity(provider: Provider, key: ProviderKey | None) -> str:

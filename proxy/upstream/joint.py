@@ -11,8 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.core.json_text import compact_nulled, object_of
+from proxy.core.record import Continued
 from proxy.core.sse import DONE, data_of, split
-from proxy.core.types import Continued, Usage
+from proxy.core.usage import Usage
 from proxy.dialects.openai.usage import usage_of
 
 LONGEST = 1 << 20  # characters; a longer answer is not kept

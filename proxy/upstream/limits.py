@@ -17,8 +17,8 @@ from typing import Any
 
 from proxy.core.clock import Clock
 from proxy.core.hints import LONGEST, USUAL_TOKENS, asked_for, one_fits_in, retry_after
+from proxy.core.model import KEYLESS, Deployment, LimitValues, way
 from proxy.core.saved import saved_amount, saved_seconds, saved_text
-from proxy.core.types import KEYLESS, Deployment, LimitValues, way
 from proxy.stores.base import CounterStore, Receipt, Row, Ticket, Wait
 
 LEARNED_FOR = 600.0  # seconds after the last answer that reported the limit

@@ -28,7 +28,8 @@ import anyio.lowlevel
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
-from proxy.core.types import MockOptions, UpstreamRequest, UpstreamResponse
+from proxy.core.model import MockOptions
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.dialects.mock.answer import answer, named_fault
 from proxy.dialects.mock.wire import DONE, Answer, completion, error, events
 

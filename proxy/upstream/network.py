@@ -7,7 +7,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from proxy.core.types import EMPTY, UpstreamRequest, UpstreamResponse
+from proxy.core.model import EMPTY
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.environment import EnvironmentProxy
 from proxy.upstream.net.tls import Contexts, public_roots
 from proxy.upstream.net.transport import NetTransport

@@ -17,7 +17,8 @@ from proxy.core.errors import (
     UpstreamTimeout,
 )
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
-from proxy.core.types import Attempt, Deployment
+from proxy.core.model import Deployment
+from proxy.core.record import Attempt
 from proxy.upstream.health import Block
 from proxy.upstream.run import FailedTarget, worst
 

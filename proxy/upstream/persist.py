@@ -34,7 +34,7 @@ import anyio.to_thread
 
 from proxy.core.clock import Clock
 from proxy.core.saved import saved_seconds
-from proxy.core.types import Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
 from proxy.upstream.limits import MINUTE, Limits, limited_key

@@ -37,22 +37,16 @@ from dataclasses import replace
 
 import anyio
 
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
 from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
-from proxy.core.types import (
-    KEYLESS,
-    Call,
-    Deployment,
-    DialectName,
-    Provider,
-    ProviderKey,
-    Snapshot,
-    Target,
-    UpstreamRequest,
-    Usage,
-)
+from proxy.core.model import KEYLESS, Deployment, DialectName, Provider, ProviderKey
+from proxy.core.plan import Target
+from proxy.core.snapshot import Snapshot
+from proxy.core.usage import Usage
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
 from proxy.dialects.model_lists import model_list
 from proxy.stores.base import Wait

@@ -14,7 +14,7 @@ from typing import cast
 import httpx
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.net.decode import is_packed, unpacked
 from proxy.upstream.net.faults import connect_failure, raise_if_ours
 from proxy.upstream.net.request import prepare

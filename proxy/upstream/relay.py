@@ -17,8 +17,8 @@ from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.record import Attempt, Record
 from proxy.core.sse import split
-from proxy.core.types import Attempt, Record
 from proxy.dialects.base import Decoder
 from proxy.upstream.health import Lease
 

@@ -6,9 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
-from proxy.core.types import Call, Deployment, Plan, Record, Target
+from proxy.core.model import Deployment
+from proxy.core.plan import Plan, Target
+from proxy.core.record import Record
 
 
 @dataclass(frozen=True, slots=True)

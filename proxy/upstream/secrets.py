@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from urllib.parse import unquote, urlsplit
 
 from proxy.core.clean import Cleaner
-from proxy.core.types import Provider
+from proxy.core.model import Provider
 
 # Configured headers that hold no secret, and whose values an error may well repeat.
 PUBLIC_HEADERS = frozenset(

@@ -25,7 +25,7 @@ import anyio.lowlevel
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.transport import Transport
 
 Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]

@@ -12,18 +12,12 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 
+from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.types import (
-    KEYLESS,
-    Call,
-    Deployment,
-    DeploymentHealth,
-    HealthView,
-    Snapshot,
-    Target,
-    UpstreamResponse,
-    way,
-)
+from proxy.core.model import KEYLESS, Deployment, way
+from proxy.core.plan import DeploymentHealth, HealthView, Target
+from proxy.core.snapshot import Snapshot
+from proxy.core.wire import UpstreamResponse
 from proxy.stores.base import Wait
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.limits import Limits

@@ -18,8 +18,8 @@ import yaml
 from proxy.cli import main
 from proxy.config.describe import setting_names
 from proxy.core import errors
+from proxy.core.call import RouterOptions
 from proxy.core.failures import FailureKind
-from proxy.core.types import RouterOptions
 from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET

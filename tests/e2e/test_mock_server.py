@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 
 from proxy.core.clock import SystemClock
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.http.mock_server import mock_app
 from tests.support.waiting import PATIENCE
 

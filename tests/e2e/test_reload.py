@@ -22,7 +22,7 @@ import yaml
 
 from proxy.app import Parts
 from proxy.core.clock import SystemClock
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.http.meta import CONFIG_REJECTED
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to

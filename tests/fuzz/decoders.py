@@ -22,11 +22,13 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from proxy.core.call import Call
 from proxy.core.clock import SystemClock
 from proxy.core.failures import UpstreamFailure
+from proxy.core.model import Provider
+from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.core.sse import data_of
-from proxy.core.types import Call, Provider, Target
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect

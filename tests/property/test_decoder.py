@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.sse import data_of
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 

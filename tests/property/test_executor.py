@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
+from proxy.core.model import LimitValues, Timeouts
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import LimitValues, Record, Timeouts
 from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.clocks import VirtualClock, VirtualLoop
 from tests.support.fakes import Answer, Stall, Wait

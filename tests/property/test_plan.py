@@ -9,8 +9,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.call import Call, RouterOptions
 from proxy.core.errors import ProxyError
-from proxy.core.types import TASKS, Call, DeploymentHealth, HealthView, Plan, RouterOptions, ScenarioEntry, Snapshot
+from proxy.core.model import TASKS
+from proxy.core.plan import DeploymentHealth, HealthView, Plan
+from proxy.core.snapshot import ScenarioEntry, Snapshot
 from proxy.routing.router import plan
 from tests.unit.routing.build import ALL, MINI, OPENAI, call, snapshot
 

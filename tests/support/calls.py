@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.core.call import Call
+from proxy.core.model import Deployment, Provider, ProviderKey
+from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
-from proxy.core.types import Attempt, Call, Deployment, Plan, Provider, ProviderKey, Record, Snapshot, Target
+from proxy.core.record import Attempt, Record
+from proxy.core.snapshot import Snapshot
 from proxy.surfaces.chat import read_chat
 
 HELLO = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 
 
 class FakeClock:

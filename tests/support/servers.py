@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from proxy.app import Parts, Service, build
 from proxy.config.load import load
 from proxy.core.clock import SystemClock
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.http.protocol import protocol_class
 from tests.support.waiting import PATIENCE

@@ -14,8 +14,9 @@ from proxy.app import Current, Parts, Reloader, Upstream, _upstream
 from proxy.config.compile import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
+from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Call, Record
+from proxy.core.record import Record
 from proxy.observe.metrics import Metrics
 from proxy.routing.router import plan
 from proxy.settle.settle import Settler

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.json_text import strict_object_of
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, count, grow, known
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, grow, known
 from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.memory import ToolCall

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Deployment, Target
+from proxy.core.model import Deployment
+from proxy.core.plan import Target
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of

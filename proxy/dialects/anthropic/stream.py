@@ -11,7 +11,7 @@ from proxy.core.errors import ProxyError, RateLimited, Unavailable, UpstreamErro
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of, value_of
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.anthropic.answer import Answer, events_of
 from proxy.dialects.anthropic.errors import failure_in_200, is_error
 from proxy.dialects.upstream_errors import error_event

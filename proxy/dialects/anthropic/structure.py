@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 from proxy.dialects.answer_tool import Structure, answer_structure, asked_form, is_forced
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.schema.language import ANTHROPIC_PART, ANTHROPIC_STRICT, ANTHROPIC_TOOL, NotExpressible

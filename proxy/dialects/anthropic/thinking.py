@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 
 LEAST_BUDGET = 1024  # tokens; Anthropic's own minimum
 ROOM = 1024  # tokens that are left for the answer where the client's ceiling is tight

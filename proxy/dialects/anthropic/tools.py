@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.parts import marked
 from proxy.dialects.names import Alphabet, ToolNames, functions_of

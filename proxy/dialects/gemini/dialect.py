@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
+from proxy.core.model import Provider, ProviderKey
+from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Provider, ProviderKey, Target, UpstreamRequest
 from proxy.core.usage import bounds_of
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_request

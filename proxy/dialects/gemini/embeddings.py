@@ -14,8 +14,7 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact, loads, value_at
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, bounded, count
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, bounded, count
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.upstream_errors import is_error

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.gemini.contents import Recalled, read_contents
 from proxy.dialects.gemini.structure import PAIR, add_answer_tool, structure_of, takes_one

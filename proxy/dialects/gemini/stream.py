@@ -12,8 +12,7 @@ from typing import Any
 
 from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, known
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Keep
 from proxy.dialects.gemini.errors import failure_in_200, is_error

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 from proxy.dialects.answer_tool import Structure, answer_structure, asked_form, is_forced
 from proxy.dialects.names import functions_of
 from proxy.dialects.schema.forms import Forms

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Any, TypeGuard
 
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.dialects.mock.values import arguments, instance
 from proxy.dialects.mock.wire import Answer, Choice, ToolCall, words
 

@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from proxy.core.body import Span, edit, parse
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Call, Deployment, Provider, ProviderKey, Target, UpstreamRequest
+from proxy.core.model import Deployment, Provider, ProviderKey
+from proxy.core.plan import Target
 from proxy.core.usage import UsageBounds, bounds_of
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.errors import failure as classify

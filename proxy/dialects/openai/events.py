@@ -12,8 +12,7 @@ from proxy.core.clean import LONGEST_BODY
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import loads
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, grown
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, grown
 from proxy.dialects.openai.errors import failure_in_200, has_error_member
 from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.upstream_errors import bare_json, error_event, is_error

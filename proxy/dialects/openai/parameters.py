@@ -14,8 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.body import Span
+from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
-from proxy.core.types import Call, Deployment, Target
+from proxy.core.model import Deployment
+from proxy.core.plan import Target
 from proxy.dialects.refused import asks, refused
 
 _EFFORT = "reasoning_effort"

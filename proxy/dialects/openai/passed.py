@@ -13,8 +13,7 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of, value_of
 from proxy.core.sse import Events, data_of
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds
 from proxy.dialects.held import LIMIT, HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay

@@ -6,7 +6,7 @@ Some servers send events as `application/json`; others answer a streamed call wi
 from __future__ import annotations
 
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.base import Decoder
 
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space, and the byte order mark

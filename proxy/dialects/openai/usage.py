@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.core.types import Usage
-from proxy.core.usage import UNBOUNDED, UsageBounds, count, known
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, known
 
 
 def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlsplit
 
 from proxy import __version__
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.faults import connect_failure
 
 MAX_PREPARED = 512  # heads in memory

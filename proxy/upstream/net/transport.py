@@ -14,7 +14,7 @@ from types import TracebackType
 
 import anyio
 
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.net.answer import Answer
 from proxy.upstream.net.connection import READ_SIZE, Connection
 from proxy.upstream.net.decode import is_packed, unpacked

@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Call, Target
+from proxy.core.call import Call
+from proxy.core.plan import Target
 from proxy.dialects.anthropic.answer import events_of
 from tests.support.fakes import cut
 from tests.unit.dialects.anthropic.build import USER, call, decoded, dialect, event, facts, outcome, sent, target

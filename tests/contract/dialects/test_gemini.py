@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Target
+from proxy.core.plan import Target
 from tests.unit.dialects.gemini.build import BASE, KEY, call, dialect, read, sse, target
 
 ROOT = Path(__file__).resolve().parents[3]

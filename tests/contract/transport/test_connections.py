@@ -15,7 +15,7 @@ import anyio
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net import transport as module
 from proxy.upstream.net.connection import HIGH_WATER, READ_SIZE
 from proxy.upstream.net.resolve import Address, Resolver

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.transport import Transport
 from tests.support.lines import ANSWER, Line, answer, saying, server
 from tests.support.waiting import PATIENCE

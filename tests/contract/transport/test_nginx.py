@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
 from tests.support.certificates import Certificates

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from tests.support.lines import Line, Turn, answer, server
 from tests.support.waiting import PATIENCE

@@ -9,7 +9,7 @@ import pytest
 from proxy.catalogue.entry import EFFORTS, Entry, Vendor, by_effort, effort_words
 from proxy.catalogue.lookup import DATE, VENDORS
 from proxy.config.base import is_json
-from proxy.core.types import CAPABILITIES, DialectName, Kind
+from proxy.core.model import CAPABILITIES, DialectName, Kind
 
 ENTRIES = [
     pytest.param(vendor, entry, id=f"{vendor.name}/{entry.id}") for vendor in VENDORS for entry in vendor.entries

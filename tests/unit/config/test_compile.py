@@ -8,8 +8,9 @@ import pytest
 from proxy.config.compile import compile_snapshot, nano_dollars
 from proxy.config.load import load
 from proxy.config.schema import Settings
+from proxy.core.model import MockOptions, Price, Timeouts
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
-from proxy.core.types import MockOptions, Price, Snapshot, Timeouts
+from proxy.core.snapshot import Snapshot
 
 TEXT = """
 providers:

@@ -9,7 +9,8 @@ from proxy.config.effective import FROM_CATALOGUE, effective
 from proxy.config.load import load
 from proxy.config.providers import ModelSettings
 from proxy.config.schema import Settings
-from proxy.core.types import Price, Snapshot
+from proxy.core.model import Price
+from proxy.core.snapshot import Snapshot
 from tests.unit.config.files import problems
 
 TEXT = """

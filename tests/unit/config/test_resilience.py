@@ -24,7 +24,7 @@ from proxy.core.policies import (
     RetryPolicy,
     SlowPolicy,
 )
-from proxy.core.types import Snapshot
+from proxy.core.snapshot import Snapshot
 
 
 def compiled(folder: Path, text: str, environ: dict[str, str] | None = None) -> Snapshot:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.model import Price
 from proxy.core.money import cost_nusd, usd
-from proxy.core.types import Price, Usage
+from proxy.core.usage import Usage
 
 PRICE = Price(input=150_000_000, output=600_000_000, cached_input=75_000_000, cache_write=190_000_000)
 

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Usage
-from proxy.core.usage import UNKNOWN_WINDOW, UsageBounds, bounded, bounds_of, count, grow, grown
+from proxy.core.usage import UNKNOWN_WINDOW, Usage, UsageBounds, bounded, bounds_of, count, grow, grown
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from tests.support.calls import deployment

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.types import Provider, ProviderKey
+from proxy.core.model import Provider, ProviderKey
 from proxy.dialects.credential import credential
 
 

@@ -11,7 +11,7 @@ import anyio
 import pytest
 from starlette.types import Message
 
-from proxy.core.types import Reply
+from proxy.core.wire import Reply
 from proxy.http.callers import Callers
 from proxy.http.exchange import COMMENT, Exchange
 from proxy.http.ids import Ids

@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.types import Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.observe.metrics import Metrics
 from proxy.observe.series import MOST_REQUEST_SERIES
 from tests.support.calls import deployment, provider, snapshot

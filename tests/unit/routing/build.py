@@ -5,20 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from proxy.core.call import Call, RouterOptions
+from proxy.core.model import Deployment, Mode, Price, Provider, ProviderKey, Tier
+from proxy.core.plan import DeploymentHealth
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
-from proxy.core.types import (
-    Call,
-    Deployment,
-    DeploymentHealth,
-    Mode,
-    Price,
-    Provider,
-    ProviderKey,
-    RouterOptions,
-    ScenarioEntry,
-    Snapshot,
-    Tier,
-)
+from proxy.core.snapshot import ScenarioEntry, Snapshot
 
 ILL = DeploymentHealth(available=False, reason="breaker open", retry_after=30.0)
 

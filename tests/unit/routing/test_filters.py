@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Call, Deployment, DeploymentHealth, Target
+from proxy.core.call import Call
+from proxy.core.model import Deployment
+from proxy.core.plan import DeploymentHealth, Target
 from proxy.routing.candidates import Candidate
 from proxy.routing.case import open_case
 from proxy.routing.filters import accepted, sift

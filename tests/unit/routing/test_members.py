@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from proxy.core.types import Deployment
+from proxy.core.model import Deployment
 from proxy.routing.members import Missing, find
 from tests.unit.routing.build import LLAMA, LOCAL, snapshot
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.errors import InvalidRequest, ModelNotFound
-from proxy.core.types import Deployment, Kind, ScenarioEntry
+from proxy.core.model import Deployment, Kind
+from proxy.core.snapshot import ScenarioEntry
 from proxy.routing.names import Rule, find_model, nearest, resolve, usable_names
 from tests.unit.routing.build import ANTHROPIC, EMBED, LOCAL, MINI, OPENAI, SONNET, provider, snapshot
 

@@ -6,7 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.types import Deployment, DeploymentHealth, ScenarioEntry
+from proxy.core.model import Deployment
+from proxy.core.plan import DeploymentHealth
+from proxy.core.snapshot import ScenarioEntry
 from proxy.routing.router import plan
 from tests.unit.routing.build import HAIKU, ILL, MINI, call, price, provider, snapshot
 

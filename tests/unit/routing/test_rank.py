@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.core.types import MODES, Deployment, Target
+from proxy.core.model import MODES, Deployment
+from proxy.core.plan import Target
 from proxy.routing.boost import boost
 from proxy.routing.candidates import Candidate
 from proxy.routing.order import cheapest_first

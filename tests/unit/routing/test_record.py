@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from proxy.core.types import DeploymentHealth
+from proxy.core.plan import DeploymentHealth
 from proxy.routing.router import plan
 from tests.unit.routing.build import ILL, call
 

@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, ModelNotFound, ProxyError, Unavailable
-from proxy.core.types import Call, Deployment, DeploymentHealth, HealthView, Plan, ScenarioEntry
+from proxy.core.model import Deployment
+from proxy.core.plan import DeploymentHealth, HealthView, Plan
+from proxy.core.snapshot import ScenarioEntry
 from proxy.routing.classify import Profile
 from proxy.routing.router import plan
 from tests.unit.routing.build import (

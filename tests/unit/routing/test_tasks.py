@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.types import TASKS
+from proxy.core.model import TASKS
 from proxy.routing.tasks import read_words
 from proxy.routing.words import TASK_PHRASES, TASK_WORDS
 

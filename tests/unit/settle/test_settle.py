@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from proxy.core.types import Continued, Price, Record, Usage
+from proxy.core.model import Price
+from proxy.core.record import Continued, Record
+from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler, price
 from tests.support.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot

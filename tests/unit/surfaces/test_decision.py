@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from proxy.core.types import Continued
+from proxy.core.record import Continued
 from proxy.surfaces.decision import decision_record, embed
 from tests.support.calls import attempt, deployment, plan, record
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import Call
 from proxy.surfaces.endpoints import PASSED, Endpoint, read_passed
 from tests.support.calls import snapshot
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from proxy.core.call import RouterOptions
 from proxy.core.errors import InvalidRequest
-from proxy.core.types import RouterOptions
 from proxy.surfaces.options import read_options
 
 WHOLE = {

@@ -9,12 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.admission.queue import FairQueue
+from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.model import Deployment
+from proxy.core.plan import Plan
 from proxy.core.policies import BreakerPolicy
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
-from proxy.core.types import Call, Deployment, Plan, Record, Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.stores.memory import MemoryCounters
 from proxy.upstream.attempts import Attempts

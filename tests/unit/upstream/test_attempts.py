@@ -11,10 +11,10 @@ import pytest
 
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import Deployment, LimitValues, Timeouts
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy, SlowPolicy
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SAMPLES
-from proxy.core.types import Deployment, LimitValues, Timeouts
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.run import new_run
 from tests.support.calls import HELLO, STREAM, call, plan, record

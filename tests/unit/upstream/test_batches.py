@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream import batches
 from proxy.upstream.batches import send_batches
 

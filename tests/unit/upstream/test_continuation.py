@@ -12,11 +12,16 @@ import anyio
 import pytest
 
 from proxy.core.body import parse
+from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact
+from proxy.core.model import Deployment, LimitValues, Price, Timeouts
+from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import Call, Deployment, LimitValues, Plan, Price, Record, Snapshot, Target, Timeouts, Usage
+from proxy.core.snapshot import Snapshot
+from proxy.core.usage import Usage
 from proxy.settle.settle import price
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued

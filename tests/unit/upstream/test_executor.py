@@ -8,8 +8,10 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.errors import ProxyError
+from proxy.core.model import Timeouts
+from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, RetryPolicy
-from proxy.core.types import Plan, Reply, Target, Timeouts
+from proxy.core.wire import Reply
 from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.fakes import REFUSED, Answer, Stall
 from tests.unit.upstream.bench import (

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from proxy.core.model import Deployment
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import Deployment
 from tests.support.calls import HELLO, call, plan
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Script, Wait

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest, RateLimited
+from proxy.core.model import LimitValues
 from proxy.core.policies import QueuePolicy
-from proxy.core.types import LimitValues, Record
+from proxy.core.record import Record
 from tests.support.calls import HELLO, call, plan, record
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Wait

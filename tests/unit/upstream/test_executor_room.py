@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
-from proxy.core.types import Call, Deployment, LimitValues, Record
+from proxy.core.record import Record
 from tests.support.calls import STREAM, call, plan, record
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Wait

@@ -13,9 +13,10 @@ import pytest
 
 from proxy.core.errors import InvalidRequest, ProxyError
 from proxy.core.failures import RULES, FailureRule
+from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import Deployment, LimitValues, Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.support.calls import HELLO, STREAM, call, plan
 from tests.support.clocks import VIRTUAL, VirtualClock

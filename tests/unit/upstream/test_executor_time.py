@@ -8,9 +8,11 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.core.call import Call
 from proxy.core.errors import ProxyError
+from proxy.core.plan import Plan
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
-from proxy.core.types import Call, Plan, Record
+from proxy.core.record import Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, STREAM, call, plan, record

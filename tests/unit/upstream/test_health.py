@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import RULES, FailureKind, UpstreamFailure
+from proxy.core.model import KEYLESS, Deployment, ProviderKey
+from proxy.core.plan import DeploymentHealth
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import KEYLESS, Deployment, DeploymentHealth, ProviderKey
 from proxy.upstream import health as module
 from proxy.upstream.health import Health, Lease
 from tests.support.calls import deployment, provider, snapshot

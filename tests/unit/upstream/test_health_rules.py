@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.model import Deployment
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import Deployment
 from proxy.upstream.health import Health
 from tests.support.calls import deployment, provider
 from tests.support.fakes import FakeClock

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import ProxyError
+from proxy.core.model import Deployment, LimitValues, Price
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
+from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.types import Deployment, LimitValues, Price, Record
 from proxy.settle.settle import price
 from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.clocks import VIRTUAL, VirtualClock

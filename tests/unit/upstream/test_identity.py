@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import KEYLESS, ProviderKey, Timeouts
+from proxy.core.model import KEYLESS, ProviderKey, Timeouts
 from proxy.upstream.identity import identities, identity, replaced
 from tests.support.calls import deployment, provider, snapshot
 

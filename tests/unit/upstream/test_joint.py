@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Continued, Usage
+from proxy.core.record import Continued
+from proxy.core.usage import Usage
 from proxy.upstream import joint
 from proxy.upstream.joint import Joint, Said
 

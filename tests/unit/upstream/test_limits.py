@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Deployment, LimitValues, ProviderKey
+from proxy.core.model import Deployment, LimitValues, ProviderKey
 from proxy.stores.base import Receipt, Row, Wait
 from proxy.stores.memory import MemoryCounters
 from proxy.upstream import limits as module

@@ -10,7 +10,8 @@ import anyio.lowlevel
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import MockOptions, UpstreamRequest
+from proxy.core.model import MockOptions
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.mock import MockUpstream
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.network import Network
 from tests.support.lines import Line, answer, server
 from tests.support.waiting import PATIENCE

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
-from proxy.core.types import Attempt
+from proxy.core.record import Attempt
 from proxy.upstream.health import Block
 from proxy.upstream.outcome import deadline_error, nothing_tried
 from proxy.upstream.outcome import error_for as error_of

@@ -18,8 +18,9 @@ import anyio.lowlevel
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import LimitValues, ProviderKey
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import LimitValues, ProviderKey, Snapshot
+from proxy.core.snapshot import Snapshot
 from proxy.core.window import PARTS
 from proxy.stores.base import Receipt, Wait
 from proxy.stores.memory import MemoryCounters

@@ -13,8 +13,9 @@ import anyio
 import pytest
 
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, ProbePolicy
-from proxy.core.types import Deployment, LimitValues, Usage
+from proxy.core.usage import Usage
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.stores.base import Wait
 from proxy.stores.memory import MemoryCounters

@@ -11,7 +11,9 @@ import pytest
 from proxy.core.clean import Cleaner
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
-from proxy.core.types import Attempt, Record, UpstreamRequest, Usage
+from proxy.core.record import Attempt, Record
+from proxy.core.usage import Usage
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health

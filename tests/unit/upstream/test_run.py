@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import Deployment
+from proxy.core.plan import Target
 from proxy.core.policies import DeadlinePolicy, QueuePolicy, RetryPolicy
-from proxy.core.types import Deployment, Target
 from proxy.upstream.run import Run, new_run
 from tests.support.calls import HELLO, call, plan, record
 from tests.support.fakes import FakeClock

@@ -6,7 +6,7 @@ from base64 import b64encode
 
 import pytest
 
-from proxy.core.types import Provider, ProviderKey
+from proxy.core.model import Provider, ProviderKey
 from proxy.upstream.secrets import Cleaners
 
 PROVIDER = Provider(

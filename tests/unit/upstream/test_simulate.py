@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream import simulate as module
 from proxy.upstream.simulate import SLOW, Kind, Simulator
 from proxy.upstream.transport import Transport

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from proxy.core.call import Call
 from proxy.core.errors import ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import Deployment, Kind, LimitValues, ProviderKey
+from proxy.core.plan import Target
 from proxy.core.policies import BreakerPolicy, QueuePolicy, RetryPolicy
-from proxy.core.types import Call, Deployment, Kind, LimitValues, ProviderKey, Record, Target
+from proxy.core.record import Record
 from proxy.stores.base import Receipt
 from proxy.stores.base import Wait as Waits
 from proxy.upstream.health import Lease

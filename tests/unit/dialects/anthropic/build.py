@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
+from proxy.core.call import Call
 from proxy.core.failures import UpstreamFailure
+from proxy.core.model import Deployment, Provider
+from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Deployment, Provider, Snapshot, Target
+from proxy.core.snapshot import Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.surfaces.chat import read_chat
 from tests.support.fakes import FakeClock

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from proxy.core.model import ProviderKey
 from proxy.core.recall import Recall
-from proxy.core.types import ProviderKey
 from tests.support.fakes import FakeClock
 from tests.unit.dialects.anthropic.build import (
     END,

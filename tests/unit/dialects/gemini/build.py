@@ -6,9 +6,12 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from proxy.core.call import Call
+from proxy.core.model import Deployment, Provider, ProviderKey
+from proxy.core.plan import Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.recall import Recall
-from proxy.core.types import Call, Deployment, Provider, ProviderKey, Snapshot, Target
+from proxy.core.snapshot import Snapshot
 from proxy.dialects.base import Decoder
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.surfaces.chat import read_chat

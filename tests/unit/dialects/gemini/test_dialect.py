@@ -7,8 +7,8 @@ import json
 import pytest
 
 from proxy.core.failures import FailureKind
+from proxy.core.model import ProviderKey
 from proxy.core.recall import Recall
-from proxy.core.types import ProviderKey
 from tests.support.fakes import FakeClock
 from tests.unit.dialects.gemini.build import BASE, KEY, call, chunk, dialect, message, read, sse, target
 

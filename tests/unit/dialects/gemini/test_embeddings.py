@@ -11,7 +11,7 @@ import pytest
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.gemini.embeddings import embeddings_answer, embeddings_request
 
 

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
-from proxy.core.usage import UNKNOWN_WINDOW
+from proxy.core.usage import UNKNOWN_WINDOW, Usage
 from proxy.dialects.gemini.stream import usage_of
 from tests.unit.dialects.gemini.build import array, chunk, decoder, deltas, events, read, sse, usage
 

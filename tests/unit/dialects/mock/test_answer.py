@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.core.types import MockOptions
+from proxy.core.model import MockOptions
 from proxy.dialects.mock.answer import FAULTS, answer, named_fault
 from proxy.dialects.mock.wire import Answer, Choice, completion, events
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import ProviderKey, Target, Timeouts, UpstreamRequest
+from proxy.core.model import ProviderKey, Timeouts
+from proxy.core.plan import Target
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.support.calls import call, deployment, provider
 

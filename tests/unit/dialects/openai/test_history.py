@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Target, UpstreamRequest
+from proxy.core.plan import Target
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.support.calls import call, deployment, provider
 

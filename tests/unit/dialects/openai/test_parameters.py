@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from proxy.core.body import parse
-from proxy.core.types import Call, Deployment, Provider, RouterOptions, Target, UpstreamRequest
+from proxy.core.call import Call, RouterOptions
+from proxy.core.model import Deployment, Provider
+from proxy.core.plan import Target
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.unit.routing.build import snapshot
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.openai import passed
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson, PassedText
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.types import Usage
+from proxy.core.usage import Usage
 from proxy.dialects.openai.plain import JsonDecoder, NotAStream
 
 ANSWER = b' {"id":"1","choices":[{"index":0,"message":{"content":"\\u00e9"}}],\n"usage":{"prompt_tokens":2}} '

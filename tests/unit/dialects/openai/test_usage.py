@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.types import Usage
-from proxy.core.usage import UsageBounds
+from proxy.core.usage import Usage, UsageBounds
 from proxy.dialects.openai.usage import usage_of
 
 

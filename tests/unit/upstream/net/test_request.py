@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.failures import UpstreamFailure
-from proxy.core.types import UpstreamRequest
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net import request as module
 from proxy.upstream.net.request import Heads, Origin, framed, prepare
 

@@ -1,0 +1,52 @@
+"""One request of a client: its body, its model and its routing options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.core.body import Span
+from proxy.core.model import EMPTY, Kind, Mode
+from proxy.core.snapshot import Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class RouterOptions:
+    """The client's routing options, from the body's `router` object or the `x-router-*` headers."""
+
+    mode: Mode | None = None
+    max_cost_usd: float | None = None
+    max_latency_ms: float | None = None
+    require: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    key_id: str | None = None
+    client_id: str | None = None
+    task: str | None = None
+    debug: bool = False
+    max_wait_seconds: float | None = None
+    disable_thinking: bool = False
+    fallbacks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One parsed client request: `raw` as received, `body` parsed and without `router`; do not modify it."""
+
+    id: str  # assigned by the proxy: req_...
+    request_id: str  # from the client if it is valid, else assigned by the proxy
+    endpoint: str  # chat
+    raw: bytes = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    model: str
+    stream: bool
+    usage_asked: bool  # the client requests the stream's usage chunk
+    options: RouterOptions
+    headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
+    snapshot: Snapshot = field(repr=False)
+    kind: Kind = "chat"  # the kind of model that can serve it
+    caller: str = "-"  # the queue shares capacity evenly between callers
+    spans: Mapping[str, Span] = field(
+        default_factory=lambda: EMPTY, repr=False
+    )  # where the top-level members stand in `raw`

@@ -1,0 +1,138 @@
+"""Providers, their keys and their models, as compiled from the configuration.
+
+Durations are in seconds, money is in nano-dollars, and no `repr` contains secrets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+Tier = Literal["low", "medium", "high"]
+Mode = Literal["fast", "balanced", "accurate"]
+Kind = Literal["chat", "completion", "embedding", "image", "audio", "moderation"]
+DialectName = Literal["openai", "anthropic", "gemini", "mock"]
+
+TIERS: tuple[Tier, ...] = ("low", "medium", "high")
+MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
+TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
+CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
+KEYLESS = "-"  # the key id used for keyless providers
+RESERVED = ("tier", "scenario", "mode", "agent", "auto")
+
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+
+def way(deployment: str, key_id: str) -> str:
+    """Return the route key of one key of a deployment."""
+    return f"{deployment}#{key_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class LimitValues:
+    """Limits per minute, per 24 hours, and of concurrent requests; `None` is unlimited."""
+
+    rpm: int | None = None
+    rpd: int | None = None
+    tpm: int | None = None
+    tpd: int | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderKey:
+    """One provider key; `weight` is its share of the calls."""
+
+    id: str
+    value: str = field(repr=False)
+    weight: float = 1
+    limits: LimitValues | None = None  # each given limit replaces the model's
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Timeouts in seconds. For streams, `first_token` ends at the commit point, `idle` applies between later bytes."""
+
+    connect: float = 5.0
+    first_token: float = 120.0
+    idle: float = 60.0
+    total: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Prices in nano-dollars per million tokens: USD 0.15 per million is 150_000_000."""
+
+    input: int
+    output: int
+    cached_input: int
+    cache_write: int
+
+
+@dataclass(frozen=True, slots=True)
+class MockOptions:
+    """The behaviour of the mock provider; `failure_rate` draws from the kinds in `faults`."""
+
+    seed: int = 42
+    latency: float = 0.0
+    tokens: int | None = None
+    failure_rate: float = 0.0
+    faults: tuple[str, ...] = ("error",)
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An organisation or server with a base URL and keys. Without keys it is called without a credential."""
+
+    name: str
+    dialect: DialectName
+    base_url: str
+    keys: tuple[ProviderKey, ...] = ()
+    auth_header: str = "authorization"
+    api_version: str | None = None
+    any_model: bool = False
+    headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    ca: str | None = field(default=None, repr=False)  # certificates in PEM that are trusted beside the public roots
+    stream_usage: Literal["ask", "never"] = "ask"
+    timeouts: Timeouts = Timeouts()
+    mock: MockOptions | None = None
+    prompt_cache: Literal["off", "auto"] = "off"  # Anthropic: mark the prompt's stable part for caching
+    vertex: bool = False  # Gemini: Vertex's paths, `base_url` up to `.../publishers/google`
+    stand_in: bool = False  # a mock that answers for a provider without keys
+    stand_in_reason: str = ""  # why the provider itself cannot be used
+
+    @property
+    def label(self) -> str:
+        """The provider's label in metrics and log lines: `mock` for a stand-in, else its name."""
+        return "mock" if self.stand_in else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One model at one provider: the unit of price, limits and health. `None` means unknown and passes every filter."""
+
+    provider: Provider
+    model: str
+    kind: Kind = "chat"
+    tier: Tier | None = None
+    price: Price | None = None
+    context_window: int | None = None
+    max_output: int | None = None
+    latency: float | None = None  # seconds; the estimate until latency is measured
+    capabilities: frozenset[str] | None = None
+    specialties: frozenset[str] = frozenset()
+    quality: float | None = None
+    timeouts: Timeouts = Timeouts()
+    unsupported: frozenset[str] = frozenset()  # OpenAI parameters that the model rejects
+    thinking: Mapping[str, Any] = field(default_factory=lambda: EMPTY)  # by effort, as members of the native request
+    thinking_off: Mapping[str, Any] | None = None  # what switches thinking off, as members of the native request
+    listed: bool = True  # False: named by a client through `any_model`
+    twin: bool = False  # another provider has an equal model: the same id, kind, tier and price
+    limits: LimitValues | None = None  # for each key, unless the key has its own
+    name: str = field(init=False)  # `provider/model`, the deployment's id
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", f"{self.provider.name}/{self.model}")

@@ -1,0 +1,58 @@
+"""A compiled configuration: immutable, and replaced as a whole by a reload."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.model import EMPTY, Deployment, Mode, Provider, Tier
+from proxy.core.policies import (
+    BreakerPolicy,
+    DeadlinePolicy,
+    HedgePolicy,
+    ProbePolicy,
+    QueuePolicy,
+    RetryPolicy,
+    SlowPolicy,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ScenarioEntry:
+    """One line of a scenario: a model reference, already in priority order."""
+
+    model: str  # a deployment's name
+    overrides: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A compiled configuration. A call keeps the one with which it began."""
+
+    version: str  # a digest of the configuration without secrets
+    providers: Mapping[str, Provider]
+    deployments: Mapping[str, Deployment]  # by name, in the file's order; the usable ones only
+    left_out: Mapping[str, str]  # provider name -> reason why it is left out
+    known: frozenset[str]  # every deployment name in the file, also of providers left out
+    aliases: Mapping[str, str]
+    tiers: Mapping[Tier, tuple[str, ...] | None]  # None: derived from the deployments' `tier`
+    scenarios: Mapping[str, tuple[ScenarioEntry, ...]]
+    default_route: str | None
+    mode: Mode
+    weights: Mapping[str, float]
+    breaker: BreakerPolicy
+    retry: RetryPolicy
+    deadline: DeadlinePolicy
+    thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
+    queue: QueuePolicy = QueuePolicy()
+    failures: Mapping[FailureClass, FailureRule] = field(default_factory=lambda: RULES)
+    slow: SlowPolicy = SlowPolicy()
+    hedge: HedgePolicy = HedgePolicy()
+    probes: ProbePolicy = ProbePolicy()
+    mid_stream: Literal["terminate", "continue"] = "terminate"
+    content_fallback: frozenset[str] = frozenset()  # scenarios in which a refusal of content goes to the next target
+    catalogue: Mapping[str, Mapping[str, Deployment]] = field(
+        default_factory=lambda: EMPTY
+    )  # provider name -> model id -> what is known of it; for the models that `any_model` allows

@@ -1,0 +1,45 @@
+"""What goes over the wire: the request to an upstream, its response, and the reply to the client."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+
+from proxy.core.model import MockOptions
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamRequest:
+    """The HTTP request of one attempt."""
+
+    url: str
+    headers: Mapping[str, str] = field(repr=False)
+    content: bytes = field(repr=False)
+    connect_timeout: float
+    proxy: str | None = field(default=None, repr=False)
+    ca: str | None = field(default=None, repr=False)  # certificates in PEM that are trusted beside the public roots
+    method: str = "POST"
+    mock: MockOptions | None = None
+    dropped: tuple[str, ...] = ()  # client parameters that the target does not support
+    fresh: bool = False  # use a new connection
+    asks_usage: bool = False  # contains `stream_options` that the client did not send
+    further: tuple[bytes, ...] = field(default=(), repr=False)  # bodies to send after `content`; the answers are joined
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamResponse:
+    """Status, lower-case headers, and the chunks of the decoded body, whose iteration may raise `UpstreamFailure`."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncGenerator[bytes, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The response to the client; iterate `chunks` once, under `aclosing`."""
+
+    status: int
+    headers: Mapping[str, str]
+    chunks: AsyncGenerator[bytes, None] = field(repr=False)
+    stream: bool = False
