@@ -56,10 +56,15 @@ class Box:
         return self._pool.submit(self.ask, model, caller=caller, **more)
 
     def admin(self, path: str) -> list[dict[str, Any]]:
-        """The rows of one of the operator's lists."""
-        url = f"{self.url}/admin/{path}?limit=1000"
-        rows: list[dict[str, Any]] = self.http.get(url, headers=ADMIN).json()["data"]
-        return rows
+        """Return all rows of an admin list, over all its pages."""
+        rows: list[dict[str, Any]] = []
+        params: dict[str, Any] = {"limit": 1000}
+        while True:
+            page = self.http.get(f"{self.url}/admin/{path}", params=params, headers=ADMIN).json()
+            rows += page["data"]
+            if not page["has_more"]:
+                return rows
+            params["after"] = page["last_id"]
 
     def breakers(self) -> dict[str, tuple[str, float]]:
         """State and seconds left of what is not closed, by provider, model and key."""
