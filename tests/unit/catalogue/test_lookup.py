@@ -23,7 +23,7 @@ from proxy.catalogue.openai import OPENAI
         ("https://api.x.ai/v1", "xai"),
     ],
 )
-def test_a_vendor_is_known_by_its_host(url: str, name: str) -> None:
+def test_a_vendor_is_found_by_its_host(url: str, name: str) -> None:
     vendor = vendor_of(url)
 
     assert vendor is not None
@@ -33,7 +33,7 @@ def test_a_vendor_is_known_by_its_host(url: str, name: str) -> None:
 @pytest.mark.parametrize(
     "url", [None, "", "http://127.0.0.1:11434/v1", "https://api.openai.com.example/v1", "https://openrouter.ai/api/v1"]
 )
-def test_another_host_is_nobodys(url: str | None) -> None:
+def test_other_hosts_have_no_vendor(url: str | None) -> None:
     assert vendor_of(url) is None
 
 
@@ -50,7 +50,7 @@ def test_another_host_is_nobodys(url: str | None) -> None:
         (GEMINI, "gemini-embedding-2-preview", "gemini-embedding-2"),
     ],
 )
-def test_an_id_means_its_entry_an_alias_or_what_is_left_without_the_date(vendor, model: str, meant: str) -> None:
+def test_an_id_is_found_by_name_alias_or_without_its_date(vendor, model: str, meant: str) -> None:
     entry = find(vendor, model)
 
     assert entry is not None
@@ -58,11 +58,11 @@ def test_an_id_means_its_entry_an_alias_or_what_is_left_without_the_date(vendor,
 
 
 @pytest.mark.parametrize("model", ["", "gpt", "gpt-5-nan", "gpt-5-2025", "2025-08-07", "GPT-5", "gpt-5-nano-latest"])
-def test_an_id_that_is_only_similar_means_nothing(model: str) -> None:
+def test_a_similar_id_is_not_found(model: str) -> None:
     assert find(OPENAI, model) is None
 
 
-def test_the_ids_of_a_vendor_hold_aliases_too() -> None:
+def test_entries_by_id_include_aliases() -> None:
     known = entries_by_id(OPENAI)
 
     assert known["gpt-5.6"] is known["gpt-5.6-sol"]
