@@ -23,12 +23,12 @@ from proxy.admin.simulate import Simulate
 from proxy.admin.state import State
 from proxy.admission.gate import Gate
 from proxy.admission.queue import FairQueue
-from proxy.config.compile import compile_snapshot
+from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
-from proxy.config.redact import redacted
-from proxy.config.schema import Settings
-from proxy.config.server import ServerSettings
+from proxy.config.settings.redact import redacted
+from proxy.config.settings.schema import Settings
+from proxy.config.settings.server import ServerSettings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.model import DialectName

@@ -17,12 +17,12 @@ from click.core import ParameterSource
 
 from proxy import __version__
 from proxy.app import build, network_of
-from proxy.config.compile import compile_snapshot
-from proxy.config.describe import json_schema
+from proxy.config.compile.snapshot import compile_snapshot
+from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded, default_path, load
-from proxy.config.units import seconds
-from proxy.config.view import models_text, models_view
+from proxy.config.settings.describe import json_schema
+from proxy.config.settings.units import seconds
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
 from proxy.core.model import MockOptions

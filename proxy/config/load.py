@@ -17,12 +17,13 @@ from typing import BinaryIO
 
 from dotenv import dotenv_values
 
-from proxy.config import document, read, references
-from proxy.config.describe import shape_of
-from proxy.config.doubts import address_doubts, doubts
+from proxy.config.check import references
+from proxy.config.check.doubts import address_doubts, doubts
+from proxy.config.check.validate import validate
 from proxy.config.errors import ConfigError, Problem
-from proxy.config.schema import Settings
-from proxy.config.validate import validate
+from proxy.config.settings.describe import shape_of
+from proxy.config.settings.schema import Settings
+from proxy.config.yaml import document, read
 
 MAX_BYTES = 1024 * 1024
 MAX_REFERENCES = 100  # of problems with names that are reported

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from proxy.cli import main
-from proxy.config.describe import setting_names
+from proxy.config.settings.describe import setting_names
 from proxy.core import errors
 from proxy.core.call import RouterOptions
 from proxy.core.failures import FailureKind

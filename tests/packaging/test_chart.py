@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from proxy import __version__
-from proxy.config.compile import compile_snapshot
+from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 
 ROOT = Path(__file__).resolve().parents[2]

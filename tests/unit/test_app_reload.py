@@ -11,7 +11,7 @@ import pytest
 
 from proxy.admission.gate import Gate
 from proxy.app import Current, Parts, Reloader, Upstream, _upstream
-from proxy.config.compile import compile_snapshot
+from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
 from proxy.core.call import Call

@@ -7,7 +7,7 @@ from typing import get_args
 
 from proxy.catalogue.entry import EFFORTS, Entry, by_effort, effort_words
 from proxy.catalogue.lookup import DATE, VENDORS
-from proxy.config.base import is_json
+from proxy.config.settings.base import is_json
 from proxy.core.model import CAPABILITIES, DialectName, Kind
 
 ENTRIES = [(f"{vendor.name}/{entry.id}", vendor, entry) for vendor in VENDORS for entry in vendor.entries]

@@ -7,7 +7,7 @@ from pydantic import SecretStr
 
 from proxy.config.errors import ConfigError
 from proxy.config.load import MAX_BYTES, default_path, load
-from proxy.config.providers import Unset
+from proxy.config.yaml.expand import Unset
 from tests.unit.config.files import loaded, problems, write
 
 SECRET = "sk-canary-5f3a9c"

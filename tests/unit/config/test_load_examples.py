@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.compile import compile_snapshot
+from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
-from proxy.config.providers import Unset
-from proxy.config.redact import redacted
+from proxy.config.settings.redact import redacted
+from proxy.config.yaml.expand import Unset
 
 CONFIG = Path(__file__).parents[3] / "config"
 DEFAULT = CONFIG / "signalbox.yaml"

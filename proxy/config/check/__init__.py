@@ -1,0 +1,1 @@
+"""Checks that need more than one setting: validation with messages, references between names, doubtful values."""

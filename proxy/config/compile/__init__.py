@@ -1,0 +1,1 @@
+"""From settings to the snapshot used for routing."""

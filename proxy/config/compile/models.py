@@ -1,0 +1,112 @@
+"""Compiles the section `models` to deployments, with absent values from the catalogue and prices as integers."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from decimal import Decimal
+
+from proxy.catalogue.lookup import entries_by_id
+from proxy.config.compile.effective import Effective, effective, known_vendor, of_entry
+from proxy.config.compile.providers import compile_limits
+from proxy.config.settings.models import ModelSettings, PriceSettings
+from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
+from proxy.config.settings.schema import Settings
+from proxy.core.model import Deployment, Price, Provider, Timeouts
+
+_NANO = 10**9
+
+REASONING_FIRST_TOKEN = 300.0  # seconds
+
+
+def compile_deployments(
+    settings: Settings, providers: Mapping[str, Provider], unlisted: tuple[str, ...]
+) -> dict[str, Deployment]:
+    """The enabled models in the order of the file, then the models that only routes use."""
+    deployments = {}
+    for model in settings.models:
+        provider_name = model.id.partition("/")[0]
+        provider = providers.get(provider_name)
+        if provider is not None and model.enabled:
+            found = effective(model, settings.providers[provider_name])
+            deployments[model.id] = _deployment(found, provider, settings.providers[provider_name])
+    for name in unlisted:
+        provider_name = name.partition("/")[0]
+        provider = providers.get(provider_name)
+        if provider is not None:
+            found = effective(ModelSettings(id=name), settings.providers[provider_name])
+            deployments[name] = _deployment(found, provider, settings.providers[provider_name])
+    return _with_twins(deployments)
+
+
+def compile_catalogue(settings: Settings, providers: Mapping[str, Provider]) -> dict[str, dict[str, Deployment]]:
+    """The catalogue's models that an `any_model` provider serves in addition to the listed ones."""
+    known: dict[str, dict[str, Deployment]] = {}
+    for name, provider in providers.items():
+        given = settings.providers[name]
+        vendor = known_vendor(given) if provider.any_model else None
+        if vendor is not None:
+            known[name] = {
+                model: _deployment(of_entry(f"{name}/{model}", entry, given, vendor), provider, given, listed=False)
+                for model, entry in entries_by_id(vendor).items()
+            }
+    return known
+
+
+def nano_dollars(usd: Decimal) -> int:
+    """Convert USD to nano-dollars."""
+    return int((usd * _NANO).to_integral_value())
+
+
+def _with_twins(deployments: dict[str, Deployment]) -> dict[str, Deployment]:
+    """Mark the models that several providers serve at the same price."""
+    equal = Counter(map(_likeness, deployments.values()))
+    return {
+        name: replace(each, twin=True) if equal[_likeness(each)] > 1 else each for name, each in deployments.items()
+    }
+
+
+def _likeness(deployment: Deployment) -> tuple[str, str, str | None, Price | None]:
+    return deployment.model, deployment.kind, deployment.tier, deployment.price
+
+
+def _deployment(found: Effective, provider: Provider, given: ProviderSettings, *, listed: bool = True) -> Deployment:
+    model = found.settings
+    own = model.timeouts.model_dump(exclude_none=True)
+    return Deployment(
+        provider=provider,
+        model=model.id.partition("/")[2],
+        kind=model.kind,
+        tier=model.tier,
+        price=None if model.price is None else _price(model.price),
+        context_window=model.context_window,
+        max_output=model.max_output,
+        latency=model.latency,
+        capabilities=None if model.capabilities is None else frozenset(model.capabilities),
+        specialties=frozenset(model.specialties),
+        quality=model.quality,
+        timeouts=replace(_patient(provider.timeouts, model, given.timeouts), **own),
+        limits=compile_limits(model.limits),
+        unsupported=frozenset(model.unsupported),
+        thinking=model.thinking,
+        thinking_off=model.thinking_off,
+        listed=listed,
+    )
+
+
+def _patient(timeouts: Timeouts, model: ModelSettings, given: TimeoutSettings) -> Timeouts:
+    """The timeouts of a model; a longer default `first_token` for reasoning models, which may be silent for long."""
+    if "reasoning" in (model.capabilities or ()) and "first_token" not in given.model_fields_set:
+        return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
+    return timeouts
+
+
+def _price(given: PriceSettings) -> Price:
+    def or_input(usd: Decimal | None) -> int:
+        return nano_dollars(given.input if usd is None else usd)
+
+    return Price(
+        input=nano_dollars(given.input),
+        output=nano_dollars(given.output),
+        cached_input=or_input(given.cached_input),
+        cache_write=or_input(given.cache_write),
+    )

@@ -1,0 +1,71 @@
+"""The effective view of all models: each field's value and where it comes from, as JSON values and as text."""
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel
+
+from proxy.catalogue.lookup import DATE
+from proxy.config.compile.effective import Effective, effective_models
+from proxy.config.compile.snapshot import compile_snapshot
+from proxy.config.settings.schema import Settings
+
+_HIDDEN = ("id",)  # the heading of the block
+
+
+def models_view(settings: Settings) -> dict[str, Any]:
+    """Every model of the file, and the models that only routes use.
+
+    `{"catalogue": "2026-11", "models": [{"id", "source", "fields": {name: {"value", "from"}}}]}`; `source` is the page
+    that the catalogue's values are from, or null; `from` is `yaml`, `catalogue 2026-11` or `default`.
+    """
+    listed = {model.id for model in settings.models}
+    unlisted = tuple(sorted(compile_snapshot(settings).known - listed))
+    return {"catalogue": DATE, "models": [_shown(found) for found in effective_models(settings, unlisted)]}
+
+
+def models_text(view: Mapping[str, Any]) -> str:
+    """The view as text: one block per model, without unset defaults."""
+    return "\n\n".join("\n".join(_lines(model)) for model in view["models"])
+
+
+def _shown(found: Effective) -> dict[str, Any]:
+    fields = {
+        name: {"value": _value(getattr(found.settings, name)), "from": origin}
+        for name, origin in found.origins.items()
+        if name not in _HIDDEN
+    }
+    return {"id": found.settings.id, "source": found.entry.source if found.entry else None, "fields": fields}
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        shown = {name: _value(getattr(value, name)) for name in type(value).model_fields}
+        return {name: item for name, item in shown.items() if item is not None}
+    if isinstance(value, tuple):
+        return list(value)
+    return float(value) if isinstance(value, Decimal) else value
+
+
+def _lines(model: Mapping[str, Any]) -> Iterator[str]:
+    yield model["id"]
+    for name, field in model["fields"].items():
+        if field["from"] != "default" or field["value"] not in (None, [], {}):
+            yield f"  {name:<15} {_text(field['value']):<60} {field['from']}"
+    if model["source"] is not None:
+        yield f"  {'source':<15} {model['source']}"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping) and all(isinstance(item, Mapping) for item in value.values()) and len(value) > 1:
+        return "by effort: " + ", ".join(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_text(item)}" for name, item in value.items()) or "nothing"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return "none" if value is None else str(value)

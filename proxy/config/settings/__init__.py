@@ -1,0 +1,1 @@
+"""The settings as strict types: names, defaults, bounds, descriptions."""

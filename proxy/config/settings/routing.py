@@ -1,0 +1,113 @@
+"""The section `routing`: how model names are resolved to targets."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from proxy.config.settings.base import Integer, Number, Section, is_json
+from proxy.core.model import Mode
+
+_NOT_SETTABLE = ("messages", "model", "router", "stream")
+
+
+def _parameters(values: dict[str, Any]) -> dict[str, Any]:
+    """Check the request parameters that a scenario sets: JSON values, and none that changes the kind of call."""
+    for name, value in values.items():
+        if name in _NOT_SETTABLE:
+            raise ValueError(f"must not set `{name}`; remove it and set parameters such as `temperature`")
+        if not is_json(value):
+            raise ValueError(f"has a value under `{name}` that JSON cannot represent")
+    return values
+
+
+class ScenarioItem(Section):
+    """One entry of a scenario: a model name, optionally with a priority and parameters."""
+
+    model: str = Field(min_length=1, description="A `provider/model`, a tier such as `tier/low`, or an alias of one.")
+    priority: Integer = Field(
+        default=0, description="Entries with lower numbers come first; equal ones keep the order of the list."
+    )
+    set: Annotated[dict[str, Any], AfterValidator(_parameters)] = Field(
+        default={}, description="Request parameters that this entry sets, such as `temperature`."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_name(cls, value: Any) -> Any:
+        return {"model": value} if isinstance(value, str) else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Accept a text as an entry with only a model name."""
+        described = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string"}, dict(described)]}
+
+
+class TierSettings(Section):
+    """Explicit tiers, each as an ordered list of models."""
+
+    low: tuple[str, ...] | None = Field(
+        default=None, description="The models of the low tier, in order; absent: derived from `models`."
+    )
+    medium: tuple[str, ...] | None = Field(
+        default=None, description="The models of the medium tier, in order; absent: derived from `models`."
+    )
+    high: tuple[str, ...] | None = Field(
+        default=None, description="The models of the high tier, in order; absent: derived from `models`."
+    )
+
+
+class ClassifierSettings(Section):
+    """The prompt classifier of `auto`."""
+
+    at: ClassVar[str | None] = "routing.classifier"
+
+    kind: Literal["rules", "model", "llm"] = Field(default="rules", description="How prompts are classified.")
+
+
+class WeightSettings(Section):
+    """Weights in a model's score; each overrides the mode's weight."""
+
+    quality: Number | None = Field(default=None, ge=0, description="The weight of quality.")
+    cost: Number | None = Field(default=None, ge=0, description="The weight of low cost.")
+    latency: Number | None = Field(default=None, ge=0, description="The weight of low latency.")
+    specialty: Number | None = Field(default=None, ge=0, description="The weight of a matching specialty.")
+
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+
+
+class TierThinkingSettings(Section):
+    """The default `reasoning_effort` of calls to a tier, for models whose `thinking` settings define it."""
+
+    low: Effort | None = Field(default=None, description="The default for `tier/low`, such as `none`.")
+    medium: Effort | None = Field(default=None, description="The default for `tier/medium`.")
+    high: Effort | None = Field(default=None, description="The default for `tier/high`, such as `high`.")
+
+
+class RoutingSettings(Section):
+    """How model names are resolved to targets."""
+
+    at: ClassVar[str | None] = "routing"
+
+    default: str = Field(default="reject", min_length=1, description="The route for unknown names, or `reject`.")
+    mode: Mode = Field(default="balanced", description="The default mode of `auto`.")
+    aliases: dict[str, str] = Field(default={}, description="Alternative names for models, routes or other aliases.")
+    tiers: TierSettings = Field(
+        default=TierSettings(), description="Explicit tiers; absent ones are derived from the models' `tier`."
+    )
+    scenarios: dict[str, tuple[ScenarioItem, ...]] = Field(
+        default={}, description="Named lists of models, in order of priority."
+    )
+    classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="The prompt classifier of `auto`.")
+    weights: WeightSettings = Field(
+        default=WeightSettings(), description="Weights in a model's score; each overrides the mode's weight."
+    )
+    content_fallback: tuple[str, ...] = Field(
+        default=(), description="Scenarios in which a call rejected by a content filter falls back to the next model."
+    )
+    thinking: TierThinkingSettings = Field(
+        default=TierThinkingSettings(), description="The default `reasoning_effort` of calls to each tier."
+    )

@@ -1,0 +1,168 @@
+"""The whole file as strict types: every setting of every version, with its default, its bounds and a sentence.
+
+`check/references.py` checks the references between names, because that needs the whole file.
+"""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, SecretStr
+
+from proxy.config.settings.base import Number, Section
+from proxy.config.settings.keys import LimitSettings
+from proxy.config.settings.models import ModelSettings
+from proxy.config.settings.providers import ProviderSettings
+from proxy.config.settings.resilience import ResilienceSettings
+from proxy.config.settings.routing import RoutingSettings
+from proxy.config.settings.server import ServerSettings
+from proxy.config.settings.units import PositiveDuration
+
+Fail = Literal["open", "closed"]
+ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+
+
+class DependencySettings(Section):
+    """How calls are handled while a dependency is unavailable."""
+
+    fail: Fail = Field(default="open", description="Serve calls without it (`open`) or reject them (`closed`).")
+
+
+class DependenciesSettings(Section):
+    """How calls are handled while the store or the state is unavailable."""
+
+    store: DependencySettings = Field(
+        default=DependencySettings(), description="The store of records, keys and budgets."
+    )
+    state: DependencySettings = Field(
+        default=DependencySettings(), description="The shared state of limits and breakers."
+    )
+
+
+class ClaimSettings(Section):
+    """The claims of a token that identify the caller."""
+
+    user: str | None = Field(default=None, description="The claim that names the user.")
+    team: str | None = Field(default=None, description="The claim that names the team.")
+    role: str | None = Field(default=None, description="The claim that names the role.")
+
+
+class IssuerSettings(Section):
+    """A token issuer."""
+
+    issuer: str = Field(description="The exact `iss` of its tokens.")
+    audience: str = Field(description="The `aud` that its tokens must contain.")
+    jwks_url: str = Field(description="The URL of its public keys.")
+    algorithms: tuple[str, ...] = Field(default=("RS256",), description="The accepted signature algorithms.")
+    claims: ClaimSettings = Field(default=ClaimSettings(), description="The claims that identify the caller.")
+
+
+class JwtSettings(Section):
+    """Authentication by JWT."""
+
+    issuers: tuple[IssuerSettings, ...] = Field(default=(), description="The trusted issuers.")
+
+
+class AuthSettings(Section):
+    """How clients are authenticated."""
+
+    at: ClassVar[str | None] = "auth"
+
+    mode: Literal["none", "keys", "jwt", "keys+jwt"] = Field(default="none", description="How clients authenticate.")
+    admin_token: SecretStr | None = Field(
+        default=None, description="The bearer token for `/admin`; absent: `/admin` is disabled."
+    )
+    pepper: SecretStr | None = Field(default=None, description="The secret used to hash keys.")
+    encryption_key: SecretStr | None = Field(
+        default=None, description="The secret used to encrypt users' provider keys."
+    )
+    jwt: JwtSettings = Field(default=JwtSettings(), description="Authentication by JWT.")
+
+
+class BudgetSettings(Section):
+    """A spending limit."""
+
+    scope: Literal["total", "provider", "team", "user", "key"] = Field(
+        description="The kind of spending that the budget covers."
+    )
+    id: str | None = Field(default=None, description="The provider, team, user or key that it covers.")
+    usd: Number = Field(ge=0, description="The amount that may be spent in one period.")
+    period: Literal["day", "week", "month", "total"] = Field(
+        default="month", description="The period after which the budget resets."
+    )
+    hard: bool = Field(default=True, description="Reject calls that exceed the budget.")
+    timezone: str = Field(default="UTC", description="The time zone in which periods begin.")
+
+
+class UserBudgetSettings(Section):
+    """The default budget of a user."""
+
+    usd: Number = Field(ge=0, description="The amount that may be spent in one period.")
+    period: Literal["day", "week", "month", "total"] = Field(
+        default="month", description="The period after which the budget resets."
+    )
+    hard: bool = Field(default=True, description="Reject calls that exceed the budget.")
+
+
+class DefaultSettings(Section):
+    """Defaults for users and keys without settings of their own."""
+
+    user_budget: UserBudgetSettings | None = Field(default=None, description="The budget of each user.")
+    key_limits: LimitSettings = Field(default=LimitSettings(), description="The limits of each key.")
+
+
+class CacheSettings(Section):
+    """The response cache."""
+
+    at: ClassVar[str | None] = "cache"
+
+    enabled: bool = Field(default=False, description="Answer equal requests from the cache.")
+    ttl: PositiveDuration = Field(default=86400.0, description="How long a response stays in the cache.")
+
+
+class LogSettings(Section):
+    """Access and request logs."""
+
+    at: ClassVar[str | None] = "logs"
+
+    access: bool = Field(default=True, description="Log one JSON line per call, without content.")
+    requests: Literal["none", "jsonl", "csv"] = Field(
+        default="none", description="Log requests with their content to a file in this format."
+    )
+
+
+class Settings(Section):
+    """The configuration of Signalbox."""
+
+    at: ClassVar[str | None] = ""
+
+    server: ServerSettings = Field(default=ServerSettings(), description="The HTTP server.")
+    data_dir: str = Field(
+        default=".signalbox", min_length=1, description="The directory for the journal, the database and learned state."
+    )
+    store: str = Field(
+        default="sqlite",
+        pattern=r"^(none|sqlite|sqlite:///.+|postgresql://.+)$",
+        description="The storage of records, keys and budgets: `none`, `sqlite`, `sqlite:///path` or `postgresql://...`.",
+    )
+    state: str = Field(
+        default="memory",
+        pattern=r"^(memory|rediss?://.+)$",
+        description="The storage of limits, breakers and reservations: `memory` or `redis://...`.",
+    )
+    dependencies: DependenciesSettings = Field(
+        default=DependenciesSettings(), description="How calls are handled while the store or the state is unavailable."
+    )
+    testing: bool = Field(default=False, description="Enable `/admin/simulate`.")
+    auth: AuthSettings = Field(default=AuthSettings(), description="How clients are authenticated.")
+    providers: dict[ProviderName, ProviderSettings] = Field(default={}, description="The providers, by name.")
+    models: tuple[ModelSettings, ...] = Field(default=(), description="The models of the providers.")
+    routing: RoutingSettings = Field(default=RoutingSettings(), description="How model names are resolved to targets.")
+    resilience: ResilienceSettings = Field(
+        default=ResilienceSettings(), description="How failures of targets are handled."
+    )
+    budgets: tuple[BudgetSettings, ...] = Field(default=(), description="The spending limits.")
+    defaults: DefaultSettings = Field(
+        default=DefaultSettings(), description="Defaults for users and keys without settings of their own."
+    )
+    cache: CacheSettings = Field(default=CacheSettings(), description="The response cache.")
+    logs: LogSettings = Field(default=LogSettings(), description="Access and request logs.")
+    mock_when_no_keys: bool = Field(default=False, description="Let the mock answer for providers without a key.")

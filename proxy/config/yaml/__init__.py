@@ -1,0 +1,1 @@
+"""From text to plain data: YAML nodes with lines, variables, merges."""
