@@ -32,14 +32,10 @@ from proxy.config.settings.server import ServerSettings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.model import DialectName
-from proxy.core.recall import Recall
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Snapshot
-from proxy.dialects.anthropic.dialect import AnthropicDialect
-from proxy.dialects.base import Dialect
-from proxy.dialects.gemini.dialect import GeminiDialect
-from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.dialects.table import Dialects
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.callers import Callers
 from proxy.http.cors import Cors
@@ -123,9 +119,11 @@ class Upstream:
     simulator: Simulator
     state: StateFile
     network: Network
+    dialects: Dialects
 
     def adopt(self, snapshot: Snapshot) -> None:
         """Apply another configuration and keep the collected state."""
+        self.dialects.prepare(provider.dialect for provider in snapshot.providers.values())
         self.health.policy, self.health.rules = snapshot.breaker, snapshot.failures
         self.health.identities = identities(snapshot)
         self.limits.deployments = snapshot.deployments
@@ -242,14 +240,7 @@ def network_of(environ: Mapping[str, str]) -> Network:
 
 def _upstream(current: Current, parts: Parts, settler: Settler, network: Network) -> Upstream:
     """Build the components that make attempts and track the health and limits of targets."""
-    clock, snapshot = parts.clock, current.snapshot
-    passing, recall = OpenAIDialect(), Recall(clock)
-    dialects: dict[DialectName, Dialect] = {
-        "openai": passing,
-        "anthropic": AnthropicDialect(recall, clock),
-        "gemini": GeminiDialect(recall, clock),
-        "mock": passing,
-    }
+    clock, snapshot, dialects = parts.clock, current.snapshot, Dialects(parts.clock)
     outside = parts.transport or network
     transports: dict[DialectName, Transport] = {
         "openai": outside,
@@ -297,7 +288,7 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
         rng=parts.rng,
     )
     state = StateFile(Path(current.loaded.settings.data_dir) / STATE_FILE, clock, lambda: current.snapshot)
-    return Upstream(executor, health, slots, limits, queue, budget, prober, pulse, simulator, state, network)
+    return Upstream(executor, health, slots, limits, queue, budget, prober, pulse, simulator, state, network, dialects)
 
 
 def _own_secrets(settings: Settings) -> list[str]:

@@ -15,8 +15,6 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from dotenv import dotenv_values
-
 from proxy.config.check import references
 from proxy.config.check.doubts import address_doubts, doubts
 from proxy.config.check.validate import validate
@@ -130,6 +128,8 @@ def where(path: read.Path) -> str:
 def _variables(source: Source) -> dict[str, str]:
     if source.env_file is None:
         return {}
+    from dotenv import dotenv_values  # only here: most services have no `.env`
+
     text = _text(source.env_file, source.env_content)
     values = dotenv_values(stream=io.StringIO(text), interpolate=False)
     return {name: value for name, value in values.items() if value is not None}

@@ -13,12 +13,33 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 
 from proxy.core.failures import FailureKind
 
 LONGEST = 4000  # characters of a text that are looked at
 
 _K = FailureKind
+
+
+class Words:
+    """A pattern, compiled when it is first searched for: compiling all of them takes 20 ms of a start.
+
+    `text` has one alternative a line; an indented line continues the one before.
+    """
+
+    def __init__(self, text: str) -> None:
+        text = re.sub(r"\n +", "", text.strip())
+        self.pattern = "|".join(line for line in text.split("\n") if line)
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return the first match in `text`."""
+        return self._compiled.search(text)
+
 
 # Members that name what went wrong: `code`, `type`, `status`, `reason`; in lower case, without spaces.
 _CODES: dict[FailureKind, str] = {
@@ -73,7 +94,7 @@ _MEMBER = re.compile(
     r"|(?:the )?(?:function|tool|parameter|argument|property) \*"
 )
 # What an API says of a link, a file or a server that the client named, with what that place answered behind it.
-_FETCHED = re.compile(
+_FETCHED = Words(
     r"\b(?:(?:download|fetch|load|read|open|access|process|connect)(?:ed|ing)?|(?:retrieve|communicate)d?|retrieving)"
     r" (?:\S{1,80} ){0,3}?(?:images?|files?|urls?|media|audio|video|documents?|pdf|content|links?|mcp)\b"
     r"|\bmcp server|\b(?:(?:download|fetch)(?:ed|ing)?|retrieved?|retrieving) (?:from )?(?:\*|https?:)"
@@ -239,24 +260,18 @@ _RESOURCE = r"""
 """
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    """One alternative a line; an indented line goes on with the one before."""
-    text = re.sub(r"\n +", "", text.strip())
-    return re.compile("|".join(line for line in text.split("\n") if line))
-
-
-KEY = _pattern(_KEY)
-ACCOUNT = _pattern(_ACCOUNT)
-MODEL = _pattern(_MODEL)
-CONTEXT = _pattern(_CONTEXT)
-FILTERED = _pattern(_FILTERED)
-ROUTE = _pattern(_ROUTE)
-NETWORK = _pattern(_NETWORK)
-DOWN = _pattern(_DOWN)
-SETTINGS = _pattern(_SETTINGS)
-LIMIT = _pattern(_LIMIT)
-RESOURCE = _pattern(_RESOURCE)
-TOO_LARGE = re.compile(
+KEY = Words(_KEY)
+ACCOUNT = Words(_ACCOUNT)
+MODEL = Words(_MODEL)
+CONTEXT = Words(_CONTEXT)
+FILTERED = Words(_FILTERED)
+ROUTE = Words(_ROUTE)
+NETWORK = Words(_NETWORK)
+DOWN = Words(_DOWN)
+SETTINGS = Words(_SETTINGS)
+LIMIT = Words(_LIMIT)
+RESOURCE = Words(_RESOURCE)
+TOO_LARGE = Words(
     r"request too large for\b.{1,400}?\blimit:? [\d,]{1,20}, requested:? \d"
     r"|too large for \S{1,160} model. max size:? \d"
 )

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import tiktoken
-
 from proxy.core.estimate import Count, estimate_tokens
 
 _LOG = logging.getLogger(__name__)
@@ -30,6 +28,8 @@ def token_counter(folder: str | None) -> Count:
     if hashlib.sha256(file.read_bytes()).hexdigest() != SHA256:
         _LOG.warning("tiktoken's encoding is damaged, tokens are estimated", extra={"fields": {"file": str(file)}})
         return estimate_tokens
+    import tiktoken  # only here: it takes 2 MiB, and most services have no encoding
+
     return exact(tiktoken.get_encoding(ENCODING).encode_ordinary)
 
 

@@ -12,7 +12,9 @@ from proxy.config.settings.units import count, share
 class Section(BaseModel):
     """One mapping of the file. `at` is its path in `setting_names`, needed where `NOT_YET` lists its settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=False, defer_build=True
+    )
 
     at: ClassVar[str | None] = None
 

@@ -76,7 +76,7 @@ class KeySettings(Section):
         default=1, gt=0, description="The key's share of calls, relative to the provider's other keys."
     )
     limits: LimitSettings = Field(
-        default=LimitSettings(), description="The limits of this key, counted for each model."
+        default=LimitSettings.model_construct(), description="The limits of this key, counted for each model."
     )
 
     @classmethod

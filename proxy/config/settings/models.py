@@ -81,7 +81,9 @@ class ModelSettings(Section):
         default=None,
         description="The catalogue model that supplies absent values (`openai/gpt-4o`); absent: by address and id.",
     )
-    limits: LimitSettings = Field(default=LimitSettings(), description="The limits of the model, counted for each key.")
+    limits: LimitSettings = Field(
+        default=LimitSettings.model_construct(), description="The limits of the model, counted for each key."
+    )
     timeouts: TimeoutOverrides = Field(
         default=TimeoutOverrides(), description="Timeouts of the model; they override the provider's."
     )

@@ -110,7 +110,9 @@ class ProviderSettings(Section):
     vertex: bool = Field(
         default=False, description="Gemini only: use Vertex paths; `base_url` then ends with `/publishers/google`."
     )
-    timeouts: TimeoutSettings = Field(default=TimeoutSettings(), description="The timeouts of an attempt.")
+    timeouts: TimeoutSettings = Field(
+        default=TimeoutSettings.model_construct(), description="The timeouts of an attempt."
+    )
     seed: Integer = Field(default=42, description="Mock only: the seed of answers and faults.")
     latency: Duration = Field(default=0.0, description="Mock only: the delay before the first byte.")
     failure_rate: Number = Field(default=0.0, ge=0, le=1, description="Mock only: the share of calls that fail.")

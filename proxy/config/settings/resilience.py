@@ -56,7 +56,7 @@ class RetrySettings(Section):
         description="Resend a request on a new connection if the pooled connection turned out to be closed.",
     )
     budget: RetryBudgetSettings = Field(
-        default=RetryBudgetSettings(), description="The upper bound on attempts beyond the first."
+        default=RetryBudgetSettings.model_construct(), description="The upper bound on attempts beyond the first."
     )
 
     @model_validator(mode="after")
@@ -154,13 +154,17 @@ class ResilienceSettings(Section):
 
     preset: Preset = Field(default="standard", description="The preset that supplies the values not set here.")
     breaker: BreakerSettings = Field(
-        default=BreakerSettings(), description="The circuit breaker of each (provider, model, key)."
+        default=BreakerSettings.model_construct(), description="The circuit breaker of each (provider, model, key)."
     )
     retry: RetrySettings = Field(
-        default=RetrySettings(), description="The number of attempts and the delays between them."
+        default=RetrySettings.model_construct(), description="The number of attempts and the delays between them."
     )
-    deadline: DeadlineSettings = Field(default=DeadlineSettings(), description="The deadlines of a call.")
-    queue: QueueSettings = Field(default=QueueSettings(), description="The queue of calls that wait for capacity.")
+    deadline: DeadlineSettings = Field(
+        default=DeadlineSettings.model_construct(), description="The deadlines of a call."
+    )
+    queue: QueueSettings = Field(
+        default=QueueSettings.model_construct(), description="The queue of calls that wait for capacity."
+    )
     mid_stream: Literal["terminate", "continue"] = Field(
         default="terminate", description="How a stream that breaks off is handled."
     )
@@ -168,13 +172,14 @@ class ResilienceSettings(Section):
         default={}, description="How each class of failures is handled; overrides the preset."
     )
     slow_calls: SlowCallSettings = Field(
-        default=SlowCallSettings(), description="Detection of streams that start unusually late."
+        default=SlowCallSettings.model_construct(), description="Detection of streams that start unusually late."
     )
     probes: ProbeSettings = Field(
-        default=ProbeSettings(), description="Background probes of keys in cooldown and open breakers."
+        default=ProbeSettings.model_construct(), description="Background probes of keys in cooldown and open breakers."
     )
     hedge: HedgeSettings = Field(
-        default=HedgeSettings(), description="A second attempt on the next target while the first is slow."
+        default=HedgeSettings.model_construct(),
+        description="A second attempt on the next target while the first is slow.",
     )
 
     @model_validator(mode="before")

@@ -96,18 +96,23 @@ class RoutingSettings(Section):
     mode: Mode = Field(default="balanced", description="The default mode of `auto`.")
     aliases: dict[str, str] = Field(default={}, description="Alternative names for models, routes or other aliases.")
     tiers: TierSettings = Field(
-        default=TierSettings(), description="Explicit tiers; absent ones are derived from the models' `tier`."
+        default=TierSettings.model_construct(),
+        description="Explicit tiers; absent ones are derived from the models' `tier`.",
     )
     scenarios: dict[str, tuple[ScenarioItem, ...]] = Field(
         default={}, description="Named lists of models, in order of priority."
     )
-    classifier: ClassifierSettings = Field(default=ClassifierSettings(), description="The prompt classifier of `auto`.")
+    classifier: ClassifierSettings = Field(
+        default=ClassifierSettings.model_construct(), description="The prompt classifier of `auto`."
+    )
     weights: WeightSettings = Field(
-        default=WeightSettings(), description="Weights in a model's score; each overrides the mode's weight."
+        default=WeightSettings.model_construct(),
+        description="Weights in a model's score; each overrides the mode's weight.",
     )
     content_fallback: tuple[str, ...] = Field(
         default=(), description="Scenarios in which a call rejected by a content filter falls back to the next model."
     )
     thinking: TierThinkingSettings = Field(
-        default=TierThinkingSettings(), description="The default `reasoning_effort` of calls to each tier."
+        default=TierThinkingSettings.model_construct(),
+        description="The default `reasoning_effort` of calls to each tier.",
     )

@@ -30,10 +30,10 @@ class DependenciesSettings(Section):
     """How calls are handled while the store or the state is unavailable."""
 
     store: DependencySettings = Field(
-        default=DependencySettings(), description="The store of records, keys and budgets."
+        default=DependencySettings.model_construct(), description="The store of records, keys and budgets."
     )
     state: DependencySettings = Field(
-        default=DependencySettings(), description="The shared state of limits and breakers."
+        default=DependencySettings.model_construct(), description="The shared state of limits and breakers."
     )
 
 
@@ -52,7 +52,9 @@ class IssuerSettings(Section):
     audience: str = Field(description="The `aud` that its tokens must contain.")
     jwks_url: str = Field(description="The URL of its public keys.")
     algorithms: tuple[str, ...] = Field(default=("RS256",), description="The accepted signature algorithms.")
-    claims: ClaimSettings = Field(default=ClaimSettings(), description="The claims that identify the caller.")
+    claims: ClaimSettings = Field(
+        default=ClaimSettings.model_construct(), description="The claims that identify the caller."
+    )
 
 
 class JwtSettings(Section):
@@ -74,7 +76,7 @@ class AuthSettings(Section):
     encryption_key: SecretStr | None = Field(
         default=None, description="The secret used to encrypt users' provider keys."
     )
-    jwt: JwtSettings = Field(default=JwtSettings(), description="Authentication by JWT.")
+    jwt: JwtSettings = Field(default=JwtSettings.model_construct(), description="Authentication by JWT.")
 
 
 class BudgetSettings(Section):
@@ -106,7 +108,7 @@ class DefaultSettings(Section):
     """Defaults for users and keys without settings of their own."""
 
     user_budget: UserBudgetSettings | None = Field(default=None, description="The budget of each user.")
-    key_limits: LimitSettings = Field(default=LimitSettings(), description="The limits of each key.")
+    key_limits: LimitSettings = Field(default=LimitSettings.model_construct(), description="The limits of each key.")
 
 
 class CacheSettings(Section):
@@ -134,7 +136,7 @@ class Settings(Section):
 
     at: ClassVar[str | None] = ""
 
-    server: ServerSettings = Field(default=ServerSettings(), description="The HTTP server.")
+    server: ServerSettings = Field(default=ServerSettings.model_construct(), description="The HTTP server.")
     data_dir: str = Field(
         default=".signalbox", min_length=1, description="The directory for the journal, the database and learned state."
     )
@@ -149,20 +151,24 @@ class Settings(Section):
         description="The storage of limits, breakers and reservations: `memory` or `redis://...`.",
     )
     dependencies: DependenciesSettings = Field(
-        default=DependenciesSettings(), description="How calls are handled while the store or the state is unavailable."
+        default=DependenciesSettings.model_construct(),
+        description="How calls are handled while the store or the state is unavailable.",
     )
     testing: bool = Field(default=False, description="Enable `/admin/simulate`.")
-    auth: AuthSettings = Field(default=AuthSettings(), description="How clients are authenticated.")
+    auth: AuthSettings = Field(default=AuthSettings.model_construct(), description="How clients are authenticated.")
     providers: dict[ProviderName, ProviderSettings] = Field(default={}, description="The providers, by name.")
     models: tuple[ModelSettings, ...] = Field(default=(), description="The models of the providers.")
-    routing: RoutingSettings = Field(default=RoutingSettings(), description="How model names are resolved to targets.")
+    routing: RoutingSettings = Field(
+        default=RoutingSettings.model_construct(), description="How model names are resolved to targets."
+    )
     resilience: ResilienceSettings = Field(
-        default=ResilienceSettings(), description="How failures of targets are handled."
+        default=ResilienceSettings.model_construct(), description="How failures of targets are handled."
     )
     budgets: tuple[BudgetSettings, ...] = Field(default=(), description="The spending limits.")
     defaults: DefaultSettings = Field(
-        default=DefaultSettings(), description="Defaults for users and keys without settings of their own."
+        default=DefaultSettings.model_construct(),
+        description="Defaults for users and keys without settings of their own.",
     )
-    cache: CacheSettings = Field(default=CacheSettings(), description="The response cache.")
-    logs: LogSettings = Field(default=LogSettings(), description="Access and request logs.")
+    cache: CacheSettings = Field(default=CacheSettings.model_construct(), description="The response cache.")
+    logs: LogSettings = Field(default=LogSettings.model_construct(), description="Access and request logs.")
     mock_when_no_keys: bool = Field(default=False, description="Let the mock answer for providers without a key.")

@@ -76,7 +76,9 @@ class ServerSettings(Section):
     max_in_flight: Integer = Field(default=10_000, ge=1, description="The maximum number of concurrent calls.")
     memory_watermark: Size = Field(default=0, description="Reject calls above this memory use; 0: the cgroup's limit.")
     trusted_proxies: tuple[str, ...] = Field(default=(), description="Addresses whose forwarded headers are trusted.")
-    cors: CorsSettings = Field(default=CorsSettings(), description="Access for web pages of other origins.")
+    cors: CorsSettings = Field(
+        default=CorsSettings.model_construct(), description="Access for web pages of other origins."
+    )
     hosts: tuple[str, ...] = Field(
         default=(),
         description="Accepted `Host` names; empty: all, or only loopback names when listening on loopback.",

@@ -1,0 +1,43 @@
+"""Dialects by name: one instance of each, imported when it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from proxy.core.clock import SystemClock
+from proxy.core.model import DialectName
+from proxy.dialects.table import Dialects
+
+NAMES: tuple[DialectName, ...] = ("openai", "anthropic", "gemini", "mock")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_dialect_has_one_instance(name: DialectName) -> None:
+    dialects = Dialects(SystemClock())
+
+    assert dialects[name] is dialects[name]
+
+
+def test_the_mock_speaks_openai() -> None:
+    dialects = Dialects(SystemClock())
+
+    assert dialects["mock"] is dialects["openai"]
+
+
+def test_prepared_dialects_are_there_before_a_call() -> None:
+    dialects = Dialects(SystemClock())
+
+    dialects.prepare(["gemini", "gemini"])
+
+    assert set(dialects) == {"openai", "mock", "gemini"}
+
+
+def test_modules_of_unused_dialects_are_not_imported() -> None:
+    script = "import sys, proxy.app; print([name for name in sys.modules if name.endswith('.dialect')])"
+
+    listed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+
+    assert listed.strip() == "['proxy.dialects.openai.dialect']"
