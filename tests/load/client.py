@@ -125,9 +125,10 @@ class Client:
             self._keep(link, answer)
         return answer
 
-    async def connect(self) -> Link:
-        """A fresh connection."""
-        return await asyncio.open_connection(*self._address, limit=_LARGEST)
+    async def connect(self, source: str | None = None) -> Link:
+        """Return a fresh connection, from the address `source` if it is given."""
+        local = (source, 0) if source else None
+        return await asyncio.open_connection(*self._address, limit=_LARGEST, local_addr=local)
 
     @asynccontextmanager
     async def sent(self, request: bytes) -> AsyncIterator[Link]:

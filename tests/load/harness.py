@@ -26,6 +26,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio
 import yaml
@@ -37,6 +38,7 @@ from tests.load.scripted import Behaviour, Seen, to_json
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = {"authorization": "Bearer load-admin"}
 PATIENCE = 20.0  # seconds for what must happen; only what is broken waits that long
+LISTENING = "0A"  # the state in `/proc/net/tcp`
 _LARGEST = 1 << 30
 _CLOCK = SystemClock()
 
@@ -130,6 +132,28 @@ async def upstreams(*names: str) -> AsyncIterator[Upstreams]:
             await _end(process)
 
 
+@asynccontextmanager
+async def lean_upstream() -> AsyncIterator[str]:
+    """A process with `lean_upstream.py`; yields the base URL."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.load.lean_upstream", cwd=ROOT, stdin=pipe, stdout=pipe
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        yield f"http://127.0.0.1:{json.loads(await process.stdout.readline())['lean']}/v1"
+    finally:
+        process.stdin.close()
+        with anyio.CancelScope(shield=True):
+            await _end(process)
+
+
+def lean_config(url: str, **more: Any) -> dict[str, Any]:
+    """A configuration in which `lean/SCRIPT` is a model of `lean_upstream.py`; `more` is put on top."""
+    return {"providers": {"lean": {"base_url": url, "any_model": True}}, "models": [], **more}
+
+
 @dataclass
 class Gateway:
     """A running Signalbox, from the outside."""
@@ -218,9 +242,29 @@ class Gateway:
             self.memory(),
         )
 
+    def connections(self) -> int:
+        """The connections of clients whose descriptors it still holds (proc(5), `net/tcp`)."""
+        port, rows = f":{urlsplit(self.url).port:04X}", Path("/proc/net/tcp").read_text().splitlines()[1:]
+        fields = (row.split() for row in rows)
+        return sum(row[1].endswith(port) and row[3] != LISTENING and row[9] != "0" for row in fields)
+
     def memory(self) -> int:
         """Resident bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+
+    def peak_memory(self) -> int:
+        """The largest number of resident bytes since the start, or since `reset_peak_memory`."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+    def reset_peak_memory(self) -> None:
+        """Start to measure the peak anew (proc(5), `clear_refs`)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def processor_seconds(self) -> float:
+        """The time that the process has used, in user and system mode."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def reconfigure(self, config: Mapping[str, Any] | str) -> None:
         """Put another configuration, or just any text, into the file, whole at once."""

@@ -10,14 +10,14 @@ import click
 class Report:
     """Prints figures as they come and counts those outside their limits.
 
-    With `judge_durations=False` limits on durations are printed only: on a busy machine they say nothing about the
-    product. The short forms of the checks in the test suite use this.
+    With `full=False`, as in the short forms of the test suite, the limits of figures that depend on the load and on the
+    speed of the machine (`full_only=True`) are printed but do not count.
     """
 
-    def __init__(self, check: str, *, judge_durations: bool = True) -> None:
+    def __init__(self, check: str, *, full: bool = True) -> None:
         self.check = check
         self.failures: list[str] = []
-        self._judge_durations = judge_durations
+        self._full = full
 
     @property
     def failed(self) -> int:
@@ -28,30 +28,26 @@ class Report:
         """Print a figure without a limit."""
         self._line(name, value, unit, "", "")
 
-    def want(self, name: str, value: object, wanted: str, *, ok: bool, unit: str = "") -> None:
+    def want(self, name: str, value: object, wanted: str, *, ok: bool, unit: str = "", full_only: bool = False) -> None:
         """Print a figure and whether it is as wanted."""
+        if full_only and not self._full:
+            self._line(name, value, unit, wanted, "ok" if ok else "not judged")
+            return
         if not ok:
             self.failures.append(f"{name}: {_text(value)} {unit}, wanted {wanted}")
         self._line(name, value, unit, wanted, "ok" if ok else "FAILED")
 
-    def at_most(self, name: str, value: float, most: float, unit: str = "") -> None:
+    def at_most(self, name: str, value: float, most: float, unit: str = "", *, full_only: bool = False) -> None:
         """Print a figure that must not exceed `most`."""
-        self.want(name, value, f"<= {_text(most)}", ok=value <= most, unit=unit)
+        self.want(name, value, f"<= {_text(most)}", ok=value <= most, unit=unit, full_only=full_only)
 
-    def at_least(self, name: str, value: float, least: float, unit: str = "") -> None:
+    def at_least(self, name: str, value: float, least: float, unit: str = "", *, full_only: bool = False) -> None:
         """Print a figure that must not be less than `least`."""
-        self.want(name, value, f">= {_text(least)}", ok=value >= least, unit=unit)
+        self.want(name, value, f">= {_text(least)}", ok=value >= least, unit=unit, full_only=full_only)
 
     def equal(self, name: str, value: object, wanted: object, unit: str = "") -> None:
         """Print a figure that must be exactly `wanted`."""
         self.want(name, value, f"= {_text(wanted)}", ok=value == wanted, unit=unit)
-
-    def within(self, name: str, value: float, most: float, unit: str) -> None:
-        """Print a duration that must not exceed `most`."""
-        if self._judge_durations:
-            self.at_most(name, value, most, unit)
-        else:
-            self._line(name, value, unit, f"<= {_text(most)}", "not judged")
 
     def note(self, text: str) -> None:
         """Print a remark."""
