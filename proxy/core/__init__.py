@@ -1,1 +1,1 @@
-"""Vocabulary and policy: standard library only, no I/O."""
+"""Vocabulary and policy: the standard library and msgspec, no I/O."""

@@ -1,1 +1,1 @@
-"""Upstream-side wire formats: pure, standard library only."""
+"""Upstream-side wire formats: pure, with the standard library and msgspec only."""

@@ -1,1 +1,1 @@
-"""Formats that clients may speak to us: pure, standard library only."""
+"""Client-side formats: pure, with the standard library and msgspec only."""
