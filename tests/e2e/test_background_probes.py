@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import Box, boxed
+from tests.support.clocks import ServerClock
 from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
-from tests.support.timers import MovedClock
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Wire, plain, refuse, stream, words
 from tests.support.waiting import PATIENCE, until
 
@@ -42,7 +42,7 @@ def configuration(url: str, **resilience: Any) -> dict[str, Any]:
     }
 
 
-def set_forward(box: Box, clock: MovedClock, seconds: float) -> None:
+def set_forward(box: Box, clock: ServerClock, seconds: float) -> None:
     """Let time go by, and the prober look."""
     clock.pass_(seconds)
     box.rounds()
@@ -67,7 +67,7 @@ def by_name(listing: ListingUpstream, name: str) -> None:
 def test_where_the_list_cannot_tell_one_token_does(
     listing: ListingUpstream, tmp_path: Path, script: Script, *, streams: bool
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", script, upstreams.whole)
 
     with boxed(tmp_path, configuration(listing.url, probes={"chat": True}), clock) as box:
@@ -89,7 +89,7 @@ def test_where_the_list_cannot_tell_one_token_does(
 
 
 def test_a_breaker_that_slow_calls_opened_is_probed_with_one_token(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     usual = stream([ROLE, *words("a"), FINISH, DONE])
     listing.script("a", *[usual] * 10, upstreams.held([ROLE], [*words("a"), FINISH, DONE]), upstreams.whole)
 
@@ -116,7 +116,7 @@ def test_a_breaker_that_slow_calls_opened_is_probed_with_one_token(listing: List
 def test_without_the_setting_a_user_is_the_first_to_try(
     listing: ListingUpstream, tmp_path: Path, script: Script
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", script, upstreams.whole)
 
     with boxed(tmp_path, configuration(listing.url), clock) as box:
@@ -134,7 +134,7 @@ def test_without_the_setting_a_user_is_the_first_to_try(
 
 
 def test_probes_that_are_turned_off_are_not_sent(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(500), upstreams.whole)
     config = configuration(listing.url, probes={"enabled": False, "chat": True})
 
@@ -150,7 +150,7 @@ def test_probes_that_are_turned_off_are_not_sent(listing: ListingUpstream, tmp_p
 
 @pytest.mark.parametrize("status", [500, 503])
 def test_a_list_is_enough_for_a_server_that_failed(listing: ListingUpstream, tmp_path: Path, status: int) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(status), upstreams.whole)
 
     with boxed(tmp_path, configuration(listing.url, probes={"chat": True}), clock) as box:
@@ -165,7 +165,7 @@ def test_a_list_is_enough_for_a_server_that_failed(listing: ListingUpstream, tmp
 def test_a_probe_that_fails_opens_the_breaker_for_twice_as_long(
     listing: ListingUpstream, tmp_path: Path, met: str
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(500) if met == "list" else MALFORMED)
     if met == "list":  # which is believed where it fails as the call did
         listing.script(LIST, refuse(503), models)
@@ -188,7 +188,7 @@ def test_a_probe_that_fails_opens_the_breaker_for_twice_as_long(
 
 
 def test_while_a_probe_is_out_no_user_is_let_through(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(500), upstreams.whole)
     listing.script(LIST, HELD)
 
@@ -209,7 +209,7 @@ def test_while_a_probe_is_out_no_user_is_let_through(listing: ListingUpstream, t
 
 
 def test_at_most_five_probes_are_out_at_once(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock, names = MovedClock(), [f"p{number}" for number in range(8)]
+    clock, names = ServerClock(), [f"p{number}" for number in range(8)]
     config = configuration(listing.url)
     for name in names:
         config["providers"][name] = {"base_url": f"{listing.url}/{name}"}
@@ -244,7 +244,7 @@ def test_at_most_five_probes_are_out_at_once(listing: ListingUpstream, tmp_path:
 def test_a_probe_comes_shortly_before_the_end_of_the_time_of_the_class(
     listing: ListingUpstream, tmp_path: Path
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(500), upstreams.whole)
     config = configuration(listing.url, failures={"server_error": {"open": "4s"}})
 

@@ -20,7 +20,8 @@ import pytest
 from proxy.app import Parts
 from proxy.core.clock import SystemClock
 from tests.support import upstreams
-from tests.support.clocks import ShiftedClock
+from tests.support.boxes import moved_by, patient_client
+from tests.support.clocks import ServerClock
 from tests.support.servers import Running, signalbox
 from tests.support.upstreams import ROLE, Script, Upstream, Wire, plain, stream, words
 from tests.support.waiting import PATIENCE, until
@@ -214,13 +215,16 @@ def test_a_client_that_leaves_between_two_tries_ends_them(
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_a_probe_whose_client_leaves_is_given_back(
-    http: httpx.Client, upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
+    upstream: Upstream, tmp_path: Any, access_log: Any, *, streams: bool
 ) -> None:
-    clock = ShiftedClock()
+    clock = ServerClock()
     upstream.script("a", upstreams.refuse(500), upstreams.stall, upstreams.whole)
     chat = {"model": "scenario/both", "messages": [{"role": "user", "content": "hi"}], "stream": streams}
 
-    with signalbox(configuration(upstream.url), tmp_path, parts=Parts(clock=clock)) as box:
+    with (
+        signalbox(configuration(upstream.url), tmp_path, parts=moved_by(clock)) as box,
+        patient_client(keeps_connections=False) as http,
+    ):
         opened = http.post(f"{box.url}/v1/chat/completions", json=chat)
         clock.pass_(61)
         while upstream.next().model != "good":

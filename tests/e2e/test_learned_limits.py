@@ -16,8 +16,8 @@ import httpx
 import pytest
 
 from tests.support.boxes import Box, boxed
+from tests.support.clocks import ServerClock
 from tests.support.natives import NativeUpstream, voice_of
-from tests.support.timers import MovedClock
 from tests.support.upstreams import Script, Wire, completion, plain, running, whole
 from tests.support.waiting import PATIENCE, until
 
@@ -45,7 +45,7 @@ def configuration(url: str, dialect: str = "openai", **limits: int) -> dict[str,
     }
 
 
-def said(clock: MovedClock, dialect: str, what: str, reset: float, **counts: int) -> dict[str, str]:
+def said(clock: ServerClock, dialect: str, what: str, reset: float, **counts: int) -> dict[str, str]:
     """A provider's headers: `limit` and `remaining` of `what`, and in how many seconds that begins anew."""
     if dialect == "openai":
         headers = {f"x-ratelimit-{name}-{what}": str(count) for name, count in counts.items()}
@@ -77,7 +77,7 @@ def come_again(answer: httpx.Response) -> float:
     return milliseconds / 1000
 
 
-def assert_exact(box: Box, clock: MovedClock, seconds: float, **more: Any) -> None:
+def assert_exact(box: Box, clock: ServerClock, seconds: float, **more: Any) -> None:
     """Who comes a moment too early is refused for that moment; who comes in time is not."""
     clock.pass_(seconds - 0.002)
     assert come_again(box.ask("up/a", **more)) <= 0.003
@@ -92,7 +92,7 @@ def assert_exact(box: Box, clock: MovedClock, seconds: float, **more: Any) -> No
 def test_a_limit_that_a_provider_tells_is_kept_to_the_moment(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, dialect, "requests", 20, limit=3, remaining=2)))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
@@ -116,7 +116,7 @@ def test_a_limit_that_a_provider_tells_is_kept_to_the_moment(
 def test_a_call_that_may_wait_gets_the_next_place_under_a_learned_limit(
     native: NativeUpstream, tmp_path: Path, access_log: Any, dialect: str
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, dialect, "requests", 20, limit=1, remaining=1)))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
@@ -153,7 +153,7 @@ USED_UP: dict[str, tuple[str, str, float, float]] = {  # until it is full again,
 def test_a_limit_that_is_used_up_is_waited_for_to_the_moment(
     native: NativeUpstream, tmp_path: Path, dialect: str, what: str, reset: float, room: float
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, dialect, what, reset, limit=20, remaining=0)), saying({}))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
@@ -172,7 +172,7 @@ def test_a_limit_that_is_used_up_is_waited_for_to_the_moment(
 
 
 def test_the_rest_of_a_used_up_limit_is_waited_out_by_who_may(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, "anthropic", "tokens", 40, remaining=0)), saying({}))
 
     with boxed(tmp_path, configuration(native.url, "anthropic"), clock) as box:
@@ -193,7 +193,7 @@ def test_the_rest_of_a_used_up_limit_is_waited_out_by_who_may(native: NativeUpst
 def test_of_what_is_configured_and_what_is_told_the_lower_holds(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script(
         "a",
         *[saying(said(clock, dialect, "requests", 20, limit=3, remaining=2))] * 3,
@@ -212,7 +212,7 @@ def test_of_what_is_configured_and_what_is_told_the_lower_holds(
 
 
 def test_what_was_just_told_is_shown_before_anybody_asks_again(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script(
         "a",
         saying(said(clock, "openai", "requests", 20, limit=3, remaining=2)),
@@ -230,7 +230,7 @@ def test_what_was_just_told_is_shown_before_anybody_asks_again(native: NativeUps
 
 
 def test_what_a_provider_has_not_said_for_ten_minutes_is_forgotten(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, "openai", "requests", 20, limit=1, remaining=1)), saying({}))
 
     with boxed(tmp_path, configuration(native.url), clock) as box:
@@ -249,7 +249,7 @@ def test_what_a_provider_has_not_said_for_ten_minutes_is_forgotten(native: Nativ
 def test_tokens_that_a_provider_allows_are_reserved_and_given_back(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     headers = said(clock, dialect, "tokens", 20, limit=2000, remaining=1900)
 
     async def held(wire: Wire) -> None:
@@ -280,7 +280,7 @@ def test_tokens_that_a_provider_allows_are_reserved_and_given_back(
 
 
 def test_requests_of_a_day_are_those_of_any_24_hours(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", whole)
 
     with boxed(tmp_path, configuration(native.url, rpd=3), clock) as box:
@@ -307,7 +307,7 @@ def test_impossible_usage_does_not_use_up_a_limit(native: NativeUpstream, tmp_pa
     usage = {"prompt_tokens": reported, "completion_tokens": reported, "total_tokens": reported}
     native.script("a", plain(json.dumps({**completion("hello"), "usage": usage}).encode()))
 
-    with boxed(tmp_path, configuration(native.url, tpd=1000), MovedClock()) as box:
+    with boxed(tmp_path, configuration(native.url, tpd=1000), ServerClock()) as box:
         statuses = [box.ask("up/a", max_tokens=100).status_code for _ in range(5)]
         used = limits(box)["tpd"]["used"]
 
@@ -316,7 +316,7 @@ def test_impossible_usage_does_not_use_up_a_limit(native: NativeUpstream, tmp_pa
 
 
 def test_tokens_of_a_day_are_those_of_any_24_hours(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     usage = {"prompt_tokens": 300, "completion_tokens": 100, "total_tokens": 400}
     native.script("a", plain(json.dumps({**completion("hello"), "usage": usage}).encode()))
 
@@ -338,7 +338,7 @@ def test_tokens_of_a_day_are_those_of_any_24_hours(native: NativeUpstream, tmp_p
 
 
 def test_a_new_day_of_the_calendar_makes_no_room(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     midnight = 24 * HOUR - clock.time() % (24 * HOUR)
 
     with boxed(tmp_path, configuration(native.url, rpd=1), clock) as box:
@@ -355,7 +355,7 @@ def test_a_new_day_of_the_calendar_makes_no_room(native: NativeUpstream, tmp_pat
 def test_who_is_refused_for_a_learned_limit_of_a_day_may_come_when_it_is_said(
     native: NativeUpstream, tmp_path: Path
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     native.script("a", saying(said(clock, "openai", "requests", 7200, limit=1, remaining=1)), saying({}))
 
     with boxed(tmp_path, configuration(native.url), clock) as box:
@@ -371,7 +371,7 @@ def test_who_is_refused_for_a_learned_limit_of_a_day_may_come_when_it_is_said(
 
 
 def test_each_key_has_its_day(native: NativeUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     config = configuration(native.url, rpd=5)
     config["providers"]["up"]["keys"] = [
         {"id": "one", "value": "sk-one-00000000", "limits": {"rpd": 1}},

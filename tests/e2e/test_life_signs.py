@@ -17,8 +17,8 @@ import httpx
 import pytest
 
 from tests.support.boxes import Box, boxed
+from tests.support.clocks import ServerClock
 from tests.support.natives import VOICES, NativeUpstream, named
-from tests.support.timers import MovedClock
 from tests.support.upstreams import Wire, running
 from tests.support.waiting import PATIENCE
 
@@ -68,7 +68,7 @@ class Told:
 class Thinking:
     """A streamed call whose target has sent the head of its answer, and no content."""
 
-    def __init__(self, box: Box, clock: MovedClock, answer: Future[httpx.Response], told: Told, dialect: str) -> None:
+    def __init__(self, box: Box, clock: ServerClock, answer: Future[httpx.Response], told: Told, dialect: str) -> None:
         self.answer = answer
         self.voice = VOICES[dialect]
         self._box = box
@@ -116,7 +116,7 @@ def configuration(url: str, dialect: str, capabilities: list[str], **timeouts: s
 
 @contextmanager
 def thinking(folder: Path, native: NativeUpstream, dialect: str, config: dict[str, Any]) -> Iterator[Thinking]:
-    told, clock = Told(), MovedClock()
+    told, clock = Told(), ServerClock()
     native.script("a", told)
     with boxed(folder, config, clock) as box:
         yield Thinking(box, clock, box.begin("scenario/all", stream=True), told, dialect)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import Box, boxed
-from tests.support.clocks import StoppedClock
+from tests.support.clocks import ServerClock
 from tests.support.upstreams import Script, Upstream, plain, refuse
 
 LATE, FAILING, MALFORMED = refuse(408), refuse(500), plain(b"{")
@@ -43,7 +43,7 @@ def preset(url: str, **resilience: Any) -> dict[str, Any]:
     return config
 
 
-def open_times(box: Box, clock: StoppedClock, upstream: Upstream, openings: int, **more: Any) -> list[float]:
+def open_times(box: Box, clock: ServerClock, upstream: Upstream, openings: int, **more: Any) -> list[float]:
     """For how long each opening of `up/a` is told to be; it is asked again when that is over, and not a moment before.
 
     The first call may take as many attempts as it likes.
@@ -75,7 +75,7 @@ def open_times(box: Box, clock: StoppedClock, upstream: Upstream, openings: int,
     ids=["timeout", "500", "503", "reset", "429", "malformed"],
 )
 def test_each_class_has_its_open_time(upstream: Upstream, tmp_path: Path, script: Script, times: list[float]) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", script)
 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
@@ -85,7 +85,7 @@ def test_each_class_has_its_open_time(upstream: Upstream, tmp_path: Path, script
 
 
 def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path: Path) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", upstreams.stall)
 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
@@ -95,7 +95,7 @@ def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path
 
 
 def test_breakers_of_one_provider_are_open_for_what_each_of_them_met(upstream: Upstream, tmp_path: Path) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", LATE, upstreams.whole)
     upstream.script("b", FAILING, upstreams.whole)
 
@@ -116,7 +116,7 @@ def test_breakers_of_one_provider_are_open_for_what_each_of_them_met(upstream: U
 
 
 def test_the_newest_failure_says_for_how_long(upstream: Upstream, tmp_path: Path) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", LATE, FAILING, LATE)
 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
@@ -138,7 +138,7 @@ def test_the_newest_failure_says_for_how_long(upstream: Upstream, tmp_path: Path
 def test_bkvy_opens_after_three_for_the_time_of_the_class(
     upstream: Upstream, tmp_path: Path, script: Script, attempts: int, times: list[float]
 ) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", script)
 
     with boxed(tmp_path, preset(upstream.url), clock) as box:
@@ -151,7 +151,7 @@ def test_bkvy_opens_after_three_for_the_time_of_the_class(
 def test_bkvy_rests_a_key_that_is_limited_and_opens_the_breaker_at_the_third_time(
     upstream: Upstream, tmp_path: Path
 ) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", refuse(429))
 
     with boxed(tmp_path, preset(upstream.url), clock) as box:
@@ -172,7 +172,7 @@ def test_bkvy_rests_a_key_that_is_limited_and_opens_the_breaker_at_the_third_tim
 def test_bkvy_never_opens_a_breaker_for_what_it_does_not_know(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", MALFORMED)
 
-    with boxed(tmp_path, preset(upstream.url), StoppedClock()) as box:
+    with boxed(tmp_path, preset(upstream.url), ServerClock()) as box:
         answers = [box.ask("scenario/a") for _ in range(5)]
         breakers = box.breakers()
 
@@ -182,7 +182,7 @@ def test_bkvy_never_opens_a_breaker_for_what_it_does_not_know(upstream: Upstream
 
 
 def test_what_the_file_says_stands_above_the_preset(upstream: Upstream, tmp_path: Path) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", LATE)
     upstream.script("b", FAILING)
     config = preset(upstream.url, failures={"timeout": {"open": "7s", "retries": 0}})
@@ -198,7 +198,7 @@ def test_what_the_file_says_stands_above_the_preset(upstream: Upstream, tmp_path
 
 
 def test_an_open_time_of_a_class_outlives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", LATE)
     config = configuration(upstream.url, failures={"timeout": {"open": "20m"}})
 
@@ -214,7 +214,7 @@ def test_an_open_time_of_a_class_outlives_a_restart(upstream: Upstream, tmp_path
 def test_an_open_time_of_a_class_that_is_longer_than_the_breakers_own_outlives_a_restart(
     upstream: Upstream, tmp_path: Path
 ) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     upstream.script("a", LATE)
     config = configuration(upstream.url, failures={"timeout": {"open": "2h", "max_open": "4h"}})
 

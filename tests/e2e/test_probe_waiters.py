@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import Box, boxed
-from tests.support.timers import MovedClock
+from tests.support.clocks import ServerClock
 from tests.support.upstreams import Request, Upstream, Wire, refuse
 from tests.support.waiting import PATIENCE, until
 
@@ -40,7 +40,7 @@ def configuration(url: str, **limits: int) -> dict[str, Any]:
 class Probed:
     """A breaker that is half-open, the call that probes it and that the upstream holds, and the box they are in."""
 
-    def __init__(self, box: Box, clock: MovedClock, probe: Future[httpx.Response], request: Request) -> None:
+    def __init__(self, box: Box, clock: ServerClock, probe: Future[httpx.Response], request: Request) -> None:
         self.box = box
         self.clock = clock
         self.probe = probe
@@ -55,7 +55,7 @@ class Probed:
 def probed(folder: Path, upstream: Upstream, outcome: upstreams.Script, **limits: int) -> Iterator[Probed]:
     """A probe that has `outcome` once it is released; what comes after it is answered at once."""
     upstream.script("a", refuse(500), upstreams.then(Wire.hold, outcome), upstreams.whole)
-    clock = MovedClock()
+    clock = ServerClock()
     with boxed(folder, configuration(upstream.url, **limits), clock) as box:
         box.ask("up/a")
         upstream.next()
@@ -147,7 +147,7 @@ def test_who_stays_is_refused_when_the_probe_fails_and_the_upstream_is_left_alon
 
 def test_the_probe_itself_leaves_and_the_next_in_line_probes(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(500), upstreams.stall, upstreams.whole)
-    clock = MovedClock()
+    clock = ServerClock()
 
     with boxed(tmp_path, configuration(upstream.url), clock) as box:
         box.ask("up/a")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import ADMIN, ANSWER, HELLO, KEYS, Box, boxed
-from tests.support.clocks import ShiftedClock, StoppedClock
+from tests.support.clocks import ServerClock
 from tests.support.servers import signalbox_process
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, stream, words
 from tests.support.waiting import PATIENCE, until
@@ -120,7 +120,7 @@ def test_retries_are_paid_from_one_budget(upstream: Upstream, tmp_path: Path) ->
         "retry": {"backoff": "1ms", "max_backoff": "1ms", "budget": {"share": 0.2, "floor": 0}},
     }
 
-    with boxed(tmp_path, configuration(upstream.url, resilience=resilience), StoppedClock()) as box:
+    with boxed(tmp_path, configuration(upstream.url, resilience=resilience), ServerClock()) as box:
         answers = [box.ask("scenario/all") for _ in range(50)]
         metrics = box.http.get(f"{box.url}/metrics").text
 
@@ -262,7 +262,7 @@ def test_a_breaker_closes_by_a_probe_before_a_client_is_risked(tmp_path: Path, u
     resilience = {"breaker": {"consecutive": 1, "open": "5m"}, "retry": {"same_target": 0}}
     config = configuration(upstream.url, testing=True, resilience=resilience)
     config["providers"]["first"] = {"dialect": "mock"}
-    clock = ShiftedClock()
+    clock = ServerClock()
 
     with boxed(tmp_path, config, clock) as box:
         box.simulate(provider="first", kind="error", seconds=60)

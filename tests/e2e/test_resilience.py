@@ -6,7 +6,6 @@ Where time must go by, the clock is set forward; the upstream's log says who was
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -19,9 +18,9 @@ import httpx
 import pytest
 import yaml
 
-from proxy.app import Parts
 from tests.support import upstreams
-from tests.support.clocks import ShiftedClock, StoppedClock
+from tests.support.boxes import moved_by, patient_client
+from tests.support.clocks import ServerClock
 from tests.support.servers import Running, signalbox
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, refuse, stream, words
 from tests.support.waiting import PATIENCE, until
@@ -35,24 +34,24 @@ FAILING = refuse(500)
 class Box:
     """Signalbox in front of one upstream, its clock, and the few questions that these tests ask."""
 
-    def __init__(self, running: Running, http: httpx.Client, clock: ShiftedClock) -> None:
+    def __init__(self, running: Running, http: httpx.Client, clock: ServerClock) -> None:
         self.url = running.url
         self.running = running
         self.clock = clock
-        self._http = http
+        self.http = http
 
     def ask(self, model: str, *, stream: bool = False, **more: Any) -> httpx.Response:
         """One call, its answer read to the end."""
-        return self._http.post(f"{self.url}/v1/chat/completions", json=chat(model, stream=stream, **more))
+        return self.http.post(f"{self.url}/v1/chat/completions", json=chat(model, stream=stream, **more))
 
     def breakers(self) -> dict[str, str]:
         """The states that are worth a word, by provider, model and key."""
-        rows = self._http.get(f"{self.url}/admin/breakers", headers=ADMIN).json()["data"]
+        rows = self.http.get(f"{self.url}/admin/breakers", headers=ADMIN).json()["data"]
         return {row["id"]: row["state"] for row in rows if row["state"] != "closed"}
 
     def rests(self) -> list[tuple[str, str | None, str, float]]:
         """Key, model, reason and seconds of every key that rests."""
-        rows = self._http.get(f"{self.url}/admin/providers", headers=ADMIN).json()["data"]
+        rows = self.http.get(f"{self.url}/admin/providers", headers=ADMIN).json()["data"]
         return [
             (key["id"], rest["model"], rest["reason"], rest["seconds_left"])
             for row in rows
@@ -62,12 +61,12 @@ class Box:
 
     def reset(self, **which: str) -> int:
         """Close breakers; how many there were."""
-        answer = self._http.post(f"{self.url}/admin/breakers/reset", headers=ADMIN, json=which)
+        answer = self.http.post(f"{self.url}/admin/breakers/reset", headers=ADMIN, json=which)
         return int(answer.json()["reset"])
 
     def ready(self) -> dict[str, Any]:
         """What the readiness probe says."""
-        found: dict[str, Any] = self._http.get(f"{self.url}/readyz").json()
+        found: dict[str, Any] = self.http.get(f"{self.url}/readyz").json()
         return found
 
 
@@ -89,10 +88,13 @@ def configuration(url: str, models: list[str], **resilience: Any) -> dict[str, A
 
 
 @contextmanager
-def boxed(http: httpx.Client, folder: Path, config: dict[str, Any], clock: ShiftedClock | None = None) -> Iterator[Box]:
+def boxed(folder: Path, config: dict[str, Any], clock: ServerClock | None = None) -> Iterator[Box]:
     """A running `Box`."""
-    clock = clock or ShiftedClock()
-    with signalbox(config, folder, parts=Parts(clock=clock, rng=random.Random(1))) as running:
+    clock = clock or ServerClock()
+    with (
+        signalbox(config, folder, parts=moved_by(clock)) as running,
+        patient_client(keeps_connections=False) as http,
+    ):
         yield Box(running, http, clock)
 
 
@@ -104,12 +106,10 @@ def key_of(request: upstreams.Request) -> str:
 # Breakers
 
 
-def test_a_target_that_fails_in_a_row_gets_no_more_traffic(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path
-) -> None:
+def test_a_target_that_fails_in_a_row_gets_no_more_traffic(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE)) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE)) as box:
         answers = [box.ask("scenario/all") for _ in range(20)]
         breakers = box.breakers()
 
@@ -119,10 +119,10 @@ def test_a_target_that_fails_in_a_row_gets_no_more_traffic(
     assert breakers == {"bad/a#-": "open"}
 
 
-def test_failures_that_are_not_in_a_row_open_it_too(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_failures_that_are_not_in_a_row_open_it_too(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", *[FAILING, upstreams.whole] * 4, FAILING)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE)) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE)) as box:
         for _ in range(20):
             box.ask("scenario/all")
         breakers = box.breakers()
@@ -131,10 +131,10 @@ def test_failures_that_are_not_in_a_row_open_it_too(http: httpx.Client, upstream
     assert breakers == {"bad/a#-": "open"}
 
 
-def test_streams_that_break_count_as_failures(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_streams_that_break_count_as_failures(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", stream([ROLE, *words("half")], Wire.reset))
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["bad/a", "good/b"])) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["bad/a", "good/b"])) as box:
         answers = [box.ask("scenario/all", stream=True).text for _ in range(5)]
 
     assert ["half2" in answer for answer in answers] == [True] * 3 + [False] * 2
@@ -142,12 +142,10 @@ def test_streams_that_break_count_as_failures(http: httpx.Client, upstream: Upst
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 413, 422, 429, 401, 403])
-def test_what_is_not_the_targets_fault_never_opens_a_breaker(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, status: int
-) -> None:
+def test_what_is_not_the_targets_fault_never_opens_a_breaker(upstream: Upstream, tmp_path: Path, status: int) -> None:
     upstream.script("a", refuse(status, headers={"retry-after": "0"}))
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["bad/a"])) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["bad/a"])) as box:
         for _ in range(10):
             box.ask("bad/a")
             box.clock.pass_(3600)
@@ -160,7 +158,7 @@ def test_what_is_not_the_targets_fault_never_opens_a_breaker(
 @pytest.mark.parametrize("probes", [1, 3])
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_half_open_admits_exactly_the_configured_probes(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, probes: int, *, streams: bool
+    upstream: Upstream, tmp_path: Path, probes: int, *, streams: bool
 ) -> None:
     crowd = 16
     policy = {"consecutive": 1, "half_open": probes}
@@ -169,7 +167,7 @@ def test_half_open_admits_exactly_the_configured_probes(
     upstream.script("a", FAILING, good if streams else plain)
 
     with (
-        boxed(http, tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE, breaker=policy)) as box,
+        boxed(tmp_path, configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE, breaker=policy)) as box,
         ThreadPoolExecutor(crowd) as pool,
     ):
         box.ask("scenario/all", stream=streams)
@@ -191,11 +189,11 @@ def test_half_open_admits_exactly_the_configured_probes(
     assert last.headers["x-router-provider"] == "bad"
 
 
-def test_a_failed_probe_doubles_the_wait(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_failed_probe_doubles_the_wait(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     config = configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE, breaker={"consecutive": 1})
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         asked = []
         for seconds in (0, 61, 61, 61, 181, 61):  # open for 60 s, then 120 s, then 240 s
             box.clock.pass_(seconds)
@@ -205,11 +203,11 @@ def test_a_failed_probe_doubles_the_wait(http: httpx.Client, upstream: Upstream,
     assert asked == [1, 2, 2, 3, 3, 4]
 
 
-def test_an_operator_may_close_a_breaker(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_an_operator_may_close_a_breaker(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING, upstreams.whole)
     config = configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE, breaker={"consecutive": 1})
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         box.ask("scenario/all")
         before = box.ask("scenario/all").headers["x-router-provider"]
         others = box.reset(provider="good")
@@ -220,24 +218,22 @@ def test_an_operator_may_close_a_breaker(http: httpx.Client, upstream: Upstream,
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
-def test_the_last_target_left_is_always_asked(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, *, streams: bool
-) -> None:
+def test_the_last_target_left_is_always_asked(upstream: Upstream, tmp_path: Path, *, streams: bool) -> None:
     upstream.script("a", *[FAILING] * 6, upstreams.whole)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["only/a"], retry=ONCE)) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["only/a"], retry=ONCE)) as box:
         statuses = [box.ask("only/a", stream=streams).status_code for _ in range(7)]
 
     assert statuses == [502] * 6 + [200]
     assert len(upstream.requests) == 7
 
 
-def test_of_targets_that_all_fail_one_is_always_asked(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_of_targets_that_all_fail_one_is_always_asked(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     upstream.script("b", FAILING)
     config = configuration(upstream.url, ["one/a", "two/b"], retry=ONCE, breaker={"consecutive": 1})
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         first = box.ask("scenario/all").status_code
         states = box.breakers()
         upstream.clear()
@@ -259,10 +255,10 @@ def keyed(url: str) -> dict[str, Any]:
     return config
 
 
-def test_a_rate_limit_rests_one_key_for_one_model(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_rate_limit_rests_one_key_for_one_model(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(429, headers={"retry-after": "60"}), upstreams.whole)
 
-    with boxed(http, tmp_path, keyed(upstream.url)) as box:
+    with boxed(tmp_path, keyed(upstream.url)) as box:
         first = box.ask("up/a")
         rests = box.rests()
         for _ in range(4):
@@ -284,10 +280,10 @@ def test_a_rate_limit_rests_one_key_for_one_model(http: httpx.Client, upstream: 
     assert [rest[:3] for rest in rests] == [(limited[1], "a", "rate_limited")]
 
 
-def test_a_rejected_key_rests_for_all_models(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_rejected_key_rests_for_all_models(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(401), upstreams.whole)
 
-    with boxed(http, tmp_path, keyed(upstream.url)) as box:
+    with boxed(tmp_path, keyed(upstream.url)) as box:
         first = box.ask("up/a")
         rests = box.rests()
         for model in ("up/a", "up/b") * 2:
@@ -299,12 +295,12 @@ def test_a_rejected_key_rests_for_all_models(http: httpx.Client, upstream: Upstr
     assert [rest[:3] for rest in rests] == [(rejected, None, "key_rejected")]
 
 
-def test_when_all_keys_rest_the_next_target_answers(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_when_all_keys_rest_the_next_target_answers(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(429, headers={"retry-after": "60"}))
     config = keyed(upstream.url)
     config["routing"]["scenarios"]["all"] = ["up/a", "good/c"]
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         answers = [box.ask("scenario/all") for _ in range(4)]
         alone = box.ask("up/a")
 
@@ -315,8 +311,8 @@ def test_when_all_keys_rest_the_next_target_answers(http: httpx.Client, upstream
     assert alone.headers["retry-after-ms"].isdigit()
 
 
-def test_a_pinned_key_is_the_only_one_used(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
-    with boxed(http, tmp_path, keyed(upstream.url)) as box:
+def test_a_pinned_key_is_the_only_one_used(upstream: Upstream, tmp_path: Path) -> None:
+    with boxed(tmp_path, keyed(upstream.url)) as box:
         for _ in range(4):
             box.ask("up/a", router={"key_id": "two"})
 
@@ -354,15 +350,15 @@ HINTS: dict[str, tuple[dict[str, str], str, float]] = {
 
 @pytest.mark.parametrize(("headers", "message", "seconds"), HINTS.values(), ids=HINTS.keys())
 def test_a_key_rests_as_long_as_the_provider_says(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, headers: dict[str, str], message: str, seconds: float
+    upstream: Upstream, tmp_path: Path, headers: dict[str, str], message: str, seconds: float
 ) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
     then = round(clock.time() + 90)
     date = format_datetime(datetime.fromtimestamp(then, UTC), usegmt=True)
     filled = {name: value.format(date=date, epoch=then) for name, value in headers.items()}
     upstream.script("a", refuse(429, message or "Slow down.", headers=filled))
 
-    with boxed(http, tmp_path, keyed(upstream.url), clock) as box:
+    with boxed(tmp_path, keyed(upstream.url), clock) as box:
         answer = box.ask("up/a")
         rests = box.rests()
 
@@ -379,14 +375,14 @@ def test_a_key_rests_as_long_as_the_provider_says(
     [("a", "aa"), ("ab", "aabb"), ("abc", "aabc"), ("abcd", "abcd"), ("abcdef", "abcd")],
 )
 def test_one_limit_of_attempts_holds_over_retries_and_fallbacks(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, access_log: Any, targets: str, tried: str, *, streams: bool
+    upstream: Upstream, tmp_path: Path, access_log: Any, targets: str, tried: str, *, streams: bool
 ) -> None:
     for model in targets:
         upstream.script(model, FAILING)
     retry = {"backoff": "1ms", "max_backoff": "1ms"}
     config = configuration(upstream.url, [f"p-{model}/{model}" for model in targets], retry=retry)
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         answer = box.ask("scenario/all", stream=streams)
 
     assert "".join(upstream.models) == tried
@@ -396,11 +392,11 @@ def test_one_limit_of_attempts_holds_over_retries_and_fallbacks(
     assert [attempt["model"] for attempt in access_log.next()["attempts"]] == list(tried)
 
 
-def test_the_clients_own_fallbacks_come_in_their_order(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_the_clients_own_fallbacks_come_in_their_order(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     upstream.script("c", FAILING)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["p/a", "q/b", "r/c"], retry=ONCE)) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["p/a", "q/b", "r/c"], retry=ONCE)) as box:
         answer = box.ask("p/a", router={"fallbacks": ["r/c", "q/b"], "debug": True})
 
     assert upstream.models == ["a", "c", "b"]
@@ -412,15 +408,13 @@ def test_the_clients_own_fallbacks_come_in_their_order(http: httpx.Client, upstr
     ]
 
 
-def test_a_prompt_that_is_too_long_goes_to_a_larger_window_only(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path
-) -> None:
+def test_a_prompt_that_is_too_long_goes_to_a_larger_window_only(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(400, "Too long.", code="context_length_exceeded"))
     config = configuration(upstream.url, ["p/a", "q/same", "r/larger"])
     for model, window in zip(config["models"], (8000, 8000, 200_000), strict=True):
         model["context_window"] = window
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         answer = box.ask("scenario/all")
 
     assert answer.status_code == 200
@@ -428,7 +422,7 @@ def test_a_prompt_that_is_too_long_goes_to_a_larger_window_only(
 
 
 def test_a_connection_that_the_upstream_has_closed_meanwhile_is_no_error(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, access_log: Any
+    upstream: Upstream, tmp_path: Path, access_log: Any
 ) -> None:
     async def whole_then_close(wire: Wire) -> None:
         await upstreams.whole(wire)
@@ -436,7 +430,7 @@ def test_a_connection_that_the_upstream_has_closed_meanwhile_is_no_error(
 
     upstream.script("a", whole_then_close)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["only/a"], retry=ONCE)) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["only/a"], retry=ONCE)) as box:
         statuses = [box.ask("only/a").status_code for _ in range(20)]
 
     assert statuses == [200] * 20
@@ -444,11 +438,11 @@ def test_a_connection_that_the_upstream_has_closed_meanwhile_is_no_error(
 
 
 def test_a_connection_that_closes_under_a_request_is_no_error(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, access_log: Any
+    upstream: Upstream, tmp_path: Path, access_log: Any
 ) -> None:
     upstream.script("a", upstreams.whole, upstreams.drop, upstreams.whole)
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["only/a"])) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["only/a"])) as box:
         statuses = [box.ask("only/a").status_code for _ in range(3)]
 
     assert statuses == [200] * 3
@@ -460,9 +454,9 @@ def test_a_connection_that_closes_under_a_request_is_no_error(
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 def test_the_hard_deadline_holds_over_all_attempts(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, access_log: Any, *, streams: bool
+    upstream: Upstream, tmp_path: Path, access_log: Any, *, streams: bool
 ) -> None:
-    clock = StoppedClock()
+    clock = ServerClock()
 
     async def refuse_late(wire: Wire) -> None:
         clock.pass_(3599)
@@ -474,7 +468,7 @@ def test_the_hard_deadline_holds_over_all_attempts(
     for name in "pq":
         config["providers"][name]["timeouts"] = {"first_token": "2h", "total": "2h"}
 
-    with boxed(http, tmp_path, config, clock) as box:
+    with boxed(tmp_path, config, clock) as box:
         answer = box.ask("scenario/all", stream=streams)
 
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
@@ -484,14 +478,12 @@ def test_the_hard_deadline_holds_over_all_attempts(
     assert len(access_log.next()["attempts"]) == 2
 
 
-def test_no_attempt_is_counted_that_was_not_made(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, access_log: Any
-) -> None:
+def test_no_attempt_is_counted_that_was_not_made(upstream: Upstream, tmp_path: Path, access_log: Any) -> None:
     upstream.script("a", FAILING)
     config = configuration(upstream.url, ["p/a"], retry={"backoff": "1h", "max_backoff": "1h"}, deadline={"hard": "1s"})
 
-    with boxed(http, tmp_path, config) as box:
-        answer = box.ask("p/a")
+    with signalbox(config, tmp_path) as running, patient_client() as http:  # the backoff takes real time
+        answer = http.post(f"{running.url}/v1/chat/completions", json=chat("p/a"))
 
     assert answer.status_code in (502, 504)
     assert len(upstream.requests) == 1
@@ -499,44 +491,42 @@ def test_no_attempt_is_counted_that_was_not_made(
     assert answer.headers["x-router-attempts"] == "1"
 
 
-def test_after_the_soft_deadline_the_same_target_is_not_tried_again(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path
-) -> None:
+def test_after_the_soft_deadline_the_same_target_is_not_tried_again(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     config = configuration(upstream.url, ["p/a", "q/b"], deadline={"soft": "0s"})
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         answer = box.ask("scenario/all")
 
     assert answer.status_code == 200
     assert upstream.models == ["a", "b"]
 
 
-def test_the_hard_deadline_does_not_cut_an_answer_that_has_begun(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path
-) -> None:
+def test_the_hard_deadline_does_not_cut_an_answer_that_has_begun(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", upstreams.held([ROLE, *words("a")[:1]], [*words("a")[1:], FINISH, DONE]))
     config = configuration(upstream.url, ["p/a"])
-    config["providers"]["p"]["timeouts"] = {"total": "1d"}
+    config["providers"]["p"]["timeouts"] = {"idle": "1d", "total": "1d"}
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         url = f"{box.url}/v1/chat/completions"
-        with http.stream("POST", url, json=chat("p/a", stream=True)) as answer:
+        with box.http.stream("POST", url, json=chat("p/a", stream=True)) as answer:
             pieces = answer.iter_bytes()
             got = next(pieces)
             box.clock.pass_(3600)
             upstream.requests[0].release()
             got += b"".join(pieces)
 
-    assert got == b"".join([ROLE, *words("a"), FINISH, DONE])
+    assert got.replace(b": keep-alive\n\n", b"") == b"".join([ROLE, *words("a"), FINISH, DONE])
 
 
-def test_an_answer_may_take_as_long_as_the_total_says(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_an_answer_may_take_as_long_as_the_total_says(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", upstreams.held([ROLE, *words("a")[:1]], words("a")[1:2], Wire.stall))
+    config = configuration(upstream.url, ["p/a"])
+    config["providers"]["p"]["timeouts"] = {"idle": "1d"}
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["p/a"])) as box:
+    with boxed(tmp_path, config) as box:
         url = f"{box.url}/v1/chat/completions"
-        with http.stream("POST", url, json=chat("p/a", stream=True)) as answer:
+        with box.http.stream("POST", url, json=chat("p/a", stream=True)) as answer:
             pieces = answer.iter_bytes()
             got = next(pieces)
             box.clock.pass_(601)
@@ -552,14 +542,14 @@ def test_an_answer_may_take_as_long_as_the_total_says(http: httpx.Client, upstre
 
 
 def test_a_reload_leaves_a_stream_with_its_old_target(
-    http: httpx.Client, upstream: Upstream, module_upstream: Upstream, tmp_path: Path
+    upstream: Upstream, module_upstream: Upstream, tmp_path: Path
 ) -> None:
     module_upstream.clear()
     upstream.script("a", upstreams.held([ROLE, *words("a")[:1]], [*words("a")[1:], FINISH, DONE]))
 
-    with boxed(http, tmp_path, configuration(upstream.url, ["p/a"])) as box:
+    with boxed(tmp_path, configuration(upstream.url, ["p/a"])) as box:
         version = box.ready()["config"]
-        with http.stream("POST", f"{box.url}/v1/chat/completions", json=chat("p/a", stream=True)) as answer:
+        with box.http.stream("POST", f"{box.url}/v1/chat/completions", json=chat("p/a", stream=True)) as answer:
             pieces = answer.iter_bytes()
             got = next(pieces)
             box.running.config.write_text(yaml.safe_dump(configuration(module_upstream.url, ["p/a"])))
@@ -568,31 +558,29 @@ def test_a_reload_leaves_a_stream_with_its_old_target(
             upstream.requests[0].release()
             got += b"".join(pieces)
 
-    assert got == b"".join([ROLE, *words("a"), FINISH, DONE])
+    assert got.replace(b": keep-alive\n\n", b"") == b"".join([ROLE, *words("a"), FINISH, DONE])
     assert other.status_code == 200
     assert (upstream.models, module_upstream.models) == (["a"], ["a"])
 
 
-def test_a_configuration_that_is_wrong_is_not_put_in_force(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path
-) -> None:
-    with boxed(http, tmp_path, configuration(upstream.url, ["p/a"])) as box:
+def test_a_configuration_that_is_wrong_is_not_put_in_force(upstream: Upstream, tmp_path: Path) -> None:
+    with boxed(tmp_path, configuration(upstream.url, ["p/a"])) as box:
         version = box.ready()["config"]
         box.running.config.write_text("providers: {p: {base_uri: http://127.0.0.1:9}}\n")
         state = until(lambda: found if "config_error" in (found := box.ready()) else {})
         answer = box.ask("p/a")
-        metrics = http.get(f"{box.url}/metrics").text
+        metrics = box.http.get(f"{box.url}/metrics").text
 
     assert (state["status"], state["config"]) == ("ok", version)
     assert answer.status_code == 200
     assert "\nsignalbox_config_reload_success 0.0\n" in metrics
 
 
-def test_a_reload_keeps_what_is_known_of_health(http: httpx.Client, upstream: Upstream, tmp_path: Path) -> None:
+def test_a_reload_keeps_what_is_known_of_health(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     config = configuration(upstream.url, ["bad/a", "good/b"], retry=ONCE, breaker={"consecutive": 1})
 
-    with boxed(http, tmp_path, config) as box:
+    with boxed(tmp_path, config) as box:
         box.ask("scenario/all")
         version = box.ready()["config"]
         box.running.config.write_text(yaml.safe_dump({**config, "logs": {"access": False}}))
@@ -606,16 +594,14 @@ SCRIPTED: dict[str, Script] = {"reset": upstreams.reset, "500": FAILING, "stall"
 
 
 @pytest.mark.parametrize("script", SCRIPTED.values(), ids=SCRIPTED.keys())
-def test_one_bad_target_of_two_is_hardly_noticed(
-    http: httpx.Client, upstream: Upstream, tmp_path: Path, script: Script
-) -> None:
+def test_one_bad_target_of_two_is_hardly_noticed(upstream: Upstream, tmp_path: Path, script: Script) -> None:
     upstream.script("a", script)
     slow_calls = {"enabled": False}  # a pause of the machine must not speak against the good one
     config = configuration(upstream.url, ["bad/a", "good/b"], slow_calls=slow_calls)
     if script is upstreams.stall:
         config["providers"]["bad"]["timeouts"] = {"first_token": "1s"}
 
-    with boxed(http, tmp_path, config) as box, ThreadPoolExecutor(8) as pool:
+    with boxed(tmp_path, config) as box, ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: box.ask("scenario/all", stream=True), range(60)))
 
     assert [answer.status_code for answer in answers] == [200] * 60

@@ -13,8 +13,8 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import KEYS, Box, boxed
+from tests.support.clocks import ServerClock
 from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
-from tests.support.timers import MovedClock
 from tests.support.upstreams import Script, Wire, refuse
 from tests.support.waiting import until
 
@@ -40,7 +40,7 @@ def keyed(url: str, keys: list[dict[str, str]], **resilience: Any) -> dict[str, 
     }
 
 
-def set_forward(box: Box, clock: MovedClock, seconds: float) -> None:
+def set_forward(box: Box, clock: ServerClock, seconds: float) -> None:
     """Let time go by, and the prober look."""
     clock.pass_(seconds)
     box.rounds()
@@ -63,7 +63,7 @@ def rejecting(key: str) -> Script:
 
 
 def test_a_rejected_key_is_used_again_once_the_list_comes_with_it(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(401), upstreams.whole)
     config = keyed(listing.url, KEYS[:1])
 
@@ -85,7 +85,7 @@ def test_a_rejected_key_is_used_again_once_the_list_comes_with_it(listing: Listi
 
 
 def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: ListingUpstream, tmp_path: Path) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", rejecting("one"))
     listing.script(LIST, rejecting("one"))
 
@@ -115,7 +115,7 @@ def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: Listin
 def test_a_key_that_gets_the_list_and_nothing_else_rests_longer_each_time(
     listing: ListingUpstream, tmp_path: Path, status: int
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(status))
 
     with boxed(tmp_path, keyed(listing.url, KEYS[:1]), clock) as box:
@@ -133,7 +133,7 @@ def test_a_key_that_gets_the_list_and_nothing_else_rests_longer_each_time(
 def test_what_says_nothing_of_a_rejected_key_leaves_it_as_it_is(
     listing: ListingUpstream, tmp_path: Path, script: Script
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", rejecting("one"))
     listing.script(LIST, script)
 
@@ -154,7 +154,7 @@ def test_what_says_nothing_of_a_rejected_key_leaves_it_as_it_is(
 def test_a_long_rest_for_a_rate_limit_is_cut_short_by_one_token_if_that_is_allowed(
     listing: ListingUpstream, tmp_path: Path, *, chat: bool
 ) -> None:
-    clock = MovedClock()
+    clock = ServerClock()
     listing.script("a", refuse(429, headers={"retry-after": "600"}), upstreams.whole)
     config = keyed(listing.url, KEYS[:1], probes={"chat": chat}, queue={"max_wait": "0s"})
 

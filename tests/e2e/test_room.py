@@ -12,7 +12,7 @@ import pytest
 
 from tests.support import upstreams
 from tests.support.boxes import ANSWER, HELLO, KEYS, boxed
-from tests.support.clocks import StoppedClock
+from tests.support.clocks import ServerClock
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, plain, refuse, words
 from tests.support.waiting import PATIENCE, until
 
@@ -35,7 +35,7 @@ def configuration(url: str, limits: dict[str, Any], **resilience: Any) -> dict[s
 
 
 def test_a_limit_is_never_passed_and_the_next_call_is_told_when_to_come(upstream: Upstream, tmp_path: Path) -> None:
-    with boxed(tmp_path, configuration(upstream.url, {"rpm": 5}), StoppedClock()) as box:
+    with boxed(tmp_path, configuration(upstream.url, {"rpm": 5}), ServerClock()) as box:
         answers = [box.ask("up/a") for _ in range(8)]
 
     assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
@@ -210,7 +210,7 @@ def test_a_rate_limit_is_waited_out_where_the_call_may(upstream: Upstream, tmp_p
 def test_a_rate_limit_too_long_to_wait_for_is_passed_on(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("free", refuse(429, headers={"retry-after": "30"}), plain(ANSWER))
 
-    with boxed(tmp_path, configuration(upstream.url, {"rpm": 100}), StoppedClock()) as box:
+    with boxed(tmp_path, configuration(upstream.url, {"rpm": 100}), ServerClock()) as box:
         first, second = box.ask("up/free"), box.ask("up/free")
 
     assert (first.status_code, first.headers["x-router-attempts"]) == (429, "1")
@@ -226,7 +226,7 @@ def test_a_limit_that_the_provider_tells_is_kept_before_the_first_429(upstream: 
     }
     upstream.script("free", plain(ANSWER, headers=told))
 
-    with boxed(tmp_path, configuration(upstream.url, {"rpm": 100}), StoppedClock()) as box:
+    with boxed(tmp_path, configuration(upstream.url, {"rpm": 100}), ServerClock()) as box:
         statuses = [box.ask("up/free").status_code for _ in range(2)]
         rows = {row["kind"]: row for row in box.admin("limits") if row["model"] == "free"}
         [health] = [row["health"] for row in box.admin("providers") if row["id"] == "up"]

@@ -27,12 +27,12 @@ ROUNDS = 5  # requests, each of which is several turns of the server's event loo
 
 
 class OnTime(Pulse):
-    """Of a process whose clock is set forward: that is no delay of its own."""
+    """The pulse of a process whose clock a test moves, which is no delay of the event loop."""
 
     late = 0.0
 
     async def run(self) -> None:
-        """There is nothing to look for."""
+        """Measure nothing."""
 
 
 class Box:
@@ -99,14 +99,23 @@ class Box:
             self.http.get(f"{self.url}/livez")
 
 
+def moved_by(clock: Clock) -> Parts:
+    """The parts of a service with a clock that a test moves."""
+    return Parts(clock=clock, rng=random.Random(1), pulse=OnTime(clock))
+
+
+def patient_client(*, keeps_connections: bool = True) -> httpx.Client:
+    """A client for a server under test. It must not keep connections to one whose clock a test moves past their end."""
+    limits = httpx.Limits(max_connections=None, max_keepalive_connections=None if keeps_connections else 0)
+    return httpx.Client(trust_env=False, timeout=PATIENCE, limits=limits)
+
+
 @contextmanager
 def boxed(folder: Path, config: dict[str, Any], clock: Clock | None = None) -> Iterator[Box]:
-    """A running `Box`. With a clock of the test's own no connection of ours is kept: it may be set past its end."""
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=0 if clock else None)
-    parts = Parts(clock=clock, rng=random.Random(1), pulse=OnTime(clock)) if clock else None
+    """A running `Box`."""
     with (
-        signalbox(config, folder, parts=parts) as running,
-        httpx.Client(trust_env=False, timeout=PATIENCE, limits=limits) as http,
+        signalbox(config, folder, parts=moved_by(clock) if clock else None) as running,
+        patient_client(keeps_connections=clock is None) as http,
         ThreadPoolExecutor(64) as pool,
     ):
         yield Box(running.url, http, pool)

@@ -1,43 +1,63 @@
-"""Clocks for tests with real sockets, where time must go by for the kernel too, and a loop in which none goes by."""
+"""Two clocks beside `FakeClock`: one for real servers in a thread, and one for an event loop without real time."""
 
 from __future__ import annotations
 
 import asyncio
 import selectors
+import threading
 
 from proxy.core.clock import SystemClock
 from tests.support.fakes import FakeClock
+from tests.support.waiting import PATIENCE
 
 
-class ShiftedClock(SystemClock):
-    """The machine's clock, which a test may set forward: what rests by it is awake at once."""
+class ServerClock(SystemClock):
+    """The clock of a server in a thread: it stands still until a test moves it, together with the loop's timers.
+
+    What is computed from it is exact. Timers of the event loop (timeouts, the queue, the prober) also go by real time.
+    Move it only while no request is on its way in and no connection is being made: their timeouts move with it. Use
+    no kept connections (`boxes.patient_client`): it may pass the end of their time.
+    """
 
     def __init__(self) -> None:
         self._ahead = 0.0
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self._ahead
-
-    def time(self) -> float:
-        return super().time() + self._ahead
-
-    def pass_(self, seconds: float) -> None:
-        """Let time go by."""
-        self._ahead += seconds
-
-
-class StoppedClock(ShiftedClock):
-    """The same, standing still in between: what is computed from it is exact."""
-
-    def __init__(self) -> None:
-        super().__init__()
         self._monotonic, self._time = SystemClock().monotonic(), SystemClock().time()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._attached = threading.Event()
 
     def monotonic(self) -> float:
         return self._monotonic + self._ahead
 
     def time(self) -> float:
         return self._time + self._ahead
+
+    async def sleep(self, seconds: float) -> None:
+        self._attach(asyncio.get_running_loop())
+        await super().sleep(seconds)
+
+    async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
+        self._attach(asyncio.get_running_loop())
+        return await super().wait_for(event, seconds)
+
+    def pass_(self, seconds: float) -> None:
+        """Let time go by; the loop is about to run the timers that have ended when this returns."""
+        assert self._attached.wait(PATIENCE), "nothing has ever waited by this clock"
+        assert self._loop is not None
+        self._ahead += seconds
+        if not self._loop.is_closed():  # it is between two servers
+            self._loop.call_soon_threadsafe(_wake_up)
+
+    def _attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let the server's loop go by this clock from now on; a server waits by it as soon as it runs."""
+        if self._loop is not loop:
+            real, before = loop.time, self._ahead
+            loop.time = lambda: real() + self._ahead - before  # type: ignore[method-assign]
+            self._loop = loop
+            self._attached.set()
+
+
+def _wake_up() -> None:
+    """Nothing to do: the call alone makes a loop look for timers that have ended."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
