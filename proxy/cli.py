@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import os
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError, URLError
-from urllib.request import ProxyHandler, build_opener
 
 import click
 import uvicorn
@@ -180,13 +177,22 @@ def healthcheck(ctx: click.Context, url: str | None, timeout: float, config: Pat
         url = _running_url(config, ctx.get_parameter_source("config"))
     if not url.startswith(("http://", "https://")):
         raise click.BadParameter("must start with http:// or https://", param_hint="--url")
+    click.echo(_health(url, timeout))
+
+
+def _health(url: str, timeout: float) -> str:
+    """Request `/healthz`. Raises `ClickException` if the answer is no 200."""
+    from http.client import HTTPException  # only here: other commands need no HTTP client
+    from urllib.error import HTTPError, URLError
+    from urllib.request import ProxyHandler, build_opener
+
     try:
         with build_opener(ProxyHandler({})).open(f"{url.rstrip('/')}/healthz", timeout=timeout) as answer:
-            click.echo(answer.read().decode())
+            return str(answer.read().decode())
     except HTTPError as exc:
         exc.close()
         raise click.ClickException(f"{url}: {exc}") from None
-    except (URLError, OSError, ValueError, http.client.HTTPException) as exc:
+    except (URLError, OSError, ValueError, HTTPException) as exc:
         raise click.ClickException(f"{url}: {exc}") from exc
 
 

@@ -4,7 +4,6 @@ A problem never contains a value from the file, because a value may be a secret.
 and variables.
 """
 
-import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -36,5 +35,7 @@ class ConfigError(Exception):
 
 def suggestion(word: str, candidates: Iterable[str]) -> str:
     """`; did you mean ...?` with the nearest candidate, or an empty text."""
+    import difflib  # only for problems: most files have none
+
     nearest = difflib.get_close_matches(word, list(islice(candidates, _MAX_CANDIDATES)), n=1)
     return f"; did you mean `{nearest[0]}`?" if nearest else ""

@@ -20,7 +20,8 @@ from proxy.core.plan import HealthView
 from proxy.core.snapshot import Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
-from proxy.observe.metrics import CONTENT_TYPE, Metrics
+from proxy.observe.exposition import CONTENT_TYPE
+from proxy.observe.metrics import Metrics
 from proxy.routing.names import UsableName, find_model, usable_names
 from proxy.routing.router import Planner
 from proxy.surfaces.chat import read_chat

@@ -1,4 +1,4 @@
-"""The metrics' names and labels are the contract's, and a registry of their own."""
+"""The names, labels and values of all metrics."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.snapshot import Snapshot
@@ -78,12 +77,17 @@ def test_refused_retries_are_read_when_they_are_asked_for() -> None:
     assert b"\nsignalbox_retries_refused_total 7.0\n" in filled().text()
 
 
-def test_nothing_is_in_the_process_s_own_registry() -> None:
-    before = {metric.name for metric in REGISTRY.collect()}
+def test_another_process_is_added() -> None:
+    other, metrics = Metrics(), filled()
+    other.attempts.labels("acme", "small", "ok").inc(2)
+    other.inflight.set(4)
+    other.reload_success.set(0)
 
-    filled()
+    text = metrics.text([other.export()])
 
-    assert {metric.name for metric in REGISTRY.collect()} == before
+    assert b'signalbox_attempts_total{model="small",outcome="ok",provider="acme"} 3.0\n' in text
+    assert b"\nsignalbox_inflight_requests 7.0\n" in text
+    assert b"\nsignalbox_config_reload_success 0.0\n" in text
 
 
 def test_a_fresh_configuration_is_a_good_one() -> None:
