@@ -23,6 +23,7 @@ from proxy.admin.simulate import Simulate
 from proxy.admin.state import State
 from proxy.admission.gate import Gate
 from proxy.admission.queue import FairQueue
+from proxy.arrival import aside
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
@@ -49,7 +50,7 @@ from proxy.http.reading import Limits as Costs
 from proxy.http.routes import error_handlers, routes
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
-from proxy.routing.router import plan
+from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.settle import Settler
 from proxy.stores.memory import MemoryCounters
@@ -153,10 +154,10 @@ def build(
     metrics.watch_process(lambda: upstream.pulse.late)
     metrics.initialise(current.snapshot)
     gate = Gate(settings.server.max_in_flight)
-    planner = partial(plan, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")))
+    router = Router(count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=aside)
     pipeline = Pipeline(
         snapshot=lambda: current.snapshot,
-        planner=planner,
+        router=router,
         gate=gate,
         executor=upstream.executor,
         view=upstream.slots.view,
@@ -179,7 +180,7 @@ def build(
     access = AdminAccess(token.get_secret_value() if token else None)
     meta = Meta(
         snapshot=lambda: current.snapshot,
-        planner=planner,
+        router=router,
         view=upstream.slots.view,
         gate=gate,
         waiting=lambda: queue.depth,

@@ -11,8 +11,8 @@ from anyio import to_thread
 
 from proxy.core.call import Call
 from proxy.core.snapshot import Snapshot
+from proxy.core.work import LARGE
 
-LARGE = 256 * 1024  # bytes; larger bodies are processed in a thread, so that they do not block the event loop
 T = TypeVar("T")
 
 

@@ -24,7 +24,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
 from proxy.core.model import MockOptions
 from proxy.http.mock_server import mock_app
-from proxy.routing.router import plan
+from proxy.routing.plan import plan
 from proxy.runtime_file import announced, find, reachable, running_services
 from proxy.server import bind, raise_descriptor_limit
 from proxy.server import serve as serve_forever

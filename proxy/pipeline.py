@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from proxy.admission.gate import Gate
-from proxy.arrival import Arrival, aside, call_of
+from proxy.arrival import Arrival, call_of
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
@@ -28,7 +28,7 @@ from proxy.core.plan import HealthView
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
 from proxy.core.wire import Reply
-from proxy.routing.router import Planner
+from proxy.routing.router import Router
 from proxy.settle.settle import Settler, price
 from proxy.surfaces.decision import decision_record, embed
 from proxy.surfaces.headers import call_headers
@@ -48,7 +48,7 @@ class Pipeline:
         self,
         *,
         snapshot: Callable[[], Snapshot],
-        planner: Planner,
+        router: Router,
         gate: Gate,
         executor: Executor,
         view: Callable[[Snapshot], HealthView],
@@ -56,7 +56,7 @@ class Pipeline:
         clock: Clock,
     ) -> None:
         self._snapshot = snapshot
-        self._planner = planner
+        self._router = router
         self._gate = gate
         self._executor = executor
         self._view = view
@@ -93,7 +93,7 @@ class Pipeline:
             record.client_seconds = arrival.client_seconds
             record.call = call = await call_of(arrival, raw, self._snapshot())
             health = self._view(call.snapshot)
-            record.plan = await aside(lambda: self._planner(call, health), len(raw))
+            record.plan = await self._router.route(call, health)
             if call.stream and call.kind in _EVENT_STREAMS:
                 arrival.expect_stream(lambda: _early_headers(record))
             async with self._executor.run(call, record.plan, record) as reply:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from proxy.core.model import EMPTY, Deployment
@@ -32,14 +33,24 @@ class DeploymentHealth:
 HealthView = Mapping[str, DeploymentHealth]  # by deployment name
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
-    """Ordered targets with the rule and the reason; `decision` is the decision record, as JSON values."""
+    """Ordered targets with the rule and the reason. What only some calls need is computed on first use, then kept."""
 
     route: str  # `tier/low`, `scenario/support`, `openai/gpt-4o`, `auto`, ...
     rule: str  # direct | alias | bare | tier | scenario | auto | mode | default
     reason: str
     targets: tuple[Target, ...]
-    decision: Mapping[str, Any] = field(repr=False)
-    input_tokens: int = 0  # as estimated
+    decide: Callable[[], Mapping[str, Any]] = field(repr=False, compare=False)  # see `decision`
+    count_input: Callable[[], int] = field(repr=False, compare=False, default=lambda: 0)  # see `input_tokens`
     content_fallback: bool = False  # a refusal of content goes to the next target
+
+    @cached_property
+    def decision(self) -> Mapping[str, Any]:
+        """The decision record, as JSON values."""
+        return self.decide()
+
+    @cached_property
+    def input_tokens(self) -> int:
+        """The estimated tokens of the prompt, in one pass over the body."""
+        return self.count_input()

@@ -6,6 +6,8 @@ every other call. Counting is some fifty times faster than reading.
 
 from __future__ import annotations
 
+LARGE = 256 * 1024  # bytes; work on larger bodies is done in a thread, so that it does not block the event loop
+
 MEMBER_WORK = 20
 NESTED_WORK = 5  # an array or object
 NUMBER_WORK = 10  # a number with a fraction or an exponent, which needs exact rounding; with both twice

@@ -23,7 +23,7 @@ from proxy.http.reading import BodyReader
 from proxy.observe.exposition import CONTENT_TYPE
 from proxy.observe.metrics import Metrics
 from proxy.routing.names import UsableName, find_model, usable_names
-from proxy.routing.router import Planner
+from proxy.routing.router import Router
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
 
@@ -39,7 +39,7 @@ class Meta:
         self,
         *,
         snapshot: Callable[[], Snapshot],
-        planner: Planner,
+        router: Router,
         view: Callable[[Snapshot], HealthView],
         gate: Gate,
         waiting: Callable[[], int],
@@ -50,7 +50,7 @@ class Meta:
         check_admin: Callable[[Request], None],
     ) -> None:
         self._snapshot = snapshot
-        self._planner = planner
+        self._router = router
         self._view = view
         self._gate = gate
         self._waiting = waiting
@@ -83,9 +83,8 @@ class Meta:
         request_id = sane_id(headers.get("x-request-id")) or own
         read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
         call = await aside(read, len(raw))
-        health = self._view(call.snapshot)
-        decided = await aside(lambda: self._planner(call, health), len(raw))
-        body = {"id": own, **decided.decision, "attempts": [], "cost_usd": None}
+        plan = await self._router.route(call, self._view(call.snapshot))
+        body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def livez(self, request: Request) -> Response:

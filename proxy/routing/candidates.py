@@ -1,27 +1,32 @@
-"""The values passed between the steps of routing: the case of one call, and its candidates."""
+"""The input of a routing decision (`Query`), and the candidates that the steps of routing pass on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from proxy.core.call import RouterOptions
-from proxy.core.model import EMPTY, Kind
+from proxy.core.call import Call, RouterOptions
+from proxy.core.errors import InvalidRequest
+from proxy.core.estimate import Count, estimate_tokens
+from proxy.core.model import CAPABILITIES, EMPTY, TASKS, Kind
 from proxy.core.plan import DeploymentHealth, HealthView, Target
 from proxy.core.snapshot import Snapshot
 from proxy.routing.facts import Facts
+from proxy.routing.members import Missing, find
+from proxy.routing.names import shown
 
 RejectionKind = Literal[
     "provider", "key", "kind", "capability", "output", "context", "latency", "cost", "stand_in", "left_out", "surplus"
 ]
 
 HEALTHY = DeploymentHealth()
+MAX_FALLBACKS = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
-    """The input of a routing decision: everything that it may depend on."""
+class Query:
+    """Everything on which a routing decision may depend."""
 
     snapshot: Snapshot
     facts: Facts
@@ -60,3 +65,53 @@ class Candidate:
     def name(self) -> str:
         """The deployment's name."""
         return self.target.deployment.name
+
+
+def read_query(call: Call, health: HealthView, count: Count = estimate_tokens) -> Query:
+    """Return the query of a call. Raises `InvalidRequest` for an option with an unknown name."""
+    options, snapshot = call.options, call.snapshot
+    if options.task is not None and options.task not in TASKS:
+        raise InvalidRequest(
+            f"`router.task` must be one of {', '.join(TASKS)}, not {shown(options.task)}.", param="router.task"
+        )
+    if len(options.fallbacks) > MAX_FALLBACKS:
+        raise InvalidRequest(f"`router.fallbacks` takes at most {MAX_FALLBACKS} names.", param="router.fallbacks")
+    _check_capabilities(snapshot, options.require)
+    return Query(
+        snapshot=snapshot,
+        kind=call.kind,
+        facts=Facts(call.body, count),
+        options=options,
+        health=health,
+        providers=_known_names(snapshot, options.providers, "router.providers"),
+        exclude=_known_names(snapshot, options.exclude, "router.exclude"),
+        require=frozenset(options.require),
+    )
+
+
+def _check_capabilities(snapshot: Snapshot, required: Iterable[str]) -> None:
+    """Raise `InvalidRequest` for unknown capabilities, which every model without declared ones would satisfy."""
+    for word in required:
+        if word not in CAPABILITIES and not any(
+            word in (deployment.capabilities or ()) for deployment in snapshot.deployments.values()
+        ):
+            known = ", ".join(CAPABILITIES)
+            message = f"`router.require` names {shown(word)}, which is none of {known}, and no model declares it."
+            raise InvalidRequest(message, param="router.require")
+
+
+def _known_names(snapshot: Snapshot, names: Iterable[str], param: str) -> frozenset[str]:
+    """Return the names of providers or models as a set. Raises `InvalidRequest` for unknown names."""
+    distinct = frozenset(names)
+    for name in sorted(distinct):
+        provider = name.partition("/")[0]
+        if provider not in snapshot.providers and provider not in snapshot.left_out:
+            raise InvalidRequest(f"`{param}` names {shown(name)}, and there is no such provider.", param=param)
+        if name != provider and not _is_model(snapshot, name):
+            raise InvalidRequest(f"`{param}` names {shown(name)}, and there is no such model.", param=param)
+    return distinct
+
+
+def _is_model(snapshot: Snapshot, name: str) -> bool:
+    """Return whether the configuration contains the model or lets clients name it."""
+    return name in snapshot.known or not isinstance(find(snapshot, name), Missing)

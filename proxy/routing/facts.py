@@ -1,4 +1,4 @@
-"""The requirements of a chat body: tokens, capabilities, length of the answer.
+"""The requirements of a chat body: tokens, capabilities, length of the answer. Each is read on first use.
 
 A body may contain any JSON. Values of the wrong type are ignored here, because the provider rejects them.
 """
@@ -6,37 +6,48 @@ A body may contain any JSON. Values of the wrong type are ignored here, because 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
 
-_NEED_OF_PART = {"image_url": "vision", "input_audio": "audio", "file": "files"}
-_MOST_TOKENS = 1_000_000_000  # clients may send any number; larger ones are cut to this
-_MOST_CHOICES = 128
+_CAPABILITY_OF_PART = {"image_url": "vision", "input_audio": "audio", "file": "files"}
+_MAX_TOKENS = 1_000_000_000  # clients may send any number; larger ones are cut to this
+_MAX_CHOICES = 128
 
 
-@dataclass(frozen=True, slots=True)
 class Facts:
     """The requirements of one call, independent of its route."""
 
-    input_tokens: int
-    max_tokens: int | None  # as requested by the client
-    choices: int
-    capabilities: frozenset[str]
-    effort: bool = False  # the client sets the reasoning effort
+    def __init__(self, body: Mapping[str, Any], count: Count = estimate_tokens) -> None:
+        self._body = body
+        self._count = count
 
+    @cached_property
+    def input_tokens(self) -> int:
+        """The estimated tokens of the prompt, in one pass over the messages."""
+        return estimate_input(self._body, self._count)
 
-def read_facts(body: Mapping[str, Any], count: Count = estimate_tokens) -> Facts:
-    """Read the requirements from a chat body, in one pass over its messages."""
-    asked = positive(body.get("max_completion_tokens")) or positive(body.get("max_tokens"))
-    return Facts(
-        input_tokens=estimate_input(body, count),
-        max_tokens=min(asked, _MOST_TOKENS) if asked else None,
-        choices=min(positive(body.get("n")) or 1, _MOST_CHOICES),
-        capabilities=frozenset(_capabilities(body)),
-        effort=body.get("reasoning_effort") is not None or body.get("thinking") is not None,
-    )
+    @cached_property
+    def max_tokens(self) -> int | None:
+        """The longest answer that the client requests."""
+        limit = positive(self._body.get("max_completion_tokens")) or positive(self._body.get("max_tokens"))
+        return min(limit, _MAX_TOKENS) if limit else None
+
+    @property
+    def choices(self) -> int:
+        """The number of answers."""
+        return min(positive(self._body.get("n")) or 1, _MAX_CHOICES)
+
+    @cached_property
+    def capabilities(self) -> frozenset[str]:
+        """The capabilities that the body needs, in one pass over the messages."""
+        return frozenset(_capabilities(self._body))
+
+    @property
+    def sets_effort(self) -> bool:
+        """Whether the client sets the reasoning effort."""
+        return self._body.get("reasoning_effort") is not None or self._body.get("thinking") is not None
 
 
 def positive(value: Any) -> int | None:
@@ -51,8 +62,8 @@ def _capabilities(body: Mapping[str, Any]) -> set[str]:
         content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, list) else ():
             kind = part.get("type") if isinstance(part, Mapping) else None
-            if isinstance(kind, str) and kind in _NEED_OF_PART:
-                needs.add(_NEED_OF_PART[kind])
+            if isinstance(kind, str) and kind in _CAPABILITY_OF_PART:
+                needs.add(_CAPABILITY_OF_PART[kind])
     if body.get("tools") or body.get("functions"):
         needs.add("tools")
     form = body.get("response_format")

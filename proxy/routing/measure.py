@@ -6,31 +6,31 @@ from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
 from proxy.core.plan import Target
 from proxy.core.usage import Usage
-from proxy.routing.candidates import Candidate, Case
+from proxy.routing.candidates import Candidate, Query
 from proxy.routing.facts import Facts
 
-USUAL_OUTPUT = 1_000  # assumed tokens of an answer without a limit
-_LONG_OUTPUT = 4_096  # worst case if neither client nor configuration sets a limit
+TYPICAL_OUTPUT = 1_000  # assumed tokens of an answer without a limit
+_MAX_OUTPUT = 4_096  # worst case if neither client nor configuration sets a limit
 
 
-def measured(case: Case, target: Target) -> Candidate:
+def measured(query: Query, target: Target) -> Candidate:
     """Return the candidate for a target, before any filter."""
     deployment = target.deployment
-    latency = case.health_of(target).latency
+    latency = query.health_of(target).latency
     return Candidate(
         target,
-        cost=expected_cost(deployment, case.facts),
+        cost=expected_cost(deployment, query.facts),
         latency=deployment.latency if latency is None else latency,
     )
 
 
 def expected_output(deployment: Deployment, facts: Facts) -> int:
     """Return the expected output tokens of one answer."""
-    return min(facts.max_tokens or USUAL_OUTPUT, deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
+    return min(facts.max_tokens or TYPICAL_OUTPUT, deployment.max_output or TYPICAL_OUTPUT, TYPICAL_OUTPUT)
 
 
 def expected_cost(deployment: Deployment, facts: Facts) -> int | None:
-    """Return the nano-dollars of a usual answer to this call."""
+    """Return the nano-dollars of a typical answer to this call."""
     if deployment.price is None:
         return None
     output = expected_output(deployment, facts) * facts.choices
@@ -42,7 +42,7 @@ def worst_cost(deployment: Deployment, facts: Facts) -> int | None:
     price = deployment.price
     if price is None:
         return None
-    output = (facts.max_tokens or deployment.max_output or _LONG_OUTPUT) * facts.choices
+    output = (facts.max_tokens or deployment.max_output or _MAX_OUTPUT) * facts.choices
     written = facts.input_tokens if price.cache_write > price.input else 0
     return cost_nusd(Usage(input=facts.input_tokens, output=output, cache_write=written), price)
 

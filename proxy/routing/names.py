@@ -47,7 +47,7 @@ class Rule:
     members: Members
     tier: Tier | None = None
     mode: Mode | None = None  # the client's, by `mode/x`
-    said: str = ""  # the reason text for a single target
+    note: str = ""  # the reason text for a single target
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,17 @@ def resolve(
         if not default.members.targets or any(target.deployment.kind == kind for target in members):
             return replace(default, rule="default")
     raise ModelNotFound(f"The model {shown(name)} does not exist.{_hint(snapshot, name)}", param=param)
+
+
+def route_table(snapshot: Snapshot) -> dict[str, Rule]:
+    """Resolve all usable names of a snapshot at once: models, unique bare ids, aliases, tiers, scenarios and modes."""
+    by_id: dict[str, list[Deployment]] = {}
+    for deployment in snapshot.deployments.values():
+        by_id.setdefault(deployment.model, []).append(deployment)
+    table = {model: _bare_rule(having[0]) for model, having in by_id.items() if len(having) == 1}
+    prefixes = (*RESERVED, *snapshot.providers, *snapshot.left_out)
+    table = {name: rule for name, rule in table.items() if name.partition("/")[0] not in prefixes}
+    return table | {usable.id: resolve(snapshot, usable.id) for usable in usable_names(snapshot)}
 
 
 def members_of_kind(rule: Rule, snapshot: Snapshot, kind: Kind) -> Members:
@@ -168,7 +179,7 @@ def _alias(snapshot: Snapshot, name: str, param: str) -> Rule | None:
     if meant == name:
         return None
     rule = _reserved(snapshot, meant, param) or _model(snapshot, meant, param)
-    return None if rule is None else replace(rule, rule="alias", said=f"alias {name} of {rule.route}")
+    return None if rule is None else replace(rule, rule="alias", note=f"alias {name} of {rule.route}")
 
 
 def _model(snapshot: Snapshot, name: str, param: str) -> Rule | None:
@@ -184,8 +195,8 @@ def _model(snapshot: Snapshot, name: str, param: str) -> Rule | None:
 def _direct(snapshot: Snapshot, name: str, model: str, param: str) -> Rule | None:
     found = find(snapshot, name)
     if isinstance(found, Deployment):
-        said = "named directly" if found.listed else "named directly, a model that the configuration does not list"
-        return Rule("direct", name, "single", Members((Target(found),)), said=said)
+        note = "named directly" if found.listed else "named directly, a model that the configuration does not list"
+        return Rule("direct", name, "single", Members((Target(found),)), note=note)
     if found.left_out or name in snapshot.known:
         raise _unusable(found, param)
     if snapshot.providers[found.name.partition("/")[0]].any_model and not sane_model(model):
@@ -203,13 +214,17 @@ def _bare(snapshot: Snapshot, name: str, param: str) -> Rule | None:
         which = _listed([each.name for each in having])
         raise ModelNotFound(f"The model id {shown(name)} is ambiguous; use one of {which}.", param=param)
     if having:
-        said = f"only {having[0].provider.name} has this model"
-        return Rule("bare", having[0].name, "single", Members((Target(having[0]),)), said=said)
+        return _bare_rule(having[0])
     if snapshot.default_route is None:
         for known in sorted(snapshot.known):
             if known.partition("/")[2] == name and isinstance(found := find(snapshot, known), Missing):
                 raise _unusable(found, param)
     return None
+
+
+def _bare_rule(deployment: Deployment) -> Rule:
+    note = f"only {deployment.provider.name} has this model"
+    return Rule("bare", deployment.name, "single", Members((Target(deployment),)), note=note)
 
 
 def _unusable(missing: Missing, param: str) -> ModelNotFound:

@@ -1,7 +1,10 @@
-"""Scoring of candidates for a profile: quality, cost and latency, with the weights of the mode.
+"""The order of candidates: tiers by price, `auto` by score, and equal models of several providers by their last use.
 
-A model below the needed tier loses a full point per tier, which no mode's weights outweigh; one above it loses by its
-price. Quality beyond the need adds little.
+A score adds quality, cost and latency with the weights of the mode, and a bonus for specialists. A model below the
+needed tier loses a full point per tier, which no mode's weights outweigh; one above it loses by its price. Quality
+beyond the need adds little.
+
+Pure functions: the health view supplies the last use of each model.
 """
 
 from __future__ import annotations
@@ -11,8 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.core.model import TIERS, Deployment, Mode, Tier
-from proxy.routing.candidates import Candidate
-from proxy.routing.order import price_then_speed
+from proxy.routing.candidates import Candidate, Query
 
 WEIGHTS: dict[Mode, dict[str, float]] = {
     "fast": {"quality": 0.2, "cost": 0.15, "latency": 0.65, "specialty": 0.15},
@@ -30,6 +32,53 @@ _COST_FLOOR = 1_000.0  # nano-dollars; below it prices are the same
 _LATENCY_FLOOR = 0.02  # seconds
 _UNPRICED: dict[Tier | None, float] = {"low": 0.6, "medium": 0.4, "high": 0.2, None: 0.3}
 _UNTIMED = 0.5
+# equal models alternate if their latency is at most that of the fastest, times the ratio, plus the seconds
+SLOWER_RATIO = 1.5
+SLOWER_SECONDS = 0.1
+
+
+def cheapest_first(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """Sort by the expected cost of the call."""
+    return sorted(candidates, key=price_then_speed)
+
+
+def price_then_speed(candidate: Candidate) -> tuple[bool, int, bool, float, str]:
+    """Return the sort key, which is unique per deployment."""
+    cost, latency = candidate.cost, candidate.latency
+    return (cost is None, cost or 0, latency is None, latency or 0.0, candidate.name)
+
+
+def alternate(query: Query, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Order equal models of several providers by their last use, within the positions that they have together."""
+    order = list(candidates)
+    for positions in _equal_models(candidates):
+        by_use = sorted(positions, key=lambda position: (query.health_of(candidates[position].target).used, position))
+        for position, source in zip(positions, by_use, strict=True):
+            order[position] = candidates[source]
+    return order
+
+
+def equal_to_first(candidates: Sequence[Candidate]) -> int:
+    """Return how many models alternate with the first, including itself."""
+    return next((len(positions) for positions in _equal_models(candidates) if positions[0] == 0), 1)
+
+
+def _equal_models(candidates: Sequence[Candidate]) -> list[list[int]]:
+    """Return the positions of each group of equal models: same model id and cost, similar latency."""
+    groups: dict[tuple[str, int | None], list[int]] = {}
+    for position, candidate in enumerate(candidates):
+        deployment = candidate.target.deployment
+        if deployment.twin:
+            groups.setdefault((deployment.model, candidate.cost), []).append(position)
+    groups_as_fast = (_as_fast(candidates, positions) for positions in groups.values())
+    return [positions for positions in groups_as_fast if len(positions) > 1]
+
+
+def _as_fast(candidates: Sequence[Candidate], positions: Sequence[int]) -> list[int]:
+    """Return the positions of the models that are about as fast as the fastest; unknown latency counts as fast."""
+    known = [latency for position in positions if (latency := candidates[position].latency) is not None]
+    limit = min(known, default=0.0) * SLOWER_RATIO + SLOWER_SECONDS
+    return [position for position in positions if (candidates[position].latency or 0.0) <= limit]
 
 
 def needed_tier(tier: Tier, mode: Mode) -> Tier:
@@ -60,6 +109,14 @@ def rank(
         }
         scored.append(rescored(candidate, terms))
     return best_first(scored)
+
+
+def boost(candidates: Sequence[Candidate], task: str, weight: float) -> list[Candidate]:
+    """Add the bonus to every specialist's score and sort again."""
+    return best_first(
+        rescored(each, {**each.terms, "specialty": weight if task in each.target.deployment.specialties else 0.0})
+        for each in candidates
+    )
 
 
 def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:

@@ -8,37 +8,37 @@ from typing import Any
 from proxy.core.call import Call
 from proxy.core.money import usd
 from proxy.core.plan import DeploymentHealth
-from proxy.routing.candidates import Candidate, Case
-from proxy.routing.classify import Profile
-from proxy.routing.fallback import Line
+from proxy.routing.candidates import Candidate, Query
+from proxy.routing.classify.rules import Profile
 from proxy.routing.members import Missing
+from proxy.routing.selection import OrderedTargets
 
-_LONGEST_NAME = 300
+_MAX_NAME = 300  # characters
 
 
 def decision_record(
     call: Call,
-    case: Case,
+    query: Query,
     *,
     route: str,
     rule: str,
     mode: str | None,
     reason: str,
-    line: Line,
+    ordered: OrderedTargets,
     rejected: Iterable[Candidate],
     missing: Iterable[Missing],
     profile: Profile | None,
 ) -> dict[str, Any]:
     """Return the decision record of one call. The same call and health give the same record."""
     return {
-        "model": call.model[:_LONGEST_NAME],
+        "model": call.model[:_MAX_NAME],
         "route": route,
         "rule": rule,
         "reason": reason,
         "profile": None if profile is None else _profile(profile),
-        "constraints": _constraints(case, mode),
-        "candidates": _candidates(case, reason, line, rejected, missing),
-        "chosen": line.targets[0].name,
+        "constraints": _constraints(query, mode),
+        "candidates": _candidates(query, reason, ordered, rejected, missing),
+        "chosen": ordered.targets[0].name,
         "config_version": call.snapshot.version,
     }
 
@@ -53,10 +53,10 @@ def _profile(profile: Profile) -> dict[str, Any]:
     }
 
 
-def _constraints(case: Case, mode: str | None) -> dict[str, Any]:
+def _constraints(query: Query, mode: str | None) -> dict[str, Any]:
     """Return the body's requirements and the client's options."""
-    facts, options = case.facts, case.options
-    asked: dict[str, Any] = {
+    facts, options = query.facts, query.options
+    requested: dict[str, Any] = {
         "mode": mode,
         "max_tokens": facts.max_tokens,
         "max_cost_usd": options.max_cost_usd,
@@ -70,25 +70,26 @@ def _constraints(case: Case, mode: str | None) -> dict[str, Any]:
         "client_id": options.client_id,
     }
     needs: dict[str, Any] = {"input_tokens": facts.input_tokens, "capabilities": sorted(facts.capabilities)}
-    return needs | {name: value for name, value in asked.items() if value is not None}
+    return needs | {name: value for name, value in requested.items() if value is not None}
 
 
 def _candidates(
-    case: Case, reason: str, line: Line, rejected: Iterable[Candidate], missing: Iterable[Missing]
+    query: Query, reason: str, ordered: OrderedTargets, rejected: Iterable[Candidate], missing: Iterable[Missing]
 ) -> list[dict[str, Any]]:
     """Return the targets in the plan's order, then the rejected ones; every deployment once."""
     rows: dict[str, dict[str, Any]] = {}
-    for place, candidate in enumerate(line.targets):
-        health = case.health_of(candidate.target)
+    for position, candidate in enumerate(ordered.targets):
+        health = query.health_of(candidate.target)
         why = "next in order" if health.available else f"not available now: {health.reason or 'unhealthy'}"
-        rows[candidate.name] = _row(candidate, "fallback" if place else "chosen", why if place else reason, health)
-    for candidate in (*line.surplus, *rejected):
+        status, why = ("fallback", why) if position else ("chosen", reason)
+        rows[candidate.name] = _row(candidate, status, why, health)
+    for candidate in (*ordered.surplus, *rejected):
         if candidate.name not in rows and candidate.rejection is not None:
             rows[candidate.name] = _row(
-                candidate, "rejected", candidate.rejection.reason, case.health_of(candidate.target)
+                candidate, "rejected", candidate.rejection.reason, query.health_of(candidate.target)
             )
-    for each in missing:
-        rows.setdefault(each.name, _missing_row(each))
+    for model in missing:
+        rows.setdefault(model.name, _missing_row(model))
     return list(rows.values())
 
 

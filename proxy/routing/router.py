@@ -1,95 +1,72 @@
-"""The planner: turns a call into a plan by the steps classify, filter, rank, boost and fallback.
+"""The router: the one entrance to this room. `Router.route` turns a call into a plan.
 
-A pure function of the call (with its snapshot) and a health view: no I/O, clock or randomness. The same call and health
-give the same plan. Whatever the body contains, it raises only `ProxyError`.
+A call to one model without routing options is a look-up in a table that is compiled once per snapshot. Other calls go
+through three steps: resolve the names, classify the prompt (which may await), plan.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Protocol, TypeVar
 
-from proxy.core.call import Call
+from proxy.core.call import Call, RouterOptions
 from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.plan import HealthView, Plan
-from proxy.routing.candidates import Case
-from proxy.routing.case import open_case
-from proxy.routing.classify import RULES, Classifier, Profile
-from proxy.routing.fallback import Line, line_up
-from proxy.routing.names import Rule, resolve
-from proxy.routing.record import decision_record
-from proxy.routing.refusal import refusal
-from proxy.routing.selection import Selection, mode_of, select
+from proxy.core.snapshot import Snapshot
+from proxy.core.work import LARGE
+from proxy.routing.candidates import read_query
+from proxy.routing.classify.rules import RULES, Classifier, Profile
+from proxy.routing.names import Rule, route_table
+from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
 
-Planner = Callable[[Call, HealthView], Plan]
+T = TypeVar("T")
 
-_LONGEST_REASON = 199  # it becomes a header
-_UNPRINTABLE = re.compile(r"[^ -~]")
+_NO_OPTIONS = RouterOptions()
 
 
-def plan(call: Call, health: HealthView, *, classifier: Classifier = RULES, count: Count = estimate_tokens) -> Plan:
-    """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
-    case = open_case(call, health, count)
-    rules = _rules(call)
-    profile = _profile(call, classifier) if any(rule.form == "auto" for rule in rules) else None
-    selections = [select(rule, case, profile) for rule in rules]
-    line = line_up(case, (selection.accepted for selection in selections))
-    rule = rules[0]
-    if not line.targets:
-        raise refusal(case, rule.route, selections)
-    reason = _reason(rule, line, selections, case)
-    decision = decision_record(
-        call,
-        case,
-        route=rule.route,
-        rule=rule.rule,
-        mode=mode_of(rule, case) if rule.form == "auto" else None,
-        reason=reason,
-        line=line,
-        rejected=(each for selection in selections for each in selection.rejected),
-        missing=(each for selection in selections for each in selection.missing),
-        profile=profile,
-    )
-    targets = tuple(candidate.target for candidate in line.targets)
-    return Plan(
-        route=rule.route,
-        rule=rule.rule,
-        reason=reason,
-        targets=targets,
-        decision=decision,
-        input_tokens=case.facts.input_tokens,
-        content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,
-    )
+class OffLoop(Protocol):
+    """Runs `work` on a body of `size` bytes, in a thread if the body is large."""
+
+    def __call__(self, work: Callable[[], T], size: int) -> Awaitable[T]: ...
 
 
-def _rules(call: Call) -> list[Rule]:
-    """Resolve the model's name and the names in `router.fallbacks`."""
-    snapshot = call.snapshot
-    fallbacks = (
-        resolve(snapshot, name, param="router.fallbacks", use_default=False) for name in call.options.fallbacks
-    )
-    return [resolve(snapshot, call.model, kind=call.kind), *fallbacks]
+async def _in_place(work: Callable[[], T], size: int) -> T:
+    """Run `work` in the event loop, whatever the size of the body."""
+    return work()
 
 
-def _profile(call: Call, classifier: Classifier) -> Profile:
-    """Return the classifier's profile, with the task overridden by `router.task`."""
-    profile = classifier.classify(call)
-    return profile if call.options.task is None else replace(profile, task=call.options.task)
+class Router:
+    """Plans calls; one instance serves all of them."""
 
+    def __init__(
+        self, *, classifier: Classifier = RULES, count: Count = estimate_tokens, off_loop: OffLoop = _in_place
+    ) -> None:
+        self._classifier = classifier
+        self._count = count
+        self._off_loop = off_loop
+        self._snapshot: Snapshot | None = None  # the one of `_table`
+        self._table: Mapping[str, Rule] = {}
 
-def _reason(rule: Rule, line: Line, selections: Sequence[Selection], case: Case) -> str:
-    """Return one sentence for people that is safe in a header: ASCII, one line, without the client's text."""
-    chosen = line.targets[0]
-    source = next(place for place, each in enumerate(selections) if chosen in each.accepted)
-    sentence = selections[source].note
-    if source:
-        sentence = f"router.fallbacks, {sentence}"
-    if rule.rule == "default":
-        sentence = f"routing.default, {sentence}"
-    if not case.health_of(chosen.target).available:
-        sentence += "; no target is available now"
-    elif line.passed_over:
-        sentence += f"; passed over {line.passed_over} not available now"
-    plain = sentence if sentence.isascii() else sentence.encode("ascii", "replace").decode()
-    return (plain if plain.isprintable() else _UNPRINTABLE.sub("?", plain))[:_LONGEST_REASON]
+    async def route(self, call: Call, health: HealthView) -> Plan:
+        """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
+        if call.snapshot is not self._snapshot:
+            self._table, self._snapshot = route_table(call.snapshot), call.snapshot
+        rule = self._table.get(call.model)
+        size = len(call.raw)
+        if rule is not None and rule.form == "single" and size <= LARGE and call.options == _NO_OPTIONS:
+            return plan_direct(call, rule, health, self._count)
+        query = read_query(call, health, self._count)
+        rules = resolve_names(call, self._table)
+        profile = await self._classify(call) if needs_profile(rules) else None
+
+        def work() -> Plan:
+            plan = plan_routes(call, query, rules, profile)
+            if size > LARGE:
+                plan.count_input()  # keeps the result, so that the event loop never counts a large body
+            return plan
+
+        return await self._off_loop(work, size)
+
+    async def _classify(self, call: Call) -> Profile:
+        """Classify the prompt of a call. A classifier that asks a model belongs here."""
+        return with_task(await self._off_loop(lambda: self._classifier.classify(call), len(call.raw)), call)

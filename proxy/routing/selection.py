@@ -1,4 +1,8 @@
-"""Selection: turns a resolved name into ordered candidates, with one function per form of route."""
+"""Selection: turns a resolved name into ordered candidates, with one function per form of route.
+
+`order_targets` joins the candidates of all routes of a call. Unhealthy candidates stay in the plan, because only the
+attempt loop knows when a target is the last one left.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,23 @@ from dataclasses import dataclass, replace
 
 from proxy.core.model import Mode, Tier
 from proxy.core.plan import Target
-from proxy.routing.boost import boost
-from proxy.routing.candidates import Candidate, Case
-from proxy.routing.classify import Profile
-from proxy.routing.filters import OUTGROWN, accepted, is_real, sift
+from proxy.routing.candidates import Candidate, Query, Rejection
+from proxy.routing.classify.rules import Profile
+from proxy.routing.filters import AVOIDED_BY_LARGER, accepted, apply_filters, is_real
 from proxy.routing.measure import measured
 from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
 from proxy.routing.names import Rule, members_of_kind
-from proxy.routing.order import cheapest_first, equal_to_first, spread
-from proxy.routing.rank import needed_tier, rank, weights_of
+from proxy.routing.rank import (
+    alternate,
+    boost,
+    cheapest_first,
+    equal_to_first,
+    needed_tier,
+    rank,
+    weights_of,
+)
+
+MAX_TARGETS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,78 +40,107 @@ class Selection:
     note: str  # the reason for the first candidate
 
 
-def select(rule: Rule, case: Case, profile: Profile | None) -> Selection:
+@dataclass(frozen=True, slots=True)
+class OrderedTargets:
+    """The plan's candidates in order, and those beyond its maximum length."""
+
+    targets: tuple[Candidate, ...]
+    surplus: tuple[Candidate, ...]
+    skipped: int  # unavailable candidates that rank above the first
+
+
+def select(rule: Rule, query: Query, profile: Profile | None) -> Selection:
     """Return the candidates of a route. `profile` is set if the form is `auto`."""
-    rule = _of_kind(rule, case)
+    rule = _of_kind(rule, query)
     if rule.form == "tier" and rule.tier is not None:
-        selection = _tier(rule.route, rule.tier, rule.members, case)
+        selection = _tier(rule.route, rule.tier, rule.members, query)
     elif rule.form == "auto" and profile is not None:
-        selection = _auto(rule, case, profile)
+        selection = _auto(rule, query, profile)
     elif rule.form == "scenario":
-        selection = _scenario(rule, case)
+        selection = _scenario(rule, query)
     else:
-        judged = sift(case, _measured(case, rule.members.targets), fit=False)
-        return _selection(accepted(judged), judged, rule.members.missing, rule.said)
-    return replace(selection, note=f"{rule.said}: {selection.note}") if rule.said else selection
+        candidates = apply_filters(query, _measured(query, rule.members.targets), fit=False)
+        return _selection(accepted(candidates), candidates, rule.members.missing, rule.note)
+    return replace(selection, note=f"{rule.note}: {selection.note}") if rule.note else selection
 
 
-def _of_kind(rule: Rule, case: Case) -> Rule:
+def order_targets(query: Query, groups: Iterable[Iterable[Candidate]]) -> OrderedTargets:
+    """Concatenate the groups, drop repeats, and move unavailable candidates to the end."""
+    unique: dict[str, Candidate] = {}
+    for group in groups:
+        for candidate in group:
+            unique.setdefault(candidate.name, candidate)
+    ranked = list(unique.values())
+    available = [candidate for candidate in ranked if query.health_of(candidate.target).available]
+    unavailable = [candidate for candidate in ranked if not query.health_of(candidate.target).available]
+    ordered = available + unavailable
+    surplus = Rejection("surplus", f"beyond the {MAX_TARGETS} targets of a plan")
+    return OrderedTargets(
+        targets=tuple(ordered[:MAX_TARGETS]),
+        surplus=tuple(replace(candidate, rejection=surplus) for candidate in ordered[MAX_TARGETS:]),
+        skipped=ranked.index(available[0]) if available else 0,
+    )
+
+
+def _of_kind(rule: Rule, query: Query) -> Rule:
     """Return the members for the kind of the call; names are resolved for chat first."""
-    return rule if case.kind == "chat" else replace(rule, members=members_of_kind(rule, case.snapshot, case.kind))
+    return rule if query.kind == "chat" else replace(rule, members=members_of_kind(rule, query.snapshot, query.kind))
 
 
-def mode_of(rule: Rule, case: Case) -> Mode:
+def mode_of(rule: Rule, query: Query) -> Mode:
     """Return the mode of an `auto` route: from the name, else the options, else the configuration."""
-    return rule.mode or case.options.mode or case.snapshot.mode
+    return rule.mode or query.options.mode or query.snapshot.mode
 
 
-def _scenario(rule: Rule, case: Case) -> Selection:
-    judged = sift(case, _measured(case, rule.members.targets), spare_stand_ins=True)
+def _scenario(rule: Rule, query: Query) -> Selection:
+    candidates = apply_filters(query, _measured(query, rule.members.targets), avoid_stand_ins=True)
     for part in rule.members.unordered:
-        judged[part] = spread(case, cheapest_first(judged[part]))
-    note = f"first that fits of {len(judged)} in {rule.route}"
-    return _selection(accepted(judged), judged, rule.members.missing, note)
+        candidates[part] = alternate(query, cheapest_first(candidates[part]))
+    note = f"first that fits of {len(candidates)} in {rule.route}"
+    return _selection(accepted(candidates), candidates, rule.members.missing, note)
 
 
-def _tier(route: str, tier: Tier, members: Members, case: Case) -> Selection:
+def _tier(route: str, tier: Tier, members: Members, query: Query) -> Selection:
     """Select from a tier, or from higher tiers if the call exceeds every model of it."""
-    judged = sift(case, _measured(case, _thinking(case, tier, members.targets)), spare_stand_ins=True)
-    good, every, missing, note = accepted(judged), list(judged), members.missing, ""
+    candidates = apply_filters(
+        query, _measured(query, _with_effort(query, tier, members.targets)), avoid_stand_ins=True
+    )
+    fitting, considered, missing, note = accepted(candidates), list(candidates), members.missing, ""
     above: Tier | None = tier
-    while not good and _outgrown(every) and above is not None and (above := next_tier(above)) is not None:
-        real = any(is_real(each) for each in every)
-        members = tier_members(case.snapshot, above, case.kind)
-        seen = {each.name for each in every}
-        fresh = [target for target in members.targets if target.deployment.name not in seen]
-        fresh = _thinking(case, tier, fresh)
-        judged = sift(case, _measured(case, fresh), spare_stand_ins=True, real_elsewhere=real)
-        good, note = accepted(judged), f"nothing in {route} fits the call, went up to tier/{above}: "
-        every += judged
+    while not fitting and _exceeded(considered) and above is not None and (above := next_tier(above)) is not None:
+        real = any(is_real(candidate) for candidate in considered)
+        members = tier_members(query.snapshot, above, query.kind)
+        names = {candidate.name for candidate in considered}
+        fresh = [target for target in members.targets if target.deployment.name not in names]
+        fresh = _with_effort(query, tier, fresh)
+        candidates = apply_filters(query, _measured(query, fresh), avoid_stand_ins=True, real_elsewhere=real)
+        fitting, note = accepted(candidates), f"nothing in {route} fits the call, went up to tier/{above}: "
+        considered += candidates
         missing += members.missing
     if members.ordered:
-        return _selection(good, every, missing, f"{note}first that fits of {len(judged)} in tier/{above}")
-    line = spread(case, cheapest_first(good))
-    return _selection(line, every, missing, f"{note}{_why_first(line)} in tier/{above}")
+        return _selection(fitting, considered, missing, f"{note}first that fits of {len(candidates)} in tier/{above}")
+    ordered = alternate(query, cheapest_first(fitting))
+    return _selection(ordered, considered, missing, f"{note}{_why_first(ordered)} in tier/{above}")
 
 
-def _why_first(line: list[Candidate]) -> str:
+def _why_first(ordered: list[Candidate]) -> str:
     """Return why the first of a tier's models is first: the cheapest, if prices are known."""
-    priced = sum(1 for each in line if each.cost is not None)
-    if priced == len(line):
+    priced = sum(1 for candidate in ordered if candidate.cost is not None)
+    if priced == len(ordered):
         why = f"cheapest of {priced}"
     elif priced:
-        why = f"{'the only one' if priced == 1 else f'cheapest of {priced}'} with a price, of {len(line)}"
+        why = f"{'the only one' if priced == 1 else f'cheapest of {priced}'} with a price, of {len(ordered)}"
     else:
-        timed = any(each.latency is not None for each in line)
-        why = f"{'fastest' if timed else 'first by name'} of {len(line)} without a price"
-    equals = equal_to_first(line)
+        timed = any(candidate.latency is not None for candidate in ordered)
+        why = f"{'fastest' if timed else 'first by name'} of {len(ordered)} without a price"
+    equals = equal_to_first(ordered)
     return f"{why}, least recently used of {equals} equal ones," if equals > 1 else why
 
 
-def _thinking(case: Case, tier: Tier, targets: Iterable[Target]) -> list[Target]:
+def _with_effort(query: Query, tier: Tier, targets: Iterable[Target]) -> list[Target]:
     """Apply the tier's thinking policy, if the client sets no effort and the model supports it."""
-    effort = case.snapshot.thinking.get(tier)
-    if effort is None or case.facts.effort or case.options.disable_thinking:
+    effort = query.snapshot.thinking.get(tier)
+    if effort is None or query.facts.sets_effort or query.options.disable_thinking:
         return list(targets)
     return [
         replace(target, overrides={**target.overrides, "reasoning_effort": effort})
@@ -109,24 +150,30 @@ def _thinking(case: Case, tier: Tier, targets: Iterable[Target]) -> list[Target]
     ]
 
 
-def _outgrown(judged: Iterable[Candidate]) -> bool:
-    return any(each.rejection is not None and each.rejection.kind in OUTGROWN for each in judged)
+def _exceeded(candidates: Iterable[Candidate]) -> bool:
+    """Return whether the call exceeds a candidate in a way that a larger model may avoid."""
+    return any(
+        candidate.rejection is not None and candidate.rejection.kind in AVOIDED_BY_LARGER for candidate in candidates
+    )
 
 
-def _auto(rule: Rule, case: Case, profile: Profile) -> Selection:
-    judged = sift(case, _measured(case, rule.members.targets), spare_stand_ins=True)
-    mode = mode_of(rule, case)
+def _auto(rule: Rule, query: Query, profile: Profile) -> Selection:
+    candidates = apply_filters(query, _measured(query, rule.members.targets), avoid_stand_ins=True)
+    mode = mode_of(rule, query)
     needed = needed_tier(profile.tier, mode)
-    weights = weights_of(mode, case.snapshot.weights)
-    ranked = rank(accepted(judged), needed, weights, listed_tiers(case.snapshot))
-    boosted = spread(case, boost(ranked, profile.task, weights["specialty"]))
-    note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(boosted)}"
-    return _selection(boosted, judged, rule.members.missing, note)
+    weights = weights_of(mode, query.snapshot.weights)
+    ranked = rank(accepted(candidates), needed, weights, listed_tiers(query.snapshot))
+    ordered = alternate(query, boost(ranked, profile.task, weights["specialty"]))
+    note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(ordered)}"
+    return _selection(ordered, candidates, rule.members.missing, note)
 
 
-def _measured(case: Case, targets: Iterable[Target]) -> list[Candidate]:
-    return [measured(case, target) for target in targets]
+def _measured(query: Query, targets: Iterable[Target]) -> list[Candidate]:
+    return [measured(query, target) for target in targets]
 
 
-def _selection(good: list[Candidate], judged: list[Candidate], missing: tuple[Missing, ...], note: str) -> Selection:
-    return Selection(tuple(good), tuple(each for each in judged if each.rejection is not None), missing, note)
+def _selection(
+    ordered: list[Candidate], candidates: list[Candidate], missing: tuple[Missing, ...], note: str
+) -> Selection:
+    rejected = tuple(candidate for candidate in candidates if candidate.rejection is not None)
+    return Selection(tuple(ordered), rejected, missing, note)

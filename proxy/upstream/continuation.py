@@ -94,7 +94,7 @@ class Continuation:
         run = Run(
             before.clock,
             continued(before.call, text.rstrip(), tokens),
-            replace(plan, targets=tuple(targets), input_tokens=plan.input_tokens + tokens),
+            replace(plan, targets=tuple(targets), count_input=lambda: plan.input_tokens + tokens),
             before.record,
             targets,
             before.attempts,

@@ -14,7 +14,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.model import TASKS
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.snapshot import ScenarioEntry, Snapshot
-from proxy.routing.router import plan
+from proxy.routing.plan import plan
 from tests.unit.routing.build import ALL, MINI, OPENAI, call, snapshot
 
 STAND_IN = replace(MINI, provider=replace(OPENAI, name="fake", dialect="mock", stand_in=True))

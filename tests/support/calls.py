@@ -58,7 +58,7 @@ def call(raw: bytes = HELLO, *, on: Snapshot | None = None, headers: dict[str, s
 
 def plan(*deployments: Deployment, route: str = "tier/low", **fields: Any) -> Plan:
     """A plan with these deployments as its targets, in this order."""
-    return Plan(route, "tier", "because", tuple(Target(each) for each in deployments), fields)
+    return Plan(route, "tier", "because", tuple(Target(each) for each in deployments), lambda: fields)
 
 
 def record(of: Call | None = None, *, started: float = 1000.0, **fields: Any) -> Record:

@@ -18,7 +18,7 @@ from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.record import Record
 from proxy.observe.metrics import Metrics
-from proxy.routing.router import plan
+from proxy.routing.plan import plan
 from proxy.settle.settle import Settler
 from proxy.upstream.network import Network
 from tests.support.calls import call, record

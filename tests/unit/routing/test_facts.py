@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.facts import read_facts
+from proxy.routing.facts import Facts
 
 
 def body(*parts: Any, **more: Any) -> dict[str, Any]:
@@ -30,13 +30,13 @@ def body(*parts: Any, **more: Any) -> dict[str, Any]:
     ],
 )
 def test_the_body_says_which_capabilities_it_needs(chat: dict[str, Any], needs: set[str]) -> None:
-    assert read_facts(chat).capabilities == needs
+    assert Facts(chat).capabilities == needs
 
 
 def test_an_image_in_any_message_counts() -> None:
     messages = [{"role": "tool", "content": [{"type": "image_url"}]}, {"role": "user", "content": "and now?"}]
 
-    assert read_facts({"messages": messages}).capabilities == {"vision"}
+    assert Facts({"messages": messages}).capabilities == {"vision"}
 
 
 @pytest.mark.parametrize(
@@ -55,9 +55,9 @@ def test_an_image_in_any_message_counts() -> None:
 def test_the_limit_of_the_answer_is_the_clients_where_it_makes_sense(
     members: dict[str, Any], asked: int | None
 ) -> None:
-    assert read_facts(members).max_tokens == asked
+    assert Facts(members).max_tokens == asked
 
 
 @pytest.mark.parametrize(("n", "choices"), [(None, 1), (3, 3), (0, 1), ("3", 1), (10**30, 128)])
 def test_choices_are_bounded(n: Any, choices: int) -> None:
-    assert read_facts({"n": n}).choices == choices
+    assert Facts({"n": n}).choices == choices

@@ -10,9 +10,8 @@ import pytest
 from proxy.core.call import Call
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth, Target
-from proxy.routing.candidates import Candidate
-from proxy.routing.case import open_case
-from proxy.routing.filters import accepted, sift
+from proxy.routing.candidates import Candidate, read_query
+from proxy.routing.filters import accepted, apply_filters
 from proxy.routing.measure import expected_cost, measured, worst_cost
 from tests.unit.routing.build import EMBED, HAIKU, LLAMA, LOCAL, MINI, OPENAI, OPUS, SONNET, call, price
 
@@ -20,8 +19,8 @@ IMAGE = [{"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
 
 
 def judge(asked: Call, *deployments: Deployment, **options: Any) -> list[Candidate]:
-    case = open_case(asked, options.pop("health", {}))
-    return sift(case, [measured(case, Target(each)) for each in deployments], **options)
+    case = read_query(asked, options.pop("health", {}))
+    return apply_filters(case, [measured(case, Target(each)) for each in deployments], **options)
 
 
 def kinds(candidates: list[Candidate]) -> list[str | None]:
@@ -106,14 +105,14 @@ def test_health_rejects_nobody() -> None:
 def test_stand_ins_give_way_to_one_real_provider() -> None:
     fake = replace(MINI, provider=replace(OPENAI, dialect="mock", stand_in=True))
 
-    assert kinds(judge(call("auto"), fake, HAIKU, spare_stand_ins=True)) == ["stand_in", None]
-    assert kinds(judge(call("auto"), fake, spare_stand_ins=True)) == [None]
+    assert kinds(judge(call("auto"), fake, HAIKU, avoid_stand_ins=True)) == ["stand_in", None]
+    assert kinds(judge(call("auto"), fake, avoid_stand_ins=True)) == [None]
     assert kinds(judge(call("auto"), fake, HAIKU)) == [None, None]
 
 
 def test_stand_ins_serve_where_the_client_leaves_no_real_provider() -> None:
     fake = replace(MINI, provider=replace(OPENAI, dialect="mock", stand_in=True))
-    judged = judge(call("auto", exclude=("anthropic",)), fake, HAIKU, spare_stand_ins=True)
+    judged = judge(call("auto", exclude=("anthropic",)), fake, HAIKU, avoid_stand_ins=True)
 
     assert kinds(judged) == [None, "provider"]
 
@@ -121,13 +120,13 @@ def test_stand_ins_serve_where_the_client_leaves_no_real_provider() -> None:
 def test_a_mock_that_stands_in_for_nobody_is_real() -> None:
     mock = replace(MINI, provider=replace(LOCAL, dialect="mock"))
 
-    assert kinds(judge(call("auto"), mock, HAIKU, spare_stand_ins=True)) == [None, None]
+    assert kinds(judge(call("auto"), mock, HAIKU, avoid_stand_ins=True)) == [None, None]
 
 
 def test_expected_and_worst_cost() -> None:
     model = Deployment(OPENAI, "m", price=replace(price(1, 2), cache_write=2_000_000_000))
-    unlimited = open_case(call("auto", ""), {}).facts
-    limited = open_case(call("auto", "", body={"max_tokens": 10, "n": 2}), {}).facts
+    unlimited = read_query(call("auto", ""), {}).facts
+    limited = read_query(call("auto", "", body={"max_tokens": 10, "n": 2}), {}).facts
     tokens = unlimited.input_tokens
 
     assert expected_cost(model, unlimited) == tokens * 1_000 + 1_000 * 2_000

@@ -8,10 +8,8 @@ import pytest
 
 from proxy.core.model import MODES, Deployment
 from proxy.core.plan import Target
-from proxy.routing.boost import boost
 from proxy.routing.candidates import Candidate
-from proxy.routing.order import cheapest_first
-from proxy.routing.rank import WEIGHTS, needed_tier, rank, weights_of
+from proxy.routing.rank import WEIGHTS, boost, cheapest_first, needed_tier, rank, weights_of
 from tests.unit.routing.build import ANTHROPIC, OPENAI
 
 LOW = Candidate(Target(Deployment(OPENAI, "low", tier="low")), cost=100_000, latency=0.5)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from proxy.core.plan import DeploymentHealth
-from proxy.routing.router import plan
+from proxy.routing.plan import plan
 from tests.unit.routing.build import ILL, call
 
 

@@ -1,384 +1,125 @@
-"""Tests of proxy/routing/router.py, with selection.py, fallback.py and refusal.py behind it."""
+"""Tests of proxy/routing/router.py."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from proxy.core.call import Call
-from proxy.core.errors import InvalidRequest, ModelNotFound, ProxyError, Unavailable
-from proxy.core.model import Deployment
-from proxy.core.plan import DeploymentHealth, HealthView, Plan
-from proxy.core.snapshot import ScenarioEntry
-from proxy.routing.classify import Profile
-from proxy.routing.router import plan
-from tests.unit.routing.build import (
-    ALL,
-    ANTHROPIC,
-    EMBED,
-    HAIKU,
-    ILL,
-    LOCAL,
-    MINI,
-    OPENAI,
-    OPUS,
-    SONNET,
-    call,
-    snapshot,
-)
+from proxy.core.errors import ModelNotFound
+from proxy.core.plan import DeploymentHealth, Plan
+from proxy.core.work import LARGE
+from proxy.routing.classify.rules import Profile
+from proxy.routing.names import usable_names
+from proxy.routing.plan import plan
+from proxy.routing.router import Router
+from tests.unit.routing.build import ALL, ILL, call, snapshot
 
-IMAGE = [{"type": "text", "text": "what is this?"}, {"type": "image_url", "image_url": {"url": "https://x.test/a.png"}}]
-FAKE = replace(OPENAI, name="fake", dialect="mock", stand_in=True)
-SUPPORT = {"support": (ScenarioEntry("anthropic/haiku", {"temperature": 0.2}), ScenarioEntry("openai/mini"))}
+T = TypeVar("T")
 
+ALIASES = {"mine": "openai/mini", "cheap": "tier/low", "m\u00fcller": "openai/mini", "deep": "mine"}
+SNAPSHOT = snapshot(*ALL, aliases=ALIASES)
 
-def names(found: Plan) -> list[str]:
-    return [target.deployment.name for target in found.targets]
 
+class Untouched(Mapping[str, Any]):
+    """A body that must not be read."""
 
-def planned(asked: Call, health: HealthView | None = None) -> list[str]:
-    return names(plan(asked, health or {}))
+    def __getitem__(self, name: str) -> Any:
+        raise AssertionError(f"read {name}")
 
+    def __iter__(self) -> Iterator[str]:
+        raise AssertionError("iterated")
 
-def refused(asked: Call, kind: type[ProxyError] = InvalidRequest) -> ProxyError:
-    with pytest.raises(kind) as caught:
-        plan(asked, {})
-    return caught.value
+    def __len__(self) -> int:
+        raise AssertionError("counted")
 
 
-# direct, alias, bare
+def values(plan: Plan) -> tuple[object, ...]:
+    return plan, plan.decision, plan.input_tokens
 
 
-@pytest.mark.parametrize(("name", "rule"), [("anthropic/haiku", "direct"), ("haiku", "bare"), ("claude", "alias")])
-def test_a_model_that_is_named_is_the_one_target_whatever_the_body_holds(name: str, rule: str) -> None:
-    on = snapshot(aliases={"claude": "anthropic/haiku"})
-    found = plan(call(name, IMAGE, on=on, body={"max_tokens": 10**6, "tools": [1]}), {})
+@pytest.mark.parametrize("name", ["openai/mini", "mini", "mine", "m\u00fcller", "deep", "local/llama"])
+@pytest.mark.parametrize("health", [DeploymentHealth(), DeploymentHealth(latency=0.5), ILL])
+async def test_a_direct_call_gets_the_plan_of_all_steps(name: str, health: DeploymentHealth) -> None:
+    view = dict.fromkeys(SNAPSHOT.deployments, health)
+    asked = call(name, "how many tokens?", on=SNAPSHOT)
 
-    assert (names(found), found.rule, found.route) == (["anthropic/haiku"], rule, "anthropic/haiku")
+    routed = await Router().route(asked, view)
 
+    assert values(routed) == values(plan(asked, view))
 
-def test_a_model_of_another_kind_may_be_named() -> None:
-    assert planned(call("openai/embed")) == ["openai/embed"]
 
+async def test_a_direct_call_is_planned_without_reading_the_body() -> None:
+    asked = replace(call("openai/mini", on=SNAPSHOT), body=Untouched())
 
-def test_a_requirement_that_time_cannot_mend_is_a_400_with_its_reason() -> None:
-    error = refused(call("anthropic/haiku", require=("vision",)))
+    routed = await Router().route(asked, {})
 
-    assert (error.http_status, error.error_code) == (400, "no_candidate_available")
-    assert "anthropic/haiku: lacks a capability" in str(error)
-
-
-def test_an_unlisted_model_is_not_in_the_reason() -> None:
-    found = plan(call("local/clients-own-word"), {})
-
-    assert names(found) == ["local/clients-own-word"]
-    assert "clients-own-word" not in found.reason
-
-
-# fallbacks
-
-
-def test_fallbacks_of_any_form_follow_without_repeats() -> None:
-    asked = call("anthropic/opus", fallbacks=("mini", "tier/low", "anthropic/opus", "local/other"))
-
-    assert planned(asked) == ["anthropic/opus", "openai/mini", "anthropic/haiku", "local/other"]
-
-
-def test_a_fallback_takes_over_where_the_route_has_nobody() -> None:
-    found = plan(call("anthropic/haiku", require=("vision",), fallbacks=("openai/mini",)), {})
-
-    assert names(found) == ["openai/mini"]
-    assert found.reason.startswith("router.fallbacks, ")
-
-
-@pytest.mark.parametrize("default", [None, "tier/low"])
-def test_an_unknown_fallback_is_named(default: str | None) -> None:
-    error = refused(call("openai/mini", on=snapshot(default_route=default), fallbacks=("nope",)), ModelNotFound)
-
-    assert error.param == "router.fallbacks"
-    assert "`nope`" in str(error)
-
-
-def test_a_plan_has_at_most_sixteen_targets() -> None:
-    many = [replace(MINI, model=f"m{number:02}") for number in range(40)]
-    found = plan(call("tier/low", on=snapshot(*many)), {})
-
-    assert len(found.targets) == 16
-    assert [row["status"] for row in found.decision["candidates"]] == ["chosen"] + ["fallback"] * 15 + ["rejected"] * 24
-
-
-# tiers
-
-
-def test_a_tier_goes_from_cheap_to_dear() -> None:
-    assert planned(call("tier/low")) == ["openai/mini", "anthropic/haiku"]
-    assert planned(call("tier/medium")) == ["anthropic/sonnet", "local/llama"]
-
-
-def test_the_length_of_the_answer_can_change_which_is_cheaper() -> None:
-    talker = Deployment(OPENAI, "talker", tier="low", price=replace(MINI.price, input=10**10, output=0))  # type: ignore[type-var]
-    on = snapshot(talker, MINI)
-
-    assert planned(call("tier/low", "x" * 40, on=on))[0] == "openai/talker"
-    assert planned(call("tier/low", "x" * 40, on=on, body={"max_tokens": 10}))[0] == "openai/mini"
-
-
-def test_the_healthy_ones_go_first_and_nobody_is_dropped() -> None:
-    found = plan(call("tier/low"), {"openai/mini": ILL})
-
-    assert names(found) == ["anthropic/haiku", "openai/mini"]
-    assert found.reason.endswith("passed over 1 not available now")
-    assert found.decision["candidates"][1]["reason"] == "not available now: breaker open"
-
-
-def test_with_everybody_ill_the_order_stays() -> None:
-    found = plan(call("tier/low"), {"openai/mini": ILL, "anthropic/haiku": ILL})
-
-    assert names(found) == ["openai/mini", "anthropic/haiku"]
-    assert found.reason.endswith("no target is available now")
-
-
-def test_an_explicit_tier_keeps_the_operators_order() -> None:
-    on = snapshot(tiers={"low": ("anthropic/opus", "openai/mini")})
-
-    assert planned(call("tier/low", on=on)) == ["anthropic/opus", "openai/mini"]
-
-
-def test_a_prompt_with_an_image_goes_to_a_model_that_sees() -> None:
-    assert planned(call("tier/low", IMAGE)) == ["openai/mini"]
-
-
-def test_a_prompt_that_does_not_fit_goes_to_a_larger_model_of_the_tier() -> None:
-    assert planned(call("tier/low", "x" * 4 * 15_000)) == ["anthropic/haiku"]
-
-
-def test_what_no_model_of_the_tier_can_take_goes_a_tier_up() -> None:
-    found = plan(call("tier/low", "x" * 4 * 30_000), {})
-
-    assert names(found) == ["anthropic/sonnet", "local/llama"]
-    assert found.reason.startswith("nothing in tier/low fits the call, went up to tier/medium")
-
-
-def test_going_up_does_not_stop_at_an_empty_tier() -> None:
-    assert planned(call("tier/low", "x" * 4 * 30_000, on=snapshot(MINI, OPUS))) == ["anthropic/opus"]
-
-
-def test_nobody_goes_up_for_what_the_client_excludes() -> None:
-    error = refused(call("tier/low", exclude=("openai/mini", "anthropic/haiku")))
-
-    assert error.error_code == "no_candidate_available"
-    assert "openai/mini: excluded by router.exclude" in str(error)
-
-
-def test_too_long_for_every_model_is_a_context_length_error() -> None:
-    error = refused(call("tier/low", "x" * 4 * 300_000, on=snapshot(MINI, HAIKU, SONNET)))
-
-    assert (error.error_code, error.param) == ("context_length_exceeded", "messages")
-    assert "200000" in str(error)
-
-
-def test_what_the_client_excludes_does_not_hide_that_the_rest_is_too_small() -> None:
-    asked = call("tier/low", "x" * 4 * 300_000, on=snapshot(MINI, HAIKU), exclude=("anthropic",))
-
-    assert refused(asked).error_code == "context_length_exceeded"
-
-
-def test_a_tier_whose_providers_are_left_out_is_unavailable_and_says_why() -> None:
-    on = snapshot(MINI, left_out={"gemini": "GEMINI_API_KEY is not set"}, tiers={"high": ("gemini/pro",)})
-
-    for name in ("tier/high", "tier/medium"):
-        error = refused(call(name, on=on), Unavailable)
-        assert (error.http_status, error.error_code) == (503, "no_candidate_available")
-        assert "GEMINI_API_KEY is not set" in str(error)
-        assert "retry-after" in error.response_headers()
-
-
-def test_a_tier_that_nobody_declares_is_a_400() -> None:
-    assert refused(call("tier/high", on=snapshot(MINI))).error_code == "no_candidate_available"
-
-
-# scenarios
-
-
-def test_a_scenario_keeps_its_order_and_its_overrides() -> None:
-    found = plan(call("scenario/support", on=snapshot(scenarios=SUPPORT)), {})
-
-    assert names(found) == ["anthropic/haiku", "openai/mini"]
-    assert [dict(target.overrides) for target in found.targets] == [{"temperature": 0.2}, {}]
+    assert [target.deployment.name for target in routed.targets] == ["openai/mini"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "allowed"),
-    [("scenario/support", True), ("help", True), ("scenario/other", False), ("openai/mini", False)],
+    "options",
+    [{"exclude": ("anthropic",)}, {"key_id": "main"}, {"fallbacks": ("auto",)}, {"max_cost_usd": 1.0}, {"debug": True}],
 )
-def test_a_refusal_of_content_may_go_on_in_the_scenarios_that_say_so(asked: str, allowed: bool) -> None:
-    scenarios = {**SUPPORT, "other": SUPPORT["support"]}
-    on = replace(
-        snapshot(scenarios=scenarios, aliases={"help": "scenario/support"}), content_fallback=frozenset({"support"})
-    )
+async def test_options_of_a_direct_call_are_applied(options: dict[str, Any]) -> None:
+    asked = call("openai/mini", on=SNAPSHOT, **options)
 
-    assert plan(call(asked, on=on), {}).content_fallback is allowed
+    routed = await Router().route(asked, {})
 
-
-def test_a_scenario_filters_and_takes_the_next_entry() -> None:
-    assert planned(call("scenario/support", IMAGE, on=snapshot(scenarios=SUPPORT))) == ["openai/mini"]
+    assert values(routed) == values(plan(asked, {}))
 
 
-def test_a_scenario_that_nobody_of_fits_lists_all_reasons() -> None:
-    on = snapshot(scenarios={"s": (ScenarioEntry("anthropic/haiku"), ScenarioEntry("openai/embed"))})
-    error = refused(call("scenario/s", IMAGE, on=on))
+async def test_every_usable_name_gets_the_plan_of_all_steps() -> None:
+    router = Router()
 
-    assert error.error_code == "no_candidate_available"
-    assert "anthropic/haiku: does not declare vision" in str(error)
-    assert "openai/embed: a model of kind embedding, not chat" in str(error)
-
-
-def test_a_scenario_passes_over_a_stand_in_where_a_real_model_is_left() -> None:
-    fake = Deployment(FAKE, "m")
-    on = snapshot(fake, MINI, scenarios={"s": (ScenarioEntry("fake/m"), ScenarioEntry("openai/mini"))})
-
-    assert planned(call("scenario/s", on=on)) == ["openai/mini"]
+    for usable in usable_names(SNAPSHOT):
+        asked = call(usable.id, on=SNAPSHOT)
+        assert values(await router.route(asked, {})) == values(plan(asked, {}))
 
 
-def test_a_scenario_of_left_out_providers_is_unavailable_and_one_of_switched_off_models_a_400() -> None:
-    scenarios = {"out": (ScenarioEntry("gemini/flash"),), "off": (ScenarioEntry("openai/off"),)}
-    on = snapshot(MINI, scenarios=scenarios, left_out={"gemini": "no key"}, known=["openai/off"])
+async def test_names_are_those_of_the_call_s_snapshot() -> None:
+    router = Router()
+    await router.route(call("mine", on=SNAPSHOT), {})
 
-    assert "provider gemini is left out: no key" in str(refused(call("scenario/out", on=on), Unavailable))
-    assert "openai/off: it is switched off" in str(refused(call("scenario/off", on=on)))
+    moved = await router.route(call("mine", on=snapshot(*ALL, aliases={"mine": "anthropic/opus"})), {})
 
-
-def test_an_entry_of_a_left_out_provider_is_skipped_and_recorded() -> None:
-    scenarios = {"s": (ScenarioEntry("gemini/flash"), ScenarioEntry("openai/mini"))}
-    found = plan(call("scenario/s", on=snapshot(MINI, scenarios=scenarios, left_out={"gemini": "no key"})), {})
-
-    assert names(found) == ["openai/mini"]
-    assert found.decision["candidates"][1]["reason"] == "provider left out: no key"
+    assert moved.route == "anthropic/opus"
+    with pytest.raises(ModelNotFound):
+        await router.route(call("mine", on=snapshot()), {})
 
 
-# stand-ins
+@pytest.mark.parametrize("name", ["openai/mini", "tier/low", "auto"])
+async def test_a_large_body_is_planned_and_counted_off_the_loop(name: str) -> None:
+    inside, counted = [False], list[bool]()
+
+    async def off_loop(work: Callable[[], T], size: int) -> T:
+        assert size == LARGE + 1
+        inside[0] = True
+        try:
+            return work()
+        finally:
+            inside[0] = False
+
+    def count(text: str) -> int:
+        counted.append(inside[0])
+        return 7
+
+    asked = replace(call(name, on=SNAPSHOT), raw=b" " * (LARGE + 1))
+    routed = await Router(count=count, off_loop=off_loop).route(asked, {})
+
+    assert routed.input_tokens > 0
+    assert set(counted) == {True}
 
 
-def test_stand_ins_serve_tiers_and_auto_only_without_a_real_provider() -> None:
-    fake = Deployment(FAKE, "m", tier="low")
-
-    for name in ("tier/low", "auto"):
-        assert planned(call(name, on=snapshot(fake, MINI))) == ["openai/mini"]
-        assert planned(call(name, on=snapshot(fake, EMBED))) == ["fake/m"]
-
-
-def test_a_stand_in_of_a_higher_tier_does_not_answer_what_a_real_model_could_not() -> None:
-    fake = Deployment(FAKE, "m", tier="medium")
-    error = refused(call("tier/low", "x" * 4 * 30_000, on=snapshot(MINI, fake)))
-
-    assert error.error_code == "context_length_exceeded"
-
-
-# auto and modes
-
-
-def test_auto_serves_an_easy_prompt_cheaply_and_a_hard_one_well() -> None:
-    hard = "Prove rigorously, step by step, that the integral converges; derive the asymptotic complexity. " * 5
-
-    assert planned(call("auto", "hi"))[0] == "openai/mini"
-    assert planned(call("auto", hard))[0] == "anthropic/opus"
-
-
-def test_the_mode_of_the_name_beats_the_option_which_beats_the_configuration() -> None:
-    def mode(name: str, **options: Any) -> Any:
-        return plan(call(name, on=snapshot(mode="accurate"), **options), {}).decision["constraints"]["mode"]
-
-    assert mode("mode/fast", mode="balanced") == "fast"
-    assert mode("auto", mode="balanced") == "balanced"
-    assert mode("auto") == "accurate"
-
-
-def test_accurate_goes_one_tier_up_and_fast_takes_the_quickest() -> None:
-    assert planned(call("mode/accurate", "hi"))[0] in {"anthropic/sonnet", "local/llama"}
-    assert planned(call("mode/fast", "hi"))[0] == "local/llama"
-    assert planned(call("mode/fast", "hi"), {"local/llama": DeploymentHealth(latency=30.0)})[0] != "local/llama"
-
-
-def test_auto_chooses_among_models_with_a_tier_where_there_are_any() -> None:
-    untiered = Deployment(LOCAL, "plain")
-
-    assert "local/plain" not in planned(call("auto", on=snapshot(MINI, untiered)))
-    assert planned(call("auto", on=snapshot(untiered, EMBED))) == ["local/plain"]
-
-
-def test_a_specialist_is_preferred_for_its_task() -> None:
-    poet = replace(MINI, model="poet", specialties=frozenset({"writing"}))
-    on = snapshot(MINI, poet)
-
-    assert planned(call("auto", "Write a poem about rain", on=on))[0] == "openai/poet"
-    assert planned(call("auto", "hi", on=on))[0] == "openai/mini"
-    assert planned(call("auto", "hi", on=on, task="writing"))[0] == "openai/poet"
-
-
-def test_the_configured_weights_decide() -> None:
-    on = snapshot(
-        MINI, replace(MINI, model="rich", price=OPUS.price, latency=0.1), weights={"cost": 0.0, "latency": 1.0}
-    )
-
-    assert planned(call("auto", on=on))[0] == "openai/rich"
-
-
-def test_another_classifier_can_take_the_seat() -> None:
-    class Fixed:
+async def test_auto_follows_its_classifier_but_the_client_s_task() -> None:
+    class Hard:
         def classify(self, call: Call) -> Profile:
-            return Profile("math", "high", 0.9, (("fixed", 0.9),), 1.0)
+            return Profile("math", "high", 1.0, (), 1.0)
 
-    found = plan(call("auto", "hi", task="code"), {}, classifier=Fixed())
+    routed = await Router(classifier=Hard()).route(call("auto", on=SNAPSHOT, task="code"), {})
 
-    assert names(found)[0] == "anthropic/opus"
-    assert found.decision["profile"]["task"] == "code"
-
-
-def test_without_any_chat_model_auto_is_refused() -> None:
-    assert refused(call("auto", on=snapshot(EMBED))).http_status == 400
-    assert refused(call("auto", on=snapshot(EMBED, left_out={"x": "no key"})), Unavailable).http_status == 503
-
-
-# the default route and the reason
-
-
-def test_the_default_route_serves_an_unknown_name() -> None:
-    found = plan(call("gpt-99", on=snapshot(default_route="tier/low")), {})
-
-    assert (found.rule, found.route, names(found)[0]) == ("default", "tier/low", "openai/mini")
-    assert "gpt-99" not in found.reason
-
-
-def test_the_reason_is_fit_for_a_header() -> None:
-    wild = "r\u00e9sum\u00e9\r\nx-evil: 1" + "y" * 300
-    on = snapshot(scenarios={wild: (ScenarioEntry("openai/mini"),)}, aliases={wild: f"scenario/{wild}"})
-
-    for name in (f"scenario/{wild}", wild, "auto", "tier/low", "openai/mini"):
-        reason = plan(call(name, on=on), {}).reason
-        assert 0 < len(reason) < 200
-        assert reason.isascii()
-        assert reason.isprintable()
-
-
-def test_a_refusal_lists_a_bounded_number_of_reasons() -> None:
-    many = [replace(HAIKU, model=f"m{number:03}") for number in range(100)]
-    error = refused(call("tier/low", IMAGE, on=snapshot(*many)))
-
-    assert str(error).endswith("and 92 more.")
-
-
-def test_all_the_deployments_of_the_example_are_reachable() -> None:
-    assert {each.name for each in ALL} == {planned(call(each.name))[0] for each in ALL}
-
-
-def test_a_tier_thinks_as_its_policy_says_where_the_client_does_not() -> None:
-    asked = Deployment(ANTHROPIC, "a", tier="low", thinking={"high": {"x": 1}}, thinking_off={})
-    on = snapshot(asked, Deployment(OPENAI, "b", tier="low"), thinking={"low": "none"})
-
-    said = {target.deployment.model: dict(target.overrides) for target in plan(call("tier/low", on=on), {}).targets}
-    silent = plan(call("tier/low", on=on, body={"reasoning_effort": "high"}), {}).targets
-
-    assert said == {"a": {"reasoning_effort": "none"}, "b": {}}
-    assert all(not target.overrides for target in silent)
+    assert routed.targets[0].deployment.name == "anthropic/opus"
+    assert (routed.decision["profile"]["tier"], routed.decision["profile"]["task"]) == ("high", "code")

@@ -472,7 +472,7 @@ async def test_usage_is_of_both_parts_and_the_broken_one_is_estimated() -> None:
     rest = Answer([*REST[:-1], usage(14, 3), DONE])
 
     it = await got(
-        {"a": [BROKEN], "b": [rest]}, dear, cheap, of=asking, planned=replace(plan(dear, cheap), input_tokens=10)
+        {"a": [BROKEN], "b": [rest]}, dear, cheap, of=asking, planned=replace(plan(dear, cheap), count_input=lambda: 10)
     )
 
     *_, told, notice, _ = it.values
@@ -495,7 +495,7 @@ async def test_without_being_asked_no_usage_is_told() -> None:
 async def test_what_the_broken_one_has_told_of_its_usage_counts() -> None:
     broken = Answer([ROLE, usage(8, 1), HELLO, CUT])
 
-    it = await got({"a": [broken], "b": [WHOLE]}, A, B, planned=replace(plan(A, B), input_tokens=10))
+    it = await got({"a": [broken], "b": [WHOLE]}, A, B, planned=replace(plan(A, B), count_input=lambda: 10))
 
     assert it.record.attempts[0].usage == Usage(8, 2, source="estimated")
 

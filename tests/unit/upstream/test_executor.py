@@ -420,7 +420,8 @@ async def test_of_the_upstream_s_headers_only_the_contract_s_pass() -> None:
 
 
 async def test_each_target_gets_its_own_parameters() -> None:
-    planned = Plan("scenario/x", "scenario", "", (Target(A, {"temperature": 0.1}), Target(B, {"temperature": 0.9})), {})
+    targets = (Target(A, {"temperature": 0.1}), Target(B, {"temperature": 0.9}))
+    planned = Plan("scenario/x", "scenario", "", targets, dict)
     b = bench({"a": [E429], "b": [OK]})
 
     await b.run(call(HELLO, on=on(A, B)), planned)

@@ -58,7 +58,7 @@ async def test_a_model_whose_configured_window_is_too_small_is_not_asked() -> No
     small, large = target("a", context_window=100), target("b", context_window=10_000)
     b = bench({"a": [], "b": [OK]})
 
-    out, made = await b.run(call(HELLO, on=on(small, large)), replace(plan(small, large), input_tokens=5000))
+    out, made = await b.run(call(HELLO, on=on(small, large)), replace(plan(small, large), count_input=lambda: 5000))
 
     assert out == BODY
     assert outcomes(made) == ["b ok"]
@@ -68,7 +68,7 @@ async def test_an_only_model_is_asked_however_small_its_window() -> None:
     small = target("a", context_window=100)
     b = bench({"a": [OK]})
 
-    out, _ = await b.run(call(HELLO, on=on(small)), replace(plan(small), input_tokens=5000))
+    out, _ = await b.run(call(HELLO, on=on(small)), replace(plan(small), count_input=lambda: 5000))
 
     assert out == BODY
 

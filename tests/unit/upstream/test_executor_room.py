@@ -160,8 +160,8 @@ async def test_a_prompt_above_a_targets_limit_goes_to_another_or_is_a_fault_of_t
     b = scene({"a": [], "b": [OK]})
     of = asking(small, tokens=5)
 
-    out, made = await b.run(of, replace(plan(small, large), input_tokens=500))
-    alone, _ = await b.run(of, replace(plan(small), input_tokens=500))
+    out, made = await b.run(of, replace(plan(small, large), count_input=lambda: 500))
+    alone, _ = await b.run(of, replace(plan(small), count_input=lambda: 500))
 
     assert (out, outcomes(made)) == (BODY, ["b ok"])
     assert isinstance(alone, InvalidRequest)

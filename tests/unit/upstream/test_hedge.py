@@ -286,7 +286,7 @@ async def test_what_a_loser_may_cost_is_estimated_and_part_of_the_call_s_cost() 
     winner = target("b", price=PRICE)
     of = call(STREAM, on=on(dear, winner, **ONCE))
     planned = plan(dear, winner)
-    object.__setattr__(planned, "input_tokens", 700)
+    object.__setattr__(planned, "count_input", lambda: 700)
 
     _, made = await b.run(of, planned)
 
@@ -304,7 +304,7 @@ async def test_the_cost_of_a_loser_counts_once_where_the_winner_has_no_price() -
     dear = target("a", price=PRICE)
     b = known({"a": [after(10.0)], "b": [STREAMED]})
     planned = plan(dear, B)
-    object.__setattr__(planned, "input_tokens", 700)
+    object.__setattr__(planned, "count_input", lambda: 700)
 
     _, made = await b.run(call(STREAM, on=on(dear, B, **ONCE)), planned)
 

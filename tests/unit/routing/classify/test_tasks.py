@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.model import TASKS
-from proxy.routing.tasks import read_words
-from proxy.routing.words import TASK_PHRASES, TASK_WORDS
+from proxy.routing.classify.tasks import read_words
+from proxy.routing.classify.words import TASK_PHRASES, TASK_WORDS
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.routing.case import open_case
+from proxy.routing.candidates import read_query
 from tests.unit.routing.build import call, snapshot
 
 
@@ -23,7 +23,7 @@ from tests.unit.routing.build import call, snapshot
 )
 def test_an_option_that_names_nothing_is_refused(options: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        open_case(call("auto", **options), {})
+        read_query(call("auto", **options), {})
 
     assert caught.value.param == param
     assert param in str(caught.value)
@@ -32,6 +32,6 @@ def test_an_option_that_names_nothing_is_refused(options: dict[str, Any], param:
 def test_providers_that_are_left_out_and_models_of_any_model_may_be_named() -> None:
     on = snapshot(left_out={"gemini": "no key"}, known=["gemini/flash"])
 
-    case = open_case(call("auto", on=on, exclude=("gemini", "gemini/flash", "local/whatever"), task="code"), {})
+    case = read_query(call("auto", on=on, exclude=("gemini", "gemini/flash", "local/whatever"), task="code"), {})
 
     assert case.exclude == {"gemini", "gemini/flash", "local/whatever"}

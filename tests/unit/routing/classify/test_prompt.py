@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.prompt import read_prompt
+from proxy.routing.classify.prompt import read_prompt
 
 
 def test_reads_the_last_turn_of_the_user() -> None:

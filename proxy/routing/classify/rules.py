@@ -13,9 +13,9 @@ from typing import Any, Protocol
 
 from proxy.core.call import Call
 from proxy.core.model import TIERS, Tier
+from proxy.routing.classify.prompt import Prompt, read_prompt
+from proxy.routing.classify.tasks import Reading, read_words
 from proxy.routing.facts import positive
-from proxy.routing.prompt import Prompt, read_prompt
-from proxy.routing.tasks import Reading, read_words
 
 
 @dataclass(frozen=True, slots=True)

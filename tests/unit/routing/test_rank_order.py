@@ -9,7 +9,7 @@ import pytest
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth
 from proxy.core.snapshot import ScenarioEntry
-from proxy.routing.router import plan
+from proxy.routing.plan import plan
 from tests.unit.routing.build import HAIKU, ILL, MINI, call, price, provider, snapshot
 
 EAST, WEST, NORTH = (

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from proxy.core.model import TASKS
-from proxy.routing.words import DEPTH_WORDS, TASK_PHRASES, TASK_WORDS
+from proxy.routing.classify.words import DEPTH_WORDS, TASK_PHRASES, TASK_WORDS
 
 _TOKEN = re.compile(r"```|[^\W\d_]+|\d+|[^\w\s]")
 _HEAD = 260

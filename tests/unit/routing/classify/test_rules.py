@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.routing.classify import RULES, tier_of
+from proxy.routing.classify.rules import RULES, tier_of
 from tests.unit.routing.build import call
 
 HARD = (

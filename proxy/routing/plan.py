@@ -1,0 +1,123 @@
+"""Plans a call: resolve the names, classify the prompt if a route is `auto`, then filter, rank and order the targets.
+
+Pure functions of the call (with its snapshot) and a health view: no I/O, clock or randomness. The same call and health
+give the same plan. Whatever the body contains, they raise only `ProxyError`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from proxy.core.call import Call
+from proxy.core.estimate import Count, estimate_input, estimate_tokens
+from proxy.core.model import EMPTY
+from proxy.core.plan import HealthView, Plan
+from proxy.routing.candidates import HEALTHY, Query, read_query
+from proxy.routing.classify.rules import RULES, Profile
+from proxy.routing.names import Rule, resolve
+from proxy.routing.record import decision_record
+from proxy.routing.refusal import refusal
+from proxy.routing.selection import OrderedTargets, Selection, mode_of, order_targets, select
+
+_MAX_REASON = 199  # characters; the reason becomes a header
+_UNPRINTABLE = re.compile(r"[^ -~]")
+
+
+def plan(call: Call, health: HealthView, *, count: Count = estimate_tokens) -> Plan:
+    """Return the plan of a call, with the rule classifier. Raises `ProxyError` if no target can serve the call."""
+    query = read_query(call, health, count)
+    rules = resolve_names(call)
+    profile = with_task(RULES.classify(call), call) if needs_profile(rules) else None
+    return plan_routes(call, query, rules, profile)
+
+
+def plan_direct(call: Call, rule: Rule, health: HealthView, count: Count) -> Plan:
+    """Return the same plan as `plan` for a call to one model without routing options, without reading the body."""
+    [target] = rule.members.targets
+    name = target.deployment.name
+    known = health.get(name, HEALTHY)
+    return Plan(
+        route=rule.route,
+        rule=rule.rule,
+        reason=_header_text(rule.note if known.available else f"{rule.note}; no target is available now"),
+        targets=rule.members.targets,
+        decide=lambda: plan(call, {name: known}, count=count).decision,
+        count_input=lambda: estimate_input(call.body, count),
+    )
+
+
+def resolve_names(call: Call, table: Mapping[str, Rule] = EMPTY) -> list[Rule]:
+    """Resolve the model's name and the names in `router.fallbacks`; `table` holds names that are resolved already.
+
+    Raises `ModelNotFound` or `InvalidRequest`.
+    """
+    snapshot = call.snapshot
+    fallbacks = (
+        table.get(name) or resolve(snapshot, name, param="router.fallbacks", use_default=False)
+        for name in call.options.fallbacks
+    )
+    return [table.get(call.model) or resolve(snapshot, call.model, kind=call.kind), *fallbacks]
+
+
+def needs_profile(rules: Sequence[Rule]) -> bool:
+    """Return whether a route depends on the prompt."""
+    return any(rule.form == "auto" for rule in rules)
+
+
+def with_task(profile: Profile, call: Call) -> Profile:
+    """Return the profile with the task that the client sets by `router.task`."""
+    return profile if call.options.task is None else replace(profile, task=call.options.task)
+
+
+def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
+    """Return the plan for resolved names. Raises `ProxyError` if no target can serve the call."""
+    selections = [select(rule, query, profile) for rule in rules]
+    ordered = order_targets(query, (selection.accepted for selection in selections))
+    rule = rules[0]
+    if not ordered.targets:
+        raise refusal(query, rule.route, selections)
+    reason = _reason(rule, ordered, selections, query)
+    return Plan(
+        route=rule.route,
+        rule=rule.rule,
+        reason=reason,
+        targets=tuple(candidate.target for candidate in ordered.targets),
+        decide=lambda: decision_record(
+            call,
+            query,
+            route=rule.route,
+            rule=rule.rule,
+            mode=mode_of(rule, query) if rule.form == "auto" else None,
+            reason=reason,
+            ordered=ordered,
+            rejected=(candidate for selection in selections for candidate in selection.rejected),
+            missing=(missing for selection in selections for missing in selection.missing),
+            profile=profile,
+        ),
+        count_input=lambda: query.facts.input_tokens,
+        content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,
+    )
+
+
+def _reason(rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection], query: Query) -> str:
+    """Return one sentence for people: why the first target is first."""
+    chosen = ordered.targets[0]
+    source = next(index for index, selection in enumerate(selections) if chosen in selection.accepted)
+    sentence = selections[source].note
+    if source:
+        sentence = f"router.fallbacks, {sentence}"
+    if rule.rule == "default":
+        sentence = f"routing.default, {sentence}"
+    if not query.health_of(chosen.target).available:
+        sentence += "; no target is available now"
+    elif ordered.skipped:
+        sentence += f"; passed over {ordered.skipped} not available now"
+    return _header_text(sentence)
+
+
+def _header_text(sentence: str) -> str:
+    """Return a sentence that is safe in a header: printable ASCII in one line. It contains no text of the client."""
+    plain = sentence if sentence.isascii() else sentence.encode("ascii", "replace").decode()
+    return (plain if plain.isprintable() else _UNPRINTABLE.sub("?", plain))[:_MAX_REASON]
