@@ -10,5 +10,5 @@ CASES = 1500
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_no_answer_makes_a_decoder_raise_anything_but_its_own_failure(name: str) -> None:
+def test_decoders_raise_only_upstream_failures(name: str) -> None:
     assert cases(KINDS[name], seed=3, count=CASES) == []

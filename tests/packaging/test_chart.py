@@ -91,11 +91,11 @@ def test_the_default_values_fit_their_schema() -> None:
     jsonschema.validate(defaults(), schema())
 
 
-def test_every_default_has_a_place_in_the_schema_and_the_other_way_round() -> None:
+def test_the_defaults_and_the_schema_have_the_same_members() -> None:
     assert set(schema()["properties"]) - {"global"} == set(defaults())
 
 
-def test_no_object_of_the_schema_takes_a_name_that_it_does_not_know() -> None:
+def test_the_schema_rejects_unknown_members() -> None:
     assert [path for path, node in objects(schema()) if node.get("additionalProperties") is not False] == []
 
 
@@ -231,7 +231,7 @@ def test_stand_ins_are_the_operators_choice(tmp_path: Path) -> None:
 
 
 @needs_helm
-def test_a_setting_of_the_container_is_refused_in_the_configuration(tmp_path: Path) -> None:
+def test_container_settings_are_rejected_in_the_configuration(tmp_path: Path) -> None:
     refused = helm({"config": {"server": {"port": 9000}}}, tmp_path)
 
     assert refused.returncode != 0

@@ -54,7 +54,7 @@ def service() -> dict[str, object]:
     return found
 
 
-def test_every_stage_is_built_on_the_base_that_the_builder_may_choose() -> None:
+def test_every_stage_uses_the_configurable_base_image() -> None:
     bases = [rest.split()[0] for keyword, rest in instructions() if keyword == "FROM"]
 
     assert instructions()[0] == ("ARG", "BASE=python:3.13-slim-bookworm")
@@ -91,7 +91,7 @@ def test_the_image_starts_stops_and_checks_the_proxy() -> None:
     assert json.loads(last("HEALTHCHECK").partition("CMD ")[2]) == ["signalbox", "healthcheck"]
 
 
-def test_the_image_listens_on_every_interface_with_the_default_configuration() -> None:
+def test_the_image_listens_on_every_interface() -> None:
     environment = dict(part.split("=", 1) for part in last("ENV").split())
     server = yaml.safe_load((ROOT / "config" / "signalbox.yaml").read_text()).get("server", {})
 
@@ -102,7 +102,7 @@ def test_the_image_listens_on_every_interface_with_the_default_configuration() -
 
 
 @pytest.mark.parametrize("stage", [0, 1], ids=["builder", "image"])
-def test_everything_that_is_copied_is_there_and_in_the_build_context(stage: int) -> None:
+def test_copied_files_exist_in_the_build_context(stage: int) -> None:
     copies = [rest.split() for keyword, rest in stages()[stage] if keyword == "COPY" and "--from=" not in rest]
     sources = [source for words in copies for source in words[:-1] if not source.startswith("--")]
 

@@ -40,7 +40,7 @@ def test_continuous_integration_runs_developer_commands_only() -> None:
     assert commands == ["make check", "make test", "make coverage"]
 
 
-def test_an_interpreter_that_does_not_run_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_broken_interpreter_is_rejected_with_advice(tmp_path: Path) -> None:
     fake = tmp_path / "python3"
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)

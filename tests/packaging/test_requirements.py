@@ -114,7 +114,7 @@ def test_tests_run_with_the_versions_that_serve() -> None:
     assert {name: dev.get(name) for name in runtime} == runtime
 
 
-def test_runtime_dependencies_have_a_lower_bound_and_no_upper_one() -> None:
+def test_runtime_dependencies_have_only_a_lower_bound() -> None:
     operators = {each.operator for asked in PROJECT["dependencies"] for each in Requirement(asked).specifier}
 
     assert operators == {">="}

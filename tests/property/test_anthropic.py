@@ -193,7 +193,7 @@ def test_an_odd_request_is_translated_or_refused(messages: list[Any], members: d
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 3), st.permutations([0, 1, 2])), min_size=1, max_size=4))
 @unhurried
-def test_every_call_has_its_result_at_the_beginning_of_the_next_turn(rounds: list[Any]) -> None:
+def test_every_call_has_its_result_first_in_the_next_turn(rounds: list[Any]) -> None:
     messages: list[Any] = [USER]
     for loses, count, order in rounds:
         calls = [

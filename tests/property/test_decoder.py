@@ -149,7 +149,7 @@ def test_what_a_stream_gives_does_not_depend_on_how_it_was_cut(
 
 @settings(max_examples=200, deadline=None)
 @given(ANYTHING, PLACES)
-def test_what_is_relayed_is_whole_events_of_the_input_in_their_order(data: bytes, places: set[int]) -> None:
+def test_only_whole_events_are_relayed_in_their_order(data: bytes, places: set[int]) -> None:
     seen = read(StreamDecoder(choices=1, drop_usage=False), cut(data, places))
 
     starts = [b""]
@@ -201,7 +201,7 @@ def test_an_answer_without_a_finish_or_a_done_never_looks_whole(data: bytes) -> 
 
 @settings(deadline=None)
 @given(STREAMS)
-def test_a_stream_of_sound_events_that_ends_well_passes_to_the_byte(data: bytes) -> None:
+def test_a_valid_stream_is_relayed_byte_for_byte(data: bytes) -> None:
     data = data.replace(b"[DONE]", b"{}")  # nothing follows it
     data += (line(choice({"content": "x"})) + "\n\n" + line(choice({}, "stop")) + "\n\n").encode()
     data += line(choice({}, "stop", 1)).encode() + b"\n\ndata: [DONE]\n\n"
@@ -221,7 +221,7 @@ def read_json(pieces: list[bytes]) -> tuple[bytes, FailureKind | None]:
 
 @settings(deadline=None)
 @given(st.one_of(ODD_CHUNKS.map(json.dumps).map(str.encode), ANYTHING), PLACES)
-def test_an_answer_in_one_piece_is_given_on_as_it_came_or_not_at_all(data: bytes, places: set[int]) -> None:
+def test_a_whole_answer_is_relayed_unchanged_or_not_at_all(data: bytes, places: set[int]) -> None:
     out, kind = read_json([data])
 
     assert read_json(cut(data, places)) == (out, kind)

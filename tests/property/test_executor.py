@@ -232,5 +232,5 @@ def lived(world: World) -> None:
 
 @settings(max_examples=150, deadline=None)
 @given(WORLDS)
-def test_whatever_happens_everything_is_given_back_and_no_bound_is_passed(world: World) -> None:
+def test_everything_is_released_and_no_limit_is_exceeded(world: World) -> None:
     lived(world)

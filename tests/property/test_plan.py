@@ -114,7 +114,7 @@ def attempt(asked: Call, health: HealthView) -> Plan | str:
 
 @settings(max_examples=100, deadline=None)
 @given(calls(), HEALTH)
-def test_planning_is_deterministic_and_raises_nothing_but_proxy_errors(asked: Call, health: HealthView) -> None:
+def test_planning_is_deterministic_and_raises_only_proxy_errors(asked: Call, health: HealthView) -> None:
     assert attempt(asked, health) == attempt(asked, dict(reversed(health.items())))
 
 

@@ -29,7 +29,7 @@ def play(budget: RetryBudget, steps: list[tuple[float, int, int]]) -> tuple[list
 
 @given(st.sampled_from([0.0, 0.2, 1.0]), st.sampled_from([0.0, 0.3, 2.0]), STEPS)
 @settings(deadline=None)
-def test_further_attempts_in_any_window_are_a_share_of_its_calls_and_the_floor(
+def test_retries_in_any_window_stay_within_the_budget(
     share: float, floor: float, steps: list[tuple[float, int, int]]
 ) -> None:
     calls, retries = play(RetryBudget(share, floor), steps)
@@ -42,7 +42,7 @@ def test_further_attempts_in_any_window_are_a_share_of_its_calls_and_the_floor(
 
 @given(STEPS)
 @settings(deadline=None)
-def test_over_any_interval_attempts_are_at_most_1_2_times_the_calls_and_the_floor(
+def test_attempts_are_at_most_1_2_times_the_calls_and_the_floor(
     steps: list[tuple[float, int, int]],
 ) -> None:
     floor = 1.0

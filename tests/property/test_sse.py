@@ -33,7 +33,7 @@ def test_events_do_not_depend_on_chunk_boundaries(wire: bytes, data: st.DataObje
 
 @settings(max_examples=200, deadline=None)
 @given(NOISE)
-def test_events_do_not_depend_on_chunk_boundaries_down_to_single_bytes(wire: bytes) -> None:
+def test_events_can_be_fed_byte_by_byte(wire: bytes) -> None:
     assert fed([wire[at : at + 1] for at in range(len(wire))]) == fed([wire])
 
 

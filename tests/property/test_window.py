@@ -18,9 +18,7 @@ STEPS = st.lists(st.tuples(st.floats(0.0, 0.7, exclude_max=True), st.integers(1,
 
 
 @given(LENGTHS, LIMITS, STEPS)
-def test_no_interval_of_that_length_ever_holds_more_than_the_limit(
-    seconds: float, limit: int, steps: list[tuple[float, int]]
-) -> None:
+def test_no_interval_exceeds_the_limit(seconds: float, limit: int, steps: list[tuple[float, int]]) -> None:
     window, now = Window(seconds, limit), 1000.0
     taken: list[tuple[float, int]] = []
 

@@ -152,7 +152,7 @@ async def test_a_wrong_file_changes_nothing_and_is_told(service: Service) -> Non
     assert service.current.error is None
 
 
-async def test_what_is_known_of_targets_outlives_a_reload_and_policies_count_at_once(service: Service) -> None:
+async def test_a_reload_keeps_health_and_applies_new_policies(service: Service) -> None:
     lease = service.upstream.health.lease(service.current.snapshot.deployments["b/m"])
     assert lease
     lease.fail(UpstreamFailure(FailureKind.CONNECT, "x"))
@@ -170,7 +170,7 @@ async def test_what_is_known_of_targets_outlives_a_reload_and_policies_count_at_
     assert (upstream.queue.size, upstream.budget.share, upstream.budget.floor) == (3, 0.5, 1.0)
 
 
-async def test_a_replaced_key_starts_anew_and_the_others_stay_as_they_are(service: Service) -> None:
+async def test_a_replaced_key_starts_with_clean_health(service: Service) -> None:
     for key in ("one", "two"):
         lease = service.upstream.health.lease(service.current.snapshot.deployments["a/m"], key_id=key)
         assert lease
@@ -186,7 +186,7 @@ async def test_a_replaced_key_starts_anew_and_the_others_stay_as_they_are(servic
     assert [attempt.key_id for attempt in made.attempts] == ["one"]
 
 
-async def test_what_a_provider_said_of_a_replaced_key_is_not_held_against_the_new_one(service: Service) -> None:
+async def test_learned_limits_of_a_replaced_key_are_dropped(service: Service) -> None:
     spent = {
         "x-ratelimit-limit-requests": "9",
         "x-ratelimit-remaining-requests": "0",
@@ -203,7 +203,7 @@ async def test_what_a_provider_said_of_a_replaced_key_is_not_held_against_the_ne
     assert [row["key"] for row in await service.upstream.limits.rows()] == ["two"]
 
 
-async def test_a_call_that_still_has_the_old_key_does_not_rest_the_new_one(service: Service) -> None:
+async def test_a_call_with_the_old_key_does_not_cool_down_the_new_one(service: Service) -> None:
     lease = service.upstream.health.lease(service.current.snapshot.deployments["a/m"], key_id="one")
     assert lease
 
@@ -223,7 +223,7 @@ async def test_a_call_that_still_has_the_old_key_does_not_rest_the_new_one(servi
         WAY + ', proxy: "http://way.test:3128"',
     ],
 )
-async def test_what_a_wrong_address_did_is_not_held_against_the_right_one(service: Service, way: str) -> None:
+async def test_a_new_address_starts_with_clean_health(service: Service, way: str) -> None:
     upstream, deployments = service.upstream, service.current.snapshot.deployments
     for name, key, kind in (
         ("a/m", "one", FailureKind.CONNECT),
@@ -286,7 +286,7 @@ async def test_a_provider_that_comes_back_begins_anew(service: Service) -> None:
     assert service.upstream.health.rests() == []
 
 
-async def test_calls_that_are_under_way_to_the_wrong_address_say_nothing_of_the_right_one(service: Service) -> None:
+async def test_calls_to_the_old_address_do_not_affect_the_new_one(service: Service) -> None:
     health, of = service.upstream.health, service.current.snapshot.deployments["a/m"]
     leases = [health.lease(of, key_id="one") for _ in range(2 * health.policy.consecutive)]
 

@@ -104,13 +104,13 @@ def test_a_text_takes_a_variable_even_if_it_is_no_yaml(tmp_path: Path, value: st
 
 
 @pytest.mark.parametrize("value", ["", "null", "~"])
-def test_a_text_that_may_be_absent_is_so_when_its_variable_is_empty_or_null(tmp_path: Path, value: str) -> None:
+def test_an_optional_text_with_an_empty_variable_is_absent(tmp_path: Path, value: str) -> None:
     text = "providers: {p: {base_url: http://x/v1, api_version: '${V}'}}\n"
 
     assert loaded(tmp_path, text, {"V": value}).settings.providers["p"].api_version is None
 
 
-def test_variables_inside_a_text_stay_text_and_a_doubled_dollar_is_literal(tmp_path: Path) -> None:
+def test_variables_inside_text_and_escaped_dollars(tmp_path: Path) -> None:
     text = "data_dir: ${A}/x/$${B}\nproviders: {p: {base_url: 'http://${H}:${P}/v1'}}\n"
     settings = loaded(tmp_path, text, {"A": "/data", "H": "host", "P": "81"}).settings
 
@@ -295,7 +295,7 @@ def test_an_anchor_bomb_does_not_hang(tmp_path: Path, merge: bool) -> None:
 # --- problems -------------------------------------------------------------------------------------------------------
 
 
-def test_all_problems_of_a_file_are_reported_at_once_in_their_order(tmp_path: Path) -> None:
+def test_all_problems_of_a_file_are_reported_in_order(tmp_path: Path) -> None:
     text = """server:
   prot: 1
   workers: 2

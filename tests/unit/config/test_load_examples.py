@@ -40,7 +40,7 @@ def test_a_shipped_file_loads_without_any_key_and_warns_of_each(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
-def test_a_shipped_file_loads_with_every_key_and_every_name_is_usable(path: Path) -> None:
+def test_a_shipped_file_with_all_keys_has_no_dangling_names(path: Path) -> None:
     loaded = load(path, environ_of(path))
     snapshot = compile_snapshot(loaded.settings)
 
@@ -95,7 +95,7 @@ def test_the_default_file_listens_where_the_environment_says() -> None:
     assert (moved.server.host, moved.server.port) == ("0.0.0.0", 9)
 
 
-def test_the_default_file_uses_the_real_provider_whose_key_is_there() -> None:
+def test_the_default_file_uses_real_providers_with_keys() -> None:
     snapshot = compile_snapshot(load(DEFAULT, {"GROQ_API_KEY": "gsk"}).settings)
 
     assert [name for name, provider in snapshot.providers.items() if not provider.stand_in] == ["mock", "groq"]

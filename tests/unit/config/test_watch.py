@@ -161,7 +161,7 @@ def test_a_file_that_is_gone_for_one_check_is_no_error(tmp_path: Path) -> None:
     assert desk.told == [2]
 
 
-def test_a_file_that_stays_away_is_an_error_once_and_is_loaded_when_it_is_back(tmp_path: Path) -> None:
+def test_a_missing_file_is_one_error_and_loads_when_it_is_back(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.path.unlink()
@@ -173,7 +173,7 @@ def test_a_file_that_stays_away_is_an_error_once_and_is_loaded_when_it_is_back(t
     assert desk.told == [GONE, 1]
 
 
-def test_a_forced_check_of_a_file_that_is_gone_is_an_error_at_once(tmp_path: Path) -> None:
+def test_a_forced_check_of_a_missing_file_fails_at_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.path.unlink()
@@ -227,7 +227,7 @@ def test_what_is_in_use_already_is_not_loaded_again(tmp_path: Path) -> None:
     assert desk.told == []
 
 
-def test_two_changes_within_a_tick_of_the_file_system_are_both_seen(tmp_path: Path) -> None:
+def test_two_changes_within_a_file_system_tick_are_both_seen(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     stamp = (10**9, 500 * 10**9)
     desk.clock.now = 500.5
@@ -303,7 +303,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def test_a_pipe_instead_of_the_file_is_an_error_once_and_is_not_read(tmp_path: Path) -> None:
+def test_a_pipe_is_one_error_and_is_not_read(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.path.unlink()
     os.mkfifo(desk.path)

@@ -51,7 +51,7 @@ def test_a_success_ends_the_row() -> None:
     assert breaker.state == "closed"
 
 
-def test_failures_within_the_window_open_it_although_successes_are_between() -> None:
+def test_failures_in_the_window_open_it_despite_successes() -> None:
     breaker = Breaker()
 
     for now in range(4):
@@ -132,7 +132,7 @@ def test_a_probe_that_said_nothing_is_given_back() -> None:
     assert probe(breaker, 61)
 
 
-def test_one_failed_probe_opens_it_for_twice_as_long_up_to_the_limit() -> None:
+def test_a_failed_probe_doubles_the_open_time_up_to_the_limit() -> None:
     breaker = opened()
     now = 60.0
     lasted = []
@@ -239,7 +239,7 @@ def early(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Permi
     return permit
 
 
-def test_a_background_probe_goes_out_before_the_time_and_admits_nobody_else() -> None:
+def test_an_early_probe_admits_no_other_call() -> None:
     breaker = opened()
 
     permit = early(breaker, 55)
@@ -251,7 +251,7 @@ def test_a_background_probe_goes_out_before_the_time_and_admits_nobody_else() ->
     assert breaker.state == "closed"
 
 
-def test_a_background_probe_that_is_still_out_at_the_time_is_one_of_the_permits() -> None:
+def test_an_early_probe_counts_among_the_half_open_permits() -> None:
     policy = BreakerPolicy(consecutive=1, open=60, half_open=2)
     breaker = opened(policy=policy)
     first = early(breaker, 55, policy)
@@ -264,7 +264,7 @@ def test_a_background_probe_that_is_still_out_at_the_time_is_one_of_the_permits(
     assert breaker.state == "closed"
 
 
-def test_at_the_time_nobody_is_admitted_while_all_permits_are_out() -> None:
+def test_half_open_admits_no_call_while_all_permits_are_out() -> None:
     breaker = opened()
     permit = early(breaker, 55)
 
@@ -283,7 +283,7 @@ def test_a_failed_background_probe_opens_it_for_twice_as_long() -> None:
     assert (breaker.open_until, breaker.openings) == (176, 2)
 
 
-def test_a_background_probe_after_the_time_is_an_ordinary_one_and_a_closed_breaker_has_none() -> None:
+def test_a_late_background_probe_is_an_ordinary_one() -> None:
     breaker = opened()
 
     breaker.settle(early(breaker, 70), POLICY, 70, ok=True)
@@ -304,7 +304,7 @@ def test_what_is_exported_and_restored_goes_on_as_before() -> None:
     assert probe(again, 70)
 
 
-def test_a_closed_breaker_keeps_its_failures_and_a_probe_is_not_kept() -> None:
+def test_a_restart_keeps_failures_and_drops_probes() -> None:
     breaker = Breaker()
     told(breaker, 5, False)
     told(breaker, 6, False)
@@ -335,7 +335,7 @@ def test_failures_that_count_in_a_row_only_open_it_in_a_row() -> None:
     assert breaker.state == "open"
 
 
-def test_failures_that_count_in_a_row_only_do_not_count_otherwise() -> None:
+def test_a_success_resets_failures_that_count_only_in_a_row() -> None:
     breaker = Breaker()
 
     for now in range(2 * POLICY.window_failures):

@@ -89,7 +89,7 @@ def test_a_masked_body_is_still_json(body: object, escapes: bool) -> None:
     assert "***" in value["error"]["message"]
 
 
-def test_a_newline_escape_before_a_key_that_begins_with_n_stays_json() -> None:
+def test_a_newline_escape_before_a_key_starting_with_n() -> None:
     raw = json.dumps({"error": "\nnvapi-0123456789abcdef \\nvapi-0123456789abcdef \nvapi-0123456789abcdef"})
 
     masked = Cleaner(["nvapi-0123456789abcdef"]).data(raw.encode())
@@ -117,7 +117,7 @@ def test_a_cut_text_does_not_end_with_the_first_part_of_a_key() -> None:
     assert CLEANER.text("x" * (LONGEST_MESSAGE - 8) + f" {KEY} and more").count("sk-") == 0
 
 
-def test_a_message_has_no_control_characters_and_a_longest_length() -> None:
+def test_messages_have_no_control_characters_and_are_cut() -> None:
     assert CLEANER.text("a\x00b\x1b[31m\r\n\tc\x7f\x9b") == "ab [31m \n\tc  "
     assert len(CLEANER.text("x" * 10**6)) == LONGEST_MESSAGE
 

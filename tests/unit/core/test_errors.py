@@ -87,7 +87,7 @@ def test_the_call_s_headers_are_kept() -> None:
     assert error.headers == {"x-router-id": "req_1"}
 
 
-def test_half_a_surrogate_pair_in_a_message_does_not_break_the_answer() -> None:
+def test_a_lone_surrogate_in_a_message_can_be_rendered() -> None:
     assert json.loads(ModelNotFound("no model \ud800").body())["error"]["message"] == "no model ?"
 
 

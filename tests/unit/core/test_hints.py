@@ -50,7 +50,7 @@ def test_every_form_of_header_is_read(headers: dict[str, str], seconds: float) -
     assert retry_after(headers, "", NOW) == pytest.approx(seconds, abs=1e-3)
 
 
-def test_only_limits_that_are_used_up_say_something_and_the_longest_counts() -> None:
+def test_the_longest_reset_of_exhausted_limits_counts() -> None:
     headers = {
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "2s",
@@ -93,7 +93,7 @@ def test_a_header_beats_the_text() -> None:
     assert retry_after({"retry-after": "3"}, "try again in 20s", NOW) == 3.0
 
 
-def test_the_text_says_when_to_come_again_and_a_reset_only_when_the_limit_is_full() -> None:
+def test_the_text_beats_the_reset_header() -> None:
     headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1m0s"}
 
     assert retry_after(headers, "Please try again in 120ms.", NOW) == pytest.approx(0.12)

@@ -98,5 +98,5 @@ def test_an_outage_is_never_multiplied(rate: int, floor: float, most: float) -> 
     assert measured <= 1 + 0.2 + floor / rate * (60 + SECONDS * 1.02) / 60
 
 
-def test_without_a_budget_the_same_outage_would_be_four_times_the_calls() -> None:
+def test_without_a_budget_an_outage_quadruples_the_calls() -> None:
     assert outage(100, 1.0, 300.0) == 4.0

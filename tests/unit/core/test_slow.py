@@ -77,7 +77,7 @@ def test_a_cold_start_among_the_first_calls_is_not_the_norm() -> None:
     assert baseline.seconds == pytest.approx(0.5)
 
 
-def test_a_target_that_becomes_ten_times_slower_is_slow_at_once_and_stays_so_for_a_while() -> None:
+def test_a_sudden_tenfold_slowdown_is_slow_at_once() -> None:
     assert judged(used_to(0.5), [5.0] * 10) == [True] * 10
 
 
@@ -118,7 +118,7 @@ def test_what_was_given_up_is_slow_if_it_was_so_by_then(seconds: float, slow: bo
     assert given_up(used_to(0.5), [seconds]) == [slow]
 
 
-def test_a_percentile_of_exact_times_is_the_one_that_as_many_are_within() -> None:
+def test_a_percentile_of_exact_times_is_the_nearest_rank() -> None:
     rng, baseline = random.Random(7), Baseline()
     times = [rng.random() for _ in range(100)]
     judged(baseline, [*times, min(times)])
@@ -128,7 +128,7 @@ def test_a_percentile_of_exact_times_is_the_one_that_as_many_are_within() -> Non
         assert baseline.percentile(share, 100) == sorted(times)[round(share * 100) - 1]
 
 
-def test_who_was_given_up_early_says_nothing_of_a_percentile_beyond() -> None:
+def test_calls_given_up_early_do_not_lower_a_percentile() -> None:
     baseline = Baseline()
     given_up(baseline, [0.01] * 5)
 
@@ -137,7 +137,7 @@ def test_who_was_given_up_early_says_nothing_of_a_percentile_beyond() -> None:
     assert baseline.percentile(0.95, 20) == pytest.approx(1.9)
 
 
-def test_a_percentile_rises_with_each_that_was_given_up_and_is_unknown_where_it_lies_beyond_them() -> None:
+def test_a_percentile_rises_with_calls_given_up_until_unknown() -> None:
     baseline = Baseline()
     judged(baseline, [0.1 * number for number in range(1, 96)])
     judged(baseline, [0.1])
@@ -153,7 +153,7 @@ def test_a_percentile_rises_with_each_that_was_given_up_and_is_unknown_where_it_
     assert seen[-1] is None
 
 
-def test_what_is_known_of_is_on_this_side_of_the_percentile_or_on_that() -> None:
+def test_a_percentile_needs_enough_calls_with_known_times() -> None:
     baseline = Baseline()
     given_up(baseline, [0.001] * 19)
     judged(baseline, [1.0] * 2)
@@ -163,7 +163,7 @@ def test_what_is_known_of_is_on_this_side_of_the_percentile_or_on_that() -> None
 
 
 @pytest.mark.parametrize(("share", "row"), [(0.95, 3), (0.9, 3), (0.5, 10)])
-def test_when_too_many_in_a_row_were_longer_the_next_is_to_be_waited_for(share: float, row: int) -> None:
+def test_a_row_of_calls_given_up_makes_the_percentile_unknown(share: float, row: int) -> None:
     baseline = Baseline()
     judged(baseline, [0.4, 0.5] * 50)
     before = baseline.percentile(share, 20)
@@ -180,7 +180,7 @@ def test_when_too_many_in_a_row_were_longer_the_next_is_to_be_waited_for(share: 
     assert None not in (before, one_less, baseline.percentile(share, 20))
 
 
-def test_what_was_given_up_before_its_usual_time_does_not_make_normal_shorter() -> None:
+def test_calls_given_up_early_do_not_lower_the_norm() -> None:
     baseline = used_to(0.5)
 
     given_up(baseline, [0.01] * 100)
@@ -199,9 +199,7 @@ TIMES: dict[str, Callable[[random.Random], float]] = {
 
 @pytest.mark.parametrize("other", [0.005, 1.0])
 @pytest.mark.parametrize("times", TIMES.values(), ids=TIMES)
-def test_of_an_unchanged_target_about_as_many_are_given_up_as_lie_beyond_the_percentile(
-    times: Callable[[random.Random], float], other: float
-) -> None:
+def test_the_share_given_up_matches_the_percentile(times: Callable[[random.Random], float], other: float) -> None:
     rng, baseline = random.Random(7), Baseline()
     hedged = slow = 0
 
@@ -253,7 +251,7 @@ def test_only_so_many_deployments_are_remembered(monkeypatch: pytest.MonkeyPatch
     assert calls.normal("b") is None
 
 
-def test_slow_calls_that_must_not_teach_change_nothing_and_others_do() -> None:
+def test_slow_calls_that_do_not_teach_leave_the_norm_unchanged() -> None:
     baseline = used_to(0.5)
 
     slow = [baseline.judge(5.0, POLICY, teach=False) for _ in range(200)]

@@ -127,7 +127,7 @@ def openai_answer(stream: bool, counts: list[dict[str, Any]]) -> Any:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_an_integer_of_any_length_is_clamped_and_the_answer_passes(stream: bool) -> None:
+def test_a_huge_count_is_clamped_and_the_answer_passes(stream: bool) -> None:
     out, usage = openai_answer(stream, [{"p": 5, "c": DIGITS}])
 
     assert DIGITS.encode() in out

@@ -73,7 +73,7 @@ def test_more_tokens_than_reserved_are_counted_above_the_limit() -> None:
     assert window.used(MINUTE + PART) == 0
 
 
-def test_a_correction_that_comes_late_lowers_nothing_and_raises_from_then_on() -> None:
+def test_a_late_correction_only_adds_from_its_own_time() -> None:
     window = Window(MINUTE, 100)
     stamp = window.take(50, 0.0)
 
@@ -158,7 +158,7 @@ def test_many_restarts_keep_nothing_for_longer_than_one_does() -> None:
     assert not window.used(5.0 + 86_400.0 - 100 * 60.0 + 86_400.0 / PARTS)
 
 
-def test_the_prediction_of_a_restored_window_is_the_first_moment_that_fits() -> None:
+def test_a_prediction_is_exact_far_from_the_origin() -> None:
     window = Window(MINUTE, 1, origin=-1e7 / 3)
     window.take(1, 5.1)
 
@@ -168,7 +168,7 @@ def test_the_prediction_of_a_restored_window_is_the_first_moment_that_fits() -> 
     assert window.fits(1, 5.2 + seconds)
 
 
-def test_time_that_passes_changes_nothing_of_what_is_saved_until_nothing_counts() -> None:
+def test_the_export_is_constant_until_the_window_is_empty() -> None:
     window = Window(MINUTE, 9)
     window.take(1, 0.0)
     window.take(1, 30.0)

@@ -110,7 +110,7 @@ def test_a_breaker_s_state_is_a_number(state: str, value: float) -> None:
     assert breakers([row("acme", "small", "main", state)], ["acme/small"]) == {("acme", "small", "main"): value}
 
 
-def test_breakers_of_models_that_clients_named_are_one_series_with_the_worst_state() -> None:
+def test_breakers_of_client_named_models_share_one_series() -> None:
     rows = [row("acme", f"m{number}", "main", "open" if number == 2 else "closed") for number in range(9)]
 
     assert breakers([*rows, row("acme", "small", "main", "half-open")], ["acme/small"]) == {

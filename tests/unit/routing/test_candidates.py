@@ -29,7 +29,7 @@ def test_an_option_that_names_nothing_is_refused(options: dict[str, Any], param:
     assert param in str(caught.value)
 
 
-def test_providers_that_are_left_out_and_models_of_any_model_may_be_named() -> None:
+def test_excluded_names_may_be_left_out_or_unlisted() -> None:
     on = snapshot(left_out={"gemini": "no key"}, known=["gemini/flash"])
 
     case = read_query(call("auto", on=on, exclude=("gemini", "gemini/flash", "local/whatever"), task="code"), {})

@@ -52,9 +52,7 @@ def test_an_image_in_any_message_counts() -> None:
         ({"max_tokens": 10**400}, 1_000_000_000),
     ],
 )
-def test_the_limit_of_the_answer_is_the_clients_where_it_makes_sense(
-    members: dict[str, Any], asked: int | None
-) -> None:
+def test_a_sensible_client_limit_bounds_the_answer(members: dict[str, Any], asked: int | None) -> None:
     assert Facts(members).max_tokens == asked
 
 

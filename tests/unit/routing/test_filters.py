@@ -35,11 +35,11 @@ def test_images_never_go_to_a_model_that_declares_no_vision() -> None:
     "body",
     [{"tools": [{}]}, {"functions": [{}]}, {"response_format": {"type": "json_schema"}}, {"modalities": ["audio"]}],
 )
-def test_declared_needs_are_filters_and_unknown_capabilities_pass(body: dict[str, Any]) -> None:
+def test_needs_filter_and_unknown_capabilities_pass(body: dict[str, Any]) -> None:
     assert kinds(judge(call("auto", body=body), HAIKU, SONNET)) == ["capability", None]
 
 
-def test_what_does_not_fit_the_window_is_rejected_and_an_unknown_window_passes() -> None:
+def test_prompts_over_a_known_context_window_are_rejected() -> None:
     asked = call("auto", "x" * 4 * 12_000)
 
     assert kinds(judge(asked, MINI, HAIKU, SONNET, LLAMA)) == ["context", None, None, None]
@@ -110,7 +110,7 @@ def test_stand_ins_give_way_to_one_real_provider() -> None:
     assert kinds(judge(call("auto"), fake, HAIKU)) == [None, None]
 
 
-def test_stand_ins_serve_where_the_client_leaves_no_real_provider() -> None:
+def test_stand_ins_serve_if_all_real_providers_are_excluded() -> None:
     fake = replace(MINI, provider=replace(OPENAI, dialect="mock", stand_in=True))
     judged = judge(call("auto", exclude=("anthropic",)), fake, HAIKU, avoid_stand_ins=True)
 

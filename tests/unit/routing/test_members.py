@@ -22,7 +22,7 @@ def test_a_model_that_nobody_knows_is_bare() -> None:
     assert find(given, "local/other") == Deployment(LOCAL, "other", timeouts=LOCAL.timeouts, listed=False)
 
 
-def test_the_catalogue_allows_no_model_that_the_provider_does_not() -> None:
+def test_catalogue_models_need_an_any_model_provider() -> None:
     closed = replace(LOCAL, any_model=False)
     given = replace(snapshot(replace(LLAMA, provider=closed)), catalogue={"local": {"known": KNOWN}})
 

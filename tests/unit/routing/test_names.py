@@ -165,7 +165,7 @@ def test_a_long_or_wild_name_is_shown_short_and_on_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_explicit_tiers_keep_their_order_and_skip_what_is_missing() -> None:
+def test_explicit_tiers_keep_their_order_and_skip_missing_ones() -> None:
     on = snapshot(
         tiers={"low": ("anthropic/opus", "gemini/flash", "openai/embed", "openai/mini")},
         left_out={"gemini": "no key"},
@@ -304,7 +304,7 @@ def test_the_default_serves_its_own_kind_only(default: str, kind: Kind, served: 
         ("auto", "auto", None),
     ],
 )
-def test_a_single_model_is_found_by_every_name_that_a_call_may_use(name: str, kind: str, model: str | None) -> None:
+def test_a_model_is_found_by_every_name_of_a_call(name: str, kind: str, model: str | None) -> None:
     found = find_model(CATALOGUED, name)
 
     assert (found.id, found.kind, found.deployment.model if found.deployment else None) == (name, kind, model)

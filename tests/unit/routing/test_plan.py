@@ -51,7 +51,7 @@ def refused(asked: Call, kind: type[ProxyError] = InvalidRequest) -> ProxyError:
 
 
 @pytest.mark.parametrize(("name", "rule"), [("anthropic/haiku", "direct"), ("haiku", "bare"), ("claude", "alias")])
-def test_a_model_that_is_named_is_the_one_target_whatever_the_body_holds(name: str, rule: str) -> None:
+def test_a_named_model_is_the_only_target(name: str, rule: str) -> None:
     on = snapshot(aliases={"claude": "anthropic/haiku"})
     found = plan(call(name, IMAGE, on=on, body={"max_tokens": 10**6, "tools": [1]}), {})
 
@@ -62,7 +62,7 @@ def test_a_model_of_another_kind_may_be_named() -> None:
     assert planned(call("openai/embed")) == ["openai/embed"]
 
 
-def test_a_requirement_that_time_cannot_mend_is_a_400_with_its_reason() -> None:
+def test_an_unsatisfiable_requirement_is_a_400_with_its_reason() -> None:
     error = refused(call("anthropic/haiku", require=("vision",)))
 
     assert (error.http_status, error.error_code) == (400, "no_candidate_available")
@@ -149,7 +149,7 @@ def test_a_prompt_with_an_image_goes_to_a_model_that_sees() -> None:
     assert planned(call("tier/low", IMAGE)) == ["openai/mini"]
 
 
-def test_a_prompt_that_does_not_fit_goes_to_a_larger_model_of_the_tier() -> None:
+def test_long_prompts_go_to_a_larger_model_of_the_tier() -> None:
     assert planned(call("tier/low", "x" * 4 * 15_000)) == ["anthropic/haiku"]
 
 
@@ -178,13 +178,13 @@ def test_too_long_for_every_model_is_a_context_length_error() -> None:
     assert "200000" in str(error)
 
 
-def test_what_the_client_excludes_does_not_hide_that_the_rest_is_too_small() -> None:
+def test_exclusions_do_not_hide_context_length_exceeded() -> None:
     asked = call("tier/low", "x" * 4 * 300_000, on=snapshot(MINI, HAIKU), exclude=("anthropic",))
 
     assert refused(asked).error_code == "context_length_exceeded"
 
 
-def test_a_tier_whose_providers_are_left_out_is_unavailable_and_says_why() -> None:
+def test_a_tier_without_providers_is_unavailable_with_reasons() -> None:
     on = snapshot(MINI, left_out={"gemini": "GEMINI_API_KEY is not set"}, tiers={"high": ("gemini/pro",)})
 
     for name in ("tier/high", "tier/medium"):
@@ -212,7 +212,7 @@ def test_a_scenario_keeps_its_order_and_its_overrides() -> None:
     ("asked", "allowed"),
     [("scenario/support", True), ("help", True), ("scenario/other", False), ("openai/mini", False)],
 )
-def test_a_refusal_of_content_may_go_on_in_the_scenarios_that_say_so(asked: str, allowed: bool) -> None:
+def test_content_fallback_only_in_scenarios_that_allow_it(asked: str, allowed: bool) -> None:
     scenarios = {**SUPPORT, "other": SUPPORT["support"]}
     on = replace(
         snapshot(scenarios=scenarios, aliases={"help": "scenario/support"}), content_fallback=frozenset({"support"})
@@ -234,14 +234,14 @@ def test_a_scenario_that_nobody_of_fits_lists_all_reasons() -> None:
     assert "openai/embed: a model of kind embedding, not chat" in str(error)
 
 
-def test_a_scenario_passes_over_a_stand_in_where_a_real_model_is_left() -> None:
+def test_a_scenario_prefers_real_models_to_stand_ins() -> None:
     fake = Deployment(FAKE, "m")
     on = snapshot(fake, MINI, scenarios={"s": (ScenarioEntry("fake/m"), ScenarioEntry("openai/mini"))})
 
     assert planned(call("scenario/s", on=on)) == ["openai/mini"]
 
 
-def test_a_scenario_of_left_out_providers_is_unavailable_and_one_of_switched_off_models_a_400() -> None:
+def test_a_scenario_without_providers_or_enabled_models_fails() -> None:
     scenarios = {"out": (ScenarioEntry("gemini/flash"),), "off": (ScenarioEntry("openai/off"),)}
     on = snapshot(MINI, scenarios=scenarios, left_out={"gemini": "no key"}, known=["openai/off"])
 
@@ -260,7 +260,7 @@ def test_an_entry_of_a_left_out_provider_is_skipped_and_recorded() -> None:
 # stand-ins
 
 
-def test_stand_ins_serve_tiers_and_auto_only_without_a_real_provider() -> None:
+def test_stand_ins_serve_routes_only_without_real_providers() -> None:
     fake = Deployment(FAKE, "m", tier="low")
 
     for name in ("tier/low", "auto"):
@@ -268,7 +268,7 @@ def test_stand_ins_serve_tiers_and_auto_only_without_a_real_provider() -> None:
         assert planned(call(name, on=snapshot(fake, EMBED))) == ["fake/m"]
 
 
-def test_a_stand_in_of_a_higher_tier_does_not_answer_what_a_real_model_could_not() -> None:
+def test_a_higher_stand_in_does_not_hide_context_length_exceeded() -> None:
     fake = Deployment(FAKE, "m", tier="medium")
     error = refused(call("tier/low", "x" * 4 * 30_000, on=snapshot(MINI, fake)))
 
@@ -285,7 +285,7 @@ def test_auto_serves_an_easy_prompt_cheaply_and_a_hard_one_well() -> None:
     assert planned(call("auto", hard))[0] == "anthropic/opus"
 
 
-def test_the_mode_of_the_name_beats_the_option_which_beats_the_configuration() -> None:
+def test_mode_precedence_is_name_then_option_then_configuration() -> None:
     def mode(name: str, **options: Any) -> Any:
         return plan(call(name, on=snapshot(mode="accurate"), **options), {}).decision["constraints"]["mode"]
 
@@ -300,7 +300,7 @@ def test_accurate_goes_one_tier_up_and_fast_takes_the_quickest() -> None:
     assert planned(call("mode/fast", "hi"), {"local/llama": DeploymentHealth(latency=30.0)})[0] != "local/llama"
 
 
-def test_auto_chooses_among_models_with_a_tier_where_there_are_any() -> None:
+def test_auto_prefers_models_with_a_tier() -> None:
     untiered = Deployment(LOCAL, "plain")
 
     assert "local/plain" not in planned(call("auto", on=snapshot(MINI, untiered)))
@@ -361,7 +361,7 @@ def test_all_the_deployments_of_the_example_are_reachable() -> None:
     assert {each.name for each in ALL} == {planned(call(each.name))[0] for each in ALL}
 
 
-def test_a_tier_thinks_as_its_policy_says_where_the_client_does_not() -> None:
+def test_a_tier_sets_the_effort_unless_the_client_does() -> None:
     asked = Deployment(ANTHROPIC, "a", tier="low", thinking={"high": {"x": 1}}, thinking_off={})
     on = snapshot(asked, Deployment(OPENAI, "b", tier="low"), thinking={"low": "none"})
 

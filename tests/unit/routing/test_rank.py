@@ -26,7 +26,7 @@ def names(candidates: list[Candidate]) -> list[str]:
     return [each.target.deployment.model for each in candidates]
 
 
-def test_a_tier_goes_by_price_then_speed_then_name_and_unknown_is_last() -> None:
+def test_a_tier_is_sorted_by_price_then_speed_then_name() -> None:
     free = replace(like(LOW, "free"), cost=0)
     unpriced = replace(like(LOW, "unpriced"), cost=None)
     slow = replace(like(LOW, "slow"), latency=9.0)
@@ -64,7 +64,7 @@ def test_a_better_quality_wins_among_equals() -> None:
     assert names(rank([MEDIUM, better], "medium", WEIGHTS["balanced"], {})) == ["better", "medium"]
 
 
-def test_without_prices_an_easy_prompt_still_goes_to_the_low_tier() -> None:
+def test_without_prices_easy_prompts_go_to_the_low_tier() -> None:
     bare = [replace(each, cost=None, latency=None) for each in ALL]
 
     assert names(rank(bare, "low", WEIGHTS["balanced"], {})) == ["low", "medium", "high"]
@@ -91,7 +91,7 @@ def test_equal_scores_go_by_price_latency_and_name() -> None:
     assert names(rank(twins, "low", WEIGHTS["balanced"], {})) == ["a", "b", "c"]
 
 
-def test_a_small_difference_of_price_is_a_small_difference_of_score() -> None:
+def test_small_price_differences_change_scores_little() -> None:
     dearer = replace(like(LOW, "dearer"), cost=105_000)
 
     first, second = rank([LOW, dearer], "low", WEIGHTS["balanced"], {})

@@ -15,7 +15,7 @@ def test_without_a_folder_tokens_are_estimated() -> None:
     assert token_counter("") is estimate_tokens
 
 
-def test_a_folder_without_the_encoding_is_not_filled_from_the_network(tmp_path: Path) -> None:
+def test_a_missing_encoding_is_not_downloaded(tmp_path: Path) -> None:
     assert token_counter(str(tmp_path)) is estimate_tokens
 
     assert list(tmp_path.iterdir()) == []

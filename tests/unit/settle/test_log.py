@@ -105,7 +105,7 @@ class Slow(io.StringIO):
         return super().write(text)
 
 
-def test_lines_that_nobody_reads_are_dropped_and_their_number_is_told() -> None:
+def test_unread_lines_are_dropped_and_counted() -> None:
     stream = Slow()
     log = logging.getLogger("x")
 
@@ -122,7 +122,7 @@ def test_lines_that_nobody_reads_are_dropped_and_their_number_is_told() -> None:
     assert len(written) == 1 + 20 + 1
 
 
-def test_lines_are_told_as_missing_as_soon_as_there_is_room_again() -> None:
+def test_dropped_lines_are_reported_once_there_is_room() -> None:
     stream = Slow()
     log = logging.getLogger("x")
 

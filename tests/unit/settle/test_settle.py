@@ -54,7 +54,7 @@ def answered(**fields: Any) -> Record:
     return record(call(STREAM, on=snapshot(SMALL)), **{**values, **fields})
 
 
-def test_a_probe_s_call_is_an_attempt_with_tokens_and_cost_and_no_call_of_a_client() -> None:
+def test_a_probe_is_counted_as_an_attempt_and_not_as_a_call() -> None:
     bench = Bench()
 
     bench.settler.probed(SMALL, "ok", Usage(1000, 500))
@@ -100,7 +100,7 @@ def test_impossible_usage_is_counted_and_logged(caplog: pytest.LogCaptureFixture
     assert vars(line)["fields"] == {"provider": "acme", "model": "small", "input": 1000, "output": 500}
 
 
-def test_what_an_attempt_used_for_nothing_or_for_a_part_is_counted_where_it_was_used() -> None:
+def test_failed_attempts_are_counted_at_their_own_deployment() -> None:
     bench = Bench()
     broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)
     other = deployment("large", price=PRICE)
@@ -188,7 +188,7 @@ def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCapture
 
 
 @pytest.mark.parametrize(("usage", "cost"), [(Usage(input=1000, output=500), 7_000 + 2_000_000), (None, 7_000)])
-def test_an_attempt_that_lost_is_paid_once_however_often_the_call_is_priced(usage: Usage | None, cost: int) -> None:
+def test_a_lost_hedge_is_priced_once(usage: Usage | None, cost: int) -> None:
     made = answered(usage=usage, attempts=[attempt("hedge_lost", cost_nusd=7_000), attempt()])
 
     for _ in range(3):

@@ -191,7 +191,7 @@ def test_a_debugged_stream_has_one_more_chunk_before_done() -> None:
     assert stream.rest() == b""
 
 
-def test_a_debugged_stream_that_breaks_off_has_the_chunk_before_its_error() -> None:
+def test_a_broken_debug_stream_has_its_chunk_before_the_error() -> None:
     stream = DebugStream()
 
     out = stream.feed(b': x\n\ndata: broken\n\ndata: {"error": {"message":"m"}}\n\n', router)
@@ -212,7 +212,7 @@ def test_a_debugged_stream_without_done_has_the_chunk_at_its_end() -> None:
     "answer",
     [b'{"choices": [1.0, "}"] }\n', b'{"choices":[{"logprobs":-Infinity}]}', b'{"x":' + b"[" * 200 + b"]" * 200 + b"}"],
 )
-def test_a_debugged_answer_has_one_more_member_and_keeps_the_others(answer: bytes) -> None:
+def test_a_debug_answer_has_one_more_member(answer: bytes) -> None:
     out = with_router(answer, router())
 
     assert json.loads(out) == {**json.loads(answer), "router": WRITTEN}

@@ -46,7 +46,7 @@ def test_a_call_that_was_answered_says_by_whom_and_why() -> None:
     assert headers["x-router-upstream-request-id"] == "up-1"
 
 
-def test_overhead_is_neither_the_upstream_s_nor_the_client_s_time() -> None:
+def test_overhead_excludes_upstream_and_client_time() -> None:
     made = record(upstream_seconds=2.0, client_seconds=0.5)
 
     headers = call_headers(made, 1003.0)

@@ -433,7 +433,7 @@ async def test_a_replaced_key_does_not_inherit_what_the_old_one_did(
     ],
     ids=lambda changed: next(iter(changed)),
 )
-async def test_what_a_wrong_address_did_is_not_held_against_the_right_one(path: Path, changed: dict[str, Any]) -> None:
+async def test_a_new_address_starts_with_clean_health(path: Path, changed: dict[str, Any]) -> None:
     await with_troubles_of_both_keys(path)
     of = replace(BEFORE.providers["acme"], **changed)
 

@@ -56,7 +56,7 @@ def test_a_soft_deadline_after_the_hard_one_is_doubted(
         ("{first_token: 1m, total: 1m}", "{}", []),
     ],
 )
-def test_a_first_token_that_may_come_after_the_end_of_its_attempt_is_doubted(
+def test_a_first_token_timeout_over_the_total_is_a_warning(
     tmp_path: Path, provider: str, model: str, where: list[str]
 ) -> None:
     found = warnings(tmp_path, PROVIDER % (provider, model))
@@ -65,7 +65,7 @@ def test_a_first_token_that_may_come_after_the_end_of_its_attempt_is_doubted(
     assert found == [f"{each}: {mend}" for each in where]
 
 
-def test_a_model_that_reasons_is_not_doubted_for_the_time_that_it_is_given_by_default(tmp_path: Path) -> None:
+def test_default_timeouts_of_reasoning_models_are_no_warning(tmp_path: Path) -> None:
     text = "providers: {p: {base_url: 'http://localhost/v1'}}\n"
     text += "models: [{id: p/m, capabilities: [reasoning], timeouts: {total: 1m}}]"
 

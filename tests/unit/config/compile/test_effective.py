@@ -115,7 +115,7 @@ def test_a_model_that_only_a_route_names_inherits(snapshot: Snapshot) -> None:
     assert snapshot.deployments["openai/odd"].context_window is None
 
 
-def test_the_snapshot_has_the_catalogue_of_providers_that_take_any_model(snapshot: Snapshot) -> None:
+def test_any_model_providers_have_their_catalogue_entries(snapshot: Snapshot) -> None:
     assert set(snapshot.catalogue) == {"openai"}
     model = snapshot.catalogue["openai"]["gpt-5.6"]
 

@@ -126,7 +126,7 @@ def test_nano_dollars_are_exact() -> None:
     assert nano_dollars(Decimal("0.000000001")) == 1
 
 
-def test_deployments_keep_the_order_of_the_file_and_leave_out_what_is_not_enabled(tmp_path: Path) -> None:
+def test_enabled_deployments_keep_the_order_of_the_file(tmp_path: Path) -> None:
     snapshot = compiled(tmp_path)
 
     written = ["openai/gpt-4o", "openai/gpt-4o-mini", "groq/openai/gpt-oss", "mock/small"]
@@ -154,7 +154,7 @@ def test_aliases_are_resolved_to_the_end(tmp_path: Path) -> None:
     assert snapshot.default_route == "main"
 
 
-def test_scenarios_are_sorted_by_priority_and_keep_the_list_otherwise(tmp_path: Path) -> None:
+def test_scenarios_are_sorted_stably_by_priority(tmp_path: Path) -> None:
     entries = compiled(tmp_path).scenarios["s"]
 
     assert [entry.model for entry in entries] == [
@@ -167,7 +167,7 @@ def test_scenarios_are_sorted_by_priority_and_keep_the_list_otherwise(tmp_path: 
     assert dict(entries[2].overrides) == {}
 
 
-def test_explicit_tiers_are_names_of_deployments_and_absent_ones_are_derived(tmp_path: Path) -> None:
+def test_explicit_tiers_name_deployments_and_others_are_derived(tmp_path: Path) -> None:
     tiers = compiled(tmp_path).tiers
 
     assert tiers == {"low": None, "medium": None, "high": ("openai/gpt-4o", "groq/openai/gpt-oss")}
@@ -182,7 +182,7 @@ def test_policies_are_the_files(tmp_path: Path) -> None:
     assert (snapshot.mode, dict(snapshot.weights)) == ("accurate", {"cost": 2.0})
 
 
-def test_the_defaults_of_the_file_are_the_defaults_of_the_policies() -> None:
+def test_file_defaults_equal_policy_defaults() -> None:
     snapshot = compile_snapshot(Settings())
 
     assert snapshot.breaker == BreakerPolicy()
@@ -191,7 +191,7 @@ def test_the_defaults_of_the_file_are_the_defaults_of_the_policies() -> None:
     assert (snapshot.default_route, snapshot.mode, snapshot.deployments) == (None, "balanced", {})
 
 
-def test_a_provider_without_any_key_is_left_out_and_its_models_stay_known(tmp_path: Path) -> None:
+def test_a_provider_without_keys_is_left_out_but_known(tmp_path: Path) -> None:
     snapshot = compiled(tmp_path, environ={})
 
     assert snapshot.left_out == {
@@ -215,7 +215,7 @@ def test_a_provider_without_a_list_of_keys_is_keyless(tmp_path: Path) -> None:
     assert compiled(tmp_path).providers["local"].keys == ()
 
 
-def test_a_stand_in_has_the_name_and_nothing_that_leads_to_the_provider(tmp_path: Path) -> None:
+def test_a_stand_in_has_no_address_keys_or_headers(tmp_path: Path) -> None:
     snapshot = compiled(tmp_path, f"mock_when_no_keys: true\n{TEXT}", environ={})
     openai = snapshot.providers["openai"]
 

@@ -34,7 +34,7 @@ def fields(view: dict[str, Any], name: str) -> dict[str, Any]:
     return dict(model["fields"])
 
 
-def test_every_listed_model_is_there_and_then_those_that_routes_name(view: dict[str, Any]) -> None:
+def test_listed_models_come_before_those_named_by_routes(view: dict[str, Any]) -> None:
     names = [model["id"] for model in view["models"]]
 
     assert names == ["openai/gpt-5-nano", "openai/mine", "anthropic/claude-haiku-4-5", "openai/gpt-4.1"]
@@ -72,7 +72,7 @@ def test_the_text_has_a_block_a_model_without_unset_defaults(view: dict[str, Any
     assert not any(line[0] in ("quality", "specialties", "limits") for line in nano)
 
 
-def test_the_text_says_which_efforts_there_are_and_how_thinking_is_off(view: dict[str, Any]) -> None:
+def test_the_text_shows_efforts_and_how_thinking_is_disabled(view: dict[str, Any]) -> None:
     haiku = models_text(view).split("\n\n")[2]
 
     assert "by effort: minimal, low, medium, high, xhigh, max" in haiku

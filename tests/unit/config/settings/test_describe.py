@@ -72,7 +72,7 @@ def data_of(path: Path, environ: dict[str, str]) -> dict[str, Any]:
     return read(root, shape_of(Settings), environ).data
 
 
-def test_the_json_schema_accepts_the_shipped_file_as_it_is_written(validator: jsonschema.Draft202012Validator) -> None:
+def test_the_json_schema_accepts_the_shipped_file(validator: jsonschema.Draft202012Validator) -> None:
     # variables included: an editor sees `${VAR}`, not its value
     class Everything(dict[str, str]):
         def get(self, key: str, default: Any = None) -> str:

@@ -74,7 +74,7 @@ def test_every_value_reaches_the_snapshot(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RULES)
-def test_of_a_class_only_what_is_given_is_another_than_the_table_s(tmp_path: Path, name: Any) -> None:
+def test_a_failure_class_overrides_only_the_given_fields(tmp_path: Path, name: Any) -> None:
     snapshot = compiled(tmp_path, f"{{failures: {{{name}: {{retries: 3, backoff: 1s, open: 7s, key: everywhere}}}}}}")
 
     given = {"retries": 3, "backoff": 1.0, "open": 7.0, "key": "everywhere"}
@@ -85,7 +85,7 @@ def test_of_a_class_only_what_is_given_is_another_than_the_table_s(tmp_path: Pat
     }
 
 
-def test_a_rest_that_is_longer_than_the_table_s_longest_is_allowed_and_one_beyond_its_own_is_not(
+def test_a_cooldown_may_not_exceed_its_own_maximum(
     tmp_path: Path,
 ) -> None:
     rule = compiled(tmp_path, "{failures: {auth: {rest: 2d}}}").failures["auth"]
@@ -158,13 +158,13 @@ def test_the_preset_of_bkvy_has_its_numbers(tmp_path: Path) -> None:
     assert (snapshot.breaker.consecutive, snapshot.retry.attempts, snapshot.retry.same_target) == (3, 8, 3)
 
 
-def test_the_simple_preset_rests_a_target_for_the_same_time_after_every_third_failure(tmp_path: Path) -> None:
+def test_the_simple_preset_always_opens_for_a_minute(tmp_path: Path) -> None:
     breaker = compiled(tmp_path, "{preset: simple}").breaker
 
     assert (breaker.consecutive, breaker.open, breaker.max_open) == (3, 60.0, 60.0)
 
 
-def test_what_is_given_beside_a_preset_wins_down_to_the_single_value(tmp_path: Path) -> None:
+def test_single_values_override_a_preset(tmp_path: Path) -> None:
     plain = compiled(tmp_path, "{preset: bkvy}")
     snapshot = compiled(
         tmp_path, "{preset: bkvy, retry: {attempts: 2}, failures: {timeout: {retries: 1}}, queue: {size: 3}}"
@@ -191,7 +191,7 @@ def test_a_preset_may_come_from_the_environment(tmp_path: Path) -> None:
     assert snapshot.retry.attempts == 8
 
 
-def test_a_value_that_contradicts_its_preset_is_refused_and_not_bent(tmp_path: Path) -> None:
+def test_a_value_that_contradicts_its_preset_is_rejected(tmp_path: Path) -> None:
     assert problems(tmp_path, "{preset: bkvy, failures: {auth: {rest: 2d}}}") == [
         (
             "resilience.failures.auth",

@@ -216,7 +216,7 @@ def test_impossible_counts_are_clamped() -> None:
     assert usage["prompt_tokens"] == UNKNOWN_WINDOW
 
 
-def test_the_last_count_of_a_stream_replaces_the_first_field_by_field() -> None:
+def test_later_usage_replaces_earlier_usage_by_field() -> None:
     opening = start(input_tokens=5, cache_read_input_tokens=100, output_tokens=1)
 
     usage = streamed(opening, text(0, "a"), stop("end_turn", input_tokens=50, output_tokens=9), END)["usage"]
@@ -242,7 +242,7 @@ def test_usage_without_counts_is_unknown(counts: dict[str, Any]) -> None:
     assert usage_of(counts) is None
 
 
-def test_usage_comes_in_a_last_chunk_of_its_own_where_it_was_asked_for() -> None:
+def test_requested_usage_is_a_last_chunk_of_its_own() -> None:
     pieces = [start(), text(0, "a"), stop(), END]
 
     asked = chunks_of(decoded(call(**STREAM), pieces))

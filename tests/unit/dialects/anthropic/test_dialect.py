@@ -58,7 +58,7 @@ def test_the_key_goes_into_anthropics_own_header() -> None:
     assert headers["accept-encoding"] == "identity"
 
 
-def test_the_provider_may_name_its_header_its_version_and_headers_of_its_own() -> None:
+def test_a_provider_sets_key_header_version_and_own_headers() -> None:
     provider = {"auth_header": "api-key", "api_version": "2024-01-01", "headers": {"X-Team": "blue"}}
 
     headers = dialect().request(call(), target(provider=provider), KEY).headers
@@ -67,7 +67,7 @@ def test_the_provider_may_name_its_header_its_version_and_headers_of_its_own() -
     assert "x-api-key" not in headers
 
 
-def test_a_bearer_token_is_sent_where_the_configuration_wants_one() -> None:
+def test_a_configured_authorization_header_has_a_bearer_token() -> None:
     headers = dialect().request(call(), target(provider={"auth_header": "Authorization"}), KEY).headers
 
     assert headers["authorization"] == "Bearer sk-secret"
@@ -126,7 +126,7 @@ def test_a_loop_of_five_turns_keeps_its_signed_thinking(echoes: bool) -> None:
     assert [turn["content"][0] for turn in body["messages"][1::2]] == [SIGNED] * 5
 
 
-def test_what_another_model_thought_is_not_remembered_for_this_one() -> None:
+def test_thinking_of_another_model_is_not_replayed() -> None:
     recall = Recall(FakeClock())
     found = turn(recall, [USER], 1)
     loop = [USER, {"role": "assistant", "tool_calls": found["tool_calls"]}, {"role": "tool", "tool_call_id": "toolu_1"}]
@@ -136,7 +136,7 @@ def test_what_another_model_thought_is_not_remembered_for_this_one() -> None:
     assert [item["type"] for item in body["messages"][1]["content"]] == ["tool_use"]
 
 
-def test_remembered_thinking_stays_away_where_thinking_is_switched_off() -> None:
+def test_remembered_thinking_is_not_sent_with_thinking_disabled() -> None:
     recall = Recall(FakeClock())
     found = turn(recall, [USER], 1)
     loop = [USER, {"role": "assistant", "tool_calls": found["tool_calls"]}, {"role": "tool", "tool_call_id": "toolu_1"}]

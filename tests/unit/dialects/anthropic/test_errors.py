@@ -47,7 +47,7 @@ def test_an_error_has_a_kind_and_keeps_its_message(status: int, kind: str, messa
     assert (failed.kind, str(failed), failed.status, failed.native) == (found, message, status, None)
 
 
-def test_a_403_of_something_before_the_api_says_nothing_of_the_key() -> None:
+def test_a_403_of_an_intermediary_does_not_blame_the_key() -> None:
     assert failure(403, {}, b"<html>Attention Required!</html>", 0.0).kind is FailureKind.FORBIDDEN
 
 

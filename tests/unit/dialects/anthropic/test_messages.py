@@ -42,7 +42,7 @@ def turns(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     return read_messages(list(messages)).messages
 
 
-def test_one_instruction_is_a_string_and_several_are_blocks_in_order() -> None:
+def test_one_instruction_is_a_string_and_several_are_blocks() -> None:
     one = read_messages([{"role": "system", "content": "A"}, user("hi")])
     two = read_messages([{"role": "system", "content": "A"}, user("hi"), {"role": "developer", "content": "B"}])
 
@@ -120,7 +120,7 @@ def test_calls_of_merged_turns_find_their_results() -> None:
     assert found[2]["content"] == [used("1"), used("2")]
 
 
-def test_ids_that_anthropic_does_not_take_are_changed_in_both_places() -> None:
+def test_invalid_tool_ids_are_changed_in_call_and_result() -> None:
     given = {"id": "call:a/b", "type": "function", "function": {"name": "f", "arguments": ""}}
 
     found = turns(user("a"), {"role": "assistant", "tool_calls": [given]}, result("call:a/b"))

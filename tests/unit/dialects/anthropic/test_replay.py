@@ -237,7 +237,7 @@ def test_what_is_no_signed_block_is_passed_over(entries: Any) -> None:
     assert signed_blocks({"reasoning_details": entries}) == []
 
 
-def test_an_interrupted_turn_is_continued_by_models_without_prefill() -> None:
+def test_models_without_prefill_continue_an_interrupted_turn() -> None:
     said = answer([THOUGHT, TEXT, SEARCH], stream=False)
     low = {"low": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}
     aim = target(unsupported=frozenset({"messages.prefill"}), thinking=low)

@@ -134,7 +134,7 @@ def test_a_scenario_beats_the_client() -> None:
 
 
 @pytest.mark.parametrize("system", [SYSTEM, {"role": "system", "content": [{"type": "text", "text": "Be brief."}]}])
-def test_automatic_caching_marks_the_end_of_tools_and_instructions(system: dict[str, Any]) -> None:
+def test_automatic_caching_marks_tools_and_instructions(system: dict[str, Any]) -> None:
     asked = call(messages=[system, USER], tools=[WEATHER, OTHER])
 
     body, _ = sent(asked, target(provider={"prompt_cache": "auto"}))
@@ -156,7 +156,7 @@ def test_automatic_caching_needs_something_to_mark() -> None:
     assert sent(call(), target(provider={"prompt_cache": "auto"}))[0] == native()
 
 
-def test_a_begun_answer_is_refused_only_for_models_that_do_not_continue_it() -> None:
+def test_prefill_is_rejected_only_by_models_without_it() -> None:
     begun = call(messages=[USER, {"role": "assistant", "content": "Once"}])
 
     body, _ = sent(begun, target())

@@ -73,7 +73,7 @@ def test_the_commit_point_is_the_first_content_or_the_end(piece: bytes, commits:
     assert decoder.committed is commits
 
 
-def test_an_answer_is_complete_with_its_stop_reason_and_closed_with_its_last_event() -> None:
+def test_a_stop_reason_completes_and_the_last_event_closes() -> None:
     decoder = opened()
     decoder.feed(start() + text(0, "a"))
     assert (decoder.complete, decoder.closed) == (False, False)
@@ -149,7 +149,7 @@ def test_a_finish_is_never_made_up(end: bytes) -> None:
     assert not after.complete
 
 
-def test_an_error_before_the_commit_point_is_the_attempts_failure() -> None:
+def test_an_error_before_the_commit_point_fails_the_attempt() -> None:
     failure = failed(opened(), start(), OVERLOADED)
 
     assert (failure.kind, str(failure), failure.status) == (FailureKind.OVERLOADED, "Overloaded", 529)
@@ -163,7 +163,7 @@ def test_an_error_before_the_commit_point_is_the_attempts_failure() -> None:
         ("api_error", "server_error", "upstream_error"),
     ],
 )
-def test_an_error_after_it_is_one_event_in_openais_shape_and_nothing_follows(kind: str, type: str, code: str) -> None:
+def test_an_error_after_the_commit_point_is_one_openai_event(kind: str, type: str, code: str) -> None:
     decoder = opened()
     decoder.feed(start() + text(0, "a"))
 
@@ -192,7 +192,7 @@ def test_an_error_after_the_finish_changes_nothing() -> None:
     assert (finishes(decoder.finish()), decoder.fault) == (["stop"], None)
 
 
-def test_what_came_before_a_broken_event_still_belongs_to_the_client() -> None:
+def test_content_before_a_broken_event_is_relayed() -> None:
     decoder = opened()
     decoder.feed(start() + text(0, "a"))
 
@@ -232,7 +232,7 @@ def test_a_whole_message_without_a_stop_reason_is_not_whole() -> None:
     assert failed(opened(stream=False), message(reason=None)).kind is FailureKind.MALFORMED
 
 
-def test_a_call_that_is_not_streamed_commits_with_the_whole_answer() -> None:
+def test_a_plain_call_commits_with_the_whole_answer() -> None:
     decoder = opened(stream=False)
     assert decoder.feed(WHOLE) == b""
     assert not decoder.committed

@@ -92,7 +92,7 @@ def test_beside_the_clients_tools_the_answer_is_one_more(choice: Any, expected: 
         },
     ],
 )
-def test_a_tool_that_the_client_forces_leaves_no_text_to_be_formed(choice: Any) -> None:
+def test_a_forced_tool_disables_structured_text(choice: Any) -> None:
     body = native(response_format=wanted(), tools=[WEATHER], tool_choice=choice)
 
     assert [tool["name"] for tool in body["tools"]] == ["get_weather"]
@@ -115,7 +115,7 @@ def test_the_answers_tool_takes_a_name_that_is_free() -> None:
     assert native(response_format=wanted(), tools=[taken])["tools"][1]["name"] == "answer_in_json_"
 
 
-def test_the_tools_arguments_stream_as_content_and_the_finish_is_stop() -> None:
+def test_the_arguments_of_the_tool_stream_as_content() -> None:
     asked = call(response_format=wanted(), stream=True)
     answer = [start(), tool(0, "t1", "answer_in_json", '{"ci', 'ty":"Bonn"}'), stop("tool_use"), END]
 

@@ -34,7 +34,7 @@ def test_an_effort_is_asked_for_as_the_catalogue_says() -> None:
 
 
 @pytest.mark.parametrize(("effort", "mapping"), [("low", {}), ("xhigh", THINKING), ("none", THINKING), (7, THINKING)])
-def test_an_effort_that_the_catalogue_does_not_know_is_dropped_and_named(effort: Any, mapping: Any) -> None:
+def test_an_unknown_effort_is_dropped_and_reported(effort: Any, mapping: Any) -> None:
     body, dropped = asked(effort, {"thinking": mapping})
 
     assert "thinking" not in body
@@ -54,7 +54,7 @@ def test_the_routers_switch_beats_the_effort() -> None:
     assert dropped == ("reasoning_effort",)
 
 
-def test_a_switch_that_the_model_does_not_have_is_named_and_the_effort_holds() -> None:
+def test_an_unsupported_off_switch_is_reported_as_dropped() -> None:
     body, dropped = asked("high", {"thinking_off": None}, router={"disable_thinking": True})
 
     assert body["thinking"] == {"type": "adaptive"}
@@ -67,7 +67,7 @@ def test_a_switch_that_is_not_there_is_no_error() -> None:
     assert "thinking" not in body
 
 
-def test_a_native_budget_passes_where_the_model_thinks_and_beats_the_effort() -> None:
+def test_a_native_thinking_budget_beats_the_effort() -> None:
     budget = {"type": "enabled", "budget_tokens": 3000}
 
     body, dropped = asked("high", thinking=budget, max_tokens=9000)
@@ -75,7 +75,7 @@ def test_a_native_budget_passes_where_the_model_thinks_and_beats_the_effort() ->
     assert (body["thinking"], dropped) == (budget, ("reasoning_effort",))
 
 
-def test_a_native_budget_is_dropped_where_the_catalogue_knows_nothing() -> None:
+def test_a_native_budget_is_dropped_for_unknown_models() -> None:
     body, dropped = sent(call(thinking={"type": "enabled", "budget_tokens": 3000}), target())
 
     assert ("thinking" in body, dropped) == (False, ("thinking",))
@@ -126,7 +126,7 @@ def test_thinking_gives_way_to_what_has_a_meaning_of_its_own(members: dict[str, 
     assert dropped == ("reasoning_effort",)
 
 
-def test_adaptive_thinking_may_begin_in_a_loop_and_keeps_its_effort_elsewhere() -> None:
+def test_adaptive_thinking_may_begin_in_a_tool_loop() -> None:
     in_loop, _ = asked("high", messages=LOOP)
     forced, dropped = asked("high", tools=[WEATHER], tool_choice="required")
 
@@ -170,7 +170,7 @@ def test_a_ceiling_of_ours_grows_with_the_budget() -> None:
 @pytest.mark.parametrize(
     "members", [{"tool_choice": "required", "tools": [WEATHER]}, {"response_format": {"type": "json_object"}}]
 )
-def test_a_model_that_thinks_of_its_own_accord_is_kept_from_it_where_a_tool_is_forced(members: dict[str, Any]) -> None:
+def test_a_forced_tool_disables_thinking_that_is_on_by_default(members: dict[str, Any]) -> None:
     forced, _ = sent(call(**members), target(thinking=THINKING, thinking_off=OFF))
     free, _ = sent(call(tools=[WEATHER]), target(thinking=THINKING, thinking_off=OFF))
 

@@ -124,7 +124,7 @@ def test_a_strict_tool_is_strict_where_the_model_can() -> None:
     ("parameters", "capabilities"),
     [(SCHEMA, None), (SCHEMA, frozenset({"tools"})), ({"type": "object"}, frozenset({"json_schema"}))],
 )
-def test_a_tool_that_cannot_be_strict_is_an_ordinary_one_and_it_is_told(parameters: Any, capabilities: Any) -> None:
+def test_unsupported_strict_is_dropped_and_reported(parameters: Any, capabilities: Any) -> None:
     body, dropped = sent(call(tools=[strict(parameters), strict(parameters)]), target(capabilities=capabilities))
 
     assert "strict" not in body["tools"][0]

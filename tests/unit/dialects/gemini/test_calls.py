@@ -45,7 +45,7 @@ def test_an_id_of_the_provider_is_kept() -> None:
     assert [made["id"] for made in calls(call(id="a"), call(id="b"))] == ["a", "b"]
 
 
-def test_ids_are_made_where_there_are_none_and_are_never_the_same() -> None:
+def test_missing_ids_are_generated_and_unique() -> None:
     ids = [made["id"] for made in calls(call(), call(), call(id="a"), call(id="a"), call(id=""))]
 
     assert len(set(ids)) == 5
@@ -95,7 +95,7 @@ def test_a_call_that_is_never_closed_is_closed_by_the_end() -> None:
     assert made["function"]["arguments"] == '{"a": "x"}'
 
 
-def test_streamed_calls_begin_at_once_and_get_their_arguments_when_they_are_whole() -> None:
+def test_streamed_calls_start_at_once_and_get_whole_arguments() -> None:
     wire = sse(
         chunk(call(willContinue=True)),
         chunk(piece("$.a", stringValue="x")),

@@ -80,7 +80,7 @@ def test_a_keyless_provider_gets_no_credential() -> None:
     assert not {"authorization", "x-goog-api-key"} & request.headers.keys()
 
 
-def test_the_providers_headers_and_what_may_pass_of_the_clients_are_sent() -> None:
+def test_provider_headers_and_allowed_client_headers_are_sent() -> None:
     given = {"traceparent": "00-a-b-01", "cookie": "c", "content-type": "text/plain"}
 
     request = dialect().request(call({}, given), target(headers={"X-Goog-User-Project": "p"}), KEY)

@@ -62,7 +62,7 @@ def test_an_error_has_its_kind_with_a_status_and_within_a_200(
     assert (direct.status, within.status) == (code, code)
 
 
-def test_a_403_of_something_before_the_api_says_nothing_of_the_key() -> None:
+def test_a_403_of_an_intermediary_does_not_blame_the_key() -> None:
     assert failure(403, {}, b"<html>Attention Required!</html>", 0.0).kind is FailureKind.FORBIDDEN
 
 

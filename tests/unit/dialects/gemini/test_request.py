@@ -131,7 +131,7 @@ def test_a_seed_fits_into_32_bits_and_stays_the_same() -> None:
     assert seeds == [5, 5]
 
 
-def test_what_the_catalogue_says_is_unsupported_is_dropped_and_named() -> None:
+def test_unsupported_members_are_dropped_and_reported() -> None:
     body = {"temperature": 0.3, "top_p": 0.5}
     unsupported = frozenset({"temperature", "seed"})
 

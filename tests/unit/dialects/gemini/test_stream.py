@@ -139,7 +139,7 @@ def test_any_other_empty_finish_is_an_answer(word: str) -> None:
     assert texts(read(decoder(), [sse(chunk(finish=word, **usage(5, 0)))])) == ""
 
 
-def test_a_model_that_says_stop_in_every_chunk_is_read_to_its_end() -> None:
+def test_a_stop_in_every_chunk_does_not_end_the_answer() -> None:
     every = [chunk({"text": text}, finish="STOP", **usage()) for text in "ABC"]
     reader = decoder()
 
@@ -224,7 +224,7 @@ def test_what_is_no_answer_fails_over(wire: bytes, stream: bool) -> None:
     assert not reader.committed
 
 
-def test_text_before_a_fault_in_the_same_bytes_still_belongs_to_the_client() -> None:
+def test_text_before_a_fault_in_the_same_read_is_relayed() -> None:
     reader = decoder()
 
     with pytest.raises(UpstreamFailure) as caught:
@@ -261,7 +261,7 @@ def test_an_error_in_a_stream_that_has_begun_is_told_once(error: bytes) -> None:
     assert (texts(out), b"[DONE]" in out, b'"stop"' in out) == ("A", False, False)
 
 
-def test_a_prompt_that_was_blocked_is_a_filtered_answer_without_text() -> None:
+def test_a_blocked_prompt_is_a_filtered_answer_without_text() -> None:
     blocked = {"promptFeedback": {"blockReason": "SAFETY"}, "modelVersion": "m", **usage(5, 0)}
 
     whole = json.loads(read(decoder(stream=False), [json.dumps(blocked).encode()]))
@@ -327,7 +327,7 @@ def test_a_whole_answer_without_a_finish_has_none() -> None:
     assert answer["choices"][0]["finish_reason"] is None
 
 
-def test_nothing_of_an_answer_that_is_not_streamed_goes_out_before_its_end() -> None:
+def test_a_plain_answer_is_sent_only_when_complete() -> None:
     reader = decoder(stream=False)
 
     out = reader.feed(json.dumps(LAST).encode())
@@ -337,7 +337,7 @@ def test_nothing_of_an_answer_that_is_not_streamed_goes_out_before_its_end() -> 
     assert (reader.committed, reader.complete, reader.closed) == (True, True, True)
 
 
-def test_a_streamed_call_that_is_answered_with_a_whole_object_is_streamed_all_the_same() -> None:
+def test_a_plain_object_for_a_streamed_call_is_streamed() -> None:
     assert texts(read(decoder(), [json.dumps(LAST).encode()])) == "B"
 
 

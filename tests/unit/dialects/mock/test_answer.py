@@ -96,7 +96,7 @@ def test_streaming_does_not_change_what_is_said() -> None:
     assert answer(chat(), MockOptions()) == answer(streamed, MockOptions())
 
 
-def test_a_text_is_marked_and_mentions_the_last_message_of_the_user() -> None:
+def test_text_is_marked_and_quotes_the_last_user_message() -> None:
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "first"},
@@ -232,7 +232,7 @@ def test_a_tool_result_is_answered_in_text_that_mentions_it(tool_choice: str) ->
     assert text.startswith("[MOCK] The tool answered 18 degrees; sunny.")
 
 
-def test_only_a_forced_tool_is_called_where_the_user_did_not_speak_last() -> None:
+def test_after_other_roles_only_a_forced_tool_is_called() -> None:
     messages = [{"role": "system", "content": "Go."}]
 
     assert only(chat(messages=messages, tools=[WEATHER])).tool is None

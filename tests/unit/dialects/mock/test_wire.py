@@ -78,7 +78,7 @@ def test_usage_comes_only_when_asked_for() -> None:
     assert last["usage"] == json.loads(completion(TEXT))["usage"]
 
 
-def test_a_tool_call_opens_with_its_name_and_goes_on_in_fragments() -> None:
+def test_a_tool_call_starts_with_its_name_then_fragments() -> None:
     role, opening, *fragments, end = deltas(CALL)
 
     assert role == {"role": "assistant", "content": None, "refusal": None}

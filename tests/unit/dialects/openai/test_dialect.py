@@ -89,7 +89,7 @@ def test_usage_is_asked_for_in_a_stream(body: bytes, expected: bytes) -> None:
         b'{"model":"m",M,"stream":false,"stream_options":null}',
     ],
 )
-def test_usage_is_not_asked_for_where_the_client_did_or_nothing_streams(body: bytes) -> None:
+def test_usage_is_requested_only_once_and_only_for_streams(body: bytes) -> None:
     assert sent(body) == body
 
 
@@ -204,7 +204,7 @@ def test_of_the_client_s_headers_only_the_allowed_pass() -> None:
     assert made.headers == {**allowed, "accept-encoding": "identity", "authorization": "Bearer sk-1"}
 
 
-def test_the_provider_s_headers_are_sent_and_beat_the_client_s_but_not_the_key() -> None:
+def test_provider_headers_beat_client_headers_but_not_the_key() -> None:
     own = {"OpenAI-Beta": "ours", "OpenAI-Organization": "org", "Authorization": "other", "Accept-Encoding": "br"}
     of = provider(headers=own)
 
@@ -253,7 +253,7 @@ def test_only_the_usage_that_we_alone_asked_for_is_taken_out(options: bytes, str
 
 
 @pytest.mark.parametrize(("overrides", "complete"), [({}, False), ({"n": 1}, True), ({"n": 3}, False)])
-def test_a_stream_is_complete_when_all_choices_that_were_asked_for_are(overrides: Any, complete: bool) -> None:
+def test_a_stream_is_complete_with_all_requested_choices(overrides: Any, complete: bool) -> None:
     made = call(b'{"model":"m","stream":true,"n":2,' + MESSAGES + b"}")
 
     decoder = OpenAIDialect().decoder(made, Target(deployment("m"), overrides), SSE)
@@ -271,7 +271,7 @@ def test_an_answer_that_does_not_stream_is_given_whole() -> None:
 
 
 @pytest.mark.parametrize("kind", ["application/json", "Application/JSON; charset=utf-8", "text/html"])
-def test_an_answer_to_a_streamed_call_that_says_it_is_no_stream_is_read_as_what_it_is(kind: str) -> None:
+def test_a_plain_answer_to_a_streamed_call_is_read_as_plain(kind: str) -> None:
     made = call(b'{"model":"m","stream":true,' + MESSAGES + b"}")
 
     decoder = OpenAIDialect().decoder(made, Target(deployment("m")), {"content-type": kind})

@@ -221,7 +221,7 @@ def test_what_is_no_json_is_judged_by_its_status(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"<html><title>Attention Required!</title></html>", b'{"message":"Forbidden"}'])
-def test_a_403_of_something_before_the_api_says_nothing_of_the_key(body: bytes) -> None:
+def test_a_403_of_an_intermediary_does_not_blame_the_key(body: bytes) -> None:
     assert failure(403, {}, body, 0.0).kind == K.FORBIDDEN
 
 

@@ -65,7 +65,7 @@ def test_a_member_that_signalbox_made_is_cut_out_again(member: str, name: str) -
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_the_rest_of_the_message_keeps_its_bytes_wherever_the_member_is(place: int) -> None:
+def test_other_members_keep_their_bytes(place: int) -> None:
     members = ['"role" : "assistant"', '"content":"a"', '"n": 1.50']
     bare = "{ " + " , ".join(members) + " }"
     members.insert(place, f'"images":{IMAGES}')

@@ -62,7 +62,7 @@ def test_a_body_without_refused_parameters_keeps_every_byte() -> None:
     assert request.dropped == ()
 
 
-def test_refused_parameters_are_cut_and_named_in_the_order_of_the_body() -> None:
+def test_unsupported_parameters_are_dropped_in_body_order() -> None:
     raw = '{"top_p": 0.50, "model": "m", "messages": [{"content": "temperature é"}], "temperature": 0.7, "seed": 1}'
 
     request = sent(raw, unsupported=REASONING)
@@ -78,7 +78,7 @@ def test_what_is_not_in_the_clients_body_is_not_named() -> None:
     assert request.dropped == ()
 
 
-def test_a_refused_max_tokens_goes_on_as_max_completion_tokens_with_its_bytes() -> None:
+def test_unsupported_max_tokens_becomes_max_completion_tokens() -> None:
     request = sent('{"max_tokens": 1e2, "model": "m", "messages": []}', unsupported=REASONING)
 
     assert request.content == b'{"model": "m", "messages": [],"max_completion_tokens":1e2}'
@@ -127,7 +127,7 @@ def test_a_ceiling_that_the_model_takes_stays() -> None:
     assert sent(raw, unsupported=frozenset({"seed"})).content == raw.encode()
 
 
-def test_the_streams_usage_is_not_asked_of_a_model_that_refuses_to_be_asked() -> None:
+def test_usage_is_not_requested_of_models_without_the_option() -> None:
     raw = '{"model":"m","stream":true,"messages":[]}'
 
     assert sent(raw, unsupported=frozenset({"stream_options"})).content == raw.encode()
@@ -183,7 +183,7 @@ def test_the_effort_none_switches_thinking_off() -> None:
 
 
 @pytest.mark.parametrize("effort", ['"xhigh"', '"none"', "3", "null", "[]"])
-def test_an_effort_that_nothing_is_known_of_is_the_upstreams_to_judge(effort: str) -> None:
+def test_an_unknown_effort_is_passed_to_the_upstream(effort: str) -> None:
     raw = f'{{"model":"m","reasoning_effort":{effort},"messages":[]}}'
 
     assert sent(raw, thinking=EFFORTS).content == raw.encode()

@@ -54,7 +54,7 @@ def test_a_json_answer_comes_out_to_the_byte_at_its_end() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b" ", VECTORS[:-9], b"<html></html>", b"\xff", b"[" * 100_000, b"null", b"[]", b"{}", b'"text"', b"7"]
 )
-def test_what_is_no_answer_is_a_fault_that_another_target_can_mend(body: bytes) -> None:
+def test_a_body_that_is_no_answer_is_malformed(body: bytes) -> None:
     decoder = PassedJson("embeddings")
 
     assert failure(decoder, body).kind == FailureKind.MALFORMED
@@ -262,7 +262,7 @@ def test_a_last_event_without_its_empty_line_counts() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b": keep-alive\n\n", b"event: x\n\n"])
-def test_a_stream_without_an_event_is_a_fault_that_another_target_can_mend(data: bytes) -> None:
+def test_a_stream_without_an_event_is_malformed(data: bytes) -> None:
     assert failure(PassedEvents(), data).kind == FailureKind.MALFORMED
 
 
@@ -275,7 +275,7 @@ def test_a_stream_that_breaks_off_is_a_fault(rest: bytes) -> None:
     assert not decoder.complete
 
 
-def test_what_was_whole_before_a_fault_still_belongs_to_the_client() -> None:
+def test_whole_events_before_a_fault_are_relayed() -> None:
     failed = failure(PassedEvents(), PARTIAL + PARTIAL + b"data: {oops\n\n" + LAST)
 
     assert (failed.kind, failed.partial) == (FailureKind.BROKEN_STREAM, PARTIAL + PARTIAL)
@@ -286,7 +286,7 @@ def test_an_error_before_any_content_is_that_error() -> None:
     assert failure(PassedEvents(), event({"type": "error", "message": "no"})).kind == FailureKind.SERVER_ERROR
 
 
-def test_an_error_after_content_is_given_on_and_nothing_follows_it() -> None:
+def test_an_error_after_content_is_relayed_last() -> None:
     decoder = PassedEvents()
 
     out = decoder.feed(PARTIAL + event(ERROR) + PARTIAL)
@@ -302,7 +302,7 @@ def test_an_event_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     assert "larger" in str(failure(PassedEvents(), b"data: " + b"x" * 101))
 
 
-def test_an_error_without_its_empty_line_is_said_again_by_the_relay() -> None:
+def test_an_error_without_its_empty_line_is_raised() -> None:
     decoder = PassedEvents()
     decoder.feed(PARTIAL + event(ERROR)[:-2])
 

@@ -51,7 +51,7 @@ def test_an_answer_comes_out_to_the_byte_at_its_end() -> None:
         (b'{"object":"chat.completion","error":null}', "not a chat completion"),
     ],
 )
-def test_what_is_no_answer_is_a_fault_that_another_target_can_mend(body: bytes, said: str) -> None:
+def test_a_body_that_is_no_answer_is_malformed(body: bytes, said: str) -> None:
     decoder = JsonDecoder()
     decoder.feed(body)
 

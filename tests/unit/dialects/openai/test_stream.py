@@ -157,7 +157,7 @@ def test_content_after_its_finish_makes_a_cut_a_fault() -> None:
 
 @pytest.mark.parametrize("error", [ERROR, chunk(finish="stop", error={"code": 502, "message": "x"})])
 @pytest.mark.parametrize("end", [DONE, b""])
-def test_an_error_after_a_complete_answer_passes_with_what_follows(error: bytes, end: bytes) -> None:
+def test_events_after_a_complete_answer_are_relayed(error: bytes, end: bytes) -> None:
     stream = decoder()
 
     out = stream.feed(TEXT + STOP + error + USAGE + end) + stream.finish()
@@ -166,7 +166,7 @@ def test_an_error_after_a_complete_answer_passes_with_what_follows(error: bytes,
     assert (stream.fault, stream.complete, stream.usage) == (None, True, Usage(2, 3))
 
 
-def test_an_error_before_the_last_choice_is_finished_ends_the_stream() -> None:
+def test_an_error_before_the_last_finish_ends_the_stream() -> None:
     stream = decoder(choices=2)
 
     out = stream.feed(TEXT + STOP + ERROR + DONE)
@@ -275,7 +275,7 @@ def test_half_an_event_after_a_whole_answer_is_left_out() -> None:
         (b"data: {broken", "not JSON"),
     ],
 )
-def test_an_end_before_the_commit_point_is_a_fault_that_another_target_can_mend(wire: bytes, said: str) -> None:
+def test_an_end_before_the_commit_point_is_malformed(wire: bytes, said: str) -> None:
     stream = decoder()
     stream.feed(wire)
 
@@ -285,7 +285,7 @@ def test_an_end_before_the_commit_point_is_a_fault_that_another_target_can_mend(
     assert failed.value.kind == FailureKind.MALFORMED
 
 
-def test_an_end_after_the_commit_point_without_a_finish_is_a_broken_stream() -> None:
+def test_an_end_without_a_finish_is_a_broken_stream() -> None:
     stream = decoder()
     stream.feed(TEXT)
 
@@ -306,7 +306,7 @@ def test_an_event_that_is_no_json_object_is_a_fault(data: bytes) -> None:
     assert failed.value.partial == b""
 
 
-def test_what_was_whole_before_a_broken_event_still_belongs_to_the_client() -> None:
+def test_whole_events_before_a_broken_one_are_relayed() -> None:
     stream = decoder()
     stream.feed(TEXT)
 
@@ -327,7 +327,7 @@ def test_an_error_before_the_commit_point_is_that_error() -> None:
     assert failed.value.partial == b""
 
 
-def test_an_error_after_the_commit_point_is_relayed_and_nothing_after_it() -> None:
+def test_an_error_after_the_commit_point_is_relayed_last() -> None:
     stream = decoder()
 
     out = stream.feed(TEXT + ERROR + TEXT + DONE) + stream.finish()
@@ -340,7 +340,7 @@ def test_an_error_after_the_commit_point_is_relayed_and_nothing_after_it() -> No
     assert str(stream.fault) == "overloaded"
 
 
-def test_an_error_without_its_empty_line_is_raised_since_no_client_would_see_it() -> None:
+def test_an_error_without_its_empty_line_is_raised() -> None:
     stream = decoder()
     stream.feed(TEXT)
     stream.feed(ERROR.rstrip())
