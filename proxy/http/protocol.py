@@ -29,6 +29,7 @@ DROP_ROUNDS = 6  # of half a `header_timeout`: how long a slow body is read and 
 DROP_RATE = 64 * 1024  # bytes a second that are not slow
 DROP_BYTES = 256 * 1024 * 1024
 FLUSH = 30.0  # seconds for a closing connection to send what is left
+WRITE_BUFFER = 32 * 1024  # bytes that may wait for a slow client before the answer pauses; the default is twice that
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 
@@ -53,6 +54,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
+        transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._buffer = bytearray()  # not parsed yet: the beginning of a head, or requests sent before the answer
         self._searched = 0  # bytes of the buffer without the end of a head
         self._blank = 0

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.load import idle_connections, slow_requests, stale_connections, streams
+from tests.load import idle_connections, slow_requests, stale_connections, stalled_readers, streams
 from tests.load.__main__ import CHECKS, MODULES, Check, name_of
 from tests.load.harness import Options
 from tests.load.report import Report
@@ -20,6 +20,7 @@ SHORT: dict[str, tuple[Check, Options]] = {
     for module, options in {
         idle_connections: Options(calls=100, seconds=0.5),
         slow_requests: Options(calls=3, seconds=0.4),
+        stalled_readers: Options(calls=5, seconds=0.5),
         stale_connections: Options(calls=120),
         streams: Options(calls=50, seconds=1.0),
     }.items()
