@@ -102,7 +102,7 @@ class State:
         self._access.check(request)
         raw = await self._read(request)
         body = read_body(ResetBody, raw if raw.strip() else b"{}", _RESET_FIELDS)
-        await self._limits.reset(body.provider, body.model, body.key)
+        self._limits.reset(body.provider, body.model, body.key)
         return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
 
     async def limits(self, request: Request) -> Response:

@@ -26,8 +26,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import saved_count, saved_seconds
@@ -35,8 +34,7 @@ from proxy.core.saved import saved_count, saved_seconds
 State = Literal["closed", "half-open", "open"]
 
 
-@dataclass(frozen=True, slots=True)
-class Permit:
+class Permit(NamedTuple):
     """The permission for one attempt; `forced`: granted although the breaker is open."""
 
     generation: int
@@ -45,16 +43,17 @@ class Permit:
 
 
 class Breaker:
-    """The state of one (provider, model, key)."""
+    """The state of one route key."""
 
     def __init__(self) -> None:
         self.state: State = "closed"
+        self.passing: Permit | None = Permit(0)  # what `admit` returns while closed, one object for each such phase
         self.open_until = 0.0
         self.openings = 0  # consecutive openings, without a quiet window between them
         self.reason = ""  # the kind of the newest failure
         self.forced_at = -math.inf  # when an attempt was last forced
         self._generation = 0
-        self._consecutive = 0
+        self.consecutive = 0  # failures since the newest success
         self._newest = -math.inf  # when the newest failure was counted
         self._failures: deque[float] = deque()
         self._probes = 0  # running probes
@@ -64,7 +63,7 @@ class Breaker:
     @property
     def is_new(self) -> bool:
         """Whether the breaker has no state worth keeping."""
-        return self.state == "closed" and not self._failures and not self._consecutive and not self.openings
+        return self.state == "closed" and not self._failures and not self.consecutive and not self.openings
 
     @property
     def probing(self) -> bool:
@@ -81,11 +80,11 @@ class Breaker:
         """Return a permit, or `None` while open or while all probes run. `force` is for the last target left."""
         if self.state == "open" and now >= self.open_until:
             if self._probes:
-                self.state = "half-open"  # the same phase, with the background probe already running
+                self._become("half-open")  # the same phase, with the background probe already running
             else:
                 self._enter("half-open")
-        if self.state == "closed":
-            return Permit(self._generation)
+        if self.passing is not None:
+            return self.passing
         if self.state == "half-open" and self._room(policy):
             return self._probe()
         if not force or self.state != "open":
@@ -136,7 +135,7 @@ class Breaker:
             "open_until": round(self.open_until + shift, 2),
             "openings": self.openings,
             "reason": self.reason,
-            "consecutive": self._consecutive,
+            "consecutive": self.consecutive,
             "failures": [round(at + shift, 2) for at in self._failures],
             "closed_at": None if self._closed_at is None else round(self._closed_at + shift, 2),
         }
@@ -150,12 +149,12 @@ class Breaker:
         breaker = cls()
         if values["state"] not in ("open", "closed"):
             raise ValueError("the state of a breaker must be `open` or `closed`")
-        breaker.state = values["state"]
+        breaker._become(values["state"])
         breaker.openings = saved_count(values["openings"])
         longest = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
         breaker.open_until = min(saved_seconds(values["open_until"]) - shift, now + longest)
         breaker.reason = str(values["reason"])[:64]
-        breaker._consecutive = min(saved_count(values["consecutive"]), policy.consecutive - 1)
+        breaker.consecutive = min(saved_count(values["consecutive"]), policy.consecutive - 1)
         failures = [min(saved_seconds(at) - shift, now) for at in values["failures"]]
         breaker._failures = deque(sorted(failures)[-policy.window_failures :])
         closed_at = values["closed_at"]
@@ -183,15 +182,15 @@ class Breaker:
 
     def _count(self, policy: BreakerPolicy, now: float, *, ok: bool, row_only: bool) -> None:
         if ok:
-            self._consecutive = 0
+            self.consecutive = 0
             return
         if row_only and now - self._newest > policy.window:
-            self._consecutive = 0
-        self._consecutive += 1
+            self.consecutive = 0
+        self.consecutive += 1
         self._newest = now
         if not row_only:
             self._failures.append(now)
-        if self._consecutive >= policy.consecutive or self.failures(policy, now) >= policy.window_failures:
+        if self.consecutive >= policy.consecutive or self.failures(policy, now) >= policy.window_failures:
             self._open(policy, now)
 
     def _open(self, policy: BreakerPolicy, now: float) -> None:
@@ -202,10 +201,14 @@ class Breaker:
         self._enter("open")
 
     def _enter(self, state: State) -> None:
-        self.state = state
         self._generation += 1
-        self._probes = self._successes = self._consecutive = 0
+        self._become(state)
+        self._probes = self._successes = self.consecutive = 0
         self._failures.clear()
+
+    def _become(self, state: State) -> None:
+        self.state = state
+        self.passing = Permit(self._generation) if state == "closed" else None
 
     def _prune(self, policy: BreakerPolicy, now: float) -> None:
         while self._failures and now - self._failures[0] > policy.window:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
@@ -28,6 +28,22 @@ EMPTY: Mapping[str, Any] = MappingProxyType({})
 def way(deployment: str, key_id: str) -> str:
     """Return the route key of one key of a deployment."""
     return f"{deployment}#{key_id}"
+
+
+class RouteKey(NamedTuple):
+    """One key of one model at one provider: the unit of breakers, cooldowns and limits."""
+
+    provider: str
+    model: str
+    key_id: str
+
+    def matches(self, provider: str | None, model: str | None, key_id: str | None) -> bool:
+        """Return whether the given parts are equal; `None` matches all."""
+        return (
+            (provider is None or provider == self.provider)
+            and (model is None or model == self.model)
+            and (key_id is None or key_id == self.key_id)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +149,13 @@ class Deployment:
     twin: bool = False  # another provider has an equal model: the same id, kind, tier and price
     limits: LimitValues | None = None  # for each key, unless the key has its own
     name: str = field(init=False)  # `provider/model`, the deployment's id
+    routes: tuple[RouteKey, ...] = field(init=False, repr=False, compare=False)  # one for each key, in their order
+    limited: bool = field(init=False, repr=False, compare=False)  # whether any of its keys has a configured limit
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", f"{self.provider.name}/{self.model}")
+        provider = self.provider
+        ids = [key.id for key in provider.keys] or [KEYLESS]
+        limited = self.limits is not None or any(key.limits is not None for key in provider.keys)
+        object.__setattr__(self, "name", f"{provider.name}/{self.model}")
+        object.__setattr__(self, "routes", tuple([RouteKey(provider.name, self.model, key_id) for key_id in ids]))
+        object.__setattr__(self, "limited", limited)

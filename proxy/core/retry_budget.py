@@ -14,9 +14,10 @@ Linkerd's and Finagle's retry budgets for the shape of a ratio with a minimum a 
 
 from __future__ import annotations
 
-from proxy.core.window import Window
+from proxy.core.window import PARTS, Window
 
 SECONDS = 5.0
+_PART = SECONDS / PARTS  # seconds
 
 
 class RetryBudget:
@@ -28,10 +29,16 @@ class RetryBudget:
         self.refused = 0  # attempts refused since the start
         self._calls = Window(SECONDS, 0)  # used as a counter; `most` returns the limit
         self._retries = Window(SECONDS, 0)
+        self._newest = 0  # calls of the current part of the window, which `_calls` does not contain yet
+        self._part_start = self._part_end = 0.0
 
     def called(self, now: float) -> None:
         """Count a call's first attempt."""
-        self._calls.take(1, now)
+        if now >= self._part_end:
+            self._count_newest()
+            self._part_start = now
+            self._part_end = (now // _PART + 1) * _PART
+        self._newest += 1
 
     def take(self, now: float) -> bool:
         """Return whether a further attempt may be made now, and count it if so."""
@@ -43,8 +50,14 @@ class RetryBudget:
 
     def most(self, now: float) -> float:
         """Return the number of further attempts allowed within the last `SECONDS`."""
+        self._count_newest()
         return self.share * self._calls.used(now) + self.floor * SECONDS
 
     def used(self, now: float) -> int:
         """Return the number of further attempts in the last `SECONDS`."""
         return self._retries.used(now)
+
+    def _count_newest(self) -> None:
+        if self._newest:
+            self._calls.take(self._newest, self._part_start)
+            self._newest = 0

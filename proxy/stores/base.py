@@ -1,5 +1,8 @@
 """The protocol of counter stores. Each method is one atomic step, so that a shared store can be one script for each.
 
+Only reading and reserving have a result to wait for. The other methods are not coroutines: a shared store sends them in
+the background, in order, before its next request.
+
 The store keeps the time: callers pass durations in seconds, so processes whose clocks differ share limits correctly.
 """
 
@@ -69,11 +72,11 @@ class CounterStore(Protocol):
         """Reserve all tickets or none of them. Their names must differ."""
         ...
 
-    async def correct(self, receipt: Receipt, name: str, amount: int) -> None:
+    def correct(self, receipt: Receipt, name: str, amount: int) -> None:
         """Replace the reserved amount by the real one; the last call wins. Does nothing after the release."""
         ...
 
-    async def give_back(self, receipt: Receipt, *, unused: bool) -> None:
+    def give_back(self, receipt: Receipt, *, unused: bool) -> None:
         """Release the slots; `unused` also returns the amounts of windows, because nothing was sent."""
         ...
 
@@ -81,11 +84,11 @@ class CounterStore(Protocol):
         """Return the wait in seconds that `take` would report now, 0 if it would succeed; takes nothing."""
         ...
 
-    async def rest_until(self, name: str, seconds: float) -> None:
+    def rest_until(self, name: str, seconds: float) -> None:
         """Put `name` into cooldown for that many seconds; a longer cooldown stays."""
         ...
 
-    async def wake(self, name: str) -> None:
+    def wake(self, name: str) -> None:
         """End the cooldown of `name`, if it has one."""
         ...
 

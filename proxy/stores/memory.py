@@ -60,14 +60,14 @@ class MemoryCounters:
         self._taken[receipt.id] = taken
         return receipt
 
-    async def correct(self, receipt: Receipt, name: str, amount: int) -> None:
+    def correct(self, receipt: Receipt, name: str, amount: int) -> None:
         """Correct the amount of a window; slots cannot be corrected."""
         part = self._taken.get(receipt.id, {}).get(name)
         if part is not None and isinstance(part.counter, Window):
             part.counter.correct(part.stamp, amount - part.amount, self._clock.monotonic())
             part.amount = amount
 
-    async def give_back(self, receipt: Receipt, *, unused: bool) -> None:
+    def give_back(self, receipt: Receipt, *, unused: bool) -> None:
         """Release a reservation; only the first call has an effect."""
         now = self._clock.monotonic()
         for part in self._taken.pop(receipt.id, {}).values():
@@ -83,14 +83,14 @@ class MemoryCounters:
         wait = self._longest(tickets, self._clock.monotonic())
         return wait.seconds if wait else 0.0
 
-    async def rest_until(self, name: str, seconds: float) -> None:
+    def rest_until(self, name: str, seconds: float) -> None:
         """Start a cooldown, which outlives the counter of its name."""
         now = self._clock.monotonic()
         if len(self._rests) >= self._sweep_at:
             self._sweep(now)
         self._rests[name] = max(now + seconds, self._rests.get(name, 0.0))
 
-    async def wake(self, name: str) -> None:
+    def wake(self, name: str) -> None:
         """End the cooldown of `name`, whatever its length."""
         self._rests.pop(name, None)
 

@@ -99,12 +99,12 @@ class Attempts:
         Raises `UpstreamFailure`, or `ProxyError` when the call's deadline has passed.
         """
         if run.left <= 0:
-            await self._slots.release(lease)
+            self._slots.release(lease)
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
         async with AsyncExitStack() as held:
             made: list[Attempt] = []
-            held.push_async_callback(self._give_back, run.record, made, lease)
+            held.callback(self._give_back, run.record, made, lease)
             held.callback(lease.settle, ok=None)
             try:
                 opened = await self._sent(held, run, target, lease, request, made)
@@ -277,7 +277,7 @@ class Attempts:
         alive()
         attempt.status = response.status
         record.upstream_request_id = _upstream_id(self._cleaners.of(deployment.provider), response)
-        await self._slots.learn(deployment, attempt.key_id or "", response)
+        self._slots.learn(deployment, attempt.key_id or "", response)
         chunks = await held.enter_async_context(aclosing(timed(self._clock, record, response.chunks)))
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)
@@ -301,7 +301,7 @@ class Attempts:
         slow = self._slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
         return slow and policy.enabled
 
-    async def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
+    def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
         """Settle the reservation with the tokens used: none after an error, unknown after a timeout or false report."""
         last = made[-1]
         tokens: int | None = None
@@ -310,7 +310,7 @@ class Attempts:
             tokens = usage.input + usage.output if usage and usage.source != "clamped" else None
         elif last.outcome not in _UNKNOWN_COST:
             tokens = 0
-        await self._slots.give_back(lease, tokens, unused=False)
+        self._slots.give_back(lease, tokens, unused=False)
 
     def _stopwatch(self, attempt: Attempt, began: float) -> None:
         attempt.ms = attempt.ms or (self._clock.monotonic() - began) * 1000

@@ -119,6 +119,8 @@ class Executor:
         targets = run.eligible()
         if not targets:
             return None
+        if picked := self._slots.take_at_once(run.call, targets):
+            return picked
         began = self._clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:
@@ -141,11 +143,11 @@ class Executor:
         failure: UpstreamFailure | None = None
         while True:
             try:
-                request = await self._request(run, target, lease)
+                request = self._request(run, target, lease)
             except InvalidRequest as exc:
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
             if run.pays and not self._budget.take(self._clock.monotonic()):
-                await self._slots.release(lease)
+                self._slots.release(lease)
                 run.attempts, run.cut_short = 0, True  # the call ends with its last failure
                 return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
             try:
@@ -168,12 +170,12 @@ class Executor:
                 return failure
             lease = again
 
-    async def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
+    def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """Return the request for `target`. Returns the lease unused if the request cannot be expressed."""
         try:
             return self._attempts.request(run, target, lease)
         except BaseException:
-            await self._slots.release(lease)
+            self._slots.release(lease)
             raise
 
     async def _backed_off(self, run: Run, target: Target, failure: UpstreamFailure, rule: FailureRule) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from proxy.core.breaker import Breaker, Permit
+from proxy.core.breaker import Breaker
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
 from proxy.core.model import KEYLESS, Deployment, ProviderKey, way
@@ -32,14 +32,14 @@ from proxy.upstream.health_views import (
     troubles,
 )
 from proxy.upstream.identity import replaced
-from proxy.upstream.limits import UNLIMITED
+from proxy.upstream.lease import SLOW as SLOW
+from proxy.upstream.lease import Lease as Lease
 
 _LOG = logging.getLogger(__name__)
 
 LATENCY_WEIGHT = 0.2  # weight of a new measurement in the moving average
 SPARING = 0.25  # seconds between two forced attempts at a target with an open breaker, after a call's first attempt
 MOST_BREAKERS = 10_000  # `any_model` lets clients name models; the oldest are dropped
-SLOW = "slow"  # the reason of a breaker opened by slow calls
 WORDS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
 
 
@@ -51,67 +51,6 @@ class Block:
     retry_after: float
     message: str
     slow: bool = False  # the breaker is open because of slow answers
-
-
-class Lease:
-    """The right to use one key of one deployment for one attempt; settle it exactly once."""
-
-    def __init__(
-        self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, permit: Permit
-    ) -> None:
-        self.deployment = deployment
-        self.key = key
-        self.breaker = breaker
-        self.permit = permit
-        self.receipt = UNLIMITED  # the reservation under the key's limits
-        self._health = health
-        self._settled = False
-        self._measured = False
-
-    @property
-    def key_id(self) -> str:
-        """The key's id, for records."""
-        return self.key.id if self.key else KEYLESS
-
-    def settle(self, *, ok: bool | None, reason: str = "") -> None:
-        """Report the attempt's outcome to the breaker; `None` is inconclusive. Only the first call counts.
-
-        `reason` names the failure.
-        """
-        if not self._settled:
-            self._settled = True
-            self._health.settle(self, ok=ok, reason=reason)
-
-    def return_unused(self) -> None:
-        """Settle a lease that found no capacity. Does not notify the queue, because nothing has changed."""
-        if not self._settled:
-            self._settled = True
-            self._health.settle(self, ok=None, told=False)
-
-    def fail(self, failure: UpstreamFailure) -> None:
-        """Settle with a failure: apply the failure table to the breaker and to the key."""
-        rule = self._health.rule(failure)
-        if rule.key != "none":
-            self._health.rest(self, failure)
-        self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
-
-    def slow(self, seconds: float) -> None:
-        """Settle with an answer that came far too late: the key works, but the breaker counts a failure."""
-        self._health.accepted(self)
-        self._measure(seconds)
-        self.settle(ok=False, reason=SLOW)
-
-    def succeed(self, seconds: float | None = None) -> None:
-        """Settle with success, which resets the key's count of rejections; `seconds`: to the first content."""
-        self._health.accepted(self)
-        if seconds is not None:
-            self._measure(seconds)
-        self.settle(ok=True)
-
-    def _measure(self, seconds: float) -> None:
-        if not self._measured:
-            self._measured = True
-            self._health.measured(self.deployment, seconds)
 
 
 class Health:
@@ -130,9 +69,10 @@ class Health:
         self.identities: Mapping[tuple[str, str], str] = {}  # of the active keys, by provider and id
         self._changed = changed  # called with route keys that may be usable again, without any for all
         self._clock = clock
-        self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()
-        self._resting: dict[RestName, Rest] = {}
-        self._latency: OrderedDict[str, float] = OrderedDict()
+        self.cooldowns: dict[RestName, Rest] = {}
+        self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()  # those with a failure
+        self._healthy: dict[BreakerName, Breaker] = {}  # those of routes in use without one
+        self._latency: dict[str, float] = {}
         self._turns: dict[str, dict[str, float]] = {}  # smooth weighted round robin, by provider
 
     def lease(
@@ -149,6 +89,18 @@ class Health:
         `key_id` pins one key, `avoid` excludes some. `force` ignores open breakers, so that they never block the last
         target of a call; with `sparing`, only if no attempt was forced within the last `SPARING` seconds.
         """
+        routes = deployment.routes
+        if len(routes) == 1 and key_id is None and not avoid and not self.cooldowns:
+            breaker = self._healthy.get(routes[0]) or self._known(routes[0])
+            if breaker.passing is not None:
+                keys = deployment.provider.keys
+                return Lease(self, deployment, keys[0] if keys else None, breaker, breaker.passing)
+        return self._lease(deployment, key_id, avoid, force=force, sparing=sparing)
+
+    def _lease(
+        self, deployment: Deployment, key_id: str | None, avoid: frozenset[str], *, force: bool, sparing: bool
+    ) -> Lease | None:
+        """Do what `lease` does, for any number of keys in any state."""
         now = self._clock.monotonic()
         keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
         usable = [key for key in keys if not self._rest_of(deployment, _id(key), now)]
@@ -159,7 +111,7 @@ class Health:
         if not ready:
             return None
         key = self._next(deployment.provider.name, ready)
-        breaker = self._keep(_name(deployment, key), Breaker())
+        breaker = self._known(_name(deployment, key))
         permit = breaker.admit(self.policy, now, force=force)
         return Lease(self, deployment, key, breaker, permit) if permit else None
 
@@ -190,7 +142,7 @@ class Health:
 
     def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> dict[str, float]:
         """Return the keys in cooldown for their rate limit, with the remaining seconds."""
-        if not self._resting:
+        if not self.cooldowns:
             return {}
         now = self._clock.monotonic()
         ids = [_id(key) for key in _keys(deployment, key_id) if _id(key) not in avoid]
@@ -200,7 +152,7 @@ class Health:
     def of(self, deployment: Deployment) -> DeploymentHealth | None:
         """Return the deployment's health for routing; `None` if nothing is known."""
         latency = self._latency.get(deployment.name)
-        if self._breakers or self._resting:
+        if self._breakers or self.cooldowns:
             block = self.blocked(deployment)
             if block is not None:
                 return DeploymentHealth(False, block.message, block.retry_after, latency)
@@ -213,10 +165,11 @@ class Health:
 
     def measured(self, deployment: Deployment, seconds: float) -> None:
         """Add the time to the first content of a success to the moving average."""
-        before = self._latency.pop(deployment.name, seconds)
-        self._latency[deployment.name] = before + LATENCY_WEIGHT * (seconds - before)
-        if len(self._latency) > MOST_BREAKERS:
-            self._latency.popitem(last=False)
+        latency, name = self._latency, deployment.name
+        before = latency.get(name, seconds)
+        latency[name] = before + LATENCY_WEIGHT * (seconds - before)
+        if len(latency) > MOST_BREAKERS:
+            del latency[next(iter(latency))]
 
     def settle(self, lease: Lease, *, ok: bool | None, reason: str = "", told: bool = True) -> None:
         """Settle a lease; for `Lease` only. `told` notifies the queue."""
@@ -230,7 +183,7 @@ class Health:
             breaker.reason = reason
         breaker.settle(lease.permit, self._policy(reason), now, ok=ok, row_only=class_of(reason) in REPEATED)
         if breaker.is_new:
-            del self._breakers[name]
+            self._healthy[name] = self._breakers.pop(name)
         if told and (lease.permit.probe or lease.permit.forced):
             self._changed(way(lease.deployment.name, lease.key_id))
 
@@ -253,14 +206,14 @@ class Health:
         if (everywhere and lease.key is None) or replaced(lease.deployment.provider, lease.key, self.identities):
             return  # there is no key, or it has been replaced
         where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
-        before = self._resting.get(where)
+        before = self.cooldowns.get(where)
         # failures of concurrent calls count as one
         self._rest(where, failure, again=before is not None and before.until <= self._clock.monotonic())
 
     def _rest(self, where: RestName, failure: UpstreamFailure, *, again: bool) -> None:
         now, rule = self._clock.monotonic(), self.rule(failure)
         rejected = failure.kind is FailureKind.KEY_REJECTED
-        before = self._resting.get(where)
+        before = self.cooldowns.get(where)
         times = (before.times if before else 1) + again
         seconds = failure.retry_after
         if seconds is None or rejected:  # `retry-after` does not apply to a rejected key
@@ -271,18 +224,18 @@ class Health:
                 extra={"fields": {"provider": where[0], "key": where[1], "status": failure.status, "rests_s": seconds}},
             )
         until = max(now + min(seconds, rule.max_rest), before.until if before else 0.0)
-        self._resting[where] = Rest(until, failure.kind.value, times, until - now)
-        while len(self._resting) > MOST_BREAKERS:
-            del self._resting[next(iter(self._resting))]
+        self.cooldowns[where] = Rest(until, failure.kind.value, times, until - now)
+        while len(self.cooldowns) > MOST_BREAKERS:
+            del self.cooldowns[next(iter(self.cooldowns))]
 
     def accepted(self, lease: Lease) -> None:
         """Drop expired cooldowns of a key that works; for `Lease` only."""
         now = self._clock.monotonic()
         provider = lease.deployment.provider.name
         for where in ((provider, lease.key_id, None), (provider, lease.key_id, lease.deployment.model)):
-            rest = self._resting.get(where)
+            rest = self.cooldowns.get(where)
             if rest and rest.until <= now:
-                del self._resting[where]
+                del self.cooldowns[where]
 
     def reset(self, provider: str | None = None, model: str | None = None, key: str | None = None) -> int:
         """Close matching breakers and end matching cooldowns (`None` matches all); return their number."""
@@ -290,9 +243,11 @@ class Health:
         names = [name for name in self._breakers if _matches(name, wanted)]
         for name in names:
             self._breakers.pop(name).reset()
-        rests = [where for where in self._resting if _matches((where[0], where[2], where[1]), wanted)]
+        for name in [name for name in self._healthy if _matches(name, wanted)]:
+            self._healthy.pop(name).reset()  # outcomes of running attempts no longer count
+        rests = [where for where in self.cooldowns if _matches((where[0], where[2], where[1]), wanted)]
         for where in rests:
-            del self._resting[where]
+            del self.cooldowns[where]
         self._changed()
         return len(names) + len(rests)
 
@@ -305,7 +260,7 @@ class Health:
     def probed(self, due: Due, failure: UpstreamFailure | None) -> None:
         """Apply the outcome of a background probe of a key: end its cooldown, or extend it after a `failure`."""
         where = (due.provider, due.key, due.model)
-        before = self._resting.get(where)
+        before = self.cooldowns.get(where)
         if before is None:
             return
         if failure is None:
@@ -316,13 +271,13 @@ class Health:
 
     def troubles(self) -> list[Due]:
         """Return all cooldowns and all breakers that are not closed; cheap if there are none."""
-        if not self._breakers and not self._resting:
+        if not self._breakers and not self.cooldowns:
             return []
-        return troubles(self._breakers, self._resting, self._policy, self._clock.monotonic())
+        return troubles(self._breakers, self.cooldowns, self._policy, self._clock.monotonic())
 
     def export(self, shift: float) -> dict[str, Any]:
         """Return breakers and cooldowns as JSON values; `shift` is wall-clock time minus monotonic time."""
-        return exported(self._breakers, self._resting, shift)
+        return exported(self._breakers, self.cooldowns, shift)
 
     def restore(self, values: Mapping[str, Any], shift: float) -> None:
         """Restore what `export` returned, possibly in another process; existing cooldowns stay.
@@ -334,7 +289,7 @@ class Health:
         rests = restored_rests(values["rests"][-MOST_BREAKERS:], shift, now)
         for name, breaker in breakers.items():
             self._keep(name, breaker)
-        self._resting = {**rests, **self._resting}
+        self.cooldowns = {**rests, **self.cooldowns}
 
     def breakers(self) -> list[dict[str, Any]]:
         """Return a row for every known breaker, for `/admin/breakers` and metrics."""
@@ -342,7 +297,7 @@ class Health:
 
     def rests(self) -> list[dict[str, Any]]:
         """Return a row for every cooldown, for `/admin/providers`."""
-        return rest_rows(self._resting, self._clock.monotonic())
+        return rest_rows(self.cooldowns, self._clock.monotonic())
 
     def latencies(self) -> Mapping[str, float]:
         """Return the measured seconds to the first content, by deployment."""
@@ -351,8 +306,18 @@ class Health:
     def _breaker(self, deployment: Deployment, key: ProviderKey | None) -> Breaker:
         return self._breakers.get(_name(deployment, key)) or Breaker()
 
+    def _known(self, name: BreakerName) -> Breaker:
+        """Return the breaker of that name; a new one takes no part in rows and the state file until it fails."""
+        breaker = self._breakers.get(name) or self._healthy.get(name)
+        if breaker is None:
+            if len(self._healthy) >= MOST_BREAKERS:
+                self._healthy.clear()
+            breaker = self._healthy[name] = Breaker()
+        return breaker
+
     def _keep(self, name: BreakerName, new: Breaker) -> Breaker:
         """Return the breaker of that name, storing `new` if there is none."""
+        self._healthy.pop(name, None)
         breaker = self._breakers.setdefault(name, new)
         self._breakers.move_to_end(name)
         while len(self._breakers) > MOST_BREAKERS:
@@ -362,7 +327,7 @@ class Health:
     def _rest_of(self, deployment: Deployment, key_id: str, now: float) -> Rest | None:
         provider = deployment.provider.name
         for where in ((provider, key_id, None), (provider, key_id, deployment.model)):
-            rest = self._resting.get(where)
+            rest = self.cooldowns.get(where)
             if rest and rest.until > now:
                 return rest
         return None

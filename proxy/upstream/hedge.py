@@ -131,13 +131,13 @@ class Hedge:
             try:
                 request = self._attempts.request(run, target, lease)
             except InvalidRequest:
-                await self._slots.release(lease)
+                self._slots.release(lease)
                 continue
             except BaseException:
-                await self._slots.release(lease)
+                self._slots.release(lease)
                 raise
             if not self._budget.take(self._clock.monotonic()):
-                await self._slots.release(lease)
+                self._slots.release(lease)
                 return None
             run.targets.remove(target)
             return target, lease, request

@@ -2,9 +2,6 @@
 
 An attempt reserves its request, tokens and concurrency slot together before it is sent, and settles with the tokens
 used. A key without limits costs nothing. Learned limits expire, because providers raise limits without notice.
-
-Sources: OpenAI's rate limit guide (`x-ratelimit-{limit,remaining,reset}-{requests,tokens}`), Groq's (the same names,
-but `requests` are those of a day) and Anthropic's (`anthropic-ratelimit-{requests,tokens}-{limit,remaining,reset}`).
 """
 
 from __future__ import annotations
@@ -16,7 +13,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.hints import LONGEST, USUAL_TOKENS, asked_for, one_fits_in, retry_after
+from proxy.core.hints import LONGEST
+from proxy.core.limit_headers import reported_limits
 from proxy.core.model import KEYLESS, Deployment, LimitValues, way
 from proxy.core.saved import saved_amount, saved_seconds, saved_text
 from proxy.stores.base import CounterStore, Receipt, Row, Ticket, Wait
@@ -32,19 +30,6 @@ TOKENS = ("tpm", "tpd")
 NONE = LimitValues()
 UNLIMITED = Receipt("", ())
 
-# What is counted, the prefix and suffix of the headers, and whether the header's limit is counted in the same unit.
-_HEADERS = (
-    ("requests", "x-ratelimit-{}-requests", True),
-    ("tokens", "x-ratelimit-{}-tokens", True),
-    ("requests", "anthropic-ratelimit-requests-{}", True),
-    ("tokens", "anthropic-ratelimit-tokens-{}", True),
-    ("tokens", "anthropic-ratelimit-input-tokens-{}", False),
-    ("tokens", "anthropic-ratelimit-output-tokens-{}", False),
-)
-_SAID = tuple(
-    (what, limit, form.format("limit"), form.format("remaining"), form.format("reset"))
-    for what, form, limit in _HEADERS
-)
 _NAMES = {"requests": ("rpm", "rpd"), "tokens": ("tpm", "tpd")}
 
 
@@ -69,12 +54,21 @@ class Limits:
         self._short: OrderedDict[str, float] = OrderedDict()  # route key -> time until which it has no capacity
         self._forgotten: set[str] = set()  # route keys whose cooldowns the store has yet to end
 
+    def apply_to(self, deployment: Deployment) -> bool:
+        """Return whether a key of `deployment` has a configured or learned limit, or a cooldown."""
+        if self.deployments.get(deployment.name, deployment).limited:
+            return True
+        if not self._learned and not self._rests:
+            return False
+        names = [_name(deployment, route.key_id) for route in deployment.routes]
+        return any(name in self._learned or name in self._rests for name in names)
+
     async def reserve(self, deployment: Deployment, key_id: str, tokens: int) -> Receipt | Wait:
         """Reserve capacity for an attempt of at most `tokens`, or return the wait for it."""
         tickets = self.tickets(deployment, key_id, tokens)
         if not tickets:
             return UNLIMITED
-        await self._wake_forgotten()
+        self._wake_forgotten()
         taken = await self._store.take(tickets)
         if isinstance(taken, Wait):
             taken = replace(taken, seconds=self._known_for(taken.seconds, _name(deployment, key_id), tickets))
@@ -84,24 +78,24 @@ class Limits:
     async def wait(self, deployment: Deployment, key_id: str, tokens: int) -> float:
         """Return the wait in seconds that `reserve` would report now; takes nothing."""
         tickets = self.tickets(deployment, key_id, tokens)
-        await self._wake_forgotten()
+        self._wake_forgotten()
         seconds = await self._store.wait(tickets) if tickets else 0.0
         return self._known_for(seconds, _name(deployment, key_id), tickets)
 
-    async def settle(self, receipt: Receipt, usage_tokens: int | None) -> None:
+    def settle(self, receipt: Receipt, usage_tokens: int | None) -> None:
         """Settle an attempt with the tokens it used; with `None` (unknown) the reserved amount counts."""
         if not receipt.tickets:
             return
         if usage_tokens is not None:
             for ticket in receipt.tickets:
                 if ticket.name.endswith(TOKENS):
-                    await self._store.correct(receipt, ticket.name, usage_tokens)
-        await self._given_back(receipt, unused=False)
+                    self._store.correct(receipt, ticket.name, usage_tokens)
+        self._given_back(receipt, unused=False)
 
-    async def release(self, receipt: Receipt) -> None:
+    def release(self, receipt: Receipt) -> None:
         """Undo a reservation: nothing was sent."""
         if receipt.tickets:
-            await self._given_back(receipt, unused=True)
+            self._given_back(receipt, unused=True)
 
     @property
     def contended(self) -> bool:
@@ -115,30 +109,23 @@ class Limits:
         names = [_name(deployment, key) for key in keys]
         return max(0.0, min(max(self._short.get(name, now), self._rests.get(name, now)) for name in names) - now)
 
-    async def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str], now: float) -> None:
+    def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str], now: float) -> None:
         """Learn limits from an answer's headers (lower-case names); `now` is seconds since the epoch.
 
         An exhausted limit puts the key into cooldown for this model until one more call fits, at most until the reset.
-        An answer with `retry-after` starts no cooldown here: like everything that follows from a 429, that is part of
-        the failure's rule, which `Health` applies.
         """
-        rest, told = 0.0, asked_for(headers, now) is not None
-        for what, is_limit, limit, remaining, reset in _SAID:
-            if limit not in headers and remaining not in headers:
-                continue
-            seconds = _seconds(headers.get(reset), now)
-            most = _count(headers.get(limit))
-            if is_limit and most:
-                self._learn(deployment, key_id, what, most, seconds)
-            if _count(headers.get(remaining)) == 0 and not told:
-                rest = max(rest, one_fits_in(seconds, most, USUAL_TOKENS if what == "tokens" else 1))
-        if rest:
-            await self._wake_forgotten()
+        cooldown = 0.0
+        for unit, limit, reset, seconds in reported_limits(headers, now):
+            if limit:
+                self._learn(deployment, key_id, unit, limit, reset)
+            cooldown = max(cooldown, seconds)
+        if cooldown:
+            self._wake_forgotten()
             name = _name(deployment, key_id)
-            self._rests[name] = max(self._clock.monotonic() + rest, self._rests.pop(name, 0.0))
+            self._rests[name] = max(self._clock.monotonic() + cooldown, self._rests.pop(name, 0.0))
             while len(self._rests) > MOST_LEARNED:
                 self._rests.popitem(last=False)
-            await self._store.rest_until(name + ":rest", rest)
+            self._store.rest_until(name + ":rest", cooldown)
 
     def values(self, deployment: Deployment, key_id: str) -> LimitValues:
         """Return the configured limits: the model's limits per key, each overridden by the key's own."""
@@ -175,12 +162,12 @@ class Limits:
             tickets.append(Ticket(name + ":rest", 0, 0.0, 0))
         return tickets
 
-    async def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
+    def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
         """End the matching cooldowns (`None` matches all) and return their number. Counters stay."""
         names = [name for name in self._rests if _matches(name, provider, model, key_id)]
         for name in names:
             del self._rests[name]
-            await self._store.wake(name + ":rest")
+            self._store.wake(name + ":rest")
         if names:
             self._freed()
         return len(names)
@@ -235,14 +222,11 @@ class Limits:
         for name, until in rests.items():
             if until > now:
                 self._rests[name] = max(until, self._rests.get(name, 0.0))
-                await self._store.rest_until(name + ":rest", until - now)
+                self._store.rest_until(name + ":rest", until - now)
 
     async def rows(self, *, unused: bool = False) -> list[dict[str, Any]]:
-        """Return a row for every limit in use, and with `unused` for the other active limits, for `/admin/limits`.
-
-        `learned` marks a limit that the provider reported.
-        """
-        await self._wake_forgotten()
+        """Return a row for every limit in use, for `/admin/limits`; with `unused` for all. `learned`: reported."""
+        self._wake_forgotten()
         force = {ticket.name: ticket for each in self.deployments.values() for ticket in self._all_tickets(each)}
         open_to_all = {each.provider.name for each in self.deployments.values() if each.provider.any_model}
         rows = {}
@@ -266,12 +250,12 @@ class Limits:
         deployment = name.removeprefix(SCOPE).rsplit(":", 2)[0]
         return deployment not in self.deployments and deployment.partition("/")[0] in open_to_all
 
-    async def _wake_forgotten(self) -> None:
+    def _wake_forgotten(self) -> None:
         while self._forgotten:
-            await self._store.wake(self._forgotten.pop() + ":rest")
+            self._store.wake(self._forgotten.pop() + ":rest")
 
-    async def _given_back(self, receipt: Receipt, *, unused: bool) -> None:
-        await self._store.give_back(receipt, unused=unused)
+    def _given_back(self, receipt: Receipt, *, unused: bool) -> None:
+        self._store.give_back(receipt, unused=unused)
         name = receipt.tickets[0].name.rpartition(":")[0]
         self._note(name, 0.0)
         deployment, _, key_id = name.removeprefix(SCOPE).rpartition(":")
@@ -385,13 +369,3 @@ def _check_counted(row: Mapping[str, Any]) -> None:
 
 def _first(value: int | None, other: int | None) -> int | None:
     return other if value is None else value
-
-
-def _count(text: str | None) -> int | None:
-    """Return the count in a header value; `None` for anything else."""
-    return int(text) if text and len(text) < 16 and text.isascii() and text.isdigit() else None
-
-
-def _seconds(reset: str | None, now: float) -> float:
-    """Return a reset header in any of its forms as seconds; 0 if it is empty or invalid."""
-    return retry_after({"x-ratelimit-reset-requests": reset}, "", now) or 0.0 if reset else 0.0

@@ -285,8 +285,7 @@ class Prober:
             elif usage:
                 used = usage.input + usage.output
         finally:
-            with anyio.CancelScope(shield=True):
-                await self._limits.settle(receipt, used)
+            self._limits.settle(receipt, used)
         self._count(deployment, _words(shown), usage)
         if not isinstance(shown, UpstreamFailure):
             return shown

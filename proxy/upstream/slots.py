@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, 
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
-import anyio
-
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.model import KEYLESS, Deployment, way
@@ -36,6 +34,11 @@ Picked = tuple[Target, Lease]
 
 class Queue(Protocol):
     """The queue in which a call waits; implemented by `proxy.admission.queue`."""
+
+    @property
+    def depth(self) -> int:
+        """The number of waiting calls."""
+        ...
 
     @property
     def claimed(self) -> Collection[str]:
@@ -70,6 +73,24 @@ class Slots:
     def view(self, snapshot: Snapshot) -> HealthView:
         """Return the view for routing: health, and the wait for capacity, of each deployment."""
         return _View(self._health, self._limits, snapshot, self._used)
+
+    def take_at_once(self, call: Call, targets: Sequence[Target]) -> Picked | None:
+        """Return the first of `targets` with a lease, if no limit applies to it and no call waits; else `None`.
+
+        `None` does not mean that there is no capacity: `first` then decides, and may wait. A lease of this method has
+        no reservation, so that it can be settled without `give_back`.
+        """
+        target = targets[0]
+        deployment = target.deployment
+        if self._queue.depth or self._limits.apply_to(deployment):
+            return None
+        lease = self._health.lease(deployment, key_id=call.options.key_id)
+        if lease is None:
+            return None
+        if deployment.twin:
+            self._uses += 1
+            self._used[deployment.name] = self._uses
+        return target, lease
 
     async def take(
         self,
@@ -179,24 +200,23 @@ class Slots:
             return await self.first(call, targets, input_tokens, max_wait=left, predicted=_untold)
         return picked
 
-    async def release(self, lease: Lease) -> None:
+    def release(self, lease: Lease) -> None:
         """Return an unused lease: nothing was sent, and its reservation is undone."""
         lease.settle(ok=None)
-        await self.give_back(lease, None, unused=True)
+        self.give_back(lease, None, unused=True)
 
-    async def give_back(self, lease: Lease, tokens: int | None, *, unused: bool) -> None:
-        """End the lease's reservation: `tokens` were used (`None`: unknown); `unused` if nothing was sent."""
+    def give_back(self, lease: Lease, tokens: int | None, *, unused: bool) -> None:
+        """End the lease's reservation, if any: `tokens` were used (`None`: unknown); `unused` if nothing was sent."""
         if not lease.receipt.tickets:
             return
-        with anyio.CancelScope(shield=True):
-            if unused:
-                await self._limits.release(lease.receipt)
-            else:
-                await self._limits.settle(lease.receipt, tokens)
+        if unused:
+            self._limits.release(lease.receipt)
+        else:
+            self._limits.settle(lease.receipt, tokens)
 
-    async def learn(self, deployment: Deployment, key_id: str, response: UpstreamResponse) -> None:
+    def learn(self, deployment: Deployment, key_id: str, response: UpstreamResponse) -> None:
         """Learn the provider's limits from its response headers."""
-        await self._limits.learn(deployment, key_id, response.headers, self._clock.time())
+        self._limits.learn(deployment, key_id, response.headers, self._clock.time())
 
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:
         """Return the names of the deployments with a running probe."""

@@ -193,7 +193,7 @@ async def test_learned_limits_of_a_replaced_key_are_dropped(service: Service) ->
         "x-ratelimit-reset-requests": "1h",
     }
     for key in ("one", "two"):
-        await service.upstream.limits.learn(service.current.snapshot.deployments["a/m"], key, spent, 0.0)
+        service.upstream.limits.learn(service.current.snapshot.deployments["a/m"], key, spent, 0.0)
 
     service.write(one="new")
     service.reload()
@@ -234,7 +234,7 @@ async def test_a_new_address_starts_with_clean_health(service: Service, way: str
         assert lease
         lease.fail(UpstreamFailure(kind, "x"))
     spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1h"}
-    await upstream.limits.learn(deployments["a/m"], "one", spent, 0.0)
+    upstream.limits.learn(deployments["a/m"], "one", spent, 0.0)
 
     service.write(way=way)
     service.reload()

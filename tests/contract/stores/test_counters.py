@@ -105,7 +105,7 @@ async def test_a_place_is_held_until_it_is_given_back(store: CounterStore, clock
     wait = await refused(store, ONE)
     assert 0 < wait.seconds < math.inf
 
-    await store.give_back(receipt, unused=False)
+    store.give_back(receipt, unused=False)
 
     await taken(store, ONE)
 
@@ -115,8 +115,8 @@ async def test_giving_back_twice_gives_back_once(store: CounterStore) -> None:
     first = await taken(store, two, TPM)
     await taken(store, two)
 
-    await store.give_back(first, unused=True)
-    await store.give_back(first, unused=True)
+    store.give_back(first, unused=True)
+    store.give_back(first, unused=True)
 
     assert await used(store) == {two.name: 1}
 
@@ -124,8 +124,8 @@ async def test_giving_back_twice_gives_back_once(store: CounterStore) -> None:
 async def test_what_was_sent_stays_counted_and_what_was_not_does_not(store: CounterStore) -> None:
     sent, unsent = await taken(store, RPM, TPM), await taken(store, RPM)
 
-    await store.give_back(sent, unused=False)
-    await store.give_back(unsent, unused=True)
+    store.give_back(sent, unused=False)
+    store.give_back(unsent, unused=True)
 
     assert await used(store) == {RPM.name: 1, TPM.name: 60}
 
@@ -133,10 +133,10 @@ async def test_what_was_sent_stays_counted_and_what_was_not_does_not(store: Coun
 async def test_the_real_amount_takes_the_place_of_the_reserved_one(store: CounterStore) -> None:
     receipt = await taken(store, TPM)
 
-    await store.correct(receipt, TPM.name, 10)
-    await store.correct(receipt, TPM.name, 10)
+    store.correct(receipt, TPM.name, 10)
+    store.correct(receipt, TPM.name, 10)
     assert await used(store) == {TPM.name: 10}
-    await store.correct(receipt, TPM.name, 250)
+    store.correct(receipt, TPM.name, 250)
 
     assert await used(store) == {TPM.name: 250}
     assert (await refused(store, TPM)).name == TPM.name
@@ -144,26 +144,26 @@ async def test_the_real_amount_takes_the_place_of_the_reserved_one(store: Counte
 
 async def test_nothing_is_corrected_after_it_was_given_back(store: CounterStore) -> None:
     receipt = await taken(store, TPM)
-    await store.give_back(receipt, unused=False)
+    store.give_back(receipt, unused=False)
 
-    await store.correct(receipt, TPM.name, 1)
-    await store.correct(receipt, "unknown", 1)
+    store.correct(receipt, TPM.name, 1)
+    store.correct(receipt, "unknown", 1)
 
     assert await used(store) == {TPM.name: 60}
 
 
 async def test_corrected_amounts_are_what_an_unused_receipt_gives_back(store: CounterStore) -> None:
     receipt = await taken(store, TPM)
-    await store.correct(receipt, TPM.name, 25)
+    store.correct(receipt, TPM.name, 25)
 
-    await store.give_back(receipt, unused=True)
+    store.give_back(receipt, unused=True)
 
     assert await used(store) == {}
 
 
 async def test_nothing_is_taken_from_what_rests(store: CounterStore, clock: FakeClock) -> None:
-    await store.rest_until(RPM.name, 10)
-    await store.rest_until(RPM.name, 3)
+    store.rest_until(RPM.name, 10)
+    store.rest_until(RPM.name, 3)
 
     assert await refused(store, RPM) == Wait(10.0, RPM.name)
     await taken(store, TPM)
@@ -174,10 +174,10 @@ async def test_nothing_is_taken_from_what_rests(store: CounterStore, clock: Fake
 
 async def test_a_ticket_of_nothing_waits_only_for_a_rest(store: CounterStore) -> None:
     nothing = Ticket("a:rest", 0, 0.0, 0)
-    await store.give_back(await taken(store, nothing), unused=False)
+    store.give_back(await taken(store, nothing), unused=False)
     assert await used(store) == {}
 
-    await store.rest_until("a:rest", 7)
+    store.rest_until("a:rest", 7)
 
     assert await refused(store, RPM, nothing) == Wait(7.0, "a:rest")
 
@@ -192,7 +192,7 @@ async def test_the_newest_limit_counts(store: CounterStore) -> None:
 
 async def test_reading_tells_what_is_in_use_under_a_prefix(store: CounterStore, clock: FakeClock) -> None:
     await taken(store, RPM, TPM, Ticket("b:rpm", 9, 60.0, 1))
-    await store.rest_until("a:zzz", 4)
+    store.rest_until("a:zzz", 4)
 
     rows = await store.read("a:")
 
@@ -212,7 +212,7 @@ async def test_a_receipt_can_be_written_down(store: CounterStore) -> None:
     again = Receipt(fields["id"], tuple(Ticket(**ticket) for ticket in fields["tickets"]))
 
     assert again == receipt == pickle.loads(pickle.dumps(receipt))
-    await store.give_back(again, unused=True)
+    store.give_back(again, unused=True)
     assert await used(store) == {}
 
 
@@ -256,9 +256,9 @@ async def test_no_limit_is_passed_under_any_interleaving(name: str, steps: list[
             receipt = held[number % len(held)]
             before = real.get(receipt.id, receipt.tickets[0].amount)
             real[receipt.id] = number % (before + 1)  # less, and never more again
-            await store.correct(receipt, "t", real[receipt.id])
+            store.correct(receipt, "t", real[receipt.id])
         elif held:
-            await store.give_back(held.pop(number % len(held)), unused=what == "unused")
+            store.give_back(held.pop(number % len(held)), unused=what == "unused")
         counts = await used(store)
         assert counts.get("c", 0) == len(held) <= 3
         assert counts.get("t", 0) <= 40

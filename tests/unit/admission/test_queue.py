@@ -634,7 +634,7 @@ async def test_ten_places_of_one_second_serve_a_hundred_in_order() -> None:
             for end, receipt in list(ends):
                 if end <= scene.clock.now + 1e-9:
                     ends.remove((end, receipt))
-                    await store.give_back(receipt, unused=False)
+                    store.give_back(receipt, unused=False)
                     scene.queue.notify()
             await scene.clock.advance(0.05)
 

@@ -24,7 +24,7 @@ async def held(store: MemoryCounters, clock: FakeClock, ticket: Ticket, seconds:
     receipt = await store.take([ticket])
     assert isinstance(receipt, Receipt)
     clock.pass_(seconds)
-    await store.give_back(receipt, unused=False)
+    store.give_back(receipt, unused=False)
 
 
 async def test_names_that_count_nothing_any_more_are_dropped() -> None:
@@ -33,7 +33,7 @@ async def test_names_that_count_nothing_any_more_are_dropped() -> None:
 
     for number in range(20 * memory.SWEEP):
         await held(store, clock, Ticket(f"n{number}", 5, 60.0, 1), 1.0)
-        await store.rest_until(f"r{number}", 1.0)
+        store.rest_until(f"r{number}", 1.0)
 
     assert names(store) <= 2 * memory.SWEEP
 
@@ -44,7 +44,7 @@ async def test_even_names_in_use_are_bounded() -> None:
 
     for number in range(1000):
         await held(store, clock, Ticket(f"n{number}", 5, 86_400.0, 1), 0.0)
-        await store.rest_until(f"r{number}", 86_400.0)
+        store.rest_until(f"r{number}", 86_400.0)
 
     assert names(store) <= 200
     assert isinstance(await store.take([Ticket("n999", 5, 86_400.0, 5)]), Wait)  # the newest are kept
@@ -57,7 +57,7 @@ async def test_a_place_of_a_forgotten_counter_can_still_be_given_back() -> None:
     assert isinstance(receipt, Receipt)
     await store.take([Ticket("other", 1, 60.0, 1)])
 
-    await store.give_back(receipt, unused=False)
+    store.give_back(receipt, unused=False)
 
     assert [row.name for row in await store.read("")] == ["other"]
 
@@ -94,7 +94,7 @@ async def test_a_place_that_was_not_used_teaches_nothing() -> None:
     receipt = await store.take([ONE])
     assert isinstance(receipt, Receipt)
     clock.pass_(500.0)
-    await store.give_back(receipt, unused=True)
+    store.give_back(receipt, unused=True)
 
     await store.take([ONE])
 

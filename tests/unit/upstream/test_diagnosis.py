@@ -123,7 +123,7 @@ async def test_the_rows_are_those_of_health_and_limits() -> None:
         assert lease
         lease.fail(UpstreamFailure(kind, "x"))
     spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"}
-    await limits.learn(models[2], "k1", spent, clock.time())
+    limits.learn(models[2], "k1", spent, clock.time())
 
     rows = {"breakers": health.breakers(), "rests": health.rests(), "limits": await limits.rows()}
 

@@ -58,6 +58,28 @@ def test_what_is_healthy_takes_no_memory() -> None:
     assert health.rests() == []
 
 
+def test_a_success_changes_nothing_of_a_healthy_breaker() -> None:
+    health, _ = made()
+    first, second = lease(health), lease(health)
+
+    second.fail(failed(FailureKind.SERVER_ERROR))
+    first.succeed()  # ends the row of failures
+    fail(health)
+
+    assert [(row["state"], row["failures"]) for row in health.breakers()] == [("closed", 2)]
+
+
+def test_a_reset_ignores_attempts_that_began_before_it() -> None:
+    health, _ = made()
+    running = [lease(health) for _ in range(POLICY.consecutive)]
+
+    health.reset()
+    for each in running:
+        each.fail(failed(FailureKind.SERVER_ERROR))
+
+    assert health.breakers() == []
+
+
 def test_a_keyless_provider_is_leased_without_a_key() -> None:
     health, _ = made()
 

@@ -55,9 +55,9 @@ async def test_a_key_without_limits_never_asks_the_store() -> None:
     limits = Limits(Untouched(), FakeClock(), freed=Untouched)
 
     receipt = await reserved(limits, PLAIN)
-    await limits.settle(receipt, 50)
-    await limits.release(receipt)
-    await limits.learn(PLAIN, "main", {"content-type": "application/json"}, 0.0)
+    limits.settle(receipt, 50)
+    limits.release(receipt)
+    limits.learn(PLAIN, "main", {"content-type": "application/json"}, 0.0)
 
     assert receipt is UNLIMITED
     assert await limits.wait(PLAIN, "main", 100) == 0.0
@@ -75,7 +75,7 @@ async def test_settling_corrects_the_tokens_and_gives_the_place_back() -> None:
     limits, _, _ = made()
     receipt = await reserved(limits, tokens=300)
 
-    await limits.settle(receipt, 120)
+    limits.settle(receipt, 120)
 
     assert await counts(limits) == {"rpm": 1, "tpm": 120}
 
@@ -83,7 +83,7 @@ async def test_settling_corrects_the_tokens_and_gives_the_place_back() -> None:
 async def test_where_nobody_knows_the_tokens_the_reservation_stands() -> None:
     limits, _, _ = made()
 
-    await limits.settle(await reserved(limits, tokens=300), None)
+    limits.settle(await reserved(limits, tokens=300), None)
 
     assert await counts(limits) == {"rpm": 1, "tpm": 300}
 
@@ -91,7 +91,7 @@ async def test_where_nobody_knows_the_tokens_the_reservation_stands() -> None:
 async def test_what_was_not_sent_leaves_no_trace() -> None:
     limits, _, _ = made()
 
-    await limits.release(await reserved(limits))
+    limits.release(await reserved(limits))
 
     assert await counts(limits) == {}
 
@@ -103,8 +103,8 @@ async def test_room_that_comes_is_told() -> None:
     first, second = await reserved(limits), await reserved(limits)
     assert told == []
 
-    await limits.settle(first, 10)
-    await limits.release(second)
+    limits.settle(first, 10)
+    limits.release(second)
 
     assert told == ["acme/small#main", "acme/small#main"]
 
@@ -112,7 +112,7 @@ async def test_room_that_comes_is_told() -> None:
 async def test_a_full_window_says_exactly_how_long() -> None:
     limits, _, clock = made()
     for _ in range(2):
-        await limits.settle(await reserved(limits, tokens=1), 1)
+        limits.settle(await reserved(limits, tokens=1), 1)
 
     wait = await refused(limits, tokens=1)
     clock.pass_(wait.seconds)
@@ -154,7 +154,7 @@ async def test_what_a_key_says_replaces_what_the_model_says() -> None:
 async def test_a_day_is_any_24_hours() -> None:
     limits, _, clock = made()
     daily = deployment(limits=LimitValues(rpd=1))
-    await limits.settle(await reserved(limits, daily), None)
+    limits.settle(await reserved(limits, daily), None)
 
     clock.pass_(23 * 3600.0)
 
@@ -174,7 +174,7 @@ def anthropic(what: str, limit: int, remaining: int, reset: str) -> dict[str, st
 async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> None:
     limits, _, _ = made()
 
-    await limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s") | openai("tokens", 500, 400, "6ms"), 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s") | openai("tokens", 500, 400, "6ms"), 0.0)
 
     assert [(t.name, t.limit, t.seconds) for t in limits.tickets(PLAIN, "main", 70)][:2] == [
         ("upstream:acme/small:main:rpm", 3, 60.0),
@@ -186,7 +186,7 @@ async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> 
 async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> None:
     limits, _, _ = made()
 
-    await limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s") | openai("tokens", 90_000, 1, "6ms"), 0.0)
+    limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s") | openai("tokens", 90_000, 1, "6ms"), 0.0)
 
     rpm, tpm, *_ = limits.tickets(LIMITED, "main", 70)
     assert (rpm.limit, tpm.limit) == (1, 1000)
@@ -194,16 +194,16 @@ async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> N
 
 async def test_a_limit_that_the_provider_raises_is_forgotten() -> None:
     limits, _, _ = made()
-    await limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s"), 0.0)
+    limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s"), 0.0)
 
-    await limits.learn(LIMITED, "main", openai("requests", 50, 49, "1s"), 0.0)
+    limits.learn(LIMITED, "main", openai("requests", 50, 49, "1s"), 0.0)
 
     assert limits.tickets(LIMITED, "main", 70)[0].limit == 2
 
 
 async def test_what_was_learned_grows_old() -> None:
     limits, _, clock = made()
-    await limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s"), 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s"), 0.0)
 
     clock.pass_(module.LEARNED_FOR)
 
@@ -213,10 +213,10 @@ async def test_what_was_learned_grows_old() -> None:
 async def test_a_reset_that_no_minute_has_is_that_of_a_day() -> None:
     limits, _, _ = made()
 
-    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_390, "1m0s"), 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 14_400, 14_390, "1m0s"), 0.0)
     assert limits.tickets(PLAIN, "main", 70)[0].seconds == 60.0
-    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_370, "2m59.56s"), 0.0)
-    await limits.learn(PLAIN, "main", openai("requests", 14_400, 14_395, "30s"), 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 14_400, 14_370, "2m59.56s"), 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 14_400, 14_395, "30s"), 0.0)
 
     [day, _] = limits.tickets(PLAIN, "main", 70)
     assert (day.name.rpartition(":")[2], day.limit, day.seconds) == ("rpd", 14_400, 86_400.0)
@@ -249,7 +249,7 @@ async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
 ) -> None:
     limits, _, clock = made()
 
-    await limits.learn(PLAIN, "main", headers, 1_700_000_000.0)
+    limits.learn(PLAIN, "main", headers, 1_700_000_000.0)
 
     wait = await refused(limits, PLAIN, tokens=1)
     assert wait.seconds == pytest.approx(seconds)
@@ -262,7 +262,7 @@ async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
 async def test_a_provider_that_says_when_to_come_again_is_not_overruled_by_a_reset(told: dict[str, str]) -> None:
     limits, _, _ = made()
 
-    await limits.learn(PLAIN, "main", openai("requests", 500, 0, "1m0s") | told, 0.0)
+    limits.learn(PLAIN, "main", openai("requests", 500, 0, "1m0s") | told, 0.0)
 
     rpm, _ = limits.tickets(PLAIN, "main", 1)
     assert (rpm.name.rpartition(":")[2], rpm.limit) == ("rpm", 500)  # which is learned all the same
@@ -275,8 +275,8 @@ SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "7
 async def test_only_the_key_rests_whose_limit_is_used_up_and_a_429_alone_says_nothing_of_limits() -> None:
     limits, store, clock = made()
 
-    await limits.learn(LIMITED, "main", SPENT, 0.0)
-    await limits.learn(LIMITED, "other", {"retry-after": "7"}, 0.0)
+    limits.learn(LIMITED, "main", SPENT, 0.0)
+    limits.learn(LIMITED, "other", {"retry-after": "7"}, 0.0)
 
     assert await refused(limits) == Wait(7.0, "upstream:acme/small:main:rest")
     assert isinstance(await limits.reserve(LIMITED, "other", 1), Receipt)
@@ -289,7 +289,7 @@ async def test_only_the_key_rests_whose_limit_is_used_up_and_a_429_alone_says_no
 
 async def test_after_a_rest_an_unlimited_key_costs_nothing_again() -> None:
     limits, _, clock = made()
-    await limits.learn(PLAIN, "main", SPENT, 0.0)
+    limits.learn(PLAIN, "main", SPENT, 0.0)
 
     clock.pass_(7.0)
 
@@ -300,7 +300,7 @@ async def test_after_a_rest_an_unlimited_key_costs_nothing_again() -> None:
 async def test_nonsense_teaches_nothing(value: str) -> None:
     limits, _, _ = made()
 
-    await limits.learn(PLAIN, "main", {"x-ratelimit-limit-requests": value, "x-ratelimit-reset-requests": "x"}, 0.0)
+    limits.learn(PLAIN, "main", {"x-ratelimit-limit-requests": value, "x-ratelimit-reset-requests": "x"}, 0.0)
 
     assert limits.tickets(PLAIN, "main", 1) == []
 
@@ -311,7 +311,7 @@ async def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 
     for number in range(10):
         of = deployment(f"m{number}")
-        await limits.learn(of, "main", openai("requests", 9, 0, "5s"), 0.0)
+        limits.learn(of, "main", openai("requests", 9, 0, "5s"), 0.0)
 
     assert len(limits._learned) == len(limits._rests) == 3  # noqa: SLF001
     assert limits.tickets(deployment("m9"), "main", 1) != []
@@ -320,7 +320,7 @@ async def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_rows_tell_what_counts_and_where_it_comes_from() -> None:
     limits, _, _ = made()
     of = deployment("org/model:v1", limits=LimitValues(rpm=2, concurrency=3))
-    await limits.learn(of, "main", openai("requests", 1, 1, "1s"), 0.0)
+    limits.learn(of, "main", openai("requests", 1, 1, "1s"), 0.0)
 
     await reserved(limits, of)
 

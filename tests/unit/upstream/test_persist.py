@@ -94,7 +94,7 @@ async def troubled(path: Path) -> Process:
     process.fail(OTHER, FailureKind.RATE_LIMITED, retry_after=300.0)
     headers = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "3"}
     headers |= {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "40s"}
-    await process.limits.learn(LIMITED, "main", headers, process.clock.time())
+    process.limits.learn(LIMITED, "main", headers, process.clock.time())
     assert await process.save()
     return process
 
@@ -390,7 +390,7 @@ async def with_troubles_of_both_keys(path: Path) -> None:
         lease = process.health.lease(BEFORE.deployments["acme/large"], key_id=key)
         assert lease
         lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
-        await process.limits.learn(SMALL, key, spent, process.clock.time())
+        process.limits.learn(SMALL, key, spent, process.clock.time())
     assert await process.save()
 
 
@@ -545,7 +545,7 @@ async def used_up(path: Path) -> Process:
     for _ in range(3):
         receipt = await process.limits.reserve(DAILY, "main", 1)
         assert isinstance(receipt, Receipt)
-        await process.limits.settle(receipt, 1)
+        process.limits.settle(receipt, 1)
     assert await process.save()
     return process
 
@@ -674,7 +674,7 @@ async def test_a_provider_that_reports_any_number_of_tokens_spoils_nothing(path:
     of = deployment("small", limits=LimitValues(tpm=100))
     receipt = await process.limits.reserve(of, "main", 1)
     assert isinstance(receipt, Receipt)
-    await process.limits.settle(receipt, tokens)
+    process.limits.settle(receipt, tokens)
 
     process.end()
 
@@ -719,7 +719,7 @@ async def test_a_clock_that_was_set_back_makes_no_rest_longer(path: Path) -> Non
     for _ in range(2):
         before.fail(BROKEN, FailureKind.SERVER_ERROR)
     headers = {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": "7s", "x-ratelimit-limit-tokens": "1"}
-    await before.limits.learn(LIMITED, "main", headers, before.clock.time())
+    before.limits.learn(LIMITED, "main", headers, before.clock.time())
     assert await before.save()
 
     after = Process(path)

@@ -67,9 +67,85 @@ async def test_keys_are_used_by_their_weight() -> None:
         lease = await take(b, of)
         assert isinstance(lease, Lease)
         seen[lease.key_id] += 1
-        await b.slots.release(lease)
+        b.slots.release(lease)
 
     assert seen == {"heavy": 30, "light": 10}
+
+
+# a lease at once
+
+
+def at_once(b: Bench, of: Deployment, raw: bytes = HELLO) -> Lease | None:
+    picked = b.slots.take_at_once(calling(of, raw), [Target(of)])
+    return picked[1] if picked else None
+
+
+async def test_a_lease_at_once_has_no_reservation() -> None:
+    b = scene()
+
+    lease = at_once(b, A)
+
+    assert lease
+    assert (lease.deployment, lease.key_id, lease.receipt.tickets) == (A, "main", ())
+    lease.succeed(0.5)
+    assert b.health.latencies() == {"a/m": 0.5}
+
+
+async def test_no_lease_at_once_under_a_configured_limit() -> None:
+    of = target("a", limits=ONE_PLACE)
+    keys = (ProviderKey("one", "1"), ProviderKey("two", "2", limits=ONE_PLACE))
+
+    assert at_once(scene(), of) is None
+    assert at_once(scene(), deployment("m", replace(provider("a"), keys=keys))) is None
+
+
+async def test_the_limits_in_force_decide_about_a_lease_at_once() -> None:
+    b = scene()
+    b.limits.deployments = {"a/m": target("a", limits=ONE_PLACE)}  # the call began before a reload
+
+    assert at_once(b, A) is None
+
+
+async def test_no_lease_at_once_under_a_learned_limit() -> None:
+    b = scene()
+    b.limits.learn(A, "main", {"x-ratelimit-limit-requests": "3", "x-ratelimit-reset-requests": "20s"}, 0.0)
+
+    assert at_once(b, A) is None
+    assert at_once(b, B)
+
+
+@pytest.mark.parametrize("kind", [K.RATE_LIMITED, K.KEY_REJECTED, K.CONNECT])
+async def test_no_lease_at_once_from_an_unavailable_target(kind: FailureKind) -> None:
+    b = scene(consecutive=1)
+    fail(b, A, kind)
+
+    assert at_once(b, A) is None
+    assert at_once(b, B)
+
+
+async def test_no_lease_at_once_while_a_call_waits() -> None:
+    of, b = target("a", limits=ONE_PLACE), scene()
+    held = await take(b, of)
+    assert isinstance(held, Lease)
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(
+            b.slots.first(calling(of), [Target(of)], 1, max_wait=5.0, predicted=lambda seconds: None)
+        )
+        await asyncio.sleep(0.1)
+        assert at_once(b, B) is None
+        b.slots.release(held)
+
+    assert waiting.result()
+
+
+async def test_a_lease_at_once_respects_the_pinned_key() -> None:
+    of, b = target("a", "one", "two"), scene()
+
+    lease = at_once(b, of, HELLO[:-1] + b',"router":{"key_id":"two"}}')
+
+    assert lease
+    assert lease.key_id == "two"
 
 
 async def test_a_key_without_room_is_passed_over() -> None:
@@ -215,7 +291,7 @@ async def test_nothing_is_reserved_for_the_answer_of_what_writes_none(kind: Kind
 async def test_a_call_larger_than_a_learned_limit_is_left_to_the_provider() -> None:
     of, b = target("a"), scene()
     told = {"x-ratelimit-limit-tokens": "500", "x-ratelimit-remaining-tokens": "500"}
-    await b.limits.learn(of, "main", told, 0.0)
+    b.limits.learn(of, "main", told, 0.0)
 
     lease = await b.slots.take(calling(of), of, 101)
 
@@ -236,8 +312,8 @@ async def test_what_is_released_leaves_no_trace() -> None:
     lease = await take(b, of)
     assert isinstance(lease, Lease)
 
-    await b.slots.release(lease)
-    await b.slots.release(lease)
+    b.slots.release(lease)
+    b.slots.release(lease)
 
     assert await b.limits.wait(of, "main", 10_000) == 0.0
     assert isinstance(await b.limits.reserve(of, "main", 10_000), Receipt)
@@ -291,7 +367,7 @@ async def test_room_that_is_given_back_early_ends_the_wait() -> None:
     async with asyncio.TaskGroup() as group:
         waiter = group.create_task(first(b, full))
         await asyncio.sleep(0.25)
-        await b.slots.give_back(lease, None, unused=False)
+        b.slots.give_back(lease, None, unused=False)
 
     assert waiter.result() == ("a", 0.25, 1.0)
 
@@ -322,7 +398,7 @@ async def test_a_target_that_somebody_waits_for_is_left_to_them() -> None:
         group.create_task(come("late", full, B))
         await asyncio.sleep(0.125)
         assert got == ["late b"]  # not before the early one, but there is something else
-        await b.slots.give_back(lease, None, unused=False)
+        b.slots.give_back(lease, None, unused=False)
 
     assert got == ["late b", "early a"]
 
@@ -343,7 +419,7 @@ async def test_one_who_could_use_either_waits_behind_the_one_who_can_use_only_th
         await asyncio.sleep(0.125)
         for lease in held:
             assert isinstance(lease, Lease)
-            await b.slots.give_back(lease, None, unused=False)
+            b.slots.give_back(lease, None, unused=False)
             await asyncio.sleep(0.125)
 
     assert got == [("early", "a"), ("late", "b")]
