@@ -32,7 +32,7 @@ from proxy.config.settings.schema import Settings
 from proxy.config.settings.server import ServerSettings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
-from proxy.core.model import DialectName
+from proxy.core.dialects import DIALECTS, DialectName
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Snapshot
@@ -243,12 +243,8 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
     """Build the components that make attempts and track the health and limits of targets."""
     clock, snapshot, dialects = parts.clock, current.snapshot, Dialects(parts.clock)
     outside = parts.transport or network
-    transports: dict[DialectName, Transport] = {
-        "openai": outside,
-        "anthropic": outside,
-        "gemini": outside,
-        "mock": MockUpstream(clock),
-    }
+    mock = MockUpstream(clock)
+    transports: dict[DialectName, Transport] = {name: mock if row.local else outside for name, row in DIALECTS.items()}
     queue = FairQueue(clock, snapshot.queue.size)
     freed = news_for(queue.notify)
     health = Health(clock, snapshot.breaker, snapshot.failures, changed=freed)

@@ -17,9 +17,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.call import Call
+from proxy.core.dialects import DialectName
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
-from proxy.core.model import Deployment, DialectName, Provider
+from proxy.core.model import Deployment, Provider
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.core.wire import UpstreamRequest

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from proxy.core.model import EMPTY, DialectName, Kind
+from proxy.core.dialects import DialectName
+from proxy.core.model import EMPTY, Kind
 
 EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")  # as `reasoning_effort` has them, beside `none`
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
+from proxy.core.dialects import DialectName
+
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
 Kind = Literal["chat", "completion", "embedding", "image", "audio", "moderation"]
-DialectName = Literal["openai", "anthropic", "gemini", "mock"]
 
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from proxy.core.call import Call
 from proxy.core.failures import UpstreamFailure
-from proxy.core.model import ProviderKey
+from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
@@ -78,6 +78,10 @@ class Dialect(Protocol):
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
         """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
+        ...
+
+    def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
+        """Return the request for the list of the provider's models; None if it has no such list."""
         ...
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
 
 from proxy.core.clock import Clock
-from proxy.core.model import DialectName
+from proxy.core.dialects import DIALECTS, DialectName
 from proxy.core.recall import Recall
 from proxy.dialects.base import Dialect
-from proxy.dialects.openai.dialect import OpenAIDialect
 
 
 class Dialects(dict[DialectName, Dialect]):
-    """One instance of each dialect. The mock's answers have OpenAI's format."""
+    """One instance of each translator. Names with the same module share it."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__()
-        self["openai"] = self["mock"] = OpenAIDialect()
         self._clock = clock
         self._recall = Recall(clock)
 
@@ -26,15 +25,7 @@ class Dialects(dict[DialectName, Dialect]):
             self.setdefault(name, self[name])
 
     def __missing__(self, name: DialectName) -> Dialect:
-        dialect = self[name] = self._anthropic() if name == "anthropic" else self._gemini()
-        return dialect
-
-    def _anthropic(self) -> Dialect:
-        from proxy.dialects.anthropic.dialect import AnthropicDialect
-
-        return AnthropicDialect(self._recall, self._clock)
-
-    def _gemini(self) -> Dialect:
-        from proxy.dialects.gemini.dialect import GeminiDialect
-
-        return GeminiDialect(self._recall, self._clock)
+        module = DIALECTS[name].module
+        shared = [dialect for other, dialect in self.items() if DIALECTS[other].module == module]
+        self[name] = shared[0] if shared else import_module(module).build(self._recall, self._clock)
+        return self[name]

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from proxy.core.call import Call
 from proxy.core.clean import Cleaner
 from proxy.core.clock import Clock
+from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.model import DialectName
 from proxy.core.plan import Target
 from proxy.core.record import Attempt, Record
 from proxy.core.slow import SlowCalls

@@ -39,16 +39,16 @@ import anyio
 
 from proxy.core.call import Call
 from proxy.core.clock import Clock
+from proxy.core.dialects import DialectName
 from proxy.core.errors import ProxyError
 from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
-from proxy.core.model import KEYLESS, Deployment, DialectName, Provider, ProviderKey
+from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.snapshot import Snapshot
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
-from proxy.dialects.model_lists import model_list
 from proxy.stores.base import Wait
 from proxy.surfaces.chat import read_chat
 from proxy.upstream.health import Health, Lease
@@ -250,7 +250,7 @@ class Prober:
 
     async def _list(self, provider: Provider, key: ProviderKey | None) -> Shown | None:
         """Request the list. True: received. False: an inconclusive answer. `None`: the dialect has no list."""
-        request = model_list(provider, key)
+        request = self._dialects[provider.dialect].model_list(provider, key)
         if request is None:
             return None
         try:

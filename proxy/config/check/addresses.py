@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from urllib.parse import SplitResult, urlsplit
 
-from proxy.core.model import DialectName
+from proxy.core.dialects import DIALECTS, DialectName
 
 _APPENDED = re.compile(
     r"/(?:chat/completions|completions|embeddings|responses|moderations|images/generations|messages(?:/count_tokens)?"
     r"|audio/(?:speech|transcriptions|translations)|complete|models)$"
 )
 _OLLAMA = re.compile(r"/api/(?:chat|generate|tags|show|embed|embeddings)$")
-_GEMINI_PATHS = re.compile(r"/(?:openai(?:/.*)?|(?:models|tunedModels)(?:/[^/]*)?)$")
 _VERSION = re.compile(r"/v[0-9]+[a-z0-9]*(?=/|$)")
 _TWICE = re.compile(r"(/v[0-9]+[a-z0-9]*)(?:\1)+(?=/|$)")
 _LOCAL = ("localhost", ".local", ".localhost", ".internal", ".svc", ".lan", ".home", ".corp", ".intranet", ".test")
@@ -77,9 +76,8 @@ _PAGES = {
     "x.ai": "api.x.ai",
     "console.x.ai": "api.x.ai",
 }
-_NATIVE_HOSTS: dict[DialectName, str] = {
-    "anthropic": "api.anthropic.com",
-    "gemini": "generativelanguage.googleapis.com",
+_NATIVE_HOSTS = {
+    name: urlsplit(row.default_url).hostname or "" for name, row in DIALECTS.items() if row.default_url is not None
 }
 
 
@@ -207,8 +205,9 @@ def _ollama(draft: _Draft) -> str:
 
 def _appended(draft: _Draft, dialect: DialectName) -> str:
     """The end of the path that the dialect appends itself; empty if absent."""
-    pattern = _GEMINI_PATHS if dialect == "gemini" and not draft.path.endswith("/publishers/google") else _APPENDED
-    match = pattern.search(draft.path) or _APPENDED.search(draft.path)
+    own = DIALECTS[dialect].request_paths
+    match = re.search(own, draft.path) if own and not draft.path.endswith("/publishers/google") else None
+    match = match or _APPENDED.search(draft.path)
     return match[0] if match and not (match[0] == "/models" and draft.host.endswith(".azure.com")) else ""
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from proxy.catalogue.lookup import vendor_of
 from proxy.config.check.validate import Finding
 from proxy.config.settings.keys import key_id
-from proxy.config.settings.providers import NATIVE_ADDRESSES
 from proxy.config.yaml.read import Path
+from proxy.core.dialects import DIALECTS
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]{0,99}"
 _CAPITALS = r"[A-Z_][A-Z0-9_]{2,99}"  # upper case only: lower case could be a password
@@ -127,8 +127,7 @@ def _address(provider: Mapping[str, Any]) -> str | None:
     url = provider.get("base_url")
     if isinstance(url, str) and url.strip():
         return url.strip().rstrip("/")
-    dialect = provider.get("dialect")
-    return NATIVE_ADDRESSES.get(dialect) if isinstance(dialect, str) else None
+    return next((row.default_url for name, row in DIALECTS.items() if name == provider.get("dialect")), None)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

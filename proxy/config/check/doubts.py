@@ -15,9 +15,10 @@ from proxy.config.check.addresses import implausible, implausible_proxy
 from proxy.config.check.credentials import credential_doubts
 from proxy.config.check.validate import Finding
 from proxy.config.settings.models import ModelSettings, TimeoutOverrides
-from proxy.config.settings.providers import NATIVE_ADDRESSES, ProviderSettings, TimeoutSettings
+from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.read import Path
+from proxy.core.dialects import DIALECTS
 
 _LOWEST_PRICE = Decimal("0.0005")  # USD per million tokens; the cheapest embeddings cost some 0.005
 
@@ -80,8 +81,8 @@ def _address(
     path: Path, written: Mapping[str, Any], provider: ProviderSettings, settings: Settings
 ) -> Iterator[Finding]:
     raw = written.get("base_url")
-    if "base_url" in written and not raw and provider.dialect in NATIVE_ADDRESSES:
-        public = NATIVE_ADDRESSES[provider.dialect]
+    public = DIALECTS[provider.dialect].default_url
+    if "base_url" in written and not raw and public is not None:
         yield Finding(
             (*path, "base_url"), f"is empty, so calls go to `{public}`; set the address, or remove the setting"
         )
@@ -106,4 +107,5 @@ def _own_address(url: str, settings: Settings) -> str | None:
 
 
 def _has_credential(provider: ProviderSettings) -> bool:
-    return any(name in provider.headers for name in ("authorization", "x-api-key", "api-key", "x-goog-api-key"))
+    headers = {"api-key", *(row.key_header for row in DIALECTS.values())}
+    return not headers.isdisjoint(provider.headers)

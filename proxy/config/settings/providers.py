@@ -10,16 +10,14 @@ from proxy.config.settings.base import Integer, Number, Section
 from proxy.config.settings.certificates import certificates
 from proxy.config.settings.keys import KeySettings, key_entry
 from proxy.config.settings.units import Duration, PositiveDuration
+from proxy.core.dialects import DIALECTS, DialectName
 
 Fault = Literal["error", "timeout", "slow", "cut", "bad_json"]
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+", re.ASCII)
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*", re.ASCII)
 _FRAMING = ("connection", "content-length", "host", "transfer-encoding")
-_MOCK_ONLY = ("seed", "latency", "failure_rate", "faults", "tokens")
-NATIVE_ADDRESSES = {"anthropic": "https://api.anthropic.com", "gemini": "https://generativelanguage.googleapis.com"}
 _VERTEX = "https://aiplatform.googleapis.com/v1/projects/my-project/locations/global/publishers/google"
-_KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 
 
 def _header_name(name: str) -> str:
@@ -75,9 +73,7 @@ class ProviderSettings(Section):
 
     at: ClassVar[str | None] = "providers.*"
 
-    dialect: Literal["openai", "anthropic", "gemini", "mock"] = Field(
-        default="openai", description="The provider's wire format."
-    )
+    dialect: DialectName = Field(default="openai", description="The provider's wire format.")
     base_url: Annotated[str, AfterValidator(_address)] | None = Field(
         default=None,
         description="The base URL of the API, often ending in `/v1`; `anthropic` and `gemini` have a default.",
@@ -143,32 +139,29 @@ class ProviderSettings(Section):
 
     @model_validator(mode="after")
     def _fits_its_dialect(self) -> "ProviderSettings":
-        for name, dialect, differs in (
-            ("prompt_cache", "anthropic", self.prompt_cache != "off"),
-            ("vertex", "gemini", self.vertex),
-        ):
-            if differs and self.dialect != dialect:
-                raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
-        if self.dialect == "mock":
+        for dialect, row in DIALECTS.items():
+            for name in row.settings if dialect != self.dialect else ():
+                value = getattr(self, name)
+                if name in self.model_fields_set and value is not False and value != "off":
+                    raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
+        if DIALECTS[self.dialect].local:
             if self.base_url is not None:
-                raise ValueError("must not have a `base_url` with `dialect: mock`; remove it")
+                raise ValueError(f"must not have a `base_url` with `dialect: {self.dialect}`; remove it")
             return self
         if self.vertex and self.base_url is None:
             raise ValueError(f"`vertex` needs a `base_url`, such as `{_VERTEX}`")
         if self.address is None:
             raise ValueError("needs a `base_url`, such as `https://api.openai.com/v1`")
-        if stray := [name for name in _MOCK_ONLY if name in self.model_fields_set]:
-            raise ValueError(f"`{stray[0]}` is for `dialect: mock` only; remove it")
         return self
 
     @property
     def address(self) -> str | None:
         """`base_url`, else the dialect's default URL."""
-        return self.base_url or NATIVE_ADDRESSES.get(self.dialect)
+        return self.base_url or DIALECTS[self.dialect].default_url
 
     @property
     def key_header(self) -> str:
         """`auth_header`, else the dialect's default header; `authorization` with `vertex`."""
         if "auth_header" in self.model_fields_set or self.vertex:
             return self.auth_header
-        return _KEY_HEADERS.get(self.dialect, self.auth_header)
+        return DIALECTS[self.dialect].key_header

@@ -24,9 +24,10 @@ from proxy.dialects.anthropic.request import asked_of, native_request
 from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.tools import MEMBERS, KnownTools, names_of
-from proxy.dialects.base import Decoder
+from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.credential import credential
 from proxy.dialects.memory import Memory
+from proxy.dialects.model_lists import list_request
 from proxy.dialects.refused import request_body
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.writer import AnswerWriter, answer_id, is_legacy
@@ -64,7 +65,7 @@ class AnthropicDialect:
             raw_tools=_raw_tools(call, target, asked.body),
         )
         return UpstreamRequest(
-            url=_url(deployment.provider.base_url),
+            url=f"{_versioned(deployment.provider.base_url)}/messages",
             headers=_headers(call, deployment.provider, key),
             content=request_body(native.body),
             connect_timeout=deployment.timeouts.connect,
@@ -76,6 +77,11 @@ class AnthropicDialect:
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
         """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
         return classify(status, headers, body, now)
+
+    def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
+        """Return the request for `/v1/models`."""
+        version = {"anthropic-version": provider.api_version or VERSION}
+        return list_request(provider, key, f"{_versioned(provider.base_url)}/models?limit=1", version)
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer. The body tells what it is, so `headers` are not asked."""
@@ -99,6 +105,11 @@ class AnthropicDialect:
         return AnthropicDecoder(Answer(writer, structure, keep, names), writer, stream=call.stream)
 
 
+def build(recall: Recall, clock: Clock) -> Dialect:
+    """Return the translator."""
+    return AnthropicDialect(recall, clock)
+
+
 def _raw_tools(call: Call, target: Target, body: Mapping[str, Any]) -> bytes:
     """`tools` as the client wrote it; empty where that is not all that declares what `body` has."""
     span = call.spans.get("tools")
@@ -107,9 +118,10 @@ def _raw_tools(call: Call, target: Target, body: Mapping[str, Any]) -> bytes:
     return call.raw[span.value : span.end]
 
 
-def _url(base: str) -> str:
+def _versioned(base: str) -> str:
+    """Return the base URL with the API's version at its end."""
     base = base.rstrip("/")
-    return f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+    return base if base.endswith("/v1") else f"{base}/v1"
 
 
 def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:

@@ -19,7 +19,7 @@ from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.core.usage import bounds_of
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.base import Decoder
+from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.credential import credential
 from proxy.dialects.gemini.embeddings import EmbeddingsDecoder, embeddings_request
 from proxy.dialects.gemini.errors import failure as classify
@@ -28,6 +28,7 @@ from proxy.dialects.gemini.stream import GeminiDecoder
 from proxy.dialects.gemini.structure import structure_of
 from proxy.dialects.gemini.tools import names_of
 from proxy.dialects.memory import Memory
+from proxy.dialects.model_lists import list_request
 from proxy.dialects.refused import request_body
 from proxy.dialects.schema.forms import Forms
 from proxy.dialects.writer import AnswerWriter, answer_id, is_legacy
@@ -82,6 +83,12 @@ class GeminiDialect:
         """Classify an answer that is not a 2xx."""
         return classify(status, headers, body, now)
 
+    def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
+        """Return the request for `/v1beta/models`; Vertex has no such list."""
+        if provider.vertex:
+            return None
+        return list_request(provider, key, f"{_versioned(provider)}/models?pageSize=1")
+
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer; what form it has is told by its bytes, not by its headers."""
         body = {**call.body, **target.overrides}
@@ -108,14 +115,23 @@ class GeminiDialect:
         return GeminiDecoder(writer, keep, names, structure, stream=call.stream, choices=choices)
 
 
+def build(recall: Recall, clock: Clock) -> Dialect:
+    """Return the translator."""
+    return GeminiDialect(recall, clock)
+
+
 def model_url(provider: Provider, model: str, method: str) -> str:
     """The URL of one of a model's methods, such as `generateContent`."""
-    base = provider.base_url.rstrip("/")
     collection, slash, name = model.partition("/")
     if not slash or collection not in _COLLECTIONS:
         collection, name = "models", model
-    version = "" if provider.vertex or base.endswith(_VERSIONS) else "/v1beta"
-    return f"{base}{version}/{collection}/{quote(name, safe='')}:{method}"
+    return f"{_versioned(provider)}/{collection}/{quote(name, safe='')}:{method}"
+
+
+def _versioned(provider: Provider) -> str:
+    """Return the base URL with the API's version at its end; Vertex's has one inside."""
+    base = provider.base_url.rstrip("/")
+    return base if provider.vertex or base.endswith(_VERSIONS) else f"{base}/v1beta"
 
 
 def headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:

@@ -11,14 +11,18 @@ from urllib.parse import quote, urlencode
 
 from proxy.core.body import Span, edit, parse
 from proxy.core.call import Call
+from proxy.core.clock import Clock
+from proxy.core.dialects import DIALECTS
 from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
+from proxy.core.recall import Recall
 from proxy.core.usage import UsageBounds, bounds_of
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.base import Decoder
+from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.credential import credential
+from proxy.dialects.model_lists import list_request
 from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.history import edited_messages
 from proxy.dialects.openai.parameters import Edits, edits_of, to_json
@@ -71,6 +75,14 @@ class OpenAIDialect:
         """Classify an answer that is not a 2xx."""
         return classify(status, headers, body, now)
 
+    def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
+        """Return the request for `/models`; Azure's list is beside its deployments. None if no list is known."""
+        base = provider.base_url.rstrip("/").partition("/deployments/{model}")[0]
+        if DIALECTS[provider.dialect].local or "{model}" in base:
+            return None
+        version = "?" + urlencode({"api-version": provider.api_version}) if provider.api_version else ""
+        return list_request(provider, key, f"{base}/models{version}")
+
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """A decoder for one answer."""
         if call.endpoint not in ("chat", "completions"):
@@ -86,6 +98,11 @@ class OpenAIDialect:
         )
         labelled = headers.get("content-type", "").lower().startswith(_NO_STREAM)
         return BodyOrEvents(NotAStream(), stream) if labelled else stream
+
+
+def build(recall: Recall, clock: Clock) -> Dialect:
+    """Return the translator, which needs neither memory nor clock."""
+    return OpenAIDialect()
 
 
 def _url(provider: Provider, model: str, path: str) -> str:

@@ -8,7 +8,8 @@ from typing import get_args
 from proxy.catalogue.entry import EFFORTS, Entry, by_effort, effort_words
 from proxy.catalogue.lookup import DATE, VENDORS
 from proxy.config.settings.base import is_json
-from proxy.core.model import CAPABILITIES, DialectName, Kind
+from proxy.core.dialects import DialectName
+from proxy.core.model import CAPABILITIES, Kind
 
 ENTRIES = [(f"{vendor.name}/{entry.id}", vendor, entry) for vendor in VENDORS for entry in vendor.entries]
 PAGES = {

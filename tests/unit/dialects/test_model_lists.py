@@ -6,8 +6,15 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.model_lists import model_list
+from proxy.core.clock import SystemClock
+from proxy.core.model import Provider, ProviderKey
+from proxy.core.wire import UpstreamRequest
+from proxy.dialects.table import Dialects
 from tests.support.calls import provider
+
+
+def model_list(provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
+    return Dialects(SystemClock())[provider.dialect].model_list(provider, key)
 
 
 @pytest.mark.parametrize(

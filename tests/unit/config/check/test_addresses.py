@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.check.addresses import implausible, implausible_proxy, is_public
-from proxy.core.model import DialectName
+from proxy.core.dialects import DialectName
 from tests.unit.config.files import loaded
 
 GEMINI = "https://generativelanguage.googleapis.com"
