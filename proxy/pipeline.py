@@ -25,11 +25,11 @@ from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
 from proxy.core.plan import HealthView
-from proxy.core.record import Record
+from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Snapshot
 from proxy.core.wire import Reply
 from proxy.routing.router import Router
-from proxy.settle.settle import Settler, price
+from proxy.settle.settle import Settler
 from proxy.surfaces.decision import decision_record, embed
 from proxy.surfaces.headers import call_headers
 from proxy.upstream.executor import Executor
@@ -83,14 +83,14 @@ class Pipeline:
             self._failed(record, arrival, fault)
             raise fault from exc
         finally:
-            record.client_seconds = arrival.client_seconds
+            record.timings.client_seconds = arrival.client_seconds
             self._settler.settle(record)
 
     @asynccontextmanager
     async def _steps(self, arrival: Arrival, record: Record) -> AsyncIterator[Reply]:
         with self._gate.enter(lambda: arrival.interrupt("draining")):
             raw = await arrival.read()
-            record.client_seconds = arrival.client_seconds
+            record.timings.client_seconds = arrival.client_seconds
             record.call = call = await call_of(arrival, raw, self._snapshot())
             health = self._view(call.snapshot)
             record.plan = await self._router.route(call, health)
@@ -101,34 +101,33 @@ class Pipeline:
 
     def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
         """Return the reply with the proxy's headers, and with the decision record if the client requested it."""
-        price(record)
         headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
         if call.stream:
             headers |= _STREAM_HEADERS
-        elif record.cost_nusd is not None:
-            headers["x-router-cost-usd"] = f"{record.cost_nusd / 1e9:.9f}".rstrip("0").rstrip(".")
+        elif (cost := record.cost_nusd) is not None:
+            headers["x-router-cost-usd"] = f"{cost / 1e9:.9f}".rstrip("0").rstrip(".")
         chunks = reply.chunks
         if call.options.debug and reply.headers["content-type"].startswith(_EMBEDDED):
-            chunks = embed(chunks, lambda: decision_record(price(record)), stream=call.stream)
+            chunks = embed(chunks, lambda: decision_record(record), stream=call.stream)
         return replace(reply, headers=headers, chunks=chunks)
 
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
         """Add the call's headers to `error`, which the client receives, and record the failure."""
-        record.client_seconds = arrival.client_seconds
+        record.timings.client_seconds = arrival.client_seconds
         error.headers = call_headers(record, self._clock.monotonic())
-        if record.outcome != "partial":  # a partial answer keeps its status 200
-            record.outcome, record.status, record.code = "error", error.http_status, error.error_code
+        record.end(Outcome.ERROR, status=error.http_status, code=error.error_code)
 
     def _left(self, record: Record, arrival: Arrival) -> None:
         """Record that the call ended early: the client disconnected, or the server is draining."""
         arrival.answer_headers = call_headers(record, self._clock.monotonic())
-        if record.outcome == "ok" and not arrival.delivering:
+        if record.outcome is Outcome.OK and not arrival.delivering:
             return  # the client has the whole answer
-        record.outcome = record.code = arrival.interrupted or "client_closed"
-        record.status = 499 if record.outcome == "client_closed" else record.status or 503
+        outcome = Outcome(arrival.interrupted or Outcome.CLIENT_CLOSED)
+        status = 499 if outcome is Outcome.CLIENT_CLOSED else record.status or 503
+        record.end(outcome, status=status, code=outcome.value)
 
 
 def _early_headers(record: Record) -> dict[str, str]:
     """Return the headers of a stream that is opened before its target is known."""
-    headers = {name: value for name, value in call_headers(record, record.started).items() if name in _EARLY}
+    headers = {name: value for name, value in call_headers(record, record.timings.started).items() if name in _EARLY}
     return headers | _STREAM_HEADERS

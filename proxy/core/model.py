@@ -20,6 +20,7 @@ TIERS: tuple[Tier, ...] = ("low", "medium", "high")
 MODES: tuple[Mode, ...] = ("fast", "balanced", "accurate")
 TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "chat")
 CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
+OTHER = "other"  # the label of what is not in the configuration
 KEYLESS = "-"  # the key id used for keyless providers
 RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 
@@ -152,6 +153,8 @@ class Deployment:
     name: str = field(init=False)  # `provider/model`, the deployment's id
     routes: tuple[RouteKey, ...] = field(init=False, repr=False, compare=False)  # one for each key, in their order
     limited: bool = field(init=False, repr=False, compare=False)  # whether any of its keys has a configured limit
+    billed_price: Price | None = field(init=False, repr=False, compare=False)  # `None`: its usage costs nothing known
+    labels: tuple[str, str] = field(init=False, repr=False, compare=False)  # provider and model in metrics
 
     def __post_init__(self) -> None:
         provider = self.provider
@@ -160,3 +163,6 @@ class Deployment:
         object.__setattr__(self, "name", f"{provider.name}/{self.model}")
         object.__setattr__(self, "routes", tuple([RouteKey(provider.name, self.model, key_id) for key_id in ids]))
         object.__setattr__(self, "limited", limited)
+        object.__setattr__(self, "billed_price", None if provider.stand_in else self.price)
+        # a client cannot create series: a model that only a client has named is `other`
+        object.__setattr__(self, "labels", (provider.label, self.model if self.listed else OTHER))

@@ -1,8 +1,8 @@
-"""What an answer costs, in whole nano-dollars so that every store can add it up. No floats until it is shown."""
+"""The cost of an answer in whole nano-dollars, so that every store can add it up; floats appear only in output."""
 
 from __future__ import annotations
 
-from proxy.core.model import Price
+from proxy.core.model import Deployment, Price
 from proxy.core.usage import Usage
 
 _TOKENS = 1_000_000  # prices are per million tokens
@@ -10,23 +10,26 @@ _NUSD = 1_000_000_000  # nano-dollars in a dollar
 
 
 def cost_nusd(usage: Usage, price: Price) -> int:
-    """The cost of one answer, rounded half up.
+    """Return the cost of one answer, rounded half up.
 
-    `cached` and `cache_write` are parts of `input`, and `reasoning` of `output`; a provider that counts more parts than
-    whole, or below zero, is read as the nearest count that makes sense.
+    `cached` and `cache_write` are parts of `input`, and `reasoning` of `output`. Parts larger than the whole and
+    counts below zero are read as the nearest possible count.
     """
     whole = max(0, usage.input)
-    cached = min(max(0, usage.cached), whole)
-    written = min(max(0, usage.cache_write), whole - cached)
-    total = (
-        (whole - cached - written) * price.input
-        + cached * price.cached_input
-        + written * price.cache_write
-        + max(0, usage.output) * price.output
-    )
+    total = whole * price.input + max(0, usage.output) * price.output
+    if usage.cached > 0 or usage.cache_write > 0:
+        cached = min(max(0, usage.cached), whole)
+        written = min(max(0, usage.cache_write), whole - cached)
+        total += cached * (price.cached_input - price.input) + written * (price.cache_write - price.input)
     return (total + _TOKENS // 2) // _TOKENS
 
 
+def billed_nusd(usage: Usage | None, deployment: Deployment) -> int | None:
+    """Return the cost of `usage`; `None` if the usage or the price is unknown, or a mock answered for the provider."""
+    price = deployment.billed_price
+    return None if usage is None or price is None else cost_nusd(usage, price)
+
+
 def usd(nusd: int) -> float:
-    """Nano-dollars as dollars, for people and JSON."""
+    """Return nano-dollars as dollars, for output."""
     return nusd / _NUSD

@@ -1,33 +1,58 @@
-"""The record of a call, the only mutable object of a call.
+"""The record of a call: a ledger row of the call itself, and one of each attempt.
 
-The pipeline and the attempt loop write it, settling reads it. Money is in nano-dollars.
+The record is the only mutable object of a call. The pipeline and the attempts write it, settling reads it. Usage and
+cost belong to the attempt that used them; those of the call are the sums. Points in time are monotonic seconds, money
+is in nano-dollars.
+
+    started --> ok | error | partial | client_closed | draining
+    ok --> error | client_closed | draining         the answer was complete, but the client has not received all of it
+    partial --> started                             another target continues the broken answer
+    partial --> client_closed | draining
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 
 from proxy.core.call import Call
+from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment
+from proxy.core.money import billed_nusd
 from proxy.core.plan import Plan
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, total
 
 
-@dataclass(slots=True)
-class Attempt:
-    """One attempt in the record. Times are in milliseconds."""
+class Outcome(StrEnum):
+    """How a call ended."""
 
-    provider: str
-    model: str
-    key_id: str | None
-    outcome: str = "started"
-    status: int | None = None
-    cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
-    error: str | None = None  # the message of that failure, without URL, credential or key
-    ms: float = 0.0
-    first_token_ms: float | None = None
-    usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
-    cost_nusd: int | None = None  # estimated from that usage
+    STARTED = "started"
+    OK = "ok"
+    ERROR = "error"
+    PARTIAL = "partial"  # the answer broke off after its commit point
+    CLIENT_CLOSED = "client_closed"
+    DRAINING = "draining"  # the server stopped before the answer was complete
+
+
+class AttemptOutcome(StrEnum):
+    """How an attempt ended, besides the failures of `FailureKind`."""
+
+    STARTED = "started"
+    OK = "ok"
+    CANCELLED = "cancelled"
+    DEADLINE_EXCEEDED = "deadline_exceeded"  # the call's hard deadline
+    HEDGE_LOST = "hedge_lost"  # a concurrent attempt answered first
+
+
+TRANSITIONS: Mapping[Outcome, frozenset[Outcome]] = {
+    Outcome.STARTED: frozenset(Outcome) - {Outcome.STARTED},
+    Outcome.OK: frozenset({Outcome.ERROR, Outcome.CLIENT_CLOSED, Outcome.DRAINING}),
+    Outcome.PARTIAL: frozenset({Outcome.STARTED, Outcome.CLIENT_CLOSED, Outcome.DRAINING}),
+    Outcome.ERROR: frozenset(),
+    Outcome.CLIENT_CLOSED: frozenset(),
+    Outcome.DRAINING: frozenset(),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,32 +64,188 @@ class Continued:
     after_characters: int
 
 
-@dataclass(slots=True)
+class Timings:
+    """The stopwatch of one call: the time spent on upstreams, on the client and in the queue."""
+
+    __slots__ = (
+        "_upstream_since",
+        "_upstream_waits",
+        "client_seconds",
+        "first_token",
+        "predicted_queue_seconds",
+        "queue_seconds",
+        "started",
+        "upstream_seconds",
+    )
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.first_token: float | None = None  # when the answer reached its commit point
+        self.upstream_seconds = 0.0  # waiting for upstreams; concurrent waits count once
+        self.client_seconds = 0.0  # waiting for the client
+        self.queue_seconds = 0.0  # waiting for capacity
+        self.predicted_queue_seconds = 0.0
+        self._upstream_waits = 0  # waits in progress
+        self._upstream_since = 0.0  # when the waits in progress began
+
+    def upstream_begins(self, now: float) -> None:
+        """Begin a wait for an upstream; waits may overlap."""
+        if not self._upstream_waits:
+            self._upstream_since = now
+        self._upstream_waits += 1
+
+    def upstream_ends(self, now: float) -> None:
+        """End a wait for an upstream; each wait ends once."""
+        self._upstream_waits -= 1
+        if not self._upstream_waits:
+            self.upstream_seconds += now - self._upstream_since
+
+    @property
+    def waits_for_upstream(self) -> bool:
+        """Whether a wait for an upstream is in progress."""
+        return self._upstream_waits > 0
+
+    def overhead(self, now: float) -> float:
+        """Return the seconds since the start that were not spent on an upstream, on the client or in the queue."""
+        own = now - self.started - self.upstream_seconds - self.client_seconds - self.queue_seconds
+        return own if own > 0.0 else 0.0
+
+
+class AttemptRecord:
+    """One attempt: which target with which key, when, how it ended, and what it used."""
+
+    __slots__ = (
+        "_cost_nusd",
+        "_priced",
+        "cause",
+        "deployment",
+        "ended",
+        "error",
+        "first_token",
+        "id",
+        "key_id",
+        "outcome",
+        "started",
+        "status",
+        "usage",
+    )
+
+    def __init__(self, id: str, deployment: Deployment, key_id: str | None, started: float) -> None:
+        self.id = id  # the call's id and the attempt's number: req_1-2
+        self.deployment = deployment
+        self.key_id = key_id
+        self.started = started
+        self.first_token: float | None = None  # when the answer reached its commit point
+        self.ended: float | None = None
+        self.outcome: FailureKind | AttemptOutcome = AttemptOutcome.STARTED
+        self.status: int | None = None  # the upstream's
+        self.cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
+        self.error: str | None = None  # the message of that failure, without URL, credential or key
+        self.usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
+        self._priced: Usage | None = None  # the usage that `_cost_nusd` belongs to
+        self._cost_nusd: int | None = None
+
+    def end(self, outcome: FailureKind | AttemptOutcome) -> None:
+        """Set the outcome, if the attempt has none yet."""
+        if self.outcome is AttemptOutcome.STARTED:
+            self.outcome = outcome
+
+    def fail(self, failure: UpstreamFailure) -> None:
+        """End with a failure; after the commit point every failure is a broken stream."""
+        if self.first_token is None:
+            self.end(failure.kind)
+            self.status = failure.status or self.status
+        else:
+            self.end(FailureKind.BROKEN_STREAM)
+        if failure.cause:
+            self.cause, self.error = failure.cause, str(failure)
+
+    def close(self, now: float) -> None:
+        """Note the end of the attempt's connection; an attempt without an outcome was cancelled."""
+        if self.ended is None:
+            self.ended = now
+        self.end(AttemptOutcome.CANCELLED)
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds until the attempt ended; 0 before."""
+        return 0.0 if self.ended is None else (self.ended - self.started) * 1000
+
+    @property
+    def first_token_ms(self) -> float | None:
+        """Milliseconds until the commit point."""
+        return None if self.first_token is None else (self.first_token - self.started) * 1000
+
+    @property
+    def cost_nusd(self) -> int | None:
+        """The cost of the attempt's usage; `None` if usage or price is unknown."""
+        usage = self.usage
+        if usage is not self._priced:
+            self._priced, self._cost_nusd = usage, billed_nusd(usage, self.deployment)
+        return self._cost_nusd
+
+
 class Record:
     """The record of one call."""
 
-    id: str
-    request_id: str
-    started: float  # monotonic seconds
-    time: float  # seconds since the epoch
-    call: Call | None = None
-    plan: Plan | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-    chosen: Deployment | None = None
-    usage: Usage | None = None
-    cost_nusd: int | None = None
-    outcome: str = "started"  # ok | error | partial | client_closed | draining
-    status: int = 0
-    code: str | None = None
-    upstream_request_id: str | None = None
-    native_finish: str | None = None  # the provider's finish reason of a translated answer
-    dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
-    continued: Continued | None = None  # the answer broke off, and `chosen` went on with it
-    predicted_wait: float = 0.0  # predicted seconds in the queue
-    waited: float = 0.0  # actual seconds in the queue
-    upstream_seconds: float = 0.0  # spent waiting for upstreams
-    upstream_waits: int = 0  # waits in progress; concurrent waits count once
-    upstream_since: float = 0.0  # when the waits in progress began
-    client_seconds: float = 0.0  # spent waiting for the client
-    first_token: float | None = None  # monotonic seconds, the commit point
-    committed: bool = False
+    __slots__ = (
+        "attempts",
+        "call",
+        "chosen",
+        "code",
+        "continued",
+        "dropped",
+        "id",
+        "native_finish",
+        "outcome",
+        "plan",
+        "request_id",
+        "status",
+        "time",
+        "timings",
+        "upstream_request_id",
+    )
+
+    def __init__(self, id: str, request_id: str, started: float, time: float) -> None:
+        self.id = id
+        self.request_id = request_id
+        self.time = time  # seconds since the epoch
+        self.timings = Timings(started)
+        self.call: Call | None = None
+        self.plan: Plan | None = None
+        self.attempts: list[AttemptRecord] = []
+        self.chosen: Deployment | None = None  # of the attempt that answered, or of the last one
+        self.outcome = Outcome.STARTED
+        self.status = 0
+        self.code: str | None = None
+        self.upstream_request_id: str | None = None
+        self.native_finish: str | None = None  # the provider's finish reason of a translated answer
+        self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
+        self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it
+
+    def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:
+        """Return the record of an attempt that starts now."""
+        attempt = AttemptRecord(f"{self.id}-{len(self.attempts) + 1}", deployment, key_id, now)
+        self.attempts.append(attempt)
+        self.chosen = deployment
+        return attempt
+
+    def end(self, outcome: Outcome, *, status: int | None = None, code: str | None = None) -> bool:
+        """Change the outcome, the code and, if given, the status. Change nothing if `TRANSITIONS` does not allow it."""
+        if outcome not in TRANSITIONS[self.outcome]:
+            return False
+        self.outcome, self.code = outcome, code
+        if status is not None:
+            self.status = status
+        return True
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens of all attempts; `None` if no attempt has any."""
+        return total([attempt.usage for attempt in self.attempts if attempt.usage is not None])
+
+    @property
+    def cost_nusd(self) -> int | None:
+        """The cost of all attempts; `None` if none has a known cost."""
+        costs = [cost for attempt in self.attempts if (cost := attempt.cost_nusd) is not None]
+        return sum(costs) if costs else None

@@ -7,7 +7,7 @@ is unknown. Counts of one answer only grow: a later one that is smaller, such as
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,6 +89,21 @@ def grown(before: Usage | None, after: Usage | None) -> Usage | None:
         max(before.cache_write, after.cache_write),
         max(before.reasoning, after.reasoning),
         source="clamped" if "clamped" in (before.source, after.source) else after.source,
+    )
+
+
+def total(usages: Sequence[Usage]) -> Usage | None:
+    """Return the sum of the counts; `None` without any usage. An estimated part makes the sum estimated."""
+    if len(usages) < 2:
+        return usages[0] if usages else None
+    sources = {usage.source for usage in usages}
+    return Usage(
+        sum(usage.input for usage in usages),
+        sum(usage.output for usage in usages),
+        sum(usage.cached for usage in usages),
+        sum(usage.cache_write for usage in usages),
+        sum(usage.reasoning for usage in usages),
+        source="estimated" if "estimated" in sources else "clamped" if "clamped" in sources else "reported",
     )
 
 

@@ -9,10 +9,9 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from proxy.core.failures import VERDICTS, FailureKind
-from proxy.core.model import TIERS, Deployment
+from proxy.core.model import OTHER, TIERS
 from proxy.core.snapshot import Snapshot
 
-OTHER = "other"
 STATUSES = ("200", "400", "429", "499", "500", "502", "503", "504")
 DIRECT = (*STATUSES, "404", "413", "422")  # what a provider answered passes to the client if there is no other target
 UNASKED = ("400", "429", "499", "502", "503", "504")  # of a route none of whose targets could be asked
@@ -26,7 +25,7 @@ Target = tuple[str, str]  # the labels provider and model
 
 def targets(snapshot: Snapshot) -> list[Target]:
     """Return provider and model of all targets; `other` stands for models that are not listed."""
-    found = [_target(deployment) for deployment in snapshot.deployments.values()]
+    found = [deployment.labels for deployment in snapshot.deployments.values()]
     found += [(provider.label, OTHER) for provider in snapshot.providers.values() if provider.any_model]
     return list(dict.fromkeys(found))
 
@@ -34,7 +33,7 @@ def targets(snapshot: Snapshot) -> list[Target]:
 def priced(snapshot: Snapshot) -> list[Target]:
     """Return the targets with a price."""
     every = snapshot.deployments.values()
-    return list(dict.fromkeys(_target(each) for each in every if each.price and not each.provider.stand_in))
+    return list(dict.fromkeys(each.labels for each in every if each.billed_price))
 
 
 def requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
@@ -49,7 +48,7 @@ def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
-    direct = [(each.name, _target(each)) for each in snapshot.deployments.values()]
+    direct = [(each.name, each.labels) for each in snapshot.deployments.values()]
     direct += [(OTHER, target) for target in targets(snapshot) if target[1] == OTHER]
     yield from ((route, *target, status) for route, target in direct for status in DIRECT)
     routed = list(_routed(snapshot))
@@ -67,20 +66,16 @@ def _routed(snapshot: Snapshot) -> Iterator[tuple[str, Target]]:
         inside = [member for tier in TIERS if f"tier/{tier}" in names for member in by_tier[tier]]
         yield from ((f"scenario/{scenario}", member) for member in (*_named(snapshot, names), *inside))
     tiered = list(dict.fromkeys(member for members in by_tier.values() for member in members))
-    chosen = tiered or [_target(each) for each in snapshot.deployments.values() if each.kind == "chat"]
+    chosen = tiered or [each.labels for each in snapshot.deployments.values() if each.kind == "chat"]
     for route in ("auto", "mode/fast", "mode/balanced", "mode/accurate"):
         yield from ((route, member) for member in chosen)
-    yield from (("auto", _target(each)) for each in snapshot.deployments.values() if each.kind != "chat")
+    yield from (("auto", each.labels) for each in snapshot.deployments.values() if each.kind != "chat")
 
 
 def _named(snapshot: Snapshot, names: Iterable[str] | None) -> list[Target]:
     found = (snapshot.deployments.get(name) for name in names or ())
-    return [_target(deployment) for deployment in found if deployment is not None]
+    return [deployment.labels for deployment in found if deployment is not None]
 
 
 def _tier(snapshot: Snapshot, tier: str) -> list[Target]:
-    return [_target(each) for each in snapshot.deployments.values() if each.tier == tier]
-
-
-def _target(deployment: Deployment) -> Target:
-    return deployment.provider.label, deployment.model
+    return [each.labels for each in snapshot.deployments.values() if each.tier == tier]

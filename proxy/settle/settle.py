@@ -10,8 +10,8 @@ import logging
 from typing import Any
 
 from proxy.core.clock import Clock
-from proxy.core.model import Deployment
-from proxy.core.money import cost_nusd, usd
+from proxy.core.model import OTHER, Deployment
+from proxy.core.money import billed_nusd, usd
 from proxy.core.record import Record
 from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
@@ -19,7 +19,6 @@ from proxy.observe.metrics import Metrics
 _LOG = logging.getLogger(__name__)
 _ACCESS = logging.getLogger("proxy.access")
 _LONGEST = 256
-OTHER = "other"
 
 
 class Settler:
@@ -33,39 +32,31 @@ class Settler:
     def settle(self, record: Record) -> None:
         """Settle one call."""
         try:
-            price(record)
             now = self._clock.monotonic()
-            overhead = max(0.0, now - record.started - record.upstream_seconds - record.client_seconds - record.waited)
-            self._count(record, now, overhead)
+            self._count(record, now)
             if self.access_log:
-                _ACCESS.info("call", extra={"fields": _fields(record, now, overhead)})
+                _ACCESS.info("call", extra={"fields": _fields(record, now)})
         except Exception:
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
         """Count the call of a background probe, which costs money like a client's call."""
-        provider, model = _labels(deployment)
-        self._metrics.attempts.labels(provider, model, outcome).inc()
-        self._spent(provider, model, usage, _cost(usage, deployment) or 0)
+        self._count_attempt(deployment, outcome, usage, billed_nusd(usage, deployment))
 
-    def _count(self, record: Record, now: float, overhead: float) -> None:
-        metrics = self._metrics
-        provider, model = _labels(record.chosen)
+    def _count(self, record: Record, now: float) -> None:
+        metrics, timings = self._metrics, record.timings
+        provider, model = record.chosen.labels if record.chosen else (OTHER, OTHER)
         metrics.requests.labels(_route(record), provider, model, str(record.status)).inc()
-        metrics.duration.observe(now - record.started)
-        metrics.overhead.observe(overhead)
-        if record.first_token is not None and record.call and record.call.stream:
-            metrics.first_token.observe(record.first_token - record.started)
-        chosen_cost = record.cost_nusd or 0
+        metrics.duration.observe(now - timings.started)
+        metrics.overhead.observe(timings.overhead(now))
+        if timings.first_token is not None and record.call and record.call.stream:
+            metrics.first_token.observe(timings.first_token - timings.started)
         for attempt in record.attempts:
-            listed = record.call and f"{attempt.provider}/{attempt.model}" in record.call.snapshot.deployments
-            name, source = attempt.model if listed else OTHER, _source(record, attempt.provider)
-            metrics.attempts.labels(source, name, attempt.outcome).inc()
-            self._spent(source, name, attempt.usage, attempt.cost_nusd or 0)
-            chosen_cost -= attempt.cost_nusd or 0
-        self._spent(provider, model, record.usage, chosen_cost)
+            self._count_attempt(attempt.deployment, attempt.outcome, attempt.usage, attempt.cost_nusd)
 
-    def _spent(self, provider: str, model: str, usage: Usage | None, nusd: int) -> None:
+    def _count_attempt(self, deployment: Deployment, outcome: str, usage: Usage | None, nusd: int | None) -> None:
+        provider, model = deployment.labels
+        self._metrics.attempts.labels(provider, model, outcome).inc()
         if usage and usage.source == "clamped":
             self._metrics.usage_clamped.labels(provider, model).inc()
             fields = {"provider": provider, "model": model, "input": usage.input, "output": usage.output}
@@ -78,33 +69,6 @@ class Settler:
             self._metrics.cost.labels(provider, model).inc(usd(nusd))
 
 
-def price(record: Record) -> Record:
-    """Set the record's cost if usage and price are known; return the record."""
-    cost = _cost(record.usage, record.chosen)
-    lost = sum(attempt.cost_nusd or 0 for attempt in record.attempts)
-    if cost is not None or lost:
-        record.cost_nusd = (cost or 0) + lost  # assigned, not added: a call is priced several times
-    return record
-
-
-def _cost(usage: Usage | None, of: Deployment | None) -> int | None:
-    if usage and of and of.price and not of.provider.stand_in:
-        return cost_nusd(usage, of.price)
-    return None
-
-
-def _labels(deployment: Deployment | None) -> tuple[str, str]:
-    if deployment is None:
-        return OTHER, OTHER
-    return deployment.provider.label, deployment.model if deployment.listed else OTHER
-
-
-def _source(record: Record, provider: str) -> str:
-    """Return the provider label of an attempt for metrics and logs: `mock` for a stand-in."""
-    known = record.call.snapshot.providers.get(provider) if record.call else None
-    return known.label if known else provider
-
-
 def _route(record: Record) -> str:
     """Return the route label; `other` for a model that is not in the configuration."""
     plan = record.plan
@@ -115,10 +79,11 @@ def _route(record: Record) -> str:
     return plan.route
 
 
-def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
+def _fields(record: Record, now: float) -> dict[str, Any]:
     """Return the fields of the access line: ids, names and numbers, no content; tokens and cost of all attempts."""
-    call, chosen = record.call, record.chosen
-    used = [usage for usage in (record.usage, *(attempt.usage for attempt in record.attempts)) if usage]
+    call, chosen, timings = record.call, record.chosen, record.timings
+    usage, cost = record.usage, record.cost_nusd
+    first = timings.first_token
     return {
         "id": record.id,
         "request_id": record.request_id,
@@ -133,23 +98,23 @@ def _fields(record: Record, now: float, overhead: float) -> dict[str, Any]:
         "code": record.code[:_LONGEST] if record.code else None,
         "attempts": [
             {
-                "provider": _source(record, a.provider),
-                "model": a.model[:_LONGEST],
-                "key": a.key_id,
-                "outcome": a.outcome,
-                "status": a.status,
-                "ms": round(a.ms, 1),
-                **({"cause": a.cause, "error": a.error} if a.cause else {}),
+                "provider": attempt.deployment.provider.label,
+                "model": attempt.deployment.model[:_LONGEST],
+                "key": attempt.key_id,
+                "outcome": attempt.outcome,
+                "status": attempt.status,
+                "ms": round(attempt.ms, 1),
+                **({"cause": attempt.cause, "error": attempt.error} if attempt.cause else {}),
             }
-            for a in record.attempts
+            for attempt in record.attempts
         ],
-        "input_tokens": sum(usage.input for usage in used) if used else None,
-        "output_tokens": sum(usage.output for usage in used) if used else None,
-        "cost_usd": usd(record.cost_nusd) if record.cost_nusd is not None else None,
-        "ms": round((now - record.started) * 1000, 1),
-        "ttft_ms": round((record.first_token - record.started) * 1000, 1) if record.first_token is not None else None,
-        "waited_ms": round(record.waited * 1000, 1),
-        "predicted_wait_ms": round(record.predicted_wait * 1000, 1),
-        "overhead_ms": round(overhead * 1000, 3),
+        "input_tokens": usage.input if usage else None,
+        "output_tokens": usage.output if usage else None,
+        "cost_usd": usd(cost) if cost is not None else None,
+        "ms": round((now - timings.started) * 1000, 1),
+        "ttft_ms": round((first - timings.started) * 1000, 1) if first is not None else None,
+        "waited_ms": round(timings.queue_seconds * 1000, 1),
+        "predicted_wait_ms": round(timings.predicted_queue_seconds * 1000, 1),
+        "overhead_ms": round(timings.overhead(now) * 1000, 3),
         **({"continued_after": record.continued.after_characters} if record.continued else {}),
     }

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from proxy.core.money import usd
-from proxy.core.record import Record
+from proxy.core.record import AttemptOutcome, Record
 from proxy.surfaces.chat import DebugStream, with_router
 
 
@@ -17,21 +17,33 @@ def decision_record(record: Record) -> dict[str, Any]:
     decision = dict(record.plan.decision) if record.plan else {}
     attempts = [
         {
-            "provider": attempt.provider,
-            "model": attempt.model,
+            "provider": attempt.deployment.provider.name,
+            "model": attempt.deployment.model,
             "key_id": attempt.key_id,
-            "outcome": "ok" if attempt.outcome == "started" else attempt.outcome,
+            "outcome": "ok" if attempt.outcome is AttemptOutcome.STARTED else attempt.outcome,
             "status": attempt.status,
             "ms": round(attempt.ms or attempt.first_token_ms or 0.0, 3),
             **({"cause": attempt.cause, "error": attempt.error} if attempt.cause else {}),
         }
         for attempt in record.attempts
     ]
-    cost = usd(record.cost_nusd) if record.cost_nusd is not None else None
+    cost, timings = record.cost_nusd, record.timings
     native = {"native_finish": record.native_finish} if record.native_finish else {}
-    wait = {"predicted_ms": round(record.predicted_wait * 1000, 3), "real_ms": round(record.waited * 1000, 3)}
+    wait = {
+        "predicted_ms": round(timings.predicted_queue_seconds * 1000, 3),
+        "real_ms": round(timings.queue_seconds * 1000, 3),
+    }
     continued = {"continued": asdict(record.continued)} if record.continued else {}
-    return {"id": record.id, **decision, "wait": wait, "attempts": attempts, **continued, "cost_usd": cost, **native}
+    shown_cost = None if cost is None else usd(cost)
+    return {
+        "id": record.id,
+        **decision,
+        "wait": wait,
+        "attempts": attempts,
+        **continued,
+        "cost_usd": shown_cost,
+        **native,
+    }
 
 
 async def embed(

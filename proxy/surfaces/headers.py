@@ -24,8 +24,7 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
 
 def call_headers(record: Record, now: float) -> dict[str, str]:
     """`x-router-*` and ids. `now` is monotonic seconds; overhead is what was neither an upstream's nor the client's."""
-    elapsed = now - record.started
-    overhead = max(0.0, elapsed - record.upstream_seconds - record.client_seconds - record.waited)
+    elapsed, overhead = now - record.timings.started, record.timings.overhead(now)
     headers = {
         "x-router-id": record.id,
         "x-request-id": record.request_id,
@@ -55,7 +54,7 @@ def _reason(record: Record) -> str:
     first = record.plan.targets[0].deployment.name if record.plan and record.plan.targets else None
     if record.chosen is None or record.chosen.name == first:
         return reason
-    failed = [attempt.outcome for attempt in record.attempts if f"{attempt.provider}/{attempt.model}" == first]
+    failed = [attempt.outcome for attempt in record.attempts if attempt.deployment.name == first]
     return f"{reason}; fell back from `{first}`: {failed[-1] if failed else 'not available'}"
 
 

@@ -19,7 +19,7 @@ from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.plan import Target
-from proxy.core.record import Attempt, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord
 from proxy.core.slow import SlowCalls
 from proxy.core.wire import Reply, UpstreamRequest, UpstreamResponse
 from proxy.dialects.base import Dialect
@@ -43,14 +43,21 @@ JSON, EVENTS = "application/json", "text/event-stream"
 _SOUND = ("audio/", "video/", "application/ogg", "application/octet-stream", EVENTS)  # content types of speech
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 # outcomes after which the usage of an attempt is unknown
-_UNKNOWN_COST = frozenset({FailureKind.FIRST_TOKEN_TIMEOUT.value, "deadline_exceeded", "cancelled", "hedge_lost"})
+_UNKNOWN_COST = frozenset(
+    {
+        FailureKind.FIRST_TOKEN_TIMEOUT,
+        AttemptOutcome.DEADLINE_EXCEEDED,
+        AttemptOutcome.CANCELLED,
+        AttemptOutcome.HEDGE_LOST,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
     """An attempt that has reached its commit point."""
 
-    attempt: Attempt
+    attempt: AttemptRecord
     lease: Lease
     target: Target
     request: UpstreamRequest
@@ -103,8 +110,8 @@ class Attempts:
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
         async with AsyncExitStack() as held:
-            made: list[Attempt] = []
-            held.callback(self._give_back, run.record, made, lease)
+            made: list[AttemptRecord] = []
+            held.callback(self._give_back, made, lease)
             held.callback(lease.settle, ok=None)
             try:
                 opened = await self._sent(held, run, target, lease, request, made)
@@ -120,7 +127,7 @@ class Attempts:
         record.chosen, record.dropped = deployment, opened.request.dropped
         cleaner = self._cleaners.of(deployment.provider)
         record.upstream_request_id = _upstream_id(cleaner, response)
-        record.first_token, record.committed = opened.committed, True
+        record.timings.first_token = opened.committed
         headers = _headers(cleaner, response, stream=run.call.stream)
         if self._dialects[deployment.provider.dialect].translates:
             headers["content-type"] = EVENTS + "; charset=utf-8" if run.call.stream else JSON
@@ -153,7 +160,7 @@ class Attempts:
         target: Target,
         lease: Lease,
         request: UpstreamRequest,
-        made: list[Attempt],
+        made: list[AttemptRecord],
     ) -> Opened:
         """Send once, or again on a new connection if the pooled one was stale and most likely carried nothing.
 
@@ -170,7 +177,7 @@ class Attempts:
         return await self._sent(held, run, target, lease, replace(request, fresh=True), made)
 
     async def _unasked(
-        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, made: list[Attempt]
+        self, held: AsyncExitStack, run: Run, target: Target, lease: Lease, made: list[AttemptRecord]
     ) -> Opened:
         """Repeat the request without the added `stream_options`, which the upstream rejects; free as well.
 
@@ -204,29 +211,26 @@ class Attempts:
         target: Target,
         lease: Lease,
         request: UpstreamRequest,
-        made: list[Attempt],
+        made: list[AttemptRecord],
     ) -> Opened:
         deployment = target.deployment
-        attempt = Attempt(deployment.provider.name, deployment.model, lease.key_id)
-        made.append(attempt)
-        run.record.attempts.append(attempt)
-        run.record.chosen = deployment
         began = self._clock.monotonic()
-        held.callback(self._stopwatch, attempt, began)
+        attempt = run.record.attempt(deployment, lease.key_id, began)
+        made.append(attempt)
+        held.callback(lambda: attempt.close(self._clock.monotonic()))
         try:
             response, start, chunks = await self._in_time(held, run, target, request, attempt)
         except UpstreamFailure as failure:
-            attempt.outcome, attempt.status = failure.kind.value, failure.status or attempt.status
-            attempt.cause, attempt.error = failure.cause, str(failure) if failure.cause else None
-            attempt.ms = (self._clock.monotonic() - began) * 1000
+            attempt.fail(failure)
+            attempt.close(self._clock.monotonic())
             raise
         now = self._clock.monotonic()
-        attempt.first_token_ms = (now - began) * 1000
+        attempt.first_token = now
         self._judge(run, lease, start, now - began)
         return Opened(attempt, lease, target, request, response, start, chunks, began, now)
 
     async def _in_time(
-        self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest, attempt: Attempt
+        self, held: AsyncExitStack, run: Run, target: Target, request: UpstreamRequest, attempt: AttemptRecord
     ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
         """Send the request and read to the commit point, within the target's timeout and the call's deadline.
 
@@ -254,7 +258,7 @@ class Attempts:
                     else f"`timeouts.first_token` ({duration_text(patience)})"
                 )
                 raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, f"no answer came within {limit}") from None
-            attempt.outcome = "deadline_exceeded"
+            attempt.end(AttemptOutcome.DEADLINE_EXCEEDED)
             raise deadline_error(run.call.snapshot.deadline.hard) from None
 
     async def _start(
@@ -263,7 +267,7 @@ class Attempts:
         run: Run,
         target: Target,
         request: UpstreamRequest,
-        attempt: Attempt,
+        attempt: AttemptRecord,
         alive: Callable[[], None],
     ) -> tuple[UpstreamResponse, Start, AsyncGenerator[bytes, None]]:
         """Send the request and read to the commit point."""
@@ -271,14 +275,14 @@ class Attempts:
         name = deployment.provider.dialect
         transport = self._simulator.over(self._transports[name], deployment.provider.name, deployment.model)
         record.dropped = request.dropped
-        with waiting(self._clock, record):
+        with waiting(self._clock, record.timings):
             sending = send_batches(transport, request) if request.further else transport.send(request)
             response = await held.enter_async_context(sending)
         alive()
         attempt.status = response.status
         record.upstream_request_id = _upstream_id(self._cleaners.of(deployment.provider), response)
         self._slots.learn(deployment, attempt.key_id or "", response)
-        chunks = await held.enter_async_context(aclosing(timed(self._clock, record, response.chunks)))
+        chunks = await held.enter_async_context(aclosing(timed(self._clock, record.timings, response.chunks)))
         if not 200 <= response.status < 300:
             body = await read_error(chunks, ERROR_BODY_LIMIT)
             raise self._dialects[name].failure(response.status, response.headers, body, self._clock.time())
@@ -301,21 +305,16 @@ class Attempts:
         slow = self._slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
         return slow and policy.enabled
 
-    def _give_back(self, record: Record, made: list[Attempt], lease: Lease) -> None:
+    def _give_back(self, made: list[AttemptRecord], lease: Lease) -> None:
         """Settle the reservation with the tokens used: none after an error, unknown after a timeout or false report."""
         last = made[-1]
         tokens: int | None = None
-        if last.first_token_ms is not None and last.usage is None:
-            usage = record.usage
-            tokens = usage.input + usage.output if usage and usage.source != "clamped" else None
+        if last.first_token is not None:
+            usage = last.usage
+            tokens = usage.input + usage.output if usage and usage.source == "reported" else None
         elif last.outcome not in _UNKNOWN_COST:
             tokens = 0
         self._slots.give_back(lease, tokens, unused=False)
-
-    def _stopwatch(self, attempt: Attempt, began: float) -> None:
-        attempt.ms = attempt.ms or (self._clock.monotonic() - began) * 1000
-        if attempt.outcome == "started":
-            attempt.outcome = "cancelled"
 
 
 def _upstream_id(cleaner: Cleaner, response: UpstreamResponse) -> str | None:

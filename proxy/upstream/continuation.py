@@ -21,9 +21,8 @@ from proxy.core.errors import ProxyError
 from proxy.core.estimate import estimate_tokens
 from proxy.core.failures import UpstreamFailure
 from proxy.core.json_text import compact
-from proxy.core.money import cost_nusd
 from proxy.core.plan import Target
-from proxy.core.record import Continued
+from proxy.core.record import Continued, Outcome
 from proxy.core.usage import Usage
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.joint import Joint, Said
@@ -120,19 +119,19 @@ class Continuation:
     async def _rest(self, run: Run, text: str, tokens: int) -> AsyncGenerator[bytes, None]:
         record = run.record
         before = record.chosen, record.dropped, record.upstream_request_id
-        reported, first_token = record.usage, record.first_token
+        first_token = record.timings.first_token
         await self._release()  # frees the connection and the reservation
         try:
             opened = await self._first(run)
         except ProxyError:
             record.chosen, record.dropped, record.upstream_request_id = before
             return
-        record.outcome, record.code = "started", None
-        used = self._charge(reported, tokens)
+        record.end(Outcome.STARTED)
+        used = self._charge(tokens)
         deployment = opened.target.deployment
         record.continued = Continued(deployment.provider.name, deployment.model, len(text))
         reply = self._attempts.reply(run, opened)
-        record.first_token = first_token
+        record.timings.first_token = first_token
         joint = Joint(self._said.head, text, used, record.continued)
         async with aclosing(reply.chunks) as chunks:
             async for chunk in chunks:
@@ -141,18 +140,16 @@ class Continuation:
         if out := joint.end():
             yield out
 
-    def _charge(self, reported: Usage | None, tokens: int) -> Usage:
+    def _charge(self, tokens: int) -> Usage:
         """Estimate the usage of the broken attempt, because most upstreams report it only at the end."""
-        attempt, deployment = self._broken.attempt, self._broken.target.deployment
-        counted = reported or Usage()
+        attempt = self._broken.attempt
+        counted = attempt.usage or Usage()
         attempt.usage = replace(
             counted,
             input=counted.input or self._run.plan.input_tokens,
             output=max(counted.output, tokens),
             source="estimated",
         )
-        if deployment.price and not deployment.provider.stand_in:
-            attempt.cost_nusd = cost_nusd(attempt.usage, deployment.price)
         return attempt.usage
 
 

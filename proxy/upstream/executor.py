@@ -133,7 +133,7 @@ class Executor:
     def _waited(self, run: Run, began: float) -> None:
         seconds = self._clock.monotonic() - began
         run.patience -= seconds
-        run.record.waited += seconds
+        run.record.timings.queue_seconds += seconds
 
     async def _try(
         self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, *, force: bool = False
@@ -189,7 +189,7 @@ class Executor:
         pause = max(delay(shortest, longest, retries + 1, self._rng), failure.retry_after or 0.0)
         if pause > longest:
             return False  # the provider demands a longer wait than the maximum
-        with waiting(self._clock, run.record):
+        with waiting(self._clock, run.record.timings):
             await self._clock.sleep(min(pause, max(0.0, run.left)))
         run.retries[target.deployment.name] += 1
         return True

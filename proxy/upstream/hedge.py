@@ -22,10 +22,8 @@ import anyio
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, ProxyError
 from proxy.core.failures import UpstreamFailure
-from proxy.core.model import Deployment
-from proxy.core.money import cost_nusd
 from proxy.core.plan import Target
-from proxy.core.record import Attempt
+from proxy.core.record import AttemptOutcome
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.usage import Usage
@@ -35,7 +33,6 @@ from proxy.upstream.health import Lease
 from proxy.upstream.run import Run
 from proxy.upstream.slots import Slots
 
-LOST = "hedge_lost"
 Runner = tuple[Target, Lease, UpstreamRequest]
 
 
@@ -151,12 +148,9 @@ class Hedge:
             if kept is not None and number not in race.results:
                 self._attempts.lost(run, lease, self._clock.monotonic() - race.began[number])
         for attempt in run.record.attempts[race.begins :]:
-            if attempt is not kept and attempt.outcome == "started":
-                deployment = _deployment(run, attempt)
-                attempt.outcome = LOST
+            if attempt is not kept and attempt.outcome is AttemptOutcome.STARTED:
+                attempt.end(AttemptOutcome.HEDGE_LOST)
                 attempt.usage = Usage(input=run.plan.input_tokens, source="estimated")
-                if deployment is not None and deployment.price and not deployment.provider.stand_in:
-                    attempt.cost_nusd = cost_nusd(attempt.usage, deployment.price)
 
     async def _won(self, stack: AsyncExitStack, race: _Race) -> Opened:
         number = race.winner
@@ -173,8 +167,3 @@ async def _close(stacks: list[AsyncExitStack]) -> None:
     for stack in reversed(stacks):
         with anyio.CancelScope(shield=True):
             await stack.aclose()
-
-
-def _deployment(run: Run, attempt: Attempt) -> Deployment | None:
-    name = f"{attempt.provider}/{attempt.model}"
-    return next((each.deployment for each in run.plan.targets if each.deployment.name == name), None)

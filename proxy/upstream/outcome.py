@@ -18,7 +18,7 @@ from proxy.core.errors import (
 )
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment
-from proxy.core.record import Attempt
+from proxy.core.record import AttemptRecord
 from proxy.upstream.health import Block
 from proxy.upstream.run import FailedTarget, worst
 
@@ -34,7 +34,7 @@ _REFUSED = {  # failures caused by the call itself: param and code of the 400
 
 def error_for(
     failed: Sequence[FailedTarget],
-    attempts: Sequence[Attempt],
+    attempts: Sequence[AttemptRecord],
     *,
     only: bool,
     rules: Mapping[FailureClass, FailureRule] = RULES,

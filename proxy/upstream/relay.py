@@ -17,7 +17,7 @@ from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.record import Attempt, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Outcome, Record, Timings
 from proxy.core.sse import split
 from proxy.dialects.base import Decoder
 from proxy.upstream.health import Lease
@@ -82,24 +82,20 @@ async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
 
 
 @contextmanager
-def waiting(clock: Clock, record: Record) -> Iterator[None]:
+def waiting(clock: Clock, timings: Timings) -> Iterator[None]:
     """Count the time in the block as waiting for the upstream."""
-    if not record.upstream_waits:
-        record.upstream_since = clock.monotonic()
-    record.upstream_waits += 1
+    timings.upstream_begins(clock.monotonic())
     try:
         yield
     finally:
-        record.upstream_waits -= 1
-        if not record.upstream_waits:
-            record.upstream_seconds += clock.monotonic() - record.upstream_since
+        timings.upstream_ends(clock.monotonic())
 
 
-async def timed(clock: Clock, record: Record, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def timed(clock: Clock, timings: Timings, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """Yield the same chunks and count the wait for each as upstream time; closes `chunks` at the end."""
     try:
         while True:
-            with waiting(clock, record):
+            with waiting(clock, timings):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
@@ -115,7 +111,7 @@ class Relay:
         self,
         clock: Clock,
         record: Record,
-        attempt: Attempt,
+        attempt: AttemptRecord,
         lease: Lease,
         start: Start,
         *,
@@ -137,7 +133,7 @@ class Relay:
         self._kept: bytes | None = None  # the upstream's error event, while a continuation is tried
         self._oversized = False  # whether that event is too large to be relayed
         self._closed_at: float | None = None  # when the upstream completed the answer
-        record.usage = start.decoder.usage
+        attempt.usage = start.decoder.usage
         record.native_finish = cleaner.field(start.decoder.native_finish)
 
     async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
@@ -156,7 +152,7 @@ class Relay:
             while not ended and decoder.fault is None:
                 chunk = await self._next(chunks, idle)
                 out = decoder.finish() if chunk is None else decoder.feed(chunk)
-                self._record.usage = decoder.usage
+                self._attempt.usage = decoder.usage
                 self._record.native_finish = decoder.native_finish and self._cleaner.field(decoder.native_finish)
                 ended = chunk is None
                 self._end_if_whole()
@@ -238,19 +234,18 @@ class Relay:
         """Record how the answer ended; a complete answer stays complete."""
         if failure is not None:
             self._cleaner.failure(failure)
-        if self._record.outcome == "ok":
+        attempt = self._attempt
+        if self._record.outcome is Outcome.OK:
             return
-        self._record.usage = self._decoder.usage
+        attempt.usage = self._decoder.usage
         if failure is None:
-            self._attempt.outcome = "ok"
-            self._record.outcome = "ok"
-            first = self._attempt.first_token_ms
-            self._lease.succeed(None if first is None else first / 1000)
+            attempt.end(AttemptOutcome.OK)
+            self._record.end(Outcome.OK)
+            first = attempt.first_token
+            self._lease.succeed(None if first is None else first - attempt.started)
             return
-        self._attempt.outcome = FailureKind.BROKEN_STREAM.value
-        self._attempt.cause, self._attempt.error = failure.cause, str(failure) if failure.cause else None
-        self._record.outcome = "partial"
-        self._record.code = failure.code or UpstreamError.code
+        attempt.fail(failure)
+        self._record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)
         self._lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
 
 

@@ -118,7 +118,7 @@ class Run:
 
     def predict(self, seconds: float) -> None:
         """Add a wait predicted by the queue, in seconds."""
-        self.record.predicted_wait += seconds
+        self.record.timings.predicted_queue_seconds += seconds
 
     def failed(self, target: Target, failure: UpstreamFailure) -> bool:
         """Record the failure of `target`; return whether to fall back to another one."""
@@ -145,9 +145,9 @@ class Run:
         """Return the key id of the target's last attempt; `None` if nothing was sent."""
         if failure.kind is FailureKind.UNSUPPORTED:
             return None
-        provider, model = target.deployment.provider.name, target.deployment.model
-        made = (each for each in reversed(self.record.attempts) if (each.provider, each.model) == (provider, model))
-        return next((attempt.key_id for attempt in made), None)
+        name = target.deployment.name
+        attempts = reversed(self.record.attempts)
+        return next((attempt.key_id for attempt in attempts if attempt.deployment.name == name), None)
 
     def try_again(self, target: Target) -> None:
         """Make `target` the next one, once it has capacity."""
@@ -163,7 +163,7 @@ def new_run(clock: Clock, call: Call, plan: Plan, record: Record) -> Run:
     asked = call.options.max_wait_seconds
     patience = call.snapshot.queue.max_wait if asked is None else asked
     attempts = call.snapshot.retry.attempts
-    return Run(clock, call, plan, record, list(plan.targets), attempts, patience, since=record.started)
+    return Run(clock, call, plan, record, list(plan.targets), attempts, patience, since=record.timings.started)
 
 
 def _is_too_small(target: Target, plan: Plan) -> bool:

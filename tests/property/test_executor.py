@@ -188,7 +188,7 @@ class Scene:
         assert (self.bench.transport.open, self.bench.transport.reading) == (0, 0)
         assert self.bench.queue.depth == 0
         assert all(attempt.outcome != "started" for made in self.records for attempt in made.attempts)
-        assert all(made.upstream_waits == 0 for made in self.records)
+        assert not any(made.timings.waits_for_upstream for made in self.records)
 
     async def all_room_comes_back(self) -> None:
         held = {row["kind"]: row["used"] for row in await self.bench.limits.rows() if row["kind"] == "concurrency"}
@@ -203,7 +203,7 @@ class Scene:
         for made in self.records:
             paid = [attempt for attempt in made.attempts if attempt.outcome != "stale_connection"]
             assert len(paid) <= 4 or self.stale_twice(made)
-            assert made.waited <= self.world.max_wait + 1e-6
+            assert made.timings.queue_seconds <= self.world.max_wait + 1e-6
         beyond = sum(max(0, len(made.attempts) - 1) for made in self.records)
         if self.world.budget == (0.0, 0.0):
             assert beyond <= sum(free(attempt.outcome) for made in self.records for attempt in made.attempts)

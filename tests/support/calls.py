@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.core.call import Call
+from proxy.core.failures import FailureKind
 from proxy.core.model import Deployment, Provider, ProviderKey
 from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
-from proxy.core.record import Attempt, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Record, Timings
 from proxy.core.snapshot import Snapshot
 from proxy.surfaces.chat import read_chat
 
@@ -63,12 +64,25 @@ def plan(*deployments: Deployment, route: str = "tier/low", **fields: Any) -> Pl
 
 def record(of: Call | None = None, *, started: float = 1000.0, **fields: Any) -> Record:
     """The record of a call that has just begun."""
-    made = Record("req_1", "theirs", started, 1_800_000_000.0, call=of)
+    made = Record("req_1", "theirs", started, 1_800_000_000.0)
+    made.call = of
     for name, value in fields.items():
+        setattr(made.timings if name in Timings.__slots__ else made, name, value)
+    return made
+
+
+def attempt(
+    outcome: str = "ok", of: Deployment | None = None, *, key_id: str = "main", ms: float | None = None, **fields: Any
+) -> AttemptRecord:
+    """One attempt at `of`, or at `acme/small`, that took `ms` milliseconds."""
+    made = AttemptRecord("req_1-1", of or deployment(), key_id, 1000.0)
+    if ms is not None:
+        made.ended = made.started + ms / 1000
+    for name, value in {"outcome": ended(outcome), **fields}.items():
         setattr(made, name, value)
     return made
 
 
-def attempt(outcome: str = "ok", **fields: Any) -> Attempt:
-    """One attempt at `acme/small`."""
-    return Attempt(**{"provider": "acme", "model": "small", "key_id": "main", "outcome": outcome, **fields})
+def ended(outcome: str) -> FailureKind | AttemptOutcome:
+    """Return the outcome of an attempt by its name."""
+    return AttemptOutcome(outcome) if outcome in list(AttemptOutcome) else FailureKind(outcome)

@@ -12,12 +12,13 @@ from proxy.core.model import Price
 from proxy.core.record import Continued, Record
 from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
-from proxy.settle.settle import Settler, price
+from proxy.settle.settle import Settler
 from tests.support.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
 from tests.support.fakes import FakeClock
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=500_000_000, cache_write=1_000_000_000)
 SMALL = deployment(price=PRICE)
+USAGE = Usage(1000, 500, cached=200, reasoning=100)
 UNLISTED = deployment("named-by-a-client", provider(any_model=True), listed=False)
 
 
@@ -43,8 +44,7 @@ def answered(**fields: Any) -> Record:
     values = {
         "plan": plan(SMALL),
         "chosen": SMALL,
-        "attempts": [attempt("server_error", status=503), attempt()],
-        "usage": Usage(1000, 500, cached=200, reasoning=100),
+        "attempts": [attempt("server_error", SMALL, status=503), attempt("ok", SMALL, usage=USAGE)],
         "outcome": "ok",
         "status": 200,
         "upstream_seconds": 2.0,
@@ -91,8 +91,8 @@ def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
 def test_impossible_usage_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
 
-    bench.settler.settle(answered(usage=Usage(1000, 500, source="clamped")))
-    bench.settler.settle(answered(usage=Usage(1000, 500)))
+    bench.settler.settle(answered(attempts=[attempt("ok", SMALL, usage=Usage(1000, 500, source="clamped"))]))
+    bench.settler.settle(answered(attempts=[attempt("ok", SMALL, usage=Usage(1000, 500))]))
 
     assert bench.samples("signalbox_usage_clamped_total") == {("small", "acme"): 1}
     [line] = [each for each in caplog.records if each.levelno == logging.WARNING]
@@ -102,11 +102,15 @@ def test_impossible_usage_is_counted_and_logged(caplog: pytest.LogCaptureFixture
 
 def test_failed_attempts_are_counted_at_their_own_deployment() -> None:
     bench = Bench()
-    broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)
+    broken = attempt("broken_stream", SMALL, usage=Usage(100, 10, source="estimated"))
     other = deployment("large", price=PRICE)
 
     bench.settler.settle(
-        answered(call=call(STREAM, on=snapshot(SMALL, other)), chosen=other, attempts=[broken, attempt(model="large")])
+        answered(
+            call=call(STREAM, on=snapshot(SMALL, other)),
+            chosen=other,
+            attempts=[broken, attempt("ok", other, usage=USAGE)],
+        )
     )
 
     tokens = bench.samples("signalbox_tokens_total")
@@ -152,7 +156,7 @@ def test_no_client_can_make_a_label() -> None:
         made = answered(
             plan=plan(odd, route=odd.name),
             chosen=odd,
-            attempts=[attempt(model=odd.model)],
+            attempts=[attempt("ok", odd, usage=USAGE)],
             call=call(f'{{"model":"{odd.name}","messages":[{{"role":"user"}}]}}'.encode(), on=snapshot(SMALL)),
         )
         bench.settler.settle(made)
@@ -160,19 +164,6 @@ def test_no_client_can_make_a_label() -> None:
     assert bench.samples("signalbox_requests_total") == {("other", "acme", "other", "200"): 50}
     assert bench.samples("signalbox_attempts_total") == {("other", "ok", "acme"): 50}
     assert {labels[1] for labels in bench.samples("signalbox_tokens_total")} == {"other"}
-
-
-@pytest.mark.parametrize(
-    ("fields", "cost"),
-    [
-        ({}, 1_900_000),
-        ({"usage": None}, None),
-        ({"chosen": deployment()}, None),
-        ({"chosen": None}, None),
-    ],
-)
-def test_the_cost_is_known_where_usage_and_price_are(fields: dict[str, Any], cost: int | None) -> None:
-    assert price(answered(**fields)).cost_nusd == cost
 
 
 def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCaptureFixture) -> None:
@@ -185,14 +176,6 @@ def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCapture
     assert logged.message == "a call could not be settled"
     assert logged.__dict__["fields"] == {"id": "req_1"}
     assert logged.exc_info
-
-
-@pytest.mark.parametrize(("usage", "cost"), [(Usage(input=1000, output=500), 7_000 + 2_000_000), (None, 7_000)])
-def test_a_lost_hedge_is_priced_once(usage: Usage | None, cost: int) -> None:
-    made = answered(usage=usage, attempts=[attempt("hedge_lost", cost_nusd=7_000), attempt()])
-
-    for _ in range(3):
-        assert price(made).cost_nusd == cost
 
 
 def line(caplog: pytest.LogCaptureFixture, made: Record) -> dict[str, Any]:
@@ -236,7 +219,7 @@ def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixt
 
 
 def test_time_in_the_queue_is_told_and_is_no_overhead_of_ours(caplog: pytest.LogCaptureFixture) -> None:
-    fields = line(caplog, answered(waited=0.3, predicted_wait=0.25))
+    fields = line(caplog, answered(queue_seconds=0.3, predicted_queue_seconds=0.25))
 
     assert (fields["waited_ms"], fields["predicted_wait_ms"], fields["overhead_ms"]) == (300.0, 250.0, 200.0)
 
@@ -248,12 +231,12 @@ def test_the_access_line_says_that_an_answer_was_continued(caplog: pytest.LogCap
 
 
 def test_the_access_line_has_the_tokens_that_the_metrics_have(caplog: pytest.LogCaptureFixture) -> None:
-    broken = attempt("broken_stream", usage=Usage(100, 10, source="estimated"), cost_nusd=120_000)
-    lost = attempt("hedge_lost", usage=Usage(70, source="estimated"), cost_nusd=70_000)
+    broken = attempt("broken_stream", SMALL, usage=Usage(100, 10, source="estimated"))
+    lost = attempt("hedge_lost", SMALL, usage=Usage(70, source="estimated"))
     bench = Bench(access_log=True)
     caplog.set_level(logging.INFO, "proxy.access")
 
-    bench.settler.settle(answered(attempts=[broken, lost, attempt()]))
+    bench.settler.settle(answered(attempts=[broken, lost, attempt("ok", SMALL, usage=USAGE)]))
 
     fields = caplog.records[0].__dict__["fields"]
     assert (fields["input_tokens"], fields["output_tokens"]) == (1170, 510)
@@ -262,16 +245,16 @@ def test_the_access_line_has_the_tokens_that_the_metrics_have(caplog: pytest.Log
     assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(fields["cost_usd"])}
 
 
-def test_tokens_of_an_attempt_are_told_where_the_answer_has_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_access_line_has_tokens_of_a_lost_attempt_alone(caplog: pytest.LogCaptureFixture) -> None:
     lost = attempt("hedge_lost", usage=Usage(70, source="estimated"))
 
-    fields = line(caplog, answered(usage=None, attempts=[lost, attempt()]))
+    fields = line(caplog, answered(attempts=[lost, attempt()]))
 
     assert (fields["input_tokens"], fields["output_tokens"]) == (70, 0)
 
 
-def test_what_nobody_knows_is_null(caplog: pytest.LogCaptureFixture) -> None:
-    fields = line(caplog, answered(usage=None))
+def test_unknown_usage_and_cost_are_null(caplog: pytest.LogCaptureFixture) -> None:
+    fields = line(caplog, answered(attempts=[attempt("ok", SMALL)]))
 
     assert (fields["input_tokens"], fields["output_tokens"], fields["cost_usd"]) == (None, None, None)
 
@@ -288,7 +271,7 @@ def test_the_access_line_has_no_content_and_no_credential(caplog: pytest.LogCapt
 def test_a_long_name_does_not_make_a_long_line(caplog: pytest.LogCaptureFixture) -> None:
     raw = b'{"model":"' + b"x" * 100_000 + b'","messages":[{"role":"user"}]}'
 
-    fields = line(caplog, record(call(raw), status=404, attempts=[attempt(model="y" * 1000)]))
+    fields = line(caplog, record(call(raw), status=404, attempts=[attempt("ok", deployment("y" * 1000))]))
 
     assert len(repr(fields)) < 2000
 

@@ -7,7 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from proxy.core.model import Price
 from proxy.core.record import Continued
+from proxy.core.usage import Usage
 from proxy.surfaces.decision import decision_record, embed
 from tests.support.calls import attempt, deployment, plan, record
 
@@ -21,11 +23,14 @@ def test_a_record_without_a_plan_has_its_id() -> None:
     }
 
 
-def test_the_decision_its_attempts_and_its_cost_are_told() -> None:
+def test_the_decision_its_attempts_and_its_cost_are_shown() -> None:
+    dear = deployment(price=Price(1_000_000_000, 1_000_000_000, 0, 0))
     made = record(
         plan=plan(deployment(), chosen={"model": "small"}),
-        attempts=[attempt("server_error", status=500, ms=12.34567), attempt("started", status=200, first_token_ms=3.0)],
-        cost_nusd=1_500_000,
+        attempts=[
+            attempt("server_error", dear, status=500, ms=12.34567),
+            attempt("started", dear, status=200, first_token=1000.003, usage=Usage(1500)),
+        ],
     )
 
     decision = decision_record(made)

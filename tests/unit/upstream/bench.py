@@ -142,4 +142,4 @@ def on(*deployments: Deployment, **policies: Any) -> Snapshot:
 
 
 def outcomes(made: Record) -> list[str]:
-    return [f"{attempt.provider} {attempt.outcome}" for attempt in made.attempts]
+    return [f"{attempt.deployment.provider.name} {attempt.outcome}" for attempt in made.attempts]

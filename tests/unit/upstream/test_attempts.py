@@ -125,7 +125,7 @@ async def test_a_target_that_never_answers_is_left_at_its_timeout_and_the_next_i
 
     assert out == ROLE + TEXT + STOP + DONE
     assert [(a.outcome, a.ms) for a in made.attempts] == [("first_token_timeout", 5000.0), ("ok", 0.0)]
-    assert made.first_token == made.started + 5.0
+    assert made.timings.first_token == made.timings.started + 5.0
 
 
 async def test_a_stream_that_never_begins_is_left_at_its_total_time_where_that_is_shorter() -> None:
@@ -174,7 +174,7 @@ async def test_a_model_that_reasons_lives_as_long_as_it_gives_signs_of_life() ->
     out, made = await b.run(call(STREAM, on=on(THINKS)), plan(THINKS))
 
     assert out == ROLE * 10 + TEXT + STOP + DONE
-    assert made.first_token == made.started + 40.0
+    assert made.timings.first_token == made.timings.started + 40.0
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ async def test_a_stream_may_be_silent_for_as_long_as_its_idle_time(silence: floa
     assert (out == TEXT + STOP + DONE) is whole
     assert (made.outcome == "ok") is whole
     assert whole or (out.startswith(TEXT + b'data: {"error"') and b"[DONE]" not in out)
-    assert b.clock.now == made.started + min(silence, 60.0)
+    assert b.clock.now == made.timings.started + min(silence, 60.0)
 
 
 async def test_an_attempt_ends_where_the_call_s_time_does() -> None:
@@ -409,7 +409,7 @@ async def test_an_open_attempt_is_held_by_whoever_asked_for_it() -> None:
 
     async with AsyncExitStack() as stack:
         opened = await b.attempts.open(stack, run, run.targets[0], lease, request)
-        assert (b.transport.open, opened.attempt.outcome, run.record.committed) == (1, "started", False)
+        assert (b.transport.open, opened.attempt.outcome, run.record.timings.first_token) == (1, "started", None)
 
     assert b.transport.open == 0
     assert outcomes(run.record) == ["a cancelled"]

@@ -82,9 +82,9 @@ async def test_a_hundred_calls_for_ten_places_are_served_in_order_or_sent_away_i
         2.0: list(range(10, 20)),
         3.0: list(range(20, 30)),
     }
-    assert Counter(each.made.waited for each in scene.served) == {0.0: 10, 1.0: 10, 2.0: 10}
+    assert Counter(each.made.timings.queue_seconds for each in scene.served) == {0.0: 10, 1.0: 10, 2.0: 10}
     assert len(scene.refused) == 70
-    assert {each.made.waited for each in scene.refused} == {2.0}
+    assert {each.made.timings.queue_seconds for each in scene.refused} == {2.0}
     for each in scene.refused:
         assert isinstance(each.out, RateLimited)
         assert each.out.error_code == "rate_limit_exceeded"
@@ -136,7 +136,7 @@ async def test_a_wait_that_cannot_end_in_time_is_not_begun() -> None:
     out, made = await b.run(call(HELLO, on=configured), plan(minute))
 
     assert isinstance(out, RateLimited)
-    assert made.waited == 0.0
+    assert made.timings.queue_seconds == 0.0
     assert 60 <= int(out.response_headers()["retry-after"]) <= 61
 
 
@@ -149,7 +149,7 @@ async def test_what_is_larger_than_every_limit_is_told_at_once_and_never_to_be_t
     assert isinstance(out, InvalidRequest)
     assert out.error_code == "no_candidate_available"
     assert out.response_headers()["x-should-retry"] == "false"
-    assert made.waited == 0.0
+    assert made.timings.queue_seconds == 0.0
 
 
 async def test_the_foreseen_wait_and_the_real_one_are_in_the_record() -> None:
@@ -157,4 +157,4 @@ async def test_the_foreseen_wait_and_the_real_one_are_in_the_record() -> None:
 
     _, made = await b.run(call(HELLO, on=on(A)), plan(A))
 
-    assert (made.predicted_wait, made.waited) == (4.0, 4.0)
+    assert (made.timings.predicted_queue_seconds, made.timings.queue_seconds) == (4.0, 4.0)

@@ -270,7 +270,7 @@ async def test_a_key_rests_no_longer_than_its_class_s_longest_rest_whatever_the_
     out, made = await run(b)
 
     assert out == BODY
-    assert made.waited == 6.0
+    assert made.timings.queue_seconds == 6.0
 
 
 async def test_an_operator_s_reset_ends_the_rest_of_a_rate_limit() -> None:
@@ -281,7 +281,7 @@ async def test_an_operator_s_reset_ends_the_rest_of_a_rate_limit() -> None:
     out, made = await run(b)
 
     assert out == BODY
-    assert made.waited == 0.0
+    assert made.timings.queue_seconds == 0.0
 
 
 @pytest.mark.parametrize(("answer", "asked"), [(LARGE, 2), (E400, 1), (FILTERED, 1), (TOO_LONG, 1)])
@@ -384,7 +384,7 @@ async def test_a_rest_that_fits_the_call_s_patience_is_waited_for(headers: dict[
 
     assert out == BODY
     assert outcomes(made) == ["a rate_limited", "a ok"]
-    assert (made.waited, made.predicted_wait) == (seconds, seconds)
+    assert (made.timings.queue_seconds, made.timings.predicted_queue_seconds) == (seconds, seconds)
     assert b.clock.now == 1000.0 + seconds
 
 
@@ -407,7 +407,7 @@ async def test_any_other_ends_the_call_at_once_with_the_time_to_come_back(header
 
     assert isinstance(out, ProxyError)
     assert (out.http_status, out.response_headers()["retry-after"]) == (429, told)
-    assert (len(made.attempts), made.waited, b.clock.now) == (1, 0.0, 1000.0)
+    assert (len(made.attempts), made.timings.queue_seconds, b.clock.now) == (1, 0.0, 1000.0)
 
 
 @pytest.mark.parametrize("headers", [{"retry_after": "7"}, {"retry_after": "3600"}, {}])
@@ -429,7 +429,7 @@ async def test_of_several_rests_the_soonest_is_waited_for() -> None:
 
     assert out == BODY
     assert outcomes(made) == ["a rate_limited", "b rate_limited", "b ok"]
-    assert made.waited == 3.0
+    assert made.timings.queue_seconds == 3.0
 
 
 @pytest.mark.parametrize(
@@ -459,7 +459,7 @@ async def test_a_call_s_waits_together_are_no_longer_than_its_patience() -> None
     out, made = await run(b)
 
     assert isinstance(out, ProxyError)
-    assert (out.http_status, made.waited, len(made.attempts)) == (429, 6.0, 2)
+    assert (out.http_status, made.timings.queue_seconds, len(made.attempts)) == (429, 6.0, 2)
 
 
 async def test_a_later_call_waits_for_the_rest_that_was_only_guessed() -> None:
@@ -469,7 +469,7 @@ async def test_a_later_call_waits_for_the_rest_that_was_only_guessed() -> None:
     out, made = await run(b)
 
     assert out == BODY
-    assert (outcomes(made), made.waited, made.predicted_wait) == (["a ok"], 5.0, 5.0)
+    assert (outcomes(made), made.timings.queue_seconds, made.timings.predicted_queue_seconds) == (["a ok"], 5.0, 5.0)
 
 
 async def test_calls_that_wait_for_one_key_go_in_their_order() -> None:
@@ -500,7 +500,7 @@ async def test_the_whole_call_ends_at_its_deadline_however_many_targets_hang() -
     assert isinstance(out, ProxyError)
     assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
     assert b.clock.now == 1010.0
-    assert [(a.provider, a.outcome, a.ms) for a in made.attempts] == [
+    assert [(a.deployment.provider.name, a.outcome, a.ms) for a in made.attempts] == [
         ("a", "first_token_timeout", 4000.0),
         ("b", "first_token_timeout", 4000.0),
         ("c", "deadline_exceeded", 2000.0),
@@ -515,4 +515,4 @@ async def test_waits_in_the_queue_are_part_of_the_call_s_time() -> None:
 
     assert isinstance(out, ProxyError)
     assert out.error_code == "deadline_exceeded"
-    assert (b.clock.now, made.waited) == (1010.0, 8.0)
+    assert (b.clock.now, made.timings.queue_seconds) == (1010.0, 8.0)

@@ -99,10 +99,10 @@ async def test_time_is_shared_out_between_us_and_the_upstream() -> None:
 
     _, made = await b.run(call(HELLO, on=on(A)), plan(A))
 
-    assert made.upstream_seconds == 3.0
+    assert made.timings.upstream_seconds == 3.0
     assert made.attempts[0].ms == 3000.0
     assert made.attempts[0].first_token_ms == 3000.0
-    assert made.first_token == 1003.0
+    assert made.timings.first_token == 1003.0
     assert b.health.latencies() == {"a/m": 3.0}
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
-from proxy.core.record import Attempt
+from proxy.core.record import AttemptRecord
 from proxy.upstream.health import Block
 from proxy.upstream.outcome import deadline_error, nothing_tried
 from proxy.upstream.outcome import error_for as error_of
@@ -19,7 +19,7 @@ from tests.support.calls import attempt, deployment
 K = FailureKind
 
 
-def error_for(failure: UpstreamFailure, attempts: list[Attempt], **fields: Any) -> ProxyError:
+def error_for(failure: UpstreamFailure, attempts: list[AttemptRecord], **fields: Any) -> ProxyError:
     return error_of([FailedTarget(deployment(), failure, attempts[-1].key_id)], attempts, **fields)
 
 

@@ -11,14 +11,14 @@ import pytest
 from proxy.core.clean import Cleaner
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
-from proxy.core.record import Attempt, Record
+from proxy.core.record import AttemptRecord, Record
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health
 from proxy.upstream.relay import Relay, read_error, timed, until_commit
-from tests.support.calls import attempt, deployment, record
+from tests.support.calls import deployment, record
 from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +39,7 @@ class Relayed:
 
     pieces: list[bytes]
     record: Record
-    attempt: Attempt
+    attempt: AttemptRecord
     health: Health
 
     @property
@@ -55,7 +55,9 @@ async def relayed(pieces: Sequence[Piece], *, idle: float = 60.0, total: float =
     health = Health(clock, BreakerPolicy())
     lease = health.lease(ONE)
     assert lease
-    made, tried = record(chosen=ONE), attempt("started")
+    made = record()
+    tried = made.attempt(ONE, "main", clock.now)
+    tried.first_token = clock.now
     request = UpstreamRequest("https://acme.test", {}, b"", 1.0)
     async with ScriptedTransport(clock, {"acme": [Answer(pieces)]}).send(request) as response:
         start = await until_commit(StreamDecoder(choices=choices, drop_usage=False), response.chunks)
@@ -115,7 +117,7 @@ async def test_a_complete_answer_ends_as_the_upstream_ended_it(end: tuple[Piece,
 async def test_usage_is_written_down() -> None:
     got = await relayed([TEXT, STOP, USAGE, DONE])
 
-    assert got.record.usage == Usage(2, 1)
+    assert got.attempt.usage == Usage(2, 1)
 
 
 async def test_what_comes_is_given_on_at_once() -> None:
@@ -200,7 +202,9 @@ async def test_a_client_who_leaves_is_not_the_upstream_s_fault() -> None:
     health = Health(clock, BreakerPolicy())
     lease = health.lease(ONE)
     assert lease
-    made, tried = record(chosen=ONE), attempt("started")
+    made = record()
+    tried = made.attempt(ONE, "main", clock.now)
+    tried.first_token = clock.now
     source = pieces(TEXT, TEXT, CUT)
     start = await until_commit(StreamDecoder(choices=1, drop_usage=False), source)
     chunks = Relay(clock, made, tried, lease, start, cleaner=Cleaner(), deadline=9e9, events=True).chunks(source, 60.0)
@@ -236,8 +240,8 @@ async def test_waiting_for_the_upstream_is_counted_and_the_client_s_time_is_not(
     transport = ScriptedTransport(clock, {"acme": [Answer([Wait(1.0), b"x", Wait(2.0), b"y"])]})
 
     async with transport.send(request) as response:
-        async for _ in timed(clock, made, response.chunks):
+        async for _ in timed(clock, made.timings, response.chunks):
             clock.pass_(50.0)
 
-    assert made.upstream_seconds == 3.0
+    assert made.timings.upstream_seconds == 3.0
     assert transport.reading == 0

@@ -74,7 +74,7 @@ def test_predictions_add_up() -> None:
     run.predict(1.5)
     run.predict(0.25)
 
-    assert run.record.predicted_wait == 1.75
+    assert run.record.timings.predicted_queue_seconds == 1.75
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,7 @@ async def test_a_breaker_that_may_be_probed_keeps_its_permit_while_its_key_has_n
     out, made = await b.run(call(HELLO, on=on(of)), plan(of))
 
     assert out == BODY
-    assert 5.0 <= made.waited < 5.5
+    assert 5.0 <= made.timings.queue_seconds < 5.5
     assert [row["state"] for row in b.health.breakers()] == ["closed"]
 
 
@@ -505,7 +505,7 @@ async def test_of_many_who_wait_only_the_probes_go_out_and_if_they_fail_the_rest
 
     assert len(b.transport.requests) == permits
     assert told(results) == {(502, "upstream_error"): permits, (503, "no_candidate_available"): 200 - permits}
-    assert {made.waited for out, made in results if out.http_status == 503} == {2.0}
+    assert {made.timings.queue_seconds for out, made in results if out.http_status == 503} == {2.0}
     [row] = b.health.breakers()
     assert (row["state"], row["open_seconds_left"], row["openings"]) == ("open", 120.0, 2)
 
@@ -548,7 +548,7 @@ async def test_whoever_gets_no_permit_goes_elsewhere_if_there_is_somewhere(permi
     results = await crowd(b, A, B)
 
     assert Counter(b.transport.hosts) == {"a": permits, "b": 200 - permits}
-    assert sum(outcomes(made) == ["b ok"] and made.waited == 0.0 for _, made in results) == 200 - permits
+    assert sum(outcomes(made) == ["b ok"] and made.timings.queue_seconds == 0.0 for _, made in results) == 200 - permits
 
 
 async def test_a_client_who_leaves_during_its_probe_leaves_the_permit_to_the_next() -> None:
@@ -579,7 +579,7 @@ async def test_nobody_waits_for_a_probe_for_longer_than_it_may(patience: float, 
     results = await crowd(b, A, size=10, queue=QueuePolicy(max_wait=patience))
 
     assert told(results) == {(200, None): 1, (503, "no_candidate_available"): 9}
-    assert {made.waited for out, made in results if isinstance(out, ProxyError)} == {waited}
+    assert {made.timings.queue_seconds for out, made in results if isinstance(out, ProxyError)} == {waited}
 
 
 async def test_while_it_is_open_the_last_target_left_is_forced_for_everybody() -> None:
