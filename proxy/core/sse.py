@@ -18,40 +18,56 @@ class EventTooLarge(ValueError):
 
 
 class Events:
-    """Splits a byte stream into events, independent of its chunks."""
+    """Splits a byte stream into events, independent of its chunks. `partial` holds the bytes since the last event."""
 
     def __init__(self, limit: int = 8 * 1024 * 1024) -> None:
-        self._buffer = bytearray()
-        self._scanned = 0
+        self.partial = bytearray()
         self._limit = limit
+        self._scanned = 0  # bytes of `partial` without the end of an event
+        self._has_returns = False  # a carriage return came: lines may end in any of the three ways
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that `chunk` completes, each with the empty line that ends it.
 
         Raises `EventTooLarge` when one grows beyond the limit.
         """
-        buffer = self._buffer
-        buffer += chunk
-        events, start = [], 0
-        for match in _END.finditer(buffer, max(0, self._scanned - 4)):
-            end = match.end()
-            if end == len(buffer) and buffer[-1:] == b"\r":
-                break  # a line feed may still belong to it
-            events.append(bytes(buffer[start:end]))
-            start = end
-        if start:
-            del buffer[:start]
-        self._scanned = len(buffer)
-        if len(buffer) > self._limit:
+        self._has_returns = self._has_returns or 13 in chunk
+        events = self._split(chunk) if self._has_returns else self._split_lines(chunk)
+        self._scanned = len(self.partial)
+        if self._scanned > self._limit:
             raise EventTooLarge(f"an event is larger than {self._limit} bytes")
         return events
 
     def rest(self) -> bytes:
         """Return and clear the bytes since the last whole event."""
-        rest = bytes(self._buffer)
-        self._buffer.clear()
+        rest = bytes(self.partial)
+        self.partial.clear()
         self._scanned = 0
         return rest
+
+    def _split_lines(self, chunk: bytes) -> list[bytes]:
+        """Split where all lines end with a line feed."""
+        partial = self.partial
+        if b"\n\n" not in chunk and not (chunk[:1] == b"\n" == partial[-1:]):
+            partial += chunk
+            return []
+        *events, rest = (bytes(partial) + chunk if partial else chunk).split(b"\n\n")
+        partial[:] = rest
+        return [event + b"\n\n" for event in events]
+
+    def _split(self, chunk: bytes) -> list[bytes]:
+        partial = self.partial
+        partial += chunk
+        events, start = [], 0
+        for match in _END.finditer(partial, max(0, self._scanned - 4)):
+            end = match.end()
+            if end == len(partial) and partial[-1:] == b"\r":
+                break  # a line feed may still belong to it
+            events.append(bytes(partial[start:end]))
+            start = end
+        if start:
+            del partial[:start]
+        return events
 
 
 def split(whole: bytes) -> list[bytes]:
