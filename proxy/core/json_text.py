@@ -47,7 +47,7 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
 
     Raises `ValueError` or `RecursionError` if it is no JSON.
     """
-    if len(text) > _SMALL and _is_expensive(text):
+    if len(text) > _SMALL and is_expensive(text):
         raise ValueError("it has too many values")
     try:
         return json.loads(text, **hooks)
@@ -57,7 +57,7 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
         return json.loads(text, parse_int=_integer, **hooks)
 
 
-def _is_expensive(text: bytes | str) -> bool:
+def is_expensive(text: bytes | str) -> bool:
     """Whether a large text has so many values that reading it would keep the event loop for too long."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if _work(raw) <= MAX_WORK:

@@ -1,4 +1,4 @@
-"""An answer that is not streamed: held back until its end, since it is whole or it is none."""
+"""An answer that is not streamed: collected until its end, because it is only an answer if it is whole."""
 
 from __future__ import annotations
 
@@ -9,25 +9,29 @@ LIMIT = 64 * 1024 * 1024  # bytes
 
 
 class HeldAnswer:
-    """Collects. A decoder adds `finish`, which reads what has come and, if it is an answer, lets it `_pass`."""
+    """Collects the body. A subclass adds `finish`, which reads the body and calls `_pass` if it is an answer."""
 
     native_finish: str | None = None
     passed_error: bool = False
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
         self._bounds = bounds
-        self._held = bytearray()
+        self._held: bytes | bytearray = b""
         self.committed = self.complete = self.closed = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
 
     def feed(self, chunk: bytes) -> bytes:
-        """Collect. Raises `UpstreamFailure` if it becomes too much."""
-        self._held += chunk
+        """Collect `chunk`. Raises `UpstreamFailure` if the body is too large."""
+        if not self._held:
+            self._held = chunk  # most bodies come in one piece
+        else:
+            self._held = self._held if isinstance(self._held, bytearray) else bytearray(self._held)
+            self._held += chunk
         if len(self._held) > LIMIT:
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
         return b""
 
     def _pass(self) -> None:
-        """The answer is one, and goes to the client."""
+        """The body is an answer, and goes to the client."""
         self.committed = self.complete = self.closed = True

@@ -14,6 +14,7 @@ from proxy.core.sse import data_of
 from proxy.core.usage import Usage
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
+from tests.support.exact import ExactDecoder, odd_chunks, states
 
 ENDS = ("\n\n", "\r\n\r\n", "\r\r", "\n\r\n", "\r\n\n")
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
@@ -131,6 +132,23 @@ def events(data: bytes) -> list[bytes]:
 
 
 PLACES = st.sets(st.integers(1, 600), max_size=12)
+
+
+ODD_EVENTS = st.sampled_from(odd_chunks())
+PLAIN_ENDS = st.sampled_from((*["\n\n"] * 6, "\r\n\r\n", "\n\n\n", "\n\r\n"))
+ODD_STREAMS = st.lists(st.tuples(st.one_of(LINES, LINES, ODD_EVENTS), PLAIN_ENDS), max_size=6).map(
+    lambda lines: "".join(text + end for text, end in lines).encode("utf-8", "surrogateescape")
+)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.one_of(ODD_STREAMS, ODD_STREAMS, ANYTHING), PLACES, st.integers(1, 2), st.booleans())
+def test_typed_views_change_nothing(data: bytes, places: set[int], choices: int, drop: bool) -> None:
+    pieces = [line(choice({"content": "x"})).encode() + b"\n\n", *cut(data, places)]
+
+    typed = states(StreamDecoder(choices=choices, drop_usage=drop), pieces)
+
+    assert typed == states(ExactDecoder(choices=choices, drop_usage=drop), pieces)
 
 
 @settings(max_examples=200, deadline=None)

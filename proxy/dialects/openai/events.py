@@ -1,6 +1,6 @@
-"""Events in the OpenAI dialect, relayed whole and to the byte: what chat's streams and those of sound and images share.
+"""Events in the OpenAI dialect, relayed whole and to the byte: the base of streams of chat, audio and images.
 
-Nothing is ever made up, and nothing follows the upstream's own error.
+Nothing is invented, and nothing follows the upstream's own error.
 """
 
 from __future__ import annotations
@@ -19,22 +19,26 @@ from proxy.dialects.upstream_errors import bare_json, error_event, is_error
 
 
 class EventRelay(ABC):
-    """Cuts and reads events; a decoder says what they mean, and keeps `committed` and `fault`."""
+    """Splits and reads events; a subclass interprets them and keeps `committed`, `complete` and `closed`.
+
+    `complete`: the answer is whole. `closed`: nothing more is expected from the upstream. `fault`: its own error, which
+    has been relayed. `passed_error`: an error was relayed after a complete answer, which is no failure.
+    """
 
     native_finish: str | None = None
-    passed_error: bool = False
     _member = "choices"  # what every answer has
 
     def __init__(self, events: Events, bounds: UsageBounds = UNBOUNDED) -> None:
         self._events = events
+        self._partial = events.partial
         self._bounds = bounds
-        self.committed = False
+        self.committed = self.complete = self.closed = self.passed_error = False
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
-        self._last_came = False  # `[DONE]`
+        self._over = False  # nothing more is relayed: an error or `[DONE]` came
 
     def feed(self, chunk: bytes) -> bytes:
-        """The events that `chunk` completes. Raises `UpstreamFailure` on what is no event of this dialect."""
+        """Return the events that `chunk` completes. Raises `UpstreamFailure` for one that is not of this dialect."""
         try:
             events = self._events.feed(chunk)
         except EventTooLarge as exc:
@@ -43,22 +47,22 @@ class EventRelay(ABC):
         for event in events:
             try:
                 kept = self._take(event)
-                if kept:
-                    out.append(event if kept is True else kept)
             except UpstreamFailure as failure:
                 failure.partial = b"".join(out) if self.committed else b""
                 raise
+            if kept:
+                out.append(event if kept is True else kept)
         return b"".join(out)
 
     def _take(self, event: bytes) -> bool | bytes:
-        """Read one event; whether the client gets it, or the event that it gets instead."""
-        if self.fault is not None or self._last_came:
-            return False  # nothing follows an error or `[DONE]`
+        """Read one event. Returns whether the client gets it, or the event that it gets instead."""
+        if self._over:
+            return False
         data = data_of(event)
         if data is None or not data.strip():
             return self._take_bare(event)
         if data.strip() == DONE:
-            self._last_came = self.committed
+            self._over = self.committed
             self._end()
             return True
         value = self._value(data)
@@ -71,7 +75,7 @@ class EventRelay(ABC):
         return kept if isinstance(kept, bool) else _with_data(event, data, kept)
 
     def _take_bare(self, event: bytes) -> bool:
-        """A comment or a keep-alive; or an error without the name of a field, which no client would see."""
+        """Read a comment or a keep-alive; or an error without the name of a field, which no client would see."""
         value = bare_json(event)
         if isinstance(value, dict) and is_error(value, self._member):
             if self.complete:
@@ -81,17 +85,17 @@ class EventRelay(ABC):
         return True
 
     def _late(self, event: bytes) -> bool:
-        """An error, or what cannot be read, after all choices have finished: relayed like any other event.
+        """Whether an error or unreadable event is relayed that comes after all choices have finished.
 
-        It is cleaned, so one that is too large for that is dropped.
+        The relay cleans such an event, so it is dropped if it is too large for that.
         """
         self.passed_error = True
         return len(event) <= LONGEST_BODY
 
     def _failed(self, value: dict[str, Any], event: bytes, data: bytes) -> bool:
-        """An error: a failure before the commit point, after it the end, unless the answer is complete.
+        """Take an error: a failure before the commit point, after it the end, unless the answer is complete.
 
-        One that clients would not take for an error is not relayed: the relay writes one that they do.
+        An error that clients would not recognise is not relayed: the relay writes one that they do.
         """
         if self.complete:
             return self._late(event)
@@ -101,15 +105,11 @@ class EventRelay(ABC):
         if not has_error_member(value):
             raise self._after_commit(failure)
         self.fault = self._after_commit(failure)
+        self.closed = self._over = True
         return True
 
     def _after_commit(self, failure: UpstreamFailure) -> UpstreamFailure:
         return UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)
-
-    @property
-    @abstractmethod
-    def complete(self) -> bool:
-        """The answer is whole."""
 
     @abstractmethod
     def _end(self) -> None:
@@ -117,15 +117,15 @@ class EventRelay(ABC):
 
     @abstractmethod
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
-        """One event's object, and its bytes; whether the client gets it, or the data that it gets instead."""
+        """Read an event's object and bytes. Returns whether the client gets it, or the data that it gets instead."""
 
     def _count(self, usage: Any) -> None:
-        """Note what a chunk reports; counts only grow."""
+        """Note the usage that a chunk reports; counts only grow."""
         if usage:
             self.usage = grown(self.usage, usage_of(usage, self._bounds))
 
     def _value(self, data: bytes) -> dict[str, Any] | None:
-        """The object in an event. Where there is none: None if the answer is complete, else a failure."""
+        """Return the object in an event; without one, `None` if the answer is complete, else raise a failure."""
         try:
             value = loads(data)
         except (ValueError, RecursionError) as exc:

@@ -18,6 +18,7 @@ from proxy.dialects.held import LIMIT, HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.plain import JsonDecoder
+from proxy.dialects.openai.typed import Vectors, vectors_of
 from proxy.dialects.upstream_errors import is_error
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
@@ -71,6 +72,9 @@ class PassedJson(JsonDecoder):
         super().__init__(bounds)
         self._least = least
         self._member, self._is_item, self._wanted = _SHAPES.get(endpoint, ("", None, "sound"))
+
+    def _typed(self, body: bytes) -> Vectors | None:
+        return vectors_of(body, self._least) if self._is_item is _is_vector else None
 
     def _fits(self, value: Any) -> bool:
         found = value.get(self._member) if isinstance(value, dict) else None
@@ -147,24 +151,13 @@ class PassedText(HeldAnswer):
 
 
 class PassedEvents(EventRelay):
-    """Events of images and audio: whole ones, up to the last, whose type says that it is."""
+    """Events of images and audio: whole ones, up to the one whose type says that it is the last."""
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
         super().__init__(Events(limit=LIMIT), bounds)
-        self._complete = False
-
-    @property
-    def complete(self) -> bool:
-        """The last event came."""
-        return self._complete
-
-    @property
-    def closed(self) -> bool:
-        """The last event came, or the upstream's own error."""
-        return self.complete or self.fault is not None
 
     def finish(self) -> bytes:
-        """The rest. Raises `UpstreamFailure` if the last event has not come."""
+        """Return the rest. Raises `UpstreamFailure` if the last event has not come."""
         rest = self._events.rest()
         if self.fault is not None:
             return b""
@@ -177,11 +170,12 @@ class PassedEvents(EventRelay):
         return rest
 
     def _end(self) -> None:
-        self.committed = self._complete = True
+        self.committed = self.complete = self.closed = True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool:
         kind = value.get("type")
         self.committed = self.committed or isinstance(kind, str) or bool(value.get("choices"))
         self._count(value.get("usage"))
-        self._complete = self._complete or str(kind).endswith(_LAST)
+        if str(kind).endswith(_LAST):
+            self.complete = self.closed = True
         return True

@@ -1,4 +1,4 @@
-"""A non-streamed answer in the OpenAI dialect: collected, checked to be an answer, and given on as it came."""
+"""A non-streamed answer in the OpenAI dialect: collected, checked to be an answer, and passed on as it came."""
 
 from __future__ import annotations
 
@@ -9,27 +9,39 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import loads
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
+from proxy.dialects.openai.typed import Answer, Vectors, completion_of
 from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.upstream_errors import is_error
 
 
 class JsonDecoder(HeldAnswer):
-    """A chat completion, given on as it came once it is whole."""
+    """A chat completion, passed on as it came once it is whole."""
 
     _wanted = "a chat completion"
     _member = "choices"  # what every answer has
 
     def finish(self) -> bytes:
-        """The whole body. Raises `UpstreamFailure` if it is empty, no JSON, an error, or not what was asked for."""
+        """Return the whole body. Raises `UpstreamFailure` if it is empty, not JSON, an error, or another answer."""
         body = bytes(self._held)
+        answer = self._typed(body)
+        usage = self._usage(body) if answer is None else answer.usage
+        if usage is not None:
+            self.usage = usage_of(usage, self._bounds)
+        self._pass()
+        return body
+
+    def _typed(self, body: bytes) -> Answer | Vectors | None:
+        """Return the answer if it is an ordinary one."""
+        return completion_of(body)
+
+    def _usage(self, body: bytes) -> Any:
+        """Check any body and return its usage."""
         value = _load(body)
         if isinstance(value, dict) and is_error(value, self._member):
             raise failure_in_200(value, body)
         if not self._fits(value):
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")
-        self.usage = usage_of(value.get("usage"), self._bounds)
-        self._pass()
-        return body
+        return value.get("usage")
 
     def _fits(self, value: Any) -> bool:
         choices = value.get("choices") if isinstance(value, dict) else None
@@ -39,17 +51,17 @@ class JsonDecoder(HeldAnswer):
 
 
 class NotAStream(JsonDecoder):
-    """An answer to a streamed call that says it is JSON or a page: an error, or nothing that can be relayed."""
+    """An answer to a streamed call that is labelled as JSON or a page: an error, or a body that is not relayed."""
 
     def finish(self) -> bytes:
-        """Raises `UpstreamFailure`, the upstream's own error if it is one."""
+        """Raises `UpstreamFailure`, the upstream's own error if the body is one."""
         super().finish()
         self.committed = self.complete = self.closed = False
         raise UpstreamFailure(FailureKind.MALFORMED, "the upstream answered a streamed call without a stream")
 
 
 def _is_message(choice: Mapping[str, Any]) -> bool:
-    """Whether a choice is one of a chat completion; a filter may leave no message, but a finish."""
+    """Whether a choice is one of a chat completion; a filter may leave a finish without a message."""
     if isinstance(choice.get("message"), dict):
         return True
     other = choice.get("message") is not None or "delta" in choice or "text" in choice

@@ -1,7 +1,7 @@
-"""A streamed answer in the OpenAI dialect: whole events to the byte, watched for its commit point and its end.
+"""A streamed answer in the OpenAI dialect: relays whole events to the byte, and finds the commit point and the end.
 
-Nothing is ever made up: an end that the upstream did not send is a fault, before the commit point one that another
-target can mend, after it one that the client is told.
+Nothing is invented. An end that the upstream did not send is a failure: before the commit point another target can
+still answer, after it the client gets an error event.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from typing import Any
 
 from proxy.core.body import edit, parse
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import object_of
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.openai.events import EventRelay
+from proxy.dialects.openai.typed import MAX_SIZE, MISFITS, chunk_of, decode_chunk, has_content
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes before the commit point
 _CONTENT = (
@@ -26,7 +28,7 @@ _CONTENT = (
     "audio",
     "images",
 )
-# What every chunk has: a chunk of these alone says nothing but the usage.
+# Members that any chunk may have; a chunk with only these contains no more than its usage.
 _ENVELOPE = {
     *("id", "object", "created", "model", "choices", "usage", "system_fingerprint", "service_tier", "obfuscation"),
     *("provider", "x_groq", "nonce"),
@@ -34,7 +36,11 @@ _ENVELOPE = {
 
 
 class StreamDecoder(EventRelay):
-    """Relays events; `drop_usage` removes the usage that only we asked for, with its chunk if that has nothing else."""
+    """Relays events. `drop_usage` removes usage that only the proxy asked for, with its chunk if nothing else is in it.
+
+    `complete`: every choice has finished and no content came after that, or `[DONE]` came. `closed`: `[DONE]` came, or
+    the upstream's own error.
+    """
 
     def __init__(self, *, choices: int, drop_usage: bool, bounds: UsageBounds = UNBOUNDED) -> None:
         super().__init__(Events(), bounds)
@@ -42,35 +48,48 @@ class StreamDecoder(EventRelay):
         self._drop_usage = drop_usage
         self._finished: set[int] = set()
         self._open: set[int] = set()
-        self._done = False
-        self._before: dict[str, Any] = {}  # the last chunk with choices
+        self._done = False  # `[DONE]` came
+        self._last_data = b""  # of the last chunk with choices
         self._held = 0  # bytes before the commit point
 
-    @property
-    def complete(self) -> bool:
-        """Every choice has its finish and no content came after it, or `[DONE]` came."""
-        return self._done or (len(self._finished) >= self._choices and not self._open)
-
-    @property
-    def closed(self) -> bool:
-        """`[DONE]` came, or the upstream's own error."""
-        return self._done or self.fault is not None
-
     def feed(self, chunk: bytes) -> bytes:
-        """The events that `chunk` completes. Raises `UpstreamFailure` on what is no event of this dialect."""
-        self._held += 0 if self.committed else len(chunk)
-        if not self.committed and self._held > HELD_LIMIT:
-            raise self._broken(f"the upstream sent {HELD_LIMIT} bytes without any content")
-        return super().feed(chunk)
+        """Return the events that `chunk` completes. Raises `UpstreamFailure` for one that is not of this dialect.
+
+        A chunk of whole, ordinary events is returned as it is; every other one is read event by event.
+        """
+        if not self.committed:
+            self._hold(len(chunk))
+        text = chunk[6:-2]
+        plain = chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and 13 not in text and len(text) <= MAX_SIZE
+        if not plain or self._partial or self._over:
+            return super().feed(chunk)
+        lines = text.split(b"\n\ndata: ")
+        try:
+            if not text.isascii():
+                text.decode()  # strings that are skipped are not checked for UTF-8
+            values = list(map(decode_chunk, lines))
+        except MISFITS:
+            return super().feed(chunk)
+        if 10 in text and text.count(b"\n") != 2 * len(lines) - 2:  # an event of several lines
+            return super().feed(chunk)
+        self._last_data = lines[-1]
+        for value in values:
+            for choice in value.choices:
+                if choice.finish_reason or choice.index not in self._open or not self.committed:
+                    self._advance(choice.index or 0, bool(choice.finish_reason), has_content(choice))
+            if value.usage:
+                self._count(value.usage)
+        return chunk
 
     def finish(self) -> bytes:
-        """A last event without its empty line. Raises `UpstreamFailure` if the answer is not complete."""
+        """Return a last event without its empty line. Raises `UpstreamFailure` if the answer is not complete."""
         rest = self._events.rest()
         if self.fault is not None:
             return b""
         if rest.strip():
             rest = self._last(rest)
-        self._open -= self._finished  # content after a finish: a clean end is an end
+        self._open -= self._finished  # content after a finish is complete when the body ends
+        self._update()
         if not self.complete:
             raise self._broken("the upstream's stream ended without a finish")
         if not self.committed:
@@ -78,10 +97,10 @@ class StreamDecoder(EventRelay):
         return rest
 
     def _last(self, rest: bytes) -> bytes:
-        """What of an event without its empty line the client gets: all or nothing.
+        """Return what the client gets of an event without its empty line: all of it or nothing.
 
-        An error is not given on: without the line no client would see it, so the relay says it again. Behind a
-        complete answer nothing is given on that is an error or cannot be read.
+        An error is not passed on: without the line no client would see it, so the relay writes one. After a complete
+        answer, an error or an unreadable event is dropped.
         """
         before, self.passed_error = self.passed_error, False
         kept = self._take(rest)
@@ -92,8 +111,25 @@ class StreamDecoder(EventRelay):
             return b""
         return kept if isinstance(kept, bytes) else rest if kept else b""
 
+    def _hold(self, size: int) -> None:
+        self._held += size
+        if self._held > HELD_LIMIT:
+            raise self._broken(f"the upstream sent {HELD_LIMIT} bytes without any content")
+
     def _end(self) -> None:
-        self._done = True
+        self._done = self.complete = self.closed = True
+
+    def _take(self, event: bytes) -> bool | bytes:
+        chunk = None if self._over else chunk_of(event)
+        if chunk is None:
+            return super()._take(event)
+        self._last_data = event[6:]
+        for choice in chunk.choices:
+            if choice.finish_reason or choice.index not in self._open or not self.committed:
+                self._advance(choice.index or 0, bool(choice.finish_reason), has_content(choice))
+        if chunk.usage:
+            self._count(chunk.usage)
+        return True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         self._count(value.get("usage"))
@@ -101,37 +137,44 @@ class StreamDecoder(EventRelay):
         if not choices or not isinstance(choices, list):
             asked = self._drop_usage and isinstance(value.get("usage"), dict)
             return self._without_usage(value, data) if asked else True
-        self._before = value
+        self._last_data = data
         for choice in choices:
             if isinstance(choice, dict):
-                self._choice(choice)
+                self._read_choice(choice)
         return True
 
     def _without_usage(self, value: dict[str, Any], data: bytes) -> bool | bytes:
-        """A chunk without choices, without the usage that only we asked for; not at all if nothing else is in it."""
-        if all(self._is_usual(name, other) for name, other in value.items()):
+        """A chunk without choices, without usage that only the proxy asked for; `False` if nothing else is in it."""
+        before = object_of(self._last_data) or {}
+        if all(_adds_nothing(name, other, before) for name, other in value.items()):
             return False
         try:
             return edit(data, parse(data).spans, {}, ("usage",))
-        except InvalidRequest:  # larger than what is edited
+        except InvalidRequest:  # too large to be edited
             return True
 
-    def _is_usual(self, name: str, value: Any) -> bool:
-        """Whether a member says nothing, or is one that the chunks before had as well."""
-        if name in _ENVELOPE or value in (None, [], {}, ""):
-            return True
-        return name in self._before and (not isinstance(value, list) or value == self._before[name])
-
-    def _choice(self, choice: dict[str, Any]) -> None:
-        index = choice.get("index")
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        index, delta = choice.get("index"), choice.get("delta")
+        content = choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT))
         index = index if isinstance(index, int) else 0
-        if choice.get("finish_reason"):
+        self._advance(index, bool(choice.get("finish_reason")), bool(content))
+
+    def _advance(self, index: int, finished: bool, content: bool) -> None:
+        """Note what a choice of a chunk has: a finish, content, or neither."""
+        if finished:
             self._finished.add(index)
             self._open.discard(index)
-            self.committed = True
-        delta = choice.get("delta")
-        content = choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT))
-        if content:
-            self.committed = True
-        if not choice.get("finish_reason") and (content or index not in self._finished):
+        elif content or index not in self._finished:
             self._open.add(index)
+        self.committed = self.committed or finished or content
+        self._update()
+
+    def _update(self) -> None:
+        self.complete = self._done or (len(self._finished) >= self._choices and not self._open)
+
+
+def _adds_nothing(name: str, value: Any, before: dict[str, Any]) -> bool:
+    """Whether a member is empty, or is one that the chunk `before` had as well."""
+    if name in _ENVELOPE or value in (None, [], {}, ""):
+        return True
+    return name in before and (not isinstance(value, list) or value == before[name])

@@ -1,0 +1,150 @@
+"""Typed views of ordinary chunks and answers in the OpenAI dialect, decoded and validated by `msgspec`.
+
+A view declares the members that a decoder looks at, each with its ordinary values. JSON that fits means the same to
+`core/json_text.py`. Everything else (an error, no choices, an unusual type or finish reason, half a surrogate pair,
+text that is not JSON) does not fit and is left to the code that knows all cases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+from msgspec import DecodeError, Meta, Raw, Struct
+from msgspec.json import Decoder
+
+from proxy.core.json_text import is_expensive
+
+MAX_SIZE = 64 * 1024  # bytes of what is decoded at once; larger texts are checked for their number of values first
+MISFITS = (DecodeError, UnicodeDecodeError, RecursionError)  # what decoding raises for JSON that does not fit
+
+_ENDS = (b"\n\n", b"\r\n\r\n")  # of an event
+_NUMBERS = tuple(bytes([byte]) for byte in b"-0123456789")  # how numbers begin
+T = TypeVar("T")
+_Kind = Literal["chat.completion.chunk", "chat.completion", "text_completion", ""]
+_Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call", ""]
+
+
+class Delta(Struct, gc=False):
+    """What a choice gains: members with content, of any other type than these they do not fit."""
+
+    content: str | None = None
+    reasoning: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[Raw] | None = None
+    tool_calls: list[Raw] | None = None
+    function_call: dict[str, Raw] | None = None
+    refusal: str | None = None
+    audio: dict[str, Raw] | None = None
+    images: list[Raw] | None = None
+
+
+class ChunkChoice(Struct, gc=False):
+    """A choice of a chunk, of a chat (`delta`) or of a text completion (`text`)."""
+
+    index: int | None = 0
+    finish_reason: _Finish | None = None
+    delta: Delta | None = None
+    text: str | None = None
+    error: None = None
+
+
+class Chunk(Struct, gc=False):
+    """One event of a stream that holds choices and no error."""
+
+    choices: Annotated[list[ChunkChoice], Meta(min_length=1)]
+    usage: dict[str, Any] | None = None
+    object: _Kind | None = None
+    type: None = None
+    error: None = None
+
+
+class _Message(Struct, gc=False):
+    """Any object."""
+
+
+class AnswerChoice(Struct, gc=False):
+    """A choice of a chat completion."""
+
+    message: _Message
+    finish_reason: _Finish | None = None
+    error: None = None
+
+
+class Answer(Struct, gc=False):
+    """A whole chat completion that holds choices and no error."""
+
+    choices: Annotated[list[AnswerChoice], Meta(min_length=1)]
+    usage: dict[str, Any] | None = None
+    object: _Kind | None = None
+    type: None = None
+    error: None = None
+
+
+class _Vector(Struct, gc=False):
+    embedding: Raw
+    finish_reason: None = None
+    error: None = None
+
+
+class Vectors(Struct, gc=False):
+    """A whole list of embeddings without an error."""
+
+    data: Annotated[list[_Vector], Meta(min_length=1)]
+    usage: dict[str, Any] | None = None
+    object: Literal["list", "embeddings", ""] | None = None
+    type: None = None
+    error: None = None
+
+
+decode_chunk = Decoder(Chunk).decode
+_decode_answer = Decoder(Answer).decode
+_decode_vectors = Decoder(Vectors).decode
+
+
+def has_content(choice: ChunkChoice) -> bool:
+    """Whether a choice of a chunk gains any content."""
+    delta = choice.delta
+    if choice.text or delta is None:
+        return bool(choice.text)
+    words = delta.content or delta.reasoning or delta.reasoning_content or delta.refusal
+    calls = delta.tool_calls or delta.function_call
+    return bool(words or calls or delta.reasoning_details or delta.audio or delta.images)
+
+
+def chunk_of(event: bytes) -> Chunk | None:
+    """The chunk in an event that is a single `data` line; `None` if it does not fit."""
+    end = event[-4:] if event[-4:] == b"\r\n\r\n" else event[-2:]
+    data = event[6 : -len(end)]
+    if event[:6] != b"data: " or end not in _ENDS or 10 in data or 13 in data or len(data) > MAX_SIZE:
+        return None
+    return _decoded(decode_chunk, data)
+
+
+def completion_of(body: bytes) -> Answer | None:
+    """The chat completion that `body` is; `None` if it does not fit."""
+    return None if len(body) > MAX_SIZE and is_expensive(body) else _decoded(_decode_answer, body)
+
+
+def vectors_of(body: bytes, least: int) -> Vectors | None:
+    """The embeddings that `body` is, `least` or more of them; `None` if they do not fit."""
+    vectors = None if len(body) > MAX_SIZE and is_expensive(body) else _decoded(_decode_vectors, body)
+    if vectors is None or len(vectors.data) < least:
+        return None
+    return vectors if all(_is_vector(bytes(vector.embedding)[:2]) for vector in vectors.data) else None
+
+
+def _is_vector(head: bytes) -> bool:
+    """Whether an embedding that begins with these two bytes is a list of numbers, or text."""
+    if head[:1] == b'"':
+        return head != b'""'
+    return head[:1] == b"[" and head[1:] in _NUMBERS
+
+
+def _decoded(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    try:
+        if not data.isascii():
+            data.decode()  # strings that are skipped are not checked for UTF-8
+        return decode(data)
+    except MISFITS:
+        return None
