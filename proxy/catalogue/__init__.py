@@ -1,1 +1,1 @@
-"""What is known of the current models of seven vendors: a dated list that the configuration file overrides."""
+"""The catalogue: facts about the current models of seven vendors, with a date. The configuration overrides them."""

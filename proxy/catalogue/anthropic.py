@@ -1,13 +1,13 @@
 """Anthropic's models as of 2026-11, for the Messages API.
 
-Compiled by hand from the vendor's models overview, its model pages, its pricing page and its pages on thinking and
-effort, as far as they could be read in November 2026, and from recorded exchanges (which form of `thinking` and of
-`output_config` a model accepted). `cache_write` is the price of the five-minute cache.
+Sources: the vendor's models overview, model pages, pricing page, and pages on thinking and effort, read in November
+2026, and recorded exchanges that show which form of `thinking` and `output_config` a model accepts. `cache_write` is
+the price of the five-minute cache.
 
-Three generations of thinking: a budget of tokens up to Claude 4.5; adaptive thinking with an effort from 4.6 on, off
-unless asked for up to Opus 4.8; and on by default, for some always, from the fifth generation on. The budgets are our
-own choice, within the vendor's bounds. From Opus 4.7 on the text of thinking comes only where it is asked for, and
-sampling is refused; from 4.6 on a prefilled answer is refused.
+There are three generations of thinking. Up to Claude 4.5, thinking has a token budget; the budgets here are our choice
+within the vendor's bounds. From 4.6, thinking is adaptive and has an effort; it is off by default up to Opus 4.8. From
+the fifth generation it is on by default, and some models cannot disable it. From Opus 4.7, the text of thinking is sent
+only on request and sampling parameters are rejected. From 4.6, assistant prefill is rejected.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
 _MODELS = "https://platform.claude.com/docs/en/models/"
 _NO_PREFILL = "messages.prefill"
 _SAMPLING = ("temperature", "top_p", "top_k", _NO_PREFILL)
-_ONE_OF_TWO = ("temperature+top_p",)  # from 4.1 to 4.6: not both at once
+_ONE_OF_TWO = ("temperature+top_p",)  # 4.1 to 4.6 reject both together
 _ALL = ("tools", "vision", "files", "json_schema", "reasoning")
 _PREFILL = (*_ALL, "prefill")
 
@@ -104,7 +104,7 @@ _FIFTH = (
         capabilities=_ALL,
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
-        thinking_off={"thinking": {"type": "between_tools"}},  # the least that this model does
+        thinking_off={"thinking": {"type": "between_tools"}},  # the least thinking that this model supports
         price=Usd("2", "10", cached_input="0.10", cache_write="2.50"),
     ),
     Entry(
@@ -119,7 +119,7 @@ _FIFTH = (
         price=Usd("2", "10", cached_input="0.20", cache_write="2.50"),
     ),
     Entry(
-        "claude-haiku-5-5",  # up to 100,000 tokens of prompt; five times these prices beyond
+        "claude-haiku-5-5",  # prices up to 100,000 prompt tokens; beyond, five times as much
         source=_MODELS + "haiku-5-5/overview",
         context_window=1_000_000,
         max_output=128_000,

@@ -1,8 +1,8 @@
 """DeepSeek's models as of 2026-11, for `/chat/completions`.
 
-Compiled by hand from the vendor's pages on models, prices and the thinking mode, as far as they could be read in
-November 2026. Prices are those of the peak hours; the rest of the week costs half. What thinking ignores (temperature
-and penalties) is no error there, so it is not listed. The API names a ceiling `max_tokens`.
+Sources: the vendor's pages on models, prices and the thinking mode, read in November 2026. Prices are those of peak
+hours; other hours cost half. The thinking mode ignores temperature and penalties without an error, so they are not
+listed as unsupported. The API limits the answer by `max_tokens`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _on(effort: str) -> Mapping[str, Any]:
     return {"thinking": {"type": "enabled"}, "reasoning_effort": effort}
 
 
-# The vendor's own table of what each effort means there.
+# the vendor's mapping of efforts
 _THINKING = {
     "minimal": _on("low"),
     "low": _on("low"),

@@ -1,10 +1,10 @@
-"""What an entry of the catalogue is made of. An absent field is unknown, and an unknown value passes every filter.
+"""The types of the catalogue. An absent field is unknown, and an unknown value passes every filter.
 
-Prices are the standard ones of the shorter prompts where a vendor has tiers, in USD per million tokens. `thinking` and
-`thinking_off` are members of the vendor's own request, to be merged into it as they are: `thinking` by the value of
-`reasoning_effort`, `thinking_off` what switches thinking off, `{}` where it is off unless asked for and None where it
-cannot be switched off. An effort that a model has no word for has the members of the next lower one that it has, or of
-its lowest, so that nobody pays for more thought than was asked for.
+Prices are the standard ones in USD per million tokens; if they depend on the prompt's length, those of shorter prompts.
+`thinking` and `thinking_off` are members that are merged into the vendor's native request: `thinking` for each value of
+`reasoning_effort`; `thinking_off` to disable thinking, `{}` if it is off by default, None if it cannot be disabled. An
+effort that a model does not support uses the members of the next lower supported one, else of the lowest, so that a
+call never costs more thinking than requested.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from proxy.core.dialects import DialectName
 from proxy.core.model import EMPTY, Kind
 
-EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")  # as `reasoning_effort` has them, beside `none`
+EFFORTS = ("minimal", "low", "medium", "high", "xhigh", "max")  # values of `reasoning_effort`, besides `none`
 
 
 @dataclass(frozen=True, slots=True)
 class Usd:
-    """A price as the vendor writes it; an absent cache price is taken as `input`."""
+    """A price in USD per million tokens, as decimal text; an absent cache price equals `input`."""
 
     input: str
     output: str
@@ -32,7 +32,7 @@ class Usd:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model. `source` is the vendor's page that describes it; `aliases` are other ids for the same model."""
+    """One model. `source` is the URL of the vendor's page on it; `aliases` are other ids for the same model."""
 
     id: str
     source: str
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """A vendor: the hosts that serve its API, the dialect that `thinking` is written in, its models."""
+    """A vendor: the hosts that serve its API, the dialect of the members in `thinking`, and its models."""
 
     name: str
     hosts: tuple[str, ...]
@@ -58,15 +58,15 @@ class Vendor:
 
 
 def by_effort(words: tuple[str, ...], members: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    """Every effort with the members of the nearest of `words`, which are efforts that a model knows."""
+    """Return the members for every effort; `words` are the efforts that the model supports."""
     known = [effort for effort in EFFORTS if effort in words]
     table = {}
-    for place, effort in enumerate(EFFORTS):
-        below = [word for word in known if EFFORTS.index(word) <= place]
+    for position, effort in enumerate(EFFORTS):
+        below = [word for word in known if EFFORTS.index(word) <= position]
         table[effort] = MappingProxyType(dict(members(below[-1] if below else known[0])))
     return MappingProxyType(table)
 
 
 def effort_words(*words: str) -> Mapping[str, Mapping[str, Any]]:
-    """`thinking` of an API that takes OpenAI's `reasoning_effort` with these values."""
+    """Return `thinking` for an API that accepts OpenAI's `reasoning_effort` with these values."""
     return by_effort(words, lambda word: {"reasoning_effort": word})

@@ -1,11 +1,11 @@
 """Gemini's models as of 2026-11, for `generateContent` and `embedContent`.
 
-Compiled by hand from the vendor's pages on models, thinking and pricing, as far as they could be read in November 2026;
-prices that were read elsewhere only are left out. They are those of text, of prompts up to 200,000 tokens where longer
-ones cost more, and for 3.7 and 3.8 Flash those that hold until the end of 2026.
+Sources: the vendor's pages on models, thinking and pricing, read in November 2026. Prices found only elsewhere are left
+out. Prices are for text, for prompts up to 200,000 tokens where longer ones cost more, and for 3.7 and 3.8 Flash those
+valid until the end of 2026.
 
-Gemini 3 takes a level of thinking and cannot be kept from it; Gemini 2.5 takes a budget, and its Flash models take 0.
-The budgets are those that the vendor's OpenAI-compatible endpoint has for the same efforts.
+Gemini 3 has levels of thinking and cannot disable it. Gemini 2.5 has a token budget; its Flash models accept 0. The
+budgets are those that the vendor's OpenAI-compatible endpoint uses for the same efforts.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ _THIRD = (
         price=Usd("1.50", "7.50", cached_input="0.15"),
     ),
     Entry(
-        "gemini-3.5-flash",  # deprecated: the vendor answers with 3.6
+        "gemini-3.5-flash",  # deprecated; served by 3.6
         source=_MODELS + "gemini-3.5-flash",
         context_window=1_048_576,
         max_output=65_536,
@@ -112,7 +112,7 @@ _THIRD = (
     ),
 )
 
-_ONE_OF_TWO = ("tools+response_format",)  # up to 2.5: not both at once
+_ONE_OF_TWO = ("tools+response_format",)  # up to 2.5, both together are rejected
 
 _SECOND = (
     Entry(

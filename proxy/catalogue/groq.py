@@ -1,7 +1,7 @@
-"""Groq's models as of 2026-11, for `/openai/v1/chat/completions` and its neighbours.
+"""Groq's models as of 2026-11, for `/openai/v1/chat/completions` and the other endpoints beside it.
 
-Compiled by hand from the vendor's list of models and its pages on reasoning, structured outputs and compatibility with
-OpenAI, as far as they could be read in November 2026, and from recorded exchanges (`reasoning_effort`).
+Sources: the vendor's list of models and its pages on reasoning, structured outputs and OpenAI compatibility, read in
+November 2026, and recorded exchanges (`reasoning_effort`).
 """
 
 from __future__ import annotations

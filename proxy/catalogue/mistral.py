@@ -1,11 +1,10 @@
 """Mistral's models as of 2026-11, for `/v1/chat/completions` and `/v1/embeddings`.
 
-Compiled by hand from the vendor's model cards and API reference, as far as they could be read in November 2026, and
-from recorded exchanges (`reasoning_effort` with Mistral Small). Where readings of a price or a limit differed or came
-from others only, the field is left out.
+Sources: the vendor's model cards and API reference, read in November 2026, and recorded exchanges (`reasoning_effort`
+with Mistral Small). A price or limit is left out if sources differ or only third parties name it.
 
-The API refuses members that its reference does not have, so that OpenAI's own are listed under `unsupported`; a ceiling
-goes there as `max_tokens`.
+The API rejects members that its reference does not list, so members that only OpenAI has are listed under
+`unsupported`. It limits the answer by `max_tokens`.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ MISTRAL = Vendor(
             aliases=("mistral-large-4",),
         ),
         Entry(
-            "mistral-large-latest",  # which generation it stands for is the vendor's to say
+            "mistral-large-latest",  # the vendor decides which generation it is
             source=_MODELS + "overview",
             capabilities=_FULL,
             unsupported=_UNKNOWN,

@@ -1,13 +1,12 @@
-"""OpenAI's models as of 2026-11, for `/v1/chat/completions` and its neighbours.
+"""OpenAI's models as of 2026-11, for `/v1/chat/completions`; `openai_endpoints.py` has those of other endpoints.
 
-Compiled by hand from the vendor's model pages, its pricing page and its reasoning guide, as far as they could be read
-in November 2026, and from refusals that were recorded (`max_tokens` with GPT-5). Where two readings of a price
-differed, the price is left out.
+Sources: the vendor's model pages, pricing page and reasoning guide, read in November 2026, and recorded rejections
+(`max_tokens` with GPT-5). A price is left out if two sources differ.
 
-Two rules of the API shape the list. Reasoning models refuse sampling unless their effort is `none`: those that reason
-by default have it under `unsupported`, those whose default is `none` (GPT-5.1 to 5.4) do not. And from GPT-5.6 on
-chat completions take function tools only with the effort `none`, some models not at all, so `tools` is missing there:
-a call with tools that a route decides goes to a model that takes it.
+Two rules of the API shape the list. Reasoning models reject sampling parameters unless their effort is `none`: models
+that reason by default list them under `unsupported`; models whose default is `none` (GPT-5.1 to 5.4) do not. From
+GPT-5.6, chat completions accept function tools only with the effort `none`, and some models never do. Their
+`capabilities` therefore lack `tools`, so that routing sends calls with tools to other models.
 """
 
 from __future__ import annotations
@@ -255,7 +254,7 @@ _GPT_4 = (
         price=Usd("2.50", "10", cached_input="1.25"),
     ),
     Entry(
-        "gpt-4o-2024-05-13",  # the first snapshot: dearer, and without strict schemas
+        "gpt-4o-2024-05-13",  # the first snapshot: more expensive, without strict schemas
         source=_MODELS + "gpt-4o",
         context_window=128_000,
         max_output=4_096,

@@ -1,7 +1,6 @@
 """OpenAI's models as of 2026-11 for embeddings, completions, moderations, images and audio.
 
-Compiled like the chat models in `openai.py`. Prices of images and sound depend on more than tokens of text: they are
-left out.
+Sources: as in `openai.py`. Prices of images and audio are left out, because they depend on more than text tokens.
 """
 
 from __future__ import annotations

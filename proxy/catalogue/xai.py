@@ -1,8 +1,8 @@
 """xAI's models as of 2026-11, for `/v1/chat/completions`.
 
-Compiled by hand from the vendor's pages on models and reasoning, as far as they could be read in November 2026, partly
-through others that quote them. Prices are those of prompts up to 200,000 tokens; longer ones cost twice as much.
-Reasoning models refuse penalties. None of them can be kept from reasoning but by choosing the other variant.
+Sources: the vendor's pages on models and reasoning, read in November 2026, partly through third parties that quote
+them. Prices are for prompts up to 200,000 tokens; longer ones cost twice as much. Reasoning models reject penalties. No
+model can disable reasoning; choose the variant without reasoning instead.
 """
 
 from __future__ import annotations

@@ -10,16 +10,16 @@ from proxy.core.model_ids import undated
 from proxy.core.plan import Target
 from proxy.core.snapshot import Snapshot
 
-LONGEST_MODEL = 256
+MAX_MODEL_ID = 256
 _TIER_NAMES: dict[str, Tier] = {f"tier/{tier}": tier for tier in TIERS}
 
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """A configured model that cannot be used."""
+    """A model that cannot be used."""
 
     name: str
-    why: str
+    reason: str
     left_out: bool  # its provider is left out; otherwise the model is disabled or unknown
 
 
@@ -38,10 +38,10 @@ def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
     if deployment := snapshot.deployments.get(name):
         return deployment
     provider_name, _, model = name.partition("/")
-    if (why := snapshot.left_out.get(provider_name)) is not None:
-        return Missing(name, why, left_out=True)
+    if (reason := snapshot.left_out.get(provider_name)) is not None:
+        return Missing(name, reason, left_out=True)
     if name in snapshot.known:
-        return Missing(name, "it is switched off in the configuration", left_out=False)
+        return Missing(name, "it is disabled in the configuration", left_out=False)
     provider = snapshot.providers.get(provider_name)
     if provider is None:
         return Missing(name, "no such provider", left_out=False)
@@ -54,8 +54,8 @@ def find(snapshot: Snapshot, name: str) -> Deployment | Missing:
 
 
 def sane_model(model: str) -> bool:
-    """Return whether a model id from a client is safe to send upstream, possibly as a part of the URL path."""
-    if not 0 < len(model) <= LONGEST_MODEL or not model.isprintable() or any(map(str.isspace, model)):
+    """Return whether a model id from a client is safe to send upstream; it may become a part of the URL path."""
+    if not 0 < len(model) <= MAX_MODEL_ID or not model.isprintable() or any(map(str.isspace, model)):
         return False
     return not any(part in (".", "..") for part in unquote(unquote(model)).replace("\\", "/").split("/"))
 
@@ -64,15 +64,15 @@ def tier_members(snapshot: Snapshot, tier: Tier, kind: Kind = "chat") -> Members
     """Return the models of a tier: the operator's list, or all models of that kind that declare the tier."""
     names = snapshot.tiers.get(tier)
     if names is None:
-        every = snapshot.deployments.values()
-        return Members(tuple(Target(each) for each in every if each.tier == tier and each.kind == kind))
+        deployments = snapshot.deployments.values()
+        return Members(tuple(Target(one) for one in deployments if one.tier == tier and one.kind == kind))
     targets, missing = [], []
     for name in names:
-        found = find(snapshot, name)
-        if isinstance(found, Missing):
-            missing.append(found)
-        elif found.kind == kind:
-            targets.append(Target(found))
+        member = find(snapshot, name)
+        if isinstance(member, Missing):
+            missing.append(member)
+        elif member.kind == kind:
+            targets.append(Target(member))
     return Members(tuple(targets), tuple(missing), ordered=True)
 
 
@@ -84,26 +84,26 @@ def scenario_members(snapshot: Snapshot, name: str, kind: Kind = "chat") -> Memb
     for entry in snapshot.scenarios[name]:
         tier = _TIER_NAMES.get(entry.model)
         if tier is not None:
-            inside = tier_members(snapshot, tier, kind)
-            missing += inside.missing
-            if not inside.ordered:
-                unordered.append(slice(len(targets), len(targets) + len(inside.targets)))
-            targets += [Target(target.deployment, entry.overrides) for target in inside.targets]
+            members = tier_members(snapshot, tier, kind)
+            missing += members.missing
+            if not members.ordered:
+                unordered.append(slice(len(targets), len(targets) + len(members.targets)))
+            targets += [Target(target.deployment, entry.overrides) for target in members.targets]
             continue
-        found = find(snapshot, entry.model)
-        if isinstance(found, Missing):
-            missing.append(found)
+        member = find(snapshot, entry.model)
+        if isinstance(member, Missing):
+            missing.append(member)
         else:
-            targets.append(Target(found, entry.overrides))
+            targets.append(Target(member, entry.overrides))
     return Members(tuple(targets), tuple(missing), ordered=True, unordered=tuple(unordered))
 
 
 def auto_members(snapshot: Snapshot, kind: Kind = "chat") -> Members:
     """Return the targets of `auto`: models of that kind with a tier, or all of that kind if none has a tier."""
-    every = [each for each in snapshot.deployments.values() if each.kind == kind]
+    deployments = [deployment for deployment in snapshot.deployments.values() if deployment.kind == kind]
     tiers = listed_tiers(snapshot)
-    tiered = [each for each in every if each.tier or each.name in tiers]
-    return Members(tuple(Target(each) for each in tiered or every))
+    tiered = [deployment for deployment in deployments if deployment.tier or deployment.name in tiers]
+    return Members(tuple(Target(deployment) for deployment in tiered or deployments))
 
 
 def listed_tiers(snapshot: Snapshot) -> dict[str, Tier]:
@@ -113,5 +113,5 @@ def listed_tiers(snapshot: Snapshot) -> dict[str, Tier]:
 
 def next_tier(tier: Tier) -> Tier | None:
     """Return the next higher tier."""
-    place = TIERS.index(tier) + 1
-    return TIERS[place] if place < len(TIERS) else None
+    following = TIERS.index(tier) + 1
+    return TIERS[following] if following < len(TIERS) else None

@@ -16,7 +16,7 @@ from proxy.core.model_ids import undated
 from proxy.core.plan import Target
 from proxy.core.snapshot import Snapshot
 from proxy.routing.members import (
-    LONGEST_MODEL,
+    MAX_MODEL_ID,
     Members,
     Missing,
     auto_members,
@@ -30,11 +30,11 @@ NameKind = Literal["model", "alias", "tier", "scenario", "mode", "auto"]
 
 OWNER = "signalbox"  # the owner of all names except providers' models
 
-_HOPS = 16  # nested aliases; loading the configuration rejects loops
-_LONGEST_SHOWN = 80
-_LONGEST_COMPARED = 64
+_MAX_ALIAS_DEPTH = 16  # loading the configuration rejects loops
+_MAX_SHOWN = 80
+_MAX_COMPARED = 64
 _SUGGESTIONS = 3
-_NEAR = 0.4  # share of common letter pairs
+_MIN_SIMILARITY = 0.4  # share of common letter pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ def route_table(snapshot: Snapshot) -> dict[str, Rule]:
     by_id: dict[str, list[Deployment]] = {}
     for deployment in snapshot.deployments.values():
         by_id.setdefault(deployment.model, []).append(deployment)
-    table = {model: _bare_rule(having[0]) for model, having in by_id.items() if len(having) == 1}
+    table = {model: _bare_rule(same_id[0]) for model, same_id in by_id.items() if len(same_id) == 1}
     prefixes = (*RESERVED, *snapshot.providers, *snapshot.left_out)
     table = {name: rule for name, rule in table.items() if name.partition("/")[0] not in prefixes}
     return table | {usable.id: resolve(snapshot, usable.id) for usable in usable_names(snapshot)}
@@ -112,7 +112,8 @@ def find_model(snapshot: Snapshot, name: str) -> UsableName:
 
 def usable_names(snapshot: Snapshot) -> list[UsableName]:
     """Return all usable names: models, aliases, and routes with a usable member."""
-    names = [UsableName(each.name, each.provider.name, "model", each) for each in snapshot.deployments.values()]
+    deployments = snapshot.deployments.values()
+    names = [UsableName(deployment.name, deployment.provider.name, "model", deployment) for deployment in deployments]
     names += _usable_aliases(snapshot)
     names += [UsableName(f"tier/{tier}", OWNER, "tier") for tier in TIERS if tier_members(snapshot, tier).targets]
     for scenario in snapshot.scenarios:
@@ -126,15 +127,15 @@ def usable_names(snapshot: Snapshot) -> list[UsableName]:
 
 def nearest(snapshot: Snapshot, name: str) -> list[str]:
     """Return at most three usable names similar to `name`, the most similar first."""
-    wanted = _pairs(name)
+    pairs = _pairs(name)
     ranked: list[tuple[float, str]] = []
     for usable in usable_names(snapshot):
-        likeness = _likeness(wanted, _pairs(usable.id))
+        similarity = _similarity(pairs, _pairs(usable.id))
         if usable.deployment is not None and usable.kind == "model":
-            likeness = max(likeness, _likeness(wanted, _pairs(usable.deployment.model)))
-        if likeness >= _NEAR:
-            ranked.append((-likeness, usable.id))
-    return [found for _, found in sorted(ranked)[:_SUGGESTIONS]]
+            similarity = max(similarity, _similarity(pairs, _pairs(usable.deployment.model)))
+        if similarity >= _MIN_SIMILARITY:
+            ranked.append((-similarity, usable.id))
+    return [name for _, name in sorted(ranked)[:_SUGGESTIONS]]
 
 
 def _usable_aliases(snapshot: Snapshot) -> Iterator[UsableName]:
@@ -164,21 +165,21 @@ def _reserved(snapshot: Snapshot, name: str, param: str) -> Rule | None:
     if head == "scenario" and rest in snapshot.scenarios:
         return Rule("scenario", name, "scenario", scenario_members(snapshot, rest))
     if head == "agent" and rest:
-        raise InvalidRequest(f"Agents are not available yet, so {shown(name)} cannot be used.", param=param)
+        raise InvalidRequest(f"Agents are not supported by this version, so {shown(name)} cannot be used.", param=param)
     return None
 
 
 def _alias(snapshot: Snapshot, name: str, param: str) -> Rule | None:
-    meant = name
-    for _ in range(_HOPS):
-        if meant not in snapshot.aliases:
+    target = name
+    for _ in range(_MAX_ALIAS_DEPTH):
+        if target not in snapshot.aliases:
             break
-        meant = snapshot.aliases[meant]
+        target = snapshot.aliases[target]
     else:
         return None
-    if meant == name:
+    if target == name:
         return None
-    rule = _reserved(snapshot, meant, param) or _model(snapshot, meant, param)
+    rule = _reserved(snapshot, target, param) or _model(snapshot, target, param)
     return None if rule is None else replace(rule, rule="alias", note=f"alias {name} of {rule.route}")
 
 
@@ -193,15 +194,15 @@ def _model(snapshot: Snapshot, name: str, param: str) -> Rule | None:
 
 
 def _direct(snapshot: Snapshot, name: str, model: str, param: str) -> Rule | None:
-    found = find(snapshot, name)
-    if isinstance(found, Deployment):
-        note = "named directly" if found.listed else "named directly, a model that the configuration does not list"
-        return Rule("direct", name, "single", Members((Target(found),)), note=note)
-    if found.left_out or name in snapshot.known:
-        raise _unusable(found, param)
-    if snapshot.providers[found.name.partition("/")[0]].any_model and not sane_model(model):
+    member = find(snapshot, name)
+    if isinstance(member, Deployment):
+        note = "named directly" if member.listed else "named directly, a model that the configuration does not list"
+        return Rule("direct", name, "single", Members((Target(member),)), note=note)
+    if member.left_out or name in snapshot.known:
+        raise _unusable(member, param)
+    if snapshot.providers[member.name.partition("/")[0]].any_model and not sane_model(model):
         raise InvalidRequest(
-            f"A model id has 1 to {LONGEST_MODEL} characters, without white space, control characters, `.` and `..` as"
+            f"A model id has 1 to {MAX_MODEL_ID} characters, without white space, control characters, `.` and `..` as"
             " parts of a path.",
             param=param,
         )
@@ -209,16 +210,16 @@ def _direct(snapshot: Snapshot, name: str, model: str, param: str) -> Rule | Non
 
 
 def _bare(snapshot: Snapshot, name: str, param: str) -> Rule | None:
-    having = [each for each in snapshot.deployments.values() if each.model == name]
-    if len(having) > 1:
-        which = _listed([each.name for each in having])
+    same_id = [deployment for deployment in snapshot.deployments.values() if deployment.model == name]
+    if len(same_id) > 1:
+        which = _listed([deployment.name for deployment in same_id])
         raise ModelNotFound(f"The model id {shown(name)} is ambiguous; use one of {which}.", param=param)
-    if having:
-        return _bare_rule(having[0])
+    if same_id:
+        return _bare_rule(same_id[0])
     if snapshot.default_route is None:
         for known in sorted(snapshot.known):
-            if known.partition("/")[2] == name and isinstance(found := find(snapshot, known), Missing):
-                raise _unusable(found, param)
+            if known.partition("/")[2] == name and isinstance(member := find(snapshot, known), Missing):
+                raise _unusable(member, param)
     return None
 
 
@@ -229,8 +230,8 @@ def _bare_rule(deployment: Deployment) -> Rule:
 
 def _unusable(missing: Missing, param: str) -> ModelNotFound:
     provider = missing.name.partition("/")[0]
-    why = f"provider `{provider}` is left out: {missing.why}" if missing.left_out else missing.why
-    return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {why}.", param=param)
+    reason = f"provider `{provider}` is left out: {missing.reason}" if missing.left_out else missing.reason
+    return ModelNotFound(f"The model {shown(missing.name)} cannot be used: {reason}.", param=param)
 
 
 def _hint(snapshot: Snapshot, name: str) -> str:
@@ -248,15 +249,16 @@ def _at_open_providers(snapshot: Snapshot, name: str) -> tuple[list[str], list[s
     head, slash, rest = name.partition("/")
     if head in RESERVED or head in snapshot.providers or head in snapshot.left_out or not sane_model(name):
         return [], []
-    if len(name) > _LONGEST_SHOWN:
+    if len(name) > _MAX_SHOWN:
         return [], []
-    alike = [each for each in snapshot.providers.values() if slash and each.name.lower() == head.lower()]
-    if alike:
-        return [f"{each.name}/{rest}" for each in alike if each.any_model], []
-    found = [find(snapshot, f"{each.name}/{name}") for each in snapshot.providers.values() if each.any_model]
-    usable = [each for each in found if isinstance(each, Deployment)]
-    known = [each.name for each in usable if _is_known(snapshot, each)]
-    return known, [each.name for each in usable]
+    providers = snapshot.providers.values()
+    similar = [provider for provider in providers if slash and provider.name.lower() == head.lower()]
+    if similar:
+        return [f"{provider.name}/{rest}" for provider in similar if provider.any_model], []
+    members = [find(snapshot, f"{provider.name}/{name}") for provider in providers if provider.any_model]
+    usable = [member for member in members if isinstance(member, Deployment)]
+    known = [deployment.name for deployment in usable if _is_known(snapshot, deployment)]
+    return known, [deployment.name for deployment in usable]
 
 
 def _is_known(snapshot: Snapshot, deployment: Deployment) -> bool:
@@ -266,8 +268,8 @@ def _is_known(snapshot: Snapshot, deployment: Deployment) -> bool:
 
 def shown(name: str) -> str:
     """Quote a client's value for a message, shortened and on one line."""
-    short = name if len(name) <= _LONGEST_SHOWN else name[:_LONGEST_SHOWN] + "..."
-    return "`" + "".join(each if each.isprintable() else "?" for each in short) + "`"
+    short = name if len(name) <= _MAX_SHOWN else name[:_MAX_SHOWN] + "..."
+    return "`" + "".join(character if character.isprintable() else "?" for character in short) + "`"
 
 
 def _listed(names: list[str], last: str = "and") -> str:
@@ -276,11 +278,11 @@ def _listed(names: list[str], last: str = "and") -> str:
 
 
 def _pairs(name: str) -> frozenset[str]:
-    """Return letter pairs, also with one letter in between, so that transposed letters still match."""
-    text = f" {name[:_LONGEST_COMPARED].lower()} "
+    """Return letter pairs, also pairs with one letter in between, so that transposed letters still match."""
+    text = f" {name[:_MAX_COMPARED].lower()} "
     near = {text[at : at + 2] for at in range(len(text) - 1)}
     return frozenset(near | {text[at] + text[at + 2] for at in range(len(text) - 2)})
 
 
-def _likeness(one: frozenset[str], other: frozenset[str]) -> float:
+def _similarity(one: frozenset[str], other: frozenset[str]) -> float:
     return 2 * len(one & other) / (len(one) + len(other))

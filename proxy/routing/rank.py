@@ -95,8 +95,8 @@ def rank(
     candidates: Sequence[Candidate], needed: Tier, weights: Mapping[str, float], listed: Mapping[str, Tier]
 ) -> list[Candidate]:
     """Score all candidates, best first. `listed` gives the tier of models that declare none."""
-    costs = _scale([each.cost for each in candidates], _COST_FLOOR, _COST_SPAN)
-    latencies = _scale([each.latency for each in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
+    costs = _scale([candidate.cost for candidate in candidates], _COST_FLOOR, _COST_SPAN)
+    latencies = _scale([candidate.latency for candidate in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
     scored = []
     for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
         deployment = candidate.target.deployment
@@ -114,9 +114,13 @@ def rank(
 def boost(candidates: Sequence[Candidate], task: str, weight: float) -> list[Candidate]:
     """Add the bonus to every specialist's score and sort again."""
     return best_first(
-        rescored(each, {**each.terms, "specialty": weight if task in each.target.deployment.specialties else 0.0})
-        for each in candidates
+        rescored(candidate, {**candidate.terms, "specialty": weight if _is_specialist(candidate, task) else 0.0})
+        for candidate in candidates
     )
+
+
+def _is_specialist(candidate: Candidate, task: str) -> bool:
+    return task in candidate.target.deployment.specialties
 
 
 def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
@@ -147,7 +151,7 @@ def rescored(candidate: Candidate, terms: Mapping[str, float]) -> Candidate:
 
 def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
     """Sort by score, then price, latency and name."""
-    return sorted(candidates, key=lambda each: (-(each.score or 0.0), price_then_speed(each)))
+    return sorted(candidates, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
 
 
 def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:

@@ -114,7 +114,7 @@ def _missing_row(missing: Missing) -> dict[str, Any]:
         "provider": provider,
         "model": model,
         "status": "rejected",
-        "reason": f"provider left out: {missing.why}" if missing.left_out else missing.why,
+        "reason": f"provider left out: {missing.reason}" if missing.left_out else missing.reason,
         "score": None,
         "terms": {},
         "estimated_cost_usd": None,

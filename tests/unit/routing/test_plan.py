@@ -246,7 +246,7 @@ def test_a_scenario_without_providers_or_enabled_models_fails() -> None:
     on = snapshot(MINI, scenarios=scenarios, left_out={"gemini": "no key"}, known=["openai/off"])
 
     assert "provider gemini is left out: no key" in str(refused(call("scenario/out", on=on), Unavailable))
-    assert "openai/off: it is switched off" in str(refused(call("scenario/off", on=on)))
+    assert "openai/off: it is disabled" in str(refused(call("scenario/off", on=on)))
 
 
 def test_an_entry_of_a_left_out_provider_is_skipped_and_recorded() -> None:
