@@ -1,10 +1,10 @@
-"""The one filter for what an upstream says beside a successful answer: our secrets, control characters, size.
+"""Removes the proxy's secrets and control characters from text of an upstream that is not an answer, and bounds it.
 
-Errors (message, fields, a body or an event that passes as it is) and headers go through it before they reach a client,
-a log, a metric or a record. Content of successful answers does not: it is relayed to the byte.
+Errors (message, fields, a body or an event that passes as it is) and headers are cleaned before they reach a client, a
+log, a metric or a record. Content of successful answers is not: it is relayed to the byte.
 
-A secret is found whatever its case, in JSON, percent or HTML escapes (also nested ones), as base64 and as hexadecimal
-digits, and of a key also any half. The search is linear in the text, and what holds no secret keeps its bytes.
+A secret is found in any case, in JSON, percent or HTML escapes (also nested ones), as base64 and as hexadecimal digits,
+and any half of a key is found as well. The search is linear in the text, and text without a secret keeps its bytes.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from __future__ import annotations
 import re
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
 
 from proxy.core.failures import UpstreamFailure
 
 MASK = "***"
-SHORTEST = 8  # characters; a shorter secret is a word that an error may use itself
+SHORTEST = 8  # characters of a secret; a shorter one is a word that an error may use itself
 LONGEST_MESSAGE = 4000  # characters
 LONGEST_BODY = 64 * 1024  # bytes of an error that passes as it is
 LONGEST_FIELD = 256
@@ -25,6 +24,8 @@ LONGEST_HEADER = 512
 MOST_HEADERS = 32
 _SHORTEST_TAIL = 6  # characters of a secret at the end of a text that was cut
 _NESTED = 3  # levels of escapes
+_SIGN = 4  # characters; every part of a secret that is masked begins with so many of a known text
+_ESCAPES = ("\\", "%", "&")
 _ESCAPE = re.compile(
     rb"\\{1,8}(?:u\{?0{0,6}([2-7][0-9a-f])\}?|x([2-7][0-9a-f])|[bfnrt])?"
     rb"|%([2-7][0-9a-f])"
@@ -36,21 +37,23 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNSEEN = re.compile(
     "[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )  # with no place of their own
-_MOST_SEEN = 256  # values of headers that are remembered: most come with every answer
+_MOST_SEEN = 256  # texts that are remembered: most headers come with every answer
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 Span = tuple[int, int]
 
 
 class Cleaner:
-    """Knows the secrets that one upstream could repeat: `keys`, which are masked in part too, and `others`."""
+    """Knows the secrets that one upstream could repeat: `keys`, of which parts are masked too, and `others`."""
 
     def __init__(self, keys: Iterable[str] = (), others: Iterable[str] = ()) -> None:
         keys, others = _long_enough(keys), _long_enough(others)
-        self._needles = list(dict.fromkeys(form for secret in (*keys, *others) for form in _forms(secret)))
+        self._needles = list(dict.fromkeys(form for secret in (*keys, *others) for form in _forms(secret) if form))
         self._keys = [key.lower().encode() for key in keys if key.isascii()]
-        self._seen: dict[str, str] = {}  # values of headers, and what became of them
         self._blocks = [(key, _least(key), *block) for key in self._keys for block in _blocks(key)]
+        self._suspect = _sign_of([*self._needles, *(block for _, _, block, _ in self._blocks)])
+        self._seen: dict[str, str] = {}  # short texts and their clean forms
+        self._names: dict[str, bool] = {}  # names of headers, and whether they can be passed on
 
     def data(self, data: bytes) -> bytes:
         """The same bytes without secrets; the very same object where there is none."""
@@ -70,10 +73,13 @@ class Cleaner:
 
     def field(self, text: str | None) -> str | None:
         """A short field of an error, such as `code`: one line of visible characters."""
-        return None if text is None else " ".join(self.text(text, LONGEST_FIELD).split())
+        if text is None:
+            return None
+        plain = len(text) <= LONGEST_FIELD and text.isascii() and text.isprintable()
+        return " ".join((self._remembered(text) if plain else self.text(text, LONGEST_FIELD)).split())
 
     def failure(self, failure: UpstreamFailure) -> UpstreamFailure:
-        """The same failure, with everything in it that an upstream has written cleaned."""
+        """The same failure, with all text of the upstream in it cleaned."""
         failure.args = (self.text(str(failure)),)
         failure.param, failure.code = self.field(failure.param), self.field(failure.code)
         if failure.native is not None:
@@ -85,25 +91,40 @@ class Cleaner:
         """A header's value; None if it is empty, too long, or not plain ASCII on one line."""
         if value is None:
             return None
-        found = self._seen.get(value)
-        if found is not None or not _is_plain(value):
-            return found
-        found = self._masked(value)
-        if len(self._seen) >= _MOST_SEEN:
-            self._seen.clear()
-        self._seen[value] = found
-        return found
+        return self._seen.get(value) or (self._remembered(value) if _is_plain(value) else None)
 
     def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
-        """Of `headers` (lower-case names) those that begin with `prefix`, as far as they can be passed on."""
-        found = {}
-        for name in islice((name for name in headers if name.startswith(prefix)), MOST_HEADERS):
+        """Of `headers` (lower-case names) those that begin with `prefix` and can be passed on."""
+        passed = {}
+        for name in [name for name in headers if name.startswith(prefix)][:MOST_HEADERS]:
             value = self.header(headers[name])
-            if value is not None and self.header(name) == name and _NAME.fullmatch(name):
-                found[name] = value
-        return found
+            if value is not None and self._may_name(name):
+                passed[name] = value
+        return passed
+
+    def _may_name(self, name: str) -> bool:
+        """Whether a header may have this name."""
+        clean = self._names.get(name)
+        if clean is None:
+            clean = _NAME.fullmatch(name) is not None and self.header(name) == name
+            if len(self._names) >= _MOST_SEEN:
+                self._names.clear()
+            self._names[name] = clean
+        return clean
+
+    def _remembered(self, text: str) -> str:
+        """Mask a short text of printable ASCII, once for many answers."""
+        clean = self._seen.get(text)
+        if clean is None:
+            clean = self._masked(text)
+            if len(self._seen) >= _MOST_SEEN:
+                self._seen.clear()
+            self._seen[text] = clean
+        return clean
 
     def _masked(self, text: str) -> str:
+        if text.isascii() and self._suspect.search(text.lower()) is None:
+            return text
         raw = text.encode("utf-8", "surrogatepass")
         found = self._without_tail(self.data(raw))
         return text if found is raw else found.decode("utf-8", "surrogatepass")
@@ -139,6 +160,12 @@ class Cleaner:
                 if end - start >= least:
                     yield start, end
                 at = low.find(block, max(at + 1, end))
+
+
+def _sign_of(texts: Iterable[bytes]) -> re.Pattern[str]:
+    """A pattern that every lower-case text matches in which one of `texts`, or an escape, may be."""
+    signs = {re.escape(text[:_SIGN].decode("latin-1")) for text in texts}
+    return re.compile("|".join([*map(re.escape, _ESCAPES), *sorted(signs)]))
 
 
 def _is_plain(value: str) -> bool:

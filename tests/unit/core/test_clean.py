@@ -1,4 +1,4 @@
-"""What an upstream says loses our secrets, control characters and excess length, and nothing else."""
+"""Text of an upstream loses the proxy's secrets, control characters and excess length, and nothing else."""
 
 from __future__ import annotations
 
@@ -219,3 +219,26 @@ def test_a_key_is_found_between_any_texts(before: str, form: str, after: str) ->
     masked = CLEANER.data(body.encode())
 
     assert KEY not in json.dumps(json.loads(masked))
+
+
+PIECES = st.sampled_from(
+    [*FORMS.values(), KEY[:7], KEY[4:12], KEY[-8:], "sk-p", "\\", "%2", "&#", "-", " ", "a", "0123456789"]
+)
+
+
+@given(st.lists(PIECES, max_size=5).map("".join).filter(str.isascii))
+def test_a_text_in_ascii_is_masked_like_any_other(text: str) -> None:
+    assert CLEANER.text(text) == CLEANER.text("\u00e9" + text)[1:]
+    assert f"{CLEANER.field(text[:200])}" == f"{CLEANER.field(chr(0xE9) + ' ' + text[:200])}"[1:].lstrip()
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS.values() if form.isascii() and form.isprintable()])
+def test_a_short_text_is_masked_in_every_form(form: str) -> None:
+    assert "***" in (CLEANER.header(form) or "")
+    assert "***" in (CLEANER.field(form) or "")
+
+
+def test_many_short_texts_are_masked() -> None:
+    texts = [f"{number} {KEY}" for number in range(1000)]
+
+    assert [CLEANER.header(text) for text in texts] == [f"{number} ***" for number in range(1000)]
