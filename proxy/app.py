@@ -22,7 +22,9 @@ from proxy.admin.access import AdminAccess
 from proxy.admin.simulate import Simulate
 from proxy.admin.state import State
 from proxy.admission.gate import Gate
+from proxy.admission.memory import memory_source
 from proxy.admission.queue import FairQueue
+from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import aside
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
@@ -154,6 +156,10 @@ def build(
     metrics.watch_process(lambda: upstream.pulse.late)
     metrics.initialise(current.snapshot)
     gate = Gate(settings.server.max_in_flight)
+    memory = memory_source(settings.server.memory_watermark, lambda: ("self",))
+    watermark = Watermark(memory, gate, clock) if memory else None
+    if watermark:
+        metrics.watch(partial(memory_families, watermark, gate))
     router = Router(count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=aside)
     pipeline = Pipeline(
         snapshot=lambda: current.snapshot,
@@ -171,6 +177,7 @@ def build(
         write_stall=settings.server.write_stall,
         keep_alive=settings.server.stream_keep_alive,
         early_comments=settings.server.early_comments,
+        watermark=watermark,
     )
     read = BodyReader(costs)
     proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, costs, ids, callers, clock)}
@@ -213,7 +220,7 @@ def build(
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, admin=admin, simulate=simulate),
         exception_handlers=error_handlers(ids, admin, meta),
-        lifespan=_lifespan(watcher, upstream),
+        lifespan=_lifespan(watcher, upstream, watermark),
     )
     app.router.redirect_slashes = False
     return Service(_guarded(app, ids, settings.server, host or settings.server.host), gate, watcher.reload)
@@ -346,7 +353,9 @@ class Reloader:
         _LOG.error("configuration rejected; keeping the previous one", extra={"fields": {"problems": str(error)}})
 
 
-def _lifespan(watcher: Watcher, upstream: Upstream) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+def _lifespan(
+    watcher: Watcher, upstream: Upstream, watermark: Watermark | None
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
@@ -356,6 +365,8 @@ def _lifespan(watcher: Watcher, upstream: Upstream) -> Callable[[Starlette], Abs
             group.start_soon(watcher.run)
             group.start_soon(upstream.prober.run)
             group.start_soon(upstream.pulse.run)
+            if watermark:
+                group.start_soon(watermark.run)
             group.start_soon(upstream.state.run, upstream.health, upstream.limits)
             stack.callback(group.cancel_scope.cancel)
             yield

@@ -1,4 +1,4 @@
-"""The gate: limits the calls in flight, and rejects new calls while the server drains.
+"""The gate: limits the calls in flight, and rejects new calls while the server drains or is short of memory.
 
 After `close` no new call enters. Calls in flight may finish; `interrupt` ends those that remain.
 """
@@ -21,11 +21,23 @@ class Gate:
     """Counts the calls in flight and can interrupt them; at most `most` may be in flight."""
 
     def __init__(self, most: int) -> None:
-        self.most = most
+        self._most = most
+        self._free = most  # `most`, or 0 while every new call is rejected: one comparison for a call
         self.closed = False
+        self.shedding = False
         self._interrupts: set[Callable[[], None]] = set()
         self._empty = asyncio.Event()
         self._empty.set()
+
+    @property
+    def most(self) -> int:
+        """The maximum number of calls in flight."""
+        return self._most
+
+    @most.setter
+    def most(self, most: int) -> None:
+        self._most = most
+        self._update()
 
     @property
     def inside(self) -> int:
@@ -46,16 +58,31 @@ class Gate:
                 self._empty.set()
 
     def check(self) -> None:
-        """Raise `Unavailable` when closed or full."""
+        """Raise `Unavailable` when closed, shedding load or full."""
+        if len(self._interrupts) >= self._free:
+            raise self._refusal()
+
+    def _refusal(self) -> Unavailable:
         if self.closed:
-            raise leaving()
-        if self.inside >= self.most:
-            message = f"The server is at its limit of {self.most} calls (`server.max_in_flight`); try again shortly."
-            raise Unavailable(message, code="overloaded", retry_after=1.0)
+            return leaving()
+        if self.shedding:
+            message = "The server is short of memory (`server.memory_watermark`); try again shortly."
+            return Unavailable(message, code="overloaded", retry_after=2.0)
+        message = f"The server is at its limit of {self._most} calls (`server.max_in_flight`); try again shortly."
+        return Unavailable(message, code="overloaded", retry_after=1.0)
 
     def close(self) -> None:
         """Reject new calls from now on."""
         self.closed = True
+        self._update()
+
+    def shed(self, *, on: bool) -> None:
+        """Reject new calls until further notice, or admit them again."""
+        self.shedding = on
+        self._update()
+
+    def _update(self) -> None:
+        self._free = 0 if self.closed or self.shedding else self._most
 
     async def emptied(self, within: float) -> bool:
         """Wait at most `within` seconds for the last call to end; return whether it has ended."""

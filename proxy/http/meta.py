@@ -92,14 +92,13 @@ class Meta:
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Whether new calls are welcome. A configuration that could not be read is told; the last good one serves."""
-        state: dict[str, Any] = {
-            "status": "draining" if self._gate.closed else "ok",
-            "config": self._snapshot().version,
-        }
+        """Whether new calls are accepted. A rejected configuration is reported; the previous one stays active."""
+        gate = self._gate
+        status = "draining" if gate.closed else "overloaded" if gate.shedding else "ok"
+        state: dict[str, Any] = {"status": status, "config": self._snapshot().version}
         if error := self._config_error():
             state["config_error"] = error if self._is_admin(request) else CONFIG_REJECTED
-        return JSONResponse(state, 503 if self._gate.closed else 200)
+        return JSONResponse(state, 200 if status == "ok" else 503)
 
     def _is_admin(self, request: Request) -> bool:
         try:

@@ -11,6 +11,7 @@ import anyio
 from starlette.requests import Request
 from starlette.types import Receive
 
+from proxy.admission.watermark import BodyMemory, Watermark
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 
 MIN_RATE = 64 * 1024  # bytes a second: a body may take longer the larger it is
@@ -27,6 +28,7 @@ class Limits:
     write_stall: float  # of a client that has stopped reading
     keep_alive: float = 0.0  # of a stream, until a comment goes out; 0: none does
     early_comments: float = 0.0  # until a stream without content is opened with a comment; 0: never
+    watermark: Watermark | None = None  # has memory for large bodies, or rejects them; `None`: memory is not watched
 
 
 class ClientGone(Exception):
@@ -36,14 +38,25 @@ class ClientGone(Exception):
 async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits) -> bytes:
     """The whole body; `headers` have lower-case names.
 
-    Raises `RequestTooLarge`, `RequestTimeout`, `InvalidRequest` if it is compressed, or `ClientGone`.
+    Raises `RequestTooLarge`, `RequestTimeout`, `Unavailable` without enough memory, `InvalidRequest` if it is
+    compressed, or `ClientGone`.
     """
     encoding = headers.get("content-encoding", "identity")
     if encoding.strip().lower() != "identity":
         raise InvalidRequest("Compressed bodies are not taken; send it without `content-encoding`.", param="body")
     declared = headers.get("content-length", "")
-    if _DIGITS.fullmatch(declared) and int(declared) > limits.max_body:
+    size = int(declared) if _DIGITS.fullmatch(declared) else 0
+    if size > limits.max_body:
         raise _too_large(limits)
+    memory = BodyMemory(limits.watermark)
+    try:
+        memory.cover(size)
+        return await _pieces(receive, limits, memory)
+    finally:
+        memory.release()
+
+
+async def _pieces(receive: Receive, limits: Limits, memory: BodyMemory) -> bytes:
     body = bytearray()
     more = True
     now = asyncio.get_running_loop().time
@@ -61,6 +74,8 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
         body += message.get("body", b"")
         if len(body) > limits.max_body:
             raise _too_large(limits)
+        if len(body) > memory.covered:  # of unknown length
+            memory.cover(min(2 * len(body), limits.max_body))
         more = message.get("more_body", False)
     return bytes(body)
 

@@ -15,10 +15,14 @@ import click
 import pytest
 import yaml
 
+from proxy.admission.gate import Gate
+from proxy.admission.memory import ProcessMemory, Reading
+from proxy.admission.watermark import Watermark, memory_families
 from proxy.cli import main
 from proxy.config.settings.describe import setting_names
 from proxy.core import errors
 from proxy.core.call import RouterOptions
+from proxy.core.clock import SystemClock
 from proxy.core.failures import FailureKind
 from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
@@ -102,6 +106,10 @@ def watch(metrics: Metrics) -> None:
     metrics.watch_cooldowns(list, snapshot)
     metrics.watch_providers(snapshot)
     metrics.watch_process(float)
+    gate = Gate(1)
+    watermark = Watermark(ProcessMemory(1), gate, SystemClock())
+    watermark.last = Reading(0, 1)
+    metrics.watch(lambda: memory_families(watermark, gate))
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

@@ -20,6 +20,7 @@ from proxy.config.settings.schema import Settings
 from proxy.config.yaml.read import Path
 from proxy.core.dialects import DIALECTS
 
+_IDLE = 64 * 1024 * 1024  # bytes that an idle process may use
 _LOWEST_PRICE = Decimal("0.0005")  # USD per million tokens; the cheapest embeddings cost some 0.005
 
 
@@ -28,6 +29,9 @@ def doubts(settings: Settings) -> Iterator[Finding]:
     if "*" in settings.server.cors.origins:
         message = "contains `*`, which lets every web page use this service; list the origins of your own pages"
         yield Finding(("server", "cors", "origins"), message)
+    if 0 < settings.server.memory_watermark < _IDLE:
+        message = "is less than an idle process uses; new calls would always be rejected; write it with a unit (`1GiB`)"
+        yield Finding(("server", "memory_watermark"), message)
     deadline = settings.resilience.deadline
     if "soft" in deadline.model_fields_set and deadline.soft > deadline.hard:
         message = "is longer than `hard`, so it is never reached; shorten it or raise `hard`"

@@ -21,7 +21,6 @@ class NotYet:
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
         "server.workers": NotYet("more than one worker"),
-        "server.memory_watermark": NotYet("shedding load by memory"),
         "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
         "state": NotYet("shared state"),
         "dependencies": NotYet("a policy for failing dependencies"),

@@ -74,7 +74,9 @@ class ServerSettings(Section):
     )
     keep_alive: Duration = Field(default=75.0, description="How long an idle client connection is kept open.")
     max_in_flight: Integer = Field(default=10_000, ge=1, description="The maximum number of concurrent calls.")
-    memory_watermark: Size = Field(default=0, description="Reject calls above this memory use; 0: the cgroup's limit.")
+    memory_watermark: Size = Field(
+        default=0, description="Reject new calls above this memory use; 0: 85 % of the cgroup's limit, if it has one."
+    )
     trusted_proxies: tuple[str, ...] = Field(default=(), description="Addresses whose forwarded headers are trusted.")
     cors: CorsSettings = Field(
         default=CorsSettings.model_construct(), description="Access for web pages of other origins."

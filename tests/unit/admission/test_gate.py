@@ -111,3 +111,36 @@ async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
 
     with gate.enter(lambda: None):
         assert not await gate.emptied(0.0)
+
+
+def test_a_shedding_gate_rejects_new_calls_until_it_admits_them_again() -> None:
+    gate = Gate(5)
+
+    with gate.enter(lambda: None):
+        gate.shed(on=True)
+        with pytest.raises(Unavailable) as refused:
+            enter_and(gate)
+        assert gate.inside == 1
+    gate.shed(on=False)
+
+    enter_and(gate)
+    assert refused.value.error_code == "overloaded"
+    assert "`server.memory_watermark`" in str(refused.value)
+    assert refused.value.response_headers()["retry-after"] == "2"
+
+
+def test_another_maximum_counts_at_once() -> None:
+    gate = Gate(5)
+    gate.most = 1
+
+    with gate.enter(lambda: None), pytest.raises(Unavailable):
+        enter_and(gate)
+
+
+def test_a_shedding_gate_stays_closed_with_another_maximum() -> None:
+    gate = Gate(5)
+    gate.shed(on=True)
+    gate.most = 9
+
+    with pytest.raises(Unavailable):
+        enter_and(gate)

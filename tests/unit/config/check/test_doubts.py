@@ -115,3 +115,10 @@ def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
 
     assert [each.partition(": contains `*`")[0] for each in every] == ["1: server.cors.origins"]
     assert listed == []
+
+
+@pytest.mark.parametrize(("size", "warned"), [("1", True), ("63MiB", True), ("64MiB", False), ("0", False)])
+def test_a_watermark_below_an_idle_process_is_doubted(tmp_path: Path, size: str, warned: bool) -> None:
+    found = warnings(tmp_path, f"server: {{memory_watermark: {size}}}")
+
+    assert ["server.memory_watermark" in line for line in found] == [True] * warned

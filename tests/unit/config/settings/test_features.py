@@ -11,7 +11,6 @@ from proxy.config.settings.features import NOT_YET
 
 REFUSED = [
     ("server.workers", "server: {workers: 2}", "server.workers", "`1`"),
-    ("server.memory_watermark", "server: {memory_watermark: 1GB}", "server.memory_watermark", "`0`"),
     ("store", "store: sqlite:///data/x.db", "store", "`sqlite`"),
     ("store", "store: postgresql://db/x", "store", "`sqlite`"),
     ("state", "state: redis://r", "state", "`memory`"),
@@ -29,7 +28,7 @@ REFUSED = [
 ]
 
 AT_THEIR_DEFAULT = """
-server: {workers: 1, header_timeout: 10000ms, memory_watermark: 0, trusted_proxies: []}
+server: {workers: 1, header_timeout: 10000ms, trusted_proxies: []}
 store: sqlite
 state: memory
 dependencies: {store: {fail: open}, state: {fail: open}}
