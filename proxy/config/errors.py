@@ -21,8 +21,8 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        return ": ".join(part for part in (place, self.where, self.message) if part)
+        position = self.file if self.line is None else f"{self.file}:{self.line}"
+        return ": ".join(part for part in (position, self.where, self.message) if part)
 
 
 class ConfigError(Exception):

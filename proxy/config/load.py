@@ -107,13 +107,13 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
             path[: len(finding.path)] == finding.path for path in known
         )  # a consequence of a value that could not be read
         if not follows:
-            shown = reading.without_values(where(finding.place)), reading.without_values(finding.message)
+            shown = reading.without_values(where(finding.shown_path)), reading.without_values(finding.message)
             problems.append(Problem(file, reading.line(finding.path), *shown))
     if problems or settings is None:
         raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
     warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
     warnings += [
-        str(Problem(file, reading.line(doubt.path), where(doubt.place), reading.without_values(doubt.message)))
+        str(Problem(file, reading.line(doubt.path), where(doubt.shown_path), reading.without_values(doubt.message)))
         for doubt in (*references.doubts(reading.data), *doubts(settings), *address_doubts(reading.data, settings))
     ]
     return Loaded(settings, source.path, tuple(warnings), source.fingerprint)

@@ -50,10 +50,10 @@ class Watcher:
         self._interval = interval
         self._on_load = on_load
         self._on_error = on_error
-        self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._look()
+        self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._current_marks()
         self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
         self._from_pipe = loaded is not None and loaded.from_pipe
-        self._gone = 0  # consecutive polls that found no file
+        self._missing_polls = 0  # consecutive polls that found no file
         self._forced = False
 
     def reload(self) -> None:
@@ -65,7 +65,7 @@ class Watcher:
         while True:
             await self._clock.sleep(self._interval)
             try:
-                self._tell(await to_thread.run_sync(self._examine))
+                self._notify(await to_thread.run_sync(self._poll))
             except Exception as exc:
                 # without the traceback, which could contain text of the file
                 fields = {"error": type(exc).__name__}
@@ -74,18 +74,18 @@ class Watcher:
     def check(self, *, force: bool = False) -> None:
         """Poll once; with `force`, load even without a change."""
         self._forced = self._forced or force
-        self._tell(self._examine())
+        self._notify(self._poll())
 
-    def _examine(self) -> Loaded | ConfigError | None:
+    def _poll(self) -> Loaded | ConfigError | None:
         """The result of one poll: a new configuration, an error, or None if nothing changed."""
         forced, self._forced = self._forced, False
         if self._from_pipe and not self._path.is_file():
             return _problem(self._path, _READ_ONCE) if forced else None
-        marks = self._look()
+        marks = self._current_marks()
         if marks[0] is None:
             return self._missing(forced=forced)
         if marks == self._marks and not forced and not self._is_recent(marks):
-            self._gone = 0
+            self._missing_polls = 0
             return None
         try:
             source = fetch(self._path)
@@ -105,19 +105,19 @@ class Watcher:
     def _is_new(self, marks: tuple[_Mark, _Mark], fingerprint: str) -> bool:
         """Store the fingerprint, and return whether it differs from the previous one."""
         before, self._seen = self._seen, fingerprint
-        self._marks, self._gone = marks, 0
+        self._marks, self._missing_polls = marks, 0
         return before != fingerprint
 
     def _missing(self, *, forced: bool) -> ConfigError | None:
         """A file missing at one poll may be being replaced; at the second it is an error, reported once."""
-        self._gone += 1
-        if self._gone != 2 and not forced:
+        self._missing_polls += 1
+        if self._missing_polls != 2 and not forced:
             return None
-        self._gone = max(self._gone, 2)
+        self._missing_polls = max(self._missing_polls, 2)
         self._marks, self._seen = None, ""
         return _problem(self._path, "the configuration file is missing; keeping the previous configuration")
 
-    def _tell(self, outcome: Loaded | ConfigError | None) -> None:
+    def _notify(self, outcome: Loaded | ConfigError | None) -> None:
         if outcome is None:
             return
         if isinstance(outcome, ConfigError):
@@ -128,7 +128,7 @@ class Watcher:
         except ConfigError as exc:
             self._on_error(exc)
 
-    def _look(self) -> tuple[_Mark, _Mark]:
+    def _current_marks(self) -> tuple[_Mark, _Mark]:
         return _mark(self._path), _mark(self._path.parent / ".env")
 
     def _fingerprint(self) -> str:
@@ -144,10 +144,10 @@ class Watcher:
 
 def _mark(path: Path) -> _Mark:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino, found.st_dev
+    return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _problem(path: Path, message: str) -> ConfigError:

@@ -31,12 +31,18 @@ def apply_filters(
     the mock's stand-ins if the client's options leave a deployment of a real provider, here or (`real_elsewhere`) among
     earlier candidates.
     """
-    marked = [_mark(candidate, by_choice(query, candidate)) for candidate in candidates]
-    if avoid_stand_ins and (real_elsewhere or any(is_real(candidate) for candidate in marked)):
-        marked = [_mark(candidate, by_stand_in(candidate)) for candidate in marked]
-    if fit:
-        marked = [_mark(candidate, by_fit(query, candidate)) for candidate in marked]
-    return [_mark(candidate, by_limits(query, candidate)) for candidate in marked]
+    by_client = [(candidate, by_choice(query, candidate)) for candidate in candidates]
+    drop_stand_ins = avoid_stand_ins and (
+        real_elsewhere
+        or any(choice is None and not candidate.target.deployment.provider.stand_in for candidate, choice in by_client)
+    )
+    marked = []
+    for candidate, choice in by_client:
+        rejection = choice or (by_stand_in(candidate) if drop_stand_ins else None)
+        if rejection is None:
+            rejection = (by_fit(query, candidate) if fit else None) or by_limits(query, candidate)
+        marked.append(candidate if rejection is None else replace(candidate, rejection=rejection))
+    return marked
 
 
 def accepted(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -101,10 +107,3 @@ def by_limits(query: Query, candidate: Candidate) -> Rejection | None:
         if usd(worst) > max_cost:
             return Rejection("cost", f"may cost {usd(worst):.6f} USD, over router.max_cost_usd")
     return None
-
-
-def _mark(candidate: Candidate, rejection: Rejection | None) -> Candidate:
-    """Set the rejection, unless the candidate already has one."""
-    return (
-        candidate if rejection is None or candidate.rejection is not None else replace(candidate, rejection=rejection)
-    )

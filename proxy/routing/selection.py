@@ -51,7 +51,8 @@ class OrderedTargets:
 
 def select(rule: Rule, query: Query, profile: Profile | None) -> Selection:
     """Return the candidates of a route. `profile` is set if the form is `auto`."""
-    rule = _of_kind(rule, query)
+    if query.kind != "chat":  # names are resolved for chat
+        rule = replace(rule, members=members_of_kind(rule, query.snapshot, query.kind))
     if rule.form == "tier" and rule.tier is not None:
         selection = _tier(rule.route, rule.tier, rule.members, query)
     elif rule.form == "auto" and profile is not None:
@@ -71,8 +72,10 @@ def order_targets(query: Query, groups: Iterable[Iterable[Candidate]]) -> Ordere
         for candidate in group:
             unique.setdefault(candidate.name, candidate)
     ranked = list(unique.values())
-    available = [candidate for candidate in ranked if query.health_of(candidate.target).available]
-    unavailable = [candidate for candidate in ranked if not query.health_of(candidate.target).available]
+    available: list[Candidate] = []
+    unavailable: list[Candidate] = []
+    for candidate in ranked:
+        (available if query.health_of(candidate.target).available else unavailable).append(candidate)
     ordered = available + unavailable
     surplus = Rejection("surplus", f"beyond the {MAX_TARGETS} targets of a plan")
     return OrderedTargets(
@@ -80,11 +83,6 @@ def order_targets(query: Query, groups: Iterable[Iterable[Candidate]]) -> Ordere
         surplus=tuple(replace(candidate, rejection=surplus) for candidate in ordered[MAX_TARGETS:]),
         skipped=ranked.index(available[0]) if available else 0,
     )
-
-
-def _of_kind(rule: Rule, query: Query) -> Rule:
-    """Return the members for the kind of the call; names are resolved for chat first."""
-    return rule if query.kind == "chat" else replace(rule, members=members_of_kind(rule, query.snapshot, query.kind))
 
 
 def mode_of(rule: Rule, query: Query) -> Mode:

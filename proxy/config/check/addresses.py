@@ -157,9 +157,9 @@ def _unusable(draft: _Draft) -> str | None:
     if draft.host in ("http", "https") and draft.path.startswith("//"):
         return f"has its scheme twice; the likely address is `{draft.host}:{draft.path}`"
     if _PLACEHOLDER.search(draft.host) or _PLACEHOLDER.search(draft.path):
-        return "has a placeholder; put your own name in its place"
-    if ".." in draft.host or (wrong := _IN_HOSTS.sub("", draft.host)):
-        return f"has `{'..' if '..' in draft.host else wrong[0]}` in its host, which no name has"
+        return "contains a placeholder; replace it"
+    if ".." in draft.host or (invalid := _IN_HOSTS.sub("", draft.host)):
+        return f"has `{'..' if '..' in draft.host else invalid[0]}` in its host, which is not valid there"
     return None
 
 
@@ -186,10 +186,10 @@ def _path(draft: _Draft, dialect: DialectName, *, vertex: bool) -> None:
     if _TWICE.search(draft.path):
         version = _TWICE.search(draft.path)
         draft.change(_TWICE.sub(r"\1", draft.path), f"has `{version[1] if version else ''}` twice")
-    if found := _appended(draft, dialect):
-        compatible = found.startswith("/openai")
+    if ending := _appended(draft, dialect):
+        compatible = ending.startswith("/openai")
         reason = "is for OpenAI's format, not for `dialect: gemini`" if compatible else "is added by Signalbox"
-        draft.change(draft.path.removesuffix(found), f"ends with `{found}`, which {reason}")
+        draft.change(draft.path.removesuffix(ending), f"ends with `{ending}`, which {reason}")
     if vertex and not draft.path.endswith("/publishers/google"):
         base = draft.path.partition("/publishers")[0]
         draft.change(f"{base}/publishers/google", "does not end with `/publishers/google`")

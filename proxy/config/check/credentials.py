@@ -54,12 +54,12 @@ def credential_doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield from _keys(("providers", name), _mapping(provider))
         for header, value in _mapping(_mapping(provider).get("headers")).items():
             bare = re.sub(r"(?i)^(?:bearer|basic)\s+", "", value) if isinstance(value, str) else ""
-            if wrong := _reference(bare):
-                yield Finding(("providers", name, "headers", header), wrong)
+            if problem := _reference(bare):
+                yield Finding(("providers", name, "headers", header), problem)
     yield from _repeated(providers)
     for setting, value in _mapping(data.get("auth")).items():
-        if isinstance(value, str) and (wrong := _reference(value.strip()) or _quoted(value.strip())):
-            yield Finding(("auth", setting), wrong)
+        if isinstance(value, str) and (problem := _reference(value.strip()) or _quoted(value.strip())):
+            yield Finding(("auth", setting), problem)
 
 
 def _keys(path: Path, provider: Mapping[str, Any]) -> Iterator[Finding]:
@@ -67,8 +67,8 @@ def _keys(path: Path, provider: Mapping[str, Any]) -> Iterator[Finding]:
     keys = provider.get("keys")
     for index, key in enumerate(keys if isinstance(keys, list) else []):
         value = key.get("value") if isinstance(key, Mapping) else key
-        if isinstance(value, str) and (wrong := _wrong(value, vendor.name if vendor else None)):
-            yield Finding((*path, "keys", index), wrong)
+        if isinstance(value, str) and (problem := _wrong(value, vendor.name if vendor else None)):
+            yield Finding((*path, "keys", index), problem)
         elif value is None and (not isinstance(key, Mapping) or "value" in key):
             yield Finding((*path, "keys", index), "has an empty value; this key is not used")
 
@@ -77,8 +77,8 @@ def _wrong(value: str, vendor: str | None) -> str | None:
     text = value.strip()
     if not text:
         return "has an empty value; this key is not used"
-    if wrong := _reference(text) or _quoted(text):
-        return wrong
+    if problem := _reference(text) or _quoted(text):
+        return problem
     if _PLACE.fullmatch(text):
         return "looks like a reference to a secret store, but is sent unchanged; write `${VARIABLE}` and set that"
     several = re.split("[,;]", text)

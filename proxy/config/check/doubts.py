@@ -74,8 +74,8 @@ def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Find
         path: Path = ("providers", name)
         written = data["providers"][name] if isinstance(data["providers"][name], Mapping) else {}
         yield from _address(path, written, provider, settings)
-        if provider.proxy is not None and (wrong := implausible_proxy(provider.proxy.get_secret_value())):
-            yield Finding((*path, "proxy"), wrong)
+        if provider.proxy is not None and (problem := implausible_proxy(provider.proxy.get_secret_value())):
+            yield Finding((*path, "proxy"), problem)
         vendor = vendor_of(provider.address)
         if vendor is not None and not provider.keys and not _has_credential(provider):
             yield Finding(path, f"has no `keys`, but {vendor.name} rejects calls without one; add a key")
@@ -94,11 +94,11 @@ def _address(
         return
     if isinstance(raw, str) and raw != raw.strip():
         yield Finding((*path, "base_url"), "has white space around it, which is removed")
-    wrong = implausible(
+    problem = implausible(
         provider.base_url, provider.dialect, vertex=provider.vertex, api_version=provider.api_version
     ) or _own_address(provider.base_url, settings)
-    if wrong:
-        yield Finding((*path, "base_url"), wrong)
+    if problem:
+        yield Finding((*path, "base_url"), problem)
 
 
 def _own_address(url: str, settings: Settings) -> str | None:

@@ -1,6 +1,6 @@
 """Checks the references between names in a file: models, aliases, scenarios, tiers, the default route.
 
-It works on unvalidated data, so that it reports problems even if types are wrong elsewhere. Messages contain names of
+It works on unvalidated data, so that it reports problems even if types are problem elsewhere. Messages contain names of
 models, aliases and routes, and no other values.
 """
 
@@ -56,8 +56,8 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _content_fallback(routing, names)
     yield from _tiers(routing, names)
     default = routing.get("default", "reject")
-    if isinstance(default, str) and default and default != "reject" and (wrong := _route(default, names)):
-        yield Finding(("routing", "default"), wrong)
+    if isinstance(default, str) and default and default != "reject" and (problem := _route(default, names)):
+        yield Finding(("routing", "default"), problem)
 
 
 def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -66,9 +66,9 @@ def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
     for index, model in enumerate(models if isinstance(models, list) else []):
         for field, known in (("capabilities", CAPABILITIES), ("specialties", TASKS)):
             words = _mapping(model).get(field)
-            for place, word in enumerate(words if isinstance(words, list) else []):
+            for position, word in enumerate(words if isinstance(words, list) else []):
                 if isinstance(word, str) and word not in known and (near := suggestion(word, known)):
-                    yield Finding(("models", index, field, place), f"`{word}` is not a known value{near}")
+                    yield Finding(("models", index, field, position), f"`{word}` is not a known value{near}")
     yield from _repeats(data)
 
 
@@ -104,12 +104,14 @@ def _providers(data: Mapping[str, Any]) -> Iterator[Finding]:
         keys = _mapping(provider).get("keys")
         seen: set[str] = set()
         for index, key in enumerate(keys if isinstance(keys, list) else []):
-            found = key_id(key, index)
-            if isinstance(found, str) and found in seen:
+            own_id = key_id(key, index)
+            if isinstance(own_id, str) and own_id in seen:
                 path = ("providers", name, "keys", index, "id")
-                yield Finding(path, f"the id `{found}` is already used by another key of this provider; choose another")
-            elif isinstance(found, str):
-                seen.add(found)
+                yield Finding(
+                    path, f"the id `{own_id}` is already used by another key of this provider; choose another"
+                )
+            elif isinstance(own_id, str):
+                seen.add(own_id)
 
 
 def _models(data: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -144,18 +146,18 @@ def _aliases(names: Names) -> Iterator[Finding]:
             )
         if loop := _loop(alias, names.aliases):
             yield Finding(path, f"is a loop: {' -> '.join(f'`{name}`' for name in loop)}")
-        elif target not in names.aliases and (wrong := _route(target, names)):
-            yield Finding(path, wrong)
+        elif target not in names.aliases and (problem := _route(target, names)):
+            yield Finding(path, problem)
 
 
 def _loop(alias: str, aliases: Mapping[str, str]) -> list[str]:
     """The names on a loop from an alias back to itself; empty if there is none."""
-    way = {alias: None}
+    visited = {alias: None}
     following = aliases.get(alias)
-    while following is not None and following not in way:
-        way[following] = None
+    while following is not None and following not in visited:
+        visited[following] = None
         following = aliases.get(following)
-    return [*way, alias] if following == alias else []  # other loops are reported at their own aliases
+    return [*visited, alias] if following == alias else []  # other loops are reported at their own aliases
 
 
 def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
@@ -168,8 +170,8 @@ def _scenarios(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
                 yield Finding(path, "is empty; add at least one model, or remove it")
             for index, entry in enumerate(entries):
                 name = entry if isinstance(entry, str) else _mapping(entry).get("model")
-                if isinstance(name, str) and (wrong := _entry(name, names)):
-                    yield Finding((*path, index), wrong)
+                if isinstance(name, str) and (problem := _entry(name, names)):
+                    yield Finding((*path, index), problem)
 
 
 def _entry(name: str, names: Names) -> str | None:
@@ -180,8 +182,8 @@ def _entry(name: str, names: Names) -> str | None:
 
 
 def _content_fallback(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
-    given = routing.get("content_fallback")
-    for index, name in enumerate(given if isinstance(given, list) else []):
+    listed = routing.get("content_fallback")
+    for index, name in enumerate(listed if isinstance(listed, list) else []):
         if isinstance(name, str) and name not in names.scenarios:
             near = suggestion(name, names.scenarios) or f"; known scenarios: {_list(names.scenarios)}"
             yield Finding(("routing", "content_fallback", index), f"unknown scenario `{name}`{near}")
@@ -193,8 +195,8 @@ def _tiers(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
         if tier in TIERS and not entries:
             yield Finding(path, "is empty; add at least one model, or remove it to derive the tier from `models`")
         for index, name in enumerate(entries if isinstance(entries, list) else []):
-            if isinstance(name, str) and (wrong := _model(name, names, "a tier")):
-                yield Finding((*path, index), wrong)
+            if isinstance(name, str) and (problem := _model(name, names, "a tier")):
+                yield Finding((*path, index), problem)
 
 
 def _model(name: str, names: Names, what: str) -> str | None:

@@ -22,7 +22,7 @@ class Finding:
     shown_as: Path | None = None
 
     @property
-    def place(self) -> Path:
+    def shown_path(self) -> Path:
         """The path to show."""
         return self.path if self.shown_as is None else self.shown_as
 
@@ -81,8 +81,8 @@ def _findings(errors: Sequence[Any], data: Mapping[str, Any], shape: Shape) -> I
         if error["type"] == "extra_forbidden":
             path, section = _place(outer, data, shape)
             name = _shown(str(last))
-            mend = suggestion(str(last), section.fields) or _known(list(section.fields))
-            yield Finding((*path, last), f"unknown setting `{name}`{mend}", (*path, name))
+            hint = suggestion(str(last), section.fields) or _known(list(section.fields))
+            yield Finding((*path, last), f"unknown setting `{name}`{hint}", (*path, name))
         elif error["type"] == "missing":
             path, _ = _place(outer, data, shape)
             yield Finding((*path, last), "is missing")
@@ -119,14 +119,14 @@ def _sentence(error: Any, path: Path, data: Mapping[str, Any]) -> str:
 
 def _from_preset(path: Path, data: Mapping[str, Any], message: str) -> str:
     """A note if a setting in the message is not in the file but comes from its preset."""
-    given = data.get("resilience")
-    name = given.get("preset") if path[:1] == ("resilience",) and isinstance(given, Mapping) else None
+    section = data.get("resilience")
+    name = section.get("preset") if path[:1] == ("resilience",) and isinstance(section, Mapping) else None
     preset: Any = PRESETS.get(name) if isinstance(name, str) else None
     for step in path[1:]:
-        given, preset = (each.get(step) if isinstance(each, Mapping) else None for each in (given, preset))
-    if not isinstance(given, Mapping) or not isinstance(preset, Mapping):
+        section, preset = (each.get(step) if isinstance(each, Mapping) else None for each in (section, preset))
+    if not isinstance(section, Mapping) or not isinstance(preset, Mapping):
         return ""
-    named = [word for word in message.split("`")[1::2] if word in preset and word not in given]
+    named = [word for word in message.split("`")[1::2] if word in preset and word not in section]
     return f". `{named[0]}` comes from the preset `{name}`; set it in the file too" if named else ""
 
 

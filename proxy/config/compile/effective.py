@@ -48,8 +48,8 @@ def effective(model: ModelSettings, provider: ProviderSettings | None) -> Effect
     """Fill in settings that are absent in the file from the catalogue."""
     vendor = None if provider is None else known_vendor(provider)
     entry = None if vendor is None else find(vendor, model.id.partition("/")[2])
-    if model.like is not None and (found := named(model.like)) is not None:
-        vendor, entry = found
+    if model.like is not None and (match := named(model.like)) is not None:
+        vendor, entry = match
     if provider is None or vendor is None or entry is None:
         return Effective(model, dict(_origins(model, {})))
     return _with_entry(model, entry, native=provider.dialect == vendor.dialect)
@@ -87,8 +87,13 @@ def _plain(value: Any) -> Any:
 
 
 def _price(usd: Usd) -> PriceSettings:
-    given = {"input": usd.input, "output": usd.output, "cached_input": usd.cached_input, "cache_write": usd.cache_write}
-    return PriceSettings(**{name: Decimal(text) for name, text in given.items() if text is not None})
+    prices = {
+        "input": usd.input,
+        "output": usd.output,
+        "cached_input": usd.cached_input,
+        "cache_write": usd.cache_write,
+    }
+    return PriceSettings(**{name: Decimal(text) for name, text in prices.items() if text is not None})
 
 
 def _origins(model: ModelSettings, added: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -23,18 +23,12 @@ def compile_deployments(
 ) -> dict[str, Deployment]:
     """The enabled models in the order of the file, then the models that only routes use."""
     deployments = {}
-    for model in settings.models:
+    for model in (*settings.models, *(ModelSettings(id=name) for name in unlisted)):
         provider_name = model.id.partition("/")[0]
-        provider = providers.get(provider_name)
-        if provider is not None and model.enabled:
-            found = effective(model, settings.providers[provider_name])
-            deployments[model.id] = _deployment(found, provider, settings.providers[provider_name])
-    for name in unlisted:
-        provider_name = name.partition("/")[0]
-        provider = providers.get(provider_name)
-        if provider is not None:
-            found = effective(ModelSettings(id=name), settings.providers[provider_name])
-            deployments[name] = _deployment(found, provider, settings.providers[provider_name])
+        if model.enabled and provider_name in providers:
+            provider_settings = settings.providers[provider_name]
+            effective_model = effective(model, provider_settings)
+            deployments[model.id] = _deployment(effective_model, providers[provider_name], provider_settings)
     return _with_twins(deployments)
 
 
@@ -42,11 +36,11 @@ def compile_catalogue(settings: Settings, providers: Mapping[str, Provider]) -> 
     """The catalogue's models that an `any_model` provider serves in addition to the listed ones."""
     known: dict[str, dict[str, Deployment]] = {}
     for name, provider in providers.items():
-        given = settings.providers[name]
-        vendor = known_vendor(given) if provider.any_model else None
+        own = settings.providers[name]
+        vendor = known_vendor(own) if provider.any_model else None
         if vendor is not None:
             known[name] = {
-                model: _deployment(of_entry(f"{name}/{model}", entry, given, vendor), provider, given, listed=False)
+                model: _deployment(of_entry(f"{name}/{model}", entry, own, vendor), provider, own, listed=False)
                 for model, entry in entries_by_id(vendor).items()
             }
     return known
@@ -59,18 +53,21 @@ def nano_dollars(usd: Decimal) -> int:
 
 def _with_twins(deployments: dict[str, Deployment]) -> dict[str, Deployment]:
     """Mark the models that several providers serve at the same price."""
-    equal = Counter(map(_likeness, deployments.values()))
+    equal = Counter(map(_identity, deployments.values()))
     return {
-        name: replace(each, twin=True) if equal[_likeness(each)] > 1 else each for name, each in deployments.items()
+        name: replace(deployment, twin=True) if equal[_identity(deployment)] > 1 else deployment
+        for name, deployment in deployments.items()
     }
 
 
-def _likeness(deployment: Deployment) -> tuple[str, str, str | None, Price | None]:
+def _identity(deployment: Deployment) -> tuple[str, str, str | None, Price | None]:
     return deployment.model, deployment.kind, deployment.tier, deployment.price
 
 
-def _deployment(found: Effective, provider: Provider, given: ProviderSettings, *, listed: bool = True) -> Deployment:
-    model = found.settings
+def _deployment(
+    effective_model: Effective, provider: Provider, settings: ProviderSettings, *, listed: bool = True
+) -> Deployment:
+    model = effective_model.settings
     own = model.timeouts.model_dump(exclude_none=True)
     return Deployment(
         provider=provider,
@@ -84,7 +81,7 @@ def _deployment(found: Effective, provider: Provider, given: ProviderSettings, *
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         specialties=frozenset(model.specialties),
         quality=model.quality,
-        timeouts=replace(_patient(provider.timeouts, model, given.timeouts), **own),
+        timeouts=replace(_with_reasoning_time(provider.timeouts, model, settings.timeouts), **own),
         limits=compile_limits(model.limits),
         unsupported=frozenset(model.unsupported),
         thinking=model.thinking,
@@ -93,20 +90,20 @@ def _deployment(found: Effective, provider: Provider, given: ProviderSettings, *
     )
 
 
-def _patient(timeouts: Timeouts, model: ModelSettings, given: TimeoutSettings) -> Timeouts:
+def _with_reasoning_time(timeouts: Timeouts, model: ModelSettings, settings: TimeoutSettings) -> Timeouts:
     """The timeouts of a model; a longer default `first_token` for reasoning models, which may be silent for long."""
-    if "reasoning" in (model.capabilities or ()) and "first_token" not in given.model_fields_set:
+    if "reasoning" in (model.capabilities or ()) and "first_token" not in settings.model_fields_set:
         return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
     return timeouts
 
 
-def _price(given: PriceSettings) -> Price:
+def _price(price: PriceSettings) -> Price:
     def or_input(usd: Decimal | None) -> int:
-        return nano_dollars(given.input if usd is None else usd)
+        return nano_dollars(price.input if usd is None else usd)
 
     return Price(
-        input=nano_dollars(given.input),
-        output=nano_dollars(given.output),
-        cached_input=or_input(given.cached_input),
-        cache_write=or_input(given.cache_write),
+        input=nano_dollars(price.input),
+        output=nano_dollars(price.output),
+        cached_input=or_input(price.cached_input),
+        cache_write=or_input(price.cache_write),
     )

@@ -12,31 +12,31 @@ from proxy.core.model import LimitValues, MockOptions, Provider, ProviderKey, Ti
 
 
 def compile_providers(settings: Settings) -> tuple[dict[str, Provider], dict[str, str]]:
-    """The usable providers by name, and the reason why each other one is left out.
+    """Return the usable providers by name, and for each other one the reason why it is left out.
 
     A provider whose keys are all unset is left out, or replaced by a mock with `mock_when_no_keys`.
     """
     providers: dict[str, Provider] = {}
     left_out: dict[str, str] = {}
-    for name, given in settings.providers.items():
-        keys = tuple(_keys(given))
-        if keys or not given.keys:
-            providers[name] = _provider(name, given, keys)
+    for name, provider in settings.providers.items():
+        keys = tuple(_keys(provider))
+        if keys or not provider.keys:
+            providers[name] = _provider(name, provider, keys)
         elif settings.mock_when_no_keys:
-            providers[name] = _stand_in(name, given)
+            providers[name] = _stand_in(name, provider)
         else:
-            left_out[name] = _no_key(given.keys)
+            left_out[name] = _no_key(provider.keys)
     return providers, left_out
 
 
-def compile_limits(given: LimitSettings) -> LimitValues | None:
-    """The limits; None if none is set."""
-    values = given.model_dump(exclude_none=True)
+def compile_limits(settings: LimitSettings) -> LimitValues | None:
+    """Return the limits; None if none is set."""
+    values = settings.model_dump(exclude_none=True)
     return LimitValues(**values) if values else None
 
 
-def _keys(given: ProviderSettings) -> Iterator[ProviderKey]:
-    for key in given.keys:
+def _keys(settings: ProviderSettings) -> Iterator[ProviderKey]:
+    for key in settings.keys:
         if not isinstance(key.value, Unset):
             yield ProviderKey(
                 id=key.id, value=key.value.get_secret_value(), weight=key.weight, limits=compile_limits(key.limits)
@@ -48,32 +48,32 @@ def _no_key(keys: tuple[KeySettings, ...]) -> str:
     return f"no key is set ({', '.join(dict.fromkeys(names))})" if names else "no key is set"
 
 
-def _provider(name: str, given: ProviderSettings, keys: tuple[ProviderKey, ...]) -> Provider:
+def _provider(name: str, settings: ProviderSettings, keys: tuple[ProviderKey, ...]) -> Provider:
     mock = None
-    if given.dialect == "mock":
+    if settings.dialect == "mock":
         mock = MockOptions(
-            seed=given.seed,
-            latency=given.latency,
-            tokens=given.tokens,
-            failure_rate=given.failure_rate,
-            faults=given.faults,
+            seed=settings.seed,
+            latency=settings.latency,
+            tokens=settings.tokens,
+            failure_rate=settings.failure_rate,
+            faults=settings.faults,
         )
     return Provider(
         name=name,
-        dialect=given.dialect,
-        base_url=given.address or "",
+        dialect=settings.dialect,
+        base_url=settings.address or "",
         keys=keys,
-        auth_header=given.key_header,
-        api_version=given.api_version,
-        any_model=given.any_model,
-        headers={header: value.get_secret_value() for header, value in given.headers.items()},
-        proxy=None if given.proxy is None else given.proxy.get_secret_value(),
-        ca=None if given.ca_file is None else _certificates(name, given.ca_file),
-        stream_usage=given.stream_usage,
-        timeouts=_timeouts(given.timeouts),
+        auth_header=settings.key_header,
+        api_version=settings.api_version,
+        any_model=settings.any_model,
+        headers={header: value.get_secret_value() for header, value in settings.headers.items()},
+        proxy=None if settings.proxy is None else settings.proxy.get_secret_value(),
+        ca=None if settings.ca_file is None else _certificates(name, settings.ca_file),
+        stream_usage=settings.stream_usage,
+        timeouts=_timeouts(settings.timeouts),
         mock=mock,
-        prompt_cache=given.prompt_cache,
-        vertex=given.vertex,
+        prompt_cache=settings.prompt_cache,
+        vertex=settings.vertex,
     )
 
 
@@ -84,19 +84,19 @@ def _certificates(provider: str, path: str) -> str:
         raise ConfigError([Problem(path, None, f"providers.{provider}.ca_file", str(exc))]) from None
 
 
-def _stand_in(name: str, given: ProviderSettings) -> Provider:
+def _stand_in(name: str, settings: ProviderSettings) -> Provider:
     """A mock with the name of a provider without keys; it never contacts the real provider."""
     return Provider(
         name=name,
         dialect="mock",
         base_url="",
-        any_model=given.any_model,
-        timeouts=_timeouts(given.timeouts),
+        any_model=settings.any_model,
+        timeouts=_timeouts(settings.timeouts),
         mock=MockOptions(),
         stand_in=True,
-        stand_in_reason=_no_key(given.keys),
+        stand_in_reason=_no_key(settings.keys),
     )
 
 
-def _timeouts(given: TimeoutSettings) -> Timeouts:
-    return Timeouts(**given.model_dump())
+def _timeouts(settings: TimeoutSettings) -> Timeouts:
+    return Timeouts(**settings.model_dump())

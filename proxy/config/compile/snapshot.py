@@ -71,12 +71,12 @@ def version(settings: Settings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-def _rules(given: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:
+def _rules(failures: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:
     """The rule of each failure class: the default, overridden by the settings."""
-    own = {name: settings.model_dump(exclude_none=True) for name, settings in given.items()}
+    own = {name: settings.model_dump(exclude_none=True) for name, settings in failures.items()}
     return {name: _rule(rule, own.get(name, {})) for name, rule in RULES.items()}
 
 
 def _rule(rule: FailureRule, own: Mapping[str, Any]) -> FailureRule:
-    made = replace(rule, **own)
-    return replace(made, max_rest=max(made.rest, made.max_rest)) if "max_rest" not in own else made
+    merged = replace(rule, **own)
+    return replace(merged, max_rest=max(merged.rest, merged.max_rest)) if "max_rest" not in own else merged

@@ -1,4 +1,4 @@
-"""The effective view of all models: each field's value and where it comes from, as JSON values and as text."""
+"""The effective values of all models with their origins, as JSON values and as text."""
 
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -22,7 +22,7 @@ def models_view(settings: Settings) -> dict[str, Any]:
     """
     listed = {model.id for model in settings.models}
     unlisted = tuple(sorted(compile_snapshot(settings).known - listed))
-    return {"catalogue": DATE, "models": [_shown(found) for found in effective_models(settings, unlisted)]}
+    return {"catalogue": DATE, "models": [_shown(model) for model in effective_models(settings, unlisted)]}
 
 
 def models_text(view: Mapping[str, Any]) -> str:
@@ -30,13 +30,13 @@ def models_text(view: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join(_lines(model)) for model in view["models"])
 
 
-def _shown(found: Effective) -> dict[str, Any]:
+def _shown(model: Effective) -> dict[str, Any]:
     fields = {
-        name: {"value": _value(getattr(found.settings, name)), "from": origin}
-        for name, origin in found.origins.items()
+        name: {"value": _value(getattr(model.settings, name)), "from": origin}
+        for name, origin in model.origins.items()
         if name not in _HIDDEN
     }
-    return {"id": found.settings.id, "source": found.entry.source if found.entry else None, "fields": fields}
+    return {"id": model.settings.id, "source": model.entry.source if model.entry else None, "fields": fields}
 
 
 def _value(value: Any) -> Any:

@@ -33,9 +33,9 @@ def shape_of(annotation: Any) -> Shape:
         text = key or issubclass(annotation, ScenarioItem)
         return Shape(container="section", text=text, secret=key, unset_disables=key, fields=fields)
     if origin is dict:
-        return Shape(container="mapping", each=shape_of(arguments[1]))
+        return Shape(container="mapping", item=shape_of(arguments[1]))
     if origin is tuple:
-        return Shape(container="list", each=shape_of(arguments[0]))
+        return Shape(container="list", item=shape_of(arguments[0]))
     if annotation is SecretStr:
         return Shape(text=True, secret=True)
     return Shape(text=annotation in (str, Decimal) or origin is Literal, optional=annotation is Any)
@@ -51,7 +51,7 @@ def _union(arguments: tuple[Any, ...]) -> Shape:
         optional=type(None) in arguments or Unset in arguments,
         container=shape.container,
         fields=shape.fields,
-        each=shape.each,
+        item=shape.item,
     )
 
 
@@ -64,14 +64,14 @@ def _names(shape: Shape, path: str) -> Iterator[str]:
     if shape.fields:
         for name, inner in shape.fields.items():
             yield from _names(inner, f"{path}.{name}" if path else name)
-    elif shape.each is not None and _holds_sections(shape.each):
-        yield from _names(shape.each, f"{path}[]" if shape.container == "list" else f"{path}.*")
+    elif shape.item is not None and _holds_sections(shape.item):
+        yield from _names(shape.item, f"{path}[]" if shape.container == "list" else f"{path}.*")
     else:
         yield path
 
 
 def _holds_sections(shape: Shape) -> bool:
-    return bool(shape.fields) or (shape.each is not None and _holds_sections(shape.each))
+    return bool(shape.fields) or (shape.item is not None and _holds_sections(shape.item))
 
 
 def json_schema() -> dict[str, Any]:

@@ -184,16 +184,16 @@ class ResilienceSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _preset(cls, given: Any) -> Any:
-        """Merge the given values over those of the preset."""
-        name = given.get("preset", "standard") if isinstance(given, Mapping) else None
-        return _over(PRESETS[name], given) if isinstance(name, str) and name in PRESETS else given
+    def _preset(cls, values: Any) -> Any:
+        """Merge the values of the file over those of the preset."""
+        name = values.get("preset", "standard") if isinstance(values, Mapping) else None
+        return _over(PRESETS[name], values) if isinstance(name, str) and name in PRESETS else values
 
 
-def _over(preset: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`preset` with the values of `given` merged over it, recursively in mappings."""
-    merged = {**preset, **given}
-    for name in preset.keys() & given.keys():
-        if isinstance(preset[name], Mapping) and isinstance(given[name], Mapping):
-            merged[name] = _over(preset[name], given[name])
+def _over(preset: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`preset` with the values of `values` merged over it, recursively in mappings."""
+    merged = {**preset, **values}
+    for name in preset.keys() & values.keys():
+        if isinstance(preset[name], Mapping) and isinstance(values[name], Mapping):
+            merged[name] = _over(preset[name], values[name])
     return merged

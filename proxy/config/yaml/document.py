@@ -2,6 +2,9 @@
 
 Aliases share the node of their anchor. Documents that are too deep, too large or recursive are rejected.
 Scalars follow YAML 1.2 (`on` and `2024-10-21` are texts), so that a setting means what it looks like.
+
+The parser's events are used instead of `yaml.compose`: libyaml's composer overflows the C stack, and so ends the
+process, on texts that are nested deep enough, and it rejects an anchor that is defined again.
 """
 
 import re

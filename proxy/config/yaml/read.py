@@ -28,12 +28,12 @@ class Reading:
     lines: dict[Path, int] = field(default_factory=dict)
     problems: list[tuple[Path, int | None, str]] = field(default_factory=list)
     warnings: list[tuple[Path, int | None, str]] = field(default_factory=list)
-    brought: dict[str, str] = field(default_factory=dict, repr=False)  # values of variables to their names
+    variables: dict[str, str] = field(default_factory=dict, repr=False)  # their values to their names
 
     def without_values(self, text: str) -> str:
         """Replace values of variables, which may be secrets, by the variable's name."""
-        for value in sorted(self.brought, key=len, reverse=True):
-            text = text.replace(value, f"${{{self.brought[value]}}}")
+        for value in sorted(self.variables, key=len, reverse=True):
+            text = text.replace(value, f"${{{self.variables[value]}}}")
         return text
 
     def line(self, path: Path) -> int | None:
@@ -96,8 +96,8 @@ class _Reader:
 
     def _value(self, node: Node, shape: Shape, path: Path, *, fresh: bool) -> Any:
         self._counted(node.line, len(path))
-        if shape.container == "list" and shape.each is not None and not isinstance(node, Sequence):
-            return self._list_of_one(node, shape, shape.each, path, fresh=fresh)
+        if shape.container == "list" and shape.item is not None and not isinstance(node, Sequence):
+            return self._list_of_one(node, shape, shape.item, path, fresh=fresh)
         if isinstance(node, document.Mapping):
             return self.mapping(node, shape, path, fresh=fresh)
         if isinstance(node, Sequence):
@@ -110,24 +110,24 @@ class _Reader:
 
     def _scalar(self, node: Scalar, shape: Shape, path: Path, *, fresh: bool) -> Any:
         if fresh and "${" in node.text:
-            # a text given for a whole section is the section's `value`
+            # a text in place of a section is the section's `value`
             return self._expanded(node, shape, (*path, "value") if shape.fields and shape.unset_disables else path)
         return _plain(node, shape)
 
-    def _list_of_one(self, node: Node, shape: Shape, each: Shape, path: Path, *, fresh: bool) -> Any:
-        """A value given for a list: a variable may contain a whole list; any other value is the only item."""
+    def _list_of_one(self, node: Node, shape: Shape, item: Shape, path: Path, *, fresh: bool) -> Any:
+        """A value in place of a list: a variable may contain a whole list; any other value is the only item."""
         if isinstance(node, Sequence):
             raise TypeError("the node is already a list")
         if isinstance(node, document.Mapping):
-            alone = any(isinstance(key, Scalar) and key.text in each.fields for key, _ in node.pairs)
-            value = self.mapping(node, each, (*path, 0) if alone else path, fresh=fresh)
+            alone = any(isinstance(key, Scalar) and key.text in item.fields for key, _ in node.pairs)
+            value = self.mapping(node, item, (*path, 0) if alone else path, fresh=fresh)
             return [value] if alone else value
         if document.is_null(node):
             return _plain(node, shape)
-        if fresh and "${" in node.text and not (each.unset_disables and not self._holds_list(node)):
+        if fresh and "${" in node.text and not (item.unset_disables and not self._holds_list(node)):
             value = self._expanded(node, shape, path)
-            return value if value is None or isinstance(value, list | dict) else _items(value, each)
-        return _items(self._scalar(node, each, (*path, 0), fresh=fresh), each)
+            return value if value is None or isinstance(value, list | dict) else _items(value, item)
+        return _items(self._scalar(node, item, (*path, 0), fresh=fresh), item)
 
     def _holds_list(self, node: Scalar) -> bool:
         return expand(node.text, self._environ).text.lstrip().startswith("[")
@@ -137,7 +137,7 @@ class _Reader:
         expansion = expand(node.text, self._environ)
         for name in expansion.variables:
             if len(value := self._environ.get(name, "")) >= _SHORTEST_SECRET:
-                self.reading.brought[value] = name
+                self.reading.variables[value] = name
         if expansion.malformed:
             self._problem(
                 path, node.line, "has an invalid `${`; write `${VAR}` or `${VAR:-default}`, or `$${` for a literal `${`"
@@ -147,8 +147,8 @@ class _Reader:
             return self._key_value(expansion, path, node.line)
         if expansion.unset:
             names = ", ".join(dict.fromkeys(expansion.unset))
-            mend = f"set it, or add a default: `${{{expansion.unset[0]}:-...}}`"
-            self._problem(path, node.line, f"{names} is not set; {mend}")
+            remedy = f"set it, or add a default: `${{{expansion.unset[0]}:-...}}`"
+            self._problem(path, node.line, f"{names} is not set; {remedy}")
             return None
         if not expansion.whole:
             return expansion.text
@@ -188,9 +188,9 @@ class _Reader:
         self.reading.problems.append((path, line, message))
 
 
-def _items(value: Any, each: Shape) -> list[Any]:
+def _items(value: Any, item: Shape) -> list[Any]:
     """Convert a single value to a list; a text may contain several names separated by commas."""
-    if isinstance(value, str) and each.text and not each.secret:
+    if isinstance(value, str) and item.text and not item.secret:
         return [name for part in value.split(",") if (name := part.strip())]
     return [value]
 

@@ -8,7 +8,7 @@ Container = Literal["section", "mapping", "list"]
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """The type of one place in the file, as far as reading needs it."""
+    """The type of one value of the file, as far as reading needs it."""
 
     text: bool = False  # keep the characters, even if they look like a number
     secret: bool = False
@@ -16,11 +16,11 @@ class Shape:
     optional: bool = False  # null is a valid value
     container: Container | None = None
     fields: dict[str, "Shape"] = field(default_factory=dict)  # of a section
-    each: "Shape | None" = None  # of a mapping or a list
+    item: "Shape | None" = None  # of the values in a mapping or a list
 
     def under(self, key: str | int) -> "Shape":
         """The shape of an inner value."""
-        return self.fields.get(key, ANYTHING) if isinstance(key, str) and self.fields else self.each or ANYTHING
+        return self.fields.get(key, ANYTHING) if isinstance(key, str) and self.fields else self.item or ANYTHING
 
 
 ANYTHING = Shape(optional=True)

@@ -125,11 +125,11 @@ def test_the_likely_address_is_plausible(dialect: DialectName, likely: str) -> N
 @pytest.mark.parametrize(
     ("url", "part"),
     [
-        ("https://<resource>.openai.azure.com/openai/v1", "has a placeholder"),
-        ("https://your-resource.openai.azure.com/openai/v1", "has a placeholder"),
-        ("https://YOUR_RESOURCE.openai.azure.com/openai/v1", "has a placeholder"),
-        ("https://gateway.ai.cloudflare.com/v1/<account>/gateway/compat", "has a placeholder"),
-        ("https://gateway.ai.cloudflare.com/v1/your-account/gateway/compat", "has a placeholder"),
+        ("https://<resource>.openai.azure.com/openai/v1", "contains a placeholder"),
+        ("https://your-resource.openai.azure.com/openai/v1", "contains a placeholder"),
+        ("https://YOUR_RESOURCE.openai.azure.com/openai/v1", "contains a placeholder"),
+        ("https://gateway.ai.cloudflare.com/v1/<account>/gateway/compat", "contains a placeholder"),
+        ("https://gateway.ai.cloudflare.com/v1/your-account/gateway/compat", "contains a placeholder"),
         ("https://api,openai.com/v1", "has `,` in its host"),
         ("https://api..openai.com/v1", "has `..` in its host"),
     ],
