@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -20,7 +19,7 @@ class ReadCall(Protocol):
     """A reader for the bodies of one endpoint, such as `surfaces.chat.read_chat`."""
 
     def __call__(
-        self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot
+        self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot, caller: str
     ) -> Call: ...
 
 
@@ -57,8 +56,7 @@ class Arrival(Protocol):
 async def call_of(arrival: Arrival, raw: bytes, snapshot: Snapshot) -> Call:
     """Read the body as a call; the call keeps `snapshot` until it ends. Raises `InvalidRequest`."""
     read = partial(arrival.read_call, raw, arrival.headers, id=arrival.id, request_id=arrival.request_id)
-    call = await aside(lambda: read(snapshot=snapshot), len(raw))
-    return replace(call, caller=arrival.caller)
+    return await aside(lambda: read(snapshot=snapshot, caller=arrival.caller), len(raw))
 
 
 async def aside(work: Callable[[], T], size: int) -> T:

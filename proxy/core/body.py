@@ -1,7 +1,11 @@
-"""Byte-preserving edits of a JSON object: unedited members keep their bytes, including spacing and order.
+"""The client's body, a JSON object: checked and split into its top-level members, which are decoded when they are read.
 
-`parse` reads a body once and records the span of each top-level member; `edit` then cuts and splices. Nothing here
-knows what the members mean.
+    parse(raw)   ->  Document: body, spans, repeated
+    body["n"]    ->  decodes this member, once
+
+msgspec checks the JSON and splits it without building objects. A body that it rejects, or might read in another way
+than `json`, goes to `proxy/core/exact.py`, so that both accept the same bodies with the same values. Nothing here knows
+what the members mean.
 """
 
 from __future__ import annotations
@@ -9,192 +13,150 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, TypeVar, overload
 
-from proxy.core.errors import InvalidRequest
-from proxy.core.json_text import compact
-from proxy.core.work import nested_in, skeleton, work_of
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
 
-MAX_DEPTH = 128
-MAX_MEMBERS = 1000  # at the top
-MAX_WORK = 2_000_000  # units of `core/work.py`
-_SMALL = 1024 * 1024  # bytes that cannot hold much more than `MAX_WORK`
-_SPACE = re.compile(r"[ \t\n\r]*")
-_BLANK = b" \t\n\r"
-_BLANKS = re.compile(rb"[ \t\n\r]*")
-_COMMA = ord(",")
+from proxy.core.depth import has_more_brackets, is_deep
+from proxy.core.exact import MAX_DEPTH, MAX_MEMBERS, check_work, parse_exactly
+from proxy.core.spans import Span
+
+D = TypeVar("D")
+
+_NONE: frozenset[str] = frozenset()
+_NULL = Raw(b"null")
+_SHORTEST_DEEP = 2 * MAX_DEPTH  # bytes; a shorter body cannot be nested deeper than `MAX_DEPTH`
+_LONGEST_NUMBER = 640  # digits; Python may refuse to read longer integers (`sys.set_int_max_str_digits`)
+_RUNS = ((211, re.compile(rb"[0-9]{3}")), (19, re.compile(rb"[0-9]{33}")))  # see `_may_have_a_long_number`
+
+_split = Decoder(dict[str, Raw]).decode
+_decode = Decoder().decode
+_MEMBER = r'[ \t\n\r]*"([^"\\]*)"[ \t\n\r]*:[ \t\n\r]*'
+_match_first = re.compile(rb"[ \t\n\r]*\{" + _MEMBER.encode()).match
+_match_next = re.compile(rb"[ \t\n\r]*," + _MEMBER.encode()).match
+_match_end = re.compile(rb"[ \t\n\r]*\}[ \t\n\r]*").fullmatch
 
 
-class Span(NamedTuple):
-    """The byte offsets of a member: its key's opening quote, and its value from `value` to `end`."""
+class Body(Mapping[str, Any]):
+    """The members of a body by name. Iterating, counting and `in` decode nothing; do not modify the values."""
 
-    key: int
-    value: int
-    end: int
+    __slots__ = ("_members",)
+
+    def __init__(self, members: dict[str, Any]) -> None:
+        self._members = members  # a `Raw` is a value that has not been decoded yet
+
+    def __getitem__(self, name: str) -> Any:
+        value = self._members[name]
+        if type(value) is Raw:
+            value = self._members[name] = _value_of(value)
+        return value
+
+    @overload
+    def get(self, name: str, /) -> Any: ...
+    @overload
+    def get(self, name: str, /, default: D) -> Any | D: ...
+    def get(self, name: str, /, default: Any = None) -> Any:
+        """Return the value of a member, `default` if there is none."""
+        value = self._members.get(name, default)
+        if type(value) is Raw:
+            value = self._members[name] = _value_of(value)
+        return value
+
+    def is_null(self, name: str) -> bool:
+        """Return whether a member is missing or null, without decoding it."""
+        value = self._members.get(name)
+        return value is None or (type(value) is Raw and value == _NULL)
+
+    def pop(self, name: str) -> Any:
+        """Remove a member and return its value, `None` if there is none."""
+        value = self._members.pop(name, None)
+        return _value_of(value) if type(value) is Raw else value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members)
+
+    def __len__(self) -> int:
+        return len(self._members)
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A parsed JSON object and the spans of its members. The last of two equal names counts, as in `json`."""
+class Document(Struct, frozen=True):
+    """A parsed body with the spans of its members. The last of several members with the same name counts."""
 
-    value: dict[str, Any]
+    body: Body
     spans: dict[str, Span]
     repeated: frozenset[str]
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"`{name}` is not JSON")
+def parse(raw: bytes, *, flat: Collection[str] = ()) -> Document:
+    """Read a JSON object. The members in `flat` are known to be nested no deeper than allowed.
 
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def parse(raw: bytes) -> Document:
-    """Read a JSON object.
-
-    Raises `InvalidRequest` if it is not UTF-8, not JSON, not an object, or nested deeper than `MAX_DEPTH`.
+    Raises `InvalidRequest` if `raw` is not UTF-8, not JSON, not an object, nested deeper than `MAX_DEPTH`, or has more
+    than `MAX_MEMBERS` members or too many values.
     """
-    nested = nested_in(raw) if len(raw) <= _SMALL else _nested(raw)
+    check_work(raw)
+    members = _members(raw, flat)
+    spans = None if members is None else _spans(raw, members)
+    if members is None or spans is None:
+        values, spans, repeated = parse_exactly(raw)
+        return Document(Body(values), spans, repeated)
+    return Document(Body(members), spans, _NONE)
+
+
+def _members(raw: bytes, flat: Collection[str]) -> dict[str, Any] | None:
+    """Return the members, undecoded; `None` if the exact reader has to look at the body."""
+    size = len(raw)
+    if size > _LONGEST_NUMBER and _may_have_a_long_number(raw):
+        return None
     try:
-        text = raw.decode()
-        value, spans, repeated = _members(text)
-    except UnicodeDecodeError as exc:
-        raise InvalidRequest(f"The body is not UTF-8: byte {exc.start} cannot be decoded.") from exc
-    except RecursionError as exc:
-        raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are taken.") from exc
-    except ValueError as exc:
-        reason = getattr(exc, "msg", None) or str(exc)
-        place = f" at character {exc.pos}" if isinstance(exc, json.JSONDecodeError) else ""
-        raise InvalidRequest(f"The body is not valid JSON: {reason}{place}.") from exc
-    if nested > MAX_DEPTH and _depth(value) > MAX_DEPTH:
-        raise InvalidRequest(f"The body is nested too deeply; at most {MAX_DEPTH} levels are taken.")
-    if not text.isascii():
-        spans = _in_bytes(text, spans)
-    return Document(value, spans, frozenset(repeated))
+        if not raw.isascii():
+            raw.decode()  # msgspec does not check the encoding of what it does not decode
+        members = _split(raw)
+        if size > _SHORTEST_DEEP and has_more_brackets(raw, MAX_DEPTH) and _is_deep(members, flat):
+            return None
+    except (ValueError, RecursionError):
+        return None
+    return members if len(members) <= MAX_MEMBERS else None
 
 
-def _nested(raw: bytes) -> int:
-    """Count the arrays and objects of a large body. Raises `InvalidRequest` if it is expensive to parse."""
-    bare = skeleton(raw)
-    if bare is None or work_of(bare) > MAX_WORK:
-        raise InvalidRequest("The body has too many members, items, numbers or strings; send fewer values.")
-    return nested_in(bare)
+def _is_deep(members: Mapping[str, Raw], flat: Collection[str]) -> bool:
+    return any(is_deep(value, MAX_DEPTH - 1) for name, value in members.items() if name not in flat)
 
 
-def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], remove: Collection[str] = ()) -> bytes:
-    """Replace or add the values of `replace`, and cut the members of `remove`; the rest stays.
+def _may_have_a_long_number(raw: bytes) -> bool:
+    """Return whether there may be more than `_LONGEST_NUMBER` digits in a row.
 
-    At least one member must remain. `spans` are those of `parse(raw)`.
+    So many digits contain 3 samples in a row of every 211th byte, and 33 of every 19th.
     """
-    order = sorted(spans.values())
-    cuts: list[tuple[int, int, bytes]] = []
-    for name, text in replace.items():
-        if name in spans:
-            cuts.append((spans[name].value, spans[name].end, text))
-    added = b"".join(b"," + compact(name) + b":" + text for name, text in replace.items() if name not in spans)
-    if added:
-        cuts.append((order[-1].end, order[-1].end, added))
-    gone = 0
-    for span in sorted(spans[name] for name in remove if name in spans):
-        start, end = _with_comma(raw, span, gone)
-        cuts.append((start, end, b""))
-        gone = end
-    return b"".join(_apply(raw, sorted(cuts)))
+    return all(run.search(raw[::step]) for step, run in _RUNS)
 
 
-def _with_comma(raw: bytes, span: Span, gone: int) -> tuple[int, int]:
-    """Return the span of a member with the comma before it, or with the one after it if there is none beyond `gone`.
+def _spans(raw: bytes, members: dict[str, Raw]) -> dict[str, Span] | None:
+    """Return the spans of all members; `None` if a name is repeated or written with escapes.
 
-    Decided by the bytes beside it, because `spans` lack the first of two members with the same name.
+    Every value is compared with the bytes where it should be. As long as they are equal, the next key is the next
+    member's; with a repeated name, there are more members than `members` has, so that the object does not end.
     """
-    before = span.key - 1
-    while raw[before] in _BLANK:
-        before -= 1
-    if raw[before] == _COMMA and before >= gone:
-        return before, span.end
-    after = _BLANKS.match(raw, span.end)
-    if after and raw[after.end()] == _COMMA:
-        after = _BLANKS.match(raw, after.end() + 1)
-        return span.key, after.end() if after else span.end
-    return span.key, span.end
+    spans = {}
+    match, end = _match_first(raw), 0
+    for name, value in members.items():
+        if match is None:
+            return None
+        start = match.end()
+        if not raw.startswith(value, start):
+            return None
+        end = start + len(value)
+        spans[name] = Span(match.start(1) - 1, start, end)
+        match = _match_next(raw, end)
+    return spans if spans and match is None and _match_end(raw, end) else None
 
 
-def _apply(raw: bytes, cuts: list[tuple[int, int, bytes]]) -> Iterator[bytes]:
-    done = 0
-    for start, end, text in cuts:
-        yield raw[done:start]
-        yield text
-        done = end
-    yield raw[done:]
-
-
-def _members(text: str) -> tuple[dict[str, Any], dict[str, Span], list[str]]:
-    value: dict[str, Any] = {}
-    spans: dict[str, Span] = {}
-    repeated: list[str] = []
-    count = 0
-    at = _skip(text, 0)
-    if text[at : at + 1] != "{":
-        _DECODER.decode(text)  # broken JSON is the better message
-        raise InvalidRequest("The body must be a JSON object.")
-    at = _skip(text, at + 1)
-    if text[at : at + 1] == "}":
-        return value, spans, repeated + _end(text, at + 1)
-    while True:
-        if text[at : at + 1] != '"':
-            raise json.JSONDecodeError("expected a property name in double quotes", text, at)
-        name, after = _DECODER.raw_decode(text, at)
-        colon = _skip(text, after)
-        if text[colon : colon + 1] != ":":
-            raise json.JSONDecodeError("expected ':'", text, colon)
-        start = _skip(text, colon + 1)
-        found, end = _DECODER.raw_decode(text, start)
-        if name in spans:
-            repeated.append(name)
-        count += 1
-        if count > MAX_MEMBERS + 1:
-            raise InvalidRequest(f"The body has too many members; at most {MAX_MEMBERS} are taken.")
-        value[name], spans[name] = found, Span(at, start, end)
-        at = _skip(text, end)
-        if text[at : at + 1] == "}":
-            return value, spans, repeated + _end(text, at + 1)
-        if text[at : at + 1] != ",":
-            raise json.JSONDecodeError("expected ',' or '}'", text, at)
-        at = _skip(text, at + 1)
-
-
-def _skip(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    return match.end() if match else at
-
-
-def _end(text: str, at: int) -> list[str]:
-    if _skip(text, at) != len(text):
-        raise json.JSONDecodeError("something follows the object", text, at)
-    return []
-
-
-def _depth(value: Any) -> int:
-    """Return the depth of nesting, counted iteratively so that no input can exhaust the stack."""
-    level, depth = [value], 0
-    while level:
-        depth += 1
-        level = [
-            child
-            for node in level
-            for child in (node.values() if isinstance(node, dict) else node)
-            if isinstance(child, (dict, list))
-        ]
-    return depth
-
-
-def _in_bytes(text: str, spans: Mapping[str, Span]) -> dict[str, Span]:
-    """Convert character offsets to byte offsets, in one pass over the text."""
-    places = sorted({place for span in spans.values() for place in span})
-    offsets, done, total = {}, 0, 0
-    for place in places:
-        total += len(text[done:place].encode())
-        offsets[place] = total
-        done = place
-    return {name: Span(*(offsets[place] for place in span)) for name, span in spans.items()}
+def _value_of(raw: Raw) -> Any:
+    """Return the value of JSON text, as `json` reads it: msgspec has no infinite numbers, such as 1e400."""
+    try:
+        return _decode(raw)
+    except ValueError:
+        return json.loads(bytes(raw).decode())

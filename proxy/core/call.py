@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.body import Span
+from proxy.core.messages import UNKNOWN, MessageFacts
 from proxy.core.model import EMPTY, Kind, Mode
 from proxy.core.snapshot import Snapshot
+from proxy.core.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,16 @@ class RouterOptions:
     fallbacks: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+NO_OPTIONS = RouterOptions()
+
+
+@dataclass(slots=True, eq=False)
 class Call:
-    """One parsed client request: `raw` as received, `body` parsed and without `router`; do not modify it."""
+    """One parsed client request: `raw` as received, `body` without `router`. Do not modify it after it is made."""
 
     id: str  # assigned by the proxy: req_...
     request_id: str  # from the client if it is valid, else assigned by the proxy
-    endpoint: str  # chat
+    endpoint: str  # chat, embeddings, ...: see `surfaces/endpoints.py`
     raw: bytes = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     model: str
@@ -47,6 +51,5 @@ class Call:
     snapshot: Snapshot = field(repr=False)
     kind: Kind = "chat"  # the kind of model that can serve it
     caller: str = "-"  # the queue shares capacity evenly between callers
-    spans: Mapping[str, Span] = field(
-        default_factory=lambda: EMPTY, repr=False
-    )  # where the top-level members stand in `raw`
+    spans: Mapping[str, Span] = field(default_factory=lambda: EMPTY, repr=False)  # of the top-level members in `raw`
+    messages: MessageFacts = UNKNOWN  # what is in the messages of a chat

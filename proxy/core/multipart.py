@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from proxy.core.body import Span
 from proxy.core.errors import InvalidRequest
+from proxy.core.spans import Span
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.I)
 _FOLD = re.compile(rb"\r\n[ \t]+")  # a header that goes on in the next line

@@ -1,7 +1,7 @@
-"""`POST /v1/chat/completions`: the canonical form.
+"""`POST /v1/chat/completions`: reads the body, which is also the internal form of a call.
 
-Reads a body just as far as routing needs it and refuses what no upstream could take; everything else is the upstream's
-to judge. The options of our own (`router`) are read here and in `surfaces/options.py`.
+The body is read as far as routing needs it (`surfaces/checks.py`); the proxy's own options (`router`) are read in
+`surfaces/options.py`. Answers with the decision record are written here too.
 """
 
 from __future__ import annotations
@@ -10,117 +10,51 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy.core.body import Document, parse
+from proxy.core.body import parse
 from proxy.core.call import Call
-from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
+from proxy.core.messages import UNKNOWN
 from proxy.core.snapshot import Snapshot
 from proxy.core.sse import DONE, Events, data_of
+from proxy.surfaces.checks import Shape, check, check_repeated, read_shape
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 
-_EDITED = ("model", "stream", "stream_options", "router")  # what we read or edit must not be ambiguous
+_NONE: frozenset[str] = frozenset()
+_MESSAGES = frozenset(("messages",))
 
 
-def read_chat(raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot) -> Call:
+def read_chat(
+    raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot, caller: str = "-"
+) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be.
 
-    `headers` have lower-case names; `id` is ours, `request_id` what the client gets back.
+    `headers` have lower-case names; `id` is the proxy's, `request_id` what the client gets back.
     """
-    document = parse(raw)
-    _check(document)
-    body = document.value
-    options = read_options(body.pop("router", None), headers)
-    stream_options = body.get("stream_options") or {}
+    shape = read_shape(raw)
+    document = parse(raw, flat=_NONE if shape is None or shape.messages.nested else _MESSAGES)
+    body = document.body
+    if shape is None or document.repeated:
+        check_repeated(document.repeated)
+        check(body)
+        options = body.get("stream_options") or {}
+        shape = Shape(body["model"], bool(body.get("stream")), bool(options.get("include_usage")), UNKNOWN)
     return Call(
         id=id,
         request_id=request_id,
         endpoint="chat",
         raw=raw,
         body=body,
-        model=body["model"],
-        stream=bool(body.get("stream")),
-        usage_asked=bool(stream_options.get("include_usage")),
-        options=options,
+        model=shape.model,
+        stream=shape.stream,
+        usage_asked=shape.usage_asked,
+        options=read_options(body.pop("router"), headers),
         headers=forwarded(headers),
         snapshot=snapshot,
+        caller=caller,
         spans=document.spans,
+        messages=shape.messages,
     )
-
-
-def _check(document: Document) -> None:
-    for name in _EDITED:
-        if name in document.repeated:
-            raise InvalidRequest(f"`{name}` must be given once; the body has it twice.", param=name)
-    body = document.value
-    model = body.get("model")
-    if model is None or model == "":
-        raise InvalidRequest("You must provide `model`: a name of `GET /v1/models`, such as `auto`.", param="model")
-    for name, (wanted, check) in _TYPES.items():
-        if body.get(name) is not None and not check(body[name]):
-            raise InvalidRequest(f"`{name}` must be {wanted}.", param=name)
-    _check_messages(body.get("messages"))
-    usage = (body.get("stream_options") or {}).get("include_usage")
-    if usage is not None and not isinstance(usage, bool):
-        raise InvalidRequest("`stream_options.include_usage` must be a boolean.", param="stream_options")
-
-
-def _check_messages(messages: Any) -> None:
-    if messages is None:
-        raise InvalidRequest("You must provide `messages`: a list of messages.", param="messages")
-    if not isinstance(messages, list) or not messages:
-        raise InvalidRequest("`messages` must be a list with at least one message.", param="messages")
-    for place, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise InvalidRequest(f"`messages[{place}]` must be an object.", param=f"messages[{place}]")
-        if not isinstance(message.get("role"), str):
-            raise InvalidRequest(f"`messages[{place}].role` must be a string.", param=f"messages[{place}].role")
-        content = message.get("content")
-        parts = content if isinstance(content, list) else ()
-        if not isinstance(content, (str, list, type(None))) or not all(isinstance(part, (dict, str)) for part in parts):
-            raise InvalidRequest(
-                f"`messages[{place}].content` must be a string or a list of parts.",
-                param=f"messages[{place}].content",
-            )
-
-
-def _is(*types: type) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, types) and (bool in types or not isinstance(value, bool))
-
-
-def _is_stop(value: Any) -> bool:
-    return isinstance(value, str) or (isinstance(value, list) and all(isinstance(item, str) for item in value))
-
-
-def _is_list_of_objects(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
-
-
-_NUMBER = ("a number", _is(int, float))
-_COUNT = ("a positive integer", lambda value: _is(int)(value) and value > 0)
-_CEILING = ("a positive integer, or -1 for no limit", lambda value: _is(int)(value) and (value > 0 or value == -1))
-_OBJECT = ("an object", _is(dict))
-_TYPES: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "model": ("a string", _is(str)),
-    "stream": ("a boolean", _is(bool)),
-    "stream_options": _OBJECT,
-    "n": _COUNT,
-    "max_tokens": _CEILING,
-    "max_completion_tokens": _CEILING,
-    "temperature": _NUMBER,
-    "top_p": _NUMBER,
-    "presence_penalty": _NUMBER,
-    "frequency_penalty": _NUMBER,
-    "seed": ("an integer", _is(int)),
-    "stop": ("a string or a list of strings", _is_stop),
-    "tools": ("a list of objects", _is_list_of_objects),
-    "functions": ("a list of objects", _is_list_of_objects),
-    "tool_choice": ("a string or an object", _is(str, dict)),
-    "response_format": _OBJECT,
-    "user": ("a string", _is(str)),
-    "parallel_tool_calls": ("a boolean", _is(bool)),
-    "logprobs": ("a boolean", _is(bool)),
-}
 
 
 class DebugStream:

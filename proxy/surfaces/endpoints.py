@@ -1,4 +1,4 @@
-"""The endpoints beside chat, passed through to a model of their kind: their bodies are read for routing only."""
+"""The endpoints besides chat. Bodies pass through to a model of the endpoint's kind and are read for routing only."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.core.body import parse
+from proxy.core.body import Body, Document, parse
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.model import Kind
 from proxy.core.multipart import parse_form
 from proxy.core.snapshot import Snapshot
+from proxy.surfaces.checks import check_repeated
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.options import read_options
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One endpoint: its name in `Call.endpoint`, the kind of model that serves it, the member it cannot do without."""
+    """One endpoint: its name in `Call.endpoint`, the kind of model that serves it, the member that it requires."""
 
     name: str
     path: str  # below `/v1` and below a provider's base URL
@@ -37,25 +38,23 @@ PASSED = (
     Endpoint("transcriptions", "/audio/transcriptions", "audio", "model", form=True),
     Endpoint("translations", "/audio/translations", "audio", "model", form=True),
 )
-_EDITED = ("model", "stream", "stream_options", "router")
 
 
 def read_passed(
-    endpoint: Endpoint, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot
+    endpoint: Endpoint,
+    raw: bytes,
+    headers: Mapping[str, str],
+    *,
+    id: str,
+    request_id: str,
+    snapshot: Snapshot,
+    caller: str = "-",
 ) -> Call:
     """Read a body as far as routing needs it. Raises `InvalidRequest` that names the parameter."""
-    if endpoint.form:
-        form = parse_form(raw, headers.get("content-type", ""))
-        body: dict[str, Any] = dict(form.values)
-        spans, repeated = form.spans, form.repeated
-        body["stream"] = body.get("stream", "false").lower() == "true"
-    else:
-        document = parse(raw)
-        body, spans, repeated = document.value, document.spans, document.repeated
-    for name in _EDITED:
-        if name in repeated:
-            raise InvalidRequest(f"`{name}` must be given once; the body has it twice.", param=name)
-    options = read_options(body.pop("router", None), headers)
+    document = _form(raw, headers) if endpoint.form else parse(raw)
+    check_repeated(document.repeated)
+    body = document.body
+    options = read_options(body.pop("router"), headers)
     model = body.get("model") or endpoint.default_model
     _check(endpoint, body, model)
     return Call(
@@ -70,15 +69,22 @@ def read_passed(
         options=options,
         headers=forwarded(headers),
         snapshot=snapshot,
-        spans=spans,
         kind=endpoint.kind,
+        caller=caller,
+        spans=document.spans,
     )
 
 
-def _check(endpoint: Endpoint, body: Mapping[str, Any], model: Any) -> None:
+def _form(raw: bytes, headers: Mapping[str, str]) -> Document:
+    form = parse_form(raw, headers.get("content-type", ""))
+    stream = form.values.get("stream", "false").lower() == "true"
+    return Document(Body({**form.values, "stream": stream}), form.spans, form.repeated)
+
+
+def _check(endpoint: Endpoint, body: Body, model: Any) -> None:
     if not isinstance(model, str) or not model:
         raise InvalidRequest("You must provide `model`, a name of `GET /v1/models`.", param="model")
-    if body.get(endpoint.needs) is None and endpoint.needs != "model":
+    if body.is_null(endpoint.needs) and endpoint.needs != "model":
         raise InvalidRequest(f"You must provide `{endpoint.needs}`.", param=endpoint.needs)
     if not isinstance(body.get("stream", False), bool | None):
         raise InvalidRequest("`stream` must be a boolean.", param="stream")

@@ -12,14 +12,19 @@ FORWARDED = ("content-type", "accept", "openai-beta", "anthropic-beta", "tracepa
 
 
 def sane_id(text: str | None) -> str | None:
-    """A client's request id, if it can be echoed: up to 128 visible ASCII characters."""
+    """Return a client's request id if it can be echoed: up to 128 visible ASCII characters."""
     return text if text and _SANE.fullmatch(text) else None
 
 
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
-    """Of a client's headers (lower-case names) those that go upstream; a value that is no plain ASCII stays here."""
-    found = {name: headers[name] for name in FORWARDED if name in headers}
-    return {name: value for name, value in found.items() if value.isascii() and value.isprintable()}
+    """Return the client's headers that go upstream, without values that are not plain ASCII. Names are lower case."""
+    passed = {}
+    for name in FORWARDED:
+        if name in headers:
+            value = headers[name]
+            if value.isascii() and value.isprintable():
+                passed[name] = value
+    return passed
 
 
 def call_headers(record: Record, now: float) -> dict[str, str]:

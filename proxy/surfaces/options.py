@@ -1,4 +1,4 @@
-"""Request options of our own: the body's `router` object, or the `x-router-*` headers. The body beats the header."""
+"""The proxy's own request options: the body's `router` object, or the `x-router-*` headers. The body has priority."""
 
 from __future__ import annotations
 
@@ -6,41 +6,34 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proxy.core.call import RouterOptions
+from proxy.core.call import NO_OPTIONS, RouterOptions
 from proxy.core.errors import InvalidRequest
 from proxy.core.model import MODES, TASKS
 
 PREFIX = "x-router-"
 _LONGEST = 256
 _NOT_YET = {
-    "cache": "the cache",
+    "cache": "cache",
     "conversation": "stored conversations",
 }
 
 
 def read_options(value: Any, headers: Mapping[str, str]) -> RouterOptions:
     """Read the options. Raises `InvalidRequest` on an unknown name or a wrong type; `headers` have lower-case names."""
-    if value is None:
-        value = {}
-    if not isinstance(value, dict):
-        raise InvalidRequest("`router` must be an object.", param="router")
-    found = {
-        **{name: _parse(name, text) for name, text in _from_headers(headers)},
-        **{name: item for name, item in value.items() if item is not None},
-    }
-    return RouterOptions(**{name: _read(name, item) for name, item in found.items()})
-
-
-def _from_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [
-        (name.removeprefix(PREFIX).replace("-", "_"), text.strip())
-        for name, text in headers.items()
-        if name.startswith(PREFIX)
-    ]
+    options = {}
+    for name in headers:
+        if name.startswith(PREFIX):
+            option = name.removeprefix(PREFIX).replace("-", "_")
+            options[option] = _parse(option, headers[name].strip())
+    if value is not None:
+        if not isinstance(value, dict):
+            raise InvalidRequest("`router` must be an object.", param="router")
+        options |= {name: item for name, item in value.items() if item is not None}
+    return RouterOptions(**{name: _read(name, item) for name, item in options.items()}) if options else NO_OPTIONS
 
 
 def _parse(name: str, text: str) -> Any:
-    """A header's text as the value that the body would have."""
+    """Return a header's text as the value that the body would have."""
     reader = _READERS.get(name)
     if reader is _number:
         try:
@@ -57,7 +50,7 @@ def _parse(name: str, text: str) -> Any:
 def _read(name: str, value: Any) -> Any:
     param = f"router.{name}"
     if name in _NOT_YET:
-        raise InvalidRequest(f"`{param}` is not available yet: this version has not {_NOT_YET[name]}.", param=param)
+        raise InvalidRequest(f"`{param}` is not supported by this version: it has no {_NOT_YET[name]}.", param=param)
     reader = _READERS.get(name)
     if reader is None:
         known = ", ".join(f"`{item}`" for item in _READERS)

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from proxy.core.body import Span, edit, parse
+from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.estimate import estimate_tokens
@@ -23,6 +23,7 @@ from proxy.core.failures import UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.plan import Target
 from proxy.core.record import Continued, Outcome
+from proxy.core.spans import Span, edit
 from proxy.core.usage import Usage
 from proxy.upstream.attempts import Attempts, Opened
 from proxy.upstream.joint import Joint, Said

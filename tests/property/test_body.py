@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.body import edit, parse
+from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
+from proxy.core.exact import MAX_DEPTH, parse_exactly
+from proxy.core.spans import edit
 
 SPACES = ["", "", "", " ", "\n", "\r\n\t ", "    "]
 CHARACTERS = [*'ab"\\/{}[]:, \t\n\x00\x7f\u2028é日😀', "\ud83d", "\udc00", "\uffff"]
@@ -81,6 +83,7 @@ class Author:
         return self.members(self.dice.choices(NAMES, k=self.dice.randint(1, 7)))
 
 
+DAMAGE = [b"", b"\xff", b"9", b'"', b"]", b"}", b",", b"\\"]
 SEEDS = st.integers(0, 2**64)
 
 
@@ -109,14 +112,14 @@ def contents(raw: bytes) -> list[tuple[str, str]]:
 
 @settings(max_examples=500, deadline=None)
 @given(SEEDS)
-def test_parsing_reads_what_json_reads_and_knows_every_place(seed: int) -> None:
+def test_parse_reads_what_json_reads_with_every_span(seed: int) -> None:
     body = Author(seed).body()
     raw = written(body)
 
     document = parse(raw)
 
     names = [member.name for member in body]
-    assert document.value == json.loads(raw)
+    assert document.body == json.loads(raw)
     assert document.repeated == {name for name in names if names.count(name) > 1}
     for name, span in document.spans.items():
         place = last_of(body, name)
@@ -127,7 +130,7 @@ def test_parsing_reads_what_json_reads_and_knows_every_place(seed: int) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(SEEDS)
-def test_an_edit_of_nothing_changes_no_byte(seed: int) -> None:
+def test_edit_of_nothing_changes_no_byte(seed: int) -> None:
     raw = written(Author(seed).body())
 
     assert edit(raw, parse(raw).spans, {}, ("not there",)) == raw
@@ -150,7 +153,7 @@ def test_replacing_a_value_changes_no_other_byte(seed: int) -> None:
 
 @settings(max_examples=1000, deadline=None)
 @given(SEEDS)
-def test_edits_keep_bytes_and_order_of_other_members(seed: int) -> None:
+def test_edit_keeps_bytes_and_order_of_the_other_members(seed: int) -> None:
     author = Author(seed)
     body = author.body()
     edits = {name: author.value() for name in author.dice.sample([*NAMES, "new", "newer"], k=author.dice.randrange(4))}
@@ -172,12 +175,64 @@ def test_edits_keep_bytes_and_order_of_other_members(seed: int) -> None:
     assert contents(out) == expected
 
 
+def outcome_of(raw: bytes) -> tuple[object, ...]:
+    """What `parse` returns, with the types of all values, or its error."""
+    try:
+        document = parse(raw)
+    except InvalidRequest as rejected:
+        return (str(rejected),)
+    return repr(dict(document.body)), document.spans, document.repeated
+
+
+def exact_outcome_of(raw: bytes) -> tuple[object, ...]:
+    try:
+        members, spans, repeated = parse_exactly(raw)
+    except InvalidRequest as rejected:
+        return (str(rejected),)
+    return repr(members), spans, repeated
+
+
+@settings(max_examples=1000, deadline=None)
+@given(SEEDS)
+def test_fast_and_exact_reader_agree(seed: int) -> None:
+    author = Author(seed)
+    raw = bytearray(written(author.body()))
+    for _ in range(author.dice.choice([0, 0, 1, 2])):  # damage
+        place = author.dice.randrange(len(raw))
+        raw[place : place + author.dice.randrange(2)] = author.dice.choice(DAMAGE)
+
+    assert outcome_of(bytes(raw)) == exact_outcome_of(bytes(raw))
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.dictionaries(st.text(max_size=3), st.floats() | st.integers() | st.text(max_size=5) | st.none(), max_size=4))
+def test_scalars_are_read_exactly(members: dict[str, object]) -> None:
+    raw = json.dumps(members, ensure_ascii=False).encode("utf-8", "replace")
+
+    assert outcome_of(raw) == exact_outcome_of(raw)
+
+
+@settings(max_examples=200, deadline=None)
+@given(SEEDS, st.integers(MAX_DEPTH - 8, MAX_DEPTH + 4))
+def test_both_readers_allow_the_same_depth(seed: int, levels: int) -> None:
+    author = Author(seed)
+    body = author.body()
+    inner = author.value()
+    for _ in range(levels):
+        other = author.value(1)
+        around = [f"[{inner}]", f"[{other},{inner}]", f'{{"a":{inner}}}', f'{{"a":{inner},"a":{other}}}']
+        inner = author.dice.choice(around)
+    raw = written([*body, replace(body[0], value=inner)])
+
+    assert outcome_of(raw) == exact_outcome_of(raw)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.binary(max_size=60), st.text('{}[]":,\\ u0\n1eE+-.tfn', max_size=40).map(str.encode)))
-def test_what_is_no_body_is_refused_and_nothing_else_is_raised(raw: bytes) -> None:
+def test_other_text_raises_invalid_request_only(raw: bytes) -> None:
     try:
-        value = parse(raw).value
+        body = parse(raw).body
     except InvalidRequest:
         return
 
-    assert value == json.loads(raw)
+    assert body == json.loads(raw)

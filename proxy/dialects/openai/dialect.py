@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
-from proxy.core.body import Span, edit, parse
+from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS
@@ -18,6 +18,7 @@ from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
+from proxy.core.spans import Span, edit
 from proxy.core.usage import UsageBounds, bounds_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect

@@ -12,8 +12,9 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from proxy.core.body import edit, parse
+from proxy.core.body import parse
 from proxy.core.json_text import compact
+from proxy.core.spans import edit
 from proxy.dialects.anthropic.replay import FORMAT, PREFIX
 
 _MEMBER = "messages."

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.core.body import Span
 from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
 from proxy.core.plan import Target
+from proxy.core.spans import Span
 from proxy.dialects.refused import asks, refused
 
 _EFFORT = "reasoning_effort"

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.core.body import edit, parse
+from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import object_of
+from proxy.core.spans import edit
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.openai.events import EventRelay

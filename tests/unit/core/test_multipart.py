@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.body import edit
 from proxy.core.errors import InvalidRequest
 from proxy.core.multipart import LONGEST_HEAD, LONGEST_VALUE, MOST_PARTS, Form, boundary_of, parse_form
+from proxy.core.spans import edit
 
 BOUNDARY = "----XyZ.01"
 TYPE = f"multipart/form-data; boundary={BOUNDARY}"

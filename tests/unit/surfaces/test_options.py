@@ -144,7 +144,7 @@ def test_a_wrong_header_is_refused_by_its_name(name: str, text: str, param: str)
 
 
 def test_an_option_whose_feature_is_not_there_says_so() -> None:
-    assert "not available yet" in str(refused({"cache": "on"}))
+    assert "not supported by this version" in str(refused({"cache": "on"}))
 
 
 def test_an_unknown_option_error_lists_the_known_ones() -> None:

@@ -539,7 +539,7 @@ def test_what_is_not_changed_keeps_its_bytes_and_every_member_is_where_it_is_sai
     document = parse(after.raw)
     assert after.raw == expected.replace(b"NEW", compact(new))
     assert after.spans == document.spans
-    assert after.body == {name: value for name, value in document.value.items() if name != "router"}
+    assert after.body == {name: value for name, value in document.body.items() if name != "router"}
     assert (before.raw, len(before.body["messages"])) == (raw, 1)
 
 
