@@ -120,7 +120,7 @@ def test_planning_is_deterministic_and_raises_only_proxy_errors(asked: Call, hea
 
 @settings(max_examples=100, deadline=None)
 @given(calls(), HEALTH)
-def test_a_plan_keeps_its_promises(asked: Call, health: HealthView) -> None:
+def test_a_plan_is_valid_for_any_call(asked: Call, health: HealthView) -> None:
     found = attempt(asked, health)
     if isinstance(found, str):
         return

@@ -1,4 +1,4 @@
-"""The list itself: every entry is sound, sourced and dated."""
+"""The catalogue: every entry is valid, sourced and dated."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ def test_unsupported_members_are_named_and_unique() -> None:
     assert offenders(lambda entry: unique(entry.unsupported)) == []
 
 
-def test_every_model_takes_a_name_of_the_token_ceiling() -> None:
+def test_every_model_accepts_a_name_of_the_token_limit() -> None:
     assert offenders(lambda entry: not set(entry.unsupported) >= CEILINGS) == []
 
 
@@ -128,7 +128,7 @@ def test_every_vendor_has_a_chat_model_with_a_price() -> None:
     assert priced == {vendor.name for vendor in VENDORS}
 
 
-def test_an_effort_without_a_word_uses_the_next_lower_one() -> None:
+def test_an_unsupported_effort_uses_the_next_lower_one() -> None:
     table = effort_words("low", "high")
 
     assert [table[effort]["reasoning_effort"] for effort in EFFORTS] == ["low", "low", "low", "high", "high", "high"]

@@ -1,4 +1,4 @@
-"""Finding an entry by address and id."""
+"""Look-up of entries by address and id."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Configurations as files: what is loaded from them, and what is wrong with them."""
+"""Helpers that load a configuration from text, and return its problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the file to settings, and everything that can be wrong on the way."""
+"""Loading a file to settings, and the errors of each step."""
 
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def test_a_variable_can_hold_a_whole_section(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "value", ["1234", "null", "true", "1e5", "a: b", "*x", "!y", "[1", "0x10", "'quoted'", "~", "#x"]
 )
-def test_a_secret_keeps_its_characters_whatever_they_look_like(tmp_path: Path, value: str) -> None:
+def test_a_secret_that_looks_like_a_number_stays_text(tmp_path: Path, value: str) -> None:
     text = """
 auth: {admin_token: "${T}"}
 providers: {p: {base_url: http://x/v1, keys: [{value: "${K}"}], headers: {h: "${T}"}}}
@@ -89,7 +89,7 @@ providers: {p: {base_url: http://x/v1, keys: [{value: "${K}"}], headers: {h: "${
     assert settings.providers["p"].headers["h"].get_secret_value() == value
 
 
-def test_a_text_takes_a_variable_that_looks_like_something_else(tmp_path: Path) -> None:
+def test_a_text_takes_variables_that_look_like_other_types(tmp_path: Path) -> None:
     settings = loaded(tmp_path, "data_dir: ${D}\n", {"D": "2026"}).settings
 
     assert settings.data_dir == "2026"
@@ -99,7 +99,7 @@ def test_a_text_takes_a_variable_that_looks_like_something_else(tmp_path: Path) 
     ("value", "expected"),
     [("[1", "[1"), ("a: b", "a: b"), ("*x", "*x"), ("- x", "- x"), ("'quoted'", "quoted"), ("1e5", "1e5")],
 )
-def test_a_text_takes_a_variable_even_if_it_is_no_yaml(tmp_path: Path, value: str, expected: str) -> None:
+def test_a_text_takes_variables_that_are_not_valid_yaml(tmp_path: Path, value: str, expected: str) -> None:
     assert loaded(tmp_path, "data_dir: ${D}\n", {"D": value}).settings.data_dir == expected
 
 
@@ -169,7 +169,7 @@ def test_an_unset_variable_elsewhere_is_an_error_that_names_it(tmp_path: Path) -
     ]
 
 
-def test_an_unset_variable_brings_no_second_problem(tmp_path: Path) -> None:
+def test_an_unset_variable_causes_one_problem_only(tmp_path: Path) -> None:
     found = problems(tmp_path, "providers:\n  p:\n    base_url: ${URL}\n")
 
     assert found == ["signalbox.yaml:3: providers.p.base_url: URL is not set; set it, or add a default: `${URL:-...}`"]
@@ -216,20 +216,20 @@ def test_an_env_file_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
         ("#" * (MAX_BYTES + 1), "signalbox.yaml: the configuration is larger than 1 MiB"),
     ],
 )
-def test_a_file_that_holds_no_configuration_is_a_clear_error(tmp_path: Path, text: str | bytes, expected: str) -> None:
+def test_a_file_without_a_configuration_is_an_error(tmp_path: Path, text: str | bytes, expected: str) -> None:
     [found] = problems(tmp_path, text)
 
     assert found.startswith(expected)
 
 
-def test_a_missing_file_and_a_folder_are_clear_errors(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="does not exist; set its path with `--config`"):
         load(tmp_path / "none.yaml", {})
     with pytest.raises(ConfigError, match="not a directory"):
         load(tmp_path, {})
 
 
-def test_a_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
+def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     path = write(tmp_path, b"\xef\xbb\xbfserver: {port: 1}\n")
 
     assert load(path, {}).settings.server.port == 1
@@ -258,13 +258,13 @@ providers:
     assert (timeouts.connect, timeouts.idle, timeouts.total) == (1.0, 9.0, 3.0)
 
 
-def test_a_merge_of_something_else_is_an_error(tmp_path: Path) -> None:
+def test_a_merge_of_a_non_mapping_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "server:\n  <<: 3\n")
 
     assert found == "signalbox.yaml:2: server: has a `<<` that does not merge a mapping; write `<<: *defaults`"
 
 
-def test_a_key_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+def test_a_key_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "server:\n  [a, b]: 3\n")
 
     assert found == "signalbox.yaml:2: server: has a key that is a list or a mapping; keys must be texts"
@@ -334,7 +334,7 @@ def test_a_problem_has_its_parts(tmp_path: Path) -> None:
     assert problem.message == "unknown setting `prot`; did you mean `port`?"
 
 
-def test_empty_sections_are_as_if_absent(tmp_path: Path) -> None:
+def test_empty_sections_equal_absent_ones(tmp_path: Path) -> None:
     text = "server:\nproviders:\nmodels:\nrouting:\n  scenarios:\n  aliases:\n  tiers:\nresilience:\n  breaker:\n"
 
     assert loaded(tmp_path, text).settings.routing.scenarios == {}
@@ -398,7 +398,7 @@ providers:
 # --- the default file -----------------------------------------------------------------------------------------------
 
 
-def test_the_default_file_is_the_one_here_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_is_that_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "config").mkdir()
     write(tmp_path / "config", "server: {}\n")
     monkeypatch.chdir(tmp_path)
@@ -406,7 +406,7 @@ def test_the_default_file_is_the_one_here_if_there_is_one(tmp_path: Path, monkey
     assert default_path() == Path("config/signalbox.yaml")
 
 
-def test_the_default_file_is_else_the_one_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_it_the_default_file_is_that_of_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
     path = default_path()

@@ -1,4 +1,4 @@
-"""The shipped files: each loads with no key and with every key, and compiles to what it promises."""
+"""The shipped files load without any key and with every key."""
 
 import json
 import re

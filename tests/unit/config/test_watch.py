@@ -1,4 +1,4 @@
-"""Hot reload, on real files and with a clock of our own."""
+"""Reload of real files, with a scripted clock."""
 
 import os
 from collections.abc import Callable
@@ -36,11 +36,11 @@ class Ticks:
 
 
 class Desk:
-    """A file, its watcher, and what the watcher has told."""
+    """A file, its watcher, and its reports."""
 
     def __init__(self, folder: Path, text: str = "server: {port: 1}\n", clock: Ticks | None = None) -> None:
         self.path = folder / "signalbox.yaml"
-        self.told: list[int | str] = []
+        self.reported: list[int | str] = []
         self._writes = 0
         self.write(text)
         self.clock = clock or Ticks()
@@ -52,10 +52,10 @@ class Desk:
         )
 
     def on_load(self, loaded: Loaded) -> None:
-        self.told.append(loaded.settings.server.port)
+        self.reported.append(loaded.settings.server.port)
 
     def on_error(self, error: ConfigError) -> None:
-        self.told.append(error.problems[0].message)
+        self.reported.append(error.problems[0].message)
 
     def write(self, text: str, path: Path | None = None) -> None:
         """Write with a time of change of its own, whatever the file system's tick is."""
@@ -68,32 +68,32 @@ class Desk:
 GONE = "the configuration file is missing; keeping the previous configuration"
 
 
-def test_nothing_is_told_while_nothing_changes(tmp_path: Path) -> None:
+def test_nothing_is_reported_without_a_change(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.watcher.check()
     desk.watcher.check()
 
-    assert desk.told == []
+    assert desk.reported == []
 
 
-def test_a_change_is_told_once(tmp_path: Path) -> None:
+def test_a_change_is_reported_once(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.write("server: {port: 2}\n")
     desk.watcher.check()
     desk.watcher.check()
 
-    assert desk.told == [2]
+    assert desk.reported == [2]
 
 
-def test_a_touch_without_a_change_is_not_told(tmp_path: Path) -> None:
+def test_a_touch_without_a_change_is_not_reported(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.write("server: {port: 1}\n")
     desk.watcher.check()
 
-    assert desk.told == []
+    assert desk.reported == []
 
 
 def test_a_forced_check_loads_what_has_not_changed(tmp_path: Path) -> None:
@@ -104,10 +104,10 @@ def test_a_forced_check_loads_what_has_not_changed(tmp_path: Path) -> None:
     desk.watcher.check()
     desk.watcher.check()
 
-    assert desk.told == [1, 1]
+    assert desk.reported == [1, 1]
 
 
-def test_a_wrong_file_is_told_once_and_a_good_one_follows(tmp_path: Path) -> None:
+def test_an_invalid_file_is_reported_once_before_a_valid_one(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.write("server: {port: x}\n")
@@ -116,17 +116,17 @@ def test_a_wrong_file_is_told_once_and_a_good_one_follows(tmp_path: Path) -> Non
     desk.write("server: {port: 1}\n")
     desk.watcher.check()
 
-    assert desk.told == ["must be a whole number", 1]
+    assert desk.reported == ["must be a whole number", 1]
 
 
-def test_a_replaced_file_is_seen(tmp_path: Path) -> None:
+def test_a_replaced_file_is_loaded(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.write("server: {port: 2}\n", tmp_path / "new")
     (tmp_path / "new").replace(desk.path)
     desk.watcher.check()
 
-    assert desk.told == [2]
+    assert desk.reported == [2]
 
 
 def test_a_switched_link_is_followed(tmp_path: Path) -> None:
@@ -138,19 +138,19 @@ def test_a_switched_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "mount" / "..data").symlink_to(tmp_path / "v1")
     path = tmp_path / "mount" / "signalbox.yaml"
     path.symlink_to("..data/signalbox.yaml")
-    told: list[int] = []
+    reported: list[int] = []
     watcher = Watcher(
-        path, {}, clock=Ticks(), on_load=lambda found: told.append(found.settings.server.port), on_error=pytest.fail
+        path, {}, clock=Ticks(), on_load=lambda found: reported.append(found.settings.server.port), on_error=pytest.fail
     )
 
     (tmp_path / "mount" / "..tmp").symlink_to(tmp_path / "v2")
     (tmp_path / "mount" / "..tmp").replace(tmp_path / "mount" / "..data")
     watcher.check()
 
-    assert told == [2]
+    assert reported == [2]
 
 
-def test_a_file_that_is_gone_for_one_check_is_no_error(tmp_path: Path) -> None:
+def test_a_file_missing_at_one_poll_is_not_an_error(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.path.unlink()
@@ -158,10 +158,10 @@ def test_a_file_that_is_gone_for_one_check_is_no_error(tmp_path: Path) -> None:
     desk.write("server: {port: 2}\n")
     desk.watcher.check()
 
-    assert desk.told == [2]
+    assert desk.reported == [2]
 
 
-def test_a_missing_file_is_one_error_and_loads_when_it_is_back(tmp_path: Path) -> None:
+def test_a_missing_file_is_one_error_and_loads_on_return(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
     desk.path.unlink()
@@ -170,7 +170,7 @@ def test_a_missing_file_is_one_error_and_loads_when_it_is_back(tmp_path: Path) -
     desk.write("server: {port: 1}\n")
     desk.watcher.check()
 
-    assert desk.told == [GONE, 1]
+    assert desk.reported == [GONE, 1]
 
 
 def test_a_forced_check_of_a_missing_file_fails_at_once(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_a_forced_check_of_a_missing_file_fails_at_once(tmp_path: Path) -> None:
     desk.path.unlink()
     desk.watcher.check(force=True)
 
-    assert desk.told == [GONE]
+    assert desk.reported == [GONE]
 
 
 def test_a_file_that_cannot_be_read_is_an_error_once(tmp_path: Path) -> None:
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_read_is_an_error_once(tmp_path: Path) -> None:
     desk.watcher.check()
     desk.watcher.check()
 
-    assert desk.told == ["the configuration must be a file, not a directory"]
+    assert desk.reported == ["the configuration must be a file, not a directory"]
 
 
 def test_the_env_file_is_watched_too(tmp_path: Path) -> None:
@@ -204,7 +204,7 @@ def test_the_env_file_is_watched_too(tmp_path: Path) -> None:
     env.unlink()
     desk.watcher.check()
 
-    assert desk.told == [5, 6, 1]
+    assert desk.reported == [5, 6, 1]
 
 
 def test_a_change_between_loading_and_watching_is_not_missed(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_a_change_between_loading_and_watching_is_not_missed(tmp_path: Path) -> 
     watcher.check()
     watcher.check()
 
-    assert desk.told == [2]
+    assert desk.reported == [2]
 
 
 def test_what_is_in_use_already_is_not_loaded_again(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_what_is_in_use_already_is_not_loaded_again(tmp_path: Path) -> None:
 
     desk.watch(load(desk.path, {})).check()
 
-    assert desk.told == []
+    assert desk.reported == []
 
 
 def test_two_changes_within_a_file_system_tick_are_both_seen(tmp_path: Path) -> None:
@@ -237,25 +237,25 @@ def test_two_changes_within_a_file_system_tick_are_both_seen(tmp_path: Path) -> 
         os.utime(desk.path, ns=stamp)
         desk.watcher.check()
 
-    assert desk.told == [2, 3]
+    assert desk.reported == [2, 3]
 
 
-def test_an_error_of_whoever_takes_the_configuration_is_told(tmp_path: Path) -> None:
+def test_a_config_error_of_the_callback_is_reported(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     refused = ConfigError([Problem("signalbox.yaml", None, "", "refused")])
 
     def refuse(_: Loaded) -> None:
         raise refused
 
-    told: list[ConfigError] = []
-    watcher = Watcher(desk.path, {}, clock=Ticks(), on_load=refuse, on_error=told.append)
+    reported: list[ConfigError] = []
+    watcher = Watcher(desk.path, {}, clock=Ticks(), on_load=refuse, on_error=reported.append)
     watcher.check(force=True)
 
-    assert told == [refused]
+    assert reported == [refused]
 
 
 @pytest.mark.anyio
-async def test_running_looks_every_interval(tmp_path: Path) -> None:
+async def test_the_watcher_polls_at_its_interval(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     clock = Ticks(
         lambda: None,
@@ -271,19 +271,19 @@ async def test_running_looks_every_interval(tmp_path: Path) -> None:
         await clock.done.wait()
         group.cancel_scope.cancel()
 
-    assert desk.told == [2, "unknown setting `prot`; did you mean `port`?", 3, 3]
+    assert desk.reported == [2, "unknown setting `prot`; did you mean `port`?", 3, 3]
     assert clock.slept == [0.25] * 6
 
 
 @pytest.mark.anyio
-async def test_running_outlives_whatever_a_callback_does(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_the_watcher_survives_errors_of_callbacks(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk(tmp_path)
     clock = Ticks(lambda: desk.write("server: {port: 2}\n"), lambda: desk.write("server: {port: 3}\n"))
-    told: list[int] = []
+    reported: list[int] = []
 
     def fail_first(loaded: Loaded) -> None:
-        told.append(loaded.settings.server.port)
-        if len(told) == 1:
+        reported.append(loaded.settings.server.port)
+        if len(reported) == 1:
             raise RuntimeError("sk-canary")
 
     watcher = Watcher(desk.path, {}, clock=clock, on_load=fail_first, on_error=desk.on_error)
@@ -293,7 +293,7 @@ async def test_running_outlives_whatever_a_callback_does(tmp_path: Path, caplog:
         await clock.done.wait()
         group.cancel_scope.cancel()
 
-    assert told == [2, 3]
+    assert reported == [2, 3]
     assert [record.fields for record in caplog.records] == [{"error": "RuntimeError"}]  # type: ignore[attr-defined]
     assert "sk-canary" not in caplog.text
 
@@ -314,7 +314,7 @@ def test_a_pipe_is_one_error_and_is_not_read(tmp_path: Path) -> None:
     desk.write("server: {port: 2}\n")
     desk.watcher.check()
 
-    assert desk.told == ["the configuration must be a file, not a pipe or a device", 2]
+    assert desk.reported == ["the configuration must be a file, not a pipe or a device", 2]
 
 
 def test_a_configuration_from_a_pipe_stays(tmp_path: Path) -> None:
@@ -329,17 +329,17 @@ def test_a_configuration_from_a_pipe_stays(tmp_path: Path) -> None:
     watcher.check()
     os.close(reading)
     watcher.check()
-    assert desk.told == []
+    assert desk.reported == []
 
     watcher.check(force=True)
     assert loaded.settings.server.port == 7
-    assert [str(told)[:35] for told in desk.told] == ["the configuration came from a pipe,"]
+    assert [str(reported)[:35] for reported in desk.reported] == ["the configuration came from a pipe,"]
 
 
-def test_a_pipe_as_env_file_is_left_alone(tmp_path: Path) -> None:
+def test_a_pipe_as_env_file_is_not_read(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     os.mkfifo(tmp_path / ".env")
 
     desk.watcher.check(force=True)
 
-    assert desk.told == [1]
+    assert desk.reported == [1]

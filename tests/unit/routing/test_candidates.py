@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/case.py."""
+"""Tests of proxy/routing/candidates.py."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.routing.build import call, snapshot
         ({"fallbacks": ("auto",) * 17}, "router.fallbacks"),
     ],
 )
-def test_an_option_that_names_nothing_is_refused(options: dict[str, Any], param: str) -> None:
+def test_an_option_with_an_unknown_name_is_rejected(options: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         read_query(call("auto", **options), {})
 

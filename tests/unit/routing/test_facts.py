@@ -29,7 +29,7 @@ def body(*parts: Any, **more: Any) -> dict[str, Any]:
         (body({"type": "image_url"}, {"type": "file"}, tools=[1]), {"vision", "files", "tools"}),
     ],
 )
-def test_the_body_says_which_capabilities_it_needs(chat: dict[str, Any], needs: set[str]) -> None:
+def test_the_body_determines_the_needed_capabilities(chat: dict[str, Any], needs: set[str]) -> None:
     assert Facts(chat).capabilities == needs
 
 

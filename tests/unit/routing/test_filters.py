@@ -96,7 +96,7 @@ def test_measured_latency_replaces_the_prior() -> None:
     assert kinds(judge(call("auto", max_latency_ms=500.0), MINI, LLAMA, health=health)) == [None, "latency"]
 
 
-def test_health_rejects_nobody() -> None:
+def test_health_rejects_no_candidate() -> None:
     health = {"openai/mini": DeploymentHealth(available=False, reason="breaker open", retry_after=60)}
 
     assert kinds(judge(call("auto"), MINI, health=health)) == [None]
@@ -117,7 +117,7 @@ def test_stand_ins_serve_if_all_real_providers_are_excluded() -> None:
     assert kinds(judged) == [None, "provider"]
 
 
-def test_a_mock_that_stands_in_for_nobody_is_real() -> None:
+def test_a_configured_mock_counts_as_a_real_provider() -> None:
     mock = replace(MINI, provider=replace(LOCAL, dialect="mock"))
 
     assert kinds(judge(call("auto"), mock, HAIKU, avoid_stand_ins=True)) == [None, None]

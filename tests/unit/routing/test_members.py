@@ -1,4 +1,4 @@
-"""Which deployment a name stands for, also where only `any_model` allows it."""
+"""Deployments of names, also through `any_model`."""
 
 from dataclasses import replace
 
@@ -9,14 +9,14 @@ from tests.unit.routing.build import LLAMA, LOCAL, snapshot
 KNOWN = Deployment(LOCAL, "known", context_window=1000, listed=False)
 
 
-def test_a_model_that_is_not_listed_has_what_the_catalogue_knows() -> None:
+def test_unlisted_models_take_values_from_the_catalogue() -> None:
     given = replace(snapshot(LLAMA), catalogue={"local": {"known": KNOWN}})
 
     assert find(given, "local/known") == KNOWN
     assert find(given, "local/known-2025-08-07") == replace(KNOWN, model="known-2025-08-07")
 
 
-def test_a_model_that_nobody_knows_is_bare() -> None:
+def test_an_unknown_model_has_no_values() -> None:
     given = replace(snapshot(LLAMA), catalogue={"local": {"known": KNOWN}})
 
     assert find(given, "local/other") == Deployment(LOCAL, "other", timeouts=LOCAL.timeouts, listed=False)

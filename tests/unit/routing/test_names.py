@@ -85,7 +85,7 @@ def test_any_model_may_be_named_where_the_provider_says_so() -> None:
         "%252e%252e/x",
     ],
 )
-def test_a_model_id_that_cannot_be_one_is_refused(model: str) -> None:
+def test_an_invalid_model_id_is_rejected(model: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         resolve(snapshot(), f"local/{model}")
 
@@ -93,13 +93,13 @@ def test_a_model_id_that_cannot_be_one_is_refused(model: str) -> None:
 
 
 @pytest.mark.parametrize("model", ["a..b", "...", "a/.b", "v1.5", "org/m:free", "a@1", "~x", "50%"])
-def test_a_model_id_with_dots_is_fine(model: str) -> None:
+def test_a_model_id_may_contain_dots(model: str) -> None:
     [target] = resolve(snapshot(), f"local/{model}").members.targets
 
     assert target.deployment.model == model
 
 
-def test_any_model_does_not_reach_a_model_that_is_switched_off() -> None:
+def test_any_model_does_not_allow_disabled_models() -> None:
     with pytest.raises(ModelNotFound, match="is disabled"):
         resolve(snapshot(known=["local/secret"]), "local/secret")
 
@@ -134,7 +134,7 @@ def test_a_provider_that_is_left_out_says_why() -> None:
             resolve(on, name)
 
 
-def test_the_default_route_takes_names_that_nothing_matches() -> None:
+def test_the_default_route_serves_unknown_names() -> None:
     on = snapshot(default_route="tier/low", left_out={"gemini": "no key"}, known=["gemini/flash"])
 
     assert (resolve(on, "gpt-99").rule, resolve(on, "gpt-99").route) == ("default", "tier/low")
@@ -143,12 +143,12 @@ def test_the_default_route_takes_names_that_nothing_matches() -> None:
         resolve(on, "gemini/flash")
 
 
-def test_agents_are_refused_for_now() -> None:
+def test_agents_are_rejected() -> None:
     with pytest.raises(InvalidRequest, match="not supported by this version"):
         resolve(snapshot(), "agent/helper")
 
 
-def test_an_alias_of_nothing_is_unknown_and_is_not_listed() -> None:
+def test_an_alias_without_a_model_is_unknown_and_unlisted() -> None:
     on = snapshot(aliases={"ghost": "openai/ghost", "loop": "pool", "pool": "loop"})
 
     for name in ("ghost", "loop"):
@@ -157,7 +157,7 @@ def test_an_alias_of_nothing_is_unknown_and_is_not_listed() -> None:
     assert not {"ghost", "loop", "pool"} & {each.id for each in usable_names(on)}
 
 
-def test_a_long_or_wild_name_is_shown_short_and_on_one_line() -> None:
+def test_messages_show_long_names_short_and_on_one_line() -> None:
     with pytest.raises(ModelNotFound) as caught:
         resolve(snapshot(), "x\n" * 100_000)
 
@@ -218,7 +218,7 @@ def test_the_nearest_name_comes_first(typo: str, meant: str) -> None:
     assert nearest(snapshot(), typo)[0] == meant
 
 
-def test_at_most_three_names_are_near_and_none_to_nonsense() -> None:
+def test_at_most_three_similar_names_are_suggested() -> None:
     assert len(nearest(snapshot(), "anthropic/")) == 3
     assert nearest(snapshot(), "zzzzqqqq") == []
 
@@ -249,7 +249,7 @@ def test_the_hint_names_the_model_at_an_open_provider(name: str, hint: str) -> N
 
 
 @pytest.mark.parametrize("name", ["tier/lo", "openai/x", "a b", "x" * 500, "agent"])
-def test_the_hint_names_no_open_provider_for_what_is_no_model_id(name: str) -> None:
+def test_invalid_model_ids_get_no_hint_of_an_open_provider(name: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         resolve(CATALOGUED, name)
 
@@ -323,7 +323,7 @@ def test_an_ambiguous_bare_id_names_its_models() -> None:
         find_model(snapshot(MINI, twin), "mini")
 
 
-def test_a_tier_in_a_scenario_brings_its_models() -> None:
+def test_a_tier_in_a_scenario_is_replaced_by_its_models() -> None:
     entries = (ScenarioEntry("anthropic/sonnet"), ScenarioEntry("tier/low", {"temperature": 0.2}))
 
     rule = resolve(snapshot(MINI, SONNET, scenarios={"s": entries}), "scenario/s")

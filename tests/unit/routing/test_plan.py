@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/router.py, with selection.py, fallback.py and refusal.py behind it."""
+"""Tests of proxy/routing/plan.py, including selection.py and refusal.py."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_fallbacks_of_any_form_follow_without_repeats() -> None:
     assert planned(asked) == ["anthropic/opus", "openai/mini", "anthropic/haiku", "local/other"]
 
 
-def test_a_fallback_takes_over_where_the_route_has_nobody() -> None:
+def test_fallbacks_serve_a_route_without_candidates() -> None:
     found = plan(call("anthropic/haiku", require=("vision",), fallbacks=("openai/mini",)), {})
 
     assert names(found) == ["openai/mini"]
@@ -111,7 +111,7 @@ def test_a_plan_has_at_most_sixteen_targets() -> None:
 # tiers
 
 
-def test_a_tier_goes_from_cheap_to_dear() -> None:
+def test_a_tier_is_sorted_from_cheap_to_expensive() -> None:
     assert planned(call("tier/low")) == ["openai/mini", "anthropic/haiku"]
     assert planned(call("tier/medium")) == ["anthropic/sonnet", "local/llama"]
 
@@ -124,7 +124,7 @@ def test_the_length_of_the_answer_can_change_which_is_cheaper() -> None:
     assert planned(call("tier/low", "x" * 40, on=on, body={"max_tokens": 10}))[0] == "openai/mini"
 
 
-def test_the_healthy_ones_go_first_and_nobody_is_dropped() -> None:
+def test_unavailable_targets_move_to_the_end_of_the_plan() -> None:
     found = plan(call("tier/low"), {"openai/mini": ILL})
 
     assert names(found) == ["anthropic/haiku", "openai/mini"]
@@ -132,7 +132,7 @@ def test_the_healthy_ones_go_first_and_nobody_is_dropped() -> None:
     assert found.decision["candidates"][1]["reason"] == "not available now: breaker open"
 
 
-def test_with_everybody_ill_the_order_stays() -> None:
+def test_the_order_stays_if_all_targets_are_unavailable() -> None:
     found = plan(call("tier/low"), {"openai/mini": ILL, "anthropic/haiku": ILL})
 
     assert names(found) == ["openai/mini", "anthropic/haiku"]
@@ -145,7 +145,7 @@ def test_an_explicit_tier_keeps_the_operators_order() -> None:
     assert planned(call("tier/low", on=on)) == ["anthropic/opus", "openai/mini"]
 
 
-def test_a_prompt_with_an_image_goes_to_a_model_that_sees() -> None:
+def test_a_prompt_with_an_image_goes_to_a_vision_model() -> None:
     assert planned(call("tier/low", IMAGE)) == ["openai/mini"]
 
 
@@ -153,18 +153,18 @@ def test_long_prompts_go_to_a_larger_model_of_the_tier() -> None:
     assert planned(call("tier/low", "x" * 4 * 15_000)) == ["anthropic/haiku"]
 
 
-def test_what_no_model_of_the_tier_can_take_goes_a_tier_up() -> None:
+def test_calls_that_exceed_a_tier_go_to_the_next_higher_one() -> None:
     found = plan(call("tier/low", "x" * 4 * 30_000), {})
 
     assert names(found) == ["anthropic/sonnet", "local/llama"]
     assert found.reason.startswith("nothing in tier/low fits the call, went up to tier/medium")
 
 
-def test_going_up_does_not_stop_at_an_empty_tier() -> None:
+def test_an_empty_tier_is_skipped_on_the_way_up() -> None:
     assert planned(call("tier/low", "x" * 4 * 30_000, on=snapshot(MINI, OPUS))) == ["anthropic/opus"]
 
 
-def test_nobody_goes_up_for_what_the_client_excludes() -> None:
+def test_exclusions_of_the_client_do_not_raise_the_tier() -> None:
     error = refused(call("tier/low", exclude=("openai/mini", "anthropic/haiku")))
 
     assert error.error_code == "no_candidate_available"
@@ -194,7 +194,7 @@ def test_a_tier_without_providers_is_unavailable_with_reasons() -> None:
         assert "retry-after" in error.response_headers()
 
 
-def test_a_tier_that_nobody_declares_is_a_400() -> None:
+def test_a_tier_without_models_is_a_400() -> None:
     assert refused(call("tier/high", on=snapshot(MINI))).error_code == "no_candidate_available"
 
 
@@ -225,7 +225,7 @@ def test_a_scenario_filters_and_takes_the_next_entry() -> None:
     assert planned(call("scenario/support", IMAGE, on=snapshot(scenarios=SUPPORT))) == ["openai/mini"]
 
 
-def test_a_scenario_that_nobody_of_fits_lists_all_reasons() -> None:
+def test_a_scenario_without_a_fitting_model_lists_all_reasons() -> None:
     on = snapshot(scenarios={"s": (ScenarioEntry("anthropic/haiku"), ScenarioEntry("openai/embed"))})
     error = refused(call("scenario/s", IMAGE, on=on))
 
@@ -278,7 +278,7 @@ def test_a_higher_stand_in_does_not_hide_context_length_exceeded() -> None:
 # auto and modes
 
 
-def test_auto_serves_an_easy_prompt_cheaply_and_a_hard_one_well() -> None:
+def test_auto_uses_cheap_models_for_easy_prompts_only() -> None:
     hard = "Prove rigorously, step by step, that the integral converges; derive the asymptotic complexity. " * 5
 
     assert planned(call("auto", "hi"))[0] == "openai/mini"
@@ -339,7 +339,7 @@ def test_the_default_route_serves_an_unknown_name() -> None:
     assert "gpt-99" not in found.reason
 
 
-def test_the_reason_is_fit_for_a_header() -> None:
+def test_the_reason_is_printable_ascii_in_one_line() -> None:
     wild = "r\u00e9sum\u00e9\r\nx-evil: 1" + "y" * 300
     on = snapshot(scenarios={wild: (ScenarioEntry("openai/mini"),)}, aliases={wild: f"scenario/{wild}"})
 

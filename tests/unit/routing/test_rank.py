@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/rank.py, order.py and boost.py."""
+"""Tests of the scores in proxy/routing/rank.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of a tier: cheapest first, equal models in turn, and a reason that says so."""
+"""Tests of the order of tiers in proxy/routing/rank.py: cheapest first, equal models alternate."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ def order(*deployments: Deployment, model: str = "tier/low", **health: Deploymen
         ({"east": used(4), "north": used(2), "west": used(3)}, ["north", "west", "east"]),
     ],
 )
-def test_equal_models_take_turns(model: str, health: dict[str, DeploymentHealth], expected: list[str]) -> None:
+def test_equal_models_alternate(model: str, health: dict[str, DeploymentHealth], expected: list[str]) -> None:
     assert order(EAST, WEST, NORTH, model=model, **health) == expected
 
 
-def test_a_much_slower_equal_model_gets_no_turn() -> None:
+def test_a_much_slower_equal_model_does_not_alternate() -> None:
     health = {"east": used(9, 1.0), "west": used(8, 1.4), "north": used(1, 9.0)}
 
     assert order(EAST, WEST, NORTH, **health) == ["west", "east", "north"]
@@ -85,7 +85,7 @@ def test_the_same_view_gives_the_same_decision() -> None:
         ((EAST, WEST), "cheapest of 2, least recently used of 2 equal ones, in tier/low"),
     ],
 )
-def test_the_reason_says_what_the_first_is(deployments: tuple[Deployment, ...], reason: str) -> None:
+def test_the_reason_states_why_the_first_is_first(deployments: tuple[Deployment, ...], reason: str) -> None:
     assert plan(call("tier/low", on=snapshot(*deployments)), {}).reason == reason
 
 

@@ -14,7 +14,7 @@ def record(name: str, text: Any = "hi", **options: Any) -> dict[str, Any]:
     return dict(plan(call(name, text, **options), {}).decision)
 
 
-def test_it_has_the_members_of_the_contract_and_is_json() -> None:
+def test_the_record_has_its_members_and_is_json() -> None:
     found = record("auto")
 
     assert found.keys() >= {"model", "route", "profile", "constraints", "candidates", "chosen", "config_version"}
@@ -32,7 +32,7 @@ def test_each_candidate_has_its_terms_and_estimates() -> None:
     assert found["candidates"][0] is chosen
 
 
-def test_rejected_candidates_say_why_and_stand_last() -> None:
+def test_rejected_candidates_are_last_with_their_reasons() -> None:
     rows = record("tier/low", exclude=("openai",))["candidates"]
 
     assert [(row["model"], row["status"], row["reason"]) for row in rows] == [
@@ -41,21 +41,21 @@ def test_rejected_candidates_say_why_and_stand_last() -> None:
     ]
 
 
-def test_every_deployment_stands_there_once() -> None:
+def test_every_deployment_occurs_once() -> None:
     rows = record("tier/low", require=("vision",), fallbacks=("auto", "tier/low"))["candidates"]
     names = [(row["provider"], row["model"]) for row in rows]
 
     assert len(names) == len(set(names))
 
 
-def test_only_what_was_classified_has_a_profile() -> None:
+def test_only_classified_calls_have_a_profile() -> None:
     assert record("tier/low")["profile"] is None
     assert record("openai/mini")["profile"] is None
     assert record("auto")["profile"].keys() == {"task", "tier", "score", "confidence", "features"}
     assert record("openai/mini", fallbacks=("auto",))["profile"] is not None
 
 
-def test_what_was_asked_is_recorded() -> None:
+def test_the_constraints_of_the_call_are_recorded() -> None:
     found = record(
         "auto", body={"max_tokens": 9, "tools": [1]}, max_cost_usd=1.0, client_id="batch-7", exclude=("anthropic",)
     )
@@ -72,7 +72,7 @@ def test_what_was_asked_is_recorded() -> None:
     }
 
 
-def test_no_text_of_the_prompt_is_in_it() -> None:
+def test_the_record_contains_no_text_of_the_prompt() -> None:
     assert "xylophone" not in json.dumps(record("auto", "prove the xylophone theorem"))
 
 

@@ -1,4 +1,4 @@
-"""Tokens are counted exactly only where the encoding is already there."""
+"""Tests of proxy/routing/tokens.py."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def test_a_missing_encoding_is_not_downloaded(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_broken_encoding_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_encoding_is_not_used(tmp_path: Path) -> None:
     (tmp_path / cached_name()).write_text("not an encoding")
 
     assert token_counter(str(tmp_path)) is estimate_tokens
-    assert (tmp_path / cached_name()).read_text() == "not an encoding"  # nobody has put another in its place
+    assert (tmp_path / cached_name()).read_text() == "not an encoding"  # it was not replaced by a download
 
 
 def test_an_encoding_counts_exactly_up_to_a_length() -> None:

@@ -1,4 +1,4 @@
-"""Well-formed addresses that cannot be meant: a warning with the likely right one, and silence for the others."""
+"""Warnings about implausible addresses, with the likely correct one."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_the_likely_address_is_plausible(dialect: DialectName, likely: str) -> N
         ("https://api..openai.com/v1", "has `..` in its host"),
     ],
 )
-def test_an_address_that_is_none_is_reported(url: str, part: str) -> None:
+def test_an_unusable_address_is_reported(url: str, part: str) -> None:
     assert part in (implausible(url, "openai") or "")
 
 
@@ -198,7 +198,7 @@ def test_the_url_of_a_proxy_has_a_usable_port(url: str, part: str | None) -> Non
         ("::1", False),
     ],
 )
-def test_a_public_host_is_told_by_its_name(host: str, public: bool) -> None:
+def test_public_hosts_are_recognised_by_name(host: str, public: bool) -> None:
     assert is_public(host) is public
 
 

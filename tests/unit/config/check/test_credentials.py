@@ -1,4 +1,4 @@
-"""Keys that cannot be meant: a warning that names what to write, and never the value."""
+"""Warnings about implausible keys, which never show the value."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_an_escaped_or_lower_case_reference_is_reported(tmp_path: Path, value: s
         "projects/p/secrets/openai/versions/latest",
     ],
 )
-def test_the_place_of_a_secret_is_reported(tmp_path: Path, value: str) -> None:
+def test_the_path_of_a_secret_is_reported(tmp_path: Path, value: str) -> None:
     [found] = of_key(tmp_path, value)
 
     assert found.startswith("providers.p.keys[0]: looks like a reference to a secret store")
@@ -189,7 +189,7 @@ def test_one_key_at_two_providers_of_one_address_is_reported(tmp_path: Path, url
         (f"providers: {{p: {{base_url: '{LOCAL}', headers: {{a: Bearer $TOKEN_X}}}}}}", "providers.p.headers.a"),
     ],
 )
-def test_other_secrets_are_looked_at_too(tmp_path: Path, text: str, where: str) -> None:
+def test_other_secrets_are_checked_too(tmp_path: Path, text: str, where: str) -> None:
     [found] = loaded(tmp_path, text).warnings
 
     assert f": {where}: has a value that looks like a reference" in found

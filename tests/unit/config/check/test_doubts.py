@@ -1,4 +1,4 @@
-"""Times that are never reached because of others: a warning where the file says so, and never for a default."""
+"""Warnings about values that have no effect or are probably mistakes, never about defaults."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def warnings(folder: Path, text: str) -> list[str]:
     ],
 )
 @pytest.mark.parametrize("preset", ["standard", "bkvy", "simple"])
-def test_a_soft_deadline_after_the_hard_one_is_doubted(
+def test_a_soft_deadline_after_the_hard_one_is_a_warning(
     tmp_path: Path, deadline: str, warned: bool, preset: str
 ) -> None:
     found = warnings(tmp_path, f"resilience:\n  preset: {preset}\n  deadline: {deadline}")
@@ -74,7 +74,7 @@ def test_default_timeouts_of_reasoning_models_are_no_warning(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("name", ["connect", "idle"])
 @pytest.mark.parametrize("where", ["providers.p", "models[0]"])
-def test_a_time_that_is_longer_than_its_attempt_is_doubted(tmp_path: Path, name: str, where: str) -> None:
+def test_a_timeout_over_the_total_is_a_warning(tmp_path: Path, name: str, where: str) -> None:
     timeouts = f"{{{name}: 2m, total: 1m}}"
     text = PROVIDER % ((timeouts, "{}") if where == "providers.p" else ("{}", timeouts))
 
@@ -94,9 +94,7 @@ def test_a_time_that_is_longer_than_its_attempt_is_doubted(tmp_path: Path, name:
         ("max_output: 128k", []),
     ],
 )
-def test_numbers_of_a_model_that_can_hardly_be_meant_are_doubted(
-    tmp_path: Path, model: str, doubted: list[str]
-) -> None:
+def test_implausible_numbers_of_a_model_are_warnings(tmp_path: Path, model: str, doubted: list[str]) -> None:
     found = warnings(tmp_path, f"providers: {{p: {{base_url: 'http://localhost/v1'}}}}\nmodels: [{{id: p/m, {model}}}]")
 
     assert [each.split(": ")[1] for each in found] == [f"models[0].{name}" for name in doubted]
@@ -105,11 +103,11 @@ def test_numbers_of_a_model_that_can_hardly_be_meant_are_doubted(
 @pytest.mark.parametrize(
     ("folder", "doubted"), [("~/state", True), ("$HOME/state", True), ("$${HOME}/x", True), ("/a~b", False)]
 )
-def test_a_folder_that_is_not_expanded_is_doubted(tmp_path: Path, folder: str, doubted: bool) -> None:
+def test_a_path_that_is_not_expanded_is_a_warning(tmp_path: Path, folder: str, doubted: bool) -> None:
     assert bool(warnings(tmp_path, f"data_dir: '{folder}'")) is doubted
 
 
-def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
+def test_cors_for_every_web_page_is_a_warning(tmp_path: Path) -> None:
     every = warnings(tmp_path, "server: {cors: {origins: ['*', 'https://a.example']}}")
     listed = warnings(tmp_path, "server: {cors: {origins: ['https://a.example']}}")
 
@@ -118,7 +116,7 @@ def test_cors_for_every_web_page_is_doubted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("size", "warned"), [("1", True), ("63MiB", True), ("64MiB", False), ("0", False)])
-def test_a_watermark_below_an_idle_process_is_doubted(tmp_path: Path, size: str, warned: bool) -> None:
+def test_a_watermark_below_an_idle_process_is_a_warning(tmp_path: Path, size: str, warned: bool) -> None:
     found = warnings(tmp_path, f"server: {{memory_watermark: {size}}}")
 
     assert ["server.memory_watermark" in line for line in found] == [True] * warned

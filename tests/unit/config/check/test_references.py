@@ -1,4 +1,4 @@
-"""Names that fit, and names that do not."""
+"""References between names: errors and warnings."""
 
 from pathlib import Path
 
@@ -111,7 +111,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected.split(":")[1].strip() for _, expected in WRONG])
-def test_a_mistake_is_found_where_it_is_and_says_what_to_do(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_mistake_is_reported_with_path_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
     [found] = problems(tmp_path, text)
 
     assert found.startswith(f"signalbox.yaml:{expected}")
@@ -141,7 +141,7 @@ def test_a_loop_of_aliases_is_reported_at_each_of_them(tmp_path: Path) -> None:
         "  default: reject\n  tiers: {low: [openai/gpt-4o], high: [openai/gpt-4o-mini, openai/gpt-4o]}",
     ],
 )
-def test_names_that_fit_are_accepted(tmp_path: Path, text: str) -> None:
+def test_valid_references_are_accepted(tmp_path: Path, text: str) -> None:
     assert loaded(tmp_path, routing(text)).warnings == ()
 
 
@@ -152,7 +152,7 @@ def test_any_model_accepts_every_spelling_of_true(tmp_path: Path, word: str) -> 
     assert loaded(tmp_path, text).warnings == ()
 
 
-def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -> None:
+def test_a_probable_misspelling_is_a_warning(tmp_path: Path) -> None:
     text = MODEL % "capabilities: [tools, vison, eu_hosted], specialties: [codes, poetry]"
 
     where = f"{tmp_path}/signalbox.yaml:3: models[0]"
@@ -162,7 +162,7 @@ def test_a_word_that_looks_like_a_slip_of_the_pen_is_a_warning(tmp_path: Path) -
     )
 
 
-def test_very_many_wrong_names_do_not_take_for_ever(tmp_path: Path) -> None:
+def test_suggestions_for_many_wrong_names_are_bounded(tmp_path: Path) -> None:
     listed = "\n".join(f"  - id: p/model-{number}" for number in range(300))
     wrong = "\n".join(f"      - q/other-{number}" for number in range(300))
     text = f"providers: {{p: {{base_url: http://x/v1}}}}\nmodels:\n{listed}\nrouting:\n  scenarios:\n    s:\n{wrong}\n"

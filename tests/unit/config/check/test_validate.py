@@ -1,4 +1,4 @@
-"""Wrong keys, types and values: each is found on its line, and the message says what to do."""
+"""Errors of keys, types and values: each has its line, path and remedy."""
 
 from pathlib import Path
 
@@ -135,7 +135,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "expected"), WRONG, ids=[expected.split(":")[1].strip() for _, expected in WRONG])
-def test_a_mistake_is_found_where_it_is_and_says_what_to_do(tmp_path: Path, text: str, expected: str) -> None:
+def test_a_mistake_is_reported_with_path_and_remedy(tmp_path: Path, text: str, expected: str) -> None:
     [found] = problems(tmp_path, text)
 
     assert found.startswith(f"signalbox.yaml:{expected}")

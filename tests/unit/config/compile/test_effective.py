@@ -1,4 +1,4 @@
-"""What the file leaves open comes from the catalogue, in the view and in the snapshot alike."""
+"""Absent values come from the catalogue, in the view and in the snapshot."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ def snapshot(tmp_path: Path) -> Snapshot:
     return compile_snapshot(settings(tmp_path))
 
 
-def test_the_file_beats_the_catalogue_field_by_field(snapshot: Snapshot) -> None:
+def test_each_value_of_the_file_overrides_the_catalogue(snapshot: Snapshot) -> None:
     model = snapshot.deployments["openai/gpt-5-mini"]
 
     assert model.price == Price(9 * 10**9, 10 * 10**9, cached_input=9 * 10**9, cache_write=9 * 10**9)
@@ -56,7 +56,7 @@ def test_the_file_beats_the_catalogue_field_by_field(snapshot: Snapshot) -> None
     assert "reasoning" in model.capabilities
 
 
-def test_a_null_in_the_file_is_a_word_of_the_file(snapshot: Snapshot) -> None:
+def test_null_in_the_file_overrides_the_catalogue(snapshot: Snapshot) -> None:
     nano = snapshot.deployments["openai/gpt-5-nano-2025-08-07"]
 
     assert (nano.context_window, nano.max_output) == (None, 128_000)
@@ -77,14 +77,14 @@ def test_the_kind_is_inherited_too(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("name", ["openai/unheard-of", "azure/gpt-5-mini"])
-def test_what_the_catalogue_does_not_know_stays_unknown(snapshot: Snapshot, name: str) -> None:
+def test_values_unknown_to_the_catalogue_stay_unknown(snapshot: Snapshot, name: str) -> None:
     model = snapshot.deployments[name]
 
     assert (model.price, model.context_window, model.capabilities, model.thinking_off) == (None,) * 4
     assert (model.unsupported, model.thinking) == (frozenset(), {})
 
 
-def test_a_stand_in_keeps_what_is_known_of_the_real_models(snapshot: Snapshot) -> None:
+def test_a_stand_in_keeps_the_values_of_the_real_models(snapshot: Snapshot) -> None:
     model = snapshot.deployments["anthropic/claude-opus-4-8"]
 
     assert model.provider.stand_in
@@ -123,7 +123,7 @@ def test_any_model_providers_have_their_catalogue_entries(snapshot: Snapshot) ->
     assert model.provider is snapshot.providers["openai"]
 
 
-def test_origins_tell_who_said_it(tmp_path: Path) -> None:
+def test_each_value_has_its_origin(tmp_path: Path) -> None:
     provider = settings(tmp_path).providers["openai"]
 
     found = effective(ModelSettings(id="openai/gpt-4o", tier="low"), provider)
@@ -163,7 +163,7 @@ def egress(tmp_path: Path) -> Snapshot:
     return compile_snapshot(load(path, {}).settings)
 
 
-def test_a_model_takes_what_is_known_of_the_one_it_is_like(egress: Snapshot, snapshot: Snapshot) -> None:
+def test_like_takes_values_of_the_named_catalogue_model(egress: Snapshot, snapshot: Snapshot) -> None:
     mine, bare, real = (
         egress.deployments["egress/my-deployment"],
         egress.deployments["egress/gpt-5-mini"],
@@ -177,7 +177,7 @@ def test_a_model_takes_what_is_known_of_the_one_it_is_like(egress: Snapshot, sna
     assert "temperature" in bare.unsupported
 
 
-def test_thinking_of_a_model_to_be_like_needs_its_dialect(egress: Snapshot, snapshot: Snapshot) -> None:
+def test_like_takes_thinking_in_the_same_dialect_only(egress: Snapshot, snapshot: Snapshot) -> None:
     native, compatible = egress.deployments["claude/opus"], egress.deployments["egress/opus"]
 
     assert native.thinking == snapshot.deployments["anthropic/claude-opus-4-8"].thinking
@@ -186,7 +186,7 @@ def test_thinking_of_a_model_to_be_like_needs_its_dialect(egress: Snapshot, snap
     assert native.price == compatible.price
 
 
-def test_a_model_like_none_stays_unknown(egress: Snapshot) -> None:
+def test_a_model_without_like_stays_unknown(egress: Snapshot) -> None:
     assert egress.deployments["egress/unknown"].price is None
 
 
@@ -199,7 +199,7 @@ def test_a_model_like_none_stays_unknown(egress: Snapshot) -> None:
         ("''", "must be a model of the catalogue"),
     ],
 )
-def test_an_unknown_model_to_be_like_is_an_error(tmp_path: Path, like: str, hint: str) -> None:
+def test_like_with_an_unknown_model_is_an_error(tmp_path: Path, like: str, hint: str) -> None:
     [problem] = problems(tmp_path, f"providers: {{p: {{dialect: mock}}}}\nmodels: [{{id: p/m, like: {like}}}]")
 
     assert ":2: models[0].like: must be a model of the catalogue" in problem

@@ -1,4 +1,4 @@
-"""Settings to the snapshot."""
+"""Compilation of settings to the snapshot."""
 
 from decimal import Decimal
 from pathlib import Path
@@ -70,7 +70,7 @@ def compiled(folder: Path, text: str = TEXT, environ: dict[str, str] | None = No
     return compile_snapshot(load(path, KEYS if environ is None else environ).settings)
 
 
-def test_a_provider_has_what_the_file_says(tmp_path: Path) -> None:
+def test_a_provider_has_the_values_of_the_file(tmp_path: Path) -> None:
     openai = compiled(tmp_path).providers["openai"]
 
     assert (openai.name, openai.dialect, openai.base_url) == ("openai", "openai", "https://api.openai.com/v1")
@@ -102,7 +102,7 @@ def test_a_model_becomes_a_deployment(tmp_path: Path) -> None:
     assert snapshot.deployments["mock/small"].kind == "embedding"
 
 
-def test_what_is_absent_is_unknown(tmp_path: Path) -> None:
+def test_absent_values_are_unknown(tmp_path: Path) -> None:
     model = compiled(tmp_path).deployments["mock/small"]
 
     assert (model.price, model.capabilities, model.context_window, model.quality, model.tier) == (None,) * 5
@@ -173,7 +173,7 @@ def test_explicit_tiers_name_deployments_and_others_are_derived(tmp_path: Path) 
     assert tiers == {"low": None, "medium": None, "high": ("openai/gpt-4o", "groq/openai/gpt-oss")}
 
 
-def test_policies_are_the_files(tmp_path: Path) -> None:
+def test_policies_have_the_values_of_the_file(tmp_path: Path) -> None:
     snapshot = compiled(tmp_path)
 
     assert snapshot.breaker == BreakerPolicy(consecutive=7, open=10.0)
@@ -234,7 +234,7 @@ def test_a_literally_empty_key_is_no_key(tmp_path: Path) -> None:
     assert snapshot.left_out == {"p": "no key is set"}
 
 
-def test_the_version_is_stable_and_knows_nothing_of_secrets(tmp_path: Path) -> None:
+def test_the_version_is_stable_and_ignores_secrets(tmp_path: Path) -> None:
     first = compiled(tmp_path).version
 
     assert first == compiled(tmp_path).version
@@ -244,7 +244,7 @@ def test_the_version_is_stable_and_knows_nothing_of_secrets(tmp_path: Path) -> N
     assert int(first, 16) >= 0
 
 
-def test_a_loop_that_was_not_loaded_from_a_file_is_refused() -> None:
+def test_compiling_a_loop_of_aliases_fails() -> None:
     settings = Settings.model_validate({"routing": {"aliases": {"a": "b", "b": "a"}}})
 
     with pytest.raises(ValueError, match="is a loop"):
@@ -283,7 +283,7 @@ models:
         ("openai", "openai", "https://x", "authorization"),
     ],
 )
-def test_a_dialect_brings_its_address_and_the_header_of_its_key(
+def test_a_dialect_has_its_default_address_and_key_header(
     tmp_path: Path, name: str, dialect: str, address: str, header: str
 ) -> None:
     provider = compiled(tmp_path, DIALECTS).providers[name]
@@ -299,7 +299,7 @@ def test_the_settings_of_one_dialect_reach_its_provider(tmp_path: Path) -> None:
     assert providers["vertex"].vertex
 
 
-def test_what_a_model_refuses_and_how_it_thinks_is_the_files(tmp_path: Path) -> None:
+def test_unsupported_and_thinking_have_the_values_of_the_file(tmp_path: Path) -> None:
     model = compiled(tmp_path, DIALECTS).deployments["openai/own"]
 
     assert model.unsupported == {"seed", "top_p"}

@@ -1,4 +1,4 @@
-"""The effective view of all models."""
+"""The view of effective values and their origins."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files with certificates, and what is wrong with them."""
+"""Certificate files: the settings, and errors of the files."""
 
 from __future__ import annotations
 

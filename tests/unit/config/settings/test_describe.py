@@ -1,4 +1,4 @@
-"""What the schema says about itself."""
+"""Names, descriptions and JSON Schema of the settings."""
 
 import re
 from pathlib import Path
@@ -97,7 +97,7 @@ def test_the_json_schema_accepts_the_shipped_file(validator: jsonschema.Draft202
         {"routing": {"scenarios": {"s": [3]}}},
     ],
 )
-def test_the_json_schema_refuses_what_is_wrong(
+def test_the_json_schema_rejects_invalid_files(
     validator: jsonschema.Draft202012Validator, data: dict[str, Any]
 ) -> None:
     with pytest.raises(jsonschema.ValidationError):

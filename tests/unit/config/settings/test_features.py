@@ -1,4 +1,4 @@
-"""What is not there yet is refused, unless it is at its default."""
+"""Settings of missing features are rejected unless they have their default."""
 
 from pathlib import Path
 
@@ -42,7 +42,7 @@ logs: {access: true, requests: none}
 
 
 @pytest.mark.parametrize(("row", "text", "where", "default"), REFUSED, ids=[text for _, text, _, _ in REFUSED])
-def test_a_feature_that_is_not_there_yet_is_refused(
+def test_settings_of_missing_features_are_rejected(
     tmp_path: Path, row: str, text: str, where: str, default: str | None
 ) -> None:
     path = tmp_path / "signalbox.yaml"
@@ -58,7 +58,7 @@ def test_a_feature_that_is_not_there_yet_is_refused(
     assert problem.line is not None
 
 
-def test_every_row_of_the_table_is_refused_somewhere_above() -> None:
+def test_every_row_of_the_table_is_tested() -> None:
     assert {row for row, _, _, _ in REFUSED} == set(NOT_YET)
 
 
@@ -76,7 +76,7 @@ def test_the_same_settings_at_their_default_are_accepted(tmp_path: Path) -> None
     assert load(path, {}).settings.store == "sqlite"
 
 
-def test_no_store_is_a_store_that_is_there(tmp_path: Path) -> None:
+def test_store_none_is_accepted(tmp_path: Path) -> None:
     path = tmp_path / "signalbox.yaml"
     path.write_text("store: none\n")
 

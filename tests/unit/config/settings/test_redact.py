@@ -36,7 +36,7 @@ def test_secrets_are_stars_when_set_and_null_when_not(tmp_path: Path) -> None:
     assert SECRET not in json.dumps(shown)
 
 
-def test_everything_else_is_shown_as_it_is_in_effect(tmp_path: Path) -> None:
+def test_other_values_are_shown_as_they_are_in_effect(tmp_path: Path) -> None:
     path = tmp_path / "signalbox.yaml"
     path.write_text(TEXT)
 

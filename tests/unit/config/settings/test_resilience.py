@@ -1,4 +1,4 @@
-"""The section `resilience`: what is given, what its preset says, and what the snapshot has in the end."""
+"""The section `resilience`: values, presets, and the policies of the snapshot."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def problems(folder: Path, text: str) -> list[tuple[str, str]]:
 # what is given
 
 
-def test_without_a_word_everything_is_as_the_tables_have_it(tmp_path: Path) -> None:
+def test_the_defaults_are_those_of_the_tables(tmp_path: Path) -> None:
     snapshot = compiled(tmp_path, "{}")
 
     assert dict(snapshot.failures) == dict(RULES)
@@ -121,7 +121,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "where", "message"), WRONG, ids=[text for text, _, _ in WRONG])
-def test_what_is_wrong_is_named_where_it_stands(tmp_path: Path, text: str, where: str, message: str) -> None:
+def test_invalid_values_are_reported_at_their_path(tmp_path: Path, text: str, where: str, message: str) -> None:
     assert problems(tmp_path, text) == [(where, message)]
 
 
@@ -129,7 +129,7 @@ def test_what_is_wrong_is_named_where_it_stands(tmp_path: Path, text: str, where
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_preset_is_what_a_file_with_its_values_says(tmp_path: Path, name: str) -> None:
+def test_a_preset_equals_a_file_with_its_values(tmp_path: Path, name: str) -> None:
     written = compiled(tmp_path, json.dumps(PRESETS[name]))
     chosen = compiled(tmp_path, f"{{preset: {name}}}")
 
@@ -181,7 +181,7 @@ def test_single_values_override_a_preset(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{preset: simple, breaker: }", "{preset: simple, breaker: {}}"])
-def test_an_empty_section_beside_a_preset_is_as_if_absent(tmp_path: Path, text: str) -> None:
+def test_an_empty_section_beside_a_preset_equals_an_absent_one(tmp_path: Path, text: str) -> None:
     assert compiled(tmp_path, text).breaker == compiled(tmp_path, "{preset: simple}").breaker
 
 
@@ -220,7 +220,7 @@ TOO_SHORT = "`max_open` must be at least as long as `open`; raise it or shorten 
         ("{breaker: {open: 5h}}", TOO_SHORT),
     ],
 )
-def test_what_only_the_preset_says_is_named_as_its_own(tmp_path: Path, text: str, message: str) -> None:
+def test_errors_name_values_that_come_from_the_preset(tmp_path: Path, text: str, message: str) -> None:
     assert problems(tmp_path, text) == [("resilience.breaker", message)]
 
 

@@ -1,4 +1,4 @@
-"""The section `server`: origins, hosts and proxies as people write them."""
+"""The section `server`: normalisation and checks of origins, hosts and proxies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def server(folder: Path, text: str) -> ServerSettings:
     return load(path, {}).settings.server
 
 
-def test_names_are_brought_into_one_form(tmp_path: Path) -> None:
+def test_names_are_normalised(tmp_path: Path) -> None:
     found = server(
         tmp_path,
         "{cors: {origins: ['HTTPS://App.Example:443/', 'http://localhost:3000', '*', 'http://[::1]:80'],"
@@ -52,7 +52,7 @@ def test_web_pages_of_other_origins_are_not_listed_by_default(tmp_path: Path) ->
         ("{trusted_proxies: [10.0.0.1:80]}", "server.trusted_proxies", "10.0.0.0/8"),
     ],
 )
-def test_what_can_never_match_is_refused(tmp_path: Path, text: str, where: str, said: str) -> None:
+def test_names_that_can_never_match_are_rejected(tmp_path: Path, text: str, where: str, said: str) -> None:
     with pytest.raises(ConfigError) as caught:
         server(tmp_path, text)
 

@@ -61,19 +61,19 @@ def test_a_duration_is_read_as_seconds(written: Any, expected: float) -> None:
     ]
     + [float("inf"), float("nan"), 10**400],
 )
-def test_what_is_no_duration_is_refused(written: Any) -> None:
+def test_invalid_durations_are_rejected(written: Any) -> None:
     with pytest.raises(ValueError, match="must be a duration"):
         seconds(written)
 
 
 @pytest.mark.parametrize("written", [-1, -0.5, "-1s"])
-def test_a_negative_duration_is_refused_as_such(written: Any) -> None:
+def test_negative_durations_have_an_error_of_their_own(written: Any) -> None:
     with pytest.raises(ValueError, match="not negative"):
         seconds(written)
 
 
 @pytest.mark.parametrize("written", [0, "0ms", "0s"])
-def test_a_timeout_is_longer_than_nothing(written: Any) -> None:
+def test_a_timeout_must_be_longer_than_zero(written: Any) -> None:
     with pytest.raises(ValueError, match="longer than 0"):
         positive_seconds(written)
 
@@ -105,6 +105,6 @@ def test_a_size_is_read_as_bytes(written: Any, expected: int) -> None:
 @pytest.mark.parametrize(
     "written", ["", "MiB", "20 potatoes", "20Q", "-1MB", -1, True, None, [], "9" * 30 + "GB", 10**400]
 )
-def test_what_is_no_size_is_refused(written: Any) -> None:
+def test_invalid_sizes_are_rejected(written: Any) -> None:
     with pytest.raises(ValueError, match="must be a size"):
         size(written)

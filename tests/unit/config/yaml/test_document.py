@@ -1,4 +1,4 @@
-"""YAML to nodes."""
+"""YAML text to nodes."""
 
 from typing import Any
 
@@ -95,7 +95,7 @@ def test_an_alias_shares_the_node_of_its_anchor() -> None:
         ("a: [" + "1," * MAX_NODES + "]", 1, "more than"),
     ],
 )
-def test_what_is_no_yaml_is_refused_with_its_line(text: str, line: int, words: str) -> None:
+def test_invalid_yaml_is_rejected_with_its_line(text: str, line: int, words: str) -> None:
     with pytest.raises(YamlError, match=words) as caught:
         parse(text)
 

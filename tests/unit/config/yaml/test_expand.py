@@ -1,4 +1,4 @@
-"""Variables in a text."""
+"""Expansion of variables in a text."""
 
 import pytest
 
@@ -34,7 +34,7 @@ def test_variables_are_filled_in(text: str, expected: str, whole: bool) -> None:
     assert expansion.unset == ()
 
 
-def test_what_is_not_set_is_named() -> None:
+def test_unset_variables_are_named() -> None:
     expansion = expand("${B}${A}${EMPTY}${C}", ENVIRON)
 
     assert expansion.unset == ("B", "C")
@@ -42,9 +42,9 @@ def test_what_is_not_set_is_named() -> None:
 
 
 @pytest.mark.parametrize("text", ["${}", "${A", "${1A}", "${A:=x}", "${A-x}", "${A B}", "${X:-${A}}"])
-def test_what_only_looks_like_a_variable_is_malformed(text: str) -> None:
+def test_incomplete_variables_are_malformed(text: str) -> None:
     assert expand(text, ENVIRON).malformed
 
 
-def test_the_filled_in_text_is_not_in_the_repr() -> None:
+def test_expanded_text_is_not_in_the_repr() -> None:
     assert "one" not in repr(expand("${A}", ENVIRON))

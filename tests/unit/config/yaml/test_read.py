@@ -1,4 +1,4 @@
-"""Values that are written in another way than the documentation's, and mean what they look like."""
+"""Short forms and other notations of values."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_a_number_may_have_a_suffix(tmp_path: Path, written: str, expected: int)
 
 
 @pytest.mark.parametrize("written", ["128q", "k", "1,000", "1.0005k", "1 2", "-1k", "0k", "true", "__1", "1__0k"])
-def test_what_is_no_number_is_refused(tmp_path: Path, written: str) -> None:
+def test_invalid_numbers_are_rejected(tmp_path: Path, written: str) -> None:
     [problem] = problems(tmp_path, BASE % ("timeouts: {}", f"context_window: '{written}'"))
 
     assert "models[0].context_window: must be " in problem
@@ -116,7 +116,7 @@ def test_a_key_with_a_comma_is_one_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("empty", ["", "null", "[]"])
-def test_an_empty_list_stays_one(tmp_path: Path, empty: str) -> None:
+def test_an_empty_list_stays_empty(tmp_path: Path, empty: str) -> None:
     assert model(tmp_path, f"specialties: {empty}").specialties == ()
 
 
@@ -129,7 +129,7 @@ def test_one_model_is_a_list_of_models(tmp_path: Path) -> None:
     assert settings.routing.tiers.low == ("p/m",)
 
 
-def test_a_list_that_is_written_as_a_mapping_is_refused_as_such(tmp_path: Path) -> None:
+def test_a_mapping_in_place_of_a_list_is_rejected(tmp_path: Path) -> None:
     text = "providers: {p: {base_url: 'http://127.0.0.1:1/v1'}}\nmodels: {p/m: {tier: low}}"
 
     assert problems(tmp_path, text) == ["signalbox.yaml:2: models: must be a list"]
@@ -158,7 +158,7 @@ def test_a_scenario_may_be_one_entry_or_hold_a_tier(tmp_path: Path, entry: str) 
         "routing: {scenarios: {s: tier/low}, tiers: {low: p/m}}",
     ],
 )
-def test_the_json_schema_accepts_them_too(text: str) -> None:
+def test_the_json_schema_accepts_short_forms(text: str) -> None:
     jsonschema.validate(yaml.safe_load(text), json_schema())
 
 

@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/prompt.py."""
+"""Tests of proxy/routing/classify/prompt.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from proxy.routing.classify.prompt import read_prompt
 
 
-def test_reads_the_last_turn_of_the_user() -> None:
+def test_the_last_user_turn_is_read() -> None:
     messages = [
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "first"},
@@ -38,6 +38,6 @@ def test_the_text_is_not_in_the_repr() -> None:
 @pytest.mark.parametrize(
     "value", [None, 1, "x", [], {}, [None, 1, "x", {}, {"type": "text"}, {"type": [], "text": {}}]]
 )
-def test_any_shape_is_read(value: Any) -> None:
+def test_bodies_of_any_shape_are_read(value: Any) -> None:
     for body in ({"messages": value}, {"messages": [value]}, {"messages": [{"role": "user", "content": value}]}):
         assert read_prompt({**body, "tools": value}).images == 0

@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/classify.py."""
+"""Tests of proxy/routing/classify/rules.py."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_small_demands_lower_the_score(body: dict[str, Any]) -> None:
     assert score("Compare apples and pears", **body) < score("Compare apples and pears")
 
 
-def test_the_features_that_spoke_add_up_to_the_score() -> None:
+def test_the_features_add_up_to_the_score() -> None:
     profile = RULES.classify(call("auto", "Explain why the sky is blue", body={"tools": [1]}))
 
     assert profile.score == pytest.approx(0.10 + sum(weight for _, weight in profile.features))
@@ -70,7 +70,7 @@ def test_the_score_stays_in_its_range() -> None:
     assert score("", reasoning_effort="none", max_tokens=1) >= 0.0
 
 
-def test_the_clients_word_on_the_task_is_believed() -> None:
+def test_the_clients_task_replaces_the_estimated_one() -> None:
     profile = RULES.classify(call("auto", "hi", task="math"))
 
     assert (profile.task, profile.confidence) == ("math", 1.0)
@@ -81,5 +81,5 @@ def test_no_word_of_the_prompt_is_in_the_profile() -> None:
 
 
 @pytest.mark.parametrize("value", [None, 1, [], {}, "x"])
-def test_parameters_of_any_type_are_survived(value: Any) -> None:
+def test_parameters_of_any_type_raise_nothing(value: Any) -> None:
     assert 0 <= score(reasoning_effort=value, max_tokens=value, tools=value, messages=value) <= 1

@@ -1,4 +1,4 @@
-"""Tests of proxy/routing/tasks.py and its table of words."""
+"""Tests of proxy/routing/classify/tasks.py and words.py."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from proxy.routing.classify.words import TASK_PHRASES, TASK_WORDS
         ("Мне сегодня грустно", "chat"),
     ],
 )
-def test_plain_prompts_have_the_task_that_a_reader_would_say(text: str, task: str) -> None:
+def test_plain_prompts_get_the_expected_task(text: str, task: str) -> None:
     assert read_words(text).task == task
 
 
-def test_confidence_is_nothing_where_nothing_spoke() -> None:
+def test_confidence_is_zero_without_votes() -> None:
     assert read_words("qwerty").confidence == 0.0
     assert read_words("Translate this to French").confidence > 0.5
 
@@ -42,7 +42,7 @@ def test_case_does_not_matter() -> None:
     assert read_words("SOLVE THE EQUATION") == read_words("solve the equation")
 
 
-def test_a_word_repeated_for_ever_counts_a_few_times() -> None:
+def test_votes_of_a_repeated_word_are_bounded() -> None:
     spam = "poem " * 600
 
     assert read_words(spam + "\nsolve the equation, calculate the integral, prove the theorem").task == "math"
