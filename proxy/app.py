@@ -54,6 +54,7 @@ from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
+from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
 from proxy.stores.memory import MemoryCounters
 from proxy.surfaces.chat import read_chat
@@ -81,12 +82,13 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The replaceable dependencies: time, randomness and the network."""
+    """The replaceable dependencies: time, randomness, the network and the access log."""
 
     clock: Clock = field(default_factory=SystemClock)
     rng: random.Random = field(default_factory=random.Random)
     transport: Transport | None = None  # `None` uses the real network
     pulse: Pulse | None = None  # `None` derives it from the clock
+    write_access: Callable[[AccessLine], None] = log_access
 
 
 @dataclass(slots=True)
@@ -145,7 +147,7 @@ def build(
     current = Current(loaded, compile_snapshot(settings))
 
     metrics, ids, callers = Metrics(), Ids(), Callers()
-    settler = Settler(metrics=metrics, clock=clock, access_log=settings.logs.access)
+    settler = Settler(metrics, clock, parts.write_access, access_log=settings.logs.access)
     upstream = _upstream(current, parts, settler, network_of(environ))
     upstream.adopt(current.snapshot)
     health, queue = upstream.health, upstream.queue

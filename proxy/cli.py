@@ -13,7 +13,7 @@ import uvloop
 from click.core import ParameterSource
 
 from proxy import __version__
-from proxy.app import build, network_of
+from proxy.app import Parts, build, network_of
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
@@ -66,9 +66,9 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
             f"{host}:{port}: {exc.strerror}; choose another address with --host and --port."
         ) from exc
     raise_descriptor_limit()
-    with logging_to(standard_output()), announced(loaded.path) as announcement:
+    with logging_to(standard_output()) as log, announced(loaded.path) as announcement:
         try:
-            service = build(loaded, os.environ, host=host)
+            service = build(loaded, os.environ, Parts(write_access=log.write), host=host)
         except ConfigError as exc:
             raise click.UsageError(str(exc)) from exc
         _warn(loaded)

@@ -1,7 +1,8 @@
-"""The log writer: one JSON object per line, written by a separate thread.
+"""The log writer: one JSON object per line, formatted and written by a separate thread.
 
-A call only puts its line into a bounded queue. If the output is read too slowly, lines are dropped and counted instead
-of delaying calls.
+A call only appends its values to a bounded queue. The thread takes what has collected every few milliseconds, so that
+it does not compete with the event loop for each line. If the output is read too slowly, lines are dropped and counted
+instead of delaying calls.
 """
 
 from __future__ import annotations
@@ -10,23 +11,29 @@ import io
 import json
 import logging
 import os
-import queue
+import select
+import stat
 import sys
+import threading
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from logging.handlers import QueueHandler, QueueListener
-from typing import IO, Any
+from typing import IO
 
-QUEUE_SIZE = 20_000
+from proxy.settle.access import AccessLine, AccessLineEncoder
+
+QUEUE_SIZE = 20_000  # lines
 PATIENCE = 2.0  # seconds for the remaining lines at the end
+PERIOD = 0.01  # seconds between two batches
+BATCH = 64 * 1024  # characters that are written at once
 
 
 class JsonFormatter(logging.Formatter):
     """Formats a record as one line of JSON: `time`, `level`, `event`, and the record's fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
+        line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "event": record.getMessage(),
@@ -37,88 +44,147 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)  # ASCII, which every stream can encode, even lone surrogates
 
 
-class _Queue(QueueHandler):
-    """Queues a line if the queue is not full; reports the number of dropped lines when it has space again."""
+class LogWriter(logging.Handler):
+    """A handler for all log records, and for access lines, which take the shorter way through `write`."""
 
-    def __init__(self, lines: queue.Queue[logging.LogRecord]) -> None:
-        super().__init__(lines)
-        self.dropped = 0
+    def __init__(self, stream: IO[str], size: int) -> None:
+        super().__init__()
+        self.setFormatter(JsonFormatter())
+        self._stream = stream
+        self._size = size
+        self._entries: deque[AccessLine | logging.LogRecord] = deque()
+        self._dropped = 0  # since the last report
+        self._encoder = AccessLineEncoder()
+        self._idle = True  # the thread waits for `_wake`
+        self._wake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log writer", daemon=True)
+        self._thread.start()
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
+    def write(self, entry: AccessLine | logging.LogRecord) -> None:
+        """Queue a line if the queue is not full; report the number of dropped lines when it has space again."""
+        entries = self._entries
+        if len(entries) >= self._size:
+            self._dropped += 1
+            return
+        entries.append(entry)
+        if self._dropped and len(entries) < self._size:
+            self._report_dropped()
+        if self._idle:
+            self._idle = False
+            self._wake.set()
 
-    def enqueue(self, record: logging.LogRecord) -> None:
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue a record of `logging`."""
+        self.write(record)
+
+    def createLock(self) -> None:
+        """Use no lock: the queue needs none, and `logging` must not wait for one at interpreter exit."""
+        self.lock = None
+
+    def stop(self, patience: float) -> None:
+        """Write the remaining lines for at most `patience` seconds, because the reader may be gone."""
+        if self._dropped:
+            self._report_dropped()
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join(patience)
+
+    def _report_dropped(self) -> None:
+        self._entries.append(_event(logging.WARNING, "log lines were dropped", lines=self._dropped))
+        self._dropped = 0
+
+    def _run(self) -> None:
+        """Write batches until `stop`, then the rest."""
+        while not self._stopping.is_set():
+            if not self._entries:
+                self._idle = True
+                if not self._entries:  # nothing was queued before `write` could see that the thread is idle
+                    self._wake.wait()
+                self._idle = False
+                self._wake.clear()
+            self._stopping.wait(PERIOD)
+            self._write_queued()
+        self._write_queued()
+
+    def _write_queued(self) -> None:
+        entries = self._entries
+        while entries:
+            lines: list[str] = []
+            length = 0
+            while entries and length < BATCH:
+                line = self._line(entries.popleft())
+                lines.append(line)
+                length += len(line)
+            lines.append("")
+            with suppress(OSError, ValueError):  # a closed stream loses lines; the thread goes on
+                self._stream.write("\n".join(lines))
+
+    def _line(self, entry: AccessLine | logging.LogRecord) -> str:
         try:
-            self.queue.put_nowait(record)
-        except queue.Full:
-            self.dropped += 1
-        else:
-            self.tell()
-
-    def tell(self, patience: float = 0.0) -> None:
-        """Report the number of dropped lines, if any."""
-        if not self.dropped:
-            return
-        record = logging.LogRecord(__name__, logging.WARNING, __file__, 0, "log lines were dropped", None, None)
-        record.fields = {"lines": self.dropped}
-        with suppress(queue.Full):
-            self.queue.put(record, timeout=patience)  # type: ignore[attr-defined]
-            self.dropped = 0
+            return self._encoder.encode(entry) if isinstance(entry, AccessLine) else self.format(entry)
+        except Exception as exc:
+            return self.format(_event(logging.ERROR, "a log line could not be formatted", error=type(exc).__name__))
 
 
-class _Writer(QueueListener):
-    def stop_within(self, patience: float) -> None:
-        """Write the remaining lines until the timeout, because the reader may be gone."""
-        thread, self._thread = self._thread, None
-        if thread is None:
-            return
-        with suppress(queue.Full):
-            self.queue.put(self._sentinel, timeout=patience)  # type: ignore[attr-defined]
-            thread.join(patience)
+def _event(level: int, event: str, **fields: object) -> logging.LogRecord:
+    record = logging.LogRecord(__name__, level, __file__, 0, event, None, None)
+    record.fields = fields
+    return record
 
 
-class _Descriptor(io.TextIOBase):
-    """A file descriptor as an unbuffered stream that ignores write errors."""
+class Output(io.TextIOBase):
+    """A file descriptor as an unbuffered stream that ignores write errors.
 
-    def __init__(self, number: int) -> None:
+    With `shared`, other processes write lines to the same pipe: each write is small enough not to be mixed with theirs.
+    """
+
+    def __init__(self, number: int, *, shared: bool = False) -> None:
         self._number = number
+        self._most = select.PIPE_BUF if shared and stat.S_ISFIFO(os.fstat(number).st_mode) else None
 
     def write(self, text: str) -> int:
-        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        data = text.encode("utf-8", "backslashreplace")
         with suppress(OSError):  # a closed pipe or a full disk loses lines, not calls
-            while rest:
-                rest = rest[os.write(self._number, rest) :]
+            for part in [data] if self._most is None else _parts(data, self._most):
+                rest = memoryview(part)
+                while rest:
+                    rest = rest[os.write(self._number, rest) :]
         return len(text)
 
 
-def standard_output() -> IO[str]:
+def _parts(data: bytes, most: int) -> Iterator[bytes]:
+    """Yield whole lines together in at most `most` bytes; a longer line is a part of its own."""
+    start = 0
+    while start < len(data):
+        end = data.rfind(b"\n", start, start + most) + 1 or data.find(b"\n", start) + 1 or len(data)
+        yield data[start:end]
+        start = end
+
+
+def standard_output(*, shared: bool = False) -> IO[str]:
     """Return standard output, or the null device if it was closed before the start."""
     if sys.stdout is None:
-        return _Descriptor(os.open(os.devnull, os.O_WRONLY))  # type: ignore[return-value]
-    return _Descriptor(sys.stdout.fileno())  # type: ignore[return-value]
+        return Output(os.open(os.devnull, os.O_WRONLY))  # type: ignore[return-value]
+    return Output(sys.stdout.fileno(), shared=shared)  # type: ignore[return-value]
 
 
 @contextmanager
-def logging_to(stream: IO[str], *, size: int = QUEUE_SIZE, patience: float = PATIENCE) -> Iterator[None]:
-    """Write all logs to `stream` while the block runs, and the remaining lines at its end.
+def logging_to(stream: IO[str], *, size: int = QUEUE_SIZE, patience: float = PATIENCE) -> Iterator[LogWriter]:
+    """Write all logs to `stream` while the block runs, and the remaining lines at its end; yield the writer.
 
     `size` is the maximum of queued lines, `patience` the seconds for the remaining ones.
     """
-    handler = logging.StreamHandler(stream)
-    handler.lock = None  # only one thread writes; `logging` must not wait for it at interpreter exit
-    handler.setFormatter(JsonFormatter())
-    front = _Queue(queue.Queue(size))
-    writer = _Writer(front.queue, handler)
+    writer = LogWriter(stream, size)
     root = logging.getLogger()
     before = root.level
-    root.addHandler(front)
+    root.addHandler(writer)
     root.setLevel(logging.INFO)
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs every URL
-    writer.start()
     try:
-        yield
+        yield writer
     finally:
-        root.removeHandler(front)
+        root.removeHandler(writer)
         root.setLevel(before)
-        front.tell(patience)
-        writer.stop_within(patience)
+        writer.stop(patience)
+        writer.close()

@@ -1,4 +1,4 @@
-"""The settler: turns a finished record into cost, metrics, and one line in the access log.
+"""The settler: turns a finished record into metrics and one line in the access log.
 
 It runs exactly once per call, whatever the outcome, and never raises: its errors are logged. It does not await, so
 cancellation cannot interrupt it.
@@ -7,35 +7,45 @@ cancellation cannot interrupt it.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.model import OTHER, Deployment
 from proxy.core.money import billed_nusd, usd
+from proxy.core.plan import Plan
 from proxy.core.record import Record
 from proxy.core.usage import Usage
+from proxy.observe.instruments import Cell
 from proxy.observe.metrics import Metrics
+from proxy.settle.access import LONGEST, AccessLine, log_access
 
 _LOG = logging.getLogger(__name__)
-_ACCESS = logging.getLogger("proxy.access")
-_LONGEST = 256
+_UNKNOWN = (OTHER, OTHER)
+_MOST_SERIES = 10_000
 
 
 class Settler:
     """Settles records into metrics and the access log."""
 
-    def __init__(self, *, metrics: Metrics, clock: Clock, access_log: bool) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        clock: Clock,
+        write: Callable[[AccessLine], None] = log_access,
+        *,
+        access_log: bool,
+    ) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._write = write
+        self._calls: dict[tuple[str, tuple[str, str], int], Cell] = {}  # by route, target and status
+        self._attempts: dict[tuple[tuple[str, str], str], _AttemptSeries] = {}  # by target and outcome
         self.access_log = access_log
 
     def settle(self, record: Record) -> None:
         """Settle one call."""
         try:
-            now = self._clock.monotonic()
-            self._count(record, now)
-            if self.access_log:
-                _ACCESS.info("call", extra={"fields": _fields(record, now)})
+            self._settle(record)
         except Exception:
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
@@ -43,78 +53,120 @@ class Settler:
         """Count the call of a background probe, which costs money like a client's call."""
         self._count_attempt(deployment, outcome, usage, billed_nusd(usage, deployment))
 
-    def _count(self, record: Record, now: float) -> None:
-        metrics, timings = self._metrics, record.timings
-        provider, model = record.chosen.labels if record.chosen else (OTHER, OTHER)
-        metrics.requests.labels(_route(record), provider, model, str(record.status)).inc()
-        metrics.duration.observe(now - timings.started)
-        metrics.overhead.observe(timings.overhead(now))
-        if timings.first_token is not None and record.call and record.call.stream:
-            metrics.first_token.observe(timings.first_token - timings.started)
+    def _settle(self, record: Record) -> None:
+        metrics, timings, call, plan, chosen = self._metrics, record.timings, record.call, record.plan, record.chosen
+        now = self._clock.monotonic()
+        seconds, overhead, first = now - timings.started, timings.overhead(now), timings.first_token
+        if first is not None:
+            first -= timings.started
+            if call is not None and call.stream:
+                metrics.first_token.observe(first)
+        metrics.duration.observe(seconds)
+        metrics.overhead.observe(overhead)
+        self._calls_of(plan, chosen, record.status).value += 1
+
+        tokens_in: int | None = None
+        tokens_out: int | None = None
+        cost: int | None = None
         for attempt in record.attempts:
-            self._count_attempt(attempt.deployment, attempt.outcome, attempt.usage, attempt.cost_nusd)
+            usage, nusd = attempt.usage, attempt.cost_nusd
+            self._count_attempt(attempt.deployment, attempt.outcome, usage, nusd)
+            if usage is not None:
+                tokens_in, tokens_out = (tokens_in or 0) + usage.input, (tokens_out or 0) + usage.output
+            if nusd is not None:
+                cost = (cost or 0) + nusd
+
+        if self.access_log:
+            self._write(
+                AccessLine(
+                    self._clock.time(),
+                    record.id,
+                    record.request_id,
+                    call.options.client_id if call is not None else None,
+                    call.model[:LONGEST] if call is not None else None,
+                    plan.route[:LONGEST] if plan is not None else None,
+                    chosen,
+                    call.stream if call is not None else None,
+                    record.status,
+                    record.outcome,
+                    record.code[:LONGEST] if record.code is not None else None,
+                    record.attempts,
+                    tokens_in,
+                    tokens_out,
+                    cost,
+                    seconds,
+                    first,
+                    timings.queue_seconds,
+                    timings.predicted_queue_seconds,
+                    overhead,
+                    record.continued.after_characters if record.continued is not None else None,
+                )
+            )
+
+    def _calls_of(self, plan: Plan | None, chosen: Deployment | None, status: int) -> Cell:
+        """Return the counter of calls with this route, target and status."""
+        labels = chosen.labels if chosen is not None else _UNKNOWN
+        route = plan.route if plan is not None else OTHER
+        cell = self._calls.get((route, labels, status))
+        if cell is None:
+            label = _route_label(plan)
+            cell = self._metrics.requests.labels(label, *labels, str(status))
+            if label == route:  # a route that only a client has named is not kept
+                if len(self._calls) >= _MOST_SERIES:
+                    self._calls.clear()
+                self._calls[route, labels, status] = cell
+        return cell
 
     def _count_attempt(self, deployment: Deployment, outcome: str, usage: Usage | None, nusd: int | None) -> None:
-        provider, model = deployment.labels
-        self._metrics.attempts.labels(provider, model, outcome).inc()
-        if usage and usage.source == "clamped":
-            self._metrics.usage_clamped.labels(provider, model).inc()
-            fields = {"provider": provider, "model": model, "input": usage.input, "output": usage.output}
-            _LOG.warning("an upstream reported more tokens than its answer can have", extra={"fields": fields})
-        if usage:
-            tokens = {"input": usage.input, "output": usage.output, "cached": usage.cached}
-            for kind, count in {**tokens, "reasoning": usage.reasoning}.items():
-                self._metrics.tokens.labels(provider, model, kind).inc(count)
+        labels = deployment.labels
+        series = self._attempts.get((labels, outcome))
+        if series is None:
+            if len(self._attempts) >= _MOST_SERIES:
+                self._attempts.clear()
+            series = self._attempts[labels, outcome] = _AttemptSeries(self._metrics, labels, outcome)
+        series.attempts.value += 1
+        if usage is not None:
+            series.count_usage(usage, nusd)
+
+
+class _AttemptSeries:
+    """The counters of one target and outcome. Those of tokens and cost are looked up when they first count."""
+
+    __slots__ = ("_cost", "_input", "_labels", "_metrics", "_output", "attempts")
+
+    def __init__(self, metrics: Metrics, labels: tuple[str, str], outcome: str) -> None:
+        self.attempts = metrics.attempts.labels(*labels, outcome)
+        self._metrics = metrics
+        self._labels = labels
+        self._input: Cell | None = None
+        self._output: Cell | None = None
+        self._cost: Cell | None = None
+
+    def count_usage(self, usage: Usage, nusd: int | None) -> None:
+        """Count tokens, and their cost if it is known."""
+        metrics, labels = self._metrics, self._labels
+        if self._input is None or self._output is None:
+            self._input = metrics.tokens.labels(*labels, "input")
+            self._output = metrics.tokens.labels(*labels, "output")
+        self._input.value += usage.input
+        self._output.value += usage.output
+        if usage.cached:
+            metrics.tokens.labels(*labels, "cached").inc(usage.cached)
+        if usage.reasoning:
+            metrics.tokens.labels(*labels, "reasoning").inc(usage.reasoning)
         if nusd:
-            self._metrics.cost.labels(provider, model).inc(usd(nusd))
+            if self._cost is None:
+                self._cost = metrics.cost.labels(*labels)
+            self._cost.value += usd(nusd)
+        if usage.source == "clamped":
+            metrics.usage_clamped.labels(*labels).inc()
+            fields = {"provider": labels[0], "model": labels[1], "input": usage.input, "output": usage.output}
+            _LOG.warning("an upstream reported more tokens than its answer can have", extra={"fields": fields})
 
 
-def _route(record: Record) -> str:
-    """Return the route label; `other` for a model that is not in the configuration."""
-    plan = record.plan
-    if plan is None or any(
-        target.deployment.name == plan.route and not target.deployment.listed for target in plan.targets
-    ):
+def _route_label(plan: Plan | None) -> str:
+    """Return the route in metrics; `other` for a model that is not in the configuration."""
+    if plan is None:
         return OTHER
-    return plan.route
-
-
-def _fields(record: Record, now: float) -> dict[str, Any]:
-    """Return the fields of the access line: ids, names and numbers, no content; tokens and cost of all attempts."""
-    call, chosen, timings = record.call, record.chosen, record.timings
-    usage, cost = record.usage, record.cost_nusd
-    first = timings.first_token
-    return {
-        "id": record.id,
-        "request_id": record.request_id,
-        "client_id": call.options.client_id if call else None,
-        "model": call.model[:_LONGEST] if call else None,
-        "route": record.plan.route[:_LONGEST] if record.plan else None,
-        "provider": chosen.provider.label if chosen else None,
-        "upstream_model": chosen.model[:_LONGEST] if chosen else None,
-        "stream": call.stream if call else None,
-        "status": record.status,
-        "outcome": record.outcome,
-        "code": record.code[:_LONGEST] if record.code else None,
-        "attempts": [
-            {
-                "provider": attempt.deployment.provider.label,
-                "model": attempt.deployment.model[:_LONGEST],
-                "key": attempt.key_id,
-                "outcome": attempt.outcome,
-                "status": attempt.status,
-                "ms": round(attempt.ms, 1),
-                **({"cause": attempt.cause, "error": attempt.error} if attempt.cause else {}),
-            }
-            for attempt in record.attempts
-        ],
-        "input_tokens": usage.input if usage else None,
-        "output_tokens": usage.output if usage else None,
-        "cost_usd": usd(cost) if cost is not None else None,
-        "ms": round((now - timings.started) * 1000, 1),
-        "ttft_ms": round((first - timings.started) * 1000, 1) if first is not None else None,
-        "waited_ms": round(timings.queue_seconds * 1000, 1),
-        "predicted_wait_ms": round(timings.predicted_queue_seconds * 1000, 1),
-        "overhead_ms": round(timings.overhead(now) * 1000, 3),
-        **({"continued_after": record.continued.after_characters} if record.continued else {}),
-    }
+    named = (target.deployment for target in plan.targets if target.deployment.name == plan.route)
+    return plan.route if all(deployment.listed for deployment in named) else OTHER

@@ -28,10 +28,10 @@ from urllib.parse import urlsplit
 import anyio
 import yaml
 
-from proxy.app import build
+from proxy.app import Parts, build
 from proxy.config.load import load
 from proxy.server import bind, serve
-from proxy.settle.log import logging_to
+from proxy.settle.log import LogWriter, logging_to
 from tests.bench.upstream import upstream
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,9 +114,9 @@ async def walk(port: int, model: str, *, stream: bool) -> Walk:
     return found
 
 
-async def measure(config: Path) -> dict[str, Walk]:
-    """Serve `config`, and walk every scenario."""
-    service = build(load(config, {}), {}, None)
+async def measure(config: Path, log: LogWriter) -> dict[str, Walk]:
+    """Serve `config` with its access lines in `log`, and walk every scenario."""
+    service = build(load(config, {}), {}, Parts(write_access=log.write))
     listener, found, urls = bind("127.0.0.1", 0), dict[str, Walk](), list[str]()
     async with anyio.create_task_group() as group:
         started = anyio.Event()
@@ -138,10 +138,10 @@ async def measure(config: Path) -> dict[str, Walk]:
 
 def run() -> dict[str, Walk]:
     """All scenarios, in this process."""
-    with upstream() as url, tempfile.TemporaryDirectory() as folder, logging_to(StringIO()):
+    with upstream() as url, tempfile.TemporaryDirectory() as folder, logging_to(StringIO()) as log:
         config = Path(folder) / "signalbox.yaml"
         config.write_text(yaml.safe_dump(configuration(url, folder)))
-        return asyncio.run(measure(config))
+        return asyncio.run(measure(config, log))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -61,7 +61,7 @@ class Service:
         self.answer, self.long = OK, long
         self.current = Current(loaded, compile_snapshot(loaded.settings))
         self.metrics, self.gate = Metrics(), Gate(10)
-        settler = Settler(metrics=self.metrics, clock=self.clock, access_log=False)
+        settler = Settler(self.metrics, self.clock, access_log=False)
         parts = Parts(self.clock, random.Random(1), self.transport)
         self.upstream: Upstream = _upstream(self.current, parts, settler, Network())
         self.reloader = Reloader(self.current, self.upstream, gate=self.gate, settler=settler, metrics=self.metrics)

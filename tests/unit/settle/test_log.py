@@ -1,18 +1,21 @@
-"""Log lines: one JSON object each, whatever is in them, and never a brake."""
+"""Log lines: one JSON object each, in their order, without delaying calls."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import os
+import select
 import sys
 import threading
 from typing import Any
 
 import pytest
 
-from proxy.settle.log import JsonFormatter, logging_to
-from tests.support.waiting import PATIENCE
+from proxy.settle.log import JsonFormatter, Output, logging_to
+from tests.support.waiting import PATIENCE, until
+from tests.unit.settle.test_access import access_line
 
 
 def formatted(message: str, *args: object, **fields: Any) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def formatted(message: str, *args: object, **fields: Any) -> dict[str, Any]:
     return found
 
 
-def test_a_line_has_its_time_its_level_its_event_and_its_fields() -> None:
+def test_line_has_time_level_event_and_fields() -> None:
     line = formatted("call %s", "ended", status=200, of={"a": [1]})
 
     assert line.pop("time").endswith("+00:00")
@@ -34,18 +37,18 @@ def test_a_line_has_its_time_its_level_its_event_and_its_fields() -> None:
 
 
 @pytest.mark.parametrize("text", ['a\nb\r{"level":"error"}', "\u2028\u2029\x85", "\x1b[31m\x00", "é😀", "\ud800"])
-def test_no_text_can_begin_a_line_of_its_own(text: str) -> None:
+def test_no_text_can_begin_another_line(text: str) -> None:
     line = formatted("call", model=text)
 
     assert line["model"] == text
     assert formatted("%s", text)["event"] == text
 
 
-def test_what_json_does_not_know_is_told_in_words() -> None:
+def test_value_unknown_to_json_is_logged_as_text() -> None:
     assert formatted("call", of={1})["of"] == "{1}"
 
 
-def test_an_exception_is_on_the_same_line() -> None:
+def test_exception_is_on_the_same_line() -> None:
     try:
         raise ValueError("why")
     except ValueError:
@@ -67,7 +70,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_all_that_was_logged_is_written_when_the_block_ends() -> None:
+def test_all_lines_are_written_when_the_block_ends() -> None:
     stream = io.StringIO()
     before = logging.getLogger().level
 
@@ -82,7 +85,7 @@ def test_all_that_was_logged_is_written_when_the_block_ends() -> None:
     assert len(lines(stream)) == 100
 
 
-def test_an_error_in_the_block_is_still_written() -> None:
+def test_lines_are_written_when_the_block_raises() -> None:
     stream = io.StringIO()
 
     with pytest.raises(KeyError):
@@ -139,7 +142,7 @@ def test_dropped_lines_are_reported_once_there_is_room() -> None:
     assert [line["event"] for line in lines(stream)] == ["first", "next", "next", "last", "log lines were dropped"]
 
 
-def test_a_reader_who_never_comes_back_does_not_keep_us() -> None:
+def test_blocked_output_does_not_delay_the_end() -> None:
     stream = Slow()
     log = logging.getLogger("x")
 
@@ -151,3 +154,107 @@ def test_a_reader_who_never_comes_back_does_not_keep_us() -> None:
 
     assert stream.getvalue() == ""
     stream.released.set()
+
+
+def test_access_lines_and_events_keep_their_order() -> None:
+    stream = io.StringIO()
+    log = logging.getLogger("x")
+
+    with logging_to(stream, patience=PATIENCE) as writer:
+        for number in range(300):
+            writer.write(access_line(id=f"req_{number}"))
+            log.info("event %s", number)
+
+    seen = [line.get("id") or line["event"] for line in lines(stream)]
+    assert seen == [name for number in range(300) for name in (f"req_{number}", f"event {number}")]
+
+
+def test_line_appears_while_the_writer_runs() -> None:
+    stream = io.StringIO()
+
+    with logging_to(stream, patience=PATIENCE) as writer:
+        for number in range(3):
+            writer.write(access_line(id=f"req_{number}"))
+            until(lambda number=number: f"req_{number}" in stream.getvalue())  # type: ignore[misc]
+
+
+def test_access_lines_beyond_the_queue_are_dropped_and_counted() -> None:
+    stream = Slow()
+
+    with logging_to(stream, size=20, patience=PATIENCE) as writer:
+        writer.write(access_line())
+        stream.reached.wait()
+        for _ in range(20 + 7):
+            writer.write(access_line())
+        stream.released.set()
+
+    *calls, notice = lines(stream)
+    assert len(calls) == 1 + 20
+    assert (notice["event"], notice["lines"]) == ("log lines were dropped", 7)
+
+
+class Failing(io.StringIO):
+    """A stream whose first write fails."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed = threading.Event()
+
+    def write(self, text: str) -> int:
+        if not self.failed.is_set():
+            self.failed.set()
+            raise BrokenPipeError
+        return super().write(text)
+
+
+def test_failed_write_does_not_end_the_writer() -> None:
+    stream = Failing()
+
+    with logging_to(stream, patience=PATIENCE) as writer:
+        writer.write(access_line(id="first"))
+        stream.failed.wait()
+        writer.write(access_line(id="second"))
+
+    assert [line["id"] for line in lines(stream)] == ["second"]
+
+
+class Unprintable:
+    """A value that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def test_record_that_cannot_be_formatted_becomes_an_error_line() -> None:
+    stream = io.StringIO()
+
+    with logging_to(stream, patience=PATIENCE):
+        logging.getLogger("x").info("first", extra={"fields": {"value": Unprintable()}})
+        logging.getLogger("x").info("next")
+
+    first, second = lines(stream)
+    assert (first["level"], first["event"], first["error"]) == (
+        "error",
+        "a log line could not be formatted",
+        "RuntimeError",
+    )
+    assert second["event"] == "next"
+
+
+@pytest.mark.parametrize(("shared", "limit"), [(True, select.PIPE_BUF), (False, 1_000_000)])
+def test_writes_to_a_shared_pipe_are_whole_lines_that_do_not_mix(
+    shared: bool, limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "".join([f"{number:0{length}}\n" for number, length in enumerate([100] * 100 + [6000] + [100] * 3)])
+    reader, writer = os.pipe()
+    written: list[bytes] = []
+    monkeypatch.setattr(os, "write", lambda _, data: written.append(bytes(data)) or len(data))
+
+    Output(writer, shared=shared).write(text)
+
+    assert b"".join(written).decode() == text
+    assert all(part.endswith(b"\n") for part in written)
+    assert all(len(part) <= limit or part.count(b"\n") == 1 for part in written)
+    assert len(written) == (5 if shared else 1)
+    os.close(reader)
+    os.close(writer)

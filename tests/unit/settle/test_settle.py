@@ -27,7 +27,7 @@ class Bench:
 
     def __init__(self, *, access_log: bool = False) -> None:
         self.metrics = Metrics()
-        self.settler = Settler(metrics=self.metrics, clock=FakeClock(1003.0), access_log=access_log)
+        self.settler = Settler(self.metrics, FakeClock(1003.0), access_log=access_log)
 
     def samples(self, name: str) -> dict[tuple[str, ...], float]:
         """The values of one metric, by its labels' values in the order of their names."""
