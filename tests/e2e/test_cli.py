@@ -457,12 +457,12 @@ def test_the_mock_serves() -> None:
 
 
 def answer_of_a_mock(*options: str) -> dict[str, Any] | None:
-    """What a mock on a free port answers; None if it ended, since somebody else has taken the port meanwhile."""
+    """What a mock on a free port answers; None if it ended, since another process has taken the port."""
     port = free_port()
     url, body = f"http://127.0.0.1:{port}/v1/chat/completions", {"model": "small", "messages": HELLO}
 
     def ask() -> bool:
-        with suppress(httpx.ConnectError):
+        with suppress(httpx.TransportError):
             answers.append(http.post(url, json=body).json())
         return bool(answers) or popen.poll() is not None
 

@@ -15,7 +15,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
 from tests.support.certificates import Certificates
-from tests.support.waiting import PATIENCE, until
+from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -54,32 +54,22 @@ http {{
 """
 
 
-def free_port() -> int:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        port: int = bound.getsockname()[1]
-        return port
-
-
-def answers(port: int) -> bool:
-    with socket.socket() as asking:
-        return asking.connect_ex(("127.0.0.1", port)) == 0
-
-
 @pytest.fixture(scope="module")
 def nginx(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[str]:
     """Its URL, without a path."""
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if found is None:
+    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
         pytest.skip("nginx is not installed")
-    folder, port = tmp_path_factory.mktemp("nginx"), free_port()
+    folder = tmp_path_factory.mktemp("nginx")
     folder.chmod(0o755)
     (folder / "large").write_bytes(BODY)
-    values: dict[str, Any] = {"folder": folder, "port": port, "certificates": certificates.folder}
-    (folder / "nginx.conf").write_text("user root;\n" * _is_root() + CONFIGURATION.format(**values))
-    with subprocess.Popen([found, "-p", str(folder), "-c", str(folder / "nginx.conf")], stderr=subprocess.PIPE) as run:
-        until(lambda: answers(port) or run.poll() is not None)
-        assert run.poll() is None, run.stderr.read() if run.stderr else ""
+    with socket.create_server(("127.0.0.1", 0)) as listening:  # nginx inherits it, so that no one else takes the port
+        port, inherited = listening.getsockname()[1], listening.fileno()
+        values: dict[str, Any] = {"folder": folder, "port": port, "certificates": certificates.folder}
+        (folder / "nginx.conf").write_text("user root;\n" * _is_root() + CONFIGURATION.format(**values))
+        command = [program, "-p", str(folder), "-c", str(folder / "nginx.conf")]
+        run = subprocess.Popen(command, pass_fds=[inherited], env={"NGINX": f"{inherited};"})
+    with run:
         try:
             yield f"https://127.0.0.1:{port}"
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -29,11 +29,11 @@ async def live() -> AsyncIterator[Address]:
 
 
 @pytest.fixture
-def dead() -> Address:
-    """An address that refuses."""
+def dead() -> Iterator[Address]:
+    """An address that refuses: the port is bound, and no one listens."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
-        return Address(socket.AF_INET, bound.getsockname())
+        yield Address(socket.AF_INET, bound.getsockname())
 
 
 def test_families_take_turns() -> None:
