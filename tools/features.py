@@ -49,7 +49,7 @@ LOOP = [HELLO, called("call_1", "call_2")]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Request:
     """A feature of requests: the members that ask for it, and those of the same request without it."""
 
     name: str
@@ -60,7 +60,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Said:
+class Native:
     """An answer in one API's words: blocks or parts (OpenAI: a message), finish, usage, and what stands beside."""
 
     content: Any = None
@@ -70,18 +70,18 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Answered:
+class Answer:
     """A feature of answers: what each API says, where it has words for it; `body` is what the client asked."""
 
     name: str
-    said: Mapping[str, Said]
+    native: Mapping[str, Native]
     tags: tuple[str, ...] = ()
     body: Mapping[str, Any] = field(default_factory=dict)
-    without: Mapping[str, Said] = field(default_factory=dict)
+    without: Mapping[str, Native] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Served:
+class Endpoint:
     """An endpoint beside chat: its name, a body, and how its recordings' API ends."""
 
     name: str
@@ -92,19 +92,19 @@ class Served:
 
 
 MESSAGES = (
-    Asked("system message", {"messages": [{"role": "system", "content": "Be brief."}, HELLO]}, ("system",)),
-    Asked("developer message", {"messages": [{"role": "developer", "content": "Be brief."}, HELLO]}, ("developer",)),
-    Asked(
+    Request("system message", {"messages": [{"role": "system", "content": "Be brief."}, HELLO]}, ("system",)),
+    Request("developer message", {"messages": [{"role": "developer", "content": "Be brief."}, HELLO]}, ("developer",)),
+    Request(
         "system message in mid-conversation",
         {"messages": [HELLO, {"role": "system", "content": "Be brief."}, HELLO]},
         ("mid-system",),
     ),
-    Asked("several turns", {"messages": [HELLO, {"role": "assistant", "content": "Hi."}, HELLO]}, ("multi-turn",)),
-    Asked(
+    Request("several turns", {"messages": [HELLO, {"role": "assistant", "content": "Hi."}, HELLO]}, ("multi-turn",)),
+    Request(
         "the answer's beginning (prefill)", {"messages": [HELLO, {"role": "assistant", "content": "{"}]}, ("prefill",)
     ),
-    Asked("a participant's `name`", {"messages": [{**HELLO, "name": "ann"}]}),
-    Asked(
+    Request("a participant's `name`", {"messages": [{**HELLO, "name": "ann"}]}),
+    Request(
         "`cache_control` on content parts",
         {
             "messages": [
@@ -114,19 +114,19 @@ MESSAGES = (
         ("cache-control",),
         {"messages": [{"role": "user", "content": [{"type": "text", "text": "Hello"}]}]},
     ),
-    Asked(
+    Request(
         "tool calls and their results",
         {**TOOLS, "messages": [*LOOP, result("call_1"), result("call_2", "rain")]},
         ("tool-result",),
         TOOLS,
     ),
-    Asked(
+    Request(
         "results in another order",
         {**TOOLS, "messages": [*LOOP, result("call_2", "rain"), result("call_1")]},
         (),
         TOOLS,
     ),
-    Asked(
+    Request(
         "an image as a tool's result",
         {
             **TOOLS,
@@ -139,7 +139,7 @@ MESSAGES = (
         ("tool-result-image",),
         {**TOOLS, "messages": [HELLO, called("call_1"), result("call_1")]},
     ),
-    Asked(
+    Request(
         "`function_call` and `function` messages (legacy)",
         {
             "functions": [tool()["function"]],
@@ -152,7 +152,7 @@ MESSAGES = (
         ("legacy-functions",),
         {"functions": [tool()["function"]]},
     ),
-    Asked(
+    Request(
         "signed reasoning, sent back",
         {**TOOLS, "messages": [HELLO, {**called("call_1"), "reasoning_content": "Hm."}, result("call_1")]},
         ("thinking-history",),
@@ -191,24 +191,26 @@ MESSAGES = (
     ),
 )
 MEDIA = (
-    Asked("image, as data", part(type="image_url", image_url={"url": f"data:image/gif;base64,{PIXEL}"}), ("image-in",)),
-    Asked("image, by URL", part(type="image_url", image_url={"url": "https://example.com/a.png"}), ("image-url",)),
-    Asked("PDF, as data", part(type="file", file={"filename": "a.pdf", "file_data": PDF}), ("pdf-in",)),
-    Asked(
+    Request(
+        "image, as data", part(type="image_url", image_url={"url": f"data:image/gif;base64,{PIXEL}"}), ("image-in",)
+    ),
+    Request("image, by URL", part(type="image_url", image_url={"url": "https://example.com/a.png"}), ("image-url",)),
+    Request("PDF, as data", part(type="file", file={"filename": "a.pdf", "file_data": PDF}), ("pdf-in",)),
+    Request(
         "text document, as data",
         part(type="file", file={"filename": "a.txt", "file_data": "data:text/plain;base64,SGVsbG8="}),
         ("text-doc-in",),
     ),
-    Asked("file, by its id", part(type="file", file={"file_id": "file-abc"})),
-    Asked("file, by its URI", part(type="file", file={"file_id": "https://example.com/a.pdf"}), ("file-uri",)),
-    Asked("audio", part(type="input_audio", input_audio={"data": "UklGRg==", "format": "wav"}), ("audio-in",)),
-    Asked("video", part(type="video_url", video_url={"url": "https://example.com/a.mp4"}), ("video-in",)),
+    Request("file, by its id", part(type="file", file={"file_id": "file-abc"})),
+    Request("file, by its URI", part(type="file", file={"file_id": "https://example.com/a.pdf"}), ("file-uri",)),
+    Request("audio", part(type="input_audio", input_audio={"data": "UklGRg==", "format": "wav"}), ("audio-in",)),
+    Request("video", part(type="video_url", video_url={"url": "https://example.com/a.mp4"}), ("video-in",)),
 )
 TOOLING = (
-    Asked("`tools`: functions", TOOLS, ("tools",)),
-    Asked("`functions` (legacy)", {"functions": [tool()["function"]]}, ("legacy-functions",)),
-    Asked("`tools`: `strict`", {"tools": [tool(strict=True)]}, (), {"tools": [tool()]}),
-    Asked(
+    Request("`tools`: functions", TOOLS, ("tools",)),
+    Request("`functions` (legacy)", {"functions": [tool()["function"]]}, ("legacy-functions",)),
+    Request("`tools`: `strict`", {"tools": [tool(strict=True)]}, (), {"tools": [tool()]}),
+    Request(
         "`tools`: the provider's own",
         {"tools": [{"type": "web_search"}]},
         ("server-tools",),
@@ -217,22 +219,22 @@ TOOLING = (
             "gemini": {"tools": [{"googleSearch": {}}]},
         },
     ),
-    Asked("`tools`: `custom`", {"tools": [{"type": "custom", "custom": {"name": "shell"}}]}),
-    Asked("`tool_choice`: `auto`", {**TOOLS, "tool_choice": "auto"}, ("tool-choice-auto",), TOOLS),
-    Asked(
+    Request("`tools`: `custom`", {"tools": [{"type": "custom", "custom": {"name": "shell"}}]}),
+    Request("`tool_choice`: `auto`", {**TOOLS, "tool_choice": "auto"}, ("tool-choice-auto",), TOOLS),
+    Request(
         "`tool_choice`: `required`",
         {**TOOLS, "tool_choice": "required"},
         ("tool-choice-required", "tool-choice-any"),
         TOOLS,
     ),
-    Asked("`tool_choice`: `none`", {**TOOLS, "tool_choice": "none"}, ("tool-choice-none",), TOOLS),
-    Asked(
+    Request("`tool_choice`: `none`", {**TOOLS, "tool_choice": "none"}, ("tool-choice-none",), TOOLS),
+    Request(
         "`tool_choice`: one function",
         {**TOOLS, "tool_choice": {"type": "function", "function": {"name": "other"}}},
         ("tool-choice-named", "tool-choice-tool"),
         TOOLS,
     ),
-    Asked(
+    Request(
         "`tool_choice`: `allowed_tools`",
         {
             **TOOLS,
@@ -244,44 +246,44 @@ TOOLING = (
         ("tool-choice-validated",),
         TOOLS,
     ),
-    Asked("`parallel_tool_calls: false`", {**TOOLS, "parallel_tool_calls": False}, ("parallel-off",), TOOLS),
+    Request("`parallel_tool_calls: false`", {**TOOLS, "parallel_tool_calls": False}, ("parallel-off",), TOOLS),
 )
 OUTPUT = (
-    Asked("`response_format`: `json_object`", {"response_format": {"type": "json_object"}}, ("json-mode",)),
-    Asked(
+    Request("`response_format`: `json_object`", {"response_format": {"type": "json_object"}}, ("json-mode",)),
+    Request(
         "`response_format`: `json_schema`",
         {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA, "strict": True}}},
         ("structured",),
     ),
-    Asked("`max_completion_tokens`", {"max_completion_tokens": 50}),
-    Asked("`max_tokens`", {"max_tokens": 50}),
-    Asked("`stop`", {"stop": ["END"]}, ("stop-sequences",)),
-    Asked("`n` over 1", {"n": 2}, ("n>1",)),
-    Asked("`logprobs`", {"logprobs": True, "top_logprobs": 2}, ("logprobs",)),
-    Asked("`logit_bias`", {"logit_bias": {"50256": -100}}),
-    Asked("`modalities`: image", {"modalities": ["text", "image"]}),
-    Asked("`modalities`: audio", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
-    Asked("`prediction`", {"prediction": {"type": "content", "content": "x"}}),
-    Asked("`verbosity`", {"verbosity": "low"}),
-    Asked("`web_search_options`", {"web_search_options": {}}),
+    Request("`max_completion_tokens`", {"max_completion_tokens": 50}),
+    Request("`max_tokens`", {"max_tokens": 50}),
+    Request("`stop`", {"stop": ["END"]}, ("stop-sequences",)),
+    Request("`n` over 1", {"n": 2}, ("n>1",)),
+    Request("`logprobs`", {"logprobs": True, "top_logprobs": 2}, ("logprobs",)),
+    Request("`logit_bias`", {"logit_bias": {"50256": -100}}),
+    Request("`modalities`: image", {"modalities": ["text", "image"]}),
+    Request("`modalities`: audio", {"modalities": ["text", "audio"], "audio": {"voice": "alloy", "format": "wav"}}),
+    Request("`prediction`", {"prediction": {"type": "content", "content": "x"}}),
+    Request("`verbosity`", {"verbosity": "low"}),
+    Request("`web_search_options`", {"web_search_options": {}}),
 )
 SAMPLING = (
-    Asked("`temperature`", {"temperature": 0.5}),
-    Asked("`temperature` over 1", {"temperature": 1.5}),
-    Asked("`top_p`", {"top_p": 0.9}),
-    Asked("`seed`", {"seed": 7}),
-    Asked("`presence_penalty`", {"presence_penalty": 0.5}),
-    Asked("`frequency_penalty`", {"frequency_penalty": 0.5}),
-    Asked("`reasoning_effort`", {"reasoning_effort": "high"}, ("thinking-asked",)),
-    Asked("`router.disable_thinking`", {"router": {"disable_thinking": True}}),
+    Request("`temperature`", {"temperature": 0.5}),
+    Request("`temperature` over 1", {"temperature": 1.5}),
+    Request("`top_p`", {"top_p": 0.9}),
+    Request("`seed`", {"seed": 7}),
+    Request("`presence_penalty`", {"presence_penalty": 0.5}),
+    Request("`frequency_penalty`", {"frequency_penalty": 0.5}),
+    Request("`reasoning_effort`", {"reasoning_effort": "high"}, ("thinking-asked",)),
+    Request("`router.disable_thinking`", {"router": {"disable_thinking": True}}),
 )
 ACCOUNT = (
-    Asked("`user`", {"user": "ann"}),
-    Asked("`safety_identifier`", {"safety_identifier": "ann"}),
-    Asked("`metadata`", {"metadata": {"a": "b"}}),
-    Asked("`store`", {"store": True}),
-    Asked("`service_tier`", {"service_tier": "flex"}),
-    Asked("`prompt_cache_key`", {"prompt_cache_key": "a"}),
+    Request("`user`", {"user": "ann"}),
+    Request("`safety_identifier`", {"safety_identifier": "ann"}),
+    Request("`metadata`", {"metadata": {"a": "b"}}),
+    Request("`store`", {"store": True}),
+    Request("`service_tier`", {"service_tier": "flex"}),
+    Request("`prompt_cache_key`", {"prompt_cache_key": "a"}),
 )
 
 _CALL = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"city": "Ulm"}}
@@ -291,67 +293,67 @@ _TEXT = {"type": "text", "text": "Hello."}
 _URL = "https://example.com/"
 
 
-def openai_says(finish: str = "stop", usage: Mapping[str, Any] | None = None, **message: Any) -> Said:
+def openai_answer(finish: str = "stop", usage: Mapping[str, Any] | None = None, **message: Any) -> Native:
     """An answer in OpenAI's words."""
-    return Said(message or None, finish, usage or {})
+    return Native(message or None, finish, usage or {})
 
 
 ANSWERS = (
-    Answered(
+    Answer(
         "text, also beyond ASCII",
         {
-            "openai": openai_says(content="Hello, Zoë. 🚦"),
-            "anthropic": Said([{"type": "text", "text": "Hello, Zoë. 🚦"}]),
-            "gemini": Said([{"text": "Hello, Zoë. 🚦"}]),
+            "openai": openai_answer(content="Hello, Zoë. 🚦"),
+            "anthropic": Native([{"type": "text", "text": "Hello, Zoë. 🚦"}]),
+            "gemini": Native([{"text": "Hello, Zoë. 🚦"}]),
         },
         ("non-ascii",),
     ),
-    Answered(
+    Answer(
         "text in several blocks",
-        {"anthropic": Said([_TEXT, _TEXT]), "gemini": Said([{"text": "Hello."}, {"text": "Hello."}])},
+        {"anthropic": Native([_TEXT, _TEXT]), "gemini": Native([{"text": "Hello."}, {"text": "Hello."}])},
         ("many-text-blocks",),
     ),
-    Answered(
+    Answer(
         "tool call",
         {
-            "openai": openai_says("tool_calls", tool_calls=[_OPENAI_CALL]),
-            "anthropic": Said([_CALL], "tool_use"),
-            "gemini": Said([_GEMINI_CALL]),
+            "openai": openai_answer("tool_calls", tool_calls=[_OPENAI_CALL]),
+            "anthropic": Native([_CALL], "tool_use"),
+            "gemini": Native([_GEMINI_CALL]),
         },
         ("tool-call",),
     ),
-    Answered(
+    Answer(
         "several tool calls",
         {
-            "openai": openai_says("tool_calls", tool_calls=[_OPENAI_CALL, {**_OPENAI_CALL, "id": "call_2"}]),
-            "anthropic": Said([_CALL, {**_CALL, "id": "toolu_2"}], "tool_use"),
-            "gemini": Said([_GEMINI_CALL, _GEMINI_CALL]),
+            "openai": openai_answer("tool_calls", tool_calls=[_OPENAI_CALL, {**_OPENAI_CALL, "id": "call_2"}]),
+            "anthropic": Native([_CALL, {**_CALL, "id": "toolu_2"}], "tool_use"),
+            "gemini": Native([_GEMINI_CALL, _GEMINI_CALL]),
         },
         ("parallel-tool-calls",),
         without={
-            "openai": openai_says("tool_calls", tool_calls=[_OPENAI_CALL]),
-            "anthropic": Said([_CALL], "tool_use"),
-            "gemini": Said([_GEMINI_CALL]),
+            "openai": openai_answer("tool_calls", tool_calls=[_OPENAI_CALL]),
+            "anthropic": Native([_CALL], "tool_use"),
+            "gemini": Native([_GEMINI_CALL]),
         },
     ),
-    Answered(
+    Answer(
         "text and a tool call",
         {
-            "openai": openai_says("tool_calls", content="Hello.", tool_calls=[_OPENAI_CALL]),
-            "anthropic": Said([_TEXT, _CALL], "tool_use"),
-            "gemini": Said([{"text": "Hello."}, _GEMINI_CALL]),
+            "openai": openai_answer("tool_calls", content="Hello.", tool_calls=[_OPENAI_CALL]),
+            "anthropic": Native([_TEXT, _CALL], "tool_use"),
+            "gemini": Native([{"text": "Hello."}, _GEMINI_CALL]),
         },
         ("text-and-tool",),
         without={
-            "openai": openai_says("tool_calls", tool_calls=[_OPENAI_CALL]),
-            "anthropic": Said([_CALL], "tool_use"),
-            "gemini": Said([_GEMINI_CALL]),
+            "openai": openai_answer("tool_calls", tool_calls=[_OPENAI_CALL]),
+            "anthropic": Native([_CALL], "tool_use"),
+            "gemini": Native([_GEMINI_CALL]),
         },
     ),
-    Answered(
+    Answer(
         "arguments in pieces",
         {
-            "gemini": Said(
+            "gemini": Native(
                 [
                     {"functionCall": {"name": "f", "willContinue": True}},
                     {
@@ -366,58 +368,58 @@ ANSWERS = (
         },
         ("partial-args",),
     ),
-    Answered(
+    Answer(
         "call of a legacy function",
         {
-            "openai": openai_says("function_call", function_call=_OPENAI_CALL["function"]),
-            "anthropic": Said([_CALL], "tool_use"),
-            "gemini": Said([_GEMINI_CALL]),
+            "openai": openai_answer("function_call", function_call=_OPENAI_CALL["function"]),
+            "anthropic": Native([_CALL], "tool_use"),
+            "gemini": Native([_GEMINI_CALL]),
         },
         ("stop:function_call",),
         {"functions": [{"name": "f"}]},
     ),
-    Answered(
+    Answer(
         "reasoning",
         {
-            "openai": openai_says(content="Hello.", reasoning_content="Hm."),
-            "anthropic": Said([{"type": "thinking", "thinking": "Hm.", "signature": ""}, _TEXT]),
-            "gemini": Said([{"text": "Hm.", "thought": True}, {"text": "Hello."}]),
+            "openai": openai_answer(content="Hello.", reasoning_content="Hm."),
+            "anthropic": Native([{"type": "thinking", "thinking": "Hm.", "signature": ""}, _TEXT]),
+            "gemini": Native([{"text": "Hm.", "thought": True}, {"text": "Hello."}]),
         },
         ("thinking",),
     ),
-    Answered(
+    Answer(
         "signatures of reasoning",
         {
-            "anthropic": Said([{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}, _TEXT]),
-            "gemini": Said([{"text": "Hello.", "thoughtSignature": "c2ln"}]),
+            "anthropic": Native([{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}, _TEXT]),
+            "gemini": Native([{"text": "Hello.", "thoughtSignature": "c2ln"}]),
         },
         ("thought-signature",),
         without={
-            "anthropic": Said([{"type": "thinking", "thinking": "Hm.", "signature": ""}, _TEXT]),
-            "gemini": Said([{"text": "Hello."}]),
+            "anthropic": Native([{"type": "thinking", "thinking": "Hm.", "signature": ""}, _TEXT]),
+            "gemini": Native([{"text": "Hello."}]),
         },
     ),
-    Answered(
+    Answer(
         "signature of a tool call",
-        {"gemini": Said([{**_GEMINI_CALL, "thoughtSignature": "c2ln"}])},
+        {"gemini": Native([{**_GEMINI_CALL, "thoughtSignature": "c2ln"}])},
         ("thought-signature",),
-        without={"gemini": Said([_GEMINI_CALL])},
+        without={"gemini": Native([_GEMINI_CALL])},
     ),
-    Answered(
+    Answer(
         "encrypted reasoning",
-        {"anthropic": Said([{"type": "redacted_thinking", "data": "AAAA"}, _TEXT])},
+        {"anthropic": Native([{"type": "redacted_thinking", "data": "AAAA"}, _TEXT])},
         ("redacted-thinking",),
     ),
-    Answered(
+    Answer(
         "citations of web pages",
         {
-            "openai": openai_says(
+            "openai": openai_answer(
                 content="Hello.", annotations=[{"type": "url_citation", "url_citation": {"url": _URL}}]
             ),
-            "anthropic": Said(
+            "anthropic": Native(
                 [{**_TEXT, "citations": [{"type": "web_search_result_location", "url": _URL, "title": "T"}]}]
             ),
-            "gemini": Said(
+            "gemini": Native(
                 [{"text": "Hello."}],
                 beside={
                     "groundingMetadata": {
@@ -429,53 +431,53 @@ ANSWERS = (
         },
         ("citations",),
     ),
-    Answered(
+    Answer(
         "steps of the provider's own tools",
         {
-            "anthropic": Said(
+            "anthropic": Native(
                 [
                     {"type": "server_tool_use", "id": "srvtoolu_1", "name": "web_search", "input": {"query": "x"}},
                     {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_1", "content": []},
                     _TEXT,
                 ]
             ),
-            "gemini": Said([{"executableCode": {"language": "PYTHON", "code": "1"}}, {"text": "Hello."}]),
+            "gemini": Native([{"executableCode": {"language": "PYTHON", "code": "1"}}, {"text": "Hello."}]),
         },
         ("server-tool-used",),
     ),
-    Answered(
+    Answer(
         "images",
         {
-            "openai": openai_says(content="", images=[{"type": "image_url", "image_url": {"url": _URL}}]),
-            "gemini": Said([{"inlineData": {"mimeType": "image/gif", "data": PIXEL}}]),
+            "openai": openai_answer(content="", images=[{"type": "image_url", "image_url": {"url": _URL}}]),
+            "gemini": Native([{"inlineData": {"mimeType": "image/gif", "data": PIXEL}}]),
         },
         ("media-out",),
     ),
-    Answered(
+    Answer(
         "structured output",
         {
-            "openai": openai_says(content='{"city":"Ulm"}'),
-            "anthropic": Said([{"type": "text", "text": '{"city":"Ulm"}'}]),
-            "gemini": Said([{"text": '{"city":"Ulm"}'}]),
+            "openai": openai_answer(content='{"city":"Ulm"}'),
+            "anthropic": Native([{"type": "text", "text": '{"city":"Ulm"}'}]),
+            "gemini": Native([{"text": '{"city":"Ulm"}'}]),
         },
         ("structured",),
         {"response_format": {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}},
     ),
-    Answered(
+    Answer(
         "several choices",
         {
-            "openai": openai_says(content="Hello."),
-            "gemini": Said([{"text": "Hello."}], beside={"second": [{"text": "Hi."}]}),
+            "openai": openai_answer(content="Hello."),
+            "gemini": Native([{"text": "Hello."}], beside={"second": [{"text": "Hi."}]}),
         },
         ("n>1",),
         {"n": 2},
-        {"gemini": Said([{"text": "Hello."}], beside={"second": [{"text": "Bye."}]})},
+        {"gemini": Native([{"text": "Hello."}], beside={"second": [{"text": "Bye."}]})},
     ),
-    Answered(
+    Answer(
         "log probabilities",
         {
-            "openai": openai_says(content="Hello."),
-            "gemini": Said(
+            "openai": openai_answer(content="Hello."),
+            "gemini": Native(
                 [{"text": "Hello."}],
                 beside={"logprobsResult": {"chosenCandidates": [{"token": "Hello.", "logProbability": -0.1}]}},
             ),
@@ -485,124 +487,126 @@ ANSWERS = (
     ),
 )
 FINISHES = (
-    Answered(
+    Answer(
         "the end",
         {
-            "openai": openai_says(content="Hello."),
-            "anthropic": Said([_TEXT], "end_turn"),
-            "gemini": Said(finish="STOP"),
+            "openai": openai_answer(content="Hello."),
+            "anthropic": Native([_TEXT], "end_turn"),
+            "gemini": Native(finish="STOP"),
         },
         ("stop:stop", "stop:end_turn", "stop:STOP"),
         without={
-            name: Said(finish="max_tokens" if name == "anthropic" else "MAX_TOKENS") for name in ("anthropic", "gemini")
+            name: Native(finish="max_tokens" if name == "anthropic" else "MAX_TOKENS")
+            for name in ("anthropic", "gemini")
         },
     ),
-    Answered(
+    Answer(
         "a stop sequence",
-        {"openai": openai_says(content="Hello."), "anthropic": Said(finish="stop_sequence")},
+        {"openai": openai_answer(content="Hello."), "anthropic": Native(finish="stop_sequence")},
         ("stop:stop_sequence",),
-        without={"anthropic": Said(finish="max_tokens")},
+        without={"anthropic": Native(finish="max_tokens")},
     ),
-    Answered(
+    Answer(
         "the ceiling on tokens",
         {
-            "openai": openai_says("length", content="Hello th"),
-            "anthropic": Said(finish="max_tokens"),
-            "gemini": Said(finish="MAX_TOKENS"),
+            "openai": openai_answer("length", content="Hello th"),
+            "anthropic": Native(finish="max_tokens"),
+            "gemini": Native(finish="MAX_TOKENS"),
         },
         ("stop:length", "stop:max_tokens", "stop:MAX_TOKENS"),
     ),
-    Answered(
+    Answer(
         "a refusal",
         {
-            "openai": openai_says(content=None, refusal="No."),
-            "anthropic": Said(finish="refusal"),
+            "openai": openai_answer(content=None, refusal="No."),
+            "anthropic": Native(finish="refusal"),
         },
         ("refusal", "stop:refusal"),
     ),
-    Answered(
+    Answer(
         "a safety filter",
-        {"openai": openai_says("content_filter", content=""), "gemini": Said(finish="SAFETY")},
+        {"openai": openai_answer("content_filter", content=""), "gemini": Native(finish="SAFETY")},
         ("stop:SAFETY", "stop:RECITATION", "azure-filter"),
     ),
-    Answered(
+    Answer(
         "a prompt that was blocked",
-        {"gemini": Said([], beside={"promptFeedback": {"blockReason": "SAFETY"}})},
+        {"gemini": Native([], beside={"promptFeedback": {"blockReason": "SAFETY"}})},
         ("prompt-blocked",),
     ),
-    Answered(
+    Answer(
         "a word that OpenAI does not have",
-        {"anthropic": Said(finish="pause_turn"), "gemini": Said(finish="OTHER")},
+        {"anthropic": Native(finish="pause_turn"), "gemini": Native(finish="OTHER")},
         ("stop:OTHER", "stop:FAKE_ENUM", "stop:FAKE_NEW_FINISH_REASON", "stop:UNEXPECTED_TOOL_CALL"),
         without={
-            name: Said(finish="max_tokens" if name == "anthropic" else "MAX_TOKENS") for name in ("anthropic", "gemini")
+            name: Native(finish="max_tokens" if name == "anthropic" else "MAX_TOKENS")
+            for name in ("anthropic", "gemini")
         },
     ),
 )
 _USAGE: dict[str, Any] = {"stream_options": {"include_usage": True}}
 USAGE = (
-    Answered(
+    Answer(
         "tokens in and out",
         {
-            "openai": openai_says(
+            "openai": openai_answer(
                 usage={"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}, content="Hello."
             ),
-            "anthropic": Said(usage={"input_tokens": 9}),
-            "gemini": Said(usage={"promptTokenCount": 9}),
+            "anthropic": Native(usage={"input_tokens": 9}),
+            "gemini": Native(usage={"promptTokenCount": 9}),
         },
         ("stream-usage",),
         _USAGE,
     ),
-    Answered(
+    Answer(
         "cached tokens",
         {
-            "openai": openai_says(
+            "openai": openai_answer(
                 usage={"prompt_tokens": 9, "prompt_tokens_details": {"cached_tokens": 4}}, content="Hello."
             ),
-            "anthropic": Said(usage={"cache_read_input_tokens": 4}),
-            "gemini": Said(usage={"cachedContentTokenCount": 4}),
+            "anthropic": Native(usage={"cache_read_input_tokens": 4}),
+            "gemini": Native(usage={"cachedContentTokenCount": 4}),
         },
         ("cache-read",),
         _USAGE,
     ),
-    Answered(
+    Answer(
         "tokens written to the cache",
         {
-            "openai": openai_says(
+            "openai": openai_answer(
                 usage={"prompt_tokens": 9, "prompt_tokens_details": {"cache_write_tokens": 4}}, content="Hi."
             ),
-            "anthropic": Said(usage={"cache_creation_input_tokens": 4}),
+            "anthropic": Native(usage={"cache_creation_input_tokens": 4}),
         },
         ("cache-write",),
         _USAGE,
     ),
-    Answered(
+    Answer(
         "reasoning tokens",
         {
-            "openai": openai_says(usage={"completion_tokens_details": {"reasoning_tokens": 2}}, content="Hello."),
-            "anthropic": Said(usage={"output_tokens_details": {"thinking_tokens": 2}}),
-            "gemini": Said(usage={"thoughtsTokenCount": 2}),
+            "openai": openai_answer(usage={"completion_tokens_details": {"reasoning_tokens": 2}}, content="Hello."),
+            "anthropic": Native(usage={"output_tokens_details": {"thinking_tokens": 2}}),
+            "gemini": Native(usage={"thoughtsTokenCount": 2}),
         },
         ("reasoning-tokens",),
         _USAGE,
     ),
-    Answered(
+    Answer(
         "tokens of the provider's own tools",
-        {"gemini": Said(usage={"toolUsePromptTokenCount": 4})},
+        {"gemini": Native(usage={"toolUsePromptTokenCount": 4})},
         ("tool-use-prompt-tokens",),
         _USAGE,
     ),
 )
 ENDPOINTS = (
-    Served("`/v1/embeddings`", "embeddings", {"input": ["Hello"], "dimensions": 8}, "-embeddings"),
-    Served("`/v1/completions`", "completions", {"prompt": "Hello"}, "-completions", streams=True),
-    Served("`/v1/moderations`", "moderations", {"input": "Hello"}),
-    Served("`/v1/images/generations`", "images", {"prompt": "A cat"}, streams=True),
-    Served("`/v1/audio/speech`", "speech", {"input": "Hello", "voice": "alloy"}),
-    Served("`/v1/audio/transcriptions`", "transcriptions", {}, streams=True),
-    Served("`/v1/audio/translations`", "translations", {}),
+    Endpoint("`/v1/embeddings`", "embeddings", {"input": ["Hello"], "dimensions": 8}, "-embeddings"),
+    Endpoint("`/v1/completions`", "completions", {"prompt": "Hello"}, "-completions", streams=True),
+    Endpoint("`/v1/moderations`", "moderations", {"input": "Hello"}),
+    Endpoint("`/v1/images/generations`", "images", {"prompt": "A cat"}, streams=True),
+    Endpoint("`/v1/audio/speech`", "speech", {"input": "Hello", "voice": "alloy"}),
+    Endpoint("`/v1/audio/transcriptions`", "transcriptions", {}, streams=True),
+    Endpoint("`/v1/audio/translations`", "translations", {}),
 )
-GROUPS: dict[str, tuple[Asked, ...] | tuple[Answered, ...]] = {
+GROUPS: dict[str, tuple[Request, ...] | tuple[Answer, ...]] = {
     "Messages": MESSAGES,
     "Media": MEDIA,
     "Tools": TOOLING,

@@ -34,7 +34,7 @@ from tests.support import exchanges, natives, upstreams
 from tests.support.calls import snapshot
 from tests.support.fakes import FakeClock
 from tests.support.servers import ROOT
-from tools.features import ENDPOINTS, GROUPS, HELLO, Answered, Asked, Said, Served
+from tools.features import ENDPOINTS, GROUPS, HELLO, Answer, Endpoint, Native, Request
 
 PAGE = ROOT / "docs" / "providers.md"
 DIALECTS: tuple[DialectName, ...] = ("openai", "anthropic", "gemini")
@@ -103,7 +103,7 @@ def _call(body: Mapping[str, Any], *, stream: bool) -> Call:
 # Requests
 
 
-def asked(name: DialectName, feature: Asked, *, stream: bool) -> str:
+def request_outcome(name: DialectName, feature: Request, *, stream: bool) -> str:
     """What becomes of a request's feature."""
     body = feature.native.get(name, feature.body)
     try:
@@ -118,11 +118,11 @@ def asked(name: DialectName, feature: Asked, *, stream: bool) -> str:
 
 def unnamed() -> set[tuple[str, str]]:
     """The features of requests that are dropped without being named, each with its dialect."""
-    features = [each for group in GROUPS.values() for each in group if isinstance(each, Asked)]
+    features = [each for group in GROUPS.values() for each in group if isinstance(each, Request)]
     found: set[tuple[str, str]] = set()
     for name in DIALECTS:
         for feature in features:
-            if asked(name, feature, stream=False) == "dropped":
+            if request_outcome(name, feature, stream=False) == "dropped":
                 call = _call(feature.native.get(name, feature.body), stream=False)
                 if not _dialect(name).request(call, _target(name), None).dropped:
                     found.add((name, feature.name))
@@ -138,16 +138,16 @@ def _sent(name: DialectName, body: Mapping[str, Any], *, stream: bool) -> dict[s
 # Answers
 
 
-def answered(name: DialectName, feature: Answered, *, stream: bool) -> str:
+def answer_outcome(name: DialectName, feature: Answer, *, stream: bool) -> str:
     """What becomes of an answer's feature."""
-    if name not in feature.said:
+    if name not in feature.native:
         return NOTHING
     call = _call(feature.body, stream=stream)
-    native = _native(name, feature.said[name], stream=stream)
+    native = _native(name, feature.native[name], stream=stream)
     found = _decoded(name, call, native)
     if found == native:
         return "passed"
-    plain = _native(name, feature.without.get(name, Said()), stream=stream)
+    plain = _native(name, feature.without.get(name, Native()), stream=stream)
     return "dropped" if found == _decoded(name, call, plain) else "converted"
 
 
@@ -161,25 +161,25 @@ def _decoder(name: DialectName, call: Call) -> Decoder:
     return _dialect(name).decoder(call, _target(name), headers)
 
 
-def _native(name: str, said: Said, *, stream: bool) -> bytes:
+def _native(name: str, answer: Native, *, stream: bool) -> bytes:
     if name == "anthropic":
-        return _anthropic(said, stream=stream)
-    return _gemini(said, stream=stream) if name == "gemini" else _openai(said, stream=stream)
+        return _anthropic(answer, stream=stream)
+    return _gemini(answer, stream=stream) if name == "gemini" else _openai(answer, stream=stream)
 
 
-def _anthropic(said: Said, *, stream: bool) -> bytes:
-    blocks = said.content if said.content is not None else [{"type": "text", "text": "Hello."}]
-    finish = said.finish or "end_turn"
+def _anthropic(answer: Native, *, stream: bool) -> bytes:
+    blocks = answer.content if answer.content is not None else [{"type": "text", "text": "Hello."}]
+    finish = answer.finish or "end_turn"
     if stream:
-        return b"".join(natives.anthropic_stream(*blocks, reason=finish, **said.usage))
-    return json.dumps(natives.anthropic_message(*blocks, reason=finish, **said.usage)).encode()
+        return b"".join(natives.anthropic_stream(*blocks, reason=finish, **answer.usage))
+    return json.dumps(natives.anthropic_message(*blocks, reason=finish, **answer.usage)).encode()
 
 
-def _gemini(said: Said, *, stream: bool) -> bytes:
-    parts = said.content if said.content is not None else [{"text": "Hello."}]
-    beside = dict(said.beside)
+def _gemini(answer: Native, *, stream: bool) -> bytes:
+    parts = answer.content if answer.content is not None else [{"text": "Hello."}]
+    beside = dict(answer.beside)
     second, feedback = beside.pop("second", None), beside.pop("promptFeedback", None)
-    whole: dict[str, Any] = natives.gemini_chunk(*parts, finish=said.finish or "STOP", **said.usage)
+    whole: dict[str, Any] = natives.gemini_chunk(*parts, finish=answer.finish or "STOP", **answer.usage)
     whole["candidates"][0] |= beside
     if second:
         whole["candidates"].append({**natives.gemini_chunk(*second, finish="STOP")["candidates"][0], "index": 1})
@@ -193,40 +193,40 @@ def _gemini(said: Said, *, stream: bool) -> bytes:
     return b"".join([*first, natives.google(whole)])
 
 
-def _openai(said: Said, *, stream: bool) -> bytes:
-    message = {"role": "assistant", "content": "Hello.", **(said.content or {})}
-    usage = {"usage": dict(said.usage)} if said.usage else {}
+def _openai(answer: Native, *, stream: bool) -> bytes:
+    message = {"role": "assistant", "content": "Hello.", **(answer.content or {})}
+    usage = {"usage": dict(answer.usage)} if answer.usage else {}
     if stream:
-        events = [upstreams.chunk(message), upstreams.chunk({}, finish=said.finish or "stop", **usage)]
+        events = [upstreams.chunk(message), upstreams.chunk({}, finish=answer.finish or "stop", **usage)]
         second = events[1].replace(b'"index": 0', b'"index": 1')
         return b"".join([*events, second, upstreams.DONE])
     whole = {**upstreams.completion(""), **usage}
-    whole["choices"][0] |= {"message": message, "finish_reason": said.finish or "stop"}
+    whole["choices"][0] |= {"message": message, "finish_reason": answer.finish or "stop"}
     return json.dumps(whole).encode()
 
 
 # Errors
 
 
-def refused(name: DialectName, *, stream: bool) -> str:
+def refusal_outcome(name: DialectName, *, stream: bool) -> str:
     """What becomes of an error with a status."""
-    body = natives.VOICES[name].refusal(400, MESSAGE)
+    body = natives.WIRE_FORMATS[name].refusal(400, MESSAGE)
     failure = _dialect(name).failure(400, {}, body, 0.0)
     return "passed" if failure.native == body else "converted" if str(failure) == MESSAGE else "dropped"
 
 
-def broken(name: DialectName, *, stream: bool) -> str:
+def error_outcome(name: DialectName, *, stream: bool) -> str:
     """What becomes of an error in a 200: after content in a stream, instead of an answer where it is not streamed."""
-    voice = natives.VOICES[name]
+    wire_format = natives.WIRE_FORMATS[name]
     decoder = _decoder(name, _call({}, stream=stream))
     if not stream:
         try:
-            decoder.feed(voice.refusal(500, MESSAGE)) + decoder.finish()
+            decoder.feed(wire_format.refusal(500, MESSAGE)) + decoder.finish()
         except UpstreamFailure as failure:
             return "converted" if str(failure) == MESSAGE else "dropped"
         return "passed"
-    error = voice.errors["error"]
-    out = decoder.feed(b"".join([*voice.opening, *voice.words("a"), error]))
+    error = wire_format.errors["error"]
+    out = decoder.feed(b"".join([*wire_format.opening, *wire_format.words("a"), error]))
     if out.endswith(error):
         return "passed"
     return "converted" if b'"message": "injected in the stream"' in out else "dropped"
@@ -235,7 +235,7 @@ def broken(name: DialectName, *, stream: bool) -> str:
 # Endpoints
 
 
-def served(name: DialectName, feature: Served, *, stream: bool) -> str:
+def endpoint_outcome(name: DialectName, feature: Endpoint, *, stream: bool) -> str:
     """What becomes of a call of another endpoint."""
     if stream and not feature.streams:
         return NOTHING
@@ -286,7 +286,7 @@ def counted(found: list[exchanges.Exchange]) -> dict[tuple[str, str], str]:
     features: list[tuple[str, tuple[str, ...]]] = [
         (each.name, each.tags) for group in GROUPS.values() for each in group
     ]
-    features += [(NAMES[refused], ("http-4xx", "http-5xx")), (NAMES[broken], ("error-in-stream",))]
+    features += [(NAMES[refusal_outcome], ("http-4xx", "http-5xx")), (NAMES[error_outcome], ("error-in-stream",))]
     for name in DIALECTS:
         own = [each for each in found if _is_of(name, each["api"])]
         for feature, tags in features:
@@ -313,17 +313,17 @@ def counts_of(page: str) -> tuple[dict[tuple[str, str], str], str]:
         for name, cell in zip(DIALECTS, cells, strict=False):
             if match := _COUNT.search(cell):
                 counts[feature, name] = match[1]
-    told = re.search(r"^Counted over .*$", page, re.M)
-    return counts, told[0] if told else ""
+    footer = re.search(r"^Counted over .*$", page, re.M)
+    return counts, footer[0] if footer else ""
 
 
 # The page
 
 
-NAMES = {refused: "an error with a status", broken: "an error in a 200, or in the middle of a stream"}
+NAMES = {refusal_outcome: "an error with a status", error_outcome: "an error in a 200, or in the middle of a stream"}
 
 
-def page(counts: Counts, told: str) -> str:
+def page(counts: Counts, footer: str) -> str:
     """The whole page, with these numbers."""
     lines = [INTRO.rstrip("\n")]
     for title, group in GROUPS.items():
@@ -331,23 +331,25 @@ def page(counts: Counts, told: str) -> str:
         for feature in group:
             words = {
                 name: [
-                    asked(name, feature, stream=stream)
-                    if isinstance(feature, Asked)
-                    else answered(name, feature, stream=stream)
+                    request_outcome(name, feature, stream=stream)
+                    if isinstance(feature, Request)
+                    else answer_outcome(name, feature, stream=stream)
                     for stream in (False, True)
                 ]
                 for name in DIALECTS
             }
             lines.append(_row(feature.name, words, counts))
     lines += _table("Errors")
-    for error in (refused, broken):
+    for error in (refusal_outcome, error_outcome):
         words = {name: [error(name, stream=stream) for stream in (False, True)] for name in DIALECTS}
         lines.append(_row(NAMES[error], words, counts))
     lines += _table("Other endpoints")
     for endpoint in ENDPOINTS:
-        words = {name: [served(name, endpoint, stream=stream) for stream in (False, True)] for name in DIALECTS}
+        words = {
+            name: [endpoint_outcome(name, endpoint, stream=stream) for stream in (False, True)] for name in DIALECTS
+        }
         lines.append(_row(endpoint.name, words, counts))
-    return "\n".join([*lines, "", told, ""])
+    return "\n".join([*lines, "", footer, ""])
 
 
 def _table(title: str) -> list[str]:
@@ -366,11 +368,11 @@ def _row(feature: str, words: Mapping[DialectName, list[str]], counts: Counts) -
 
 def main() -> int:
     found = recordings()
-    counts, told = counts_of(PAGE.read_text("utf-8")) if PAGE.is_file() else ({}, "")
+    counts, footer = counts_of(PAGE.read_text("utf-8")) if PAGE.is_file() else ({}, "")
     if found:
-        counts, told = counted(found), fingerprint(found)
-    PAGE.write_text(page(counts, told), "utf-8")
-    sys.stdout.write(f"{PAGE.relative_to(ROOT)}: {told or 'without numbers: no recordings'}\n")
+        counts, footer = counted(found), fingerprint(found)
+    PAGE.write_text(page(counts, footer), "utf-8")
+    sys.stdout.write(f"{PAGE.relative_to(ROOT)}: {footer or 'without numbers: no recordings'}\n")
     return 0
 
 

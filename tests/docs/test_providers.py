@@ -14,9 +14,9 @@ STALE = "docs/providers.md is out of date: `python -m tools.fidelity` writes it 
 
 
 def test_the_matrix_says_what_the_dialects_do() -> None:
-    counts, told = fidelity.counts_of(COMMITTED)
+    counts, footer = fidelity.counts_of(COMMITTED)
 
-    assert fidelity.page(counts, told) == COMMITTED, STALE
+    assert fidelity.page(counts, footer) == COMMITTED, STALE
 
 
 def test_the_matrix_counts_the_recordings() -> None:

@@ -1,4 +1,4 @@
-"""Fixtures for end-to-end tests: a scripted upstream, and what Signalbox says of each call."""
+"""Fixtures for end-to-end tests: a scripted upstream, and the access log of Signalbox."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def http() -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def tell(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
-    """Tell of a measurement beside the test's result (`--junit-xml`), in any family of that format."""
+def report(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
+    """Report a measurement beside the test's result (`--junit-xml`), in any family of that format."""
     properties: list[tuple[str, object]] = request.node.user_properties
     return lambda name, value: properties.append((name, value))

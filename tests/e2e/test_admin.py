@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from proxy.settle.log import logging_to
-from tests.support.servers import Recording, Running, recording, signalbox
+from tests.support.servers import RecordingUpstream, Running, recording_upstream, signalbox
 from tests.support.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-5b1c"
@@ -36,7 +36,7 @@ class Box:
     """Signalbox, its upstream, and a client with the admin token."""
 
     running: Running
-    upstream: Recording
+    upstream: RecordingUpstream
     http: httpx.Client
 
     def get(self, path: str, **query: Any) -> Any:
@@ -95,7 +95,7 @@ def config(upstream: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
-        recording() as (url, upstream),
+        recording_upstream() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("admin")) as running,
         httpx.Client(
             base_url=running.url, trust_env=False, timeout=PATIENCE, headers={"authorization": f"Bearer {TOKEN}"}

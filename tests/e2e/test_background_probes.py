@@ -14,7 +14,7 @@ import pytest
 from tests.support import upstreams
 from tests.support.boxes import Box, boxed
 from tests.support.clocks import ServerClock
-from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
+from tests.support.model_lists import LIST, ListingUpstream, listing_upstream, models
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Wire, plain, refuse, stream, words
 from tests.support.waiting import PATIENCE, until
 
@@ -72,16 +72,16 @@ def test_where_the_list_cannot_tell_one_token_does(
 
     with boxed(tmp_path, configuration(listing.url, probes={"chat": True}), clock) as box:
         box.ask("scenario/all", stream=streams)
-        opened, asked = box.breakers(), listing.asked
+        opened, asked = box.breakers(), listing.requested
         set_forward(box, clock, SOONEST - 0.1)
-        before = listing.asked
+        before = listing.requested
         clock.pass_(LATEST - SOONEST + 0.2)
         until(lambda: not box.breakers())
         after = box.ask("scenario/all", stream=streams)
 
     assert opened == {"up/a#-": ("open", OPEN)}
     assert before == asked
-    assert listing.asked[len(asked) :] == [LIST, "probe of a", "a"]
+    assert listing.requested[len(asked) :] == [LIST, "probe of a", "a"]
     assert after.headers["x-router-provider"] == "up"
     [probe] = [request for request in listing.requests if request.json.get("max_tokens") == 1]
     assert probe.path == "/v1/chat/completions"
@@ -109,7 +109,7 @@ def test_a_breaker_that_slow_calls_opened_is_probed_with_one_token(listing: List
 
     assert "a2 " in answer.text
     assert opened == {"up/a#-": ("open", OPEN)}
-    assert listing.asked[11:] == [LIST, "probe of a"]
+    assert listing.requested[11:] == [LIST, "probe of a"]
 
 
 @pytest.mark.parametrize("script", [MALFORMED, refuse(408)], ids=["malformed", "timeout"])
@@ -130,7 +130,7 @@ def test_without_the_setting_a_user_is_the_first_to_try(
         after = box.ask("scenario/all").headers["x-router-provider"]
 
     assert (still, waiting, after) == ("spare", {"up/a#-": ("half-open", 0.0)}, "up")
-    assert listing.asked == ["a", "b", LIST, "b", "a"]
+    assert listing.requested == ["a", "b", LIST, "b", "a"]
 
 
 def test_probes_that_are_turned_off_are_not_sent(listing: ListingUpstream, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_probes_that_are_turned_off_are_not_sent(listing: ListingUpstream, tmp_p
         breakers = box.breakers()
 
     assert breakers == {"up/a#-": ("half-open", 0.0)}
-    assert listing.asked == ["a", "b"]
+    assert listing.requested == ["a", "b"]
 
 
 @pytest.mark.parametrize("status", [500, 503])
@@ -158,7 +158,7 @@ def test_a_list_is_enough_for_a_server_that_failed(listing: ListingUpstream, tmp
         clock.pass_(LATEST + 0.1)
         until(lambda: not box.breakers())
 
-    assert listing.asked == ["a", "b", LIST]
+    assert listing.requested == ["a", "b", LIST]
 
 
 @pytest.mark.parametrize("met", ["list", "call"])
@@ -175,16 +175,16 @@ def test_a_probe_that_fails_opens_the_breaker_for_twice_as_long(
         clock.pass_(LATEST + 0.1)
         until(lambda: box.breakers()["up/a#-"][1] > OPEN)
         told = box.breakers()
-        asked = listing.asked[2:]
+        asked = listing.requested[2:]
         listing.script("a", upstreams.whole)
         set_forward(box, clock, 2 * OPEN - 5.1)
-        before = listing.asked[2:]
+        before = listing.requested[2:]
         clock.pass_(2.7)
         until(lambda: not box.breakers())
 
     assert told == {"up/a#-": ("open", 2 * OPEN)}
     assert asked == before == ([LIST] if met == "list" else [LIST, "probe of a"])
-    assert listing.asked[2 + len(asked) :] == ([LIST] if met == "list" else [LIST, "probe of a"])
+    assert listing.requested[2 + len(asked) :] == ([LIST] if met == "list" else [LIST, "probe of a"])
 
 
 def test_while_a_probe_is_out_no_user_is_let_through(listing: ListingUpstream, tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_at_most_five_probes_are_out_at_once(listing: ListingUpstream, tmp_path:
         until(lambda: not box.breakers())
 
     assert (at_first, later) == ([5, 5, 5], [6, 7, 8])
-    assert sorted(listing.asked[len(names) :]) == sorted(f"GET /v1/{name}/models" for name in names)
+    assert sorted(listing.requested[len(names) :]) == sorted(f"GET /v1/{name}/models" for name in names)
 
 
 def test_a_probe_comes_shortly_before_the_end_of_the_time_of_the_class(
@@ -253,7 +253,7 @@ def test_a_probe_comes_shortly_before_the_end_of_the_time_of_the_class(
         told = box.breakers()
         set_forward(box, clock, 2)  # half of it
         set_forward(box, clock, 0.1)
-        asked = listing.asked
+        asked = listing.requested
 
     assert told == {"up/a#-": ("open", 4.0)}
     assert asked == ["a", "b"]

@@ -18,7 +18,7 @@ import yaml
 
 from proxy.app import build
 from proxy.config.load import load
-from tests.support.servers import Recording, recording, serving, signalbox
+from tests.support.servers import RecordingUpstream, recording_upstream, serving, signalbox
 from tests.support.waiting import PATIENCE
 
 MAX_BODY = 2 * 1024 * 1024
@@ -34,7 +34,7 @@ class Box:
     """Signalbox and its upstream; `http` speaks properly, `raw` does not."""
 
     url: str
-    upstream: Recording
+    upstream: RecordingUpstream
     http: httpx.Client
 
     def chat(self, content: bytes | dict[str, Any], **headers: str) -> httpx.Response:
@@ -70,7 +70,7 @@ def config(upstream: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
-        recording() as (url, upstream),
+        recording_upstream() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("bad")) as running,
         httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):

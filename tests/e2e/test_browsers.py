@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.servers import Recording, Running, recording, signalbox
+from tests.support.servers import RecordingUpstream, Running, recording_upstream, signalbox
 from tests.support.waiting import PATIENCE
 
 APP = "https://app.example"
@@ -25,7 +25,7 @@ CORS_ASKED = (
 class Box:
     """A service that allows one origin or none, and its upstream."""
 
-    def __init__(self, running: Running, upstream: Recording, http: httpx.Client) -> None:
+    def __init__(self, running: Running, upstream: RecordingUpstream, http: httpx.Client) -> None:
         self.url, self.upstream, self._http = running.url, upstream, http
 
     def ask(self, method: str, path: str, headers: dict[str, str], **more: Any) -> httpx.Response:
@@ -44,14 +44,14 @@ def configuration(url: str, **server: Any) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def upstream_url() -> Iterator[tuple[str, Recording]]:
-    with recording() as found:
+def upstream_url() -> Iterator[tuple[str, RecordingUpstream]]:
+    with recording_upstream() as found:
         yield found
 
 
 @pytest.fixture(scope="module")
 def boxes(
-    upstream_url: tuple[str, Recording], http: httpx.Client, tmp_path_factory: pytest.TempPathFactory
+    upstream_url: tuple[str, RecordingUpstream], http: httpx.Client, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Box]]:
     url, upstream = upstream_url
     listed = {"cors": {"origins": [APP], "headers": ["x-tenant", "x-app-*"], "max_age": "1h"}}

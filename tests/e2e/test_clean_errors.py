@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from tests.support import upstreams
-from tests.support.natives import VOICES, NativeUpstream, google, named
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.natives import WIRE_FORMATS, NativeUpstream, google, named
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import Script, event, plain, stream
 
 KEY = "sk-provider-0123456789abcdef"
@@ -47,7 +47,7 @@ def configuration(url: str) -> dict[str, Any]:
             for name in DIALECTS
         },
         "models": [{"id": f"{name}/m"} for name in DIALECTS],
-        "resilience": undeterred(same_target=0, attempts=1),
+        "resilience": without_breakers(same_target=0, attempts=1),
     }
 
 
@@ -140,7 +140,7 @@ def test_an_error_event_repeats_no_secret(
     committed: bool,
     escaped: bool,
 ) -> None:
-    voice, told = VOICES[dialect], f"You sent {KEY}."
+    wire_format, told = WIRE_FORMATS[dialect], f"You sent {KEY}."
     if dialect == "anthropic":
         bad = named("error", error={"type": KEY, "message": told})
     elif dialect == "gemini":
@@ -148,8 +148,8 @@ def test_an_error_event_repeats_no_secret(
     else:
         bad = event({"error": {"message": told, "type": KEY, "param": KEY, "code": KEY}})
     bad = bad.replace(b"-", b"\\u002d") if escaped else bad
-    words = voice.words("good") if committed else []
-    upstream.script("m", stream([*voice.opening, *words, bad[:50], bad[50:]]))
+    words = wire_format.words("good") if committed else []
+    upstream.script("m", stream([*wire_format.opening, *words, bad[:50], bad[50:]]))
 
     answer = ask(http, box, dialect, stream=True)
 

@@ -11,13 +11,13 @@ import openai
 import pytest
 
 from tests.support import upstreams
-from tests.support.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, Voice
+from tests.support.natives import ANTHROPIC, GEMINI, OPENAI, NativeUpstream, WireFormat
 from tests.support.servers import signalbox
 from tests.support.upstreams import DONE, Script, Wire, held, running, stream
 from tests.support.waiting import PATIENCE
 
 MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
-VOICES = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
+WIRE_FORMATS = {"openai": OPENAI, "anthropic": ANTHROPIC, "gemini": GEMINI}
 HALF, REST = "one two ", "three four."
 TEXT = HALF + REST
 TOOLS: Any = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}]
@@ -63,22 +63,22 @@ def client(
         yield found
 
 
-def broken(voice: Voice, how: str = "reset", text: str = HALF) -> Script:
+def broken(wire_format: WireFormat, how: str = "reset", text: str = HALF) -> Script:
     """The beginning of an answer, and what ends it too early."""
     faults: dict[str, tuple[list[bytes], Script]] = {
         "reset": ([], Wire.reset),
         "end": ([], Wire.end),
         "stall": ([], Wire.stall),
-        "error event": ([voice.errors["error"]], Wire.end),
-        "no JSON": ([b"data: {no JSON" + voice.end.encode()], Wire.end),
+        "error event": ([wire_format.errors["error"]], Wire.end),
+        "no JSON": ([b"data: {no JSON" + wire_format.end.encode()], Wire.end),
     }
     last, then = faults[how]
-    return stream([*voice.opening, *[voice.text(word + " ") for word in text.split()], *last], then)
+    return stream([*wire_format.opening, *[wire_format.text(word + " ") for word in text.split()], *last], then)
 
 
-def whole(voice: Voice, text: str = REST) -> Script:
+def whole(wire_format: WireFormat, text: str = REST) -> Script:
     """The right end of it."""
-    return stream([*voice.opening, voice.text(text[:4]), voice.text(text[4:]), *voice.closing])
+    return stream([*wire_format.opening, wire_format.text(text[:4]), wire_format.text(text[4:]), *wire_format.closing])
 
 
 def streamed(sdk: openai.OpenAI, seen: list[Any], **more: Any) -> None:
@@ -96,13 +96,13 @@ def finishes(chunks: list[Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("how", ["reset", "end", "stall", "error event", "no JSON"])
-@pytest.mark.parametrize("second", VOICES)
-@pytest.mark.parametrize("first", VOICES)
+@pytest.mark.parametrize("second", WIRE_FORMATS)
+@pytest.mark.parametrize("first", WIRE_FORMATS)
 def test_the_sdk_sees_one_answer_whatever_broke_and_whoever_goes_on(
     upstream: NativeUpstream, tmp_path: Path, access_log: Any, first: str, second: str, how: str
 ) -> None:
-    upstream.script("begins", broken(VOICES[first], how))
-    upstream.script("ends", whole(VOICES[second]))
+    upstream.script("begins", broken(WIRE_FORMATS[first], how))
+    upstream.script("ends", whole(WIRE_FORMATS[second]))
     chunks: list[Any] = []
 
     with client(upstream, tmp_path, first, second, idle="250ms" if how == "stall" else "1h") as sdk:
@@ -128,8 +128,8 @@ def test_each_api_gets_the_beginning_in_its_own_way(upstream: NativeUpstream, tm
     upstream.script("begins", broken(OPENAI))
     begun = []
 
-    for number, (name, voice) in enumerate(VOICES.items()):
-        upstream.script("ends", whole(voice))
+    for number, (name, wire_format) in enumerate(WIRE_FORMATS.items()):
+        upstream.script("ends", whole(wire_format))
         folder = tmp_path / str(number)
         folder.mkdir()
         with client(upstream, folder, "openai", name) as sdk:
@@ -173,12 +173,12 @@ def test_the_decision_record_tells_of_it(upstream: NativeUpstream, tmp_path: Pat
     assert [attempt["outcome"] for attempt in decision["attempts"]] == ["broken_stream", "ok"]
 
 
-@pytest.mark.parametrize("first", VOICES)
+@pytest.mark.parametrize("first", WIRE_FORMATS)
 @pytest.mark.parametrize("how", ["reset", "error event"])
 def test_a_call_with_tools_ends_with_an_error(
     upstream: NativeUpstream, tmp_path: Path, access_log: Any, first: str, how: str
 ) -> None:
-    upstream.script("begins", broken(VOICES[first], how))
+    upstream.script("begins", broken(WIRE_FORMATS[first], how))
     chunks: list[Any] = []
 
     with client(upstream, tmp_path, first) as sdk, pytest.raises(openai.APIError):
@@ -191,13 +191,13 @@ def test_a_call_with_tools_ends_with_an_error(
     assert upstream.models == ["begins"]
 
 
-@pytest.mark.parametrize("second", VOICES)
+@pytest.mark.parametrize("second", WIRE_FORMATS)
 @pytest.mark.parametrize("how", ["reset", "error event"])
 def test_a_rest_that_breaks_off_too_ends_with_an_error(
     upstream: NativeUpstream, tmp_path: Path, access_log: Any, second: str, how: str
 ) -> None:
     upstream.script("begins", broken(OPENAI))
-    upstream.script("ends", broken(VOICES[second], how, "three"))
+    upstream.script("ends", broken(WIRE_FORMATS[second], how, "three"))
     chunks: list[Any] = []
 
     with client(upstream, tmp_path, "openai", second) as sdk, pytest.raises(openai.APIError):

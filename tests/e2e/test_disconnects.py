@@ -140,7 +140,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
     box: Running,
     upstream: Upstream,
     access_log: Any,
-    tell: Callable[[str, object], None],
+    report: Callable[[str, object], None],
     script: Script,
     streams: bool,
     read: bytes | None,
@@ -160,7 +160,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
         assert [attempt["outcome"] for attempt in line["attempts"]] == ["cancelled"]
 
     assert len(upstream.requests) == TRIALS
-    tell("upstream_saw_the_close_after_ms", delays)
+    report("upstream_saw_the_close_after_ms", delays)
 
 
 def test_a_client_that_leaves_while_it_sends_its_body_reaches_nobody(

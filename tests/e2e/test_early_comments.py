@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support import upstreams
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, plain, stream, words
 from tests.support.waiting import PATIENCE
 
@@ -45,7 +45,7 @@ def configuration(url: str, early_comments: str) -> dict[str, Any]:
         "server": {"early_comments": early_comments},
         "providers": {name: {"base_url": url, "any_model": True} for name in "pq"},
         "routing": {"scenarios": {"both": ["p/a", "q/good"]}},
-        "resilience": undeterred(same_target=0),
+        "resilience": without_breakers(same_target=0),
     }
 
 

@@ -17,7 +17,7 @@ import openai
 import pytest
 
 from tests.support import upstreams
-from tests.support.servers import IDLE, Running, signalbox, signalbox_process, undeterred
+from tests.support.servers import IDLE, Running, signalbox, signalbox_process, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, chunk, event, plain, raw, stream, words
 from tests.support.waiting import PATIENCE, until
 
@@ -35,7 +35,7 @@ def configuration(url: str, **server: Any) -> dict[str, Any]:
         "providers": {"p": {"base_url": url, "any_model": True}, "q": {"base_url": url, "any_model": True}},
         "models": [{"id": "p/a"}, {"id": "q/good"}],
         "routing": {"scenarios": {"both": ["p/a", "q/good"]}},
-        "resilience": undeterred(),
+        "resilience": without_breakers(),
     }
 
 

@@ -21,7 +21,7 @@ import pytest
 from tests.support import exchanges, upstreams
 from tests.support.exchanges import Exchange
 from tests.support.natives import NativeUpstream, Part, form_of
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import DONE, Script, Wire, event, plain, refuse, stream
 from tests.support.waiting import PATIENCE
 
@@ -65,7 +65,7 @@ def configuration(url: str) -> dict[str, Any]:
                 "mixed": ["anthropic/claude", "openai/embed"],
             },
         },
-        "resilience": undeterred(same_target=0),
+        "resilience": without_breakers(same_target=0),
     }
 
 

@@ -17,8 +17,8 @@ import openai
 import pytest
 
 from tests.support import upstreams
-from tests.support.asking import MESSAGES, asked, streamed
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.sdk import MESSAGES, completed, streamed
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, Script, Upstream, Wire, event, plain, raw, stream, words
 
 SECRET = "sk-provider-0123456789abcdef"
@@ -64,7 +64,7 @@ def configuration(url: str, nowhere: str) -> dict[str, Any]:
                 "nowhere": ["nowhere/fault", "good/good"],
             }
         },
-        "resilience": undeterred(),
+        "resilience": without_breakers(),
     }
 
 
@@ -226,7 +226,7 @@ def test_an_answer_that_is_not_streamed_fails_over_unseen(
 ) -> None:
     upstream.script(model, script)
 
-    text, _, headers = asked(sdk, f"scenario/{model}")
+    text, _, headers = completed(sdk, f"scenario/{model}")
 
     assert text == GOOD
     assert upstream.models == [model] * tries + ["good"]
@@ -243,7 +243,7 @@ def test_a_target_that_refuses_connections_is_passed_over(
     if streams:
         streamed(sdk, "scenario/nowhere", seen)
     else:
-        seen = [asked(sdk, "scenario/nowhere")[0]]
+        seen = [completed(sdk, "scenario/nowhere")[0]]
 
     assert "".join(seen) == GOOD
     assert upstream.models == ["good"]
@@ -344,7 +344,7 @@ def test_a_compressed_answer_that_nobody_asked_for_is_read_all_the_same(
         streamed(sdk, "scenario/fault", seen)
     else:
         upstream.script("fault", plain(gzip.compress(ANSWER), headers=headers))
-        seen = [asked(sdk, "scenario/fault")[0]]
+        seen = [completed(sdk, "scenario/fault")[0]]
 
     assert "".join(seen) == upstreams.text_of("BAD")
     assert upstream.requests[0].headers["accept-encoding"] == "identity"

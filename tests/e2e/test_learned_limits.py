@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.boxes import Box, boxed
 from tests.support.clocks import ServerClock
-from tests.support.natives import NativeUpstream, voice_of
+from tests.support.natives import NativeUpstream, wire_format_of
 from tests.support.upstreams import Script, Wire, completion, plain, running, whole
 from tests.support.waiting import PATIENCE, until
 
@@ -59,7 +59,7 @@ def saying(headers: dict[str, str]) -> Script:
     """The right answer of the API that is asked, with these headers."""
 
     async def script(wire: Wire) -> None:
-        await plain(voice_of(wire.request).body("hello"), headers=headers)(wire)
+        await plain(wire_format_of(wire.request).body("hello"), headers=headers)(wire)
 
     return script
 

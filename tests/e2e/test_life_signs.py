@@ -18,7 +18,7 @@ import pytest
 
 from tests.support.boxes import Box, boxed
 from tests.support.clocks import ServerClock
-from tests.support.natives import VOICES, NativeUpstream, named
+from tests.support.natives import WIRE_FORMATS, NativeUpstream, named
 from tests.support.upstreams import Wire, running
 from tests.support.waiting import PATIENCE
 
@@ -28,7 +28,7 @@ STEP = 100.0  # seconds between two signs of life
 FIRST_TOKEN = 110.0
 
 
-class Told:
+class ScriptedAnswer:
     """A script that sends what the test says, when it says so."""
 
     def __init__(self) -> None:
@@ -51,7 +51,7 @@ class Told:
         """Wait until the head of the answer has arrived."""
         self._arrived.get(timeout=PATIENCE)
 
-    def say(self, piece: bytes) -> None:
+    def send(self, piece: bytes) -> None:
         """Send this, and wait until it has arrived."""
         self._put(piece)
         self._arrived.get(timeout=PATIENCE)
@@ -68,14 +68,16 @@ class Told:
 class Thinking:
     """A streamed call whose target has sent the head of its answer, and no content."""
 
-    def __init__(self, box: Box, clock: ServerClock, answer: Future[httpx.Response], told: Told, dialect: str) -> None:
+    def __init__(
+        self, box: Box, clock: ServerClock, answer: Future[httpx.Response], script: ScriptedAnswer, dialect: str
+    ) -> None:
         self.answer = answer
-        self.voice = VOICES[dialect]
+        self.wire_format = WIRE_FORMATS[dialect]
         self._box = box
         self._clock = clock
-        self._told = told
+        self._script = script
         self._sign = SIGNS[dialect]
-        told.begun()
+        script.begun()
         box.rounds()
 
     def silence(self, seconds: float) -> None:
@@ -83,16 +85,16 @@ class Thinking:
         self._clock.pass_(seconds)
         self._box.rounds()
 
-    def says(self, piece: bytes | None = None) -> None:
+    def sends(self, piece: bytes | None = None) -> None:
         """The target sends something, by itself a sign of life."""
-        self._told.say(piece or self._sign)
+        self._script.send(piece or self._sign)
         self._box.rounds()
 
     def whole_answer(self) -> httpx.Response:
         """The target makes up its mind."""
-        for piece in [*self.voice.opening, *self.voice.words("a"), *self.voice.closing]:
-            self._told.say(piece)
-        self._told.end()
+        for piece in [*self.wire_format.opening, *self.wire_format.words("a"), *self.wire_format.closing]:
+            self._script.send(piece)
+        self._script.end()
         return self.answer.result(PATIENCE)
 
 
@@ -116,10 +118,10 @@ def configuration(url: str, dialect: str, capabilities: list[str], **timeouts: s
 
 @contextmanager
 def thinking(folder: Path, native: NativeUpstream, dialect: str, config: dict[str, Any]) -> Iterator[Thinking]:
-    told, clock = Told(), ServerClock()
-    native.script("a", told)
+    script, clock = ScriptedAnswer(), ServerClock()
+    native.script("a", script)
     with boxed(folder, config, clock) as box:
-        yield Thinking(box, clock, box.begin("scenario/all", stream=True), told, dialect)
+        yield Thinking(box, clock, box.begin("scenario/all", stream=True), script, dialect)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
@@ -131,7 +133,7 @@ def test_a_model_that_reasons_may_take_as_long_as_it_shows_life(
     with thinking(tmp_path, native, dialect, config) as call:
         for _ in range(20):
             call.silence(STEP)
-            call.says()
+            call.sends()
         waits = not call.answer.done()
         answer = call.whole_answer()
         line = access_log.next()
@@ -151,7 +153,7 @@ def test_signs_of_life_do_not_help_a_model_that_does_not_reason(
 
     with thinking(tmp_path, native, dialect, config) as call:
         call.silence(STEP)
-        call.says()
+        call.sends()
         patient = len(native.requests)
         call.silence(FIRST_TOKEN - STEP + 1)
         answer = call.answer.result(PATIENCE)
@@ -173,7 +175,7 @@ def test_a_model_that_reasons_and_falls_silent_is_given_up(
     with thinking(tmp_path, native, dialect, config) as call:
         for _ in range(5):
             call.silence(STEP)
-            call.says()
+            call.sends()
         call.silence(FIRST_TOKEN + 1)
         answer = call.answer.result(PATIENCE)
         line = access_log.next()
@@ -190,7 +192,7 @@ def test_a_silent_model_has_longer_if_it_reasons(
 
     with thinking(tmp_path, native, "openai", config) as call:
         before = len(native.requests)
-        call.says()
+        call.sends()
         call.silence(seconds - 5)
         at_the_end = len(native.requests)
         call.silence(6)
@@ -208,7 +210,7 @@ def test_signs_of_life_do_not_lengthen_the_whole_attempt(
     with thinking(tmp_path, native, dialect, config) as call:
         for _ in range(5):
             call.silence(STEP)
-            call.says()
+            call.sends()
         patient = len(native.requests)
         call.silence(STEP)
         answer = call.answer.result(PATIENCE)
@@ -226,7 +228,7 @@ def test_signs_of_life_do_not_lengthen_the_calls_deadline(native: NativeUpstream
     with thinking(tmp_path, native, "openai", config) as call:
         for _ in range(5):
             call.silence(STEP)
-            call.says()
+            call.sends()
         waits = not call.answer.done()
         call.silence(STEP)
         answer = call.answer.result(PATIENCE)
@@ -243,9 +245,9 @@ def test_whatever_is_sent_before_the_content_is_a_sign_of_life(
     config = configuration(native.url, dialect, ["reasoning"], first_token="110s", total="1d")
 
     with thinking(tmp_path, native, dialect, config) as call:
-        for piece in [call.voice.opening[0], SIGNS[dialect][:7], SIGNS[dialect][7:]]:
+        for piece in [call.wire_format.opening[0], SIGNS[dialect][:7], SIGNS[dialect][7:]]:
             call.silence(STEP)
-            call.says(piece)
+            call.sends(piece)
         call.silence(STEP)
         waits = not call.answer.done()
         answer = call.whole_answer()

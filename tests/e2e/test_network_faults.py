@@ -17,7 +17,7 @@ import yaml
 from anyio.from_thread import start_blocking_portal
 
 from tests.support.certificates import Certificates
-from tests.support.lines import Server, Turn, server
+from tests.support.raw_server import RawServer, Step, server
 from tests.support.servers import ROOT, signalbox_process
 from tests.support.upstreams import completion, full_port, refusing
 from tests.support.waiting import PATIENCE, until
@@ -26,29 +26,29 @@ ANSWER = json.dumps(completion("hello")).encode()
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(ANSWER), ANSWER)
 
 
-def saying(data: bytes) -> Turn:
-    async def turn(line: Any) -> None:
-        await line.take()
-        await line.say(data)
-        line.close()
+def sending(data: bytes) -> Step:
+    async def turn(connection: Any) -> None:
+        await connection.read_request()
+        await connection.send(data)
+        connection.close()
 
     return turn
 
 
-async def reset(line: Any) -> None:
-    await line.head()
-    line.reset()
+async def reset(connection: Any) -> None:
+    await connection.read_head()
+    connection.reset()
 
 
 @contextmanager
-def upstream(turn: Turn, certificates: Certificates | None = None, name: str = "localhost") -> Iterator[Server]:
+def upstream(turn: Step, certificates: Certificates | None = None, name: str = "localhost") -> Iterator[RawServer]:
     """A server of raw connections in a thread."""
     context = certificates.server(name) if certificates else None
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(server(turn, context=context)) as found:
         yield found
 
 
-def base(found: Server) -> str:
+def base(found: RawServer) -> str:
     return found.url.removesuffix("/chat/completions")
 
 
@@ -90,12 +90,12 @@ def failed(folder: Path, config: Mapping[str, Any], cause: str, words: str) -> N
 
 
 def test_untrusted_certificate_is_named(tmp_path: Path, certificates: Certificates) -> None:
-    with upstream(saying(WHOLE), certificates) as found:
+    with upstream(sending(WHOLE), certificates) as found:
         failed(tmp_path, configuration(base_url=base(found)), "tls", "certificate is not trusted: ")
 
 
 def test_certificate_of_another_name_is_named(tmp_path: Path, certificates: Certificates) -> None:
-    with upstream(saying(WHOLE), certificates, "elsewhere") as found:
+    with upstream(sending(WHOLE), certificates, "elsewhere") as found:
         config = configuration(base_url=base(found), ca_file=str(certificates.folder / "ca.pem"))
         failed(tmp_path, config, "tls", "mismatch")
 
@@ -121,17 +121,17 @@ def test_reset_is_named(tmp_path: Path) -> None:
 
 
 def test_close_without_an_answer_is_named(tmp_path: Path) -> None:
-    with upstream(saying(b"")) as found:
+    with upstream(sending(b"")) as found:
         failed(tmp_path, configuration(base_url=base(found)), "closed", "closed the connection without an answer")
 
 
 def test_answer_that_is_not_http_is_named(tmp_path: Path) -> None:
-    with upstream(saying(b"SSH-2.0-OpenSSH_9\r\n")) as found:
+    with upstream(sending(b"SSH-2.0-OpenSSH_9\r\n")) as found:
         failed(tmp_path, configuration(base_url=base(found)), "protocol", "not valid HTTP")
 
 
 def test_private_ca_is_trusted_by_ca_file(tmp_path: Path, certificates: Certificates) -> None:
-    with upstream(saying(WHOLE), certificates) as found:
+    with upstream(sending(WHOLE), certificates) as found:
         config = configuration(base_url=base(found), ca_file=str(certificates.folder / "ca.pem"))
         response, attempt = asked(tmp_path, config)
 
@@ -140,7 +140,7 @@ def test_private_ca_is_trusted_by_ca_file(tmp_path: Path, certificates: Certific
 
 
 def test_private_ca_is_trusted_by_the_environment(tmp_path: Path, certificates: Certificates) -> None:
-    with upstream(saying(WHOLE), certificates) as found:
+    with upstream(sending(WHOLE), certificates) as found:
         environ = {"SSL_CERT_FILE": str(certificates.folder / "ca.pem")}
         response, _ = asked(tmp_path, configuration(base_url=base(found)), environ)
 

@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.app import Parts
 from proxy.settle.log import logging_to
 from tests.support.fakes import FakeClock
-from tests.support.servers import IDLE, Recording, Running, recording, signalbox
+from tests.support.servers import IDLE, RecordingUpstream, Running, recording_upstream, signalbox
 from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
@@ -53,7 +53,7 @@ class Box:
     """Signalbox, its upstream and a client."""
 
     running: Running
-    upstream: Recording
+    upstream: RecordingUpstream
     http: httpx.Client
     before: Samples = field(default_factory=dict)
 
@@ -109,7 +109,7 @@ def config(upstream: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
-        recording() as (url, upstream),
+        recording_upstream() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("observed")) as running,
         httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
@@ -365,7 +365,7 @@ def test_the_access_log_can_be_switched_off(tmp_path: Path) -> None:
         signalbox(settings, tmp_path) as running,
         httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
-        box = Box(running, Recording(), http)
+        box = Box(running, RecordingUpstream(), http)
         with logged(box) as log:
             answer = box.chat("mock/x")
 
@@ -397,7 +397,7 @@ def test_time_of_the_upstream_is_not_our_overhead(tmp_path: Path, stream: bool, 
         signalbox(settings, tmp_path, parts=Parts(clock=UpstreamTime())) as running,
         httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as http,
     ):
-        box = Box(running, Recording(), http)
+        box = Box(running, RecordingUpstream(), http)
         with logged(box) as log:
             answer = box.chat("mock/x", stream=stream)
         overhead, duration = (box.value(f"signalbox_{name}_seconds_sum") for name in ("overhead", "request_duration"))

@@ -12,7 +12,7 @@ import openai
 import pydantic
 import pytest
 
-from tests.support.servers import Recording, Running, recording, signalbox
+from tests.support.servers import RecordingUpstream, Running, recording_upstream, signalbox
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw=="
@@ -49,7 +49,7 @@ class Box:
     """Signalbox, its upstream and a client."""
 
     running: Running
-    upstream: Recording
+    upstream: RecordingUpstream
     client: openai.OpenAI
 
     def asked(self) -> list[dict[str, Any]]:
@@ -115,7 +115,7 @@ def config(upstream: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     with (
-        recording() as (url, upstream),
+        recording_upstream() as (url, upstream),
         signalbox(config(url), tmp_path_factory.mktemp("sdk")) as running,
         openai.OpenAI(base_url=f"{running.url}/v1", api_key="the-client-key", max_retries=0) as client,
     ):

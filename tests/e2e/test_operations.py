@@ -15,7 +15,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.settle.log import logging_to
-from tests.support.servers import Running, recording, signalbox
+from tests.support.servers import Running, recording_upstream, signalbox
 from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
@@ -149,7 +149,7 @@ def rose(before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], floa
 )
 def test_the_first_failure_is_an_increase(tmp_path: Path, status: int, outcome: str, told: str) -> None:
     model = f"status-{status}"
-    with recording() as (url, _):
+    with recording_upstream() as (url, _):
         config = {**upstream(url, model), "resilience": {"retry": {"attempts": 1}}}
         with serving(config, tmp_path, {"UP_KEY": "sk-up"}) as box:
             attempts, requests = box.samples("signalbox_attempts_total"), box.samples("signalbox_requests_total")
@@ -160,7 +160,7 @@ def test_the_first_failure_is_an_increase(tmp_path: Path, status: int, outcome: 
 
 
 def test_a_reload_creates_the_series_of_what_is_new(tmp_path: Path) -> None:
-    with recording() as (url, _), serving(upstream(url, "m"), tmp_path, {"UP_KEY": "sk-up"}) as box:
+    with recording_upstream() as (url, _), serving(upstream(url, "m"), tmp_path, {"UP_KEY": "sk-up"}) as box:
         box.running.config.write_text(yaml.safe_dump(upstream(url, "m", "new")))
         box.running.service.reload()
 
@@ -173,7 +173,7 @@ def test_a_removed_provider_shows_no_state(tmp_path: Path) -> None:
         rows: list[dict[str, str]] = box.http.get("/admin/breakers", headers=ADMIN).json()["data"]
         return [row["provider"] for row in rows]
 
-    with recording() as (url, _), serving(upstream(url, "status-500"), tmp_path, {"UP_KEY": "sk-up"}) as box:
+    with recording_upstream() as (url, _), serving(upstream(url, "status-500"), tmp_path, {"UP_KEY": "sk-up"}) as box:
         box.chat("up/status-500")
         before, states = breakers(), box.samples("signalbox_breaker_state")
         box.running.config.write_text(yaml.safe_dump({**BASE, "providers": {"mock": {"dialect": "mock"}}}))
@@ -187,7 +187,7 @@ def test_a_removed_provider_shows_no_state(tmp_path: Path) -> None:
 
 def test_a_revoked_key_shows_everywhere(tmp_path: Path) -> None:
     model = "status-401-echo"
-    with recording() as (url, _), serving(upstream(url, model), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
+    with recording_upstream() as (url, _), serving(upstream(url, model), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
         before = box.samples("signalbox_keys_in_cooldown")
         answer = box.chat(f"up/{model}")
         line = box.line(event="call")
@@ -206,8 +206,11 @@ def test_a_revoked_key_shows_everywhere(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("model", ["tier/low", "auto", "scenario/s"])
-def test_equal_models_of_two_providers_share_the_calls(tmp_path: Path, model: str) -> None:
-    with recording() as (east, one), recording() as (west, two):
+def test_equal_models_of_two_providers_share_the_calls(
+    tmp_path: Path, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.routing.rank.SLOWER_SECONDS", PATIENCE)  # a pause of the machine makes neither slower
+    with recording_upstream() as (east, one), recording_upstream() as (west, two):
         config = {
             "providers": {"east": {"base_url": east}, "west": {"base_url": west}},
             "models": [{"id": "east/m", "tier": "low"}, {"id": "west/m", "tier": "low"}],
@@ -221,7 +224,7 @@ def test_equal_models_of_two_providers_share_the_calls(tmp_path: Path, model: st
 
 
 def test_the_default_answers_for_its_own_kind_only(tmp_path: Path) -> None:
-    with recording() as (url, up):
+    with recording_upstream() as (url, up):
         config = {**upstream(url, "m"), "routing": {"default": "up/m"}}
         with serving(config, tmp_path, {"UP_KEY": "sk-up-key"}) as box:
             chat = box.chat("unknown")
@@ -233,7 +236,7 @@ def test_the_default_answers_for_its_own_kind_only(tmp_path: Path) -> None:
 
 
 def test_a_single_model_is_shown_by_its_bare_id(tmp_path: Path) -> None:
-    with recording() as (url, _), serving(upstream(url, "m"), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
+    with recording_upstream() as (url, _), serving(upstream(url, "m"), tmp_path, {"UP_KEY": "sk-up-key"}) as box:
         bare, full = box.http.get("/v1/models/m").json(), box.http.get("/v1/models/up/m").json()
         missing = box.http.get("/v1/models/no")
 

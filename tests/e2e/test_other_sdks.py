@@ -13,7 +13,7 @@ import openai
 import pytest
 from pydantic import BaseModel
 
-from tests.support.servers import ROOT, Recording, recording, signalbox
+from tests.support.servers import ROOT, RecordingUpstream, recording_upstream, signalbox
 from tests.support.waiting import PATIENCE
 
 langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
@@ -23,9 +23,9 @@ ODD = "vendor/model-x:free@1~b"
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Recording]]:
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, RecordingUpstream]]:
     """The base URL for clients, and the upstream."""
-    with recording() as (url, upstream):
+    with recording_upstream() as (url, upstream):
         settings = {
             "providers": {"up": {"base_url": url}, "open": {"base_url": url, "any_model": True}},
             "models": [
@@ -56,7 +56,7 @@ def get_weather(city: str) -> str:
 
 
 @pytest.fixture
-def chat(running: tuple[str, Recording]) -> Any:
+def chat(running: tuple[str, RecordingUpstream]) -> Any:
     running[1].requests.clear()
     return langchain.ChatOpenAI(model="tier/low", base_url=running[0], api_key="any", max_retries=0)
 
@@ -111,7 +111,7 @@ def test_langchain_gets_structured_output(chat: Any, method: str) -> None:
     assert isinstance(person, Person)
 
 
-def test_langchain_passes_options_of_our_own(running: tuple[str, Recording]) -> None:
+def test_langchain_passes_options_of_our_own(running: tuple[str, RecordingUpstream]) -> None:
     chat = langchain.ChatOpenAI(
         model="auto", base_url=running[0], api_key="any", extra_body={"router": {"providers": ["up/large"]}}
     )
@@ -119,7 +119,7 @@ def test_langchain_passes_options_of_our_own(running: tuple[str, Recording]) -> 
     assert chat.invoke("Hello there").response_metadata["model_name"] == "large"
 
 
-def test_langchain_raises_the_errors_of_the_sdk(running: tuple[str, Recording]) -> None:
+def test_langchain_raises_the_errors_of_the_sdk(running: tuple[str, RecordingUpstream]) -> None:
     chat = langchain.ChatOpenAI(model="nothing", base_url=running[0], api_key="any", max_retries=0)
 
     with pytest.raises(openai.NotFoundError):
@@ -130,7 +130,7 @@ def test_langchain_raises_the_errors_of_the_sdk(running: tuple[str, Recording]) 
 
 
 @pytest.fixture(scope="module")
-def node(running: tuple[str, Recording]) -> dict[str, Any]:
+def node(running: tuple[str, RecordingUpstream]) -> dict[str, Any]:
     """What the client of Node.js saw."""
     program = shutil.which("node")
     if program is None:

@@ -124,7 +124,7 @@ def test_recorded_traffic_passes_unchanged(
     http: httpx.Client,
     box: Running,
     upstream: Upstream,
-    tell: Callable[[str, object], None],
+    report: Callable[[str, object], None],
     path: Path,
 ) -> None:
     found = [each for each in exchanges.read(path) if exchanges.is_chat(each)]
@@ -133,7 +133,7 @@ def test_recorded_traffic_passes_unchanged(
 
     assert failing(passages, lambda each: each.unchanged) == []
     assert len(upstream.requests) == len(found)
-    tell("exchanges", len(found))
+    report("exchanges", len(found))
 
 
 @each_file

@@ -26,7 +26,15 @@ from proxy.core.model import MockOptions
 from proxy.http.meta import CONFIG_REJECTED
 from proxy.http.mock_server import mock_app
 from proxy.settle.log import logging_to
-from tests.support.servers import ROOT, Recording, Running, recording, serving, signalbox, signalbox_process
+from tests.support.servers import (
+    ROOT,
+    RecordingUpstream,
+    Running,
+    recording_upstream,
+    serving,
+    signalbox,
+    signalbox_process,
+)
 from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
@@ -46,7 +54,7 @@ class Box:
     """Signalbox with a configuration that the test changes."""
 
     running: Running
-    upstream: Recording
+    upstream: RecordingUpstream
     http: httpx.Client
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -96,13 +104,13 @@ def config(upstream: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[tuple[str, Recording]]:
-    with recording() as found:
+def shared() -> Iterator[tuple[str, RecordingUpstream]]:
+    with recording_upstream() as found:
         yield found
 
 
 @pytest.fixture
-def box(shared: tuple[str, Recording], tmp_path: Path) -> Iterator[Box]:
+def box(shared: tuple[str, RecordingUpstream], tmp_path: Path) -> Iterator[Box]:
     url, upstream = shared
     upstream.requests.clear()
     (tmp_path / ".env").write_text("UP_KEY=first-key\n")

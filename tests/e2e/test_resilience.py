@@ -49,7 +49,7 @@ class Box:
         rows = self.http.get(f"{self.url}/admin/breakers", headers=ADMIN).json()["data"]
         return {row["id"]: row["state"] for row in rows if row["state"] != "closed"}
 
-    def rests(self) -> list[tuple[str, str | None, str, float]]:
+    def cooldowns(self) -> list[tuple[str, str | None, str, float]]:
         """Key, model, reason and seconds of every key that rests."""
         rows = self.http.get(f"{self.url}/admin/providers", headers=ADMIN).json()["data"]
         return [
@@ -260,7 +260,7 @@ def test_a_rate_limit_rests_one_key_for_one_model(upstream: Upstream, tmp_path: 
 
     with boxed(tmp_path, keyed(upstream.url)) as box:
         first = box.ask("up/a")
-        rests = box.rests()
+        rests = box.cooldowns()
         for _ in range(4):
             box.ask("up/a")
         for _ in range(4):
@@ -285,7 +285,7 @@ def test_a_rejected_key_rests_for_all_models(upstream: Upstream, tmp_path: Path)
 
     with boxed(tmp_path, keyed(upstream.url)) as box:
         first = box.ask("up/a")
-        rests = box.rests()
+        rests = box.cooldowns()
         for model in ("up/a", "up/b") * 2:
             box.ask(model)
 
@@ -360,7 +360,7 @@ def test_a_key_rests_as_long_as_the_provider_says(
 
     with boxed(tmp_path, keyed(upstream.url), clock) as box:
         answer = box.ask("up/a")
-        rests = box.rests()
+        rests = box.cooldowns()
 
     assert answer.status_code == 429
     assert [rest[3] for rest in rests] == ([pytest.approx(seconds, abs=1)] * 2 if seconds else [])

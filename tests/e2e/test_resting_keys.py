@@ -14,7 +14,7 @@ import pytest
 from tests.support import upstreams
 from tests.support.boxes import KEYS, Box, boxed
 from tests.support.clocks import ServerClock
-from tests.support.listings import LIST, ListingUpstream, listing_upstream, models
+from tests.support.model_lists import LIST, ListingUpstream, listing_upstream, models
 from tests.support.upstreams import Script, Wire, refuse
 from tests.support.waiting import until
 
@@ -69,17 +69,17 @@ def test_a_rejected_key_is_used_again_once_the_list_comes_with_it(listing: Listi
 
     with boxed(tmp_path, config, clock) as box:
         first = box.ask("up/a")
-        rests = box.rests()
+        rests = box.cooldowns()
         set_forward(box, clock, SOONEST - 0.1)
-        early = listing.asked
+        early = listing.requested
         clock.pass_(LATEST - SOONEST + 0.2)
-        until(lambda: not box.rests())
+        until(lambda: not box.cooldowns())
         again = box.ask("up/a")
 
     assert first.status_code == 502
     assert rests == [("one", None, "key_rejected", REST)]
     assert early == ["a"]
-    assert listing.asked == ["a", LIST, "a"]
+    assert listing.requested == ["a", LIST, "a"]
     assert listing.requests[1].headers["authorization"] == "Bearer sk-one-00000000"
     assert again.status_code == 200
 
@@ -93,15 +93,15 @@ def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: Listin
         answers = [box.ask("up/a") for _ in range(2)]
         told, early, probed, risked = [], [], [], users_of(listing, "one")
         for seconds in (60.0, 120.0, 240.0, 480.0, 960.0, 1800.0, 1800.0):
-            [(key, model, reason, left)] = box.rests()
+            [(key, model, reason, left)] = box.cooldowns()
             told.append((key, model, reason, left))
-            lists = listing.asked.count(LIST)
+            lists = listing.requested.count(LIST)
             set_forward(box, clock, seconds - 5.1)
             answers.append(box.ask("up/a"))
-            early.append(listing.asked.count(LIST) - lists)
+            early.append(listing.requested.count(LIST) - lists)
             clock.pass_(2.7)
-            until(lambda: box.rests()[0][3] > 5)  # longer than what was left
-            probed.append(listing.asked.count(LIST) - lists)
+            until(lambda: box.cooldowns()[0][3] > 5)  # longer than what was left
+            probed.append(listing.requested.count(LIST) - lists)
 
     assert told == [("one", None, "key_rejected", at) for at in (60, 120, 240, 480, 960, 1800, 1800)]
     assert (early, probed) == ([0] * 7, [1] * 7)
@@ -122,9 +122,9 @@ def test_a_key_that_gets_the_list_and_nothing_else_rests_longer_each_time(
         told = []
         for _ in range(3):
             box.ask("up/a")
-            told.append(box.rests()[0][3])
+            told.append(box.cooldowns()[0][3])
             clock.pass_(told[-1] - 2.4)
-            until(lambda: not box.rests())
+            until(lambda: not box.cooldowns())
 
     assert told == [60, 120, 240]
 
@@ -144,10 +144,10 @@ def test_what_says_nothing_of_a_rejected_key_leaves_it_as_it_is(
         while listing.next().model != LIST:
             pass
         set_forward(box, clock, 1)
-        rests = box.rests()
+        rests = box.cooldowns()
 
     assert rests == [("one", None, "key_rejected", pytest.approx(REST - LATEST - 1.1, abs=0.01))]
-    assert listing.asked.count(LIST) == 1
+    assert listing.requested.count(LIST) == 1
 
 
 @pytest.mark.parametrize("chat", [True, False])
@@ -162,11 +162,11 @@ def test_a_long_rest_for_a_rate_limit_is_cut_short_by_one_token_if_that_is_allow
         refused = box.ask("up/a")
         set_forward(box, clock, 597.6)
         if chat:
-            until(lambda: not box.rests())
+            until(lambda: not box.cooldowns())
         else:
             set_forward(box, clock, 1)
         answer = box.ask("up/a")
 
     assert int(refused.headers["retry-after-ms"]) == pytest.approx(600_000, abs=1)
-    assert listing.asked == (["a", LIST, "probe of a", "a"] if chat else ["a"])
+    assert listing.requested == (["a", LIST, "probe of a", "a"] if chat else ["a"])
     assert answer.status_code == (200 if chat else 429)

@@ -24,7 +24,7 @@ from tests.support import exchanges, upstreams
 from tests.support.exchanges import CUTS, Exchange
 from tests.support.natives import (
     PIXEL,
-    VOICES,
+    WIRE_FORMATS,
     NativeRequest,
     NativeUpstream,
     anthropic_message,
@@ -32,9 +32,9 @@ from tests.support.natives import (
     gemini_chunk,
     gemini_stream,
     replayed,
-    voice_of,
+    wire_format_of,
 )
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import EVENT_STREAM, Script, Wire, plain, stream
 
 HELLO: Any = [{"role": "user", "content": "Hello there"}]
@@ -92,7 +92,7 @@ def configuration(url: str) -> dict[str, Any]:
                 "all": ["gemini/flash", "anthropic/claude", "openai/gpt"],
             }
         },
-        "resilience": undeterred(same_target=0),
+        "resilience": without_breakers(same_target=0),
     }
 
 
@@ -637,7 +637,7 @@ def test_a_plan_falls_back_from_one_api_to_another(
     sdk: openai.OpenAI, upstream: NativeUpstream, scenario: str, failing: str, answering: str, *, streams: bool
 ) -> None:
     async def fail(wire: Wire) -> None:
-        await plain(voice_of(wire.request).refusal(500, "no"), 500)(wire)
+        await plain(wire_format_of(wire.request).refusal(500, "no"), 500)(wire)
 
     upstream.script(failing, fail)
 
@@ -646,7 +646,9 @@ def test_a_plan_falls_back_from_one_api_to_another(
     assert found.choices[0].message.content == upstreams.text_of(answering)
     assert upstream.models == [failing, answering]
     assert {
-        request.headers.get("authorization") for request in upstream.requests if voice_of(request).name == "openai"
+        request.headers.get("authorization")
+        for request in upstream.requests
+        if wire_format_of(request).name == "openai"
     } <= {"Bearer the-provider-key"}
 
 
@@ -720,8 +722,8 @@ def test_a_client_that_leaves_closes_the_upstreams_connection(
     http: httpx.Client, box: Running, upstream: NativeUpstream, access_log: Any, dialect: str
 ) -> None:
     model = MODELS[dialect]
-    voice = VOICES[dialect]
-    upstream.script(model.partition("/")[2], stream([*voice.opening, *voice.words("a")], Wire.stall))
+    wire_format = WIRE_FORMATS[dialect]
+    upstream.script(model.partition("/")[2], stream([*wire_format.opening, *wire_format.words("a")], Wire.stall))
     body = {"model": model, "messages": HELLO, "stream": True}
 
     with http.stream("POST", f"{box.url}/v1/chat/completions", json=body) as found:
@@ -767,7 +769,7 @@ def test_recorded_answers_however_they_are_cut_give_the_expected_facts(
     box: Running,
     upstream: NativeUpstream,
     compare: Any,
-    tell: Callable[[str, object], None],
+    report: Callable[[str, object], None],
     name: str,
 ) -> None:
     answers = requests = 0
@@ -808,6 +810,6 @@ def test_recorded_answers_however_they_are_cut_give_the_expected_facts(
         if differences:
             wrong.append((id, differences))
 
-    tell("answers", answers)
-    tell("requests", requests)
+    report("answers", answers)
+    report("requests", requests)
     assert wrong == []

@@ -17,9 +17,9 @@ import openai
 import pytest
 
 from tests.support import upstreams
-from tests.support.asking import MESSAGES, asked, streamed
-from tests.support.natives import ANTHROPIC, GEMINI, NativeUpstream, Voice, google
-from tests.support.servers import Running, signalbox, undeterred
+from tests.support.natives import ANTHROPIC, GEMINI, NativeUpstream, WireFormat, google
+from tests.support.sdk import MESSAGES, completed, streamed
+from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import Script, Wire, plain, raw, stream
 
 SECRET = "sk-provider-0123456789abcdef"
@@ -29,7 +29,7 @@ HTML = b"<!doctype html><html><body><h1>502 Bad Gateway</h1></body></html>"
 NOT_JSON = b"data: {this is not JSON}\n\n"
 PACES = ("fault", "first_token", "idle", "total", "total_stream")
 OTHER = {"anthropic": "gemini", "gemini": "anthropic"}
-VOICES = (ANTHROPIC, GEMINI)
+WIRE_FORMATS = (ANTHROPIC, GEMINI)
 
 # What the first target does: the model (whose timeouts matter where it stalls), the script, and how often it is tried.
 Fault = tuple[str, Script, int]
@@ -56,7 +56,7 @@ def configuration(url: str, nowhere: str) -> dict[str, Any]:
         },
         "models": models,
         "routing": {"scenarios": scenarios},
-        "resilience": undeterred(),
+        "resilience": without_breakers(),
     }
 
 
@@ -88,9 +88,9 @@ def assert_settled(access_log: Any, upstream: NativeUpstream, outcome: str) -> N
 # The faults, in the words of each API
 
 
-def statuses(voice: Voice) -> Faults:
+def statuses(wire_format: WireFormat) -> Faults:
     def refuse(status: int, **headers: str) -> Script:
-        return plain(voice.refusal(status, f"Key {SECRET}."), status, headers=headers)
+        return plain(wire_format.refusal(status, f"Key {SECRET}."), status, headers=headers)
 
     return {
         "500": ("fault", refuse(500), 2),
@@ -105,7 +105,7 @@ def statuses(voice: Voice) -> Faults:
     }
 
 
-def unanswered(voice: Voice) -> Faults:
+def unanswered(wire_format: WireFormat) -> Faults:
     return {
         "dropped": ("fault", upstreams.drop, 2),
         "reset before the head": ("fault", upstreams.reset, 2),
@@ -115,17 +115,17 @@ def unanswered(voice: Voice) -> Faults:
         "empty chunked body": ("fault", stream([]), 1),
         "HTML in a 200": ("fault", plain(HTML, content_type="text/html"), 1),
         "HTML that says it is a stream": ("fault", stream([HTML]), 1),
-        "error in a 200": ("fault", plain(voice.refusal(500, "no")), 2),
-        "overloaded in a 200": ("fault", plain(voice.refusal(529, "no")), 2),
+        "error in a 200": ("fault", plain(wire_format.refusal(500, "no")), 2),
+        "overloaded in a 200": ("fault", plain(wire_format.refusal(529, "no")), 2),
         "JSON without an answer": ("fault", plain(b'{"status":"ok"}'), 1),
         "JSON that is no object": ("fault", plain(b'"BAD"'), 1),
-        "half a JSON text": ("fault", plain(voice.body(BAD)[:80]), 1),
-        "gzip that is none": ("fault", plain(voice.body(BAD), headers={"content-encoding": "gzip"}), 1),
+        "half a JSON text": ("fault", plain(wire_format.body(BAD)[:80]), 1),
+        "gzip that is none": ("fault", plain(wire_format.body(BAD), headers={"content-encoding": "gzip"}), 1),
     }
 
 
-def broken_body(voice: Voice) -> Faults:
-    answer = voice.body(BAD)
+def broken_body(wire_format: WireFormat) -> Faults:
+    answer = wire_format.body(BAD)
     packed = gzip.compress(answer)[:60]
     return {
         "body reset": ("fault", plain(answer[:80], missing=900, then=Wire.reset), 2),
@@ -138,8 +138,8 @@ def broken_body(voice: Voice) -> Faults:
     }
 
 
-def before_content(voice: Voice) -> Faults:
-    start, word = voice.opening, voice.words("BAD")[0]
+def before_content(wire_format: WireFormat) -> Faults:
+    start, word = wire_format.opening, wire_format.words("BAD")[0]
     half = word[: len(word) // 2]
     return {
         "stall before the head": ("first_token", upstreams.stall, 1),
@@ -155,22 +155,22 @@ def before_content(voice: Voice) -> Faults:
         "end after the start": ("fault", stream(start), 1),
         "end within the first event": ("fault", stream([*start, half]), 1),
         "[DONE] after the start": ("fault", stream([*start, upstreams.DONE]), 1),
-        "error event first": ("fault", stream([voice.errors["error"]]), 2),
-        "error event after the start": ("fault", stream([*start, voice.errors["error"]]), 2),
-        "overloaded after the start": ("fault", stream([*start, voice.errors["overloaded"]]), 2),
-        "rate limit after the start": ("fault", stream([*start, voice.errors["rate limit"]]), 1),
-        "error event, then a stall": ("fault", stream([*start, voice.errors["error"]], Wire.stall), 2),
+        "error event first": ("fault", stream([wire_format.errors["error"]]), 2),
+        "error event after the start": ("fault", stream([*start, wire_format.errors["error"]]), 2),
+        "overloaded after the start": ("fault", stream([*start, wire_format.errors["overloaded"]]), 2),
+        "rate limit after the start": ("fault", stream([*start, wire_format.errors["rate limit"]]), 1),
+        "error event, then a stall": ("fault", stream([*start, wire_format.errors["error"]], Wire.stall), 2),
         "malformed event first": ("fault", stream([NOT_JSON]), 1),
         "malformed event after the start": ("fault", stream([*start, NOT_JSON]), 1),
         "bytes that are no chunks": ("fault", upstreams.then(stream(start, upstreams.nothing), raw(b"zz\r\nBAD")), 2),
-        "a whole answer in no stream": ("fault", plain(voice.body(BAD)[:-1]), 1),
+        "a whole answer in no stream": ("fault", plain(wire_format.body(BAD)[:-1]), 1),
     }
 
 
-def after_content(voice: Voice) -> Faults:
-    said = [*voice.opening, *voice.words("BAD")]
+def after_content(wire_format: WireFormat) -> Faults:
+    said = [*wire_format.opening, *wire_format.words("BAD")]
     half = said[-1][: len(said[-1]) // 2]
-    error, late = voice.errors["error"], [*voice.words("LATE"), *voice.closing]
+    error, late = wire_format.errors["error"], [*wire_format.words("LATE"), *wire_format.closing]
     return {
         "reset": ("fault", stream(said, Wire.reset), 1),
         "reset within an event": ("fault", stream([*said, half], Wire.reset), 1),
@@ -183,7 +183,7 @@ def after_content(voice: Voice) -> Faults:
         "stall within an event": ("idle", stream([*said, half], Wire.stall), 1),
         "keep-alives for ever": ("total_stream", upstreams.endless(b": ping\n\n", said), 1),
         "error event": ("fault", stream([*said, error]), 1),
-        "overloaded event": ("fault", stream([*said, voice.errors["overloaded"]]), 1),
+        "overloaded event": ("fault", stream([*said, wire_format.errors["overloaded"]]), 1),
         "error event, then a stall": ("fault", stream([*said, error], Wire.stall), 1),
         "error event, then a reset": ("fault", stream([*said, error], Wire.reset), 1),
         "error event, then more text": ("fault", stream([*said, error, *late]), 1),
@@ -196,8 +196,8 @@ def after_content(voice: Voice) -> Faults:
     }
 
 
-def after_finish(voice: Voice) -> Faults:
-    whole = [*voice.opening, *voice.words("BAD"), *voice.closing]
+def after_finish(wire_format: WireFormat) -> Faults:
+    whole = [*wire_format.opening, *wire_format.words("BAD"), *wire_format.closing]
     return {
         "end": ("fault", stream(whole), 1),
         "reset": ("fault", stream(whole, Wire.reset), 1),
@@ -210,15 +210,15 @@ def after_finish(voice: Voice) -> Faults:
     }
 
 
-def cases(*tables: Callable[[Voice], Faults]) -> pytest.MarkDecorator:
+def cases(*tables: Callable[[WireFormat], Faults]) -> pytest.MarkDecorator:
     """Every fault once for each API."""
     table = {
-        f"{voice.name}-{name}": (voice, *fault)
-        for voice in VOICES
+        f"{wire_format.name}-{name}": (wire_format, *fault)
+        for wire_format in WIRE_FORMATS
         for each in tables
-        for name, fault in each(voice).items()
+        for name, fault in each(wire_format).items()
     }
-    return pytest.mark.parametrize(("voice", "pace", "script", "tries"), table.values(), ids=table.keys())
+    return pytest.mark.parametrize(("wire_format", "pace", "script", "tries"), table.values(), ids=table.keys())
 
 
 @cases(statuses, unanswered, before_content)
@@ -226,7 +226,7 @@ def test_a_stream_fails_over_unseen_before_the_commit_point(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
     access_log: Any,
-    voice: Voice,
+    wire_format: WireFormat,
     pace: str,
     script: Script,
     tries: int,
@@ -234,11 +234,11 @@ def test_a_stream_fails_over_unseen_before_the_commit_point(
     upstream.script(pace, script)
     seen: list[str] = []
 
-    finish, headers = streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+    finish, headers = streamed(sdk, f"scenario/{wire_format.name}-{pace}", seen)
 
     assert ("".join(seen), finish) == (GOOD, "stop")
     assert upstream.models == [pace] * tries + ["good"]
-    assert headers["x-router-provider"] == OTHER[voice.name]
+    assert headers["x-router-provider"] == OTHER[wire_format.name]
     assert headers["x-router-attempts"] == str(tries + 1)
     assert_settled(access_log, upstream, "ok")
 
@@ -248,14 +248,14 @@ def test_an_answer_that_is_not_streamed_fails_over_unseen(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
     access_log: Any,
-    voice: Voice,
+    wire_format: WireFormat,
     pace: str,
     script: Script,
     tries: int,
 ) -> None:
     upstream.script(pace, script)
 
-    text, finish, headers = asked(sdk, f"scenario/{voice.name}-{pace}")
+    text, finish, headers = completed(sdk, f"scenario/{wire_format.name}-{pace}")
 
     assert (text, finish) == (GOOD, "stop")
     assert upstream.models == [pace] * tries + ["good"]
@@ -273,7 +273,7 @@ def test_a_target_that_refuses_connections_is_passed_over(
     if streams:
         streamed(sdk, f"scenario/{dialect}-nowhere", seen)
     else:
-        seen = [asked(sdk, f"scenario/{dialect}-nowhere")[0]]
+        seen = [completed(sdk, f"scenario/{dialect}-nowhere")[0]]
 
     assert "".join(seen) == GOOD
     assert upstream.models == ["good"]
@@ -284,7 +284,7 @@ def test_a_stream_that_breaks_after_the_commit_point_is_an_error(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
     access_log: Any,
-    voice: Voice,
+    wire_format: WireFormat,
     pace: str,
     script: Script,
     tries: int,
@@ -293,7 +293,7 @@ def test_a_stream_that_breaks_after_the_commit_point_is_an_error(
     seen: list[str] = []
 
     with pytest.raises(openai.APIError) as raised:
-        streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+        streamed(sdk, f"scenario/{wire_format.name}-{pace}", seen)
 
     assert raised.value.body is not None
     assert "".join(seen) == BAD
@@ -301,12 +301,18 @@ def test_a_stream_that_breaks_after_the_commit_point_is_an_error(
     assert_settled(access_log, upstream, "partial")
 
 
-@cases(lambda voice: {name: fault for name, fault in after_content(voice).items() if fault[0] == "fault"})
+@cases(lambda wire_format: {name: fault for name, fault in after_content(wire_format).items() if fault[0] == "fault"})
 def test_a_broken_stream_ends_with_one_error_event_and_no_done(
-    http: httpx.Client, box: Running, upstream: NativeUpstream, voice: Voice, pace: str, script: Script, tries: int
+    http: httpx.Client,
+    box: Running,
+    upstream: NativeUpstream,
+    wire_format: WireFormat,
+    pace: str,
+    script: Script,
+    tries: int,
 ) -> None:
     upstream.script(pace, script)
-    body = {"model": f"{voice.name}/{pace}", "messages": MESSAGES, "stream": True}
+    body = {"model": f"{wire_format.name}/{pace}", "messages": MESSAGES, "stream": True}
 
     answer = http.post(f"{box.url}/v1/chat/completions", json=body)
 
@@ -321,7 +327,7 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
     access_log: Any,
-    voice: Voice,
+    wire_format: WireFormat,
     pace: str,
     script: Script,
     tries: int,
@@ -329,7 +335,7 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
     upstream.script(pace, script)
     seen: list[str] = []
 
-    finish, _ = streamed(sdk, f"scenario/{voice.name}-{pace}", seen)
+    finish, _ = streamed(sdk, f"scenario/{wire_format.name}-{pace}", seen)
 
     assert ("".join(seen), finish) == (BAD, "stop")
     assert upstream.models == [pace] * tries
@@ -391,11 +397,11 @@ SINGLE: dict[str, tuple[int, type[openai.APIStatusError], int, str | None]] = {
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
 @pytest.mark.parametrize(("given", "kind", "status", "code"), SINGLE.values(), ids=SINGLE.keys())
-@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.name)
+@pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda wire_format: wire_format.name)
 def test_the_last_failure_is_the_error_that_the_sdk_has_for_it(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
-    voice: Voice,
+    wire_format: WireFormat,
     given: int,
     kind: type[openai.APIStatusError],
     status: int,
@@ -403,14 +409,14 @@ def test_the_last_failure_is_the_error_that_the_sdk_has_for_it(
     *,
     streams: bool,
 ) -> None:
-    upstream.script("fault", plain(voice.refusal(given, f"The words of the provider, to {SECRET}."), given))
+    upstream.script("fault", plain(wire_format.refusal(given, f"The words of the provider, to {SECRET}."), given))
 
     with pytest.raises(kind) as raised:
-        sdk.chat.completions.create(model=f"{voice.name}/fault", messages=MESSAGES, stream=streams)
+        sdk.chat.completions.create(model=f"{wire_format.name}/fault", messages=MESSAGES, stream=streams)
 
     error = raised.value
     assert (type(error), error.status_code) == (kind, status)
-    assert error.code == (code or ("invalid_argument" if voice is GEMINI else None))
+    assert error.code == (code or ("invalid_argument" if wire_format is GEMINI else None))
     assert error.response.headers["x-should-retry"] == "false"
     assert SECRET not in error.response.text
     if given == 400:
@@ -419,15 +425,15 @@ def test_the_last_failure_is_the_error_that_the_sdk_has_for_it(
         assert len(upstream.requests) == 1
 
 
-@pytest.mark.parametrize("voice", VOICES, ids=lambda voice: voice.name)
+@pytest.mark.parametrize("wire_format", WIRE_FORMATS, ids=lambda wire_format: wire_format.name)
 @pytest.mark.parametrize("pace", ["first_token", "total"])
 def test_a_target_that_never_answers_is_a_504(
-    sdk: openai.OpenAI, upstream: NativeUpstream, voice: Voice, pace: str
+    sdk: openai.OpenAI, upstream: NativeUpstream, wire_format: WireFormat, pace: str
 ) -> None:
     upstream.script(pace, upstreams.stall)
 
     with pytest.raises(openai.InternalServerError) as raised:
-        sdk.chat.completions.create(model=f"{voice.name}/{pace}", messages=MESSAGES, stream=pace == "first_token")
+        sdk.chat.completions.create(model=f"{wire_format.name}/{pace}", messages=MESSAGES, stream=pace == "first_token")
 
     assert (raised.value.status_code, raised.value.code) == (504, "upstream_timeout")
     assert upstream.requests[0].left() > 0

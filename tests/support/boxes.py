@@ -1,4 +1,4 @@
-"""Signalbox in a thread before a scripted upstream, and the questions that tests ask of it from outside."""
+"""Signalbox in a thread before a scripted upstream, and a client for its endpoints."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OnTime(Pulse):
 
 
 class Box:
-    """Signalbox, and what a test asks of it; only with a `pool` can it begin a call and go on."""
+    """A client of a running Signalbox; `begin` needs a `pool`."""
 
     def __init__(self, url: str, http: httpx.Client, pool: ThreadPoolExecutor | None = None) -> None:
         self.url = url
@@ -44,14 +44,14 @@ class Box:
         self._pool = pool
 
     def ask(self, model: str, *, caller: str | None = None, **more: Any) -> httpx.Response:
-        """One call, its answer read to the end; `caller` is its credential and what it says."""
+        """Make one call and read its whole answer; `caller` is its credential and its message."""
         messages = [{"role": "user", "content": caller}] if caller else HELLO
         headers = {"authorization": f"Bearer {caller}"} if caller else {}
         body = {"model": model, "messages": messages, **more}
         return self.http.post(f"{self.url}/v1/chat/completions", json=body, headers=headers)
 
     def begin(self, model: str, *, caller: str | None = None, **more: Any) -> Future[httpx.Response]:
-        """The same in a thread."""
+        """Start one call in a thread."""
         assert self._pool is not None
         return self._pool.submit(self.ask, model, caller=caller, **more)
 
@@ -67,21 +67,21 @@ class Box:
             params["after"] = page["last_id"]
 
     def breakers(self) -> dict[str, tuple[str, float]]:
-        """State and seconds left of what is not closed, by provider, model and key."""
+        """State and seconds left of breakers that are not closed, by provider, model and key."""
         rows = self.admin("breakers")
         return {row["id"]: (row["state"], row["open_seconds_left"]) for row in rows if row["state"] != "closed"}
 
-    def rests(self) -> list[tuple[str, str | None, str, float]]:
-        """Key, model, reason and seconds of every key that rests."""
+    def cooldowns(self) -> list[tuple[str, str | None, str, float]]:
+        """Key, model, reason and seconds left of every cooldown."""
         return [
-            (key["id"], rest["model"], rest["reason"], rest["seconds_left"])
+            (key["id"], cooldown["model"], cooldown["reason"], cooldown["seconds_left"])
             for row in self.admin("providers")
             for key in row["keys"]
-            for rest in key["rests"]
+            for cooldown in key["rests"]
         ]
 
     def simulate(self, **body: Any) -> httpx.Response:
-        """Let something fail."""
+        """Simulate a failure."""
         return self.http.post(f"{self.url}/admin/simulate/failure", headers=ADMIN, json=body)
 
     def metric(self, name: str) -> int:
@@ -90,11 +90,11 @@ class Box:
         return next(int(float(line.partition(" ")[2])) for line in lines if line.startswith(f"{name} "))
 
     def depth(self) -> int:
-        """How many wait, as the metric has it."""
+        """The length of the queue, by the metric."""
         return self.metric("signalbox_queue_depth")
 
     def rounds(self) -> None:
-        """Let the server's event loop go round, so that it has seen to whatever had reached it before."""
+        """Let the server's event loop run, so that it has handled everything that had reached it before."""
         for _ in range(ROUNDS):
             self.http.get(f"{self.url}/livez")
 

@@ -20,9 +20,9 @@ STREAM = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}],"strea
 def provider(name: str = "acme", *keys: str, **fields: Any) -> Provider:
     """A provider with these keys, or with one; `keyless=True` for none."""
     keyless = fields.pop("keyless", False)
-    made = () if keyless else tuple(ProviderKey(key, f"sk-{key}-secret") for key in keys or ("main",))
+    provider_keys = () if keyless else tuple(ProviderKey(key, f"sk-{key}-secret") for key in keys or ("main",))
     return Provider(
-        **{"name": name, "dialect": "openai", "base_url": f"https://{name}.test/v1", "keys": made, **fields}
+        **{"name": name, "dialect": "openai", "base_url": f"https://{name}.test/v1", "keys": provider_keys, **fields}
     )
 
 
@@ -35,10 +35,10 @@ def snapshot(*deployments: Deployment, **fields: Any) -> Snapshot:
     """A configuration with these deployments; `fields` replace its other values."""
     values: dict[str, Any] = {
         "version": "v1",
-        "providers": {each.provider.name: each.provider for each in deployments},
-        "deployments": {each.name: each for each in deployments},
+        "providers": {deployment.provider.name: deployment.provider for deployment in deployments},
+        "deployments": {deployment.name: deployment for deployment in deployments},
         "left_out": {},
-        "known": frozenset(each.name for each in deployments),
+        "known": frozenset(deployment.name for deployment in deployments),
         "aliases": {},
         "tiers": {"low": None, "medium": None, "high": None},
         "scenarios": {},
@@ -59,28 +59,28 @@ def call(raw: bytes = HELLO, *, on: Snapshot | None = None, headers: dict[str, s
 
 def plan(*deployments: Deployment, route: str = "tier/low", **fields: Any) -> Plan:
     """A plan with these deployments as its targets, in this order."""
-    return Plan(route, "tier", "because", tuple(Target(each) for each in deployments), lambda: fields)
+    return Plan(route, "tier", "because", tuple(Target(deployment) for deployment in deployments), lambda: fields)
 
 
 def record(of: Call | None = None, *, started: float = 1000.0, **fields: Any) -> Record:
     """The record of a call that has just begun."""
-    made = Record("req_1", "theirs", started, 1_800_000_000.0)
-    made.call = of
+    row = Record("req_1", "theirs", started, 1_800_000_000.0)
+    row.call = of
     for name, value in fields.items():
-        setattr(made.timings if name in Timings.__slots__ else made, name, value)
-    return made
+        setattr(row.timings if name in Timings.__slots__ else row, name, value)
+    return row
 
 
 def attempt(
     outcome: str = "ok", of: Deployment | None = None, *, key_id: str = "main", ms: float | None = None, **fields: Any
 ) -> AttemptRecord:
     """One attempt at `of`, or at `acme/small`, that took `ms` milliseconds."""
-    made = AttemptRecord("req_1-1", of or deployment(), key_id, 1000.0)
+    row = AttemptRecord("req_1-1", of or deployment(), key_id, 1000.0)
     if ms is not None:
-        made.ended = made.started + ms / 1000
+        row.ended = row.started + ms / 1000
     for name, value in {"outcome": ended(outcome), **fields}.items():
-        setattr(made, name, value)
-    return made
+        setattr(row, name, value)
+    return row
 
 
 def ended(outcome: str) -> FailureKind | AttemptOutcome:

@@ -61,9 +61,10 @@ def _wake_up() -> None:
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time goes by only when all who run wait for it: hours pass at once, and always alike.
+    """An event loop whose time goes by only when all tasks wait for it: hours pass at once, and deterministically.
 
-    Use it with `VirtualClock`, by `anyio_backend = VIRTUAL` in the test's module, where nothing comes from outside.
+    Use it with `VirtualClock`, by `anyio_backend = VIRTUAL` in the test's module, in tests without sockets, threads or
+    processes.
     """
 
     def __init__(self) -> None:
@@ -79,7 +80,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 class _NoWait(selectors.DefaultSelector):
-    """Does not wait: it tells the loop that it has."""
+    """A selector that moves the time of its loop instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -87,7 +88,7 @@ class _NoWait(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is None:
-            raise RuntimeError("everybody waits for something that will never come")
+            raise RuntimeError("all tasks wait, and nothing can wake them")
         self._loop.skip(max(0.0, timeout))
         return super().select(0)
 
@@ -106,7 +107,7 @@ class VirtualClock(FakeClock):
         return asyncio.get_running_loop().time()
 
     def pass_(self, seconds: float) -> None:
-        """Let time go by at once, as if everybody had been busy."""
+        """Let time go by at once, as if the process had been busy."""
         loop = asyncio.get_running_loop()
         assert isinstance(loop, VirtualLoop)
         loop.skip(seconds)

@@ -1,4 +1,4 @@
-"""What tests share: a clock of their own, and upstreams that do what a script says."""
+"""A clock that tests move, and a transport with scripted answers."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from proxy.core.wire import UpstreamRequest, UpstreamResponse
 
 
 class FakeClock:
-    """Time that passes only when it is told to, or when somebody sleeps."""
+    """Time that passes only by `pass_`, `advance` and `sleep`."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self.slept: list[float] = []
-        self.timers: dict[asyncio.Timeout, float] = {}  # of those who wait for an event, with their ends
+        self.timers: dict[asyncio.Timeout, float] = {}  # the running `wait_for` calls, with their ends
 
     def monotonic(self) -> float:
         return self.now
@@ -32,7 +32,7 @@ class FakeClock:
         await asyncio.sleep(0)
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
-        """Somebody else has to set the event, or to let the time go by."""
+        """Wait until the event is set or another task lets the time go by."""
         try:
             async with asyncio.timeout(None) as timer:
                 self.timers[timer] = self.now + seconds
@@ -46,7 +46,7 @@ class FakeClock:
         return True
 
     async def elapse(self, seconds: float) -> None:
-        """What a scripted upstream does with its time."""
+        """Pass the time of a scripted upstream."""
         self.pass_(seconds)
 
     def pass_(self, seconds: float) -> None:
@@ -58,7 +58,7 @@ class FakeClock:
                 timer.reschedule(0)
 
     async def advance(self, seconds: float, turns: int = 100) -> None:
-        """Let time go by from one timer to the next, and everybody run in between."""
+        """Let time go by from one timer to the next, running all tasks in between."""
         end = self.now + seconds
         await turn(turns)
         while (due := min(self.timers.values(), default=end)) < end:
@@ -71,7 +71,7 @@ class FakeClock:
 
 
 async def turn(times: int = 100) -> None:
-    """Let everybody else run until they wait for something; nothing is faster than this in a test."""
+    """Let all other tasks run until they wait for something."""
     for _ in range(times):
         await asyncio.sleep(0)
 
@@ -116,7 +116,7 @@ class Answer:
 REFUSED = Answer(before=[UpstreamFailure(FailureKind.CONNECT, "the upstream could not be reached")])
 
 
-Script = Sequence[Answer] | Callable[[], Answer]  # line by line, or whatever it is time for
+Script = Sequence[Answer] | Callable[[], Answer]  # line by line, or computed at each request
 
 
 class ScriptedTransport:
@@ -132,7 +132,7 @@ class ScriptedTransport:
 
     @property
     def hosts(self) -> list[str]:
-        """Whom the requests went to, without `.test`."""
+        """The hosts of the requests, without `.test`."""
         return [_host(request) for request in self.requests]
 
     @property

@@ -1,8 +1,7 @@
 """An upstream that speaks every dialect, and answers as Anthropic, Gemini and OpenAI would write them.
 
 It is the upstream of `tests/support/upstreams.py`; the model is read from where each API has it: the body, the path
-(Gemini) or a form. A `Voice` writes the same text in the bytes of one API, so that one fault can be tried on all of
-them.
+(Gemini) or a form. A `WireFormat` writes the same text in the bytes of one API, so that one fault can be tried on all.
 """
 
 from __future__ import annotations
@@ -91,12 +90,12 @@ class NativeUpstream(Upstream):
         await good(wire)
 
 
-# Voices
+# Wire formats
 
 
 @dataclass(frozen=True)
-class Voice:
-    """One API's way to say things: the bytes of a stream's parts, and of whole answers."""
+class WireFormat:
+    """How one API writes answers: the bytes of a stream's parts, and of whole answers."""
 
     name: str
     opening: list[bytes]
@@ -232,7 +231,7 @@ GOOGLE_ERRORS = {
     529: "UNAVAILABLE",
 }
 _START = anthropic_stream({"type": "text", "text": ""})
-ANTHROPIC = Voice(
+ANTHROPIC = WireFormat(
     "anthropic",
     opening=_START[:3],
     closing=_START[3:],
@@ -242,7 +241,7 @@ ANTHROPIC = Voice(
         "rate limit": named("error", error={"type": "rate_limit_error", "message": "Slow down"}),
     },
 )
-GEMINI = Voice(
+GEMINI = WireFormat(
     "gemini",
     opening=[google(gemini_chunk({"text": ""}))],
     closing=[google(gemini_chunk({"text": ""}, finish="STOP"))],
@@ -253,7 +252,7 @@ GEMINI = Voice(
     },
     end="\r\n\r\n",
 )
-OPENAI = Voice(
+OPENAI = WireFormat(
     "openai",
     opening=[upstreams.ROLE],
     closing=[upstreams.FINISH, upstreams.DONE],
@@ -263,11 +262,11 @@ OPENAI = Voice(
         "rate limit": event(upstreams.error("Slow down", kind="rate_limit_error", code="rate_limit_exceeded")),
     },
 )
-VOICES = {voice.name: voice for voice in (ANTHROPIC, GEMINI, OPENAI)}
+WIRE_FORMATS = {wire_format.name: wire_format for wire_format in (ANTHROPIC, GEMINI, OPENAI)}
 
 
-def voice_of(request: Request) -> Voice:
-    """The voice of the API that a request is of."""
+def wire_format_of(request: Request) -> WireFormat:
+    """The format of the API that a request was sent to."""
     if request.path.startswith("/v1/messages"):
         return ANTHROPIC
     return GEMINI if _IN_PATH.search(request.path) else OPENAI
@@ -275,11 +274,11 @@ def voice_of(request: Request) -> Voice:
 
 async def good(wire: Wire) -> None:
     """The right answer in the request's own API; its words begin with the model's name."""
-    voice, model = voice_of(wire.request), wire.request.model
+    wire_format, model = wire_format_of(wire.request), wire.request.model
     if wire.request.stream:
-        await upstreams.stream([*voice.opening, *voice.words(model), *voice.closing])(wire)
+        await upstreams.stream([*wire_format.opening, *wire_format.words(model), *wire_format.closing])(wire)
     else:
-        await plain(voice.body(upstreams.text_of(model)))(wire)
+        await plain(wire_format.body(upstreams.text_of(model)))(wire)
 
 
 def replayed(data: bytes, *, stream: bool, how: str, rng: Random, status: int = 200) -> Script:

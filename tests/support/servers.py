@@ -42,8 +42,8 @@ class Running:
     config: Path
 
 
-def undeterred(**retry: Any) -> dict[str, Any]:
-    """A section `resilience` with which no breaker ever opens, and the next try is made at once."""
+def without_breakers(**retry: Any) -> dict[str, Any]:
+    """A section `resilience` with which no breaker ever opens and retries are made at once."""
     at_once = {"backoff": "1ms", "max_backoff": "1ms", "stale_post": False, "budget": {"floor": 1000}}
     never = {"consecutive": 100_000, "window_failures": 100_000}
     return {"breaker": never, "retry": {**at_once, **retry}}
@@ -162,8 +162,8 @@ class Received:
 
 
 @dataclass
-class Recording:
-    """The mock provider as an upstream that remembers what reached it, and whose headers a proxy must not give on.
+class RecordingUpstream:
+    """The mock provider as an upstream that records requests, with headers that a proxy must not relay.
 
     A model whose name holds `status-418` is answered with that status and an error in OpenAI's shape; one that also
     holds `echo` repeats the credential, as some providers do.
@@ -190,33 +190,33 @@ class Recording:
         headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
         self.requests.append(Received(scope["path"], headers, content))
         if status := re.search(rb"status-([1-5][0-9][0-9])", content):
-            said = f" You sent {headers.get('authorization')}." if b"echo" in content else ""
-            await _refusal(int(status[1]), said)(scope, receive, send)
+            echo = f" You sent {headers.get('authorization')}." if b"echo" in content else ""
+            await _refusal(int(status[1]), echo)(scope, receive, send)
             return
-        await self.app(scope, _again(content, receive), _with_headers(send))
+        await self.app(scope, _replayed(content, receive), _with_headers(send))
 
 
 @contextmanager
-def recording() -> Iterator[tuple[str, Recording]]:
+def recording_upstream() -> Iterator[tuple[str, RecordingUpstream]]:
     """A recording upstream and the base URL to configure for it."""
-    upstream = Recording()
+    upstream = RecordingUpstream()
     with serving(upstream) as url:
         yield f"{url}/v1", upstream
 
 
-def _refusal(status: int, said: str) -> Response:
-    error = {"message": f"The upstream says {status}.{said}", "type": "upstream_says", "param": None, "code": "said_so"}
+def _refusal(status: int, echo: str) -> Response:
+    error = {"message": f"The upstream says {status}.{echo}", "type": "upstream_says", "param": None, "code": "said_so"}
     return Response(json.dumps({"error": error}), status, {"x-ratelimit-limit-requests": "60000"}, "application/json")
 
 
-def _again(content: bytes, receive: Receive) -> Receive:
-    given = False
+def _replayed(content: bytes, receive: Receive) -> Receive:
+    sent = False
 
     async def read() -> Message:
-        nonlocal given
-        if given:
+        nonlocal sent
+        if sent:
             return await receive()
-        given = True
+        sent = True
         return {"type": "http.request", "body": content, "more_body": False}
 
     return read

@@ -1,4 +1,4 @@
-"""An OpenAI-compatible upstream on a real port that does what it is told, and remembers what really reached it.
+"""A scripted OpenAI-compatible upstream on a real port, which records what really reached it.
 
 A script is an async function of a `Wire`, so that an answer may be cut, reset or stalled at any byte. Scripts are
 queued by model; the last one of a queue stays. Nothing in here waits for time to pass: a script goes on when the test
@@ -142,7 +142,7 @@ class Wire:
     async def arrived(self) -> None:
         """Wait until the far side's kernel has everything that was sent."""
         sock: socket.socket = self._writer.get_extra_info("socket")
-        # Ours tells nobody when the last byte is acknowledged.
+        # Nothing reports when the last byte is acknowledged.
         while struct.unpack("i", fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:  # noqa: ASYNC110
             await asyncio.sleep(0)
 
@@ -293,7 +293,7 @@ def blackhole() -> Iterator[str]:
 
 @contextmanager
 def refusing() -> Iterator[str]:
-    """An address where nobody listens."""
+    """An address that refuses connections."""
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{bound.getsockname()[1]}/v1"
@@ -333,7 +333,7 @@ def words(prefix: str, count: int = 3) -> list[bytes]:
 
 
 def text_of(prefix: str, count: int = 3) -> str:
-    """What the content events of `words` say together."""
+    """The text of the content events of `words`."""
     return "".join(f"{prefix}{number} " for number in range(count))
 
 
@@ -356,7 +356,7 @@ def error(message: str, kind: str = "server_error", code: str | int | None = Non
 
 
 async def whole(wire: Wire) -> None:
-    """The right answer, streamed if that was asked for; its words begin with the model's name."""
+    """The right answer, streamed if requested; its words begin with the model's name."""
     asked = (wire.request.json.get("stream_options") or {}).get("include_usage")
     if wire.request.stream:
         usage = [chunk(usage=USAGE)] if asked else []
@@ -368,7 +368,7 @@ async def whole(wire: Wire) -> None:
 def stream(events: list[bytes], then: Script = Wire.end, headers: Mapping[str, str] | None = None) -> Script:
     """A 200 with these bytes as its events, each sent for itself, and then an end or a cut.
 
-    Before a stall they go out in one piece: somebody measures the silence, and has to find it only behind them.
+    Before a stall they are sent in one piece, since the silence after them is measured.
     """
     sent = [b"".join(events)] if then is Wire.stall and events else events
 

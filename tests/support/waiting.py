@@ -9,13 +9,13 @@ from proxy.core.clock import SystemClock
 
 PATIENCE = 60.0  # seconds for what must happen; only a failing test waits that long
 
-Found = TypeVar("Found")
+Value = TypeVar("Value")
 
 
-def until(look: Callable[[], Found]) -> Found:
-    """Look again and again until something true is seen, and give it."""
+def until(look: Callable[[], Value]) -> Value:
+    """Call `look` until it returns something true, and return that."""
     clock = SystemClock()
     end = clock.monotonic() + PATIENCE
-    while not (found := look()):
-        assert clock.monotonic() < end, "it never came to that"
-    return found
+    while not (value := look()):
+        assert clock.monotonic() < end, "the condition never became true"
+    return value

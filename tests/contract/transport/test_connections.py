@@ -21,7 +21,7 @@ from proxy.upstream.net.connection import HIGH_WATER, READ_SIZE
 from proxy.upstream.net.resolve import Address, Resolver
 from proxy.upstream.net.transport import NetTransport
 from tests.support.fakes import turn
-from tests.support.lines import ANSWER, Line, answer, saying, server
+from tests.support.raw_server import ANSWER, RawConnection, answer, sending, server
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -74,10 +74,10 @@ async def test_connection_in_use_while_closing_is_closed_later(net: NetTransport
 async def test_last_used_connection_is_used_next(net: NetTransport) -> None:
     ports: list[int] = []
 
-    async def note(line: Line) -> None:
-        await line.take()
-        ports.append(line.writer.get_extra_info("peername")[1])
-        await line.say(ANSWER)
+    async def note(connection: RawConnection) -> None:
+        await connection.read_request()
+        ports.append(connection.writer.get_extra_info("peername")[1])
+        await connection.send(ANSWER)
 
     async with server(note) as upstream:
         async with net.send(request(upstream.url)) as one, net.send(request(upstream.url)) as two:
@@ -101,7 +101,7 @@ async def test_idle_connections_close_at_their_time(net: NetTransport, monkeypat
 @pytest.mark.parametrize(("hint", "kept"), [(b"timeout=1", False), (b"timeout=0, max=5", False), (b"timeout=60", True)])
 async def test_keep_alive_hint_is_respected(net: NetTransport, hint: bytes, kept: bool) -> None:
     head = OK + b"keep-alive: " + hint + b"\r\ncontent-length: 2\r\n\r\nok"
-    async with server(saying(head, close=False)) as upstream:
+    async with server(sending(head, close=False)) as upstream:
         for _ in range(3):
             await read(net, upstream.url)
 
@@ -112,12 +112,12 @@ async def test_no_more_connections_are_kept_than_may_be(net: NetTransport, monke
     monkeypatch.setattr(module, "MAX_IDLE", 2)
     all_there = asyncio.Event()
 
-    async def together(line: Line) -> None:
-        await line.take()
+    async def together(connection: RawConnection) -> None:
+        await connection.read_request()
         if len(upstream.log) == 5:
             all_there.set()
         await all_there.wait()
-        await line.say(ANSWER)
+        await connection.send(ANSWER)
 
     async with server(together) as upstream, asyncio.timeout(PATIENCE):
         async with asyncio.TaskGroup() as group:
@@ -132,12 +132,12 @@ async def test_no_more_connections_are_kept_than_may_be(net: NetTransport, monke
 async def test_unasked_bytes_close_an_idle_connection(net: NetTransport) -> None:
     said = asyncio.Event()
 
-    async def leak(line: Line) -> None:
-        await answer(line)
-        await line.say(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nleak")
+    async def leak(connection: RawConnection) -> None:
+        await answer(connection)
+        await connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nleak")
         said.set()
-        await line.gone()
-        line.close()
+        await connection.closed()
+        connection.close()
 
     async with server(leak) as upstream, asyncio.timeout(PATIENCE):
         for _ in range(3):
@@ -157,7 +157,7 @@ async def test_connections_are_used_for_their_own_origin_only(net: NetTransport)
 
 
 async def test_body_of_an_exchange_that_has_ended_is_not_the_next_ones(net: NetTransport) -> None:
-    async with server(saying(OK + b"content-length: 2\r\n\r\n", b"ok", close=False)) as upstream:
+    async with server(sending(OK + b"content-length: 2\r\n\r\n", b"ok", close=False)) as upstream:
         async with net.send(request(upstream.url)) as first:
             pass
         async with net.send(request(upstream.url)) as second:
@@ -175,7 +175,7 @@ async def test_cancelling_at_any_step_leaves_no_connection_open() -> None:
         timers.clear()
 
     ended, turns = 0, 0
-    async with server(saying(OK + b"content-length: 4\r\n\r\n", b"ok", b"ok", close=False)) as upstream:
+    async with server(sending(OK + b"content-length: 4\r\n\r\n", b"ok", b"ok", close=False)) as upstream:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             async with asyncio.timeout(PATIENCE):
@@ -203,12 +203,12 @@ async def test_cancelling_at_any_step_leaves_no_connection_open() -> None:
 
 @pytest.mark.parametrize("end", ["close", "reset", "stay"])
 async def test_early_refusal_is_read_while_the_body_goes_out(net: NetTransport, end: str) -> None:
-    async def refuse(line: Line) -> None:
-        await line.head()
-        await line.say(TOO_LARGE)
+    async def refuse(connection: RawConnection) -> None:
+        await connection.read_head()
+        await connection.send(TOO_LARGE)
         if end == "stay":
-            await line.gone()
-        line.reset() if end == "reset" else line.close()
+            await connection.closed()
+        connection.reset() if end == "reset" else connection.close()
 
     async with server(refuse) as upstream, asyncio.timeout(PATIENCE):
         for _ in range(3):
@@ -219,11 +219,11 @@ async def test_early_refusal_is_read_while_the_body_goes_out(net: NetTransport, 
 
 
 async def test_early_success_does_not_cut_the_request_short(net: NetTransport) -> None:
-    async def begin(line: Line) -> None:
-        await line.head()
-        await line.say(CHUNKED + b"2\r\nhe\r\n")
-        line.server.log.append(await line.reader.readexactly(len(LARGE)))
-        await line.say(b"3\r\nllo\r\n0\r\n\r\n")
+    async def begin(connection: RawConnection) -> None:
+        await connection.read_head()
+        await connection.send(CHUNKED + b"2\r\nhe\r\n")
+        connection.server.log.append(await connection.reader.readexactly(len(LARGE)))
+        await connection.send(b"3\r\nllo\r\n0\r\n\r\n")
 
     async with server(begin) as upstream, asyncio.timeout(PATIENCE):
         assert await read(net, upstream.url, LARGE) == (200, b"hello")
@@ -232,9 +232,9 @@ async def test_early_success_does_not_cut_the_request_short(net: NetTransport) -
 
 
 async def test_answer_before_the_request_is_read(net: NetTransport) -> None:
-    async def busy(line: Line) -> None:
-        await line.say(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy")
-        line.close()
+    async def busy(connection: RawConnection) -> None:
+        await connection.send(b"HTTP/1.1 503 Busy\r\ncontent-length: 4\r\n\r\nbusy")
+        connection.close()
 
     async with server(busy) as upstream, asyncio.timeout(PATIENCE):
         for _ in range(3):
@@ -243,8 +243,8 @@ async def test_answer_before_the_request_is_read(net: NetTransport) -> None:
 
 
 async def test_close_before_the_request_is_a_fault(net: NetTransport) -> None:
-    async def close(line: Line) -> None:
-        line.close()
+    async def close(connection: RawConnection) -> None:
+        connection.close()
 
     async with server(close) as upstream, asyncio.timeout(PATIENCE):
         failure = await failing(net, upstream.url)
@@ -261,10 +261,10 @@ async def test_close_before_the_request_is_a_fault(net: NetTransport) -> None:
     ids=["blank lines", "100 Continue", "103 Early Hints"],
 )
 async def test_flood_before_the_answer_is_cut_off(net: NetTransport, again: bytes) -> None:
-    async def flood(line: Line) -> None:
-        await line.take()
+    async def flood(connection: RawConnection) -> None:
+        await connection.read_request()
         while True:
-            await line.say(again)
+            await connection.send(again)
 
     async with server(flood) as upstream, asyncio.timeout(PATIENCE):
         failure = await failing(net, upstream.url)
@@ -278,13 +278,13 @@ async def test_upstream_is_not_read_faster_than_the_client(net: NetTransport) ->
     total = 256 * 1024 * 1024
     sent = 0
 
-    async def pour(line: Line) -> None:
+    async def pour(connection: RawConnection) -> None:
         nonlocal sent
-        await line.take()
-        await line.say(OK + b"content-length: %d\r\n\r\n" % total)
-        line.writer.transport.set_write_buffer_limits(0)
+        await connection.read_request()
+        await connection.send(OK + b"content-length: %d\r\n\r\n" % total)
+        connection.writer.transport.set_write_buffer_limits(0)
         while sent < total:
-            await line.say(piece)
+            await connection.send(piece)
             sent += len(piece)
 
     async with server(pour) as upstream, asyncio.timeout(PATIENCE), net.send(request(upstream.url)) as response:
@@ -301,7 +301,7 @@ async def test_upstream_is_not_read_faster_than_the_client(net: NetTransport) ->
 
 async def test_all_that_one_read_brings_is_one_piece(net: NetTransport) -> None:
     chunks = b"1\r\na\r\n" * 1000 + b"0\r\n\r\n"
-    async with server(saying(CHUNKED + chunks)) as upstream, net.send(request(upstream.url)) as response:
+    async with server(sending(CHUNKED + chunks)) as upstream, net.send(request(upstream.url)) as response:
         pieces = [chunk async for chunk in response.chunks]
 
     assert b"".join(pieces) == b"a" * 1000

@@ -12,7 +12,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.transport import Transport
-from tests.support.lines import ANSWER, Line, answer, saying, server
+from tests.support.raw_server import ANSWER, RawConnection, answer, sending, server
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -92,19 +92,19 @@ async def test_large_request_arrives_in_whole(transport: Transport) -> None:
 @pytest.mark.parametrize("name", ANSWERS)
 async def test_answer_is_read_whatever_its_framing(transport: Transport, name: str) -> None:
     data = ANSWERS[name]
-    async with server(saying(data)) as whole, server(saying(*(data[at : at + 1] for at in range(len(data))))) as cut:
+    async with server(sending(data)) as whole, server(sending(*(data[at : at + 1] for at in range(len(data))))) as cut:
         assert [await read(transport, upstream.url) for upstream in (whole, cut)] == [b"hello", b"hello"]
 
 
 @pytest.mark.parametrize("status", [204, 304])
 async def test_answer_without_a_body_ends_with_its_head(transport: Transport, status: int) -> None:
-    async with server(saying(b"HTTP/1.1 %d Empty\r\n\r\n" % status, close=False)) as upstream:
+    async with server(sending(b"HTTP/1.1 %d Empty\r\n\r\n" % status, close=False)) as upstream:
         assert [await read(transport, upstream.url) for _ in range(2)] == [b"", b""]
 
 
 async def test_status_and_headers_pass(transport: Transport) -> None:
     head = b"HTTP/1.1 429 Slow\r\nRetry-After: 3\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 2\r\n\r\nno"
-    async with server(saying(head)) as upstream, transport.send(request(upstream.url)) as response:
+    async with server(sending(head)) as upstream, transport.send(request(upstream.url)) as response:
         assert response.status == 429
         assert response.headers["retry-after"] == "3"
         assert response.headers["x-a"] == "1, 2"
@@ -112,7 +112,7 @@ async def test_status_and_headers_pass(transport: Transport) -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 async def test_invalid_answer_is_a_fault_of_the_connection(transport: Transport, name: str) -> None:
-    async with server(saying(REFUSED[name])) as upstream:
+    async with server(sending(REFUSED[name])) as upstream:
         failure = await failing(transport, upstream.url)
 
     assert failure.kind is FailureKind.CONNECT
@@ -125,10 +125,10 @@ async def test_answer_cut_at_any_byte_is_a_fault(transport: Transport, name: str
     data = ANSWERS[name]
     for length in range(0, len(data), 5):
 
-        async def cut(line: Line, length: int = length) -> None:
-            await line.head()  # leaves the body unread, so that closing may reset
-            await line.say(data[:length])
-            line.reset() if end == "reset" else line.close()
+        async def cut(connection: RawConnection, length: int = length) -> None:
+            await connection.read_head()  # leaves the body unread, so that closing may reset
+            await connection.send(data[:length])
+            connection.reset() if end == "reset" else connection.close()
 
         async with server(cut) as upstream:
             failure = await failing(transport, upstream.url)
@@ -140,7 +140,7 @@ async def test_answer_cut_at_any_byte_is_a_fault(transport: Transport, name: str
 async def test_what_came_before_a_fault_is_delivered(transport: Transport) -> None:
     got = b""
     async with (
-        server(saying(CHUNKED + b"5\r\nhello\r\n")) as upstream,
+        server(sending(CHUNKED + b"5\r\nhello\r\n")) as upstream,
         transport.send(request(upstream.url)) as response,
     ):
         while len(got) < 5:
@@ -165,14 +165,14 @@ async def test_what_came_before_a_fault_is_delivered(transport: Transport) -> No
 )
 async def test_compressed_answer_is_unpacked(transport: Transport, encoding: str, packed: bytes) -> None:
     head = OK + b"content-encoding: %s\r\ncontent-length: %d\r\n\r\n" % (encoding.encode(), len(packed))
-    async with server(saying(head, *(packed[at : at + 7] for at in range(0, len(packed), 7)))) as upstream:
+    async with server(sending(head, *(packed[at : at + 7] for at in range(0, len(packed), 7)))) as upstream:
         assert await read(transport, upstream.url) == TEXT
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br", "x" * 500])
 async def test_unknown_compression_is_malformed(transport: Transport, encoding: str) -> None:
     head = OK + b"content-encoding: %s\r\ncontent-length: 2\r\n\r\nxx" % encoding.encode()
-    async with server(saying(head)) as upstream:
+    async with server(sending(head)) as upstream:
         failure = await failing(transport, upstream.url)
 
     assert (failure.kind, failure.cause) == (FailureKind.MALFORMED, "encoding")
@@ -181,7 +181,7 @@ async def test_unknown_compression_is_malformed(transport: Transport, encoding: 
 
 async def test_redirects_are_not_followed_and_cookies_not_kept(transport: Transport) -> None:
     head = b"HTTP/1.1 307 There\r\nlocation: /there\r\nset-cookie: a=b; Path=/\r\ncontent-length: 0\r\n\r\n"
-    async with server(saying(head, close=False)) as upstream:
+    async with server(sending(head, close=False)) as upstream:
         for _ in range(2):
             async with transport.send(request(upstream.url)) as response:
                 assert response.status == 307
@@ -218,12 +218,12 @@ async def test_url_that_cannot_be_is_named(transport: Transport, url: str) -> No
 async def test_exchange_that_is_left_early_closes_its_connection(transport: Transport) -> None:
     gone = asyncio.Event()
 
-    async def endless(line: Line) -> None:
-        await line.take()
-        await line.say(CHUNKED + b"2\r\nhe\r\n")
-        await line.gone()
+    async def endless(connection: RawConnection) -> None:
+        await connection.read_request()
+        await connection.send(CHUNKED + b"2\r\nhe\r\n")
+        await connection.closed()
         gone.set()
-        line.close()
+        connection.close()
 
     async with server(endless) as upstream, asyncio.timeout(PATIENCE):
         async with transport.send(request(upstream.url)) as response:
@@ -235,12 +235,12 @@ async def test_exchange_that_is_left_early_closes_its_connection(transport: Tran
 async def test_cancelled_request_closes_its_connection(transport: Transport) -> None:
     asked, gone = asyncio.Event(), asyncio.Event()
 
-    async def silent(line: Line) -> None:
-        await line.take()
+    async def silent(connection: RawConnection) -> None:
+        await connection.read_request()
         asked.set()
-        await line.gone()
+        await connection.closed()
         gone.set()
-        line.close()
+        connection.close()
 
     async with server(silent) as upstream, asyncio.timeout(PATIENCE):
         async with asyncio.TaskGroup() as group:
@@ -260,7 +260,7 @@ async def test_cancelled_request_closes_its_connection(transport: Transport) -> 
     ids=["connection: close", "HTTP/1.0", "more than the answer"],
 )
 async def test_connection_that_cannot_serve_again_is_closed(transport: Transport, data: bytes) -> None:
-    async with server(saying(data, close=False)) as upstream:
+    async with server(sending(data, close=False)) as upstream:
         assert [await read(transport, upstream.url) for _ in range(3)] == [b"ok"] * 3
 
     assert upstream.connections == 3

@@ -13,35 +13,35 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
-from tests.support.lines import Line, Turn, answer, server
+from tests.support.raw_server import RawConnection, Step, answer, server
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
 
-async def close_on_arrival(line: Line) -> None:
+async def close_on_arrival(connection: RawConnection) -> None:
     """The idle connection's time is over just as the next request comes: it is not read."""
-    await line.reader.read(1)
-    line.close()
+    await connection.reader.read(1)
+    connection.close()
 
 
-async def reset_on_arrival(line: Line) -> None:
+async def reset_on_arrival(connection: RawConnection) -> None:
     """The same, with a reset."""
-    await line.reader.read(1)
-    line.reset()
+    await connection.reader.read(1)
+    connection.reset()
 
 
-async def take_and_reset(line: Line) -> None:
+async def take_and_reset(connection: RawConnection) -> None:
     """The request is read and taken up before the reset."""
-    await line.take()
-    line.reset()
+    await connection.read_request()
+    connection.reset()
 
 
-async def begin_and_close(line: Line) -> None:
+async def begin_and_close(connection: RawConnection) -> None:
     """One byte of an answer comes."""
-    await line.take()
-    await line.say(b"H")
-    line.close()
+    await connection.read_request()
+    await connection.send(b"H")
+    connection.close()
 
 
 @dataclass
@@ -72,7 +72,7 @@ def client(net: NetTransport) -> Client:
 
 @pytest.mark.parametrize("dies", [close_on_arrival, reset_on_arrival])
 @pytest.mark.parametrize("size", [20, 300_000], ids=["small", "large"])
-async def test_close_at_reuse_loses_and_doubles_no_request(client: Client, dies: Turn, size: int) -> None:
+async def test_close_at_reuse_loses_and_doubles_no_request(client: Client, dies: Step, size: int) -> None:
     posts = 300 if size < 1000 else 60
     bodies = [str(number).encode().ljust(size, b".") for number in range(posts)]
     async with server(answer, dies) as upstream:
@@ -101,7 +101,7 @@ async def test_close_at_reuse_under_load_loses_and_doubles_nothing(client: Clien
 
 
 @pytest.mark.parametrize("turns", [(take_and_reset,), (reset_on_arrival,), (close_on_arrival,), (begin_and_close,)])
-async def test_first_request_of_a_connection_is_not_resent(client: Client, turns: tuple[Turn, ...]) -> None:
+async def test_first_request_of_a_connection_is_not_resent(client: Client, turns: tuple[Step, ...]) -> None:
     async with server(*turns) as upstream:
         with pytest.raises(UpstreamFailure):
             await client.post(upstream.url, b"once")
@@ -123,10 +123,10 @@ async def test_request_whose_answer_has_begun_is_not_resent(client: Client) -> N
 async def test_request_is_resent_once(client: Client) -> None:
     seen = 0
 
-    async def first_only(line: Line) -> None:
+    async def first_only(connection: RawConnection) -> None:
         nonlocal seen
         seen += 1
-        await (answer if seen == 1 else reset_on_arrival)(line)
+        await (answer if seen == 1 else reset_on_arrival)(connection)
 
     async with server(first_only) as upstream:
         await client.post(upstream.url, b"first")

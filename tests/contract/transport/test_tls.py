@@ -13,7 +13,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
 from tests.support.certificates import Certificates
-from tests.support.lines import Line, answer, saying, server
+from tests.support.raw_server import RawConnection, answer, sending, server
 from tests.support.upstreams import full_port
 from tests.support.waiting import PATIENCE
 
@@ -52,10 +52,10 @@ async def test_certificate_of_another_name_is_refused(transport: Transport, cert
 
 
 async def test_server_without_tls_is_refused(transport: Transport) -> None:
-    async def plain(line: Line) -> None:
-        await line.reader.read(1)
-        await line.say(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        line.close()
+    async def plain(connection: RawConnection) -> None:
+        await connection.reader.read(1)
+        await connection.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.close()
 
     async with server(plain) as upstream:
         failure = await failing(transport, upstream.url.replace("http:", "https:"))
@@ -64,9 +64,9 @@ async def test_server_without_tls_is_refused(transport: Transport) -> None:
 
 
 async def test_close_during_the_handshake_is_a_fault(transport: Transport) -> None:
-    async def close(line: Line) -> None:
-        await line.reader.read(1)
-        line.close()
+    async def close(connection: RawConnection) -> None:
+        await connection.reader.read(1)
+        connection.close()
 
     async with server(close) as upstream:
         failure = await failing(transport, upstream.url.replace("http:", "https:"))
@@ -75,9 +75,9 @@ async def test_close_during_the_handshake_is_a_fault(transport: Transport) -> No
 
 
 async def test_handshake_counts_to_the_connect_timeout(transport: Transport) -> None:
-    async def silent(line: Line) -> None:
-        await line.gone()
-        line.close()
+    async def silent(connection: RawConnection) -> None:
+        await connection.closed()
+        connection.close()
 
     async with server(silent) as upstream, asyncio.timeout(PATIENCE):
         failure = await failing(transport, upstream.url.replace("http:", "https:"), connect_timeout=0.05)
@@ -96,11 +96,11 @@ async def test_connect_timeout_names_its_cause(transport: Transport) -> None:
 async def test_large_bodies_pass_both_ways(transport: Transport, certificates: Certificates) -> None:
     content = bytes(range(256)) * 10_000
 
-    async def echo(line: Line) -> None:
-        await line.take()
-        data = line.server.log[-1]
-        await line.say(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(data))
-        await line.say(data)
+    async def echo(connection: RawConnection) -> None:
+        await connection.read_request()
+        data = connection.server.log[-1]
+        await connection.send(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(data))
+        await connection.send(data)
 
     async with server(echo, context=certificates.server()) as upstream:
         for _ in range(3):
@@ -108,7 +108,7 @@ async def test_large_bodies_pass_both_ways(transport: Transport, certificates: C
 
 
 async def test_body_until_the_end_is_read(transport: Transport, certificates: Certificates) -> None:
-    async with server(saying(b"HTTP/1.1 200 OK\r\n\r\nhello"), context=certificates.server()) as upstream:
+    async with server(sending(b"HTTP/1.1 200 OK\r\n\r\nhello"), context=certificates.server()) as upstream:
         assert await read(transport, upstream.url, ca=certificates.ca) == b"hello"
 
 
@@ -128,9 +128,9 @@ async def test_sessions_are_resumed_and_names_sent(
     context.minimum_version = context.maximum_version = version
     context.sni_callback = lambda _, name, __: names.append(name)
 
-    async def note(line: Line) -> None:
-        await answer(line)
-        resumed.append(line.writer.get_extra_info("ssl_object").session_reused)
+    async def note(connection: RawConnection) -> None:
+        await answer(connection)
+        resumed.append(connection.writer.get_extra_info("ssl_object").session_reused)
 
     async with server(note, context=context) as upstream:
         url = upstream.url.replace("127.0.0.1", "localhost")

@@ -13,7 +13,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.network import Network
-from tests.support.lines import Line, answer, server
+from tests.support.raw_server import RawConnection, answer, server
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -52,10 +52,10 @@ async def test_request_goes_by_its_own_proxy(network: Network) -> None:
 
 
 async def test_https_goes_by_the_proxy_of_the_environment() -> None:
-    async def refuse(line: Line) -> None:
-        await line.head()
-        await line.say(b"HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n")
-        line.close()
+    async def refuse(connection: RawConnection) -> None:
+        await connection.read_head()
+        await connection.send(b"HTTP/1.1 407 Who\r\ncontent-length: 0\r\n\r\n")
+        connection.close()
 
     async with server(refuse) as proxy:
         network = Network({"HTTPS_PROXY": f"http://user:word@127.0.0.1:{proxy.port}", "NO_PROXY": "other.test"})

@@ -1,4 +1,4 @@
-"""A server of raw connections for tests of the transport: what is done on each is a script, byte by byte."""
+"""A server of raw connections for tests of the transport; steps script each connection, byte by byte."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from contextlib import asynccontextmanager, suppress
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 
 
-class Line:
-    """One connection at the server. What was taken up is in `log`, heads in `heads`."""
+class RawConnection:
+    """One connection of the server. Bodies that were read are in `server.log`, heads in `server.heads`."""
 
-    def __init__(self, server: Server, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, server: RawServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.server = server
         self.reader = reader
         self.writer = writer
 
-    async def take(self) -> None:
-        """Read a request in whole, and take it up."""
-        head = await self.head()
+    async def read_request(self) -> None:
+        """Read a whole request."""
+        head = await self.read_head()
         length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0] or 0)
         self.server.log.append(await self.reader.readexactly(length))
 
-    async def head(self) -> bytes:
+    async def read_head(self) -> bytes:
         """Read a request's head."""
         self.server.heads.append(await self.reader.readuntil(b"\r\n\r\n"))
         return self.server.heads[-1]
 
-    async def say(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> None:
         """Send bytes."""
         self.writer.write(data)
         await self.writer.drain()
 
-    async def gone(self) -> None:
+    async def closed(self) -> None:
         """Wait until the client has closed the connection."""
         with suppress(ConnectionError):
             while await self.reader.read(1 << 16):
@@ -52,19 +52,19 @@ class Line:
         self.writer.transport.abort()
 
 
-Turn = Callable[[Line], Awaitable[None]]
+Step = Callable[[RawConnection], Awaitable[None]]
 
 
-class Server:
-    """On each of its connections the same turns follow one another, over and over."""
+class RawServer:
+    """Runs the same steps on each of its connections, over and over."""
 
-    def __init__(self, turns: tuple[Turn, ...], scheme: str) -> None:
+    def __init__(self, steps: tuple[Step, ...], scheme: str) -> None:
         self.log: list[bytes] = []
         self.heads: list[bytes] = []
         self.connections = 0
         self.open = 0
         self.port = 0
-        self._turns = turns
+        self._steps = steps
         self._scheme = scheme
         self._closed = asyncio.Event()
 
@@ -82,11 +82,11 @@ class Server:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.open += 1
-        line = Line(self, reader, writer)
+        connection = RawConnection(self, reader, writer)
         try:
             while not writer.is_closing():
-                for turn in self._turns:
-                    await turn(line)
+                for step in self._steps:
+                    await step(connection)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -96,31 +96,31 @@ class Server:
 
 
 @asynccontextmanager
-async def server(*turns: Turn, context: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
+async def server(*steps: Step, context: ssl.SSLContext | None = None) -> AsyncIterator[RawServer]:
     """A server on a free port of loopback."""
-    found = Server(turns, "https" if context else "http")
-    listening = await asyncio.start_server(found.serve, "127.0.0.1", 0, limit=1 << 24, ssl=context, backlog=512)
-    found.port = listening.sockets[0].getsockname()[1]
+    running = RawServer(steps, "https" if context else "http")
+    listening = await asyncio.start_server(running.serve, "127.0.0.1", 0, limit=1 << 24, ssl=context, backlog=512)
+    running.port = listening.sockets[0].getsockname()[1]
     try:
-        yield found
+        yield running
     finally:
         listening.close()
 
 
-async def answer(line: Line) -> None:
+async def answer(connection: RawConnection) -> None:
     """An honest exchange."""
-    await line.take()
-    await line.say(ANSWER)
+    await connection.read_request()
+    await connection.send(ANSWER)
 
 
-def saying(*pieces: bytes, close: bool = True) -> Turn:
+def sending(*pieces: bytes, close: bool = True) -> Step:
     """Take a request and send these bytes, piece by piece, and then close."""
 
-    async def turn(line: Line) -> None:
-        await line.take()
+    async def step(connection: RawConnection) -> None:
+        await connection.read_request()
         for piece in pieces:
-            await line.say(piece)
+            await connection.send(piece)
         if close:
-            line.close()
+            connection.close()
 
-    return turn
+    return step

@@ -1,4 +1,4 @@
-"""One question, asked by the OpenAI SDK, and what its user has of the answer: the text, the finish and the headers."""
+"""One chat call by the OpenAI SDK, and what its user sees of the answer: text, finish reason and headers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MESSAGES: Any = [{"role": "user", "content": "Say the words."}]
 
 
 def streamed(client: openai.OpenAI, model: str, seen: list[str], **more: Any) -> Any:
-    """Stream; every piece of text goes into `seen` as it comes. The last finish reason, and the answer's headers."""
+    """Stream, appending every piece of text to `seen`; return the last finish reason and the headers."""
     answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES, stream=True, **more)
     finish = None
     for part in answer.parse():
@@ -20,8 +20,8 @@ def streamed(client: openai.OpenAI, model: str, seen: list[str], **more: Any) ->
     return finish, answer.headers
 
 
-def asked(client: openai.OpenAI, model: str) -> Any:
-    """Ask without streaming; the text, the finish, and the answer's headers."""
+def completed(client: openai.OpenAI, model: str) -> Any:
+    """Call without streaming; return the text, the finish reason and the headers."""
     answer = client.chat.completions.with_raw_response.create(model=model, messages=MESSAGES)
     choice = answer.parse().choices[0]
     return choice.message.content, choice.finish_reason, answer.headers

@@ -1,4 +1,4 @@
-"""The scripted upstream with a list of models, which is what a provider is probed with.
+"""The scripted upstream with a list of models, which background probes request.
 
 `GET` requests are in the log and may be scripted like any other, under the name `GET /v1/models`.
 """
@@ -21,16 +21,16 @@ models: Script = plain(MODELS)
 
 
 class ListingUpstream(Upstream):
-    """The upstream; its list of models comes at once where nothing else is scripted."""
+    """The upstream; it serves its list of models at once unless something else is scripted."""
 
     @property
     def calls(self) -> list[Request]:
-        """What was no list."""
+        """The requests for anything but a list of models."""
         return [request for request in self.requests if not request.model.startswith("GET ")]
 
     @property
-    def asked(self) -> list[str]:
-        """What was asked for, in order; calls of one token are told from those of users."""
+    def requested(self) -> list[str]:
+        """What was requested, in order; calls of one token are `probe of MODEL`."""
         return [
             f"probe of {request.model}" if request.json.get("max_tokens") == 1 else request.model
             for request in self.requests
