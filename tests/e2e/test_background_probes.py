@@ -88,7 +88,7 @@ def test_where_the_list_cannot_tell_one_token_does(
     assert not probe.stream
 
 
-def test_a_breaker_that_slow_calls_opened_is_probed_with_one_token(listing: ListingUpstream, tmp_path: Path) -> None:
+def test_a_breaker_opened_by_slow_calls_is_probed_with_one_token(listing: ListingUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
     usual = stream([ROLE, *words("a"), FINISH, DONE])
     listing.script("a", *[usual] * 10, upstreams.held([ROLE], [*words("a"), FINISH, DONE]), upstreams.whole)
@@ -241,9 +241,7 @@ def test_at_most_five_probes_are_out_at_once(listing: ListingUpstream, tmp_path:
     assert sorted(listing.requested[len(names) :]) == sorted(f"GET /v1/{name}/models" for name in names)
 
 
-def test_a_probe_comes_shortly_before_the_end_of_the_time_of_the_class(
-    listing: ListingUpstream, tmp_path: Path
-) -> None:
+def test_a_probe_is_sent_shortly_before_the_open_time_ends(listing: ListingUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
     listing.script("a", refuse(500), upstreams.whole)
     config = configuration(listing.url, failures={"server_error": {"open": "4s"}})

@@ -225,7 +225,7 @@ def test_names_that_are_not_listed_are_refused(box: Box, method: str, path: str,
 
 
 @pytest.mark.parametrize("box", ["hosts"], indirect=True)
-def test_a_listed_name_behind_a_trusted_proxy_has_pages_of_its_own(box: Box) -> None:
+def test_a_listed_host_behind_a_trusted_proxy_is_same_origin(box: Box) -> None:
     headers = {"host": "llm.example", "x-forwarded-proto": "https", "origin": "https://llm.example"}
 
     assert box.ask("POST", CHAT, headers, json=BODY).status_code == 200

@@ -394,9 +394,7 @@ def test_an_orderly_end_removes_the_runtime_file(tmp_path: Path, hidden: dict[st
     assert (len(before), len(after)) == (1, 0)
 
 
-def test_a_service_without_a_usable_configuration_is_asked_where_the_variables_say(
-    wrong: Path, hidden: dict[str, str]
-) -> None:
+def test_the_health_check_works_without_a_usable_configuration(wrong: Path, hidden: dict[str, str]) -> None:
     with refusing() as url:
         port = url.removesuffix("/v1").rpartition(":")[2]
         result = run("healthcheck", "--config", wrong, env={"SIGNALBOX_PORT": port})
@@ -421,7 +419,7 @@ def test_a_service_that_is_not_there_is_exit_1() -> None:
     assert "Traceback" not in result.output
 
 
-def test_a_service_that_is_leaving_is_exit_1_and_no_socket_stays_open(tmp_path: Path) -> None:
+def test_the_health_check_of_a_draining_service_exits_1(tmp_path: Path) -> None:
     with signalbox(GOOD, tmp_path) as running:
         running.service.gate.close()
         result = run("healthcheck", "--url", running.url)

@@ -98,7 +98,7 @@ def finishes(chunks: list[Any]) -> list[str]:
 @pytest.mark.parametrize("how", ["reset", "end", "stall", "error event", "no JSON"])
 @pytest.mark.parametrize("second", WIRE_FORMATS)
 @pytest.mark.parametrize("first", WIRE_FORMATS)
-def test_the_sdk_sees_one_answer_whatever_broke_and_whoever_goes_on(
+def test_the_sdk_sees_one_answer_across_a_continuation(
     upstream: NativeUpstream, tmp_path: Path, access_log: Any, first: str, second: str, how: str
 ) -> None:
     upstream.script("begins", broken(WIRE_FORMATS[first], how))

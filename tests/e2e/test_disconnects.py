@@ -135,7 +135,7 @@ MOMENTS: dict[str, tuple[Script, bool, bytes | None]] = {
 
 
 @pytest.mark.parametrize(("script", "streams", "read"), MOMENTS.values(), ids=MOMENTS.keys())
-def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
+def test_a_disconnect_cancels_the_upstream_and_settles_once(
     http: httpx.Client,
     box: Running,
     upstream: Upstream,
@@ -163,7 +163,7 @@ def test_a_client_that_leaves_cancels_the_upstream_and_is_settled_once(
     report("upstream_saw_the_close_after_ms", delays)
 
 
-def test_a_client_that_leaves_while_it_sends_its_body_reaches_nobody(
+def test_a_disconnect_during_the_body_makes_no_attempt(
     http: httpx.Client, box: Running, upstream: Upstream, access_log: Any
 ) -> None:
     before = closed_calls(http, box)

@@ -127,7 +127,7 @@ def test_a_stream_longer_than_the_drain_ends_with_an_error(upstream: Upstream, t
     assert (line["status"], line["outcome"]) == (200, "draining")
 
 
-def test_the_bytes_of_an_interrupted_stream_are_whole_events_and_no_done(upstream: Upstream, tmp_path: Path) -> None:
+def test_an_interrupted_stream_has_whole_events_and_no_done(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("slow", SLOW)
     chat = {"model": "up/slow", "messages": MESSAGES, "stream": True}
 
@@ -148,7 +148,7 @@ def test_the_bytes_of_an_interrupted_stream_are_whole_events_and_no_done(upstrea
     assert "".join(f"{event}\n\n" for event in events).encode() == b"".join([ROLE, *FIRST])
 
 
-def test_a_call_that_waits_for_its_upstream_is_told_that_we_leave(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_call_waiting_for_its_upstream_is_ended_by_the_drain(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("slow", upstreams.stall)
     chat = {"model": "up/slow", "messages": MESSAGES}
 

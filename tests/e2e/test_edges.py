@@ -100,7 +100,7 @@ CUT_SHORT: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("events", CUT_SHORT.values(), ids=CUT_SHORT.keys())
 @pytest.mark.parametrize("then", [Wire.end, Wire.eof, Wire.reset], ids=["end", "eof", "reset"])
-def test_whatever_has_begun_is_neither_tried_again_nor_made_whole(
+def test_a_started_answer_is_neither_retried_nor_completed(
     http: httpx.Client, box: Running, upstream: Upstream, events: list[bytes], then: Script
 ) -> None:
     upstream.script("a", stream(events, then))
@@ -150,7 +150,7 @@ def test_an_event_without_end_is_given_up(
         assert last_error(answer)["code"] == "upstream_error"
 
 
-def test_a_stream_that_is_done_ends_though_its_upstream_chatters_on(
+def test_a_complete_stream_ends_while_its_upstream_continues(
     http: httpx.Client, box: Running, upstream: Upstream
 ) -> None:
     upstream.script("a", upstreams.endless(b": keep-alive\n\n", WHOLE))
@@ -162,9 +162,7 @@ def test_a_stream_that_is_done_ends_though_its_upstream_chatters_on(
     assert upstream.requests[0].left() > 0
 
 
-def test_an_upstream_that_answers_a_stream_with_json_is_passed_over(
-    http: httpx.Client, box: Running, upstream: Upstream
-) -> None:
+def test_json_for_a_streamed_call_falls_back(http: httpx.Client, box: Running, upstream: Upstream) -> None:
     upstream.script("a", plain(json.dumps(upstreams.completion("whole")).encode()))
 
     answer = ask(http, box, "scenario/both")

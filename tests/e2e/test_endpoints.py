@@ -235,7 +235,7 @@ def test_the_mock_does_not_make_up_what_it_cannot_answer(post: Any, upstream: Na
     assert (found.status_code, found.json()["error"]["param"]) == (400, "model")
 
 
-def test_a_scenario_passes_over_targets_that_have_no_such_endpoint(post: Any, upstream: NativeUpstream) -> None:
+def test_a_scenario_skips_targets_without_the_endpoint(post: Any, upstream: NativeUpstream) -> None:
     upstream.script("embed", answer(embeddings(VECTOR)))
 
     found = post("/embeddings", b'{"model":"scenario/mixed","input":"a"}')
@@ -347,7 +347,7 @@ def test_a_text_completion_through_the_sdk(sdk: openai.OpenAI, upstream: NativeU
 
 
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_streamed_text_completion_has_usage_only_where_it_was_asked_for(
+def test_streamed_completions_have_usage_only_on_request(
     sdk: openai.OpenAI, upstream: NativeUpstream, access_log: Any, *, asks: bool
 ) -> None:
     usage = text_chunk("", usage=COMPLETION["usage"]).replace(
@@ -376,9 +376,7 @@ def test_usage_is_not_asked_of_an_upstream_that_cannot_tell_it(post: Any, upstre
     assert (found.content, found.headers["cache-control"]) == (b"".join(events), "no-cache")
 
 
-def test_a_completion_of_several_prompts_is_whole_when_all_of_them_are(
-    sdk: openai.OpenAI, upstream: NativeUpstream
-) -> None:
+def test_a_completion_of_several_prompts_needs_all_finishes(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
     upstream.script("instruct", stream([text_chunk("BAD", "stop")], Wire.eof))
 
     with pytest.raises(openai.APIError):
@@ -728,9 +726,7 @@ def test_a_request_that_is_bad_is_told_at_once(post: Any, upstream: NativeUpstre
     assert found.json() == upstreams.error("Your request is odd.", kind="invalid_request_error")
 
 
-def test_a_stream_of_text_that_breaks_before_content_falls_over_and_after_it_is_an_error(
-    sdk: openai.OpenAI, upstream: NativeUpstream
-) -> None:
+def test_a_broken_completion_falls_back_only_before_content(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
     whole = stream([text_chunk("good", "stop"), DONE])
     upstream.script("instruct", stream([text_chunk("")], Wire.reset), whole)
     before = list(sdk.completions.create(model="scenario/instruct", prompt="a", stream=True))
@@ -759,7 +755,7 @@ def test_a_client_that_leaves_ends_the_call_before_its_answer(
     assert access_log.next()["outcome"] == "client_closed"
 
 
-def test_a_client_that_leaves_ends_the_call_in_the_middle_of_sound(
+def test_a_disconnect_ends_a_call_during_audio(
     http: httpx.Client, box: Running, upstream: NativeUpstream, access_log: Any
 ) -> None:
     async def script(wire: Wire) -> None:

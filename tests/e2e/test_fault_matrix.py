@@ -267,7 +267,7 @@ def test_a_stream_that_breaks_after_the_commit_point_is_an_error(
 
 
 @cases(AFTER_FINISH)
-def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
+def test_an_answer_with_its_finish_is_complete(
     sdk: openai.OpenAI, upstream: Upstream, access_log: Any, model: str, script: Script, tries: int
 ) -> None:
     upstream.script(model, script)
@@ -322,7 +322,7 @@ def test_a_done_that_the_upstream_did_not_send_is_not_made_up(
     assert answer.content == b"".join(events)
 
 
-def test_a_last_event_without_its_empty_line_is_given_on_as_it_came(
+def test_a_last_event_without_an_empty_line_is_relayed_unchanged(
     http: httpx.Client, box: Running, upstream: Upstream
 ) -> None:
     upstream.script("fault", stream([ROLE, *BAD, FINISH.strip()]))
@@ -333,9 +333,7 @@ def test_a_last_event_without_its_empty_line_is_given_on_as_it_came(
 
 
 @pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
-def test_a_compressed_answer_that_nobody_asked_for_is_read_all_the_same(
-    sdk: openai.OpenAI, upstream: Upstream, *, streams: bool
-) -> None:
+def test_an_unrequested_compressed_answer_is_decoded(sdk: openai.OpenAI, upstream: Upstream, *, streams: bool) -> None:
     headers = {"content-encoding": "gzip"}
     seen: list[str] = []
 

@@ -98,7 +98,7 @@ def test_no_caller_gets_what_another_callers_answer_had(
 
 
 @each_dialect
-def test_history_of_other_providers_is_answered_and_what_is_left_out_is_named(
+def test_foreign_history_is_answered_and_drops_are_reported(
     http: httpx.Client, box: Running, upstream: NativeUpstream, dialect: str
 ) -> None:
     mistral = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hi."}]

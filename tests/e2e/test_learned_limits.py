@@ -113,7 +113,7 @@ def test_a_limit_that_a_provider_tells_is_kept_to_the_moment(
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_a_call_that_may_wait_gets_the_next_place_under_a_learned_limit(
+def test_a_queued_call_is_next_under_a_learned_limit(
     native: NativeUpstream, tmp_path: Path, access_log: Any, dialect: str
 ) -> None:
     clock = ServerClock()
@@ -229,7 +229,7 @@ def test_what_was_just_told_is_shown_before_anybody_asks_again(native: NativeUps
     assert told == [(5, False, 0), (3, True, 1), (5, False, 2)]
 
 
-def test_what_a_provider_has_not_said_for_ten_minutes_is_forgotten(native: NativeUpstream, tmp_path: Path) -> None:
+def test_learned_limits_expire_after_ten_minutes(native: NativeUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
     native.script("a", saying(said(clock, "openai", "requests", 20, limit=1, remaining=1)), saying({}))
 
@@ -246,7 +246,7 @@ def test_what_a_provider_has_not_said_for_ten_minutes_is_forgotten(native: Nativ
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
-def test_tokens_that_a_provider_allows_are_reserved_and_given_back(
+def test_tokens_of_a_learned_limit_are_reserved_and_released(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
     clock = ServerClock()
@@ -352,9 +352,7 @@ def test_a_new_day_of_the_calendar_makes_no_room(native: NativeUpstream, tmp_pat
     assert 24 * HOUR - 2 < come_again(refused) <= 24 * HOUR - 2 + DAY_LONGER
 
 
-def test_who_is_refused_for_a_learned_limit_of_a_day_may_come_when_it_is_said(
-    native: NativeUpstream, tmp_path: Path
-) -> None:
+def test_a_learned_daily_limit_has_an_exact_retry_after(native: NativeUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
     native.script("a", saying(said(clock, "openai", "requests", 7200, limit=1, remaining=1)), saying({}))
 

@@ -257,9 +257,7 @@ def test_whatever_is_sent_before_the_content_is_a_sign_of_life(
     assert native.models == ["a"]
 
 
-def test_a_first_token_timeout_that_is_given_holds_for_a_model_that_reasons(
-    native: NativeUpstream, tmp_path: Path
-) -> None:
+def test_a_configured_first_token_timeout_applies_to_reasoning(native: NativeUpstream, tmp_path: Path) -> None:
     config = configuration(native.url, "openai", ["reasoning"], first_token="120s")
 
     with thinking(tmp_path, native, "openai", config) as call:

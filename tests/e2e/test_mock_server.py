@@ -113,7 +113,7 @@ async def test_a_fault_is_the_error_that_the_sdk_has_for_it(fault: str, expected
             await client.chat.completions.create(model=f"small:{fault}", messages=MESSAGES)
 
 
-async def test_cut_drops_the_connection_in_mid_stream_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+async def test_cut_drops_the_connection_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
     body = {"model": "small:cut", "messages": MESSAGES, "stream": True}
     got = b""
 

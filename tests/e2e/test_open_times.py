@@ -94,7 +94,7 @@ def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path
     assert told == pytest.approx([10, 20], abs=0.001)
 
 
-def test_breakers_of_one_provider_are_open_for_what_each_of_them_met(upstream: Upstream, tmp_path: Path) -> None:
+def test_breakers_of_one_provider_have_their_own_open_times(upstream: Upstream, tmp_path: Path) -> None:
     clock = ServerClock()
     upstream.script("a", LATE, upstreams.whole)
     upstream.script("b", FAILING, upstreams.whole)
@@ -148,9 +148,7 @@ def test_bkvy_opens_after_three_for_the_time_of_the_class(
     assert upstream.models.count("a") == attempts + len(times) - 1  # the retries end where the breaker opens
 
 
-def test_bkvy_rests_a_key_that_is_limited_and_opens_the_breaker_at_the_third_time(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_bkvy_opens_the_breaker_at_the_third_rate_limit(upstream: Upstream, tmp_path: Path) -> None:
     clock = ServerClock()
     upstream.script("a", refuse(429))
 
@@ -211,9 +209,7 @@ def test_an_open_time_of_a_class_outlives_a_restart(upstream: Upstream, tmp_path
     assert told["up/a#-"] == ("open", pytest.approx(19 * 60, abs=1))
 
 
-def test_an_open_time_of_a_class_that_is_longer_than_the_breakers_own_outlives_a_restart(
-    upstream: Upstream, tmp_path: Path
-) -> None:
+def test_a_longer_open_time_of_a_class_survives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
     clock = ServerClock()
     upstream.script("a", LATE)
     config = configuration(upstream.url, failures={"timeout": {"open": "2h", "max_open": "4h"}})

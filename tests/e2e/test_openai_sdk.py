@@ -148,7 +148,7 @@ def test_a_list_of_models_is_the_same_every_time(box: Box) -> None:
     assert box.client.models.list().data == box.client.models.list().data
 
 
-def test_every_listed_model_can_be_retrieved_whatever_is_in_its_id(box: Box) -> None:
+def test_every_listed_model_can_be_retrieved_by_its_id(box: Box) -> None:
     listed = box.client.models.list().data
 
     retrieved = [box.client.models.retrieve(model.id) for model in listed]
@@ -209,7 +209,7 @@ def test_a_bare_id_may_be_the_mocks(box: Box) -> None:
 
 
 @pytest.mark.parametrize("name", ["auto", "mode/fast", "mode/balanced", "mode/accurate"])
-def test_auto_and_the_modes_choose_a_model_that_the_configuration_has(box: Box, name: str) -> None:
+def test_auto_and_modes_choose_configured_models(box: Box, name: str) -> None:
     raw = box.client.chat.completions.with_raw_response.create(
         model=name, messages=HELLO, extra_body={"router": {"providers": ["up"]}}
     )
@@ -220,7 +220,7 @@ def test_auto_and_the_modes_choose_a_model_that_the_configuration_has(box: Box, 
     assert len(box.asked()) == 1
 
 
-def test_accurate_takes_a_better_model_than_balanced_for_hard_work(box: Box) -> None:
+def test_accurate_chooses_a_better_model_than_balanced(box: Box) -> None:
     hard: Any = [{"role": "user", "content": "Prove step by step that the algorithm below is correct. " * 20}]
     only_up = {"router": {"providers": ["up"]}}
 
@@ -256,7 +256,7 @@ def test_an_unknown_model_is_told_with_its_nearest_names(box: Box) -> None:
 # Options of our own
 
 
-def test_the_router_object_steers_and_does_not_reach_the_upstream(box: Box) -> None:
+def test_the_router_object_is_not_sent_upstream(box: Box) -> None:
     answer = box.ask("tier/low", extra_body={"router": {"providers": ["up/large"], "fallbacks": ["up/large"]}})
 
     assert answer.model == "large"
@@ -378,7 +378,7 @@ def test_a_stream_joins_to_the_answer(box: Box) -> None:
     assert {chunk.id for chunk in chunks} == {whole.id}
 
 
-def test_the_usage_that_only_we_asked_for_does_not_reach_the_client(box: Box) -> None:
+def test_usage_requested_by_the_proxy_is_hidden_from_the_client(box: Box) -> None:
     chunks = list(box.client.chat.completions.create(model="up/small", messages=HELLO, stream=True))
 
     [body] = box.asked()
@@ -777,7 +777,7 @@ def test_a_keyless_provider_gets_no_credential(box: Box) -> None:
     ],
 )
 @pytest.mark.parametrize("stream", [False, True])
-def test_what_the_upstream_refuses_is_the_error_that_the_sdk_has_for_it(
+def test_upstream_errors_map_to_sdk_exceptions(
     box: Box, status: int, error: type[openai.APIStatusError], code: str, stream: bool
 ) -> None:
     with pytest.raises(error) as caught:

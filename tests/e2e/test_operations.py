@@ -122,7 +122,7 @@ def test_a_mock_that_is_configured_is_no_stand_in(tmp_path: Path) -> None:
     assert line["provider"] == "fake"
 
 
-def test_without_stand_ins_a_missing_key_is_an_error_that_names_it(tmp_path: Path) -> None:
+def test_without_stand_ins_a_missing_key_is_a_named_error(tmp_path: Path) -> None:
     with serving({**STAND_IN, "mock_when_no_keys": False}, tmp_path, {"AZUER_KEY": "x" * 20}) as box:
         direct, tier = box.chat("azure/gpt-4o"), box.chat("tier/low")
         usable = box.samples("signalbox_provider_usable")

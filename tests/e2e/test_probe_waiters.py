@@ -76,7 +76,7 @@ def client(box: Box, *, streams: bool) -> Iterator[socket.socket]:
 
 
 @STREAMS
-def test_a_client_that_leaves_while_it_waits_for_a_probe_is_gone_and_reaches_nobody(
+def test_a_disconnect_while_waiting_for_a_probe_makes_no_attempt(
     upstream: Upstream, tmp_path: Path, access_log: Any, *, streams: bool
 ) -> None:
     with probed(tmp_path, upstream, upstreams.whole) as half_open:
@@ -105,9 +105,7 @@ def test_a_client_that_leaves_while_it_waits_for_a_probe_is_gone_and_reaches_nob
 
 
 @STREAMS
-def test_who_stays_is_served_when_the_probe_succeeds_whoever_left_before_them(
-    upstream: Upstream, tmp_path: Path, *, streams: bool
-) -> None:
+def test_waiters_are_served_after_a_successful_probe(upstream: Upstream, tmp_path: Path, *, streams: bool) -> None:
     with probed(tmp_path, upstream, upstreams.whole) as half_open:
         box = half_open.box
         with ExitStack() as leaving:
@@ -126,9 +124,7 @@ def test_who_stays_is_served_when_the_probe_succeeds_whoever_left_before_them(
 
 
 @STREAMS
-def test_who_stays_is_refused_when_the_probe_fails_and_the_upstream_is_left_alone(
-    upstream: Upstream, tmp_path: Path, *, streams: bool
-) -> None:
+def test_waiters_are_rejected_after_a_failed_probe(upstream: Upstream, tmp_path: Path, *, streams: bool) -> None:
     with probed(tmp_path, upstream, refuse(500)) as half_open:
         box = half_open.box
         with client(box, streams=streams):

@@ -217,9 +217,7 @@ def test_every_part_of_a_message_has_a_deadline(
 @pytest.mark.parametrize(
     "more", [b"\r\n", b"x", b"GET / HTTP/1.1\r\n", b"\x00" * 100], ids=["line", "x", "head", "junk"]
 )
-def test_bytes_that_come_while_an_answer_runs_do_not_end_up_in_it(
-    upstream: Upstream, tmp_path: Path, more: bytes
-) -> None:
+def test_bytes_sent_during_an_answer_do_not_appear_in_it(upstream: Upstream, tmp_path: Path, more: bytes) -> None:
     told = Held()
     upstream.script("small", told)
     config = {"server": {"header_timeout": "50ms"}, "providers": {"up": {"base_url": upstream.url, "any_model": True}}}
@@ -313,7 +311,7 @@ def test_trailers_are_not_taken_for_headers(address: Address) -> None:
     assert b"from-trailer" not in answer
 
 
-def test_a_body_that_comes_after_its_answer_does_not_end_the_connection(address: Address) -> None:
+def test_a_body_after_its_answer_keeps_the_connection(address: Address) -> None:
     answer = b""
     with socket.create_connection(address, PATIENCE) as client:
         client.sendall(b"POST /nothing HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000\r\n\r\n")

@@ -99,7 +99,7 @@ def test_a_preset_is_what_is_not_given(upstream: Upstream, tmp_path: Path) -> No
     assert upstream.models == ["a"] * 3 + ["b"]  # three retries, were it not for the breaker
 
 
-def test_a_refusal_of_content_falls_back_only_where_the_scenario_allows_it(upstream: Upstream, tmp_path: Path) -> None:
+def test_content_refusals_fall_back_only_if_the_scenario_allows(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(400, code="content_filter"))
     config = configuration(upstream.url)
     config["routing"]["content_fallback"] = ["all"]
@@ -402,7 +402,7 @@ def test_a_stream_that_need_not_be_kept_alive_is_left_as_it_is(
     assert answer.content == b"".join([ROLE, *words("a"), FINISH, DONE])
 
 
-def test_faults_of_the_calls_themselves_are_not_paid_from_the_budget(upstream: Upstream, tmp_path: Path) -> None:
+def test_client_errors_do_not_use_the_retry_budget(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", refuse(400, code="context_length_exceeded"))
     config = configuration(upstream.url, resilience={"retry": {"budget": {"share": 0, "floor": 0}}})
 

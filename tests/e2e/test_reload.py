@@ -321,7 +321,7 @@ def test_a_configuration_from_a_pipe_serves_and_outlives_sighup(tmp_path: Path) 
     assert log.read_text().count("configuration rejected") == 1
 
 
-def test_a_pipe_in_place_of_the_configuration_stops_neither_reload_nor_sigterm(tmp_path: Path) -> None:
+def test_a_pipe_as_configuration_blocks_neither_reload_nor_exit(tmp_path: Path) -> None:
     settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/one"}]}
     with signalbox_process(settings, tmp_path) as process:
         path = tmp_path / "signalbox.yaml"

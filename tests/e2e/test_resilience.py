@@ -421,7 +421,7 @@ def test_a_prompt_that_is_too_long_goes_to_a_larger_window_only(upstream: Upstre
     assert upstream.models == ["a", "larger"]
 
 
-def test_a_connection_that_the_upstream_has_closed_meanwhile_is_no_error(
+def test_a_kept_connection_closed_by_the_upstream_is_no_error(
     upstream: Upstream, tmp_path: Path, access_log: Any
 ) -> None:
     async def whole_then_close(wire: Wire) -> None:
@@ -491,7 +491,7 @@ def test_no_attempt_is_counted_that_was_not_made(upstream: Upstream, tmp_path: P
     assert answer.headers["x-router-attempts"] == "1"
 
 
-def test_after_the_soft_deadline_the_same_target_is_not_tried_again(upstream: Upstream, tmp_path: Path) -> None:
+def test_no_retry_after_the_soft_deadline(upstream: Upstream, tmp_path: Path) -> None:
     upstream.script("a", FAILING)
     config = configuration(upstream.url, ["p/a", "q/b"], deadline={"soft": "0s"})
 

@@ -62,7 +62,7 @@ def rejecting(key: str) -> Script:
     return script
 
 
-def test_a_rejected_key_is_used_again_once_the_list_comes_with_it(listing: ListingUpstream, tmp_path: Path) -> None:
+def test_a_rejected_key_is_used_again_once_it_can_list_models(listing: ListingUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
     listing.script("a", refuse(401), upstreams.whole)
     config = keyed(listing.url, KEYS[:1])
@@ -112,7 +112,7 @@ def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: Listin
 
 
 @pytest.mark.parametrize("status", [401, 402, 403])
-def test_a_key_that_gets_the_list_and_nothing_else_rests_longer_each_time(
+def test_a_key_that_can_only_list_models_has_growing_cooldowns(
     listing: ListingUpstream, tmp_path: Path, status: int
 ) -> None:
     clock = ServerClock()
@@ -151,7 +151,7 @@ def test_what_says_nothing_of_a_rejected_key_leaves_it_as_it_is(
 
 
 @pytest.mark.parametrize("chat", [True, False])
-def test_a_long_rest_for_a_rate_limit_is_cut_short_by_one_token_if_that_is_allowed(
+def test_a_token_probe_may_end_a_long_rate_limit_cooldown(
     listing: ListingUpstream, tmp_path: Path, *, chat: bool
 ) -> None:
     clock = ServerClock()

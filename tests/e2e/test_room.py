@@ -34,7 +34,7 @@ def configuration(url: str, limits: dict[str, Any], **resilience: Any) -> dict[s
     }
 
 
-def test_a_limit_is_never_passed_and_the_next_call_is_told_when_to_come(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_limit_is_exact_and_gives_a_retry_after(upstream: Upstream, tmp_path: Path) -> None:
     with boxed(tmp_path, configuration(upstream.url, {"rpm": 5}), ServerClock()) as box:
         answers = [box.ask("up/a") for _ in range(8)]
 
@@ -218,7 +218,7 @@ def test_a_rate_limit_too_long_to_wait_for_is_passed_on(upstream: Upstream, tmp_
     assert 20 < float(second.headers["retry-after"]) <= 30
 
 
-def test_a_limit_that_the_provider_tells_is_kept_before_the_first_429(upstream: Upstream, tmp_path: Path) -> None:
+def test_a_learned_limit_is_kept_before_the_first_429(upstream: Upstream, tmp_path: Path) -> None:
     told = {
         "x-ratelimit-limit-requests": "100",
         "x-ratelimit-remaining-requests": "0",

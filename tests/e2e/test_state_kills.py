@@ -210,7 +210,7 @@ def folder(seed: bytes, tmp_path: Path) -> Path:
 
 
 @pytest.mark.timeout(240)  # it starts eleven processes
-def test_a_server_that_is_killed_while_it_saves_starts_with_all_that_was_saved(
+def test_a_server_killed_while_saving_restores_what_was_saved(
     module_upstream: Upstream, nobody: str, folder: Path
 ) -> None:
     numbers, chance, before = itertools.count(), random.Random(9), len(module_upstream.models)

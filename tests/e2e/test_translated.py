@@ -413,7 +413,7 @@ def assert_looped(replies: list[Any], upstream: NativeUpstream) -> None:
 
 @each_dialect
 @each_form
-def test_a_tool_loop_with_thinking_of_a_client_that_does_not_echo_it(
+def test_a_tool_loop_with_thinking_that_is_not_echoed(
     sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str, *, streams: bool
 ) -> None:
     model = MODELS[dialect]
@@ -426,7 +426,7 @@ def test_a_tool_loop_with_thinking_of_a_client_that_does_not_echo_it(
 
 @each_dialect
 @each_form
-def test_a_tool_loop_with_thinking_over_two_replicas_of_a_client_that_echoes_it(
+def test_a_tool_loop_with_echoed_thinking_over_two_replicas(
     sdk: openai.OpenAI, upstream: NativeUpstream, tmp_path: Path, dialect: str, *, streams: bool
 ) -> None:
     model = MODELS[dialect]
@@ -652,7 +652,7 @@ def test_a_plan_falls_back_from_one_api_to_another(
     } <= {"Bearer the-provider-key"}
 
 
-def test_each_api_gets_its_own_credential_and_none_of_the_clients(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
+def test_each_api_gets_only_its_own_credential(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
     for model in ("anthropic/claude", "gemini/flash", "openai/gpt"):
         sdk.chat.completions.create(model=model, messages=HELLO, extra_headers={"anthropic-beta": "a-1", "cookie": "c"})
 
@@ -764,7 +764,7 @@ def pairs(name: str) -> list[tuple[Exchange, Exchange]]:
 
 
 @pytest.mark.parametrize("name", NATIVE)
-def test_recorded_answers_however_they_are_cut_give_the_expected_facts(
+def test_recorded_answers_give_the_same_facts_however_cut(
     http: httpx.Client,
     box: Running,
     upstream: NativeUpstream,

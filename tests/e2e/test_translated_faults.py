@@ -323,7 +323,7 @@ def test_a_broken_stream_ends_with_one_error_event_and_no_done(
 
 
 @cases(after_finish)
-def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
+def test_an_answer_with_its_finish_is_complete(
     sdk: openai.OpenAI,
     upstream: NativeUpstream,
     access_log: Any,
@@ -344,7 +344,7 @@ def test_an_answer_that_has_its_finish_is_complete_however_it_ends(
 
 @pytest.mark.parametrize("then", [Wire.end, Wire.reset, Wire.eof, Wire.stall], ids=["end", "reset", "eof", "stall"])
 @pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-def test_a_finish_of_gemini_after_chunks_without_one_reaches_the_client(
+def test_a_late_gemini_finish_reaches_the_client(
     sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, *, counted: bool
 ) -> None:
     chunks = [gemini_text("BAD", counted=counted), gemini_text("BAD", "STOP", counted=counted)]
@@ -359,7 +359,7 @@ def test_a_finish_of_gemini_after_chunks_without_one_reaches_the_client(
 
 @pytest.mark.parametrize("chunks", [1, 2])
 @pytest.mark.parametrize("then", [Wire.reset, Wire.eof, Wire.stall], ids=["reset", "eof", "stall"])
-def test_a_gemini_stream_that_says_stop_in_every_chunk_is_whole_only_at_its_end(
+def test_a_gemini_stop_in_every_chunk_does_not_end_the_stream(
     sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, chunks: int
 ) -> None:
     said = [gemini_text("BAD", "STOP", counted=True)] * chunks
