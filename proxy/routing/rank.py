@@ -92,35 +92,32 @@ def weights_of(mode: Mode, overrides: Mapping[str, float]) -> dict[str, float]:
 
 
 def rank(
-    candidates: Sequence[Candidate], needed: Tier, weights: Mapping[str, float], listed: Mapping[str, Tier]
+    candidates: Sequence[Candidate],
+    needed: Tier,
+    weights: Mapping[str, float],
+    listed: Mapping[str, Tier],
+    task: str | None = None,
 ) -> list[Candidate]:
-    """Score all candidates, best first. `listed` gives the tier of models that declare none."""
+    """Score all candidates, best first, with a bonus for specialists of `task`.
+
+    `listed` gives the tier of models that declare none.
+    """
     costs = _scale([candidate.cost for candidate in candidates], _COST_FLOOR, _COST_SPAN)
     latencies = _scale([candidate.latency for candidate in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
     scored = []
     for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
         deployment = candidate.target.deployment
-        tier = deployment.tier or listed.get(candidate.name)
+        tier = deployment.tier or listed.get(deployment.name)
         terms = {
             "quality": weights["quality"] * quality_term(deployment, tier, needed),
             "cost": weights["cost"] * (_UNPRICED[tier] if cost is None else cost),
             "latency": weights["latency"] * (_UNTIMED if latency is None else latency),
             "tier": 0.0 - tiers_below(deployment, tier, needed),  # a full point each
+            "specialty": weights["specialty"] if task in deployment.specialties else 0.0,
         }
-        scored.append(rescored(candidate, terms))
-    return best_first(scored)
-
-
-def boost(candidates: Sequence[Candidate], task: str, weight: float) -> list[Candidate]:
-    """Add the bonus to every specialist's score and sort again."""
-    return best_first(
-        rescored(candidate, {**candidate.terms, "specialty": weight if _is_specialist(candidate, task) else 0.0})
-        for candidate in candidates
-    )
-
-
-def _is_specialist(candidate: Candidate, task: str) -> bool:
-    return task in candidate.target.deployment.specialties
+        rounded = {name: round(term, 4) for name, term in terms.items()}
+        scored.append(replace(candidate, terms=rounded, score=round(sum(rounded.values()), 4)))
+    return sorted(scored, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
 
 
 def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
@@ -141,17 +138,6 @@ def tiers_below(deployment: Deployment, tier: Tier | None, needed: Tier) -> floa
     if tier is not None:
         return float(max(0, TIERS.index(needed) - TIERS.index(tier)))
     return max(0.0, (_QUALITY[needed] - quality_of(deployment, tier)) / _STEP)
-
-
-def rescored(candidate: Candidate, terms: Mapping[str, float]) -> Candidate:
-    """Return the candidate with these terms and their sum."""
-    rounded = {name: round(term, 4) for name, term in terms.items()}
-    return replace(candidate, terms=rounded, score=round(sum(rounded.values()), 4))
-
-
-def best_first(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Sort by score, then price, latency and name."""
-    return sorted(candidates, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
 
 
 def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:

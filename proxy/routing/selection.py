@@ -19,7 +19,6 @@ from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tie
 from proxy.routing.names import Rule, members_of_kind
 from proxy.routing.rank import (
     alternate,
-    boost,
     cheapest_first,
     equal_to_first,
     needed_tier,
@@ -160,8 +159,8 @@ def _auto(rule: Rule, query: Query, profile: Profile) -> Selection:
     mode = mode_of(rule, query)
     needed = needed_tier(profile.tier, mode)
     weights = weights_of(mode, query.snapshot.weights)
-    ranked = rank(accepted(candidates), needed, weights, listed_tiers(query.snapshot))
-    ordered = alternate(query, boost(ranked, profile.task, weights["specialty"]))
+    ranked = rank(accepted(candidates), needed, weights, listed_tiers(query.snapshot), profile.task)
+    ordered = alternate(query, ranked)
     note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(ordered)}"
     return _selection(ordered, candidates, rule.members.missing, note)
 

@@ -38,7 +38,7 @@ VAGUE = {"base_utils", "common", "helper", "helpers", "manager", "misc", "shared
 CONTRACTS = {
     "layers",
     "layers of the configuration",
-    "core, dialects and surfaces are pure",
+    "core, dialects, surfaces and routing are pure",
     "settings stop at the composition root",
     "pydantic is for the configuration and the admin API",
     "httpx is behind one seam",

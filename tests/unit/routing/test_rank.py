@@ -9,7 +9,7 @@ import pytest
 from proxy.core.model import MODES, Deployment
 from proxy.core.plan import Target
 from proxy.routing.candidates import Candidate
-from proxy.routing.rank import WEIGHTS, boost, cheapest_first, needed_tier, rank, weights_of
+from proxy.routing.rank import WEIGHTS, cheapest_first, needed_tier, rank, weights_of
 from tests.unit.routing.build import ANTHROPIC, OPENAI
 
 LOW = Candidate(Target(Deployment(OPENAI, "low", tier="low")), cost=100_000, latency=0.5)
@@ -105,8 +105,9 @@ def test_the_configuration_overrides_single_weights() -> None:
 
 def test_a_specialist_gets_a_bonus_for_its_task_only() -> None:
     coder = like(LOW, "coder", specialties=frozenset({"code"}))
-    ranked = rank([LOW, coder], "low", WEIGHTS["balanced"], {})
+    ranked = rank([LOW, coder], "low", WEIGHTS["balanced"], {}, "code")
+    other = rank([LOW, coder], "low", WEIGHTS["balanced"], {}, "math")
 
-    assert names(boost(ranked, "code", 0.15)) == ["coder", "low"]
-    assert [each.terms["specialty"] for each in boost(ranked, "code", 0.15)] == [0.15, 0.0]
-    assert {each.terms["specialty"] for each in boost(ranked, "math", 0.15)} == {0.0}
+    assert names(ranked) == ["coder", "low"]
+    assert [candidate.terms["specialty"] for candidate in ranked] == [0.15, 0.0]
+    assert {candidate.terms["specialty"] for candidate in other} == {0.0}
