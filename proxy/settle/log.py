@@ -7,13 +7,13 @@ instead of delaying calls.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
 import logging
 import os
-import select
-import stat
 import sys
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -136,37 +136,44 @@ def _event(level: int, event: str, **fields: object) -> logging.LogRecord:
 class Output(io.TextIOBase):
     """A file descriptor as an unbuffered stream that ignores write errors.
 
-    With `shared`, other processes write lines to the same pipe: each write is small enough not to be mixed with theirs.
+    `lock` is an open file that the processes writing to the same output share: their lines do not mix.
     """
 
-    def __init__(self, number: int, *, shared: bool = False) -> None:
+    def __init__(self, number: int, lock: int | None = None) -> None:
         self._number = number
-        self._most = select.PIPE_BUF if shared and stat.S_ISFIFO(os.fstat(number).st_mode) else None
+        self._lock = lock
 
     def write(self, text: str) -> int:
-        data = text.encode("utf-8", "backslashreplace")
-        with suppress(OSError):  # a closed pipe or a full disk loses lines, not calls
-            for part in [data] if self._most is None else _parts(data, self._most):
-                rest = memoryview(part)
-                while rest:
-                    rest = rest[os.write(self._number, rest) :]
+        if self._lock is None:
+            self._write(text)
+            return len(text)
+        fcntl.lockf(self._lock, fcntl.LOCK_EX)
+        try:
+            self._write(text)
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN)
         return len(text)
 
-
-def _parts(data: bytes, most: int) -> Iterator[bytes]:
-    """Yield whole lines together in at most `most` bytes; a longer line is a part of its own."""
-    start = 0
-    while start < len(data):
-        end = data.rfind(b"\n", start, start + most) + 1 or data.find(b"\n", start) + 1 or len(data)
-        yield data[start:end]
-        start = end
+    def _write(self, text: str) -> None:
+        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        with suppress(OSError):  # a closed pipe or a full disk loses lines, not calls
+            while rest:
+                rest = rest[os.write(self._number, rest) :]
 
 
-def standard_output(*, shared: bool = False) -> IO[str]:
-    """Return standard output, or the null device if it was closed before the start."""
+def standard_output(lock: int | None = None) -> IO[str]:
+    """Return standard output, or the null device if it was closed before the start; `lock` is that of `Output`."""
     if sys.stdout is None:
         return Output(os.open(os.devnull, os.O_WRONLY))  # type: ignore[return-value]
-    return Output(sys.stdout.fileno(), shared=shared)  # type: ignore[return-value]
+    return Output(sys.stdout.fileno(), lock)  # type: ignore[return-value]
+
+
+def output_lock() -> int:
+    """Return an open file by which the processes that inherit it take turns at one output."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("signalbox-log")
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())
 
 
 @contextmanager

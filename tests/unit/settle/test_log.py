@@ -6,14 +6,14 @@ import io
 import json
 import logging
 import os
-import select
+import subprocess
 import sys
 import threading
 from typing import Any
 
 import pytest
 
-from proxy.settle.log import JsonFormatter, Output, logging_to
+from proxy.settle.log import JsonFormatter, Output, logging_to, output_lock
 from tests.support.waiting import PATIENCE, until
 from tests.unit.settle.test_access import access_line
 
@@ -241,20 +241,28 @@ def test_record_that_cannot_be_formatted_becomes_an_error_line() -> None:
     assert second["event"] == "next"
 
 
-@pytest.mark.parametrize(("shared", "limit"), [(True, select.PIPE_BUF), (False, 1_000_000)])
-def test_writes_to_a_shared_pipe_are_whole_lines_that_do_not_mix(
-    shared: bool, limit: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = "".join([f"{number:0{length}}\n" for number, length in enumerate([100] * 100 + [6000] + [100] * 3)])
-    reader, writer = os.pipe()
-    written: list[bytes] = []
-    monkeypatch.setattr(os, "write", lambda _, data: written.append(bytes(data)) or len(data))
+HOLDER = """
+import fcntl, os, sys
+output, lock = map(int, sys.argv[1:])
+fcntl.lockf(lock, fcntl.LOCK_EX)
+os.write(output, b"first ")
+sys.stdin.readline()
+os.write(output, b"line\\n")
+"""
 
-    Output(writer, shared=shared).write(text)
 
-    assert b"".join(written).decode() == text
-    assert all(part.endswith(b"\n") for part in written)
-    assert all(len(part) <= limit or part.count(b"\n") == 1 for part in written)
-    assert len(written) == (5 if shared else 1)
-    os.close(reader)
-    os.close(writer)
+def test_line_of_another_process_is_complete_before_the_next() -> None:
+    lock = output_lock()
+    reader, output = os.pipe()
+    command = [sys.executable, "-c", HOLDER, str(output), str(lock)]
+
+    with subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(output, lock), text=True) as other:
+        assert os.read(reader, 100) == b"first "
+        writer = threading.Thread(target=Output(output, lock).write, args=("second line\n",))
+        writer.start()
+        other.communicate("go on\n")
+        writer.join()
+
+    assert os.read(reader, 100) == b"line\nsecond line\n"
+    for number in (reader, output, lock):
+        os.close(number)
