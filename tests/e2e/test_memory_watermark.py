@@ -55,7 +55,7 @@ def serving(
         yield process
 
 
-def test_calls_are_rejected_above_the_watermark_and_running_ones_finish(
+def test_above_the_watermark_only_new_calls_are_rejected(
     http: httpx.Client, upstream: Upstream, tmp_path: Path
 ) -> None:
     upstream.script("slow", upstreams.held_plain(BODY))

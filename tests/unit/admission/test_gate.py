@@ -27,7 +27,7 @@ def test_calls_inside_are_counted() -> None:
     assert gate.inside == 0
 
 
-def test_a_call_beyond_the_most_is_refused_and_room_is_given_back() -> None:
+def test_a_call_over_the_maximum_is_rejected() -> None:
     gate = Gate(1)
 
     with gate.enter(lambda: None), pytest.raises(Unavailable) as refused:

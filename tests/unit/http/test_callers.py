@@ -12,7 +12,7 @@ HERE = {"client": ("192.0.2.7", 40_000)}
 KEY = {"authorization": "Bearer sk-private-credential"}
 
 
-def test_a_caller_keeps_its_name_whatever_else_it_sends_and_wherever_it_comes_from() -> None:
+def test_a_credential_identifies_a_caller_from_any_address() -> None:
     callers = Callers()
 
     assert callers.name(KEY, HERE) == callers.name({**KEY, "user-agent": "x"}, {"client": ("192.0.2.8", 1)})
@@ -35,7 +35,7 @@ def test_the_first_credential_counts() -> None:
 
 
 @pytest.mark.parametrize("headers", [{}, {"authorization": ""}, {"cookie": "a=b"}])
-def test_without_a_credential_the_address_counts_and_not_the_port(headers: dict[str, str]) -> None:
+def test_without_a_credential_the_address_identifies(headers: dict[str, str]) -> None:
     callers = Callers()
 
     name = callers.name(headers, HERE)

@@ -74,7 +74,7 @@ def test_encoded_line_is_what_json_dumps_returns(fields: dict[str, Any]) -> None
     assert "\n" not in text
 
 
-def test_encoder_keeps_apart_names_times_and_keys_of_several_lines() -> None:
+def test_encoder_separates_names_times_and_keys_of_lines() -> None:
     lines = [
         access_line(),
         access_line(time=1_800_000_001.0, model="other"),

@@ -62,7 +62,7 @@ THINKS = target("a", timeouts=Timeouts(first_token=5.0, total=60.0), capabilitie
 # stale connections
 
 
-async def test_a_request_that_met_a_dead_pooled_connection_goes_out_again_on_a_fresh_one() -> None:
+async def test_resend_after_a_stale_connection() -> None:
     b = bench({"a": [STALE, OK]})
 
     out, made = await b.run(call(HELLO, on=on(A)), plan(A))
@@ -73,7 +73,7 @@ async def test_a_request_that_met_a_dead_pooled_connection_goes_out_again_on_a_f
     assert b.transport.requests[0].content == b.transport.requests[1].content
 
 
-async def test_the_second_try_costs_neither_an_attempt_nor_the_retry_budget_nor_the_target_s_name() -> None:
+async def test_resend_after_a_stale_connection_is_free() -> None:
     b = bench({"a": [STALE, OK]}, BreakerPolicy(consecutive=1), budget=RetryBudget(0.0, 0.0))
 
     out, _ = await b.run(call(HELLO, on=on(A, retry=ONCE)), plan(A))
@@ -103,7 +103,7 @@ async def test_there_is_no_third_try() -> None:
     assert outcomes(made) == ["a stale_connection"] * 2
 
 
-async def test_it_can_be_switched_off_and_is_then_a_failure_of_the_server() -> None:
+async def test_resend_can_be_disabled() -> None:
     b = bench({"a": [STALE, OK]}, BreakerPolicy(consecutive=1))
     configured = on(A, retry=replace(ONCE, stale_post=False))
 
@@ -117,7 +117,7 @@ async def test_it_can_be_switched_off_and_is_then_a_failure_of_the_server() -> N
 # time
 
 
-async def test_a_target_that_never_answers_is_left_at_its_timeout_and_the_next_is_asked() -> None:
+async def test_a_silent_target_falls_back_at_its_timeout() -> None:
     hasty = timed(first_token=5.0)
     b = bench({"a": [SILENT], "b": [STREAMED]}, clock=VirtualClock())
 
@@ -128,7 +128,7 @@ async def test_a_target_that_never_answers_is_left_at_its_timeout_and_the_next_i
     assert made.timings.first_token == made.timings.started + 5.0
 
 
-async def test_a_stream_that_never_begins_is_left_at_its_total_time_where_that_is_shorter() -> None:
+async def test_a_shorter_total_timeout_ends_a_stream_before_its_start() -> None:
     hasty = timed(first_token=120.0, total=2.0)
     b = bench({"a": [SILENT], "b": [STREAMED]}, clock=VirtualClock())
 
@@ -168,7 +168,7 @@ async def test_what_is_no_content_does_not_keep_an_attempt_alive() -> None:
     assert [(a.outcome, a.ms) for a in made.attempts] == [("first_token_timeout", 5000.0)]
 
 
-async def test_a_model_that_reasons_lives_as_long_as_it_gives_signs_of_life() -> None:
+async def test_signs_of_life_extend_the_wait_for_reasoning_models() -> None:
     b = bench({"a": [Answer([Wait(4), ROLE] * 10 + [TEXT, STOP, DONE])]}, clock=VirtualClock())
 
     out, made = await b.run(call(STREAM, on=on(THINKS)), plan(THINKS))
@@ -236,7 +236,7 @@ async def test_an_attempt_ends_where_the_call_s_time_does() -> None:
     assert b.health.breakers() == []
 
 
-async def test_an_attempt_for_which_no_time_is_left_is_not_made_and_holds_nothing() -> None:
+async def test_no_attempt_is_made_without_time_left() -> None:
     b, limited = bench({"a": []}), target("a", limits=LimitValues(concurrency=1))
     of = call(HELLO, on=on(limited))
     made = record(of, started=b.clock.now - 600.0)
@@ -264,7 +264,7 @@ async def streamed(b: Bench, of: Deployment = A, times: int = 1, **policies: Any
     return seen
 
 
-async def test_a_target_that_begins_ten_times_later_than_it_used_to_trips_its_breaker() -> None:
+async def test_a_tenfold_slower_target_trips_its_breaker() -> None:
     b = bench({"a": streams(*[0.5] * SAMPLES, *[5.0] * 3)}, BreakerPolicy(consecutive=3), clock=VirtualClock())
 
     await streamed(b, times=SAMPLES + 2)
@@ -371,7 +371,7 @@ async def test_what_an_attempt_used_replaces_what_it_reserved(answer: Answer, us
     assert rows.get("concurrency", 0) == 0
 
 
-async def test_a_client_who_leaves_gives_its_place_back_and_its_tokens_stay_reserved() -> None:
+async def test_a_disconnect_releases_the_slot_and_keeps_the_tokens() -> None:
     b = bench({"a": [Answer([TEXT, Stall()])]}, clock=VirtualClock())
     raw = ASKS_FOR_600[:-1] + b',"stream":true}'
     of, begun = call(raw, on=on(TOKENS)), asyncio.Event()
@@ -391,7 +391,7 @@ async def test_a_client_who_leaves_gives_its_place_back_and_its_tokens_stay_rese
     assert {row["kind"]: row["used"] for row in await b.limits.rows()} == {"tpm": 600}
 
 
-async def test_what_a_provider_says_of_its_limits_is_learned_from_any_answer() -> None:
+async def test_limits_are_learned_from_any_answer() -> None:
     said = {"x-ratelimit-limit-requests": "7", "x-ratelimit-remaining-requests": "6"}
     b = bench({"a": [refusal(500, headers=said)]})
 

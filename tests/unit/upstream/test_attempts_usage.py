@@ -66,7 +66,7 @@ async def test_a_5xx_that_names_stream_options_refuses_them_too(status: int) -> 
     assert sent(b) == [True, False]
 
 
-async def test_a_refusal_that_stays_is_the_clients_own_and_nothing_is_remembered() -> None:
+async def test_a_persistent_refusal_is_the_clients_and_not_remembered() -> None:
     echo = refusal(400, 'bad messages in {"stream_options": {}}')
     b = bench({"a": [echo, echo, STREAMED]})
     asked = call(json.dumps(ASKED).encode(), on=on(A))

@@ -176,7 +176,7 @@ async def test_no_fault_is_seen_however_the_answer_breaks_off(pieces: list[Piece
     assert (it.record.outcome, it.record.code) == ("ok", None)
 
 
-async def test_the_broken_attempt_has_been_let_go_before_the_next_begins() -> None:
+async def test_a_broken_attempt_is_released_before_the_next_starts() -> None:
     alone = replace(B, limits=LimitValues(concurrency=1), timeouts=Timeouts(idle=0.01))
 
     it = await got({"b": [Answer([ROLE, HELLO, Stall()]), WHOLE]}, alone)
@@ -193,7 +193,7 @@ async def test_the_hard_deadline_ended_at_the_commit_point() -> None:
     assert it.text == "Hello, world"
 
 
-async def test_the_time_to_the_first_content_stays_that_of_the_first_part() -> None:
+async def test_time_to_first_content_is_that_of_the_first_part() -> None:
     it = await got({"a": [Answer([Wait(2.0), ROLE, HELLO, Wait(9.0), CUT])], "b": [WHOLE]}, A, B)
 
     assert it.record.timings.first_token == it.record.timings.started + 2.0
@@ -274,7 +274,7 @@ async def test_if_nobody_can_the_client_is_told_of_the_first_fault(broken: Piece
     assert it.record.attempts[0].usage is None
 
 
-async def test_the_one_that_broke_off_is_no_help_to_another_that_cannot() -> None:
+async def test_a_broken_target_is_not_retried_after_another_failed() -> None:
     it = await got({"b": [BROKEN], "c": [refusal(429)]}, B, C)
 
     assert outcomes(it.record) == ["b broken_stream", "c rate_limited"]
@@ -378,7 +378,7 @@ async def test_an_answer_that_is_more_than_text_ends_with_the_fault(more: dict[s
     assert it.record.outcome == "partial"
 
 
-async def test_an_error_after_a_complete_answer_passes_and_is_not_continued() -> None:
+async def test_an_error_after_a_complete_answer_is_not_continued() -> None:
     it = await got({"a": [Answer([ROLE, HELLO, chunk({}, finish="stop"), ERROR, DONE])]}, A, B)
 
     assert it.out == ROLE + HELLO + chunk({}, finish="stop") + ERROR + DONE
@@ -528,9 +528,7 @@ REWRITTEN = [
 
 
 @pytest.mark.parametrize(("raw", "expected"), REWRITTEN)
-def test_what_is_not_changed_keeps_its_bytes_and_every_member_is_where_it_is_said_to_be(
-    raw: bytes, expected: bytes
-) -> None:
+def test_unchanged_members_keep_their_bytes_and_positions(raw: bytes, expected: bytes) -> None:
     before = call(raw)
     new = {"role": "assistant", "content": 'Say "é😀"'}
 
@@ -543,7 +541,7 @@ def test_what_is_not_changed_keeps_its_bytes_and_every_member_is_where_it_is_sai
     assert (before.raw, len(before.body["messages"])) == (raw, 1)
 
 
-def test_a_call_that_does_not_say_where_its_members_are_is_looked_through() -> None:
+def test_a_call_without_member_positions_is_scanned() -> None:
     before = replace(call(json.dumps(BODY).encode()), spans={})
 
     after = continued(before, "Hello", 2)

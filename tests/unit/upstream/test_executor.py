@@ -122,7 +122,7 @@ STREAM_FAULTS = [
 
 
 @pytest.mark.parametrize("fault", STREAM_FAULTS)
-async def test_a_stream_that_fails_before_its_first_content_fails_over_unseen(fault: Answer) -> None:
+async def test_a_stream_failing_before_content_falls_back_unseen(fault: Answer) -> None:
     hasty = replace(A, timeouts=Timeouts(first_token=0.02))
     b = bench({"a": [fault, fault], "b": [STREAMED]})
 
@@ -133,7 +133,7 @@ async def test_a_stream_that_fails_before_its_first_content_fails_over_unseen(fa
     assert (b.transport.open, b.transport.reading) == (0, 0)
 
 
-async def test_a_stall_before_the_first_content_is_a_timeout_and_not_tried_again() -> None:
+async def test_a_stall_before_content_is_a_timeout_without_retry() -> None:
     hasty = replace(A, timeouts=Timeouts(first_token=0.01))
     b = bench({"a": [Answer([ROLE, Stall()])]})
 
@@ -174,7 +174,7 @@ ARITHMETIC = [
 
 
 @pytest.mark.parametrize(("attempts", "same_target", "targets", "asked"), ARITHMETIC)
-async def test_a_retry_never_takes_the_attempt_that_the_next_target_needs(
+async def test_a_retry_leaves_an_attempt_for_the_next_target(
     attempts: int, same_target: int, targets: int, asked: str
 ) -> None:
     chosen = (A, B, C)[:targets]
@@ -209,7 +209,7 @@ async def test_a_fallback_does_not_wait() -> None:
 
 
 @pytest.mark.parametrize(("hint", "asked"), [("2", "aa"), ("5", "aa"), ("6", "ab")])
-async def test_a_retry_waits_as_long_as_the_provider_asked_or_is_not_made(hint: str, asked: str) -> None:
+async def test_a_retry_waits_for_retry_after_or_is_not_made(hint: str, asked: str) -> None:
     b = bench({"a": [refusal(503, headers={"retry_after": hint}), OK], "b": [OK]})
 
     await b.run(call(HELLO, on=on(A, B)), plan(A, B))
@@ -299,7 +299,7 @@ async def test_an_open_breaker_is_passed_over_without_an_attempt() -> None:
 
 
 @pytest.mark.parametrize(("then", "state"), [(OK, []), (E500, ["open"])])
-async def test_an_open_breaker_never_keeps_us_from_the_last_target_left(then: Answer, state: list[str]) -> None:
+async def test_an_open_breaker_does_not_block_the_last_target(then: Answer, state: list[str]) -> None:
     b = bench({"a": [E500] * 2 + [then]}, BreakerPolicy(consecutive=2))
     await b.run(call(HELLO, on=on(A)), plan(A))
 
@@ -371,7 +371,7 @@ async def test_a_fault_of_one_call_keeps_nobody_else_from_the_target(answer: Ans
     assert out == BODY
 
 
-async def test_an_error_whose_body_cannot_be_read_is_judged_by_its_status() -> None:
+async def test_an_error_with_an_unreadable_body_counts_by_status() -> None:
     b = bench({"a": [Answer([b'{"error":', CUT], 429)], "b": [OK]})
 
     out, made = await b.run(call(HELLO, on=on(A, B)), plan(A, B))

@@ -34,7 +34,7 @@ async def test_a_target_that_keeps_refusing_is_put_into_cooldown(answer: Answer)
     assert b.health.of(A) is not None
 
 
-async def test_refusals_with_successes_between_them_are_no_reason_for_a_cooldown() -> None:
+async def test_refusals_between_successes_cause_no_cooldown() -> None:
     b = bench({"a": [refusal(404), OK] * 6})
 
     for _ in range(12):
@@ -43,7 +43,7 @@ async def test_refusals_with_successes_between_them_are_no_reason_for_a_cooldown
     assert b.health.breakers() == []
 
 
-async def test_a_model_that_one_key_may_not_use_is_asked_for_with_another() -> None:
+async def test_a_model_forbidden_to_one_key_is_tried_with_another() -> None:
     a = target("a", "one", "two")
     b = bench({"a": [refusal(404, "The model `m` does not exist or you do not have access to it."), OK]})
 
@@ -54,7 +54,7 @@ async def test_a_model_that_one_key_may_not_use_is_asked_for_with_another() -> N
     assert b.health.rests() == []
 
 
-async def test_a_model_whose_configured_window_is_too_small_is_not_asked() -> None:
+async def test_a_model_with_a_small_context_window_is_skipped() -> None:
     small, large = target("a", context_window=100), target("b", context_window=10_000)
     b = bench({"a": [], "b": [OK]})
 

@@ -72,9 +72,7 @@ class Traffic:
         (BreakerPolicy(consecutive=10**6, window_failures=10**6), RetryBudget(0.2, 2.0)),  # the budget alone
     ],
 )
-async def test_an_outage_of_everybody_is_not_multiplied_and_ends_when_it_ends(
-    policy: BreakerPolicy, budget: RetryBudget
-) -> None:
+async def test_a_total_outage_is_not_multiplied_by_retries(policy: BreakerPolicy, budget: RetryBudget) -> None:
     traffic: Traffic
 
     def either() -> Answer:
@@ -91,7 +89,7 @@ async def test_an_outage_of_everybody_is_not_multiplied_and_ends_when_it_ends(
     assert sum(traffic.served[second] for second in after) >= 0.99 * sum(traffic.begun[second] for second in after)
 
 
-async def test_one_of_two_targets_that_always_fails_costs_the_clients_nothing() -> None:
+async def test_one_failing_target_of_two_is_invisible_to_clients() -> None:
     asked: Counter[str] = Counter()
 
     def counted(name: str, answer: Answer) -> Any:

@@ -70,7 +70,7 @@ class Scene:
         return [each for each in self.ended if each.out != BODY]
 
 
-async def test_a_hundred_calls_for_ten_places_are_served_in_order_or_sent_away_in_time() -> None:
+async def test_a_hundred_calls_for_ten_slots_are_served_in_order() -> None:
     scene = Scene()
 
     async with asyncio.TaskGroup() as group:
@@ -140,7 +140,7 @@ async def test_a_wait_that_cannot_end_in_time_is_not_begun() -> None:
     assert 60 <= int(out.response_headers()["retry-after"]) <= 61
 
 
-async def test_what_is_larger_than_every_limit_is_told_at_once_and_never_to_be_tried_again() -> None:
+async def test_a_call_over_every_limit_is_rejected_for_good() -> None:
     small = target("a", limits=LimitValues(concurrency=0))
     b = bench({"a": []}, clock=VirtualClock())
 

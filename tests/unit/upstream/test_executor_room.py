@@ -95,7 +95,7 @@ async def test_one_large_wish_does_not_starve_small_ones_of_others() -> None:
     assert [(out, made.timings.queue_seconds) for out, made in small] == [(BODY, 0.0)] * 3
 
 
-async def test_a_wish_within_its_even_share_is_not_starved_by_small_ones() -> None:
+async def test_a_large_call_is_not_starved_by_small_ones() -> None:
     tight = target("a", limits=LimitValues(tpm=1000))
     b = scene({"a": lambda: OK})
     queue = QueuePolicy(max_wait=120.0)
@@ -129,7 +129,7 @@ async def test_what_is_only_reserved_is_expected_back_soon() -> None:
     ]
 
 
-async def test_if_what_was_reserved_is_used_the_wait_ends_when_that_is_seen() -> None:
+async def test_a_wait_ends_when_a_reservation_is_settled() -> None:
     tight = target("a", limits=LimitValues(tpm=1000))
     used = Answer([json.dumps({**json.loads(BODY), "usage": {"prompt_tokens": 8, "completion_tokens": 900}}).encode()])
     b = scene({"a": [replace(used, before=[Wait(1.0)])]})
@@ -157,7 +157,7 @@ async def test_a_short_rest_does_not_hide_a_full_window() -> None:
     assert out.retry_after == pytest.approx(60.0, abs=0.6)
 
 
-async def test_a_prompt_above_a_targets_limit_goes_to_another_or_is_a_fault_of_the_call() -> None:
+async def test_a_prompt_over_a_targets_limit_goes_elsewhere_or_fails() -> None:
     small, large = target("a", limits=LimitValues(tpm=100)), target("b", limits=LimitValues(tpm=10_000))
     b = scene({"a": [], "b": [OK]})
     of = asking(small, tokens=5)
@@ -185,7 +185,7 @@ async def test_a_retry_whose_place_was_taken_waits_for_it() -> None:
     assert made.timings.queue_seconds > 0.5
 
 
-async def test_a_target_whose_place_was_taken_is_not_tried_more_often_for_that() -> None:
+async def test_a_lost_slot_does_not_add_attempts() -> None:
     narrow = target("a", limits=LimitValues(concurrency=1))
     failing = replace(E500, before=[Wait(1.0)])
     b = scene({"a": [failing, SECOND, failing]}, consecutive=9)
@@ -199,7 +199,7 @@ async def test_a_target_whose_place_was_taken_is_not_tried_more_often_for_that()
     assert outcomes(made) == ["a server_error"] * 2
 
 
-async def test_a_target_that_refuses_comes_after_the_others_whatever_its_other_keys_do() -> None:
+async def test_a_rejecting_target_is_last_despite_other_keys() -> None:
     other = target("b")
     b = scene({"a": [refusal(429, headers={"retry-after": "0"}), OK], "b": [OK]})
     lease = b.health.lease(TWO_KEYS, key_id="two")
@@ -235,7 +235,7 @@ async def test_the_hard_deadline_ends_a_wait_as_itself() -> None:
     assert made.timings.queue_seconds == pytest.approx(3.0)
 
 
-async def test_of_targets_behind_open_breakers_the_slow_one_is_asked_first() -> None:
+async def test_of_open_breakers_one_opened_by_slowness_is_tried_first() -> None:
     dead, slow = target("a"), target("b")
     b = scene({"a": [], "b": [OK]}, consecutive=1)
     for of in (dead, slow):
@@ -252,9 +252,7 @@ async def test_of_targets_behind_open_breakers_the_slow_one_is_asked_first() -> 
 
 
 @pytest.mark.parametrize(("before", "after", "at_once"), [(1, 3, 3), (3, 1, 1)])
-async def test_limits_that_were_changed_meanwhile_are_those_in_force_for_who_waits(
-    before: int, after: int, at_once: int
-) -> None:
+async def test_changed_limits_apply_to_waiting_calls(before: int, after: int, at_once: int) -> None:
     old, new = (target("a", limits=LimitValues(concurrency=limit)) for limit in (before, after))
     seen: list[int] = []
 

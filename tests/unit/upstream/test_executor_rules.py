@@ -81,7 +81,7 @@ async def run(b: Bench, *deployments: Deployment, raw: bytes = HELLO, **policies
         ({"a": [refusal(429, headers={"retry_after": "2"})]}, (A,), 429),  # the same one when its rest is over
     ],
 )
-async def test_without_a_budget_a_call_ends_with_the_failure_that_it_had(
+async def test_without_retry_budget_a_call_ends_with_its_failure(
     script: dict[str, Script], targets: tuple[Deployment, ...], status: int
 ) -> None:
     b = scene(script, budget=RetryBudget(0.0, 0.0))
@@ -124,7 +124,7 @@ async def test_a_rejected_key_does_not_hide_that_another_is_limited() -> None:
     assert len(made.attempts) == 2
 
 
-async def test_what_was_picked_for_a_try_without_a_budget_is_given_back() -> None:
+async def test_without_retry_budget_the_chosen_lease_is_released() -> None:
     limited = target("b", limits=LimitValues(rpm=1, concurrency=1))
     b = scene({"a": [E500], "b": []}, budget=RetryBudget(0.0, 0.0))
 
@@ -133,7 +133,7 @@ async def test_what_was_picked_for_a_try_without_a_budget_is_given_back() -> Non
     assert await b.limits.wait(limited, "main", 1) == 0.0
 
 
-async def test_the_budget_is_a_share_of_the_calls_for_whatever_the_attempts_are() -> None:
+async def test_the_retry_budget_covers_every_kind_of_attempt() -> None:
     b = scene({"a": lambda: E500, "b": lambda: E500}, budget=RetryBudget(0.2, 0.0))
 
     for _ in range(100):
@@ -215,7 +215,7 @@ async def test_a_class_has_its_own_backoff(rule: FailureRule, slept: list[float]
 
 
 @pytest.mark.parametrize(("hint", "asked"), [("2", "aa"), ("3", "ab")])
-async def test_a_class_s_longest_backoff_is_the_longest_that_a_provider_may_ask_for(hint: str, asked: str) -> None:
+async def test_max_backoff_of_a_class_bounds_retry_after(hint: str, asked: str) -> None:
     b = scene(
         {"a": [refusal(503, headers={"retry_after": hint}), OK], "b": [OK]},
         server_error=FailureRule(retries=1, max_backoff=2.0),
@@ -240,7 +240,7 @@ async def test_a_class_counts_against_the_breaker_or_does_not(
     assert [row["state"] for row in b.health.breakers()] == states
 
 
-async def test_a_class_that_rests_the_key_goes_on_with_another_key_at_once() -> None:
+async def test_after_a_key_cooldown_another_key_is_used_at_once() -> None:
     b = scene({"a": [E500, OK]}, server_error=FailureRule(key="model"))
 
     out, made = await run(b, target("a", "one", "two"), B)
@@ -250,7 +250,7 @@ async def test_a_class_that_rests_the_key_goes_on_with_another_key_at_once() -> 
     assert b.clock.slept == []
 
 
-async def test_a_rate_limit_that_rests_no_key_is_retried_like_anything_else() -> None:
+async def test_a_rate_limit_without_cooldown_is_retried() -> None:
     limited = refusal(429, headers={"retry_after": "2"})
     b = scene({"a": [limited, limited, OK]}, rate_limit=FailureRule(retries=2, key="none"))
 
@@ -261,7 +261,7 @@ async def test_a_rate_limit_that_rests_no_key_is_retried_like_anything_else() ->
     assert outcomes(made) == ["a rate_limited", "a rate_limited", "a ok"]
 
 
-async def test_a_key_rests_no_longer_than_its_class_s_longest_rest_whatever_the_provider_says() -> None:
+async def test_a_cooldown_is_bounded_by_the_maximum_of_its_class() -> None:
     b = scene(
         {"a": [refusal(429, headers={"retry_after": "3600"}), OK]}, rate_limit=FailureRule(key="model", max_rest=6.0)
     )
@@ -285,7 +285,7 @@ async def test_an_operator_s_reset_ends_the_rest_of_a_rate_limit() -> None:
 
 
 @pytest.mark.parametrize(("answer", "asked"), [(LARGE, 2), (E400, 1), (FILTERED, 1), (TOO_LONG, 1)])
-async def test_a_request_s_own_fault_is_not_tried_again_at_the_same_target(answer: Answer, asked: int) -> None:
+async def test_a_bad_request_is_not_retried_at_the_same_target(answer: Answer, asked: int) -> None:
     b = scene({"a": [answer] * 2}, content=FailureRule(retries=1, backoff=0.0, max_backoff=0.0))
 
     await run(b)
@@ -299,9 +299,7 @@ async def test_a_request_s_own_fault_is_not_tried_again_at_the_same_target(answe
 @pytest.mark.parametrize(
     ("allowed", "expected"), [(True, ["a content_filtered", "b ok"]), (False, ["a content_filtered"])]
 )
-async def test_a_refusal_of_content_goes_to_the_next_target_where_the_plan_says_so(
-    allowed: bool, expected: list[str]
-) -> None:
+async def test_a_content_refusal_falls_back_if_the_plan_allows(allowed: bool, expected: list[str]) -> None:
     b = scene({"a": [FILTERED], "b": [OK]}, BreakerPolicy(consecutive=1))
     planned = replace(plan(A, B), content_fallback=allowed)
 
@@ -324,9 +322,7 @@ async def test_if_everybody_refuses_the_content_that_is_told() -> None:
 
 
 @pytest.mark.parametrize(("answer", "then"), [(E400, ""), (FILTERED, ""), (refusal(422), ""), (TOO_LONG, "c")])
-async def test_a_thousand_faults_of_callers_leave_every_breaker_closed_and_cost_one_attempt_each(
-    answer: Answer, then: str
-) -> None:
+async def test_a_thousand_client_errors_leave_breakers_closed(answer: Answer, then: str) -> None:
     small, same, larger = (target(name, context_window=size) for name, size in (("a", 8), ("b", 8), ("c", 16)))
     b = scene({"a": lambda: answer, "b": [], "c": lambda: OK}, BreakerPolicy(consecutive=3))
 
@@ -400,7 +396,7 @@ async def test_a_rest_that_fits_the_call_s_patience_is_waited_for(headers: dict[
         ({}, "5"),
     ],
 )
-async def test_any_other_ends_the_call_at_once_with_the_time_to_come_back(headers: dict[str, str], told: str) -> None:
+async def test_other_failures_end_the_call_with_a_retry_after(headers: dict[str, str], told: str) -> None:
     b = scene({"a": [refusal(429, headers=headers)]})
 
     out, made = await run(b)
@@ -441,9 +437,7 @@ async def test_of_several_rests_the_soonest_is_waited_for() -> None:
         (HELLO, {"retry": RetryPolicy(attempts=1)}),
     ],
 )
-async def test_nobody_waits_for_longer_than_the_client_the_operator_and_the_deadline_allow(
-    raw: bytes, policies: dict[str, Any]
-) -> None:
+async def test_waits_are_bounded_by_client_operator_and_deadline(raw: bytes, policies: dict[str, Any]) -> None:
     b = scene({"a": [refusal(429, headers={"retry_after": "7"})]})
 
     out, _ = await run(b, raw=raw, **policies)
@@ -491,7 +485,7 @@ async def test_calls_that_wait_for_one_key_go_in_their_order() -> None:
 # the whole of a call's time
 
 
-async def test_the_whole_call_ends_at_its_deadline_however_many_targets_hang() -> None:
+async def test_a_call_ends_at_its_deadline_if_all_targets_hang() -> None:
     hanging = [replace(each, timeouts=replace(each.timeouts, first_token=4.0)) for each in (A, B, C)]
     b = scene({each.provider.name: [Answer(before=[Stall()])] for each in hanging})
 

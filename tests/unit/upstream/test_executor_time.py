@@ -38,7 +38,7 @@ from tests.unit.upstream.bench import (
 pytestmark = pytest.mark.anyio
 
 
-async def test_after_the_soft_deadline_the_fastest_target_is_next_and_no_target_gets_a_retry() -> None:
+async def test_after_the_soft_deadline_the_fastest_target_is_next() -> None:
     slow = replace(B, latency=3.0)
     fast = replace(C, latency=1.0)
     late = Answer([Wait(40), CUT])
@@ -50,7 +50,7 @@ async def test_after_the_soft_deadline_the_fastest_target_is_next_and_no_target_
     assert "".join(b.transport.hosts) == "acb"
 
 
-async def test_measured_latency_beats_the_prior_after_the_soft_deadline() -> None:
+async def test_measured_latency_beats_the_configured_one() -> None:
     first, second = replace(B, latency=1.0), replace(C, latency=2.0)
     b = bench({"a": [Answer([Wait(40), CUT])], "b": [OK], "c": [OK]})
     b.health.measured(second, 0.5)
@@ -70,7 +70,7 @@ async def test_after_the_hard_deadline_nobody_is_asked() -> None:
     assert outcomes(made) == ["a connect"]
 
 
-async def test_the_hard_deadline_ends_an_attempt_without_blaming_the_target() -> None:
+async def test_the_hard_deadline_does_not_blame_the_target() -> None:
     b = bench({"a": [Answer([ROLE, Stall()])]})
     configured = on(A, deadline=DeadlinePolicy(soft=0.005, hard=0.01))
 
@@ -132,7 +132,7 @@ CANCELLED: list[tuple[Answer, bytes]] = [
 
 
 @pytest.mark.parametrize(("answer", "raw"), CANCELLED)
-async def test_a_client_who_leaves_releases_everything_and_blames_nobody(answer: Answer, raw: bytes) -> None:
+async def test_a_disconnect_releases_everything_and_blames_no_target(answer: Answer, raw: bytes) -> None:
     b = bench({"a": [E500, answer, OK]}, BreakerPolicy(consecutive=1, half_open=1))
     await b.run(call(HELLO, on=on(A, retry=RetryPolicy(attempts=1))), plan(A))
     b.clock.pass_(60)  # the next attempt is the breaker's probe
@@ -153,7 +153,7 @@ async def test_a_client_who_leaves_releases_everything_and_blames_nobody(answer:
     assert (await b.run(call(HELLO, on=on(A)), plan(A)))[0] == BODY
 
 
-async def test_a_client_who_leaves_while_we_wait_to_try_again_holds_nothing() -> None:
+async def test_a_disconnect_during_the_backoff_releases_everything() -> None:
     stuck = asyncio.Event()
 
     class Stuck(FakeClock):
@@ -199,7 +199,7 @@ async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:
     assert [row["state"] for row in b.health.breakers()] == ["open"]
 
 
-async def test_a_fault_of_ours_while_the_request_is_built_keeps_no_probe_s_permit(
+async def test_an_error_while_building_a_request_releases_the_probe(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
@@ -231,7 +231,7 @@ async def crowd(b: Bench, of: Call, then: Callable[[Lease], Awaitable[None]]) ->
     return [result.http_status if isinstance(result, ProxyError) else 200 for result in results]
 
 
-async def test_whoever_waits_for_a_probe_is_refused_when_it_fails_and_nothing_more_is_sent() -> None:
+async def test_a_failed_probe_rejects_all_waiters() -> None:
     b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
 
     async def then(probe: Lease) -> None:
@@ -243,7 +243,7 @@ async def test_whoever_waits_for_a_probe_is_refused_when_it_fails_and_nothing_mo
     assert len(b.transport.requests) == 1
 
 
-async def test_whoever_waits_for_a_probe_in_vain_is_told_that_nobody_can_be_asked() -> None:
+async def test_a_wait_for_a_probe_ends_with_no_target_available() -> None:
     b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
 
     async def then(_: Lease) -> None:
@@ -255,7 +255,7 @@ async def test_whoever_waits_for_a_probe_in_vain_is_told_that_nobody_can_be_aske
     assert len(b.transport.requests) == 1
 
 
-async def test_however_many_calls_were_under_way_when_a_target_became_slow_that_is_not_its_normal_time() -> None:
+async def test_calls_in_flight_during_a_slowdown_do_not_raise_the_norm() -> None:
     late = Answer([Wait(5.0), ROLE, TEXT, STOP, DONE])
     b = bench({"a": [Answer([Wait(0.1), TEXT, STOP, DONE])] * 20 + [late] * 50}, BreakerPolicy(consecutive=3))
     for _ in range(20):

@@ -74,7 +74,7 @@ def free(b: Bench) -> bool:
     return (b.transport.open, b.transport.reading) == (0, 0)
 
 
-async def test_the_second_is_asked_when_the_first_is_later_than_it_nearly_always_is() -> None:
+async def test_a_hedge_starts_when_the_first_attempt_is_unusually_late() -> None:
     b = known({"a": [after(10.0)], "b": [after(0.5)]})
 
     out, made = await run(b)
@@ -155,7 +155,7 @@ async def test_a_second_is_paid_from_the_retry_budget() -> None:
     assert b.budget.used(b.clock.now) == 1
 
 
-async def test_without_a_budget_there_is_no_second_and_its_room_stays_free() -> None:
+async def test_without_retry_budget_no_hedge_is_sent() -> None:
     limited = target("b", limits=LimitValues(concurrency=1))
     b = known({"a": [after(10.0)], "b": []}, budget=RetryBudget(0.0, 0.0))
 
@@ -212,7 +212,7 @@ async def test_a_loser_blames_nobody_and_is_not_measured() -> None:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-async def test_a_loser_that_was_silent_for_far_longer_than_is_normal_is_a_slow_call(enabled: bool) -> None:
+async def test_a_losing_first_attempt_far_over_its_norm_is_a_slow_call(enabled: bool) -> None:
     b = known({"a": [after(100.0)], "b": [after(30.0)]}, policy=BreakerPolicy(consecutive=1))
 
     out, made = await run(b, slow=SlowPolicy(enabled=enabled))
@@ -224,7 +224,7 @@ async def test_a_loser_that_was_silent_for_far_longer_than_is_normal_is_a_slow_c
     assert list(b.health.latencies()) == ["b/m"]
 
 
-async def test_so_is_a_second_that_loses_after_far_longer_than_is_normal_for_it() -> None:
+async def test_a_losing_hedge_far_over_its_norm_is_a_slow_call() -> None:
     b = known({"a": [after(30.0)], "b": [after(100.0)]}, policy=BreakerPolicy(consecutive=1))
     for seconds in NORMAL:
         b.slow.judge("b/m", seconds, SlowPolicy())
@@ -246,7 +246,7 @@ async def calls_until_it_is_left(b: Bench, **policies: Any) -> int:
 
 @pytest.mark.parametrize(("hedge", "asked"), [(HedgePolicy(), 3), (ON, 6), (HedgePolicy(True, 0.9, 20), 6)])
 @pytest.mark.parametrize("other", [0.001, 0.02, 0.5])
-async def test_a_target_that_has_become_slow_is_left_nearly_as_soon_as_without_a_second(
+async def test_a_slow_target_trips_nearly_as_soon_as_without_hedging(
     hedge: HedgePolicy, asked: int, other: float
 ) -> None:
     b = known({"a": [after(5.0)] * 36, "b": [after(other)] * 36}, times=[0.02, 0.03] * 50)
@@ -254,7 +254,7 @@ async def test_a_target_that_has_become_slow_is_left_nearly_as_soon_as_without_a
     assert await calls_until_it_is_left(b, hedge=hedge) <= asked
 
 
-async def test_a_target_that_is_a_little_slower_than_before_is_not_left_and_gets_a_second_again() -> None:
+async def test_a_slightly_slower_target_stays_closed_and_is_hedged() -> None:
     b = known({"a": [after(0.06)] * 60, "b": [after(0.01)] * 60}, times=[0.02, 0.03] * 20)
 
     seen = [outcomes((await run(b))[1]) for _ in range(60)]
@@ -264,7 +264,7 @@ async def test_a_target_that_is_a_little_slower_than_before_is_not_left_and_gets
     assert b.health.breakers() == []
 
 
-async def test_of_a_thousand_calls_to_an_unchanged_target_one_in_twenty_gets_a_second_and_none_blames_it() -> None:
+async def test_one_in_twenty_calls_to_a_steady_target_is_hedged() -> None:
     rng = random.Random(7)
     times = [rng.uniform(1.0, 5.0) for _ in range(1000)]
     b = known({"a": [after(each) for each in times], "b": [after(0.1)] * 200}, times=[])
@@ -278,7 +278,7 @@ async def test_of_a_thousand_calls_to_an_unchanged_target_one_in_twenty_gets_a_s
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0)
 
 
-async def test_what_a_loser_may_cost_is_estimated_and_part_of_the_call_s_cost() -> None:
+async def test_the_estimated_cost_of_a_loser_is_part_of_the_call() -> None:
     dear = target("a", price=PRICE, limits=LimitValues(tpm=10_000))
     usage = b'data: {"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":5}}\n\n'
     b = known({"a": [after(10.0)], "b": [after(0.5, TEXT, STOP, usage, DONE)]})
@@ -298,7 +298,7 @@ async def test_what_a_loser_may_cost_is_estimated_and_part_of_the_call_s_cost() 
     assert rows["a"] >= 700  # nobody knows what it used: what was reserved stands
 
 
-async def test_the_cost_of_a_loser_counts_once_where_the_winner_has_no_price() -> None:
+async def test_the_cost_of_a_loser_counts_once_without_a_winner_price() -> None:
     dear = target("a", price=PRICE)
     b = known({"a": [after(10.0)], "b": [STREAMED]})
     planned = plan(dear, B)
@@ -309,7 +309,7 @@ async def test_the_cost_of_a_loser_counts_once_where_the_winner_has_no_price() -
     assert made.cost_nusd == 700_000
 
 
-async def test_if_the_first_fails_before_its_time_the_second_is_an_ordinary_fallback() -> None:
+async def test_an_early_failure_of_the_first_is_an_ordinary_fallback() -> None:
     b = known({"a": [E500], "b": [after(0.5)]})
 
     out, made = await run(b)
@@ -351,7 +351,7 @@ async def test_if_both_fail_the_failure_that_time_mends_is_told() -> None:
     assert free(b)
 
 
-async def test_if_both_fail_a_third_is_asked_without_a_second_time_for_either() -> None:
+async def test_if_both_fail_a_third_target_is_tried() -> None:
     b = known({"a": [after(5.0, CUT)], "b": [E500], "c": [STREAMED]})
 
     out, made = await run(b, A, B, C)
@@ -404,7 +404,7 @@ async def test_a_client_who_leaves_releases_both(leaves: float) -> None:
     assert [await b.limits.wait(each, "main", 1) for each in (first, second)] == [0.0, 0.0]
 
 
-async def test_a_client_who_leaves_in_the_middle_of_the_winner_s_answer_releases_it() -> None:
+async def test_a_disconnect_during_the_winners_answer_releases_it() -> None:
     b = known({"a": [after(10.0)], "b": [after(0.5, TEXT, Stall())]})
     of, begun = call(STREAM, on=on(A, B, **ONCE)), asyncio.Event()
     made = record(of, started=b.clock.now)
@@ -438,7 +438,7 @@ async def test_a_first_that_begins_at_the_very_moment_needs_no_second(monkeypatc
     assert outcomes(made) == ["a ok"]
 
 
-async def test_a_fault_of_ours_while_the_second_is_prepared_releases_everything(
+async def test_an_error_while_preparing_the_hedge_releases_everything(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     second = target("b", limits=LimitValues(concurrency=1))

@@ -47,7 +47,7 @@ def test_what_leads_to_the_same_place_is_the_same() -> None:
     assert identity(one, KEY) == identity(two, KEY)
 
 
-def test_every_key_has_one_and_a_provider_without_keys_has_one_of_its_own() -> None:
+def test_every_key_and_every_keyless_provider_has_an_identity() -> None:
     two = provider("two", keys=(ProviderKey("a", "sk-same"), ProviderKey("b", "sk-same")))
 
     found = identities(snapshot(deployment(of=two), deployment(of=provider("none", keyless=True))))

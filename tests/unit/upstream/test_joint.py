@@ -61,7 +61,7 @@ def test_text_is_kept_with_what_all_chunks_have_in_common() -> None:
     assert (said.plain, said.text, said.head) == (True, "Hello", HEAD)
 
 
-def test_the_last_event_may_lack_its_empty_line_and_lines_may_end_in_any_way() -> None:
+def test_line_endings_and_a_missing_last_empty_line() -> None:
     said = read(text("a").replace(b"\n", b"\r\n"), text("b").replace(b"\n", b"\r"), text("c").rstrip())
 
     assert said.text == "abc"
@@ -113,7 +113,7 @@ def test_only_so_much_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not read(text("1234"), text("56789")).plain
 
 
-def test_a_character_that_came_in_two_halves_is_whole_and_half_a_one_is_replaced() -> None:
+def test_split_characters_are_joined_and_half_ones_replaced() -> None:
     assert read(text("\ud83d"), text("\ude00!")).text == "😀!"
     assert read(text("a\ud83d")).text == "a�"
 
@@ -121,7 +121,7 @@ def test_a_character_that_came_in_two_halves_is_whole_and_half_a_one_is_replaced
 # What becomes of the second
 
 
-def test_the_rest_goes_on_under_the_first_one_s_name_and_without_another_role() -> None:
+def test_a_continuation_keeps_the_id_and_repeats_no_role() -> None:
     other = {"id": "two", "created": 2, "model": "second", "system_fingerprint": "fp"}
 
     values = rewritten(

@@ -125,7 +125,7 @@ async def test_without_latency_nothing_sleeps() -> None:
     assert clock.slept == []
 
 
-async def test_latency_comes_before_the_first_byte_and_a_twentieth_between_events() -> None:
+async def test_latency_is_before_the_first_byte_and_between_events() -> None:
     clock = FakeClock()
 
     async with MockUpstream(clock).send(asked(MockOptions(latency=0.5), stream=True)) as response:
@@ -210,7 +210,7 @@ async def test_without_a_rate_or_faults_nothing_fails(options: MockOptions) -> N
     assert await outcomes(MockUpstream(FakeClock()), options, 5) == [200] * 5
 
 
-async def test_the_faults_of_a_body_can_be_repeated_and_a_retry_may_succeed() -> None:
+async def test_faults_of_a_body_are_repeatable_and_retries_may_succeed() -> None:
     options = MockOptions(failure_rate=0.5)
 
     first = await outcomes(MockUpstream(FakeClock()), options, 20)

@@ -64,13 +64,13 @@ def test_the_table_has_every_kind() -> None:
     ("kind", "names"),
     [(K.CONNECT, True), (K.KEY_REJECTED, True), (K.RATE_LIMITED, True), (K.BAD_REQUEST, False)],
 )
-def test_a_fault_of_the_provider_names_it_and_one_of_the_request_is_in_its_own_words(kind: K, names: bool) -> None:
+def test_provider_errors_name_it_and_request_errors_are_quoted(kind: K, names: bool) -> None:
     error = error_for(UpstreamFailure(kind, "because", status=400), [attempt()], only=True)
 
     assert ("`acme/small`" in str(error)) is names
 
 
-def test_a_rejected_key_is_named_by_its_id_and_not_in_the_provider_s_words() -> None:
+def test_a_rejected_key_is_named_by_id_without_provider_text() -> None:
     error = error_for(
         UpstreamFailure(K.KEY_REJECTED, "Incorrect key sk-ab***yz", status=401), [attempt(key_id="spare")], only=True
     )
@@ -86,7 +86,7 @@ def test_several_attempts_are_counted() -> None:
     assert "attempts" not in str(error_for(failure, [attempt()], only=True))
 
 
-def test_a_missing_model_is_a_404_only_where_it_was_the_only_target() -> None:
+def test_a_missing_model_is_a_404_only_as_the_only_target() -> None:
     failure = UpstreamFailure(K.MODEL_MISSING, "no such model", status=404)
 
     assert error_for(failure, [attempt(), attempt()], only=True).http_status == 404
@@ -150,7 +150,7 @@ def test_a_long_plan_does_not_make_a_long_message() -> None:
     assert "`acme/m8`" not in str(error)
 
 
-def test_a_rate_limit_without_a_time_is_told_with_the_configured_rest() -> None:
+def test_a_rate_limit_without_a_time_uses_the_set_cooldown() -> None:
     failure = UpstreamFailure(K.RATE_LIMITED, "slow down", status=429)
     rules = {**RULES, "rate_limit": FailureRule(key="model", rest=60.0)}
 

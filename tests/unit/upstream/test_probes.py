@@ -118,7 +118,7 @@ async def test_when_all_is_well_nothing_is_sent() -> None:
 
 
 @pytest.mark.parametrize("kind", [CONNECT, SERVER, FailureKind.OVERLOADED])
-async def test_an_open_breaker_is_probed_shortly_before_its_end_and_closes(kind: FailureKind) -> None:
+async def test_a_probe_closes_a_breaker_shortly_before_its_time(kind: FailureKind) -> None:
     async with probing({"acme": [LIST]}) as bench:
         bench.fail(ONE, kind)
 
@@ -131,7 +131,7 @@ async def test_an_open_breaker_is_probed_shortly_before_its_end_and_closes(kind:
 
 
 @pytest.mark.parametrize(("kind", "closes"), [(CONNECT, True), (SERVER, False)])
-async def test_a_list_says_nothing_of_one_model_that_fails_while_others_work(kind: FailureKind, closes: bool) -> None:
+async def test_a_model_list_does_not_clear_one_failing_model(kind: FailureKind, closes: bool) -> None:
     models = [deployment(name) for name in ("bad", "good", "better")]
     async with probing({"acme": [LIST]}, *models) as bench:
         bench.fail(models[0], kind)
@@ -144,7 +144,7 @@ async def test_a_list_says_nothing_of_one_model_that_fails_while_others_work(kin
         assert lease.permit.probe != closes  # it half-opens at its time, for one user
 
 
-async def test_one_model_that_fails_is_asked_for_a_token_where_that_is_allowed() -> None:
+async def test_one_failing_model_is_probed_with_a_token_if_allowed() -> None:
     models = [deployment(name) for name in ("bad", "good", "better")]
     async with probing({"acme": [LIST, OK]}, *models, chat=True) as bench:
         bench.fail(models[0], SERVER)
@@ -166,7 +166,7 @@ async def test_a_rejected_key_is_probed_and_its_rest_ends() -> None:
         assert bench.health.lease(ONE) is not None
 
 
-async def test_a_key_that_stays_rejected_rests_longer_each_time_and_no_user_meets_it() -> None:
+async def test_a_key_that_stays_rejected_is_not_used_for_clients() -> None:
     async with probing({"acme": [E401] * 4}) as bench:
         bench.fail(ONE, KEY)
         for _ in range(800):
@@ -181,7 +181,7 @@ async def test_a_key_that_stays_rejected_rests_longer_each_time_and_no_user_meet
     [(SERVER, E500), (SERVER, E503), (CONNECT, REFUSED), (TIMEOUT, E408), (TIMEOUT, Answer(before=[Stall()]))],
     ids=["500", "503", "refused", "408", "stall"],
 )
-async def test_a_list_that_fails_as_the_calls_did_opens_the_breaker_for_twice_as_long(
+async def test_a_list_failing_like_the_calls_doubles_the_open_time(
     kind: FailureKind, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
@@ -197,7 +197,7 @@ async def test_a_list_that_fails_as_the_calls_did_opens_the_breaker_for_twice_as
 
 
 @pytest.mark.parametrize("answer", [E401, E403, E500, E503, REFUSED], ids=["401", "403", "500", "503", "refused"])
-async def test_a_list_that_fails_while_most_models_work_changes_nothing(answer: Answer) -> None:
+async def test_a_failing_list_is_ignored_while_most_models_work(answer: Answer) -> None:
     models = [deployment(name) for name in ("bad", "good", "better")]
     async with probing({"acme": [answer]}, *models) as bench:
         bench.fail(models[0], SERVER)
@@ -214,9 +214,7 @@ async def test_a_list_that_fails_while_most_models_work_changes_nothing(answer: 
     [(SERVER, REFUSED), (CONNECT, E503), (TIMEOUT, E500), (SERVER, E401), (CONNECT, E403), (SERVER, E408)],
     ids=["refused", "503", "500", "401", "403", "408"],
 )
-async def test_a_list_that_fails_otherwise_than_the_calls_did_changes_nothing(
-    kind: FailureKind, answer: Answer
-) -> None:
+async def test_a_list_failing_unlike_the_calls_is_ignored(kind: FailureKind, answer: Answer) -> None:
     async with probing({"acme": [answer]}) as bench:
         bench.fail(ONE, kind)
         await bench.clock.advance(61.0)
@@ -229,7 +227,7 @@ async def test_a_list_that_fails_otherwise_than_the_calls_did_changes_nothing(
         assert lease.permit.probe  # it half-opens at its time, for one user
 
 
-async def test_no_answer_is_no_sign_of_a_connection_whatever_follows_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_answer_is_no_sign_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
     async with probing({"acme": [Answer(before=[Stall()])]}) as bench:
         bench.health.rules = {**RULES, "timeout": FailureRule()}
@@ -242,7 +240,7 @@ async def test_no_answer_is_no_sign_of_a_connection_whatever_follows_from_it(mon
         assert bench.breakers == {"small": "open"}
 
 
-async def test_a_list_that_is_broken_for_ever_keeps_users_out_only_every_second_time() -> None:
+async def test_a_permanently_broken_list_blocks_only_every_second_time() -> None:
     async with probing({"acme": [E500] * 9}) as bench:
         bench.fail(ONE, SERVER)
         let_through = []
@@ -376,9 +374,7 @@ async def test_without_room_under_the_limits_no_call_is_made(kind: FailureKind) 
 @pytest.mark.parametrize("chat", [True, False])
 @pytest.mark.parametrize("model", ["small", None])
 @pytest.mark.parametrize("drill", ["error", "cut"])
-async def test_no_breaker_closes_while_the_failure_of_its_model_is_simulated(
-    drill: Kind, model: str | None, *, chat: bool
-) -> None:
+async def test_no_breaker_closes_during_a_simulated_failure(drill: Kind, model: str | None, *, chat: bool) -> None:
     async with probing({"acme": [LIST, OK]}, chat=chat) as bench:
         bench.simulator.fail("acme", model, drill, 600.0)
         bench.fail(ONE, SERVER if drill == "error" else CONNECT)
@@ -387,7 +383,7 @@ async def test_no_breaker_closes_while_the_failure_of_its_model_is_simulated(
         assert bench.breakers == {"small": "open"}
 
 
-async def test_a_failure_simulated_of_one_model_keeps_no_other_one_closed() -> None:
+async def test_a_simulated_failure_of_one_model_affects_no_other() -> None:
     models = [deployment("small"), deployment("large")]
     async with probing({"acme": [LIST]}, *models) as bench:
         bench.simulator.fail("acme", "small", "error", 600.0)
@@ -424,7 +420,7 @@ async def test_a_short_rest_is_not_worth_a_probe() -> None:
         assert bench.asked == []
 
 
-async def test_a_provider_without_a_list_is_asked_for_a_token_or_not_at_all() -> None:
+async def test_a_provider_without_a_list_is_probed_with_a_token_or_not() -> None:
     vertex = deployment(of=provider("acme", base_url="https://acme.test/{model}/v1"))
     async with probing({}, vertex) as bench:
         bench.fail(vertex, CONNECT)
@@ -440,7 +436,7 @@ async def test_a_provider_without_a_list_is_asked_for_a_token_or_not_at_all() ->
         assert bench.breakers == {}
 
 
-async def test_everything_of_one_key_is_asked_at_once_and_with_one_request() -> None:
+async def test_one_request_probes_everything_of_one_key() -> None:
     of = provider("acme")
     models = [deployment(f"m{number}", of) for number in range(8)]
     async with probing({"acme": [LIST]}, *models) as bench:
@@ -467,7 +463,7 @@ async def test_at_most_five_are_asked_at_once_at_moments_that_differ() -> None:
         assert len({count for count in seen if count}) > 2  # they did not begin together
 
 
-async def test_while_a_probe_is_out_no_user_is_admitted_beyond_the_permits() -> None:
+async def test_no_call_exceeds_the_permits_while_a_probe_runs() -> None:
     async with probing({"acme": [Answer(before=[Stall()])]}) as bench:
         bench.fail(ONE, SERVER)
         await bench.clock.advance(59.9)
@@ -493,7 +489,7 @@ async def test_with_more_permits_a_user_and_a_probe_share_them() -> None:
         assert bench.health.lease(ONE) is None
 
 
-async def test_what_the_configuration_does_not_know_any_more_is_left_alone() -> None:
+async def test_removed_deployments_are_not_probed() -> None:
     gone = deployment(of=provider("gone"))
     changed = deployment(of=provider("acme", "old"))
     unlisted = deployment("unlisted")
@@ -505,7 +501,7 @@ async def test_what_the_configuration_does_not_know_any_more_is_left_alone() -> 
         assert bench.asked == []
 
 
-async def test_a_model_that_only_clients_named_is_probed_like_any_other() -> None:
+async def test_client_named_models_are_probed_like_others() -> None:
     open_to_all = provider("acme", any_model=True)
     async with probing({"acme": [LIST]}, deployment(of=open_to_all)) as bench:
         bench.fail(deployment("unlisted", open_to_all), SERVER)
@@ -514,7 +510,7 @@ async def test_a_model_that_only_clients_named_is_probed_like_any_other() -> Non
         assert bench.breakers == {}
 
 
-async def test_a_probe_that_fails_by_a_fault_of_ours_does_not_end_the_others(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_internal_error_in_a_probe_does_not_end_others(caplog: pytest.LogCaptureFixture) -> None:
     async with probing({"acme": [], "other": [LIST]}, ONE, deployment(of=provider("other"))) as bench:
         bench.fail(ONE, SERVER)  # whose script is empty, which is an IndexError
         await bench.clock.advance(10.0)

@@ -62,7 +62,7 @@ async def test_after_a_long_silence_nothing_is_left() -> None:
     assert pulse.late == 0.0
 
 
-async def test_a_delay_longer_than_all_that_is_kept_counts_when_it_ends() -> None:
+async def test_a_delay_longer_than_the_history_counts_at_its_end() -> None:
     pulse, _ = await pulse_of(0.0, 60.0, EVERY)
 
     assert pulse.late == pytest.approx(60.0)

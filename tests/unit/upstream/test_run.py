@@ -37,7 +37,7 @@ def names(targets: list[Target]) -> str:
     return "".join(each.deployment.provider.name for each in targets)
 
 
-def test_a_call_begins_with_its_whole_plan_and_what_its_policies_allow() -> None:
+def test_a_call_starts_with_its_whole_plan_and_policies() -> None:
     run = begun(A, B, retry=RetryPolicy(attempts=7), queue=QueuePolicy(max_wait=3.0))
 
     assert (names(run.targets), run.attempts, run.patience, run.only) == ("ab", 7, 3.0, False)
@@ -51,7 +51,7 @@ def test_the_client_says_how_long_it_wants_to_wait(asked: bytes, patience: float
 
 
 @pytest.mark.parametrize(("attempts", "spare"), [(1, False), (2, False), (3, True)])
-def test_an_attempt_is_to_spare_where_every_target_left_has_its_own(attempts: int, spare: bool) -> None:
+def test_a_spare_attempt_exists_only_beyond_one_for_each_target(attempts: int, spare: bool) -> None:
     run = begun(A, B, retry=RetryPolicy(attempts=attempts))
 
     assert run.spare is spare
@@ -101,7 +101,7 @@ def test_a_target_that_failed_is_not_tried_again(kind: FailureKind) -> None:
 
 
 @pytest.mark.parametrize(("said", "left"), [(2.0, "ba"), (0.0, "ba"), (None, "b")])
-def test_a_rate_limited_target_is_last_again_if_its_provider_said_for_how_long(said: float | None, left: str) -> None:
+def test_a_rate_limited_target_with_retry_after_is_last_again(said: float | None, left: str) -> None:
     run = begun(A, B)
 
     assert failed(run, A, K.RATE_LIMITED, retry_after=said)
@@ -118,15 +118,13 @@ def test_a_rate_limited_target_is_last_again_if_its_provider_said_for_how_long(s
         (K.CONTENT_FILTERED, True, True),
     ],
 )
-def test_a_refusal_of_content_goes_on_where_the_plan_says_so_and_other_refusals_never(
-    kind: FailureKind, allowed: bool, goes_on: bool
-) -> None:
+def test_only_content_refusals_can_fall_back(kind: FailureKind, allowed: bool, goes_on: bool) -> None:
     run = begun(A, B, content_fallback=allowed)
 
     assert failed(run, A, kind) is goes_on
 
 
-def test_the_newest_failure_is_told_unless_it_only_says_that_a_target_cannot_do_it() -> None:
+def test_the_newest_failure_is_reported_unless_it_is_incapacity() -> None:
     run = begun(A, B, C)
 
     failed(run, A, K.UNSUPPORTED)

@@ -40,7 +40,7 @@ async def seen(transport: Transport, request: UpstreamRequest = PLAIN) -> tuple[
     return response.status, response.headers.get("content-type", ""), body, broke
 
 
-async def test_without_a_failure_the_transport_is_the_one_that_was_given() -> None:
+async def test_without_a_simulated_failure_the_transport_is_unchanged() -> None:
     simulator, transport, _ = made()
 
     assert simulator.over(transport, "acme", "small") is transport
@@ -135,9 +135,7 @@ async def test_a_share_of_the_attempts_suffers() -> None:
     ("provider", "model", "fails"),
     [("acme", "small", True), ("acme", "large", False), ("other", "any", True), ("third", "small", False)],
 )
-async def test_whose_failure_is_active_is_known_whatever_chance_makes_of_it(
-    provider: str, model: str, fails: bool
-) -> None:
+async def test_active_failures_are_known_independent_of_chance(provider: str, model: str, fails: bool) -> None:
     simulator, _, clock = made()
     simulator.fail("acme", "small", "error", 10.0, rate=1e-9)
     simulator.fail("other", None, "error", 10.0)
