@@ -69,10 +69,24 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def __init__(self) -> None:
         self._ahead = 0.0
+        self._idle: list[asyncio.Future[None]] = []
         super().__init__(_NoWait(self))
 
     def time(self) -> float:
         return 1000.0 + self._ahead
+
+    async def idle(self) -> None:
+        """Let all other tasks run until each of them waits for time to go by, or for ever."""
+        self._idle.append(self.create_future())
+        await self._idle[-1]
+
+    def is_idle(self) -> bool:
+        """Wake the tasks that wait in `idle`; return whether there were none."""
+        waiting, self._idle = self._idle, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+        return not waiting
 
     def skip(self, seconds: float) -> None:
         """Let time go by."""
@@ -87,9 +101,11 @@ class _NoWait(selectors.DefaultSelector):
         self._loop = loop
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout == 0 or not self._loop.is_idle():
+            return super().select(0)
         if timeout is None:
             raise RuntimeError("all tasks wait, and nothing can wake them")
-        self._loop.skip(max(0.0, timeout))
+        self._loop.skip(timeout)
         return super().select(0)
 
 
@@ -115,9 +131,21 @@ class VirtualClock(FakeClock):
     async def elapse(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def advance(self, seconds: float) -> None:
+        """Let time go by and all other tasks run, also those that are due in the end."""
+        await asyncio.sleep(seconds)
+        await idle()
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         await asyncio.sleep(seconds)
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
         return await SystemClock().wait_for(event, seconds)
+
+
+async def idle() -> None:
+    """Let all other tasks of a `VirtualLoop` run until they wait."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    await loop.idle()

@@ -57,17 +57,17 @@ class FakeClock:
                 self.timers.pop(timer)
                 timer.reschedule(0)
 
-    async def advance(self, seconds: float, turns: int = 100) -> None:
+    async def advance(self, seconds: float) -> None:
         """Let time go by from one timer to the next, running all tasks in between."""
         end = self.now + seconds
-        await turn(turns)
+        await turn()
         while (due := min(self.timers.values(), default=end)) < end:
             self.now = max(self.now, due)
             self.pass_(0)
-            await turn(turns)
+            await turn()
         self.now = end
         self.pass_(0)
-        await turn(turns)
+        await turn()
 
 
 async def turn(times: int = 100) -> None:

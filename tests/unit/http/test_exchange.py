@@ -16,9 +16,14 @@ from proxy.http.callers import Callers
 from proxy.http.exchange import COMMENT, Exchange
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
-from tests.support.fakes import FakeClock, turn
+from tests.support.clocks import VIRTUAL, VirtualClock, idle
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
 
 
 class Scripted:
@@ -63,7 +68,7 @@ class Client:
 
 
 async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
-    clock, pipeline, client = FakeClock(), Scripted(), Client()
+    clock, pipeline, client = VirtualClock(), Scripted(), Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=15.0)
     exchange = Exchange(pipeline, None, limits, Ids(), Callers(), clock)  # type: ignore[arg-type]
 
@@ -71,10 +76,10 @@ async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
         group.start_soon(exchange, {"type": "http", "headers": []}, client.receive, client.send)
         await clock.advance(16.0)
         pipeline.go_on.set()
-        await turn()
+        await idle()
         [(comment, taken), (chunk, _)] = client.sent
         taken.set()
-        await turn()
+        await idle()
         client.gone.set()
 
     assert (comment, chunk) == (COMMENT, b"data: last\n\n")
