@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 from proxy.config.check import references
-from proxy.config.check.doubts import address_doubts, doubts
-from proxy.config.check.validate import validate
+from proxy.config.check.validate import Finding, validate
+from proxy.config.check.warnings import address_warnings, value_warnings
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.settings.describe import shape_of
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml import document, read
+from proxy.config.yaml.shape import Shape
 
 MAX_BYTES = 1024 * 1024
 MAX_REFERENCES = 100  # of problems with names that are reported
@@ -86,8 +87,23 @@ def fetch(path: Path, *, pipes: bool = False) -> Source:
 
 def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     """Parse the bytes to settings. Raises `ConfigError`."""
-    file = str(source.path)
     shape = shape_of(Settings)
+    reading = _read(source, shape, environ)
+    file, data = str(source.path), reading.data
+    settings, invalid = validate(data, shape)
+    problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
+    findings = (*invalid, *islice(references.check(data), MAX_REFERENCES))
+    problems += [_problem(file, reading, finding) for finding in findings if not _follows(finding, reading)]
+    if problems or settings is None:
+        raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
+    warnings = [Problem(file, line, where(path), message) for path, line, message in reading.warnings]
+    findings = (*references.name_warnings(data), *value_warnings(settings), *address_warnings(data, settings))
+    warnings += [_problem(file, reading, finding) for finding in findings]
+    return Loaded(settings, source.path, tuple(map(str, warnings)), source.fingerprint)
+
+
+def _read(source: Source, shape: Shape, environ: Mapping[str, str]) -> read.Reading:
+    """Read the YAML to plain data. Raises `ConfigError` without a cause, which could contain text of the file."""
     reading: read.Reading | None = None
     try:
         root = document.parse(_text(source.path, source.content))
@@ -96,27 +112,20 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
             raise _error(source.path, f"{what}; start with a section such as `server:` or `providers:`")
         reading = read.read(root, shape, {**_variables(source), **environ})
     except document.YamlError as exc:
-        failure = Problem(file, exc.line, "", str(exc))
+        failure = Problem(str(source.path), exc.line, "", str(exc))
     if reading is None:
         raise ConfigError([failure])
-    settings, invalid = validate(reading.data, shape)
-    problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
-    known = [path for path, _, _ in reading.problems]
-    for finding in (*invalid, *islice(references.check(reading.data), MAX_REFERENCES)):
-        follows = any(
-            path[: len(finding.path)] == finding.path for path in known
-        )  # a consequence of a value that could not be read
-        if not follows:
-            shown = reading.without_values(where(finding.shown_path)), reading.without_values(finding.message)
-            problems.append(Problem(file, reading.line(finding.path), *shown))
-    if problems or settings is None:
-        raise ConfigError(sorted(problems, key=lambda problem: problem.line or 0))
-    warnings = [str(Problem(file, line, where(path), message)) for path, line, message in reading.warnings]
-    warnings += [
-        str(Problem(file, reading.line(doubt.path), where(doubt.shown_path), reading.without_values(doubt.message)))
-        for doubt in (*references.doubts(reading.data), *doubts(settings), *address_doubts(reading.data, settings))
-    ]
-    return Loaded(settings, source.path, tuple(warnings), source.fingerprint)
+    return reading
+
+
+def _follows(finding: Finding, reading: read.Reading) -> bool:
+    """Return whether a finding is only the consequence of a value that could not be read."""
+    return any(path[: len(finding.path)] == finding.path for path, _, _ in reading.problems)
+
+
+def _problem(file: str, reading: read.Reading, finding: Finding) -> Problem:
+    shown = reading.without_values(where(finding.shown_path))
+    return Problem(file, reading.line(finding.path), shown, reading.without_values(finding.message))
 
 
 def where(path: read.Path) -> str:

@@ -1,1 +1,1 @@
-"""Checks that need more than one setting: validation with messages, references between names, doubtful values."""
+"""Checks that need more than one setting: validation with messages, references between names, warnings."""

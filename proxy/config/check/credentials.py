@@ -47,7 +47,7 @@ _PREFIXES = {
 _SHORTEST_OF_SEVERAL = 8  # characters
 
 
-def credential_doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
+def credential_warnings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Warnings about the credentials in the data of a file."""
     providers = _mapping(data.get("providers"))
     for name, provider in providers.items():

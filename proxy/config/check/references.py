@@ -60,7 +60,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding(("routing", "default"), problem)
 
 
-def doubts(data: Mapping[str, Any]) -> Iterator[Finding]:
+def name_warnings(data: Mapping[str, Any]) -> Iterator[Finding]:
     """Warnings about valid values that look like typing errors."""
     models = data.get("models")
     for index, model in enumerate(models if isinstance(models, list) else []):

@@ -84,7 +84,7 @@ def test_a_timeout_over_the_total_is_a_warning(tmp_path: Path, name: str, where:
 
 
 @pytest.mark.parametrize(
-    ("model", "doubted"),
+    ("model", "warned"),
     [
         ("price: {input: 0.00000015, output: 0.0000006}", ["price.input", "price.output"]),
         ("price: {input: 0.005, output: 0}", []),
@@ -94,17 +94,17 @@ def test_a_timeout_over_the_total_is_a_warning(tmp_path: Path, name: str, where:
         ("max_output: 128k", []),
     ],
 )
-def test_implausible_numbers_of_a_model_are_warnings(tmp_path: Path, model: str, doubted: list[str]) -> None:
+def test_implausible_numbers_of_a_model_are_warnings(tmp_path: Path, model: str, warned: list[str]) -> None:
     found = warnings(tmp_path, f"providers: {{p: {{base_url: 'http://localhost/v1'}}}}\nmodels: [{{id: p/m, {model}}}]")
 
-    assert [each.split(": ")[1] for each in found] == [f"models[0].{name}" for name in doubted]
+    assert [each.split(": ")[1] for each in found] == [f"models[0].{name}" for name in warned]
 
 
 @pytest.mark.parametrize(
-    ("folder", "doubted"), [("~/state", True), ("$HOME/state", True), ("$${HOME}/x", True), ("/a~b", False)]
+    ("folder", "warned"), [("~/state", True), ("$HOME/state", True), ("$${HOME}/x", True), ("/a~b", False)]
 )
-def test_a_path_that_is_not_expanded_is_a_warning(tmp_path: Path, folder: str, doubted: bool) -> None:
-    assert bool(warnings(tmp_path, f"data_dir: '{folder}'")) is doubted
+def test_a_path_that_is_not_expanded_is_a_warning(tmp_path: Path, folder: str, warned: bool) -> None:
+    assert bool(warnings(tmp_path, f"data_dir: '{folder}'")) is warned
 
 
 def test_cors_for_every_web_page_is_a_warning(tmp_path: Path) -> None:

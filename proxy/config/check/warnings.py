@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from proxy.catalogue.lookup import vendor_of
 from proxy.config.check.addresses import implausible, implausible_proxy
-from proxy.config.check.credentials import credential_doubts
+from proxy.config.check.credentials import credential_warnings
 from proxy.config.check.validate import Finding
 from proxy.config.settings.models import ModelSettings, TimeoutOverrides
 from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
@@ -24,7 +24,7 @@ _IDLE = 64 * 1024 * 1024  # bytes that an idle process may use
 _LOWEST_PRICE = Decimal("0.0005")  # USD per million tokens; the cheapest embeddings cost some 0.005
 
 
-def doubts(settings: Settings) -> Iterator[Finding]:
+def value_warnings(settings: Settings) -> Iterator[Finding]:
     """Warnings about single settings that have no effect, are implausible or give wide access."""
     if "*" in settings.server.cors.origins:
         message = "contains `*`, which lets every web page use this service; list the origins of your own pages"
@@ -67,9 +67,9 @@ def _numbers(path: Path, model: ModelSettings) -> Iterator[Finding]:
         )
 
 
-def address_doubts(data: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
+def address_warnings(data: Mapping[str, Any], settings: Settings) -> Iterator[Finding]:
     """Warnings about the addresses, proxies and credentials of providers."""
-    yield from credential_doubts(data)
+    yield from credential_warnings(data)
     for name, provider in settings.providers.items():
         path: Path = ("providers", name)
         written = data["providers"][name] if isinstance(data["providers"][name], Mapping) else {}
