@@ -43,15 +43,21 @@ def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]
     found = [name for name in given if name in unsupported]
     for name in found:
         if name in _MEANING and asks(name, given[name]):
-            message = f"`{name}`: this model cannot do it; leave it out, or name another model."
+            message = f"`{name}` is not supported by this model; remove it or choose another model."
             raise InvalidRequest(message, param=name)
-    for first, plus, second in (rule.partition("+") for rule in sorted(unsupported)):
-        if plus and first in given and second in given and not {first, second} & set(found):
+    for first, second in pairs_of(unsupported):
+        if first in given and second in given and not {first, second} & set(found):
             if second in _MEANING and asks(first, given[first]) and asks(second, given[second]):
                 message = f"`{second}` is not supported together with `{first}` by this model; remove one of them."
                 raise InvalidRequest(message, param=second)
             found.append(first if given[first] == 1 else second)
     return found
+
+
+def pairs_of(unsupported: Collection[str]) -> tuple[tuple[str, str], ...]:
+    """Return the pairs of parameters that a model does not accept together: `a+b` in its `unsupported`."""
+    rules = (rule.partition("+") for rule in sorted(unsupported))
+    return tuple((first, second) for first, plus, second in rules if plus)
 
 
 def present(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest, UpstreamResponse
 from proxy.upstream.net.decode import is_packed, unpacked
 from proxy.upstream.net.faults import connect_failure, raise_if_ours
-from proxy.upstream.net.request import prepare
+from proxy.upstream.net.request import framed, prepare
 from proxy.upstream.net.tls import Contexts
 
 _UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=0)
@@ -33,7 +33,7 @@ class HttpxTransport:
     @asynccontextmanager
     async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
         """Send, and yield the answer when its head is there; leaving closes the connection."""
-        prepare(request)  # refuses what must not be sent
+        framed(prepare(request), request)  # raises `ValueError` for headers that must not be sent
         try:
             response = await self._send(request)
         except httpx.TransportError as exc:
@@ -58,7 +58,7 @@ class HttpxTransport:
             request.method,
             request.url,
             content=request.content,
-            headers=dict(request.headers),
+            headers={**request.headers, **request.extra_headers},
             timeout=httpx.Timeout(None, connect=request.connect_timeout),
         )
         return await client.send(outgoing, stream=True)

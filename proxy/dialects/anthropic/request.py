@@ -154,7 +154,9 @@ def _refuse(body: Mapping[str, Any]) -> None:
         ("web_search_options", "web_search_options" in body),
     ):
         if is_asked:
-            raise InvalidRequest(f"`{name}`: this model cannot do it; leave it out, or name another model.", param=name)
+            raise InvalidRequest(
+                f"`{name}` is not supported by this model; remove it or choose another model.", param=name
+            )
 
 
 def _check_prefill(messages: list[dict[str, Any]], deployment: Deployment) -> None:

@@ -1,9 +1,9 @@
-"""Members of a chat's messages that a target of the OpenAI dialect does not take, cut out of the messages' bytes.
+"""Removes members of a chat's messages that a target of the OpenAI dialect does not accept.
 
-Two kinds are cut: members of assistant messages that Signalbox itself put into an earlier answer of a translated
-provider, and what the model's `unsupported` names as `messages.<member>`. `messages.developer` names no member: the
-role `developer` becomes `system`. Messages without any of it keep their bytes, and a call without such messages is not
-read again. OpenRouter and Google's own compatible API have the same members and want them back.
+Two kinds are removed: members of assistant messages that Signalbox itself put into an earlier answer of a translated
+provider, and those that the model's `unsupported` names as `messages.<member>`. `messages.developer` names no member:
+the role `developer` becomes `system`. Other messages keep their bytes, and a call without such members is not read
+again. OpenRouter and Google's compatible API have the same members and need them back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.dialects.anthropic.replay import FORMAT, PREFIX
 _MEMBER = "messages."
 _NO_MEMBERS = {"developer", "prefill"}
 _OURS = frozenset({"reasoning_details", "extra_content", "google_parts", "images", "tool_calls"})
-_TAKEN = (  # by host: members of this kind that are the provider's own
+_ACCEPTED = (  # by host: members of this kind that are the provider's own
     ("openrouter.ai", {"reasoning_details", "images"}),
     ("googleapis.com", {"extra_content"}),
 )
@@ -28,33 +28,37 @@ _DETAILS = (["index", "type", "text", "signature", "format"], ["index", "type", 
 _DECODER = json.JSONDecoder()
 _SPACE = " \t\r\n"
 
-Members = dict[str, bytes | None]  # new values by name, None where the member is cut
+Members = dict[str, bytes | None]  # new values by name; `None`: the member is removed
+
+
+def members_of(unsupported: Collection[str]) -> tuple[str, ...]:
+    """Return the members of messages that a model does not accept."""
+    return tuple(name.removeprefix(_MEMBER) for name in unsupported if name.startswith(_MEMBER))
 
 
 def edited_messages(
-    raw: bytes | memoryview, messages: Any, unsupported: Collection[str], base_url: str
+    raw: bytes | memoryview, messages: Any, refused: Collection[str], base_url: str
 ) -> tuple[bytes, list[str]] | None:
-    """The messages' bytes without what the target does not take, and the names of what was cut; None if all stays.
+    """Return the messages' bytes without what the target does not accept, and the names of what was removed.
 
-    `raw` is the JSON text of `messages`.
+    Returns `None` if all stays. `raw` is the JSON text of `messages`; `refused` are those of `members_of`.
     """
-    refused = [name.removeprefix(_MEMBER) for name in unsupported if name.startswith(_MEMBER)] if unsupported else ()
     if not isinstance(messages, list) or not _concerned(messages, refused):
         return None
-    taken: set[str] = set()
-    for host, names in _TAKEN:
-        taken |= names if host in base_url else set()
+    accepted: set[str] = set()
+    for host, names in _ACCEPTED:
+        accepted |= names if host in base_url else set()
     dropped: list[str] = []
 
     def of_message(message: dict[str, Any], text: bytes) -> Members:
-        return _members(message, text, refused, taken, dropped)
+        return _members(message, text, refused, accepted, dropped)
 
-    out = _each(bytes(raw), of_message)
+    out = _edited_items(bytes(raw), of_message)
     return (out, dropped) if dropped else None
 
 
 def _concerned(messages: list[Any], refused: Collection[str]) -> bool:
-    """Whether any message may have to be edited; a plain call costs no more than this."""
+    """Return whether any message may have to be edited."""
     for message in messages:
         if not isinstance(message, dict):
             continue
@@ -66,16 +70,18 @@ def _concerned(messages: list[Any], refused: Collection[str]) -> bool:
 
 
 def _members(
-    message: dict[str, Any], text: bytes, refused: Collection[str], taken: Collection[str], dropped: list[str]
+    message: dict[str, Any], text: bytes, refused: Collection[str], accepted: Collection[str], dropped: list[str]
 ) -> Members:
-    """What changes in one message; names what is cut in `dropped`."""
+    """Return what changes in one message, and add the names of what is removed to `dropped`."""
     changes: Members = {}
     if message.get("role") == "assistant":
-        changes = {name: None for name, is_ours in _READERS.items() if name not in taken and is_ours(message.get(name))}
+        changes = {
+            name: None for name, is_ours in _READERS.items() if name not in accepted and is_ours(message.get(name))
+        }
         calls = message.get("tool_calls")
-        if "extra_content" not in taken and isinstance(calls, list) and any(map(_is_extra, calls)):
+        if "extra_content" not in accepted and isinstance(calls, list) and any(map(_is_extra, calls)):
             span = parse(text).spans["tool_calls"]
-            changes["tool_calls"] = _each(text[span.value : span.end], _without_extra)
+            changes["tool_calls"] = _edited_items(text[span.value : span.end], _without_extra)
     changes |= {name: None for name in refused if name in message and name not in _NO_MEMBERS}
     if message.get("role") == "developer" and "developer" in refused:
         changes["role"] = b'"system"'
@@ -102,7 +108,7 @@ def _our_extra(value: Any) -> bool:
 
 
 def _our_details(value: Any) -> bool:
-    """Signed blocks as Signalbox writes them. Others have the same members, but in another order."""
+    """Return whether these are signed blocks as Signalbox writes them; others have the members in another order."""
     return _objects(value) and all(_our_detail(item) for item in value)
 
 
@@ -128,8 +134,8 @@ _READERS: Mapping[str, Callable[[Any], bool]] = {
 }
 
 
-def _each(raw: bytes, changes_of: Callable[[dict[str, Any], bytes], Members]) -> bytes:
-    """The JSON array `raw` with each of its objects edited; what is not edited keeps its bytes."""
+def _edited_items(raw: bytes, changes_of: Callable[[dict[str, Any], bytes], Members]) -> bytes:
+    """Return the JSON array `raw` with its objects edited; unedited ones keep their bytes."""
     text = raw.decode()
     out, done = [], 0
     for value, start, end in _items(text):
@@ -152,7 +158,7 @@ def _edited(value: dict[str, Any], raw: bytes, changes: Members) -> bytes:
 
 
 def _items(text: str) -> Iterator[tuple[Any, int, int]]:
-    """The items of a JSON array and where they stand; `text` is valid."""
+    """Yield the items of a JSON array with their start and end; `text` is valid."""
     at = text.index("[") + 1
     while True:
         while text[at] in _SPACE or text[at] == ",":

@@ -1,15 +1,15 @@
-"""What a model of the OpenAI dialect takes of a call's parameters, as edits of the body's top-level members.
+"""Edits of a body's top-level members for a model that does not accept all parameters of the call.
 
-Which model refuses what, and how it is asked to think, is not known here: the deployment says it. A parameter that it
-refuses is cut, and named if it was the client's. The two names of the ceiling on an answer stand for each other, so a
-refused one goes on under the other name with the bytes that it had. `reasoning_effort` becomes the members that the
-deployment has for that effort, and is named where they hold another one; `router.disable_thinking` becomes those that
-switch thinking off. An effort that the deployment says nothing of is the upstream's to judge.
+The deployment defines what its model accepts and how thinking is requested. An unsupported parameter is removed, and
+reported as dropped if the client sent it. The two names of the limit on the answer's length can replace each other, so
+that an unsupported one is renamed and keeps its bytes. `reasoning_effort` becomes the members that the deployment has
+for this effort, and is reported as dropped if they contain another one; `router.disable_thinking` becomes those that
+switch thinking off. An effort that the deployment does not define goes to the upstream unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,60 +21,82 @@ from proxy.core.spans import Span
 from proxy.dialects.refused import asks, refused
 
 _EFFORT = "reasoning_effort"
-_CEILINGS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
+_START = Span(0, 0, 0)
+_LIMITS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
 
 
 @dataclass(slots=True)
 class Edits:
-    """Members to write and members to cut, and the client's parameters that are lost by it."""
+    """Members to write and members to remove, and the client's parameters that are dropped by it."""
 
     write: dict[str, bytes]
-    cut: set[str] = field(default_factory=set)
+    remove: set[str] = field(default_factory=set)
     dropped: list[str] = field(default_factory=list)
 
-    def drop(self, name: str, given: Mapping[str, Span]) -> None:
-        """Leave a parameter out, wherever it came from."""
+    def drop(self, name: str, spans: Mapping[str, Span]) -> None:
+        """Remove a parameter, whether the client or the scenario has set it."""
         self.write.pop(name, None)
-        if name in given:
-            self.cut.add(name)
+        if name in spans:
+            self.remove.add(name)
             self.dropped.append(name)
 
 
-def edits_of(call: Call, target: Target, given: Mapping[str, Span]) -> Edits:
-    """What has to change in the client's body; `given` are the places of its members."""
+def may_need_edits(call: Call, target: Target, spans: Mapping[str, Span], pairs: Collection[tuple[str, str]]) -> bool:
+    """Return whether the members with these `spans` may have to be edited; if not, `edits_of` returns no edits.
+
+    `pairs` are the parameters that the model does not accept together.
+    """
+    return (
+        bool(target.overrides)
+        or call.options.disable_thinking
+        or _EFFORT in spans
+        or not target.deployment.unsupported.isdisjoint(spans)
+        or any(first in spans and second in spans for first, second in pairs)
+    )
+
+
+def edits_of(call: Call, target: Target, spans: Mapping[str, Span]) -> Edits:
+    """Return the edits of the client's body, whose members have these `spans`."""
     edits = Edits({name: to_json(value) for name, value in target.overrides.items()})
     deployment = target.deployment
     if call.endpoint == "chat":
-        _think(edits, call, target, given)
-    for name, other in _CEILINGS:
+        _think(edits, call, target, spans)
+    for name, other in _LIMITS:
         if name in deployment.unsupported and other not in deployment.unsupported:
-            _rename(edits, name, other, call.raw, given)
-    whole = {**call.body, **target.overrides}
-    present = {name: value for name, value in whole.items() if value is not None}
-    for name in sorted(refused(deployment.unsupported, present), key=lambda name: given.get(name, Span(0, 0, 0))):
-        if name not in edits.cut and asks(name, present[name]):  # what asks for nothing keeps its bytes
-            edits.drop(name, given)
+            _rename(edits, name, other, call.raw, spans)
+    present = _present(call, target)
+    for name in sorted(refused(deployment.unsupported, present), key=lambda name: spans.get(name, _START)):
+        if name not in edits.remove and asks(name, present[name]):  # a value that asks for nothing keeps its bytes
+            edits.drop(name, spans)
     return edits
 
 
 def to_json(value: object) -> bytes:
-    """A value as it is written into a body."""
+    """Return a value as it is written into a body."""
     return compact_nulled(value)
 
 
-def _rename(edits: Edits, name: str, other: str, raw: bytes, given: Mapping[str, Span]) -> None:
-    """Send `name` as `other`, unless that is there already: then it counts. What a scenario sets beats the client."""
+def _present(call: Call, target: Target) -> dict[str, Any]:
+    """Return the parameters that are not null and that the model's rules may name; texts are not decoded."""
+    body, overrides = call.body, target.overrides
+    names = {part for rule in target.deployment.unsupported for part in rule.split("+")}
+    values = {name: body[name] for name in body if name in names} | dict(overrides)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _rename(edits: Edits, name: str, other: str, raw: bytes, spans: Mapping[str, Span]) -> None:
+    """Rename a member, or remove it if the call has `other` too. A scenario has priority over the client."""
     if name in edits.write:
         edits.write.setdefault(other, edits.write.pop(name))
-        edits.cut.add(name)
-    elif name in given and (other in given or other in edits.write):
-        edits.drop(name, given)
-    elif name in given:
-        edits.write[other] = raw[given[name].value : given[name].end]
-        edits.cut.add(name)
+        edits.remove.add(name)
+    elif name in spans and (other in spans or other in edits.write):
+        edits.drop(name, spans)
+    elif name in spans:
+        edits.write[other] = raw[spans[name].value : spans[name].end]
+        edits.remove.add(name)
 
 
-def _think(edits: Edits, call: Call, target: Target, given: Mapping[str, Span]) -> None:
+def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:
     deployment = target.deployment
     effort = target.overrides.get(_EFFORT, call.body.get(_EFFORT))
     off = call.options.disable_thinking
@@ -84,13 +106,13 @@ def _think(edits: Edits, call: Call, target: Target, given: Mapping[str, Span]) 
     if members is None or members == {_EFFORT: effort}:
         return
     edits.write.pop(_EFFORT, None)
-    if _EFFORT in given:
-        edits.cut.add(_EFFORT)
+    if _EFFORT in spans:
+        edits.remove.add(_EFFORT)
         edits.dropped += [_EFFORT] if off or members.get(_EFFORT, effort) != effort else []
     for name, value in members.items():
-        if off or name == _EFFORT or name not in given:
+        if off or name == _EFFORT or name not in spans:
             edits.write[name] = to_json(value)
-            edits.cut.discard(name)
+            edits.remove.discard(name)
 
 
 def _members(effort: Any, deployment: Deployment) -> Mapping[str, Any] | None:

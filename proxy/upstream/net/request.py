@@ -1,4 +1,4 @@
-"""The bytes of a request's head, and where they go. Prepared once for each address and set of headers."""
+"""The head of a request and its destination, prepared once for each URL and set of headers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _FRAMING = ("connection", "content-length", "host", "transfer-encoding")
 
 
 class Origin(NamedTuple):
-    """Where a connection leads, and whom it trusts. Connections of one origin are never used for another."""
+    """The destination of a connection and the CA that it trusts. A connection is only used for its own origin."""
 
     tls: bool
     host: str
@@ -34,23 +34,23 @@ class Origin(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A head that is complete but for `content-length`."""
+    """A head without extra headers, `content-length` and the empty line at its end."""
 
     origin: Origin
     head: bytes
 
 
 class Heads:
-    """Prepares heads, and keeps those that were asked for lately."""
+    """Prepares heads and keeps those in use."""
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[object, ...], Prepared] = {}
 
     def get(self, request: UpstreamRequest) -> Prepared:
-        """The origin and head of a request.
+        """Return the origin and the head of a request.
 
-        Raises `UpstreamFailure` for a URL or host name that cannot be, and `ValueError` for a header that must not be
-        sent.
+        Raises `UpstreamFailure` for a URL or host name that is not valid, and `ValueError` for a header that must not
+        be sent.
         """
         key = (request.method, request.url, request.ca, *request.headers.items())
         prepared = self._prepared.get(key)
@@ -62,7 +62,7 @@ class Heads:
 
 
 def prepare(request: UpstreamRequest) -> Prepared:
-    """The origin and the head of a request; raises as `Heads.get` does."""
+    """Return the origin and the head of a request; raises as `Heads.get` does."""
     try:
         parts = urlsplit(request.url)
         name, port = parts.hostname, parts.port
@@ -78,7 +78,7 @@ def prepare(request: UpstreamRequest) -> Prepared:
     lines = [
         f"{request.method} {quote(path, safe=_SAFE)} HTTP/1.1",
         f"host: {shown}" if port == (443 if tls else 80) else f"host: {shown}:{port}",
-        *_fields(request.headers),
+        *_fields({**_DEFAULTS, **request.headers}),
         "",
     ]
     return Prepared(Origin(tls, host, port, request.ca), "\r\n".join(lines).encode("latin-1"))
@@ -92,15 +92,18 @@ def _idna(host: str) -> str:
 
 
 def framed(prepared: Prepared, request: UpstreamRequest) -> bytes:
-    """The whole head."""
+    """Return the whole head. Raises `ValueError` for an extra header that must not be sent."""
+    head = prepared.head
+    if request.extra_headers:
+        head += "".join(f"{line}\r\n" for line in _fields(request.extra_headers)).encode("latin-1")
     if request.method == "GET" and not request.content:
-        return prepared.head + b"\r\n"
-    return b"%bcontent-length: %d\r\n\r\n" % (prepared.head, len(request.content))
+        return head + b"\r\n"
+    return b"%bcontent-length: %d\r\n\r\n" % (head, len(request.content))
 
 
 def _fields(headers: Mapping[str, str]) -> list[str]:
     lines = []
-    for name, value in {**_DEFAULTS, **headers}.items():
+    for name, value in headers.items():
         if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
             raise ValueError("a header of a request to an upstream has a name that must not be sent")
         if _NOT_IN_VALUES.search(value):

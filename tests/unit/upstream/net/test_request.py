@@ -58,6 +58,24 @@ def test_head_has_what_every_request_needs() -> None:
     assert head.endswith("\r\ncontent-length: 2\r\n\r\n")
 
 
+def test_extra_headers_follow_the_prepared_ones() -> None:
+    plain = request(headers={"x-a": "1"})
+    extra = request(headers={"x-a": "1"}, extra_headers={"traceparent": "00-1"})
+
+    head = framed(prepare(plain), extra)
+
+    assert prepare(extra) == prepare(plain)
+    assert head.endswith(b"x-a: 1\r\ntraceparent: 00-1\r\ncontent-length: 2\r\n\r\n")
+
+
+@pytest.mark.parametrize("extra", [{"x-a": "1\r\nx-b: 2"}, {"host": "other"}, {"x a": "1"}])
+def test_extra_header_that_must_not_be_sent_is_an_error(extra: dict[str, str]) -> None:
+    made = request(extra_headers=extra)
+
+    with pytest.raises(ValueError, match="header"):
+        framed(prepare(made), made)
+
+
 def test_request_without_a_body_has_no_length_only_as_get() -> None:
     get, post = request(method="GET", content=b""), request(content=b"")
 
