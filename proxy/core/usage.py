@@ -1,8 +1,8 @@
-"""Token counts as upstreams report them, read as what they can be.
+"""Token counts as upstreams report them, limited to what is possible.
 
-A count is an integer within what the answer could hold. One that is out of these bounds is clamped to the bound, and
-the usage is marked as `clamped`, so that no upstream can run up costs or exhaust limits by a number. What is no count
-is unknown. Counts of one answer only grow: a later one that is smaller, such as a 0, says nothing.
+A count is an integer within the bounds of the answer. A count outside of them is clamped, and the usage is marked as
+`clamped`, so that no upstream can increase costs or exhaust limits with an impossible number. Values that are not counts
+are unknown. The counts of one answer only grow: a later, smaller count, such as 0, is ignored.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from proxy.core.model import Deployment
 
-UNKNOWN_WINDOW = 2_000_000  # tokens; the largest context window of a usual model
-_TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a text before it is cut into tokens
-_TEXT_LEAST = 4096  # tokens
+UNKNOWN_WINDOW = 2_000_000  # tokens; the largest context window of common models
+_TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a text before it is tokenised
+_MIN_TEXT_TOKENS = 4096
 _HUGE = 10**18
 _CEILINGS = ("max_completion_tokens", "max_tokens")
 
@@ -34,7 +34,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class UsageBounds:
-    """How many tokens one answer can have read and written."""
+    """The most tokens that one answer can have read and written."""
 
     input: int = UNKNOWN_WINDOW
     output: int = UNKNOWN_WINDOW
@@ -44,7 +44,7 @@ UNBOUNDED = UsageBounds()
 
 
 def count(value: Any) -> int | None:
-    """A reported count, None if it is none: null, a boolean, a string. A fraction is rounded down."""
+    """Return a reported count, rounded down; `None` for other values: null, a boolean, a string."""
     if type(value) is int:
         return value
     if isinstance(value, float) and value == value:
@@ -53,7 +53,7 @@ def count(value: Any) -> int | None:
 
 
 def grow(counts: dict[str, int], reported: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Take what is reported under `names` into `counts`, where it is more than before."""
+    """Update `counts` with the reported counts of `names` that are larger than before."""
     for name in names:
         number = count(reported.get(name))
         if number is not None and number > counts.get(name, -_HUGE):
@@ -61,7 +61,7 @@ def grow(counts: dict[str, int], reported: Mapping[str, Any], names: Iterable[st
 
 
 def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
-    """The same usage where it is possible, else the nearest one that is, marked as `clamped`."""
+    """Return the usage if it is possible, otherwise the nearest possible one, marked as `clamped`."""
     read, written = (usage.input, usage.cached, usage.cache_write), (usage.output, usage.reasoning)
     possible = min(read) >= 0 <= min(written) and max(read) <= bounds.input and max(written) <= bounds.output
     if possible and usage.cached + usage.cache_write <= usage.input and usage.reasoning <= usage.output:
@@ -73,13 +73,13 @@ def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
 
 
 def known(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
-    """The same usage within `bounds`; None without any token, since no such answer exists."""
+    """Return the usage within `bounds`; `None` without any token, because no answer has none."""
     possible = bounded(usage, bounds)
     return possible if possible.input or possible.output else None
 
 
 def grown(before: Usage | None, after: Usage | None) -> Usage | None:
-    """Each count at its largest so far."""
+    """Return the larger count of each kind."""
     if before is None or after is None or before == after:
         return after or before
     return Usage(
@@ -108,7 +108,7 @@ def total(usages: Sequence[Usage]) -> Usage | None:
 
 
 def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> UsageBounds:
-    """What an answer to a request of `size` bytes can hold: the model's window, its answers' length, several inputs."""
+    """Return the bounds of an answer to a request of `size` bytes: context window, longest answer, number of inputs."""
     several = max(_length(body.get("input")), _length(body.get("prompt")))
     window = deployment.context_window or UNKNOWN_WINDOW
     longest = deployment.max_output or window
@@ -119,7 +119,7 @@ def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> Usa
     choices = max(_natural(body.get("n")), _natural(body.get("best_of")))
     most = max(window * several, size)
     if "messages" not in body and _is_text(body.get("input") or body.get("prompt")):
-        most = min(most, _TEXT_TOKENS * size + _TEXT_LEAST)
+        most = min(most, _TEXT_TOKENS * size + _MIN_TEXT_TOKENS)
     return UsageBounds(most, longest * choices * several)
 
 
@@ -132,7 +132,7 @@ def _length(value: Any) -> int:
 
 
 def _is_text(value: Any) -> bool:
-    """Texts or token numbers; an object may stand for something larger, such as an image."""
+    """Return whether the value is texts or token numbers; an object may be something larger, such as an image."""
     return isinstance(value, str) or (isinstance(value, list) and not any(isinstance(item, dict) for item in value))
 
 
