@@ -66,14 +66,14 @@ def by_choice(query: Query, candidate: Candidate) -> Rejection | None:
         return Rejection("provider", "excluded by router.exclude")
     key_id = query.options.key_id
     if key_id is not None and not any(key.id == key_id for key in deployment.provider.keys):
-        return Rejection("key", "its provider has no key of the id in router.key_id")
+        return Rejection("key", "its provider has no key with the id in router.key_id")
     return None
 
 
 def by_stand_in(candidate: Candidate) -> Rejection | None:
     """Reject a mock that stands in for a provider without keys, if a real provider is available."""
     if candidate.target.deployment.provider.stand_in:
-        return Rejection("stand_in", "the mock stands in only where no real provider is left")
+        return Rejection("stand_in", "a stand-in is used only if no real provider is left")
     return None
 
 

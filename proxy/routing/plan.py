@@ -113,7 +113,7 @@ def _reason(rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection]
     if not query.health_of(chosen.target).available:
         sentence += "; no target is available now"
     elif ordered.skipped:
-        sentence += f"; passed over {ordered.skipped} not available now"
+        sentence += f"; skipped {ordered.skipped} unavailable"
     return _header_text(sentence)
 
 

@@ -128,7 +128,7 @@ def test_unavailable_targets_move_to_the_end_of_the_plan() -> None:
     found = plan(call("tier/low"), {"openai/mini": ILL})
 
     assert names(found) == ["anthropic/haiku", "openai/mini"]
-    assert found.reason.endswith("passed over 1 not available now")
+    assert found.reason.endswith("skipped 1 unavailable")
     assert found.decision["candidates"][1]["reason"] == "not available now: breaker open"
 
 
