@@ -1,8 +1,8 @@
 """Token counts as upstreams report them, limited to what is possible.
 
 A count is an integer within the bounds of the answer. A count outside of them is clamped, and the usage is marked as
-`clamped`, so that no upstream can increase costs or exhaust limits with an impossible number. Values that are not counts
-are unknown. The counts of one answer only grow: a later, smaller count, such as 0, is ignored.
+`clamped`, so that no upstream can increase costs or exhaust limits with an impossible number. Values that are not
+counts are unknown. The counts of one answer only grow: a later, smaller count, such as 0, is ignored.
 """
 
 from __future__ import annotations
