@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -52,6 +52,7 @@ from proxy.http.reading import Limits as Costs
 from proxy.http.routes import error_handlers, routes
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
+from proxy.reload import Current, Reloader, share_of_calls
 from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
@@ -74,6 +75,8 @@ from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
 from proxy.upstream.transport import Transport
+from proxy.workers.member import Member
+from proxy.workers.questions import METRICS
 
 STATE_FILE = "state.json"
 
@@ -91,22 +94,14 @@ class Parts:
     write_access: Callable[[AccessLine], None] = log_access
 
 
-@dataclass(slots=True)
-class Current:
-    """The active configuration. A reload replaces it; calls keep the snapshot with which they began."""
-
-    loaded: Loaded
-    snapshot: Snapshot
-    error: str | None = None  # why the newest configuration file was rejected
-
-
 @dataclass(frozen=True, slots=True)
 class Service:
     """A built service: the ASGI application, and the handles that the server needs."""
 
     asgi: ASGIApp
     gate: Gate
-    reload: Callable[[], None]
+    reload: Callable[[], None]  # soon
+    refresh: Callable[[], None]  # at once, before it serves
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +133,17 @@ class Upstream:
 
 
 def build(
-    loaded: Loaded, environ: Mapping[str, str], parts: Parts | None = None, *, host: str | None = None
+    loaded: Loaded,
+    environ: Mapping[str, str],
+    parts: Parts | None = None,
+    *,
+    host: str | None = None,
+    member: Member | None = None,
 ) -> Service:
-    """Build the service; `host` overrides `server.host`. Raises `ConfigError` if the configuration is invalid."""
+    """Build the service; `host` overrides `server.host`, `member` is this process as a worker of several.
+
+    Raises `ConfigError` if the configuration is invalid.
+    """
     parts = parts or Parts()
     clock = parts.clock
     settings, token = loaded.settings, loaded.settings.auth.admin_token
@@ -157,8 +160,10 @@ def build(
     metrics.watch_providers(lambda: current.snapshot)
     metrics.watch_process(lambda: upstream.pulse.late)
     metrics.initialise(current.snapshot)
-    gate = Gate(settings.server.max_in_flight)
-    memory = memory_source(settings.server.memory_watermark, lambda: ("self",))
+    workers = member.workers if member else 1
+    gate = Gate(share_of_calls(settings, workers))
+    processes: Callable[[], Iterable[int | str]] = member.board.processes if member else lambda: ("self",)
+    memory = memory_source(settings.server.memory_watermark, processes)
     watermark = Watermark(memory, gate, clock) if memory else None
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
@@ -217,7 +222,9 @@ def build(
         read=read,
     )
 
-    reloader = Reloader(current, upstream, gate=gate, settler=settler, metrics=metrics)
+    if member:
+        _join(member, upstream, meta, admin, simulate)
+    reloader = Reloader(current, upstream, gate=gate, settler=settler, metrics=metrics, workers=workers)
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, admin=admin, simulate=simulate),
@@ -225,7 +232,18 @@ def build(
         lifespan=_lifespan(watcher, upstream, watermark),
     )
     app.router.redirect_slashes = False
-    return Service(_guarded(app, ids, settings.server, host or settings.server.host), gate, watcher.reload)
+    return Service(
+        _guarded(app, ids, settings.server, host or settings.server.host), gate, watcher.reload, watcher.check
+    )
+
+
+def _join(member: Member, upstream: Upstream, meta: Meta, admin: State, simulate: Simulate) -> None:
+    """Let this worker and the others answer together for metrics and for what the admin API changes."""
+    upstream.state.read_only = member.index > 0
+    meta.others = partial(member.ask, METRICS)
+    admin.others = partial(member.ask, "reset")
+    simulate.others = partial(member.ask, "simulate")
+    member.answers |= {METRICS: meta.answer, "reset": admin.answer, "simulate": simulate.answer}
 
 
 def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard:
@@ -304,55 +322,10 @@ def _own_secrets(settings: Settings) -> list[str]:
     return [secret.get_secret_value() for secret in secrets if secret is not None]
 
 
-def _changed_keys(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:
-    """Return (provider, key id) for each key that is new, has another value, or has another base URL."""
-    old = identities(before)
-    return [name for name, identity in identities(now).items() if identity != old.get(name)]
-
-
 def _in_force(now: Settings, first: Settings) -> Settings:
     """Return the settings in effect: a reload applies all but `server` and `auth`, which need a restart."""
     server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
     return now.model_copy(update={"server": server, "auth": first.auth})
-
-
-class Reloader:
-    """Activates a changed configuration, or keeps the previous one and reports the error."""
-
-    def __init__(self, current: Current, upstream: Upstream, *, gate: Gate, settler: Settler, metrics: Metrics) -> None:
-        self._current = current
-        self._upstream = upstream
-        self._gate = gate
-        self._settler = settler
-        self._metrics = metrics
-
-    def take(self, loaded: Loaded) -> None:
-        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
-        snapshot = compile_snapshot(loaded.settings)
-        before, outdated = self._current.loaded.settings, self._current.snapshot
-        self._current.loaded, self._current.snapshot, self._current.error = loaded, snapshot, None
-        self._upstream.adopt(snapshot)
-        for provider, key in _changed_keys(outdated, snapshot):
-            # failures and limits of the old key or address do not apply to the new one
-            self._upstream.limits.forget(provider, key)
-            self._upstream.health.reset(provider, key=key)
-        if not loaded.settings.testing:
-            self._upstream.simulator.stop()  # without `testing` there is no endpoint to stop it
-        self._gate.most = loaded.settings.server.max_in_flight
-        self._settler.access_log = loaded.settings.logs.access
-        self._metrics.reload_success.set(1)
-        self._metrics.initialise(snapshot)
-        _LOG.info("configuration loaded", extra={"fields": {"version": snapshot.version}})
-        for warning in loaded.warnings:
-            _LOG.warning("configuration", extra={"fields": {"warning": warning}})
-        if (loaded.settings.server, loaded.settings.auth) != (before.server, before.auth):
-            _LOG.warning("settings of server and auth take effect at the next start")
-
-    def keep(self, error: ConfigError) -> None:
-        """Report that the new configuration was rejected; the previous one stays active."""
-        self._current.error = str(error)
-        self._metrics.reload_success.set(0)
-        _LOG.error("configuration rejected; keeping the previous one", extra={"fields": {"problems": str(error)}})
 
 
 def _lifespan(

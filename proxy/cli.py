@@ -9,11 +9,10 @@ from typing import Any
 
 import click
 import uvicorn
-import uvloop
 from click.core import ParameterSource
 
 from proxy import __version__
-from proxy.app import Parts, build, network_of
+from proxy.app import network_of
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
@@ -26,10 +25,9 @@ from proxy.core.model import MockOptions
 from proxy.http.mock_server import mock_app
 from proxy.routing.plan import plan
 from proxy.runtime_file import announced, find, reachable, running_services
-from proxy.server import bind, raise_descriptor_limit
-from proxy.server import serve as serve_forever
-from proxy.settle.log import logging_to, standard_output
+from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
 from proxy.surfaces.chat import read_chat
+from proxy.workers.supervisor import StartError
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
 
@@ -54,9 +52,11 @@ def main() -> None:
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The port to listen on; overrides `server.port`; 0: any free port."
 )
-def serve(config: Path | None, host: str | None, port: int | None) -> None:
+@click.option("--workers", type=click.IntRange(1), help="The number of processes; overrides `server.workers`.")
+def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy until SIGTERM."""
-    loaded = _load(config)
+    loaded = _load(config, workers)
+    _check_environment()
     settings = loaded.settings.server
     host, port = host or settings.host, settings.port if port is None else port
     try:
@@ -66,27 +66,22 @@ def serve(config: Path | None, host: str | None, port: int | None) -> None:
             f"{host}:{port}: {exc.strerror}; choose another address with --host and --port."
         ) from exc
     raise_descriptor_limit()
-    with logging_to(standard_output()) as log, announced(loaded.path) as announcement:
-        try:
-            service = build(loaded, os.environ, Parts(write_access=log.write), host=host)
-        except ConfigError as exc:
-            raise click.UsageError(str(exc)) from exc
-        _warn(loaded)
+    _warn(loaded)
+    with announced(loaded.path) as announcement:
 
-        def started(url: str) -> None:
+        def started() -> None:
+            url = url_of(listener)
             announcement.write(url)
-            click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1", err=True)
+            of = f" with {loaded.workers} workers" if loaded.workers > 1 else ""
+            click.echo(f"Signalbox {__version__} serves {loaded.path} on {url}/v1{of}", err=True)
 
-        uvloop.run(
-            serve_forever(
-                service,
-                listener,
-                header_timeout=settings.header_timeout,
-                keep_alive=settings.keep_alive,
-                drain=settings.drain,
-                on_start=started,
-            )
-        )
+        if loaded.workers == 1:
+            serve_alone(loaded, listener, host, started)
+            return
+        try:
+            serve_with_workers(loaded, listener, host, started)
+        except StartError as exc:
+            raise click.ClickException(f"{exc}; the messages above say why.") from exc
 
 
 @main.command()
@@ -96,10 +91,7 @@ def check(file: Path | None, config: Path | None) -> None:
     """Validate a configuration; exit 0 if it is valid, 2 if not."""
     loaded = _load(file or config)
     snapshot = compile_snapshot(loaded.settings)
-    try:
-        network_of(os.environ)
-    except ConfigError as exc:
-        raise click.UsageError(str(exc)) from exc
+    _check_environment()
     _warn(loaded)
     click.echo(
         f"{loaded.path}: ok, {len(snapshot.providers)} providers, {len(snapshot.deployments)} models, "
@@ -220,13 +212,20 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
     return reachable(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
-def _load(path: Path | None) -> Loaded:
+def _load(path: Path | None, workers: int | None = None) -> Loaded:
     try:
-        loaded = load(path or default_path(), os.environ)
+        loaded = load(path or default_path(), os.environ, workers)
         compile_snapshot(loaded.settings)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
     return loaded
+
+
+def _check_environment() -> None:
+    try:
+        network_of(os.environ)
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
 
 
 def _warn(loaded: Loaded) -> None:

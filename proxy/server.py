@@ -3,6 +3,8 @@
 On SIGTERM or SIGINT the server rejects new calls and reports that it is not ready, while running calls finish for at
 most `drain` seconds; streams that remain end with an error event. The exit code is 0. A second signal ends the drain
 at once. SIGHUP reloads the configuration.
+
+A worker of several (`proxy/workers`) does not listen: it gets its connections and commands from its supervisor.
 """
 
 from __future__ import annotations
@@ -11,19 +13,31 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any
 
 import anyio
+import anyio.abc
 import uvicorn
+import uvloop
 
 from proxy.admission.gate import Gate
-from proxy.app import Service
+from proxy.app import Parts, Service, build
+from proxy.config.load import Loaded
+from proxy.config.settings.server import ServerSettings
+from proxy.core.clock import SystemClock
 from proxy.http.protocol import protocol_class
+from proxy.settle.log import logging_to, output_lock, standard_output
+from proxy.workers.board import OPEN
+from proxy.workers.member import Member
+from proxy.workers.supervisor import Supervisor
 
 _LOG = logging.getLogger(__name__)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
@@ -35,10 +49,9 @@ LAST_WORDS = 2.0  # seconds that interrupted streams have to send their error ev
 class _Server(uvicorn.Server):
     """uvicorn without its signal handlers, which would cut streams and exit with the signal's code."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, on_start: Callable[[str], None]) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self._listener = listener
-        self._on_start = on_start
+        self.on_start: Callable[[], None] = lambda: None  # called once connections are served
         logging.getLogger("uvicorn").setLevel(logging.WARNING)  # `on_start` reports the start
 
     @contextmanager
@@ -50,11 +63,47 @@ class _Server(uvicorn.Server):
         if self.started:
             tune_garbage_collector()
             limit_integers()
-            self._on_start(self._url())
+            self.on_start()
 
-    def _url(self) -> str:
-        host, port = self._listener.getsockname()[:2]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    def count_connections(self, row: memoryview) -> None:
+        """Keep the number of open connections in a row of the board."""
+        self.server_state.connections = _Connections(row)
+
+    async def take(self, connection: socket.socket) -> None:
+        """Serve a connection that another process has accepted."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connection)
+        except OSError:  # the client has gone already
+            connection.close()
+
+    def _protocol(self) -> asyncio.Protocol:
+        create: Any = self.config.http_protocol_class
+        made: asyncio.Protocol = create(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return made
+
+
+class _Connections(set[Any]):
+    """The open connections, whose number the supervisor reads."""
+
+    def __init__(self, row: memoryview) -> None:
+        super().__init__()
+        self._row = row
+
+    def add(self, connection: Any) -> None:
+        super().add(connection)
+        self._row[OPEN] = len(self)
+
+    def discard(self, connection: Any) -> None:
+        super().discard(connection)
+        self._row[OPEN] = len(self)
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL of a bound socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def tune_garbage_collector() -> None:
@@ -113,20 +162,44 @@ def _bound(host: str, port: int) -> socket.socket:
     return listener
 
 
+def serve_alone(loaded: Loaded, listener: socket.socket, host: str, on_start: Callable[[], None]) -> None:
+    """Serve in this process until a signal ends it. Raises `ConfigError`."""
+    with logging_to(standard_output()) as log:
+        service = build(loaded, os.environ, Parts(write_access=log.write), host=host)
+        uvloop.run(serve(service, listener, loaded.settings.server, on_start))
+
+
+def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_start: Callable[[], None]) -> None:
+    """Serve in `loaded.workers` processes until a signal ends them. Raises `StartError` if they do not start."""
+    lock = output_lock()
+
+    def work(member: Member) -> None:
+        with logging_to(standard_output(lock)) as log:
+            service = build(loaded, os.environ, Parts(write_access=log.write), host=host, member=member)
+            if member.restarted:
+                service.refresh()  # the file may have changed since the first start
+            uvloop.run(serve(service, member, loaded.settings.server))
+
+    clock, drain = SystemClock(), loaded.settings.server.drain
+    gc.collect()
+    gc.freeze()  # workers share the memory of what exists before they are forked
+    Supervisor(listener, loaded.workers, work, clock=clock, drain=drain, on_start=on_start).run()
+
+
 async def serve(
     service: Service,
-    listener: socket.socket,
-    *,
-    header_timeout: float,
-    keep_alive: float,
-    drain: float,
-    on_start: Callable[[str], None],
+    connections: socket.socket | Member,
+    settings: ServerSettings,
+    on_start: Callable[[], None] = lambda: None,
 ) -> None:
-    """Serve until a signal ends it. Calls `on_start` with the URL once the server accepts connections."""
+    """Serve the connections of a bound socket, or those that a worker gets, until a signal or a command ends it.
+
+    Calls `on_start` once connections are served.
+    """
     config = uvicorn.Config(
         service.asgi,
         loop="none",
-        http=protocol_class(header_timeout),
+        http=protocol_class(settings.header_timeout),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -134,26 +207,59 @@ async def serve(
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=max(1, round(keep_alive)),
+        timeout_keep_alive=max(1, round(settings.keep_alive)),
         timeout_graceful_shutdown=LAST_WORDS,  # type: ignore[arg-type]
     )
-    server = _Server(config, listener, on_start)
     leaving = asyncio.Event()
+    server = _Server(config)
+    async with anyio.create_task_group() as group:
+        if isinstance(connections, Member):
+            _obey(connections, service, server, leaving)
+            server.count_connections(connections.row)
+            server.on_start = partial(_attach, connections, server, group)
+        else:
+            _handle_signals(service, server, leaving)
+            server.on_start = on_start
+        group.start_soon(_drain, service.gate, server, leaving, settings.drain)
+        await server.serve([] if isinstance(connections, Member) else [connections])
+        group.cancel_scope.cancel()
 
+
+def _handle_signals(service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
     def leave() -> None:
         if leaving.is_set():  # a second signal does not wait
-            service.gate.interrupt()
-            server.should_exit = True
+            _interrupt(service, server)
         leaving.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
-    async with anyio.create_task_group() as group:
-        group.start_soon(_drain, service.gate, server, leaving, drain)
-        await server.serve([listener])
-        group.cancel_scope.cancel()
+
+
+def _attach(member: Member, server: _Server, group: anyio.abc.TaskGroup) -> None:
+    group.start_soon(member.run, server.take)
+
+
+def _interrupt(service: Service, server: uvicorn.Server) -> None:
+    service.gate.interrupt()
+    server.should_exit = True
+
+
+def _obey(member: Member, service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
+    """Follow the supervisor's commands. A signal to this process alone ends it alone, and is never taken for two.
+
+    Service managers send SIGTERM to every process of a service, in addition to the supervisor's command.
+    """
+
+    def leave() -> None:
+        member.leave()
+        leaving.set()
+
+    member.commands = {"drain": leave, "interrupt": partial(_interrupt, service, server), "reload": service.reload}
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, leave)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
 
 
 async def _drain(gate: Gate, server: uvicorn.Server, leaving: asyncio.Event, seconds: float) -> None:

@@ -46,16 +46,28 @@ class Simulate:
         self._snapshot = snapshot
         self._testing = testing
         self._read = read
+        self.others: Callable[[str], Awaitable[list[str]]] | None = None  # lets other workers fail too
 
     async def failure(self, request: Request) -> Response:
         """`POST /admin/simulate/failure`: start a failure, or end it with `seconds: 0`; returns the active ones."""
         self._access.check(request)
         if not self._testing():
             raise NotFound("There is nothing to simulate: `testing: true` is not configured.")
-        body = read_body(FailureBody, await self._read(request))
+        raw = await self._read(request)
+        self._fail(raw)
+        if self.others is not None:
+            await self.others(raw.decode())
+        return JSONResponse({"active": self._simulator.rows()})
+
+    async def answer(self, body: str) -> str:
+        """Start the failure that another worker was asked for."""
+        self._fail(body.encode())
+        return ""
+
+    def _fail(self, raw: bytes) -> None:
+        body = read_body(FailureBody, raw)
         self._check(body)
         self._simulator.fail(body.provider, body.model, body.kind, body.seconds, body.rate)
-        return JSONResponse({"active": self._simulator.rows()})
 
     def _check(self, body: FailureBody) -> None:
         """Raise `InvalidRequest` for unknown names, which would otherwise have no effect."""

@@ -66,6 +66,7 @@ class State:
         self._queues = queues
         self._config = config
         self._read = read
+        self.others: Callable[[str], Awaitable[list[str]]] | None = None  # lets other workers reset too
 
     async def providers(self, request: Request) -> Response:
         """`GET /admin/providers`."""
@@ -101,9 +102,19 @@ class State:
         """`POST /admin/breakers/reset`: close breakers and end cooldowns of keys."""
         self._access.check(request)
         raw = await self._read(request)
+        count = self._reset(raw)
+        if self.others is not None:
+            count += sum(int(answer or 0) for answer in await self.others(raw.decode()))
+        return JSONResponse({"reset": count})
+
+    async def answer(self, body: str) -> str:
+        """Do what another worker was asked for by `POST /admin/breakers/reset`; return the number."""
+        return str(self._reset(body.encode()))
+
+    def _reset(self, raw: bytes) -> int:
         body = read_body(ResetBody, raw if raw.strip() else b"{}", _RESET_FIELDS)
         self._limits.reset(body.provider, body.model, body.key)
-        return JSONResponse({"reset": self._health.reset(body.provider, body.model, body.key)})
+        return self._health.reset(body.provider, body.model, body.key)
 
     async def limits(self, request: Request) -> Response:
         """`GET /admin/limits`: the use of each limit of each key, learned limits, and cooldowns."""

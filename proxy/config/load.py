@@ -18,6 +18,7 @@ from typing import BinaryIO
 from proxy.config.check import references
 from proxy.config.check.validate import Finding, validate
 from proxy.config.check.warnings import address_warnings, value_warnings
+from proxy.config.check.workers import unshared
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.settings.describe import shape_of
 from proxy.config.settings.schema import Settings
@@ -37,6 +38,8 @@ class Loaded:
     warnings: tuple[str, ...]
     fingerprint: str
     from_pipe: bool = False  # it cannot be read again
+    workers: int = 1  # processes that serve it
+    fixed_workers: int | None = None  # `--workers`, which overrides `server.workers`
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +66,12 @@ def default_path() -> Path:
     return shipped if shipped.is_file() else Path(__file__).resolve().parents[2] / here
 
 
-def load(path: Path, environ: Mapping[str, str]) -> Loaded:
-    """Read a configuration. Raises `ConfigError` with every problem of the file."""
-    loaded = parse(fetch(path, pipes=True), environ)
+def load(path: Path, environ: Mapping[str, str], workers: int | None = None) -> Loaded:
+    """Read a configuration; `workers` overrides `server.workers`.
+
+    Raises `ConfigError` with every problem of the file.
+    """
+    loaded = parse(fetch(path, pipes=True), environ, workers)
     return replace(loaded, from_pipe=True) if is_pipe(path) else loaded
 
 
@@ -85,12 +91,18 @@ def fetch(path: Path, *, pipes: bool = False) -> Source:
     return Source(path, content, env_file, b"" if env_file is None else _content(env_file, "the environment file"))
 
 
-def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
-    """Parse the bytes to settings. Raises `ConfigError`."""
+def parse(source: Source, environ: Mapping[str, str], workers: int | None = None, *, running: int = 1) -> Loaded:
+    """Parse the bytes to settings. Raises `ConfigError`.
+
+    `workers` overrides `server.workers`; `running` are the workers of a service that loads the file again.
+    """
     shape = shape_of(Settings)
     reading = _read(source, shape, environ)
     file, data = str(source.path), reading.data
     settings, invalid = validate(data, shape)
+    count = workers or max(running, settings.server.workers if settings else 1)
+    if settings:
+        invalid += unshared(settings, count)
     problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
     findings = (*invalid, *islice(references.check(data), MAX_REFERENCES))
     problems += [_problem(file, reading, finding) for finding in findings if not _follows(finding, reading)]
@@ -99,7 +111,8 @@ def parse(source: Source, environ: Mapping[str, str]) -> Loaded:
     warnings = [Problem(file, line, where(path), message) for path, line, message in reading.warnings]
     findings = (*references.name_warnings(data), *value_warnings(settings), *address_warnings(data, settings))
     warnings += [_problem(file, reading, finding) for finding in findings]
-    return Loaded(settings, source.path, tuple(map(str, warnings)), source.fingerprint)
+    shown = tuple(map(str, warnings))
+    return Loaded(settings, source.path, shown, source.fingerprint, workers=count, fixed_workers=workers)
 
 
 def _read(source: Source, shape: Shape, environ: Mapping[str, str]) -> read.Reading:

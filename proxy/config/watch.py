@@ -52,6 +52,8 @@ class Watcher:
         self._on_error = on_error
         self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._current_marks()
         self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
+        self._workers = loaded.workers if loaded is not None else 1
+        self._fixed_workers = loaded.fixed_workers if loaded is not None else None
         self._from_pipe = loaded is not None and loaded.from_pipe
         self._missing_polls = 0  # consecutive polls that found no file
         self._forced = False
@@ -98,7 +100,7 @@ class Watcher:
         if not self._is_new(marks, source.fingerprint) and not forced:
             return None
         try:
-            return parse(source, self._environ)
+            return parse(source, self._environ, self._fixed_workers, running=self._workers)
         except ConfigError as exc:
             return exc
 

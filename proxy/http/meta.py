@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -59,6 +59,7 @@ class Meta:
         self._read = read
         self._config_error = config_error
         self._check_admin = check_admin
+        self.others: Callable[[str], Awaitable[list[str]]] | None = None  # asks other workers for their metrics
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
@@ -108,12 +109,22 @@ class Meta:
         return True
 
     async def metrics(self, request: Request) -> Response:
-        """`GET /metrics`."""
+        """`GET /metrics`: the sums over all workers."""
+        others = [] if self.others is None else await self.others(await self.answer())
+        self._read_metrics()
+        exports = [export.encode() for export in others]
+        text = await to_thread.run_sync(self._metrics.text, exports)  # thousands of series must not keep calls waiting
+        return Response(text, headers={"content-type": CONTENT_TYPE})
+
+    async def answer(self, _: str = "") -> str:
+        """Return the metrics of this process for the answer of another worker."""
+        self._read_metrics()
+        return (await to_thread.run_sync(self._metrics.export)).decode()
+
+    def _read_metrics(self) -> None:
         self._metrics.inflight.set(self._gate.inside)
         self._metrics.queue_depth.set(self._waiting())
         self._metrics.read()
-        text = await to_thread.run_sync(self._metrics.text)  # thousands of series must not keep calls waiting
-        return Response(text, headers={"content-type": CONTENT_TYPE})
 
 
 def _model(name: UsableName) -> dict[str, Any]:

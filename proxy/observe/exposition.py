@@ -47,12 +47,12 @@ def rendered(families: Iterable[Family]) -> bytes:
     return "".join([line for family in families for line in family.lines()]).encode()
 
 
-def exported(families: Iterable[Family]) -> bytes:
-    """Return families in a form that `merged` reads, without the counters that are 0."""
+def exported(families: Iterable[Family], *, zeros: bool = False) -> bytes:
+    """Return families in a form that `merged` reads; without `zeros`, without the counters that are 0."""
     rows = []
     for family in families:
         values = family.values
-        if family.kind == "counter":
+        if family.kind == "counter" and not zeros:
             values = {name: value for name, value in values.items() if value}
         rows.append([family.name, family.kind, family.text, values, family.combine])
     return json.dumps(rows, separators=(",", ":")).encode()

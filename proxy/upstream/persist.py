@@ -62,11 +62,13 @@ class StateFile:
         self._failing = False
         self._mine: bool | None = None  # whether this process holds the lock; `None`: not tried yet
         self._newer = False  # the file has a newer, unknown version
+        self.read_only = False  # another worker of this service writes
 
     async def load(self, health: Health, limits: Limits) -> bool:
         """Restore the file's state; return `False` if it is missing or, after a warning, if it is invalid."""
         try:
-            await anyio.to_thread.run_sync(self._take)
+            if not self.read_only:
+                await anyio.to_thread.run_sync(self._take)
             raw = await anyio.to_thread.run_sync(self._read)
             if raw is None:
                 self._saved = _made(self._values(health, limits))  # write nothing until something changes
@@ -122,7 +124,7 @@ class StateFile:
 
     def _save(self, values: dict[str, Any]) -> bool:
         made = _made(values)
-        return made != self._saved and not self._newer and self._take() and self._write(made)
+        return made != self._saved and not (self._newer or self.read_only) and self._take() and self._write(made)
 
     def _take(self) -> bool:
         """Take the lock if it is free, until the process ends; return whether this process may write."""

@@ -30,7 +30,8 @@ import yaml
 
 from proxy.app import Parts, build
 from proxy.config.load import load
-from proxy.server import bind, serve
+from proxy.config.settings.server import ServerSettings
+from proxy.server import bind, serve, url_of
 from proxy.settle.log import LogWriter, logging_to
 from tests.bench.upstream import upstream
 
@@ -117,21 +118,14 @@ async def walk(port: int, model: str, *, stream: bool) -> Walk:
 async def measure(config: Path, log: LogWriter) -> dict[str, Walk]:
     """Serve `config` with its access lines in `log`, and walk every scenario."""
     service = build(load(config, {}), {}, Parts(write_access=log.write))
-    listener, found, urls = bind("127.0.0.1", 0), dict[str, Walk](), list[str]()
+    listener, found = bind("127.0.0.1", 0), dict[str, Walk]()
     async with anyio.create_task_group() as group:
         started = anyio.Event()
 
-        def on_start(url: str) -> None:
-            urls.append(url)
-            started.set()
-
-        async def serving() -> None:
-            await serve(service, listener, header_timeout=10.0, keep_alive=75.0, drain=1.0, on_start=on_start)
-
-        group.start_soon(serving)
+        group.start_soon(serve, service, listener, ServerSettings(drain=1.0), started.set)
         await started.wait()
         for name, (model, stream) in SCENARIOS.items():
-            found[name] = await walk(urlsplit(urls[0]).port or 0, model, stream=stream)
+            found[name] = await walk(urlsplit(url_of(listener)).port or 0, model, stream=stream)
         os.kill(os.getpid(), signal.SIGTERM)
     return found
 

@@ -27,6 +27,7 @@ from proxy.core.failures import FailureKind
 from proxy.dialects.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _NOT_YET
+from proxy.workers.questions import worker_families
 from tests.support.calls import snapshot
 from tests.support.servers import ROOT, signalbox_process
 from tests.support.waiting import PATIENCE
@@ -110,6 +111,7 @@ def watch(metrics: Metrics) -> None:
     watermark = Watermark(ProcessMemory(1), gate, SystemClock())
     watermark.last = Reading(0, 1)
     metrics.watch(lambda: memory_families(watermark, gate))
+    metrics.watch(lambda: worker_families(2, 0))
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

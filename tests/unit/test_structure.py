@@ -33,6 +33,7 @@ WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, 
     "proxy/runtime_file.py",
     "proxy/settle/log.py",
     "proxy/upstream/persist.py",
+    "proxy/workers/messages.py",
 }
 VAGUE = {"base_utils", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
 CONTRACTS = {

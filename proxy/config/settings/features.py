@@ -20,7 +20,6 @@ class NotYet:
 # setting path, in the form of `setting_names`, to the missing feature
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
-        "server.workers": NotYet("more than one worker"),
         "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
         "state": NotYet("shared state"),
         "dependencies": NotYet("a policy for failing dependencies"),

@@ -10,7 +10,6 @@ from proxy.config.settings.describe import setting_names
 from proxy.config.settings.features import NOT_YET
 
 REFUSED = [
-    ("server.workers", "server: {workers: 2}", "server.workers", "`1`"),
     ("store", "store: sqlite:///data/x.db", "store", "`sqlite`"),
     ("store", "store: postgresql://db/x", "store", "`sqlite`"),
     ("state", "state: redis://r", "state", "`memory`"),

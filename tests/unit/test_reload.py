@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.admission.gate import Gate
-from proxy.app import Current, Parts, Reloader, Upstream, _upstream
+from proxy.app import Parts, Upstream, _upstream
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
@@ -18,6 +18,7 @@ from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.record import Record
 from proxy.observe.metrics import Metrics
+from proxy.reload import Current, Reloader
 from proxy.routing.plan import plan
 from proxy.settle.settle import Settler
 from proxy.upstream.network import Network

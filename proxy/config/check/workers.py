@@ -1,0 +1,26 @@
+"""Settings that several worker processes cannot keep, because they need exact counts over all of them."""
+
+from collections.abc import Iterator
+
+from proxy.config.check.validate import Finding
+from proxy.config.settings.keys import LimitSettings
+from proxy.config.settings.schema import Settings
+from proxy.config.yaml.read import Path
+
+_MESSAGE = "with {workers} workers a limit needs a shared `state`, which this version does not support; {mend}"
+_MEND = "remove it, or use one worker (`server.workers`, `--workers`)"
+
+
+def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
+    """Yield the limits that would be counted in each worker by itself; none with one worker."""
+    if workers == 1:
+        return
+    places: list[Path] = [("models", i) for i, model in enumerate(settings.models) if _limits(model.limits)]
+    for name, provider in settings.providers.items():
+        places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
+    for place in places:
+        yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, mend=_MEND))
+
+
+def _limits(limits: LimitSettings) -> bool:
+    return bool(limits.model_dump(exclude_none=True))
