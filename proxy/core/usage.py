@@ -18,6 +18,7 @@ _TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a
 _MIN_TEXT_TOKENS = 4096
 _HUGE = 10**18
 _CEILINGS = ("max_completion_tokens", "max_tokens")
+_BOUNDING = frozenset((*_CEILINGS, "input", "prompt", "n", "best_of"))  # parameters that change the bounds
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +110,11 @@ def total(usages: Sequence[Usage]) -> Usage | None:
 
 def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> UsageBounds:
     """Return the bounds of an answer to a request of `size` bytes: context window, longest answer, number of inputs."""
-    several = max(_length(body.get("input")), _length(body.get("prompt")))
     window = deployment.context_window or UNKNOWN_WINDOW
     longest = deployment.max_output or window
+    if _BOUNDING.isdisjoint(body):
+        return UsageBounds(max(window, size), longest)
+    several = max(_length(body.get("input")), _length(body.get("prompt")))
     for name in _CEILINGS:
         asked = body.get(name)
         if type(asked) is int and longest < asked <= UNKNOWN_WINDOW:
