@@ -20,13 +20,13 @@ OWN = {
 }
 
 
-def configuration(url: str, **resilience: Any) -> dict[str, Any]:
+def configuration(url: str, first_token: str = "1h", **resilience: Any) -> dict[str, Any]:
     """Two models at a provider that fails, each with the same spare; nothing is probed but by calls."""
     fast = {"retry": {"same_target": 0, "backoff": "1ms", "max_backoff": "1ms"}, "probes": {"enabled": False}}
     return {
         "auth": {"admin_token": "admin"},
         "providers": {
-            "up": {"base_url": url, "timeouts": {"first_token": "50ms"}},
+            "up": {"base_url": url, "timeouts": {"first_token": first_token}},
             "spare": {"base_url": url},
         },
         "models": [{"id": "up/a"}, {"id": "up/b"}, {"id": "spare/c"}],
@@ -88,7 +88,7 @@ def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path
     clock = ServerClock()
     upstream.script("a", upstreams.stall)
 
-    with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
+    with boxed(tmp_path, configuration(upstream.url, first_token="50ms", failures=OWN), clock) as box:
         told = open_times(box, clock, upstream, 2, stream=True)
 
     assert told == pytest.approx([10, 20], abs=0.001)

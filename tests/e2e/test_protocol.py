@@ -54,6 +54,11 @@ def address_of(url: str) -> Address:
     return host, int(port)
 
 
+def got(url: str) -> str:
+    """The body of an answer to GET, over a connection of its own."""
+    return httpx.get(url, trust_env=False, timeout=PATIENCE).text
+
+
 def said(address: Address, *pieces: bytes) -> tuple[int, str, bytes]:
     """What comes back for these packets until the server closes: status, content type, body."""
     with socket.create_connection(address, PATIENCE) as client:
@@ -220,7 +225,7 @@ def test_every_part_of_a_message_has_a_deadline(
 def test_bytes_sent_during_an_answer_do_not_appear_in_it(upstream: Upstream, tmp_path: Path, more: bytes) -> None:
     told = Held()
     upstream.script("small", told)
-    config = {"server": {"header_timeout": "50ms"}, "providers": {"up": {"base_url": upstream.url, "any_model": True}}}
+    config = {"server": {"header_timeout": "1s"}, "providers": {"up": {"base_url": upstream.url, "any_model": True}}}
     body = json.dumps({"model": "up/small", "messages": [{"role": "user", "content": "a"}], "stream": True}).encode()
 
     with signalbox_process(config, tmp_path) as process, socket.create_connection(address_of(process.url)) as client:
@@ -228,7 +233,7 @@ def test_bytes_sent_during_an_answer_do_not_appear_in_it(upstream: Upstream, tmp
         client.sendall(POST.replace(b"%d" % len(BODY), b"%d" % len(body)) + b"\r\n" + body)
         answer = client.recv(65536)
         client.sendall(more)
-        httpx.get(process.url.removesuffix("/v1") + "/livez", trust_env=False)  # by now the bytes have been read
+        got(process.url.removesuffix("/v1") + "/livez")  # by now the bytes have been read
         told.go_on()
         while piece := client.recv(65536):
             answer += piece
@@ -280,9 +285,9 @@ def test_a_body_that_is_arriving_counts_as_in_flight(tmp_path: Path, path: bytes
         url, address = process.url.removesuffix("/v1"), address_of(process.url)
         with socket.create_connection(address, PATIENCE) as first:
             first.sendall(head + b"{")
-            until(lambda: "signalbox_inflight_requests 1.0" in httpx.get(f"{url}/metrics", trust_env=False).text)
+            until(lambda: "signalbox_inflight_requests 1.0" in got(f"{url}/metrics"))
             refused = said(address, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + BODY)
-        until(lambda: IDLE in httpx.get(f"{url}/metrics", trust_env=False).text)
+        until(lambda: IDLE in got(f"{url}/metrics"))
         status, _, _ = said(address, POST + b"Connection: close\r\n\r\n" + BODY)
 
     assert (refused[0], json.loads(refused[2])["error"]["code"]) == (503, "overloaded")

@@ -311,7 +311,8 @@ def test_a_configuration_from_a_pipe_serves_and_outlives_sighup(tmp_path: Path) 
             url = next(match[1] for line in popen.stderr if (match := re.search(r"(http://\S+)/v1", line)))
             popen.send_signal(signal.SIGHUP)
             until(lambda: "came from a pipe" in log.read_text())
-            answer = httpx.post(f"{url}{CHAT}", json={"model": "mock/one", "messages": HELLO}, trust_env=False)
+            body = {"model": "mock/one", "messages": HELLO}
+            answer = httpx.post(f"{url}{CHAT}", json=body, trust_env=False, timeout=PATIENCE)
             popen.send_signal(signal.SIGTERM)
             assert popen.wait(PATIENCE) == 0
         finally:

@@ -25,10 +25,17 @@ from proxy.core.usage import Usage
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued
 from tests.support.calls import call, plan, record
+from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer, FakeClock, Piece, Stall, Wait, turn
 from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, target
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
+
 
 ABLE = frozenset({"prefill"})
 A = target("a", timeouts=Timeouts(idle=0.01))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.wire import Reply
 from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.clocks import VIRTUAL
 from tests.support.fakes import REFUSED, Answer, Stall
 from tests.unit.upstream.bench import (
     BODY,
@@ -50,6 +52,11 @@ from tests.unit.upstream.bench import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
 
 
 async def test_the_first_target_answers_and_the_rest_is_left_alone() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,6 +17,7 @@ from proxy.core.record import Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer, FakeClock, Stall, Wait, turn
 from tests.unit.upstream.bench import (
     BODY,
@@ -36,6 +38,11 @@ from tests.unit.upstream.bench import (
 )
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
 
 
 async def test_after_the_soft_deadline_the_fastest_target_is_next() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -19,9 +20,16 @@ from proxy.dialects.openai.stream import StreamDecoder
 from proxy.upstream.health import Health
 from proxy.upstream.relay import Relay, read_error, timed, until_commit
 from tests.support.calls import deployment, record
+from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
+
 
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
