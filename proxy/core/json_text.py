@@ -60,6 +60,9 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
 def is_expensive(text: bytes | str) -> bool:
     """Whether a large text has so many values that reading it would keep the event loop for too long."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+    first = raw[:_SMALL].lstrip()[:1]
+    if b"!" <= first <= b"~" and first not in (b"{", b"["):  # other bytes may begin UTF-16
+        return False  # at most one value, or no JSON at all: events, a page
     if _work(raw) <= MAX_WORK:
         return False
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string

@@ -29,6 +29,7 @@ class HeldAnswer:
             self._held = self._held if isinstance(self._held, bytearray) else bytearray(self._held)
             self._held += chunk
         if len(self._held) > LIMIT:
+            self._held = bytearray()  # the failure's traceback may keep this object for a while
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
         return b""
 

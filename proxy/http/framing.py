@@ -11,7 +11,7 @@ from typing import Protocol
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
 
-MAX_FRAMING = 256 * 1024  # bytes of chunk headers and trailers, with small chunks more: a quarter of the data
+MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, with small chunks more: an eighth of the data
 MAX_CHUNK_LINE = 4 * 1024
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` would take a sign, `0x` and `_` as well
 
@@ -72,7 +72,7 @@ class Chunks:
         line = self._line.strip()
         self._framing += len(self._line)
         self._line.clear()
-        if self._framing > MAX_FRAMING + self._data // 4:
+        if self._framing > MAX_FRAMING + self._data // 8:
             raise HeadTooLarge("The chunk headers and trailers are too large for the body; send larger chunks.")
         if self._trailers:
             return not line

@@ -17,6 +17,8 @@ from proxy.dialects.openai.errors import failure_in_200, has_error_member
 from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.upstream_errors import bare_json, error_event, is_error
 
+BLANK = 4  # bytes of two line ends at most; no event with data is as short, and one read may have thousands
+
 
 class EventRelay(ABC):
     """Splits and reads events; a subclass interprets them and keeps `committed`, `complete` and `closed`.
@@ -58,6 +60,8 @@ class EventRelay(ABC):
         """Read one event. Returns whether the client gets it, or the event that it gets instead."""
         if self._over:
             return False
+        if len(event) <= BLANK:
+            return True
         data = data_of(event)
         if data is None or not data.strip():
             return self._take_bare(event)

@@ -19,7 +19,7 @@ from typing import cast
 from proxy.upstream.net.answer import Answer
 from proxy.upstream.net.faults import lost
 
-READ_SIZE = 32 * 1024  # bytes of one read
+READ_SIZE = 16 * 1024  # bytes of one read
 HIGH_WATER = 16 * 1024  # bytes of an answer that wait in memory before reading stops
 WRITE_SIZE = 64 * 1024  # bytes of a request that are handed to the event loop at once
 

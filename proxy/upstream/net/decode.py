@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 
-PIECE = 64 * 1024  # bytes that are unpacked at once, so that no bomb unfolds in memory
+PIECE = 16 * 1024  # bytes that are unpacked at once, so that no bomb unfolds in memory
 MAX_FRUITLESS = 1024 * 1024  # packed bytes in a row that unpack to nothing
 
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
@@ -34,6 +35,8 @@ async def unpacked(encoding: str, packed: AsyncGenerator[bytes, None]) -> AsyncG
                 for piece in unpacker.feed(data):
                     fruitless = 0
                     yield piece
+                    if len(piece) == PIECE:  # there may be very much more in `data`
+                        await asyncio.sleep(0)
                 if fruitless > MAX_FRUITLESS:
                     raise _malformed("the upstream's compressed answer has no content")
         except zlib.error:

@@ -12,6 +12,7 @@ from proxy.core.json_text import (
     NotStrict,
     compact,
     compact_nulled,
+    loads,
     object_of,
     strict_object_of,
     strict_value_of,
@@ -118,3 +119,19 @@ def test_a_value_that_is_expensive_to_read_is_left_as_text() -> None:
 
     assert strict_value_of(members.decode()) is None
     assert strict_value_of(compact({"code": members.decode() * 3}).decode()) is not None
+
+
+@pytest.mark.parametrize("start", [b"data: ", b"\n <", b"1"])
+def test_a_large_text_that_is_no_object_fails_without_being_weighed(start: bytes) -> None:
+    text = start + b'{"a":1},' * 1_000_000
+
+    with pytest.raises(json.JSONDecodeError):
+        loads(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16-le", "utf-16-be", "utf-16"])
+def test_a_large_text_of_too_many_values_is_not_read_in_any_encoding(encoding: str) -> None:
+    text = ("[" + '{"a":1},' * 1_000_000 + "1]").encode(encoding)
+
+    with pytest.raises(ValueError, match="too many values"):
+        loads(text)

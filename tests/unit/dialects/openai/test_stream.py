@@ -47,6 +47,15 @@ def test_a_whole_answer_comes_out_to_the_byte(end: bytes) -> None:
     assert stream.usage == Usage(2, 3)
 
 
+def test_empty_lines_pass_to_the_byte_until_done() -> None:
+    wire = ROLE + b"\n" * 1000 + TEXT + b"\r\n" * 1000 + STOP + DONE
+    stream = decoder()
+
+    out = stream.feed(wire + b"\n\n\r\n\r\n") + stream.finish()
+
+    assert out == wire
+
+
 @pytest.mark.parametrize(
     "delta",
     [

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import tracemalloc
 import zlib
 from collections.abc import AsyncGenerator
 
+import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,6 +77,24 @@ async def test_bomb_unfolds_in_bounded_pieces() -> None:
 
     assert (total, largest <= PIECE) == (size, True)
     assert peak < 2 * 1024 * 1024
+
+
+async def test_others_have_a_turn_between_pieces_of_a_bomb() -> None:
+    bomb = gzip.compress(bytes(100 * PIECE))
+    turns = [0]
+
+    async def other() -> None:
+        while True:
+            turns[0] += 1
+            await asyncio.sleep(0)
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(other)
+        async for _ in unpacked("gzip", pieces(bomb)):
+            pass
+        group.cancel_scope.cancel()
+
+    assert turns[0] >= 99
 
 
 async def test_what_unpacks_to_nothing_is_cut_off() -> None:
