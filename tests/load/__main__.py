@@ -17,6 +17,7 @@ from tests.load import (
     failing_target,
     half_open_probes,
     hanging_targets,
+    hostile_bodies,
     idle_connections,
     queue_fairness,
     reloads,
@@ -41,6 +42,7 @@ MODULES = (
     failing_target,
     half_open_probes,
     hanging_targets,
+    hostile_bodies,
     idle_connections,
     queue_fairness,
     reloads,
@@ -64,28 +66,35 @@ def name_of(module: ModuleType) -> str:
 CHECKS: dict[str, Check] = {name_of(module): module.check for module in MODULES}
 
 
+SHORT: dict[str, Options] = {name_of(module): module.SHORT_FORM for module in MODULES if hasattr(module, "SHORT_FORM")}
+
+
 @click.command()
 @click.argument("names", nargs=-1, metavar="[CHECK|all]...")
 @click.option("--calls", type=click.IntRange(1), help="Number of calls; replaces the check's own.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Length of the main phase; replaces the own.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random choices.")
-def main(names: tuple[str, ...], calls: int | None, seconds: float | None, seed: int) -> None:
+@click.option("--short", is_flag=True, help="A few calls; judge only what does not depend on load and speed.")
+def main(names: tuple[str, ...], calls: int | None, seconds: float | None, seed: int, *, short: bool) -> None:
     """Run checks by name, or all of them; without a name, list them."""
     if not names:
         for module in MODULES:
             click.echo(f"{name_of(module):<20} {(getdoc(module) or '').splitlines()[0]}")
         return
-    chosen = list(CHECKS) if "all" in names else list(names)
-    if unknown := [name for name in chosen if name not in CHECKS]:
-        raise click.UsageError(f"no such check: {', '.join(unknown)}; the checks are {', '.join(CHECKS)}")
-    options = Options(calls, seconds, seed)
-    failed = sum(anyio.run(_run, name, options, backend_options={"use_uvloop": True}) for name in chosen)
+    known = SHORT if short else CHECKS
+    chosen = list(known) if "all" in names else list(names)
+    if unknown := [name for name in chosen if name not in known]:
+        raise click.UsageError(f"no such check: {', '.join(unknown)}; the checks are {', '.join(known)}")
+    failed = 0
+    for name in chosen:
+        options = SHORT[name] if short else Options(calls, seconds, seed)
+        failed += anyio.run(_run, name, options, short, backend_options={"use_uvloop": True})
     sys.exit(1 if failed else 0)
 
 
-async def _run(name: str, options: Options) -> int:
+async def _run(name: str, options: Options, short: bool) -> int:
     click.echo(name)
-    report = Report(name)
+    report = Report(name, full=not short)
     await CHECKS[name](report, options)
     return report.failed
 

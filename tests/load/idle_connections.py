@@ -22,6 +22,7 @@ SECONDS = 15.0  # of each measurement
 RATIO = 2.0
 WIDTH = 100  # connections that are opened at a time
 PER_ADDRESS = 20_000  # connections from one address of loopback, which has 28,000 ports to give
+SHORT_FORM = Options(calls=100, seconds=0.5)
 SPARE = 500  # descriptors for everything else
 
 

@@ -20,6 +20,7 @@ TIMEOUT = 2.0  # seconds: `server.header_timeout`
 EARLY, LATE = 0.02, 0.25  # seconds around the deadline
 RATE = 20.0  # calls a second of other clients
 RELEASED = 5  # times the timeout until the connections of slow clients are released
+SHORT_FORM = Options(calls=3, seconds=0.4)
 
 REQUEST = request_bytes("POST", "/v1/chat/completions", chat_body("lean/plain", "x" * 2000))
 HEAD, BODY = REQUEST[: REQUEST.index(b"\r\n\r\n") + 4], REQUEST[REQUEST.index(b"\r\n\r\n") + 4 :]

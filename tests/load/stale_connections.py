@@ -23,6 +23,7 @@ LEAST = 10  # calls that must have met a closed connection, or nothing was shown
 SILENCE = 0.15  # seconds that an answer may take, where it never comes
 RESET, HANGS = Behaviour(end="rst"), Behaviour(end="stall")
 NEVER = {"consecutive": 1_000_000, "window_failures": 1_000_000}  # breakers that do not open
+SHORT_FORM = Options(calls=120)
 ONCE: dict[str, Any] = {"breaker": NEVER, "retry": {"same_target": 0}}
 
 

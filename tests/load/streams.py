@@ -25,6 +25,7 @@ OPEN = 30.0  # seconds for which all are open
 PACE = 1.0  # seconds between two events
 MEMORY = 100.0  # KiB for each stream
 SPARE = 200  # descriptors for everything else
+SHORT_FORM = Options(calls=50, seconds=1.0)
 
 
 async def check(report: Report, options: Options) -> None:
