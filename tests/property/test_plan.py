@@ -1,7 +1,8 @@
-"""Planning, under any call: it is pure, keeps its promises, and refuses only by a `ProxyError`."""
+"""Planning any call is deterministic, gives a valid plan, and raises only `ProxyError`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -15,7 +16,8 @@ from proxy.core.model import TASKS
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.snapshot import ScenarioEntry, Snapshot
 from proxy.routing.plan import plan
-from tests.unit.routing.build import ALL, MINI, OPENAI, call, snapshot
+from proxy.routing.router import Router
+from tests.unit.routing.build import ALL, LLAMA, MINI, OPENAI, call, snapshot
 
 STAND_IN = replace(MINI, provider=replace(OPENAI, name="fake", dialect="mock", stand_in=True))
 SNAPSHOTS = [
@@ -23,7 +25,7 @@ SNAPSHOTS = [
     snapshot(
         *ALL,
         STAND_IN,
-        aliases={"gpt-4": "openai/mini", "cheap": "tier/low", "loop": "loop"},
+        aliases={"gpt-4": "openai/mini", "cheap": "tier/low", "loop": "loop", "haiku": "anthropic/opus"},
         tiers={"low": ("anthropic/opus", "gemini/flash", "openai/mini"), "high": ("gemini/flash",)},
         scenarios={"s": (ScenarioEntry("openai/mini"), ScenarioEntry("gemini/flash"), ScenarioEntry("openai/mini"))},
         left_out={"gemini": "no key"},
@@ -32,10 +34,12 @@ SNAPSHOTS = [
         weights={"cost": 5.0, "quality": 0.0},
     ),
     snapshot(STAND_IN),
+    snapshot(MINI, replace(MINI, model="local/llama"), replace(MINI, model="other/x"), LLAMA),
 ]
 NAMES = [
     *("auto", "mode/fast", "mode/accurate", "tier/low", "tier/medium", "tier/high", "scenario/s", "agent/x"),
     *("gpt-4", "cheap", "loop", "mini", "openai/mini", "openai/off", "local/any", "gemini/flash", "flash", "nope"),
+    *("haiku", "llama", "local/llama", "openai/local/llama", "other/x"),
 ]
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 JSON = st.recursive(
@@ -112,10 +116,26 @@ def attempt(asked: Call, health: HealthView) -> Plan | str:
         return f"{error.http_status} {error.error_code} {error}"
 
 
+def values(outcome: Plan | str) -> object:
+    """The plan with the values that are computed on first use, or the error."""
+    return outcome if isinstance(outcome, str) else (outcome, outcome.decision, outcome.input_tokens)
+
+
 @settings(max_examples=100, deadline=None)
 @given(calls(), HEALTH)
 def test_planning_is_deterministic_and_raises_only_proxy_errors(asked: Call, health: HealthView) -> None:
-    assert attempt(asked, health) == attempt(asked, dict(reversed(health.items())))
+    assert values(attempt(asked, health)) == values(attempt(asked, dict(reversed(health.items()))))
+
+
+@settings(max_examples=150, deadline=None)
+@given(calls(), HEALTH)
+def test_the_router_s_table_changes_no_plan(asked: Call, health: HealthView) -> None:
+    try:
+        routed: Plan | str = asyncio.run(Router().route(asked, health))
+    except ProxyError as error:
+        routed = f"{error.http_status} {error.error_code} {error}"
+
+    assert values(routed) == values(attempt(asked, health))
 
 
 @settings(max_examples=100, deadline=None)
