@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from proxy.core.depth import has_more_brackets, is_deep
-from proxy.core.exact import MAX_DEPTH, MAX_MEMBERS, check_work, parse_exactly
+from proxy.core.exact import MAX_DEPTH, MAX_MEMBERS, SMALL, check_work, parse_exactly
 from proxy.core.spans import Span
 
 D = TypeVar("D")
@@ -97,7 +97,8 @@ def parse(raw: bytes, *, flat: Collection[str] = ()) -> Document:
     Raises `InvalidRequest` if `raw` is not UTF-8, not JSON, not an object, nested deeper than `MAX_DEPTH`, or has more
     than `MAX_MEMBERS` members or too many values.
     """
-    check_work(raw)
+    if len(raw) > SMALL:
+        check_work(raw)
     members = _members(raw, flat)
     spans = None if members is None else _spans(raw, members)
     if members is None or spans is None:

@@ -36,7 +36,8 @@ def parse_exactly(raw: bytes) -> Members:
     The last of several members with the same name counts, as in `json`. Raises `InvalidRequest` if `raw` is not UTF-8,
     not JSON, not an object, nested deeper than `MAX_DEPTH`, or expensive to read.
     """
-    check_work(raw)
+    if len(raw) > SMALL:
+        check_work(raw)
     try:
         text = raw.decode()
         members, spans, repeated = _members(text)
@@ -56,9 +57,7 @@ def parse_exactly(raw: bytes) -> Members:
 
 
 def check_work(raw: bytes) -> None:
-    """Raise `InvalidRequest` if a large body is expensive to read."""
-    if len(raw) <= SMALL:
-        return
+    """Raise `InvalidRequest` if a body of more than `SMALL` bytes is expensive to read."""
     bare = skeleton(raw)
     if bare is None or work_of(bare) > MAX_WORK:
         raise InvalidRequest("The body has too many members, items, numbers or strings; send fewer values.")

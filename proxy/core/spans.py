@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -12,6 +13,7 @@ from proxy.core.json_text import compact
 _BLANK = b" \t\n\r"
 _BLANKS = re.compile(rb"[ \t\n\r]*")
 _COMMA = ord(",")
+_end = attrgetter("end")
 
 
 class Span(Struct, frozen=True, order=True, gc=False):
@@ -36,11 +38,17 @@ def edit(raw: bytes, spans: Mapping[str, Span], replace: Mapping[str, bytes], re
         else:
             cuts.append((span.value, span.end, text))
     if added:
-        end = max(span.end for span in spans.values())
+        end = max(spans.values(), key=_end).end
         cuts.append((end, end, added))
     if remove:
         cuts += _removed(raw, sorted(spans[name] for name in remove if name in spans))
-    return _spliced(raw, sorted(cuts)) if cuts else raw
+    cuts.sort()
+    pieces: list[bytes | memoryview] = []
+    view, done = memoryview(raw), 0
+    for start, end, text in cuts:
+        pieces += (view[done:start], text)
+        done = end
+    return b"".join((*pieces, view[done:])) if pieces else raw
 
 
 def _removed(raw: bytes, spans: Iterable[Span]) -> list[tuple[int, int, bytes]]:
@@ -66,14 +74,3 @@ def _with_comma(raw: bytes, span: Span, removed: int) -> tuple[int, int]:
         after = _BLANKS.match(raw, after.end() + 1)
         return span.key, after.end() if after else span.end
     return span.key, span.end
-
-
-def _spliced(raw: bytes, cuts: list[tuple[int, int, bytes]]) -> bytes:
-    """Return `raw` with each range `start` to `end` replaced by its text; the ranges are sorted."""
-    pieces: list[bytes | memoryview] = []
-    view, done = memoryview(raw), 0
-    for start, end, text in cuts:
-        pieces += (view[done:start], text)
-        done = end
-    pieces.append(view[done:])
-    return b"".join(pieces)

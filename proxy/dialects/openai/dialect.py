@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS
-from proxy.core.errors import InvalidRequest
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
@@ -24,7 +23,7 @@ from proxy.dialects.model_lists import list_request
 from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.passed import PassedBytes, PassedEvents, PassedJson, PassedText
 from proxy.dialects.openai.plain import JsonDecoder, NotAStream
-from proxy.dialects.openai.request import FORMS, Requests
+from proxy.dialects.openai.request import FORMS, RequestBuilder
 from proxy.dialects.openai.stream import StreamDecoder
 from proxy.dialects.openai.unlabelled import BodyOrEvents
 
@@ -32,20 +31,10 @@ _TEXTS = ("text", "srt", "vtt")  # forms of a transcription that are no JSON
 _NO_STREAM = ("application/json", "text/html")
 
 
-class OpenAIDialect:
+class OpenAIDialect(RequestBuilder):
     """Passes requests and answers through."""
 
     translates = False
-
-    def __init__(self) -> None:
-        self._requests = Requests()
-
-    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """Return the client's bytes with the edits that the target needs. Raises `InvalidRequest`."""
-        deployment = target.deployment
-        if deployment.provider.dialect == "mock" and call.endpoint != "chat":
-            raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
-        return self._requests.build(call, target, key)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
         """Return the failure of an answer that is not a 2xx."""

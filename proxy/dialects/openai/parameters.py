@@ -51,7 +51,7 @@ def may_need_edits(call: Call, target: Target, spans: Mapping[str, Span], pairs:
         or call.options.disable_thinking
         or _EFFORT in spans
         or not target.deployment.unsupported.isdisjoint(spans)
-        or any(first in spans and second in spans for first, second in pairs)
+        or (bool(pairs) and any(first in spans and second in spans for first, second in pairs))
     )
 
 

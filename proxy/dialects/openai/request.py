@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from proxy.core.body import parse
 from proxy.core.call import Call
+from proxy.core.errors import InvalidRequest
 from proxy.core.model import EMPTY, Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.spans import Span, edit
@@ -53,23 +54,23 @@ class Prepared:
     members: tuple[str, ...]  # members of messages that the model does not accept
 
 
-class Requests:
-    """Builds requests. Prepared parts are kept for the objects of the configuration in force."""
+class RequestBuilder:
+    """Builds requests. What is prepared is kept for the objects of the configuration in force."""
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[object, ...], Prepared] = {}
 
-    def build(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """Return the request for one attempt.
+    def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
+        """Return the request of one attempt.
 
         `model` is replaced, `router` removed, `stream_options` added where streams are asked for their usage.
         Parameters that the model does not accept are removed. Raises `InvalidRequest` where that would change the
-        answer's meaning.
+        answer's meaning, and for an endpoint that the mock does not have.
         """
         deployment = target.deployment
         prepared = self._prepare(call, deployment, key)
         content, dropped, asks_usage = _content(call, target, prepared)
-        provider = deployment.provider
+        provider, headers = deployment.provider, call.headers
         return UpstreamRequest(
             prepared.url,
             prepared.headers,
@@ -80,7 +81,7 @@ class Requests:
             mock=provider.mock,
             dropped=dropped,
             asks_usage=asks_usage,
-            extra_headers=_extra(call.headers, prepared.headers),
+            extra_headers=EMPTY if headers.keys() <= prepared.headers.keys() else _extra(headers, prepared.headers),
         )
 
     def _prepare(self, call: Call, deployment: Deployment, key: ProviderKey | None) -> Prepared:
@@ -96,6 +97,8 @@ class Requests:
 
 
 def _prepared(call: Call, deployment: Deployment, key: ProviderKey | None) -> Prepared:
+    if deployment.provider.dialect == "mock" and call.endpoint != "chat":
+        raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
     provider, unsupported = deployment.provider, deployment.unsupported
     is_text = call.endpoint in ("chat", "completions")
     return Prepared(
@@ -131,8 +134,6 @@ def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[st
 
 def _extra(headers: Mapping[str, str], prepared: Mapping[str, str]) -> Mapping[str, str]:
     """Return the client's headers that are not prepared; the provider's own have priority."""
-    if not headers.keys() - prepared.keys():
-        return EMPTY
     return {name: value for name, value in headers.items() if name not in prepared}
 
 

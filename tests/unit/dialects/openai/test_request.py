@@ -1,4 +1,4 @@
-"""Requests in the OpenAI format: what is prepared once, and what belongs to one call."""
+"""RequestBuilder in the OpenAI format: what is prepared once, and what belongs to one call."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.core.plan import Target
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai import request as module
 from proxy.dialects.openai.parameters import Edits, edits_of, may_need_edits
-from proxy.dialects.openai.request import Requests
+from proxy.dialects.openai.request import RequestBuilder
 from proxy.dialects.refused import pairs_of
 from tests.support.calls import HELLO, STREAM, call, deployment, provider
 
@@ -24,14 +24,14 @@ ACME = deployment("m", provider())
 
 
 def built(
-    requests: Requests, raw: bytes = HELLO, key: ProviderKey | None = KEY, of: Deployment = ACME, **headers: str
+    requests: RequestBuilder, raw: bytes = HELLO, key: ProviderKey | None = KEY, of: Deployment = ACME, **headers: str
 ) -> UpstreamRequest:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
-    return requests.build(call(raw, headers=sent), Target(of), key)
+    return requests.request(call(raw, headers=sent), Target(of), key)
 
 
 def test_headers_are_prepared_once_for_a_deployment_and_a_key() -> None:
-    requests = Requests()
+    requests = RequestBuilder()
     first = built(requests, accept="*/*")
 
     again = built(requests, accept="*/*", traceparent="00-1")
@@ -42,7 +42,7 @@ def test_headers_are_prepared_once_for_a_deployment_and_a_key() -> None:
 
 
 def test_prepared_headers_are_not_shared_where_they_differ() -> None:
-    requests = Requests()
+    requests = RequestBuilder()
 
     assert built(requests).headers["authorization"] == "Bearer sk-1"
     assert built(requests, key=OTHER).headers["authorization"] == "Bearer sk-2"
@@ -55,14 +55,14 @@ def test_prepared_headers_are_not_shared_where_they_differ() -> None:
 def test_client_cannot_replace_a_prepared_header() -> None:
     of = deployment("m", provider(auth_header="Idempotency-Key"))
 
-    request = built(Requests(), of=of, idempotency_key="client")
+    request = built(RequestBuilder(), of=of, idempotency_key="client")
 
     assert (request.headers["idempotency-key"], request.extra_headers) == ("sk-1", {})
 
 
 def test_number_of_prepared_headers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PREPARED", 3)
-    requests = Requests()
+    requests = RequestBuilder()
 
     for number in range(10):
         assert built(requests, accept=str(number)).headers["accept"] == str(number)
@@ -73,7 +73,7 @@ def test_number_of_prepared_headers_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 def test_call_that_names_the_model_itself_keeps_its_bytes() -> None:
     raw = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 
-    assert built(Requests(), raw).content is raw
+    assert built(RequestBuilder(), raw).content is raw
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_call_that_names_the_model_itself_keeps_its_bytes() -> None:
 def test_streams_are_asked_for_their_usage(options: str, expected: str) -> None:
     raw = f'{{"model":"m","messages":[{{"role":"user"}}],"stream":true{options}}}'
 
-    request = built(Requests(), raw.encode())
+    request = built(RequestBuilder(), raw.encode())
 
     assert request.asks_usage
     assert f'"stream_options":{expected}}}' in request.content.decode()
@@ -102,8 +102,8 @@ def test_messages_are_read_only_where_they_may_be_edited() -> None:
     )
 
     assert (plain.messages.replayed, replayed.messages.replayed) == (False, True)
-    assert Requests().build(plain, Target(ACME), KEY).content is plain.raw
-    assert Requests().build(replayed, Target(ACME), KEY).dropped == ("messages.images",)
+    assert RequestBuilder().request(plain, Target(ACME), KEY).content is plain.raw
+    assert RequestBuilder().request(replayed, Target(ACME), KEY).dropped == ("messages.images",)
 
 
 RULES = ["temperature", "top_p", "max_tokens", "stop", "temperature+top_p", "seed+n", "max_completion_tokens"]
