@@ -267,14 +267,16 @@ def test_a_wrong_reset_is_refused_and_resets_nothing(box: Box, body: Any, named:
 
 
 def test_the_effective_configuration_is_told(box: Box) -> None:
-    told = box.get("config")
+    shown = box.get("config")
 
-    assert told["version"] == httpx.get(f"{box.running.url}/readyz", trust_env=False, timeout=PATIENCE).json()["config"]
-    assert told["config"]["server"]["max_body"] == 32 * 1024 * 1024
-    assert told["config"]["auth"]["admin_token"] == "***"
-    assert told["config"]["providers"]["up"]["keys"][0]["value"] == "***"
-    assert told["config"]["providers"]["absent"]["keys"][0]["value"] is None
-    assert told["config"]["models"][0]["price"]["input"] == 1
+    assert (
+        shown["version"] == httpx.get(f"{box.running.url}/readyz", trust_env=False, timeout=PATIENCE).json()["config"]
+    )
+    assert shown["config"]["server"]["max_body"] == 32 * 1024 * 1024
+    assert shown["config"]["auth"]["admin_token"] == "***"
+    assert shown["config"]["providers"]["up"]["keys"][0]["value"] == "***"
+    assert shown["config"]["providers"]["absent"]["keys"][0]["value"] is None
+    assert shown["config"]["models"][0]["price"]["input"] == 1
 
 
 # Pages
@@ -327,30 +329,30 @@ def test_a_page_after_nothing_is_refused(box: Box, path: str) -> None:
 
 def test_no_secret_comes_out_anywhere(box: Box) -> None:
     log = io.StringIO()
-    said: dict[str, str] = {}
+    texts: dict[str, str] = {}
 
     with logging_to(log, patience=PATIENCE):
         for model in ("up/good", "far/model", "absent/model", "mock/model", "nothing", "tier/low", "auto"):
             for stream in (False, True):
                 answer = box.chat(model, stream=stream, router={"debug": True})
-                said[f"chat {model} {stream}"] = f"{answer.headers}{answer.text}"
+                texts[f"chat {model} {stream}"] = f"{answer.headers}{answer.text}"
         for status in (400, 401, 402, 403, 404, 409, 413, 422, 429, 500, 502, 503, 529):
             for stream in (False, True):
                 box.reset()
                 answer = box.chat(f"up/echo-status-{status}", stream=stream, router={"debug": True})
-                said[f"error {status} {stream}"] = f"{answer.headers}{answer.text}"
+                texts[f"error {status} {stream}"] = f"{answer.headers}{answer.text}"
         for path in (*GETS, "/v1/models", "/v1/models/up/good", "/livez", "/readyz", "/healthz", "/metrics", "/x"):
             answer = box.http.get(path)
-            said[path] = f"{answer.headers}{answer.text}"
-        said["route"] = box.http.post("/v1/route", json={"model": "auto", "messages": HELLO}).text
-        said["wrong token"] = httpx.get(f"{box.running.url}/admin/config", trust_env=False, timeout=PATIENCE).text
-    said["log"] = log.getvalue()
+            texts[path] = f"{answer.headers}{answer.text}"
+        texts["route"] = box.http.post("/v1/route", json={"model": "auto", "messages": HELLO}).text
+        texts["wrong token"] = httpx.get(f"{box.running.url}/admin/config", trust_env=False, timeout=PATIENCE).text
+    texts["log"] = log.getvalue()
 
-    assert "You sent Bearer ***." in said["error 400 False"]
-    assert "You sent Bearer ***." in said["error 500 True"]
-    assert said["log"].count('"event": "call"') >= 40
-    assert [(where, name) for where, text in said.items() for name, secret in SECRETS.items() if secret in text] == []
-    assert [where for where, text in said.items() if "canary" in text] == []
+    assert "You sent Bearer ***." in texts["error 400 False"]
+    assert "You sent Bearer ***." in texts["error 500 True"]
+    assert texts["log"].count('"event": "call"') >= 40
+    assert [(where, name) for where, text in texts.items() for name, secret in SECRETS.items() if secret in text] == []
+    assert [where for where, text in texts.items() if "canary" in text] == []
     assert {request.headers["x-extra"] for request in box.upstream.requests} == {SECRETS["header"]}
 
 

@@ -89,13 +89,13 @@ def assert_hidden(text: str, echo: str) -> None:
 
 def failing(dialect: str, echo: str, *, status: int, escaped: bool, headers: dict[str, str]) -> Script:
     """An error that repeats a secret in its message, type and code, and in every header."""
-    told = f"You sent {echo}, it is wrong"
+    echoed = f"You sent {echo}, it is wrong"
     if dialect == "anthropic":
-        value: dict[str, Any] = {"type": "error", "error": {"type": echo, "message": told}, "request_id": echo}
+        value: dict[str, Any] = {"type": "error", "error": {"type": echo, "message": echoed}, "request_id": echo}
     elif dialect == "gemini":
-        value = {"error": {"code": status, "message": told, "status": echo, "details": [{"reason": echo}]}}
+        value = {"error": {"code": status, "message": echoed, "status": echo, "details": [{"reason": echo}]}}
     else:
-        value = {"error": {"message": told, "type": echo, "param": echo, "code": echo}}
+        value = {"error": {"message": echoed, "type": echo, "param": echo, "code": echo}}
     raw = json.dumps(value)
     return plain((raw.replace("-", "\\u002d") if escaped else raw).encode(), status, headers=headers)
 
@@ -140,13 +140,13 @@ def test_an_error_event_repeats_no_secret(
     committed: bool,
     escaped: bool,
 ) -> None:
-    wire_format, told = WIRE_FORMATS[dialect], f"You sent {KEY}."
+    wire_format, echoed = WIRE_FORMATS[dialect], f"You sent {KEY}."
     if dialect == "anthropic":
-        bad = named("error", error={"type": KEY, "message": told})
+        bad = named("error", error={"type": KEY, "message": echoed})
     elif dialect == "gemini":
-        bad = google({"error": {"code": 500, "message": told, "status": KEY}})
+        bad = google({"error": {"code": 500, "message": echoed, "status": KEY}})
     else:
-        bad = event({"error": {"message": told, "type": KEY, "param": KEY, "code": KEY}})
+        bad = event({"error": {"message": echoed, "type": KEY, "param": KEY, "code": KEY}})
     bad = bad.replace(b"-", b"\\u002d") if escaped else bad
     words = wire_format.words("good") if committed else []
     upstream.script("m", stream([*wire_format.opening, *words, bad[:50], bad[50:]]))

@@ -40,19 +40,19 @@ def serving(upstream: Upstream, folder: Path, drain: str) -> Iterator[tuple[Proc
 
 
 def begun(client: openai.OpenAI) -> tuple[Any, list[str]]:
-    """A stream that has given its first word, and what it has said."""
+    """Return a stream that has sent its first word, and what it has sent."""
     stream = client.chat.completions.create(model="up/slow", messages=MESSAGES, stream=True)
-    said: list[str] = []
-    while not "".join(said):
-        said.append(next(stream).choices[0].delta.content or "")
-    return stream, said
+    received: list[str] = []
+    while not "".join(received):
+        received.append(next(stream).choices[0].delta.content or "")
+    return stream, received
 
 
-def finished(stream: Any, said: list[str]) -> str:
-    """The rest of the stream, behind what it has said."""
+def finished(stream: Any, received: list[str]) -> str:
+    """Return the whole text, after reading the rest of the stream."""
     for part in stream:
-        said += [choice.delta.content or "" for choice in part.choices]
-    return "".join(said)
+        received += [choice.delta.content or "" for choice in part.choices]
+    return "".join(received)
 
 
 def terminate(http: httpx.Client, process: Process) -> httpx.Response:
@@ -72,13 +72,13 @@ def test_a_stream_finishes_while_new_calls_are_refused(http: httpx.Client, upstr
     upstream.script("slow", SLOW)
 
     with serving(upstream, tmp_path, "1h") as (process, client):
-        stream, said = begun(client)
+        stream, received = begun(client)
         ready = terminate(http, process)
         with pytest.raises(openai.InternalServerError) as refused:
             client.chat.completions.create(model="up/other", messages=MESSAGES)
         alive = http.get(f"{process.url}/livez", headers={"connection": "close"})
         upstream.requests[0].release()
-        text = finished(stream, said)
+        text = finished(stream, received)
         code = process.popen.wait(PATIENCE)
 
     assert (ready.status_code, ready.json()["status"]) == (503, "draining")
@@ -113,14 +113,14 @@ def test_a_stream_longer_than_the_drain_ends_with_an_error(upstream: Upstream, t
     upstream.script("slow", SLOW)
 
     with serving(upstream, tmp_path, "200ms") as (process, client):
-        stream, said = begun(client)
+        stream, received = begun(client)
         process.popen.send_signal(signal.SIGTERM)
         with pytest.raises(openai.APIError) as raised:
-            finished(stream, said)
+            finished(stream, received)
         code = process.popen.wait(PATIENCE)
 
     assert raised.value.code == "draining"
-    assert "".join(said) == "w0 "
+    assert "".join(received) == "w0 "
     assert upstream.requests[0].left() > 0
     assert code == 0
     [line] = calls(process)
@@ -179,12 +179,12 @@ def test_a_second_signal_does_not_wait(http: httpx.Client, upstream: Upstream, t
     upstream.script("slow", SLOW)
 
     with serving(upstream, tmp_path, "1h") as (process, client):
-        stream, said = begun(client)
+        stream, received = begun(client)
         terminate(http, process)
         process.popen.send_signal(signal.SIGTERM)
         with pytest.raises((openai.APIError, httpx.HTTPError)):
-            finished(stream, said)
+            finished(stream, received)
         code = process.popen.wait(PATIENCE)
 
-    assert "".join(said) == "w0 "
+    assert "".join(received) == "w0 "
     assert code == 0

@@ -187,9 +187,9 @@ def test_debug_tells_of_every_attempt_of_a_stream(http: httpx.Client, box: Runni
 
     answer = ask(http, box, "scenario/both", router={"debug": True})
 
-    [told] = [json.loads(line[6:]) for line in answer.text.splitlines() if '"router"' in line]
-    assert told["choices"] == []
-    assert [attempt["model"] for attempt in told["router"]["attempts"]] == upstream.models == ["a", "a", "good"]
+    [reported] = [json.loads(line[6:]) for line in answer.text.splitlines() if '"router"' in line]
+    assert reported["choices"] == []
+    assert [attempt["model"] for attempt in reported["router"]["attempts"]] == upstream.models == ["a", "a", "good"]
     assert answer.content.endswith(DONE)
 
 
@@ -200,8 +200,8 @@ def test_debug_tells_of_a_stream_that_broke_before_its_error(
 
     answer = ask(http, box, "p/a", router={"debug": True})
 
-    *_, told, error = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
-    assert [attempt["model"] for attempt in told["router"]["attempts"]] == ["a"]
+    *_, reported, error = [json.loads(line[6:]) for line in answer.text.splitlines() if line]
+    assert [attempt["model"] for attempt in reported["router"]["attempts"]] == ["a"]
     assert error["error"]["code"] == "upstream_error"
 
 
@@ -283,8 +283,8 @@ def test_our_accounts_agree_with_the_upstreams_log(http: httpx.Client, upstream:
     def total(name: str) -> float:
         return sum(float(line.rpartition(" ")[2]) for line in samples if line.startswith(name))
 
-    told = sum(int(answer.headers["x-router-attempts"]) for answer in answers)
-    assert told == len(upstream.requests)
+    reported = sum(int(answer.headers["x-router-attempts"]) for answer in answers)
+    assert reported == len(upstream.requests)
     assert total("signalbox_attempts_total") == len(upstream.requests)
     assert total("signalbox_requests_total") == calls
     assert {answer.status_code for answer in answers} <= {200, 400}

@@ -145,13 +145,13 @@ def test_embeddings_of_an_openai_upstream_through_the_sdk(sdk: openai.OpenAI, up
 
 def test_embeddings_pass_byte_for_byte(post: Any, upstream: NativeUpstream) -> None:
     odd = b' {"extra" : [1e400, 0.10],\n"input":[[1,2],[3]] , "model":\t"openai\\/embed", "z":"\\u00e9\xc3\xa9"}\n'
-    said = json.dumps(embeddings([0.1, 1e-8], [0.5]), indent=3).encode() + b"\n"
-    upstream.script("embed", plain(said, headers={"openai-version": "2020-10-01", "set-cookie": "a=b"}))
+    raw_answer = json.dumps(embeddings([0.1, 1e-8], [0.5]), indent=3).encode() + b"\n"
+    upstream.script("embed", plain(raw_answer, headers={"openai-version": "2020-10-01", "set-cookie": "a=b"}))
 
     found = post("/embeddings", odd)
 
     assert upstream.requests[0].body == odd.replace(b'"openai\\/embed"', b'"embed"')
-    assert (found.status_code, found.content, found.headers["content-type"]) == (200, said, "application/json")
+    assert (found.status_code, found.content, found.headers["content-type"]) == (200, raw_answer, "application/json")
     assert (found.headers["openai-version"], "set-cookie" in found.headers) == ("2020-10-01", False)
     assert (found.headers["x-router-provider"], found.headers["x-router-model"]) == ("openai", "embed")
     assert found.headers["x-router-route"] == "openai/embed"
@@ -681,14 +681,14 @@ def test_a_fault_before_the_answer_is_unseen(
     post: Any, upstream: NativeUpstream, access_log: Any, model: str, fault: str
 ) -> None:
     path, body, good = CALLS[model]
-    said = SOUND if good is None else json.dumps(good).encode()
+    raw_answer = SOUND if good is None else json.dumps(good).encode()
     upstream.script(
-        model, FAULTS[fault], plain(said, content_type="audio/mpeg" if good is None else "application/json")
+        model, FAULTS[fault], plain(raw_answer, content_type="audio/mpeg" if good is None else "application/json")
     )
 
     found = post(path, json.dumps({"model": f"scenario/{model}", **body}).encode())
 
-    assert (found.status_code, found.content) == (200, said)
+    assert (found.status_code, found.content) == (200, raw_answer)
     assert (found.headers["x-router-provider"], found.headers["x-router-attempts"]) == ("spare", "2")
     assert access_log.next()["outcome"] == "ok"
 
@@ -796,24 +796,24 @@ def test_recorded_traffic_passes_unchanged(
     if exchange["api"] == "gemini-embeddings":
         pytest.skip("translated, see below")
     rng, body = Random(exchange["id"]), exchange["request"]["body"]
-    model, said = f"replay-{exchange['id']}", exchanges.answer_of(exchange)
+    model, raw_answer = f"replay-{exchange['id']}", exchanges.answer_of(exchange)
     sent, marked = exchanges.written(body, rng.choice(exchanges.STYLES), f"recorded/{model}", rng)
-    upstream.script(model, recorded_answer(exchange, said, rng))
+    upstream.script(model, recorded_answer(exchange, raw_answer, rng))
     path = "/v1/embeddings" if exchange["api"].endswith("-embeddings") else "/v1/completions"
 
     found = http.post(f"{box.url}{path}", content=sent, headers={"content-type": "application/json"})
 
-    assert (found.status_code, found.content) == (200, said)
+    assert (found.status_code, found.content) == (200, raw_answer)
     assert upstream.requests[0].body == marked.replace(b"\0", json.dumps(model).encode())
 
 
-def recorded_answer(exchange: Exchange, said: bytes, rng: Random) -> Script:
+def recorded_answer(exchange: Exchange, raw_answer: bytes, rng: Random) -> Script:
     """The recorded answer in pieces."""
 
     async def script(wire: Wire) -> None:
         kind = upstreams.EVENT_STREAM if exchange["stream"] else upstreams.JSON
-        await wire.head(200, kind, length=None if exchange["stream"] else len(said))
-        for piece in exchanges.pieces(said, rng.choice(exchanges.CUTS), rng):
+        await wire.head(200, kind, length=None if exchange["stream"] else len(raw_answer))
+        for piece in exchanges.pieces(raw_answer, rng.choice(exchanges.CUTS), rng):
             await wire.send(piece)
         await wire.end()
 

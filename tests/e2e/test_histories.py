@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.test_translated import HELLO, MODELS, complete, configuration, said
+from tests.e2e.test_translated import HELLO, MODELS, complete, configuration, native_answer
 from tests.support.natives import PIXEL, NativeUpstream
 from tests.support.servers import Running, signalbox
 
@@ -63,7 +63,7 @@ def test_an_echoed_answer_goes_back_whole_and_in_place(
     sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str, *, streams: bool, nulls: bool
 ) -> None:
     model = MODELS[dialect]
-    upstream.script(model.partition("/")[2], said(dialect, *ANSWERS[dialect]))
+    upstream.script(model.partition("/")[2], native_answer(dialect, *ANSWERS[dialect]))
 
     answer = complete(sdk, streams, model=model, messages=HELLO).choices[0].message
     echo = answer.model_dump(exclude_none=not nulls)
@@ -78,7 +78,7 @@ def test_no_caller_gets_what_another_callers_answer_had(
     sdk: openai.OpenAI, box: Running, upstream: NativeUpstream, dialect: str, *, streams: bool
 ) -> None:
     model = MODELS[dialect]
-    upstream.script(model.partition("/")[2], said(dialect, *ANSWERS[dialect]))
+    upstream.script(model.partition("/")[2], native_answer(dialect, *ANSWERS[dialect]))
     answer = complete(sdk, streams, model=model, messages=HELLO).choices[0].message
     calls = [{"id": each.id, "type": "function", "function": each.function.model_dump()} for each in answer.tool_calls]
     turn = {"role": "assistant", "content": None, "tool_calls": calls}

@@ -1,4 +1,4 @@
-"""What providers say of their limits, and limits of a day: at `/admin/limits`, and in who is told to come again when.
+"""Limits learned from providers, and limits of a day: at `/admin/limits` and in `retry-after`.
 
 Time stands still but for what the tests let go by, so that "when" is exact: a moment earlier is too early.
 """
@@ -45,7 +45,7 @@ def configuration(url: str, dialect: str = "openai", **limits: int) -> dict[str,
     }
 
 
-def said(clock: ServerClock, dialect: str, what: str, reset: float, **counts: int) -> dict[str, str]:
+def limit_headers(clock: ServerClock, dialect: str, what: str, reset: float, **counts: int) -> dict[str, str]:
     """A provider's headers: `limit` and `remaining` of `what`, and in how many seconds that begins anew."""
     if dialect == "openai":
         headers = {f"x-ratelimit-{name}-{what}": str(count) for name, count in counts.items()}
@@ -55,7 +55,7 @@ def said(clock: ServerClock, dialect: str, what: str, reset: float, **counts: in
     return {**headers, f"anthropic-ratelimit-{what}-reset": at}
 
 
-def saying(headers: dict[str, str]) -> Script:
+def answering(headers: dict[str, str]) -> Script:
     """The right answer of the API that is asked, with these headers."""
 
     async def script(wire: Wire) -> None:
@@ -70,7 +70,7 @@ def limits(box: Box) -> dict[str, dict[str, Any]]:
 
 
 def come_again(answer: httpx.Response) -> float:
-    """The seconds that a refused client is told, in both forms."""
+    """The seconds of `retry-after`, which are the same in both forms."""
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
     milliseconds = int(answer.headers["retry-after-ms"])
     assert answer.headers["retry-after"] == str(math.ceil(milliseconds / 1000))
@@ -93,19 +93,19 @@ def test_a_limit_that_a_provider_tells_is_kept_to_the_moment(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, dialect, "requests", 20, limit=3, remaining=2)))
+    native.script("a", answering(limit_headers(clock, dialect, "requests", 20, limit=3, remaining=2)))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
         before = limits(box)
         box.ask("up/a")
-        told = limits(box)["rpm"]
+        learned_row = limits(box)["rpm"]
         statuses = [box.ask("up/a").status_code for _ in range(3)]
         refused = box.ask("up/a")
         full = limits(box)["rpm"]
         assert_exact(box, clock, come_again(refused))
 
     assert before == {}
-    assert (told["limit"], told["learned"], told["key"]) == (3, True, "one")
+    assert (learned_row["limit"], learned_row["learned"], learned_row["key"]) == (3, True, "one")
     assert statuses == [200] * 3
     assert (full["used"], full["limit"]) == (3, 3)
     assert 60 < come_again(refused) <= 60 + 60 * LONGER + 0.001
@@ -117,7 +117,7 @@ def test_a_queued_call_is_next_under_a_learned_limit(
     native: NativeUpstream, tmp_path: Path, access_log: Any, dialect: str
 ) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, dialect, "requests", 20, limit=1, remaining=1)))
+    native.script("a", answering(limit_headers(clock, dialect, "requests", 20, limit=1, remaining=1)))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
         for _ in range(2):
@@ -154,7 +154,7 @@ def test_a_limit_that_is_used_up_is_waited_for_to_the_moment(
     native: NativeUpstream, tmp_path: Path, dialect: str, what: str, reset: float, room: float
 ) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, dialect, what, reset, limit=20, remaining=0)), saying({}))
+    native.script("a", answering(limit_headers(clock, dialect, what, reset, limit=20, remaining=0)), answering({}))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
         box.ask("up/a", max_tokens=1)
@@ -173,7 +173,7 @@ def test_a_limit_that_is_used_up_is_waited_for_to_the_moment(
 
 def test_the_rest_of_a_used_up_limit_is_waited_out_by_who_may(native: NativeUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, "anthropic", "tokens", 40, remaining=0)), saying({}))
+    native.script("a", answering(limit_headers(clock, "anthropic", "tokens", 40, remaining=0)), answering({}))
 
     with boxed(tmp_path, configuration(native.url, "anthropic"), clock) as box:
         box.ask("up/a")
@@ -196,8 +196,8 @@ def test_of_what_is_configured_and_what_is_told_the_lower_holds(
     clock = ServerClock()
     native.script(
         "a",
-        *[saying(said(clock, dialect, "requests", 20, limit=3, remaining=2))] * 3,
-        saying(said(clock, dialect, "requests", 20, limit=50, remaining=40)),
+        *[answering(limit_headers(clock, dialect, "requests", 20, limit=3, remaining=2))] * 3,
+        answering(limit_headers(clock, dialect, "requests", 20, limit=50, remaining=40)),
     )
 
     with boxed(tmp_path, configuration(native.url, dialect, rpm=5), clock) as box:
@@ -215,8 +215,8 @@ def test_what_was_just_told_is_shown_before_anybody_asks_again(native: NativeUps
     clock = ServerClock()
     native.script(
         "a",
-        saying(said(clock, "openai", "requests", 20, limit=3, remaining=2)),
-        saying(said(clock, "openai", "requests", 20, limit=50, remaining=40)),
+        answering(limit_headers(clock, "openai", "requests", 20, limit=3, remaining=2)),
+        answering(limit_headers(clock, "openai", "requests", 20, limit=50, remaining=40)),
     )
 
     with boxed(tmp_path, configuration(native.url, rpm=5), clock) as box:
@@ -225,13 +225,13 @@ def test_what_was_just_told_is_shown_before_anybody_asks_again(native: NativeUps
             box.ask("up/a")
             rows.append(limits(box)["rpm"])
 
-    told = [(row["limit"], row["learned"], row["used"]) for row in rows]
-    assert told == [(5, False, 0), (3, True, 1), (5, False, 2)]
+    learned_row = [(row["limit"], row["learned"], row["used"]) for row in rows]
+    assert learned_row == [(5, False, 0), (3, True, 1), (5, False, 2)]
 
 
 def test_learned_limits_expire_after_ten_minutes(native: NativeUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, "openai", "requests", 20, limit=1, remaining=1)), saying({}))
+    native.script("a", answering(limit_headers(clock, "openai", "requests", 20, limit=1, remaining=1)), answering({}))
 
     with boxed(tmp_path, configuration(native.url), clock) as box:
         box.ask("up/a")
@@ -250,13 +250,13 @@ def test_tokens_of_a_learned_limit_are_reserved_and_released(
     native: NativeUpstream, tmp_path: Path, dialect: str
 ) -> None:
     clock = ServerClock()
-    headers = said(clock, dialect, "tokens", 20, limit=2000, remaining=1900)
+    headers = limit_headers(clock, dialect, "tokens", 20, limit=2000, remaining=1900)
 
     async def held(wire: Wire) -> None:
         await wire.hold()
-        await saying(headers)(wire)
+        await answering(headers)(wire)
 
-    native.script("a", saying(headers), held, saying(headers))
+    native.script("a", answering(headers), held, answering(headers))
 
     with boxed(tmp_path, configuration(native.url, dialect), clock) as box:
         box.ask("up/a")
@@ -354,7 +354,7 @@ def test_a_new_day_of_the_calendar_makes_no_room(native: NativeUpstream, tmp_pat
 
 def test_a_learned_daily_limit_has_an_exact_retry_after(native: NativeUpstream, tmp_path: Path) -> None:
     clock = ServerClock()
-    native.script("a", saying(said(clock, "openai", "requests", 7200, limit=1, remaining=1)), saying({}))
+    native.script("a", answering(limit_headers(clock, "openai", "requests", 7200, limit=1, remaining=1)), answering({}))
 
     with boxed(tmp_path, configuration(native.url), clock) as box:
         for _ in range(2):

@@ -36,7 +36,7 @@ def configuration(url: str, first_token: str = "1h", **resilience: Any) -> dict[
 
 
 def preset(url: str, **resilience: Any) -> dict[str, Any]:
-    """The same with the values of `bkvy`, but for the pauses between retries, which are not told here."""
+    """The same with the values of `bkvy`, but for the pauses between retries, which are not tested here."""
     config = configuration(url, preset="bkvy", **resilience)
     config["resilience"]["retry"] = {"backoff": "1ms", "max_backoff": "1ms"}
     del config["resilience"]["breaker"]
@@ -44,22 +44,22 @@ def preset(url: str, **resilience: Any) -> dict[str, Any]:
 
 
 def open_times(box: Box, clock: ServerClock, upstream: Upstream, openings: int, **more: Any) -> list[float]:
-    """For how long each opening of `up/a` is told to be; it is asked again when that is over, and not a moment before.
+    """Return the reported time of each opening of `up/a`, which is tried again when it is over and not earlier.
 
     The first call may take as many attempts as it likes.
     """
-    told = []
+    seen = []
     for _ in range(openings):
         box.ask("scenario/a", **more)
         state, seconds = box.breakers()["up/a#-"]
         asked = upstream.models.count("a")
         clock.pass_(seconds - 0.01)
         early = box.ask("scenario/a", **more)
-        told.append(seconds)
+        seen.append(seconds)
         assert (state, early.headers["x-router-provider"]) == ("open", "spare")
         assert upstream.models.count("a") == asked
         clock.pass_(0.02)
-    return told
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_each_class_has_its_open_time(upstream: Upstream, tmp_path: Path, script
     upstream.script("a", script)
 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
-        told = open_times(box, clock, upstream, len(times))
+        seen = open_times(box, clock, upstream, len(times))
 
-    assert told == pytest.approx(times, abs=0.001)
+    assert seen == pytest.approx(times, abs=0.001)
 
 
 def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path: Path) -> None:
@@ -89,9 +89,9 @@ def test_a_real_silence_is_of_the_class_of_timeouts(upstream: Upstream, tmp_path
     upstream.script("a", upstreams.stall)
 
     with boxed(tmp_path, configuration(upstream.url, first_token="50ms", failures=OWN), clock) as box:
-        told = open_times(box, clock, upstream, 2, stream=True)
+        seen = open_times(box, clock, upstream, 2, stream=True)
 
-    assert told == pytest.approx([10, 20], abs=0.001)
+    assert seen == pytest.approx([10, 20], abs=0.001)
 
 
 def test_breakers_of_one_provider_have_their_own_open_times(upstream: Upstream, tmp_path: Path) -> None:
@@ -102,14 +102,14 @@ def test_breakers_of_one_provider_have_their_own_open_times(upstream: Upstream, 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
         for model in "ab":
             box.ask(f"scenario/{model}")
-        told = box.breakers()
+        seen = box.breakers()
         clock.pass_(11)
         later = [box.ask(f"scenario/{model}").headers["x-router-provider"] for model in "ab"]
         left = box.breakers()
         clock.pass_(90)
         last = box.ask("scenario/b").headers["x-router-provider"]
 
-    assert told == {"up/a#-": ("open", 10.0), "up/b#-": ("open", 100.0)}
+    assert seen == {"up/a#-": ("open", 10.0), "up/b#-": ("open", 100.0)}
     assert later == ["up", "spare"]
     assert left == {"up/b#-": ("open", 89.0)}
     assert last == "up"
@@ -120,9 +120,9 @@ def test_the_newest_failure_says_for_how_long(upstream: Upstream, tmp_path: Path
     upstream.script("a", LATE, FAILING, LATE)
 
     with boxed(tmp_path, configuration(upstream.url, failures=OWN), clock) as box:
-        told = open_times(box, clock, upstream, 3)
+        seen = open_times(box, clock, upstream, 3)
 
-    assert told == pytest.approx(
+    assert seen == pytest.approx(
         [10, 150, 25], abs=0.001
     )  # 10 s; 100 s twice, at most 150; 10 s four times, at most 25
 
@@ -142,9 +142,9 @@ def test_bkvy_opens_after_three_for_the_time_of_the_class(
     upstream.script("a", script)
 
     with boxed(tmp_path, preset(upstream.url), clock) as box:
-        told = open_times(box, clock, upstream, len(times))
+        seen = open_times(box, clock, upstream, len(times))
 
-    assert told == pytest.approx(times, abs=0.001)
+    assert seen == pytest.approx(times, abs=0.001)
     assert upstream.models.count("a") == attempts + len(times) - 1  # the retries end where the breaker opens
 
 
@@ -189,9 +189,9 @@ def test_what_the_file_says_stands_above_the_preset(upstream: Upstream, tmp_path
         for _ in range(3):
             box.ask("scenario/a")
         box.ask("scenario/b")
-        told = box.breakers()
+        seen = box.breakers()
 
-    assert told == {"up/a#-": ("open", 7.0), "up/b#-": ("open", 30.0)}
+    assert seen == {"up/a#-": ("open", 7.0), "up/b#-": ("open", 30.0)}
     assert upstream.models.count("a") == 3
 
 
@@ -204,9 +204,9 @@ def test_an_open_time_of_a_class_outlives_a_restart(upstream: Upstream, tmp_path
         box.ask("scenario/a")
     clock.pass_(60)
     with boxed(tmp_path, config, clock) as box:
-        told = box.breakers()
+        seen = box.breakers()
 
-    assert told["up/a#-"] == ("open", pytest.approx(19 * 60, abs=1))
+    assert seen["up/a#-"] == ("open", pytest.approx(19 * 60, abs=1))
 
 
 def test_a_longer_open_time_of_a_class_survives_a_restart(upstream: Upstream, tmp_path: Path) -> None:
@@ -218,6 +218,6 @@ def test_a_longer_open_time_of_a_class_survives_a_restart(upstream: Upstream, tm
         box.ask("scenario/a")
     clock.pass_(60)
     with boxed(tmp_path, config, clock) as box:
-        told = box.breakers()
+        seen = box.breakers()
 
-    assert told["up/a#-"] == ("open", pytest.approx(119 * 60, abs=1))
+    assert seen["up/a#-"] == ("open", pytest.approx(119 * 60, abs=1))

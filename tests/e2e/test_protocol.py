@@ -59,7 +59,7 @@ def got(url: str) -> str:
     return httpx.get(url, trust_env=False, timeout=PATIENCE).text
 
 
-def said(address: Address, *pieces: bytes) -> tuple[int, str, bytes]:
+def exchange(address: Address, *pieces: bytes) -> tuple[int, str, bytes]:
     """What comes back for these packets until the server closes: status, content type, body."""
     with socket.create_connection(address, PATIENCE) as client:
         for piece in pieces:
@@ -81,7 +81,7 @@ def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address,
     request = POST + UPGRADE + b"\r\n" + BODY
     after = b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"  # the same connection serves on
 
-    status, _, answer = said(address, *filter(None, (request[:cut], request[cut:])), after)
+    status, _, answer = exchange(address, *filter(None, (request[:cut], request[cut:])), after)
 
     assert status == 200
     assert b"[MOCK]" in answer
@@ -107,7 +107,7 @@ def test_an_upgrade_that_we_do_not_take_does_not_lose_the_body(address: Address,
 def test_what_is_no_request_gets_an_error_in_openais_shape(
     address: Address, request_: bytes, status: int, code: str | None
 ) -> None:
-    seen, kind, body = said(address, request_)
+    seen, kind, body = exchange(address, request_)
 
     assert (seen, kind) == (status, "application/json")
     error = json.loads(body)["error"]
@@ -115,7 +115,7 @@ def test_what_is_no_request_gets_an_error_in_openais_shape(
 
 
 def test_a_head_that_does_not_end_is_given_up(impatient: Address) -> None:
-    seen, kind, body = said(impatient, b"GET / HTTP/1.1\r\nHost")
+    seen, kind, body = exchange(impatient, b"GET / HTTP/1.1\r\nHost")
 
     assert (seen, kind) == (408, "application/json")
     error = json.loads(body)["error"]
@@ -123,7 +123,7 @@ def test_a_head_that_does_not_end_is_given_up(impatient: Address) -> None:
 
 
 def test_a_connection_that_says_nothing_is_closed(impatient: Address) -> None:
-    assert said(impatient) == (0, "", b"")
+    assert exchange(impatient) == (0, "", b"")
 
 
 def talked(address: Address, *pieces: bytes | Iterator[bytes]) -> bytes:
@@ -223,8 +223,8 @@ def test_every_part_of_a_message_has_a_deadline(
     "more", [b"\r\n", b"x", b"GET / HTTP/1.1\r\n", b"\x00" * 100], ids=["line", "x", "head", "junk"]
 )
 def test_bytes_sent_during_an_answer_do_not_appear_in_it(upstream: Upstream, tmp_path: Path, more: bytes) -> None:
-    told = Held()
-    upstream.script("small", told)
+    held = Held()
+    upstream.script("small", held)
     config = {"server": {"header_timeout": "1s"}, "providers": {"up": {"base_url": upstream.url, "any_model": True}}}
     body = json.dumps({"model": "up/small", "messages": [{"role": "user", "content": "a"}], "stream": True}).encode()
 
@@ -234,7 +234,7 @@ def test_bytes_sent_during_an_answer_do_not_appear_in_it(upstream: Upstream, tmp
         answer = client.recv(65536)
         client.sendall(more)
         got(process.url.removesuffix("/v1") + "/livez")  # by now the bytes have been read
-        told.go_on()
+        held.go_on()
         while piece := client.recv(65536):
             answer += piece
 
@@ -286,9 +286,9 @@ def test_a_body_that_is_arriving_counts_as_in_flight(tmp_path: Path, path: bytes
         with socket.create_connection(address, PATIENCE) as first:
             first.sendall(head + b"{")
             until(lambda: "signalbox_inflight_requests 1.0" in got(f"{url}/metrics"))
-            refused = said(address, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + BODY)
+            refused = exchange(address, head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n") + BODY)
         until(lambda: IDLE in got(f"{url}/metrics"))
-        status, _, _ = said(address, POST + b"Connection: close\r\n\r\n" + BODY)
+        status, _, _ = exchange(address, POST + b"Connection: close\r\n\r\n" + BODY)
 
     assert (refused[0], json.loads(refused[2])["error"]["code"]) == (503, "overloaded")
     assert status == 200
@@ -351,13 +351,13 @@ def test_http_1_0_needs_no_host_and_gets_no_chunks(address: Address, headers: by
 def test_a_target_may_name_the_host_that_host_names(address: Address) -> None:
     request = b"GET http://LocalHost:1/livez?a HTTP/1.1\r\nHost: localhost:1\r\nConnection: close\r\n\r\n"
 
-    assert said(address, request)[0] == 200
+    assert exchange(address, request)[0] == 200
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
 @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
 def test_a_probe_without_host_is_answered(address: Address, method: str, path: str) -> None:
-    status, media_type, body = said(address, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
+    status, media_type, body = exchange(address, f"{method} {path} HTTP/1.0\r\n\r\n".encode())
 
     assert (status, media_type) == (200, "application/json")
     assert json.loads(body)["status"] == "ok"
@@ -365,10 +365,10 @@ def test_a_probe_without_host_is_answered(address: Address, method: str, path: s
 
 @pytest.mark.parametrize("head", ["/ HTTP/1.0", "* HTTP/1.0", "/ HTTP/1.1\r\nHost: localhost"])
 def test_options_of_the_root_says_whether_calls_are_welcome(address: Address, head: str) -> None:
-    ready = said(address, b"GET /readyz HTTP/1.0\r\n\r\n")
+    ready = exchange(address, b"GET /readyz HTTP/1.0\r\n\r\n")
 
-    assert said(address, f"OPTIONS {head}\r\nConnection: close\r\n\r\n".encode()) == ready
-    assert said(address, f"GET {head}\r\nConnection: close\r\n\r\n".encode())[0] == 404
+    assert exchange(address, f"OPTIONS {head}\r\nConnection: close\r\n\r\n".encode()) == ready
+    assert exchange(address, f"GET {head}\r\nConnection: close\r\n\r\n".encode())[0] == 404
 
 
 @pytest.mark.parametrize("output", ["full", "closed", "unread"])
@@ -384,7 +384,7 @@ def test_the_end_is_orderly_whatever_becomes_of_standard_output(tmp_path: Path, 
         assert process.stderr is not None
         address = address_of(next(line.split()[-1] for line in process.stderr if "/v1" in line))
         for _ in range(300 if output == "unread" else 3):  # more lines than a pipe holds
-            status, _, _ = said(address, POST + b"Connection: close\r\n\r\n" + BODY)
+            status, _, _ = exchange(address, POST + b"Connection: close\r\n\r\n" + BODY)
             assert status == 200
 
         process.send_signal(signal.SIGTERM)

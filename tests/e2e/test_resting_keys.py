@@ -91,10 +91,10 @@ def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: Listin
 
     with boxed(tmp_path, keyed(listing.url, KEYS), clock) as box:
         answers = [box.ask("up/a") for _ in range(2)]
-        told, early, probed, risked = [], [], [], users_of(listing, "one")
+        reported, early, probed, risked = [], [], [], users_of(listing, "one")
         for seconds in (60.0, 120.0, 240.0, 480.0, 960.0, 1800.0, 1800.0):
             [(key, model, reason, left)] = box.cooldowns()
-            told.append((key, model, reason, left))
+            reported.append((key, model, reason, left))
             lists = listing.requested.count(LIST)
             set_forward(box, clock, seconds - 5.1)
             answers.append(box.ask("up/a"))
@@ -103,7 +103,7 @@ def test_a_key_that_stays_rejected_rests_twice_as_long_each_time(listing: Listin
             until(lambda: box.cooldowns()[0][3] > 5)  # longer than what was left
             probed.append(listing.requested.count(LIST) - lists)
 
-    assert told == [("one", None, "key_rejected", at) for at in (60, 120, 240, 480, 960, 1800, 1800)]
+    assert reported == [("one", None, "key_rejected", at) for at in (60, 120, 240, 480, 960, 1800, 1800)]
     assert (early, probed) == ([0] * 7, [1] * 7)
     assert [answer.status_code for answer in answers] == [200] * 9
     assert risked == users_of(listing, "one") == 1
@@ -119,14 +119,14 @@ def test_a_key_that_can_only_list_models_has_growing_cooldowns(
     listing.script("a", refuse(status))
 
     with boxed(tmp_path, keyed(listing.url, KEYS[:1]), clock) as box:
-        told = []
+        reported = []
         for _ in range(3):
             box.ask("up/a")
-            told.append(box.cooldowns()[0][3])
-            clock.pass_(told[-1] - 2.4)
+            reported.append(box.cooldowns()[0][3])
+            clock.pass_(reported[-1] - 2.4)
             until(lambda: not box.cooldowns())
 
-    assert told == [60, 120, 240]
+    assert reported == [60, 120, 240]
 
 
 @pytest.mark.parametrize("script", [refuse(500), refuse(404), refuse(429), upstreams.reset])

@@ -75,8 +75,8 @@ def test_a_call_waits_for_a_place_and_both_waits_are_told(upstream: Upstream, tm
         routed = box.http.post(f"{box.url}/v1/route", json={"model": "up/a", "messages": HELLO}).json()
         holder.release()
         answers = [first.result(PATIENCE), second.result(PATIENCE)]
-        told = {line["id"]: line for line in (access_log.next(), access_log.next())}
-        lines = [told[answer.headers["x-router-id"]] for answer in answers]
+        lines_by_id = {line["id"]: line for line in (access_log.next(), access_log.next())}
+        lines = [lines_by_id[answer.headers["x-router-id"]] for answer in answers]
 
     assert [answer.status_code for answer in answers] == [200, 200]
     [row] = waiting
@@ -219,12 +219,12 @@ def test_a_rate_limit_too_long_to_wait_for_is_passed_on(upstream: Upstream, tmp_
 
 
 def test_a_learned_limit_is_kept_before_the_first_429(upstream: Upstream, tmp_path: Path) -> None:
-    told = {
+    limit_headers = {
         "x-ratelimit-limit-requests": "100",
         "x-ratelimit-remaining-requests": "0",
         "x-ratelimit-reset-requests": "1h6m40s",  # until all 100 are back: one every 40 s
     }
-    upstream.script("free", plain(ANSWER, headers=told))
+    upstream.script("free", plain(ANSWER, headers=limit_headers))
 
     with boxed(tmp_path, configuration(upstream.url, {"rpm": 100}), ServerClock()) as box:
         statuses = [box.ask("up/free").status_code for _ in range(2)]

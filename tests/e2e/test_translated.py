@@ -110,7 +110,7 @@ def upstream(module_natives: NativeUpstream, box: Running, http: httpx.Client) -
     return module_natives
 
 
-def said(dialect: str, *content: dict[str, Any], reason: str | None = None) -> Script:
+def native_answer(dialect: str, *content: dict[str, Any], reason: str | None = None) -> Script:
     """The same answer streamed or not, as the request asks: of Anthropic's blocks or of Gemini's parts."""
 
     async def script(wire: Wire) -> None:
@@ -226,14 +226,14 @@ def test_a_stream_does_not_depend_on_how_it_was_cut(
         found.append(posted(http, box, model=model, stream=True))
 
     firsts = chunks_of(found[0])
-    told = {name: firsts[0][name] for name in ("id", "created")}
+    identity = {name: firsts[0][name] for name in ("id", "created")}
     for answer in found[1:]:
-        assert [{**part, **told} for part in chunks_of(answer)] == firsts
+        assert [{**part, **identity} for part in chunks_of(answer)] == firsts
 
 
 @each_dialect
 def test_streamed_or_not_the_facts_are_the_same(sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str) -> None:
-    upstream.script(MODELS[dialect].partition("/")[2], said(dialect, *RICH[dialect]))
+    upstream.script(MODELS[dialect].partition("/")[2], native_answer(dialect, *RICH[dialect]))
     asked: Any = {"model": MODELS[dialect], "messages": HELLO, "tools": [WEATHER]}
 
     whole, added = complete(sdk, False, **asked), complete(sdk, True, **asked)
@@ -283,7 +283,7 @@ def test_usage_tells_what_was_cached_and_thought(
 def test_parts_of_google_itself_can_be_added_up_by_the_sdk(sdk: openai.OpenAI, upstream: NativeUpstream) -> None:
     ran = {"executableCode": {"language": "PYTHON", "code": "print(1)"}}
     came = {"codeExecutionResult": {"outcome": "OUTCOME_OK", "output": "1"}}
-    upstream.script("flash", said("gemini", ran, came, {"text": "good"}))
+    upstream.script("flash", native_answer("gemini", ran, came, {"text": "good"}))
 
     found = complete(sdk, True, model="gemini/flash", messages=HELLO)
     echoed = [*HELLO, found.choices[0].message.model_dump(exclude_none=True), *HELLO]
@@ -325,13 +325,13 @@ async def strict_anthropic(wire: Wire) -> None:
         return
     thought = {"type": "thinking", "thinking": f"thought {number}", "signature": f"c2ln{number}"}
     if number == TURNS:
-        await said("anthropic", thought, {"type": "text", "text": "good"})(wire)
+        await native_answer("anthropic", thought, {"type": "text", "text": "good"})(wire)
         return
     calls = [
         call("anthropic", f"toolu_{number}_{place}", "get_weather", city=f"c{number}")
         for place in range(1 + (number == 2))
     ]
-    await said("anthropic", thought, {"type": "text", "text": f"turn {number}"}, *calls)(wire)
+    await native_answer("anthropic", thought, {"type": "text", "text": f"turn {number}"}, *calls)(wire)
 
 
 async def strict_gemini(wire: Wire) -> None:
@@ -353,11 +353,11 @@ async def strict_gemini(wire: Wire) -> None:
         return
     thought = {"text": f"thought {number}", "thought": True}
     if number == TURNS:
-        await said("gemini", thought, {"text": "good"})(wire)
+        await native_answer("gemini", thought, {"text": "good"})(wire)
         return
     calls = [call("gemini", "", "get_weather", city=f"c{number}") for _ in range(1 + (number == 2))]
     calls[0]["thoughtSignature"] = f"c2ln{number}"
-    await said("gemini", thought, {"text": f"turn {number}"}, *calls)(wire)
+    await native_answer("gemini", thought, {"text": f"turn {number}"}, *calls)(wire)
 
 
 STRICT: dict[str, Script] = {"anthropic": strict_anthropic, "gemini": strict_gemini}
@@ -445,9 +445,11 @@ def test_a_tool_loop_with_echoed_thinking_over_two_replicas(
 def test_results_come_back_in_any_order(sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str) -> None:
     model = MODELS[dialect]
     answers = [
-        said(dialect, *(call(dialect, f"toolu_{n}", name, n=n) for n, name in enumerate(("one", "two", "three"))))
+        native_answer(
+            dialect, *(call(dialect, f"toolu_{n}", name, n=n) for n, name in enumerate(("one", "two", "three")))
+        )
     ]
-    upstream.script(model.partition("/")[2], *answers, said(dialect, text(dialect, "good")))
+    upstream.script(model.partition("/")[2], *answers, native_answer(dialect, text(dialect, "good")))
     tools = [{"type": "function", "function": {"name": name, "parameters": {}}} for name in ("one", "two", "three")]
 
     first: Any = sdk.chat.completions.create(model=model, messages=HELLO, tools=tools)  # type: ignore[arg-type]
@@ -490,14 +492,14 @@ def test_structured_output_is_parsed_by_the_sdk(
         body = wire.request.json
         if "output_config" in body:
             assert body["output_config"]["format"]["schema"]["required"] == ["name", "rivers"]
-            await said("anthropic", text("anthropic", json.dumps(city)))(wire)
+            await native_answer("anthropic", text("anthropic", json.dumps(city)))(wire)
         elif "tool_choice" in body:
             name = body["tool_choice"]["name"]
-            await said("anthropic", call("anthropic", "toolu_1", name, **city))(wire)
+            await native_answer("anthropic", call("anthropic", "toolu_1", name, **city))(wire)
         else:
             assert body["generationConfig"]["responseMimeType"] == "application/json"
             assert body["generationConfig"]["responseJsonSchema"]["required"] == ["name", "rivers"]
-            await said("gemini", text("gemini", json.dumps(city)))(wire)
+            await native_answer("gemini", text("gemini", json.dumps(city)))(wire)
 
     upstream.script(model.partition("/")[2], script)
 
@@ -688,14 +690,14 @@ def test_a_debug_record_is_told_in_the_body(sdk: openai.OpenAI, upstream: Native
 def test_an_error_of_the_provider_keeps_its_words(
     sdk: openai.OpenAI, upstream: NativeUpstream, dialect: str, *, streams: bool
 ) -> None:
-    told = {
+    identity = {
         "anthropic": ("prompt is too long: 210000 tokens > 200000 maximum", "context_length_exceeded"),
         "gemini": (
             "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
             "context_length_exceeded",
         ),
     }
-    message, code = told[dialect]
+    message, code = identity[dialect]
     upstream.script(MODELS[dialect].partition("/")[2], refusal_of(dialect, message))
 
     with pytest.raises(openai.BadRequestError) as raised:
@@ -709,8 +711,8 @@ def test_an_error_of_the_provider_keeps_its_words(
 def test_a_refusal_of_the_model_is_a_content_filter(
     sdk: openai.OpenAI, upstream: NativeUpstream, *, streams: bool
 ) -> None:
-    upstream.script("claude", said("anthropic", text("anthropic", "I"), reason="refusal"))
-    upstream.script("flash", said("gemini", text("gemini", "I"), reason="SAFETY"))
+    upstream.script("claude", native_answer("anthropic", text("anthropic", "I"), reason="refusal"))
+    upstream.script("flash", native_answer("gemini", text("gemini", "I"), reason="SAFETY"))
 
     found = [complete(sdk, False, model=model, messages=HELLO) for model in MODELS.values()]
 

@@ -168,31 +168,31 @@ def before_content(wire_format: WireFormat) -> Faults:
 
 
 def after_content(wire_format: WireFormat) -> Faults:
-    said = [*wire_format.opening, *wire_format.words("BAD")]
-    half = said[-1][: len(said[-1]) // 2]
+    sent = [*wire_format.opening, *wire_format.words("BAD")]
+    half = sent[-1][: len(sent[-1]) // 2]
     error, late = wire_format.errors["error"], [*wire_format.words("LATE"), *wire_format.closing]
     return {
-        "reset": ("fault", stream(said, Wire.reset), 1),
-        "reset within an event": ("fault", stream([*said, half], Wire.reset), 1),
-        "closed": ("fault", stream(said, Wire.eof), 1),
-        "closed within an event": ("fault", stream([*said, half], Wire.eof), 1),
-        "end without a finish": ("fault", stream(said), 1),
-        "end within an event": ("fault", stream([*said, half]), 1),
-        "[DONE] without a finish": ("fault", stream([*said, upstreams.DONE]), 1),
-        "stall": ("idle", stream(said, Wire.stall), 1),
-        "stall within an event": ("idle", stream([*said, half], Wire.stall), 1),
-        "keep-alives for ever": ("total_stream", upstreams.endless(b": ping\n\n", said), 1),
-        "error event": ("fault", stream([*said, error]), 1),
-        "overloaded event": ("fault", stream([*said, wire_format.errors["overloaded"]]), 1),
-        "error event, then a stall": ("fault", stream([*said, error], Wire.stall), 1),
-        "error event, then a reset": ("fault", stream([*said, error], Wire.reset), 1),
-        "error event, then more text": ("fault", stream([*said, error, *late]), 1),
-        "malformed event": ("fault", stream([*said, NOT_JSON, *late]), 1),
-        "HTML": ("fault", stream([*said, HTML]), 1),
-        "in one piece, then a reset": ("fault", stream([b"".join(said)], Wire.reset), 1),
-        "in one piece, half an event at its end": ("fault", stream([b"".join(said) + half]), 1),
-        "in one piece, malformed in the middle": ("fault", stream([b"".join([*said, NOT_JSON, *late])]), 1),
-        "in one piece, an error at its end": ("fault", stream([b"".join([*said, error])]), 1),
+        "reset": ("fault", stream(sent, Wire.reset), 1),
+        "reset within an event": ("fault", stream([*sent, half], Wire.reset), 1),
+        "closed": ("fault", stream(sent, Wire.eof), 1),
+        "closed within an event": ("fault", stream([*sent, half], Wire.eof), 1),
+        "end without a finish": ("fault", stream(sent), 1),
+        "end within an event": ("fault", stream([*sent, half]), 1),
+        "[DONE] without a finish": ("fault", stream([*sent, upstreams.DONE]), 1),
+        "stall": ("idle", stream(sent, Wire.stall), 1),
+        "stall within an event": ("idle", stream([*sent, half], Wire.stall), 1),
+        "keep-alives for ever": ("total_stream", upstreams.endless(b": ping\n\n", sent), 1),
+        "error event": ("fault", stream([*sent, error]), 1),
+        "overloaded event": ("fault", stream([*sent, wire_format.errors["overloaded"]]), 1),
+        "error event, then a stall": ("fault", stream([*sent, error], Wire.stall), 1),
+        "error event, then a reset": ("fault", stream([*sent, error], Wire.reset), 1),
+        "error event, then more text": ("fault", stream([*sent, error, *late]), 1),
+        "malformed event": ("fault", stream([*sent, NOT_JSON, *late]), 1),
+        "HTML": ("fault", stream([*sent, HTML]), 1),
+        "in one piece, then a reset": ("fault", stream([b"".join(sent)], Wire.reset), 1),
+        "in one piece, half an event at its end": ("fault", stream([b"".join(sent) + half]), 1),
+        "in one piece, malformed in the middle": ("fault", stream([b"".join([*sent, NOT_JSON, *late])]), 1),
+        "in one piece, an error at its end": ("fault", stream([b"".join([*sent, error])]), 1),
     }
 
 
@@ -362,10 +362,10 @@ def test_a_late_gemini_finish_reaches_the_client(
 def test_a_gemini_stop_in_every_chunk_does_not_end_the_stream(
     sdk: openai.OpenAI, upstream: NativeUpstream, then: Script, chunks: int
 ) -> None:
-    said = [gemini_text("BAD", "STOP", counted=True)] * chunks
-    upstream.script("good", stream(said))
+    sent = [gemini_text("BAD", "STOP", counted=True)] * chunks
+    upstream.script("good", stream(sent))
     pace = "idle" if then is Wire.stall else "fault"
-    upstream.script(pace, stream(said, then))
+    upstream.script(pace, stream(sent, then))
     seen: list[str] = []
 
     whole = streamed(sdk, "gemini/good", seen)[0]

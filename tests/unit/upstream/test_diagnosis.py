@@ -1,4 +1,4 @@
-"""What operators are told of a provider, as tables."""
+"""Diagnoses of a provider, as tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def counted(model: str, used: int, limit: int | None = 10, rest: float = 0.0, ke
     return {"limits": row}
 
 
-def told(*rows: dict[str, Any], models: tuple[str, ...] = MODELS, keys: tuple[str, ...] = ("k1", "k2")) -> Diagnosis:
+def diagnosed(
+    *rows: dict[str, Any], models: tuple[str, ...] = MODELS, keys: tuple[str, ...] = ("k1", "k2")
+) -> Diagnosis:
     sorted_rows: dict[str, list[Any]] = {"breakers": [], "rests": [], "limits": []}
     for each in rows:
         for kind, row in each.items():
@@ -74,14 +76,14 @@ ALL = tuple(down(model, key) for model in MODELS for key in ("k1", "k2"))
     ],
 )
 def test_status_and_pattern(rows: tuple[dict[str, Any], ...], status: str, pattern: str | None) -> None:
-    diagnosis = told(*rows)
+    diagnosis = diagnosed(*rows)
 
     assert (diagnosis.status, diagnosis.pattern) == (status, pattern)
     assert diagnosis.advice.endswith(".")
 
 
 def test_what_is_healthy_says_so() -> None:
-    assert told() == HEALTHY
+    assert diagnosed() == HEALTHY
 
 
 @pytest.mark.parametrize(
@@ -95,23 +97,23 @@ def test_what_is_healthy_says_so() -> None:
     ],
 )
 def test_the_advice_names_what_is_to_be_done(rows: tuple[dict[str, Any], ...], says: str) -> None:
-    assert says in told(*rows).advice
+    assert says in diagnosed(*rows).advice
 
 
 def test_a_provider_s_only_model_is_all_of_it() -> None:
-    assert told(down("a"), models=("a",), keys=("k1",)) == told(*ALL)
-    assert told(rejected("-"), models=("a",), keys=()).pattern == "auth"
-    assert "configure" in told(rejected("-"), models=("a",), keys=()).advice
+    assert diagnosed(down("a"), models=("a",), keys=("k1",)) == diagnosed(*ALL)
+    assert diagnosed(rejected("-"), models=("a",), keys=()).pattern == "auth"
+    assert "configure" in diagnosed(rejected("-"), models=("a",), keys=()).advice
 
 
 def test_many_names_are_not_all_listed() -> None:
     keys = tuple(f"k{number}" for number in range(9))
 
-    assert "and 6 more" in told(*(rejected(key) for key in keys), keys=keys).advice
+    assert "and 6 more" in diagnosed(*(rejected(key) for key in keys), keys=keys).advice
 
 
 def test_a_provider_without_models_is_not_ill() -> None:
-    assert told(rejected(), models=()) == HEALTHY
+    assert diagnosed(rejected(), models=()) == HEALTHY
 
 
 async def test_the_rows_are_those_of_health_and_limits() -> None:
@@ -127,7 +129,7 @@ async def test_the_rows_are_those_of_health_and_limits() -> None:
 
     rows = {"breakers": health.breakers(), "rests": health.rests(), "limits": await limits.rows()}
 
-    assert diagnose("acme", MODELS, ("k1",), **rows) == told(
+    assert diagnose("acme", MODELS, ("k1",), **rows) == diagnosed(
         down("a"), resting("b"), counted("c", 0, None, 9.0), keys=("k1",)
     )
 

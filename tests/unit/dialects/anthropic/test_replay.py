@@ -88,10 +88,10 @@ def answer(blocks: list[dict[str, Any]], *, stream: bool, recall: Recall | None 
 MEMBERS = ("content", "tool_calls", "reasoning_details", "reasoning_content")
 
 
-def next_turn(said: dict[str, Any], recall: Recall | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+def next_turn(replied: dict[str, Any], recall: Recall | None = None) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
     """The assistant's turn in the next request, and what is dropped."""
-    results = [{"role": "tool", "tool_call_id": made["id"], "content": "ok"} for made in said["tool_calls"]]
-    body, dropped = sent(call(messages=[USER, said, *results]), target(), recall)
+    results = [{"role": "tool", "tool_call_id": made["id"], "content": "ok"} for made in replied["tool_calls"]]
+    body, dropped = sent(call(messages=[USER, replied, *results]), target(), recall)
     found = body["messages"][1]["content"]
     return found, dropped
 
@@ -103,19 +103,19 @@ def without_blank(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:
 @each_sequence
 @each_form
 def test_echoed_blocks_are_repeated_in_their_places(blocks: list[dict[str, Any]], stream: bool) -> None:
-    said = answer(blocks, stream=stream)
+    replied = answer(blocks, stream=stream)
 
-    assert next_turn(said) == (without_blank(blocks), ())
+    assert next_turn(replied) == (without_blank(blocks), ())
 
 
 @each_sequence
 @each_form
 def test_recalled_blocks_are_repeated_in_their_places(blocks: list[dict[str, Any]], stream: bool) -> None:
     recall = Recall(FakeClock())
-    said = answer(blocks, stream=stream, recall=recall)
-    said = {name: said[name] for name in ("role", "content", "tool_calls") if name in said}
+    replied = answer(blocks, stream=stream, recall=recall)
+    replied = {name: replied[name] for name in ("role", "content", "tool_calls") if name in replied}
 
-    assert next_turn(said, recall)[0] == without_blank(blocks)
+    assert next_turn(replied, recall)[0] == without_blank(blocks)
 
 
 @pytest.mark.parametrize(
@@ -127,9 +127,9 @@ def test_recalled_blocks_are_repeated_in_their_places(blocks: list[dict[str, Any
     ],
 )
 def test_an_edited_message_has_no_signed_block(change: dict[str, Any]) -> None:
-    said = {**answer([TEXT, THOUGHT, A], stream=True), **change}
+    replied = {**answer([TEXT, THOUGHT, A], stream=True), **change}
 
-    found, dropped = next_turn(said)
+    found, dropped = next_turn(replied)
 
     assert [native["type"] for native in found] == ["text", "tool_use"]
     assert dropped == ("messages.reasoning_details", "messages.reasoning_content")
@@ -143,62 +143,62 @@ def test_a_sequence_that_cannot_be_rebuilt_is_not_repeated() -> None:
     raw = [start(), block(0, pieces(THOUGHT)[0], *pieces(THOUGHT)[1]), began, odd, stopped, last, stop("tool_use"), END]
     found = facts(decoded(call(stream=True), raw, target()))
 
-    said = {"role": "assistant", **{name: found[name] for name in MEMBERS if name in found}}
+    replied = {"role": "assistant", **{name: found[name] for name in MEMBERS if name in found}}
 
-    assert next_turn(said)[0] == [A]
+    assert next_turn(replied)[0] == [A]
 
 
 def test_text_that_a_client_left_out_is_not_brought_back() -> None:
-    said = {**answer([THOUGHT, TEXT, A, SECOND, B], stream=True), "content": None}
+    replied = {**answer([THOUGHT, TEXT, A, SECOND, B], stream=True), "content": None}
 
-    assert next_turn(said)[0] == [THOUGHT, A, SECOND, B]
+    assert next_turn(replied)[0] == [THOUGHT, A, SECOND, B]
 
 
 def test_thinking_is_not_the_end_of_a_turn() -> None:
-    said = answer([TEXT, THOUGHT], stream=False)
+    replied = answer([TEXT, THOUGHT], stream=False)
 
-    body, _ = sent(call(messages=[USER, said, USER]), target())
+    body, _ = sent(call(messages=[USER, replied, USER]), target())
 
     assert body["messages"][1] == {"role": "assistant", "content": "Let me see."}
 
 
 @pytest.mark.parametrize(("after", "kept"), [([], True), ([USER], False)])
 def test_a_server_tool_at_work_is_repeated_only_at_the_end(after: list[Any], kept: bool) -> None:
-    said = answer([TEXT, SEARCH], stream=False)
+    replied = answer([TEXT, SEARCH], stream=False)
 
-    body, _ = sent(call(messages=[USER, said, *after]), target())
+    body, _ = sent(call(messages=[USER, replied, *after]), target())
 
     assert body["messages"][1]["content"] == ([TEXT, SEARCH] if kept else "Let me see.")
 
 
 def test_several_thinking_blocks_without_places_are_left_out() -> None:
     calls = answer([A], stream=False)["tool_calls"]
-    said = {"role": "assistant", "tool_calls": calls, "thinking_blocks": [THOUGHT, SECOND]}
+    replied = {"role": "assistant", "tool_calls": calls, "thinking_blocks": [THOUGHT, SECOND]}
 
-    assert next_turn(said) == ([A], ("messages.thinking_blocks",))
+    assert next_turn(replied) == ([A], ("messages.thinking_blocks",))
 
 
 @pytest.mark.parametrize("data", ["", "x", "7", "[7]", "[{}]", '[{"type": 7}]', "[" * 9000])
 def test_a_broken_sequence_of_a_client_is_left_out(data: str) -> None:
-    said = answer([THOUGHT, A], stream=False)
-    said["reasoning_details"].append({"index": 1, "type": "reasoning.encrypted", "data": PREFIX + data})
+    replied = answer([THOUGHT, A], stream=False)
+    replied["reasoning_details"].append({"index": 1, "type": "reasoning.encrypted", "data": PREFIX + data})
 
-    assert next_turn(said)[0] == [A]
+    assert next_turn(replied)[0] == [A]
 
 
 def test_a_thinking_answer_in_usual_order_has_no_further_entry() -> None:
-    said = answer([HIDDEN, THOUGHT, TEXT, A], stream=True)
+    replied = answer([HIDDEN, THOUGHT, TEXT, A], stream=True)
 
-    assert [entry["type"] for entry in said["reasoning_details"]] == ["reasoning.encrypted", "reasoning.text"]
+    assert [entry["type"] for entry in replied["reasoning_details"]] == ["reasoning.encrypted", "reasoning.text"]
 
 
 @each_form
 def test_an_answer_without_signatures_has_no_details(stream: bool) -> None:
     unsigned = {"type": "thinking", "thinking": "t", "signature": ""}
 
-    said = answer([unsigned, A, unsigned, TEXT, B], stream=stream)
+    replied = answer([unsigned, A, unsigned, TEXT, B], stream=stream)
 
-    assert "reasoning_details" not in said
+    assert "reasoning_details" not in replied
 
 
 @each_form
@@ -206,10 +206,10 @@ def test_a_whole_answer_reads_like_its_events(stream: bool) -> None:
     blocks = SEQUENCES["a server tool"]
     events = b"".join(event(one["type"], **one) for one in events_of(json.loads(message(*blocks))))
 
-    said = answer(blocks, stream=stream)
+    replied = answer(blocks, stream=stream)
     again = facts(decoded(call(stream=True), [events]))
 
-    assert said["reasoning_details"] == again["reasoning_details"]
+    assert replied["reasoning_details"] == again["reasoning_details"]
 
 
 @pytest.mark.parametrize("native", [THOUGHT, HIDDEN])
@@ -238,11 +238,11 @@ def test_what_is_no_signed_block_is_passed_over(entries: Any) -> None:
 
 
 def test_models_without_prefill_continue_an_interrupted_turn() -> None:
-    said = answer([THOUGHT, TEXT, SEARCH], stream=False)
+    replied = answer([THOUGHT, TEXT, SEARCH], stream=False)
     low = {"low": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}
     aim = target(unsupported=frozenset({"messages.prefill"}), thinking=low)
 
-    body, dropped = sent(call(messages=[USER, said], reasoning_effort="low", max_tokens=9000), aim)
+    body, dropped = sent(call(messages=[USER, replied], reasoning_effort="low", max_tokens=9000), aim)
 
     assert body["messages"][1]["content"] == [THOUGHT, TEXT, SEARCH]
     assert (body["thinking"], dropped) == (low["low"]["thinking"], ())

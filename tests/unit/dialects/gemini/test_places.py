@@ -76,8 +76,8 @@ def answered(parts: list[dict[str, Any]], *, stream: bool, recall: Recall | None
     return added_up(deltas(read(decoder_of(recall=recall), [sse(*chunks)])))
 
 
-def sent_back(said: dict[str, Any], recall: Recall | None = None) -> list[dict[str, Any]]:
-    body = {"messages": [USER, {"role": "assistant", **said}, USER]}
+def sent_back(replied: dict[str, Any], recall: Recall | None = None) -> list[dict[str, Any]]:
+    body = {"messages": [USER, {"role": "assistant", **replied}, USER]}
     request = dialect(recall).request(call(body), target(), KEY)
     found: list[dict[str, Any]] = json.loads(request.content)["contents"][1]["parts"]
     return found
@@ -87,45 +87,45 @@ def sent_back(said: dict[str, Any], recall: Recall | None = None) -> list[dict[s
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("nulls", [True, False])
 def test_parts_go_back_in_their_places(parts: list[dict[str, Any]], stream: bool, nulls: bool) -> None:
-    said = answered(parts, stream=stream)
-    said |= {"refusal": None, "audio": None, "annotations": None, "function_call": None} if nulls else {}
+    replied = answered(parts, stream=stream)
+    replied |= {"refusal": None, "audio": None, "annotations": None, "function_call": None} if nulls else {}
 
-    assert sent_back(said) == parts
+    assert sent_back(replied) == parts
 
 
 def test_an_edited_text_goes_back_unsigned() -> None:
-    said = {**answered([signed(A)], stream=False), "content": "Longer than it was"}
+    replied = {**answered([signed(A)], stream=False), "content": "Longer than it was"}
 
-    assert sent_back(said) == [{"text": "Longer than it was"}]
+    assert sent_back(replied) == [{"text": "Longer than it was"}]
 
 
 @pytest.mark.parametrize("change", [{"content": "Longer than it was"}, {"images": []}, {"google_parts": [CODE]}])
 def test_an_edited_message_goes_back_unsigned(change: dict[str, Any]) -> None:
-    said = {**answered(ANSWERS["an image between signed texts"], stream=False), **change}
+    replied = {**answered(ANSWERS["an image between signed texts"], stream=False), **change}
 
-    assert not any("thoughtSignature" in part for part in sent_back(said))
+    assert not any("thoughtSignature" in part for part in sent_back(replied))
 
 
 def test_an_edited_message_has_the_first_call_unchecked() -> None:
-    said = {**answered(ANSWERS["text between calls"], stream=False), "content": "Longer than it was"}
+    replied = {**answered(ANSWERS["text between calls"], stream=False), "content": "Longer than it was"}
 
-    found = sent_back(said)
+    found = sent_back(replied)
 
     assert [part.get("thoughtSignature") for part in found] == [None, SKIP_SIGNATURE, None]
 
 
 @pytest.mark.parametrize("notes", ["x", [], [7], [{}], [{"text": "1"}], [{"image": 0}], [{"text": 1}, {"image": 3}]])
 def test_broken_notes_of_a_client_leave_the_message(notes: Any) -> None:
-    said = {"content": "A", "extra_content": {"google": {"parts": notes, "thought_signature": "c2ln"}}}
+    replied = {"content": "A", "extra_content": {"google": {"parts": notes, "thought_signature": "c2ln"}}}
 
-    assert sent_back(said) == [A]
+    assert sent_back(replied) == [A]
 
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_signatures_are_recalled_for_a_client_that_forgets_them(stream: bool) -> None:
     recall = Recall(FakeClock())
-    said = answered([signed(called("f"), "s1"), called("g")], stream=stream, recall=recall)
-    calls = [{name: value for name, value in made.items() if name != "extra_content"} for made in said["tool_calls"]]
+    replied = answered([signed(called("f"), "s1"), called("g")], stream=stream, recall=recall)
+    calls = [{name: value for name, value in made.items() if name != "extra_content"} for made in replied["tool_calls"]]
 
     found = sent_back({"content": None, "tool_calls": calls}, recall)
 
@@ -137,11 +137,11 @@ def test_an_answer_without_signatures_has_no_notes() -> None:
 
 
 def test_signatures_stand_where_google_has_them() -> None:
-    said = message(chunk(signed(A, "s1"), signed(IMAGE, "s2"), signed(called("f"), "s3"), finish="STOP"))
+    replied = message(chunk(signed(A, "s1"), signed(IMAGE, "s2"), signed(called("f"), "s3"), finish="STOP"))
 
-    assert said["extra_content"]["google"]["thought_signature"] == "s1"
-    assert said["images"][0]["extra_content"] == {"google": {"thought_signature": "s2"}}
-    assert said["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s3"}}
+    assert replied["extra_content"]["google"]["thought_signature"] == "s1"
+    assert replied["images"][0]["extra_content"] == {"google": {"thought_signature": "s2"}}
+    assert replied["tool_calls"][0]["extra_content"] == {"google": {"thought_signature": "s3"}}
 
 
 def test_an_image_of_another_provider_is_sent_as_an_image() -> None:

@@ -29,7 +29,7 @@ def test_an_answer_comes_out_to_the_byte_at_its_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "words"),
     [
         (b"", "empty"),
         (b" \n", "empty"),
@@ -51,11 +51,11 @@ def test_an_answer_comes_out_to_the_byte_at_its_end() -> None:
         (b'{"object":"chat.completion","error":null}', "not a chat completion"),
     ],
 )
-def test_a_body_that_is_no_answer_is_malformed(body: bytes, said: str) -> None:
+def test_a_body_that_is_no_answer_is_malformed(body: bytes, words: str) -> None:
     decoder = JsonDecoder()
     decoder.feed(body)
 
-    with pytest.raises(UpstreamFailure, match=said) as failed:
+    with pytest.raises(UpstreamFailure, match=words) as failed:
         decoder.finish()
 
     assert failed.value.kind == FailureKind.MALFORMED
@@ -103,7 +103,7 @@ def test_an_answer_without_an_error_in_its_error_member_passes(error: Any) -> No
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "words"),
     [
         (ANSWER, "without a stream"),
         (b"<html>", "not JSON"),
@@ -111,11 +111,11 @@ def test_an_answer_without_an_error_in_its_error_member_passes(error: Any) -> No
         (b'{"error":{"message":"no room","code":503}}', "no room"),
     ],
 )
-def test_what_is_no_stream_is_never_an_answer_to_a_streamed_call(body: bytes, said: str) -> None:
+def test_what_is_no_stream_is_never_an_answer_to_a_streamed_call(body: bytes, words: str) -> None:
     decoder = NotAStream()
     decoder.feed(body)
 
-    with pytest.raises(UpstreamFailure, match=said):
+    with pytest.raises(UpstreamFailure, match=words):
         decoder.finish()
 
     assert not decoder.committed

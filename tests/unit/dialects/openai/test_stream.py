@@ -272,7 +272,7 @@ def test_half_an_event_after_a_whole_answer_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wire", "said"),
+    ("wire", "words"),
     [
         (b"", "without a finish"),
         (ROLE, "without a finish"),
@@ -284,11 +284,11 @@ def test_half_an_event_after_a_whole_answer_is_left_out() -> None:
         (b"data: {broken", "not JSON"),
     ],
 )
-def test_an_end_before_the_commit_point_is_malformed(wire: bytes, said: str) -> None:
+def test_an_end_before_the_commit_point_is_malformed(wire: bytes, words: str) -> None:
     stream = decoder()
     stream.feed(wire)
 
-    with pytest.raises(UpstreamFailure, match=said) as failed:
+    with pytest.raises(UpstreamFailure, match=words) as failed:
         stream.finish()
 
     assert failed.value.kind == FailureKind.MALFORMED
@@ -421,12 +421,12 @@ def test_an_error_event_after_the_commit_point_ends_the_stream(
 
     try:
         out = stream.feed(wire + DONE)
-        told = stream.fault
+        reported = stream.fault
     except UpstreamFailure as failure:
-        out, told = failure.partial, failure
+        out, reported = failure.partial, failure
 
-    assert told is not None
-    assert (told.kind, str(told), stream.complete) == (FailureKind.BROKEN_STREAM, "broke", False)
+    assert reported is not None
+    assert (reported.kind, str(reported), stream.complete) == (FailureKind.BROKEN_STREAM, "broke", False)
     assert out == (wire if "error" in value and wire.startswith((b"data", b"event")) else b"")
 
 
