@@ -6,6 +6,7 @@ network through `Parts`; everything else is real.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
@@ -14,7 +15,6 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 
-import anyio
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
@@ -25,7 +25,7 @@ from proxy.admission.gate import Gate
 from proxy.admission.memory import memory_source
 from proxy.admission.queue import FairQueue
 from proxy.admission.watermark import Watermark, memory_families
-from proxy.arrival import aside
+from proxy.arrival import run_off_loop
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
@@ -42,7 +42,7 @@ from proxy.dialects.table import Dialects
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.callers import Callers
 from proxy.http.cors import Cors
-from proxy.http.exchange import Exchange
+from proxy.http.exchange import Endpoint
 from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
 from proxy.http.ids import Ids
@@ -60,7 +60,7 @@ from proxy.settle.settle import Settler
 from proxy.stores.memory import MemoryCounters
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.endpoints import PASSED, read_passed
-from proxy.upstream.attempts import Attempts
+from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
@@ -167,7 +167,7 @@ def build(
     watermark = Watermark(memory, gate, clock) if memory else None
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
-    router = Router(count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=aside)
+    router = Router(count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
     pipeline = Pipeline(
         snapshot=lambda: current.snapshot,
         router=router,
@@ -187,10 +187,10 @@ def build(
         watermark=watermark,
     )
     read = BodyReader(costs)
-    proxied = {"/v1/chat/completions": Exchange(pipeline, read_chat, costs, ids, callers, clock)}
+    proxied = {"/v1/chat/completions": Endpoint(pipeline, read_chat, costs, ids, callers)}
     for endpoint in PASSED:
         read_call = partial(read_passed, endpoint)
-        proxied[f"/v1{endpoint.path}"] = Exchange(pipeline, read_call, costs, ids, callers, clock)
+        proxied[f"/v1{endpoint.path}"] = Endpoint(pipeline, read_call, costs, ids, callers)
     access = AdminAccess(token.get_secret_value() if token else None)
     meta = Meta(
         snapshot=lambda: current.snapshot,
@@ -336,14 +336,17 @@ def _lifespan(
         async with AsyncExitStack() as stack:
             stack.push_async_callback(upstream.network.aclose)
             await upstream.state.load(upstream.health, upstream.limits)
-            group = await stack.enter_async_context(anyio.create_task_group())
-            group.start_soon(watcher.run)
-            group.start_soon(upstream.prober.run)
-            group.start_soon(upstream.pulse.run)
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            services = [
+                watcher.run(),
+                upstream.prober.run(),
+                upstream.pulse.run(),
+                upstream.state.run(upstream.health, upstream.limits),
+            ]
             if watermark:
-                group.start_soon(watermark.run)
-            group.start_soon(upstream.state.run, upstream.health, upstream.limits)
-            stack.callback(group.cancel_scope.cancel)
+                services.append(watermark.run())
+            for task in [group.create_task(service) for service in services]:
+                stack.callback(task.cancel)
             yield
 
     return lifespan

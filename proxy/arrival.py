@@ -1,12 +1,10 @@
-"""The interface between the HTTP edge and the pipeline: a received request, and reading its body as a call."""
+"""The interface between the HTTP edge and the pipeline: a received request, and the response to it."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Protocol, TypeVar
-
-from anyio import to_thread
 
 from proxy.core.call import Call
 from proxy.core.snapshot import Snapshot
@@ -24,7 +22,7 @@ class ReadCall(Protocol):
 
 
 class Arrival(Protocol):
-    """A received request whose body has not been read yet."""
+    """A received request whose body has not been read yet, and its response."""
 
     id: str  # assigned by the proxy
     request_id: str  # from the client if it is valid, else assigned by the proxy
@@ -33,11 +31,12 @@ class Arrival(Protocol):
     read_call: ReadCall  # the reader for the request's path
     interrupted: str | None  # why the call ended early: `client_closed` or `draining`
     client_seconds: float  # time spent waiting for the client
-    answer_headers: dict[str, str]  # the call's headers, for the error response to a call that ended early
+    answer_headers: Mapping[str, str]  # the call's headers, for the error response to a call that ended early
+    status: int  # of the response; 0 before it begins
 
     @property
     def delivering(self) -> bool:
-        """Return whether data is being sent that the client has not received yet."""
+        """Whether data is being sent that the client has not received yet."""
         ...
 
     async def read(self) -> bytes:
@@ -49,16 +48,33 @@ class Arrival(Protocol):
         ...
 
     def interrupt(self, why: str) -> None:
-        """End the call early for the reason `why`."""
+        """End the call early for the reason `why`, by cancelling its task."""
+        ...
+
+    async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Write a whole response."""
+        ...
+
+    async def begin_stream(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin a streamed response. Raises `ProxyError` if a stream was opened early and this is none."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of a stream; return whether the client takes more now, otherwise `drain` first."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client takes more."""
+        ...
+
+    async def end_stream(self) -> None:
+        """End a streamed response."""
         ...
 
 
-async def call_of(arrival: Arrival, raw: bytes, snapshot: Snapshot) -> Call:
-    """Read the body as a call; the call keeps `snapshot` until it ends. Raises `InvalidRequest`."""
-    read = partial(arrival.read_call, raw, arrival.headers, id=arrival.id, request_id=arrival.request_id)
-    return await aside(lambda: read(snapshot=snapshot, caller=arrival.caller), len(raw))
+async def run_off_loop(work: Callable[[], T], size: int) -> T:
+    """Run `work` on a body of `size` bytes: in the event loop if it is small, else in a thread.
 
-
-async def aside(work: Callable[[], T], size: int) -> T:
-    """Run `work` on a body of `size` bytes: in the event loop if it is small, else in a thread."""
-    return work() if size <= LARGE else await to_thread.run_sync(work, abandon_on_cancel=True)
+    A caller that is cancelled does not wait for the thread.
+    """
+    return work() if size <= LARGE else await asyncio.get_running_loop().run_in_executor(None, work)

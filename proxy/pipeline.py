@@ -1,4 +1,4 @@
-"""The steps of one call, in order. Read this module first.
+"""The steps of one call, in order. Read this module first, and then `upstream/attempt.py`.
 
     admit      check the call limit and that the server is not draining    `admission/gate.py`
     read       turn the body into a `Call`                                 `surfaces/chat.py`
@@ -15,24 +15,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from functools import partial
 
 from proxy.admission.gate import Gate
-from proxy.arrival import Arrival, call_of
+from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
-from proxy.core.plan import HealthView
+from proxy.core.plan import HealthView, Plan
 from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Snapshot
-from proxy.core.wire import Reply
+from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
-from proxy.surfaces.decision import decision_record, embed
+from proxy.surfaces.decision import Embedding, decision_record
 from proxy.surfaces.headers import call_headers
 from proxy.upstream.executor import Executor
+from proxy.upstream.relay import Relay
+from proxy.upstream.transport import Drain, Feed
 
 _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
@@ -63,14 +64,20 @@ class Pipeline:
         self._settler = settler
         self._clock = clock
 
-    @asynccontextmanager
-    async def open(self, arrival: Arrival) -> AsyncIterator[Reply]:
-        """Yield the reply to a call and settle the call on exit. Raises `ProxyError` carrying the call's headers."""
+    async def run(self, arrival: Arrival) -> None:
+        """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
         record = Record(arrival.id, arrival.request_id, self._clock.monotonic(), self._clock.time())
         try:
-            async with self._steps(arrival, record) as reply:
-                record.status = reply.status
-                yield reply
+            self._gate.enter(arrival)
+            try:
+                call, plan = await self._plan(arrival, record)
+                relay = await self._executor.run(call, plan, record)
+                try:
+                    await self._answer(arrival, call, record, relay)
+                finally:
+                    await relay.aclose()
+            finally:
+                self._gate.leave(arrival)
         except ProxyError as error:
             self._failed(record, arrival, error)
             raise
@@ -86,36 +93,71 @@ class Pipeline:
             record.timings.client_seconds = arrival.client_seconds
             self._settler.settle(record)
 
-    @asynccontextmanager
-    async def _steps(self, arrival: Arrival, record: Record) -> AsyncIterator[Reply]:
-        with self._gate.enter(lambda: arrival.interrupt("draining")):
-            raw = await arrival.read()
-            record.timings.client_seconds = arrival.client_seconds
-            record.call = call = await call_of(arrival, raw, self._snapshot())
-            health = self._view(call.snapshot)
-            record.plan = await self._router.route(call, health)
-            if call.stream and call.kind in _EVENT_STREAMS:
-                arrival.expect_stream(lambda: _early_headers(record))
-            async with self._executor.run(call, record.plan, record) as reply:
-                yield self._answer(call, record, reply)
+    async def _plan(self, arrival: Arrival, record: Record) -> tuple[Call, Plan]:
+        """Read the call and plan it; a large one in a thread."""
+        raw = await arrival.read()
+        record.timings.client_seconds = arrival.client_seconds
+        read = partial(
+            arrival.read_call,
+            raw,
+            arrival.headers,
+            id=arrival.id,
+            request_id=arrival.request_id,
+            snapshot=self._snapshot(),
+            caller=arrival.caller,
+        )
+        record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        record.plan = plan = await self._router.route(call, self._view(call.snapshot))
+        if call.stream and call.kind in _EVENT_STREAMS:
+            arrival.expect_stream(lambda: _early_headers(record))
+        return call, plan
 
-    def _answer(self, call: Call, record: Record, reply: Reply) -> Reply:
-        """Return the reply with the proxy's headers, and with the decision record if the client requested it."""
-        headers = {**reply.headers, **call_headers(record, self._clock.monotonic())}
+    async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
+        """Write the answer, with the proxy's headers and the decision record if the client requested it."""
+        write: Feed = arrival.write
+        drain: Drain = arrival.drain
+        embedding: Embedding | None = None
+        if call.options.debug and relay.headers["content-type"].startswith(_EMBEDDED):
+            embedding = Embedding(lambda: decision_record(record))
+        if relay.stream:
+            await arrival.begin_stream(relay.status, self._headers(call, record, relay))
+            record.status = arrival.status
+            if embedding is None:
+                await relay.run(write, drain)
+            else:
+                await relay.run(embedding.into(write), drain)
+                if rest := embedding.end():
+                    write(rest)
+            await arrival.end_stream()
+            return
+        pieces: list[bytes] = []
+
+        def keep(data: bytes) -> bool:
+            pieces.append(data)
+            return True
+
+        await relay.run(keep, drain)
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        headers = self._headers(call, record, relay)
+        if embedding is not None:
+            body = embedding.whole(body)
+        record.status = relay.status
+        await arrival.answer(relay.status, headers, body)
+
+    def _headers(self, call: Call, record: Record, relay: Relay) -> dict[str, str]:
+        headers = relay.headers
+        headers.update(call_headers(record, self._clock.monotonic()))
         if call.stream:
-            headers |= _STREAM_HEADERS
+            headers.update(_STREAM_HEADERS)
         elif (cost := record.cost_nusd) is not None:
             headers["x-router-cost-usd"] = f"{cost / 1e9:.9f}".rstrip("0").rstrip(".")
-        chunks = reply.chunks
-        if call.options.debug and reply.headers["content-type"].startswith(_EMBEDDED):
-            chunks = embed(chunks, lambda: decision_record(record), stream=call.stream)
-        return replace(reply, headers=headers, chunks=chunks)
+        return headers
 
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
         """Add the call's headers to `error`, which the client receives, and record the failure."""
         record.timings.client_seconds = arrival.client_seconds
         error.headers = call_headers(record, self._clock.monotonic())
-        record.end(Outcome.ERROR, status=error.http_status, code=error.error_code)
+        record.end(Outcome.ERROR, status=arrival.status or error.http_status, code=error.error_code)
 
     def _left(self, record: Record, arrival: Arrival) -> None:
         """Record that the call ended early: the client disconnected, or the server is draining."""

@@ -18,13 +18,11 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
-import anyio
-import anyio.abc
 import uvicorn
 import uvloop
 
@@ -199,7 +197,7 @@ async def serve(
     config = uvicorn.Config(
         service.asgi,
         loop="none",
-        http=protocol_class(settings.header_timeout),
+        http=protocol_class(settings.header_timeout, settings.write_stall),
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -212,17 +210,19 @@ async def serve(
     )
     leaving = asyncio.Event()
     server = _Server(config)
-    async with anyio.create_task_group() as group:
+    async with asyncio.TaskGroup() as group:
+        tasks: list[asyncio.Task[None]] = []
         if isinstance(connections, Member):
             _obey(connections, service, server, leaving)
             server.count_connections(connections.row)
-            server.on_start = partial(_attach, connections, server, group)
+            server.on_start = partial(_attach, connections, server, lambda work: tasks.append(group.create_task(work)))
         else:
             _handle_signals(service, server, leaving)
             server.on_start = on_start
-        group.start_soon(_drain, service.gate, server, leaving, settings.drain)
+        tasks.append(group.create_task(_drain(service.gate, server, leaving, settings.drain)))
         await server.serve([] if isinstance(connections, Member) else [connections])
-        group.cancel_scope.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 def _handle_signals(service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
@@ -237,8 +237,8 @@ def _handle_signals(service: Service, server: uvicorn.Server, leaving: asyncio.E
     loop.add_signal_handler(signal.SIGHUP, service.reload)
 
 
-def _attach(member: Member, server: _Server, group: anyio.abc.TaskGroup) -> None:
-    group.start_soon(member.run, server.take)
+def _attach(member: Member, server: _Server, start: Callable[[Coroutine[Any, Any, None]], Any]) -> None:
+    start(member.run(server.take))
 
 
 def _interrupt(service: Service, server: uvicorn.Server) -> None:

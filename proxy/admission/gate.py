@@ -6,8 +6,7 @@ After `close` no new call enters. Calls in flight may finish; `interrupt` ends t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import Protocol
 
 from proxy.core.errors import Unavailable
 
@@ -15,6 +14,32 @@ from proxy.core.errors import Unavailable
 def leaving() -> Unavailable:
     """Return the error for calls that arrive while the server drains."""
     return Unavailable("The server is shutting down; try again at once.", code="draining", retry_after=1.0)
+
+
+class Interruptible(Protocol):
+    """A call in flight."""
+
+    def interrupt(self, why: str) -> None:
+        """End the call early for the reason `why`."""
+        ...
+
+
+class InterruptibleTask:
+    """The current task as a call in flight, for work that has no exchange of its own."""
+
+    def __init__(self) -> None:
+        self._task = asyncio.current_task()
+        self._interrupted = False
+
+    def interrupt(self, why: str) -> None:
+        """Cancel the task."""
+        if self._task is not None:
+            self._interrupted = True
+            self._task.cancel()
+
+    def recover(self) -> bool:
+        """Return whether only `interrupt` cancelled the task, and take that cancellation back."""
+        return self._interrupted and self._task is not None and self._task.uncancel() == 0
 
 
 class Gate:
@@ -25,9 +50,8 @@ class Gate:
         self._free = most  # `most`, or 0 while every new call is rejected: one comparison for a call
         self.closed = False
         self.shedding = False
-        self._interrupts: set[Callable[[], None]] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._calls: set[Interruptible] = set()
+        self._empty: asyncio.Event | None = None  # set when the last call leaves
 
     @property
     def most(self) -> int:
@@ -42,24 +66,23 @@ class Gate:
     @property
     def inside(self) -> int:
         """Calls in flight."""
-        return len(self._interrupts)
+        return len(self._calls)
 
-    @contextmanager
-    def enter(self, interrupt: Callable[[], None]) -> Iterator[None]:
-        """Occupy a slot; `interrupt` ends the call early. Raises `Unavailable` when closed or full."""
-        self.check()
-        self._interrupts.add(interrupt)
-        self._empty.clear()
-        try:
-            yield
-        finally:
-            self._interrupts.discard(interrupt)
-            if not self._interrupts:
-                self._empty.set()
+    def enter(self, call: Interruptible) -> None:
+        """Occupy a slot until `leave`. Raises `Unavailable` when closed, shedding load or full."""
+        if len(self._calls) >= self._free:
+            raise self._refusal()
+        self._calls.add(call)
+
+    def leave(self, call: Interruptible) -> None:
+        """Free the slot of a call that entered."""
+        self._calls.discard(call)
+        if self._empty is not None and not self._calls:
+            self._empty.set()
 
     def check(self) -> None:
         """Raise `Unavailable` when closed, shedding load or full."""
-        if len(self._interrupts) >= self._free:
+        if len(self._calls) >= self._free:
             raise self._refusal()
 
     def _refusal(self) -> Unavailable:
@@ -86,6 +109,9 @@ class Gate:
 
     async def emptied(self, within: float) -> bool:
         """Wait at most `within` seconds for the last call to end; return whether it has ended."""
+        if not self._calls:
+            return True
+        self._empty = asyncio.Event()
         try:
             async with asyncio.timeout(within):
                 await self._empty.wait()
@@ -95,5 +121,5 @@ class Gate:
 
     def interrupt(self) -> None:
         """Interrupt every call in flight."""
-        for interrupt in list(self._interrupts):
-            interrupt()
+        for call in list(self._calls):
+            call.interrupt("draining")

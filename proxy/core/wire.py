@@ -1,8 +1,8 @@
-"""What goes over the wire: the request to an upstream, its response, and the reply to the client."""
+"""The request to an upstream."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from proxy.core.model import EMPTY, MockOptions
@@ -25,22 +25,3 @@ class UpstreamRequest:
     asks_usage: bool = False  # contains `stream_options` that the client did not send
     extra_headers: Mapping[str, str] = field(default_factory=lambda: EMPTY, repr=False)  # of this request alone
     further: tuple[bytes, ...] = field(default=(), repr=False)  # bodies to send after `content`; the answers are joined
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamResponse:
-    """Status, lower-case headers, and the chunks of the decoded body, whose iteration may raise `UpstreamFailure`."""
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: AsyncGenerator[bytes, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """The response to the client; iterate `chunks` once, under `aclosing`."""
-
-    status: int
-    headers: Mapping[str, str]
-    chunks: AsyncGenerator[bytes, None] = field(repr=False)
-    stream: bool = False

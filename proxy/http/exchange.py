@@ -1,276 +1,311 @@
-"""One HTTP exchange: arrival in, reply out, and the client's disappearance noticed at any moment.
+"""One HTTP exchange: reads the request, and writes the response while watching for the client's disconnect.
 
-A plain ASGI callable. A watcher waits for `http.disconnect` beside the call and cancels it, so that the upstream's
-connection is closed at once; a stream that we must leave ends with an error event.
+A plain ASGI callable. With `http/protocol.py` the response goes straight to the connection, which also reports a
+disconnect; with another server it goes through `send`, and a task waits for `http.disconnect`. Either way a disconnect
+cancels the call, so that the upstream's connection is closed at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Protocol
 
-import anyio
-from anyio.abc import TaskGroup
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
-from proxy.arrival import ReadCall
-from proxy.core.clock import Clock
+from proxy.arrival import Arrival, ReadCall
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
-from proxy.core.wire import Reply
 from proxy.http.callers import Callers
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
-from proxy.http.protocol import ABORT
+from proxy.http.output import CYCLE, AsgiOutput, Cycle, DirectOutput, Output
 from proxy.http.reading import ClientGone, Limits, read_body
-from proxy.pipeline import Pipeline
 from proxy.surfaces.headers import sane_id
 
-COMMENT = b": keep-alive\n\n"  # no event, as the standard for server-sent events has it
-PIECE = 256 * 1024  # bytes given to the server at once, which waits for the client before it takes the next
+COMMENT = b": keep-alive\n\n"  # a comment of a server-sent event stream, which clients ignore
+PIECE = 256 * 1024  # bytes of a whole body that are handed to the server at once
+
+
+class RunCall(Protocol):
+    """Handles one call from its arrival to the end of its answer; `proxy.pipeline` implements it."""
+
+    async def run(self, arrival: Arrival) -> None:
+        """Raises `ProxyError`, which becomes the client's error."""
+        ...
+
+
+class Endpoint:
+    """The endpoint of a proxied path."""
+
+    def __init__(self, pipeline: RunCall, read_call: ReadCall, limits: Limits, ids: Ids, callers: Callers) -> None:
+        self._pipeline = pipeline
+        self.read_call = read_call
+        self.limits = limits
+        self.ids = ids
+        self.callers = callers
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one request."""
+        return Exchange(self, scope, receive, send).serve(self._pipeline)
 
 
 class Exchange:
-    """The endpoint of a proxied path."""
+    """One request and its response: the `Arrival` that the pipeline reads from and writes to."""
 
-    def __init__(
-        self, pipeline: Pipeline, read_call: ReadCall, limits: Limits, ids: Ids, callers: Callers, clock: Clock
-    ) -> None:
-        self._pipeline = pipeline
-        self._read_call = read_call
-        self._limits = limits
-        self._ids = ids
-        self._callers = callers
-        self._clock = clock
+    __slots__ = (
+        "_begun",
+        "_comment_timer",
+        "_content",
+        "_cycle",
+        "_early_timer",
+        "_ended",
+        "_events",
+        "_last_out",
+        "_limits",
+        "_loop",
+        "_out",
+        "_receive",
+        "_send",
+        "_task",
+        "_tasks",
+        "_undelivered",
+        "answer_headers",
+        "caller",
+        "client_seconds",
+        "headers",
+        "id",
+        "interrupted",
+        "read_call",
+        "request_id",
+        "status",
+    )
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        run = _Run(self._read_call, scope, receive, send, self._limits, self._ids.new(), self._callers, self._clock)
-        try:
-            await self._serve(run)
-        finally:
-            run.close()
-
-    async def _serve(self, run: _Run) -> None:
-        async with anyio.create_task_group() as group:
-            run.watch_in(group)
-            with run.scope:
-                try:
-                    async with self._pipeline.open(run) as reply:
-                        await run.send(reply)
-                except ProxyError as error:
-                    await run.fail(error)
-            if run.interrupted == "draining":
-                leaving = Unavailable("The server is shutting down.", code="draining", retry_after=1.0)
-                leaving.headers = run.answer_headers
-                await run.fail(leaving)
-            group.cancel_scope.cancel()
-
-
-class _Run:
-    """What one exchange knows: the `Arrival` that the pipeline reads, and the way back."""
-
-    def __init__(
-        self,
-        read_call: ReadCall,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        limits: Limits,
-        own_id: str,
-        callers: Callers,
-        clock: Clock,
-    ) -> None:
-        self.read_call = read_call
+    def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: Mapping[str, str] = _joined(scope["headers"])
-        self.caller = callers.name(self.headers, scope)
-        self.id = own_id
-        self.request_id = sane_id(self.headers.get("x-request-id")) or own_id
+        self.id = endpoint.ids.new()
+        self.request_id = sane_id(self.headers.get("x-request-id")) or self.id
+        self.caller = endpoint.callers.name(self.headers, scope)
+        self.read_call = endpoint.read_call
         self.interrupted: str | None = None
         self.client_seconds = 0.0
-        self.answer_headers: dict[str, str] = {}
-        self.scope = anyio.CancelScope()
-        self._abort: Callable[[], None] = (scope.get("extensions") or {}).get(ABORT, lambda: None)
+        self.answer_headers: Mapping[str, str] = {}
+        self.status = 0
+        self._limits = endpoint.limits
         self._receive = receive
         self._send = send
-        self._limits = limits
-        self._clock = clock
-        self._group: TaskGroup | None = None
-        self._begun = False
+        self._cycle: Cycle | None = (scope.get("extensions") or {}).get(CYCLE)
+        self._out: Output
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[Any] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._undelivered = False  # the client disconnected before it had read everything
+        self._begun = False  # the head was written
         self._ended = False
-        self._events = False
+        self._events = False  # the response is an event stream
         self._content = False  # the answer has reached its commit point
-        self._opened: asyncio.Event | None = None  # the head was sent before that, or is being sent
-        self._going_out = 0  # messages that the client has not taken yet: a piece of the answer, a comment
-        self._last_out = 0.0  # monotonic seconds
-        self._stalled_since = 0.0  # monotonic seconds: since when the oldest of these waits, or the last was taken
-        self._stall_timer: asyncio.TimerHandle | None = None
+        self._last_out = 0.0  # seconds of the event loop's clock
+        self._comment_timer: asyncio.TimerHandle | None = None
+        self._early_timer: asyncio.TimerHandle | None = None
+
+    async def serve(self, pipeline: RunCall) -> None:
+        """Run the call in this task; a disconnect cancels it."""
+        self._task = asyncio.current_task()
+        cycle = self._cycle
+        if cycle is not None:
+            cycle.on_gone = self._gone
+            self._out = DirectOutput(cycle)
+        else:
+            self._out = AsgiOutput(self._send, self._limits.write_stall, self._gone)
+        try:
+            await pipeline.run(self)
+        except ProxyError as error:
+            await self._fail(error)
+        except asyncio.CancelledError:
+            if self.interrupted is None or self._task is None or self._task.uncancel():
+                raise
+            if self.interrupted == "draining":
+                leaving = Unavailable("The server is shutting down.", code="draining", retry_after=1.0)
+                leaving.headers = dict(self.answer_headers)
+                await self._fail(leaving)
+        finally:
+            self._close()
+
+    async def read(self) -> bytes:
+        """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client that leaves cancels the call."""
+        cycle = self._cycle
+        if cycle is not None and (body := cycle.whole_body()) is not None:
+            self._limits.check(self.headers, len(body))
+            return body
+        began = self._loop.time()
+        try:
+            body = await read_body(self._receive, self.headers, self._limits)
+        except ClientGone:
+            self.interrupt("client_closed")
+            await asyncio.Event().wait()  # until the cancellation arrives
+            raise
+        finally:
+            self.client_seconds += self._loop.time() - began
+        if cycle is None:
+            self._spawn(self._watch())
+        return body
 
     @property
     def delivering(self) -> bool:
-        """Something is on its way out, or was when the call ended."""
-        return self._going_out > 0
-
-    def watch_in(self, group: TaskGroup) -> None:
-        """Watch for the client's leaving in `group`, as soon as its request is read."""
-        self._group = group
+        """Whether there is data that the client has not received yet."""
+        return self._undelivered or self._out.delivering
 
     def interrupt(self, why: str) -> None:
-        """End the call early."""
-        if self.interrupted is None and not self._ended:
+        """End the call early, for the reason `client_closed` or `draining`."""
+        if self.interrupted is None and self._task is not None and not (self._ended and why == "draining"):
             self.interrupted = why
-            self.scope.cancel()
+            self._task.cancel()
 
     def expect_stream(self, headers: Callable[[], Mapping[str, str]]) -> None:
         """Open the stream early, with `headers`, if it is silent for `server.early_comments`."""
-        if self._limits.early_comments and self._group is not None:
-            self._group.start_soon(self._open_early, headers)
+        if self._limits.early_comments:
+            self._early_timer = self._loop.call_later(self._limits.early_comments, self._open_early, headers)
 
-    async def read(self) -> bytes:
-        """The body. Raises `RequestTooLarge` or `RequestTimeout`; a client that leaves cancels the call."""
-        began = self._clock.monotonic()
+    async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Write a whole response."""
+        self._begin(status, headers, len(body))
+        rest = len(body) - PIECE
+        if rest > 0:
+            for at in range(0, rest, PIECE):
+                if not self.write(body[at : at + PIECE]):
+                    await self.drain()
+            body = body[-(len(body) % PIECE or PIECE) :]
+        await self._end(body)
+
+    async def begin_stream(self, status: int, headers: Mapping[str, str]) -> None:
+        """Begin a streamed response. Raises `UpstreamError` if it was opened early as events and has none."""
+        self._content = True
+        events = headers.get("content-type", "").startswith("text/event-stream")
+        if self._begun:
+            if not events:
+                raise UpstreamError("The target did not answer with a stream of events.")
+            return
+        self._events = events
+        self._begin(status, headers)
+        if events and self._limits.keep_alive:
+            self._last_out = self._loop.time()
+            self._comment_later(self._limits.keep_alive)
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of the body; return whether the client takes more now, otherwise `drain` first."""
+        self._last_out = self._loop.time()
+        return self._out.write(data)
+
+    async def drain(self) -> None:
+        """Wait until the client takes more."""
+        began = self._loop.time()
         try:
-            return await self._read()
+            await self._out.drain()
         finally:
-            self.client_seconds += self._clock.monotonic() - began
+            self._last_out = now = self._loop.time()
+            self.client_seconds += now - began
 
-    async def send(self, reply: Reply) -> None:
-        """Send a reply as it comes."""
-        async with aclosing(reply.chunks) as chunks:
-            if not reply.stream:
-                body = b"".join([chunk async for chunk in chunks])
-                await self._begin(reply.status, {**reply.headers, "content-length": str(len(body))})
-                last = len(body) - len(body) % PIECE
-                for at in range(0, last, PIECE):
-                    await self._out({"type": "http.response.body", "body": body[at : at + PIECE], "more_body": True})
-                await self._end(body[last:])
-                return
-            await self._begin_stream(reply)
-            async for chunk in chunks:
-                await self._out({"type": "http.response.body", "body": chunk, "more_body": True})
-            await self._end()
+    async def end_stream(self) -> None:
+        """End a streamed response."""
+        await self._end(b"")
 
-    async def fail(self, error: ProxyError) -> None:
-        """Tell the client, by an answer or, where one has begun, by the last event of its stream."""
+    async def _fail(self, error: ProxyError) -> None:
+        """Write the error: as the response or, if a stream has begun, as its last event."""
         if self._ended:
             return
-        if self._opened is not None:
-            await self._opened.wait()
         if not self._begun:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
             await send_error(error, self._send)
         elif self._events:
-            await self._out({"type": "http.response.body", "body": error.event(), "more_body": True})
-            await self._end()
-        # Otherwise the answer stays unfinished and the server drops the connection: half of it must not look whole.
+            self._out.write(error.event())
+            await self.end_stream()
+        # Otherwise the response stays unfinished and the server closes the connection: it must not appear complete.
 
-    async def _read(self) -> bytes:
-        try:
-            body = await read_body(self._receive, self.headers, self._limits)
-        except ClientGone:
-            self.interrupt("client_closed")
-            await anyio.sleep_forever()  # the call ends here
-        if self._group is not None:
-            self._group.start_soon(self._watch)
-        return body
+    def _begin(self, status: int, headers: Mapping[str, str], length: int | None = None) -> None:
+        self._begun = True
+        self.status = status
+        if self._early_timer is not None:
+            self._early_timer.cancel()
+        self._out.start(
+            status,
+            [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()],
+            length,
+        )
+
+    async def _end(self, body: bytes) -> None:
+        """Write the last piece of the body."""
+        self._ended = True
+        if not self._out.finish(body):
+            await self.drain()
+
+    def _gone(self) -> None:
+        """The client has disconnected, or has read nothing for `server.write_stall`."""
+        self._undelivered = self._out.delivering
+        self.interrupt("client_closed")
 
     async def _watch(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.interrupt("client_closed")
-                return
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self._gone()
 
-    async def _begin_stream(self, reply: Reply) -> None:
-        """Send the head of a stream, unless it was opened early."""
-        events = reply.headers.get("content-type", "").startswith("text/event-stream")
-        if self._opened is not None:
-            await self._opened.wait()
-            if not events:
-                raise UpstreamError("The target did not answer with a stream of events.")
-            self._content = True
-            return
-        self._events, self._content = events, True
-        await self._begin(reply.status, reply.headers)
-        if events and self._group is not None and self._limits.keep_alive:
-            self._group.start_soon(self._comments)
-
-    async def _open_early(self, headers: Callable[[], Mapping[str, str]]) -> None:
-        """Open a stream that has no content yet, so that nothing in front gives it up."""
-        await self._clock.wait_for(asyncio.Event(), self._limits.early_comments)
+    def _open_early(self, headers: Callable[[], Mapping[str, str]]) -> None:
+        """Open a stream that has no content yet, so that intermediaries do not give it up."""
         if self._begun or self._ended:
             return
-        self._opened, self._events = asyncio.Event(), True
-        await self._begin(200, {**headers(), "content-type": "text/event-stream; charset=utf-8"})
-        await self._out({"type": "http.response.body", "body": COMMENT, "more_body": True})
-        self._opened.set()
-        await self._comments()
+        self._events = True
+        self._begin(200, {**headers(), "content-type": "text/event-stream; charset=utf-8"})
+        self._comment()
 
-    async def _comments(self) -> None:
-        """A comment whenever a stream has been silent for long: nothing on the way must take it for dead."""
-        never = asyncio.Event()  # the group ends this task with the stream
-        while not self._ended and (pause := self._silence()):
-            silent = self._clock.monotonic() - self._last_out
-            if silent < pause or self.delivering:
-                await self._clock.wait_for(never, max(pause - silent, 0.05))
-            else:
-                await self._out({"type": "http.response.body", "body": COMMENT, "more_body": True})
+    def _comment_later(self, seconds: float) -> None:
+        self._comment_timer = self._loop.call_later(seconds, self._comment_if_silent)
 
-    def _silence(self) -> float:
-        """How long the stream may be silent now; 0: for ever."""
+    def _comment_if_silent(self) -> None:
+        """Write a comment if the stream has been silent for long enough."""
+        if self._ended:
+            return
+        left = self._longest_silence() - (self._loop.time() - self._last_out)
+        if left > 0:
+            self._comment_later(left)
+        else:
+            self._comment()
+
+    def _comment(self) -> None:
+        if not self._out.delivering and not self.write(COMMENT):
+            self._spawn(self._out.drain())
+        self._last_out = self._loop.time()
+        if silence := self._longest_silence():
+            self._comment_later(silence)
+
+    def _longest_silence(self) -> float:
+        """Return the seconds after which a silent stream gets a comment; 0: never."""
         if self._content:
             return self._limits.keep_alive
         return min(self._limits.early_comments, self._limits.keep_alive or self._limits.early_comments)
 
-    async def _begin(self, status: int, headers: Mapping[str, str]) -> None:
-        self._begun = True
-        raw = [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()]
-        await self._out({"type": "http.response.start", "status": status, "headers": raw})
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` beside the call until the exchange ends."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _end(self, body: bytes = b"") -> None:
+    def _close(self) -> None:
+        """End what runs beside the call."""
         self._ended = True
-        await self._out({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def _out(self, message: Message) -> None:
-        """Send. While the client does not take it, `_check_stall` watches how long that lasts."""
-        began = self._clock.monotonic()
-        if not self._going_out:
-            self._stalled_since = began
-        self._going_out += 1
-        if self._stall_timer is None:
-            self._watch_stall(self._limits.write_stall)
-        await self._send(message)
-        self._going_out -= 1
-        self._last_out = self._stalled_since = now = self._clock.monotonic()
-        self.client_seconds += now - began
-
-    def _watch_stall(self, seconds: float) -> None:
-        self._stall_timer = asyncio.get_running_loop().call_later(seconds, self._check_stall)
-
-    def _check_stall(self) -> None:
-        """A client that has read nothing for `server.write_stall` is treated as gone; one timer serves all messages."""
-        self._stall_timer = None
-        left = self._limits.write_stall - (self._clock.monotonic() - self._stalled_since)
-        if not self._going_out:
-            return
-        if left > 0:
-            self._watch_stall(left)
-            return
-        self.interrupted = self.interrupted or "client_closed"
-        self._abort()  # what waits for the client goes on, and finds it gone
-        self.scope.cancel()
-
-    def close(self) -> None:
-        """End the timer."""
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
+        self._task = None
+        if self._cycle is not None:
+            self._cycle.on_gone = None
+        self._out.close()
+        for timer in (self._early_timer, self._comment_timer):
+            if timer is not None:
+                timer.cancel()
+        for task in self._tasks:
+            task.cancel()
 
 
 def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Headers by name; what comes several times is one list (RFC 9110 section 5.3)."""
-    found: dict[str, str] = {}
+    """Return headers by name; the values of equal names become one list (RFC 9110 section 5.3)."""
+    joined: dict[str, str] = {}
     for raw, text in headers:
         name, value = raw.decode("latin-1"), text.decode("latin-1")
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+    return joined

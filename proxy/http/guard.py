@@ -67,6 +67,7 @@ class Guard:
                 await self._cors.preflight(scope["headers"], allowed, send)
                 return
             send = self._cors.on_answers(send, allowed)
+            scope["extensions"] = {}  # the response must pass through this `send`
         if error is None:
             await self._app(scope, receive, send)
             return

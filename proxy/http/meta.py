@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-import anyio
-from anyio import to_thread
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from proxy.admission.gate import Gate, leaving
-from proxy.arrival import aside
+from proxy.admission.gate import Gate, InterruptibleTask, leaving
+from proxy.arrival import run_off_loop
 from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
@@ -72,10 +71,16 @@ class Meta:
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""
-        scope = anyio.CancelScope()
-        with self._gate.enter(scope.cancel), scope:
+        task = InterruptibleTask()
+        self._gate.enter(task)
+        try:
             return await self._decide(request)
-        raise leaving()
+        except asyncio.CancelledError:
+            if not task.recover():
+                raise
+            raise leaving() from None
+        finally:
+            self._gate.leave(task)
 
     async def _decide(self, request: Request) -> Response:
         raw = await self._read(request)
@@ -83,7 +88,7 @@ class Meta:
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
         read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
-        call = await aside(read, len(raw))
+        call = await run_off_loop(read, len(raw))
         plan = await self._router.route(call, self._view(call.snapshot))
         body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
@@ -113,13 +118,13 @@ class Meta:
         others = [] if self.others is None else await self.others(await self.answer())
         self._read_metrics()
         exports = [export.encode() for export in others]
-        text = await to_thread.run_sync(self._metrics.text, exports)  # thousands of series must not keep calls waiting
+        text = await asyncio.to_thread(self._metrics.text, exports)  # thousands of series must not keep calls waiting
         return Response(text, headers={"content-type": CONTENT_TYPE})
 
     async def answer(self, _: str = "") -> str:
         """Return the metrics of this process for the answer of another worker."""
         self._read_metrics()
-        return (await to_thread.run_sync(self._metrics.export)).decode()
+        return (await asyncio.to_thread(self._metrics.export)).decode()
 
     def _read_metrics(self) -> None:
         self._metrics.inflight.set(self._gate.inside)

@@ -6,9 +6,10 @@ the proxy, and shares no route with it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import aclosing
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -57,17 +58,17 @@ class _Chat:
             too_large = error(f"The body is over {_MAX_BODY} bytes.", "invalid_request_error", "request_too_large")
             await Response(too_large, 413, media_type="application/json")(scope, receive, send)
             return
-        async with anyio.create_task_group() as group:
-            group.start_soon(_cancel_on_disconnect, receive, group.cancel_scope)
-            await self._answer(content, send)
-            group.cancel_scope.cancel()
+        async with asyncio.TaskGroup() as group:
+            answering = group.create_task(self._answer(content, send))
+            watching = group.create_task(_cancel_on_disconnect(receive, answering))
+            answering.add_done_callback(lambda _: watching.cancel())
 
     async def _answer(self, content: bytes, send: Send) -> None:
         request = UpstreamRequest(url="", headers={}, content=content, connect_timeout=0.0, mock=self._options)
-        async with self._upstream.send(request) as response:
+        async with aclosing(await self._upstream.send(request)) as response:
             await send(_start(response.status, response.headers))
             try:
-                async for chunk in response.chunks:
+                while chunk := await response.read():
                     await send({"type": "http.response.body", "body": chunk, "more_body": True})
             except UpstreamFailure:
                 return  # the server closes a connection whose answer was not completed
@@ -88,10 +89,10 @@ async def _read(receive: Receive) -> bytes | None:
     return b"".join(parts)
 
 
-async def _cancel_on_disconnect(receive: Receive, scope: anyio.CancelScope) -> None:
+async def _cancel_on_disconnect(receive: Receive, answering: asyncio.Task[None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    scope.cancel()
+    answering.cancel()
 
 
 def _start(status: int, headers: Mapping[str, str]) -> Message:

@@ -5,7 +5,7 @@ The parser gets one message at a time. A head is held back until it is whole, so
 end of the body is found by `framing.py`; what follows it waits until the answer is complete. A body that is still
 arriving when its answer is complete is read and dropped for a while, because closing earlier resets the connection and
 the client loses the answer. Errors have OpenAI's shape, and are never written into an answer that has begun.
-Leans on `uvicorn.protocols.http.httptools_impl`.
+`cycle.py` has the response. Depends on internals of `uvicorn.protocols.http.httptools_impl`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import Any
+from urllib.parse import unquote
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestTimeout, UriTooLong
+from proxy.http.cycle import Cycle
 from proxy.http.framing import Framing, framing_of
+from proxy.http.output import CYCLE
 
-ABORT = "signalbox.abort"  # the ASGI extension by which a connection is dropped, unsent data and all
 MAX_HEAD = 64 * 1024
 MAX_LINE = 16 * 1024  # of the request line
 MAX_BLANK = 8  # bytes of empty lines before a request
@@ -48,9 +50,10 @@ class _Outlet:
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. `header_timeout` is set by `protocol_class`."""
+    """One connection. `header_timeout` and `write_stall`, in seconds, are set by `protocol_class`."""
 
     header_timeout = 10.0
+    write_stall = 60.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
@@ -64,6 +67,7 @@ class Protocol(HttpToolsProtocol):
         self._closing = False
         self._dropped = 0
         self._drop_timer: asyncio.TimerHandle | None = None
+        self._stall_timer: asyncio.TimerHandle | None = None
         super().connection_made(_Outlet(transport, self._close, self._is_closing))  # type: ignore[arg-type]
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.header_timeout, self._too_late)
 
@@ -71,7 +75,34 @@ class Protocol(HttpToolsProtocol):
         self._closing = True
         self._stop_deadline()
         self._stop_dropping()
+        self._stop_stall()
+        cycle: Any = self.cycle  # None before the first request
+        if cycle is not None:
+            cycle.gone()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stall_timer = self.loop.call_later(
+            self.write_stall, self._check_stall, self._socket.get_write_buffer_size()
+        )
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._stop_stall()
+
+    def _check_stall(self, before: int) -> None:
+        """Drop a client that has read nothing since `before` bytes were waiting for it."""
+        waiting = self._socket.get_write_buffer_size()
+        if waiting >= before:
+            self._socket.abort()
+        else:
+            self._stall_timer = self.loop.call_later(self.write_stall, self._check_stall, waiting)
+
+    def _stop_stall(self) -> None:
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+            self._stall_timer = None
 
     def data_received(self, data: bytes) -> None:
         if self._closing:
@@ -85,15 +116,24 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.url[:1] not in (b"/", b"*"):
             self._check_authority()
-        super().on_headers_complete()
+        parser, scope = self.parser, self.scope
+        version = parser.get_http_version()
+        target = httptools.parse_url(self.url)
+        path = target.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version
+        scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        scope["raw_path"] = self.root_path.encode("ascii") + target.path
+        scope["query_string"] = target.query or b""
         self._headed = True
+        if version < "1.1":
+            self.expect_100_continue = False
+        # after an early answer to `Expect: 100-continue` it is unknown whether the body comes
+        keep_alive = version >= "1.1" and parser.should_keep_alive() and not self.expect_100_continue
+        self.cycle = cycle = Cycle(self, keep_alive=keep_alive)
         self.headers = []  # trailers, which nothing reads
-        self.scope["extensions"] = {ABORT: self._socket.abort}  # type: ignore[dict-item]
-        if self.scope["http_version"] < "1.1":
-            self.cycle.waiting_for_100_continue = False
-            self.cycle.send = partial(_send_without_chunks, self.cycle)  # type: ignore[method-assign]
-        elif self.expect_100_continue:
-            self.cycle.keep_alive = False  # after an early answer it is unknown whether the body comes
+        scope["extensions"] = {CYCLE: cycle}  # type: ignore[dict-item]
+        self._start_asgi_task(cycle, self.app)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
@@ -224,14 +264,14 @@ class Protocol(HttpToolsProtocol):
                 cycle.keep_alive = False
                 self.flow.pause_reading()
                 return
-            cycle.disconnected = True
+            cycle.gone()
             cycle.message_event.set()
         body = error.body()
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self._socket.write(head % (error.http_status, _REASONS[error.http_status], len(body)) + body)
         self._close()
 
-    def _running(self) -> RequestResponseCycle | None:
+    def _running(self) -> Cycle | None:
         """The exchange whose answer is not complete yet."""
         cycle: Any = self.cycle  # None before the first request
         return None if cycle is None or cycle.response_complete else cycle
@@ -289,16 +329,6 @@ class Protocol(HttpToolsProtocol):
             self.loop.call_later(FLUSH, self._socket.abort)
 
 
-async def _send_without_chunks(cycle: RequestResponseCycle, message: Any) -> None:
-    """`send` for HTTP/1.0, which has no chunks: an answer without a length ends with its connection."""
-    if message["type"] == "http.response.start":
-        if all(name.lower() != b"content-length" for name, _ in message.get("headers", [])):
-            cycle.chunked_encoding = False
-    elif cycle.chunked_encoding is False and cycle.expected_content_length == 0:
-        cycle.expected_content_length = len(message.get("body", b""))
-    await RequestResponseCycle.send(cycle, message)
-
-
-def protocol_class(header_timeout: float) -> type[Protocol]:
-    """The protocol with a deadline in seconds for each request's head."""
-    return type("Protocol", (Protocol,), {"header_timeout": header_timeout})
+def protocol_class(header_timeout: float, write_stall: float) -> type[Protocol]:
+    """Return the protocol with a deadline for each request's head, and a limit for clients that read nothing."""
+    return type("Protocol", (Protocol,), {"header_timeout": header_timeout, "write_stall": write_stall})

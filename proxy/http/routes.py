@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute, Route
 
 from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
 from proxy.http.errors import response_for
-from proxy.http.exchange import Exchange
+from proxy.http.exchange import Endpoint
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.reading import ClientGone
@@ -43,11 +43,11 @@ class SimulateEndpoints(Protocol):
 
 
 def routes(
-    *, proxied: Mapping[str, Exchange], meta: Meta, admin: AdminEndpoints, simulate: SimulateEndpoints
+    *, proxied: Mapping[str, Endpoint], meta: Meta, admin: AdminEndpoints, simulate: SimulateEndpoints
 ) -> list[BaseRoute]:
     """Every path. A proxied one is a plain ASGI callable, the others are ordinary endpoints."""
     return [
-        *(Route(path, exchange, methods=["POST"]) for path, exchange in proxied.items()),
+        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in proxied.items()),
         Route("/v1/models", meta.models),
         Route("/v1/models/{id:path}", meta.model),
         Route("/v1/route", meta.route, methods=["POST"]),

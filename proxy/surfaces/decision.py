@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -46,18 +45,29 @@ def decision_record(record: Record) -> dict[str, Any]:
     }
 
 
-async def embed(
-    chunks: AsyncGenerator[bytes, None], router: Callable[[], Mapping[str, Any]], *, stream: bool
-) -> AsyncGenerator[bytes, None]:
-    """The same answer with the decision record in it: a member `router`, or one more chunk before `[DONE]`."""
-    async with aclosing(chunks):
-        if not stream:
-            body = b"".join([chunk async for chunk in chunks])
-            yield with_router(body, router())
-            return
-        debug = DebugStream()
-        async for chunk in chunks:
-            if out := debug.feed(chunk, router):
-                yield out
-        if out := debug.last(router) + debug.rest():
-            yield out
+class Embedding:
+    """Puts the decision record into an answer: as a member `router`, or as one more chunk before `[DONE]`.
+
+    `router` returns the record; it is called when the record is due.
+    """
+
+    def __init__(self, router: Callable[[], Mapping[str, Any]]) -> None:
+        self._router = router
+        self._stream = DebugStream()
+
+    def whole(self, body: bytes) -> bytes:
+        """Return a JSON answer with the record."""
+        return with_router(body, self._router())
+
+    def into(self, write: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """Return a function that writes the pieces of a stream with the record to `write`."""
+
+        def write_embedded(data: bytes) -> bool:
+            out = self._stream.feed(data, self._router)
+            return write(out) if out else True
+
+        return write_embedded
+
+    def end(self) -> bytes:
+        """Return what is left at the end of a stream."""
+        return self._stream.last(self._router) + self._stream.rest()

@@ -10,13 +10,13 @@ the two streams. This happens once per call: if the continuation breaks off too,
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.core.body import parse
 from proxy.core.call import Call
+from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
 from proxy.core.estimate import estimate_tokens
 from proxy.core.failures import UpstreamFailure
@@ -25,9 +25,11 @@ from proxy.core.plan import Target
 from proxy.core.record import Continued, Outcome
 from proxy.core.spans import Span, edit
 from proxy.core.usage import Usage
-from proxy.upstream.attempts import Attempts, Opened
-from proxy.upstream.joint import Joint, Said
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.joint import Joint, SentText
+from proxy.upstream.relay import Relay
 from proxy.upstream.run import FailedTarget, Run
+from proxy.upstream.transport import Drain, Feed
 
 PREFILL = "prefill"
 _CEILINGS = ("max_completion_tokens", "max_tokens")
@@ -52,7 +54,17 @@ _REFUSING = (400, 403, 413, 422)
 _FILTERS = ("content_filter", "content_policy_violation")
 
 
-def may_go_on(run: Run, target: Target) -> bool:
+class AttemptLoop(Protocol):
+    """The attempt loop, implemented by `proxy.upstream.executor`."""
+
+    clock: Clock
+
+    async def first(self, run: Run) -> Attempt:
+        """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
+        ...
+
+
+def may_continue(run: Run, target: Target) -> bool:
     """Return whether another target could continue a broken answer of `target`."""
     call = run.call
     wanted = call.snapshot.mid_stream == "continue" and call.stream and call.endpoint == "chat"
@@ -60,34 +72,24 @@ def may_go_on(run: Run, target: Target) -> bool:
 
 
 class Continuation:
-    """The `Rescue` of one call: `release` ends the broken attempt, `first` runs the attempt loop."""
+    """The `Rescue` of one call, whose `broken` attempt was relayed until it broke off."""
 
-    def __init__(
-        self,
-        attempts: Attempts,
-        run: Run,
-        opened: Opened,
-        *,
-        release: Callable[[], Awaitable[None]],
-        first: Callable[[Run], Awaitable[Opened]],
-    ) -> None:
-        self._attempts = attempts
-        self._run = run
-        self._broken = opened
-        self._release = release
-        self._first = first
-        self._said = Said()
+    def __init__(self, loop: AttemptLoop, broken: Attempt) -> None:
+        self._loop = loop
+        self._run = broken.run
+        self._broken = broken
+        self._sent = SentText()
 
     def saw(self, out: bytes) -> None:
         """Record events that were sent to the client."""
-        self._said.read(out)
+        self._sent.read(out)
 
-    def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
-        """Return the events of the continuation, empty if all attempts fail; `None` if no target can continue."""
+    async def relay(self, failure: UpstreamFailure, write: Feed, drain: Drain) -> bool:
+        """Write the events of the continuation; return `False` if no target can continue or all attempts fail."""
         targets = self._targets()
-        if not self._said.plain or not targets or not self._run.attempts or self._is_refusal(failure):
-            return None
-        text = self._said.text
+        if not self._sent.plain or not targets or not self._run.attempts or self._is_refusal(failure):
+            return False
+        text = self._sent.text
         tokens = estimate_tokens(text)
         targets = [replace(target, overrides=_shortened(target.overrides, tokens)) for target in targets]
         before, plan = self._run, self._run.plan
@@ -104,7 +106,7 @@ class Continuation:
             outgrown=before.outgrown,
             may_force=False,
         )
-        return self._rest(run, text, tokens)
+        return await self._relay(run, text, tokens, write, drain)
 
     def _is_refusal(self, failure: UpstreamFailure) -> bool:
         """Return whether the upstream refused the content, which then must not be sent to another target."""
@@ -117,41 +119,47 @@ class Continuation:
         others = [target for target in able if target.deployment.name != broken]
         return sorted(others, key=lambda target: target not in left) or able
 
-    async def _rest(self, run: Run, text: str, tokens: int) -> AsyncGenerator[bytes, None]:
+    async def _relay(self, run: Run, text: str, tokens: int, write: Feed, drain: Drain) -> bool:
         record = run.record
         before = record.chosen, record.dropped, record.upstream_request_id
         first_token = record.timings.first_token
-        await self._release()  # frees the connection and the reservation
+        await self._broken.close()  # frees the connection and the reservation
         try:
-            opened = await self._first(run)
+            attempt = await self._loop.first(run)
         except ProxyError:
             record.chosen, record.dropped, record.upstream_request_id = before
-            return
-        record.end(Outcome.STARTED)
-        used = self._charge(tokens)
-        deployment = opened.target.deployment
-        record.continued = Continued(deployment.provider.name, deployment.model, len(text))
-        reply = self._attempts.reply(run, opened)
-        record.timings.first_token = first_token
-        joint = Joint(self._said.head, text, used, record.continued)
-        async with aclosing(reply.chunks) as chunks:
-            async for chunk in chunks:
-                if out := joint.feed(chunk):
-                    yield out
+            return False
+        try:
+            record.end(Outcome.STARTED)
+            used = self._charge(tokens)
+            deployment = attempt.target.deployment
+            record.continued = Continued(deployment.provider.name, deployment.model, len(text))
+            relay = Relay(attempt, self._loop.clock)
+            record.timings.first_token = first_token
+            joint = Joint(self._sent.head, text, used, record.continued)
+
+            def write_joined(data: bytes) -> bool:
+                out = joint.feed(data)
+                return write(out) if out else True
+
+            await relay.run(write_joined, drain)
+        finally:
+            await attempt.close()
         if out := joint.end():
-            yield out
+            write(out)
+        return True
 
     def _charge(self, tokens: int) -> Usage:
         """Estimate the usage of the broken attempt, because most upstreams report it only at the end."""
-        attempt = self._broken.attempt
-        counted = attempt.usage or Usage()
-        attempt.usage = replace(
+        entry = self._broken.entry
+        counted = entry.usage or Usage()
+        entry.usage = replace(
             counted,
             input=counted.input or self._run.plan.input_tokens,
             output=max(counted.output, tokens),
             source="estimated",
         )
-        return attempt.usage
+        return entry.usage
 
 
 def continued(call: Call, text: str, tokens: int) -> Call:

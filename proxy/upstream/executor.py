@@ -8,9 +8,7 @@ against one retry budget of the whole process.
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
+from collections.abc import Mapping
 
 from proxy.core.backoff import delay
 from proxy.core.call import Call
@@ -21,14 +19,12 @@ from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
 from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.core.wire import Reply, UpstreamRequest
-from proxy.stores.base import Wait
-from proxy.upstream.attempts import Attempts, Opened
-from proxy.upstream.continuation import Continuation, may_go_on
+from proxy.upstream.attempt import Attempt, Attempts
+from proxy.upstream.continuation import Continuation, may_continue
 from proxy.upstream.health import Block, Health, Lease
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
-from proxy.upstream.relay import waiting
+from proxy.upstream.relay import Relay
 from proxy.upstream.run import Run, new_run
 from proxy.upstream.slots import Picked, Slots
 
@@ -52,25 +48,20 @@ class Executor:
         self._slots = slots
         self._budget = budget
         self._hedge = hedge
-        self._clock = clock
+        self.clock = clock
         self._rng = rng
 
-    @asynccontextmanager
-    async def run(self, call: Call, plan: Plan, record: Record) -> AsyncIterator[Reply]:
-        """Yield the first reply that starts. Raises `ProxyError` when no target can answer."""
-        async with AsyncExitStack() as stack:
-            run = new_run(self._clock, call, plan, record)
-            self._budget.called(self._clock.monotonic())
-            held = await stack.enter_async_context(AsyncExitStack())
-            opened = await self._first(held, run)
-            rescue = None
-            if may_go_on(run, opened.target):
-                rescue = Continuation(
-                    self._attempts, run, opened, release=held.aclose, first=partial(self._first, stack)
-                )
-            yield self._attempts.reply(run, opened, rescue)
+    async def run(self, call: Call, plan: Plan, record: Record) -> Relay:
+        """Return the first answer that starts; the caller closes it. Raises `ProxyError` when no target can answer."""
+        run = new_run(self.clock, call, plan, record)
+        self._budget.called(record.timings.started)
+        attempt = await self.first(run)
+        rescue = None
+        if call.snapshot.mid_stream == "continue" and may_continue(run, attempt.target):
+            rescue = Continuation(self, attempt)
+        return Relay(attempt, self.clock, rescue)
 
-    async def _first(self, stack: AsyncExitStack, run: Run) -> Opened:
+    async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
         refusal: ProxyError | None = None
         while run.attempts:
@@ -85,8 +76,8 @@ class Executor:
                 break
             target, lease = picked
             run.targets.remove(target)
-            result = await self._try(stack, run, target, lease, force=force)
-            if isinstance(result, Opened):
+            result = await self._try(run, target, lease, force=force)
+            if isinstance(result, Attempt):
                 return result
             if not run.failed(target, result):
                 break
@@ -121,7 +112,7 @@ class Executor:
             return None
         if picked := self._slots.take_at_once(run.call, targets):
             return picked
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:
             return await self._slots.first(
@@ -131,27 +122,25 @@ class Executor:
             self._waited(run, began)
 
     def _waited(self, run: Run, began: float) -> None:
-        seconds = self._clock.monotonic() - began
+        seconds = self.clock.monotonic() - began
         run.patience -= seconds
         run.record.timings.queue_seconds += seconds
 
-    async def _try(
-        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, *, force: bool = False
-    ) -> Opened | UpstreamFailure:
+    async def _try(self, run: Run, target: Target, lease: Lease, *, force: bool) -> Attempt | UpstreamFailure:
         """Attempt one target with its retries and keys, beginning with `lease`."""
         avoid = frozenset[str]()
         failure: UpstreamFailure | None = None
         while True:
             try:
-                request = self._request(run, target, lease)
+                attempt = self._new(run, target, lease)
             except InvalidRequest as exc:
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
-            if run.pays and not self._budget.take(self._clock.monotonic()):
+            if run.record.attempts and run.pays and not self._budget.take(self.clock.monotonic()):
                 self._slots.release(lease)
                 run.attempts, run.cut_short = 0, True  # the call ends with its last failure
                 return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
             try:
-                return await self._hedge.open(stack, run, target, lease, request)
+                return await self._open(run, attempt)
             except UpstreamFailure as exc:
                 run.next_key(target, failure, exc)
                 failure = exc
@@ -164,16 +153,23 @@ class Executor:
             elif not await self._backed_off(run, target, failure, rule):
                 return failure
             again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
-            if isinstance(again, Wait) and not other_key:
-                run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
             if not isinstance(again, Lease):
+                if again is not None and not other_key:
+                    run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
                 return failure
             lease = again
 
-    def _request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
-        """Return the request for `target`. Returns the lease unused if the request cannot be expressed."""
+    async def _open(self, run: Run, attempt: Attempt) -> Attempt:
+        """Open an attempt, with a second one beside it where hedging is enabled. Raises `UpstreamFailure`."""
+        if run.call.snapshot.hedge.enabled:
+            return await self._hedge.open(run, attempt)
+        await attempt.open()
+        return attempt
+
+    def _new(self, run: Run, target: Target, lease: Lease) -> Attempt:
+        """Return an attempt at `target`. Returns the lease unused if the request cannot be expressed."""
         try:
-            return self._attempts.request(run, target, lease)
+            return self._attempts.new(run, target, lease)
         except BaseException:
             self._slots.release(lease)
             raise
@@ -189,8 +185,11 @@ class Executor:
         pause = max(delay(shortest, longest, retries + 1, self._rng), failure.retry_after or 0.0)
         if pause > longest:
             return False  # the provider demands a longer wait than the maximum
-        with waiting(self._clock, run.record.timings):
-            await self._clock.sleep(min(pause, max(0.0, run.left)))
+        run.record.timings.upstream_begins(self.clock.monotonic())
+        try:
+            await self.clock.sleep(min(pause, max(0.0, run.left)))
+        finally:
+            run.record.timings.upstream_ends(self.clock.monotonic())
         run.retries[target.deployment.name] += 1
         return True
 
@@ -204,7 +203,7 @@ class Executor:
         if not barred:
             return None
         targets = [target for target, _ in sorted(barred, key=lambda each: not each[1].slow)]  # slow ones answer
-        began = self._clock.monotonic()
+        began = self.clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:
             return await self._slots.last(

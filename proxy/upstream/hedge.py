@@ -14,10 +14,6 @@ Source: Dean and Barroso, "The Tail at Scale", Communications of the ACM 56 (201
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
-
-import anyio
 
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, ProxyError
@@ -27,25 +23,23 @@ from proxy.core.record import AttemptOutcome
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.usage import Usage
-from proxy.core.wire import UpstreamRequest
-from proxy.upstream.attempts import Attempts, Opened
+from proxy.upstream.attempt import Attempt, Attempts
 from proxy.upstream.health import Lease
 from proxy.upstream.run import Run
 from proxy.upstream.slots import Slots
 
-Runner = tuple[Target, Lease, UpstreamRequest]
 
-
-@dataclass(slots=True)
 class _Race:
-    """The concurrent attempts and their results; `begins` is the index of the first one in the record."""
+    """The concurrent attempts of one call and their results, in the order of their start."""
 
-    begins: int
-    finished: asyncio.Event = field(default_factory=asyncio.Event)  # set whenever an attempt ends
-    stacks: list[AsyncExitStack] = field(default_factory=list)
-    leases: list[Lease] = field(default_factory=list)
-    began: list[float] = field(default_factory=list)  # monotonic seconds
-    results: dict[int, Opened | UpstreamFailure | ProxyError] = field(default_factory=dict)
+    def __init__(self, run: Run, group: asyncio.TaskGroup) -> None:
+        self.begins = len(run.record.attempts)  # the index of the first one in the record
+        self.finished = asyncio.Event()  # set whenever an attempt ends
+        self.attempts: list[Attempt] = []
+        self.results: dict[int, UpstreamFailure | ProxyError | None] = {}  # None: it reached its commit point
+        self._run = run
+        self._group = group
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def winner(self) -> int | None:
@@ -55,7 +49,33 @@ class _Race:
 
     @property
     def over(self) -> bool:
-        return self.winner is not None or len(self.results) == len(self.stacks)
+        return self.winner is not None or len(self.results) == len(self.attempts)
+
+    def start(self, attempt: Attempt) -> None:
+        """Start an attempt."""
+        self.attempts.append(attempt)
+        self._tasks.append(self._group.create_task(self._open(len(self.attempts) - 1, attempt)))
+
+    def cancel(self) -> None:
+        """Cancel the attempts that are still running."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def close(self, *, but: int | None = None) -> None:
+        """Close all attempts but one, also those that were cancelled before they began."""
+        for number, attempt in enumerate(self.attempts):
+            if number != but:
+                await attempt.close()
+
+    async def _open(self, number: int, attempt: Attempt) -> None:
+        try:
+            await attempt.open()
+            self.results[number] = None
+        except (UpstreamFailure, ProxyError) as exc:
+            self.results[number] = exc
+            if isinstance(exc, UpstreamFailure) and number:
+                self._run.failed(attempt.target, exc)  # the caller records the failure of the first one
+        self.finished.set()
 
 
 class Hedge:
@@ -68,14 +88,13 @@ class Hedge:
         self._budget = budget
         self._clock = clock
 
-    async def open(
-        self, stack: AsyncExitStack, run: Run, target: Target, lease: Lease, request: UpstreamRequest
-    ) -> Opened:
-        """Open the attempt as `Attempts.open` does, or the hedged one if that answers first."""
-        patience = self._patience(run, target)
+    async def open(self, run: Run, attempt: Attempt) -> Attempt:
+        """Open the attempt and return it, or the hedged one if that answers first. Raises as `Attempt.open`."""
+        patience = self._patience(run, attempt.target)
         if patience is None:
-            return await self._attempts.open(stack, run, target, lease, request)
-        return await self._raced(stack, run, (target, lease, request), patience)
+            await attempt.open()
+            return attempt
+        return await self._raced(run, attempt, patience)
 
     def _patience(self, run: Run, target: Target) -> float | None:
         """Return the seconds before a second attempt starts; `None` if there will be none."""
@@ -84,49 +103,39 @@ class Hedge:
             return None
         return self._slow.percentile(target.deployment.name, policy.percentile, policy.samples)
 
-    async def _raced(self, stack: AsyncExitStack, run: Run, first: Runner, patience: float) -> Opened:
-        race = _Race(len(run.record.attempts))
+    async def _raced(self, run: Run, first: Attempt, patience: float) -> Attempt:
+        race: _Race | None = None
         try:
-            async with anyio.create_task_group() as group:
-                self._start(group, race, run, first)
+            async with asyncio.TaskGroup() as group:
+                race = _Race(run, group)
+                race.start(first)
                 if not await self._clock.wait_for(race.finished, patience) and not race.over:
                     second = await self._second(run)
                     if second is not None:
-                        self._start(group, race, run, second)
+                        race.start(second)
                 while not race.over:
                     race.finished.clear()
                     await race.finished.wait()
                 self._note_losers(run, race)
-                group.cancel_scope.cancel()
-        except BaseException:
-            await _close(race.stacks)
-            raise
-        return await self._won(stack, race)
+                race.cancel()
+        except BaseException as exc:
+            if race is not None:
+                await race.close()
+            raise _single(exc) from None
+        await race.close(but=race.winner)
+        result = race.results[0 if race.winner is None else race.winner]
+        if result is not None:
+            raise result
+        return race.attempts[race.winner or 0]
 
-    def _start(self, group: anyio.abc.TaskGroup, race: _Race, run: Run, runner: Runner) -> None:
-        stack = AsyncExitStack()
-        race.stacks.append(stack)
-        race.leases.append(runner[1])
-        race.began.append(self._clock.monotonic())
-        group.start_soon(self._run, race, len(race.stacks) - 1, run, runner)
-
-    async def _run(self, race: _Race, number: int, run: Run, runner: Runner) -> None:
-        try:
-            race.results[number] = await self._attempts.open(race.stacks[number], run, *runner)
-        except (UpstreamFailure, ProxyError) as exc:
-            race.results[number] = exc
-            if isinstance(exc, UpstreamFailure) and number:
-                run.failed(runner[0], exc)  # the caller records the failure of the first one
-        race.finished.set()
-
-    async def _second(self, run: Run) -> Runner | None:
-        """Return the next target with free capacity, its lease and its request."""
+    async def _second(self, run: Run) -> Attempt | None:
+        """Return an attempt at the next target with free capacity."""
         for target in run.eligible():
             lease = await self._slots.take(run.call, target.deployment, run.plan.input_tokens)
             if not isinstance(lease, Lease):
                 continue
             try:
-                request = self._attempts.request(run, target, lease)
+                attempt = self._attempts.new(run, target, lease)
             except InvalidRequest:
                 self._slots.release(lease)
                 continue
@@ -137,33 +146,25 @@ class Hedge:
                 self._slots.release(lease)
                 return None
             run.targets.remove(target)
-            return target, lease, request
+            return attempt
         return None
 
     def _note_losers(self, run: Run, race: _Race) -> None:
         """Record the estimated cost and the silence of the losers, before they are cancelled."""
-        result = race.results.get(race.winner) if race.winner is not None else None
-        kept = result.attempt if isinstance(result, Opened) else None
-        for number, lease in enumerate(race.leases):
-            if kept is not None and number not in race.results:
-                self._attempts.lost(run, lease, self._clock.monotonic() - race.began[number])
-        for attempt in run.record.attempts[race.begins :]:
-            if attempt is not kept and attempt.outcome is AttemptOutcome.STARTED:
-                attempt.end(AttemptOutcome.HEDGE_LOST)
-                attempt.usage = Usage(input=run.plan.input_tokens, source="estimated")
-
-    async def _won(self, stack: AsyncExitStack, race: _Race) -> Opened:
-        number = race.winner
-        await _close([each for at, each in enumerate(race.stacks) if at != number])
-        result = race.results[0 if number is None else number]
-        if isinstance(result, Opened) and number is not None:
-            stack.push_async_exit(race.stacks[number].pop_all())
-            return result
-        assert isinstance(result, Exception)
-        raise result
+        kept = race.winner if race.winner is not None and race.results[race.winner] is None else None
+        if kept is not None:
+            for number, attempt in enumerate(race.attempts):
+                if number not in race.results:
+                    attempt.lost_hedge()
+        entry = race.attempts[kept].entry if kept is not None else None
+        for each in run.record.attempts[race.begins :]:
+            if each is not entry and each.outcome is AttemptOutcome.STARTED:
+                each.end(AttemptOutcome.HEDGE_LOST)
+                each.usage = Usage(input=run.plan.input_tokens, source="estimated")
 
 
-async def _close(stacks: list[AsyncExitStack]) -> None:
-    for stack in reversed(stacks):
-        with anyio.CancelScope(shield=True):
-            await stack.aclose()
+def _single(exc: BaseException) -> BaseException:
+    """Return the error inside a task group's error: an internal error of one attempt stays what it is."""
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return exc

@@ -21,7 +21,7 @@ LONGEST_GAP = 1024  # characters of trailing white space that are removed from t
 _HEAD = ("id", "created", "model")
 
 
-class Said:
+class SentText:
     """The text that the client has received, kept while it is `plain`: one unfinished text."""
 
     def __init__(self) -> None:

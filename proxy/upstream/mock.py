@@ -15,23 +15,21 @@ depends on the seed, the body and how often that body was sent before, so a run 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from random import Random
 from typing import Any
-
-import anyio
-import anyio.lowlevel
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
 from proxy.core.model import MockOptions
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest
 from proxy.dialects.mock.answer import answer, named_fault
 from proxy.dialects.mock.wire import DONE, Answer, completion, error, events
+from proxy.upstream.transport import Response
 
 _REMEMBERED = 4096  # bodies whose number of sendings is kept
 
@@ -43,21 +41,19 @@ class MockUpstream:
         self._clock = clock
         self._sent: OrderedDict[bytes, int] = OrderedDict()
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+    async def send(self, request: UpstreamRequest) -> Response:
         """Answer `request.content`, a chat body, as `request.mock` says."""
         options = request.mock or MockOptions()
         body = object_of(request.content)
         fault = named_fault(body.get("model")) if body is not None else None
         fault = fault or self._drawn(request.content, options)
         if fault == "timeout":
-            await anyio.sleep_forever()
+            await asyncio.Event().wait()  # until the attempt is cancelled
         await self._wait(max(1.0, options.latency * 10) if fault == "slow" else options.latency)
 
         status, headers, parts = _answered(body, options, fault)
         pause = min(options.latency / 20, 0.05)
-        async with aclosing(self._chunks(parts, pause, cut=fault == "cut")) as chunks:
-            yield UpstreamResponse(status, headers, chunks)
+        return Response(status, headers, self._chunks(parts, pause, cut=fault == "cut"))
 
     async def _chunks(self, parts: Iterator[bytes], pause: float, *, cut: bool) -> AsyncGenerator[bytes, None]:
         """The body, with `pause` seconds between its parts."""
@@ -72,7 +68,7 @@ class MockUpstream:
         if seconds > 0:
             await self._clock.sleep(seconds)
         else:
-            await anyio.lowlevel.checkpoint()
+            await asyncio.sleep(0)
 
     def _drawn(self, content: bytes, options: MockOptions) -> str | None:
         """The fault that chance wants for this sending of this body."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proxy.core.model import EMPTY
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.environment import EnvironmentProxy
 from proxy.upstream.net.tls import Contexts, public_roots
 from proxy.upstream.net.transport import NetTransport
+from proxy.upstream.transport import Response
 
 if TYPE_CHECKING:
     from proxy.upstream.proxied import HttpxTransport
@@ -26,7 +26,7 @@ class Network:
         self._direct = NetTransport(self._contexts)
         self._proxied: HttpxTransport | None = None
 
-    def send(self, request: UpstreamRequest) -> AbstractAsyncContextManager[UpstreamResponse]:
+    def send(self, request: UpstreamRequest) -> Awaitable[Response]:
         """Send through the request's proxy, else that of the environment, else directly."""
         proxy = request.proxy or self._environment.proxy_for(request.url)
         if proxy is None:

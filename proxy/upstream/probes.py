@@ -31,7 +31,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
@@ -51,13 +51,13 @@ from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
 from proxy.stores.base import Wait
 from proxy.surfaces.chat import read_chat
+from proxy.upstream.commit import read_error, until_commit
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.health_views import BreakerName, Due
 from proxy.upstream.limits import Limits
-from proxy.upstream.relay import read_error, until_commit
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
-from proxy.upstream.transport import Transport
+from proxy.upstream.transport import Response, Transport
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,7 +70,6 @@ PATIENCE = 10.0  # seconds for a probe's answer
 CALL_TOKENS = 16  # tokens to reserve for a chat call: one word, its framing, and one token of output
 ERROR_BODY = 64 * 1024
 
-Answered = tuple[Mapping[str, str], AsyncGenerator[bytes, None]]  # headers, body
 Shown = bool | UpstreamFailure  # True: success; False: inconclusive; or the failure
 Count = Callable[[Deployment, str, Usage | None], None]  # counts a chat call: deployment, outcome, tokens
 
@@ -296,16 +295,16 @@ class Prober:
         """Send a call; return its outcome, and its usage if the provider reported it."""
         provider, dialect = deployment.provider, self._dialects[deployment.provider.dialect]
         try:
-            async with self._answer(provider, request, model=deployment.model) as (headers, chunks):
-                decoder = dialect.decoder(call, Target(deployment), headers)
-                await until_commit(decoder, chunks)
+            async with self._answer(provider, request, model=deployment.model) as response:
+                decoder = dialect.decoder(call, Target(deployment), response.headers)
+                await until_commit(decoder, response)
         except UpstreamFailure as failure:
             return failure, None
         return True, decoder.usage
 
     @asynccontextmanager
-    async def _answer(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Answered]:
-        """Yield headers and body of a 2xx answer. Raises `UpstreamFailure` for other answers and on timeout.
+    async def _answer(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Response]:
+        """Yield the response, a 2xx one. Raises `UpstreamFailure` for other answers and on timeout.
 
         Simulated failures of `model` and of all models apply. Uses a new connection, because a stale pooled one would
         show nothing about the provider.
@@ -315,13 +314,12 @@ class Prober:
         try:
             async with (
                 asyncio.timeout(PATIENCE),
-                transport.send(replace(request, fresh=True)) as got,
-                aclosing(got.chunks) as chunks,
+                aclosing(await transport.send(replace(request, fresh=True))) as response,
             ):
-                if not 200 <= got.status < 300:
-                    body = await read_error(chunks, ERROR_BODY)
-                    raise dialect.failure(got.status, got.headers, body, self._clock.time())
-                yield got.headers, chunks
+                if not 200 <= response.status < 300:
+                    body = await read_error(response, ERROR_BODY)
+                    raise dialect.failure(response.status, response.headers, body, self._clock.time())
+                yield response
         except TimeoutError:
             raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, "the probe received no answer in time") from None
 

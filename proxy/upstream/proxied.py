@@ -6,19 +6,20 @@ at its work, nor does it notice bytes behind an answer, which the next caller wo
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import cast
 
 import httpx
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.decode import is_packed, unpacked
 from proxy.upstream.net.faults import connect_failure, raise_if_ours
 from proxy.upstream.net.request import framed, prepare
 from proxy.upstream.net.tls import Contexts
+from proxy.upstream.transport import Response
 
 _UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
@@ -30,21 +31,17 @@ class HttpxTransport:
         self._contexts = contexts or Contexts()
         self._clients: dict[tuple[str | None, str | None], httpx.AsyncClient] = {}
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
-        """Send, and yield the answer when its head is there; leaving closes the connection."""
+    async def send(self, request: UpstreamRequest) -> Response:
+        """Send, and return the response when its head has arrived; `aclose` closes the connection."""
         framed(prepare(request), request)  # raises `ValueError` for headers that must not be sent
         try:
             response = await self._send(request)
         except httpx.TransportError as exc:
             raise _failure(exc) from exc
-        try:
-            encoding = response.headers.get("content-encoding")
-            body = _body(response)
-            chunks = unpacked(encoding, body) if is_packed(encoding) else body
-            yield UpstreamResponse(response.status_code, _headers(response), chunks)
-        finally:
-            await response.aclose()
+        encoding = response.headers.get("content-encoding")
+        body = _body(response)
+        chunks = unpacked(encoding, body) if is_packed(encoding) else body
+        return Response(response.status_code, _headers(response), chunks, close=response.aclose)
 
     async def aclose(self) -> None:
         """Close every connection."""

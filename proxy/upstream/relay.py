@@ -7,32 +7,22 @@ that the upstream did not send. If another target may continue (`Rescue`), the e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.core.call import Call
 from proxy.core.clean import LONGEST_BODY, Cleaner
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.record import AttemptOutcome, AttemptRecord, Outcome, Record, Timings
+from proxy.core.record import AttemptOutcome, Outcome, Record
 from proxy.core.sse import split
-from proxy.dialects.base import Decoder
-from proxy.upstream.health import Lease
+from proxy.upstream.attempt import Attempt, upstream_id
+from proxy.upstream.transport import Drain, Feed, Response
 
 AFTER_END = 0.5  # seconds for an upstream to end the response body after the answer, so that the connection is reusable
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """An answer that has reached its commit point: the bytes held back, and the failure that came with it, if any."""
-
-    decoder: Decoder
-    held: bytes
-    ended: bool
-    broken: UpstreamFailure | None = None
+JSON, EVENTS = "application/json", "text/event-stream"
+_SOUND = ("audio/", "video/", "application/ogg", "application/octet-stream", EVENTS)  # content types of speech
 
 
 class Rescue(Protocol):
@@ -42,137 +32,143 @@ class Rescue(Protocol):
         """Record bytes that were sent to the client."""
         ...
 
-    def rest(self, failure: UpstreamFailure) -> AsyncGenerator[bytes, None] | None:
-        """Return the continuation by another target; `None` or empty if there is none."""
+    async def relay(self, failure: UpstreamFailure, write: Feed, drain: Drain) -> bool:
+        """Write the continuation by another target; return `False` if there is none."""
         ...
 
 
-async def until_commit(
-    decoder: Decoder, chunks: AsyncGenerator[bytes, None], alive: Callable[[], None] = lambda: None
-) -> Start:
-    """Read to the commit point, calling `alive` for each chunk. Raises `UpstreamFailure` if the answer fails."""
-    held = bytearray()
-    try:
-        async for chunk in chunks:
-            alive()
-            held += decoder.feed(chunk)
-            if decoder.committed:
-                return Start(decoder, bytes(held), ended=False)
-        held += decoder.finish()
-    except UpstreamFailure as failure:
-        if not decoder.committed:
-            raise
-        held += failure.partial
-        failure.partial = b""
-        return Start(decoder, bytes(held), ended=True, broken=failure)
-    return Start(decoder, bytes(held), ended=True)
-
-
-async def read_error(chunks: AsyncGenerator[bytes, None], limit: int) -> bytes:
-    """Return at most `limit` bytes of an error's body; a broken body ends early."""
-    body = bytearray()
-    try:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) >= limit:
-                break
-    except UpstreamFailure:
-        pass
-    return bytes(body[:limit])
-
-
-@contextmanager
-def waiting(clock: Clock, timings: Timings) -> Iterator[None]:
-    """Count the time in the block as waiting for the upstream."""
-    timings.upstream_begins(clock.monotonic())
-    try:
-        yield
-    finally:
-        timings.upstream_ends(clock.monotonic())
-
-
-async def timed(clock: Clock, timings: Timings, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Yield the same chunks and count the wait for each as upstream time; closes `chunks` at the end."""
-    try:
-        while True:
-            with waiting(clock, timings):
-                chunk = await anext(chunks, None)
-            if chunk is None:
-                return
-            yield chunk
-    finally:
-        await chunks.aclose()
+class _Ended(Exception):
+    """Ends the pump: the upstream's own error has arrived, and nothing follows it."""
 
 
 class Relay:
-    """Relays one answer and reports its end to the attempt, the lease and the record."""
+    """The answer of one attempt: `headers` and `stream` for the client's response, and `run`, which writes the body.
 
-    def __init__(
-        self,
-        clock: Clock,
-        record: Record,
-        attempt: AttemptRecord,
-        lease: Lease,
-        start: Start,
-        *,
-        cleaner: Cleaner,
-        deadline: float,
-        events: bool,
-        rescue: Rescue | None = None,
-    ) -> None:
-        self._clock = clock
-        self._record = record
+    The client's status is 200. `stream`: the body is written as it arrives; otherwise it is whole when `run` returns.
+    """
+
+    status = 200
+
+    def __init__(self, attempt: Attempt, clock: Clock, rescue: Rescue | None = None) -> None:
+        call, response = attempt.run.call, attempt.response
+        assert response is not None
+        cleaner = attempt.cleaner
+        self.headers = _headers(attempt, cleaner, response, call)
+        events = call.kind in ("chat", "completion") or self.headers["content-type"].startswith(EVENTS)
+        self.stream = call.stream or not self.headers["content-type"].startswith(JSON)
         self._attempt = attempt
-        self._lease = lease
-        self._start = start
-        self._decoder = start.decoder
+        self._response = response
+        self._decoder = attempt.decoder
+        self._clock = clock
         self._cleaner = cleaner
-        self._deadline = deadline
         self._events = events
         self._rescue = rescue if events else None
         self._kept: bytes | None = None  # the upstream's error event, while a continuation is tried
         self._oversized = False  # whether that event is too large to be relayed
-        self._closed_at: float | None = None  # when the upstream completed the answer
-        attempt.usage = start.decoder.usage
-        record.native_finish = cleaner.field(start.decoder.native_finish)
+        self._closed = False  # the upstream has sent the end of the answer
+        self._now = asyncio.get_running_loop().time
+        timeouts = attempt.target.deployment.timeouts
+        self._idle = timeouts.idle
+        self._latest = (
+            self._now() + attempt.entry.started + timeouts.total - clock.monotonic()
+        )  # on the event loop's clock
+        self._record = record = attempt.run.record
+        record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
+        record.upstream_request_id = upstream_id(cleaner, response)
+        record.timings.first_token = attempt.committed
+        attempt.entry.usage = self._decoder.usage
+        record.native_finish = cleaner.field(self._decoder.native_finish)
 
-    async def chunks(self, chunks: AsyncGenerator[bytes, None], idle: float) -> AsyncGenerator[bytes, None]:
-        """Yield the client's bytes, with an error event at the end if the answer broke off.
+    async def aclose(self) -> None:
+        """Release what the attempt holds."""
+        await self._attempt.close()
+
+    async def run(self, write: Feed, drain: Drain) -> None:
+        """Write the client's bytes, with an error event at the end if the answer broke off.
 
         Raises `ProxyError` instead if the answer does not consist of events.
         """
-        decoder = self._decoder
+        self._write, self._client_drain = write, drain
+        attempt, decoder = self._attempt, self._decoder
         try:
-            self._end_if_whole()
-            if out := self._given(self._start.held):
-                yield out
-            if self._start.broken:
-                raise self._start.broken
-            ended = self._start.ended
-            while not ended and decoder.fault is None:
-                chunk = await self._next(chunks, idle)
-                out = decoder.finish() if chunk is None else decoder.feed(chunk)
-                self._attempt.usage = decoder.usage
-                self._record.native_finish = decoder.native_finish and self._cleaner.field(decoder.native_finish)
-                ended = chunk is None
-                self._end_if_whole()
-                if out := self._given(out):
-                    yield out
-            failure, told = decoder.fault, not self._oversized
+            self._end_if_closed()
+            if not self._pass(attempt.held):
+                await self._drain()
+            if attempt.broken:
+                raise attempt.broken
+            if not attempt.ended and decoder.fault is None:
+                await self._pump()
+            failure, relayed = decoder.fault, not self._oversized
         except UpstreamFailure as exc:
-            failure, told = None if decoder.complete else exc, False
-            if out := self._given(self._remainder(exc)):
-                yield out
+            failure, relayed = None if decoder.complete else exc, False
+            self._pass(self._remainder(exc))
         self._end(failure)
         if failure is not None:
-            async with aclosing(self._after(failure, told=told)) as rest:
-                async for out in rest:
-                    yield out
+            await self._after(failure, relayed=relayed)
 
-    def _given(self, out: bytes) -> bytes:
-        """Return the bytes to send now: all but the upstream's error event while a continuation is possible."""
+    async def _pump(self) -> None:
+        """Pass on the rest of the body as it arrives. Raises `UpstreamFailure` if the upstream falls silent."""
+        deadline, timings, decoder = self._attempt.deadline, self._record.timings, self._decoder
+        timings.upstream_begins(self._clock.monotonic())
+        deadline.start(self._patience())
+        try:
+            await self._response.pump(self._feed, self._drain)
+        except _Ended:
+            return
+        except asyncio.CancelledError:
+            if not deadline.expired():
+                raise
+            late = self._now() >= self._latest
+            message = "the answer took too long" if late else f"no data came for {duration_text(self._idle)}"
+            raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
+        finally:
+            deadline.stop()
+            timings.upstream_ends(self._clock.monotonic())
+            self._note_usage()
+        out = decoder.finish()
+        self._note_usage()
+        self._end_if_closed()
+        self._pass(out)
+
+    def _feed(self, data: bytes) -> bool:
+        """Pass on one piece of the upstream's body; return whether the client takes more now."""
+        end = self._now() + self._idle
+        self._attempt.deadline.end = end if end < self._latest else self._latest
+        decoder = self._decoder
+        out = decoder.feed(data)
+        if decoder.closed or decoder.passed_error or self._rescue is not None:
+            return self._feed_last(out)
+        return self._write(out) if out else True
+
+    def _feed_last(self, out: bytes) -> bool:
+        """Pass on what needs more than that: the end of an answer, an error, or an answer that may be continued."""
+        if self._end_if_closed():
+            self._attempt.deadline.start(self._patience())
+        more = self._pass(out)
+        if self._decoder.fault is not None:
+            raise _Ended
+        return more
+
+    def _patience(self) -> float:
+        """Return the seconds until the upstream is too silent or too late."""
+        return min(self._idle, self._latest - self._now())
+
+    async def _drain(self) -> None:
+        """Wait for the client; this is no silence of the upstream."""
+        deadline, timings, clock = self._attempt.deadline, self._record.timings, self._clock
+        waiting = timings.waits_for_upstream
+        if waiting:
+            deadline.stop()
+            timings.upstream_ends(clock.monotonic())
+        await self._client_drain()
+        if waiting:
+            timings.upstream_begins(clock.monotonic())
+            deadline.start(self._patience())
+
+    def _pass(self, out: bytes) -> bool:
+        """Write bytes, without the upstream's error event while a continuation is possible."""
         if not out:
-            return out
+            return True
         if self._decoder.passed_error:
             out = self._cleaner.data(out)
         if self._decoder.fault is not None:
@@ -180,76 +176,89 @@ class Relay:
             self._oversized = len(event) > LONGEST_BODY
             event = b"" if self._oversized else self._cleaner.data(event)
             if self._rescue is None:
-                return b"".join([*events, event])
-            self._kept = event
+                events.append(event)
+            else:
+                self._kept = event
             out = b"".join(events)
         if self._rescue is not None:
             self._rescue.saw(out)
-        return out
+        return self._write(out) if out else True
 
     def _remainder(self, failure: UpstreamFailure) -> bytes:
         """Return the complete data before a failure, including what a translating decoder has held back."""
         return failure.partial + (self._decoder.finish() if self._decoder.complete else b"")
 
-    async def _after(self, failure: UpstreamFailure, *, told: bool) -> AsyncGenerator[bytes, None]:
-        """Yield the continuation, or else the error; with `told` the upstream has sent its own error event."""
+    async def _after(self, failure: UpstreamFailure, *, relayed: bool) -> None:
+        """Write the continuation, or else the error; with `relayed` the upstream's own error event is used."""
         error = _error(failure, self._record)
-        rest = self._rescue.rest(failure) if self._rescue else None
-        if rest is not None:
-            goes_on = False
-            async with aclosing(rest):
-                async for out in rest:
-                    goes_on = True
-                    yield out
-            if goes_on:
-                return
-        if told:
+        if self._rescue is not None and await self._rescue.relay(failure, self._write, self._client_drain):
+            return
+        if relayed:
             if self._kept:
-                yield self._kept
+                self._write(self._kept)
             return
         self._record.code = error.error_code
         if not self._events:
             raise error from failure  # for example audio, which has no events
-        yield error.event()
+        self._write(error.event())
 
-    async def _next(self, chunks: AsyncGenerator[bytes, None], idle: float) -> bytes | None:
-        """Return the next chunk, `None` at the end. Raises `UpstreamFailure` if the upstream is silent for too long."""
-        now = self._clock.monotonic()
-        patience = idle if self._closed_at is None else self._closed_at + AFTER_END - now
-        left = self._deadline - now
-        try:
-            async with asyncio.timeout(min(patience, left)):
-                return await anext(chunks, None)
-        except TimeoutError:
-            message = f"no data came for {duration_text(idle)}" if left > patience else "the answer took too long"
-            raise UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=504) from None
+    def _end_if_closed(self) -> bool:
+        """Settle a complete answer before its last bytes go out, although the upstream has not ended its body yet."""
+        if not self._decoder.closed or self._decoder.fault is not None or self._closed:
+            return False
+        self._closed = True
+        self._latest = min(self._latest, self._now() + AFTER_END)
+        self._end(None)
+        return True
 
-    def _end_if_whole(self) -> None:
-        """Settle a complete answer before its last bytes go out, although the upstream has not closed yet."""
-        if self._decoder.closed and self._decoder.fault is None and self._closed_at is None:
-            self._closed_at = self._clock.monotonic()
-            self._end(None)
+    def _note_usage(self) -> None:
+        self._attempt.entry.usage = self._decoder.usage
+        self._record.native_finish = self._cleaner.field(self._decoder.native_finish)
 
     def _end(self, failure: UpstreamFailure | None) -> None:
         """Record how the answer ended; a complete answer stays complete."""
         if failure is not None:
             self._cleaner.failure(failure)
-        attempt = self._attempt
-        if self._record.outcome is Outcome.OK:
+        record, entry, lease = self._record, self._attempt.entry, self._attempt.lease
+        if record.outcome is Outcome.OK:
             return
-        attempt.usage = self._decoder.usage
+        entry.usage = self._decoder.usage
         if failure is None:
-            attempt.end(AttemptOutcome.OK)
-            self._record.end(Outcome.OK)
-            first = attempt.first_token
-            self._lease.succeed(None if first is None else first - attempt.started)
+            entry.end(AttemptOutcome.OK)
+            record.end(Outcome.OK)
+            lease.succeed(self._attempt.committed - entry.started)
             return
-        attempt.fail(failure)
-        self._record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)
-        self._lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
+        entry.fail(failure)
+        record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)
+        lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
 
 
 def _error(failure: UpstreamFailure, record: Record) -> ProxyError:
     where = f"`{record.chosen.name}`" if record.chosen else "the upstream"
     kind = UpstreamTimeout if failure.status == 504 else UpstreamError
     return kind(f"The answer of {where} broke off: {str(failure).rstrip('. ')}.")
+
+
+def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call) -> dict[str, str]:
+    """Return the upstream headers that pass to the client: `content-type` and `openai-*`."""
+    headers = cleaner.headers(response.headers, "openai-")
+    if attempt.translates:
+        kind = EVENTS + "; charset=utf-8" if call.stream else JSON
+    else:
+        kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)
+    headers["content-type"] = _label(kind, call)
+    return headers
+
+
+def _label(label: str, call: Call) -> str:
+    """Return the content type of an answer, corrected if the upstream's does not fit."""
+    kind = label.lower().partition(";")[0].strip()
+    if call.kind in ("chat", "completion"):
+        wanted = EVENTS if call.stream else JSON
+        return label if kind == wanted else wanted
+    if call.endpoint == "speech":
+        return label if kind.startswith(_SOUND) else "application/octet-stream"
+    if call.kind == "audio":
+        return JSON if kind == "text/html" else label
+    may_stream = call.stream or call.kind == "image"
+    return label if kind == JSON or (may_stream and kind == EVENTS) else JSON

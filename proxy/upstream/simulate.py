@@ -13,20 +13,17 @@ Everything behind the transport (classification, retries, breakers, records) is 
 
 from __future__ import annotations
 
+import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Literal
-
-import anyio
-import anyio.lowlevel
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
-from proxy.upstream.transport import Transport
+from proxy.core.wire import UpstreamRequest
+from proxy.upstream.transport import Response, Transport
 
 Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]
 
@@ -65,6 +62,11 @@ class Simulator:
         if seconds > 0 and rate > 0:
             self._active = [*self._active, made][-MOST:]
         return made
+
+    @property
+    def active(self) -> bool:
+        """Whether any failure is active."""
+        return bool(self._active)
 
     def over(self, transport: Transport, provider: str, model: str) -> Transport:
         """Return the transport for one attempt: `transport`, or a failing one if a failure applies."""
@@ -113,42 +115,35 @@ class _Failing:
         self._kind = kind
         self._clock = clock
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+    async def send(self, request: UpstreamRequest) -> Response:
         """Send the request, with the failure that the module's table describes."""
         if self._kind == "timeout":
-            await anyio.sleep_forever()
+            await asyncio.Event().wait()  # until the attempt is cancelled
         if self._kind == "slow":
             await self._clock.sleep(SLOW)
-        if self._kind in ("slow", "cut"):
-            async with self._inner.send(request) as response:
-                if self._kind == "slow":
-                    yield response
-                    return
-                async with aclosing(_broken(response.chunks)) as chunks:
-                    yield UpstreamResponse(response.status, response.headers, chunks)
-            return
+            return await self._inner.send(request)
+        if self._kind == "cut":
+            response = await self._inner.send(request)
+            return Response(response.status, response.headers, _broken(response), close=response.aclose)
         stream = _streams(request)
         headers = {"content-type": "text/event-stream" if stream and self._kind == "bad_json" else "application/json"}
         body = _ERROR if self._kind == "error" else _HALF_EVENT if stream else _HALF
-        async with aclosing(_whole(body)) as chunks:
-            yield UpstreamResponse(500 if self._kind == "error" else 200, headers, chunks)
+        return Response(500 if self._kind == "error" else 200, headers, _whole(body))
 
 
 async def _whole(body: bytes) -> AsyncGenerator[bytes, None]:
-    await anyio.lowlevel.checkpoint()
+    await asyncio.sleep(0)
     yield body
 
 
-async def _broken(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    async with aclosing(chunks):
-        first = await anext(chunks, b"")
-        second = await anext(chunks, None)
-        if second is None:
-            yield first[: len(first) // 2]
-        else:
-            yield first
-            yield second[: len(second) // 2]
+async def _broken(response: Response) -> AsyncGenerator[bytes, None]:
+    first = await response.read()
+    second = await response.read()
+    if not second:
+        yield first[: len(first) // 2]
+    else:
+        yield first
+        yield second[: len(second) // 2]
     raise UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
 
 

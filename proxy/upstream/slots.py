@@ -15,7 +15,6 @@ from proxy.core.clock import Clock
 from proxy.core.model import KEYLESS, Deployment, way
 from proxy.core.plan import DeploymentHealth, HealthView, Target
 from proxy.core.snapshot import Snapshot
-from proxy.core.wire import UpstreamResponse
 from proxy.stores.base import Wait
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.limits import Limits
@@ -214,9 +213,9 @@ class Slots:
         else:
             self._limits.settle(lease.receipt, tokens)
 
-    def learn(self, deployment: Deployment, key_id: str, response: UpstreamResponse) -> None:
+    def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str]) -> None:
         """Learn the provider's limits from its response headers."""
-        self._limits.learn(deployment, key_id, response.headers, self._clock.time())
+        self._limits.learn(deployment, key_id, headers, self._clock.time())
 
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:
         """Return the names of the deployments with a running probe."""

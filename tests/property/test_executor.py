@@ -36,6 +36,7 @@ from tests.unit.upstream.bench import (
     bench,
     on,
     refusal,
+    running,
     target,
 )
 
@@ -173,7 +174,7 @@ class Scene:
         made = record(of, started=self.bench.clock.now)
         self.records.append(made)
         try:
-            async with asyncio.timeout(client.stays), self.bench.executor.run(of, planned, made) as reply:
+            async with asyncio.timeout(client.stays), running(self.bench, of, planned, made) as reply:
                 async for _ in reply.chunks:
                     pass
         except (TimeoutError, ProxyError):

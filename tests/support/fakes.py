@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest
+from proxy.upstream.transport import Response
 
 
 class FakeClock:
@@ -76,6 +76,17 @@ async def turn(times: int = 100) -> None:
         await asyncio.sleep(0)
 
 
+async def pieces(response: Response) -> AsyncGenerator[bytes, None]:
+    """The rest of a response's body, piece by piece."""
+    while piece := await response.read():
+        yield piece
+
+
+async def whole(response: Response) -> bytes:
+    """The rest of a response's body."""
+    return b"".join([piece async for piece in pieces(response)])
+
+
 def cut(data: bytes, sizes: Iterator[int]) -> Iterator[bytes]:
     """`data` in pieces of the given sizes, the rest in one."""
     at = 0
@@ -140,8 +151,7 @@ class ScriptedTransport:
         """Lines of the script that were not needed."""
         return sum(len(answers) for answers in self._lines.values())
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+    async def send(self, request: UpstreamRequest) -> Response:
         """Raises what the script says, on entering or while the body is read."""
         self.requests.append(request)
         host = _host(request)
@@ -150,10 +160,13 @@ class ScriptedTransport:
         try:
             async for _ in self._play(answer.before):
                 raise AssertionError("nothing is sent before the head")
-            chunks = self._play(answer.body)
-            yield UpstreamResponse(answer.status, answer.headers, chunks)
-        finally:
+        except BaseException:
             self.open -= 1
+            raise
+        return Response(answer.status, answer.headers, self._play(answer.body), close=self._closed)
+
+    async def _closed(self) -> None:
+        self.open -= 1
 
     async def _play(self, pieces: Sequence[Piece]) -> AsyncGenerator[bytes, None]:
         self.reading += 1

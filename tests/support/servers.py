@@ -50,12 +50,12 @@ def without_breakers(**retry: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(app: ASGIApp) -> Iterator[str]:
+def serving(app: ASGIApp, write_stall: float = 60.0) -> Iterator[str]:
     """Any ASGI application under uvicorn in a thread; yields its URL and stops it in the end."""
     config = uvicorn.Config(
         app,
         port=0,
-        http=protocol_class(10.0),
+        http=protocol_class(10.0, write_stall),
         loop="none",
         ws="none",
         log_config=None,
@@ -91,8 +91,9 @@ def signalbox(
     """Signalbox with `config` in a thread; the file is in `folder` and may be changed while it runs."""
     path = folder / "signalbox.yaml"
     path.write_text(yaml.safe_dump(_kept_in(folder, config)))
-    service = build(load(path, environ or {}), environ or {}, parts)
-    with serving(service.asgi) as url:
+    loaded = load(path, environ or {})
+    service = build(loaded, environ or {}, parts)
+    with serving(service.asgi, loaded.settings.server.write_stall) as url:
         RUNNING.append(url)
         try:
             yield Running(url, service, path)

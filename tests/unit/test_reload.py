@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from proxy.upstream.network import Network
 from tests.support.calls import call, record
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, ScriptedTransport, Wait
-from tests.unit.upstream.bench import BODY, DONE, OK, ROLE, STOP, TEXT
+from tests.unit.upstream.bench import BODY, DONE, OK, ROLE, STOP, TEXT, read
 
 pytestmark = pytest.mark.anyio
 
@@ -86,8 +87,8 @@ class Service:
     async def run(self, of: Call) -> tuple[bytes, Record]:
         made = record(of, started=self.clock.now)
         planned = plan(of, self.upstream.health.view(of.snapshot))
-        async with self.upstream.executor.run(of, planned, made) as reply:
-            return b"".join([chunk async for chunk in reply.chunks]), made
+        async with aclosing(await self.upstream.executor.run(of, planned, made)) as relay:
+            return await read(relay), made
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ Source: RFC 9112 (framing), RFC 9110 section 15.2 (1xx answers).
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import httptools
 
@@ -49,6 +50,7 @@ class Answer:
         "headers",
         "ready",
         "reusable",
+        "sink",
         "size",
         "status",
     )
@@ -62,6 +64,7 @@ class Answer:
         self.reusable = False
         self.fault: UpstreamFailure | None = None
         self.size = 0  # bytes of the body that have not been taken
+        self.sink: Callable[[bytes], None] | None = None  # takes the body as it arrives
         self._body: list[bytes] = []
         self._fields: list[tuple[bytes, bytes]] = []
         self._count = 0  # headers and trailers
@@ -84,7 +87,13 @@ class Answer:
                 self.reusable = False  # bytes that follow the answer: the next answer could not be told from them
             elif self.fault is None:
                 self.fault = not_http(str(exc))
-        self._not_body = 0 if self.size > before else self._not_body + len(data)
+        if self.size > before:
+            self._not_body = 0
+            if self.sink is not None:
+                pieces, self._body, self.size = self._body, [], 0
+                self.sink(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+            return
+        self._not_body += len(data)
         if self._not_body > MAX_HEAD and not self.complete and self.fault is None:
             self.fault = not_http("too many bytes that are no body")
 

@@ -63,20 +63,29 @@ class Connection(asyncio.BufferedProtocol):
         elif len(content) > WRITE_SIZE:
             content, self._rest = content[:WRITE_SIZE], memoryview(content)[WRITE_SIZE:]
         self._transport.write(head + content)
-        self._write_rest()
+        if self._rest:
+            self._write_rest()
         return answer
 
-    async def progress(self) -> None:
-        """Wait until more of the answer has come, or it has ended."""
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    def progress(self) -> asyncio.Future[None]:
+        """Return a future that is done when more of the answer has come, or it has ended."""
+        self._waiter = waiter = self._loop.create_future()
+        return waiter
 
-    def taken(self, answer: Answer) -> None:
-        """The body was taken out of `answer`: read on."""
-        if self.answer is answer and not self._reading and not self.closed:
+    def wake(self) -> None:
+        """End the wait for `progress`."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def pause(self) -> None:
+        """Stop reading until `resume`."""
+        if self._reading and not self.closed:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume(self, answer: Answer) -> None:
+        """Read on for `answer`, if reading was stopped."""
+        if not self._reading and self.answer is answer and not self.closed:
             self._reading = True
             self._transport.resume_reading()
 
@@ -85,12 +94,15 @@ class Connection(asyncio.BufferedProtocol):
         answer, self.answer = self.answer, None
         if answer is None or self.closed:
             return False
-        sent = self._rest is None and not self._transport.get_write_buffer_size()
         if answer.complete and not self._served:
             self._served = True
             if self._on_session is not None:
                 self._on_session(self._transport.get_extra_info("ssl_object").session)
+        sent = self._rest is None and not self._transport.get_write_buffer_size()
         if answer.complete and answer.reusable and sent:
+            if not self._reading:
+                self._reading = True
+                self._transport.resume_reading()
             return True
         answer.end()
         self.abort()
@@ -132,15 +144,17 @@ class Connection(asyncio.BufferedProtocol):
         answer.feed(self._buffer[:nbytes])
         if answer.fault is not None:
             self.abort()
+        elif answer.sink is not None and not answer.complete:
+            return
         elif answer.ready:
             if answer.status >= 300 and self._rest is not None:
                 self._rest = _NEVER_SENT  # the upstream has decided without the rest of the request
             if answer.size > HIGH_WATER and not answer.complete:
-                self._reading = False
-                self._transport.pause_reading()
+                self.pause()
         else:
             return
-        self._wake()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def eof_received(self) -> bool:
         self._lose(None)
@@ -173,8 +187,4 @@ class Connection(asyncio.BufferedProtocol):
             return
         clean = error is None and answer.ready
         answer.end(None if clean else lost(error, began=answer.began, stale=self._served))
-        self._wake()
-
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self.wake()

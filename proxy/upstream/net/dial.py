@@ -7,8 +7,6 @@ import socket
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-import anyio
-
 from proxy.upstream.net.resolve import Address
 
 STAGGER = 0.25  # seconds between two attempts, if the first has neither failed nor succeeded
@@ -19,36 +17,45 @@ async def connect_first(addresses: Sequence[Address]) -> socket.socket:
     """A connected, non-blocking socket. Raises the `OSError` of the last address to fail if all do."""
     if len(addresses) == 1:
         return await _connect(addresses[0])
-    errors: list[OSError] = []
-    connected: list[socket.socket] = []
-
-    async def attempt(address: Address, failed: anyio.Event) -> None:
-        try:
-            found = await _connect(address)
-        except OSError as exc:
-            errors.append(exc)
-            failed.set()
-            return
-        if connected:
-            found.close()
-            return
-        connected.append(found)
-        group.cancel_scope.cancel()
-
+    race = _Race()
     try:
-        async with anyio.create_task_group() as group:
+        async with asyncio.TaskGroup() as group:
+            running: set[asyncio.Task[None]] = set()
             for address in interleaved(addresses):
-                failed = anyio.Event()
-                group.start_soon(attempt, address, failed)
-                with anyio.move_on_after(STAGGER):
-                    await failed.wait()
+                running.add(group.create_task(race.attempt(address)))
+                _, running = await asyncio.wait(running, timeout=STAGGER, return_when=asyncio.FIRST_COMPLETED)
+                if race.connected is not None:
+                    break
+            while running and race.connected is None:
+                _, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in running:
+                task.cancel()
     except BaseException:
-        for found in connected:
-            found.close()
+        if race.connected is not None:
+            race.connected.close()
         raise
-    if not connected:
-        raise errors[-1]
-    return connected[0]
+    if race.connected is None:
+        raise race.errors[-1]
+    return race.connected
+
+
+class _Race:
+    """Concurrent connection attempts; the first to succeed wins."""
+
+    def __init__(self) -> None:
+        self.connected: socket.socket | None = None
+        self.errors: list[OSError] = []
+
+    async def attempt(self, address: Address) -> None:
+        try:
+            connected = await _connect(address)
+        except OSError as exc:
+            self.errors.append(exc)
+            return
+        if self.connected is None:
+            self.connected = connected
+        else:
+            connected.close()
 
 
 def interleaved(addresses: Sequence[Address]) -> Iterator[Address]:

@@ -8,7 +8,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any
 
 import anyio
@@ -20,7 +20,7 @@ from proxy.upstream.net import transport as module
 from proxy.upstream.net.connection import HIGH_WATER, READ_SIZE
 from proxy.upstream.net.resolve import Address, Resolver
 from proxy.upstream.net.transport import NetTransport
-from tests.support.fakes import turn
+from tests.support.fakes import pieces, turn, whole
 from tests.support.raw_server import ANSWER, RawConnection, answer, sending, server
 from tests.support.waiting import PATIENCE
 
@@ -37,8 +37,8 @@ def request(url: str, content: bytes = b"{}", **fields: Any) -> UpstreamRequest:
 
 
 async def read(net: NetTransport, url: str, content: bytes = b"{}", **fields: Any) -> tuple[int, bytes]:
-    async with net.send(request(url, content, **fields)) as response:
-        return response.status, b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await net.send(request(url, content, **fields))) as response:
+        return response.status, await whole(response)
 
 
 async def failing(net: NetTransport, url: str, **fields: Any) -> UpstreamFailure:
@@ -65,9 +65,9 @@ async def test_connections_are_kept_and_closed_in_the_end(net: NetTransport) -> 
 
 async def test_connection_in_use_while_closing_is_closed_later(net: NetTransport) -> None:
     async with server(answer) as upstream, asyncio.timeout(PATIENCE):
-        async with net.send(request(upstream.url)) as response:
+        async with aclosing(await net.send(request(upstream.url))) as response:
             await net.aclose()
-            assert [chunk async for chunk in response.chunks] == [b"ok"]
+            assert [chunk async for chunk in pieces(response)] == [b"ok"]
         await upstream.emptied()
 
 
@@ -80,8 +80,11 @@ async def test_last_used_connection_is_used_next(net: NetTransport) -> None:
         await connection.send(ANSWER)
 
     async with server(note) as upstream:
-        async with net.send(request(upstream.url)) as one, net.send(request(upstream.url)) as two:
-            assert [[chunk async for chunk in response.chunks] for response in (one, two)] == [[b"ok"], [b"ok"]]
+        async with (
+            aclosing(await net.send(request(upstream.url))) as one,
+            aclosing(await net.send(request(upstream.url))) as two,
+        ):
+            assert [[chunk async for chunk in pieces(response)] for response in (one, two)] == [[b"ok"], [b"ok"]]
         for _ in range(3):
             await read(net, upstream.url)
 
@@ -158,12 +161,12 @@ async def test_connections_are_used_for_their_own_origin_only(net: NetTransport)
 
 async def test_body_of_an_exchange_that_has_ended_is_not_the_next_ones(net: NetTransport) -> None:
     async with server(sending(OK + b"content-length: 2\r\n\r\n", b"ok", close=False)) as upstream:
-        async with net.send(request(upstream.url)) as first:
+        async with aclosing(await net.send(request(upstream.url))) as first:
             pass
-        async with net.send(request(upstream.url)) as second:
+        async with aclosing(await net.send(request(upstream.url))) as second:
             with suppress(UpstreamFailure):
-                assert [chunk async for chunk in first.chunks] in ([], [b"ok"])
-            assert [chunk async for chunk in second.chunks] == [b"ok"]
+                assert [chunk async for chunk in pieces(first)] in ([], [b"ok"])
+            assert [chunk async for chunk in pieces(second)] == [b"ok"]
 
 
 async def test_cancelling_at_any_step_leaves_no_connection_open() -> None:
@@ -287,25 +290,32 @@ async def test_upstream_is_not_read_faster_than_the_client(net: NetTransport) ->
             await connection.send(piece)
             sent += len(piece)
 
-    async with server(pour) as upstream, asyncio.timeout(PATIENCE), net.send(request(upstream.url)) as response:
-        first = await anext(response.chunks)
+    async with (
+        server(pour) as upstream,
+        asyncio.timeout(PATIENCE),
+        aclosing(await net.send(request(upstream.url))) as response,
+    ):
+        first = await response.read()
         before = -1
         while sent != before:  # until the sockets between us are full
             before = sent
             await turn(1000)
         assert sent < total / 4
-        second = await anext(response.chunks)
+        second = await response.read()
 
     assert max(len(first), len(second)) <= HIGH_WATER + READ_SIZE
 
 
 async def test_all_that_one_read_brings_is_one_piece(net: NetTransport) -> None:
     chunks = b"1\r\na\r\n" * 1000 + b"0\r\n\r\n"
-    async with server(sending(CHUNKED + chunks)) as upstream, net.send(request(upstream.url)) as response:
-        pieces = [chunk async for chunk in response.chunks]
+    async with (
+        server(sending(CHUNKED + chunks)) as upstream,
+        aclosing(await net.send(request(upstream.url))) as response,
+    ):
+        got = [chunk async for chunk in pieces(response)]
 
-    assert b"".join(pieces) == b"a" * 1000
-    assert len(pieces) < 100
+    assert b"".join(got) == b"a" * 1000
+    assert len(got) < 100
 
 
 # Names and addresses

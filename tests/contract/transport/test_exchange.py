@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.transport import Transport
+from tests.support.fakes import whole
 from tests.support.raw_server import ANSWER, RawConnection, answer, sending, server
 from tests.support.waiting import PATIENCE
 
@@ -50,8 +52,8 @@ def request(url: str, content: bytes = b"{}", **fields: Any) -> UpstreamRequest:
 
 
 async def read(transport: Transport, url: str, content: bytes = b"{}", **fields: Any) -> bytes:
-    async with transport.send(request(url, content, **fields)) as response:
-        return b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await transport.send(request(url, content, **fields))) as response:
+        return await whole(response)
 
 
 async def failing(transport: Transport, url: str, content: bytes = b"{}", **fields: Any) -> UpstreamFailure:
@@ -104,7 +106,7 @@ async def test_answer_without_a_body_ends_with_its_head(transport: Transport, st
 
 async def test_status_and_headers_pass(transport: Transport) -> None:
     head = b"HTTP/1.1 429 Slow\r\nRetry-After: 3\r\nX-A: 1\r\nx-a: 2\r\ncontent-length: 2\r\n\r\nno"
-    async with server(sending(head)) as upstream, transport.send(request(upstream.url)) as response:
+    async with server(sending(head)) as upstream, aclosing(await transport.send(request(upstream.url))) as response:
         assert response.status == 429
         assert response.headers["retry-after"] == "3"
         assert response.headers["x-a"] == "1, 2"
@@ -141,12 +143,12 @@ async def test_what_came_before_a_fault_is_delivered(transport: Transport) -> No
     got = b""
     async with (
         server(sending(CHUNKED + b"5\r\nhello\r\n")) as upstream,
-        transport.send(request(upstream.url)) as response,
+        aclosing(await transport.send(request(upstream.url))) as response,
     ):
         while len(got) < 5:
-            got += await anext(response.chunks)
+            got += await response.read()
         with pytest.raises(UpstreamFailure):
-            await anext(response.chunks)
+            await response.read()
 
     assert got == b"hello"
 
@@ -183,7 +185,7 @@ async def test_redirects_are_not_followed_and_cookies_not_kept(transport: Transp
     head = b"HTTP/1.1 307 There\r\nlocation: /there\r\nset-cookie: a=b; Path=/\r\ncontent-length: 0\r\n\r\n"
     async with server(sending(head, close=False)) as upstream:
         for _ in range(2):
-            async with transport.send(request(upstream.url)) as response:
+            async with aclosing(await transport.send(request(upstream.url))) as response:
                 assert response.status == 307
 
     assert len(upstream.heads) == 2
@@ -226,9 +228,9 @@ async def test_exchange_that_is_left_early_closes_its_connection(transport: Tran
         connection.close()
 
     async with server(endless) as upstream, asyncio.timeout(PATIENCE):
-        async with transport.send(request(upstream.url)) as response:
-            assert await anext(response.chunks) == b"he"
-            await response.chunks.aclose()
+        async with aclosing(await transport.send(request(upstream.url))) as response:
+            assert await response.read() == b"he"
+            await response.aclose()
         await gone.wait()
 
 

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
 from tests.support.certificates import Certificates
+from tests.support.fakes import whole
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -82,8 +84,8 @@ def _is_root() -> bool:
 
 async def read(transport: Transport, url: str, certificates: Certificates, **fields: Any) -> tuple[int, bytes]:
     given = {"url": url, "headers": {}, "content": b"{}", "connect_timeout": PATIENCE, "ca": certificates.ca, **fields}
-    async with transport.send(UpstreamRequest(**given)) as response:
-        return response.status, b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await transport.send(UpstreamRequest(**given))) as response:
+        return response.status, await whole(response)
 
 
 async def test_requests_follow_one_another(transport: Transport, nginx: str, certificates: Certificates) -> None:

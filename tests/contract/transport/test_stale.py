@@ -6,6 +6,7 @@ Such a failure has a kind of its own, and the request may go out once more, `fre
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 from dataclasses import dataclass
 
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
+from tests.support.fakes import whole
 from tests.support.raw_server import RawConnection, Step, answer, server
 from tests.support.waiting import PATIENCE
 
@@ -61,8 +63,9 @@ class Client:
         return await self.once(url, content, fresh=True)
 
     async def once(self, url: str, content: bytes, *, fresh: bool = False) -> bytes:
-        async with self.through.send(UpstreamRequest(url, {}, content, PATIENCE, fresh=fresh)) as response:
-            return b"".join([chunk async for chunk in response.chunks])
+        response = await self.through.send(UpstreamRequest(url, {}, content, PATIENCE, fresh=fresh))
+        async with aclosing(response):
+            return await whole(response)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.transport import NetTransport
 from proxy.upstream.transport import Transport
 from tests.support.certificates import Certificates
+from tests.support.fakes import whole
 from tests.support.raw_server import RawConnection, answer, sending, server
 from tests.support.upstreams import full_port
 from tests.support.waiting import PATIENCE
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.anyio
 
 async def read(transport: Transport, url: str, content: bytes = b"{}", **fields: Any) -> bytes:
     given = {"url": url, "headers": {}, "content": content, "connect_timeout": PATIENCE, **fields}
-    async with transport.send(UpstreamRequest(**given)) as response:
-        return b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await transport.send(UpstreamRequest(**given))) as response:
+        return await whole(response)
 
 
 async def failing(transport: Transport, url: str, **fields: Any) -> UpstreamFailure:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,8 +12,28 @@ from proxy.admission.gate import Gate
 from proxy.core.errors import Unavailable
 
 
+class InFlight:
+    """A call in flight, and why it was interrupted."""
+
+    def __init__(self) -> None:
+        self.interrupted: str | None = None
+
+    def interrupt(self, why: str) -> None:
+        self.interrupted = why
+
+
+@contextmanager
+def inside(gate: Gate) -> Iterator[InFlight]:
+    call = InFlight()
+    gate.enter(call)
+    try:
+        yield call
+    finally:
+        gate.leave(call)
+
+
 def enter_and(gate: Gate, *, fail: bool = False) -> None:
-    with gate.enter(lambda: None):
+    with inside(gate):
         if fail:
             raise KeyError
 
@@ -19,9 +41,9 @@ def enter_and(gate: Gate, *, fail: bool = False) -> None:
 def test_calls_inside_are_counted() -> None:
     gate = Gate(2)
 
-    with gate.enter(lambda: None):
+    with inside(gate):
         assert gate.inside == 1
-        with gate.enter(lambda: None):
+        with inside(gate):
             assert gate.inside == 2
 
     assert gate.inside == 0
@@ -30,7 +52,7 @@ def test_calls_inside_are_counted() -> None:
 def test_a_call_over_the_maximum_is_rejected() -> None:
     gate = Gate(1)
 
-    with gate.enter(lambda: None), pytest.raises(Unavailable) as refused:
+    with inside(gate), pytest.raises(Unavailable) as refused:
         enter_and(gate)
 
     assert refused.value.error_code == "overloaded"
@@ -51,7 +73,7 @@ def test_a_call_that_fails_gives_its_room_back() -> None:
 def test_a_closed_gate_lets_nobody_in_but_those_inside_stay() -> None:
     gate = Gate(5)
 
-    with gate.enter(lambda: None):
+    with inside(gate):
         gate.close()
         with pytest.raises(Unavailable) as refused:
             enter_and(gate)
@@ -63,13 +85,14 @@ def test_a_closed_gate_lets_nobody_in_but_those_inside_stay() -> None:
 
 def test_those_inside_can_be_interrupted() -> None:
     gate = Gate(5)
-    told: list[str] = []
 
-    with gate.enter(lambda: told.append("first")), gate.enter(lambda: told.append("second")):
+    with inside(gate) as first, inside(gate) as second:
         gate.interrupt()
+    with inside(gate) as later:
+        pass
 
     gate.interrupt()
-    assert sorted(told) == ["first", "second"]
+    assert [first.interrupted, second.interrupted, later.interrupted] == ["draining", "draining", None]
 
 
 @pytest.mark.anyio
@@ -86,8 +109,8 @@ async def test_whoever_waits_learns_that_the_last_call_has_left() -> None:
         told.append(await gate.emptied(60.0))
 
     async with asyncio.TaskGroup() as group:
-        with gate.enter(lambda: None):
-            with gate.enter(lambda: None):
+        with inside(gate):
+            with inside(gate):
                 group.create_task(wait())
                 await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -100,7 +123,7 @@ async def test_whoever_waits_learns_that_the_last_call_has_left() -> None:
 async def test_waiting_ends_although_somebody_stays() -> None:
     gate = Gate(5)
 
-    with gate.enter(lambda: None):
+    with inside(gate):
         assert not await gate.emptied(0.001)
 
 
@@ -109,14 +132,14 @@ async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
     gate = Gate(5)
     enter_and(gate)
 
-    with gate.enter(lambda: None):
+    with inside(gate):
         assert not await gate.emptied(0.0)
 
 
 def test_a_shedding_gate_rejects_new_calls_until_it_admits_them_again() -> None:
     gate = Gate(5)
 
-    with gate.enter(lambda: None):
+    with inside(gate):
         gate.shed(on=True)
         with pytest.raises(Unavailable) as refused:
             enter_and(gate)
@@ -133,7 +156,7 @@ def test_another_maximum_counts_at_once() -> None:
     gate = Gate(5)
     gate.most = 1
 
-    with gate.enter(lambda: None), pytest.raises(Unavailable):
+    with inside(gate), pytest.raises(Unavailable):
         enter_and(gate)
 
 

@@ -36,6 +36,13 @@ class Script:
         raise OSError("the end")
 
 
+class InFlight:
+    """A call in flight."""
+
+    def interrupt(self, why: str) -> None:
+        raise AssertionError("nothing interrupts it")
+
+
 class Watched(FakeClock):
     """A watermark over a gate with calls in flight, and what happened at each reading."""
 
@@ -46,7 +53,8 @@ class Watched(FakeClock):
         self.relieved = 0
         self.calls = ExitStack()
         for _ in range(calls):
-            self.calls.enter_context(self.gate.enter(lambda: None))
+            self.gate.enter(call := InFlight())
+            self.calls.callback(self.gate.leave, call)
         self.watermark = Watermark(Script(*used), self.gate, self, self._relieve)
 
     def _relieve(self) -> None:

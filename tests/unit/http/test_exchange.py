@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 import pytest
 from starlette.types import Message
 
-from proxy.core.wire import Reply
 from proxy.http.callers import Callers
-from proxy.http.exchange import COMMENT, Exchange
+from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
-from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.clocks import VIRTUAL
+from tests.support.fakes import turn
 
 pytestmark = pytest.mark.anyio
 
@@ -33,17 +30,16 @@ class Scripted:
         self.go_on = asyncio.Event()
         self.delivering: bool | None = None
 
-    @asynccontextmanager
-    async def open(self, arrival: Any) -> AsyncIterator[Reply]:
+    async def run(self, arrival: Any) -> None:
         await arrival.read()
         try:
-            yield Reply(200, {"content-type": "text/event-stream"}, self._chunks(), stream=True)
+            await arrival.begin_stream(200, {"content-type": "text/event-stream"})
+            await self.go_on.wait()
+            if not arrival.write(b"data: last\n\n"):
+                await arrival.drain()
+            await arrival.end_stream()
         finally:
             self.delivering = arrival.delivering
-
-    async def _chunks(self) -> AsyncGenerator[bytes, None]:
-        await self.go_on.wait()
-        yield b"data: last\n\n"
 
 
 class Client:
@@ -67,19 +63,20 @@ class Client:
             await taken.wait()
 
 
-async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
-    clock, pipeline, client = VirtualClock(), Scripted(), Client()
+async def test_a_comment_that_was_taken_does_not_pass_for_the_chunk_behind_it() -> None:
+    pipeline, client = Scripted(), Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=15.0)
-    exchange = Exchange(pipeline, None, limits, Ids(), Callers(), clock)  # type: ignore[arg-type]
+    endpoint = Endpoint(pipeline, None, limits, Ids(), Callers())  # type: ignore[arg-type]
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(exchange, {"type": "http", "headers": []}, client.receive, client.send)
-        await clock.advance(16.0)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
+        await asyncio.sleep(16.0)
         pipeline.go_on.set()
-        await idle()
-        [(comment, taken), (chunk, _)] = client.sent
+        await turn()
+        [(comment, taken)] = client.sent
         taken.set()
-        await idle()
+        await turn()
+        [_, (chunk, _)] = client.sent
         client.gone.set()
 
     assert (comment, chunk) == (COMMENT, b"data: last\n\n")

@@ -26,7 +26,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def test_answers_pause_while_the_client_leaves_much_unread() -> None:
-    protocol = protocol_class(10.0)(uvicorn.Config(app), ServerState(), {})
+    protocol = protocol_class(10.0, 60.0)(uvicorn.Config(app), ServerState(), {})
     transport = Transport()
 
     protocol.connection_made(transport)

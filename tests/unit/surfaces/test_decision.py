@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
 
 import pytest
 
 from proxy.core.model import Price
 from proxy.core.record import Continued
 from proxy.core.usage import Usage
-from proxy.surfaces.decision import decision_record, embed
+from proxy.surfaces.decision import Embedding, decision_record
 from tests.support.calls import attempt, deployment, plan, record
 
 
@@ -58,54 +57,33 @@ def test_who_went_on_with_a_broken_answer_is_told() -> None:
     assert decision_record(made)["continued"] == {"provider": "acme", "model": "small", "after_characters": 5}
 
 
-class Source:
-    """Chunks, and whether they were closed."""
+def embedded(*pieces: bytes) -> bytes:
+    """A stream with the record."""
+    out: list[bytes] = []
 
-    def __init__(self, *chunks: bytes) -> None:
-        self._chunks = chunks
-        self.closed = False
+    def write(data: bytes) -> bool:
+        out.append(data)
+        return True
 
-    async def chunks(self) -> AsyncGenerator[bytes, None]:
-        try:
-            for chunk in self._chunks:
-                yield chunk
-        finally:
-            self.closed = True
-
-
-async def embedded(source: Source, *, stream: bool) -> bytes:
-    return b"".join([chunk async for chunk in embed(source.chunks(), lambda: {"id": "req_1"}, stream=stream)])
+    embedding = Embedding(lambda: {"id": "req_1"})
+    for piece in pieces:
+        embedding.into(write)(piece)
+    return b"".join(out) + embedding.end()
 
 
-@pytest.mark.anyio
-async def test_an_answer_gets_a_member() -> None:
-    source = Source(b'{"choices":', b" []}")
+def test_a_whole_answer_gets_a_member() -> None:
+    embedding = Embedding(lambda: {"id": "req_1"})
 
-    assert await embedded(source, stream=False) == b'{"choices": [],"router":{"id":"req_1"}}'
-    assert source.closed
+    assert embedding.whole(b'{"choices": []}') == b'{"choices": [],"router":{"id":"req_1"}}'
 
 
-@pytest.mark.anyio
 @pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data: [DONE]", b""])
-async def test_a_stream_gets_one_chunk_and_keeps_the_others(end: bytes) -> None:
+def test_a_stream_gets_one_chunk_and_keeps_the_others(end: bytes) -> None:
     first = b'data: {"id":"c","choices":[{"delta":{"content":"x"}}]}\n\n'
-    source = Source(first[:9], first[9:] + end)
 
-    out = await embedded(source, stream=True)
+    out = embedded(first[:9], first[9:] + end)
 
     assert out.startswith(first)
     assert out.endswith(end)
     middle = out.removeprefix(first).removesuffix(end)
     assert json.loads(middle.removeprefix(b"data: "))["router"] == {"id": "req_1"}
-    assert source.closed
-
-
-@pytest.mark.anyio
-async def test_a_reader_who_leaves_closes_the_answer() -> None:
-    source = Source(b"data: 1\n\n", b"data: 2\n\n")
-    chunks = embed(source.chunks(), dict, stream=True)
-
-    await anext(chunks)
-    await chunks.aclose()
-
-    assert source.closed

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +23,13 @@ from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.stores.memory import MemoryCounters
-from proxy.upstream.attempts import Attempts
+from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.limits import Limits
 from proxy.upstream.pulse import Pulse
+from proxy.upstream.relay import Relay
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots, news_for
@@ -85,10 +88,70 @@ class Bench:
         """What the client gets, or the error."""
         made = made or record(of, started=self.clock.now)
         try:
-            async with self.executor.run(of, planned, made) as reply:
-                return b"".join([chunk async for chunk in reply.chunks]), made
+            relay = await self.executor.run(of, planned, made)
+            async with aclosing(relay):
+                return await read(relay), made
         except ProxyError as error:
             return error, made
+
+
+@asynccontextmanager
+async def running(b: Bench, of: Call, planned: Plan, made: Record) -> AsyncIterator[Reply]:
+    """A client that takes the answer piece by piece, and that leaves at the end of the block."""
+    relay = await b.executor.run(of, planned, made)
+    async with aclosing(relay):
+        reply = Reply(relay)
+        async with aclosing(reply.chunks):
+            yield reply
+
+
+class Reply:
+    """An answer as a client sees it; `chunks` may be closed at any piece."""
+
+    def __init__(self, relay: Relay) -> None:
+        self.status = relay.status
+        self.headers = relay.headers
+        self.stream = relay.stream
+        self.chunks = self._chunks(relay)
+        self.aclose = self.chunks.aclose
+
+    async def _chunks(self, relay: Relay) -> AsyncGenerator[bytes, None]:
+        pieces: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+        def write(data: bytes) -> bool:
+            pieces.put_nowait(data)
+            return False
+
+        async def run() -> None:
+            try:
+                await relay.run(write, pieces.join)
+            finally:
+                pieces.put_nowait(None)
+
+        task = asyncio.create_task(run())  # noqa: TID251, a generator cannot hold a task group
+        try:
+            while (piece := await pieces.get()) is not None:
+                yield piece
+                pieces.task_done()
+            await task
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+async def read(relay: Relay) -> bytes:
+    """What the client gets of an answer. Raises `ProxyError`."""
+    pieces: list[bytes] = []
+
+    def write(data: bytes) -> bool:
+        pieces.append(data)
+        return True
+
+    async def drain() -> None:
+        raise AssertionError("this client is never full")
+
+    await relay.run(write, drain)
+    return b"".join(pieces)
 
 
 def bench(

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 import pytest
 
 from proxy.core.failures import UpstreamFailure
-from proxy.core.wire import UpstreamRequest, UpstreamResponse
+from proxy.core.wire import UpstreamRequest
 from proxy.upstream import batches
 from proxy.upstream.batches import send_batches
+from proxy.upstream.transport import Response
+from tests.support.fakes import whole
 
 REQUEST = UpstreamRequest("http://x.test/", {}, b"1", 1.0, further=(b"2", b"3"))
 
@@ -23,23 +25,22 @@ class Echo:
         self.open = 0
         self._statuses = statuses
 
-    @asynccontextmanager
-    async def send(self, request: UpstreamRequest) -> AsyncIterator[UpstreamResponse]:
+    async def send(self, request: UpstreamRequest) -> Response:
         async def chunks() -> AsyncGenerator[bytes, None]:
             yield b"<"
             yield request.content + b">"
 
         self.sent.append(request)
         self.open += 1
-        try:
-            yield UpstreamResponse(self._statuses.get(f"body{request.content.decode()}", 200), {}, chunks())
-        finally:
-            self.open -= 1
+        return Response(self._statuses.get(f"body{request.content.decode()}", 200), {}, chunks(), close=self._closed)
+
+    async def _closed(self) -> None:
+        self.open -= 1
 
 
 async def read(transport: Echo) -> tuple[int, bytes]:
-    async with send_batches(transport, REQUEST) as response:
-        return response.status, b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await send_batches(transport, REQUEST)) as response:
+        return response.status, await whole(response)
 
 
 async def test_the_bodies_of_all_answers_are_joined_in_order() -> None:

@@ -27,7 +27,7 @@ from proxy.upstream.continuation import continued
 from tests.support.calls import call, plan, record
 from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer, FakeClock, Piece, Stall, Wait, turn
-from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, target
+from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, running, target
 
 pytestmark = pytest.mark.anyio
 
@@ -564,7 +564,7 @@ async def left(script: dict[str, Sequence[Answer]], *deployments: Deployment, af
     b = bench(script)
     of = wanting(*deployments)
     made = record(of, started=b.clock.now)
-    async with b.executor.run(of, plan(*deployments), made) as reply, aclosing(reply.chunks) as chunks:
+    async with running(b, of, plan(*deployments), made) as reply, aclosing(reply.chunks) as chunks:
         for _ in range(after):
             await anext(chunks)
     return b, made

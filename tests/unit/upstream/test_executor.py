@@ -12,7 +12,6 @@ from proxy.core.errors import ProxyError
 from proxy.core.model import Timeouts
 from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, RetryPolicy
-from proxy.core.wire import Reply
 from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.clocks import VIRTUAL
 from tests.support.fakes import REFUSED, Answer, Stall
@@ -44,10 +43,12 @@ from tests.unit.upstream.bench import (
     A,
     B,
     C,
+    Reply,
     bench,
     on,
     outcomes,
     refusal,
+    running,
     target,
 )
 
@@ -419,7 +420,7 @@ async def test_of_the_upstream_s_headers_only_the_contract_s_pass() -> None:
     of = call(HELLO, on=on(A))
     made = record(of, started=b.clock.now)
 
-    async with b.executor.run(of, plan(A), made) as reply:
+    async with running(b, of, plan(A), made) as reply:
         chunks = [chunk async for chunk in reply.chunks]
 
     assert (reply.status, chunks) == (200, [BODY])
@@ -443,9 +444,9 @@ async def test_a_reply_knows_whether_it_streams() -> None:
 
     for raw in (STREAM, HELLO):
         of = call(raw, on=on(A))
-        async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
+        async with running(b, of, plan(A), record(of, started=b.clock.now)) as reply:
             replies.append(reply)
-            await reply.chunks.aclose()
+            await reply.aclose()
 
     assert [reply.stream for reply in replies] == [True, False]
 

@@ -35,6 +35,7 @@ from tests.unit.upstream.bench import (
     bench,
     on,
     outcomes,
+    running,
 )
 
 pytestmark = pytest.mark.anyio
@@ -122,7 +123,7 @@ async def test_a_failure_is_not_measured_as_latency() -> None:
 
 
 async def begin(b: Bench, of: Call, planned: Plan, made: Record, got: asyncio.Event) -> None:
-    async with b.executor.run(of, planned, made) as reply:
+    async with running(b, of, planned, made) as reply:
         async for _ in reply.chunks:
             got.set()
 
@@ -185,10 +186,10 @@ async def test_a_probe_is_settled_when_its_stream_begins() -> None:
     b.clock.pass_(60)
     of = call(STREAM, on=on(A))
 
-    async with b.executor.run(of, plan(A), record(of, started=b.clock.now)) as reply:
+    async with running(b, of, plan(A), record(of, started=b.clock.now)) as reply:
         await anext(reply.chunks)
         assert [row["state"] for row in b.health.breakers()] == ["closed"]
-        await reply.chunks.aclose()
+        await reply.aclose()
 
 
 async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:

@@ -34,6 +34,7 @@ from tests.unit.upstream.bench import (
     on,
     outcomes,
     refusal,
+    running,
     target,
 )
 
@@ -390,7 +391,7 @@ async def test_a_client_who_leaves_releases_both(leaves: float) -> None:
     made = record(of, started=b.clock.now)
 
     async def client() -> None:
-        async with b.executor.run(of, plan(first, second), made):
+        async with running(b, of, plan(first, second), made):
             raise AssertionError("nobody answered")
 
     async with asyncio.TaskGroup() as group:
@@ -410,7 +411,7 @@ async def test_a_disconnect_during_the_winners_answer_releases_it() -> None:
     made = record(of, started=b.clock.now)
 
     async def client() -> None:
-        async with b.executor.run(of, plan(A, B), made) as reply:
+        async with running(b, of, plan(A, B), made) as reply:
             async for _ in reply.chunks:
                 begun.set()
 
@@ -451,9 +452,8 @@ async def test_an_error_while_preparing_the_hedge_releases_everything(
         return request(*of)
 
     monkeypatch.setattr(b.attempts, "request", broken)
-    with pytest.raises(ExceptionGroup) as found:
+    with pytest.raises(KeyError):
         await run(b, A, second)
 
-    assert found.group_contains(KeyError)
     assert free(b)
     assert await b.limits.wait(second, "main", 1) == 0.0

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.record import Continued
 from proxy.core.usage import Usage
 from proxy.upstream import joint
-from proxy.upstream.joint import Joint, Said
+from proxy.upstream.joint import Joint, SentText
 
 WHO = Continued("b", "m", 5)
 DONE = b"data: [DONE]\n\n"
@@ -30,8 +30,8 @@ def text(content: str, **fields: Any) -> bytes:
     return chunk({"content": content}, **fields)
 
 
-def read(*pieces: bytes) -> Said:
-    said = Said()
+def read(*pieces: bytes) -> SentText:
+    said = SentText()
     for piece in pieces:
         said.read(piece)
     return said

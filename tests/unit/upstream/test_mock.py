@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import anyio
@@ -13,6 +14,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import MockOptions
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.mock import MockUpstream
+from tests.support.fakes import pieces, whole
 
 pytestmark = pytest.mark.anyio
 
@@ -52,16 +54,16 @@ def sending(content: bytes, options: MockOptions | None = None) -> UpstreamReque
 
 
 async def received(request: UpstreamRequest, upstream: MockUpstream | None = None) -> tuple[int, dict[str, str], bytes]:
-    async with (upstream or MockUpstream(FakeClock())).send(request) as response:
-        return response.status, dict(response.headers), b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await (upstream or MockUpstream(FakeClock())).send(request)) as response:
+        return response.status, dict(response.headers), await whole(response)
 
 
 async def until_broken(request: UpstreamRequest) -> tuple[bytes, UpstreamFailure]:
     """What came before the connection broke, and how it did."""
     got = b""
     try:
-        async with MockUpstream(FakeClock()).send(request) as response:
-            async for chunk in response.chunks:
+        async with aclosing(await MockUpstream(FakeClock()).send(request)) as response:
+            async for chunk in pieces(response):
                 got += chunk
     except UpstreamFailure as failure:
         return got, failure
@@ -102,8 +104,8 @@ async def test_a_stream_says_what_the_completion_says() -> None:
 
 
 async def test_a_stream_comes_in_whole_events() -> None:
-    async with MockUpstream(FakeClock()).send(asked(stream=True)) as response:
-        chunks = [chunk async for chunk in response.chunks]
+    async with aclosing(await MockUpstream(FakeClock()).send(asked(stream=True))) as response:
+        chunks = [chunk async for chunk in pieces(response)]
 
     assert len(chunks) > 5
     assert all(chunk.startswith(b"data: ") and chunk.endswith(b"\n\n") for chunk in chunks)
@@ -128,9 +130,9 @@ async def test_without_latency_nothing_sleeps() -> None:
 async def test_latency_is_before_the_first_byte_and_between_events() -> None:
     clock = FakeClock()
 
-    async with MockUpstream(clock).send(asked(MockOptions(latency=0.5), stream=True)) as response:
+    async with aclosing(await MockUpstream(clock).send(asked(MockOptions(latency=0.5), stream=True))) as response:
         head = list(clock.slept)
-        chunks = [chunk async for chunk in response.chunks]
+        chunks = [chunk async for chunk in pieces(response)]
 
     assert head == [0.5]
     assert clock.slept[1:] == [0.025] * (len(chunks) - 1)
@@ -238,8 +240,8 @@ async def test_timeout_never_answers_and_can_be_cancelled() -> None:
 
     async def send() -> None:
         nonlocal entered
-        async with MockUpstream(FakeClock()).send(asked(model="small:timeout")):
-            entered = True
+        await MockUpstream(FakeClock()).send(asked(model="small:timeout"))
+        entered = True
 
     async with anyio.create_task_group() as group:
         group.start_soon(send)
@@ -255,9 +257,9 @@ async def test_a_stream_can_be_cancelled_between_events() -> None:
 
     async def read() -> None:
         upstream = MockUpstream(FakeClock(stuck=3))
-        async with upstream.send(asked(MockOptions(latency=0.1), stream=True)) as response:
+        async with aclosing(await upstream.send(asked(MockOptions(latency=0.1), stream=True))) as response:
             while True:
-                got.append(await anext(response.chunks))
+                got.append(await response.read())
 
     async with anyio.create_task_group() as group:
         group.start_soon(read)
@@ -272,8 +274,10 @@ async def test_a_reader_that_never_waits_can_be_cancelled() -> None:
     got = 0
 
     with anyio.CancelScope() as scope:
-        async with MockUpstream(FakeClock()).send(asked(MockOptions(tokens=100), stream=True)) as response:
-            async for _ in response.chunks:
+        async with aclosing(
+            await MockUpstream(FakeClock()).send(asked(MockOptions(tokens=100), stream=True))
+        ) as response:
+            async for _ in pieces(response):
                 got += 1
                 if got == 3:
                     scope.cancel()
@@ -283,8 +287,7 @@ async def test_a_reader_that_never_waits_can_be_cancelled() -> None:
 
 
 async def test_what_is_left_of_a_stream_is_closed_with_the_response() -> None:
-    async with MockUpstream(FakeClock()).send(asked(stream=True)) as response:
-        await anext(response.chunks)
+    async with aclosing(await MockUpstream(FakeClock()).send(asked(stream=True))) as response:
+        await response.read()
 
-    with pytest.raises(StopAsyncIteration):
-        await anext(response.chunks)
+    assert await response.read() == b""

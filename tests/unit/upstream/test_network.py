@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.network import Network
+from tests.support.fakes import whole
 from tests.support.raw_server import RawConnection, answer, server
 from tests.support.waiting import PATIENCE
 
@@ -31,8 +33,8 @@ def request(url: str, **fields: Any) -> UpstreamRequest:
 
 
 async def read(network: Network, url: str, **fields: Any) -> bytes:
-    async with network.send(request(url, **fields)) as response:
-        return b"".join([chunk async for chunk in response.chunks])
+    async with aclosing(await network.send(request(url, **fields))) as response:
+        return await whole(response)
 
 
 async def test_request_goes_directly(network: Network) -> None:

@@ -2,35 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
-from proxy.core.clean import Cleaner
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.policies import BreakerPolicy
+from proxy.core.model import Timeouts
 from proxy.core.record import AttemptRecord, Record
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.openai.plain import JsonDecoder
-from proxy.dialects.openai.stream import StreamDecoder
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.commit import read_error
 from proxy.upstream.health import Health
-from proxy.upstream.relay import Relay, read_error, timed, until_commit
-from tests.support.calls import deployment, record
-from tests.support.clocks import VIRTUAL
-from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait
+from proxy.upstream.relay import Relay
+from proxy.upstream.run import new_run
+from tests.support.calls import call, plan, record
+from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait, whole
+from tests.unit.upstream.bench import A, bench, on
 
 pytestmark = pytest.mark.anyio
 
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
-
-
+ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream_options": {"include_usage": True}}
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
 TEXT = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"}}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -38,7 +36,11 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":1}}
 ERROR = b'data: {"error":{"message":"overloaded","code":"busy"}}\n\n'
 DONE = b"data: [DONE]\n\n"
 CUT = UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
-ONE = deployment()
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
 
 
 @dataclass
@@ -57,60 +59,72 @@ class Relayed:
         return found
 
 
-async def relayed(pieces: Sequence[Piece], *, idle: float = 60.0, total: float = 600.0, choices: int = 1) -> Relayed:
-    """An answer of these pieces, read to its commit point and relayed to its end."""
-    clock = FakeClock()
-    health = Health(clock, BreakerPolicy())
-    lease = health.lease(ONE)
+async def opened(
+    pieces: Sequence[Piece], clock: FakeClock | None = None, *, stream: bool = True, **fields: Any
+) -> tuple[Attempt, Record, Health]:
+    """An answer of these pieces, read to its commit point. Raises `UpstreamFailure`."""
+    b = bench({"a": [Answer(pieces)]}, clock=clock or VirtualClock())
+    of = call(json.dumps({**ASKED, "stream": stream, **fields.pop("body", {})}).encode(), on=on(A))
+    made = record(of, started=b.clock.now)
+    target = replace(A, timeouts=Timeouts(**fields)) if fields else A
+    run = new_run(b.clock, of, plan(target), made)
+    lease = b.health.lease(target)
     assert lease
-    made = record()
-    tried = made.attempt(ONE, "main", clock.now)
-    tried.first_token = clock.now
-    request = UpstreamRequest("https://acme.test", {}, b"", 1.0)
-    async with ScriptedTransport(clock, {"acme": [Answer(pieces)]}).send(request) as response:
-        start = await until_commit(StreamDecoder(choices=choices, drop_usage=False), response.chunks)
-        relay = Relay(clock, made, tried, lease, start, cleaner=Cleaner(), deadline=clock.now + total, events=True)
-        out = [chunk async for chunk in relay.chunks(response.chunks, idle)]
-        await response.chunks.aclose()
-    return Relayed(out, made, tried, health)
+    attempt = b.attempts.new(run, run.targets[0], lease)
+    await attempt.open()
+    return attempt, made, b.health
 
 
-async def pieces(*chunks: bytes | UpstreamFailure) -> AsyncGenerator[bytes, None]:
-    for chunk in chunks:
-        if isinstance(chunk, UpstreamFailure):
-            raise chunk
-        yield chunk
+async def relayed(pieces: Sequence[Piece], *, choices: int = 1, **timeouts: float) -> Relayed:
+    """An answer of these pieces, read to its commit point and relayed to its end."""
+    attempt, made, health = await opened(pieces, body={"n": choices}, **timeouts)
+    relay = Relay(attempt, attempt.run.clock)
+    out: list[bytes] = []
+
+    def write(data: bytes) -> bool:
+        out.append(data)
+        return True
+
+    async with aclosing(relay):
+        await relay.run(write, never)
+    return Relayed(out, made, attempt.entry, health)
 
 
-async def test_reading_stops_at_the_commit_point_with_held_events() -> None:
-    source = pieces(ROLE, TEXT[:10], TEXT[10:] + STOP, DONE)
+async def never() -> None:
+    raise AssertionError("this client is never full")
 
-    start = await until_commit(StreamDecoder(choices=1, drop_usage=False), source)
 
-    assert (start.held, start.ended, start.broken) == (ROLE + TEXT + STOP, False, None)
-    assert [chunk async for chunk in source] == [DONE]
+async def test_reading_stops_at_the_commit_point_with_all_that_was_held_back() -> None:
+    attempt, _, _ = await opened([ROLE, TEXT[:10], TEXT[10:] + STOP, DONE])
+
+    assert (attempt.held, attempt.ended, attempt.broken) == (ROLE + TEXT + STOP, False, None)
+    assert attempt.response
+    assert await whole(attempt.response) == DONE
+    await attempt.close()
 
 
 async def test_an_answer_that_does_not_stream_commits_at_its_end() -> None:
     body = b'{"choices":[{"message":{}}]}'
 
-    start = await until_commit(JsonDecoder(), pieces(body[:3], body[3:]))
+    attempt, _, _ = await opened([body[:3], body[3:]], stream=False)
 
-    assert (start.held, start.ended) == (body, True)
+    assert (attempt.held, attempt.ended) == (body, True)
+    await attempt.close()
 
 
 @pytest.mark.parametrize("fault", [(), (CUT,), (b"data: {\n\n",), (ERROR,), (DONE,)])
 async def test_a_fault_before_the_commit_point_is_raised(fault: tuple[bytes | UpstreamFailure, ...]) -> None:
     with pytest.raises(UpstreamFailure):
-        await until_commit(StreamDecoder(choices=1, drop_usage=False), pieces(ROLE, *fault))
+        await opened([ROLE, *fault])
 
 
 async def test_a_fault_in_the_chunk_that_commits_keeps_what_was_whole() -> None:
-    start = await until_commit(StreamDecoder(choices=1, drop_usage=False), pieces(ROLE, TEXT + b"data: {\n\n" + STOP))
+    attempt, _, _ = await opened([ROLE, TEXT + b"data: {\n\n" + STOP])
 
-    assert (start.held, start.ended) == (ROLE + TEXT, True)
-    assert start.broken
-    assert start.broken.kind == FailureKind.BROKEN_STREAM
+    assert (attempt.held, attempt.ended) == (ROLE + TEXT, True)
+    assert attempt.broken
+    assert attempt.broken.kind == FailureKind.BROKEN_STREAM
+    await attempt.close()
 
 
 @pytest.mark.parametrize("end", [(DONE,), (), (DONE, CUT), (CUT,), (USAGE, DONE), (DONE[:5], DONE[5:])])
@@ -125,7 +139,7 @@ async def test_a_complete_answer_ends_as_the_upstream_ended_it(end: tuple[Piece,
 async def test_usage_is_written_down() -> None:
     got = await relayed([TEXT, STOP, USAGE, DONE])
 
-    assert got.attempt.usage == Usage(2, 1)
+    assert got.record.usage == Usage(2, 1)
 
 
 async def test_what_comes_is_given_on_at_once() -> None:
@@ -151,7 +165,7 @@ async def test_any_other_end_is_one_error_event_and_no_done(end: tuple[Piece, ..
     assert got.pieces[:-1] == [TEXT, TEXT]
     assert got.error["code"] == code
     assert said in got.error["message"]
-    assert "`acme/small`" in got.error["message"]
+    assert "`a/m`" in got.error["message"]
     assert (got.attempt.outcome, got.record.outcome, got.record.code) == ("broken_stream", "partial", code)
     assert [row["failures"] for row in got.health.breakers()] == [1]
 
@@ -163,7 +177,7 @@ async def test_whole_events_before_a_broken_one_are_given_on() -> None:
     assert "not JSON" in got.error["message"]
 
 
-async def test_committing_events_before_a_broken_one_are_relayed_once() -> None:
+async def test_whole_events_before_a_broken_one_are_given_on_once_where_they_commit() -> None:
     got = await relayed([ROLE, TEXT + b"data: {\n\n" + TEXT])
 
     assert got.pieces[:-1] == [ROLE + TEXT]
@@ -177,7 +191,7 @@ async def test_the_upstream_s_own_error_event_is_relayed_as_it_is() -> None:
     assert (got.attempt.outcome, got.record.outcome, got.record.code) == ("broken_stream", "partial", "busy")
 
 
-async def test_an_error_in_the_committing_chunk_is_relayed() -> None:
+async def test_an_error_event_in_the_chunk_that_commits_is_relayed_as_well() -> None:
     got = await relayed([TEXT + ERROR])
 
     assert got.pieces == [TEXT + ERROR]
@@ -192,7 +206,7 @@ async def test_one_choice_of_two_is_not_a_whole_answer() -> None:
 
 
 async def test_the_whole_answer_has_a_time_of_its_own() -> None:
-    got = await relayed([TEXT, Wait(600.0), TEXT, Stall()], total=600.0)
+    got = await relayed([TEXT, Wait(599.0), TEXT, Stall()], total=600.0, idle=1000.0)
 
     assert "took too long" in got.error["message"]
     assert got.error["code"] == "upstream_timeout"
@@ -206,22 +220,20 @@ async def test_an_upstream_that_stays_after_done_does_not_keep_us() -> None:
 
 
 async def test_a_client_who_leaves_is_not_the_upstream_s_fault() -> None:
-    clock = FakeClock()
-    health = Health(clock, BreakerPolicy())
-    lease = health.lease(ONE)
-    assert lease
-    made = record()
-    tried = made.attempt(ONE, "main", clock.now)
-    tried.first_token = clock.now
-    source = pieces(TEXT, TEXT, CUT)
-    start = await until_commit(StreamDecoder(choices=1, drop_usage=False), source)
-    chunks = Relay(clock, made, tried, lease, start, cleaner=Cleaner(), deadline=9e9, events=True).chunks(source, 60.0)
+    attempt, made, health = await opened([TEXT, TEXT, Stall()])
+    written = asyncio.Event()
 
-    await anext(chunks)
-    await chunks.aclose()
-    lease.settle(ok=None)
+    def write(data: bytes) -> bool:
+        written.set()
+        return True
 
-    assert (tried.outcome, made.outcome) == ("started", "started")
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(Relay(attempt, attempt.run.clock).run(write, never))
+        await written.wait()
+        task.cancel()
+    await attempt.close()
+
+    assert (attempt.entry.outcome, made.outcome) == ("cancelled", "started")
     assert health.breakers() == []
 
 
@@ -235,21 +247,20 @@ async def test_a_client_who_leaves_is_not_the_upstream_s_fault() -> None:
         ([], 100, b""),
     ],
 )
-async def test_an_error_s_body_is_read_as_far_as_it_goes(
-    body: list[bytes | UpstreamFailure], limit: int, read: bytes
-) -> None:
-    assert await read_error(pieces(*body), limit) == read
+async def test_an_error_s_body_is_read_as_far_as_it_goes(body: list[Piece], limit: int, read: bytes) -> None:
+    transport = ScriptedTransport(FakeClock(), {"acme": [Answer(body)]})
+    async with aclosing(await transport.send(UpstreamRequest("https://acme.test", {}, b"", 1.0))) as response:
+        assert await read_error(response, limit) == read
 
 
-async def test_only_waiting_for_the_upstream_is_counted() -> None:
+async def test_waiting_for_the_upstream_is_counted_and_the_client_s_time_is_not() -> None:
     clock = FakeClock()
-    made = record()
-    request = UpstreamRequest("https://acme.test", {}, b"", 1.0)
-    transport = ScriptedTransport(clock, {"acme": [Answer([Wait(1.0), b"x", Wait(2.0), b"y"])]})
+    attempt, made, _ = await opened([Wait(1.0), TEXT, Wait(2.0), STOP], clock)
 
-    async with transport.send(request) as response:
-        async for _ in timed(clock, made.timings, response.chunks):
-            clock.pass_(50.0)
+    async def drain() -> None:
+        clock.pass_(50.0)
+
+    async with aclosing(Relay(attempt, clock)) as relay:
+        await relay.run(lambda data: False, drain)
 
     assert made.timings.upstream_seconds == 3.0
-    assert transport.reading == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from contextlib import aclosing
 from typing import get_args
 
 import anyio
@@ -14,7 +15,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.upstream import simulate as module
 from proxy.upstream.simulate import SLOW, Kind, Simulator
 from proxy.upstream.transport import Transport
-from tests.support.fakes import Answer, FakeClock, ScriptedTransport
+from tests.support.fakes import Answer, FakeClock, ScriptedTransport, pieces
 
 pytestmark = pytest.mark.anyio
 
@@ -31,9 +32,9 @@ def made(*answers: Answer) -> tuple[Simulator, ScriptedTransport, FakeClock]:
 async def seen(transport: Transport, request: UpstreamRequest = PLAIN) -> tuple[int, str, bytes, bool]:
     """Status, content type, body, and whether the connection broke."""
     body, broke = b"", False
-    async with transport.send(request) as response:
+    async with aclosing(await transport.send(request)) as response:
         try:
-            async for chunk in response.chunks:
+            async for chunk in pieces(response):
                 body += chunk
         except UpstreamFailure as failure:
             broke = failure.kind is FailureKind.CONNECT

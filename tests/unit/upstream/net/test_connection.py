@@ -157,7 +157,7 @@ async def test_reading_stops_while_the_answer_is_not_taken(bench: Bench) -> None
     assert not bench.transport.reading
 
     answer.take()
-    bench.connection.taken(answer)
+    bench.connection.resume(answer)
     assert bench.transport.reading
 
 
@@ -241,15 +241,19 @@ async def test_connection_that_ended_before_the_request_says_so(bench: Bench) ->
     assert bench.transport.written == b""
 
 
+async def progress(connection: Connection) -> None:
+    await connection.progress()
+
+
 async def test_waiting_ends_with_progress_and_with_the_connection(bench: Bench) -> None:
     answer = bench.connection.send(HEAD, b"")
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(bench.connection.progress())
+        group.create_task(progress(bench.connection))
         await asyncio.sleep(0)
         bench.receive(ANSWER[:-1])
     async with asyncio.TaskGroup() as group:
-        group.create_task(bench.connection.progress())
+        group.create_task(progress(bench.connection))
         await asyncio.sleep(0)
         bench.connection.connection_lost(None)
 

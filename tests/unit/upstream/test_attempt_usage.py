@@ -12,7 +12,21 @@ from proxy.core.errors import ProxyError
 from tests.support.calls import call, plan, record
 from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer
-from tests.unit.upstream.bench import BODY, DONE, ROLE, STOP, STREAMED, TEXT, A, Bench, bench, on, outcomes, refusal
+from tests.unit.upstream.bench import (
+    BODY,
+    DONE,
+    ROLE,
+    STOP,
+    STREAMED,
+    TEXT,
+    A,
+    Bench,
+    bench,
+    on,
+    outcomes,
+    refusal,
+    running,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -114,7 +128,7 @@ async def test_an_answer_has_status_200_and_the_label_of_what_it_is(stream: bool
     b = bench({"a": [Answer(chunks, 201, {"content-type": label})]})
     asked = call(json.dumps(ASKED | {"stream": stream}).encode(), on=on(A))
 
-    async with b.executor.run(asked, plan(A), record(asked, started=b.clock.now)) as reply:
+    async with running(b, asked, plan(A), record(asked, started=b.clock.now)) as reply:
         out = b"".join([chunk async for chunk in reply.chunks])
 
     assert (reply.status, reply.headers["content-type"], out) == (200, told, b"".join(chunks))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -37,6 +36,7 @@ from tests.unit.upstream.bench import (
     on,
     outcomes,
     refusal,
+    running,
     target,
 )
 
@@ -377,7 +377,7 @@ async def test_a_disconnect_releases_the_slot_and_keeps_the_tokens() -> None:
     of, begun = call(raw, on=on(TOKENS)), asyncio.Event()
 
     async def client() -> None:
-        async with b.executor.run(of, plan(TOKENS), record(of, started=b.clock.now)) as reply:
+        async with running(b, of, plan(TOKENS), record(of, started=b.clock.now)) as reply:
             async for _ in reply.chunks:
                 begun.set()
 
@@ -405,11 +405,11 @@ async def test_an_open_attempt_is_held_by_whoever_asked_for_it() -> None:
     of, lease = call(STREAM, on=on(A)), b.health.lease(A)
     assert lease
     run = new_run(b.clock, of, plan(A), record(of, started=b.clock.now))
-    request = b.attempts.request(run, run.targets[0], lease)
+    attempt = b.attempts.new(run, run.targets[0], lease)
 
-    async with AsyncExitStack() as stack:
-        opened = await b.attempts.open(stack, run, run.targets[0], lease, request)
-        assert (b.transport.open, opened.attempt.outcome, run.record.timings.first_token) == (1, "started", None)
+    await attempt.open()
+    assert (b.transport.open, attempt.entry.outcome, run.record.timings.first_token) == (1, "started", None)
+    await attempt.close()
 
     assert b.transport.open == 0
     assert outcomes(run.record) == ["a cancelled"]

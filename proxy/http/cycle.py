@@ -1,0 +1,145 @@
+"""One request and its response on a connection of `protocol.py`, as ASGI and as the direct way of `output.py`.
+
+Replaces uvicorn's `RequestResponseCycle.send`, on whose other parts it depends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+
+
+class Cycle(RequestResponseCycle):
+    """One request and its response.
+
+    The exchange writes by `start`, `write` and `finish`; other endpoints use `send`, which is built on them. The head
+    goes out with the first bytes of the body, in one write.
+    """
+
+    def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
+        super().__init__(
+            scope=protocol.scope,
+            transport=protocol.transport,
+            flow=protocol.flow,
+            logger=protocol.logger,
+            access_logger=protocol.access_logger,
+            access_log=False,
+            default_headers=protocol.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=protocol.expect_100_continue,
+            keep_alive=keep_alive,
+            on_response=protocol.on_response_complete,
+        )
+        self.on_gone: Callable[[], None] | None = None
+        self._head = b""
+        self._left: int | None = None  # bytes of a body of known length that are still to come
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client takes no more data now."""
+        return self.flow.write_paused and not self.disconnected
+
+    async def drain(self) -> None:
+        """Wait until the client takes more, or is gone."""
+        await self.flow.drain()
+
+    def whole_body(self) -> bytes | None:
+        """Return the request's body if all of it has arrived, else `None`."""
+        if self.more_body or self.disconnected or self.waiting_for_100_continue:
+            return None
+        body, self.body = bytes(self.body), bytearray()
+        return body
+
+    def gone(self) -> None:
+        """Report that the connection has ended before the client has read the whole response."""
+        if self.response_complete and not self.flow.write_paused:
+            return
+        if self.on_gone is not None:
+            self.on_gone()
+        self.disconnected = True
+
+    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
+        """Begin the response; `length` is the size of its body, `None` if unknown. Its head waits for the body."""
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        fields = [b"%b: %b\r\n" % field for field in (*self.default_headers, *headers)]
+        bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
+        if length is not None:
+            fields.append(b"content-length: %d\r\n" % length)
+        elif not bodiless and self.scope["http_version"] == "1.1":
+            self.chunked_encoding = True
+            fields.append(b"transfer-encoding: chunked\r\n")
+        elif not bodiless:
+            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection is the end of the body
+        if not self.keep_alive:
+            fields.append(b"connection: close\r\n")
+        head = b"".join(fields)
+        if head.count(b"\n") != len(fields) or head.count(b"\r") != len(fields):
+            raise RuntimeError("a response header contains a line break")
+        self._left = 0 if bodiless else length
+        self._head = b"%b%b\r\n" % (STATUS_LINE[status], head)
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of the body; return whether the client takes more now."""
+        if self.disconnected or not data:
+            return True
+        if self.chunked_encoding:
+            data = b"%x\r\n%b\r\n" % (len(data), data)
+        if self._head:
+            data, self._head = self._head + data, b""
+        self.transport.write(data)
+        return not self.flow.write_paused
+
+    def finish(self, data: bytes = b"") -> bool:
+        """Write the last piece of the body, which may be empty; return whether the client has taken everything."""
+        if self.disconnected:
+            return True
+        if self.chunked_encoding:
+            data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
+        if self._head:
+            data, self._head = self._head + data, b""
+        if data:
+            self.transport.write(data)
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive:
+            self.transport.close()
+        self.on_response()
+        return not self.flow.write_paused
+
+    def _start_by(self, message: Any) -> None:
+        """Begin the response as an ASGI message describes it."""
+        length, headers = None, []
+        for name, value in message["headers"]:
+            if name.lower() == b"content-length":
+                length = int(value)
+            elif name.lower() == b"connection" and value.lower() == b"close":
+                self.keep_alive = False
+            else:
+                headers.append((name.lower(), value))
+        self.start(message["status"], headers, length)
+
+    async def send(self, message: Any) -> None:
+        """Write one ASGI message. Raises `RuntimeError` if it is not valid now."""
+        if self.congested:
+            await self.flow.drain()
+        if self.disconnected:
+            return
+        if not self.response_started:
+            self._start_by(message)
+            return
+        if self.response_complete:
+            raise RuntimeError("the response is complete already")
+        body = b"" if self.scope["method"] == "HEAD" else message.get("body", b"")
+        if self._left is not None:
+            self._left -= len(body)
+        more = message.get("more_body", False)
+        if self._left is not None and (self._left < 0 or (self._left and not more)):
+            raise RuntimeError("the response's body is not as long as its content-length")
+        if not more:
+            self.finish(body)
+        elif body:
+            self.write(body)

@@ -1,0 +1,149 @@
+"""Where an exchange writes its response: straight to the connection, or through ASGI's `send`.
+
+Both hold the head back until the first bytes of the body, so that they go out in one write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from starlette.types import Message, Send
+
+CYCLE = "signalbox.cycle"  # the ASGI extension that holds the `Cycle` of a request
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Cycle(Protocol):
+    """One request and its response on a connection; `proxy.http.protocol` implements it."""
+
+    on_gone: Callable[[], None] | None  # called once if the client disconnects before the end of the response
+
+    @property
+    def congested(self) -> bool:
+        """Whether the client takes no more data now."""
+        ...
+
+    def whole_body(self) -> bytes | None:
+        """Return the request's body if all of it has arrived, else `None`."""
+        ...
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """Begin the response; `length` is the size of its body, `None` if unknown."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece of the body; return whether the client takes more now."""
+        ...
+
+    def finish(self, data: bytes) -> bool:
+        """Write the last piece of the body, which may be empty; return whether the client has taken everything."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until the client takes more, or is gone."""
+        ...
+
+
+class Output(Protocol):
+    """The response of one exchange."""
+
+    @property
+    def delivering(self) -> bool:
+        """Whether there is data that the client has not taken."""
+        ...
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        """Begin, as `Cycle.start`."""
+        ...
+
+    def write(self, data: bytes) -> bool:
+        """Write a piece, as `Cycle.write`."""
+        ...
+
+    def finish(self, data: bytes) -> bool:
+        """Write the last piece, as `Cycle.finish`; `drain` must follow if it returns `False`."""
+        ...
+
+    async def drain(self) -> None:
+        """Wait until everything written so far was taken."""
+        ...
+
+    def close(self) -> None:
+        """Stop timers."""
+        ...
+
+
+class DirectOutput:
+    """The response through a `Cycle`."""
+
+    __slots__ = ("_cycle", "finish", "start", "write")
+
+    def __init__(self, cycle: Cycle) -> None:
+        self._cycle = cycle
+        self.start = cycle.start
+        self.write = cycle.write
+        self.finish = cycle.finish
+
+    @property
+    def delivering(self) -> bool:
+        return self._cycle.congested
+
+    async def drain(self) -> None:
+        if self._cycle.congested:
+            await self._cycle.drain()
+
+    def close(self) -> None:
+        pass
+
+
+class AsgiOutput:
+    """The response through ASGI's `send`: `write` collects, and `drain` sends what was collected.
+
+    `on_stall` is called if the server does not take a message within `write_stall` seconds.
+    """
+
+    def __init__(self, send: Send, write_stall: float, on_stall: Callable[[], None]) -> None:
+        self._send = send
+        self._write_stall = write_stall
+        self._on_stall = on_stall
+        self._messages: list[Message] = []
+        self._sending = 0
+        self._lock = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def delivering(self) -> bool:
+        return self._sending > 0
+
+    def start(self, status: int, headers: Headers, length: int | None) -> None:
+        fields = list(headers)
+        if length is not None:
+            fields.append((b"content-length", b"%d" % length))
+        self._messages.append({"type": "http.response.start", "status": status, "headers": fields})
+
+    def write(self, data: bytes) -> bool:
+        self._messages.append({"type": "http.response.body", "body": data, "more_body": True})
+        return False
+
+    def finish(self, data: bytes) -> bool:
+        self._messages.append({"type": "http.response.body", "body": data, "more_body": False})
+        return False
+
+    async def drain(self) -> None:
+        async with self._lock:
+            messages, self._messages = self._messages, []
+            for message in messages:
+                self._sending += 1
+                self._timer = asyncio.get_running_loop().call_later(self._write_stall, self._on_stall)
+                try:
+                    await self._send(message)
+                    self._sending -= 1
+                finally:
+                    self.close()
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

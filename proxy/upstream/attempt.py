@@ -1,0 +1,355 @@
+"""One attempt: a request to one target with one key. Read `Attempt` from top to bottom; its life is
+
+    open     send the request, and read the response to its commit point
+    relay    pass the answer on to the client                                  `relay.py`
+    close    release the connection, the lease and the reservation
+
+An attempt reports what it shows about its target (success, failure, slowness, limits) to the lease and the limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+from proxy.core.clean import Cleaner
+from proxy.core.clock import Clock
+from proxy.core.dialects import DialectName
+from proxy.core.durations import duration_text
+from proxy.core.errors import ProxyError
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.plan import Target
+from proxy.core.record import AttemptOutcome, AttemptRecord
+from proxy.core.slow import SlowCalls
+from proxy.core.wire import UpstreamRequest
+from proxy.dialects.base import Decoder, Dialect
+from proxy.dialects.openai.errors import refuses_usage
+from proxy.upstream.batches import send_batches
+from proxy.upstream.commit import finished, read_error, read_to_commit
+from proxy.upstream.deadline import Deadline
+from proxy.upstream.health import SLOW, Lease
+from proxy.upstream.outcome import deadline_error
+from proxy.upstream.pulse import Pulse
+from proxy.upstream.run import Run
+from proxy.upstream.secrets import Cleaners
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.slots import Slots
+from proxy.upstream.transport import Response, Transport
+
+_LOG = logging.getLogger(__name__)
+
+ERROR_BODY_LIMIT = 256 * 1024
+TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
+_WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
+# outcomes after which the usage of an attempt is unknown
+_UNKNOWN_COST = frozenset(
+    {
+        FailureKind.FIRST_TOKEN_TIMEOUT,
+        AttemptOutcome.DEADLINE_EXCEEDED,
+        AttemptOutcome.CANCELLED,
+        AttemptOutcome.HEDGE_LOST,
+    }
+)
+
+
+class Attempts:
+    """Makes attempts, and holds what they share. One instance serves all calls."""
+
+    def __init__(
+        self,
+        *,
+        transports: Mapping[DialectName, Transport],
+        dialects: Mapping[DialectName, Dialect],
+        slots: Slots,
+        simulator: Simulator,
+        slow: SlowCalls,
+        pulse: Pulse,
+        cleaners: Cleaners,
+        clock: Clock,
+    ) -> None:
+        self.transports = transports
+        self.dialects = dialects
+        self.slots = slots
+        self.simulator = simulator
+        self.slow = slow
+        self.pulse = pulse
+        self.cleaners = cleaners
+        self.clock = clock
+        self.without_usage: set[tuple[str, str]] = set()  # deployments whose upstream rejects `stream_options`
+
+    def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
+        """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
+        return Attempt(self, run, target, lease, self.request(run, target, lease))
+
+    def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
+        """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
+        dialect = self.dialects[target.deployment.provider.dialect]
+        return dialect.request(run.call, self.as_learned(target), lease.key)
+
+    def as_learned(self, target: Target) -> Target:
+        """Return the target, adjusted to what its upstream has rejected before."""
+        if not self.without_usage or _place(target) not in self.without_usage:
+            return target
+        provider = replace(target.deployment.provider, stream_usage="never")
+        return replace(target, deployment=replace(target.deployment, provider=provider))
+
+
+class Attempt:
+    """One attempt, from the sending of its request to the end of its answer."""
+
+    __slots__ = (
+        "_asks_no_usage",
+        "_closed",
+        "_patience",
+        "_shared",
+        "broken",
+        "committed",
+        "deadline",
+        "decoder",
+        "ended",
+        "entry",
+        "held",
+        "lease",
+        "request",
+        "response",
+        "run",
+        "sent",
+        "target",
+    )
+
+    decoder: Decoder
+    entry: AttemptRecord  # in the call's record; a resent request has one of its own
+    response: Response | None
+
+    def __init__(self, shared: Attempts, run: Run, target: Target, lease: Lease, request: UpstreamRequest) -> None:
+        self.run = run
+        self.target = target
+        self.lease = lease
+        self.request = request
+        self.response = None
+        self.deadline = Deadline()
+        self.sent = False
+        self.committed = 0.0  # monotonic seconds
+        self.held = b""  # the client's bytes up to the commit point
+        self.ended = False  # the upstream's body has ended
+        self.broken: UpstreamFailure | None = None  # the answer broke off together with its commit point
+        self._shared = shared
+        self._patience = 0.0
+        self._asks_no_usage = False  # the request was repeated without `stream_options`
+        self._closed = False
+
+    async def open(self) -> None:
+        """Send, and read to the commit point; if the attempt fails, it is closed.
+
+        Raises `UpstreamFailure`, or `ProxyError` when the call's deadline has passed.
+        """
+        run = self.run
+        if run.left <= 0:
+            self._shared.slots.release(self.lease)
+            raise deadline_error(run.call.snapshot.deadline.hard)
+        run.attempts -= 1
+        try:
+            while True:
+                try:
+                    await self._send()
+                    break
+                except UpstreamFailure as failure:
+                    if not self._may_resend(failure):
+                        self.lease.fail(self.cleaner.failure(failure))
+                        raise
+                    await self._drop_response()
+        except BaseException:
+            await self.close()
+            raise
+        if self._asks_no_usage:
+            self._log_no_usage()
+        self.entry.first_token = self.committed
+        seconds = self.committed - self.entry.started
+        if run.call.stream and self.was_slow(seconds):
+            self.lease.slow(seconds)
+        elif (self.lease.permit.probe or self.lease.permit.forced) and self.broken is None:
+            self.lease.succeed()  # settle a probe now, because the stream may take minutes
+
+    async def close(self) -> None:
+        """Release connection, lease and reservation; only the first call has an effect."""
+        if self._closed:
+            return
+        self._closed = True
+        if not self.sent:
+            self._shared.slots.release(self.lease)
+            return
+        self.deadline.stop()
+        self.entry.close(self._shared.clock.monotonic())
+        try:
+            await self._drop_response()
+        finally:
+            self.lease.settle(ok=None)
+            if self.lease.receipt.tickets:
+                self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """The filter for what this target's provider sends."""
+        return self._shared.cleaners.of(self.target.deployment.provider)
+
+    @property
+    def translates(self) -> bool:
+        """Whether the client's bytes are written by the proxy, not by the upstream."""
+        return self._shared.dialects[self.target.deployment.provider.dialect].translates
+
+    def was_slow(self, seconds: float, *, lost: bool = False) -> bool:
+        """Judge the time to the first content, and return whether slow calls count as failures and this is one.
+
+        `lost`: the attempt lost a hedge, and would have taken longer. The duration of a whole answer is not judged.
+        """
+        policy, lease = self.run.call.snapshot.slow, self.lease
+        teach = lease.breaker.current(lease.permit)
+        own = self._shared.pulse.late * TURNS
+        slow = self._shared.slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
+        return slow and policy.enabled
+
+    def lost_hedge(self) -> None:
+        """Report that another attempt answered first."""
+        if self.sent and self.was_slow(self._shared.clock.monotonic() - self.entry.started, lost=True):
+            self.lease.settle(ok=False, reason=SLOW)
+
+    async def _send(self) -> None:
+        """Send the request once, within the target's timeouts and the call's deadline."""
+        run, deployment, clock = self.run, self.target.deployment, self._shared.clock
+        self.entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
+        self.sent = True
+        timeouts, left = deployment.timeouts, run.left
+        self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
+        self.deadline.start(min(self._patience, left))
+        try:
+            await self._until_commit(min(left, timeouts.total))
+        except UpstreamFailure as failure:
+            self.entry.fail(failure)
+            self.entry.close(clock.monotonic())
+            raise
+        except asyncio.CancelledError:
+            if not self.deadline.expired():
+                raise
+            timeout = self._timed_out(left)
+            if isinstance(timeout, UpstreamFailure):
+                self.entry.fail(timeout)
+            raise timeout from None
+        finally:
+            self.deadline.stop()
+
+    async def _until_commit(self, longest: float) -> None:
+        """Send the request, and read the response to its commit point.
+
+        For a reasoning model every piece restarts the timeout, because its content may start late, for at most
+        `longest` seconds in all.
+        """
+        shared, run, request = self._shared, self.run, self.request
+        deployment, record, clock = self.target.deployment, self.run.record, shared.clock
+        dialect = shared.dialects[deployment.provider.dialect]
+        transport = shared.transports[deployment.provider.dialect]
+        if shared.simulator.active:
+            transport = shared.simulator.over(transport, deployment.provider.name, deployment.model)
+        record.dropped = request.dropped
+        alive = self._keep_alive(longest)
+        record.timings.upstream_begins(self.entry.started)
+        try:
+            self.response = response = await (
+                send_batches(transport, request) if request.further else transport.send(request)
+            )
+            if alive is not None:
+                alive()
+            self.entry.status = response.status
+            record.upstream_request_id = upstream_id(self.cleaner, response)
+            shared.slots.learn(deployment, self.lease.key_id, response.headers)
+            if response.status not in _WHOLE:
+                raise await self._refusal(dialect, response)
+            self.decoder = decoder = dialect.decoder(run.call, shared.as_learned(self.target), response.headers)
+            self.held, self.ended, self.broken = await read_to_commit(decoder, response, alive)
+        finally:
+            self.committed = now = clock.monotonic()
+            record.timings.upstream_ends(now)
+        if self.ended and self.broken is None:
+            self.held, self.broken = finished(decoder, self.held)
+
+    async def _refusal(self, dialect: Dialect, response: Response) -> UpstreamFailure:
+        """Return the failure of a response that is no answer."""
+        if 200 <= response.status < 300:
+            message = f"an answer with status {response.status} is not whole"
+            return UpstreamFailure(FailureKind.MALFORMED, message)
+        body = await read_error(response, ERROR_BODY_LIMIT)
+        return dialect.failure(response.status, response.headers, body, self._shared.clock.time())
+
+    def _keep_alive(self, longest: float) -> Callable[[], None] | None:
+        """Return a function that restarts the timeout, for streams of reasoning models."""
+        if not self.run.call.stream or "reasoning" not in (self.target.deployment.capabilities or ()):
+            return None
+        time, deadline, patience = asyncio.get_running_loop().time, self.deadline, self._patience
+        latest = time() + longest
+
+        def alive() -> None:
+            deadline.end = max(deadline.end, min(time() + patience, latest))
+
+        return alive
+
+    def _timed_out(self, left: float) -> UpstreamFailure | ProxyError:
+        """Return what the deadline means: the target's timeout, or the end of the call's own `left` seconds."""
+        timeouts, patience = self.target.deployment.timeouts, self._patience
+        if self.run.left > 0 and left > patience:
+            whole = patience == timeouts.total or self._shared.clock.monotonic() - self.entry.started >= timeouts.total
+            name, seconds = ("total", timeouts.total) if whole else ("first_token", patience)
+            message = f"no answer came within `timeouts.{name}` ({duration_text(seconds)})"
+            return UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, message)
+        self.entry.end(AttemptOutcome.DEADLINE_EXCEEDED)
+        return deadline_error(self.run.call.snapshot.deadline.hard)
+
+    def _may_resend(self, failure: UpstreamFailure) -> bool:
+        """Return whether to send again at once, and adapt the request; this uses neither an attempt nor the budget.
+
+        A pooled connection that was stale most likely carried nothing; a new one is used then. An upstream that
+        rejects the added `stream_options` receives the request without them, and this is remembered unless it rejects
+        that request too.
+        """
+        shared, request = self._shared, self.request
+        if request.asks_usage and refuses_usage(failure):
+            shared.without_usage.add(_place(self.target))
+            self._asks_no_usage = True
+            self.request = shared.request(self.run, self.target, self.lease)
+            return True
+        if failure.kind is FailureKind.STALE_CONNECTION and self.run.call.snapshot.retry.stale_post:
+            if not request.fresh:
+                self.request = replace(request, fresh=True)
+                return True
+        elif failure.kind is FailureKind.BAD_REQUEST and self._asks_no_usage:
+            shared.without_usage.discard(_place(self.target))
+        return False
+
+    def _log_no_usage(self) -> None:
+        deployment = self.target.deployment
+        _LOG.warning(
+            "an upstream refuses stream_options; its streams have no usage",
+            extra={"fields": {"provider": deployment.provider.name, "model": deployment.model}},
+        )
+
+    def _used_tokens(self) -> int | None:
+        """Return the tokens used: none after an error, unknown (`None`) after a timeout or a false report."""
+        entry = self.entry
+        if entry.first_token is not None:
+            usage = entry.usage
+            return usage.input + usage.output if usage and usage.source == "reported" else None
+        return None if entry.outcome in _UNKNOWN_COST else 0
+
+    async def _drop_response(self) -> None:
+        response, self.response = self.response, None
+        if response is not None:
+            await response.aclose()
+
+
+def upstream_id(cleaner: Cleaner, response: Response) -> str | None:
+    """Return the upstream's id of the request."""
+    return cleaner.header(response.headers.get("x-request-id") or response.headers.get("request-id"))
+
+
+def _place(target: Target) -> tuple[str, str]:
+    return target.deployment.name, target.deployment.provider.base_url
