@@ -1,7 +1,7 @@
-"""JSON of others, in which anything may stand, and our own: as short as it can be, and strict.
+"""Reads JSON of clients and upstreams, which may contain anything, and writes compact, strict JSON.
 
-Python reads and writes `NaN`, `Infinity` and numbers too large for a double; no other JSON parser does. What we write
-never has them.
+Python reads and writes `NaN`, `Infinity` and numbers too large for a double; no other JSON parser does. What is written
+here never has them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from msgspec import DecodeError
 
 from proxy.core.work import exceeds
 
@@ -17,7 +20,9 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _MOST_DIGITS = 300  # of an integer that is read exactly; the server lets Python read 640
 _VERY_LARGE: int = 10**_MOST_DIGITS
 _BLANK = re.compile(r"[ \t\n\r]*")
-_SMALL = 64 * 1024  # bytes; a text that cannot hold much work
+SMALL = 64 * 1024  # bytes; a text that cannot hold much work
+MISFITS = (DecodeError, UnicodeDecodeError, RecursionError)  # of JSON that does not fit a typed view
+_T = TypeVar("_T")
 MAX_WORK = 8_000_000  # units: an item of a list is 1, a list or object 5, a member 20; large embeddings have 6 million
 _MOST_QUOTES = 2_000_000  # of a text that is expensive otherwise
 MAX_NESTED_WORK = 500_000  # units of `core/work.py`, of such a value
@@ -45,9 +50,9 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 def loads(text: bytes | str, **hooks: Any) -> Any:
     """The value that `text` stands for; an integer with more digits than Python reads becomes a very large one.
 
-    Raises `ValueError` or `RecursionError` if it is no JSON.
+    Raises `ValueError` or `RecursionError` if it is not JSON.
     """
-    if len(text) > _SMALL and is_expensive(text):
+    if len(text) > SMALL and is_expensive(text):
         raise ValueError("it has too many values")
     try:
         return json.loads(text, **hooks)
@@ -60,9 +65,9 @@ def loads(text: bytes | str, **hooks: Any) -> Any:
 def is_expensive(text: bytes | str) -> bool:
     """Whether a large text has so many values that reading it would keep the event loop for too long."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    first = raw[:_SMALL].lstrip()[:1]
+    first = raw[:SMALL].lstrip()[:1]
     if b"!" <= first <= b"~" and first not in (b"{", b"["):  # other bytes may begin UTF-16
-        return False  # at most one value, or no JSON at all: events, a page
+        return False  # at most one value, or not JSON at all: events, a page
     if _work(raw) <= MAX_WORK:
         return False
     plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
@@ -73,6 +78,19 @@ def _work(raw: bytes) -> int:
     return raw.count(b",") + 20 * raw.count(b":") + 5 * (raw.count(b"[") + raw.count(b"{"))
 
 
+def typed(decode: Callable[[bytes], _T], data: bytes) -> _T | None:
+    """The typed view that `decode` (of a `msgspec.json.Decoder`) makes of `data`; `None` if it does not fit.
+
+    A view declares ordinary members with their ordinary values, and means the same as the value that `loads` returns.
+    """
+    try:
+        if not data.isascii():
+            data.decode()  # strings that are skipped are not checked for UTF-8
+        return decode(data)
+    except MISFITS:
+        return None
+
+
 def value_at(text: str, at: int) -> tuple[Any, int]:
     """The value that begins at or after `at`, behind white space, and where it ends. Raises `ValueError`."""
     start = _BLANK.match(text, at)
@@ -80,7 +98,7 @@ def value_at(text: str, at: int) -> tuple[Any, int]:
 
 
 def value_of(text: bytes | str) -> Any:
-    """The value that `text` stands for; None if it is no JSON."""
+    """The value that `text` stands for; `None` if it is not JSON."""
     try:
         return loads(text)
     except (ValueError, RecursionError):
@@ -88,16 +106,16 @@ def value_of(text: bytes | str) -> Any:
 
 
 def object_of(text: bytes | str) -> dict[str, Any] | None:
-    """The object that `text` stands for; None if it is none."""
+    """The object that `text` stands for; `None` if it is not one."""
     value = value_of(text)
     return value if isinstance(value, dict) else None
 
 
 def strict_value_of(text: str) -> Any:
-    """The value of `text` if it can be written into a body again; else None.
+    """The value of `text` if it can be written into a body again; else `None`.
 
-    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may refuse it. One of
-    too many values is not read, because other calls would wait for it.
+    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may reject it. A text of
+    too many values is not read, because other calls would have to wait.
     """
     if nested_is_expensive(text):
         return None
@@ -110,17 +128,17 @@ def strict_value_of(text: str) -> Any:
 
 def nested_is_expensive(text: str) -> bool:
     """Whether `text` is JSON of so many values that reading it would make other calls wait."""
-    return len(text) > _SMALL and exceeds(text.encode("utf-8", "replace"), MAX_NESTED_WORK)
+    return len(text) > SMALL and exceeds(text.encode("utf-8", "replace"), MAX_NESTED_WORK)
 
 
 def strict_object_of(text: str) -> dict[str, Any] | None:
-    """The object that `text` stands for, if it can be written again; else None."""
+    """The object that `text` stands for, if it can be written again; else `None`."""
     value = strict_value_of(text)
     return value if isinstance(value, dict) else None
 
 
 def compact(value: Any) -> bytes:
-    """`value` without a space, in UTF-8; half of a surrogate pair, as `\\ud800` may bring it, becomes a `?`.
+    """`value` without spaces, in UTF-8; half of a surrogate pair, such as `\\ud800`, becomes `?`.
 
     Raises `NotStrict` for a number that JSON does not have.
     """

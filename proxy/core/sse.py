@@ -1,7 +1,7 @@
 """Server-sent events: splits a byte stream into whole events and keeps every byte.
 
-An event ends at an empty line, whichever of the three line ends it uses. The bytes of the events, joined, are the
-bytes that came in: nothing is normalised, since they are relayed as they are.
+An event ends at an empty line, with any of the three line ends. The bytes of the events, joined, are the bytes that
+came in: nothing is normalised, because they are relayed as they are.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import re
 _END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE = re.compile(rb"\r\n|\n|\r")
 DONE = b"[DONE]"
+_SMALL = 64 * 1024  # bytes of an event that are copied with each chunk
 
 
 class EventTooLarge(ValueError):
@@ -24,16 +25,22 @@ class Events:
         self.partial = bytearray()
         self._limit = limit
         self._scanned = 0  # bytes of `partial` without the end of an event
-        self._has_returns = False  # a carriage return came: lines may end in any of the three ways
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Return the events that `chunk` completes, each with the empty line that ends it.
 
         Raises `EventTooLarge` when one grows beyond the limit.
         """
-        self._has_returns = self._has_returns or 13 in chunk
-        events = self._split(chunk) if self._has_returns else self._split_lines(chunk)
-        self._scanned = len(self.partial)
+        partial = self.partial
+        whole = chunk if not partial else bytes(partial) + chunk if len(partial) <= _SMALL else b""
+        end = _end_of(whole)
+        if end:
+            *events, rest = whole.split(end)
+            partial[:] = rest
+            events = [event + end for event in events]
+        else:
+            events = self._split(chunk)
+        self._scanned = len(partial)
         if self._scanned > self._limit:
             raise EventTooLarge(f"an event is larger than {self._limit} bytes")
         return events
@@ -45,17 +52,8 @@ class Events:
         self._scanned = 0
         return rest
 
-    def _split_lines(self, chunk: bytes) -> list[bytes]:
-        """Split where all lines end with a line feed."""
-        partial = self.partial
-        if b"\n\n" not in chunk and not (chunk[:1] == b"\n" == partial[-1:]):
-            partial += chunk
-            return []
-        *events, rest = (bytes(partial) + chunk if partial else chunk).split(b"\n\n")
-        partial[:] = rest
-        return [event + b"\n\n" for event in events]
-
     def _split(self, chunk: bytes) -> list[bytes]:
+        """Split bytes with any line ends; a long event is searched once, in however many chunks it comes."""
         partial = self.partial
         partial += chunk
         events, start = [], 0
@@ -73,14 +71,34 @@ class Events:
 def split(whole: bytes) -> list[bytes]:
     """Split bytes into events; the last one may lack its empty line."""
     events = Events(len(whole))
-    found = events.feed(whole)
+    complete = events.feed(whole)
     rest = events.rest()
-    return [*found, rest] if rest else found
+    return [*complete, rest] if rest else complete
 
 
 def data_of(event: bytes) -> bytes | None:
     """Return the `data` of an event, its lines joined by a line feed; `None` without data, as in a comment."""
+    line = data_line(event)
+    if line is not None:
+        return line
     lines = [
         line[6:] if line.startswith(b"data: ") else line[5:] for line in _LINE.split(event) if line.startswith(b"data:")
     ]
     return b"\n".join(lines) if lines else None
+
+
+def data_line(event: bytes, start: bytes = b"data: ") -> bytes | None:
+    """Return the rest of the line behind `start`, if the event is `start` and that line alone."""
+    end = 4 if event[-4:] == b"\r\n\r\n" else 2
+    line = event[len(start) : -end]
+    if not event.startswith(start) or 10 in line or 13 in line or (end == 2 and event[-2:] != b"\n\n"):
+        return None
+    return line
+
+
+def _end_of(whole: bytes) -> bytes:
+    """The bytes that end an event, if all line ends are alike; else nothing."""
+    if 13 not in whole:
+        return b"\n\n" if whole else b""
+    lines = whole.replace(b"\r\n", b"")
+    return b"" if 10 in lines or 13 in lines else b"\r\n\r\n"

@@ -10,12 +10,12 @@ from typing import Any
 
 from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
-from proxy.core.json_text import object_of
+from proxy.core.json_text import MISFITS, SMALL, object_of
 from proxy.core.spans import edit
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
 from proxy.dialects.openai.events import EventRelay
-from proxy.dialects.openai.typed import MAX_SIZE, MISFITS, chunk_of, decode_chunk, has_content
+from proxy.dialects.openai.typed import chunk_of, decode_chunk, has_content
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes before the commit point
 _CONTENT = (
@@ -61,7 +61,7 @@ class StreamDecoder(EventRelay):
         if not self.committed:
             self._hold(len(chunk))
         text = chunk[6:-2]
-        plain = chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and 13 not in text and len(text) <= MAX_SIZE
+        plain = chunk[:6] == b"data: " and chunk[-2:] == b"\n\n" and 13 not in text and len(text) <= SMALL
         if not plain or self._partial or self._over:
             return super().feed(chunk)
         lines = text.split(b"\n\ndata: ")

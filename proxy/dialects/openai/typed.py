@@ -7,20 +7,15 @@ text that is not JSON) does not fit and is left to the code that knows all cases
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from msgspec import DecodeError, Meta, Raw, Struct
+from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 
-from proxy.core.json_text import is_expensive
+from proxy.core.json_text import SMALL, is_expensive, typed
+from proxy.core.sse import data_line
 
-MAX_SIZE = 64 * 1024  # bytes of what is decoded at once; larger texts are checked for their number of values first
-MISFITS = (DecodeError, UnicodeDecodeError, RecursionError)  # what decoding raises for JSON that does not fit
-
-_ENDS = (b"\n\n", b"\r\n\r\n")  # of an event
 _NUMBERS = tuple(bytes([byte]) for byte in b"-0123456789")  # how numbers begin
-T = TypeVar("T")
 _Kind = Literal["chat.completion.chunk", "chat.completion", "text_completion", ""]
 _Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call", ""]
 
@@ -114,21 +109,18 @@ def has_content(choice: ChunkChoice) -> bool:
 
 def chunk_of(event: bytes) -> Chunk | None:
     """The chunk in an event that is a single `data` line; `None` if it does not fit."""
-    end = event[-4:] if event[-4:] == b"\r\n\r\n" else event[-2:]
-    data = event[6 : -len(end)]
-    if event[:6] != b"data: " or end not in _ENDS or 10 in data or 13 in data or len(data) > MAX_SIZE:
-        return None
-    return _decoded(decode_chunk, data)
+    data = data_line(event)
+    return None if data is None or len(data) > SMALL else typed(decode_chunk, data)
 
 
 def completion_of(body: bytes) -> Answer | None:
     """The chat completion that `body` is; `None` if it does not fit."""
-    return None if len(body) > MAX_SIZE and is_expensive(body) else _decoded(_decode_answer, body)
+    return None if len(body) > SMALL and is_expensive(body) else typed(_decode_answer, body)
 
 
 def vectors_of(body: bytes, least: int) -> Vectors | None:
     """The embeddings that `body` is, `least` or more of them; `None` if they do not fit."""
-    vectors = None if len(body) > MAX_SIZE and is_expensive(body) else _decoded(_decode_vectors, body)
+    vectors = None if len(body) > SMALL and is_expensive(body) else typed(_decode_vectors, body)
     if vectors is None or len(vectors.data) < least:
         return None
     return vectors if all(_is_vector(bytes(vector.embedding)[:2]) for vector in vectors.data) else None
@@ -139,12 +131,3 @@ def _is_vector(head: bytes) -> bool:
     if head[:1] == b'"':
         return head != b'""'
     return head[:1] == b"[" and head[1:] in _NUMBERS
-
-
-def _decoded(decode: Callable[[bytes], T], data: bytes) -> T | None:
-    try:
-        if not data.isascii():
-            data.decode()  # strings that are skipped are not checked for UTF-8
-        return decode(data)
-    except MISFITS:
-        return None
