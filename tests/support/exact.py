@@ -1,4 +1,4 @@
-"""The OpenAI decoders without typed views, and JSON that parsers are known to read in different ways."""
+"""Decoders without typed views, and JSON that parsers are known to read in different ways."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.core.failures import UpstreamFailure
+from proxy.dialects.base import Decoder
 from proxy.dialects.openai.passed import PassedJson
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
@@ -14,7 +15,16 @@ ODD_VALUES = (
     *("0", "1", "1.0", "0.0", "-0", "1e0", "01", "9", "true", "null", '"0"', "NaN", "-Infinity", "1e999", ".5"),
     *("1" * 30, "1" * 700, "[]", "{}", "[{}]", "[1]", "[null]", "[1,]", "{", "}", "[", "", "[" * 1200, '{"a": 1}'),
     *('""', '"x"', '"', '"é"', '"\udcff"', '"\\ud800"', '"\\ud83d\\ude00"', '"\\x"', '"\x01"', '"\x7f"', '"\\u12"'),
-    *('"error"', '"\\u0065rror"', '"stop"', '"eos"', '{"code": 1}', '{"message": "broke"}', '{"prompt_tokens": 2}'),
+    *(
+        '{"blockReason": "SAFETY"}',
+        '"error"',
+        '"\\u0065rror"',
+        '"stop"',
+        '"eos"',
+        '{"code": 1}',
+        '{"message": "broke"}',
+        '{"prompt_tokens": 2}',
+    ),
     *(
         "{}\n{}",
         "{} {}",
@@ -90,7 +100,7 @@ class ExactPassedJson(PassedJson):
         return None
 
 
-def states(decoder: StreamDecoder | JsonDecoder, pieces: list[bytes]) -> list[Any]:
+def states(decoder: Decoder, pieces: list[bytes]) -> list[Any]:
     """What a decoder returns after each piece and at the end, with its state; a failure comes last."""
     found: list[Any] = []
     for piece in [*pieces, None]:
@@ -99,6 +109,6 @@ def states(decoder: StreamDecoder | JsonDecoder, pieces: list[bytes]) -> list[An
         except UpstreamFailure as failure:
             return [*found, (failure.kind, str(failure), failure.partial, failure.native)]
         fault = decoder.fault and (decoder.fault.kind, str(decoder.fault), decoder.fault.code)
-        state = (decoder.committed, decoder.complete, decoder.closed, decoder.passed_error, decoder.usage)
-        found.append((out, *state, fault))
+        state = (decoder.committed, decoder.complete, decoder.closed, decoder.passed_error)
+        found.append((out, *state, decoder.usage, decoder.native_finish, fault))
     return found

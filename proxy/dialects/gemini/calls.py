@@ -20,7 +20,7 @@ from typing import Any
 from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.names import ToolNames
-from proxy.dialects.writer import AnswerWriter, invented_id
+from proxy.dialects.writer import AnswerWriter, generated_id
 
 Keep = Callable[[list[ToolCall], list[str | None]], None]  # an answer's calls and their signatures
 
@@ -104,7 +104,7 @@ class Calls:
         """The provider's id; one of ours where it has none, or the same twice."""
         id = given if isinstance(given, str) else ""
         if not id or id in self._ids:
-            id = invented_id(self.writer, self.count, self.choice)
+            id = generated_id(self.writer, self.count, self.choice)
         self._ids.add(id)
         return id
 

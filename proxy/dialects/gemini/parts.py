@@ -1,8 +1,8 @@
 """One candidate of a Gemini answer, passed to the writer piece by piece as one choice.
 
-Text becomes content, thoughts `reasoning_content`, function calls tool calls, images `images` (as OpenRouter has them).
-What OpenAI has no word for (code that Google ran, its server-side tools, other media) is kept as it came in
-`google_parts`, apart from the text, so that no client mistakes it for an answer.
+Text becomes content, thoughts `reasoning_content`, function calls tool calls, images `images` (the form of OpenRouter).
+Parts without a counterpart in OpenAI's format (code that Google ran, its server-side tools, other media) are kept as
+they came in `google_parts`, apart from the text, so that no client mistakes them for an answer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Calls, Keep
 from proxy.dialects.gemini.citations import url_citations
 from proxy.dialects.gemini.places import SIGNATURE, Places
+from proxy.dialects.gemini.typed import TextPart
 from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter
 
@@ -41,9 +42,9 @@ _LOWEST = -9999.0  # OpenAI's word for a token that was as good as impossible
 
 
 class Candidate:
-    """What came of one candidate. It is finished by `close`, since content may follow any finish.
+    """One candidate so far. `close` finishes it, because content may follow any finish.
 
-    `reopened`: content followed the last finish, so that an end of the bytes may have cut the rest off.
+    `reopened`: content followed the last finish, so the end of the bytes may have cut off the rest.
     """
 
     def __init__(
@@ -65,20 +66,20 @@ class Candidate:
         self._closed = False
         self._grounding: Any = None
         self._citations: dict[str, Any] = {"citations": []}
-        self._message = ""  # what the provider says of the finish
+        self._message = ""  # the provider's explanation of the finish
         self._has_answer_tool = structure is not None and structure.tool is not None
-        self._beside: list[str] = []  # text beside the answer's function, with which the content would be no JSON
+        self._beside: list[str] = []  # text outside the answer's function; with it the content would not be JSON
         self._has_content = False  # text, a call, a file: more than thoughts
         self.reopened = False
 
     def take(self, candidate: dict[str, Any]) -> None:
-        """One chunk's share of the candidate."""
+        """Read one chunk's part of the candidate."""
         content = candidate.get("content")
         parts = content.get("parts") if isinstance(content, dict) else None
         for part in parts if isinstance(parts, list) else []:
             if isinstance(part, dict):
-                self._part(part)
                 self.reopened = self.reopened or (self.finish is not None and part.get("text") != "")
+                self._part(part)
         self._writer.logprobs(_logprobs(candidate.get("logprobsResult")), self._choice)
         self._grounding = candidate.get("groundingMetadata") or self._grounding
         citations = candidate.get("citationMetadata")
@@ -92,15 +93,15 @@ class Candidate:
 
     @property
     def failed(self) -> str | None:
-        """What went wrong, where the finish says that the model failed and there is no content."""
+        """What went wrong, if the finish says that the model failed and there is no content."""
         if self.finish not in _FAILED or self._has_content or self._calls.count or self._calls.answered:
             return None
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 
     def close(self, *, blocked: bool = False) -> None:
-        """Write what belongs to the end: open calls, annotations, the finish.
+        """Write the end: open calls, annotations, the finish.
 
-        `blocked`: the prompt was, so that a candidate without a finish gets none any more.
+        `blocked`: the prompt was blocked, so a candidate without a finish gets none any more.
         """
         if self._closed:
             return
@@ -120,7 +121,7 @@ class Candidate:
             self._writer.begin(self._choice)
 
     def _reason(self) -> str:
-        """OpenAI's word. Between `stop` and `tool_calls` the calls decide, whatever Google's word is."""
+        """OpenAI's finish reason: `tool_calls` instead of `stop` if there are calls, whatever Google's reason is."""
         if self.finish == "MAX_TOKENS":
             return "length"
         if self.finish is None or self.finish in _FILTERED:
@@ -143,22 +144,33 @@ class Candidate:
         elif part.keys() - {"thoughtSignature", "thought"}:
             self._keep(part)
 
+    def add(self, part: TextPart) -> None:
+        """Read a piece of text or thoughts."""
+        self.reopened = self.reopened or (self.finish is not None and part.text != "")
+        if part.thought:
+            self._writer.reasoning(part.text, self._choice)
+        else:
+            self._add_text(part.text, None)
+
     def _words(self, part: dict[str, Any], text: str, signature: str | None) -> None:
         if not part.get("thought"):
-            self._has_content = self._has_content or bool(text)
-            if self._has_answer_tool:
-                self._beside.append(text)
-                return
-            self._text.append(text)
-            self._places.text(len(text), signature)
-            self._writer.text(text, self._choice)
+            self._add_text(text, signature)
             return
         self._writer.reasoning(text, self._choice)
         if signature:
             self._keep(part)
 
+    def _add_text(self, text: str, signature: str | None) -> None:
+        self._has_content = self._has_content or bool(text)
+        if self._has_answer_tool:
+            self._beside.append(text)
+            return
+        self._text.append(text)
+        self._places.text(len(text), signature)
+        self._writer.text(text, self._choice)
+
     def _keep(self, part: dict[str, Any]) -> None:
-        """What OpenAI has no word for; `index` is for clients that add up a stream."""
+        """Keep a part without a counterpart in OpenAI's format; `index` is for clients that merge a stream."""
         self._has_content = self._has_content or not part.get("thought")
         self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
         self._kept += 1

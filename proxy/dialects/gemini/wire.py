@@ -1,8 +1,8 @@
-"""Gemini's answers on the wire: JSON objects out of bytes that are cut anywhere.
+"""Gemini's answers on the wire: JSON texts from bytes that are cut anywhere.
 
 There are three forms: server-sent events (`alt=sse`, lines end with CRLF), one JSON array that grows while the model
-writes (a stream without `alt=sse`), and one JSON object (`generateContent`). The first byte tells which one it is, so
-the answer's headers need not be right. An error may stand between events as bare JSON.
+writes (a stream without `alt=sse`), and one JSON object (`generateContent`). The first byte decides which one it is, so
+the answer's headers need not be right. An error may come between events as bare JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from proxy.core.json_text import loads
+from msgspec import Struct
+from msgspec.json import Decoder
+
+from proxy.core.json_text import loads, typed
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 
 LIMIT = 64 * 1024 * 1024  # bytes of one answer object: it may carry an image
@@ -24,65 +27,79 @@ _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
 
 
 class NotAnAnswer(ValueError):
-    """The bytes are not what Gemini sends: a page, half JSON, something else."""
+    """The bytes are not an answer of Gemini: a page, half JSON, something else."""
+
+
+class _AnyObject(Struct, gc=False):
+    pass
+
+
+_decode_object = Decoder(_AnyObject).decode
 
 
 class Answers:
-    """Cuts an answer's bytes into its objects. Every method may raise `NotAnAnswer`."""
+    """Splits an answer's bytes into JSON texts. Every method may raise `NotAnAnswer`.
+
+    `closed`: the outermost bracket is closed, or `[DONE]` came, so nothing follows.
+    """
 
     def __init__(self) -> None:
         self._form: Literal["sse", "json"] | None = None
         self._head = bytearray()  # until the form is known
         self._events = Events(LIMIT)
         self._objects = Objects()
-        self._done = False
+        self.closed = False
 
-    @property
-    def closed(self) -> bool:
-        """The outermost bracket is closed, or `[DONE]` came: the upstream has said all."""
-        return self._done or self._objects.closed
-
-    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """The objects that `chunk` completes; those before a fault come before it is raised."""
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Yield the JSON texts that `chunk` completes; those before an error come before it is raised."""
         if self._form is None:
             self._head += chunk
             self._form = _form(self._head)
             chunk = bytes(self._head).removeprefix(_BYTE_ORDER_MARK)
         if self._form == "json":
-            for raw in self._objects.feed(chunk):
-                yield from _values(raw)
+            for text in self._objects.feed(chunk):
+                self.closed = self.closed or self._objects.closed
+                yield text
+            self.closed = self.closed or self._objects.closed
         elif self._form == "sse":
             try:
                 events = self._events.feed(chunk)
             except EventTooLarge as exc:
                 raise NotAnAnswer(str(exc)) from exc
             for event in events:
-                yield from self._event(event)
+                data = self._data(event)
+                if data:
+                    yield data
 
-    def rest(self) -> list[dict[str, Any]]:
-        """The objects of a last event without its empty line, when no more bytes come."""
+    def rest(self) -> bytes:
+        """Return the JSON text of a last event without its empty line, when no more bytes come; it may be empty."""
         if self._form == "sse":
-            return self._event(self._events.rest())
+            return self._data(self._events.rest())
         if self._form is None and self._head.strip(_BLANK):
             raise NotAnAnswer("it is not JSON")
         if self._objects.open:
             raise NotAnAnswer("its JSON ends in the middle")
-        return []
+        return b""
 
-    def _event(self, event: bytes) -> list[dict[str, Any]]:
+    def _data(self, event: bytes) -> bytes:
+        """The JSON text of an event; empty if it has none."""
         data = data_of(event)
         if data is None:
             data = event.strip(_BLANK)
             if data[:1] not in (b"{", b"["):
-                return []  # a comment, a keep-alive
-        if data.strip(_BLANK) == DONE:
-            self._done = True
-            return []
-        return _values(data) if data.strip(_BLANK) else []
+                return b""  # a comment, a keep-alive
+        data = data.strip(_BLANK)
+        if data == DONE:
+            self.closed = True
+            return b""
+        return data
 
 
 class Objects:
-    """Cuts the objects out of a JSON array that grows, or the one object that stands alone."""
+    """Extracts the objects from a JSON array that grows, or the only object.
+
+    `closed`: the outermost bracket is closed.
+    """
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -98,22 +115,26 @@ class Objects:
         return self._depth > 0
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """The objects that `chunk` completes."""
+        """Yield the objects that `chunk` completes."""
+        if not self._buffer and not self._array and not self.closed and typed(_decode_object, chunk) is not None:
+            self.closed = True  # the whole answer came at once
+            yield chunk
+            return
         self._buffer += chunk
         while self._depth or self._begin():
             end = self._end()
             if end is None:
                 break
-            found = bytes(self._buffer[:end])
+            text = bytes(self._buffer[:end])
             del self._buffer[:end]
             self._at = 0
             self.closed = not self._array
-            yield found
+            yield text
         if len(self._buffer) > LIMIT:
             raise NotAnAnswer(f"it is larger than {LIMIT} bytes")
 
     def _begin(self) -> bool:
-        """Skip to the next object's brace; whether there is one."""
+        """Skip to the brace of the next object. Returns whether there is one."""
         buffer = self._buffer
         at = 0
         while at < len(buffer) and buffer[at : at + 1] != b"{":
@@ -129,7 +150,7 @@ class Objects:
         return bool(buffer)
 
     def _end(self) -> int | None:
-        """Where the object ends that the buffer begins with, or None."""
+        """Where the object ends that the buffer begins with; `None` if it is not complete."""
         buffer, at = self._buffer, self._at
         while match := (_INSIDE_STRING if self._in_string else _OUTSIDE_STRING).search(buffer, at):
             byte, at = match[0], match.end()
@@ -151,7 +172,7 @@ class Objects:
 
 
 def _form(head: bytearray) -> Literal["sse", "json"] | None:
-    """What the bytes are, or None if they are too few to tell."""
+    """The form of the bytes; `None` if they are too few to tell."""
     seen = bytes(head).removeprefix(_BYTE_ORDER_MARK).lstrip(_BLANK)
     if seen[:1] in (b"{", b"["):
         return "json"
@@ -162,10 +183,10 @@ def _form(head: bytearray) -> Literal["sse", "json"] | None:
     raise NotAnAnswer("it is neither JSON nor a stream of events")
 
 
-def _values(raw: bytes) -> list[dict[str, Any]]:
-    """The objects of one JSON text: one, or those of an array."""
+def objects_of(text: bytes) -> list[dict[str, Any]]:
+    """The objects of one JSON text: one, or those of an array. Raises `NotAnAnswer`."""
     try:
-        value = loads(raw.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value = loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError) as exc:
         raise NotAnAnswer("it is not JSON") from exc
     values = value if isinstance(value, list) else [value]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.usage import UNKNOWN_WINDOW, Usage
-from proxy.dialects.anthropic.answer import usage_of
+from proxy.dialects.anthropic.usage import usage_of
 from tests.unit.dialects.anthropic.build import (
     END,
     block,

@@ -59,7 +59,7 @@ def test_a_signature_is_given_out() -> None:
     assert made["extra_content"] == {"google": {"thought_signature": "c2ln"}}
 
 
-def test_invented_ids_do_not_follow_from_the_upstreams() -> None:
+def test_generated_ids_do_not_depend_on_those_of_the_upstream() -> None:
     whole = json.dumps(chunk(call(), finish="STOP", responseId="x")).encode()
 
     asked = ("Hi", "Hello")

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.usage import UNKNOWN_WINDOW, Usage
-from proxy.dialects.gemini.stream import usage_of
+from proxy.dialects.gemini.usage import counts_of, usage_of
 from tests.unit.dialects.gemini.build import array, chunk, decoder, deltas, events, read, sse, usage
 
 FIRST = chunk({"text": "A"})
@@ -195,7 +195,7 @@ def test_the_last_counts_hold() -> None:
     ],
 )
 def test_tokens_are_counted_as_openai_does(counts: Any, made: Usage | None) -> None:
-    assert usage_of(counts) == made
+    assert usage_of(counts_of(counts)) == made
 
 
 @pytest.mark.parametrize("wire", [sse(FIRST), array(FIRST), sse(FIRST)[:-9], array(FIRST)[:-9]])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.dialects.gemini import wire as gemini_wire
-from proxy.dialects.gemini.wire import Answers, NotAnAnswer
+from proxy.dialects.gemini.wire import Answers, NotAnAnswer, objects_of
 from tests.unit.dialects.gemini.build import array, sse
 
 ONE: dict[str, Any] = {"a": 'br{ac]es "in\\" strings', "b": [{"c": {}}]}
@@ -20,8 +20,9 @@ def pieces(raw: bytes, size: int) -> list[bytes]:
 
 def read(raw: bytes, size: int = 1) -> tuple[list[dict[str, Any]], Answers]:
     answers = Answers()
-    found = [value for piece in pieces(raw, size) for value in answers.feed(piece)]
-    return found + answers.rest(), answers
+    texts = [text for piece in pieces(raw, size) for text in answers.feed(piece)]
+    rest = answers.rest()
+    return [value for text in [*texts, *([rest] if rest else [])] for value in objects_of(text)], answers
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 10_000])
@@ -51,7 +52,7 @@ def test_an_array_gives_each_object_as_soon_as_it_is_whole() -> None:
     first = list(answers.feed(b'[{"a":1}'))
     more = list(answers.feed(b',\r\n{"b":2}]'))
 
-    assert (first, more) == ([{"a": 1}], [{"b": 2}])
+    assert (first, more) == ([b'{"a":1}'], [b'{"b":2}'])
 
 
 def test_an_error_may_stand_between_events_as_bare_json() -> None:
