@@ -14,7 +14,7 @@ from proxy.core.json_text import MISFITS, SMALL, object_of
 from proxy.core.spans import edit
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
-from proxy.dialects.openai.events import EventRelay
+from proxy.dialects.openai.events import BLANK, EventRelay
 from proxy.dialects.openai.typed import chunk_of, decode_chunk, has_content
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes before the commit point
@@ -121,7 +121,7 @@ class StreamDecoder(EventRelay):
         self._done = self.complete = self.closed = True
 
     def _take(self, event: bytes) -> bool | bytes:
-        chunk = None if self._over else chunk_of(event)
+        chunk = None if self._over or len(event) <= BLANK else chunk_of(event)
         if chunk is None:
             return super()._take(event)
         self._last_data = event[6:]
