@@ -18,17 +18,15 @@ from typing import Any, TypeVar, overload
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from proxy.core.depth import has_more_brackets, is_deep
 from proxy.core.exact import MAX_DEPTH, MAX_MEMBERS, SMALL, check_work, parse_exactly
+from proxy.core.json_limits import MAX_DIGITS, may_exceed
 from proxy.core.spans import Span
 
 D = TypeVar("D")
 
 _NONE: frozenset[str] = frozenset()
 _NULL = Raw(b"null")
-_SHORTEST_DEEP = 2 * MAX_DEPTH  # bytes; a shorter body cannot be nested deeper than `MAX_DEPTH`
-_LONGEST_NUMBER = 640  # digits; Python may refuse to read longer integers (`sys.set_int_max_str_digits`)
-_RUNS = ((211, re.compile(rb"[0-9]{3}")), (19, re.compile(rb"[0-9]{33}")))  # see `_may_have_a_long_number`
+_SAFE_SIZE = min(2 * MAX_DEPTH - 2, MAX_DIGITS)  # bytes of a value that is too short to exceed a limit
 
 _split = Decoder(dict[str, Raw]).decode
 _decode = Decoder().decode
@@ -91,15 +89,15 @@ class Document(Struct, frozen=True):
     repeated: frozenset[str]
 
 
-def parse(raw: bytes, *, flat: Collection[str] = ()) -> Document:
-    """Read a JSON object. The members in `flat` are known to be nested no deeper than allowed.
+def parse(raw: bytes, *, checked: Collection[str] = ()) -> Document:
+    """Read a JSON object. The members in `checked` are known to be within the limits of `proxy/core/json_limits.py`.
 
     Raises `InvalidRequest` if `raw` is not UTF-8, not JSON, not an object, nested deeper than `MAX_DEPTH`, or has more
     than `MAX_MEMBERS` members or too many values.
     """
     if len(raw) > SMALL:
         check_work(raw)
-    members = _members(raw, flat)
+    members = _members(raw, checked)
     spans = None if members is None else _spans(raw, members)
     if members is None or spans is None:
         values, spans, repeated = parse_exactly(raw)
@@ -107,32 +105,18 @@ def parse(raw: bytes, *, flat: Collection[str] = ()) -> Document:
     return Document(Body(members), spans, _NONE)
 
 
-def _members(raw: bytes, flat: Collection[str]) -> dict[str, Any] | None:
+def _members(raw: bytes, checked: Collection[str]) -> dict[str, Any] | None:
     """Return the members, undecoded; `None` if the exact reader has to look at the body."""
-    size = len(raw)
-    if size > _LONGEST_NUMBER and _may_have_a_long_number(raw):
-        return None
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check the encoding of what it does not decode
         members = _split(raw)
-        if size > _SHORTEST_DEEP and has_more_brackets(raw, MAX_DEPTH) and _is_deep(members, flat):
-            return None
+        for name, value in members.items():
+            if len(value) > _SAFE_SIZE and name not in checked and may_exceed(value, MAX_DEPTH - 1):
+                return None
     except (ValueError, RecursionError):
         return None
     return members if len(members) <= MAX_MEMBERS else None
-
-
-def _is_deep(members: Mapping[str, Raw], flat: Collection[str]) -> bool:
-    return any(is_deep(value, MAX_DEPTH - 1) for name, value in members.items() if name not in flat)
-
-
-def _may_have_a_long_number(raw: bytes) -> bool:
-    """Return whether there may be more than `_LONGEST_NUMBER` digits in a row.
-
-    So many digits contain 3 samples in a row of every 211th byte, and 33 of every 19th.
-    """
-    return all(run.search(raw[::step]) for step, run in _RUNS)
 
 
 def _spans(raw: bytes, members: dict[str, Raw]) -> dict[str, Span] | None:

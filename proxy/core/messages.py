@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 
-from proxy.core.depth import is_deep
+from proxy.core.json_limits import may_exceed
 
 _ABSENT = Raw(b"null")
 _STRING, _LIST, _NULL = b'"[n'
@@ -23,7 +23,7 @@ class AnyObject(Struct, gc=False):
 
 
 class PlainMessage(Struct, gc=False, forbid_unknown_fields=True):
-    """A message as OpenAI's clients send it. Members that can be nested are `Raw`."""
+    """A message as OpenAI's clients send it. Members that can hold other values than strings are `Raw`."""
 
     role: str
     content: Raw = _ABSENT
@@ -54,11 +54,11 @@ class MessageFacts(Struct, frozen=True, gc=False):
 
     parts: bool = True  # contents that are lists of parts
     replayed: bool = True  # members that Signalbox puts into answers of translated providers, in assistant messages
-    nested: bool = True  # values that may be nested deeply
+    large: bool = True  # values that may exceed the limits of `proxy/core/json_limits.py`
 
 
 UNKNOWN = MessageFacts()
-_TEXTS = MessageFacts(parts=False, replayed=False, nested=False)
+_TEXTS = MessageFacts(parts=False, replayed=False, large=False)
 _check_parts = Decoder(list[AnyObject | str]).decode
 
 
@@ -68,24 +68,24 @@ def facts_of_plain(messages: list[PlainMessage], levels: int) -> MessageFacts | 
     `levels` is the depth of nesting that is allowed in a message. Raises `ValueError` for a part that is neither an
     object nor a string, and `RecursionError`.
     """
-    parts = replayed = nested = False
+    parts = replayed = large = False
     for message in messages:
         content, calls = message.content, message.tool_calls
         first = memoryview(content)[0]
         if first == _LIST:
             _check_parts(content)
             parts = True
-            nested = nested or is_deep(content, levels - 1)
+            large = large or may_exceed(content, levels - 1)
         elif first != _STRING and first != _NULL:
             return None
         if calls is not _ABSENT:
             replayed = replayed or _has_extra_content(calls)
-            nested = nested or is_deep(calls, levels - 1)
-    return MessageFacts(parts, replayed, nested) if parts or replayed or nested else _TEXTS
+            large = large or may_exceed(calls, levels - 1)
+    return MessageFacts(parts, replayed, large) if parts or replayed or large else _TEXTS
 
 
 def facts_of_any(messages: list[AnyMessage]) -> MessageFacts | None:
-    """Return what the messages contain, as `facts_of_plain` does; whether they are nested is not known."""
+    """Return what the messages contain, as `facts_of_plain` does; whether they exceed limits is not known."""
     parts = replayed = False
     for message in messages:
         first = memoryview(message.content)[0]

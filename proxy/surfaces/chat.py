@@ -32,7 +32,7 @@ def read_chat(
     `headers` have lower-case names; `id` is the proxy's, `request_id` what the client gets back.
     """
     shape = read_shape(raw)
-    document = parse(raw, flat=_NONE if shape is None or shape.messages.nested else _MESSAGES)
+    document = parse(raw, checked=_NONE if shape is None or shape.messages.large else _MESSAGES)
     body = document.body
     if shape is None or document.repeated:
         check_repeated(document.repeated)

@@ -26,19 +26,19 @@ def any_(*messages: Any) -> MessageFacts | None:
 
 
 USUAL = [
-    ({"role": "user", "content": "Hi [[{{"}, MessageFacts(parts=False, replayed=False, nested=False)),
-    ({"role": "assistant", "content": None}, MessageFacts(parts=False, replayed=False, nested=False)),
-    ({"role": "assistant", "tool_calls": [TOOL_CALL]}, MessageFacts(parts=False, replayed=False, nested=False)),
+    ({"role": "user", "content": "Hi [[{{"}, MessageFacts(parts=False, replayed=False, large=False)),
+    ({"role": "assistant", "content": None}, MessageFacts(parts=False, replayed=False, large=False)),
+    ({"role": "assistant", "tool_calls": [TOOL_CALL]}, MessageFacts(parts=False, replayed=False, large=False)),
     (
         {"role": "assistant", "tool_calls": [TOOL_CALL | {"extra_content": {"google": {}}}]},
-        MessageFacts(parts=False, replayed=True, nested=False),
+        MessageFacts(parts=False, replayed=True, large=False),
     ),
     (
         {"role": "user", "content": [{"type": "text", "text": "x"}, "y"]},
-        MessageFacts(parts=True, replayed=False, nested=False),
+        MessageFacts(parts=True, replayed=False, large=False),
     ),
-    ({"role": "user", "content": [{"type": DEEP}]}, MessageFacts(parts=True, replayed=False, nested=True)),
-    ({"role": "assistant", "tool_calls": DEEP}, MessageFacts(parts=False, replayed=False, nested=True)),
+    ({"role": "user", "content": [{"type": DEEP}]}, MessageFacts(parts=True, replayed=False, large=True)),
+    ({"role": "assistant", "tool_calls": DEEP}, MessageFacts(parts=False, replayed=False, large=True)),
 ]
 
 
@@ -50,8 +50,8 @@ def test_usual_messages_are_known(message: Any, facts: MessageFacts) -> None:
 
 
 @pytest.mark.parametrize(("message", "facts"), USUAL)
-def test_nesting_of_other_messages_is_unknown(message: Any, facts: MessageFacts) -> None:
-    assert any_(message | {"unknown": 1}) == MessageFacts(facts.parts, facts.replayed, nested=True)
+def test_size_of_other_messages_is_unknown(message: Any, facts: MessageFacts) -> None:
+    assert any_(message | {"unknown": 1}) == MessageFacts(facts.parts, facts.replayed, large=True)
 
 
 @pytest.mark.parametrize("name", ["reasoning_details", "extra_content", "google_parts", "images"])

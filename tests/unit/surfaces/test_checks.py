@@ -66,7 +66,7 @@ def test_message_with_unknown_members_has_a_shape() -> None:
     shape = read_shape(json.dumps(body).encode())
 
     assert isinstance(shape, Shape)
-    assert shape.messages.nested
+    assert shape.messages.large
 
 
 def test_only_members_that_are_edited_must_not_be_repeated() -> None:

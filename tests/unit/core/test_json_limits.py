@@ -1,4 +1,4 @@
-"""How deeply a value is nested."""
+"""The limits of Python's JSON reader."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from proxy.core.depth import has_more_brackets, is_deep
+from proxy.core.json_limits import MAX_DIGITS, has_more_brackets, is_deep, may_exceed, may_have_a_long_integer
 
 VALUES = st.recursive(
     st.none() | st.integers() | st.text('a[]{}"\\', max_size=6),
@@ -46,3 +46,16 @@ def test_many_values_side_by_side_are_not_deep() -> None:
 @pytest.mark.parametrize(("text", "most", "more"), [(b"[{", 2, False), (b"[{[", 2, True), (b'"{{"', 1, True)])
 def test_brackets_are_counted_in_strings_too(text: bytes, most: int, more: bool) -> None:
     assert has_more_brackets(text, most) == more
+
+
+@given(st.integers(0, 700), st.integers(0, 700))
+def test_every_long_integer_is_found(before: int, after: int) -> None:
+    value = Raw(b'["' + b"x" * before + b'",' + b"1" * (MAX_DIGITS + 1) + b',"' + b"x" * after + b'"]')
+
+    assert may_have_a_long_integer(value)
+    assert may_exceed(value, 1)
+
+
+@pytest.mark.parametrize("text", [b"12345," * 5000, b"[1]," * 5000, b"0123456789abcdef" * 5000, b"1" * MAX_DIGITS])
+def test_usual_digits_are_no_long_integer(text: bytes) -> None:
+    assert not may_have_a_long_integer(Raw(text))
