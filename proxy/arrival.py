@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar
 from proxy.core.call import Call
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
+from proxy.surfaces.headers import Headers
 
 T = TypeVar("T")
 
@@ -43,7 +44,7 @@ class Arrival(Protocol):
         """Return the body. Raises `ProxyError` if it is too large or too slow."""
         ...
 
-    def expect_stream(self, headers: Callable[[], Mapping[str, str]]) -> None:
+    def expect_stream(self, headers: Callable[[], Headers]) -> None:
         """Announce an event stream, which may be opened early with `headers` if the upstream stays silent."""
         ...
 
@@ -51,12 +52,12 @@ class Arrival(Protocol):
         """End the call early for the reason `why`, by cancelling its task."""
         ...
 
-    async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Write a whole response."""
         ...
 
-    async def begin_stream(self, status: int, headers: Mapping[str, str]) -> None:
-        """Begin a streamed response. Raises `ProxyError` if a stream was opened early and this is none."""
+    async def begin_stream(self, status: int, headers: Headers, *, events: bool) -> None:
+        """Begin a streamed response, of events if `events`. Raises `ProxyError` if it was opened early for events."""
         ...
 
     def write(self, data: bytes) -> bool:

@@ -30,15 +30,13 @@ from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
 from proxy.surfaces.decision import Embedding, decision_record
-from proxy.surfaces.headers import call_headers
+from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers
 from proxy.upstream.executor import Executor
 from proxy.upstream.relay import Relay
 from proxy.upstream.transport import Drain, Feed
 
 _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
-_EARLY = ("x-router-id", "x-request-id", "x-router-cache", "x-router-route")  # headers known before a target answers
-_STREAM_HEADERS = {"cache-control": "no-cache", "x-accel-buffering": "no"}
 _EMBEDDED = ("application/json", "text/event-stream")  # content types that can carry a decision record
 
 
@@ -109,7 +107,7 @@ class Pipeline:
         record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
         record.plan = plan = await self._router.route(call, self._view(call.snapshot))
         if call.stream and call.kind in _EVENT_STREAMS:
-            arrival.expect_stream(lambda: _early_headers(record))
+            arrival.expect_stream(lambda: early_headers(record))
         return call, plan
 
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
@@ -120,7 +118,9 @@ class Pipeline:
         if call.options.debug and relay.headers["content-type"].startswith(_EMBEDDED):
             embedding = Embedding(lambda: decision_record(record))
         if relay.stream:
-            await arrival.begin_stream(relay.status, self._headers(call, record, relay))
+            headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
+            events = relay.headers["content-type"].startswith("text/event-stream")
+            await arrival.begin_stream(relay.status, headers, events=events)
             record.status = arrival.status
             if embedding is None:
                 await relay.run(write, drain)
@@ -138,38 +138,23 @@ class Pipeline:
 
         await relay.run(keep, drain)
         body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        headers = self._headers(call, record, relay)
+        headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
         if embedding is not None:
             body = embedding.whole(body)
         record.status = relay.status
         await arrival.answer(relay.status, headers, body)
 
-    def _headers(self, call: Call, record: Record, relay: Relay) -> dict[str, str]:
-        headers = relay.headers
-        headers.update(call_headers(record, self._clock.monotonic()))
-        if call.stream:
-            headers.update(_STREAM_HEADERS)
-        elif (cost := record.cost_nusd) is not None:
-            headers["x-router-cost-usd"] = f"{cost / 1e9:.9f}".rstrip("0").rstrip(".")
-        return headers
-
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
         """Add the call's headers to `error`, which the client receives, and record the failure."""
         record.timings.client_seconds = arrival.client_seconds
-        error.headers = call_headers(record, self._clock.monotonic())
+        error.headers = as_text(call_headers(record, self._clock.monotonic()))
         record.end(Outcome.ERROR, status=arrival.status or error.http_status, code=error.error_code)
 
     def _left(self, record: Record, arrival: Arrival) -> None:
         """Record that the call ended early: the client disconnected, or the server is draining."""
-        arrival.answer_headers = call_headers(record, self._clock.monotonic())
+        arrival.answer_headers = as_text(call_headers(record, self._clock.monotonic()))
         if record.outcome is Outcome.OK and not arrival.delivering:
             return  # the client has the whole answer
         outcome = Outcome(arrival.interrupted or Outcome.CLIENT_CLOSED)
         status = 499 if outcome is Outcome.CLIENT_CLOSED else record.status or 503
         record.end(outcome, status=status, code=outcome.value)
-
-
-def _early_headers(record: Record) -> dict[str, str]:
-    """Return the headers of a stream that is opened before its target is known."""
-    headers = {name: value for name, value in call_headers(record, record.timings.started).items() if name in _EARLY}
-    return headers | _STREAM_HEADERS

@@ -20,7 +20,7 @@ from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.output import CYCLE, AsgiOutput, Cycle, DirectOutput, Output
 from proxy.http.reading import ClientGone, Limits, read_body
-from proxy.surfaces.headers import sane_id
+from proxy.surfaces.headers import Headers, sane_id
 
 COMMENT = b": keep-alive\n\n"  # a comment of a server-sent event stream, which clients ignore
 PIECE = 256 * 1024  # bytes of a whole body that are handed to the server at once
@@ -160,12 +160,12 @@ class Exchange:
             self.interrupted = why
             self._task.cancel()
 
-    def expect_stream(self, headers: Callable[[], Mapping[str, str]]) -> None:
+    def expect_stream(self, headers: Callable[[], Headers]) -> None:
         """Open the stream early, with `headers`, if it is silent for `server.early_comments`."""
         if self._limits.early_comments:
             self._early_timer = self._loop.call_later(self._limits.early_comments, self._open_early, headers)
 
-    async def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+    async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Write a whole response."""
         self._begin(status, headers, len(body))
         rest = len(body) - PIECE
@@ -176,10 +176,9 @@ class Exchange:
             body = body[-(len(body) % PIECE or PIECE) :]
         await self._end(body)
 
-    async def begin_stream(self, status: int, headers: Mapping[str, str]) -> None:
+    async def begin_stream(self, status: int, headers: Headers, *, events: bool) -> None:
         """Begin a streamed response. Raises `UpstreamError` if it was opened early as events and has none."""
         self._content = True
-        events = headers.get("content-type", "").startswith("text/event-stream")
         if self._begun:
             if not events:
                 raise UpstreamError("The target did not answer with a stream of events.")
@@ -221,16 +220,12 @@ class Exchange:
             await self.end_stream()
         # Otherwise the response stays unfinished and the server closes the connection: it must not appear complete.
 
-    def _begin(self, status: int, headers: Mapping[str, str], length: int | None = None) -> None:
+    def _begin(self, status: int, headers: Headers, length: int | None = None) -> None:
         self._begun = True
         self.status = status
         if self._early_timer is not None:
             self._early_timer.cancel()
-        self._out.start(
-            status,
-            [(name.encode("latin-1"), value.encode("latin-1", "replace")) for name, value in headers.items()],
-            length,
-        )
+        self._out.start(status, headers, length)
 
     async def _end(self, body: bytes) -> None:
         """Write the last piece of the body."""
@@ -248,12 +243,12 @@ class Exchange:
             pass
         self._gone()
 
-    def _open_early(self, headers: Callable[[], Mapping[str, str]]) -> None:
+    def _open_early(self, headers: Callable[[], Headers]) -> None:
         """Open a stream that has no content yet, so that intermediaries do not give it up."""
         if self._begun or self._ended:
             return
         self._events = True
-        self._begin(200, {**headers(), "content-type": "text/event-stream; charset=utf-8"})
+        self._begin(200, [*headers(), (b"content-type", b"text/event-stream; charset=utf-8")])
         self._comment()
 
     def _comment_later(self, seconds: float) -> None:

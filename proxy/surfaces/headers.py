@@ -1,14 +1,21 @@
-"""The headers of every answer: which call it was, and what was decided."""
+"""The headers of every answer: the ids of the call, and what was decided."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
+from proxy.core.plan import Plan
 from proxy.core.record import Record
+
+Headers = list[tuple[bytes, bytes]]
 
 _SANE = re.compile(r"[\x21-\x7e]{1,128}")
 FORWARDED = ("content-type", "accept", "openai-beta", "anthropic-beta", "traceparent", "idempotency-key")
+STREAM_HEADERS: Headers = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_EARLY = (b"x-router-id", b"x-request-id", b"x-router-cache", b"x-router-route")  # known before a target answers
+_LONGEST = 256  # characters of a value
 
 
 def sane_id(text: str | None) -> str | None:
@@ -27,44 +34,70 @@ def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     return passed
 
 
-def call_headers(record: Record, now: float) -> dict[str, str]:
-    """`x-router-*` and ids. `now` is monotonic seconds; overhead is what was neither an upstream's nor the client's."""
-    elapsed, overhead = now - record.timings.started, record.timings.overhead(now)
-    headers = {
-        "x-router-id": record.id,
-        "x-request-id": record.request_id,
-        "x-router-cache": "bypass",
-        "x-router-attempts": str(len(record.attempts)),
-        "x-router-overhead-ms": f"{overhead * 1000:.3f}",
-        "openai-processing-ms": str(round(elapsed * 1000)),
-    }
-    if record.plan:
-        headers["x-router-route"] = _visible(record.plan.route)
-        headers["x-router-reason"] = _visible(_reason(record))
-    if record.chosen:
-        headers["x-router-provider"] = record.chosen.provider.name
-        headers["x-router-model"] = _visible(record.chosen.model)
-        if record.chosen.provider.stand_in:
-            headers["x-router-mock"] = "1"
+def call_headers(record: Record, now: float) -> Headers:
+    """Return ids, times and the decision as far as they are known at `now` (monotonic seconds)."""
+    timings, plan, chosen = record.timings, record.plan, record.chosen
+    headers = [
+        (b"x-router-id", record.id.encode()),
+        (b"x-request-id", record.request_id.encode()),
+        (b"x-router-cache", b"bypass"),
+        (b"x-router-attempts", b"%d" % len(record.attempts)),
+        (b"x-router-overhead-ms", b"%.3f" % (timings.overhead(now) * 1000)),
+        (b"openai-processing-ms", b"%d" % round((now - timings.started) * 1000)),
+    ]
+    if plan is not None:
+        headers.append((b"x-router-route", _visible(plan.route[:_LONGEST])))
+        headers.append((b"x-router-reason", _visible(_reason(record, plan)[:_LONGEST])))
+    if chosen is not None:
+        headers.append((b"x-router-provider", _visible(chosen.provider.name[:_LONGEST])))
+        headers.append((b"x-router-model", _visible(chosen.model[:_LONGEST])))
+        if chosen.provider.stand_in:
+            headers.append((b"x-router-mock", b"1"))
     if record.dropped:
-        headers["x-router-dropped"] = _visible(",".join(record.dropped))
+        headers.append((b"x-router-dropped", _visible(",".join(record.dropped)[:_LONGEST])))
     if record.upstream_request_id:
-        headers["x-router-upstream-request-id"] = _visible(record.upstream_request_id)
+        headers.append((b"x-router-upstream-request-id", _visible(record.upstream_request_id[:_LONGEST])))
     return headers
 
 
-def _reason(record: Record) -> str:
-    """Why the first target was first, and why another one answered."""
-    reason = record.plan.reason if record.plan else ""
-    first = record.plan.targets[0].deployment.name if record.plan and record.plan.targets else None
+def answer_headers(record: Record, now: float, upstream: Mapping[str, str], *, stream: bool) -> Headers:
+    """Return the headers of a successful answer: those of the call, and those of `upstream` that it does not set."""
+    headers = call_headers(record, now)
+    headers += [
+        (name.encode("latin-1"), value.encode("latin-1", "replace"))
+        for name, value in upstream.items()
+        if name != "openai-processing-ms"
+    ]
+    if stream:
+        headers += STREAM_HEADERS
+    elif (cost := record.cost_nusd) is not None:
+        headers.append((b"x-router-cost-usd", (b"%.9f" % (cost / 1e9)).rstrip(b"0").rstrip(b".")))
+    return headers
+
+
+def early_headers(record: Record) -> Headers:
+    """Return the headers of a stream that is opened before its target is known."""
+    headers = [header for header in call_headers(record, record.timings.started) if header[0] in _EARLY]
+    return headers + STREAM_HEADERS
+
+
+def as_text(headers: Headers) -> dict[str, str]:
+    """Return headers as strings, for answers that are errors."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+
+
+def _reason(record: Record, plan: Plan) -> str:
+    """Return why the first target was first, and why another one answered."""
+    first = plan.targets[0].deployment.name if plan.targets else None
     if record.chosen is None or record.chosen.name == first:
-        return reason
+        return plan.reason
     failed = [attempt.outcome for attempt in record.attempts if attempt.deployment.name == first]
-    return f"{reason}; fell back from `{first}`: {failed[-1] if failed else 'not available'}"
+    return f"{plan.reason}; fell back from `{first}`: {failed[-1] if failed else 'not available'}"
 
 
-def _visible(text: str) -> str:
-    """One line of printable ASCII, at most 256 characters; every other character becomes `?`."""
+@lru_cache(1024)  # most texts are names of the configuration
+def _visible(text: str) -> bytes:
+    """Return one line of printable ASCII; every other character becomes `?`."""
     if text.isascii() and text.isprintable():
-        return text[:256]
-    return "".join(char if " " <= char <= "~" else "?" for char in text)[:256]
+        return text.encode()
+    return "".join([char if " " <= char <= "~" else "?" for char in text]).encode()

@@ -33,7 +33,7 @@ class Scripted:
     async def run(self, arrival: Any) -> None:
         await arrival.read()
         try:
-            await arrival.begin_stream(200, {"content-type": "text/event-stream"})
+            await arrival.begin_stream(200, [(b"content-type", b"text/event-stream")], events=True)
             await self.go_on.wait()
             if not arrival.write(b"data: last\n\n"):
                 await arrival.drain()
