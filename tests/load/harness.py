@@ -129,7 +129,7 @@ async def upstreams(*names: str) -> AsyncIterator[Upstreams]:
     finally:
         process.stdin.close()
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            await end(process)
 
 
 @asynccontextmanager
@@ -146,7 +146,7 @@ async def lean_upstream() -> AsyncIterator[str]:
     finally:
         process.stdin.close()
         with anyio.CancelScope(shield=True):
-            await _end(process)
+            await end(process)
 
 
 def lean_config(url: str, **more: Any) -> dict[str, Any]:
@@ -307,7 +307,7 @@ async def gateway(config: Mapping[str, Any], environ: Mapping[str, str] | None =
             yield box
         finally:
             with anyio.CancelScope(shield=True):
-                await _end(process)
+                await end(process)
 
 
 def accepts(config: Mapping[str, Any]) -> bool:
@@ -378,7 +378,8 @@ def _tail(path: Path) -> str:
     return path.read_text()[-4000:]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end(process: asyncio.subprocess.Process) -> None:
+    """Stop a process by SIGTERM, after some time by SIGKILL."""
     if process.returncode is None:
         process.terminate()
     try:
