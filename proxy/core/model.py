@@ -153,7 +153,7 @@ class Deployment:
     name: str = field(init=False)  # `provider/model`, the deployment's id
     routes: tuple[RouteKey, ...] = field(init=False, repr=False, compare=False)  # one for each key, in their order
     limited: bool = field(init=False, repr=False, compare=False)  # whether any of its keys has a configured limit
-    billed_price: Price | None = field(init=False, repr=False, compare=False)  # `None`: its usage costs nothing known
+    billed_price: Price | None = field(init=False, repr=False, compare=False)  # `None`: no price, or a mock answers
     labels: tuple[str, str] = field(init=False, repr=False, compare=False)  # provider and model in metrics
 
     def __post_init__(self) -> None:

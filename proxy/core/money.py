@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from proxy.core.model import Deployment, Price
+from proxy.core.model import Price
 from proxy.core.usage import Usage
 
 _TOKENS = 1_000_000  # prices are per million tokens
-_NUSD = 1_000_000_000  # nano-dollars in a dollar
+NUSD = 1_000_000_000  # nano-dollars in a dollar
 
 
 def cost_nusd(usage: Usage, price: Price) -> int:
@@ -24,12 +24,6 @@ def cost_nusd(usage: Usage, price: Price) -> int:
     return (total + _TOKENS // 2) // _TOKENS
 
 
-def billed_nusd(usage: Usage | None, deployment: Deployment) -> int | None:
-    """Return the cost of `usage`; `None` if the usage or the price is unknown, or a mock answered for the provider."""
-    price = deployment.billed_price
-    return None if usage is None or price is None else cost_nusd(usage, price)
-
-
 def usd(nusd: int) -> float:
     """Return nano-dollars as dollars, for output."""
-    return nusd / _NUSD
+    return nusd / NUSD

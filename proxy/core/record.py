@@ -19,7 +19,7 @@ from enum import StrEnum
 from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment
-from proxy.core.money import billed_nusd
+from proxy.core.money import cost_nusd
 from proxy.core.plan import Plan
 from proxy.core.usage import Usage, total
 
@@ -164,7 +164,8 @@ class AttemptRecord:
         """Note the end of the attempt's connection; an attempt without an outcome was cancelled."""
         if self.ended is None:
             self.ended = now
-        self.end(AttemptOutcome.CANCELLED)
+        if self.outcome is AttemptOutcome.STARTED:
+            self.outcome = AttemptOutcome.CANCELLED
 
     @property
     def ms(self) -> float:
@@ -181,7 +182,9 @@ class AttemptRecord:
         """The cost of the attempt's usage; `None` if usage or price is unknown."""
         usage = self.usage
         if usage is not self._priced:
-            self._priced, self._cost_nusd = usage, billed_nusd(usage, self.deployment)
+            price = self.deployment.billed_price
+            self._priced = usage
+            self._cost_nusd = None if usage is None or price is None else cost_nusd(usage, price)
         return self._cost_nusd
 
 
@@ -247,5 +250,8 @@ class Record:
     @property
     def cost_nusd(self) -> int | None:
         """The cost of all attempts; `None` if none has a known cost."""
-        costs = [cost for attempt in self.attempts if (cost := attempt.cost_nusd) is not None]
-        return sum(costs) if costs else None
+        total: int | None = None
+        for attempt in self.attempts:
+            if (cost := attempt.cost_nusd) is not None:
+                total = cost if total is None else total + cost
+        return total

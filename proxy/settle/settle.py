@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.model import OTHER, Deployment
-from proxy.core.money import billed_nusd, usd
+from proxy.core.money import NUSD, cost_nusd
 from proxy.core.plan import Plan
 from proxy.core.record import Record
 from proxy.core.usage import Usage
@@ -51,7 +51,9 @@ class Settler:
 
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
         """Count the call of a background probe, which costs money like a client's call."""
-        self._count_attempt(deployment, outcome, usage, billed_nusd(usage, deployment))
+        price = deployment.billed_price
+        nusd = None if usage is None or price is None else cost_nusd(usage, price)
+        self._count_attempt(deployment, outcome, usage, nusd)
 
     def _settle(self, record: Record) -> None:
         metrics, timings, call, plan, chosen = self._metrics, record.timings, record.call, record.plan, record.chosen
@@ -157,7 +159,7 @@ class _AttemptSeries:
         if nusd:
             if self._cost is None:
                 self._cost = metrics.cost.labels(*labels)
-            self._cost.value += usd(nusd)
+            self._cost.value += nusd / NUSD
         if usage.source == "clamped":
             metrics.usage_clamped.labels(*labels).inc()
             fields = {"provider": labels[0], "model": labels[1], "input": usage.input, "output": usage.output}

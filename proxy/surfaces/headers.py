@@ -47,7 +47,9 @@ def call_headers(record: Record, now: float) -> Headers:
     ]
     if plan is not None:
         headers.append((b"x-router-route", _visible(plan.route[:_LONGEST])))
-        headers.append((b"x-router-reason", _visible(_reason(record, plan)[:_LONGEST])))
+        as_planned = chosen is None or (plan.targets and plan.targets[0].deployment is chosen)
+        reason = plan.reason if as_planned else _fallback_reason(record, plan)
+        headers.append((b"x-router-reason", _visible(reason[:_LONGEST])))
     if chosen is not None:
         headers.append((b"x-router-provider", _visible(chosen.provider.name[:_LONGEST])))
         headers.append((b"x-router-model", _visible(chosen.model[:_LONGEST])))
@@ -63,11 +65,9 @@ def call_headers(record: Record, now: float) -> Headers:
 def answer_headers(record: Record, now: float, upstream: Mapping[str, str], *, stream: bool) -> Headers:
     """Return the headers of a successful answer: those of the call, and those of `upstream` that it does not set."""
     headers = call_headers(record, now)
-    headers += [
-        (name.encode("latin-1"), value.encode("latin-1", "replace"))
-        for name, value in upstream.items()
-        if name != "openai-processing-ms"
-    ]
+    for name, value in upstream.items():
+        if name != "openai-processing-ms":
+            headers.append((name.encode("latin-1"), value.encode("latin-1", "replace")))
     if stream:
         headers += STREAM_HEADERS
     elif (cost := record.cost_nusd) is not None:
@@ -86,8 +86,8 @@ def as_text(headers: Headers) -> dict[str, str]:
     return {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
 
 
-def _reason(record: Record, plan: Plan) -> str:
-    """Return why the first target was first, and why another one answered."""
+def _fallback_reason(record: Record, plan: Plan) -> str:
+    """Return why the first target was first, and why another one was attempted last."""
     first = plan.targets[0].deployment.name if plan.targets else None
     if record.chosen is None or record.chosen.name == first:
         return plan.reason
