@@ -270,7 +270,7 @@ def test_all_workers_load_a_changed_configuration(tmp_path: Path) -> None:
     assert statuses == {200}
 
 
-def test_a_replaced_worker_starts_with_the_configuration_in_force(tmp_path: Path) -> None:
+def test_a_replaced_worker_starts_with_the_current_configuration(tmp_path: Path) -> None:
     with signalbox_process(MOCK, tmp_path) as process:
         path = tmp_path / "signalbox.yaml"
         config = yaml.safe_load(path.read_text())

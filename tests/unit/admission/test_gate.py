@@ -136,7 +136,7 @@ async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
         assert not await gate.emptied(0.0)
 
 
-def test_a_shedding_gate_rejects_new_calls_until_it_admits_them_again() -> None:
+def test_a_shedding_gate_rejects_new_calls() -> None:
     gate = Gate(5)
 
     with inside(gate):

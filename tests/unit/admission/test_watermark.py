@@ -65,7 +65,7 @@ class Watched(FakeClock):
         await super().sleep(seconds)
 
 
-async def test_calls_are_rejected_above_the_watermark_until_below_95_percent() -> None:
+async def test_calls_are_rejected_until_below_95_percent() -> None:
     watched = Watched(100, 101, 96, 95, 94, 99)
 
     await watched.watermark.run()
@@ -101,7 +101,7 @@ async def test_memory_is_read_more_often_near_the_watermark() -> None:
     assert watched.slept == [EVERY, OFTEN, OFTEN]
 
 
-async def test_memory_is_relieved_at_intervals_while_calls_are_rejected() -> None:
+async def test_memory_is_relieved_at_intervals_while_shedding() -> None:
     watched = Watched(50, *[200] * int(2 * RELIEVE / OFTEN))
 
     await watched.watermark.run()
@@ -136,7 +136,7 @@ def test_a_body_without_enough_memory_is_rejected() -> None:
     assert "`server.memory_watermark`" in str(refused.value)
 
 
-def test_bodies_that_are_being_read_count_until_they_are_given_back() -> None:
+def test_bodies_being_read_count_until_they_are_released() -> None:
     watermark = Watermark(Script(*[100 - COPIES * 10] * 9), Gate(1), FakeClock())
     amount = watermark.set_aside(10)
 

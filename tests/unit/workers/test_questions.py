@@ -104,7 +104,7 @@ def test_a_question_ends_with_its_worker() -> None:
     assert group.reply(0) is None
 
 
-def test_metrics_of_a_worker_that_does_not_answer_are_the_last_known() -> None:
+def test_metrics_of_a_silent_worker_are_the_last_known() -> None:
     group = Group()
     group.ask(0, METRICS, counted(1))
     group.answer(1, counted(2))
