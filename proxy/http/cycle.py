@@ -34,6 +34,7 @@ class Cycle(RequestResponseCycle):
             on_response=protocol.on_response_complete,
         )
         self.on_gone: Callable[[], None] | None = None
+        self.task: asyncio.Task[Any] | None = None
         self._head = b""
         self._left: int | None = None  # bytes of a body of known length that are still to come
 

@@ -109,8 +109,8 @@ class Exchange:
 
     async def serve(self, pipeline: RunCall) -> None:
         """Run the call in this task; a disconnect cancels it."""
-        self._task = asyncio.current_task()
         cycle = self._cycle
+        self._task = asyncio.current_task() if cycle is None else cycle.task
         if cycle is not None:
             cycle.on_gone = self._gone
             self._out = DirectOutput(cycle)

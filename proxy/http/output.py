@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.types import Message, Send
 
@@ -19,6 +19,7 @@ class Cycle(Protocol):
     """One request and its response on a connection; `proxy.http.protocol` implements it."""
 
     on_gone: Callable[[], None] | None  # called once if the client disconnects before the end of the response
+    task: asyncio.Task[Any] | None  # handles the request
 
     @property
     def congested(self) -> bool:

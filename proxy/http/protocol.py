@@ -133,7 +133,9 @@ class Protocol(HttpToolsProtocol):
         self.cycle = cycle = Cycle(self, keep_alive=keep_alive)
         self.headers = []  # trailers, which nothing reads
         scope["extensions"] = {CYCLE: cycle}  # type: ignore[dict-item]
-        self._start_asgi_task(cycle, self.app)
+        cycle.task = task = self.loop.create_task(cycle.run_asgi(self.app))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

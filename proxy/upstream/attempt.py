@@ -14,7 +14,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from proxy.core.clean import Cleaner
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
@@ -104,6 +103,7 @@ class Attempt:
         "_closed",
         "_patience",
         "_shared",
+        "cleaner",
         "broken",
         "committed",
         "deadline",
@@ -128,6 +128,7 @@ class Attempt:
         self.target = target
         self.lease = lease
         self.request = request
+        self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
         self.response = None
         self.deadline = Deadline()
         self.sent = False
@@ -150,6 +151,7 @@ class Attempt:
             self._shared.slots.release(self.lease)
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
+        self.deadline.bind()
         try:
             while True:
                 try:
@@ -188,11 +190,6 @@ class Attempt:
             self.lease.settle(ok=None)
             if self.lease.receipt.tickets:
                 self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
-
-    @property
-    def cleaner(self) -> Cleaner:
-        """The filter for what this target's provider sends."""
-        return self._shared.cleaners.of(self.target.deployment.provider)
 
     @property
     def translates(self) -> bool:
@@ -252,7 +249,8 @@ class Attempt:
         if shared.simulator.active:
             transport = shared.simulator.over(transport, deployment.provider.name, deployment.model)
         record.dropped = request.dropped
-        alive = self._keep_alive(longest)
+        reasons = run.call.stream and "reasoning" in (deployment.capabilities or ())
+        alive = self._keep_alive(longest) if reasons else None
         record.timings.upstream_begins(self.entry.started)
         try:
             self.response = response = await (
@@ -261,7 +259,7 @@ class Attempt:
             if alive is not None:
                 alive()
             self.entry.status = response.status
-            record.upstream_request_id = upstream_id(self.cleaner, response)
+            record.upstream_request_id = self._upstream_id(response)
             shared.slots.learn(deployment, self.lease.key_id, response.headers)
             if response.status not in _WHOLE:
                 raise await self._refusal(dialect, response)
@@ -273,6 +271,11 @@ class Attempt:
         if self.ended and self.broken is None:
             self.held, self.broken = finished(decoder, self.held)
 
+    def _upstream_id(self, response: Response) -> str | None:
+        """Return the upstream's id of the request."""
+        given = response.headers.get("x-request-id") or response.headers.get("request-id")
+        return self.cleaner.header(given) if given else None
+
     async def _refusal(self, dialect: Dialect, response: Response) -> UpstreamFailure:
         """Return the failure of a response that is no answer."""
         if 200 <= response.status < 300:
@@ -281,10 +284,8 @@ class Attempt:
         body = await read_error(response, ERROR_BODY_LIMIT)
         return dialect.failure(response.status, response.headers, body, self._shared.clock.time())
 
-    def _keep_alive(self, longest: float) -> Callable[[], None] | None:
-        """Return a function that restarts the timeout, for streams of reasoning models."""
-        if not self.run.call.stream or "reasoning" not in (self.target.deployment.capabilities or ()):
-            return None
+    def _keep_alive(self, longest: float) -> Callable[[], None]:
+        """Return a function that restarts the timeout."""
         time, deadline, patience = asyncio.get_running_loop().time, self.deadline, self._patience
         latest = time() + longest
 
@@ -344,11 +345,6 @@ class Attempt:
         response, self.response = self.response, None
         if response is not None:
             await response.aclose()
-
-
-def upstream_id(cleaner: Cleaner, response: Response) -> str | None:
-    """Return the upstream's id of the request."""
-    return cleaner.header(response.headers.get("x-request-id") or response.headers.get("request-id"))
 
 
 def _place(target: Target) -> tuple[str, str]:

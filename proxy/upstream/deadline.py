@@ -10,7 +10,7 @@ import asyncio
 
 
 class Deadline:
-    """Cancels the task that called `start` at `end` (seconds of the event loop's clock), unless it is stopped before.
+    """Cancels the task that called `bind` at `end` (seconds of the event loop's clock), unless it is stopped before.
 
     The task catches `CancelledError`; `expired` then tells a passed deadline from any other cancellation.
     """
@@ -24,9 +24,12 @@ class Deadline:
         self._fired = False
         self.end = 0.0
 
-    def start(self, seconds: float) -> None:
-        """End after `seconds`, counted from now; from here on the deadline is the calling task's."""
+    def bind(self) -> None:
+        """Make this the deadline of the calling task."""
         self._task = asyncio.current_task()
+
+    def start(self, seconds: float) -> None:
+        """End after `seconds`, counted from now."""
         self.end = self._loop.time() + seconds
         handle = self._handle
         if handle is None or handle.cancelled() or handle.when() > self.end:

@@ -15,6 +15,7 @@ class EnvironmentProxy:
         excepted = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
         self._excepted = [entry.strip().lower() for entry in excepted.split(",") if entry.strip()]
         self._known: dict[str, str | None] = {}  # by URL; the URLs are those of the configuration
+        self.configured = self._proxy is not None
 
     def proxy_for(self, url: str) -> str | None:
         """The proxy on the way to `url`. Loopback is never reached by one."""

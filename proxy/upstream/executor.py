@@ -64,17 +64,21 @@ class Executor:
     async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
         refusal: ProxyError | None = None
+        at_once = run.only and run.outgrown is None and run.attempts
+        picked = self._slots.take_at_once(run.call, run.targets) if at_once else None
         while run.attempts:
-            force, picked = False, None
-            try:
-                picked = await self._pick(run)
-            except (RateLimited, InvalidRequest) as exc:
-                refusal = exc
+            force = False
+            if picked is None:
+                try:
+                    picked = await self._pick(run)
+                except (RateLimited, InvalidRequest) as exc:
+                    refusal = exc
             if picked is None:
                 force, picked = True, await self._force(run)
             if picked is None:
                 break
             target, lease = picked
+            picked = None
             run.targets.remove(target)
             result = await self._try(run, target, lease, force=force)
             if isinstance(result, Attempt):
@@ -128,7 +132,7 @@ class Executor:
 
     async def _try(self, run: Run, target: Target, lease: Lease, *, force: bool) -> Attempt | UpstreamFailure:
         """Attempt one target with its retries and keys, beginning with `lease`."""
-        avoid = frozenset[str]()
+        avoid: set[str] = set()
         failure: UpstreamFailure | None = None
         while True:
             try:
@@ -140,31 +144,37 @@ class Executor:
                 run.attempts, run.cut_short = 0, True  # the call ends with its last failure
                 return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
             try:
-                return await self._open(run, attempt)
+                if run.call.snapshot.hedge.enabled:
+                    return await self._hedge.open(run, attempt)
+                await attempt.open()
+                return attempt
             except UpstreamFailure as exc:
                 run.next_key(target, failure, exc)
                 failure = exc
-            if force or not run.spare:
-                return failure
-            rule = self._health.rule(failure)
-            other_key = rule.key != "none" or failure.verdict.other_key
-            if other_key:
-                avoid |= {lease.key_id}  # another key of the same target may work
-            elif not await self._backed_off(run, target, failure, rule):
-                return failure
-            again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=avoid)
-            if not isinstance(again, Lease):
-                if again is not None and not other_key:
-                    run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
+            again = None if force or not run.spare else await self._retry(run, target, lease, failure, avoid)
+            if again is None:
                 return failure
             lease = again
 
-    async def _open(self, run: Run, attempt: Attempt) -> Attempt:
-        """Open an attempt, with a second one beside it where hedging is enabled. Raises `UpstreamFailure`."""
-        if run.call.snapshot.hedge.enabled:
-            return await self._hedge.open(run, attempt)
-        await attempt.open()
-        return attempt
+    async def _retry(
+        self, run: Run, target: Target, lease: Lease, failure: UpstreamFailure, avoid: set[str]
+    ) -> Lease | None:
+        """Return a lease to retry the same target, with another key or after a wait; `None` without a retry.
+
+        `avoid` holds the keys that failed.
+        """
+        rule = self._health.rule(failure)
+        other_key = rule.key != "none" or failure.verdict.other_key
+        if other_key:
+            avoid.add(lease.key_id)  # another key of the same target may work
+        elif not await self._backed_off(run, target, failure, rule):
+            return None
+        again = await self._slots.take(run.call, target.deployment, run.plan.input_tokens, avoid=frozenset(avoid))
+        if isinstance(again, Lease):
+            return again
+        if again is not None and not other_key:
+            run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
+        return None
 
     def _new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt at `target`. Returns the lease unused if the request cannot be expressed."""
@@ -176,7 +186,7 @@ class Executor:
 
     async def _backed_off(self, run: Run, target: Target, failure: UpstreamFailure, rule: FailureRule) -> bool:
         """Wait before a retry of the same target; return `False` if there must be no retry."""
-        policy, retries = run.call.snapshot.retry, run.retries[target.deployment.name]
+        policy, retries = run.call.snapshot.retry, run.retries.get(target.deployment.name, 0)
         most = policy.same_target if rule.retries is None else rule.retries
         if retries >= most or run.late or not failure.verdict.fall_back or failure.verdict.larger_only:
             return False
@@ -190,7 +200,7 @@ class Executor:
             await self.clock.sleep(min(pause, max(0.0, run.left)))
         finally:
             run.record.timings.upstream_ends(self.clock.monotonic())
-        run.retries[target.deployment.name] += 1
+        run.retries[target.deployment.name] = retries + 1
         return True
 
     async def _force(self, run: Run) -> Picked | None:

@@ -126,7 +126,9 @@ class Hedge:
         result = race.results[0 if race.winner is None else race.winner]
         if result is not None:
             raise result
-        return race.attempts[race.winner or 0]
+        attempt = race.attempts[race.winner or 0]
+        attempt.deadline.bind()  # until now it was the deadline of the attempt's own task
+        return attempt
 
     async def _second(self, run: Run) -> Attempt | None:
         """Return an attempt at the next target with free capacity."""

@@ -28,7 +28,9 @@ class Network:
 
     def send(self, request: UpstreamRequest) -> Awaitable[Response]:
         """Send through the request's proxy, else that of the environment, else directly."""
-        proxy = request.proxy or self._environment.proxy_for(request.url)
+        proxy = request.proxy
+        if proxy is None and self._environment.configured:
+            proxy = self._environment.proxy_for(request.url)
         if proxy is None:
             return self._direct.send(request)
         return self._by_proxy().send(replace(request, proxy=proxy))

@@ -17,7 +17,7 @@ from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.record import AttemptOutcome, Outcome, Record
 from proxy.core.sse import split
-from proxy.upstream.attempt import Attempt, upstream_id
+from proxy.upstream.attempt import Attempt
 from proxy.upstream.transport import Drain, Feed, Response
 
 AFTER_END = 0.5  # seconds for an upstream to end the response body after the answer, so that the connection is reusable
@@ -74,10 +74,9 @@ class Relay:
         )  # on the event loop's clock
         self._record = record = attempt.run.record
         record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
-        record.upstream_request_id = upstream_id(cleaner, response)
         record.timings.first_token = attempt.committed
         attempt.entry.usage = self._decoder.usage
-        record.native_finish = cleaner.field(self._decoder.native_finish)
+        self._note_finish()
 
     async def aclose(self) -> None:
         """Release what the attempt holds."""
@@ -213,7 +212,11 @@ class Relay:
 
     def _note_usage(self) -> None:
         self._attempt.entry.usage = self._decoder.usage
-        self._record.native_finish = self._cleaner.field(self._decoder.native_finish)
+        self._note_finish()
+
+    def _note_finish(self) -> None:
+        native = self._decoder.native_finish
+        self._record.native_finish = self._cleaner.field(native) if native else None
 
     def _end(self, failure: UpstreamFailure | None) -> None:
         """Record how the answer ended; a complete answer stays complete."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -65,7 +64,7 @@ class Run:
     since: float  # start of the deadlines
     failed_targets: list[FailedTarget] = field(default_factory=list)  # in order of failure
     outgrown: Deployment | None = None  # the last deployment whose context window was too small
-    retries: Counter[str] = field(default_factory=Counter)  # retries with the same key, by deployment
+    retries: dict[str, int] = field(default_factory=dict)  # retries with the same key, by deployment
     cut_short: bool = False  # the retry budget ended the call; a later call may succeed
     may_force: bool = True  # if no other target is left, attempt those with open breakers
 

@@ -32,16 +32,6 @@ class NetResponse(Response):
         self._full = False  # the last piece filled its taker
         self._failure: BaseException | None = None  # raised by `feed`
 
-    async def head(self) -> None:
-        """Wait for status and headers. Raises `UpstreamFailure`."""
-        answer, connection = self._answer, self._connection
-        assert connection is not None
-        while not answer.ready:
-            if answer.fault is not None:
-                raise answer.fault
-            await connection.progress()
-        self.status, self.headers = answer.status, answer.headers
-
     async def read(self) -> bytes:
         """Return the next piece, all that has come in one; empty at the end. Raises `UpstreamFailure`."""
         answer, connection = self._answer, self._connection

@@ -54,10 +54,14 @@ class NetTransport:
         answer = connection.send(framed(prepared, request), request.content)
         response = NetResponse(connection, answer, None if request.fresh else pool)
         try:
-            await response.head()
+            while not answer.ready:
+                if answer.fault is not None:
+                    raise answer.fault
+                await connection.progress()
         except BaseException:
             response.close()
             raise
+        response.status, response.headers = answer.status, answer.headers
         encoding = answer.headers.get("content-encoding")
         return response.unpacked(encoding) if encoding is not None and is_packed(encoding) else response
 
