@@ -10,13 +10,14 @@ from itertools import islice
 
 from proxy.core.failures import VERDICTS, FailureKind
 from proxy.core.model import OTHER, TIERS
+from proxy.core.record import AttemptOutcome
 from proxy.core.snapshot import Snapshot
 
 STATUSES = ("200", "400", "429", "499", "500", "502", "503", "504")
-DIRECT = (*STATUSES, "404", "413", "422")  # what a provider answered passes to the client if there is no other target
-UNASKED = ("400", "429", "499", "502", "503", "504")  # of a route none of whose targets could be asked
+DIRECT = (*STATUSES, "404", "413", "422")  # without another target, the client receives the provider's status
+NOT_ATTEMPTED = ("400", "429", "499", "502", "503", "504")  # no target of the route was available
 UNROUTED = ("400", "403", "404", "408", "413", "429", "499", "500", "503")
-OUTCOMES = (*(kind.value for kind in FailureKind), "ok", "cancelled", "deadline_exceeded", "hedge_lost")
+OUTCOMES = (*(kind.value for kind in FailureKind), *(end.value for end in AttemptOutcome if end != "started"))
 KINDS = ("input", "output", "cached", "reasoning")
 MOST_REQUEST_SERIES = 8_000  # further series start with their first event
 
@@ -25,20 +26,20 @@ Target = tuple[str, str]  # the labels provider and model
 
 def targets(snapshot: Snapshot) -> list[Target]:
     """Return provider and model of all targets; `other` stands for models that are not listed."""
-    found = [deployment.labels for deployment in snapshot.deployments.values()]
-    found += [(provider.label, OTHER) for provider in snapshot.providers.values() if provider.any_model]
-    return list(dict.fromkeys(found))
+    labels = [deployment.labels for deployment in snapshot.deployments.values()]
+    labels += [(provider.label, OTHER) for provider in snapshot.providers.values() if provider.any_model]
+    return list(dict.fromkeys(labels))
 
 
 def priced(snapshot: Snapshot) -> list[Target]:
     """Return the targets with a price."""
-    every = snapshot.deployments.values()
-    return list(dict.fromkeys(each.labels for each in every if each.billed_price))
+    deployments = snapshot.deployments.values()
+    return list(dict.fromkeys(deployment.labels for deployment in deployments if deployment.billed_price))
 
 
 def requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
     """Yield route, provider, model and status of calls: unrouted ones, named models, then all other routes."""
-    yield from ((OTHER, OTHER, OTHER, status) for status in dict.fromkeys((*UNROUTED, *UNASKED)))
+    yield from ((OTHER, OTHER, OTHER, status) for status in dict.fromkeys((*UNROUTED, *NOT_ATTEMPTED)))
     yield from islice(dict.fromkeys(_requests(snapshot)), MOST_REQUEST_SERIES)
 
 
@@ -48,12 +49,12 @@ def cooldown_reasons(snapshot: Snapshot) -> tuple[str, ...]:
 
 
 def _requests(snapshot: Snapshot) -> Iterator[tuple[str, str, str, str]]:
-    direct = [(each.name, each.labels) for each in snapshot.deployments.values()]
+    direct = [(deployment.name, deployment.labels) for deployment in snapshot.deployments.values()]
     direct += [(OTHER, target) for target in targets(snapshot) if target[1] == OTHER]
     yield from ((route, *target, status) for route, target in direct for status in DIRECT)
     routed = list(_routed(snapshot))
     routes = [*snapshot.deployments, *(route for route, _ in routed)]
-    yield from ((route, OTHER, OTHER, status) for route in dict.fromkeys(routes) for status in UNASKED)
+    yield from ((route, OTHER, OTHER, status) for route in dict.fromkeys(routes) for status in NOT_ATTEMPTED)
     yield from ((route, *target, status) for route, target in routed for status in STATUSES)
 
 
@@ -66,16 +67,17 @@ def _routed(snapshot: Snapshot) -> Iterator[tuple[str, Target]]:
         inside = [member for tier in TIERS if f"tier/{tier}" in names for member in by_tier[tier]]
         yield from ((f"scenario/{scenario}", member) for member in (*_named(snapshot, names), *inside))
     tiered = list(dict.fromkeys(member for members in by_tier.values() for member in members))
-    chosen = tiered or [each.labels for each in snapshot.deployments.values() if each.kind == "chat"]
+    deployments = snapshot.deployments.values()
+    chosen = tiered or [deployment.labels for deployment in deployments if deployment.kind == "chat"]
     for route in ("auto", "mode/fast", "mode/balanced", "mode/accurate"):
         yield from ((route, member) for member in chosen)
-    yield from (("auto", each.labels) for each in snapshot.deployments.values() if each.kind != "chat")
+    yield from (("auto", deployment.labels) for deployment in deployments if deployment.kind != "chat")
 
 
 def _named(snapshot: Snapshot, names: Iterable[str] | None) -> list[Target]:
-    found = (snapshot.deployments.get(name) for name in names or ())
-    return [deployment.labels for deployment in found if deployment is not None]
+    deployments = (snapshot.deployments.get(name) for name in names or ())
+    return [deployment.labels for deployment in deployments if deployment is not None]
 
 
 def _tier(snapshot: Snapshot, tier: str) -> list[Target]:
-    return [each.labels for each in snapshot.deployments.values() if each.tier == tier]
+    return [deployment.labels for deployment in snapshot.deployments.values() if deployment.tier == tier]

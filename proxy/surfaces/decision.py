@@ -1,4 +1,4 @@
-"""The decision record as the client sees it: what was weighed, what was chosen, and what then happened."""
+"""The decision record for the client: the candidates with their scores, the choice, and the attempts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from proxy.surfaces.chat import DebugStream, with_router
 
 
 def decision_record(record: Record) -> dict[str, Any]:
-    """Section 6 of the contract, as JSON values."""
+    """Return the decision record of a call as JSON values; `docs/routing.md` documents them."""
     decision = dict(record.plan.decision) if record.plan else {}
     attempts = [
         {
