@@ -167,13 +167,12 @@ def build(
     watermark = Watermark(memory, gate, clock) if memory else None
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
-    router = Router(count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
+    router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
     pipeline = Pipeline(
         snapshot=lambda: current.snapshot,
         router=router,
         gate=gate,
         executor=upstream.executor,
-        view=upstream.slots.view,
         settler=settler,
         clock=clock,
     )
@@ -195,7 +194,6 @@ def build(
     meta = Meta(
         snapshot=lambda: current.snapshot,
         router=router,
-        view=upstream.slots.view,
         gate=gate,
         waiting=lambda: queue.depth,
         metrics=metrics,

@@ -23,7 +23,7 @@ from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
-from proxy.core.plan import HealthView, Plan
+from proxy.core.plan import Plan
 from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
@@ -50,7 +50,6 @@ class Pipeline:
         router: Router,
         gate: Gate,
         executor: Executor,
-        view: Callable[[Snapshot], HealthView],
         settler: Settler,
         clock: Clock,
     ) -> None:
@@ -58,7 +57,6 @@ class Pipeline:
         self._router = router
         self._gate = gate
         self._executor = executor
-        self._view = view
         self._settler = settler
         self._clock = clock
 
@@ -105,7 +103,7 @@ class Pipeline:
             caller=arrival.caller,
         )
         record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
-        record.plan = plan = await self._router.route(call, self._view(call.snapshot))
+        record.plan = plan = await self._router.route(call)
         if call.stream and call.kind in _EVENT_STREAMS:
             arrival.expect_stream(lambda: early_headers(record))
         return call, plan

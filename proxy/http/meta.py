@@ -15,7 +15,6 @@ from proxy.arrival import run_off_loop
 from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
-from proxy.core.plan import HealthView
 from proxy.core.snapshot import Snapshot
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
@@ -39,7 +38,6 @@ class Meta:
         *,
         snapshot: Callable[[], Snapshot],
         router: Router,
-        view: Callable[[Snapshot], HealthView],
         gate: Gate,
         waiting: Callable[[], int],
         metrics: Metrics,
@@ -50,7 +48,6 @@ class Meta:
     ) -> None:
         self._snapshot = snapshot
         self._router = router
-        self._view = view
         self._gate = gate
         self._waiting = waiting
         self._metrics = metrics
@@ -89,7 +86,7 @@ class Meta:
         request_id = sane_id(headers.get("x-request-id")) or own
         read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
         call = await run_off_loop(read, len(raw))
-        plan = await self._router.route(call, self._view(call.snapshot))
+        plan = await self._router.route(call)
         body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from proxy.core.call import Call
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
 from proxy.core.model import EMPTY
-from proxy.core.plan import HealthView, Plan
+from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.routing.candidates import HEALTHY, Query, read_query
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
@@ -33,17 +33,18 @@ def plan(call: Call, health: HealthView, *, count: Count = estimate_tokens) -> P
     return plan_routes(call, query, rules, profile)
 
 
-def plan_direct(call: Call, rule: Rule, health: HealthView, count: Count) -> Plan:
-    """Return the same plan as `plan` for a call to one model without routing options, without reading the body."""
-    [target] = rule.members.targets
-    name = target.deployment.name
-    known = health.get(name, HEALTHY)
+def plan_direct(call: Call, rule: Rule, health: DeploymentHealth | None, count: Count) -> Plan:
+    """Return the same plan as `plan` for a call to one model without routing options, without reading the body.
+
+    `health` is that of the model.
+    """
+    targets, available = rule.members.targets, health is None or health.available
     return Plan(
         route=rule.route,
         rule=rule.rule,
-        reason=_header_text(rule.note if known.available else f"{rule.note}; no target is available now"),
-        targets=rule.members.targets,
-        decide=lambda: plan(call, {name: known}, count=count).decision,
+        reason=_header_text(rule.note if available else f"{rule.note}; no target is available now"),
+        targets=targets,
+        decide=lambda: plan(call, {targets[0].deployment.name: health or HEALTHY}, count=count).decision,
         count_input=lambda: estimate_input(call.body, count),
     )
 

@@ -11,7 +11,8 @@ from typing import Protocol, TypeVar
 
 from proxy.core.call import Call, RouterOptions
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.plan import HealthView, Plan
+from proxy.core.model import Deployment
+from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
 from proxy.routing.candidates import read_query
@@ -30,6 +31,18 @@ class OffLoop(Protocol):
     def __call__(self, work: Callable[[], T], size: int) -> Awaitable[T]: ...
 
 
+class HealthSource(Protocol):
+    """Knows the health of deployments."""
+
+    def health_of(self, deployment: Deployment) -> DeploymentHealth | None:
+        """Return the health of one deployment; `None` if nothing is known of it."""
+        ...
+
+    def view(self, snapshot: Snapshot) -> HealthView:
+        """Return the health of a snapshot's deployments; values that have been read once stay the same."""
+        ...
+
+
 async def _in_place(work: Callable[[], T], size: int) -> T:
     """Run `work` in the event loop, whatever the size of the body."""
     return work()
@@ -39,23 +52,29 @@ class Router:
     """Plans calls; one instance serves all of them."""
 
     def __init__(
-        self, *, classifier: Classifier = RULES, count: Count = estimate_tokens, off_loop: OffLoop = _in_place
+        self,
+        health: HealthSource,
+        *,
+        classifier: Classifier = RULES,
+        count: Count = estimate_tokens,
+        off_loop: OffLoop = _in_place,
     ) -> None:
+        self._health = health
         self._classifier = classifier
         self._count = count
         self._off_loop = off_loop
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: Mapping[str, Rule] = {}
 
-    async def route(self, call: Call, health: HealthView) -> Plan:
+    async def route(self, call: Call) -> Plan:
         """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
         if call.snapshot is not self._snapshot:
             self._table, self._snapshot = route_table(call.snapshot), call.snapshot
         rule = self._table.get(call.model)
         size = len(call.raw)
         if rule is not None and rule.form == "single" and size <= LARGE and call.options == _NO_OPTIONS:
-            return plan_direct(call, rule, health, self._count)
-        query = read_query(call, health, self._count)
+            return plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
+        query = read_query(call, self._health.view(call.snapshot), self._count)
         rules = resolve_names(call, self._table)
         profile = await self._classify(call) if needs_profile(rules) else None
 

@@ -22,7 +22,7 @@ from proxy.upstream.limits import Limits
 T = TypeVar("T")
 AGAIN = 0.001  # seconds; the shortest wait
 HOPE = 1.0  # seconds after which a waiter checks again for the outcome of a probe or the claims of others
-WELL = DeploymentHealth()
+HEALTHY = DeploymentHealth()
 PROBE = "a probe of "  # with a deployment's name: the resource of calls that wait for a probe
 _SILENT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 _MOST_CHOICES = 128
@@ -71,7 +71,14 @@ class Slots:
 
     def view(self, snapshot: Snapshot) -> HealthView:
         """Return the view for routing: health, and the wait for capacity, of each deployment."""
-        return _View(self._health, self._limits, snapshot, self._used)
+        return _View(self.health_of, snapshot)
+
+    def health_of(self, deployment: Deployment) -> DeploymentHealth | None:
+        """Return the health of one deployment and its wait for capacity; `None` if nothing is known of it."""
+        health = self._health.of(deployment)
+        wait = self._limits.expected(deployment) if self._limits.contended else 0.0
+        used = self._used.get(deployment.name, 0)
+        return replace(health or HEALTHY, wait=wait, used=used) if wait or used else health
 
     def take_at_once(self, call: Call, targets: Sequence[Target]) -> Picked | None:
         """Return the first of `targets` with a lease, if no limit applies to it and no call waits; else `None`.
@@ -237,16 +244,14 @@ class Slots:
 class _View(Mapping[str, DeploymentHealth]):
     """The health of a snapshot's deployments; each is looked up on first use and then stays the same."""
 
-    def __init__(self, health: Health, limits: Limits, snapshot: Snapshot, used: Mapping[str, int]) -> None:
-        self._health = health
-        self._used = used
-        self._limits = limits
+    def __init__(self, health_of: Callable[[Deployment], DeploymentHealth | None], snapshot: Snapshot) -> None:
+        self._health_of = health_of
         self._deployments = snapshot.deployments
         self._found: dict[str, DeploymentHealth | None] = {}
 
     def __getitem__(self, name: str) -> DeploymentHealth:
         if name not in self._found:
-            self._found[name] = self._look(self._deployments[name])
+            self._found[name] = self._health_of(self._deployments[name])
         found = self._found[name]
         if found is None:
             raise KeyError(name)
@@ -257,12 +262,6 @@ class _View(Mapping[str, DeploymentHealth]):
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
-
-    def _look(self, deployment: Deployment) -> DeploymentHealth | None:
-        health = self._health.of(deployment)
-        wait = self._limits.expected(deployment) if self._limits.contended else 0.0
-        used = self._used.get(deployment.name, 0)
-        return replace(health or WELL, wait=wait, used=used) if wait or used else health
 
 
 def news_for(notify: Callable[..., None]) -> Callable[..., None]:

@@ -17,7 +17,7 @@ from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.snapshot import ScenarioEntry, Snapshot
 from proxy.routing.plan import plan
 from proxy.routing.router import Router
-from tests.unit.routing.build import ALL, LLAMA, MINI, OPENAI, call, snapshot
+from tests.unit.routing.build import ALL, LLAMA, MINI, OPENAI, FixedHealth, call, snapshot
 
 STAND_IN = replace(MINI, provider=replace(OPENAI, name="fake", dialect="mock", stand_in=True))
 SNAPSHOTS = [
@@ -131,7 +131,7 @@ def test_planning_is_deterministic_and_raises_only_proxy_errors(asked: Call, hea
 @given(calls(), HEALTH)
 def test_the_router_s_table_changes_no_plan(asked: Call, health: HealthView) -> None:
     try:
-        routed: Plan | str = asyncio.run(Router().route(asked, health))
+        routed: Plan | str = asyncio.run(Router(FixedHealth(health)).route(asked))
     except ProxyError as error:
         routed = f"{error.http_status} {error.error_code} {error}"
 

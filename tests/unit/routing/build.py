@@ -7,7 +7,7 @@ from typing import Any
 
 from proxy.core.call import Call, RouterOptions
 from proxy.core.model import Deployment, Mode, Price, Provider, ProviderKey, Tier
-from proxy.core.plan import DeploymentHealth
+from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.snapshot import ScenarioEntry, Snapshot
 
@@ -100,3 +100,16 @@ def call(model: str, text: Any = "hi", *, on: Snapshot | None = None, body: Any 
         headers={},
         snapshot=on or snapshot(),
     )
+
+
+class FixedHealth:
+    """A health source with fixed values."""
+
+    def __init__(self, view: HealthView | None = None) -> None:
+        self._view = view or {}
+
+    def health_of(self, deployment: Deployment) -> DeploymentHealth | None:
+        return self._view.get(deployment.name)
+
+    def view(self, snapshot: Snapshot) -> HealthView:
+        return self._view

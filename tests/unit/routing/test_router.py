@@ -16,7 +16,7 @@ from proxy.routing.classify.rules import Profile
 from proxy.routing.names import usable_names
 from proxy.routing.plan import plan
 from proxy.routing.router import Router
-from tests.unit.routing.build import ALL, ILL, call, snapshot
+from tests.unit.routing.build import ALL, ILL, FixedHealth, call, snapshot
 
 T = TypeVar("T")
 
@@ -47,7 +47,7 @@ async def test_a_direct_call_gets_the_plan_of_all_steps(name: str, health: Deplo
     view = dict.fromkeys(SNAPSHOT.deployments, health)
     asked = call(name, "how many tokens?", on=SNAPSHOT)
 
-    routed = await Router().route(asked, view)
+    routed = await Router(FixedHealth(view)).route(asked)
 
     assert values(routed) == values(plan(asked, view))
 
@@ -55,7 +55,7 @@ async def test_a_direct_call_gets_the_plan_of_all_steps(name: str, health: Deplo
 async def test_a_direct_call_is_planned_without_reading_the_body() -> None:
     asked = replace(call("openai/mini", on=SNAPSHOT), body=Untouched())
 
-    routed = await Router().route(asked, {})
+    routed = await Router(FixedHealth()).route(asked)
 
     assert [target.deployment.name for target in routed.targets] == ["openai/mini"]
 
@@ -67,28 +67,28 @@ async def test_a_direct_call_is_planned_without_reading_the_body() -> None:
 async def test_options_of_a_direct_call_are_applied(options: dict[str, Any]) -> None:
     asked = call("openai/mini", on=SNAPSHOT, **options)
 
-    routed = await Router().route(asked, {})
+    routed = await Router(FixedHealth()).route(asked)
 
     assert values(routed) == values(plan(asked, {}))
 
 
 async def test_every_usable_name_gets_the_plan_of_all_steps() -> None:
-    router = Router()
+    router = Router(FixedHealth())
 
     for usable in usable_names(SNAPSHOT):
         asked = call(usable.id, on=SNAPSHOT)
-        assert values(await router.route(asked, {})) == values(plan(asked, {}))
+        assert values(await router.route(asked)) == values(plan(asked, {}))
 
 
 async def test_names_are_those_of_the_call_s_snapshot() -> None:
-    router = Router()
-    await router.route(call("mine", on=SNAPSHOT), {})
+    router = Router(FixedHealth())
+    await router.route(call("mine", on=SNAPSHOT))
 
-    moved = await router.route(call("mine", on=snapshot(*ALL, aliases={"mine": "anthropic/opus"})), {})
+    moved = await router.route(call("mine", on=snapshot(*ALL, aliases={"mine": "anthropic/opus"})))
 
     assert moved.route == "anthropic/opus"
     with pytest.raises(ModelNotFound):
-        await router.route(call("mine", on=snapshot()), {})
+        await router.route(call("mine", on=snapshot()))
 
 
 @pytest.mark.parametrize("name", ["openai/mini", "tier/low", "auto"])
@@ -108,7 +108,7 @@ async def test_a_large_body_is_planned_and_counted_off_the_loop(name: str) -> No
         return 7
 
     asked = replace(call(name, on=SNAPSHOT), raw=b" " * (LARGE + 1))
-    routed = await Router(count=count, off_loop=off_loop).route(asked, {})
+    routed = await Router(FixedHealth(), count=count, off_loop=off_loop).route(asked)
 
     assert routed.input_tokens > 0
     assert set(counted) == {True}
@@ -119,7 +119,7 @@ async def test_auto_follows_its_classifier_but_the_client_s_task() -> None:
         def classify(self, call: Call) -> Profile:
             return Profile("math", "high", 1.0, (), 1.0)
 
-    routed = await Router(classifier=Hard()).route(call("auto", on=SNAPSHOT, task="code"), {})
+    routed = await Router(FixedHealth(), classifier=Hard()).route(call("auto", on=SNAPSHOT, task="code"))
 
     assert routed.targets[0].deployment.name == "anthropic/opus"
     assert (routed.decision["profile"]["tier"], routed.decision["profile"]["task"]) == ("high", "code")
