@@ -85,7 +85,7 @@ class AccessLineEncoder:
     def __init__(self) -> None:
         self._second = -1
         self._date = ""  # and time of day of that second
-        self._names: dict[tuple[str | None, str | None, str], str] = {}
+        self._names: dict[tuple[str | None, str | None, str | None, str | None], str] = {}
         self._attempts: dict[tuple[str, str, str | None], str] = {}
 
     def encode(self, line: AccessLine) -> str:
@@ -115,10 +115,10 @@ class AccessLineEncoder:
     def _names_of(self, line: AccessLine) -> str:
         """Return the four fields from `model` to `upstream_model`."""
         chosen = line.chosen
-        key = (line.model, line.route, "" if chosen is None else chosen.labels[0] + chosen.name)
+        provider, upstream_model = (chosen.labels[0], chosen.model[:LONGEST]) if chosen else (None, None)
+        key = (line.model, line.route, provider, upstream_model)
         text = self._names.get(key)
         if text is None:
-            provider, upstream_model = (chosen.labels[0], chosen.model) if chosen else (None, None)
             text = (
                 f'"model": {_text(line.model)}, "route": {_text(line.route)}, '
                 f'"provider": {_text(provider)}, "upstream_model": {_text(upstream_model)}'
@@ -128,11 +128,11 @@ class AccessLineEncoder:
 
     def _attempt(self, attempt: AttemptRecord) -> str:
         deployment = attempt.deployment
-        key = (deployment.labels[0], deployment.model, attempt.key_id)
+        key = (deployment.labels[0], deployment.model[:LONGEST], attempt.key_id)
         start = self._attempts.get(key)
         if start is None:
-            provider, model = _text(deployment.labels[0]), _text(deployment.model)
-            start = f'{{"provider": {provider}, "model": {model}, "key": {_text(attempt.key_id)}'
+            provider, model, key_id = map(_text, key)
+            start = f'{{"provider": {provider}, "model": {model}, "key": {key_id}'
             _keep(self._attempts, key, start)
         status = attempt.status
         text = (
@@ -158,7 +158,7 @@ def _attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:
 
 def _text(text: str | None) -> str:
     """Return a name as JSON in ASCII, which every stream can encode, even lone surrogates."""
-    return "null" if text is None else quoted(text[:LONGEST])
+    return "null" if text is None else quoted(text)
 
 
 def _ms(seconds: float) -> str:
