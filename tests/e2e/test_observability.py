@@ -19,7 +19,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from proxy.app import Parts
 from proxy.settle.log import logging_to
 from tests.support.fakes import FakeClock
-from tests.support.servers import IDLE, RecordingUpstream, Running, recording_upstream, signalbox
+from tests.support.servers import IDLE, RecordingUpstream, Running, recording_upstream, signalbox, signalbox_process
 from tests.support.waiting import PATIENCE, until
 
 CHAT = "/v1/chat/completions"
@@ -410,3 +410,20 @@ def test_time_of_the_upstream_is_not_our_overhead(tmp_path: Path, stream: bool, 
     assert line["ttft_ms"] == pytest.approx(until_content)
     assert line["ms"] >= until_content
     assert duration == pytest.approx(line["ms"] / 1000)
+
+
+def test_log_of_a_process_has_every_call_in_order(tmp_path: Path) -> None:
+    settings = {"providers": {"made": {"dialect": "mock"}}, "models": [{"id": "made/x"}]}
+
+    with (
+        signalbox_process(settings, tmp_path) as process,
+        httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE) as http,
+    ):
+        body = {"model": "made/x", "messages": HELLO}
+        ids = [http.post(CHAT, json=body).headers["x-router-id"] for _ in range(40)]
+        process.popen.terminate()
+        process.popen.wait(PATIENCE)
+        lines = [json.loads(line) for line in process.log.read_text().splitlines()]
+
+    assert [line["id"] for line in lines if line["event"] == "call"] == ids
+    assert {line["outcome"] for line in lines if line["event"] == "call"} == {"ok"}
