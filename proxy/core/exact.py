@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 from proxy.core.spans import Span
-from proxy.core.work import nested_in, skeleton, work_of
+from proxy.core.work import exceeds, nested_in
 
 MAX_DEPTH = 128
 MAX_MEMBERS = 1000  # at the top
@@ -58,8 +58,7 @@ def parse_exactly(raw: bytes) -> Members:
 
 def check_work(raw: bytes) -> None:
     """Raise `InvalidRequest` if a body of more than `SMALL` bytes is expensive to read."""
-    bare = skeleton(raw)
-    if bare is None or work_of(bare) > MAX_WORK:
+    if exceeds(raw, MAX_WORK):
         raise InvalidRequest("The body has too many members, items, numbers or strings; send fewer values.")
 
 

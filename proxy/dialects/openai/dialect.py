@@ -102,4 +102,4 @@ def _inputs(call: Call) -> int:
     inputs = call.body.get("input")
     if call.endpoint != "embeddings" or not isinstance(inputs, list):
         return 1
-    return 1 if all(isinstance(item, int) for item in inputs) else len(inputs)
+    return 1 if not inputs or isinstance(inputs[0], int) else len(inputs)
