@@ -1,7 +1,7 @@
-"""How many tokens a chat body will be, roughly, before anybody has counted them.
+"""Estimates the tokens of a body. A function that counts exactly can be passed as `count`.
 
-Linear in the body's size, without recursion, and indifferent to what stands where: a body that no provider would take
-still gets a number. Exact counting is plugged in through `count`; it is never needed to route.
+The work is linear in the body's size and not recursive. A body of any shape gets an estimate, also one that every
+provider would reject.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 
 Count = Callable[[str], int]
 
-SAMPLED = 32_768  # characters; of a longer text, as many are looked at, in evenly spaced pieces
+SAMPLED = 32_768  # characters; of a longer text, evenly spaced pieces of this total length are read
 _PIECES = 16
 
 _MESSAGE = 4  # tokens around each message
 _ANSWER = 3  # tokens that open the answer
 _IMAGE = 765
 _IMAGE_LOW = 85
-_AUDIO = (1_600, 50, 20_000)  # base64 characters a token, least, most
+_AUDIO = (1_600, 50, 20_000)  # base64 characters per token, minimum, maximum
 _FILE = (60, 500, 50_000)
-_MOST_PIECES = 100_000
-_SCALAR = "0000"  # a number or boolean, whatever its length
+_MAX_PIECES = 100_000
+_SCALAR = "0000"  # in place of a number or boolean of any length
 
-# Kana, Han and Hangul, and everything beyond the basic plane (rarer Han, emoji): about a token for each character.
+# Kana, Han and Hangul, and everything beyond the basic plane (rarer Han, emoji): about one token per character.
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00010000-\U0010ffff]+")
 _IMAGE_PARTS = frozenset({"image_url", "input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
@@ -32,7 +32,7 @@ _FILE_PARTS = frozenset({"file", "input_file"})
 
 
 def estimate_tokens(text: str) -> int:
-    """About 4 ASCII characters a token, 1 of Chinese, Japanese or Korean, and 2 of any other script."""
+    """Return about one token per 4 ASCII characters, per Chinese, Japanese or Korean character, and per 2 others."""
     if text.isascii():
         return (len(text) + 3) // 4
     if len(text) > SAMPLED:
@@ -44,14 +44,14 @@ def estimate_tokens(text: str) -> int:
 
 
 def _sample(text: str) -> str:
-    """Evenly spaced pieces of a long text, the first and the last part of it included."""
+    """Return evenly spaced pieces of a long text, including its start and end."""
     size = SAMPLED // _PIECES
     step = (len(text) - size) // (_PIECES - 1)
     return "".join([text[at * step : at * step + size] for at in range(_PIECES)])
 
 
 def estimate_input(body: Mapping[str, Any], count: Count = estimate_tokens) -> int:
-    """Input tokens of a body: messages, tools and the response format; of other endpoints `input` and `prompt`."""
+    """Return the input tokens: messages, tools and response format; `input` and `prompt` of other endpoints."""
     total = _ANSWER
     messages = body.get("messages")
     if isinstance(messages, list):
@@ -94,7 +94,7 @@ def _part(part: Any, count: Count) -> int:
 
 
 def _image(part: Mapping[str, Any]) -> int:
-    """A flat price: what an image really takes depends on the model and on pixels that we do not look at."""
+    """Return a fixed estimate; the real number depends on the model and on the image's size, which is not read."""
     image = part.get("image_url")
     detail = image.get("detail") if isinstance(image, Mapping) else None
     return _IMAGE_LOW if detail == "low" else _IMAGE
@@ -107,10 +107,10 @@ def _sized(holder: Any, name: str, scale: tuple[int, int, int]) -> int:
 
 
 def _flat(value: Any) -> str:
-    """All names and strings of a JSON value in one line, about as long as the value would be; never recursive."""
+    """Return all names and strings of a JSON value in one text, about as long as the value; not recursive."""
     pieces: list[str] = []
     stack = [value]
-    while stack and len(pieces) < _MOST_PIECES:  # beyond it no provider would take the body anyway
+    while stack and len(pieces) < _MAX_PIECES:  # every provider would reject a larger body
         item = stack.pop()
         if isinstance(item, str):
             pieces.append(item)
