@@ -46,14 +46,26 @@ class Worker:
         self._closed = False  # its end of the control socket
         self._watched = 0  # the events for which the control socket is registered
         self._given = 0  # connections
+        self._recent = 0  # of them, since the last count
+        self._excess = (0, 0)  # open connections beyond those of the emptiest worker, at the last two counts
         for each in self.sockets:
             each.setblocking(False)
         self._watch()
 
     @property
-    def load(self) -> int:
-        """Open connections, and those it has not received yet."""
+    def open(self) -> int:
+        """Open connections, those included that it has not received yet."""
         return int(self._row[OPEN]) + self._given - int(self._row[RECEIVED])
+
+    @property
+    def load(self) -> int:
+        """The connections that it has had beyond others for two counts, and those given since."""
+        return min(self._excess) + self._recent
+
+    def counted(self, excess: int) -> None:
+        """Take note of a count: it has `excess` more open connections than the worker with the fewest."""
+        self._excess = self._excess[1], excess
+        self._recent = 0
 
     def give(self, connection: socket.socket) -> bool:
         """Give it a connection; return whether it took it: its queue may be full, or it may have ended."""
@@ -62,6 +74,7 @@ class Worker:
         except OSError:
             return False
         self._given += 1
+        self._recent += 1
         return True
 
     def send(self, message: Message) -> None:

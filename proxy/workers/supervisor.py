@@ -196,14 +196,12 @@ class Supervisor:
             signal.signal(number, lambda number, _: self._signals.append(number))
         self._selector.register(self._wakeup, selectors.EVENT_READ, lambda _: self._wakeup.recv(4096))
 
-    def _pause(self) -> float | None:
+    def _pause(self) -> float:
         """Seconds until something is due."""
-        due = [*self._restarts.values(), *self._questions.deadlines()]
-        if self._acceptor.paused_until is not None:
-            due.append(self._acceptor.paused_until)
+        due = [*self._restarts.values(), *self._questions.deadlines(), self._acceptor.due()]
         if self._stop_by is not None:
             due.append(self._stop_by)
-        return max(0.0, min(due) - self._clock.monotonic()) if due else None
+        return max(0.0, min(due) - self._clock.monotonic())
 
     def _tend(self) -> None:
         """Do what signals ask for and what is due."""
