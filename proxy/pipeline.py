@@ -62,7 +62,7 @@ class Pipeline:
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
-        record = Record(arrival.id, arrival.request_id, self._clock.monotonic(), self._clock.time())
+        record = Record(arrival.id, arrival.request_id, self._clock.monotonic())
         try:
             self._gate.enter(arrival)
             try:

@@ -204,15 +204,13 @@ class Record:
         "plan",
         "request_id",
         "status",
-        "time",
         "timings",
         "upstream_request_id",
     )
 
-    def __init__(self, id: str, request_id: str, started: float, time: float) -> None:
+    def __init__(self, id: str, request_id: str, started: float) -> None:
         self.id = id
         self.request_id = request_id
-        self.time = time  # seconds since the epoch
         self.timings = Timings(started)
         self.call: Call | None = None
         self.plan: Plan | None = None
