@@ -23,9 +23,11 @@ from proxy.admin.simulate import Simulate
 from proxy.admin.state import State
 from proxy.admission.gate import Gate
 from proxy.admission.memory import memory_source
-from proxy.admission.queue import FairQueue
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.queue import FairQueue
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
@@ -57,7 +59,6 @@ from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
-from proxy.stores.memory import MemoryCounters
 from proxy.surfaces.chat import read_chat
 from proxy.surfaces.endpoints import PASSED, read_passed
 from proxy.upstream.attempt import Attempts
@@ -65,7 +66,6 @@ from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.identity import identities
-from proxy.upstream.limits import Limits
 from proxy.upstream.mock import MockUpstream
 from proxy.upstream.network import Network
 from proxy.upstream.persist import StateFile
@@ -73,7 +73,7 @@ from proxy.upstream.probes import Prober
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
-from proxy.upstream.slots import Slots, news_for
+from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
 from proxy.workers.member import Member
 from proxy.workers.questions import METRICS
@@ -154,9 +154,9 @@ def build(
     upstream = _upstream(current, parts, settler, network_of(environ))
     upstream.adopt(current.snapshot)
     health, queue = upstream.health, upstream.queue
-    metrics.watch_breakers(health.breakers, lambda: current.snapshot.deployments, lambda: health.identities)
+    metrics.watch_breakers(health.breaker_rows, lambda: current.snapshot.deployments, lambda: health.identities)
     metrics.watch_retries(lambda: upstream.budget.refused)
-    metrics.watch_cooldowns(health.rests, lambda: current.snapshot)
+    metrics.watch_cooldowns(health.cooldown_rows, lambda: current.snapshot)
     metrics.watch_providers(lambda: current.snapshot)
     metrics.watch_process(lambda: upstream.pulse.late)
     metrics.initialise(current.snapshot)
@@ -271,9 +271,9 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
     mock = MockUpstream(clock)
     transports: dict[DialectName, Transport] = {name: mock if row.local else outside for name, row in DIALECTS.items()}
     queue = FairQueue(clock, snapshot.queue.size)
-    freed = news_for(queue.notify)
-    health = Health(clock, snapshot.breaker, snapshot.failures, changed=freed)
-    limits = Limits(MemoryCounters(clock), clock, freed=freed)
+    health = Health(clock, snapshot.breaker, snapshot.failures, notify=queue.notify)
+    counters = MemoryCounters(clock)
+    limits = Limits(counters, clock, notify=queue.notify)
     slots = Slots(health, limits, queue, clock)
     simulator, slow, pulse = Simulator(clock, parts.rng), SlowCalls(), parts.pulse or Pulse(clock)
     budget = RetryBudget(snapshot.retry.share, snapshot.retry.floor)
@@ -309,7 +309,8 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
         clock=clock,
         rng=parts.rng,
     )
-    state = StateFile(Path(current.loaded.settings.data_dir) / STATE_FILE, clock, lambda: current.snapshot)
+    path = Path(current.loaded.settings.data_dir) / STATE_FILE
+    state = StateFile(path, clock, lambda: current.snapshot, health=health, limits=limits, counters=counters)
     return Upstream(executor, health, slots, limits, queue, budget, prober, pulse, simulator, state, network, dialects)
 
 
@@ -333,13 +334,13 @@ def _lifespan(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(upstream.network.aclose)
-            await upstream.state.load(upstream.health, upstream.limits)
+            await upstream.state.load()
             group = await stack.enter_async_context(asyncio.TaskGroup())
             services = [
                 watcher.run(),
                 upstream.prober.run(),
                 upstream.pulse.run(),
-                upstream.state.run(upstream.health, upstream.limits),
+                upstream.state.run(),
             ]
             if watermark:
                 services.append(watermark.run())

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.admission.gate import Gate
+from proxy.capacity.limits import Limits
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded
@@ -16,7 +17,6 @@ from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler
 from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
-from proxy.upstream.limits import Limits
 from proxy.upstream.simulate import Simulator
 
 _LOG = logging.getLogger(__name__)

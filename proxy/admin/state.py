@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, Response
 from proxy.admin.access import AdminAccess
 from proxy.admin.bodies import read_body
 from proxy.admin.pages import page
+from proxy.capacity.limits import Limits
 from proxy.core.failures import FailureKind
 from proxy.core.model import KEYLESS, Deployment, Provider
 from proxy.core.plan import HealthView
 from proxy.core.snapshot import Snapshot
 from proxy.upstream.diagnosis import diagnose
 from proxy.upstream.health import Health
-from proxy.upstream.limits import Limits
 
 _RESET_FIELDS = "; the fields are `provider`, `model`, `key`, each a string"
 
@@ -75,8 +75,8 @@ class State:
         seen = Seen(
             self._health.view(snapshot),
             self._health.latencies(),
-            self._health.breakers(),
-            self._health.rests(),
+            self._health.breaker_rows(),
+            self._health.cooldown_rows(),
             await self._limits.rows(),
         )
         models: dict[str, list[Deployment]] = {}
@@ -94,7 +94,7 @@ class State:
         """`GET /admin/breakers`: those of the configured providers."""
         self._access.check(request)
         known = self._snapshot().providers
-        found = [row for row in self._health.breakers() if row["provider"] in known]
+        found = [row for row in self._health.breaker_rows() if row["provider"] in known]
         rows = [{"id": f"{row['provider']}/{row['model']}#{row['key']}", **row} for row in found]
         return JSONResponse(page(request, rows))
 
@@ -119,7 +119,7 @@ class State:
     async def limits(self, request: Request) -> Response:
         """`GET /admin/limits`: the use of each limit of each key, learned limits, and cooldowns."""
         self._access.check(request)
-        rows = with_cooldowns(await self._limits.rows(unused=True), self._health.rests())
+        rows = with_cooldowns(await self._limits.rows(unused=True), self._health.cooldown_rows())
         named = [{"id": f"{row['provider']}/{row['model']}#{row['key']}:{row['kind']}", **row} for row in rows]
         return JSONResponse(page(request, named))
 

@@ -2,14 +2,14 @@
 
 Rule 1: all state changes happen in this file; callers use `admit` and `settle`.
 Rule 2: no clock, lock or store in this module. Time is an argument.
-Rule 3: every permit is settled exactly once, with `ok=None` if the attempt showed nothing about the upstream (the
+Rule 3: every admission is settled exactly once, with `ok=None` if the attempt showed nothing about the upstream (the
 client disconnected, the request was invalid): an unsettled probe would block the target permanently.
 
     closed --(`consecutive` in a row, or `window_failures` within `window`)--> open
     open --(its time is over)--> half-open, which admits at most `half_open` concurrent probes
     half-open --(that many successes)--> closed         half-open --(one failure)--> open, for twice as long
 
-A background probe may be sent shortly before the open time ends: it uses one of the `half_open` permits, admits no
+A background probe may be sent shortly before the open time ends: it uses one of the `half_open` admissions, admits no
 other attempt before that time, and its outcome changes the state like that of any probe.
 
 While the breaker is open, the last target left may be forced, and a success closes it; while it is half-open, only the
@@ -25,17 +25,17 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from proxy.core.model import RouteKey
 from proxy.core.policies import BreakerPolicy
-from proxy.core.saved import saved_count, saved_seconds
+from proxy.core.saved import SavedBreaker
 
 State = Literal["closed", "half-open", "open"]
 
 
-class Permit(NamedTuple):
-    """The permission for one attempt; `forced`: granted although the breaker is open."""
+class Admission(NamedTuple):
+    """The admission of one attempt; `forced`: although the breaker is open."""
 
     generation: int
     probe: bool = False
@@ -47,7 +47,7 @@ class Breaker:
 
     def __init__(self) -> None:
         self.state: State = "closed"
-        self.passing: Permit | None = Permit(0)  # what `admit` returns while closed, one object for each such phase
+        self.closed_admission: Admission | None = Admission(0)  # `None` unless closed; one object per phase
         self.open_until = 0.0
         self.openings = 0  # consecutive openings, without a quiet window between them
         self.reason = ""  # the kind of the newest failure
@@ -71,94 +71,96 @@ class Breaker:
         return self.state == "half-open" and self._probes > 0
 
     def ready(self, policy: BreakerPolicy, now: float) -> bool:
-        """Return whether `admit` would grant a permit now; changes nothing."""
+        """Return whether `admit` would grant an admission now; changes nothing."""
         if self.state == "open":
-            return now >= self.open_until and (not self._probes or self._room(policy))
-        return self.state == "closed" or self._room(policy)
+            return now >= self.open_until and (not self._probes or self._has_free_probe(policy))
+        return self.state == "closed" or self._has_free_probe(policy)
 
-    def admit(self, policy: BreakerPolicy, now: float, *, force: bool = False) -> Permit | None:
-        """Return a permit, or `None` while open or while all probes run. `force` is for the last target left."""
+    def admit(self, policy: BreakerPolicy, now: float, *, force: bool = False) -> Admission | None:
+        """Return an admission, or `None` while open or while all probes run. `force` is for the last target left."""
         if self.state == "open" and now >= self.open_until:
             if self._probes:
                 self._become("half-open")  # the same phase, with the background probe already running
             else:
                 self._enter("half-open")
-        if self.passing is not None:
-            return self.passing
-        if self.state == "half-open" and self._room(policy):
+        if self.closed_admission is not None:
+            return self.closed_admission
+        if self.state == "half-open" and self._has_free_probe(policy):
             return self._probe()
         if not force or self.state != "open":
             return None
         self.forced_at = now
-        return Permit(self._generation, forced=True)
+        return Admission(self._generation, forced=True)
 
-    def early(self, policy: BreakerPolicy, now: float) -> Permit | None:
-        """Return a permit for a background probe, also before the open time ends; `None` if there is none."""
+    def early(self, policy: BreakerPolicy, now: float) -> Admission | None:
+        """Return an admission for a background probe, also before the open time ends; `None` if there is none."""
         if self.state == "closed":
             return None
         if self.state == "open" and now < self.open_until:
-            return self._probe() if self._room(policy) else None
+            return self._probe() if self._has_free_probe(policy) else None
         return self.admit(policy, now)
 
-    def current(self, permit: Permit) -> bool:
-        """Return whether a permit belongs to this phase; outcomes of earlier phases are ignored."""
-        return permit.generation == self._generation
+    def current(self, admission: Admission) -> bool:
+        """Return whether an admission belongs to this phase; outcomes of earlier phases are ignored."""
+        return admission.generation == self._generation
 
     def settle(
-        self, permit: Permit, policy: BreakerPolicy, now: float, *, ok: bool | None, row_only: bool = False
+        self,
+        admission: Admission,
+        policy: BreakerPolicy,
+        now: float,
+        *,
+        ok: bool | None,
+        consecutive_only: bool = False,
     ) -> None:
-        """Return a permit with the outcome of its attempt; a permit of an earlier phase is ignored.
+        """Return an admission with the outcome of its attempt; an admission of an earlier phase is ignored.
 
-        `row_only`: the failure counts towards `consecutive`, if the previous one was within the window, but not towards
-        `window_failures`.
+        `consecutive_only`: the failure counts towards `consecutive`, if the previous one was within the window, but not
+        towards `window_failures`.
         """
-        if not self.current(permit):
+        if not self.current(admission):
             return
-        if permit.probe:
+        if admission.probe:
             self._probes -= 1
         if ok is None:
             return
         if self.state == "closed":
-            self._count(policy, now, ok=ok, row_only=row_only)
+            self._count(policy, now, ok=ok, consecutive_only=consecutive_only)
         elif ok:
             self._successes += 1
             if self._successes >= policy.half_open:
                 self._enter("closed")
                 self._closed_at = now
-        elif permit.probe:
+        elif admission.probe:
             self._open(policy, now)
 
-    def export(self, shift: float) -> dict[str, Any]:
-        """Return the state as JSON values, with times later by `shift`; running probes are left out."""
-        return {
-            "state": "closed" if self.state == "closed" else "open",
-            "open_until": round(self.open_until + shift, 2),
-            "openings": self.openings,
-            "reason": self.reason,
-            "consecutive": self.consecutive,
-            "failures": [round(at + shift, 2) for at in self._failures],
-            "closed_at": None if self._closed_at is None else round(self._closed_at + shift, 2),
-        }
+    def export(self, route: RouteKey, shift: float) -> SavedBreaker:
+        """Return the state to save, with times later by `shift`; running probes are left out."""
+        return SavedBreaker(
+            provider=route.provider,
+            model=route.model,
+            key=route.key_id,
+            state="closed" if self.state == "closed" else "open",
+            open_until=round(self.open_until + shift, 2),
+            openings=self.openings,
+            reason=self.reason,
+            consecutive=self.consecutive,
+            failures=[round(at + shift, 2) for at in self._failures],
+            closed_at=None if self._closed_at is None else round(self._closed_at + shift, 2),
+        )
 
     @classmethod
-    def restored(cls, values: Mapping[str, Any], shift: float, policy: BreakerPolicy, now: float) -> Breaker:
-        """Return the breaker that `export` described, with times earlier by `shift` and cut to the possible maximum.
-
-        Raises `ValueError`, `TypeError` or `KeyError` if `export` cannot have returned `values`.
-        """
+    def restored(cls, saved: SavedBreaker, shift: float, policy: BreakerPolicy, now: float) -> Breaker:
+        """Return the breaker that `export` described, with times earlier by `shift` and cut to the possible maximum."""
         breaker = cls()
-        if values["state"] not in ("open", "closed"):
-            raise ValueError("the state of a breaker must be `open` or `closed`")
-        breaker._become(values["state"])
-        breaker.openings = saved_count(values["openings"])
-        longest = min(policy.open * 2 ** min(max(breaker.openings - 1, 0), 32), policy.max_open)
-        breaker.open_until = min(saved_seconds(values["open_until"]) - shift, now + longest)
-        breaker.reason = str(values["reason"])[:64]
-        breaker.consecutive = min(saved_count(values["consecutive"]), policy.consecutive - 1)
-        failures = [min(saved_seconds(at) - shift, now) for at in values["failures"]]
+        breaker._become(saved.state)
+        breaker.openings = saved.openings
+        breaker.open_until = min(saved.open_until - shift, now + breaker.open_seconds(policy))
+        breaker.reason = saved.reason[:64]
+        breaker.consecutive = min(saved.consecutive, policy.consecutive - 1)
+        failures = [min(at - shift, now) for at in saved.failures]
         breaker._failures = deque(sorted(failures)[-policy.window_failures :])
-        closed_at = values["closed_at"]
-        breaker._closed_at = None if closed_at is None else min(saved_seconds(closed_at) - shift, now)
+        breaker._closed_at = None if saved.closed_at is None else min(saved.closed_at - shift, now)
         return breaker
 
     def reset(self) -> None:
@@ -168,27 +170,31 @@ class Breaker:
         self.reason = ""
         self._enter("closed")
 
+    def open_seconds(self, policy: BreakerPolicy) -> float:
+        """Return the whole open time of the newest opening; it doubles with each."""
+        return min(policy.open * 2.0 ** min(max(self.openings - 1, 0), 32), policy.max_open)
+
     def failures(self, policy: BreakerPolicy, now: float) -> int:
         """Return the number of failures within the window."""
         self._prune(policy, now)
         return len(self._failures)
 
-    def _room(self, policy: BreakerPolicy) -> bool:
+    def _has_free_probe(self, policy: BreakerPolicy) -> bool:
         return self._probes + self._successes < policy.half_open
 
-    def _probe(self) -> Permit:
+    def _probe(self) -> Admission:
         self._probes += 1
-        return Permit(self._generation, probe=True)
+        return Admission(self._generation, probe=True)
 
-    def _count(self, policy: BreakerPolicy, now: float, *, ok: bool, row_only: bool) -> None:
+    def _count(self, policy: BreakerPolicy, now: float, *, ok: bool, consecutive_only: bool) -> None:
         if ok:
             self.consecutive = 0
             return
-        if row_only and now - self._newest > policy.window:
+        if consecutive_only and now - self._newest > policy.window:
             self.consecutive = 0
         self.consecutive += 1
         self._newest = now
-        if not row_only:
+        if not consecutive_only:
             self._failures.append(now)
         if self.consecutive >= policy.consecutive or self.failures(policy, now) >= policy.window_failures:
             self._open(policy, now)
@@ -197,7 +203,7 @@ class Breaker:
         if self._closed_at is not None and now - self._closed_at >= policy.window:
             self.openings = 0
         self.openings += 1
-        self.open_until = now + min(policy.open * 2 ** min(self.openings - 1, 32), policy.max_open)
+        self.open_until = now + self.open_seconds(policy)
         self._enter("open")
 
     def _enter(self, state: State) -> None:
@@ -208,7 +214,7 @@ class Breaker:
 
     def _become(self, state: State) -> None:
         self.state = state
-        self.passing = Permit(self._generation) if state == "closed" else None
+        self.closed_admission = Admission(self._generation) if state == "closed" else None
 
     def _prune(self, policy: BreakerPolicy, now: float) -> None:
         while self._failures and now - self._failures[0] > policy.window:

@@ -27,11 +27,6 @@ RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-def way(deployment: str, key_id: str) -> str:
-    """Return the route key of one key of a deployment."""
-    return f"{deployment}#{key_id}"
-
-
 class RouteKey(NamedTuple):
     """One key of one model at one provider: the unit of breakers, cooldowns and limits."""
 
@@ -166,3 +161,7 @@ class Deployment:
         object.__setattr__(self, "billed_price", None if provider.stand_in else self.price)
         # a client cannot create series: a model that only a client has named is `other`
         object.__setattr__(self, "labels", (provider.label, self.model if self.listed else OTHER))
+
+    def route(self, key_id: str) -> RouteKey:
+        """Return the route key of one of its keys."""
+        return RouteKey(self.provider.name, self.model, key_id)

@@ -1,40 +1,125 @@
-"""Validation of values from the state file, which may contain anything."""
+"""The schema of the state file. Decoding validates it, so that whatever reads these values need not.
+
+The file may contain anything: it was written by another version, damaged, or edited. Times are in seconds since the
+epoch. The names of fields are those of version 1 of the file, where a cooldown is a `rest`.
+"""
 
 from __future__ import annotations
 
-import math
-from typing import Any
+from typing import Annotated, Literal
 
-MOST_COUNT = 1_000_000
-MOST_AMOUNT = 10**15 - 1
+import msgspec
+
+from proxy.core.failures import FailureKind
+from proxy.core.model import RouteKey
+
+MAX_COUNT = 1_000_000
+MAX_AMOUNT = 10**15 - 1
 LATEST = 1e11  # seconds since the epoch: about three thousand years
+_PREFIX = "upstream:"  # of the names of route keys in the file
+
+Seconds = Annotated[float, msgspec.Meta(ge=-LATEST, le=LATEST)]
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+Amount = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+RouteName = Annotated[str, msgspec.Meta(pattern=r"^upstream:[^/]*/[\s\S]*:[^:]+$", max_length=1000)]
+CounterName = Annotated[str, msgspec.Meta(pattern=r"^upstream:[^/]*/[\s\S]*:[^:]+:[a-z]+$", max_length=1000)]
 
 
-def saved_seconds(value: Any) -> float:
-    """Return a time or duration in seconds. Raises `ValueError` unless it is a finite number in range."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("a time must be a number")
-    if not -LATEST <= value <= LATEST:
-        raise ValueError("a time lies too far away")
-    return float(value)
+class SavedBreaker(msgspec.Struct, frozen=True, kw_only=True):
+    """One breaker; running probes are not saved."""
+
+    provider: Name
+    model: Name
+    key: Name
+    state: Literal["open", "closed"]
+    open_until: Seconds
+    openings: Count
+    reason: str
+    consecutive: Count
+    failures: list[Seconds]
+    closed_at: Seconds | None
 
 
-def saved_count(value: Any) -> int:
-    """Return a count. Raises `ValueError` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_COUNT:
-        raise ValueError("a count must be a whole number, and not too large")
-    return value
+class SavedCooldown(msgspec.Struct, frozen=True, kw_only=True):
+    """One cooldown after a failure; a `model` of `None` means all models."""
+
+    provider: Name
+    key: Name
+    model: Name | None
+    until: Seconds
+    reason: FailureKind
+    times: Count
+    seconds: Seconds
 
 
-def saved_amount(value: Any) -> int:
-    """Return a limit or an amount. Raises `ValueError` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_AMOUNT:
-        raise ValueError("an amount must be a whole number, and not too large")
-    return value
+class SavedHealth(msgspec.Struct, frozen=True):
+    """The part of `proxy/upstream/health.py`."""
+
+    breakers: list[SavedBreaker]
+    rests: list[SavedCooldown]
 
 
-def saved_text(value: Any, longest: int = 500) -> str:
-    """Return a name. Raises `ValueError` for anything else."""
-    if not isinstance(value, str) or not value or len(value) > longest:
-        raise ValueError("a name must be a text, and not too long")
-    return value
+class SavedLimit(msgspec.Struct, frozen=True):
+    """One limit that a provider reported; see `route_name` for `name`."""
+
+    name: RouteName
+    kind: Literal["rpm", "rpd", "tpm", "tpd", "concurrency"]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=MAX_AMOUNT)]
+    until: Seconds
+
+
+class SavedExhaustion(msgspec.Struct, frozen=True):
+    """One cooldown because a provider reported an exhausted limit."""
+
+    name: RouteName
+    until: Seconds
+
+
+class SavedWindow(msgspec.Struct, frozen=True, kw_only=True):
+    """The state of one `Window`: `amounts` are those of the `parts` with the same index."""
+
+    name: CounterName  # of the route key, and the kind of the limit after a colon
+    seconds: Annotated[float, msgspec.Meta(gt=0, le=LATEST)]
+    limit: Amount
+    origin: Seconds
+    parts: list[Amount]
+    amounts: list[Amount]
+
+
+class SavedLimits(msgspec.Struct, frozen=True):
+    """The part of `proxy/capacity`."""
+
+    learned: list[SavedLimit]
+    rests: list[SavedExhaustion]
+    counts: list[SavedWindow] = []  # older files have none
+
+
+class SavedState(msgspec.Struct, frozen=True):
+    """The whole file; `keys` are short digests of keys and base URLs, by provider and key id."""
+
+    version: int
+    health: SavedHealth
+    limits: SavedLimits
+    keys: dict[str, str]
+    saved_at: Seconds | None = None
+
+
+class SavedVersion(msgspec.Struct, frozen=True):
+    """The version alone, which decides whether the rest can be read."""
+
+    version: object
+
+
+def route_name(route: RouteKey) -> str:
+    """Return the name of a route key in the state file."""
+    return f"{_PREFIX}{route.provider}/{route.model}:{route.key_id}"
+
+
+def route_named(name: str) -> RouteKey:
+    """Return the route key with that name. Raises `ValueError` if `route_name` cannot have returned it."""
+    deployment, _, key_id = name.removeprefix(_PREFIX).rpartition(":")
+    provider, slash, model = deployment.partition("/")
+    if not (name.startswith(_PREFIX) and key_id and slash):
+        raise ValueError("the name of a route key must have the form upstream:<provider>/<model>:<key>")
+    return RouteKey(provider, model, key_id)

@@ -15,10 +15,8 @@ restarts.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
-from proxy.core.saved import MOST_AMOUNT, saved_amount, saved_seconds
+from proxy.core.saved import MAX_AMOUNT, SavedWindow
 
 PARTS = 128
 
@@ -41,39 +39,36 @@ class Window:
         self._last = -1  # number of the newest part
 
     @classmethod
-    def restored(cls, row: Mapping[str, Any], shift: float, now: float) -> Window:
+    def restored(cls, saved: SavedWindow, shift: float, now: float) -> Window:
         """Return the window that `export` described, with times earlier by `shift`; future times become `now`.
 
-        Raises `ValueError`, `TypeError` or `KeyError` if `export` cannot have returned `row`.
+        Raises `ValueError` if `export` cannot have returned `saved`.
         """
-        seconds, limit = saved_seconds(row["seconds"]), saved_amount(row["limit"])
-        if seconds <= 0:
-            raise ValueError("the length of a window must be positive")
-        origin = min(saved_seconds(row["origin"]) - shift, now)
-        window = cls(seconds, limit, origin)
-        parts, amounts = map(saved_amount, row["parts"]), map(saved_amount, row["amounts"])
-        for part, amount in sorted(zip(parts, amounts, strict=True)):
-            middle = origin + (part + 0.5) * seconds / PARTS
+        origin = min(saved.origin - shift, now)
+        window = cls(saved.seconds, saved.limit, origin)
+        for part, amount in sorted(zip(saved.parts, saved.amounts, strict=True)):
+            middle = origin + (part + 0.5) * saved.seconds / PARTS
             window.take(amount, min(middle, now))
         return window
 
-    def export(self, shift: float, now: float) -> dict[str, Any] | None:
-        """Return the window as JSON values, with times later by `shift`; `None` once everything has expired.
+    def export(self, name: str, shift: float, now: float) -> SavedWindow | None:
+        """Return the state to save under `name`, with times later by `shift`; `None` once everything has expired.
 
         Until then the result does not change with time, because it may include expired parts; that makes it cheap.
         """
         if not self._used or self._number(now) - self._last > PARTS:
             return None
         amounts = list(self._parts.values())
-        if self._used > MOST_AMOUNT:  # providers may report any number
-            amounts = [min(amount, MOST_AMOUNT) for amount in amounts]
-        return {
-            "seconds": self.seconds,
-            "limit": min(self.limit, MOST_AMOUNT),
-            "origin": self._origin + shift,
-            "parts": list(self._parts),
-            "amounts": amounts,
-        }
+        if self._used > MAX_AMOUNT:  # providers may report any number
+            amounts = [min(amount, MAX_AMOUNT) for amount in amounts]
+        return SavedWindow(
+            name=name,
+            seconds=self.seconds,
+            limit=min(self.limit, MAX_AMOUNT),
+            origin=self._origin + shift,
+            parts=list(self._parts),
+            amounts=amounts,
+        )
 
     def used(self, now: float) -> int:
         """Return the amount that counts now."""

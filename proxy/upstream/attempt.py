@@ -171,7 +171,7 @@ class Attempt:
         seconds = self.committed - self.entry.started
         if run.call.stream and self.was_slow(seconds):
             self.lease.slow(seconds)
-        elif (self.lease.permit.probe or self.lease.permit.forced) and self.broken is None:
+        elif self.lease.is_trial and self.broken is None:
             self.lease.succeed()  # settle a probe now, because the stream may take minutes
 
     async def close(self) -> None:
@@ -188,7 +188,7 @@ class Attempt:
             await self._drop_response()
         finally:
             self.lease.settle(ok=None)
-            if self.lease.receipt.tickets:
+            if self.lease.reservation:
                 self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
 
     @property
@@ -202,7 +202,7 @@ class Attempt:
         `lost`: the attempt lost a hedge, and would have taken longer. The duration of a whole answer is not judged.
         """
         policy, lease = self.run.call.snapshot.slow, self.lease
-        teach = lease.breaker.current(lease.permit)
+        teach = lease.is_current
         own = self._shared.pulse.late * TURNS
         slow = self._shared.slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
         return slow and policy.enabled

@@ -1,8 +1,8 @@
 """The diagnosis of a provider: its status, the pattern of its failures, and advice for the operator.
 
-A pure function of the rows of `Health.breakers`, `Health.rests` and `Limits.rows`. A route key here is one model with
-one key; it is blocked by its breaker, a rejected key or a limit. If all are blocked the provider is `unhealthy`, if
-some are it is `degraded`.
+A pure function of the rows of `Health.breaker_rows`, `Health.cooldown_rows` and `Limits.rows`. A route key here is one
+model with one key; it is blocked by its breaker, a rejected key or a limit. If all are blocked the provider is
+`unhealthy`, if some are it is `degraded`.
 """
 
 from __future__ import annotations

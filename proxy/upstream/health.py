@@ -1,46 +1,54 @@
-"""The health of provider keys and deployments: circuit breakers, cooldowns, and measured latency.
+"""The health of provider keys and deployments, as observed by this process.
 
-There is one breaker per (provider, model, key). A key is in cooldown for one model (429) or for all (401, 403). State
-is stored by name, not by configuration object, so it survives a reload. Healthy and unknown entries take no memory.
+A facade over breakers (one per route key), cooldowns of keys, measured latency and the choice between keys. State is
+stored by name, not by configuration object, so it survives a reload. Healthy entries are neither listed nor saved.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
-from proxy.core.breaker import Breaker
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
-from proxy.core.model import KEYLESS, Deployment, ProviderKey, way
+from proxy.core.model import KEYLESS, Deployment, ProviderKey
 from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy
+from proxy.core.saved import SavedHealth
 from proxy.core.snapshot import Snapshot
-from proxy.upstream.health_views import (
-    BreakerName,
-    Due,
-    Rest,
-    RestName,
-    breaker_rows,
-    exported,
-    rest_rows,
-    restored_breakers,
-    restored_rests,
-    troubles,
-)
+from proxy.upstream.breakers import MAX_BREAKERS, Breakers
+from proxy.upstream.cooldowns import MAX_COOLDOWNS, Cooldown, CooldownKey, Cooldowns
 from proxy.upstream.identity import replaced
+from proxy.upstream.keys import Choice, KeyRing
+from proxy.upstream.latency import Latencies
 from proxy.upstream.lease import SLOW as SLOW
 from proxy.upstream.lease import Lease as Lease
 
 _LOG = logging.getLogger(__name__)
 
-LATENCY_WEIGHT = 0.2  # weight of a new measurement in the moving average
-SPARING = 0.25  # seconds between two forced attempts at a target with an open breaker, after a call's first attempt
-MOST_BREAKERS = 10_000  # `any_model` lets clients name models; the oldest are dropped
-WORDS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
+FORCE_INTERVAL_SECONDS = 0.25  # between two forced attempts at a target, after a call's first attempt
+_REASONS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
+
+
+class ProbeOutcome(NamedTuple):
+    """The queue's resource for calls that wait for the outcome of a probe of a deployment."""
+
+    provider: str
+    model: str
+
+
+class ProbeCandidate(NamedTuple):
+    """A cooldown, or a breaker that is not closed. A `model` of `None` means all models."""
+
+    provider: str
+    key_id: str
+    model: str | None
+    cooldown: bool  # else a breaker
+    reason: str  # a `FailureKind`, `slow`, or empty if unknown
+    until: float
+    length: float  # the whole time in seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +62,7 @@ class Block:
 
 
 class Health:
-    """The health of all deployments and keys, as observed by this process."""
+    """The health of all deployments and keys; calls `notify` with resources that may be usable, without any for all."""
 
     def __init__(
         self,
@@ -62,18 +70,17 @@ class Health:
         policy: BreakerPolicy,
         rules: Mapping[FailureClass, FailureRule] = RULES,
         *,
-        changed: Callable[..., None] = lambda *ways: None,
+        notify: Callable[..., None] = lambda *resources: None,
     ) -> None:
         self.policy = policy
         self.rules = rules
         self.identities: Mapping[tuple[str, str], str] = {}  # of the active keys, by provider and id
-        self._changed = changed  # called with route keys that may be usable again, without any for all
+        self.breakers = Breakers()
+        self.cooldowns = Cooldowns()
+        self.latency = Latencies()
         self._clock = clock
-        self.cooldowns: dict[RestName, Rest] = {}
-        self._breakers: OrderedDict[BreakerName, Breaker] = OrderedDict()  # those with a failure
-        self._healthy: dict[BreakerName, Breaker] = {}  # those of routes in use without one
-        self._latency: dict[str, float] = {}
-        self._turns: dict[str, dict[str, float]] = {}  # smooth weighted round robin, by provider
+        self._notify = notify
+        self._keys = KeyRing()
 
     def lease(
         self,
@@ -87,72 +94,79 @@ class Health:
         """Return a lease for a key of `deployment` that is not in cooldown and whose breaker is closed, or `None`.
 
         `key_id` pins one key, `avoid` excludes some. `force` ignores open breakers, so that they never block the last
-        target of a call; with `sparing`, only if no attempt was forced within the last `SPARING` seconds.
+        target of a call; with `sparing`, only if no attempt was forced within `FORCE_INTERVAL_SECONDS`.
         """
         routes = deployment.routes
-        if len(routes) == 1 and key_id is None and not avoid and not self.cooldowns:
-            breaker = self._healthy.get(routes[0]) or self._known(routes[0])
-            if breaker.passing is not None:
+        if len(routes) == 1 and key_id is None and not avoid and not self.cooldowns.entries:
+            breaker = self.breakers.healthy.get(routes[0]) or self.breakers.get(routes[0])
+            if breaker.closed_admission is not None:
                 keys = deployment.provider.keys
-                return Lease(self, deployment, keys[0] if keys else None, breaker, breaker.passing)
+                return Lease(self, deployment, keys[0] if keys else None, breaker, breaker.closed_admission)
         return self._lease(deployment, key_id, avoid, force=force, sparing=sparing)
 
     def _lease(
         self, deployment: Deployment, key_id: str | None, avoid: frozenset[str], *, force: bool, sparing: bool
     ) -> Lease | None:
         """Do what `lease` does, for any number of keys in any state."""
-        now = self._clock.monotonic()
-        keys = [key for key in _keys(deployment, key_id) if _id(key) not in avoid]
-        usable = [key for key in keys if not self._rest_of(deployment, _id(key), now)]
-        ready = [key for key in usable if self._breaker(deployment, key).ready(self.policy, now)]
+        now, policy = self._clock.monotonic(), self.policy
+        usable = [
+            (key, route)
+            for key, route in _choices(deployment, key_id)
+            if route.key_id not in avoid and not self.cooldowns.of(route, now)
+        ]
+        ready = [(key, route) for key, route in usable if self.breakers.ready(route, policy, now)]
         if not ready and force:
-            since = now - SPARING if sparing else now
-            ready = [key for key in usable if self._breaker(deployment, key).forced_at <= since][:1]
+            since = now - FORCE_INTERVAL_SECONDS if sparing else now
+            ready = [(key, route) for key, route in usable if self.breakers.get(route).forced_at <= since][:1]
         if not ready:
             return None
-        key = self._next(deployment.provider.name, ready)
-        breaker = self._known(_name(deployment, key))
-        permit = breaker.admit(self.policy, now, force=force)
-        return Lease(self, deployment, key, breaker, permit) if permit else None
+        key, route = self._keys.next(ready)
+        breaker = self.breakers.get(route)
+        admission = breaker.admit(policy, now, force=force)
+        return Lease(self, deployment, key, breaker, admission) if admission else None
 
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Return why `lease` would return `None` now, or `None` if it would return a lease."""
         now = self._clock.monotonic()
-        rests, waits, slow = [], [], False
-        for key in _keys(deployment, key_id):
-            if rest := self._rest_of(deployment, _id(key), now):
-                rests.append(rest)
+        cooldowns: list[Cooldown] = []
+        waits, slow = [], False
+        for _, route in _choices(deployment, key_id):
+            if cooldown := self.cooldowns.of(route, now):
+                cooldowns.append(cooldown)
                 continue
-            breaker = self._breaker(deployment, key)
-            if breaker.ready(self.policy, now):
+            breaker = self.breakers.failed.get(route)
+            if breaker is None or breaker.ready(self.policy, now):
                 return None
             waits.append(max(0.0, breaker.open_until - now))
             slow |= breaker.reason == SLOW
         if waits:
             return Block("circuit_open", min(waits), "its circuit breaker is open", slow)
-        if not rests:
+        if not cooldowns:
             return Block("no_key", 0.0, "it has no such key")
-        soonest = min(rests, key=lambda rest: rest.until)
-        words = WORDS.get(soonest.reason, "they failed")
-        return Block(soonest.reason, soonest.until - now, f"all its keys are in cooldown: {words}")
+        soonest = min(cooldowns, key=lambda cooldown: cooldown.until)
+        cause = _REASONS.get(soonest.reason, "they failed")
+        return Block(soonest.reason.value, soonest.until - now, f"all its keys are in cooldown: {cause}")
 
     def probing(self, deployment: Deployment, key_id: str | None = None) -> bool:
         """Return whether a probe is running whose outcome may make `deployment` available."""
-        return any(self._breaker(deployment, key).probing for key in _keys(deployment, key_id))
+        failed = self.breakers.failed
+        return any(route in failed and failed[route].probing for _, route in _choices(deployment, key_id))
 
-    def rested(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> dict[str, float]:
+    def rate_limited(self, deployment: Deployment, key_id: str | None, avoid: frozenset[str]) -> dict[str, float]:
         """Return the keys in cooldown for their rate limit, with the remaining seconds."""
-        if not self.cooldowns:
+        if not self.cooldowns.entries:
             return {}
-        now = self._clock.monotonic()
-        ids = [_id(key) for key in _keys(deployment, key_id) if _id(key) not in avoid]
-        rests = {each: self._rest_of(deployment, each, now) for each in ids}
-        return {each: rest.until - now for each, rest in rests.items() if rest and rest.reason == "rate_limited"}
+        now, seconds = self._clock.monotonic(), {}
+        for _, route in _choices(deployment, key_id):
+            cooldown = self.cooldowns.of(route, now)
+            if cooldown and cooldown.reason is FailureKind.RATE_LIMITED and route.key_id not in avoid:
+                seconds[route.key_id] = cooldown.until - now
+        return seconds
 
     def of(self, deployment: Deployment) -> DeploymentHealth | None:
         """Return the deployment's health for routing; `None` if nothing is known."""
-        latency = self._latency.get(deployment.name)
-        if self._breakers or self.cooldowns:
+        latency = self.latency.seconds.get(deployment.name)
+        if self.breakers.failed or self.cooldowns.entries:
             block = self.blocked(deployment)
             if block is not None:
                 return DeploymentHealth(False, block.message, block.retry_after, latency)
@@ -160,38 +174,30 @@ class Health:
 
     def view(self, snapshot: Snapshot) -> HealthView:
         """Return the health of all deployments of which anything is known."""
-        found = {name: self.of(deployment) for name, deployment in snapshot.deployments.items()}
-        return {name: health for name, health in found.items() if health is not None}
+        view = {name: self.of(deployment) for name, deployment in snapshot.deployments.items()}
+        return {name: health for name, health in view.items() if health is not None}
 
-    def measured(self, deployment: Deployment, seconds: float) -> None:
-        """Add the time to the first content of a success to the moving average."""
-        latency, name = self._latency, deployment.name
-        before = latency.get(name, seconds)
-        latency[name] = before + LATENCY_WEIGHT * (seconds - before)
-        if len(latency) > MOST_BREAKERS:
-            del latency[next(iter(latency))]
-
-    def settle(self, lease: Lease, *, ok: bool | None, reason: str = "", told: bool = True) -> None:
-        """Settle a lease; for `Lease` only. `told` notifies the queue."""
-        now = self._clock.monotonic()
-        name = _name(lease.deployment, lease.key)
-        breaker = self._keep(name, lease.breaker)
-        if breaker is not lease.breaker and (lease.permit.probe or lease.permit.forced):
+    def settle(self, lease: Lease, *, ok: bool | None, reason: str = "", notify: bool = True) -> None:
+        """Settle a lease; for `Lease` only."""
+        now, route = self._clock.monotonic(), lease.deployment.route(lease.key_id)
+        breaker = self.breakers.list_failed(route, lease.breaker)
+        if breaker is not lease.breaker and lease.is_trial:
             return  # the probe's breaker has been reset
-        ok = None if ok is False and replaced(lease.deployment.provider, lease.key, self.identities) else ok
+        if ok is False and replaced(lease.deployment.provider, lease.key, self.identities):
+            ok = None
         if ok is False:
             breaker.reason = reason
-        breaker.settle(lease.permit, self._policy(reason), now, ok=ok, row_only=class_of(reason) in REPEATED)
-        if breaker.is_new:
-            self._healthy[name] = self._breakers.pop(name)
-        if told and (lease.permit.probe or lease.permit.forced):
-            self._changed(way(lease.deployment.name, lease.key_id))
+        policy, consecutive_only = self._policy_for(reason), class_of(reason) in REPEATED
+        breaker.settle(lease.admission, policy, now, ok=ok, consecutive_only=consecutive_only)
+        self.breakers.unlist_new(route, breaker)
+        if notify and lease.is_trial:
+            self._notify(route, ProbeOutcome(route.provider, route.model))
 
     def rule(self, failure: UpstreamFailure) -> FailureRule:
         """Return the configured rule for `failure`."""
         return self.rules[failure.failure_class]
 
-    def _policy(self, reason: str) -> BreakerPolicy:
+    def _policy_for(self, reason: str) -> BreakerPolicy:
         """Return the breaker policy with the open times of the failure's class."""
         failure_class = class_of(reason)
         rule = self.rules[failure_class] if failure_class else None
@@ -200,165 +206,99 @@ class Health:
         longest = max(rule.max_open or self.policy.max_open, rule.open or 0.0)
         return replace(self.policy, open=rule.open or self.policy.open, max_open=longest)
 
-    def rest(self, lease: Lease, failure: UpstreamFailure) -> None:
+    def cool_down(self, lease: Lease, failure: UpstreamFailure) -> None:
         """Put the key into cooldown as the table and `retry-after` demand; for `Lease` only."""
         everywhere = self.rule(failure).key == "everywhere"
-        if (everywhere and lease.key is None) or replaced(lease.deployment.provider, lease.key, self.identities):
+        provider = lease.deployment.provider
+        if (everywhere and lease.key is None) or replaced(provider, lease.key, self.identities):
             return  # there is no key, or it has been replaced
-        where = (lease.deployment.provider.name, lease.key_id, None if everywhere else lease.deployment.model)
-        before = self.cooldowns.get(where)
+        key = CooldownKey(provider.name, lease.key_id, None if everywhere else lease.deployment.model)
+        before = self.cooldowns.entries.get(key)
         # failures of concurrent calls count as one
-        self._rest(where, failure, again=before is not None and before.until <= self._clock.monotonic())
+        self._cool_down(key, failure, again=before is not None and before.until <= self._clock.monotonic())
 
-    def _rest(self, where: RestName, failure: UpstreamFailure, *, again: bool) -> None:
-        now, rule = self._clock.monotonic(), self.rule(failure)
-        rejected = failure.kind is FailureKind.KEY_REJECTED
-        before = self.cooldowns.get(where)
+    def _cool_down(self, key: CooldownKey, failure: UpstreamFailure, *, again: bool) -> None:
+        rule, rejected = self.rule(failure), failure.kind is FailureKind.KEY_REJECTED
+        before = self.cooldowns.entries.get(key)
         times = (before.times if before else 1) + again
         seconds = failure.retry_after
         if seconds is None or rejected:  # `retry-after` does not apply to a rejected key
             seconds = min(rule.rest * (2 ** min(times - 1, 16) if rejected else 1), rule.max_rest)
         if rejected:
-            _LOG.warning(
-                "a provider rejected a key",
-                extra={"fields": {"provider": where[0], "key": where[1], "status": failure.status, "rests_s": seconds}},
-            )
-        until = max(now + min(seconds, rule.max_rest), before.until if before else 0.0)
-        self.cooldowns[where] = Rest(until, failure.kind.value, times, until - now)
-        while len(self.cooldowns) > MOST_BREAKERS:
-            del self.cooldowns[next(iter(self.cooldowns))]
+            fields = {"provider": key.provider, "key": key.key_id, "status": failure.status, "rests_s": seconds}
+            _LOG.warning("a provider rejected a key", extra={"fields": fields})
+        self.cooldowns.start(key, failure.kind, min(seconds, rule.max_rest), times, self._clock.monotonic())
 
     def accepted(self, lease: Lease) -> None:
         """Drop expired cooldowns of a key that works; for `Lease` only."""
-        now = self._clock.monotonic()
-        provider = lease.deployment.provider.name
-        for where in ((provider, lease.key_id, None), (provider, lease.key_id, lease.deployment.model)):
-            rest = self.cooldowns.get(where)
-            if rest and rest.until <= now:
-                del self.cooldowns[where]
+        self.cooldowns.accepted(lease.deployment.route(lease.key_id), self._clock.monotonic())
 
     def reset(self, provider: str | None = None, model: str | None = None, key: str | None = None) -> int:
         """Close matching breakers and end matching cooldowns (`None` matches all); return their number."""
-        wanted = (provider, model, key)
-        names = [name for name in self._breakers if _matches(name, wanted)]
-        for name in names:
-            self._breakers.pop(name).reset()
-        for name in [name for name in self._healthy if _matches(name, wanted)]:
-            self._healthy.pop(name).reset()  # outcomes of running attempts no longer count
-        rests = [where for where in self.cooldowns if _matches((where[0], where[2], where[1]), wanted)]
-        for where in rests:
-            del self.cooldowns[where]
-        self._changed()
-        return len(names) + len(rests)
+        number = self.breakers.reset(provider, model, key) + self.cooldowns.reset(provider, model, key)
+        self._notify()
+        return number
 
     def probe(self, deployment: Deployment, key: ProviderKey | None) -> Lease | None:
         """Return a lease to probe a breaker that is not closed, shortly before its open time ends or later."""
-        breaker = self._breakers.get(_name(deployment, key))
-        permit = breaker.early(self.policy, self._clock.monotonic()) if breaker else None
-        return Lease(self, deployment, key, breaker, permit) if breaker and permit else None
+        breaker = self.breakers.failed.get(deployment.route(key.id if key else KEYLESS))
+        admission = breaker.early(self.policy, self._clock.monotonic()) if breaker else None
+        return Lease(self, deployment, key, breaker, admission) if breaker and admission else None
 
-    def probed(self, due: Due, failure: UpstreamFailure | None) -> None:
+    def probed(self, candidate: ProbeCandidate, failure: UpstreamFailure | None) -> None:
         """Apply the outcome of a background probe of a key: end its cooldown, or extend it after a `failure`."""
-        where = (due.provider, due.key, due.model)
-        before = self.cooldowns.get(where)
+        key = CooldownKey(candidate.provider, candidate.key_id, candidate.model)
+        before = self.cooldowns.entries.get(key)
         if before is None:
             return
         if failure is None:
             before.until = self._clock.monotonic()  # the next success resets the count of rejections
-            self._changed()
+            self._notify()
         else:
-            self._rest(where, failure, again=True)
+            self._cool_down(key, failure, again=True)
 
-    def troubles(self) -> list[Due]:
+    def probe_candidates(self) -> list[ProbeCandidate]:
         """Return all cooldowns and all breakers that are not closed; cheap if there are none."""
-        if not self._breakers and not self.cooldowns:
+        if not self.breakers.failed and not self.cooldowns.entries:
             return []
-        return troubles(self._breakers, self.cooldowns, self._policy, self._clock.monotonic())
-
-    def export(self, shift: float) -> dict[str, Any]:
-        """Return breakers and cooldowns as JSON values; `shift` is wall-clock time minus monotonic time."""
-        return exported(self._breakers, self.cooldowns, shift)
-
-    def restore(self, values: Mapping[str, Any], shift: float) -> None:
-        """Restore what `export` returned, possibly in another process; existing cooldowns stay.
-
-        Raises `ValueError`, `TypeError` or `KeyError`, and changes nothing, if `export` cannot have returned it.
-        """
         now = self._clock.monotonic()
-        breakers = restored_breakers(values["breakers"][-MOST_BREAKERS:], shift, self._policy, now)
-        rests = restored_rests(values["rests"][-MOST_BREAKERS:], shift, now)
-        for name, breaker in breakers.items():
-            self._keep(name, breaker)
-        self.cooldowns = {**rests, **self.cooldowns}
+        candidates = [
+            ProbeCandidate(*key, True, cooldown.reason, cooldown.until, cooldown.seconds)
+            for key, cooldown in self.cooldowns.entries.items()
+            if cooldown.until > now
+        ]
+        for route, breaker in self.breakers.not_closed():
+            length, (provider, model, key_id) = breaker.open_seconds(self._policy_for(breaker.reason)), route
+            candidates.append(
+                ProbeCandidate(provider, key_id, model, False, breaker.reason, breaker.open_until, length)
+            )
+        return candidates
 
-    def breakers(self) -> list[dict[str, Any]]:
+    def export(self, shift: float) -> SavedHealth:
+        """Return breakers and cooldowns to save; `shift` is wall-clock time minus monotonic time."""
+        return SavedHealth(self.breakers.export(shift), self.cooldowns.export(shift))
+
+    def restore(self, saved: SavedHealth, shift: float) -> None:
+        """Restore what `export` returned, possibly in another process; existing breakers and cooldowns stay."""
+        now = self._clock.monotonic()
+        self.breakers.restore(saved.breakers[-MAX_BREAKERS:], shift, self._policy_for, now)
+        self.cooldowns.restore(saved.rests[-MAX_COOLDOWNS:], shift, now)
+
+    def breaker_rows(self) -> list[dict[str, Any]]:
         """Return a row for every known breaker, for `/admin/breakers` and metrics."""
-        return breaker_rows(self._breakers, self.policy, self._clock.monotonic())
+        return self.breakers.rows(self.policy, self._clock.monotonic())
 
-    def rests(self) -> list[dict[str, Any]]:
-        """Return a row for every cooldown, for `/admin/providers`."""
-        return rest_rows(self.cooldowns, self._clock.monotonic())
+    def cooldown_rows(self) -> list[dict[str, Any]]:
+        """Return a row for every cooldown, for `/admin/providers` and metrics."""
+        return self.cooldowns.rows(self._clock.monotonic())
 
     def latencies(self) -> Mapping[str, float]:
         """Return the measured seconds to the first content, by deployment."""
-        return dict(self._latency)
-
-    def _breaker(self, deployment: Deployment, key: ProviderKey | None) -> Breaker:
-        return self._breakers.get(_name(deployment, key)) or Breaker()
-
-    def _known(self, name: BreakerName) -> Breaker:
-        """Return the breaker of that name; a new one takes no part in rows and the state file until it fails."""
-        breaker = self._breakers.get(name) or self._healthy.get(name)
-        if breaker is None:
-            if len(self._healthy) >= MOST_BREAKERS:
-                self._healthy.clear()
-            breaker = self._healthy[name] = Breaker()
-        return breaker
-
-    def _keep(self, name: BreakerName, new: Breaker) -> Breaker:
-        """Return the breaker of that name, storing `new` if there is none."""
-        self._healthy.pop(name, None)
-        breaker = self._breakers.setdefault(name, new)
-        self._breakers.move_to_end(name)
-        while len(self._breakers) > MOST_BREAKERS:
-            self._breakers.popitem(last=False)
-        return breaker
-
-    def _rest_of(self, deployment: Deployment, key_id: str, now: float) -> Rest | None:
-        provider = deployment.provider.name
-        for where in ((provider, key_id, None), (provider, key_id, deployment.model)):
-            rest = self.cooldowns.get(where)
-            if rest and rest.until > now:
-                return rest
-        return None
-
-    def _next(self, provider: str, keys: list[ProviderKey | None]) -> ProviderKey | None:
-        """Return the next key by smooth weighted round robin, which is deterministic and spreads shares evenly."""
-        if len(keys) == 1:
-            return keys[0]
-        turns = self._turns.setdefault(provider, {})
-        total = 0.0
-        for key in keys:
-            weight = key.weight if key else 1
-            turns[_id(key)] = turns.get(_id(key), 0.0) + weight
-            total += weight
-        best = max(keys, key=lambda key: turns[_id(key)])
-        turns[_id(best)] -= total
-        return best
+        return dict(self.latency.seconds)
 
 
-def _keys(deployment: Deployment, key_id: str | None) -> list[ProviderKey | None]:
-    keys: list[ProviderKey | None] = list(deployment.provider.keys) or [None]
-    return keys if key_id is None else [key for key in keys if _id(key) == key_id]
-
-
-def _id(key: ProviderKey | None) -> str:
-    return key.id if key else KEYLESS
-
-
-def _name(deployment: Deployment, key: ProviderKey | None) -> BreakerName:
-    return deployment.provider.name, deployment.model, _id(key)
-
-
-def _matches(name: tuple[str | None, ...], wanted: tuple[str | None, ...]) -> bool:
-    return all(want is None or have == want for have, want in zip(name, wanted, strict=True))
+def _choices(deployment: Deployment, key_id: str | None) -> Sequence[Choice]:
+    """Return the keys of a deployment, or the one with that id, each with its route key."""
+    keys: tuple[ProviderKey | None, ...] = deployment.provider.keys or (None,)
+    choices = list(zip(keys, deployment.routes, strict=True))
+    return choices if key_id is None else [(key, route) for key, route in choices if route.key_id == key_id]

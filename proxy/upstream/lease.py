@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from proxy.core.breaker import Breaker, Permit
+from proxy.capacity.store import Reservation
+from proxy.core.breaker import Admission, Breaker
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import KEYLESS, Deployment, ProviderKey
-from proxy.upstream.limits import UNLIMITED
 
 if TYPE_CHECKING:
     from proxy.upstream.health import Health
@@ -18,20 +18,40 @@ SLOW = "slow"  # the reason of a breaker opened by slow calls
 class Lease:
     """The right to use one key of one deployment for one attempt; settle it exactly once."""
 
-    __slots__ = ("_health", "_measured", "_settled", "breaker", "deployment", "key", "key_id", "permit", "receipt")
+    __slots__ = (
+        "_health",
+        "_measured",
+        "_settled",
+        "admission",
+        "breaker",
+        "deployment",
+        "key",
+        "key_id",
+        "reservation",
+    )
 
     def __init__(
-        self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, permit: Permit
+        self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, admission: Admission
     ) -> None:
         self.deployment = deployment
         self.key = key
         self.key_id = KEYLESS if key is None else key.id  # for records
         self.breaker = breaker
-        self.permit = permit
-        self.receipt = UNLIMITED  # the reservation under the key's limits
+        self.admission = admission
+        self.reservation: Reservation | None = None  # under the key's limits, if it has any
         self._health = health
         self._settled = False
         self._measured = False
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether the breaker is not closed, so that the outcome decides about its state."""
+        return self.admission.probe or self.admission.forced
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the breaker's state has not changed since the lease was granted."""
+        return self.breaker.current(self.admission)
 
     def settle(self, *, ok: bool | None, reason: str = "") -> None:
         """Report the attempt's outcome to the breaker; `None` is inconclusive. Only the first call counts.
@@ -42,39 +62,36 @@ class Lease:
             return
         self._settled = True
         breaker = self.breaker
-        if ok is False or self.permit is not breaker.passing or breaker.consecutive:
+        if ok is False or self.admission is not breaker.closed_admission or breaker.consecutive:
             self._health.settle(self, ok=ok, reason=reason)  # otherwise the outcome changes nothing
 
     def return_unused(self) -> None:
         """Settle a lease that found no capacity. Does not notify the queue, because nothing has changed."""
         if not self._settled:
             self._settled = True
-            self._health.settle(self, ok=None, told=False)
+            self._health.settle(self, ok=None, notify=False)
 
     def fail(self, failure: UpstreamFailure) -> None:
         """Settle with a failure: apply the failure table to the breaker and to the key."""
         rule = self._health.rule(failure)
         if rule.key != "none":
-            self._health.rest(self, failure)
+            self._health.cool_down(self, failure)
         self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
 
     def slow(self, seconds: float) -> None:
         """Settle with an answer that came far too late: the key works, but the breaker counts a failure."""
-        self._health.accepted(self)
-        self._measure(seconds)
+        self._accepted(seconds)
         self.settle(ok=False, reason=SLOW)
 
     def succeed(self, seconds: float | None = None) -> None:
         """Settle with success, which resets the key's count of rejections; `seconds`: to the first content."""
+        self._accepted(seconds)
+        self.settle(ok=True)
+
+    def _accepted(self, seconds: float | None) -> None:
         health = self._health
-        if health.cooldowns:
+        if health.cooldowns.entries:
             health.accepted(self)
         if seconds is not None and not self._measured:
             self._measured = True
-            health.measured(self.deployment, seconds)
-        self.settle(ok=True)
-
-    def _measure(self, seconds: float) -> None:
-        if not self._measured:
-            self._measured = True
-            self._health.measured(self.deployment, seconds)
+            health.latency.add(self.deployment.name, seconds)

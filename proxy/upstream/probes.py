@@ -37,24 +37,23 @@ from dataclasses import replace
 
 import anyio
 
+from proxy.capacity.limits import Limits
+from proxy.capacity.store import Wait
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
 from proxy.core.errors import ProxyError
 from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
-from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
+from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey, RouteKey
 from proxy.core.plan import Target
 from proxy.core.snapshot import Snapshot
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
-from proxy.stores.base import Wait
 from proxy.surfaces.chat import read_chat
 from proxy.upstream.commit import read_error, until_commit
-from proxy.upstream.health import Health, Lease
-from proxy.upstream.health_views import BreakerName, Due
-from proxy.upstream.limits import Limits
+from proxy.upstream.health import Health, Lease, ProbeCandidate
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.transport import Response, Transport
@@ -104,9 +103,9 @@ class Prober:
         self._cleaners = cleaners
         self._clock = clock
         self._rng = rng
-        self._moments: dict[Due, float] = {}  # the time of each probe; infinite once it was sent
+        self._moments: dict[ProbeCandidate, float] = {}  # the time of each probe; infinite once it was sent
         self._running: set[tuple[str, str]] = set()  # providers and keys
-        self._believed: set[BreakerName] = set()  # breakers that a failed list has opened again
+        self._believed: set[RouteKey] = set()  # breakers that a failed list has opened again
 
     async def run(self) -> None:
         """Check every second for due probes. Without cooldowns and open breakers this costs almost nothing."""
@@ -122,38 +121,38 @@ class Prober:
                 soonest = min(self._moments.values(), default=float("inf")) - self._clock.monotonic()
                 await self._clock.wait_for(never, min(max(soonest, 0.05), LOOK))
 
-    def _due(self) -> dict[tuple[str, str], list[Due]]:
+    def _due(self) -> dict[tuple[str, str], list[ProbeCandidate]]:
         """Return the probes that are due now, by provider and key."""
         now = self._clock.monotonic()
-        troubles = [due for due in self._health.troubles() if self._worth(due)]
+        troubles = [due for due in self._health.probe_candidates() if self._worth(due)]
         self._moments = {due: self._moments.get(due, self._moment(due)) for due in troubles}
-        self._believed &= {(due.provider, due.model or "", due.key) for due in troubles}
-        found: dict[tuple[str, str], list[Due]] = {}
-        ripe = {(due.provider, due.key) for due, moment in self._moments.items() if moment <= now} - self._running
+        self._believed &= {RouteKey(due.provider, due.model or "", due.key_id) for due in troubles}
+        found: dict[tuple[str, str], list[ProbeCandidate]] = {}
+        ripe = {(due.provider, due.key_id) for due, moment in self._moments.items() if moment <= now} - self._running
         for due, moment in self._moments.items():
             # include probes of the same key that are due within the random spread
-            if (due.provider, due.key) in ripe and moment < float("inf") and due.until - _ahead(due) <= now:
-                found.setdefault((due.provider, due.key), []).append(due)
+            if (due.provider, due.key_id) in ripe and moment < float("inf") and due.until - _ahead(due) <= now:
+                found.setdefault((due.provider, due.key_id), []).append(due)
         return found
 
-    def _worth(self, due: Due) -> bool:
+    def _worth(self, due: ProbeCandidate) -> bool:
         """Return whether to probe: a cooldown after a rate limit can only be shortened by a chat call."""
-        if not due.rest or due.reason == FailureKind.KEY_REJECTED:
+        if not due.cooldown or due.reason == FailureKind.KEY_REJECTED:
             return True
         return self._snapshot().probes.chat and due.length >= LONG_REST
 
-    def _moment(self, due: Due) -> float:
+    def _moment(self, due: ProbeCandidate) -> float:
         return due.until - _ahead(due) * self._rng.uniform(0.5, 1.0)
 
-    async def _probe(self, provider_name: str, key_id: str, dues: list[Due]) -> None:
+    async def _probe(self, provider_name: str, key_id: str, dues: list[ProbeCandidate]) -> None:
         """Probe one provider and key: request the list, then make a chat call if the list is inconclusive."""
         try:
             found = self._target(provider_name, key_id)
             if found is None:
                 return  # the configuration has changed
             provider, key = found
-            rests = [due for due in dues if due.rest]
-            leases = self._leases(provider, key, [due for due in dues if not due.rest])
+            rests = [due for due in dues if due.cooldown]
+            leases = self._leases(provider, key, [due for due in dues if not due.cooldown])
             try:
                 if rests or leases:
                     await self._ask(provider, key, rests, leases)
@@ -166,7 +165,7 @@ class Prober:
             self._running.discard((provider_name, key_id))
 
     async def _ask(
-        self, provider: Provider, key: ProviderKey | None, rests: list[Due], leases: list[tuple[Lease, str]]
+        self, provider: Provider, key: ProviderKey | None, rests: list[ProbeCandidate], leases: list[tuple[Lease, str]]
     ) -> None:
         outcome = await self._list(provider, key)
         fields = {"provider": provider.name, "key": key.id if key else KEYLESS, "outcome": _words(outcome)}
@@ -175,7 +174,7 @@ class Prober:
         _LOG.info("probed", extra={"fields": fields})
         widespread = self._widespread(provider, key)
         for due in rests:
-            await self._settle_rest(due, provider, key, outcome)
+            await self._settle_cooldown(due, provider, key, outcome)
         for lease, reason in leases:
             shown = self._shown(lease, reason, outcome, widespread=widespread)
             if isinstance(shown, UpstreamFailure):
@@ -196,14 +195,16 @@ class Prober:
         alike = outcome.kind == reason or (outcome.kind in SHOWN_BY_LIST and reason in SHOWN_BY_LIST)
         if alike and unconnected:
             return outcome
-        name = (deployment.provider.name, deployment.model, lease.key_id)
-        if not alike or not widespread or name in self._believed:
-            self._believed.discard(name)
+        route = deployment.route(lease.key_id)
+        if not alike or not widespread or route in self._believed:
+            self._believed.discard(route)
             return False
-        self._believed.add(name)
+        self._believed.add(route)
         return outcome
 
-    async def _settle_rest(self, due: Due, provider: Provider, key: ProviderKey | None, outcome: Shown | None) -> None:
+    async def _settle_cooldown(
+        self, due: ProbeCandidate, provider: Provider, key: ProviderKey | None, outcome: Shown | None
+    ) -> None:
         if due.reason == FailureKind.KEY_REJECTED:
             if outcome is True:
                 self._health.probed(due, None)
@@ -222,7 +223,7 @@ class Prober:
             self._health.probed(due, shown)
 
     async def _settle_by_chat(self, lease: Lease) -> None:
-        if not self._may_chat(lease.deployment) or self._rests(lease):
+        if not self._may_chat(lease.deployment) or self._is_cooling(lease):
             return
         shown = await self._call(lease.deployment, lease.key)
         if isinstance(shown, UpstreamFailure):
@@ -230,17 +231,19 @@ class Prober:
         elif shown:
             lease.succeed()
 
-    def _rests(self, lease: Lease) -> bool:
+    def _is_cooling(self, lease: Lease) -> bool:
         """Return whether the key is in cooldown for this model, so that a call is useless."""
         where, model = (lease.deployment.provider.name, lease.key_id, True), lease.deployment.model
-        troubles = self._health.troubles()
-        return any((due.provider, due.key, due.rest) == where and due.model in (None, model) for due in troubles)
+        troubles = self._health.probe_candidates()
+        return any((due.provider, due.key_id, due.cooldown) == where and due.model in (None, model) for due in troubles)
 
     def _widespread(self, provider: Provider, key: ProviderKey | None) -> bool:
         """Return whether most of the provider's models fail with this key, which is then not the models' fault."""
         key_id = key.id if key else KEYLESS
-        troubles = self._health.troubles()
-        failing = {due.model for due in troubles if (due.provider, due.key, due.rest) == (provider.name, key_id, False)}
+        troubles = self._health.probe_candidates()
+        failing = {
+            due.model for due in troubles if (due.provider, due.key_id, due.cooldown) == (provider.name, key_id, False)
+        }
         known = {each.model for each in self._snapshot().deployments.values() if each.provider.name == provider.name}
         return 2 * len(failing) > len(known)
 
@@ -273,8 +276,8 @@ class Prober:
             request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
         except (ProxyError, UpstreamFailure):
             return False
-        receipt = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
-        if isinstance(receipt, Wait):
+        reservation = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
+        if isinstance(reservation, Wait):
             return False
         used: int | None = None
         try:
@@ -284,7 +287,8 @@ class Prober:
             elif usage:
                 used = usage.input + usage.output
         finally:
-            self._limits.settle(receipt, used)
+            if reservation is not None:
+                self._limits.settle(reservation, used)
         self._count(deployment, _words(shown), usage)
         if not isinstance(shown, UpstreamFailure):
             return shown
@@ -323,7 +327,9 @@ class Prober:
         except TimeoutError:
             raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, "the probe received no answer in time") from None
 
-    def _leases(self, provider: Provider, key: ProviderKey | None, dues: list[Due]) -> list[tuple[Lease, str]]:
+    def _leases(
+        self, provider: Provider, key: ProviderKey | None, dues: list[ProbeCandidate]
+    ) -> list[tuple[Lease, str]]:
         """Return a lease for each breaker that grants one, with the reason why it is open."""
         leases = []
         for due in dues:
@@ -351,7 +357,7 @@ class Prober:
         return found
 
 
-def _ahead(due: Due) -> float:
+def _ahead(due: ProbeCandidate) -> float:
     """Return how many seconds before the end a probe may be sent."""
     return min(AHEAD, due.length * AHEAD_SHARE)
 

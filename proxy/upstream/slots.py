@@ -6,62 +6,35 @@ are served.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
+from proxy.capacity.limits import Limits
+from proxy.capacity.queue import FairQueue
+from proxy.capacity.store import Wait
+from proxy.capacity.waiters import Resource
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.model import KEYLESS, Deployment, way
+from proxy.core.model import KEYLESS, Deployment, RouteKey
 from proxy.core.plan import DeploymentHealth, HealthView, Target
 from proxy.core.snapshot import Snapshot
-from proxy.stores.base import Wait
-from proxy.upstream.health import Health, Lease
-from proxy.upstream.limits import Limits
+from proxy.upstream.health import Health, Lease, ProbeOutcome
 
-T = TypeVar("T")
-AGAIN = 0.001  # seconds; the shortest wait
-HOPE = 1.0  # seconds after which a waiter checks again for the outcome of a probe or the claims of others
+MIN_RECHECK_SECONDS = 0.001
+PROBE_RECHECK_SECONDS = 1.0  # after which a waiting call checks again for a probe's outcome, or for earlier calls
 HEALTHY = DeploymentHealth()
-PROBE = "a probe of "  # with a deployment's name: the resource of calls that wait for a probe
-_SILENT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
-_MOST_CHOICES = 128
 USUAL_OUTPUT = 1024  # tokens to reserve for an answer of unlimited length
+MAX_CHOICES = 128
+_WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
 Picked = tuple[Target, Lease]
-
-
-class Queue(Protocol):
-    """The queue in which a call waits; implemented by `proxy.admission.queue`."""
-
-    @property
-    def depth(self) -> int:
-        """The number of waiting calls."""
-        ...
-
-    @property
-    def claimed(self) -> Collection[str]:
-        """Resources that the current attempt must leave to earlier calls."""
-        ...
-
-    async def wait(
-        self,
-        caller: str,
-        attempt: Callable[[], Awaitable[T | Wait]],
-        max_wait: float,
-        *,
-        resources: Callable[[], frozenset[str]],
-        size: int = 0,
-        predicted: Callable[[float], None],
-    ) -> T:
-        """Return the first result of `attempt` that is no `Wait`. Raises `ProxyError` if waiting cannot help."""
-        ...
 
 
 class Slots:
     """Grants leases with reserved capacity, and releases the capacity."""
 
-    def __init__(self, health: Health, limits: Limits, queue: Queue, clock: Clock) -> None:
+    def __init__(self, health: Health, limits: Limits, queue: FairQueue, clock: Clock) -> None:
         self._clock = clock
         self._health = health
         self._limits = limits
@@ -111,22 +84,22 @@ class Slots:
         """Return a lease with capacity, the wait for one, or `None` if waiting cannot help."""
         key_id = call.options.key_id
         soonest: Wait | None = None
-        for resting, rest in self._health.rested(deployment, key_id, avoid).items():
-            tokens = self._tokens(call, deployment, resting, input_tokens)
-            seconds = max(rest, await self._limits.wait(deployment, resting, tokens))
-            soonest = _sooner(soonest, Wait(seconds, way(deployment.name, resting)))
+        for cooling, cooldown in self._health.rate_limited(deployment, key_id, avoid).items():
+            tokens = self._tokens(call, deployment, cooling, input_tokens)
+            seconds = max(cooldown, await self._limits.wait(deployment, cooling, tokens))
+            soonest = _sooner(soonest, Wait(seconds))
         while lease := self._health.lease(deployment, key_id=key_id, avoid=avoid, force=force, sparing=sparing):
             tokens = self._tokens(call, deployment, lease.key_id, input_tokens)
-            taken = await self._limits.reserve(deployment, lease.key_id, tokens)
-            if not isinstance(taken, Wait):
-                lease.receipt = taken
+            reservation = await self._limits.reserve(deployment, lease.key_id, tokens)
+            if not isinstance(reservation, Wait):
+                lease.reservation = reservation
                 if deployment.twin:
                     self._uses += 1
                     self._used[deployment.name] = self._uses
                 return lease
             lease.return_unused()
             avoid |= {lease.key_id}
-            soonest = _sooner(soonest, taken)
+            soonest = _sooner(soonest, reservation)
         return soonest
 
     async def first(
@@ -144,32 +117,34 @@ class Slots:
         limit.
         """
 
-        def ways() -> frozenset[str]:
-            return frozenset(way(each.deployment.name, key) for each in targets for key in _keys(call, each.deployment))
+        def resources() -> frozenset[Resource]:
+            return frozenset(route for target in targets for route in _routes(call, target.deployment))
 
-        async def attempt() -> Picked | Wait | None:
+        async def attempt(claimed: Collection[Resource]) -> Picked | Wait | None:
             soonest: Wait | None = None
-            claimed = self._queue.claimed  # by earlier calls
             for target in targets:
                 deployment, avoid = target.deployment, frozenset[str]()
-                if claimed:
-                    keys = _keys(call, deployment)
-                    avoid = frozenset(key for key in keys if way(deployment.name, key) in claimed)
-                    if len(avoid) == len(keys):
+                if claimed:  # by earlier calls
+                    routes = _routes(call, deployment)
+                    avoid = frozenset(route.key_id for route in routes if route in claimed)
+                    if len(avoid) == len(routes):
                         continue
-                got = await self.take(call, deployment, input_tokens, avoid=avoid)
-                if isinstance(got, Lease):
-                    return target, got
-                if got is not None:
-                    soonest = _sooner(soonest, got)
+                result = await self.take(call, deployment, input_tokens, avoid=avoid)
+                if isinstance(result, Lease):
+                    return target, result
+                if result is not None:
+                    soonest = _sooner(soonest, result)
             if not claimed:
                 return soonest
-            # the queue wakes this call when the earlier ones are done
-            soonest = soonest or Wait(HOPE, targets[0].deployment.name)
-            return replace(soonest, seconds=max(AGAIN, min(max_wait, soonest.seconds)), exact=False)
+            # the queue notifies this call when the earlier ones are done
+            soonest = soonest or Wait(PROBE_RECHECK_SECONDS)
+            seconds = max(MIN_RECHECK_SECONDS, min(max_wait, soonest.seconds))
+            return replace(soonest, seconds=seconds, exact=False)
 
         size = self._tokens(call, targets[0].deployment, KEYLESS, input_tokens)
-        return await self._queue.wait(call.caller, attempt, max_wait, resources=ways, size=size, predicted=predicted)
+        return await self._queue.wait(
+            call.caller, attempt, max_wait, resources=resources, size=size, predicted=predicted
+        )
 
     async def last(
         self, call: Call, targets: Sequence[Target], input_tokens: int, *, max_wait: float, sparing: bool = False
@@ -179,31 +154,35 @@ class Slots:
         While a probe is running, the call waits for its outcome. If the probe fails, the waiting calls fail too: they
         do not force a target whose probe they waited for. Raises `RateLimited` if `max_wait` ends before.
         """
-        hoped, full, began = self._probed(call, targets), False, self._clock.monotonic()
+        awaited, full, began = self._probed(call, targets), False, self._clock.monotonic()
 
-        async def attempt() -> Picked | Wait | None:
-            nonlocal hoped, full
+        async def attempt(claimed: Collection[Resource]) -> Picked | Wait | None:
+            nonlocal awaited, full
             full = False
             for target in targets:
-                force = target.deployment.name not in hoped
-                got = await self.take(call, target.deployment, input_tokens, force=force, sparing=sparing)
-                if isinstance(got, Lease):
-                    return target, got
-                full |= got is not None
+                force = target.deployment.name not in awaited
+                result = await self.take(call, target.deployment, input_tokens, force=force, sparing=sparing)
+                if isinstance(result, Lease):
+                    return target, result
+                full |= result is not None
             probed = self._probed(call, targets)
-            hoped |= probed
+            awaited |= probed
             if not probed or not max_wait:
                 return None
-            return Wait(min(HOPE, max_wait), targets[0].deployment.name, exact=False)
+            return Wait(min(PROBE_RECHECK_SECONDS, max_wait), exact=False)
 
-        def probes() -> frozenset[str]:
-            # not the targets' names: a call that waits only for a probe must not queue behind others
-            return frozenset(PROBE + target.deployment.name for target in targets)
+        def resources() -> frozenset[Resource]:
+            # not the route keys: a call that waits only for a probe must not queue behind others
+            return frozenset(
+                ProbeOutcome(target.deployment.provider.name, target.deployment.model) for target in targets
+            )
 
-        picked = await self._queue.wait(call.caller, attempt, max_wait, resources=probes, predicted=_untold)
+        picked = await self._queue.wait(
+            call.caller, attempt, max_wait, resources=resources, predicted=_ignore_prediction
+        )
         if picked is None and full:  # the probe succeeded, but more calls waited than there is capacity for
             left = max(0.0, max_wait - (self._clock.monotonic() - began))
-            return await self.first(call, targets, input_tokens, max_wait=left, predicted=_untold)
+            return await self.first(call, targets, input_tokens, max_wait=left, predicted=_ignore_prediction)
         return picked
 
     def release(self, lease: Lease) -> None:
@@ -213,12 +192,12 @@ class Slots:
 
     def give_back(self, lease: Lease, tokens: int | None, *, unused: bool) -> None:
         """End the lease's reservation, if any: `tokens` were used (`None`: unknown); `unused` if nothing was sent."""
-        if not lease.receipt.tickets:
+        if lease.reservation is None:
             return
         if unused:
-            self._limits.release(lease.receipt)
+            self._limits.release(lease.reservation)
         else:
-            self._limits.settle(lease.receipt, tokens)
+            self._limits.settle(lease.reservation, tokens)
 
     def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str]) -> None:
         """Learn the provider's limits from its response headers."""
@@ -227,17 +206,17 @@ class Slots:
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:
         """Return the names of the deployments with a running probe."""
         key_id = call.options.key_id
-        found = (target.deployment for target in targets if self._health.probing(target.deployment, key_id))
-        return frozenset(deployment.name for deployment in found)
+        deployments = (target.deployment for target in targets)
+        return frozenset(each.name for each in deployments if self._health.probing(each, key_id))
 
     def _tokens(self, call: Call, deployment: Deployment, key_id: str, input_tokens: int) -> int:
         """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""
-        if call.kind in _SILENT:
+        if call.kind in _WITHOUT_OUTPUT:
             output = 0
         else:
             asked = _count(call.body.get("max_completion_tokens")) or _count(call.body.get("max_tokens"))
             longest = asked or min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
-            output = longest * min(_count(call.body.get("n")) or 1, _MOST_CHOICES)
+            output = longest * min(_count(call.body.get("n")) or 1, MAX_CHOICES)
         return max(input_tokens, int(min(input_tokens + output, self._limits.most_tokens(deployment, key_id))))
 
 
@@ -247,15 +226,15 @@ class _View(Mapping[str, DeploymentHealth]):
     def __init__(self, health_of: Callable[[Deployment], DeploymentHealth | None], snapshot: Snapshot) -> None:
         self._health_of = health_of
         self._deployments = snapshot.deployments
-        self._found: dict[str, DeploymentHealth | None] = {}
+        self._seen: dict[str, DeploymentHealth | None] = {}
 
     def __getitem__(self, name: str) -> DeploymentHealth:
-        if name not in self._found:
-            self._found[name] = self._health_of(self._deployments[name])
-        found = self._found[name]
-        if found is None:
+        if name not in self._seen:
+            self._seen[name] = self._health_of(self._deployments[name])
+        health = self._seen[name]
+        if health is None:
             raise KeyError(name)
-        return found
+        return health
 
     def __iter__(self) -> Iterator[str]:
         return (name for name in self._deployments if name in self)
@@ -264,26 +243,17 @@ class _View(Mapping[str, DeploymentHealth]):
         return sum(1 for _ in self)
 
 
-def news_for(notify: Callable[..., None]) -> Callable[..., None]:
-    """Return a callback for `Health` and `Limits` that notifies the queue of capacity and of probe outcomes."""
-
-    def freed(*ways: str) -> None:
-        notify(*ways, *[PROBE + name.rpartition("#")[0] for name in ways])
-
-    return freed
-
-
-def _keys(call: Call, deployment: Deployment) -> list[str]:
-    """Return the ids of the keys that a call may use."""
-    keys = [key.id for key in deployment.provider.keys] or [KEYLESS]
-    return keys if call.options.key_id is None else [key for key in keys if key == call.options.key_id]
+def _routes(call: Call, deployment: Deployment) -> Sequence[RouteKey]:
+    """Return the route keys that a call may use."""
+    key_id = call.options.key_id
+    return deployment.routes if key_id is None else [route for route in deployment.routes if route.key_id == key_id]
 
 
 def _sooner(one: Wait | None, other: Wait) -> Wait:
     return other if one is None or other.seconds < one.seconds else one
 
 
-def _untold(seconds: float) -> None:
+def _ignore_prediction(seconds: float) -> None:
     """Ignore the predicted wait: the duration of a probe is unknown."""
 
 

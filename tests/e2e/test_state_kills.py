@@ -43,7 +43,7 @@ from proxy.cli import main
 from proxy.upstream import persist
 
 point, left = os.environ["POINT"], 5
-persist.EVERY = 0.0
+persist.SAVE_INTERVAL_SECONDS = 0.0
 
 def arrived(name):
     global left

@@ -6,7 +6,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.core.breaker import Breaker, Permit
+from proxy.core.breaker import Admission, Breaker
 from proxy.core.policies import BreakerPolicy
 
 POLICIES = st.builds(
@@ -27,7 +27,7 @@ class BreakerMachine(RuleBasedStateMachine):
         super().__init__()
         self.breaker = Breaker()
         self.now = 100.0
-        self.out: list[Permit] = []
+        self.out: list[Admission] = []
         self.opened_at: float | None = None
         self.seen: tuple[str, float] = ("closed", 0.0)
 
@@ -36,7 +36,7 @@ class BreakerMachine(RuleBasedStateMachine):
         self.policy = policy
 
     @property
-    def probes(self) -> list[Permit]:
+    def probes(self) -> list[Admission]:
         """Probes of this half-open phase that are out."""
         newest = max((permit.generation for permit in self.out), default=-1)
         return [permit for permit in self.out if permit.probe and permit.generation == newest]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.saved import SavedWindow
 from proxy.core.window import PARTS, Window
 from proxy.upstream.persist import DRIFT
 
@@ -155,12 +156,14 @@ def test_a_limit_holds_over_restarts_and_is_hardly_stricter(
             assert sum(amount for at, amount in taken if at >= wall - longer) + amount > limit
         if restart:
             started, down, drift = restart
-            saved = window.export(shift + drift * DRIFT / 16, wall - shift)
+            saved = window.export("upstream:acme/small:main:rpm", shift + drift * DRIFT / 16, wall - shift)
             wall += down * seconds / 1024
             shift, restarts = wall - started, restarts + 1
             window = Window(seconds, limit)
             if saved:
-                window = Window.restored(json.loads(json.dumps(saved)), shift - DRIFT, wall - shift)
+                window = Window.restored(
+                    msgspec.json.decode(msgspec.json.encode(saved), type=SavedWindow), shift - DRIFT, wall - shift
+                )
 
     for end, _ in taken:
         assert sum(amount for at, amount in taken if end - seconds <= at <= end) <= limit

@@ -166,7 +166,7 @@ async def test_a_reload_keeps_health_and_applies_new_policies(service: Service) 
     service.reload()
 
     upstream = service.upstream
-    assert [row["failures"] for row in upstream.health.breakers()] == [1]
+    assert [row["failures"] for row in upstream.health.breaker_rows()] == [1]
     assert upstream.health.policy.consecutive == 2
     assert upstream.health.rules["rate_limit"].rest == 9.0
     assert (upstream.queue.size, upstream.budget.share, upstream.budget.floor) == (3, 0.5, 1.0)
@@ -181,7 +181,7 @@ async def test_a_replaced_key_starts_with_clean_health(service: Service) -> None
     service.write(one="new")
     service.reload()
 
-    assert [row["key"] for row in service.upstream.health.rests()] == ["two"]
+    assert [row["key"] for row in service.upstream.health.cooldown_rows()] == ["two"]
     out, made = await service.run(service.arrived())
     assert out == BODY
     assert service.transport.requests[-1].headers["authorization"] == "Bearer sk-new"
@@ -213,7 +213,7 @@ async def test_a_call_with_the_old_key_does_not_cool_down_the_new_one(service: S
     service.reload()
     lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "x", status=401))
 
-    assert service.upstream.health.rests() == []
+    assert service.upstream.health.cooldown_rows() == []
 
 
 @pytest.mark.parametrize(
@@ -242,8 +242,8 @@ async def test_a_new_address_starts_with_clean_health(service: Service, way: str
     service.reload()
 
     assert service.current.error is None
-    assert [row["provider"] for row in upstream.health.breakers()] == ["b"]
-    assert upstream.health.rests() == []
+    assert [row["provider"] for row in upstream.health.breaker_rows()] == ["b"]
+    assert upstream.health.cooldown_rows() == []
     assert await upstream.limits.rows() == []
 
 
@@ -269,7 +269,7 @@ async def test_another_reload_leaves_everything_as_it_was(service: Service) -> N
     service.write(to="b", way=WAY + ", timeouts: {total: 9s}, any_model: true")
     service.reload()
 
-    assert [row["key"] for row in service.upstream.health.rests()] == ["one"]
+    assert [row["key"] for row in service.upstream.health.cooldown_rows()] == ["one"]
 
 
 async def test_a_provider_that_comes_back_begins_anew(service: Service) -> None:
@@ -285,7 +285,7 @@ async def test_a_provider_that_comes_back_begins_anew(service: Service) -> None:
     service.reload()
 
     assert service.current.error is None
-    assert service.upstream.health.rests() == []
+    assert service.upstream.health.cooldown_rows() == []
 
 
 async def test_calls_to_the_old_address_do_not_affect_the_new_one(service: Service) -> None:
@@ -298,7 +298,7 @@ async def test_calls_to_the_old_address_do_not_affect_the_new_one(service: Servi
         assert lease
         lease.fail(UpstreamFailure(FailureKind.CONNECT, "x"))
 
-    assert health.breakers() == []
+    assert health.breaker_rows() == []
 
 
 @pytest.mark.parametrize(("testing", "active"), [(True, 1), (False, 0)])

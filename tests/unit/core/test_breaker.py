@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.breaker import Breaker, Permit
+from proxy.core.breaker import Admission, Breaker
+from proxy.core.model import RouteKey
 from proxy.core.policies import BreakerPolicy
 
+ROUTE = RouteKey("acme", "small", "main")
 POLICY = BreakerPolicy(consecutive=3, window=600, window_failures=5, open=60, max_open=200, half_open=1)
 
 
@@ -23,7 +25,7 @@ def opened(at: float = 0.0, policy: BreakerPolicy = POLICY) -> Breaker:
     return breaker
 
 
-def probe(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Permit:
+def probe(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Admission:
     permit = breaker.admit(policy, now)
     assert permit
     assert permit.probe
@@ -232,7 +234,7 @@ def test_only_failures_are_worth_remembering(ok: bool | None, new: bool) -> None
     assert breaker.is_new is new
 
 
-def early(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Permit:
+def early(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> Admission:
     permit = breaker.early(policy, now)
     assert permit
     assert permit.probe
@@ -296,9 +298,9 @@ def test_what_is_exported_and_restored_goes_on_as_before() -> None:
     breaker = opened()
     breaker.reason = "server_error"
 
-    again = Breaker.restored(breaker.export(500.0), 490.0, POLICY, 10.0)
+    again = Breaker.restored(breaker.export(ROUTE, 500.0), 490.0, POLICY, 10.0)
 
-    assert again.export(490.0) == breaker.export(500.0)
+    assert again.export(ROUTE, 490.0) == breaker.export(ROUTE, 500.0)
     assert again.open_until == 70
     assert again.admit(POLICY, 69.9) is None
     assert probe(again, 70)
@@ -311,17 +313,17 @@ def test_a_restart_keeps_failures_and_drops_probes() -> None:
     half_open = opened()
     probe(half_open, 60)
 
-    again = Breaker.restored(breaker.export(0.0), 0.0, POLICY, 10.0)
+    again = Breaker.restored(breaker.export(ROUTE, 0.0), 0.0, POLICY, 10.0)
     told(again, 10, False)
 
     assert again.state == "open"
-    assert Breaker.restored(half_open.export(0.0), 0.0, POLICY, 61.0).ready(POLICY, 61)
+    assert Breaker.restored(half_open.export(ROUTE, 0.0), 0.0, POLICY, 61.0).ready(POLICY, 61)
 
 
 def in_a_row(breaker: Breaker, now: float, policy: BreakerPolicy = POLICY) -> None:
     permit = breaker.admit(policy, now)
     assert permit is not None
-    breaker.settle(permit, policy, now, ok=False, row_only=True)
+    breaker.settle(permit, policy, now, ok=False, consecutive_only=True)
 
 
 def test_failures_that_count_in_a_row_only_open_it_in_a_row() -> None:

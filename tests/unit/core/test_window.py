@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
+import msgspec
 import pytest
 
-from proxy.core.saved import MOST_AMOUNT
+from proxy.core.saved import MAX_AMOUNT, SavedWindow
 from proxy.core.window import PARTS, Window
 
+NAME = "upstream:acme/small:main:rpm"
 MINUTE = 60.0
 PART = MINUTE / PARTS
 
@@ -129,8 +130,8 @@ def test_a_day_is_any_24_hours() -> None:
 
 def moved(window: Window, now: float, *, shift: float = 0.0, later: float = 0.0, started: float = 5.0) -> Window:
     """The window in a process whose clock began anew, so much later."""
-    row = json.loads(json.dumps(window.export(shift, now)))
-    return Window.restored(row, shift + now + later - started, started)
+    saved = msgspec.json.decode(msgspec.json.encode(window.export(NAME, shift, now)), type=SavedWindow)
+    return Window.restored(saved, shift + now + later - started, started)
 
 
 def test_a_restored_window_counts_on() -> None:
@@ -173,16 +174,16 @@ def test_the_export_is_constant_until_the_window_is_empty() -> None:
     window.take(1, 0.0)
     window.take(1, 30.0)
 
-    assert window.export(0.0, 30.0) == window.export(0.0, 30.0 + MINUTE)
-    assert window.export(0.0, 30.0 + MINUTE + PART) is None
+    assert window.export(NAME, 0.0, 30.0) == window.export(NAME, 0.0, 30.0 + MINUTE)
+    assert window.export(NAME, 0.0, 30.0 + MINUTE + PART) is None
 
 
 def test_a_window_in_which_nothing_is_left_is_not_saved() -> None:
     window = Window(MINUTE, 9)
     window.correct(window.take(4, 0.0), -4, 1.0)
 
-    assert Window(MINUTE, 9).export(0.0, 0.0) is None
-    assert window.export(0.0, 1.0) is None
+    assert Window(MINUTE, 9).export(NAME, 0.0, 0.0) is None
+    assert window.export(NAME, 0.0, 1.0) is None
 
 
 def test_an_amount_without_end_is_saved_as_the_largest_there_is() -> None:
@@ -191,48 +192,27 @@ def test_an_amount_without_end_is_saved_as_the_largest_there_is() -> None:
 
     again = moved(window, 0.0)
 
-    assert (again.limit, again.used(5.0)) == (MOST_AMOUNT, MOST_AMOUNT)
+    assert (again.limit, again.used(5.0)) == (MAX_AMOUNT, MAX_AMOUNT)
 
 
-ROW = {"seconds": MINUTE, "limit": 9, "origin": 100.0, "parts": [0, 1], "amounts": [2, 3]}
+SAVED = SavedWindow(name=NAME, seconds=MINUTE, limit=9, origin=100.0, parts=[0, 1], amounts=[2, 3])
 
 
 @pytest.mark.parametrize("changed", [{"origin": 9e10}, {"parts": [10**15 - 1, 10**14]}])
 def test_what_lies_in_the_future_is_taken_now(changed: dict[str, Any]) -> None:
-    window = Window.restored(ROW | changed, 0.0, 150.0)
+    window = Window.restored(msgspec.structs.replace(SAVED, **changed), 0.0, 150.0)
 
     assert window.used(150.0 + MINUTE) == 5
     assert window.used(150.0 + MINUTE + PART) == 0
 
 
 def test_parts_in_any_order_are_gone_in_order() -> None:
-    window = Window.restored(ROW | {"parts": [60, 0], "amounts": [2, 3]}, 0.0, 150.0)
+    window = Window.restored(msgspec.structs.replace(SAVED, parts=[60, 0]), 0.0, 150.0)
 
     assert window.used(100.0 + MINUTE + PART) == 2
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"seconds": 0.0},
-        {"seconds": -60.0},
-        {"seconds": math.nan},
-        {"limit": -1},
-        {"limit": True},
-        {"origin": math.inf},
-        {"origin": "soon"},
-        {"parts": [-1, 0]},
-        {"parts": [0.5, 1]},
-        {"parts": [0]},
-        {"parts": 7},
-        {"parts": "01"},
-        {"amounts": [1, 2, 3]},
-        {"amounts": [1, -1]},
-        {"amounts": [1, 10**15]},
-        {"amounts": None},
-    ],
-    ids=str,
-)
-def test_what_is_no_window_is_refused(changed: dict[str, Any]) -> None:
-    with pytest.raises((ValueError, TypeError)):
-        Window.restored(ROW | changed, 0.0, 150.0)
+@pytest.mark.parametrize("changed", [{"parts": [0]}, {"amounts": [1, 2, 3]}])
+def test_parts_without_amounts_are_rejected(changed: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="zip"):
+        Window.restored(msgspec.structs.replace(SAVED, **changed), 0.0, 150.0)

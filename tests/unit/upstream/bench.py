@@ -10,7 +10,9 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.admission.queue import FairQueue
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.queue import FairQueue
 from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
@@ -22,17 +24,15 @@ from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
-from proxy.stores.memory import MemoryCounters
 from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
-from proxy.upstream.limits import Limits
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.relay import Relay
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
-from proxy.upstream.slots import Slots, news_for
+from proxy.upstream.slots import Slots
 from tests.support.calls import deployment, provider, record, snapshot
 from tests.support.fakes import Answer, FakeClock, Script, ScriptedTransport
 
@@ -167,8 +167,8 @@ def bench(
     clock = clock or FakeClock()
     transport = ScriptedTransport(clock, script)
     queue = FairQueue(clock, 1000)
-    health = Health(clock, policy or BreakerPolicy(), rules, changed=news_for(queue.notify))
-    limits = Limits(MemoryCounters(clock), clock, freed=news_for(queue.notify))
+    health = Health(clock, policy or BreakerPolicy(), rules, notify=queue.notify)
+    limits = Limits(MemoryCounters(clock), clock, notify=queue.notify)
     slots = Slots(health, limits, queue, clock)
     slow, budget = SlowCalls(), budget or RetryBudget(0.2, 10.0)
     attempts = Attempts(

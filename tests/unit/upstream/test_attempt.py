@@ -80,7 +80,7 @@ async def test_resend_after_a_stale_connection_is_free() -> None:
 
     assert out == BODY
     assert (b.budget.used(b.clock.now), b.budget.refused) == (0, 0)
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_the_second_try_is_judged_like_any_other() -> None:
@@ -90,7 +90,7 @@ async def test_the_second_try_is_judged_like_any_other() -> None:
 
     assert out == BODY
     assert outcomes(made) == ["a stale_connection", "a server_error", "b ok"]
-    assert [row["failures"] for row in b.health.breakers() if row["state"] == "open"] == [0]
+    assert [row["failures"] for row in b.health.breaker_rows() if row["state"] == "open"] == [0]
 
 
 async def test_there_is_no_third_try() -> None:
@@ -111,7 +111,7 @@ async def test_resend_can_be_disabled() -> None:
 
     assert isinstance(out, ProxyError)
     assert outcomes(made) == ["a stale_connection"]
-    assert [row["state"] for row in b.health.breakers()] == ["open"]
+    assert [row["state"] for row in b.health.breaker_rows()] == ["open"]
 
 
 # time
@@ -233,7 +233,7 @@ async def test_an_attempt_ends_where_the_call_s_time_does() -> None:
     assert isinstance(out, ProxyError)
     assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
     assert [(a.outcome, a.ms) for a in made.attempts] == [("deadline_exceeded", 10_000.0)]
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_no_attempt_is_made_without_time_left() -> None:
@@ -268,12 +268,12 @@ async def test_a_tenfold_slower_target_trips_its_breaker() -> None:
     b = bench({"a": streams(*[0.5] * SAMPLES, *[5.0] * 3)}, BreakerPolicy(consecutive=3), clock=VirtualClock())
 
     await streamed(b, times=SAMPLES + 2)
-    before = b.health.breakers()
+    before = b.health.breaker_rows()
     last = await streamed(b)
 
     assert [row["state"] for row in before] == ["closed"]
     assert last == [["a ok"]]  # nobody was refused his answer
-    [row] = b.health.breakers()
+    [row] = b.health.breaker_rows()
     assert (row["state"], row["open_seconds_left"]) == ("open", 60.0)
 
 
@@ -284,7 +284,7 @@ async def test_a_slow_probe_has_failed() -> None:
 
     await streamed(b)
 
-    [row] = b.health.breakers()
+    [row] = b.health.breaker_rows()
     assert (row["state"], row["openings"]) == ("open", 2)
 
 
@@ -294,7 +294,7 @@ async def test_a_long_answer_is_no_slow_one() -> None:
 
     await streamed(b, times=SAMPLES + 9)
 
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_an_answer_in_one_piece_is_never_slow() -> None:
@@ -304,7 +304,7 @@ async def test_an_answer_in_one_piece_is_never_slow() -> None:
     for _ in range(SAMPLES + 9):
         await b.run(call(HELLO, on=on(A)), plan(A))
 
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_where_slow_calls_are_no_failures_they_are_none() -> None:
@@ -312,7 +312,7 @@ async def test_where_slow_calls_are_no_failures_they_are_none() -> None:
 
     await streamed(b, times=SAMPLES + 1, slow=SlowPolicy(enabled=False))
 
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 class Overslept(Pulse):
@@ -328,11 +328,11 @@ async def test_while_this_process_is_late_itself_no_target_is_slow() -> None:
     )
 
     await streamed(b, times=SAMPLES + 1)
-    before = b.health.breakers()
+    before = b.health.breaker_rows()
     await streamed(b)
 
     assert before == []
-    [row] = b.health.breakers()
+    [row] = b.health.breaker_rows()
     assert row["state"] == "open"  # for that the half second is no excuse
 
 
@@ -397,7 +397,7 @@ async def test_limits_are_learned_from_any_answer() -> None:
 
     await b.run(call(HELLO, on=on(A, retry=ONCE)), plan(A))
 
-    assert [ticket.limit for ticket in b.limits.tickets(A, "main", 1)][0] == 7
+    assert [charge.limit for charge in b.limits.charges(A, "main", 1)][0] == 7
 
 
 async def test_an_open_attempt_is_held_by_whoever_asked_for_it() -> None:

@@ -66,7 +66,7 @@ async def test_refused_stream_options_are_left_out(answer: Answer, caplog: pytes
     assert (first, second) == (WHOLE, WHOLE)
     assert sent(b) == [True, False, False]
     assert outcomes(made) == ["a bad_request", "a ok"]
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
     assert len([each for each in caplog.records if "stream_options" in each.message]) == 1
 
 

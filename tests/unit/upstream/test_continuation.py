@@ -144,7 +144,7 @@ async def test_the_record_tells_of_both() -> None:
     assert (it.record.outcome, it.record.code, it.record.chosen) == ("ok", None, B)
     assert it.record.continued
     assert (it.record.continued.provider, it.record.continued.after_characters) == ("b", 5)
-    assert [row["failures"] for row in it.bench.health.breakers()] == [1]
+    assert [row["failures"] for row in it.bench.health.breaker_rows()] == [1]
 
 
 async def test_an_answer_that_is_whole_stays_as_it_is() -> None:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
-from proxy.stores.memory import MemoryCounters
 from proxy.upstream.diagnosis import HEALTHY, Diagnosis, diagnose
 from proxy.upstream.health import Health
-from proxy.upstream.limits import Limits
 from tests.support.calls import deployment, provider
 from tests.support.fakes import FakeClock
 
@@ -127,7 +127,7 @@ async def test_the_rows_are_those_of_health_and_limits() -> None:
     spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"}
     limits.learn(models[2], "k1", spent, clock.time())
 
-    rows = {"breakers": health.breakers(), "rests": health.rests(), "limits": await limits.rows()}
+    rows = {"breakers": health.breaker_rows(), "rests": health.cooldown_rows(), "limits": await limits.rows()}
 
     assert diagnose("acme", MODELS, ("k1",), **rows) == diagnosed(
         down("a"), resting("b"), counted("c", 0, None, 9.0), keys=("k1",)

@@ -236,7 +236,7 @@ async def test_another_key_of_the_same_target_is_tried_at_once(first: Answer) ->
     assert out == BODY
     assert {attempt.key_id for attempt in made.attempts} == {"one", "two"}
     assert b.clock.slept == []
-    assert len(b.health.rests()) == 1
+    assert len(b.health.cooldown_rows()) == 1
 
 
 async def test_keys_are_not_tried_at_the_next_target_s_cost() -> None:
@@ -315,7 +315,7 @@ async def test_an_open_breaker_does_not_block_the_last_target(then: Answer, stat
 
     assert len(made.attempts) == 1
     assert (out == BODY) is (then is OK)
-    assert [row["state"] for row in b.health.breakers() if row["state"] != "closed"] == state
+    assert [row["state"] for row in b.health.breaker_rows() if row["state"] != "closed"] == state
 
 
 async def test_a_target_whose_keys_rest_is_not_forced() -> None:
@@ -345,7 +345,7 @@ async def test_our_own_429_does_not_trip_the_breaker() -> None:
         await b.run(call(HELLO, on=on(A)), plan(A))
 
     assert b.transport.left == 0
-    assert [row for row in b.health.breakers() if row["state"] != "closed"] == []
+    assert [row for row in b.health.breaker_rows() if row["state"] != "closed"] == []
 
 
 async def test_a_429_that_says_at_once_is_tried_again_at_once() -> None:
@@ -375,7 +375,7 @@ async def test_a_fault_of_one_call_keeps_nobody_else_from_the_target(answer: Ans
     for error, _ in refused:
         assert isinstance(error, ProxyError)
         assert (error.http_status, error.error_code, error.retryable) == (status, code, False)
-    assert (b.health.rests(), b.health.breakers()) == ([], [])
+    assert (b.health.cooldown_rows(), b.health.breaker_rows()) == ([], [])
     assert out == BODY
 
 

@@ -30,7 +30,7 @@ async def test_a_target_that_keeps_refusing_is_put_into_cooldown(answer: Answer)
 
     assert all(len(each) == 2 for each in first)
     assert outcomes(made) == ["b ok"]
-    assert [row["state"] for row in b.health.breakers()] == ["open"]
+    assert [row["state"] for row in b.health.breaker_rows()] == ["open"]
     assert b.health.of(A) is not None
 
 
@@ -40,7 +40,7 @@ async def test_refusals_between_successes_cause_no_cooldown() -> None:
     for _ in range(12):
         await b.run(call(HELLO, on=on(A)), plan(A))
 
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_a_model_forbidden_to_one_key_is_tried_with_another() -> None:
@@ -51,7 +51,7 @@ async def test_a_model_forbidden_to_one_key_is_tried_with_another() -> None:
 
     assert out == BODY
     assert [attempt.key_id for attempt in made.attempts] == ["one", "two"]
-    assert b.health.rests() == []
+    assert b.health.cooldown_rows() == []
 
 
 async def test_a_model_with_a_small_context_window_is_skipped() -> None:

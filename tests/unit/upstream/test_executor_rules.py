@@ -237,7 +237,7 @@ async def test_a_class_counts_against_the_breaker_or_does_not(
 
     await run(b, retry=RetryPolicy(attempts=1))
 
-    assert [row["state"] for row in b.health.breakers()] == states
+    assert [row["state"] for row in b.health.breaker_rows()] == states
 
 
 async def test_after_a_key_cooldown_another_key_is_used_at_once() -> None:
@@ -306,7 +306,7 @@ async def test_a_content_refusal_falls_back_if_the_plan_allows(allowed: bool, ex
     out, made = await b.run(call(HELLO, on=on(A, B)), planned)
 
     assert outcomes(made) == expected
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
     assert allowed or (isinstance(out, ProxyError) and (out.http_status, out.error_code) == (400, "content_filter"))
 
 
@@ -333,7 +333,7 @@ async def test_a_thousand_client_errors_leave_breakers_closed(answer: Answer, th
 
     assert set(b.transport.hosts) == set("a" + then)
     assert len(b.transport.requests) == 1000 * len("a" + then)
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
     assert all(out == BODY if then else isinstance(out, ProxyError) for out, _ in results)
 
 
@@ -351,7 +351,7 @@ async def test_a_revoked_key_is_met_once_and_the_others_serve() -> None:
     assert all(out == BODY for out, _ in results)
     assert len(met) == 1
     assert len(b.transport.requests) == 101
-    assert [(row["key"], row["model"], row["reason"]) for row in b.health.rests()] == [
+    assert [(row["key"], row["model"], row["reason"]) for row in b.health.cooldown_rows()] == [
         ("revoked", None, "key_rejected")
     ]
 
@@ -499,7 +499,7 @@ async def test_a_call_ends_at_its_deadline_if_all_targets_hang() -> None:
         ("b", "first_token_timeout", 4000.0),
         ("c", "deadline_exceeded", 2000.0),
     ]
-    assert [row["provider"] for row in b.health.breakers()] == ["a", "b"]  # c has not had its time
+    assert [row["provider"] for row in b.health.breaker_rows()] == ["a", "b"]  # c has not had its time
 
 
 async def test_waits_in_the_queue_are_part_of_the_call_s_time() -> None:

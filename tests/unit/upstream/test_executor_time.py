@@ -61,7 +61,7 @@ async def test_after_the_soft_deadline_the_fastest_target_is_next() -> None:
 async def test_measured_latency_beats_the_configured_one() -> None:
     first, second = replace(B, latency=1.0), replace(C, latency=2.0)
     b = bench({"a": [Answer([Wait(40), CUT])], "b": [OK], "c": [OK]})
-    b.health.measured(second, 0.5)
+    b.health.latency.add(second.name, 0.5)
 
     await b.run(call(HELLO, on=on(A, first, second)), plan(A, first, second))
 
@@ -87,7 +87,7 @@ async def test_the_hard_deadline_does_not_blame_the_target() -> None:
     assert isinstance(out, ProxyError)
     assert (out.http_status, out.error_code) == (504, "deadline_exceeded")
     assert outcomes(made) == ["a deadline_exceeded"]
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
     assert (b.transport.open, b.transport.reading) == (0, 0)
 
 
@@ -156,7 +156,7 @@ async def test_a_disconnect_releases_everything_and_blames_no_target(answer: Ans
     assert task.cancelled()
     assert (b.transport.open, b.transport.reading) == (0, 0)
     assert outcomes(made) == ["a cancelled"]
-    assert [row["state"] for row in b.health.breakers()] in (["half-open"], ["closed"])
+    assert [row["state"] for row in b.health.breaker_rows()] in (["half-open"], ["closed"])
     assert (await b.run(call(HELLO, on=on(A)), plan(A)))[0] == BODY
 
 
@@ -188,7 +188,7 @@ async def test_a_probe_is_settled_when_its_stream_begins() -> None:
 
     async with running(b, of, plan(A), record(of, started=b.clock.now)) as reply:
         await anext(reply.chunks)
-        assert [row["state"] for row in b.health.breakers()] == ["closed"]
+        assert [row["state"] for row in b.health.breaker_rows()] == ["closed"]
         await reply.aclose()
 
 
@@ -203,7 +203,7 @@ async def test_a_probe_whose_stream_broke_at_once_has_failed() -> None:
     assert isinstance(out, bytes)
     assert out.startswith(TEXT)
     assert outcomes(made) == ["a broken_stream"]
-    assert [row["state"] for row in b.health.breakers()] == ["open"]
+    assert [row["state"] for row in b.health.breaker_rows()] == ["open"]
 
 
 async def test_an_error_while_building_a_request_releases_the_probe(
@@ -272,5 +272,5 @@ async def test_calls_in_flight_during_a_slowdown_do_not_raise_the_norm() -> None
         for _ in range(50):
             group.create_task(b.run(call(STREAM, on=on(A)), plan(A)))
 
-    assert [row["state"] for row in b.health.breakers()] == ["open"]
+    assert [row["state"] for row in b.health.breaker_rows()] == ["open"]
     assert (b.slow.normal("a/m") or 0.0) < 0.2

@@ -11,7 +11,7 @@ from proxy.core.failures import RULES, FailureKind, UpstreamFailure
 from proxy.core.model import KEYLESS, Deployment, ProviderKey
 from proxy.core.plan import DeploymentHealth
 from proxy.core.policies import BreakerPolicy
-from proxy.upstream import health as module
+from proxy.upstream.breakers import MAX_BREAKERS
 from proxy.upstream.health import Health, Lease
 from tests.support.calls import deployment, provider, snapshot
 from tests.support.fakes import FakeClock
@@ -54,8 +54,8 @@ def test_what_is_healthy_takes_no_memory() -> None:
     lease(health).succeed()
     lease(health).settle(ok=None)
 
-    assert health.breakers() == []
-    assert health.rests() == []
+    assert health.breaker_rows() == []
+    assert health.cooldown_rows() == []
 
 
 def test_a_success_changes_nothing_of_a_healthy_breaker() -> None:
@@ -66,7 +66,7 @@ def test_a_success_changes_nothing_of_a_healthy_breaker() -> None:
     first.succeed()  # ends the row of failures
     fail(health)
 
-    assert [(row["state"], row["failures"]) for row in health.breakers()] == [("closed", 2)]
+    assert [(row["state"], row["failures"]) for row in health.breaker_rows()] == [("closed", 2)]
 
 
 def test_a_reset_ignores_attempts_that_began_before_it() -> None:
@@ -77,7 +77,7 @@ def test_a_reset_ignores_attempts_that_began_before_it() -> None:
     for each in running:
         each.fail(failed(FailureKind.SERVER_ERROR))
 
-    assert health.breakers() == []
+    assert health.breaker_rows() == []
 
 
 def test_a_keyless_provider_is_leased_without_a_key() -> None:
@@ -96,7 +96,7 @@ def test_a_breaker_that_opens_ends_the_leases_until_its_time() -> None:
     assert health.lease(ONE) is None
     clock.pass_(0.1)
 
-    assert lease(health).permit.probe
+    assert lease(health).admission.probe
 
 
 def test_a_breaker_is_one_of_provider_model_and_key() -> None:
@@ -116,7 +116,7 @@ def test_what_is_not_the_upstream_s_fault_does_not_trip(kind: FailureKind) -> No
         fail(health, kind=kind)
         clock.pass_(4000)
 
-    assert [row["state"] for row in health.breakers()] in ([], ["closed"])
+    assert [row["state"] for row in health.breaker_rows()] in ([], ["closed"])
 
 
 def test_a_lease_counts_once() -> None:
@@ -127,7 +127,7 @@ def test_a_lease_counts_once() -> None:
         got.fail(failed(FailureKind.CONNECT))
     got.succeed()
 
-    assert [row["failures"] for row in health.breakers()] == [1]
+    assert [row["failures"] for row in health.breaker_rows()] == [1]
 
 
 def test_a_success_does_not_hide_the_failures_of_calls_under_way() -> None:
@@ -138,7 +138,7 @@ def test_a_success_does_not_hide_the_failures_of_calls_under_way() -> None:
     for each in leases[1:]:
         each.fail(failed(FailureKind.CONNECT))
 
-    assert [row["state"] for row in health.breakers()] == ["open"]
+    assert [row["state"] for row in health.breaker_rows()] == ["open"]
 
 
 def test_half_open_leases_the_probe_and_nothing_else() -> None:
@@ -150,7 +150,7 @@ def test_half_open_leases_the_probe_and_nothing_else() -> None:
     assert health.lease(ONE) is None
     assert health.blocked(ONE)
     probe.succeed()
-    assert not lease(health).permit.probe
+    assert not lease(health).admission.probe
 
 
 def test_a_probe_whose_client_left_is_given_back() -> None:
@@ -159,7 +159,7 @@ def test_a_probe_whose_client_left_is_given_back() -> None:
 
     lease(health).settle(ok=None)
 
-    assert lease(health).permit.probe
+    assert lease(health).admission.probe
 
 
 def test_a_probe_that_finds_the_key_rejected_is_given_back_as_well() -> None:
@@ -167,14 +167,14 @@ def test_a_probe_that_finds_the_key_rejected_is_given_back_as_well() -> None:
     clock.pass_(60)
     fail(health, kind=FailureKind.BAD_REQUEST)
 
-    assert lease(health).permit.probe
+    assert lease(health).admission.probe
 
 
 def test_force_leases_behind_an_open_breaker_but_not_a_key_that_rests() -> None:
     health, _ = opened()
 
     forced = lease(health, force=True)
-    assert forced.permit.forced
+    assert forced.admission.forced
     forced.fail(failed(FailureKind.RATE_LIMITED))
 
     assert health.lease(ONE, force=True) is None
@@ -189,7 +189,7 @@ def test_a_probe_of_a_breaker_that_was_reset_does_not_count_on_the_next_one() ->
         fail(health)
     clock.pass_(60)
     probe = lease(health)
-    assert probe.permit == stale.permit
+    assert probe.admission == stale.admission
 
     stale.settle(ok=None)
 
@@ -212,7 +212,7 @@ def test_a_429_rests_the_key_for_this_model_as_long_as_was_asked(hint: float | N
     clock.pass_(seconds)
 
     assert lease(health)
-    assert health.breakers() == [] or health.breakers()[0]["failures"] == 0
+    assert health.breaker_rows() == [] or health.breaker_rows()[0]["failures"] == 0
 
 
 def test_a_429_without_a_hint_does_not_shorten_a_rest_that_was_asked_for() -> None:
@@ -222,7 +222,7 @@ def test_a_429_without_a_hint_does_not_shorten_a_rest_that_was_asked_for() -> No
     first.fail(failed(FailureKind.RATE_LIMITED, retry_after=60.0))
     second.fail(failed(FailureKind.RATE_LIMITED))
 
-    assert [row["seconds_left"] for row in health.rests()] == [60.0]
+    assert [row["seconds_left"] for row in health.cooldown_rows()] == [60.0]
 
 
 def test_a_rejected_key_rests_everywhere_and_longer_each_time_up_to_a_limit() -> None:
@@ -232,7 +232,7 @@ def test_a_rejected_key_rests_everywhere_and_longer_each_time_up_to_a_limit() ->
     for _ in range(7):
         fail(health, kind=FailureKind.KEY_REJECTED, retry_after=1.0)
         assert health.lease(deployment("other", ONE.provider)) is None
-        [rest] = health.rests()
+        [rest] = health.cooldown_rows()
         assert (rest["model"], rest["reason"]) == (None, "key_rejected")
         lasted.append(rest["seconds_left"])
         clock.pass_(rest["seconds_left"])
@@ -247,7 +247,7 @@ def test_rejections_of_calls_under_way_together_are_one() -> None:
     for each in leases:
         each.fail(failed(FailureKind.KEY_REJECTED))
 
-    assert [rest["seconds_left"] for rest in health.rests()] == [60]
+    assert [rest["seconds_left"] for rest in health.cooldown_rows()] == [60]
 
 
 def test_a_key_that_works_again_begins_anew() -> None:
@@ -258,7 +258,7 @@ def test_a_key_that_works_again_begins_anew() -> None:
 
     fail(health, kind=FailureKind.KEY_REJECTED)
 
-    assert [rest["seconds_left"] for rest in health.rests()] == [60]
+    assert [rest["seconds_left"] for rest in health.cooldown_rows()] == [60]
 
 
 def test_a_success_does_not_end_a_rest_that_is_not_over() -> None:
@@ -345,8 +345,8 @@ def test_a_block_by_rests_tells_the_soonest() -> None:
 def test_the_view_tells_only_what_is_worth_telling() -> None:
     health, _ = made()
     well, slow, ill, tired = (deployment(name) for name in ("well", "slow", "ill", "tired"))
-    health.measured(slow, 2.5)
-    health.measured(ill, 1.0)
+    health.latency.add(slow.name, 2.5)
+    health.latency.add(ill.name, 1.0)
     for _ in range(2):
         fail(health, ill)
     fail(health, tired, FailureKind.RATE_LIMITED, retry_after=4.0)
@@ -370,8 +370,8 @@ def test_the_view_tells_a_target_with_one_key_left_as_available() -> None:
 def test_latency_is_a_moving_average() -> None:
     health, _ = made()
 
-    health.measured(ONE, 1.0)
-    health.measured(ONE, 2.0)
+    health.latency.add(ONE.name, 1.0)
+    health.latency.add(ONE.name, 2.0)
 
     assert health.latencies() == {"acme/small": pytest.approx(1.2)}
 
@@ -393,12 +393,12 @@ def test_a_reset_closes_what_matches(wanted: dict[str, str], count: int, left: l
     for of in (ONE, ONE, big, big, other, other):
         fail(health, of)
     lease(health, deployment("third")).fail(failed(FailureKind.KEY_REJECTED))
-    for row in list(health.breakers()):
+    for row in list(health.breaker_rows()):
         assert row["state"] == "open" or row["model"] == "third"
 
     assert health.reset(**wanted) == count
 
-    assert [(row["provider"], row["model"]) for row in health.breakers()] == left
+    assert [(row["provider"], row["model"]) for row in health.breaker_rows()] == left
 
 
 def test_a_reset_ends_rests() -> None:
@@ -412,7 +412,7 @@ def test_a_reset_ends_rests() -> None:
 def test_breakers_are_listed_with_their_state_as_it_is_now() -> None:
     health, clock = opened()
 
-    [row] = health.breakers()
+    [row] = health.breaker_rows()
     assert row == {
         "provider": "acme",
         "model": "small",
@@ -425,21 +425,21 @@ def test_breakers_are_listed_with_their_state_as_it_is_now() -> None:
     }
     clock.pass_(60)
 
-    assert [(row["state"], row["open_seconds_left"]) for row in health.breakers()] == [("half-open", 0.0)]
+    assert [(row["state"], row["open_seconds_left"]) for row in health.breaker_rows()] == [("half-open", 0.0)]
 
 
 def test_memory_is_bounded_whatever_models_clients_name() -> None:
     health, _ = made()
 
-    for number in range(module.MOST_BREAKERS + 50):
+    for number in range(MAX_BREAKERS + 50):
         of = deployment(f"m{number}")
         got = lease(health, of)
         got.fail(failed(FailureKind.RATE_LIMITED if number % 2 else FailureKind.CONNECT))
-        health.measured(of, 1.0)
+        health.latency.add(of.name, 1.0)
 
-    assert len(health.breakers()) <= module.MOST_BREAKERS
-    assert len(health.rests()) <= module.MOST_BREAKERS
-    assert len(health.latencies()) == module.MOST_BREAKERS
+    assert len(health.breaker_rows()) <= MAX_BREAKERS
+    assert len(health.cooldown_rows()) <= MAX_BREAKERS
+    assert len(health.latencies()) == MAX_BREAKERS
 
 
 def test_state_outlives_a_reload() -> None:
@@ -458,10 +458,10 @@ def test_a_slow_answer_counts_against_the_breaker_but_not_against_the_key() -> N
         got.slow(5.0)
         got.succeed()  # what the stream shows later comes too late
 
-    [row] = health.breakers()
+    [row] = health.breaker_rows()
     assert row["state"] == "open"
-    assert [(due.reason, due.length, due.rest) for due in health.troubles()] == [("slow", 60.0, False)]
-    assert health.rests() == []
+    assert [(due.reason, due.length, due.cooldown) for due in health.probe_candidates()] == [("slow", 60.0, False)]
+    assert health.cooldown_rows() == []
 
 
 def test_a_background_probe_is_a_lease_of_a_breaker_that_is_not_closed() -> None:
@@ -474,23 +474,23 @@ def test_a_background_probe_is_a_lease_of_a_breaker_that_is_not_closed() -> None
     assert health.probe(ONE, ONE.provider.keys[0]) is None
     assert health.probe(TWO, TWO.provider.keys[0]) is None
     got.succeed()
-    assert health.troubles() == []
+    assert health.probe_candidates() == []
 
 
 def test_a_probed_key_works_again_or_rests_on_for_longer() -> None:
     health, clock = made()
     fail(health, kind=FailureKind.KEY_REJECTED, status=401)
     clock.pass_(55.0)
-    [due] = health.troubles()
+    [due] = health.probe_candidates()
 
     health.probed(due, failed(FailureKind.KEY_REJECTED))
-    assert [row["seconds_left"] for row in health.rests()] == [120.0]
+    assert [row["seconds_left"] for row in health.cooldown_rows()] == [120.0]
     health.probed(due, None)
 
-    assert health.rests() == []
+    assert health.cooldown_rows() == []
     clock.pass_(1.0)
     fail(health, kind=FailureKind.KEY_REJECTED, status=401)  # for a call it does not: the row goes on
-    assert [row["seconds_left"] for row in health.rests()] == [240.0]
+    assert [row["seconds_left"] for row in health.cooldown_rows()] == [240.0]
     health.reset()
     health.probed(due, failed(FailureKind.KEY_REJECTED))
-    assert health.rests() == []
+    assert health.cooldown_rows() == []

@@ -32,12 +32,12 @@ def fail(health: Health, kind: FailureKind, of: Deployment = ONE, **fields: Any)
 
 def open_for(health: Health) -> float:
     """The seconds for which the one breaker is open; 0 if it is not."""
-    return max((row["open_seconds_left"] for row in health.breakers()), default=0.0)
+    return max((row["open_seconds_left"] for row in health.breaker_rows()), default=0.0)
 
 
 def rests(health: Health) -> list[tuple[str | None, float]]:
     """The models for which keys rest, None being all, and for how long."""
-    return [(row["model"], row["seconds_left"]) for row in health.rests()]
+    return [(row["model"], row["seconds_left"]) for row in health.cooldown_rows()]
 
 
 # breakers

@@ -208,7 +208,7 @@ async def test_a_loser_blames_nobody_and_is_not_measured() -> None:
 
     await run(b)
 
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
     assert b.health.latencies() == {"b/m": 0.5}
 
 
@@ -220,7 +220,7 @@ async def test_a_losing_first_attempt_far_over_its_norm_is_a_slow_call(enabled: 
 
     assert out == WHOLE
     assert outcomes(made) == ["a hedge_lost", "b ok"]
-    states = [(row["provider"], row["state"]) for row in b.health.breakers()]
+    states = [(row["provider"], row["state"]) for row in b.health.breaker_rows()]
     assert states == ([("a", "open")] if enabled else [])
     assert list(b.health.latencies()) == ["b/m"]
 
@@ -233,13 +233,13 @@ async def test_a_losing_hedge_far_over_its_norm_is_a_slow_call() -> None:
     _, made = await run(b)
 
     assert outcomes(made) == ["a ok", "b hedge_lost"]
-    assert {row["provider"]: row["state"] for row in b.health.breakers()}["b"] == "open"
+    assert {row["provider"]: row["state"] for row in b.health.breaker_rows()}["b"] == "open"
 
 
 async def calls_until_it_is_left(b: Bench, **policies: Any) -> int:
     """Calls that the first target still gets after it has become slow."""
     asked = 0
-    while not b.health.breakers() or b.health.breakers()[0]["state"] == "closed":
+    while not b.health.breaker_rows() or b.health.breaker_rows()[0]["state"] == "closed":
         await run(b, **policies)
         asked += 1
     return asked
@@ -262,7 +262,7 @@ async def test_a_slightly_slower_target_stays_closed_and_is_hedged() -> None:
 
     assert seen[:4] == [["a hedge_lost", "b ok"]] * 3 + [["a ok"]]
     assert sum("b ok" in each for each in seen) <= 6
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 async def test_one_in_twenty_calls_to_a_steady_target_is_hedged() -> None:
@@ -273,7 +273,7 @@ async def test_one_in_twenty_calls_to_a_steady_target_is_hedged() -> None:
     made = [(await run(b))[1] for _ in range(1000)]
 
     assert 35 <= sum(len(each.attempts) == 2 for each in made) <= 65
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0)
@@ -328,7 +328,7 @@ async def test_if_the_first_fails_later_the_second_answers() -> None:
     assert out == WHOLE
     assert outcomes(made) == ["a connect", "b ok"]
     assert made.timings.first_token == pytest.approx(made.timings.started + 1.9 + 5.0)
-    assert [row["failures"] for row in b.health.breakers()] == [1]
+    assert [row["failures"] for row in b.health.breaker_rows()] == [1]
 
 
 async def test_if_the_second_fails_the_first_is_waited_for() -> None:
@@ -380,7 +380,7 @@ async def test_the_deadline_ends_both() -> None:
     assert b.clock.now == made.timings.started + 10.0
     assert {attempt.outcome for attempt in made.attempts} <= {"deadline_exceeded", "hedge_lost"}
     assert free(b)
-    assert b.health.breakers() == []
+    assert b.health.breaker_rows() == []
 
 
 @pytest.mark.parametrize("leaves", [0.5, 1.9, 3.0])

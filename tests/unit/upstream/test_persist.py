@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
@@ -13,21 +14,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.lowlevel
+import msgspec
 import pytest
 
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import Reservation, Wait
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import LimitValues, ProviderKey
 from proxy.core.policies import BreakerPolicy
 from proxy.core.snapshot import Snapshot
 from proxy.core.window import PARTS
-from proxy.stores.base import Receipt, Wait
-from proxy.stores.memory import MemoryCounters
 from proxy.upstream import persist as module
 from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
-from proxy.upstream.limits import Limits
 from proxy.upstream.persist import StateFile
 from tests.support.calls import deployment, provider, snapshot
 from tests.support.fakes import FakeClock
@@ -39,7 +39,7 @@ BROKEN = deployment("broken")
 LIMITED = deployment("limited", limits=LimitValues(rpm=100))
 OTHER = deployment("other")
 CONFIGURED = snapshot(BROKEN, LIMITED, OTHER)
-MARKS = {f"{name}/{key}": who[: module.MARK] for (name, key), who in identities(CONFIGURED).items()}
+MARKS = {f"{name}/{key}": who[: module.DIGEST_LENGTH] for (name, key), who in identities(CONFIGURED).items()}
 
 
 class Process:
@@ -51,18 +51,21 @@ class Process:
         self.configured = configured
         self.clock = RestartedClock(started, since)
         self.health = Health(self.clock, POLICY)
-        self.limits = Limits(MemoryCounters(self.clock), self.clock)
-        self.file = StateFile(path, self.clock, lambda: configured)
+        counters = MemoryCounters(self.clock)
+        self.limits = Limits(counters, self.clock)
+        self.file = StateFile(
+            path, self.clock, lambda: configured, health=self.health, limits=self.limits, counters=counters
+        )
 
     async def load(self) -> bool:
-        return await self.file.load(self.health, self.limits)
+        return await self.file.load()
 
     async def save(self) -> bool:
-        return await self.file.save(self.health, self.limits)
+        return await self.file.save()
 
     def end(self) -> None:
         """As a process ends that was told to."""
-        self.file.flush(self.health, self.limits)
+        self.file.flush()
 
     def fail(self, of: Any, kind: FailureKind, **fields: Any) -> None:
         lease = self.health.lease(of)
@@ -105,15 +108,15 @@ async def test_breakers_rests_and_learned_limits_survive_a_restart(path: Path) -
     after = Process(path, started=5.0, since=20.0)
     assert await after.load()
 
-    [row] = after.health.breakers()
+    [row] = after.health.breaker_rows()
     assert (row["state"], row["open_seconds_left"], row["openings"]) == ("open", 40.0, 1)
-    assert [(row["model"], row["seconds_left"]) for row in after.health.rests()] == [("other", 280.0)]
+    assert [(row["model"], row["seconds_left"]) for row in after.health.cooldown_rows()] == [("other", 280.0)]
     wait = await after.limits.reserve(LIMITED, "main", 1)
     assert isinstance(wait, Wait)
     assert wait.seconds == pytest.approx(20.0 + module.DRIFT)
     after.clock.pass_(21.0)
-    assert after.limits.tickets(LIMITED, "main", 1)[0].limit == 7
-    assert before.health.breakers()[0]["open_seconds_left"] == 60.0
+    assert after.limits.charges(LIMITED, "main", 1)[0].limit == 7
+    assert before.health.breaker_rows()[0]["open_seconds_left"] == 60.0
 
 
 async def test_what_was_over_meanwhile_is_over(path: Path) -> None:
@@ -124,9 +127,9 @@ async def test_what_was_over_meanwhile_is_over(path: Path) -> None:
 
     lease = after.health.lease(BROKEN)
     assert lease
-    assert lease.permit.probe
-    assert after.health.rests() == []
-    assert after.limits.tickets(LIMITED, "main", 1)[0].limit == 100
+    assert lease.admission.probe
+    assert after.health.cooldown_rows() == []
+    assert after.limits.charges(LIMITED, "main", 1)[0].limit == 100
 
 
 async def test_a_breaker_s_row_of_openings_goes_on(path: Path) -> None:
@@ -136,7 +139,7 @@ async def test_a_breaker_s_row_of_openings_goes_on(path: Path) -> None:
 
     after.fail(BROKEN, FailureKind.SERVER_ERROR)
 
-    assert after.health.breakers()[0]["open_seconds_left"] == 120.0
+    assert after.health.breaker_rows()[0]["open_seconds_left"] == 120.0
 
 
 async def test_nothing_is_written_where_nothing_changed(path: Path) -> None:
@@ -146,23 +149,23 @@ async def test_nothing_is_written_where_nothing_changed(path: Path) -> None:
     process.clock.pass_(30.0)
 
     assert not await process.save()
-    process.file.flush(process.health, process.limits)
+    process.file.flush()
     assert path.stat().st_mtime_ns == written
 
 
 async def test_it_is_saved_now_and_then_and_in_the_end(path: Path) -> None:
     process = Process(path)
 
-    async with anyio.create_task_group() as group:
-        group.start_soon(process.file.run, process.health, process.limits)
-        while not path.exists():
-            await anyio.lowlevel.checkpoint()
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(process.file.run())
+        while not path.exists():  # noqa: ASYNC110
+            await asyncio.sleep(0)
         for _ in range(2):
             process.fail(BROKEN, FailureKind.SERVER_ERROR)
-        group.cancel_scope.cancel()
+        task.cancel()
 
     assert len(json.loads(path.read_bytes())["health"]["breakers"]) == 1
-    assert set(process.clock.slept) == {module.EVERY}
+    assert set(process.clock.slept) == {module.SAVE_INTERVAL_SECONDS}
 
 
 async def test_the_file_is_for_us_alone_and_holds_no_secret(path: Path) -> None:
@@ -180,7 +183,7 @@ async def test_killed_in_the_middle_of_writing_the_old_file_counts(path: Path) -
     after = Process(path)
 
     assert await after.load()
-    assert len(after.health.breakers()) == 1
+    assert len(after.health.breaker_rows()) == 1
     after.health.reset()
     assert await after.save()
     assert sorted(os.listdir(path.parent)) == [path.name, path.name + ".lock"]
@@ -335,7 +338,7 @@ async def test_a_file_that_cannot_be_used_is_a_warning(
 
     [record] = caplog.records
     assert record.levelno == logging.WARNING
-    assert process.health.breakers() == process.health.rests() == []
+    assert process.health.breaker_rows() == process.health.cooldown_rows() == []
     lease = process.health.lease(BROKEN)
     assert lease
     lease.succeed()
@@ -360,7 +363,7 @@ async def test_a_file_is_taken_over_in_whole_or_not_at_all(path: Path, broken: d
 
     assert not await process.load()
 
-    assert process.health.breakers() == []
+    assert process.health.breaker_rows() == []
     assert await process.limits.rows() == []
     assert await process.limits.wait(deployment(), "main", 1) == 0.0
 
@@ -400,8 +403,8 @@ async def troubled_keys(path: Path, configured: Snapshot) -> dict[str, set[str]]
     assert await after.load()
     of = configured.deployments["acme/small"]
     return {
-        "breakers": {row["key"] for row in after.health.breakers()},
-        "rests": {row["key"] for row in after.health.rests()},
+        "breakers": {row["key"] for row in after.health.breaker_rows()},
+        "rests": {row["key"] for row in after.health.cooldown_rows()},
         "limits": {key.id for key in of.provider.keys if await after.limits.wait(of, key.id, 1)},
     }
 
@@ -452,7 +455,7 @@ async def test_a_provider_without_keys_is_known_by_its_address(path: Path) -> No
     for of in (wrong, right):
         after = Process(path, since=1.0, configured=snapshot(of))
         assert await after.load()
-        rests.append(len(after.health.rests()))
+        rests.append(len(after.health.cooldown_rows()))
 
     assert rests == [1, 0]
 
@@ -478,7 +481,7 @@ async def test_of_a_key_only_a_short_mark_is_kept_that_no_other_key_shares(path:
 
     assert set(marks) == {"other/one", "other/two", "acme/one", "local/-"}
     assert len(set(marks.values())) == 4
-    assert all(len(mark) == module.MARK for mark in marks.values())
+    assert all(len(mark) == module.DIGEST_LENGTH for mark in marks.values())
     assert b"sk-same" not in path.read_bytes()
 
 
@@ -497,8 +500,8 @@ async def test_a_time_too_far_ahead_is_cut_to_the_longest_there_is(path: Path) -
 
     assert await process.load()
 
-    assert process.health.breakers()[0]["open_seconds_left"] == POLICY.max_open
-    assert process.health.rests()[0]["seconds_left"] == 24 * 3600
+    assert process.health.breaker_rows()[0]["open_seconds_left"] == POLICY.max_open
+    assert process.health.cooldown_rows()[0]["seconds_left"] == 24 * 3600
     assert await process.limits.wait(deployment(), "main", 1) == 24 * 3600
 
 
@@ -514,7 +517,7 @@ async def test_a_path_that_is_no_file_is_a_warning(path: Path, make: Any, caplog
 async def test_a_file_that_is_too_large_is_not_read(
     path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LARGEST", 10)
+    monkeypatch.setattr(module, "MAX_BYTES", 10)
     path.parent.mkdir()
     path.write_bytes(saved())
 
@@ -530,7 +533,7 @@ async def test_what_is_known_here_already_stands(path: Path) -> None:
 
     await after.load()
 
-    assert [row["open_seconds_left"] for row in after.health.breakers()] == [60.0]
+    assert [row["open_seconds_left"] for row in after.health.breaker_rows()] == [60.0]
 
 
 # what limits have counted
@@ -543,9 +546,9 @@ async def used_up(path: Path) -> Process:
     """A process that has made as many requests as a day may have; saved."""
     process = Process(path)
     for _ in range(3):
-        receipt = await process.limits.reserve(DAILY, "main", 1)
-        assert isinstance(receipt, Receipt)
-        process.limits.settle(receipt, 1)
+        reservation = await process.limits.reserve(DAILY, "main", 1)
+        assert isinstance(reservation, Reservation)
+        process.limits.settle(reservation, 1)
     assert await process.save()
     return process
 
@@ -563,7 +566,7 @@ async def test_a_limit_of_a_day_is_one_of_a_day_over_restarts(path: Path) -> Non
     assert DAY - 3 * 3600 <= wait.seconds <= DAY - 3 * 3600 + DAY / PARTS + 3 * module.DRIFT
     assert [(row["model"], row["used"], row["limit"]) for row in await after.limits.rows()] == [("daily", 3, 3)]
     after.clock.pass_(wait.seconds)
-    assert isinstance(await after.limits.reserve(DAILY, "main", 1), Receipt)
+    assert isinstance(await after.limits.reserve(DAILY, "main", 1), Reservation)
 
 
 async def test_what_was_taken_after_the_last_save_is_all_that_kill_9_loses(path: Path) -> None:
@@ -603,22 +606,35 @@ async def test_a_minute_s_traffic_alone_is_no_reason_to_write(path: Path) -> Non
     assert not await process.save()
 
 
-async def test_it_is_encoded_in_small_pieces_so_that_calls_go_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    process, pieces = Process(path), list[str]()
+async def test_the_state_is_encoded_row_by_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process, pieces = Process(path), list[bytes]()  # the event loop can run between two pieces
     for number in range(20):
         await process.limits.reserve(deployment(f"m{number}", limits=LimitValues(rpd=9)), "main", 1)
-    encode = json.dumps
+    encode = msgspec.json.encode
 
-    def encoded(value: Any, **options: Any) -> str:
-        pieces.append(encode(value, **options))
+    def encoded(value: Any) -> bytes:
+        pieces.append(encode(value))
         return pieces[-1]
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.json, "dumps", encoded)
+        patch.setattr(msgspec.json, "encode", encoded)
         assert await process.save()
 
     assert len(json.loads(path.read_bytes())["limits"]["counts"]) == 20
-    assert max(piece.count("parts") for piece in pieces) == 1
+    assert max(piece.count(b"parts") for piece in pieces) == 1
+
+
+async def test_a_model_name_that_is_no_unicode_is_left_out(path: Path) -> None:
+    process = Process(path)
+    for name in ("broken", "\ud800"):
+        for _ in range(2):
+            process.fail(deployment(name), FailureKind.SERVER_ERROR)
+
+    assert await process.save()
+
+    after = Process(path)
+    assert await after.load()
+    assert [row["model"] for row in after.health.breaker_rows()] == ["broken"]
 
 
 async def test_places_are_free_again_after_a_restart(path: Path) -> None:
@@ -630,7 +646,7 @@ async def test_places_are_free_again_after_a_restart(path: Path) -> None:
     after = Process(path, since=1.0)
     await after.load()
 
-    assert isinstance(await after.limits.reserve(one, "main", 1), Receipt)
+    assert isinstance(await after.limits.reserve(one, "main", 1), Reservation)
 
 
 async def test_an_idle_process_writes_once_more_when_nothing_counts_any_more(path: Path) -> None:
@@ -655,7 +671,7 @@ async def test_a_key_that_replaces_another_goes_on_where_that_one_stopped(path: 
     assert await after.load()
 
     assert isinstance(await after.limits.reserve(of, "one", 1), Wait)
-    assert isinstance(await after.limits.reserve(of, "two", 1), Receipt)
+    assert isinstance(await after.limits.reserve(of, "two", 1), Reservation)
 
 
 async def test_what_was_taken_in_the_future_was_taken_now(path: Path) -> None:
@@ -672,9 +688,9 @@ async def test_what_was_taken_in_the_future_was_taken_now(path: Path) -> None:
 async def test_a_provider_that_reports_any_number_of_tokens_spoils_nothing(path: Path, tokens: int) -> None:
     process = Process(path)
     of = deployment("small", limits=LimitValues(tpm=100))
-    receipt = await process.limits.reserve(of, "main", 1)
-    assert isinstance(receipt, Receipt)
-    process.limits.settle(receipt, tokens)
+    reservation = await process.limits.reserve(of, "main", 1)
+    assert isinstance(reservation, Reservation)
+    process.limits.settle(reservation, tokens)
 
     process.end()
 
@@ -725,8 +741,8 @@ async def test_a_clock_that_was_set_back_makes_no_rest_longer(path: Path) -> Non
     after = Process(path)
     assert await after.load()
 
-    assert [row["seconds_left"] for row in after.health.rests()] == [5.0]
-    assert [row["open_seconds_left"] for row in after.health.breakers()] == [60.0]
+    assert [row["seconds_left"] for row in after.health.cooldown_rows()] == [5.0]
+    assert [row["open_seconds_left"] for row in after.health.breaker_rows()] == [60.0]
     assert await after.limits.wait(LIMITED, "main", 0) == pytest.approx(7.0 + module.DRIFT)
 
 
@@ -737,8 +753,8 @@ async def test_a_rest_is_never_longer_than_it_was_when_it_began(path: Path) -> N
 
     assert await process.load()
 
-    assert process.health.rests()[0]["seconds_left"] == 5.0
-    assert process.health.breakers()[0]["open_seconds_left"] == POLICY.open
+    assert process.health.cooldown_rows()[0]["seconds_left"] == 5.0
+    assert process.health.breaker_rows()[0]["open_seconds_left"] == POLICY.open
 
 
 OTHER_PROCESS = """

@@ -12,15 +12,15 @@ from typing import Any
 import anyio
 import pytest
 
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import Wait
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, ProbePolicy
 from proxy.core.usage import Usage
 from proxy.dialects.openai.dialect import OpenAIDialect
-from proxy.stores.base import Wait
-from proxy.stores.memory import MemoryCounters
 from proxy.upstream.health import Health
-from proxy.upstream.limits import Limits
 from proxy.upstream.probes import AT_ONCE, Prober
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
@@ -70,12 +70,12 @@ class Bench:
     @property
     def breakers(self) -> dict[str, str]:
         """The states, by model."""
-        return {row["model"]: row["state"] for row in self.health.breakers() if row["state"] != "closed"}
+        return {row["model"]: row["state"] for row in self.health.breaker_rows() if row["state"] != "closed"}
 
     @property
     def openings(self) -> list[int]:
         """How often each breaker has opened."""
-        return [row["openings"] for row in self.health.breakers()]
+        return [row["openings"] for row in self.health.breaker_rows()]
 
     def used(self, of: Deployment) -> bool:
         """Whether a user would be let through now; if so, the call is made, and fails."""
@@ -147,7 +147,7 @@ async def test_a_model_list_does_not_clear_one_failing_model(kind: FailureKind, 
         assert ("bad" not in bench.breakers) == closes
         lease = bench.health.lease(models[0])
         assert lease
-        assert lease.permit.probe != closes  # it half-opens at its time, for one user
+        assert lease.admission.probe != closes  # it half-opens at its time, for one user
 
 
 async def test_one_failing_model_is_probed_with_a_token_if_allowed() -> None:
@@ -195,7 +195,7 @@ async def test_a_list_failing_like_the_calls_doubles_the_open_time(
         bench.fail(ONE, kind)
         await bench.clock.advance(59.0)
 
-        [row] = bench.health.breakers()
+        [row] = bench.health.breaker_rows()
         assert (row["openings"], row["state"]) == (2, "open")
         assert 115 <= row["open_seconds_left"] <= 120
 
@@ -209,7 +209,7 @@ async def test_a_failing_list_is_ignored_while_most_models_work(answer: Answer) 
 
         assert bench.asked == ["GET /v1/models"]
         assert bench.openings == [1]
-        assert bench.health.rests() == []
+        assert bench.health.cooldown_rows() == []
         assert all(bench.health.lease(each) for each in models)
 
 
@@ -225,10 +225,10 @@ async def test_a_list_failing_unlike_the_calls_is_ignored(kind: FailureKind, ans
 
         assert bench.asked == ["GET /v1/models"]
         assert bench.openings == [1]
-        assert bench.health.rests() == []
+        assert bench.health.cooldown_rows() == []
         lease = bench.health.lease(ONE)
         assert lease
-        assert lease.permit.probe  # it half-opens at its time, for one user
+        assert lease.admission.probe  # it half-opens at its time, for one user
 
 
 async def test_no_answer_is_no_sign_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ async def test_a_key_that_only_a_list_has_rejected_is_used_on() -> None:
         await bench.clock.advance(61.0)
 
         assert bench.asked == ["GET /v1/models"] * 2
-        assert bench.health.rests() == []
+        assert bench.health.cooldown_rows() == []
         assert bench.health.lease(ONE) is not None
 
 
@@ -280,7 +280,7 @@ async def test_what_a_probe_cannot_show_is_left_to_one_user_at_a_time(
         assert len(bench.asked) == 1
         lease = bench.health.lease(ONE)
         assert lease
-        assert lease.permit.probe is not closes
+        assert lease.admission.probe is not closes
         assert (bench.health.lease(ONE) is not None) is closes
 
 
@@ -411,7 +411,7 @@ async def test_a_long_rest_for_a_rate_limit_is_probed_with_a_call(answer: Answer
         await bench.clock.advance(299.0)
 
         assert bench.asked == ["GET /v1/models", "POST /v1/chat/completions"]
-        assert len(bench.health.rests()) == rests
+        assert len(bench.health.cooldown_rows()) == rests
 
 
 async def test_a_short_rest_is_not_worth_a_probe() -> None:
@@ -476,7 +476,7 @@ async def test_no_call_exceeds_the_permits_while_a_probe_runs() -> None:
 
     lease = bench.health.lease(ONE)
     assert lease  # a probe that was cancelled has given its permit back
-    assert lease.permit.probe
+    assert lease.admission.probe
     assert bench.transport.open == 0
 
 

@@ -133,7 +133,7 @@ async def test_a_complete_answer_ends_as_the_upstream_ended_it(end: tuple[Piece,
 
     assert b"".join(got.pieces) == ROLE + TEXT + STOP + b"".join(piece for piece in end if isinstance(piece, bytes))
     assert (got.attempt.outcome, got.record.outcome, got.record.code) == ("ok", "ok", None)
-    assert got.health.breakers() == []
+    assert got.health.breaker_rows() == []
 
 
 async def test_usage_is_written_down() -> None:
@@ -167,7 +167,7 @@ async def test_any_other_end_is_one_error_event_and_no_done(end: tuple[Piece, ..
     assert said in got.error["message"]
     assert "`a/m`" in got.error["message"]
     assert (got.attempt.outcome, got.record.outcome, got.record.code) == ("broken_stream", "partial", code)
-    assert [row["failures"] for row in got.health.breakers()] == [1]
+    assert [row["failures"] for row in got.health.breaker_rows()] == [1]
 
 
 async def test_whole_events_before_a_broken_one_are_given_on() -> None:
@@ -234,7 +234,7 @@ async def test_a_client_who_leaves_is_not_the_upstream_s_fault() -> None:
     await attempt.close()
 
     assert (attempt.entry.outcome, made.outcome) == ("cancelled", "started")
-    assert health.breakers() == []
+    assert health.breaker_rows() == []
 
 
 @pytest.mark.parametrize(

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
 from typing import Any
 
 import anyio
 import pytest
 
-from proxy.admission.queue import FairQueue, QueueRow
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.queue import Attempt, FairQueue
+from proxy.capacity.store import Charge, CounterKey, Reservation, Wait
+from proxy.capacity.waiters import QueueRow, Resource
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
-from proxy.stores.base import Receipt, Ticket, Wait
-from proxy.stores.memory import MemoryCounters
 from tests.support.fakes import FakeClock, turn
 
 pytestmark = pytest.mark.anyio
@@ -31,13 +32,13 @@ class Slots:
         self.exact = exact
         self.tries: list[str] = []
 
-    def attempt(self, name: str, *, slow: bool = False) -> Callable[[], Awaitable[str | Wait]]:
-        async def attempt() -> str | Wait:
+    def attempt(self, name: str, *, slow: bool = False) -> Attempt[str]:
+        async def attempt(claimed: Collection[Resource]) -> str | Wait:
             self.tries.append(name)
             if slow:
                 await asyncio.sleep(0)
             if not self.free:
-                return Wait(self.seconds, "slots", exact=self.exact)
+                return Wait(self.seconds, exact=self.exact)
             self.free -= 1
             return name
 
@@ -218,11 +219,11 @@ async def test_who_leaves_makes_way_for_those_who_want_the_same(scene: Scene) ->
 
 
 async def test_who_comes_to_stand_before_another_tries_what_that_one_claimed(scene: Scene) -> None:
-    seen: list[set[str]] = []
+    seen: list[set[Resource]] = []
 
-    async def choosy() -> str | Wait:
-        seen.append(set(scene.queue.claimed))
-        return Wait(5.0, "x") if "y" in scene.queue.claimed else Wait(1.0, "y")
+    async def choosy(claimed: Collection[Resource]) -> str | Wait:
+        seen.append(set(claimed))
+        return Wait(5.0) if "y" in claimed else Wait(1.0)
 
     other = Slots()
     await scene.come("d", "d1", resources=frozenset({"q"}))
@@ -239,16 +240,15 @@ async def test_who_comes_to_stand_before_another_tries_what_that_one_claimed(sce
     assert "y" not in seen[-1]  # its caller's second is its first now, before the other's second
 
 
-def of_limit(scene: Scene, room: dict[str, int], names: list[str], amount: int) -> Callable[[], Awaitable[str | Wait]]:
+def of_limit(scene: Scene, room: dict[str, int], names: list[str], amount: int) -> Attempt[str]:
     """An attempt that wants so much of a limit of 600 under one of these names."""
 
-    async def attempt() -> str | Wait:
-        claimed = scene.queue.claimed
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
         for name in names:
             if name not in claimed and amount <= room[name]:
                 room[name] -= amount
                 return f"{amount} of {name}"
-        return Wait(30.0, "limit", exact=not claimed, portion=amount / 600)
+        return Wait(30.0, exact=not claimed, portion=amount / 600)
 
     return attempt
 
@@ -290,8 +290,8 @@ async def test_who_comes_may_pass_a_large_wish_also_where_something_else_is_full
 
 
 async def test_who_waits_behind_an_estimate_is_refused_only_if_half_of_it_is_too_long(scene: Scene) -> None:
-    async def attempt() -> str | Wait:
-        return Wait(8.0, "places", pace=8.0, at_once=2, exact=False)
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
+        return Wait(8.0, pace=8.0, at_once=2, exact=False)
 
     for caller in "ab":
         await scene.come(caller, max_wait=6.0, attempt=attempt)
@@ -301,7 +301,7 @@ async def test_who_waits_behind_an_estimate_is_refused_only_if_half_of_it_is_too
 
 
 async def test_a_call_that_nothing_can_serve_is_answered_although_others_wait(scene: Scene) -> None:
-    async def attempt() -> str | Wait:
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
         return "nothing"
 
     await scene.come("a", resources=frozenset({"x"}))
@@ -322,11 +322,11 @@ async def test_without_a_queue_nobody_waits() -> None:
 
 
 async def test_an_attempt_may_leave_out_what_others_wait_for(scene: Scene) -> None:
-    seen: list[set[str]] = []
+    seen: list[set[Resource]] = []
 
-    async def attempt() -> str | Wait:
-        seen.append(set(scene.queue.claimed))
-        return Wait(5.0, "x")
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
+        seen.append(set(claimed))
+        return Wait(5.0)
 
     await scene.come("a", resources=frozenset({"x"}))
     await scene.come("b", attempt=attempt, resources=frozenset({"x", "y"}))
@@ -472,9 +472,9 @@ async def test_one_who_is_cancelled_when_its_turn_has_come_passes_it_on(scene: S
 
 
 async def test_one_who_is_cancelled_in_its_attempt_passes_the_turn_on(scene: Scene) -> None:
-    async def stuck() -> str | Wait:
+    async def stuck(claimed: Collection[Resource]) -> str | Wait:
         if not stuck_now:
-            return Wait(5.0, "slots")
+            return Wait(5.0)
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -506,11 +506,11 @@ async def test_when_the_keeper_of_the_timer_leaves_another_keeps_it(scene: Scene
 
 
 async def test_an_attempt_that_fails_does_not_hold_up_the_line(scene: Scene) -> None:
-    async def broken() -> str | Wait:
+    async def broken(claimed: Collection[Resource]) -> str | Wait:
         if scene.slots.tries:
             raise RateLimited("broken")
         scene.slots.tries.append("broken")
-        return Wait(1.0, "slots")
+        return Wait(1.0)
 
     await scene.come("a", "first", attempt=broken)
     await scene.come("b", "second")
@@ -522,10 +522,10 @@ async def test_an_attempt_that_fails_does_not_hold_up_the_line(scene: Scene) -> 
 
 
 async def test_room_that_comes_during_an_attempt_is_not_missed(scene: Scene) -> None:
-    async def attempt() -> str | Wait:
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
         found = scene.slots.free
         await turn(10)
-        return "a" if found else Wait(50.0, "slots")
+        return "a" if found else Wait(50.0)
 
     await scene.come("a", attempt=attempt)
     scene.queue.notify()
@@ -540,11 +540,11 @@ async def test_room_that_comes_during_an_attempt_is_not_missed(scene: Scene) -> 
 async def test_a_slow_attempt_keeps_the_timer_quiet(scene: Scene) -> None:
     gate = asyncio.Event()
 
-    async def slow() -> str | Wait:
+    async def slow(claimed: Collection[Resource]) -> str | Wait:
         if gate_used:
             await gate.wait()
         gate_used.append(True)
-        return Wait(2.0, "slots")
+        return Wait(2.0)
 
     gate_used: list[bool] = []
     await scene.come("a", "slow", attempt=slow, max_wait=10.0)
@@ -615,12 +615,12 @@ async def test_ten_places_of_one_second_serve_a_hundred_in_order() -> None:
     async with anyio.create_task_group() as group:
         scene = Scene(group)
         store = MemoryCounters(scene.clock)
-        ticket = Ticket("places", 10, 0.0, 1)
-        ends: list[tuple[float, Receipt]] = []
+        ticket = Charge(CounterKey(("a",), "concurrency"), 10, 0.0, 1)
+        ends: list[tuple[float, Reservation]] = []
 
-        def attempt(name: str) -> Callable[[], Awaitable[str | Wait]]:
-            async def attempt() -> str | Wait:
-                result = await store.take([ticket])
+        def attempt(name: str) -> Attempt[str]:
+            async def attempt(claimed: Collection[Resource]) -> str | Wait:
+                result = await store.reserve([ticket])
                 if isinstance(result, Wait):
                     return result
                 ends.append((scene.clock.now + 1.0, result))
@@ -631,10 +631,10 @@ async def test_ten_places_of_one_second_serve_a_hundred_in_order() -> None:
         for number in range(100):
             await scene.come(f"caller{number % 4}", f"n{number}", max_wait=2.02, attempt=attempt(f"n{number}"))
         for _ in range(60):
-            for end, receipt in list(ends):
+            for end, reservation in list(ends):
                 if end <= scene.clock.now + 1e-9:
-                    ends.remove((end, receipt))
-                    store.give_back(receipt, unused=False)
+                    ends.remove((end, reservation))
+                    store.settle(reservation, None)
                     scene.queue.notify()
             await scene.clock.advance(0.05)
 
@@ -648,10 +648,10 @@ async def test_ten_places_of_one_second_serve_a_hundred_in_order() -> None:
 
 async def test_the_predicted_wait_is_the_real_one(scene: Scene) -> None:
     store = MemoryCounters(scene.clock)
-    window = Ticket("rpm", 2, 60.0, 1)
+    window = Charge(CounterKey(("a",), "rpm"), 2, 60.0, 1)
 
-    async def attempt() -> str | Wait:
-        result = await store.take([window])
+    async def attempt(claimed: Collection[Resource]) -> str | Wait:
+        result = await store.reserve([window])
         return result if isinstance(result, Wait) else "in"
 
     began = {}
@@ -672,9 +672,9 @@ async def test_the_predicted_wait_is_the_real_one(scene: Scene) -> None:
 async def test_who_would_wait_in_vain_behind_all_the_others_is_told_so_at_once() -> None:
     async with anyio.create_task_group() as group:
         scene = Scene(group)
-        taken = Wait(1.0, "places", pace=1.0, at_once=2)
+        taken = Wait(1.0, pace=1.0, at_once=2)
 
-        async def attempt() -> str | Wait:
+        async def attempt(claimed: Collection[Resource]) -> str | Wait:
             return taken
 
         for number in range(12):

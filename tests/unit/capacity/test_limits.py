@@ -8,25 +8,30 @@ from typing import Any
 
 import pytest
 
-from proxy.core.model import Deployment, LimitValues, ProviderKey
-from proxy.stores.base import Receipt, Row, Wait
-from proxy.stores.memory import MemoryCounters
-from proxy.upstream import limits as module
-from proxy.upstream.limits import UNLIMITED, Limits
+from proxy.capacity import learned
+from proxy.capacity import limits as module
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import Charge, CounterKey, Reservation, Row, Wait
+from proxy.core.model import Deployment, LimitValues, ProviderKey, RouteKey
 from tests.support.calls import deployment, provider
 from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
 
 PLAIN = deployment()
+ROUTE = RouteKey("acme", "small", "main")
 LIMITED = deployment(limits=LimitValues(rpm=2, tpm=1000, concurrency=2))
 
 
 class Untouched:
-    """A store that nobody may ask."""
+    """A store, and a queue, that must not be called."""
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"{name} was called")
+        def call(*args: object) -> None:
+            raise AssertionError(f"{name} was called")
+
+        return call
 
 
 def made() -> tuple[Limits, MemoryCounters, FakeClock]:
@@ -35,10 +40,10 @@ def made() -> tuple[Limits, MemoryCounters, FakeClock]:
     return Limits(store, clock), store, clock
 
 
-async def reserved(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Receipt:
-    receipt = await limits.reserve(of, key, tokens)
-    assert isinstance(receipt, Receipt)
-    return receipt
+async def reserved(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Reservation:
+    reservation = await limits.reserve(of, key, tokens)
+    assert isinstance(reservation, Reservation)
+    return reservation
 
 
 async def refused(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Wait:
@@ -52,14 +57,12 @@ async def counts(limits: Limits) -> dict[str, int]:
 
 
 async def test_a_key_without_limits_never_asks_the_store() -> None:
-    limits = Limits(Untouched(), FakeClock(), freed=Untouched)
+    limits = Limits(Untouched(), FakeClock(), notify=Untouched().notify)
 
-    receipt = await reserved(limits, PLAIN)
-    limits.settle(receipt, 50)
-    limits.release(receipt)
+    reservation = await limits.reserve(PLAIN, "main", 100)
     limits.learn(PLAIN, "main", {"content-type": "application/json"}, 0.0)
 
-    assert receipt is UNLIMITED
+    assert reservation is None
     assert await limits.wait(PLAIN, "main", 100) == 0.0
 
 
@@ -73,9 +76,9 @@ async def test_a_reservation_takes_a_request_its_tokens_and_a_place() -> None:
 
 async def test_settling_corrects_the_tokens_and_gives_the_place_back() -> None:
     limits, _, _ = made()
-    receipt = await reserved(limits, tokens=300)
+    reservation = await reserved(limits, tokens=300)
 
-    limits.settle(receipt, 120)
+    limits.settle(reservation, 120)
 
     assert await counts(limits) == {"rpm": 1, "tpm": 120}
 
@@ -98,15 +101,15 @@ async def test_what_was_not_sent_leaves_no_trace() -> None:
 
 async def test_room_that_comes_is_told() -> None:
     clock = FakeClock()
-    told: list[str] = []
-    limits = Limits(MemoryCounters(clock), clock, freed=told.append)
+    notified: list[RouteKey] = []
+    limits = Limits(MemoryCounters(clock), clock, notify=notified.append)
     first, second = await reserved(limits), await reserved(limits)
-    assert told == []
+    assert notified == []
 
     limits.settle(first, 10)
     limits.release(second)
 
-    assert told == ["acme/small#main", "acme/small#main"]
+    assert notified == [ROUTE, ROUTE]
 
 
 async def test_a_full_window_says_exactly_how_long() -> None:
@@ -117,7 +120,6 @@ async def test_a_full_window_says_exactly_how_long() -> None:
     wait = await refused(limits, tokens=1)
     clock.pass_(wait.seconds)
 
-    assert wait.name == "upstream:acme/small:main:rpm"
     assert 60.0 <= wait.seconds <= 60.6
     await reserved(limits, tokens=1)
 
@@ -176,11 +178,12 @@ async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> 
 
     limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s") | openai("tokens", 500, 400, "6ms"), 0.0)
 
-    assert [(t.name, t.limit, t.seconds) for t in limits.tickets(PLAIN, "main", 70)][:2] == [
-        ("upstream:acme/small:main:rpm", 3, 60.0),
-        ("upstream:acme/small:main:tpm", 500, 60.0),
+    assert limits.charges(PLAIN, "main", 70) == [
+        Charge(CounterKey(ROUTE, "rpm"), 3, 60.0, 1),
+        Charge(CounterKey(ROUTE, "tpm"), 500, 60.0, 70, estimated=True),
+        Charge(CounterKey(ROUTE, "cooldown"), 0, 0.0, 0),
     ]
-    assert limits.tickets(PLAIN, "other", 70) == []
+    assert limits.charges(PLAIN, "other", 70) == []
 
 
 async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> None:
@@ -188,7 +191,7 @@ async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> N
 
     limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s") | openai("tokens", 90_000, 1, "6ms"), 0.0)
 
-    rpm, tpm, *_ = limits.tickets(LIMITED, "main", 70)
+    rpm, tpm, *_ = limits.charges(LIMITED, "main", 70)
     assert (rpm.limit, tpm.limit) == (1, 1000)
 
 
@@ -198,28 +201,28 @@ async def test_a_limit_that_the_provider_raises_is_forgotten() -> None:
 
     limits.learn(LIMITED, "main", openai("requests", 50, 49, "1s"), 0.0)
 
-    assert limits.tickets(LIMITED, "main", 70)[0].limit == 2
+    assert limits.charges(LIMITED, "main", 70)[0].limit == 2
 
 
 async def test_what_was_learned_grows_old() -> None:
     limits, _, clock = made()
     limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s"), 0.0)
 
-    clock.pass_(module.LEARNED_FOR)
+    clock.pass_(learned.LEARNED_FOR)
 
-    assert limits.tickets(PLAIN, "main", 70) == []
+    assert limits.charges(PLAIN, "main", 70) == []
 
 
 async def test_a_reset_that_no_minute_has_is_that_of_a_day() -> None:
     limits, _, _ = made()
 
     limits.learn(PLAIN, "main", openai("requests", 14_400, 14_390, "1m0s"), 0.0)
-    assert limits.tickets(PLAIN, "main", 70)[0].seconds == 60.0
+    assert limits.charges(PLAIN, "main", 70)[0].seconds == 60.0
     limits.learn(PLAIN, "main", openai("requests", 14_400, 14_370, "2m59.56s"), 0.0)
     limits.learn(PLAIN, "main", openai("requests", 14_400, 14_395, "30s"), 0.0)
 
-    [day, _] = limits.tickets(PLAIN, "main", 70)
-    assert (day.name.rpartition(":")[2], day.limit, day.seconds) == ("rpd", 14_400, 86_400.0)
+    [day, _] = limits.charges(PLAIN, "main", 70)
+    assert (day.counter.kind, day.limit, day.seconds) == ("rpd", 14_400, 86_400.0)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +258,7 @@ async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
     assert wait.seconds == pytest.approx(seconds)
     assert await limits.wait(PLAIN, "main", 1) == pytest.approx(seconds)
     clock.pass_(seconds + 0.001)
-    await reserved(limits, PLAIN, tokens=1)
+    assert not isinstance(await limits.reserve(PLAIN, "main", 1), Wait)
 
 
 @pytest.mark.parametrize("told", [{"retry-after": "1"}, {"retry-after-ms": "1000"}, {"retry-after": "0"}])
@@ -264,8 +267,8 @@ async def test_a_provider_that_says_when_to_come_again_is_not_overruled_by_a_res
 
     limits.learn(PLAIN, "main", openai("requests", 500, 0, "1m0s") | told, 0.0)
 
-    rpm, _ = limits.tickets(PLAIN, "main", 1)
-    assert (rpm.name.rpartition(":")[2], rpm.limit) == ("rpm", 500)  # which is learned all the same
+    rpm, _ = limits.charges(PLAIN, "main", 1)
+    assert (rpm.counter.kind, rpm.limit) == ("rpm", 500)  # which is learned all the same
     assert await limits.wait(PLAIN, "main", 1) == 0.0
 
 
@@ -278,10 +281,11 @@ async def test_only_the_key_rests_whose_limit_is_used_up_and_a_429_alone_says_no
     limits.learn(LIMITED, "main", SPENT, 0.0)
     limits.learn(LIMITED, "other", {"retry-after": "7"}, 0.0)
 
-    assert await refused(limits) == Wait(7.0, "upstream:acme/small:main:rest")
-    assert isinstance(await limits.reserve(LIMITED, "other", 1), Receipt)
-    assert await store.read("upstream:acme/small:main:rest") == [
-        Row("upstream:acme/small:main:rest", 0, None, 0.0, 7.0)
+    assert await refused(limits) == Wait(7.0)
+    assert isinstance(await limits.reserve(LIMITED, "other", 1), Reservation)
+    assert await store.read() == [
+        Row(CounterKey(ROUTE, "cooldown"), 0, None, 0.0, 7.0),
+        *[row for row in await store.read() if row.counter.owner != ROUTE],
     ]
     clock.pass_(7.0)
     await reserved(limits)
@@ -293,7 +297,7 @@ async def test_after_a_rest_an_unlimited_key_costs_nothing_again() -> None:
 
     clock.pass_(7.0)
 
-    assert await reserved(limits, PLAIN) is UNLIMITED
+    assert await limits.reserve(PLAIN, "main", 100) is None
 
 
 @pytest.mark.parametrize("value", ["", "many", "-1", "1e9", "\u0663", "9" * 40, "0"])
@@ -302,19 +306,20 @@ async def test_nonsense_teaches_nothing(value: str) -> None:
 
     limits.learn(PLAIN, "main", {"x-ratelimit-limit-requests": value, "x-ratelimit-reset-requests": "x"}, 0.0)
 
-    assert limits.tickets(PLAIN, "main", 1) == []
+    assert limits.charges(PLAIN, "main", 1) == []
 
 
 async def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_LEARNED", 3)
+    monkeypatch.setattr(module, "MAX_ROUTES", 3)
+    monkeypatch.setattr(learned, "MAX_ROUTES", 3)
     limits, _, _ = made()
 
     for number in range(10):
         of = deployment(f"m{number}")
         limits.learn(of, "main", openai("requests", 9, 0, "5s"), 0.0)
 
-    assert len(limits._learned) == len(limits._rests) == 3  # noqa: SLF001
-    assert limits.tickets(deployment("m9"), "main", 1) != []
+    assert len(limits.export(0.0).learned) == len(limits.export(0.0).rests) == 3
+    assert limits.charges(deployment("m9"), "main", 1) != []
 
 
 async def test_rows_tell_what_counts_and_where_it_comes_from() -> None:

@@ -22,18 +22,19 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator
 from typing import TypeVar
 
-from proxy.admission.line import COUNTERS, QueueRow, Waiter, Wanted, counter
+from proxy.capacity.store import Wait
+from proxy.capacity.waiters import COUNTERS, Demand, QueueRow, Resource, Waiter, counter
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
-from proxy.stores.base import Wait
 
 T = TypeVar("T")
+Attempt = Callable[[Collection[Resource]], Awaitable[T | Wait]]  # takes the resources that it must leave to others
 
-SOMETHING = frozenset({"*"})  # the resource that is waited for if the caller names none
-FULL = 1.0  # seconds; the minimum of `retry-after` when the queue is full
-SURELY = 0.5  # the share of an estimated wait that is regarded as certain when a call is rejected early
-SOONEST = 0.001  # seconds between two attempts of one waiter without a notification
+ANYTHING: frozenset[Resource] = frozenset({"*"})  # the resource that is waited for if the caller names none
+QUEUE_FULL_SECONDS = 1.0  # seconds; the minimum of `retry-after` when the queue is full
+CERTAIN_SHARE = 0.5  # the share of an estimated wait that is regarded as certain when a call is rejected early
+MIN_RECHECK_SECONDS = 0.001  # seconds between two attempts of one waiter without a notification
 
 
 class FairQueue:
@@ -41,37 +42,31 @@ class FairQueue:
 
     def __init__(self, clock: Clock, size: int) -> None:
         self.size = size
-        self.claimed: Collection[str] = ()  # resources that the current attempt must leave to others
         self._clock = clock
-        self._line: dict[str, dict[Waiter, None]] = {}  # callers in rotation order, each first in first out
-        self._wanted = Wanted()
+        self._callers: dict[str, dict[Waiter, None]] = {}  # callers in rotation order, each first in first out
+        self._demand = Demand()
         self._fresh: list[Waiter] = []  # waiters whose wait has not been predicted yet
-        self._depth = 0
-        self._news = 0  # grows with every notification of free capacity
+        self.depth = 0  # waiting calls
+        self._notifications = 0  # number of notifications of free capacity
         self._newest = [0] * COUNTERS  # the newest notification per counter of resources
         self._general = 0  # the newest notification for all waiters
-        self._trying: Waiter | None = None
-        self._keeper: Waiter | None = None  # keeps the timer
+        self._attempting: Waiter | None = None
+        self._timer_keeper: Waiter | None = None  # keeps the timer
         self._alarm = self._armed = self._first_end = math.inf
-        self._heads: dict[str, Waiter] = {}  # resource -> its first waiter
-        self._bars: dict[str, int] = {}  # resource -> the smallest size that may not overtake
-        self._own: set[tuple[str, str]] = set()  # (caller, resource that one of its calls waits for)
+        self._heads: dict[Resource, Waiter] = {}  # resource -> its first waiter
+        self._bars: dict[Resource, int] = {}  # resource -> the smallest size that may not overtake
+        self._own: set[tuple[str, Resource]] = set()  # (caller, resource that one of its calls waits for)
         self._ahead: set[Waiter] = set()  # waiters with no other waiter before them
-
-    @property
-    def depth(self) -> int:
-        """The number of waiting calls."""
-        return self._depth
 
     def rows(self) -> list[QueueRow]:
         """Return one row per waiting caller, in rotation order."""
         now = self._clock.monotonic()
         return [
             QueueRow(caller, len(waiters), round(now - next(iter(waiters)).since, 3))
-            for caller, waiters in self._line.items()
+            for caller, waiters in self._callers.items()
         ]
 
-    def notify(self, *resources: str) -> None:
+    def notify(self, *resources: Resource) -> None:
         """Report that one of `resources` may have capacity; without arguments, that any resource may."""
         self._note(resources)
         self._next_turn()
@@ -79,74 +74,72 @@ class FairQueue:
     async def wait(
         self,
         caller: str,
-        attempt: Callable[[], Awaitable[T | Wait]],
+        attempt: Attempt[T],
         max_wait: float,
         *,
-        resources: Callable[[], frozenset[str]] = lambda: SOMETHING,
+        resources: Callable[[], frozenset[Resource]] = lambda: ANYTHING,
         size: int = 0,
         predicted: Callable[[float], None] = lambda seconds: None,
     ) -> T:
         """Return the result of `attempt`, which runs at once if no call waits for the same resources.
 
         `resources` names all resources that can serve the call, `size` is the amount requested from one. The call is
-        skipped only while others precede it for each of them; its attempt leaves out those in `claimed`. `predicted`
-        is called with the expected wait in seconds. Raises `RateLimited` (`queue_full`, or `rate_limit_exceeded` if
-        `max_wait` seconds do not suffice or are over), or `InvalidRequest` for a call that exceeds every limit.
+        skipped only while others precede it for each of them; `attempt` must leave out those that it is passed.
+        `predicted` is called with the expected wait in seconds. Raises `RateLimited` (`queue_full`, or
+        `rate_limit_exceeded` if `max_wait` seconds do not suffice or are over), or `InvalidRequest` for a call that
+        exceeds every limit.
         """
         now = self._clock.monotonic()
         waiter = Waiter(caller, size, now, now + max_wait)
         waiter.predicted = predicted
-        if self._depth:
-            waiter.name(resources())
-        taken = {name for name in waiter.resources if name in self._wanted}
-        if not taken or len(taken) < len(waiter.resources):
-            result = await self._attempt(waiter, attempt, taken)
+        if self.depth:
+            waiter.wait_for(resources())
+        claimed = {resource for resource in waiter.resources if resource in self._demand}
+        if not claimed or len(claimed) < len(waiter.resources):
+            result = await self._attempt(waiter, attempt, claimed)
             if not isinstance(result, Wait):
                 return result
             if _at_least(result) > max_wait or result.seconds == math.inf:
-                raise _refusal(result.seconds)
-            waiter.name(resources() or SOMETHING)
-            if taken:
+                raise _rejection(result.seconds)
+            waiter.wait_for(resources() or ANYTHING)
+            if claimed:
                 waiter.seen = -1  # it may be allowed to overtake them; `_next` decides
-        self._make_room(waiter)
+        self._displace(waiter)
         self._enter(waiter)
         try:
-            return await self._stand(waiter, attempt)
+            return await self._wait_in_line(waiter, attempt)
         finally:
             self._leave(waiter)
 
-    async def _stand(self, waiter: Waiter, attempt: Callable[[], Awaitable[T | Wait]]) -> T:
+    async def _wait_in_line(self, waiter: Waiter, attempt: Attempt[T]) -> T:
         """Wait until served or rejected."""
         while True:
             self._next_turn()
-            await self._called(waiter)
-            if waiter.refusal is not None:
-                raise waiter.refusal
-            if self._trying is waiter:
-                claimed = {name for name in waiter.resources if self._barred(waiter, name)}
+            await self._wait_for_turn(waiter)
+            if waiter.error is not None:
+                raise waiter.error
+            if self._attempting is waiter:
+                claimed = {resource for resource in waiter.resources if self._barred(waiter, resource)}
                 result = await self._attempt(waiter, attempt, claimed)
                 if not isinstance(result, Wait):
                     self._rotate(waiter)
                     return result
                 if result.seconds == math.inf or (waiter.due > waiter.until and result.exact and not waiter.behind):
-                    raise _refusal(result.seconds)
-                self._trying = None
+                    raise _rejection(result.seconds)
+                self._attempting = None
 
-    async def _attempt(
-        self, waiter: Waiter, attempt: Callable[[], Awaitable[T | Wait]], claimed: Collection[str]
-    ) -> T | Wait:
-        waiter.seen = self._news
-        self.claimed = claimed
+    async def _attempt(self, waiter: Waiter, attempt: Attempt[T], claimed: Collection[Resource]) -> T | Wait:
+        waiter.seen = self._notifications
         waiter.behind = bool(claimed)
-        result = await attempt()
+        result = await attempt(claimed)
         if isinstance(result, Wait):
-            waiter.due = self._clock.monotonic() + max(result.seconds, SOONEST)
-            waiter.said = result
+            waiter.due = self._clock.monotonic() + max(result.seconds, MIN_RECHECK_SECONDS)
+            waiter.wait = result
         return result
 
-    async def _called(self, waiter: Waiter) -> None:
+    async def _wait_for_turn(self, waiter: Waiter) -> None:
         """Wait until the waiter has to act; the keeper of the timer waits until the alarm at most."""
-        if self._keeper is waiter:
+        if self._timer_keeper is waiter:
             self._armed = self._alarm
             await self._clock.wait_for(waiter.turn, self._alarm - self._clock.monotonic())
         else:
@@ -155,12 +148,12 @@ class FairQueue:
 
     def _next_turn(self) -> None:
         """Wake the next waiter that can attempt; if there is none, set the timer."""
-        while self._depth and self._trying is None:
+        while self.depth and self._attempting is None:
             now = self._clock.monotonic()
-            self._trying = self._next(now)
-            if self._trying is not None:
-                self._trying.turn.set()
-            elif not self._judge(now) and not self._end(now):
+            self._attempting = self._next(now)
+            if self._attempting is not None:
+                self._attempting.turn.set()
+            elif not self._reject_hopeless(now) and not self._reject_expired(now):
                 self._set_timer()
                 return
 
@@ -170,38 +163,38 @@ class FairQueue:
         self._alarm = soonest = math.inf
         closed = 0  # resources for which no waiter may overtake
         for waiter in self._order():
-            if all(self._barred(waiter, name) for name in waiter.resources):
-                self._own.update((waiter.caller, name) for name in waiter.resources)
+            if all(self._barred(waiter, resource) for resource in waiter.resources):
+                self._own.update((waiter.caller, resource) for resource in waiter.resources)
                 continue
-            if waiter.due <= now or self._concerned(waiter):
+            if waiter.due <= now or self._was_notified(waiter):
                 return waiter
             soonest = min(soonest, waiter.due)
             self._ahead.add(waiter)
-            for name in waiter.resources:
-                bar = waiter.size if waiter.said.portion * self._wanted.callers(name) > 1 else 0
-                before = self._bars.get(name)
+            for resource in waiter.resources:
+                bar = waiter.size if waiter.wait.portion * self._demand.callers(resource) > 1 else 0
+                before = self._bars.get(resource)
                 closed += bar == 0 and before != 0
-                self._heads.setdefault(name, waiter)
-                self._own.add((waiter.caller, name))
-                self._bars[name] = bar if before is None else min(bar, before)
-            if closed == len(self._wanted):
+                self._heads.setdefault(resource, waiter)
+                self._own.add((waiter.caller, resource))
+                self._bars[resource] = bar if before is None else min(bar, before)
+            if closed == len(self._demand):
                 break
         self._alarm = soonest
         return None
 
-    def _barred(self, waiter: Waiter, name: str) -> bool:
-        """Return whether others precede `waiter` for the resource `name`."""
-        bar = self._bars.get(name)
-        return bar is not None and (bar <= waiter.size or (waiter.caller, name) in self._own)
+    def _barred(self, waiter: Waiter, resource: Resource) -> bool:
+        """Return whether others precede `waiter` for the resource `resource`."""
+        bar = self._bars.get(resource)
+        return bar is not None and (bar <= waiter.size or (waiter.caller, resource) in self._own)
 
-    def _note(self, resources: Collection[str]) -> None:
-        self._news += 1
+    def _note(self, resources: Collection[Resource]) -> None:
+        self._notifications += 1
         if not resources:
-            self._general = self._news
-        for name in resources:
-            self._newest[counter(name)] = self._news
+            self._general = self._notifications
+        for resource in resources:
+            self._newest[counter(resource)] = self._notifications
 
-    def _concerned(self, waiter: Waiter) -> bool:
+    def _was_notified(self, waiter: Waiter) -> bool:
         """Return whether the waiter was notified since its last attempt."""
         seen = waiter.seen
         return seen < self._general or any(seen < self._newest[counter] for counter in waiter.counters)
@@ -209,7 +202,7 @@ class FairQueue:
     def _order(self) -> Iterator[Waiter]:
         """Yield the first waiter of each caller, then the second of each, and so on."""
         rows = []
-        for waiters in self._line.values():
+        for waiters in self._callers.values():
             row = iter(waiters)
             yield next(row)
             rows.append(row)
@@ -222,46 +215,46 @@ class FairQueue:
                     again.append(row)
             rows = again
 
-    def _judge(self, now: float) -> bool:
+    def _reject_hopeless(self, now: float) -> bool:
         """After a whole round, reject new waiters that would wait too long; return whether there were any."""
         fresh, self._fresh = self._fresh, []
-        refused = False
-        for waiter, first, rounds in self._foreseen(fresh):
-            exact = self._head(waiter).said.exact
-            if (first if exact else now + SURELY * (first - now)) + SURELY * rounds > waiter.until:
-                self._refuse(waiter, _refusal(first + rounds - now))
-                refused = True
+        rejected = False
+        for waiter, first, rounds in self._predicted(fresh):
+            exact = self._head(waiter).wait.exact
+            if (first if exact else now + CERTAIN_SHARE * (first - now)) + CERTAIN_SHARE * rounds > waiter.until:
+                self._reject(waiter, _rejection(first + rounds - now))
+                rejected = True
             elif waiter.predicted is not None:
                 waiter.predicted(first + rounds - now)
-        return refused
+        return rejected
 
-    def _end(self, now: float) -> bool:
+    def _reject_expired(self, now: float) -> bool:
         """After a whole round, reject waiters whose time is over; return whether there were any."""
         if now < self._first_end:
             return False
         waiting = list(self._order())
         over = [waiter for waiter in waiting if waiter.until <= now]
         for waiter in over:
-            self._refuse(waiter, _refusal(self._begins(waiter) - now))
+            self._reject(waiter, _rejection(self._begins(waiter) - now))
         self._first_end = min((waiter.until for waiter in waiting if waiter.until > now), default=math.inf)
         return bool(over)
 
-    def _foreseen(self, fresh: Collection[Waiter]) -> Iterator[tuple[Waiter, float, float]]:
+    def _predicted(self, fresh: Collection[Waiter]) -> Iterator[tuple[Waiter, float, float]]:
         """Yield each waiter, the time of the first waiter's turn, and the seconds from then to its own turn."""
-        wanted, before, found = set(fresh), Counter[str](), []
+        wanted, before, predictions = set(fresh), Counter[Resource](), []
         for waiter in self._order() if wanted else ():
             if waiter in wanted:
                 first, rounds = self._begins(waiter), 0.0
                 if waiter not in self._ahead or waiter.behind:
-                    rounds = min(self._rounds(each, before[each]) for each in waiter.resources) - first
-                found.append((waiter, first, rounds))
+                    rounds = min(self._rounds(resource, before[resource]) for resource in waiter.resources) - first
+                predictions.append((waiter, first, rounds))
             before.update(waiter.resources)
-        yield from found
+        yield from predictions
 
-    def _rounds(self, name: str, before: int) -> float:
-        """Return when `before` waiters will have used the resource `name`, one round after the other."""
-        head = self._heads[name]
-        return head.due + head.said.pace * (before // head.said.at_once)
+    def _rounds(self, resource: Resource, before: int) -> float:
+        """Return when `before` waiters will have used the resource `resource`, one round after the other."""
+        head = self._heads[resource]
+        return head.due + head.wait.pace * (before // head.wait.at_once)
 
     def _begins(self, waiter: Waiter) -> float:
         """Return the earliest time of the waiter's turn: that of the first waiter for its resources."""
@@ -271,49 +264,49 @@ class FairQueue:
         """Return the waiter with the earliest relevant prediction: itself if no other precedes it."""
         if waiter in self._ahead and not waiter.behind:
             return waiter
-        return min((self._heads[name] for name in waiter.resources), key=lambda head: head.due)
+        return min((self._heads[resource] for resource in waiter.resources), key=lambda head: head.due)
 
     def _set_timer(self) -> None:
         self._alarm = min(self._alarm, self._first_end)
-        if self._keeper is None:
-            self._keeper = next(reversed(next(reversed(self._line.values()))))  # it will probably wait for long
-            self._keeper.turn.set()
+        if self._timer_keeper is None:
+            self._timer_keeper = next(reversed(next(reversed(self._callers.values()))))  # it will wait for longest
+            self._timer_keeper.turn.set()
         elif self._alarm < self._armed:
-            self._keeper.turn.set()
+            self._timer_keeper.turn.set()
 
-    def _make_room(self, waiter: Waiter) -> None:
+    def _displace(self, waiter: Waiter) -> None:
         """In a full queue, reject the last call of the caller with the most calls, or `waiter` if it is that."""
-        if self._depth < self.size:
+        if self.depth < self.size:
             return
-        heads = [self._heads[name].due for name in waiter.resources if name in self._heads]
+        heads = [self._heads[resource].due for resource in waiter.resources if resource in self._heads]
         due = waiter.due or min(heads, default=0.0)
         full = RateLimited(
-            f"The queue is full: {self._depth} calls are waiting (`resilience.queue.size`); try again later.",
+            f"The queue is full: {self.depth} calls are waiting (`resilience.queue.size`); try again later.",
             code="queue_full",
-            retry_after=max(FULL, due - self._clock.monotonic()),
+            retry_after=max(QUEUE_FULL_SECONDS, due - self._clock.monotonic()),
         )
-        most = max(self._line.values(), key=len, default={})
-        if len(most) <= len(self._line.get(waiter.caller, ())) + 1:
+        most = max(self._callers.values(), key=len, default={})
+        if len(most) <= len(self._callers.get(waiter.caller, ())) + 1:
             raise full
-        self._refuse(next(each for each in reversed(most) if each is not self._trying), full)
+        self._reject(next(last for last in reversed(most) if last is not self._attempting), full)
 
     def _enter(self, waiter: Waiter) -> None:
-        self._line.setdefault(waiter.caller, {})[waiter] = None
-        self._wanted.add(waiter)
+        self._callers.setdefault(waiter.caller, {})[waiter] = None
+        self._demand.add(waiter)
         self._fresh.append(waiter)
         self._first_end = min(self._first_end, waiter.until)
-        self._depth += 1
+        self.depth += 1
 
     def _rotate(self, waiter: Waiter) -> None:
         """Move the served caller to the end; calls that were behind one of its calls may now precede it."""
-        self._line[waiter.caller] = self._line.pop(waiter.caller)
-        if len(self._line) > 1 and len(self._line[waiter.caller]) > 1:
-            for each in self._order():
-                if each.behind:
-                    each.seen = -1
+        self._callers[waiter.caller] = self._callers.pop(waiter.caller)
+        if len(self._callers) > 1 and len(self._callers[waiter.caller]) > 1:
+            for other in self._order():
+                if other.behind:
+                    other.seen = -1
 
-    def _refuse(self, waiter: Waiter, refusal: ProxyError) -> None:
-        waiter.refusal = refusal
+    def _reject(self, waiter: Waiter, error: ProxyError) -> None:
+        waiter.error = error
         self._remove(waiter)
         waiter.turn.set()
 
@@ -323,37 +316,37 @@ class FairQueue:
         self._next_turn()
 
     def _remove(self, waiter: Waiter) -> None:
-        waiters = self._line.get(waiter.caller, {})
+        waiters = self._callers.get(waiter.caller, {})
         if waiter not in waiters:
             return
         del waiters[waiter]
         if not waiters:
-            del self._line[waiter.caller]
-        self._depth -= 1
+            del self._callers[waiter.caller]
+        self.depth -= 1
         if waiter.seen >= 0:  # no call of another caller is behind one that never attempted
             self._note(waiter.resources)
         else:
-            for each in waiters:
-                if each.behind:
-                    each.seen = -1
-        self._wanted.remove(waiter)
+            for other in waiters:
+                if other.behind:
+                    other.seen = -1
+        self._demand.remove(waiter)
         if waiter in self._fresh:
             self._fresh.remove(waiter)
-        if self._trying is waiter:
-            self._trying = None
-        if self._keeper is waiter:
-            self._keeper = None
+        if self._attempting is waiter:
+            self._attempting = None
+        if self._timer_keeper is waiter:
+            self._timer_keeper = None
             self._armed = math.inf
-        if not self._depth:
+        if not self.depth:
             self._first_end = math.inf
 
 
 def _at_least(wait: Wait) -> float:
     """Return the seconds that the wait takes at least."""
-    return wait.seconds if wait.exact else SURELY * wait.seconds
+    return wait.seconds if wait.exact else CERTAIN_SHARE * wait.seconds
 
 
-def _refusal(seconds: float) -> ProxyError:
+def _rejection(seconds: float) -> ProxyError:
     if seconds == math.inf:
         message = "The call exceeds the limits of every target; shorten it or choose another model."
         return InvalidRequest(message, code="no_candidate_available", retryable=False)

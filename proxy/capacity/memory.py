@@ -1,0 +1,235 @@
+"""The counter store in process memory: the default, and the reference for shared stores.
+
+No method awaits between reading and writing, so each of them is atomic. Only this store has to be saved across a
+restart (`export`, `restore`): a shared one survives it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from proxy.capacity.kinds import WINDOWS
+from proxy.capacity.outstanding import ReservedAmounts, SlotCounter
+from proxy.capacity.store import Charge, CounterKey, Reservation, Row, Wait
+from proxy.core.clock import Clock
+from proxy.core.model import RouteKey
+from proxy.core.saved import SavedWindow, route_name, route_named
+from proxy.core.window import Window
+
+MAX_COUNTERS = 100_000  # beyond it the least recently used are dropped, in use or not
+MAX_SAVED = 5000  # the most recently used windows; each takes at most about 3 KB in the file
+FIRST_SWEEP = 1024  # counters before the first search for idle ones
+
+
+class _Part:
+    """The amount that one charge of a reservation counts for at present."""
+
+    __slots__ = ("amount", "counter", "reserved", "stamp")
+
+    def __init__(
+        self, counter: Window | SlotCounter, stamp: int, amount: int, reserved: ReservedAmounts | None
+    ) -> None:
+        self.counter = counter
+        self.stamp = stamp
+        self.amount = amount
+        self.reserved = reserved  # only for an estimated amount
+
+
+class MemoryCounters:
+    """A `CounterStore` in memory. Idle counters are dropped when new ones are added."""
+
+    def __init__(self, clock: Clock, *, most: int = MAX_COUNTERS) -> None:
+        self._clock = clock
+        self._most = most
+        self._counters: OrderedDict[CounterKey, Window | SlotCounter] = OrderedDict()  # least recently used first
+        self._reserved: dict[CounterKey, ReservedAmounts] = {}  # amounts of windows that will be corrected
+        self._cooldowns: dict[CounterKey, float] = {}
+        self._parts: dict[str, list[_Part]] = {}  # by reservation, until its end
+        self._ids = itertools.count(1)
+        self._sweep_at = min(FIRST_SWEEP, most)
+
+    async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
+        """Reserve all charges or none; see `CounterStore`."""
+        now = self._clock.monotonic()
+        if wait := self._longest(charges, now):
+            return wait
+        reservation = Reservation(str(next(self._ids)), tuple(charges))
+        self._parts[reservation.id] = [self._part(charge, reservation.id, now) for charge in charges if charge.amount]
+        return reservation
+
+    def settle(self, reservation: Reservation, amount: int | None) -> None:
+        """End a reservation; only the first call has an effect."""
+        now = self._clock.monotonic()
+        for part in self._parts.pop(reservation.id, ()):
+            if isinstance(part.counter, SlotCounter):
+                part.counter.remove(reservation.id, now, unused=False)
+            if part.reserved is not None:
+                if amount is not None:
+                    self._correct(part, amount, now)
+                part.reserved.settle(reservation.id, part.amount, now, unused=False)
+
+    def release(self, reservation: Reservation) -> None:
+        """Undo a reservation; only the first call has an effect."""
+        now = self._clock.monotonic()
+        for part in self._parts.pop(reservation.id, ()):
+            if isinstance(part.counter, SlotCounter):
+                part.counter.remove(reservation.id, now, unused=True)
+            else:
+                self._correct(part, 0, now)
+            if part.reserved is not None:
+                part.reserved.settle(reservation.id, 0, now, unused=True)
+
+    async def wait(self, charges: Sequence[Charge]) -> float:
+        """Return the seconds until `reserve` can succeed."""
+        wait = self._longest(charges, self._clock.monotonic())
+        return wait.seconds if wait else 0.0
+
+    def start_cooldown(self, counter: CounterKey, seconds: float) -> None:
+        """Start a cooldown, which outlives its counter."""
+        now = self._clock.monotonic()
+        if len(self._cooldowns) >= self._sweep_at:
+            self._sweep(now)
+        self._cooldowns[counter] = max(now + seconds, self._cooldowns.get(counter, 0.0))
+
+    def end_cooldown(self, counter: CounterKey) -> None:
+        """End the cooldown of `counter`, whatever its length."""
+        self._cooldowns.pop(counter, None)
+
+    async def read(self) -> Sequence[Row]:
+        """Return the rows of `/admin/limits`; visits every counter."""
+        now = self._clock.monotonic()
+        keys = {key for key, counter in self._counters.items() if counter.used(now)}
+        keys |= {key for key, until in self._cooldowns.items() if until > now}
+        return [self._row(key, now) for key in sorted(keys)]
+
+    def export(self, shift: float, *, longer_than: float = 0.0) -> list[SavedWindow]:
+        """Return the windows of more than `longer_than` seconds to save, least recently used first.
+
+        `shift` is wall-clock time minus monotonic time, in seconds. Slots are left out: they end with the process.
+        """
+        now = self._clock.monotonic()
+        saved: list[SavedWindow] = []
+        for key, counter in reversed(self._counters.items()):
+            if isinstance(counter, SlotCounter) or counter.seconds <= longer_than:
+                continue
+            if isinstance(key.owner, RouteKey) and (window := counter.export(_name(key.owner, key.kind), shift, now)):
+                saved.append(window)
+                if len(saved) >= MAX_SAVED:
+                    break
+        return saved[::-1]
+
+    def restore(self, saved: Sequence[SavedWindow], shift: float) -> None:
+        """Count what `export` returned, possibly in another process, as if it had been reserved here.
+
+        Existing counters stay. Raises `ValueError`, and changes nothing, if `export` cannot have returned it.
+        """
+        now = self._clock.monotonic()
+        windows = {_key(window): Window.restored(window, shift, now) for window in saved[-MAX_SAVED:]}
+        for key, window in windows.items():
+            if window.used(now):
+                self._counters.setdefault(key, window)
+
+    def _row(self, key: CounterKey, now: float) -> Row:
+        cooldown = max(0.0, self._cooldowns.get(key, 0.0) - now)
+        counter = self._counters.get(key)
+        if counter is None:
+            return Row(key, 0, None, 0.0, cooldown)
+        return Row(key, counter.used(now), counter.limit, counter.seconds, cooldown)
+
+    def _part(self, charge: Charge, reservation: str, now: float) -> _Part:
+        """Reserve one charge."""
+        counter = self._counter(charge, now)
+        if isinstance(counter, SlotCounter):
+            counter.add(reservation, charge.amount, now)
+            return _Part(counter, 0, charge.amount, None)
+        reserved = None
+        if charge.estimated:
+            reserved = self._reserved.setdefault(charge.counter, ReservedAmounts())
+            reserved.add(reservation, charge.amount, now)
+        return _Part(counter, counter.take(charge.amount, now), charge.amount, reserved)
+
+    def _correct(self, part: _Part, amount: int, now: float) -> None:
+        """Replace the amount taken from a window."""
+        assert isinstance(part.counter, Window)
+        part.counter.correct(part.stamp, amount - part.amount, now)
+        part.amount = amount
+
+    def _longest(self, charges: Iterable[Charge], now: float) -> Wait | None:
+        """Return the longest of the charges' waits, or `None` if all fit."""
+        longest: Wait | None = None
+        for charge in charges:
+            wait = self._when(charge, now)
+            if wait is not None and wait.seconds > (longest.seconds if longest else 0.0):
+                longest = wait
+        return longest
+
+    def _when(self, charge: Charge, now: float) -> Wait | None:
+        """Return the wait for this charge, or `None` if it fits."""
+        cooldown = 0.0
+        if self._cooldowns and charge.counter in self._cooldowns:
+            cooldown = self._cooldowns[charge.counter] - now
+        if charge.amount > charge.limit:
+            return Wait(math.inf)
+        counter = self._counters.get(charge.counter) if charge.amount else None
+        if counter is not None and counter.seconds == charge.seconds:
+            counter.limit = charge.limit
+            if isinstance(counter, SlotCounter):
+                seconds = counter.until(charge.amount, now)
+                if seconds > cooldown:
+                    return Wait(seconds, counter.usual, max(counter.limit, 1), exact=False)
+            elif (seconds := counter.when(charge.amount, now)) > cooldown:
+                return self._of_window(charge, counter, max(seconds, cooldown), max(cooldown, 0.0), now)
+        return Wait(cooldown) if cooldown > 0 else None
+
+    def _of_window(self, charge: Charge, window: Window, exact: float, cooldown: float, now: float) -> Wait:
+        """Return the wait for the window, or for the return of enough reserved tokens if that is shorter."""
+        portion = charge.amount / charge.limit if charge.amount > 1 else 0.0
+        reserved = self._reserved.get(charge.counter)
+        if reserved is not None:
+            short = window.used(now) + charge.amount - window.limit
+            estimate = max(reserved.until(short, now, since=now - window.seconds), cooldown)
+            if estimate < exact:
+                at_once = charge.limit // charge.amount
+                return Wait(estimate, reserved.usual, at_once, exact=False, portion=portion)
+        return Wait(exact, portion=portion)
+
+    def _counter(self, charge: Charge, now: float) -> Window | SlotCounter:
+        """Return the charge's counter, creating it if necessary; a changed window length starts a new counter."""
+        counter = self._counters.get(charge.counter)
+        if counter is not None and counter.seconds == charge.seconds:
+            self._counters.move_to_end(charge.counter)
+            return counter
+        if len(self._counters) >= self._sweep_at:
+            self._sweep(now)
+        counter = Window(charge.seconds, charge.limit) if charge.seconds else SlotCounter(charge.limit)
+        self._counters[charge.counter] = counter
+        return counter
+
+    def _sweep(self, now: float) -> None:
+        """Drop idle counters. The next sweep is due when as many were added, which keeps the amortised cost low."""
+        for key in [key for key, counter in self._counters.items() if not counter.used(now)]:
+            del self._counters[key]
+            self._reserved.pop(key, None)
+        for key in [key for key, until in self._cooldowns.items() if until <= now]:
+            del self._cooldowns[key]
+        while len(self._counters) >= self._most:
+            key, _ = self._counters.popitem(last=False)
+            self._reserved.pop(key, None)
+        while len(self._cooldowns) >= self._most:
+            del self._cooldowns[next(iter(self._cooldowns))]
+        live = max(len(self._counters), len(self._cooldowns))
+        self._sweep_at = min(max(FIRST_SWEEP, 2 * live), self._most)
+
+
+def _name(route: RouteKey, kind: str) -> str:
+    return f"{route_name(route)}:{kind}"
+
+
+def _key(window: SavedWindow) -> CounterKey:
+    name, _, kind = window.name.rpartition(":")
+    if (kind, window.seconds) not in WINDOWS.items():
+        raise ValueError("the window of a limit has another length")
+    return CounterKey(route_named(name), kind)
