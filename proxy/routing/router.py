@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
-from proxy.core.call import Call, RouterOptions
+from proxy.core.call import NO_OPTIONS, Call
 from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
@@ -21,8 +21,6 @@ from proxy.routing.names import Rule, route_table
 from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
 
 T = TypeVar("T")
-
-_NO_OPTIONS = RouterOptions()
 
 
 class OffLoop(Protocol):
@@ -72,7 +70,7 @@ class Router:
             self._table, self._snapshot = route_table(call.snapshot), call.snapshot
         rule = self._table.get(call.model)
         size = len(call.raw)
-        if rule is not None and rule.form == "single" and size <= LARGE and call.options == _NO_OPTIONS:
+        if rule is not None and rule.form == "single" and size <= LARGE and call.options is NO_OPTIONS:
             return plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
         query = read_query(call, self._health.view(call.snapshot), self._count)
         rules = resolve_names(call, self._table)

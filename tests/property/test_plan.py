@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.call import Call, RouterOptions
+from proxy.core.call import NO_OPTIONS, Call, RouterOptions
 from proxy.core.errors import ProxyError
 from proxy.core.model import TASKS
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
@@ -104,7 +104,7 @@ def calls(draw: st.DrawFn) -> Call:
         body = {**body, "messages": draw(MESSAGES)}
     on: Snapshot = draw(st.sampled_from(SNAPSHOTS))
     name = draw(st.sampled_from(NAMES) | st.text(max_size=12))
-    options: RouterOptions = draw(OPTIONS | st.just(RouterOptions()))
+    options: RouterOptions = draw(OPTIONS | st.just(NO_OPTIONS))
     return replace(call(name, on=on), body=body, options=options)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from proxy.core.call import Call, RouterOptions
+from proxy.core.call import NO_OPTIONS, Call, RouterOptions
 from proxy.core.model import Deployment, Mode, Price, Provider, ProviderKey, Tier
 from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
@@ -96,7 +96,7 @@ def call(model: str, text: Any = "hi", *, on: Snapshot | None = None, body: Any 
         model=model,
         stream=False,
         usage_asked=False,
-        options=RouterOptions(**options),
+        options=RouterOptions(**options) if options else NO_OPTIONS,
         headers={},
         snapshot=on or snapshot(),
     )
