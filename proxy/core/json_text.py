@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec import DecodeError
+from msgspec.json import Decoder
 
 from proxy.core.work import exceeds
 
@@ -45,15 +46,32 @@ def _finite(text: str) -> float:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
+_decode_any = Decoder().decode
 
 
-def loads(text: bytes | str, **hooks: Any) -> Any:
+def loads(text: bytes | str) -> Any:
     """The value that `text` stands for; an integer with more digits than Python reads becomes a very large one.
 
     Raises `ValueError` or `RecursionError` if it is not JSON.
     """
+    return _loads(text)
+
+
+def finite_loads(text: bytes) -> Any:
+    """The value that `text` stands for, like `loads`, but only UTF-8 and finite numbers are JSON."""
+    return _loads(text, parse_constant=_refuse, parse_float=_finite)
+
+
+def _loads(text: bytes | str, **hooks: Any) -> Any:
+    """Read strict JSON with `msgspec`, and what Python takes for JSON beside it with the `json` module."""
     if len(text) > SMALL and is_expensive(text):
         raise ValueError("it has too many values")
+    try:
+        return _decode_any(text)
+    except (DecodeError, ValueError, RecursionError):
+        pass
+    if hooks and isinstance(text, bytes):
+        text = text.decode()
     try:
         return json.loads(text, **hooks)
     except (json.JSONDecodeError, UnicodeDecodeError):

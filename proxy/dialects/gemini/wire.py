@@ -7,7 +7,6 @@ the answer's headers need not be right. An error may come between events as bare
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -15,7 +14,7 @@ from typing import Any, Literal
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from proxy.core.json_text import loads, typed
+from proxy.core.json_text import finite_loads, typed
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 
 LIMIT = 64 * 1024 * 1024  # bytes of one answer object: it may carry an image
@@ -186,22 +185,10 @@ def _form(head: bytearray) -> Literal["sse", "json"] | None:
 def objects_of(text: bytes) -> list[dict[str, Any]]:
     """The objects of one JSON text: one, or those of an array. Raises `NotAnAnswer`."""
     try:
-        value = loads(text.decode("utf-8"), parse_constant=_refuse, parse_float=_finite)
+        value = finite_loads(text)
     except (ValueError, RecursionError) as exc:
         raise NotAnAnswer("it is not JSON") from exc
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(item, dict) for item in values):
         raise NotAnAnswer("it holds something else than a JSON object")
     return values
-
-
-def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    """A number that can be written again."""
-    value = float(text)
-    if math.isinf(value):
-        raise ValueError(f"{text} is too large")
-    return value
