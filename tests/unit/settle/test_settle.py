@@ -1,4 +1,4 @@
-"""A finished record becomes facts, once, and never an exception."""
+"""Settling: metrics and one access line for each finished record."""
 
 from __future__ import annotations
 
@@ -88,6 +88,34 @@ def test_a_call_is_counted_with_its_attempts_tokens_and_cost() -> None:
     assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(0.0019)}
 
 
+def test_calls_add_up_by_status_and_outcome() -> None:
+    bench = Bench()
+    failed = {"attempts": [attempt("server_error", SMALL)], "status": 502, "outcome": "error"}
+
+    for fields in ({}, failed, {}, failed, {}):
+        bench.settler.settle(answered(**fields))
+
+    assert bench.samples("signalbox_requests_total") == {
+        ("small", "acme", "tier/low", "200"): 3,
+        ("small", "acme", "tier/low", "502"): 2,
+    }
+    assert bench.samples("signalbox_attempts_total") == {
+        ("small", "server_error", "acme"): 5,
+        ("small", "ok", "acme"): 3,
+    }
+    assert bench.samples("signalbox_tokens_total")["input", "small", "acme"] == 3000
+    assert bench.samples("signalbox_cost_usd_total") == {("small", "acme"): pytest.approx(3 * 0.0019)}
+
+
+def test_tokens_without_cached_or_reasoning_show_no_such_series() -> None:
+    bench = Bench()
+
+    bench.settler.settle(answered(attempts=[attempt("ok", deployment(), usage=Usage(20, 0))]))
+
+    assert bench.samples("signalbox_tokens_total") == {("input", "small", "acme"): 20, ("output", "small", "acme"): 0}
+    assert bench.samples("signalbox_cost_usd_total") == {}
+
+
 def test_impossible_usage_is_counted_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
 
@@ -140,7 +168,7 @@ def test_time_to_first_token_is_of_streams_only() -> None:
     assert bench.samples("signalbox_time_to_first_token_seconds_count") == {(): 0}
 
 
-def test_a_call_that_was_refused_at_the_door_is_counted() -> None:
+def test_call_rejected_before_routing_is_counted() -> None:
     bench = Bench()
 
     bench.settler.settle(record(status=400, outcome="error"))
@@ -166,7 +194,7 @@ def test_no_client_can_make_a_label() -> None:
     assert {labels[1] for labels in bench.samples("signalbox_tokens_total")} == {"other"}
 
 
-def test_settling_never_raises_and_the_fault_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_error_while_settling_is_logged_and_not_raised(caplog: pytest.LogCaptureFixture) -> None:
     bench = Bench()
     broken = answered(attempts=[None])
 
@@ -218,19 +246,19 @@ def test_the_access_line_has_ids_names_and_numbers(caplog: pytest.LogCaptureFixt
     }
 
 
-def test_time_in_the_queue_is_told_and_is_no_overhead_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+def test_access_line_has_queue_time_apart_from_overhead(caplog: pytest.LogCaptureFixture) -> None:
     fields = line(caplog, answered(queue_seconds=0.3, predicted_queue_seconds=0.25))
 
     assert (fields["waited_ms"], fields["predicted_wait_ms"], fields["overhead_ms"]) == (300.0, 250.0, 200.0)
 
 
-def test_the_access_line_says_that_an_answer_was_continued(caplog: pytest.LogCaptureFixture) -> None:
+def test_access_line_has_the_position_of_a_continuation(caplog: pytest.LogCaptureFixture) -> None:
     fields = line(caplog, answered(continued=Continued("acme", "small", 5)))
 
     assert fields["continued_after"] == 5
 
 
-def test_the_access_line_has_the_tokens_that_the_metrics_have(caplog: pytest.LogCaptureFixture) -> None:
+def test_access_line_and_metrics_count_the_same_tokens(caplog: pytest.LogCaptureFixture) -> None:
     broken = attempt("broken_stream", SMALL, usage=Usage(100, 10, source="estimated"))
     lost = attempt("hedge_lost", SMALL, usage=Usage(70, source="estimated"))
     bench = Bench(access_log=True)

@@ -51,7 +51,7 @@ def test_attempt_names_why_its_connection_failed() -> None:
     assert (shown["cause"], shown["error"]) == (failed.cause, failed.error)
 
 
-def test_who_went_on_with_a_broken_answer_is_told() -> None:
+def test_continuation_of_a_broken_answer_is_shown() -> None:
     made = record(continued=Continued("acme", "small", 5))
 
     assert decision_record(made)["continued"] == {"provider": "acme", "model": "small", "after_characters": 5}

@@ -33,7 +33,7 @@ def test_any_other_id_is_not(text: str | None) -> None:
     assert sane_id(text) is None
 
 
-def test_a_call_that_never_got_anywhere_has_its_ids() -> None:
+def test_call_without_a_plan_shows_ids_and_times() -> None:
     assert shown(record(), 1000.25) == {
         "x-router-id": "req_1",
         "x-request-id": "theirs",
@@ -44,7 +44,7 @@ def test_a_call_that_never_got_anywhere_has_its_ids() -> None:
     }
 
 
-def test_a_call_that_was_answered_says_by_whom_and_why() -> None:
+def test_answered_call_shows_its_target_and_the_reason() -> None:
     made = record(plan=plan(SMALL), chosen=SMALL, attempts=[attempt(), attempt()], upstream_request_id="up-1")
 
     headers = shown(made, 1000.0)
@@ -67,7 +67,7 @@ def test_overhead_excludes_upstream_and_client_time() -> None:
     assert shown(made, 1001.0)["x-router-overhead-ms"] == "0.000"
 
 
-def test_names_from_outside_are_one_visible_line() -> None:
+def test_names_become_one_line_of_printable_ascii() -> None:
     odd = deployment("mo\r\ndel é\ud800" + "x" * 500)
     made = record(plan=plan(odd, route="a\r\nset-cookie: b"), chosen=odd, upstream_request_id="a\nb")
 
@@ -79,7 +79,7 @@ def test_names_from_outside_are_one_visible_line() -> None:
     assert headers["x-router-upstream-request-id"] == "a?b"
 
 
-def test_an_answer_of_a_stand_in_says_so() -> None:
+def test_answer_of_a_stand_in_is_marked_as_mock() -> None:
     stand_in = replace(SMALL, provider=replace(SMALL.provider, stand_in=True))
 
     assert shown(record(plan=plan(stand_in), chosen=stand_in), 1000.0)["x-router-mock"] == "1"
