@@ -58,7 +58,7 @@ def read_chat(
 
 
 class DebugStream:
-    """Adds the decision record to a stream, as one more chunk before `[DONE]`."""
+    """Adds the decision record to a stream, as a chunk before `[DONE]`."""
 
     def __init__(self) -> None:
         self._events = Events()
@@ -66,7 +66,7 @@ class DebugStream:
         self._sent = False
 
     def feed(self, chunk: bytes, router: Callable[[], Mapping[str, Any]]) -> bytes:
-        """What goes out for `chunk`; `router` gives the decision record when it is due."""
+        """Return the bytes to send for `chunk`; `router` returns the decision record when it is due."""
         out = []
         for event in self._events.feed(chunk):
             data = data_of(event)
@@ -78,7 +78,7 @@ class DebugStream:
         return b"".join(out)
 
     def last(self, router: Callable[[], Mapping[str, Any]]) -> bytes:
-        """The chunk with the record, once."""
+        """Return the chunk with the record the first time, later nothing."""
         if self._sent:
             return b""
         self._sent = True
@@ -86,7 +86,7 @@ class DebugStream:
         return b"data: " + compact_nulled(chunk) + b"\n\n"
 
     def rest(self) -> bytes:
-        """What has not been given on yet."""
+        """Return the bytes of an unfinished event."""
         return self._events.rest()
 
     def _remember(self, data: bytes) -> None:
@@ -99,7 +99,7 @@ class DebugStream:
 
 
 def _is_error(data: bytes) -> bool:
-    """Some providers put `"error": null` into every chunk."""
+    """Return whether a chunk is an error; some providers put `"error": null` into every chunk."""
     if not data.lstrip().startswith(b'{"error"'):
         return False
     try:
@@ -109,9 +109,10 @@ def _is_error(data: bytes) -> bool:
 
 
 def with_router(body: bytes, router: Mapping[str, Any]) -> bytes:
-    """A JSON answer, an object with members, with the decision record as its last; the others keep their bytes.
+    """Return a JSON object with the decision record as its last member; the others keep their bytes.
 
-    Not parsed again: what an upstream may send (`NaN`, deep nesting) is wider than what we take from clients.
+    The object is not parsed, because answers of upstreams may contain what bodies of clients must not: `NaN`, deep
+    nesting.
     """
     end = body.rindex(b"}")
     return body[:end] + b',"router":' + compact_nulled(router) + body[end:]

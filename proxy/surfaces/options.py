@@ -11,15 +11,15 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.model import MODES, TASKS
 
 PREFIX = "x-router-"
-_LONGEST = 256
-_NOT_YET = {
+_LONGEST = 256  # characters of a string
+_PLANNED = {
     "cache": "cache",
     "conversation": "stored conversations",
 }
 
 
 def read_options(value: Any, headers: Mapping[str, str]) -> RouterOptions:
-    """Read the options. Raises `InvalidRequest` on an unknown name or a wrong type; `headers` have lower-case names."""
+    """Return the options. Raises `InvalidRequest` for an unknown name or a wrong type. Header names are lower case."""
     options = {}
     for name in headers:
         if name.startswith(PREFIX):
@@ -49,8 +49,8 @@ def _parse(name: str, text: str) -> Any:
 
 def _read(name: str, value: Any) -> Any:
     param = f"router.{name}"
-    if name in _NOT_YET:
-        raise InvalidRequest(f"`{param}` is not supported by this version: it has no {_NOT_YET[name]}.", param=param)
+    if name in _PLANNED:
+        raise InvalidRequest(f"`{param}` is not supported by this version: it has no {_PLANNED[name]}.", param=param)
     reader = _READERS.get(name)
     if reader is None:
         known = ", ".join(f"`{item}`" for item in _READERS)

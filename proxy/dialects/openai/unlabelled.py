@@ -1,4 +1,4 @@
-"""An answer to a streamed call whose content type says that it is no stream: its first bytes decide.
+"""Answers to streamed calls with the content type of another answer: the first bytes decide.
 
 Some servers send events as `application/json`; others answer a streamed call with a JSON error and status 200.
 """
@@ -22,7 +22,7 @@ class BodyOrEvents:
         self._known = False
 
     def feed(self, chunk: bytes) -> bytes:
-        """What `chunk` gives the client. Raises `UpstreamFailure`."""
+        """Return the bytes for the client. Raises `UpstreamFailure`."""
         if not self._known:
             chunk = chunk.lstrip(_BLANK)
             self._known = bool(chunk)
@@ -31,22 +31,22 @@ class BodyOrEvents:
         return self._decoder.feed(chunk)
 
     def finish(self) -> bytes:
-        """What the end gives the client. Raises `UpstreamFailure` if the answer is not whole."""
+        """Return the last bytes for the client. Raises `UpstreamFailure` if the answer is incomplete."""
         return self._decoder.finish()
 
     @property
     def committed(self) -> bool:
-        """The commit point has been passed."""
+        """Whether the commit point has been passed."""
         return self._decoder.committed
 
     @property
     def complete(self) -> bool:
-        """The answer is whole."""
+        """Whether the answer is complete."""
         return self._decoder.complete
 
     @property
     def closed(self) -> bool:
-        """Nothing more is to be expected."""
+        """Whether the upstream has ended the answer."""
         return self._decoder.closed
 
     @property
@@ -56,15 +56,15 @@ class BodyOrEvents:
 
     @property
     def passed_error(self) -> bool:
-        """An error event has passed as a part of a complete answer."""
+        """Whether an error event has passed as a part of a complete answer."""
         return self._decoder.passed_error
 
     @property
     def native_finish(self) -> str | None:
-        """The provider's own word for the end."""
+        """The provider's finish reason."""
         return self._decoder.native_finish
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens as reported so far."""
+        """The usage reported so far."""
         return self._decoder.usage
