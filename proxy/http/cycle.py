@@ -35,6 +35,8 @@ class Cycle(RequestResponseCycle):
         )
         self.on_gone: Callable[[], None] | None = None
         self.task: asyncio.Task[Any] | None = None
+        self.last_write = 0.0  # when a piece of the body was written, in seconds of the event loop's clock
+        self._time = protocol.loop.time
         self._head = b""
         self._left: int | None = None  # bytes of a body of known length that are still to come
 
@@ -91,6 +93,7 @@ class Cycle(RequestResponseCycle):
             data = b"%x\r\n%b\r\n" % (len(data), data)
         if self._head:
             data, self._head = self._head + data, b""
+        self.last_write = self._time()
         self.transport.write(data)
         return not self.flow.write_paused
 

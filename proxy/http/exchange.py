@@ -60,7 +60,6 @@ class Exchange:
         "_early_timer",
         "_ended",
         "_events",
-        "_last_out",
         "_limits",
         "_loop",
         "_out",
@@ -78,6 +77,7 @@ class Exchange:
         "read_call",
         "request_id",
         "status",
+        "write",
     )
 
     def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
@@ -103,7 +103,6 @@ class Exchange:
         self._ended = False
         self._events = False  # the response is an event stream
         self._content = False  # the answer has reached its commit point
-        self._last_out = 0.0  # seconds of the event loop's clock
         self._comment_timer: asyncio.TimerHandle | None = None
         self._early_timer: asyncio.TimerHandle | None = None
 
@@ -116,6 +115,7 @@ class Exchange:
             self._out = DirectOutput(cycle)
         else:
             self._out = AsgiOutput(self._send, self._limits.write_stall, self._gone)
+        self.write = self._out.write
         try:
             await pipeline.run(self)
         except ProxyError as error:
@@ -186,13 +186,7 @@ class Exchange:
         self._events = events
         self._begin(status, headers)
         if events and self._limits.keep_alive:
-            self._last_out = self._loop.time()
             self._comment_later(self._limits.keep_alive)
-
-    def write(self, data: bytes) -> bool:
-        """Write a piece of the body; return whether the client takes more now, otherwise `drain` first."""
-        self._last_out = self._loop.time()
-        return self._out.write(data)
 
     async def drain(self) -> None:
         """Wait until the client takes more."""
@@ -200,8 +194,7 @@ class Exchange:
         try:
             await self._out.drain()
         finally:
-            self._last_out = now = self._loop.time()
-            self.client_seconds += now - began
+            self.client_seconds += self._loop.time() - began
 
     async def end_stream(self) -> None:
         """End a streamed response."""
@@ -258,7 +251,7 @@ class Exchange:
         """Write a comment if the stream has been silent for long enough."""
         if self._ended:
             return
-        left = self._longest_silence() - (self._loop.time() - self._last_out)
+        left = self._longest_silence() - (self._loop.time() - self._out.last_write)
         if left > 0:
             self._comment_later(left)
         else:
@@ -267,7 +260,6 @@ class Exchange:
     def _comment(self) -> None:
         if not self._out.delivering and not self.write(COMMENT):
             self._spawn(self._out.drain())
-        self._last_out = self._loop.time()
         if silence := self._longest_silence():
             self._comment_later(silence)
 

@@ -26,6 +26,8 @@ class Cycle(Protocol):
         """Whether the client takes no more data now."""
         ...
 
+    last_write: float  # when a piece of the body was written, in seconds of the event loop's clock
+
     def whole_body(self) -> bytes | None:
         """Return the request's body if all of it has arrived, else `None`."""
         ...
@@ -49,6 +51,11 @@ class Cycle(Protocol):
 
 class Output(Protocol):
     """The response of one exchange."""
+
+    @property
+    def last_write(self) -> float:
+        """As `Cycle.last_write`."""
+        ...
 
     @property
     def delivering(self) -> bool:
@@ -88,6 +95,10 @@ class DirectOutput:
         self.finish = cycle.finish
 
     @property
+    def last_write(self) -> float:
+        return self._cycle.last_write
+
+    @property
     def delivering(self) -> bool:
         return self._cycle.congested
 
@@ -109,6 +120,8 @@ class AsgiOutput:
         self._send = send
         self._write_stall = write_stall
         self._on_stall = on_stall
+        self.last_write = 0.0
+        self._loop = asyncio.get_running_loop()
         self._messages: list[Message] = []
         self._sending = 0
         self._lock = asyncio.Lock()
@@ -125,6 +138,7 @@ class AsgiOutput:
         self._messages.append({"type": "http.response.start", "status": status, "headers": fields})
 
     def write(self, data: bytes) -> bool:
+        self.last_write = self._loop.time()
         self._messages.append({"type": "http.response.body", "body": data, "more_body": True})
         return False
 
@@ -137,7 +151,7 @@ class AsgiOutput:
             messages, self._messages = self._messages, []
             for message in messages:
                 self._sending += 1
-                self._timer = asyncio.get_running_loop().call_later(self._write_stall, self._on_stall)
+                self._timer = self._loop.call_later(self._write_stall, self._on_stall)
                 try:
                     await self._send(message)
                     self._sending -= 1

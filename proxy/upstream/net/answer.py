@@ -46,8 +46,11 @@ class Answer:
         "_until_close",
         "began",
         "complete",
+        "error",
         "fault",
+        "full",
         "headers",
+        "on_body",
         "ready",
         "reusable",
         "sink",
@@ -64,8 +67,11 @@ class Answer:
         self.reusable = False
         self.fault: UpstreamFailure | None = None
         self.size = 0  # bytes of the body that have not been taken
-        self.sink: Callable[[bytes], None] | None = None  # takes the body as it arrives
+        self.sink: Callable[[bytes], bool] | None = None  # takes the body as it arrives, from now on
+        self.full = False  # `sink` has returned False: it takes no more now
+        self.error: Exception | None = None  # raised by `sink`
         self._body: list[bytes] = []
+        self.on_body = self._body.append  # called by the parser
         self._fields: list[tuple[bytes, bytes]] = []
         self._count = 0  # headers and trailers
         self._size = 0  # bytes of their names and values
@@ -79,7 +85,8 @@ class Answer:
     def feed(self, data: bytes | memoryview) -> None:
         """Parse the next bytes. After a fault, or after the end, there must be no more."""
         self.began = True
-        before = self.size
+        pieces = self._body
+        before = len(pieces)
         try:
             self._parser.feed_data(data)
         except (_Stop, httptools.HttpParserError) as exc:
@@ -87,15 +94,20 @@ class Answer:
                 self.reusable = False  # bytes that follow the answer: the next answer could not be told from them
             elif self.fault is None:
                 self.fault = not_http(str(exc))
-        if self.size > before:
-            self._not_body = 0
-            if self.sink is not None:
-                pieces, self._body, self.size = self._body, [], 0
-                self.sink(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        if len(pieces) == before:
+            self._not_body += len(data)
+            if self._not_body > MAX_HEAD and not self.complete and self.fault is None:
+                self.fault = not_http("too many bytes that are no body")
             return
-        self._not_body += len(data)
-        if self._not_body > MAX_HEAD and not self.complete and self.fault is None:
-            self.fault = not_http("too many bytes that are no body")
+        self._not_body = 0
+        if self.sink is None:
+            self.size += sum([len(piece) for piece in pieces[before:]])
+            return
+        try:
+            self.full = not self.sink(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        except Exception as exc:
+            self.error = exc  # nothing may be raised into the event loop
+        pieces.clear()
 
     def take(self) -> bytes:
         """All of the body that has come and was not taken yet."""
@@ -138,7 +150,7 @@ class Answer:
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        if 100 <= status < 200:
+        if 100 <= status < 200:  # without a body, as the parser ensures
             self._interim += 1
             if status == 101 or self._interim > MAX_INTERIM:
                 self._stop("switched protocols" if status == 101 else "too many 1xx answers")
@@ -151,12 +163,6 @@ class Answer:
             self._stop("a transfer coding other than chunked")
         self._until_close = coding is None and "content-length" not in headers
         self.status, self.headers, self.ready = status, headers, True
-
-    def on_body(self, data: bytes) -> None:
-        if not self.ready:
-            self._stop("a 1xx answer with a body")
-        self._body.append(data)
-        self.size += len(data)
 
     def on_message_complete(self) -> None:
         if self.ready:

@@ -145,7 +145,9 @@ class Connection(asyncio.BufferedProtocol):
         if answer.fault is not None:
             self.abort()
         elif answer.sink is not None and not answer.complete:
-            return
+            if not answer.full and answer.error is None:
+                return
+            self.pause()
         elif answer.ready:
             if answer.status >= 300 and self._rest is not None:
                 self._rest = _NEVER_SENT  # the upstream has decided without the rest of the request

@@ -18,7 +18,7 @@ class NetResponse(Response):
     `pool` takes the connection back; `None`: it is closed after this exchange.
     """
 
-    __slots__ = ("_answer", "_connection", "_failure", "_feed", "_full", "_pool")
+    __slots__ = ("_answer", "_connection", "_pool")
 
     if TYPE_CHECKING:
         status: int
@@ -28,9 +28,6 @@ class NetResponse(Response):
         self._connection: Connection | None = connection
         self._answer = answer
         self._pool = pool
-        self._feed: Feed
-        self._full = False  # the last piece filled its taker
-        self._failure: BaseException | None = None  # raised by `feed`
 
     async def read(self) -> bytes:
         """Return the next piece, all that has come in one; empty at the end. Raises `UpstreamFailure`."""
@@ -51,25 +48,22 @@ class NetResponse(Response):
         """Hand every piece to `feed` when it arrives; while `feed` is full, the connection is not read."""
         answer, connection = self._answer, self._connection
         assert connection is not None
-        self._feed = feed
         if answer.size:
-            self._deliver(answer.take())
-        answer.sink = self._deliver
-        connection.resume(answer)
+            answer.full = not feed(answer.take())
+        answer.sink = feed
         try:
             while True:
-                if self._failure is not None:
-                    raise self._failure
-                if self._full:
-                    self._full = False
+                if answer.error is not None:
+                    raise answer.error
+                if answer.full:
                     await drain()
-                    connection.resume(answer)
-                elif answer.complete:
+                    answer.full = False
+                if answer.complete:
                     return
-                elif answer.fault is not None:
+                if answer.fault is not None:
                     raise answer.fault
-                else:
-                    await connection.progress()
+                connection.resume(answer)
+                await connection.progress()
         finally:
             answer.sink = None
 
@@ -93,17 +87,3 @@ class NetResponse(Response):
     async def _pieces(self) -> AsyncGenerator[bytes, None]:
         while data := await self.read():
             yield data
-
-    def _deliver(self, data: bytes) -> None:
-        """Pass on a piece from inside the event loop's callback, where nothing may be raised."""
-        connection = self._connection
-        if connection is None or self._failure is not None:
-            return
-        try:
-            if self._feed(data):
-                return
-            self._full = True
-        except Exception as exc:
-            self._failure = exc
-        connection.pause()
-        connection.wake()
