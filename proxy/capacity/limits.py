@@ -33,6 +33,8 @@ class Limits:
         self._store = store
         self._clock = clock
         self._notify = notify
+        self._values: dict[tuple[str, str], tuple[Deployment, LimitValues]] = {}  # by deployment and key
+        self._charges: dict[RouteKey, tuple[LimitValues, list[Charge], bool]] = {}  # of configured limits
         self._learned = LearnedLimits()
         self._cooldowns: OrderedDict[RouteKey, float] = OrderedDict()  # time until which the store is asked
         self._exhausted: OrderedDict[RouteKey, float] = OrderedDict()  # time until which there is no capacity
@@ -56,6 +58,19 @@ class Limits:
             result = replace(result, seconds=self._known_for(result.seconds, route, charges))
         self._note(route, result.seconds if isinstance(result, Wait) else 0.0)
         return result
+
+    def counts_tokens(self, deployment: Deployment, key_id: str) -> bool:
+        """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
+        values = self.values(deployment, key_id)
+        return values.tpm is not None or values.tpd is not None or bool(self._learned)
+
+    def reserve_at_once(self, deployment: Deployment, key_id: str, tokens: int) -> Reservation | None:
+        """Reserve capacity if there is some now and the store needs no round trip; `None` for everything else."""
+        charges = self.charges(deployment, key_id, tokens)
+        reservation = self._store.reserve_at_once(charges) if charges else None
+        if reservation is not None and self._exhausted:
+            self._note(deployment.route(key_id), 0.0)
+        return reservation
 
     async def wait(self, deployment: Deployment, key_id: str, tokens: int) -> float:
         """Return the wait in seconds that `reserve` would report now; takes nothing."""
@@ -101,11 +116,14 @@ class Limits:
     def values(self, deployment: Deployment, key_id: str) -> LimitValues:
         """Return the configured limits: the model's limits per key, each overridden by the key's own."""
         deployment = self.deployments.get(deployment.name, deployment)
-        model = deployment.limits
-        key = next((key.limits for key in deployment.provider.keys if key.id == key_id), None)
-        if key is None or model is None:
-            return key or model or UNLIMITED
-        return LimitValues(**{kind: _first(getattr(key, kind), getattr(model, kind)) for kind in WINDOWS})
+        known = self._values.get((deployment.name, key_id))
+        if known is not None and known[0] is deployment:
+            return known[1]
+        values = _values(deployment, key_id)
+        if len(self._values) >= MAX_ROUTES:
+            self._values.clear()
+        self._values[deployment.name, key_id] = deployment, values
+        return values
 
     def most_tokens(self, deployment: Deployment, key_id: str) -> float:
         """Return the maximum of tokens for one attempt by configured and learned limits."""
@@ -119,6 +137,8 @@ class Limits:
         if values is UNLIMITED and not self._learned and not self._cooldowns:
             return []
         route = deployment.route(key_id)
+        if not self._learned and not self._cooldowns:
+            return self._configured(route, values, tokens)
         learned = self._learned_of(route)
         charges = []
         for kind, seconds in WINDOWS.items():
@@ -133,6 +153,24 @@ class Limits:
         if charges or self._is_cooling(route):
             charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
         return charges
+
+    def _configured(self, route: RouteKey, values: LimitValues, tokens: int) -> list[Charge]:
+        """Return the charges of configured limits, most of which are the same for every attempt."""
+        known = self._charges.get(route)
+        if known is None or known[0] is not values:
+            charges = [
+                Charge(CounterKey(route, kind), limit, seconds, 1, estimated=kind in TOKENS)
+                for kind, seconds in WINDOWS.items()
+                if (limit := getattr(values, kind)) is not None
+            ]
+            charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
+            if len(self._charges) >= MAX_ROUTES:
+                self._charges.clear()
+            known = self._charges[route] = values, charges, any(charge.estimated for charge in charges)
+        _, charges, any_tokens = known
+        if not any_tokens:
+            return charges
+        return [charge._replace(amount=tokens) if charge.estimated else charge for charge in charges]
 
     def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
         """End the matching cooldowns (`None` matches all) and return their number. Counters stay."""
@@ -197,7 +235,8 @@ class Limits:
     def _ended(self, reservation: Reservation) -> None:
         route = reservation.charges[0].counter.owner
         assert isinstance(route, RouteKey)
-        self._note(route, 0.0)
+        if self._exhausted:
+            self._note(route, 0.0)
         self._notify(route)
 
     def _note(self, route: RouteKey, seconds: float) -> None:
@@ -255,6 +294,14 @@ class Limits:
             del self._cooldowns[route]
             return False
         return until is not None
+
+
+def _values(deployment: Deployment, key_id: str) -> LimitValues:
+    model = deployment.limits
+    key = next((key.limits for key in deployment.provider.keys if key.id == key_id), None)
+    if key is None or model is None:
+        return key or model or UNLIMITED
+    return LimitValues(**{kind: _first(getattr(key, kind), getattr(model, kind)) for kind in WINDOWS})
 
 
 def _shown(kind: str) -> str:

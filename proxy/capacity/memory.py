@@ -53,6 +53,14 @@ class MemoryCounters:
 
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
         """Reserve all charges or none; see `CounterStore`."""
+        return self._reserve(charges)
+
+    def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
+        """Reserve all charges or none."""
+        result = self._reserve(charges)
+        return result if isinstance(result, Reservation) else None
+
+    def _reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
         now = self._clock.monotonic()
         if wait := self._longest(charges, now):
             return wait

@@ -76,6 +76,10 @@ class CounterStore(Protocol):
         """Reserve all charges or none of them. Their counters must differ."""
         ...
 
+    def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
+        """Reserve all charges without a round trip; `None` if they do not fit, and always in a shared store."""
+        ...
+
     def settle(self, reservation: Reservation, amount: int | None) -> None:
         """End a reservation: slots are free again, and `amount` replaces estimated amounts (`None`: they stand)."""
         ...

@@ -65,7 +65,7 @@ class Executor:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
         refusal: ProxyError | None = None
         at_once = run.only and run.outgrown is None and run.attempts
-        picked = self._slots.take_at_once(run.call, run.targets) if at_once else None
+        picked = self._slots.take_at_once(run.call, run.targets, run.plan) if at_once else None
         while run.attempts:
             force = False
             if picked is None:
@@ -114,7 +114,7 @@ class Executor:
         targets = run.eligible()
         if not targets:
             return None
-        if picked := self._slots.take_at_once(run.call, targets):
+        if picked := self._slots.take_at_once(run.call, targets, run.plan):
             return picked
         began = self.clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))

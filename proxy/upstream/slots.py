@@ -17,7 +17,7 @@ from proxy.capacity.waiters import Resource
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.model import KEYLESS, Deployment, RouteKey
-from proxy.core.plan import DeploymentHealth, HealthView, Target
+from proxy.core.plan import DeploymentHealth, HealthView, Plan, Target
 from proxy.core.snapshot import Snapshot
 from proxy.upstream.health import Health, Lease, ProbeOutcome
 
@@ -53,19 +53,27 @@ class Slots:
         used = self._used.get(deployment.name, 0)
         return replace(health or HEALTHY, wait=wait, used=used) if wait or used else health
 
-    def take_at_once(self, call: Call, targets: Sequence[Target]) -> Picked | None:
-        """Return the first of `targets` with a lease, if no limit applies to it and no call waits; else `None`.
+    def take_at_once(self, call: Call, targets: Sequence[Target], plan: Plan) -> Picked | None:
+        """Return the first of `targets` with a lease if it has capacity now and no call waits; else `None`.
 
-        `None` does not mean that there is no capacity: `first` then decides, and may wait. A lease of this method has
-        no reservation, so that it can be settled without `give_back`.
+        `None` does not mean that there is no capacity: `first` then decides, and may wait.
         """
         target = targets[0]
         deployment = target.deployment
-        if self._queue.depth or self._limits.apply_to(deployment):
+        if self._queue.depth:
             return None
         lease = self._health.lease(deployment, key_id=call.options.key_id)
         if lease is None:
             return None
+        limits = self._limits
+        if limits.apply_to(deployment):
+            key_id, tokens = lease.key_id, 1
+            if limits.counts_tokens(deployment, key_id):
+                tokens = self._tokens(call, deployment, key_id, plan.input_tokens)
+            lease.reservation = limits.reserve_at_once(deployment, key_id, tokens)
+            if lease.reservation is None:
+                lease.return_unused()
+                return None
         if deployment.twin:
             self._uses += 1
             self._used[deployment.name] = self._uses

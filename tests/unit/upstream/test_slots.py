@@ -81,7 +81,7 @@ async def test_keys_are_used_by_their_weight() -> None:
 
 
 def at_once(b: Bench, of: Deployment, raw: bytes = HELLO) -> Lease | None:
-    picked = b.slots.take_at_once(calling(of, raw), [Target(of)])
+    picked = b.slots.take_at_once(calling(of, raw), [Target(of)], plan(of))
     return picked[1] if picked else None
 
 
@@ -96,25 +96,39 @@ async def test_a_lease_at_once_has_no_reservation() -> None:
     assert b.health.latencies() == {"a/m": 0.5}
 
 
-async def test_no_lease_at_once_under_a_configured_limit() -> None:
-    of = target("a", limits=ONE_PLACE)
-    keys = (ProviderKey("one", "1"), ProviderKey("two", "2", limits=ONE_PLACE))
+async def test_a_lease_at_once_reserves_capacity_under_a_limit() -> None:
+    of, b = target("a", limits=ONE_PLACE), scene()
 
-    assert at_once(scene(), of) is None
-    assert at_once(scene(), deployment("m", replace(provider("a"), keys=keys))) is None
+    lease = at_once(b, of)
+
+    assert lease
+    assert lease.reservation
+    assert at_once(b, of) is None
+    b.slots.release(lease)
+    assert at_once(b, of)
+
+
+async def test_a_lease_at_once_reserves_the_tokens_of_the_call() -> None:
+    of, b = target("a", limits=LimitValues(tpm=1000)), scene()
+
+    assert at_once(b, of, HELLO[:-1] + b',"max_tokens":600}')
+    assert at_once(b, of, HELLO[:-1] + b',"max_tokens":600}') is None
+    assert [(row["kind"], row["used"] >= 600) for row in await b.limits.rows()] == [("tpm", True)]
 
 
 async def test_the_limits_in_force_decide_about_a_lease_at_once() -> None:
     b = scene()
     b.limits.deployments = {"a/m": target("a", limits=ONE_PLACE)}  # the call began before a reload
 
+    assert at_once(b, A)
     assert at_once(b, A) is None
 
 
-async def test_no_lease_at_once_under_a_learned_limit() -> None:
+async def test_a_learned_limit_holds_for_leases_at_once() -> None:
     b = scene()
-    b.limits.learn(A, "main", {"x-ratelimit-limit-requests": "3", "x-ratelimit-reset-requests": "20s"}, 0.0)
+    b.limits.learn(A, "main", {"x-ratelimit-limit-requests": "1", "x-ratelimit-reset-requests": "20s"}, 0.0)
 
+    assert at_once(b, A)
     assert at_once(b, A) is None
     assert at_once(b, B)
 
