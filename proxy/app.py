@@ -14,6 +14,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -52,6 +53,7 @@ from proxy.http.meta import Meta
 from proxy.http.reading import BodyReader
 from proxy.http.reading import Limits as Costs
 from proxy.http.routes import error_handlers, routes
+from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
 from proxy.reload import Current, Reloader, share_of_calls
@@ -75,8 +77,9 @@ from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
-from proxy.workers.member import Member
-from proxy.workers.questions import METRICS
+
+if TYPE_CHECKING:  # one process needs no workers
+    from proxy.workers.member import Member
 
 STATE_FILE = "state.json"
 

@@ -27,7 +27,6 @@ from proxy.routing.plan import plan
 from proxy.runtime_file import announced, find, reachable, running_services
 from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
 from proxy.surfaces.chat import read_chat
-from proxy.workers.supervisor import StartError
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
 
@@ -78,6 +77,8 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
         if loaded.workers == 1:
             serve_alone(loaded, listener, host, started)
             return
+        from proxy.workers.supervisor import StartError
+
         try:
             serve_with_workers(loaded, listener, host, started)
         except StartError as exc:

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
 import uvloop
@@ -33,9 +33,9 @@ from proxy.config.settings.server import ServerSettings
 from proxy.core.clock import SystemClock
 from proxy.http.protocol import protocol_class
 from proxy.settle.log import logging_to, output_lock, standard_output
-from proxy.workers.board import OPEN
-from proxy.workers.member import Member
-from proxy.workers.supervisor import Supervisor
+
+if TYPE_CHECKING:  # one process needs no workers
+    from proxy.workers.member import Member
 
 _LOG = logging.getLogger(__name__)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
@@ -63,9 +63,9 @@ class _Server(uvicorn.Server):
             limit_integers()
             self.on_start()
 
-    def count_connections(self, row: memoryview) -> None:
-        """Keep the number of open connections in a row of the board."""
-        self.server_state.connections = _Connections(row)
+    def count_connections(self, changed: Callable[[int], None]) -> None:
+        """Call `changed` with the number of open connections at each change."""
+        self.server_state.connections = _Connections(changed)
 
     async def take(self, connection: socket.socket) -> None:
         """Serve a connection that another process has accepted."""
@@ -83,19 +83,19 @@ class _Server(uvicorn.Server):
 
 
 class _Connections(set[Any]):
-    """The open connections, whose number the supervisor reads."""
+    """The open connections, which report their number."""
 
-    def __init__(self, row: memoryview) -> None:
+    def __init__(self, changed: Callable[[int], None]) -> None:
         super().__init__()
-        self._row = row
+        self._changed = changed
 
     def add(self, connection: Any) -> None:
         super().add(connection)
-        self._row[OPEN] = len(self)
+        self._changed(len(self))
 
     def discard(self, connection: Any) -> None:
         super().discard(connection)
-        self._row[OPEN] = len(self)
+        self._changed(len(self))
 
 
 def url_of(listener: socket.socket) -> str:
@@ -169,6 +169,8 @@ def serve_alone(loaded: Loaded, listener: socket.socket, host: str, on_start: Ca
 
 def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_start: Callable[[], None]) -> None:
     """Serve in `loaded.workers` processes until a signal ends them. Raises `StartError` if they do not start."""
+    from proxy.workers.supervisor import Supervisor
+
     lock = output_lock()
 
     def work(member: Member) -> None:
@@ -211,16 +213,16 @@ async def serve(
     leaving = asyncio.Event()
     server = _Server(config)
     async with asyncio.TaskGroup() as group:
-        tasks: list[asyncio.Task[None]] = []
-        if isinstance(connections, Member):
-            _obey(connections, service, server, leaving)
-            server.count_connections(connections.row)
-            server.on_start = partial(_attach, connections, server, lambda work: tasks.append(group.create_task(work)))
-        else:
+        tasks = [group.create_task(_drain(service.gate, server, leaving, settings.drain))]
+        sockets = [connections] if isinstance(connections, socket.socket) else []
+        if isinstance(connections, socket.socket):
             _handle_signals(service, server, leaving)
             server.on_start = on_start
-        tasks.append(group.create_task(_drain(service.gate, server, leaving, settings.drain)))
-        await server.serve([] if isinstance(connections, Member) else [connections])
+        else:
+            _obey(connections, service, server, leaving)
+            server.count_connections(connections.count)
+            server.on_start = partial(_attach, connections, server, lambda work: tasks.append(group.create_task(work)))
+        await server.serve(sockets)
         for task in tasks:
             task.cancel()
 

@@ -6,14 +6,11 @@ import asyncio
 import logging
 import os
 import socket
-from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
 
-import anyio
-
-from proxy.workers.board import PID, RECEIVED, Board
+from proxy.workers.board import OPEN, PID, RECEIVED, Board
 from proxy.workers.messages import Decoder, Message, encode
 
 _LOG = logging.getLogger(__name__)
@@ -51,8 +48,6 @@ class Member:
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[list[str]]] = {}
         self._outbox: asyncio.WriteTransport | None = None
-        self._tasks: deque[tuple[Any, ...]] = deque()  # functions with arguments, which callbacks want to run
-        self._due = asyncio.Event()
 
     async def run(self, take: Take) -> None:
         """Receive connections, each given to `take`, and commands, until cancelled."""
@@ -60,18 +55,19 @@ class Member:
         transport, _ = await loop.create_unix_connection(lambda: _Control(self), sock=self._control)
         self._outbox = transport
         self._connections.setblocking(False)
-        loop.add_reader(self._connections, self._receive, take)
-        self._send({"kind": "ready"})
-        try:
-            async with anyio.create_task_group() as group:
-                while True:
-                    await self._due.wait()
-                    self._due.clear()
-                    while self._tasks:
-                        group.start_soon(*self._tasks.popleft())
-        finally:
-            loop.remove_reader(self._connections)
-            self.leave()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            loop.add_reader(self._connections, self._receive, take)
+            self._send({"kind": "ready"})
+            try:
+                await asyncio.Event().wait()  # until cancelled
+            finally:
+                loop.remove_reader(self._connections)
+                self.leave()
+
+    def count(self, connections: int) -> None:
+        """Publish the number of open connections."""
+        self.row[OPEN] = connections
 
     def leave(self) -> None:
         """Ask the supervisor for no more connections."""
@@ -103,7 +99,7 @@ class Member:
     def _act(self, message: Message) -> None:
         kind = message["kind"]
         if kind == "question":
-            self._soon(self._answer, message["id"], message["topic"], message["body"])
+            self._group.create_task(self._answer(message["id"], message["topic"], message["body"]))
         elif kind == "reply":
             future = self._waiting.get(message["id"])
             if future is not None and not future.done():
@@ -131,10 +127,6 @@ class Member:
         if self._outbox is not None and not self._outbox.is_closing():
             self._outbox.write(encode(message))
 
-    def _soon(self, *task: Any) -> None:
-        self._tasks.append(task)
-        self._due.set()
-
     def _receive(self, take: Take) -> None:
         for _ in range(_BATCH):
             try:
@@ -148,7 +140,7 @@ class Member:
                 return
             self.row[RECEIVED] += 1
             for descriptor in descriptors:
-                self._soon(take, socket.socket(fileno=descriptor))
+                self._group.create_task(take(socket.socket(fileno=descriptor)))
 
 
 class _Control(asyncio.Protocol):

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
 
 from proxy.core.clock import Clock
-from proxy.observe.exposition import Family, exported, retired
+from proxy.observe.exposition import METRICS, Family, exported, retired
 from proxy.observe.process import process_families
 from proxy.workers.messages import Message
 
-METRICS = "metrics"  # the topic of a scrape
 PATIENCE = 1.0  # seconds for the answers
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.observe.exposition import Family, exported, merged
+from proxy.observe.exposition import METRICS, Family, exported, merged
 from proxy.workers.messages import Message
-from proxy.workers.questions import METRICS, PATIENCE, Questions
+from proxy.workers.questions import PATIENCE, Questions
 from tests.support.fakes import FakeClock
 
 
