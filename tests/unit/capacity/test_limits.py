@@ -173,7 +173,7 @@ def anthropic(what: str, limit: int, remaining: int, reset: str) -> dict[str, st
     return {f"anthropic-ratelimit-{what}-{name}": str(value) for name, value in values.items()}
 
 
-async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> None:
+async def test_an_unconfigured_limit_is_learned() -> None:
     limits, _, _ = made()
 
     limits.learn(PLAIN, "main", openai("requests", 3, 2, "20s") | openai("tokens", 500, 400, "6ms"), 0.0)
@@ -186,7 +186,7 @@ async def test_a_limit_of_the_provider_is_learned_where_none_is_configured() -> 
     assert limits.charges(PLAIN, "other", 70) == []
 
 
-async def test_of_what_is_configured_and_what_is_learned_the_lower_counts() -> None:
+async def test_the_lower_of_configured_and_learned_limits_counts() -> None:
     limits, _, _ = made()
 
     limits.learn(LIMITED, "main", openai("requests", 1, 1, "0s") | openai("tokens", 90_000, 1, "6ms"), 0.0)
@@ -247,9 +247,7 @@ async def test_a_reset_that_no_minute_has_is_that_of_a_day() -> None:
         (openai("requests", 60, 0, "60s") | {"retry-after": "soon"}, 1.0),
     ],
 )
-async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
-    headers: dict[str, str], seconds: float
-) -> None:
+async def test_an_exhausted_limit_cools_the_key_until_a_call_fits(headers: dict[str, str], seconds: float) -> None:
     limits, _, clock = made()
 
     limits.learn(PLAIN, "main", headers, 1_700_000_000.0)
@@ -262,7 +260,7 @@ async def test_a_limit_that_is_used_up_rests_the_key_until_one_more_call_fits(
 
 
 @pytest.mark.parametrize("told", [{"retry-after": "1"}, {"retry-after-ms": "1000"}, {"retry-after": "0"}])
-async def test_a_provider_that_says_when_to_come_again_is_not_overruled_by_a_reset(told: dict[str, str]) -> None:
+async def test_retry_after_beats_a_reset(told: dict[str, str]) -> None:
     limits, _, _ = made()
 
     limits.learn(PLAIN, "main", openai("requests", 500, 0, "1m0s") | told, 0.0)
@@ -275,7 +273,7 @@ async def test_a_provider_that_says_when_to_come_again_is_not_overruled_by_a_res
 SPENT = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "7s"}
 
 
-async def test_only_the_key_rests_whose_limit_is_used_up_and_a_429_alone_says_nothing_of_limits() -> None:
+async def test_only_the_key_with_the_exhausted_limit_cools_down() -> None:
     limits, store, clock = made()
 
     limits.learn(LIMITED, "main", SPENT, 0.0)

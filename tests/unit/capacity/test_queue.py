@@ -170,7 +170,7 @@ async def test_who_waits_for_something_else_is_not_in_the_way(scene: Scene) -> N
     assert scene.order == ["a2"]
 
 
-async def test_a_callers_second_does_not_wait_for_its_first_where_it_wants_something_else(scene: Scene) -> None:
+async def test_a_callers_calls_for_other_targets_do_not_wait(scene: Scene) -> None:
     other = Slots()
     await scene.come("a", "a0", resources=frozenset({"x"}))
     await scene.come("a", "a1", resources=frozenset({"x"}))
@@ -218,7 +218,7 @@ async def test_who_leaves_makes_way_for_those_who_want_the_same(scene: Scene) ->
     assert scene.order == ["b"]
 
 
-async def test_who_comes_to_stand_before_another_tries_what_that_one_claimed(scene: Scene) -> None:
+async def test_a_call_ahead_in_the_queue_tries_a_claimed_slot(scene: Scene) -> None:
     seen: list[set[Resource]] = []
 
     async def choosy(claimed: Collection[Resource]) -> str | Wait:
@@ -265,7 +265,7 @@ async def test_a_callers_small_wish_does_not_pass_its_own_large_one(scene: Scene
     assert [row.waiting for row in scene.queue.rows()] == [1, 2]  # those of `w` and `c`
 
 
-async def test_a_callers_later_call_tries_anew_when_its_earlier_one_has_left(scene: Scene) -> None:
+async def test_a_callers_later_call_retries_after_the_earlier_one_left(scene: Scene) -> None:
     room = {"r": 100, "s": 0}
     await scene.come("w", attempt=of_limit(scene, room, ["r"], 500), resources=frozenset("r"), size=500)
     first = await scene.come("c", "c1", attempt=of_limit(scene, room, ["r"], 600), resources=frozenset("r"), size=600)
@@ -279,7 +279,7 @@ async def test_a_callers_later_call_tries_anew_when_its_earlier_one_has_left(sce
     assert scene.order == ["80 of r"]
 
 
-async def test_who_comes_may_pass_a_large_wish_also_where_something_else_is_full(scene: Scene) -> None:
+async def test_a_small_call_may_pass_a_large_one(scene: Scene) -> None:
     room = {"r": 100, "s": 0}
     large, small = of_limit(scene, room, ["r"], 500), of_limit(scene, room, ["r", "s"], 50)
     await scene.come("w", attempt=large, resources=frozenset("r"), size=500)
@@ -289,7 +289,7 @@ async def test_who_comes_may_pass_a_large_wish_also_where_something_else_is_full
     assert scene.order == ["50 of r"]
 
 
-async def test_who_waits_behind_an_estimate_is_refused_only_if_half_of_it_is_too_long(scene: Scene) -> None:
+async def test_an_estimated_wait_rejects_only_if_half_is_too_long(scene: Scene) -> None:
     async def attempt(claimed: Collection[Resource]) -> str | Wait:
         return Wait(8.0, pace=8.0, at_once=2, exact=False)
 
@@ -300,7 +300,7 @@ async def test_who_waits_behind_an_estimate_is_refused_only_if_half_of_it_is_too
     assert scene.queue.depth == 2
 
 
-async def test_a_call_that_nothing_can_serve_is_answered_although_others_wait(scene: Scene) -> None:
+async def test_a_call_without_a_target_is_answered_at_once(scene: Scene) -> None:
     async def attempt(claimed: Collection[Resource]) -> str | Wait:
         return "nothing"
 
@@ -345,7 +345,7 @@ async def test_one_failure_a_round_is_enough_for_all_behind_it(scene: Scene) -> 
     assert scene.slots.tries == ["caller0", "caller1"]
 
 
-async def test_a_wait_that_does_not_fit_is_refused_at_once_with_its_length(scene: Scene) -> None:
+async def test_a_wait_that_is_too_long_is_rejected_at_once(scene: Scene) -> None:
     scene.slots.seconds = 12.5
 
     await scene.come("a", max_wait=12.0)
@@ -458,7 +458,7 @@ async def test_a_cancelled_waiter_leaves_at_once_and_wakes_the_next(scene: Scene
     assert scene.order == ["a2"]
 
 
-async def test_one_who_is_cancelled_when_its_turn_has_come_passes_it_on(scene: Scene) -> None:
+async def test_a_waiter_cancelled_at_its_turn_passes_it_on(scene: Scene) -> None:
     first = asyncio.get_running_loop().create_task(scene.queue.wait("a", scene.slots.attempt("first"), 100.0))
     await turn()
     await scene.come("b", "second")
@@ -669,7 +669,7 @@ async def test_the_predicted_wait_is_the_real_one(scene: Scene) -> None:
     assert scene.refused["e"].retry_after == pytest.approx(121.0 - scene.times["e"], abs=0.6)
 
 
-async def test_who_would_wait_in_vain_behind_all_the_others_is_told_so_at_once() -> None:
+async def test_a_hopeless_wait_is_rejected_at_once() -> None:
     async with anyio.create_task_group() as group:
         scene = Scene(group)
         taken = Wait(1.0, pace=1.0, at_once=2)

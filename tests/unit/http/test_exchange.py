@@ -63,7 +63,7 @@ class Client:
             await taken.wait()
 
 
-async def test_a_comment_that_was_taken_does_not_pass_for_the_chunk_behind_it() -> None:
+async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
     pipeline, client = Scripted(), Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=15.0)
     endpoint = Endpoint(pipeline, None, limits, Ids(), Callers())  # type: ignore[arg-type]

@@ -162,7 +162,7 @@ def test_a_probe_whose_client_left_is_given_back() -> None:
     assert lease(health).admission.probe
 
 
-def test_a_probe_that_finds_the_key_rejected_is_given_back_as_well() -> None:
+def test_a_probe_with_a_rejected_key_is_released() -> None:
     health, clock = opened()
     clock.pass_(60)
     fail(health, kind=FailureKind.BAD_REQUEST)
@@ -170,7 +170,7 @@ def test_a_probe_that_finds_the_key_rejected_is_given_back_as_well() -> None:
     assert lease(health).admission.probe
 
 
-def test_force_leases_behind_an_open_breaker_but_not_a_key_that_rests() -> None:
+def test_force_ignores_open_breakers_but_not_cooldowns() -> None:
     health, _ = opened()
 
     forced = lease(health, force=True)
@@ -180,7 +180,7 @@ def test_force_leases_behind_an_open_breaker_but_not_a_key_that_rests() -> None:
     assert health.lease(ONE, force=True) is None
 
 
-def test_a_probe_of_a_breaker_that_was_reset_does_not_count_on_the_next_one() -> None:
+def test_a_probe_of_a_reset_breaker_is_ignored() -> None:
     health, clock = opened()
     clock.pass_(60)
     stale = lease(health)
@@ -215,7 +215,7 @@ def test_a_429_rests_the_key_for_this_model_as_long_as_was_asked(hint: float | N
     assert health.breaker_rows() == [] or health.breaker_rows()[0]["failures"] == 0
 
 
-def test_a_429_without_a_hint_does_not_shorten_a_rest_that_was_asked_for() -> None:
+def test_a_429_without_a_hint_does_not_shorten_a_cooldown() -> None:
     health, _ = made()
     first, second = lease(health), lease(health)
 
@@ -225,7 +225,7 @@ def test_a_429_without_a_hint_does_not_shorten_a_rest_that_was_asked_for() -> No
     assert [row["seconds_left"] for row in health.cooldown_rows()] == [60.0]
 
 
-def test_a_rejected_key_rests_everywhere_and_longer_each_time_up_to_a_limit() -> None:
+def test_a_rejected_key_has_growing_cooldowns_for_all_models() -> None:
     health, clock = made()
     lasted = []
 
@@ -450,7 +450,7 @@ def test_state_outlives_a_reload() -> None:
     assert health.lease(again) is None
 
 
-def test_a_slow_answer_counts_against_the_breaker_but_not_against_the_key() -> None:
+def test_a_slow_answer_counts_for_the_breaker_but_not_the_key() -> None:
     health, _ = made()
 
     for _ in range(POLICY.consecutive):
@@ -464,7 +464,7 @@ def test_a_slow_answer_counts_against_the_breaker_but_not_against_the_key() -> N
     assert health.cooldown_rows() == []
 
 
-def test_a_background_probe_is_a_lease_of_a_breaker_that_is_not_closed() -> None:
+def test_a_background_probe_leases_a_breaker_that_is_not_closed() -> None:
     health, clock = opened()
     clock.pass_(55.0)
 

@@ -88,7 +88,7 @@ def test_any_class_may_count_against_the_breaker(kind: FailureKind) -> None:
     assert open_for(health) == 60.0
 
 
-def test_slow_calls_and_what_has_no_class_open_it_for_the_breaker_s_own_time() -> None:
+def test_slow_and_unclassified_failures_use_the_own_open_time() -> None:
     health, _ = ruled(server_error=FailureRule(breaker=True, open=1.0), timeout=FailureRule(breaker=True, open=1.0))
     lease = health.lease(ONE)
     assert lease
@@ -112,9 +112,7 @@ def test_slow_calls_and_what_has_no_class_open_it_for_the_breaker_s_own_time() -
         (FailureRule(key="model", max_rest=30.0), 30.0, 30.0),
     ],
 )
-def test_a_key_rests_as_its_provider_says_or_as_the_rule_does_and_no_longer(
-    rule: FailureRule, said: float | None, seconds: float
-) -> None:
+def test_a_cooldown_follows_the_provider_then_the_rule(rule: FailureRule, said: float | None, seconds: float) -> None:
     health, _ = ruled(rate_limit=rule)
 
     fail(health, K.RATE_LIMITED, retry_after=said)
@@ -122,7 +120,7 @@ def test_a_key_rests_as_its_provider_says_or_as_the_rule_does_and_no_longer(
     assert rests(health) == [("small", seconds)]
 
 
-def test_a_rejected_key_rests_twice_as_long_with_each_rejection_up_to_its_longest() -> None:
+def test_cooldowns_of_a_rejected_key_double_up_to_a_maximum() -> None:
     health, clock = ruled(auth=FailureRule(key="everywhere", rest=10.0, max_rest=35.0))
     seen = []
 
@@ -134,7 +132,7 @@ def test_a_rejected_key_rests_twice_as_long_with_each_rejection_up_to_its_longes
     assert seen == [10.0, 20.0, 35.0, 35.0]
 
 
-def test_a_rejected_key_does_not_rest_for_as_long_as_its_provider_says() -> None:
+def test_the_cooldown_of_a_rejected_key_ignores_retry_after() -> None:
     health, _ = ruled(auth=FailureRule(key="everywhere", rest=10.0, max_rest=35.0))
 
     fail(health, K.KEY_REJECTED, status=401, retry_after=1.0)
@@ -147,7 +145,7 @@ def test_a_rejected_key_does_not_rest_for_as_long_as_its_provider_says() -> None
     [("none", [], True), ("model", [("small", 5.0)], True), ("everywhere", [(None, 5.0)], False)],
 )
 @pytest.mark.parametrize("kind", [K.RATE_LIMITED, K.SERVER_ERROR])
-def test_any_class_may_rest_its_key_for_the_model_everywhere_or_not_at_all(
+def test_every_class_can_choose_the_scope_of_its_cooldown(
     kind: FailureKind, effect: Any, expected: list[tuple[str | None, float]], other_usable: bool
 ) -> None:
     name = UpstreamFailure(kind, "x").failure_class
@@ -159,7 +157,7 @@ def test_any_class_may_rest_its_key_for_the_model_everywhere_or_not_at_all(
     assert (health.lease(OTHER) is not None) is other_usable
 
 
-def test_a_keyless_provider_has_no_key_that_could_rest_everywhere() -> None:
+def test_a_keyless_provider_has_no_cooldown_for_all_models() -> None:
     health, _ = ruled(server_error=FailureRule(key="everywhere"))
     keyless = deployment(of=provider(keyless=True))
 

@@ -469,7 +469,7 @@ async def test_a_key_that_is_gone_is_in_nobody_s_way(path: Path) -> None:
     assert after.health.lease(after.configured.deployments["acme/small"])
 
 
-async def test_of_a_key_only_a_short_mark_is_kept_that_no_other_key_shares(path: Path) -> None:
+async def test_only_a_short_unique_mark_of_a_key_is_saved(path: Path) -> None:
     same = provider("other", keys=(ProviderKey("one", "sk-same"), ProviderKey("two", "sk-same")))
     local = provider("local", keyless=True, proxy="http://user:sk-same@way.test", headers={"x-token": "sk-same"})
     configured = snapshot(deployment(of=same), deployment(of=local), *keys(one="sk-same").deployments.values())
@@ -569,7 +569,7 @@ async def test_a_limit_of_a_day_is_one_of_a_day_over_restarts(path: Path) -> Non
     assert isinstance(await after.limits.reserve(DAILY, "main", 1), Reservation)
 
 
-async def test_what_was_taken_after_the_last_save_is_all_that_kill_9_loses(path: Path) -> None:
+async def test_kill_9_loses_only_usage_after_the_last_save(path: Path) -> None:
     process = Process(path)
     await process.limits.reserve(DAILY, "main", 1)
     await process.save()
@@ -581,7 +581,7 @@ async def test_what_was_taken_after_the_last_save_is_all_that_kill_9_loses(path:
     assert [row["used"] for row in await after.limits.rows()] == [1]
 
 
-async def test_what_a_minute_holds_is_written_in_the_end_and_not_before(path: Path) -> None:
+async def test_usage_of_minute_windows_is_saved_only_at_shutdown(path: Path) -> None:
     of = deployment("small", limits=LimitValues(rpm=1, tpd=9))
     process = Process(path)
     await process.limits.reserve(of, "main", 5)
@@ -649,7 +649,7 @@ async def test_places_are_free_again_after_a_restart(path: Path) -> None:
     assert isinstance(await after.limits.reserve(one, "main", 1), Reservation)
 
 
-async def test_an_idle_process_writes_once_more_when_nothing_counts_any_more(path: Path) -> None:
+async def test_an_idle_process_writes_once_when_its_windows_are_empty(path: Path) -> None:
     process = await used_up(path)
 
     written = []
@@ -661,7 +661,7 @@ async def test_an_idle_process_writes_once_more_when_nothing_counts_any_more(pat
     assert json.loads(path.read_bytes())["limits"]["counts"] == []
 
 
-async def test_a_key_that_replaces_another_goes_on_where_that_one_stopped(path: Path) -> None:
+async def test_a_replacing_key_inherits_the_usage(path: Path) -> None:
     of = deployment("small", BEFORE.providers["acme"], limits=LimitValues(rpd=1))
     process = Process(path, configured=BEFORE)
     await process.limits.reserve(of, "one", 1)
@@ -685,7 +685,7 @@ async def test_what_was_taken_in_the_future_was_taken_now(path: Path) -> None:
 
 
 @pytest.mark.parametrize("tokens", [10**18, 10**4299])
-async def test_a_provider_that_reports_any_number_of_tokens_spoils_nothing(path: Path, tokens: int) -> None:
+async def test_huge_token_counts_do_not_corrupt_the_state(path: Path, tokens: int) -> None:
     process = Process(path)
     of = deployment("small", limits=LimitValues(tpm=100))
     reservation = await process.limits.reserve(of, "main", 1)
@@ -699,7 +699,7 @@ async def test_a_provider_that_reports_any_number_of_tokens_spoils_nothing(path:
     assert isinstance(await after.limits.reserve(of, "main", 1), Wait)
 
 
-async def test_a_step_of_the_clock_too_small_to_notice_lets_nothing_through(path: Path) -> None:
+async def test_an_unnoticed_clock_step_admits_no_call(path: Path) -> None:
     part, step = 60.0 / PARTS, 0.2
     of = deployment("small", limits=LimitValues(rpm=1))
     process = Process(path, started=1000 * part)

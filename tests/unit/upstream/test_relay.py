@@ -94,7 +94,7 @@ async def never() -> None:
     raise AssertionError("this client is never full")
 
 
-async def test_reading_stops_at_the_commit_point_with_all_that_was_held_back() -> None:
+async def test_reading_stops_at_the_commit_point_with_held_events() -> None:
     attempt, _, _ = await opened([ROLE, TEXT[:10], TEXT[10:] + STOP, DONE])
 
     assert (attempt.held, attempt.ended, attempt.broken) == (ROLE + TEXT + STOP, False, None)
@@ -177,7 +177,7 @@ async def test_whole_events_before_a_broken_one_are_given_on() -> None:
     assert "not JSON" in got.error["message"]
 
 
-async def test_whole_events_before_a_broken_one_are_given_on_once_where_they_commit() -> None:
+async def test_committing_events_before_a_broken_one_are_relayed_once() -> None:
     got = await relayed([ROLE, TEXT + b"data: {\n\n" + TEXT])
 
     assert got.pieces[:-1] == [ROLE + TEXT]
@@ -191,7 +191,7 @@ async def test_the_upstream_s_own_error_event_is_relayed_as_it_is() -> None:
     assert (got.attempt.outcome, got.record.outcome, got.record.code) == ("broken_stream", "partial", "busy")
 
 
-async def test_an_error_event_in_the_chunk_that_commits_is_relayed_as_well() -> None:
+async def test_an_error_in_the_committing_chunk_is_relayed() -> None:
     got = await relayed([TEXT + ERROR])
 
     assert got.pieces == [TEXT + ERROR]
@@ -253,7 +253,7 @@ async def test_an_error_s_body_is_read_as_far_as_it_goes(body: list[Piece], limi
         assert await read_error(response, limit) == read
 
 
-async def test_waiting_for_the_upstream_is_counted_and_the_client_s_time_is_not() -> None:
+async def test_only_waiting_for_the_upstream_is_counted() -> None:
     clock = FakeClock()
     attempt, made, _ = await opened([Wait(1.0), TEXT, Wait(2.0), STOP], clock)
 

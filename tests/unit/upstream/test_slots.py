@@ -229,7 +229,7 @@ async def test_keys_that_were_tried_are_avoided() -> None:
     assert await take(b, of, avoid=frozenset({"one", "two"})) is None
 
 
-async def test_a_breaker_that_may_be_probed_keeps_its_permit_while_its_key_has_no_room() -> None:
+async def test_a_half_open_breaker_keeps_its_permit_without_capacity() -> None:
     of = target("a", limits=LimitValues(rpm=1))
     b = bench({"a": [E500, OK]}, BreakerPolicy(consecutive=1, open=10), clock=VirtualClock())
     await b.run(call(HELLO, on=on(of, retry=ONCE)), plan(of))
@@ -246,7 +246,7 @@ async def test_a_breaker_that_may_be_probed_keeps_its_permit_while_its_key_has_n
 
 
 @pytest.mark.parametrize("asked", [-5000, 0, "many", None, 1.5])
-async def test_no_reservation_gives_anything_back_whatever_was_asked_for(asked: Any) -> None:
+async def test_no_reservation_releases_nothing(asked: Any) -> None:
     of, b = target("a", limits=LimitValues(tpm=10_000)), scene()
 
     lease = await b.slots.take(replace(calling(of), body={"max_tokens": asked}), of, 101)
@@ -265,9 +265,7 @@ async def test_no_reservation_gives_anything_back_whatever_was_asked_for(asked: 
         (',"max_tokens":50000', LimitValues(tpm=10_000, tpd=4_000), 4_000),
     ],
 )
-async def test_tokens_are_reserved_for_the_input_and_the_longest_answer(
-    asked: str, limits: LimitValues, reserved: int
-) -> None:
+async def test_tokens_are_reserved_for_input_and_longest_answer(asked: str, limits: LimitValues, reserved: int) -> None:
     of, b = target("a", limits=limits), scene()
 
     lease = await b.slots.take(calling(of, HELLO[:-1] + asked.encode() + b"}"), of, 101)
@@ -307,7 +305,7 @@ async def test_nothing_is_reserved_for_the_answer_of_what_writes_none(kind: Kind
     assert amounts(lease, "tpm") == [101]
 
 
-async def test_a_call_larger_than_a_learned_limit_is_left_to_the_provider() -> None:
+async def test_a_call_over_a_learned_limit_is_left_to_the_provider() -> None:
     of, b = target("a"), scene()
     told = {"x-ratelimit-limit-tokens": "500", "x-ratelimit-remaining-tokens": "500"}
     b.limits.learn(of, "main", told, 0.0)
@@ -422,7 +420,7 @@ async def test_a_target_that_somebody_waits_for_is_left_to_them() -> None:
     assert got == ["late b", "early a"]
 
 
-async def test_one_who_could_use_either_waits_behind_the_one_who_can_use_only_this() -> None:
+async def test_a_flexible_call_waits_behind_an_inflexible_one() -> None:
     full, other, b = target("a", limits=ONE_PLACE), target("b", limits=ONE_PLACE), scene()
     held = [await take(b, full), await take(b, other)]
     got: list[tuple[str, str]] = []
@@ -444,7 +442,7 @@ async def test_one_who_could_use_either_waits_behind_the_one_who_can_use_only_th
     assert got == [("early", "a"), ("late", "b")]
 
 
-async def test_who_leaves_a_target_to_others_does_not_look_at_it_again_and_again(
+async def test_a_call_that_yields_a_target_does_not_poll_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     full, other, b = target("a", limits=ONE_PLACE), target("b", limits=ONE_PLACE), scene()
@@ -469,7 +467,7 @@ async def test_who_leaves_a_target_to_others_does_not_look_at_it_again_and_again
     assert tries < 100  # about once for each second of each place
 
 
-async def test_one_who_could_use_either_is_told_the_sooner_and_not_refused_for_the_later() -> None:
+async def test_a_flexible_call_is_judged_by_its_shorter_wait() -> None:
     place, minute, b = target("a", limits=ONE_PLACE), target("b", limits=LimitValues(rpm=1)), scene()
     for each in (place, minute):
         await take(b, each)
@@ -517,7 +515,7 @@ def told(results: list[tuple[Any, Record]]) -> Counter[tuple[int, str | None]]:
 
 
 @pytest.mark.parametrize("permits", [1, 3])
-async def test_of_many_who_wait_only_the_probes_go_out_and_if_they_fail_the_rest_is_refused(permits: int) -> None:
+async def test_of_many_waiters_only_probes_are_sent(permits: int) -> None:
     b = await half_open(Answer([], 500, before=[Wait(2.0)]), permits)
 
     results = await crowd(b, A)
@@ -548,7 +546,7 @@ async def test_if_the_probes_succeed_the_rest_follows(permits: int) -> None:
     assert [row["state"] for row in b.health.breaker_rows()] == ["closed"]
 
 
-async def test_if_the_probe_succeeds_and_there_is_not_room_for_all_they_take_turns() -> None:
+async def test_after_a_successful_probe_waiters_take_turns() -> None:
     narrow = target("a", limits=LimitValues(concurrency=10))
     b = scene({"a": [E500, *[Answer([BODY], before=[Wait(2.0)])] * 50]}, consecutive=1, open=60)
     await b.run(call(HELLO, on=on(narrow, retry=ONCE)), plan(narrow))
@@ -561,7 +559,7 @@ async def test_if_the_probe_succeeds_and_there_is_not_room_for_all_they_take_tur
 
 
 @pytest.mark.parametrize("permits", [1, 3])
-async def test_whoever_gets_no_permit_goes_elsewhere_if_there_is_somewhere(permits: int) -> None:
+async def test_calls_without_a_permit_use_another_target(permits: int) -> None:
     b = await half_open(Answer([], 500, before=[Wait(2.0)]), permits, b=lambda: OK)
 
     results = await crowd(b, A, B)
@@ -570,7 +568,7 @@ async def test_whoever_gets_no_permit_goes_elsewhere_if_there_is_somewhere(permi
     assert sum(outcomes(made) == ["b ok"] and made.timings.queue_seconds == 0.0 for _, made in results) == 200 - permits
 
 
-async def test_a_client_who_leaves_during_its_probe_leaves_the_permit_to_the_next() -> None:
+async def test_a_disconnect_during_a_probe_frees_its_permit() -> None:
     slow = Answer([BODY], before=[Wait(2.0)])
     b = scene({"a": [E500, *[slow] * 7]}, consecutive=1, open=60)
     await b.run(call(HELLO, on=on(A, retry=ONCE)), plan(A))
@@ -601,7 +599,7 @@ async def test_nobody_waits_for_a_probe_for_longer_than_it_may(patience: float, 
     assert {made.timings.queue_seconds for out, made in results if isinstance(out, ProxyError)} == {waited}
 
 
-async def test_while_it_is_open_the_last_target_left_is_forced_for_everybody() -> None:
+async def test_the_last_target_is_forced_while_its_breaker_is_open() -> None:
     b = scene({"a": [E500, *[OK] * 9]}, consecutive=1)
     await b.run(call(HELLO, on=on(A, retry=ONCE)), plan(A))
 
