@@ -71,6 +71,7 @@ from proxy.upstream.identity import identities
 from proxy.upstream.mock import MockUpstream
 from proxy.upstream.network import Network
 from proxy.upstream.persist import StateFile
+from proxy.upstream.probe_requests import ProbeRequests
 from proxy.upstream.probes import Prober
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.secrets import Cleaners
@@ -300,15 +301,21 @@ def _upstream(current: Current, parts: Parts, settler: Settler, network: Network
         clock=clock,
         rng=parts.rng,
     )
-    prober = Prober(
+    requests = ProbeRequests(
         snapshot=lambda: current.snapshot,
-        health=health,
         limits=limits,
         transports=transports,
         dialects=dialects,
         simulator=simulator,
         count=settler.probed,
         cleaners=cleaners,
+        clock=clock,
+    )
+    prober = Prober(
+        snapshot=lambda: current.snapshot,
+        health=health,
+        requests=requests,
+        simulator=simulator,
         clock=clock,
         rng=parts.rng,
     )

@@ -25,7 +25,7 @@ SOONEST, LATEST = REST - 5, REST - 2.5  # between which a probe goes out
 @pytest.fixture
 def listing(monkeypatch: pytest.MonkeyPatch) -> Iterator[ListingUpstream]:
     """An upstream with a list, and a prober whose patience no slow machine ends."""
-    monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 3600.0)
+    monkeypatch.setattr("proxy.upstream.probe_requests.TIMEOUT_SECONDS", 3600.0)
     with listing_upstream() as found:
         yield found
 

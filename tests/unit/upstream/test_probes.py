@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -9,7 +10,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 import pytest
 
 from proxy.capacity.limits import Limits
@@ -21,6 +21,7 @@ from proxy.core.policies import BreakerPolicy, ProbePolicy
 from proxy.core.usage import Usage
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Health
+from proxy.upstream.probe_requests import ProbeRequests
 from proxy.upstream.probes import AT_ONCE, Prober
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
@@ -97,9 +98,8 @@ async def probing(
     limits, simulator = Limits(MemoryCounters(clock), clock), Simulator(clock, random.Random(3))
     counted: list[tuple[str, str, Usage | None]] = []
     configured = snapshot(*(deployments or (ONE,)), probes=ProbePolicy(chat=chat))
-    prober = Prober(
+    requests = ProbeRequests(
         snapshot=lambda: configured,
-        health=health,
         limits=limits,
         transports={"openai": transport, "mock": transport},
         dialects={"openai": OpenAIDialect(), "mock": OpenAIDialect()},
@@ -107,13 +107,20 @@ async def probing(
         count=lambda of, outcome, usage: counted.append((of.name, outcome, usage)),
         cleaners=Cleaners(),
         clock=clock,
+    )
+    prober = Prober(
+        snapshot=lambda: configured,
+        health=health,
+        requests=requests,
+        simulator=simulator,
+        clock=clock,
         rng=random.Random(3),
     )
-    async with anyio.create_task_group() as group:
-        group.start_soon(prober.run)
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(prober.run())
         await idle()
         yield Bench(clock, health, transport, limits, simulator, counted)
-        group.cancel_scope.cancel()
+        task.cancel()
 
 
 async def test_when_all_is_well_nothing_is_sent() -> None:
@@ -190,7 +197,7 @@ async def test_a_key_that_stays_rejected_is_not_used_for_clients() -> None:
 async def test_a_list_failing_like_the_calls_doubles_the_open_time(
     kind: FailureKind, answer: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
+    monkeypatch.setattr("proxy.upstream.probe_requests.TIMEOUT_SECONDS", 0.01)
     async with probing({"acme": [answer]}) as bench:
         bench.fail(ONE, kind)
         await bench.clock.advance(59.0)
@@ -232,7 +239,7 @@ async def test_a_list_failing_unlike_the_calls_is_ignored(kind: FailureKind, ans
 
 
 async def test_no_answer_is_no_sign_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.upstream.probes.PATIENCE", 0.01)
+    monkeypatch.setattr("proxy.upstream.probe_requests.TIMEOUT_SECONDS", 0.01)
     async with probing({"acme": [Answer(before=[Stall()])]}) as bench:
         bench.health.rules = {**RULES, "timeout": FailureRule()}
         bench.fail(ONE, CONNECT)

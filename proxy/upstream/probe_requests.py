@@ -1,0 +1,143 @@
+"""The requests of background probes: a provider's list of models, which costs nothing, and a chat call of one token.
+
+Both use a new connection, because a stale pooled one would show nothing about the provider. The chat call counts like
+any other attempt in limits, metrics and cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
+
+from proxy.capacity.limits import Limits
+from proxy.capacity.store import Wait
+from proxy.core.call import Call
+from proxy.core.clock import Clock
+from proxy.core.dialects import DialectName
+from proxy.core.errors import ProxyError
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.json_text import compact
+from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
+from proxy.core.plan import Target
+from proxy.core.snapshot import Snapshot
+from proxy.core.usage import Usage
+from proxy.core.wire import UpstreamRequest
+from proxy.dialects.base import Dialect
+from proxy.surfaces.chat import read_chat
+from proxy.upstream.commit import read_error, until_commit
+from proxy.upstream.secrets import Cleaners
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.transport import Response, Transport
+
+TIMEOUT_SECONDS = 10.0
+CALL_TOKENS = 16  # tokens to reserve for a chat call: one word, its framing, and one token of output
+MAX_ERROR_BYTES = 64 * 1024
+
+Outcome = bool | UpstreamFailure  # True: success; False: inconclusive; or the failure
+Count = Callable[[Deployment, str, Usage | None], None]  # counts a chat call: deployment, outcome, tokens
+
+
+class ProbeRequests:
+    """Sends the requests of probes."""
+
+    def __init__(
+        self,
+        *,
+        snapshot: Callable[[], Snapshot],
+        limits: Limits,
+        transports: Mapping[DialectName, Transport],
+        dialects: Mapping[DialectName, Dialect],
+        simulator: Simulator,
+        count: Count,
+        cleaners: Cleaners,
+        clock: Clock,
+    ) -> None:
+        self._snapshot = snapshot
+        self._limits = limits
+        self._transports = transports
+        self._dialects = dialects
+        self._simulator = simulator
+        self._count = count
+        self._cleaners = cleaners
+        self._clock = clock
+
+    async def model_list(self, provider: Provider, key: ProviderKey | None) -> Outcome | None:
+        """Request the list of models: True if it was received, or the failure; `None` if the dialect has no list."""
+        request = self._dialects[provider.dialect].model_list(provider, key)
+        if request is None:
+            return None
+        try:
+            async with self._response(provider, request, model=""):
+                return True
+        except UpstreamFailure as failure:
+            return self._cleaners.of(provider).failure(failure)
+
+    async def chat(self, deployment: Deployment, key: ProviderKey | None) -> Outcome:
+        """Make a chat call of one token. True if it succeeded, or if the model rejected the request as invalid.
+
+        False if it was not sent: no capacity, or the target cannot be called.
+        """
+        body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        try:
+            call = read_chat(compact(body), {}, id="req_probe", request_id="req_probe", snapshot=self._snapshot())
+            request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
+        except (ProxyError, UpstreamFailure):
+            return False
+        reservation = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
+        if isinstance(reservation, Wait):
+            return False
+        tokens: int | None = None
+        try:
+            outcome, usage = await self._send(deployment, call, request)
+            if isinstance(outcome, UpstreamFailure):
+                tokens = None if outcome.kind is FailureKind.FIRST_TOKEN_TIMEOUT else 0  # unknown after a timeout
+            elif usage:
+                tokens = usage.input + usage.output
+        finally:
+            if reservation is not None:
+                self._limits.settle(reservation, tokens)
+        self._count(deployment, outcome_text(outcome), usage)
+        if not isinstance(outcome, UpstreamFailure):
+            return outcome
+        self._cleaners.of(deployment.provider).failure(outcome)
+        return outcome if outcome.kind is not FailureKind.BAD_REQUEST else True
+
+    async def _send(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Outcome, Usage | None]:
+        """Send a call; return its outcome, and its usage if the provider reported it."""
+        provider, dialect = deployment.provider, self._dialects[deployment.provider.dialect]
+        try:
+            async with self._response(provider, request, model=deployment.model) as response:
+                decoder = dialect.decoder(call, Target(deployment), response.headers)
+                await until_commit(decoder, response)
+        except UpstreamFailure as failure:
+            return failure, None
+        return True, decoder.usage
+
+    @asynccontextmanager
+    async def _response(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Response]:
+        """Yield a 2xx response. Raises `UpstreamFailure` for other responses and on timeout.
+
+        Simulated failures of `model` and of all models apply.
+        """
+        dialect = self._dialects[provider.dialect]
+        transport = self._simulator.over(self._transports[provider.dialect], provider.name, model)
+        try:
+            async with (
+                asyncio.timeout(TIMEOUT_SECONDS),
+                aclosing(await transport.send(replace(request, fresh=True))) as response,
+            ):
+                if not 200 <= response.status < 300:
+                    body = await read_error(response, MAX_ERROR_BYTES)
+                    raise dialect.failure(response.status, response.headers, body, self._clock.time())
+                yield response
+        except TimeoutError:
+            raise UpstreamFailure(FailureKind.FIRST_TOKEN_TIMEOUT, "the probe received no answer in time") from None
+
+
+def outcome_text(outcome: Outcome | None) -> str:
+    """Return the outcome for log lines and metrics."""
+    if isinstance(outcome, UpstreamFailure):
+        return outcome.kind.value
+    return "ok" if outcome else "unclear"
