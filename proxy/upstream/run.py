@@ -122,6 +122,8 @@ class Run:
     def failed(self, target: Target, failure: UpstreamFailure) -> bool:
         """Record the failure of `target`; return whether to fall back to another one."""
         if all(failure is not each.failure for each in self.failed_targets):
+            # The traceback refers to this run: the cycle would keep the answer in its frames until it is collected.
+            failure.__traceback__ = failure.__context__ = failure.__cause__ = None
             self.failed_targets.append(FailedTarget(target.deployment, failure, self._key_of(target, failure)))
         if failure.verdict.larger_only:
             self.outgrown = target.deployment

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -35,6 +37,31 @@ def failed(run: Run, of: Deployment, kind: FailureKind, **fields: Any) -> bool:
 
 def names(targets: list[Target]) -> str:
     return "".join(each.deployment.provider.name for each in targets)
+
+
+def test_a_recorded_failure_does_not_keep_the_answer() -> None:
+    run = begun(A, B)
+    answers: list[weakref.ref[set[str]]] = []
+
+    def read() -> None:
+        answer = {"a large answer"}
+        answers.append(weakref.ref(answer))
+        try:
+            raise ValueError(answer)
+        except ValueError as exc:
+            raise UpstreamFailure(K.MALFORMED, "x") from exc
+
+    gc.disable()
+    try:
+        try:
+            read()
+        except UpstreamFailure as failure:
+            run.failed(run.targets[0], failure)
+        kept = answers[0]()
+    finally:
+        gc.enable()
+
+    assert kept is None
 
 
 def test_a_call_starts_with_its_whole_plan_and_policies() -> None:
