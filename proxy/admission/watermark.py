@@ -9,13 +9,12 @@ Large bodies are weighed one by one, because a few of them can fill a container 
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
 import math
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-
-from anyio import to_thread
 
 from proxy.admission.gate import Gate
 from proxy.admission.memory import Memory, Reading
@@ -58,7 +57,7 @@ class Watermark:
             self._judge(reading)
             if (self._gate.shedding or self._wanted) and self._clock.monotonic() - self._relieved >= RELIEVE:
                 self._relieved, self._wanted = self._clock.monotonic(), False
-                await to_thread.run_sync(self._relieve)
+                await asyncio.to_thread(self._relieve)
             await self._clock.sleep(EVERY if reading.used < NEAR * reading.watermark else OFTEN)
 
     def set_aside(self, size: int) -> int:

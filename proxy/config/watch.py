@@ -7,12 +7,11 @@ thread.
 A pipe is never opened, because that could block forever: a configuration from a pipe is not reloaded.
 """
 
+import asyncio
 import logging
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-
-from anyio import to_thread
 
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded, fetch, parse
@@ -67,7 +66,7 @@ class Watcher:
         while True:
             await self._clock.sleep(self._interval)
             try:
-                self._notify(await to_thread.run_sync(self._poll))
+                self._notify(await asyncio.to_thread(self._poll))
             except Exception as exc:
                 # without the traceback, which could contain text of the file
                 fields = {"error": type(exc).__name__}
