@@ -48,7 +48,7 @@ def read_chat(
         model=shape.model,
         stream=shape.stream,
         usage_asked=shape.usage_asked,
-        options=read_options(body.pop("router"), headers),
+        options=read_options(body.pop("router") if "router" in document.spans else None, headers),
         headers=forwarded(headers),
         snapshot=snapshot,
         caller=caller,

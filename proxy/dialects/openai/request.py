@@ -68,7 +68,9 @@ class RequestBuilder:
         answer's meaning, and for an endpoint that the mock does not have.
         """
         deployment = target.deployment
-        prepared = self._prepare(call, deployment, key)
+        accept, content_type = call.headers.get("accept"), call.headers.get("content-type")
+        kind = (id(deployment), id(key), call.endpoint, call.stream, accept, content_type)
+        prepared = self._prepared.get(kind) or self._prepare(kind, call, deployment, key)
         content, dropped, asks_usage = _content(call, target, prepared)
         provider, headers = deployment.provider, call.headers
         return UpstreamRequest(
@@ -84,15 +86,13 @@ class RequestBuilder:
             extra_headers=EMPTY if headers.keys() <= prepared.headers.keys() else _extra(headers, prepared.headers),
         )
 
-    def _prepare(self, call: Call, deployment: Deployment, key: ProviderKey | None) -> Prepared:
-        """Return what is prepared. It refers to `deployment` and `key`, so that their ids stay theirs."""
-        accept, content_type = call.headers.get("accept"), call.headers.get("content-type")
-        kind = (id(deployment), id(key), call.endpoint, call.stream, accept, content_type)
-        prepared = self._prepared.get(kind)
-        if prepared is None:
-            if len(self._prepared) >= MAX_PREPARED:
-                self._prepared.clear()
-            prepared = self._prepared[kind] = _prepared(call, deployment, key)
+    def _prepare(
+        self, kind: tuple[object, ...], call: Call, deployment: Deployment, key: ProviderKey | None
+    ) -> Prepared:
+        """Prepare this kind of request. The result refers to `deployment` and `key`, so that their ids stay theirs."""
+        if len(self._prepared) >= MAX_PREPARED:
+            self._prepared.clear()
+        prepared = self._prepared[kind] = _prepared(call, deployment, key)
         return prepared
 
 
