@@ -26,6 +26,7 @@ _SCALAR = "0000"  # in place of a number or boolean of any length
 
 # Kana, Han and Hangul, and everything beyond the basic plane (rarer Han, emoji): about one token per character.
 _WIDE = re.compile("[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef\U00010000-\U0010ffff]+")
+_ASCII = bytes(range(128))
 _IMAGE_PARTS = frozenset({"image_url", "input_image"})
 _AUDIO_PARTS = frozenset({"input_audio"})
 _FILE_PARTS = frozenset({"file", "input_file"})
@@ -38,9 +39,9 @@ def estimate_tokens(text: str) -> int:
     if len(text) > SAMPLED:
         sample = _sample(text)
         return estimate_tokens(sample) * len(text) // len(sample)
-    ascii_ = len(text.encode("ascii", "ignore"))
-    narrow = len(_WIDE.sub("", text))  # ASCII and the other scripts
-    return (ascii_ + 3) // 4 + (len(text) - narrow) + (narrow - ascii_ + 1) // 2
+    others = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    narrow = len(_WIDE.sub("", others))
+    return (len(text) - len(others) + 3) // 4 + (len(others) - narrow) + (narrow + 1) // 2
 
 
 def _sample(text: str) -> str:

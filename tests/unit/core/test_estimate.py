@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.core.estimate import SAMPLED, estimate_input, estimate_tokens
 
@@ -107,3 +109,11 @@ def test_any_json_anywhere_gets_a_number(place: str, value: Any) -> None:
     }
 
     assert estimate_input(bodies[place]) >= 3
+
+
+@given(st.text(st.sampled_from("aZ é\u2019\u3000\u3042\u4e2d\uac00\uffef\U0001f600\ud83d"), max_size=30))
+def test_estimate_adds_up_the_rates_of_all_characters(text: str) -> None:
+    ascii_ = sum(char < "\x80" for char in text)
+    wide = sum(char in "\u3042\u4e2d\uac00\uffef\U0001f600" for char in text)
+
+    assert estimate_tokens(text) == (ascii_ + 3) // 4 + wide + (len(text) - ascii_ - wide + 1) // 2
