@@ -162,7 +162,7 @@ def build(
     metrics.watch_retries(lambda: upstream.budget.refused)
     metrics.watch_cooldowns(health.cooldown_rows, lambda: current.snapshot)
     metrics.watch_providers(lambda: current.snapshot)
-    metrics.watch_process(lambda: upstream.pulse.late)
+    metrics.watch_process(lambda: upstream.pulse.lag)
     metrics.initialise(current.snapshot)
     workers = member.workers if member else 1
     gate = Gate(share_of_calls(settings, workers))

@@ -27,7 +27,7 @@ class RetryBudget:
         self.share = share
         self.floor = floor
         self.refused = 0  # attempts refused since the start
-        self._calls = Window(SECONDS, 0)  # used as a counter; `most` returns the limit
+        self._calls = Window(SECONDS, 0)  # used as a counter; `allowed` returns the limit
         self._retries = Window(SECONDS, 0)
         self._newest = 0  # calls of the current part of the window, which `_calls` does not contain yet
         self._part_start = self._part_end = 0.0
@@ -42,13 +42,13 @@ class RetryBudget:
 
     def take(self, now: float) -> bool:
         """Return whether a further attempt may be made now, and count it if so."""
-        if self._retries.used(now) + 1 > self.most(now):
+        if self._retries.used(now) + 1 > self.allowed(now):
             self.refused += 1
             return False
         self._retries.take(1, now)
         return True
 
-    def most(self, now: float) -> float:
+    def allowed(self, now: float) -> float:
         """Return the number of further attempts allowed within the last `SECONDS`."""
         self._count_newest()
         return self.share * self._calls.used(now) + self.floor * SECONDS

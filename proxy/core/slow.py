@@ -33,9 +33,9 @@ WEIGHT = 0.1  # weight of a new measurement in the moving averages
 SLOW_STEP = math.log(1.05)  # by how much one slow call raises the normal time
 ROUNDING = 1e-9
 UNLIKELY = 0.001  # probability below which a run of calls beyond a percentile is not by chance
-LARGEST = 700.0  # the largest argument of `exp` without overflow; a policy's `times` is not bounded
-SHORTEST = 0.001  # seconds; the resolution
-MOST = 10_000  # deployments; `any_model` lets clients name models, the least recently used are dropped
+MAX_EXPONENT = 700.0  # the largest argument of `exp` without overflow; a policy's `times` is not bounded
+MIN_SECONDS = 0.001  # the resolution
+MAX_DEPLOYMENTS = 10_000  # deployments; `any_model` lets clients name models, the least recently used are dropped
 
 
 class Baseline:
@@ -59,7 +59,7 @@ class Baseline:
         if len(self._first) < SAMPLES:
             return math.inf
         spread = max(math.log(policy.times), SPREADS * self._deviation)
-        return max(policy.at_least, math.exp(min(self._mean + spread, LARGEST)))
+        return max(policy.at_least, math.exp(min(self._mean + spread, MAX_EXPONENT)))
 
     def percentile(self, share: float, samples: int) -> float | None:
         """Return the seconds within which `share` of the recent calls began; `None` with fewer than `samples` calls.
@@ -70,8 +70,8 @@ class Baseline:
         seconds = _percentile(self._recent, share) if len(self._recent) >= samples else None
         if seconds is None or sum(not lost or least >= seconds for least, lost in self._recent) < samples:
             return None
-        row = math.ceil(math.log(UNLIKELY) / math.log1p(-share))
-        changed = all(lost or least > seconds for least, lost in list(self._recent)[-row:])
+        run = math.ceil(math.log(UNLIKELY) / math.log1p(-share))
+        changed = all(lost or least > seconds for least, lost in list(self._recent)[-run:])
         return None if changed else seconds
 
     def judge(
@@ -86,7 +86,7 @@ class Baseline:
         if seconds > limit and not slow:
             return False
         self._recent.append((seconds, lost))
-        value = math.log(max(seconds, SHORTEST))
+        value = math.log(max(seconds, MIN_SECONDS))
         if (teach or not slow) and (not lost or value > self._mean):
             self._learn(value, slow=slow)
         return slow
@@ -95,7 +95,7 @@ class Baseline:
         if len(self._first) < SAMPLES:
             self._first.append(value)
             self._mean = median(self._first)  # the median ignores a single cold start
-            self._deviation = fmean(abs(each - self._mean) for each in self._first)
+            self._deviation = fmean(abs(first - self._mean) for first in self._first)
         elif slow:
             self._mean += SLOW_STEP
         else:
@@ -140,7 +140,7 @@ class SlowCalls:
         baseline = self._baselines.get(name)
         if baseline is None:
             baseline = self._baselines[name] = Baseline()
-            if len(self._baselines) > MOST:
+            if len(self._baselines) > MAX_DEPLOYMENTS:
                 self._baselines.popitem(last=False)
         self._baselines.move_to_end(name)
         return baseline.judge(seconds, policy, teach=teach, own=own, lost=lost)

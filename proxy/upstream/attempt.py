@@ -203,7 +203,7 @@ class Attempt:
         """
         policy, lease = self.run.call.snapshot.slow, self.lease
         teach = lease.is_current
-        own = self._shared.pulse.late * TURNS
+        own = self._shared.pulse.lag * TURNS
         slow = self._shared.slow.judge(lease.deployment.name, seconds, policy, teach=teach, own=own, lost=lost)
         return slow and policy.enabled
 

@@ -15,13 +15,13 @@ from proxy.core.snapshot import Snapshot
 
 def identity(provider: Provider, key: ProviderKey | None) -> str:
     """Return a digest that changes with the key, the address or the headers of calls."""
-    who = (
+    parts = (
         (provider.name, provider.dialect, provider.base_url, provider.api_version, provider.vertex, provider.proxy),
         *((provider.ca,) if provider.ca else ()),
         (provider.auth_header, sorted(provider.headers.items())),
         (key.id, key.value) if key else KEYLESS,
     )
-    return hashlib.sha256(repr(who).encode()).hexdigest()
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def identities(snapshot: Snapshot) -> dict[tuple[str, str], str]:
@@ -33,7 +33,7 @@ def identities(snapshot: Snapshot) -> dict[tuple[str, str], str]:
     }
 
 
-def replaced(provider: Provider, key: ProviderKey | None, in_force: Mapping[tuple[str, str], str]) -> bool:
+def replaced(provider: Provider, key: ProviderKey | None, active: Mapping[tuple[str, str], str]) -> bool:
     """Return whether the key of that id has been replaced since the attempt began."""
-    current = in_force.get((provider.name, key.id if key else KEYLESS))
+    current = active.get((provider.name, key.id if key else KEYLESS))
     return current is not None and current != identity(provider, key)

@@ -6,7 +6,7 @@ Everything behind the transport (classification, retries, breakers, records) is 
 | ---------- | -------------------------------------------------------------------------------------------- |
 | `error`    | 500 with an error body, and nothing is sent                                                  |
 | `timeout`  | no answer, ever, and nothing is sent                                                         |
-| `slow`     | the real answer, `SLOW` seconds later                                                        |
+| `slow`     | the real answer, `SLOW_SECONDS` later                                                        |
 | `cut`      | the real answer, whose connection breaks in its second chunk (or in its only one)            |
 | `bad_json` | a 200 with half of an answer, well framed if it is a stream, and nothing is sent             |
 """
@@ -27,8 +27,8 @@ from proxy.upstream.transport import Response, Transport
 
 Kind = Literal["error", "timeout", "slow", "cut", "bad_json"]
 
-SLOW = 5.0  # seconds
-MOST = 100  # active failures; beyond that the oldest end early
+SLOW_SECONDS = 5.0
+MAX_ACTIVE = 100  # failures; beyond that the oldest end early
 
 _ERROR = b'{"error":{"message":"A simulated failure.","type":"server_error","param":null,"code":null}}'
 _HALF = b'{"id":"chatcmpl-simulated","choices":[{"index":0,"mess'
@@ -45,6 +45,10 @@ class Simulated:
     until: float  # monotonic seconds
     rate: float
 
+    def applies_to(self, provider: str, model: str) -> bool:
+        """Return whether attempts at that model can be affected."""
+        return self.provider == provider and self.model in (None, model)
+
 
 class Simulator:
     """Holds the active failures, and wraps transports to apply them."""
@@ -57,11 +61,11 @@ class Simulator:
     def fail(self, provider: str, model: str | None, kind: Kind, seconds: float, rate: float = 1.0) -> Simulated:
         """Start a failure, replacing one of the same provider and model; 0 seconds or a rate of 0 only ends that."""
         self._expire()
-        made = Simulated(provider, model, kind, self._clock.monotonic() + seconds, rate)
-        self._active = [each for each in self._active if (each.provider, each.model) != (provider, model)]
+        failure = Simulated(provider, model, kind, self._clock.monotonic() + seconds, rate)
+        self._active = [other for other in self._active if (other.provider, other.model) != (provider, model)]
         if seconds > 0 and rate > 0:
-            self._active = [*self._active, made][-MOST:]
-        return made
+            self._active = [*self._active, failure][-MAX_ACTIVE:]
+        return failure
 
     @property
     def active(self) -> bool:
@@ -73,15 +77,15 @@ class Simulator:
         if not self._active:
             return transport
         self._expire()
-        for each in self._active:
-            if each.provider == provider and each.model in (None, model) and self._rng.random() < each.rate:
-                return _Failing(transport, each.kind, self._clock)
+        for failure in self._active:
+            if failure.applies_to(provider, model) and self._rng.random() < failure.rate:
+                return _Failing(transport, failure.kind, self._clock)
         return transport
 
     def fails(self, provider: str, model: str) -> bool:
         """Return whether a failure applies to that model, also one of the whole provider or with a rate below 1."""
         self._expire()
-        return any(each.provider == provider and each.model in (None, model) for each in self._active)
+        return any(failure.applies_to(provider, model) for failure in self._active)
 
     def stop(self) -> None:
         """End all failures."""
@@ -93,18 +97,18 @@ class Simulator:
         now = self._clock.monotonic()
         return [
             {
-                "provider": each.provider,
-                "model": each.model,
-                "kind": each.kind,
-                "rate": each.rate,
-                "seconds_left": round(each.until - now, 3),
+                "provider": failure.provider,
+                "model": failure.model,
+                "kind": failure.kind,
+                "rate": failure.rate,
+                "seconds_left": round(failure.until - now, 3),
             }
-            for each in self._active
+            for failure in self._active
         ]
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
-        self._active = [each for each in self._active if each.until > now]
+        self._active = [failure for failure in self._active if failure.until > now]
 
 
 class _Failing:
@@ -120,7 +124,7 @@ class _Failing:
         if self._kind == "timeout":
             await asyncio.Event().wait()  # until the attempt is cancelled
         if self._kind == "slow":
-            await self._clock.sleep(SLOW)
+            await self._clock.sleep(SLOW_SECONDS)
             return await self._inner.send(request)
         if self._kind == "cut":
             response = await self._inner.send(request)

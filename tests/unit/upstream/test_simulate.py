@@ -13,7 +13,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream import simulate as module
-from proxy.upstream.simulate import SLOW, Kind, Simulator
+from proxy.upstream.simulate import SLOW_SECONDS, Kind, Simulator
 from proxy.upstream.transport import Transport
 from tests.support.fakes import Answer, FakeClock, ScriptedTransport, pieces
 
@@ -86,7 +86,7 @@ async def test_a_slow_answer_is_the_real_one_later() -> None:
     simulator.fail("acme", None, "slow", 10.0)
 
     assert (await seen(simulator.over(transport, "acme", "small")))[2:] == (b"all", False)
-    assert clock.slept == [SLOW]
+    assert clock.slept == [SLOW_SECONDS]
 
 
 async def test_a_timeout_is_no_answer_at_all() -> None:
