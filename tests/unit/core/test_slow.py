@@ -239,7 +239,7 @@ def test_deployments_are_judged_each_by_its_own_norm() -> None:
 
 
 def test_only_so_many_deployments_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 2)
+    monkeypatch.setattr(module, "MAX_DEPLOYMENTS", 2)
     calls = SlowCalls()
 
     for name in ["a"] * SAMPLES + ["b", "a", "c"]:

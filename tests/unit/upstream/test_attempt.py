@@ -318,7 +318,7 @@ async def test_where_slow_calls_are_no_failures_they_are_none() -> None:
 class Overslept(Pulse):
     """Of a process that has been kept from its work for half a second."""
 
-    late = 0.5  # type: ignore[assignment]
+    lag = 0.5  # type: ignore[assignment]
 
 
 async def test_while_this_process_is_late_itself_no_target_is_slow() -> None:

@@ -170,7 +170,7 @@ async def test_a_new_word_replaces_the_last_one_and_nothing_ends_it(seconds: flo
 
 
 async def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST", 2)
+    monkeypatch.setattr(module, "MAX_ACTIVE", 2)
     simulator, _, _ = made()
 
     for name in ("a", "b", "c"):
