@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from msgspec import DecodeError
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from proxy.core.work import exceeds
 
@@ -47,6 +47,7 @@ def _finite(text: str) -> float:
 
 _DECODER = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite)
 _decode_any = Decoder().decode
+_encode = Encoder().encode
 
 
 def loads(text: bytes | str) -> Any:
@@ -168,10 +169,10 @@ def compact(value: Any) -> bytes:
 
 
 def compact_nulled(value: Any) -> bytes:
-    """`value` as `compact` writes it, with null in place of numbers that JSON does not have."""
+    """`value` as `compact` writes it, but with null in place of numbers that JSON does not have."""
     try:
-        return compact(value)
-    except NotStrict:
+        return _encode(value)
+    except (TypeError, ValueError, OverflowError):  # half of a surrogate pair, a very large integer
         return compact(_nulled(value))
 
 

@@ -171,7 +171,10 @@ class AnswerWriter:
         return [ToolCall(call["id"], call["function"]["name"], call["function"]["arguments"]) for call in calls]
 
     def _choice(self, index: int) -> _Choice:
-        return self._choices.setdefault(index, _Choice())
+        state = self._choices.get(index)
+        if state is None:
+            state = self._choices[index] = _Choice()
+        return state
 
     def _role(self, choice: int) -> dict[str, Any]:
         state = self._choice(choice)

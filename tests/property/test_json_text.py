@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.json_text import finite_loads, loads
+from proxy.core.json_text import compact_nulled, finite_loads, loads
 from tests.support.exact import ODD_VALUES
 
 NUMBERS = st.one_of(
@@ -57,3 +58,27 @@ def test_finite_json_can_be_written_again(text: bytes) -> None:
     if finite not in ("not JSON", "too deep"):
         assert finite == outcome(json.loads, text)
         json.dumps(finite_loads(text), allow_nan=False)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None), max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def nulled(value: Any) -> Any:
+    """The value that a reader of its JSON gets."""
+    if isinstance(value, dict):
+        return {name: nulled(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [nulled(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+
+
+@settings(max_examples=300, deadline=None)
+@given(VALUES)
+def test_any_value_is_written_as_strict_json(value: Any) -> None:
+    assert repr(json.loads(compact_nulled(value))) == repr(nulled(value))
