@@ -70,7 +70,10 @@ class ProcessMemory:
         self._processes = processes
 
     def read(self) -> Reading:
-        return Reading(sum(map(resident, self._processes())), self._watermark)
+        used = sum(map(resident, self._processes()))
+        if not used:
+            raise OSError("this system has no /proc")
+        return Reading(used, self._watermark)
 
 
 def memory_source(
@@ -87,12 +90,10 @@ def memory_source(
 
 
 def resident(process: int | str) -> int:
-    """Return the resident memory of a process in bytes; 0 if it has ended. Raises `OSError` without `/proc`."""
+    """Return the resident memory of a process in bytes; 0 if it has ended, and without `/proc`."""
     try:
         pages = int(Path(f"/proc/{process}/statm").read_bytes().split()[1])
     except (FileNotFoundError, ProcessLookupError):
-        if process == "self":
-            raise
         return 0
     return pages * resource.getpagesize()
 

@@ -107,3 +107,8 @@ def test_the_memory_of_all_processes_is_added() -> None:
 
 def test_a_process_that_has_ended_uses_nothing() -> None:
     assert resident(2**30) == 0
+
+
+def test_without_any_process_there_is_no_reading() -> None:
+    with pytest.raises(OSError, match="/proc"):
+        ProcessMemory(MIB, lambda: (2**30,)).read()
