@@ -61,8 +61,8 @@ from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
-from proxy.surfaces.chat import read_chat
-from proxy.surfaces.endpoints import PASSED, read_passed
+from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health

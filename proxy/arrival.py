@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class ReadCall(Protocol):
-    """A reader for the bodies of one endpoint, such as `surfaces.chat.read_chat`."""
+    """A reader for the bodies of one endpoint, such as `surfaces.openai.chat.read_chat`."""
 
     def __call__(
         self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot, caller: str

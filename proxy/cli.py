@@ -26,7 +26,7 @@ from proxy.http.mock_server import mock_app
 from proxy.routing.plan import plan
 from proxy.runtime_file import announced, find, reachable, running_services
 from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
 

@@ -1,7 +1,7 @@
 """The steps of one call, in order. Read this module first, and then `upstream/attempt.py`.
 
     admit      check the call limit and that the server is not draining    `admission/gate.py`
-    read       turn the body into a `Call`                                 `surfaces/chat.py`
+    read       turn the body into a `Call`                                 `surfaces/openai/chat.py`
     route      turn the call into a `Plan`                                 `routing/router.py`
     attempt    try the targets in order until one answers                  `upstream/executor.py`
     relay      pass the answer on to the client                            `upstream/relay.py`

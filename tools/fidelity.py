@@ -28,8 +28,8 @@ from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.openai.dialect import OpenAIDialect
-from proxy.surfaces.chat import read_chat
-from proxy.surfaces.endpoints import PASSED, read_passed
+from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from tests.support import exchanges, natives, upstreams
 from tests.support.calls import snapshot
 from tests.support.fakes import FakeClock

@@ -40,7 +40,7 @@ class Call:
 
     id: str  # assigned by the proxy: req_...
     request_id: str  # from the client if it is valid, else assigned by the proxy
-    endpoint: str  # chat, embeddings, ...: see `surfaces/endpoints.py`
+    endpoint: str  # chat, embeddings, ...: see `surfaces/openai/endpoints.py`
     raw: bytes = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     model: str

@@ -22,8 +22,8 @@ from proxy.observe.exposition import CONTENT_TYPE
 from proxy.observe.metrics import Metrics
 from proxy.routing.names import UsableName, find_model, usable_names
 from proxy.routing.router import Router
-from proxy.surfaces.chat import read_chat
 from proxy.surfaces.headers import sane_id
+from proxy.surfaces.openai.chat import read_chat
 
 CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
 

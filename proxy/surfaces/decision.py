@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy.core.money import usd
 from proxy.core.record import AttemptOutcome, Record
-from proxy.surfaces.chat import DebugStream, with_router
+from proxy.surfaces.openai.chat import DebugStream, with_router
 
 
 def decision_record(record: Record) -> dict[str, Any]:

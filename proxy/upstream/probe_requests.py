@@ -25,7 +25,7 @@ from proxy.core.snapshot import Snapshot
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 from proxy.upstream.commit import read_error, until_commit
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator

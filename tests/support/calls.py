@@ -11,7 +11,7 @@ from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.record import AttemptOutcome, AttemptRecord, Record, Timings
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 
 HELLO = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
 STREAM = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}],"stream":true}'

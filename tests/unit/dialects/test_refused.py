@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.errors import InvalidRequest
 from proxy.dialects.refused import asks, present, refused
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 from tests.unit.dialects.anthropic import build as anthropic
 from tests.unit.dialects.gemini import build as gemini
 

@@ -13,7 +13,7 @@ from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 from tests.support.fakes import FakeClock
 
 USER = {"role": "user", "content": "Hello"}

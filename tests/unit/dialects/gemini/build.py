@@ -14,7 +14,7 @@ from proxy.core.recall import Recall
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.base import Decoder
 from proxy.dialects.gemini.dialect import GeminiDialect
-from proxy.surfaces.chat import read_chat
+from proxy.surfaces.openai.chat import read_chat
 from tests.support.fakes import FakeClock
 
 KEY = ProviderKey("main", "AIza-secret")

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.endpoints import PASSED, Endpoint, read_passed
+from proxy.surfaces.openai.endpoints import PASSED, Endpoint, read_passed
 from tests.support.calls import snapshot
 
 BY_NAME = {endpoint.name: endpoint for endpoint in PASSED}

@@ -1,6 +1,6 @@
 """`POST /v1/chat/completions`: reads the body, which is also the internal form of a call.
 
-The body is read as far as routing needs it (`surfaces/checks.py`); the proxy's own options (`router`) are read in
+The body is read as far as routing needs it (`checks.py`); the proxy's own options (`router`) are read in
 `surfaces/options.py`. Answers with the decision record are written here too.
 """
 
@@ -16,8 +16,8 @@ from proxy.core.json_text import compact_nulled
 from proxy.core.messages import UNKNOWN
 from proxy.core.snapshot import Snapshot
 from proxy.core.sse import DONE, Events, data_of
-from proxy.surfaces.checks import Shape, check, check_repeated, read_shape
 from proxy.surfaces.headers import forwarded
+from proxy.surfaces.openai.checks import Shape, check, check_repeated, read_shape
 from proxy.surfaces.options import read_options
 
 _NONE: frozenset[str] = frozenset()

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.chat import DebugStream, read_chat, with_router
+from proxy.surfaces.openai.chat import DebugStream, read_chat, with_router
 from tests.support.calls import snapshot
 
 MESSAGES = [{"role": "user", "content": "Hi"}]

@@ -12,8 +12,8 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.model import Kind
 from proxy.core.multipart import parse_form
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.checks import check_repeated
 from proxy.surfaces.headers import forwarded
+from proxy.surfaces.openai.checks import check_repeated
 from proxy.surfaces.options import read_options
 
 
