@@ -235,7 +235,7 @@ def build(
     )
     app.router.redirect_slashes = False
     return Service(
-        _guarded(app, ids, settings.server, host or settings.server.host), gate, watcher.reload, watcher.check
+        _guarded(app, ids, settings.server, host or settings.server.host, proxied), gate, watcher.reload, watcher.check
     )
 
 
@@ -248,7 +248,7 @@ def _join(member: Member, upstream: Upstream, meta: Meta, admin: State, simulate
     member.answers |= {METRICS: meta.answer, "reset": admin.answer, "simulate": simulate.answer}
 
 
-def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard:
+def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str, endpoints: Mapping[str, Endpoint]) -> Guard:
     """Wrap the application in the checks of `Host` and origin."""
     cors = server.cors
     return Guard(
@@ -257,6 +257,7 @@ def _guarded(app: ASGIApp, ids: Ids, server: ServerSettings, host: str) -> Guard
         Browsers(server.hosts, cors.origins, loopback=is_loopback(host)),
         Cors(cors.headers, cors.max_age) if cors.origins else None,
         Forwarded(server.trusted_proxies) if server.trusted_proxies else None,
+        endpoints,
     )
 
 

@@ -41,13 +41,18 @@ class Cycle(RequestResponseCycle):
         self._left: int | None = None  # bytes of a body of known length that are still to come
 
     @property
-    def congested(self) -> bool:
-        """Whether the client takes no more data now."""
+    def delivering(self) -> bool:
+        """Whether the client has much to read before it takes more."""
         return self.flow.write_paused and not self.disconnected
 
     async def drain(self) -> None:
         """Wait until the client takes more, or is gone."""
-        await self.flow.drain()
+        if self.delivering:
+            await self.flow.drain()
+
+    def close(self) -> None:
+        """Report nothing any more."""
+        self.on_gone = None
 
     def whole_body(self) -> bytes | None:
         """Return the request's body if all of it has arrived, else `None`."""
@@ -128,8 +133,7 @@ class Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         """Write one ASGI message. Raises `RuntimeError` if it is not valid now."""
-        if self.congested:
-            await self.flow.drain()
+        await self.drain()
         if self.disconnected:
             return
         if not self.response_started:

@@ -18,7 +18,7 @@ from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.callers import Callers
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
-from proxy.http.output import CYCLE, AsgiOutput, Cycle, DirectOutput, Output
+from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.surfaces.headers import Headers, sane_id
 
@@ -112,7 +112,7 @@ class Exchange:
         self._task = asyncio.current_task() if cycle is None else cycle.task
         if cycle is not None:
             cycle.on_gone = self._gone
-            self._out = DirectOutput(cycle)
+            self._out = cycle
         else:
             self._out = AsgiOutput(self._send, self._limits.write_stall, self._gone)
         self.write = self._out.write
@@ -279,8 +279,6 @@ class Exchange:
         """End what runs beside the call."""
         self._ended = True
         self._task = None
-        if self._cycle is not None:
-            self._cycle.on_gone = None
         self._out.close()
         for timer in (self._early_timer, self._comment_timer):
             if timer is not None:

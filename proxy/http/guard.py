@@ -8,6 +8,7 @@ well-formed `Host`, but for HTTP/1.0, which has none.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -20,6 +21,9 @@ from proxy.http.forwarded import Forwarded
 from proxy.http.ids import Ids
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+
+
+_NONE: Mapping[str, ASGIApp] = {}
 
 
 @dataclass(slots=True)
@@ -40,9 +44,16 @@ class Guard:
     """Refuses a wrong `Host` and web pages of other sites, and adds the headers of CORS."""
 
     def __init__(
-        self, app: ASGIApp, ids: Ids, browsers: Browsers, cors: Cors | None = None, forwarded: Forwarded | None = None
+        self,
+        app: ASGIApp,
+        ids: Ids,
+        browsers: Browsers,
+        cors: Cors | None = None,
+        forwarded: Forwarded | None = None,
+        endpoints: Mapping[str, ASGIApp] = _NONE,
     ) -> None:
         self._app = app
+        self._endpoints = endpoints  # of POST requests, by path: they need no router and answer their own errors
         self._ids = ids
         self._browsers = browsers
         self._cors = cors  # None: off
@@ -69,7 +80,8 @@ class Guard:
             send = self._cors.on_answers(send, allowed)
             scope["extensions"] = {}  # the response must pass through this `send`
         if error is None:
-            await self._app(scope, receive, send)
+            direct = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
+            await (direct or self._app)(scope, receive, send)
             return
         own = self._ids.new()
         error.headers = {"x-router-id": own, "x-request-id": own}

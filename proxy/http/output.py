@@ -15,47 +15,10 @@ CYCLE = "signalbox.cycle"  # the ASGI extension that holds the `Cycle` of a requ
 Headers = Sequence[tuple[bytes, bytes]]
 
 
-class Cycle(Protocol):
-    """One request and its response on a connection; `proxy.http.protocol` implements it."""
-
-    on_gone: Callable[[], None] | None  # called once if the client disconnects before the end of the response
-    task: asyncio.Task[Any] | None  # handles the request
-
-    @property
-    def congested(self) -> bool:
-        """Whether the client takes no more data now."""
-        ...
-
-    last_write: float  # when a piece of the body was written, in seconds of the event loop's clock
-
-    def whole_body(self) -> bytes | None:
-        """Return the request's body if all of it has arrived, else `None`."""
-        ...
-
-    def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Begin the response; `length` is the size of its body, `None` if unknown."""
-        ...
-
-    def write(self, data: bytes) -> bool:
-        """Write a piece of the body; return whether the client takes more now."""
-        ...
-
-    def finish(self, data: bytes) -> bool:
-        """Write the last piece of the body, which may be empty; return whether the client has taken everything."""
-        ...
-
-    async def drain(self) -> None:
-        """Wait until the client takes more, or is gone."""
-        ...
-
-
 class Output(Protocol):
     """The response of one exchange."""
 
-    @property
-    def last_write(self) -> float:
-        """As `Cycle.last_write`."""
-        ...
+    last_write: float  # when a piece of the body was written, in seconds of the event loop's clock
 
     @property
     def delivering(self) -> bool:
@@ -63,51 +26,35 @@ class Output(Protocol):
         ...
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
-        """Begin, as `Cycle.start`."""
+        """Begin the response; `length` is the size of its body, `None` if unknown."""
         ...
 
     def write(self, data: bytes) -> bool:
-        """Write a piece, as `Cycle.write`."""
+        """Write a piece of the body; return whether the client takes more now, otherwise `drain` first."""
         ...
 
     def finish(self, data: bytes) -> bool:
-        """Write the last piece, as `Cycle.finish`; `drain` must follow if it returns `False`."""
+        """Write the last piece, which may be empty; return whether the client has taken everything, else `drain`."""
         ...
 
     async def drain(self) -> None:
-        """Wait until everything written so far was taken."""
+        """Wait until the client takes more, or is gone."""
         ...
 
     def close(self) -> None:
-        """Stop timers."""
+        """End the exchange: nothing is written or reported any more."""
         ...
 
 
-class DirectOutput:
-    """The response through a `Cycle`."""
+class Cycle(Output, Protocol):
+    """One request and its response on a connection; `proxy.http.cycle` implements it."""
 
-    __slots__ = ("_cycle", "finish", "start", "write")
+    on_gone: Callable[[], None] | None  # called once if the client disconnects before it has the whole response
+    task: asyncio.Task[Any] | None  # handles the request
 
-    def __init__(self, cycle: Cycle) -> None:
-        self._cycle = cycle
-        self.start = cycle.start
-        self.write = cycle.write
-        self.finish = cycle.finish
-
-    @property
-    def last_write(self) -> float:
-        return self._cycle.last_write
-
-    @property
-    def delivering(self) -> bool:
-        return self._cycle.congested
-
-    async def drain(self) -> None:
-        if self._cycle.congested:
-            await self._cycle.drain()
-
-    def close(self) -> None:
-        pass
+    def whole_body(self) -> bytes | None:
+        """Return the request's body if all of it has arrived, else `None`."""
+        ...
 
 
 class AsgiOutput:

@@ -80,7 +80,9 @@ class Attempts:
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
-        return Attempt(self, run, target, lease, self.request(run, target, lease))
+        dialect = self.dialects[target.deployment.provider.dialect]
+        adjusted = self.as_learned(target) if self.without_usage else target
+        return Attempt(self, run, target, lease, dialect.request(run.call, adjusted, lease.key))
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
@@ -89,7 +91,7 @@ class Attempts:
 
     def as_learned(self, target: Target) -> Target:
         """Return the target, adjusted to what its upstream has rejected before."""
-        if not self.without_usage or _place(target) not in self.without_usage:
+        if _place(target) not in self.without_usage:
             return target
         provider = replace(target.deployment.provider, stream_usage="never")
         return replace(target, deployment=replace(target.deployment, provider=provider))
@@ -263,7 +265,8 @@ class Attempt:
             shared.slots.learn(deployment, self.lease.key_id, response.headers)
             if response.status not in _WHOLE:
                 raise await self._refusal(dialect, response)
-            self.decoder = decoder = dialect.decoder(run.call, shared.as_learned(self.target), response.headers)
+            target = shared.as_learned(self.target) if shared.without_usage else self.target
+            self.decoder = decoder = dialect.decoder(run.call, target, response.headers)
             self.held, self.ended, self.broken = await read_to_commit(decoder, response, alive)
         finally:
             self.committed = now = clock.monotonic()

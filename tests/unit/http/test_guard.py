@@ -31,7 +31,7 @@ async def sent(hosts: list[bytes], kind: str = "http") -> tuple[bool, list[Messa
         answers.append(message)
 
     headers = [(b"accept", b"*/*"), *((b"host", host) for host in hosts)]
-    scope = {"type": kind, "headers": headers, "http_version": "1.1", "scheme": "http", "method": "POST"}
+    scope = {"type": kind, "headers": headers, "http_version": "1.1", "scheme": "http", "method": "POST", "path": "/"}
     await Guard(app, Ids(), Browsers())(scope, receive, send)
     return passed, answers
 

@@ -444,14 +444,14 @@ async def test_an_error_while_preparing_the_hedge_releases_everything(
 ) -> None:
     second = target("b", limits=LimitValues(concurrency=1))
     b = known({"a": [SILENT], "b": []})
-    request = b.attempts.request
+    new = b.attempts.new
 
     def broken(*of: Any) -> Any:
         if of[1].deployment is second:
             raise KeyError("a bug")
-        return request(*of)
+        return new(*of)
 
-    monkeypatch.setattr(b.attempts, "request", broken)
+    monkeypatch.setattr(b.attempts, "new", broken)
     with pytest.raises(KeyError):
         await run(b, A, second)
 
