@@ -1,7 +1,7 @@
-"""What a dialect must do: a provider's wire format in both directions, without I/O.
+"""The interface of a dialect: a provider's wire format in both directions, without I/O.
 
-The same decoder serves streamed and non-streamed answers: a stream's decoder gives bytes as they come, the other one
-gives everything at its end.
+The same kind of decoder reads streamed and other answers: the decoder of a stream returns bytes as they come, the other
+one returns everything at the end.
 """
 
 from __future__ import annotations
@@ -18,62 +18,65 @@ from proxy.core.wire import UpstreamRequest
 
 
 class Decoder(Protocol):
-    """One answer being read: provider bytes in, OpenAI bytes out."""
+    """Reads one answer: provider bytes in, OpenAI bytes out.
+
+    The relay reads the properties after each chunk, so decoders of streams have plain attributes for them.
+    """
 
     def feed(self, chunk: bytes) -> bytes:
-        """What `chunk` gives the client. Raises `UpstreamFailure`."""
+        """Return what `chunk` gives the client. Raises `UpstreamFailure`."""
         ...
 
     def finish(self) -> bytes:
-        """What the end of the upstream's body gives the client. Raises `UpstreamFailure` if the answer is not whole."""
+        """Return what the end of the body gives the client. Raises `UpstreamFailure` if the answer is not whole."""
         ...
 
     @property
     def committed(self) -> bool:
-        """The commit point has been passed: from here on no other target can take over."""
+        """Whether the commit point has been passed: from here on no other target can take over."""
         ...
 
     @property
     def complete(self) -> bool:
-        """Every choice has its finish, or the upstream said that it is done."""
+        """Whether every choice has its finish, or the upstream ended the answer."""
         ...
 
     @property
     def closed(self) -> bool:
-        """Nothing more is to be expected: the upstream said so, or sent its own error event."""
+        """Whether nothing more is expected: the upstream ended the answer, or sent its own error event."""
         ...
 
     @property
     def fault(self) -> UpstreamFailure | None:
-        """The upstream's own error event, which has been relayed as it is."""
+        """The upstream's own error, whose event has been relayed."""
         ...
 
     @property
     def passed_error(self) -> bool:
-        """An error event has passed as a part of a complete answer, which is no fault of the answer."""
+        """Whether an error event was relayed after a complete answer, which is not a failure."""
         ...
 
     @property
     def native_finish(self) -> str | None:
-        """The provider's own word for why the first choice ended, where it is not OpenAI's."""
+        """The provider's own finish reason of the first choice, if it is not OpenAI's."""
         ...
 
     @property
     def usage(self) -> Usage | None:
-        """Tokens, as far as the upstream has told them."""
+        """The tokens that the upstream has reported so far."""
         ...
 
 
 class Dialect(Protocol):
     """Stateless translator; the same instance serves every call.
 
-    `translates` says that answers are written anew, so that the upstream's content type is not theirs.
+    `translates`: answers are written anew, so they do not have the upstream's content type.
     """
 
     translates: bool
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """The attempt's request."""
+        """Return the attempt's request."""
         ...
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
@@ -81,9 +84,9 @@ class Dialect(Protocol):
         ...
 
     def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
-        """Return the request for the list of the provider's models; None if it has no such list."""
+        """Return the request for the list of the provider's models; `None` if it has no such list."""
         ...
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
-        """A decoder for one answer; `headers` are the upstream's, with lower-case names."""
+        """Return a decoder for one answer; `headers` are the upstream's, with lower-case names."""
         ...

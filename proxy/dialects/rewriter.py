@@ -1,6 +1,6 @@
-"""JSON text in pieces that are cut anywhere, with the names of members replaced.
+"""Replaces the names of members in JSON text that comes in pieces, cut anywhere.
 
-Only a name that is not whole yet is held back; everything else is passed on with its own bytes.
+Only an incomplete name is held back; everything else passes unchanged.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class MemberRewriter:
         self._name: list[str] | None = None  # the pieces of a name that has begun
 
     def feed(self, text: str) -> str:
-        """What `text` makes certain."""
+        """Return the text that is certain after `text`."""
         out: list[str] = []
         at = 0
         while at < len(text):
@@ -33,7 +33,7 @@ class MemberRewriter:
         return "".join(out)
 
     def rest(self) -> str:
-        """What is held back, when no more comes."""
+        """Return the text that is held back, at the end."""
         held, self._name = "".join(self._name or ()), None
         return held
 

@@ -1,8 +1,8 @@
-"""An upstream's error read and classified: one way for all dialects, for statuses, codes, words and shapes of bodies.
+"""Reads and classifies errors of upstreams, for all dialects, by status, code, words and shape of the body.
 
-`read_error` finds what an error says, in whichever of the known shapes. `kind_of` decides whom it blames: the client's
-request, which passes to the client unchanged, or our key, our account, the model or the address, which are failures of
-the target. `is_error` is the one test for an error that comes with status 200, in a body or in an event.
+`read_error` extracts the details of an error from any of the known shapes. `kind_of` decides what the error blames: the
+client's request, whose error passes to the client unchanged, or the key, the account, the model or the address, which
+are failures of the target. `is_error` is the only test for an error that comes with status 200, in a body or an event.
 """
 
 from __future__ import annotations
@@ -62,31 +62,31 @@ _OUR_PARAMS = (None, "", "None", "null", "model", "stream", "api_key", "key", "a
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
-    """What an error says. `words` is its text as `blame.normal` writes it, `codes` are in lower case."""
+class ErrorDetails:
+    """The details of an error. `words` is its text in the form of `blame.normal`, `codes` are in lower case."""
 
     message: str | None = None
-    plain: str = ""  # the body, where it is text and no JSON
+    plain: str = ""  # the body, if it is text and not JSON
     words: str = ""
     codes: frozenset[str] = frozenset()
-    status: int | None = None  # that it names itself, by a number
+    status: int | None = None  # the number in the body
     param: str | None = None
     code: str | None = None
     wait: float | None = None  # seconds until a model is loaded
-    reasons: bool = False  # more than that access is forbidden
-    fields: bool = False  # a list of members of the request, each with its fault
-    page: bool = False  # no answer of an API, but a web page
+    reasons: bool = False  # the error says more than that access is forbidden
+    fields: bool = False  # the error lists members of the request, each with its fault
+    page: bool = False  # a web page instead of an answer of an API
     error: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def blames_request(self) -> bool:
-        """It names a member of the request, or has a code that only a request can deserve."""
+        """Whether it names a member of the request, or has a code that only a request can cause."""
         named = self.param not in _OUR_PARAMS or self.fields or bool(self.codes & blame.CLIENT_CODES)
         return named or blame.names_member(self.words)
 
 
-def read_error(value: Any, body: bytes = b"") -> Said:
-    """What a body says: `value` is its JSON, None if it is none, `body` its bytes."""
+def read_error(value: Any, body: bytes = b"") -> ErrorDetails:
+    """Read a body: `value` is its JSON, `None` if it is not JSON; `body` are its bytes."""
     error = error_in(value)
     message = _message(error)
     if message is None and isinstance(value, str):
@@ -94,7 +94,7 @@ def read_error(value: Any, body: bytes = b"") -> Said:
     page = value is None and body[:64].lstrip(b" \t\r\n\xef\xbb\xbf")[:1] == b"<"
     plain = "" if value is not None or page or body == b"null" else body[: blame.LONGEST].decode("utf-8", "replace")
     detail = error.get("detail")
-    return Said(
+    return ErrorDetails(
         message=message,
         plain=plain.strip(),
         words=blame.normal(" ".join([message or plain, *_more(error)])),
@@ -110,18 +110,18 @@ def read_error(value: Any, body: bytes = b"") -> Said:
     )
 
 
-def kind_of(status: int, said: Said, own: Mapping[int, FailureKind] | None = None) -> FailureKind:
-    """Whom an error blames; `own` are the statuses that one API alone uses."""
+def kind_of(status: int, details: ErrorDetails, own: Mapping[int, FailureKind] | None = None) -> FailureKind:
+    """Return what an error blames; `own` are statuses that only one API uses."""
     if not 400 <= status < 500 or status in (401, 402, 408):
-        return _by_status(status, said, own)
+        return _by_status(status, details, own)
     if status == 429:
-        return _of_429(said)
-    return _of_request(status, said) or _of_target(status, said) or _by_status(status, said, own)
+        return _of_429(details)
+    return _of_request(status, details) or _of_target(status, details) or _by_status(status, details, own)
 
 
 def failure_of(
     status: int,
-    said: Said,
+    details: ErrorDetails,
     *,
     own: Mapping[int, FailureKind] | None = None,
     headers: Mapping[str, str] | None = None,
@@ -130,22 +130,22 @@ def failure_of(
     native: bytes | None = None,
     code: str | None = None,
 ) -> UpstreamFailure:
-    """The failure of an answer that is not a 2xx; `text` is where a time to come back may be named."""
+    """The failure of an answer that is not a 2xx; `text` may contain a time to retry after."""
     wait = retry_after(headers or {}, text, now)
-    plain = said.plain if 400 <= status < 500 else ""  # the text of a 5xx page explains nothing
+    plain = details.plain if 400 <= status < 500 else ""  # the text of a 5xx page explains nothing
     return UpstreamFailure(
-        kind_of(status, said, own),
-        said.message or plain or f"the upstream answered with status {status}",
+        kind_of(status, details, own),
+        details.message or plain or f"the upstream answered with status {status}",
         status=status,
-        retry_after=said.wait if wait is None else wait,
+        retry_after=details.wait if wait is None else wait,
         native=native,
-        param=said.param,
-        code=code or said.code,
+        param=details.param,
+        code=code or details.code,
     )
 
 
 def failure_in_200(
-    said: Said,
+    details: ErrorDetails,
     *,
     named: int | None,
     own: Mapping[int, FailureKind] | None = None,
@@ -153,27 +153,27 @@ def failure_in_200(
     native: bytes | None = None,
     code: str | None = None,
 ) -> UpstreamFailure:
-    """The failure of an error that came with status 200; `named` is the status that it names, if any.
+    """The failure of an error that came with status 200; `named` is the status in the error, if any.
 
-    One that names none is judged by its codes and words, and is the upstream's own where these say nothing.
+    Without a status, the codes and words decide; without any of these, it is the upstream's own error.
     """
-    status = named or said.status or (429 if blame.LIMIT.search(said.words) else None)
-    kind, told = kind_of(status or 400, said, own), status or 400
+    status = named or details.status or (429 if blame.LIMIT.search(details.words) else None)
+    kind, told = kind_of(status or 400, details, own), status or 400
     if status is None and kind in (_K.BAD_REQUEST, _K.WRONG_ADDRESS):
         kind, told = _K.SERVER_ERROR, 500
     return UpstreamFailure(
         kind,
-        said.message or "the upstream sent an error without a message",
+        details.message or "the upstream sent an error without a message",
         status=told,
         retry_after=retry_after({}, text, 0.0),
         native=native,
-        param=said.param,
-        code=code or said.code,
+        param=details.param,
+        code=code or details.code,
     )
 
 
 def error_in(value: Any) -> Mapping[str, Any]:
-    """The error that a body holds: its `error`, an object or a text, or else the body's own members."""
+    """The error in a body: its `error`, an object or a text, or else the body's own members."""
     if isinstance(value, list) and value:
         value = value[0]
     if not isinstance(value, dict):
@@ -207,7 +207,7 @@ def error_event(event: bytes) -> bool:
 
 
 def bare_json(event: bytes) -> Any:
-    """An object between events without the name of a field, or with `error` as its name: some send errors so."""
+    """An object between events without a field name, or with the name `error`: some servers send errors like this."""
     text = event.strip().removeprefix(b"error:").lstrip()
     if text[:1] not in (b"{", b"["):
         return None
@@ -216,7 +216,7 @@ def bare_json(event: bytes) -> Any:
 
 
 def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
-    """Where an error may stand in an object, in the order in which they count."""
+    """The places of an object that may contain an error, the most important first."""
     yield value.get("error")
     for errors in (value.get("error"), value.get("errors")):
         if isinstance(errors, list) and errors and _message(value) is None:
@@ -232,7 +232,7 @@ def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def says_error(error: Any) -> bool:
-    """Whether a member that stands for an error holds one: `null`, `{}` and an object of nulls do not."""
+    """Whether a member for errors contains one: `null`, `{}` and an object of nulls do not."""
     if isinstance(error, dict):
         return any(value not in (None, "", [], {}) for value in error.values())
     return error is not None and error is not False and error not in ("", 0, [])
@@ -243,95 +243,101 @@ def _failed(choice: Any) -> bool:
 
 
 def _failed_base(base: Any) -> bool:
-    """MiniMax: its status is beside the answer, and 0 where all is well."""
+    """Whether MiniMax reports a failure: its status is outside the answer, and 0 for success."""
     return isinstance(base, dict) and base.get("status_code") not in (None, 0)
 
 
-def _of_429(said: Said) -> FailureKind:
-    """A limit, unless no wait helps. Google's words for a limit are those of others for an empty account."""
-    if blame.TOO_LARGE.search(said.words):
+def _of_429(details: ErrorDetails) -> FailureKind:
+    """A limit, unless waiting does not help. Google's words for a limit are others' words for an empty account."""
+    if blame.TOO_LARGE.search(details.words):
         return _K.TOO_LARGE  # for more tokens than a minute ever has
-    if said.codes & blame.ACCOUNT_CODES:
+    if details.codes & blame.ACCOUNT_CODES:
         return _K.KEY_REJECTED
-    if "resource_exhausted" not in said.codes and "rate limit" not in said.words and blame.ACCOUNT.search(said.words):
+    if (
+        "resource_exhausted" not in details.codes
+        and "rate limit" not in details.words
+        and blame.ACCOUNT.search(details.words)
+    ):
         return _K.KEY_REJECTED
     return _K.RATE_LIMITED
 
 
-def _of_request(status: int, said: Said) -> FailureKind | None:
-    """What the request is at fault for, but another target may take it."""
-    metadata = said.error.get("metadata")
+def _of_request(status: int, details: ErrorDetails) -> FailureKind | None:
+    """A fault of the request that another target may accept."""
+    metadata = details.error.get("metadata")
     moderated = status == 403 and isinstance(metadata, dict) and "reasons" in metadata
-    named = blame.kind_of_codes(said.codes)
+    named = blame.kind_of_codes(details.codes)
     if status in (400, 403, 422) and (named is _K.CONTENT_FILTERED or moderated):
         return _K.CONTENT_FILTERED
     large = status in (400, 403, 413, 422)
-    if large and (named is _K.CONTEXT_TOO_LONG or blame.CONTEXT.search(said.words)):
+    if large and (named is _K.CONTEXT_TOO_LONG or blame.CONTEXT.search(details.words)):
         return _K.CONTEXT_TOO_LONG
-    if status == 413 and blame.TOO_LARGE.search(said.words):
+    if status == 413 and blame.TOO_LARGE.search(details.words):
         return _K.TOO_LARGE
-    if status in (400, 403, 413) and said.codes & {"rate_limit_exceeded", "ratelimitexceeded"}:
+    if status in (400, 403, 413) and details.codes & {"rate_limit_exceeded", "ratelimitexceeded"}:
         return _K.RATE_LIMITED
-    if status in (400, 403, 422) and not said.blames_request and blame.FILTERED.search(said.words):
+    if status in (400, 403, 422) and not details.blames_request and blame.FILTERED.search(details.words):
         return _K.CONTENT_FILTERED
     return None
 
 
-def _of_target(status: int, said: Said) -> FailureKind | None:
-    """Our key, our account, the model or the address, where a code or the words blame them."""
-    named = blame.kind_of_codes(said.codes)
+def _of_target(status: int, details: ErrorDetails) -> FailureKind | None:
+    """The key, the account, the model or the address, if a code or the words blame them."""
+    named = blame.kind_of_codes(details.codes)
     if named in (_K.MODEL_MISSING, _K.WRONG_ADDRESS):
         return named
-    if status == 424 and said.blames_request:
+    if status == 424 and details.blames_request:
         return _K.BAD_REQUEST  # a server of tools that the client named has failed
-    if named is _K.KEY_REJECTED and not (status == 403 and not said.blames_request and blame.MODEL.search(said.words)):
+    if named is _K.KEY_REJECTED and not (
+        status == 403 and not details.blames_request and blame.MODEL.search(details.words)
+    ):
         return named
-    if said.blames_request and not (status == 404 or "organization must be verified" in said.words):
+    if details.blames_request and not (status == 404 or "organization must be verified" in details.words):
         return None
-    if status not in (403, 404) and (blame.KEY.search(said.words) or blame.ACCOUNT.search(said.words)):
+    if status not in (403, 404) and (blame.KEY.search(details.words) or blame.ACCOUNT.search(details.words)):
         return _K.KEY_REJECTED
     if status == 404:
-        return _of_404(said)
-    if status in (400, 422) and blame.DOWN.search(said.words):
+        return _of_404(details)
+    if status in (400, 422) and blame.DOWN.search(details.words):
         return _K.SERVER_ERROR
-    if status in (400, 422) and blame.SETTINGS.search(said.words):
+    if status in (400, 422) and blame.SETTINGS.search(details.words):
         return _K.WRONG_ADDRESS
-    if blame.MODEL.search(said.words):
+    if blame.MODEL.search(details.words):
         return _K.MODEL_MISSING
-    return _K.FORBIDDEN if status == 403 and blame.NETWORK.search(said.words) else None
+    return _K.FORBIDDEN if status == 403 and blame.NETWORK.search(details.words) else None
 
 
-def _of_404(said: Said) -> FailureKind:
-    if blame.MODEL.search(said.words):
+def _of_404(details: ErrorDetails) -> FailureKind:
+    if blame.MODEL.search(details.words):
         return _K.MODEL_MISSING
-    if said.page or not said.words or blame.ROUTE.search(said.words):
+    if details.page or not details.words or blame.ROUTE.search(details.words):
         return _K.WRONG_ADDRESS
-    if said.param in _OUR_PARAMS and not blame.RESOURCE.search(said.words):
+    if details.param in _OUR_PARAMS and not blame.RESOURCE.search(details.words):
         return _K.MODEL_MISSING
     return _K.BAD_REQUEST  # of a file or a cache that the client named; the key and the model are fine
 
 
-def _by_status(status: int, said: Said, own: Mapping[int, FailureKind] | None) -> FailureKind:
-    """The kind of an error of which only the status tells anything.
+def _by_status(status: int, details: ErrorDetails, own: Mapping[int, FailureKind] | None) -> FailureKind:
+    """The kind of an error that only has a status.
 
-    A 403 is the key's only where the API itself gives a reason: a firewall's, mostly HTML, may be for one prompt.
+    A 403 blames the key only if the API itself gives a reason: one of a firewall, mostly HTML, may be for one prompt.
     """
-    if status == 403 and (said.page or not said.reasons):
+    if status == 403 and (details.page or not details.reasons):
         return _K.FORBIDDEN
-    if status == 410 and not said.reasons:
+    if status == 410 and not details.reasons:
         return _K.WRONG_ADDRESS
     kind = (own or {}).get(status) or _KINDS.get(status)
     if kind is not None:
         return kind
     if not 400 <= status < 500:
         return _K.SERVER_ERROR
-    if status == 413 and said.page:
+    if status == 413 and details.page:
         return _K.TOO_LARGE  # of a proxy before the API, which has a limit of its own
-    return _K.WRONG_ADDRESS if said.page or (status in _OF_HTTP and not said.reasons) else _K.BAD_REQUEST
+    return _K.WRONG_ADDRESS if details.page or (status in _OF_HTTP and not details.reasons) else _K.BAD_REQUEST
 
 
 def _more(error: Mapping[str, Any]) -> Iterator[str]:
-    """Text beside the message: what a provider behind a gateway said, and Google's details."""
+    """Text in addition to the message: the message of a provider behind a gateway, and Google's details."""
     metadata = error.get("metadata")
     raw = metadata.get("raw") if isinstance(metadata, dict) else None
     if isinstance(raw, str) and raw:

@@ -1,7 +1,7 @@
-"""What an Anthropic error says: its kind, its message, and when to come back.
+"""Errors of Anthropic: their kind, their message, and when to retry.
 
 Source: Anthropic's API reference, "Errors": `{"type": "error", "error": {"type", "message"}, "request_id"}`, the same
-object in an answer with a status and in a stream's `error` event, where the type alone tells the status.
+object in an answer with a status and in a stream's `error` event, where only the type tells the status.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ _STATUS_OF_TYPE = {
     "timeout_error": 504,
     "overloaded_error": 529,
 }
-_EVENTS = ("message", "ping")  # types of objects that are no error, but for an `error` in them
+_EVENTS = ("message", "ping")  # types of objects that are not errors unless they have an `error`
 
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
-    """Classify an answer that is not a 2xx; `native` stays empty, since the body has not OpenAI's shape."""
+    """Classify an answer that is not a 2xx; `native` stays empty, because the body does not have OpenAI's shape."""
     text = body.decode("utf-8", "replace")
-    said = read_error(value_of(text), body)
-    failed = failure_of(status, said, headers=headers, text=text, now=now)
-    if status >= 500 and "overloaded_error" in said.codes:
+    details = read_error(value_of(text), body)
+    failed = failure_of(status, details, headers=headers, text=text, now=now)
+    if status >= 500 and "overloaded_error" in details.codes:
         failed.kind = FailureKind.OVERLOADED
     failed.param = failed.code = None  # not OpenAI's
     return failed
@@ -43,9 +43,9 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) ->
 
 def failure_in_200(value: Mapping[str, Any]) -> UpstreamFailure:
     """Classify an error that came with status 200: an `error` event, or an error as the whole answer."""
-    said = read_error(value)
-    named = said.status or _STATUS_OF_TYPE.get(str(said.error.get("type")))
-    failed = in_200(said, named=named, text=said.message or "")
+    details = read_error(value)
+    named = details.status or _STATUS_OF_TYPE.get(str(details.error.get("type")))
+    failed = in_200(details, named=named, text=details.message or "")
     failed.param = failed.code = None
     return failed
 

@@ -1,7 +1,7 @@
-"""What an error of the Gemini API or of Vertex AI says: its message, its kind, and when to come back.
+"""Errors of the Gemini API and of Vertex AI: their message, their kind, and when to retry.
 
 The shape is Google's for all APIs, `{"error": {"code", "message", "status", "details"}}` (google.rpc.Status, AIP-193),
-sometimes in an array of one. A wrong key is a 400 there, and a 403 may speak of a file that the client named.
+sometimes in an array of one. A wrong key is a 400 there, and a 403 may be about a file that the client named.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
 from proxy.dialects.blame import RESOURCE
-from proxy.dialects.upstream_errors import Said, details_of, failure_of, read_error
+from proxy.dialects.upstream_errors import ErrorDetails, details_of, failure_of, read_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
 from proxy.dialects.upstream_errors import is_error as holds_error
 
@@ -39,17 +39,19 @@ _OWN = {504: FailureKind.FIRST_TOKEN_TIMEOUT}  # of `DEADLINE_EXCEEDED`
 
 def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
     """Classify an answer that is not a 2xx; `now` is seconds since the epoch."""
-    said = read_error(value_of(body), body)
-    failed = failure_of(status, said, own=_OWN, headers=headers, text=_retry_text(said), now=now, code=_word(said))
-    return _of_resource(failed, said)
+    details = read_error(value_of(body), body)
+    failed = failure_of(
+        status, details, own=_OWN, headers=headers, text=_retry_text(details), now=now, code=_word(details)
+    )
+    return _of_resource(failed, details)
 
 
 def failure_in_200(value: Mapping[str, Any]) -> UpstreamFailure:
     """Classify an error that came with status 200: in a stream, or instead of an answer."""
-    said = read_error(value)
-    named = said.status or _STATUS.get(str(said.error.get("status")))
-    failed = in_200(said, named=named, own=_OWN, text=_retry_text(said), code=_word(said))
-    return _of_resource(failed, said)
+    details = read_error(value)
+    named = details.status or _STATUS.get(str(details.error.get("status")))
+    failed = in_200(details, named=named, own=_OWN, text=_retry_text(details), code=_word(details))
+    return _of_resource(failed, details)
 
 
 def is_error(value: Mapping[str, Any]) -> bool:
@@ -57,20 +59,20 @@ def is_error(value: Mapping[str, Any]) -> bool:
     return holds_error(value, "candidates")
 
 
-def _of_resource(failed: UpstreamFailure, said: Said) -> UpstreamFailure:
+def _of_resource(failed: UpstreamFailure, details: ErrorDetails) -> UpstreamFailure:
     """A 403 of a file or a cache that the client named: the key and the model are fine."""
     failed.param = None
-    if failed.status == 403 and failed.kind is FailureKind.KEY_REJECTED and RESOURCE.search(said.words):
+    if failed.status == 403 and failed.kind is FailureKind.KEY_REJECTED and RESOURCE.search(details.words):
         failed.kind = FailureKind.BAD_REQUEST
     return failed
 
 
-def _word(said: Said) -> str | None:
-    word = said.error.get("status")
+def _word(details: ErrorDetails) -> str | None:
+    word = details.error.get("status")
     return word.lower() if isinstance(word, str) and word else None
 
 
-def _retry_text(said: Said) -> str:
+def _retry_text(details: ErrorDetails) -> str:
     """google.rpc.RetryInfo first: the message may be long, and the hints read only its beginning."""
-    delays = [detail["retryDelay"] for detail in details_of(said.error) if isinstance(detail.get("retryDelay"), str)]
-    return "".join(f'"retryDelay": "{delay[:40]}" ' for delay in delays) + (said.message or "")
+    delays = [detail["retryDelay"] for detail in details_of(details.error) if isinstance(detail.get("retryDelay"), str)]
+    return "".join(f'"retryDelay": "{delay[:40]}" ' for delay in delays) + (details.message or "")

@@ -1,7 +1,7 @@
-"""What an OpenAI-compatible error says: its kind, its message, and whether its body may pass as it is.
+"""Errors of OpenAI-compatible providers: their kind, their message, and whether the body may pass as it is.
 
-Providers agree on `{"error": {"message", "type", "param", "code"}}` in spirit only; `proxy/dialects/upstream_errors.py`
-reads all shapes.
+Few providers keep to `{"error": {"message", "type", "param", "code"}}`; `proxy/dialects/upstream_errors.py` reads all
+shapes.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
-from proxy.dialects.upstream_errors import Said, failure_of, read_error
+from proxy.dialects.upstream_errors import ErrorDetails, failure_of, read_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
 
 _BY_TYPE = {
@@ -38,13 +38,13 @@ def failure(status: int, headers: Mapping[str, str], body: bytes, now: float) ->
 
 def failure_in_200(value: Mapping[str, Any], raw: bytes) -> UpstreamFailure:
     """Classify an error that came with status 200: in an event of a stream, or instead of an answer."""
-    said = read_error(value)
+    details = read_error(value)
     native = raw if _has_shape(value) else None
-    return in_200(said, named=_named(said), text=raw[:4096].decode("utf-8", "replace"), native=native)
+    return in_200(details, named=_named(details), text=raw[:4096].decode("utf-8", "replace"), native=native)
 
 
 def refuses_usage(failure: UpstreamFailure) -> bool:
-    """Whether an upstream refuses a request for the `stream_options` in it, in whatever words."""
+    """Whether an upstream rejected a request because of its `stream_options`, in any words."""
     if failure.kind not in (FailureKind.BAD_REQUEST, FailureKind.MODEL_MISSING, FailureKind.SERVER_ERROR):
         return False
     text = f"{str(failure)[:4096]} {failure.param} {(failure.native or b'')[:4096].decode('utf-8', 'replace')}"
@@ -57,11 +57,11 @@ def has_error_member(value: Mapping[str, Any]) -> bool:
     return isinstance(value.get("error"), (dict, str)) and bool(value["error"])
 
 
-def _named(said: Said) -> int | None:
-    """The status that an error in a 200 names, by a number or by a word."""
-    if said.status is not None:
-        return said.status
-    words = [str(said.error.get(name)) for name in ("code", "type")]
+def _named(details: ErrorDetails) -> int | None:
+    """The status that an error in a 200 contains, as a number or as a word."""
+    if details.status is not None:
+        return details.status
+    words = [str(details.error.get(name)) for name in ("code", "type")]
     known = next((_BY_TYPE[word] for word in words if word in _BY_TYPE), None)
     return known or (400 if any(word.startswith("invalid_") for word in words) else None)
 

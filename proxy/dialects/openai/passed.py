@@ -1,7 +1,7 @@
-"""Answers of the endpoints that are passed through: embeddings, images, audio, moderations, legacy completions.
+"""Answers of endpoints that are passed through: embeddings, images, audio, moderations, legacy completions.
 
-They are relayed as they come, once they have the shape of their endpoint: an error in a 200, half a JSON text, nothing
-at all, the answer of another endpoint or events that stop before the last one are failures.
+They are relayed as they come if they have the shape of their endpoint. An error in a 200, incomplete JSON, an empty
+body, the answer of another endpoint, and events that stop before the last one are failures.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from proxy.dialects.upstream_errors import is_error
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
 _SNIFFED = 64 * 1024  # bytes of sound that look like text before they count as sound
-_TEXT = frozenset({*range(32, 256), *b"\t\r\n"})  # UTF-8 has no other bytes
+_TEXT = frozenset({*range(32, 256), *b"\t\r\n"})  # bytes of text in UTF-8
 _PLAIN = bytes(sorted(_TEXT))
-_HEAD = 1024  # bytes in which text shows how it begins
+_HEAD = 1024  # bytes that are searched for the beginning of a text
 _BEGINS_TEXT = (b"{", b"[", b"<", b'"', b"data:", b"event:")
 
 
@@ -35,15 +35,15 @@ def _is_choice(item: Mapping[str, Any]) -> bool:
 
 
 def _is_vector(item: Mapping[str, Any]) -> bool:
-    """Numbers, base64, or what models with several vectors have: lists of numbers, or an object of them by kind."""
-    found = item.get("embedding")
-    if isinstance(found, dict):
-        return bool(found) and not is_error(found, "float")
-    while isinstance(found, list) and found and isinstance(found[0], list):
-        found = found[0]
-    if isinstance(found, list):
-        return bool(found) and type(found[0]) in (int, float)
-    return isinstance(found, str) and bool(found)
+    """Numbers, base64, or several vectors: lists of numbers, or an object of them by kind."""
+    vector = item.get("embedding")
+    if isinstance(vector, dict):
+        return bool(vector) and not is_error(vector, "float")
+    while isinstance(vector, list) and vector and isinstance(vector[0], list):
+        vector = vector[0]
+    if isinstance(vector, list):
+        return bool(vector) and type(vector[0]) in (int, float)
+    return isinstance(vector, str) and bool(vector)
 
 
 def _is_result(item: Mapping[str, Any]) -> bool:
@@ -54,7 +54,7 @@ def _is_image(item: Mapping[str, Any]) -> bool:
     return any(isinstance(item.get(name), str) and item[name] for name in ("b64_json", "url"))
 
 
-# By endpoint: the member that holds the answer, what each of its items must be, and how the whole is called.
+# By endpoint: the member with the answer, the check of each of its items, and the name of the whole in errors.
 _SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] = {
     "completions": ("choices", _is_choice, "a text completion"),
     "embeddings": ("data", _is_vector, "a list of embeddings"),
@@ -66,7 +66,7 @@ _SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] 
 
 
 class PassedJson(JsonDecoder):
-    """A JSON answer of an endpoint: held until it is whole, then relayed as it came. It has `least` items or more."""
+    """A JSON answer of an endpoint, held until it is whole and relayed as it came; it has `least` items or more."""
 
     def __init__(self, endpoint: str, bounds: UsageBounds = UNBOUNDED, *, least: int = 1) -> None:
         super().__init__(bounds)
@@ -77,18 +77,18 @@ class PassedJson(JsonDecoder):
         return vectors_of(body, self._least) if self._is_item is _is_vector else None
 
     def _fits(self, value: Any) -> bool:
-        found = value.get(self._member) if isinstance(value, dict) else None
+        content = value.get(self._member) if isinstance(value, dict) else None
         if self._is_item is None:
-            return isinstance(found, str)
-        if not isinstance(found, list) or len(found) < self._least:
+            return isinstance(content, str)
+        if not isinstance(content, list) or len(content) < self._least:
             return False
-        return all(isinstance(item, dict) and self._is_item(item) for item in found)
+        return all(isinstance(item, dict) and self._is_item(item) for item in content)
 
 
 class PassedBytes:
-    """Sound: relayed as it comes; the connection's own end tells that it is whole.
+    """Sound, relayed as it comes; it is whole when the connection ends properly.
 
-    What begins like JSON, a page or an event is held until it is known to be none: an error may come under any label.
+    A body that begins like JSON, a page or an event is held until it proves to be sound: an error may have any label.
     """
 
     native_finish: str | None = None
@@ -101,7 +101,7 @@ class PassedBytes:
         self._held = bytearray()
 
     def feed(self, chunk: bytes) -> bytes:
-        """The same bytes."""
+        """Return the same bytes."""
         if self.committed:
             return chunk
         self._held += chunk
@@ -112,7 +112,7 @@ class PassedBytes:
         return held
 
     def finish(self) -> bytes:
-        """Nothing more. Raises `UpstreamFailure` if nothing but text came."""
+        """Return nothing. Raises `UpstreamFailure` if only text came."""
         if not self.committed:
             raise _no_sound(bytes(self._held))
         self.complete = self.closed = True
@@ -135,10 +135,10 @@ def _no_sound(held: bytes) -> UpstreamFailure:
 
 
 class PassedText(HeldAnswer):
-    """The text of a transcription: held until it is whole. Empty is an answer: there was nothing to hear."""
+    """The text of a transcription, held until it is whole. It may be empty, for silence."""
 
     def finish(self) -> bytes:
-        """The text. Raises `UpstreamFailure` if it is an error or a page."""
+        """Return the text. Raises `UpstreamFailure` if it is an error or a page."""
         body = bytes(self._held)
         head = body[:100].lstrip().lower()
         value = object_of(body) if head.startswith(b"{") else None

@@ -51,7 +51,7 @@ class BodyOrEvents:
 
     @property
     def fault(self) -> UpstreamFailure | None:
-        """The upstream's own error event."""
+        """The upstream's own error, whose event has been relayed."""
         return self._decoder.fault
 
     @property
