@@ -60,6 +60,9 @@ def _wake_up() -> None:
     """Nothing to do: the call alone makes a loop look for timers that have ended."""
 
 
+START = 1000.0  # the time at which a virtual loop begins
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time goes by only when all tasks wait for it: hours pass at once, and deterministically.
 
@@ -73,7 +76,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_NoWait(self))
 
     def time(self) -> float:
-        return 1000.0 + self._ahead
+        return START + self._ahead
 
     async def idle(self) -> None:
         """Let all other tasks run until each of them waits for time to go by, or for ever."""
@@ -115,12 +118,14 @@ VIRTUAL = ("asyncio", {"loop_factory": VirtualLoop})
 class VirtualClock(FakeClock):
     """The virtual loop's time: also what `asyncio.timeout` and `asyncio.sleep` go by."""
 
-    def __init__(self) -> None:
+    def __init__(self, start: float = START) -> None:
         self.slept: list[float] = []
+        self.waits = 0  # how many calls of `wait_for` are running
+        self._start = start
 
     @property
     def now(self) -> float:  # type: ignore[override]
-        return asyncio.get_running_loop().time()
+        return self._start + asyncio.get_running_loop().time() - START
 
     def pass_(self, seconds: float) -> None:
         """Let time go by at once, as if the process had been busy."""
@@ -141,7 +146,12 @@ class VirtualClock(FakeClock):
         await asyncio.sleep(seconds)
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
-        return await SystemClock().wait_for(event, seconds)
+        self.waits += 1
+        try:
+            # a timer that asyncio calls due within its resolution would not move the time
+            return await SystemClock().wait_for(event, max(seconds, 2e-9) if seconds > 0 else seconds)
+        finally:
+            self.waits -= 1
 
 
 async def idle() -> None:

@@ -16,9 +16,15 @@ from proxy.capacity.queue import Attempt, FairQueue
 from proxy.capacity.store import Charge, CounterKey, Reservation, Wait
 from proxy.capacity.waiters import QueueRow, Resource
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
-from tests.support.fakes import FakeClock, turn
+from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.fakes import turn
 
 pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> Any:
+    return VIRTUAL
 
 RESULT = tuple[str, float]
 
@@ -49,7 +55,7 @@ class Scene:
     """A queue, a clock, and whoever waits."""
 
     def __init__(self, group: anyio.abc.TaskGroup, size: int = 1000) -> None:
-        self.clock = FakeClock(0.0)
+        self.clock = VirtualClock(0.0)
         self.queue = FairQueue(self.clock, size)
         self.slots = Slots()
         self.served: list[RESULT] = []
@@ -83,14 +89,14 @@ class Scene:
                     self.times[name] = self.clock.now
 
         self._group.start_soon(run)
-        await turn()
+        await idle()
         return scope
 
     async def free(self, places: int = 1) -> None:
         """Places are given back."""
         self.slots.free += places
         self.queue.notify()
-        await turn()
+        await idle()
 
     @property
     def order(self) -> list[str]:
@@ -157,7 +163,7 @@ async def test_nobody_is_overtaken_by_one_who_comes_later(scene: Scene) -> None:
 
     assert scene.order == []
     scene.queue.notify()
-    await turn()
+    await idle()
     assert scene.order == ["a"]
 
 
@@ -191,7 +197,7 @@ async def test_only_those_whom_news_concern_try_again(scene: Scene) -> None:
     scene.slots.tries.clear()
 
     scene.queue.notify("m7")
-    await turn()
+    await idle()
 
     assert "c7" in scene.slots.tries
     assert len(scene.slots.tries) < 20  # what shares its counter by chance
@@ -202,7 +208,7 @@ async def test_news_of_one_of_its_resources_is_enough(scene: Scene) -> None:
     scene.slots.free = 1
 
     scene.queue.notify("y")
-    await turn()
+    await idle()
 
     assert scene.order == ["a"]
 
@@ -213,7 +219,7 @@ async def test_who_leaves_makes_way_for_those_who_want_the_same(scene: Scene) ->
     scene.slots.free = 1  # nobody was told
 
     first.cancel()
-    await turn()
+    await idle()
 
     assert scene.order == ["b"]
 
@@ -234,7 +240,7 @@ async def test_a_call_ahead_in_the_queue_tries_a_claimed_slot(scene: Scene) -> N
 
     other.free = 1
     scene.queue.notify("p")
-    await turn()
+    await idle()
 
     assert scene.order == ["e1"]
     assert "y" not in seen[-1]  # its caller's second is its first now, before the other's second
@@ -273,7 +279,7 @@ async def test_a_callers_later_call_retries_after_the_earlier_one_left(scene: Sc
     before = list(scene.order)
 
     first.cancel()
-    await turn()
+    await idle()
 
     assert before == []
     assert scene.order == ["80 of r"]
@@ -418,7 +424,7 @@ async def test_a_waiter_whose_time_is_over_is_told_the_time_left(scene: Scene) -
     assert scene.refused["a"].retry_after == pytest.approx(2.0)
     assert scene.refused["b"].retry_after == pytest.approx(4.0)
     assert scene.queue.depth == 0
-    assert scene.clock.timers == {}
+    assert scene.clock.waits == 0
 
 
 async def test_room_at_the_last_moment_is_taken(scene: Scene) -> None:
@@ -435,21 +441,21 @@ async def test_there_is_one_timer_and_no_polling(scene: Scene) -> None:
     for number in range(20):
         await scene.come(f"caller{number}", max_wait=30.0 + number)
     scene.slots.tries.clear()
-    assert len(scene.clock.timers) == 1
+    assert scene.clock.waits == 1
 
     await scene.clock.advance(4.9)
 
     assert scene.slots.tries == []
     await scene.clock.advance(0.2)
     assert scene.slots.tries == ["caller0"]
-    assert len(scene.clock.timers) == 1
+    assert scene.clock.waits == 1
 
 
 async def test_a_cancelled_waiter_leaves_at_once_and_wakes_the_next(scene: Scene) -> None:
     scopes = [await scene.come("a", f"a{number}") for number in range(3)]
     scopes[0].cancel()
     scopes[1].cancel()
-    await turn()
+    await idle()
     assert scene.queue.depth == 1
     assert [row.waiting for row in scene.queue.rows()] == [1]
 
@@ -460,13 +466,13 @@ async def test_a_cancelled_waiter_leaves_at_once_and_wakes_the_next(scene: Scene
 
 async def test_a_waiter_cancelled_at_its_turn_passes_it_on(scene: Scene) -> None:
     first = asyncio.get_running_loop().create_task(scene.queue.wait("a", scene.slots.attempt("first"), 100.0))
-    await turn()
+    await idle()
     await scene.come("b", "second")
 
     scene.slots.free = 1
     scene.queue.notify()
     first.cancel()  # before it could run
-    await turn()
+    await idle()
 
     assert scene.order == ["second"]
 
@@ -486,7 +492,7 @@ async def test_one_who_is_cancelled_in_its_attempt_passes_the_turn_on(scene: Sce
     assert scene.order == []
 
     first.cancel()
-    await turn()
+    await idle()
 
     assert scene.order == ["second"]
 
@@ -496,13 +502,13 @@ async def test_when_the_keeper_of_the_timer_leaves_another_keeps_it(scene: Scene
 
     for scope in scopes[:0:-1]:
         scope.cancel()
-        await turn()
-        assert len(scene.clock.timers) == 1
+        await idle()
+        assert scene.clock.waits == 1
     scene.slots.free = 1
     await scene.clock.advance(5.0)
 
     assert scene.served == [("caller0", 5.0)]
-    assert scene.clock.timers == {}
+    assert scene.clock.waits == 0
 
 
 async def test_an_attempt_that_fails_does_not_hold_up_the_line(scene: Scene) -> None:
@@ -532,7 +538,7 @@ async def test_room_that_comes_during_an_attempt_is_not_missed(scene: Scene) -> 
     await turn(3)  # the attempt has looked, and found nothing
     scene.slots.free = 1
     scene.queue.notify()
-    await turn()
+    await idle()
 
     assert scene.served == [("a", 0.0)]
 
@@ -553,7 +559,7 @@ async def test_a_slow_attempt_keeps_the_timer_quiet(scene: Scene) -> None:
 
     assert scene.refused == {}
     gate.set()
-    await turn()
+    await idle()
 
     assert set(scene.refused) == {"b"}
 
