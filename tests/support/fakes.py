@@ -13,12 +13,11 @@ from proxy.upstream.transport import Response
 
 
 class FakeClock:
-    """Time that passes only by `pass_`, `advance` and `sleep`."""
+    """Time that passes only by `pass_` and `sleep`."""
 
     def __init__(self, now: float = 1000.0) -> None:
         self.now = now
         self.slept: list[float] = []
-        self.timers: dict[asyncio.Timeout, float] = {}  # the running `wait_for` calls, with their ends
 
     def monotonic(self) -> float:
         return self.now
@@ -32,18 +31,10 @@ class FakeClock:
         await asyncio.sleep(0)
 
     async def wait_for(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait until the event is set or another task lets the time go by."""
-        try:
-            async with asyncio.timeout(None) as timer:
-                self.timers[timer] = self.now + seconds
-                if seconds <= 0:
-                    timer.reschedule(0)
-                await event.wait()
-        except TimeoutError:
-            return False
-        finally:
-            self.timers.pop(timer, None)
-        return True
+        """Wait until the event is set. Code that waits for time needs a `VirtualClock`."""
+        if seconds > 0:
+            await event.wait()
+        return event.is_set()
 
     async def elapse(self, seconds: float) -> None:
         """Pass the time of a scripted upstream."""
@@ -52,22 +43,6 @@ class FakeClock:
     def pass_(self, seconds: float) -> None:
         """Let time go by."""
         self.now += seconds
-        for timer, end in list(self.timers.items()):
-            if end <= self.now:
-                self.timers.pop(timer)
-                timer.reschedule(0)
-
-    async def advance(self, seconds: float) -> None:
-        """Let time go by from one timer to the next, running all tasks in between."""
-        end = self.now + seconds
-        await turn()
-        while (due := min(self.timers.values(), default=end)) < end:
-            self.now = max(self.now, due)
-            self.pass_(0)
-            await turn()
-        self.now = end
-        self.pass_(0)
-        await turn()
 
 
 async def turn(times: int = 100) -> None:

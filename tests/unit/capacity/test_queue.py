@@ -26,6 +26,7 @@ pytestmark = pytest.mark.anyio
 def anyio_backend() -> Any:
     return VIRTUAL
 
+
 RESULT = tuple[str, float]
 
 

@@ -12,8 +12,7 @@ from proxy.http.callers import Callers
 from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
-from tests.support.clocks import VIRTUAL
-from tests.support.fakes import turn
+from tests.support.clocks import VIRTUAL, idle
 
 pytestmark = pytest.mark.anyio
 
@@ -72,10 +71,10 @@ async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
         group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
         await asyncio.sleep(16.0)
         pipeline.go_on.set()
-        await turn()
+        await idle()
         [(comment, taken)] = client.sent
         taken.set()
-        await turn()
+        await idle()
         [_, (chunk, _)] = client.sent
         client.gone.set()
 

@@ -25,8 +25,8 @@ from proxy.core.usage import Usage
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued
 from tests.support.calls import call, plan, record
-from tests.support.clocks import VIRTUAL
-from tests.support.fakes import Answer, FakeClock, Piece, Stall, Wait, turn
+from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.fakes import Answer, Piece, Stall, Wait
 from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, running, target
 
 pytestmark = pytest.mark.anyio
@@ -581,12 +581,12 @@ async def test_a_client_who_leaves_keeps_nothing_open(after: int) -> None:
 @pytest.mark.parametrize("before", [[Stall()], []], ids=["before its head", "before its first content"])
 async def test_nor_does_one_who_is_cut_off_while_the_rest_begins(before: list[Stall]) -> None:
     limited = replace(B, limits=LimitValues(concurrency=1))
-    b = bench({"a": [BROKEN], "b": [Answer([ROLE, Stall()], before=before), WHOLE]}, clock=FakeClock())
+    b = bench({"a": [BROKEN], "b": [Answer([ROLE, Stall()], before=before), WHOLE]}, clock=VirtualClock())
     of = wanting(A, limited)
 
     async with anyio.create_task_group() as group:
         group.start_soon(b.run, of, plan(A, limited))
-        await turn()
+        await idle()
         assert b.transport.open == 1
         group.cancel_scope.cancel()
 

@@ -17,8 +17,8 @@ from proxy.core.record import Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, STREAM, call, plan, record
-from tests.support.clocks import VIRTUAL
-from tests.support.fakes import Answer, FakeClock, Stall, Wait, turn
+from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.fakes import Answer, FakeClock, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
     CUT,
@@ -149,7 +149,7 @@ async def test_a_disconnect_releases_everything_and_blames_no_target(answer: Ans
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(begin(b, of, plan(A), made, asyncio.Event()))
-        await turn()
+        await idle()
         assert b.transport.open == 1
         task.cancel()
 
@@ -231,7 +231,7 @@ async def crowd(b: Bench, of: Call, then: Callable[[Lease], Awaitable[None]]) ->
     assert probe is not None
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(b.run(of, plan(A))) for _ in range(5)]
-        await turn()
+        await idle()
         assert not any(task.done() for task in waiting)
         await then(probe)
     results = [task.result()[0] for task in waiting]
@@ -239,7 +239,7 @@ async def crowd(b: Bench, of: Call, then: Callable[[Lease], Awaitable[None]]) ->
 
 
 async def test_a_failed_probe_rejects_all_waiters() -> None:
-    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
+    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1), clock=VirtualClock())
 
     async def then(probe: Lease) -> None:
         probe.settle(ok=False, reason="server_error")
@@ -251,7 +251,7 @@ async def test_a_failed_probe_rejects_all_waiters() -> None:
 
 
 async def test_a_wait_for_a_probe_ends_with_no_target_available() -> None:
-    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1))
+    b = bench({"a": [E500]}, BreakerPolicy(consecutive=1, half_open=1), clock=VirtualClock())
 
     async def then(_: Lease) -> None:
         await b.clock.advance(3.5)
