@@ -170,7 +170,10 @@ class Limits:
         _, charges, any_tokens = known
         if not any_tokens:
             return charges
-        return [charge._replace(amount=tokens) if charge.estimated else charge for charge in charges]
+        return [
+            Charge(charge.counter, charge.limit, charge.seconds, tokens, True) if charge.estimated else charge
+            for charge in charges
+        ]
 
     def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
         """End the matching cooldowns (`None` matches all) and return their number. Counters stay."""

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from proxy.capacity.kinds import WINDOWS
 from proxy.capacity.outstanding import ReservedAmounts, SlotCounter
@@ -24,18 +25,13 @@ MAX_SAVED = 5000  # the most recently used windows; each takes at most about 3 K
 FIRST_SWEEP = 1024  # counters before the first search for idle ones
 
 
-class _Part:
-    """The amount that one charge of a reservation counts for at present."""
+class _Part(NamedTuple):
+    """What one charge of a reservation has taken."""
 
-    __slots__ = ("amount", "counter", "reserved", "stamp")
-
-    def __init__(
-        self, counter: Window | SlotCounter, stamp: int, amount: int, reserved: ReservedAmounts | None
-    ) -> None:
-        self.counter = counter
-        self.stamp = stamp
-        self.amount = amount
-        self.reserved = reserved  # only for an estimated amount
+    counter: Window | SlotCounter
+    stamp: int  # of the window
+    amount: int
+    reserved: ReservedAmounts | None  # only for an estimated amount
 
 
 class MemoryCounters:
@@ -62,33 +58,48 @@ class MemoryCounters:
 
     def _reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
         now = self._clock.monotonic()
-        if wait := self._longest(charges, now):
+        if not self._fit(charges, now) and (wait := self._longest(charges, now)):
             return wait
         reservation = Reservation(str(next(self._ids)), tuple(charges))
-        self._parts[reservation.id] = [self._part(charge, reservation.id, now) for charge in charges if charge.amount]
+        parts = self._parts[reservation.id] = []
+        for charge in charges:
+            key, _, seconds, amount, estimated = charge
+            if not amount:
+                continue
+            counter = self._counters.get(key)
+            if counter is None or counter.seconds != seconds:
+                counter = self._new_counter(charge, now)
+            self._counters.move_to_end(key)
+            if isinstance(counter, SlotCounter):
+                counter.add(reservation.id, amount, now)
+                parts.append(_Part(counter, 0, amount, None))
+                continue
+            reserved = self._reserve_amount(charge, reservation.id, now) if estimated else None
+            parts.append(_Part(counter, counter.take(amount, now), amount, reserved))
         return reservation
 
     def settle(self, reservation: Reservation, amount: int | None) -> None:
         """End a reservation; only the first call has an effect."""
-        now = self._clock.monotonic()
-        for part in self._parts.pop(reservation.id, ()):
-            if isinstance(part.counter, SlotCounter):
-                part.counter.remove(reservation.id, now, unused=False)
-            if part.reserved is not None:
-                if amount is not None:
-                    self._correct(part, amount, now)
-                part.reserved.settle(reservation.id, part.amount, now, unused=False)
+        now, number = self._clock.monotonic(), reservation.id
+        for counter, stamp, taken, reserved in self._parts.pop(number, ()):
+            if isinstance(counter, SlotCounter):
+                counter.remove(number, now, unused=False)
+            elif reserved is not None:
+                real = taken if amount is None else amount
+                if real != taken:
+                    counter.correct(stamp, real - taken, now)
+                reserved.settle(number, real, now, unused=False)
 
     def release(self, reservation: Reservation) -> None:
         """Undo a reservation; only the first call has an effect."""
-        now = self._clock.monotonic()
-        for part in self._parts.pop(reservation.id, ()):
-            if isinstance(part.counter, SlotCounter):
-                part.counter.remove(reservation.id, now, unused=True)
+        now, number = self._clock.monotonic(), reservation.id
+        for counter, stamp, taken, reserved in self._parts.pop(number, ()):
+            if isinstance(counter, SlotCounter):
+                counter.remove(number, now, unused=True)
             else:
-                self._correct(part, 0, now)
-            if part.reserved is not None:
-                part.reserved.settle(reservation.id, 0, now, unused=True)
+                counter.correct(stamp, -taken, now)
+            if reserved is not None:
+                reserved.settle(number, 0, now, unused=True)
 
     async def wait(self, charges: Sequence[Charge]) -> float:
         """Return the seconds until `reserve` can succeed."""
@@ -147,23 +158,28 @@ class MemoryCounters:
             return Row(key, 0, None, 0.0, cooldown)
         return Row(key, counter.used(now), counter.limit, counter.seconds, cooldown)
 
-    def _part(self, charge: Charge, reservation: str, now: float) -> _Part:
-        """Reserve one charge."""
-        counter = self._counter(charge, now)
-        if isinstance(counter, SlotCounter):
-            counter.add(reservation, charge.amount, now)
-            return _Part(counter, 0, charge.amount, None)
-        reserved = None
-        if charge.estimated:
-            reserved = self._reserved.setdefault(charge.counter, ReservedAmounts())
-            reserved.add(reservation, charge.amount, now)
-        return _Part(counter, counter.take(charge.amount, now), charge.amount, reserved)
+    def _reserve_amount(self, charge: Charge, reservation: str, now: float) -> ReservedAmounts:
+        """Record that an amount will be replaced by the real one."""
+        reserved = self._reserved.get(charge.counter)
+        if reserved is None:
+            reserved = self._reserved[charge.counter] = ReservedAmounts()
+        reserved.add(reservation, charge.amount, now)
+        return reserved
 
-    def _correct(self, part: _Part, amount: int, now: float) -> None:
-        """Replace the amount taken from a window."""
-        assert isinstance(part.counter, Window)
-        part.counter.correct(part.stamp, amount - part.amount, now)
-        part.amount = amount
+    def _fit(self, charges: Iterable[Charge], now: float) -> bool:
+        """Return whether all charges fit in counters that exist, which is the usual case; `_longest` decides others."""
+        if self._cooldowns:
+            return False
+        counters = self._counters
+        for counter_key, limit, seconds, amount, _ in charges:
+            if amount:
+                counter = counters.get(counter_key)
+                if counter is None or counter.seconds != seconds:
+                    return False
+                counter.limit = limit
+                if not counter.fits(amount, now):
+                    return False
+        return True
 
     def _longest(self, charges: Iterable[Charge], now: float) -> Wait | None:
         """Return the longest of the charges' waits, or `None` if all fit."""
@@ -204,12 +220,8 @@ class MemoryCounters:
                 return Wait(estimate, reserved.usual, at_once, exact=False, portion=portion)
         return Wait(exact, portion=portion)
 
-    def _counter(self, charge: Charge, now: float) -> Window | SlotCounter:
-        """Return the charge's counter, creating it if necessary; a changed window length starts a new counter."""
-        counter = self._counters.get(charge.counter)
-        if counter is not None and counter.seconds == charge.seconds:
-            self._counters.move_to_end(charge.counter)
-            return counter
+    def _new_counter(self, charge: Charge, now: float) -> Window | SlotCounter:
+        """Return a new counter for the charge; it replaces one of another window length."""
         if len(self._counters) >= self._sweep_at:
             self._sweep(now)
         counter = Window(charge.seconds, charge.limit) if charge.seconds else SlotCounter(charge.limit)

@@ -67,12 +67,19 @@ class SlotCounter(Outstanding):
         """The number of slots in use."""
         return self._used
 
+    def fits(self, amount: int, now: float) -> bool:
+        """Return whether that many slots are free."""
+        return self._used + amount <= self.limit
+
     def add(self, reservation: str, amount: int, now: float) -> None:
-        super().add(reservation, amount, now)
+        self._parts[reservation] = (now, amount)
         self._used += amount
 
     def remove(self, reservation: str, now: float, *, unused: bool) -> int:
-        amount = super().remove(reservation, now, unused=unused)
+        since, amount = self._parts.pop(reservation)
+        if not unused:
+            self._known = True
+            self._duration += WEIGHT * (now - since - self._duration)
         self._used -= amount
         return amount
 

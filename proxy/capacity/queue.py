@@ -69,7 +69,8 @@ class FairQueue:
     def notify(self, *resources: Resource) -> None:
         """Report that one of `resources` may have capacity; without arguments, that any resource may."""
         self._note(resources)
-        self._next_turn()
+        if self.depth:
+            self._next_turn()
 
     async def wait(
         self,

@@ -27,7 +27,7 @@ class Window:
     The grid begins at `origin`, which must not be in the future.
     """
 
-    __slots__ = ("_last", "_origin", "_parts", "_used", "_width", "limit", "seconds")
+    __slots__ = ("_check_at", "_last", "_origin", "_parts", "_used", "_width", "limit", "seconds")
 
     def __init__(self, seconds: float, limit: int, origin: float = 0.0) -> None:
         self.seconds = seconds
@@ -37,6 +37,7 @@ class Window:
         self._parts: dict[int, int] = {}  # number of the part on the grid -> amount, oldest first
         self._used = 0
         self._last = -1  # number of the newest part
+        self._check_at = math.inf  # before this time no part has expired
 
     @classmethod
     def restored(cls, saved: SavedWindow, shift: float, now: float) -> Window:
@@ -72,21 +73,30 @@ class Window:
 
     def used(self, now: float) -> int:
         """Return the amount that counts now."""
-        self._expire(now)
+        if now >= self._check_at:
+            self._expire(now)
         return self._used
 
     def fits(self, amount: int, now: float) -> bool:
         """Return whether `amount` fits now."""
-        self._expire(now)
+        if now >= self._check_at:
+            self._expire(now)
         return self._used + amount <= self.limit
 
     def take(self, amount: int, now: float) -> int:
         """Count `amount` as taken now, whether it fits or not; return a stamp for `correct`."""
-        self._expire(now)
-        part = max(self._last, self._number(now))
-        self._parts[part] = self._parts.get(part, 0) + amount
+        if now >= self._check_at:
+            self._expire(now)
+        part = int((now - self._origin) // self._width)
+        if part <= self._last:
+            part = self._last
+        else:
+            self._last = part
+        parts = self._parts
+        if not parts:
+            self._check_at = self._may_expire(part)
+        parts[part] = parts.get(part, 0) + amount
         self._used += amount
-        self._last = part
         return part
 
     def correct(self, stamp: int, delta: int, now: float) -> None:
@@ -94,7 +104,8 @@ class Window:
 
         If that time has left the window, a negative `delta` has no effect and a positive one counts from now on.
         """
-        self._expire(now)
+        if now >= self._check_at:
+            self._expire(now)
         before = self._parts.get(stamp)
         if before is not None:
             after = max(0, before + delta)
@@ -123,8 +134,14 @@ class Window:
         while self._parts:
             part = next(iter(self._parts))
             if newest - part <= PARTS:
+                self._check_at = self._may_expire(part)
                 return
             self._used -= self._parts.pop(part)
+        self._check_at = math.inf
+
+    def _may_expire(self, part: int) -> float:
+        """Return a time shortly before `part` expires: early enough that rounding does not matter."""
+        return self._origin + (part + PARTS + 0.999) * self._width
 
     def _until(self, part: int, now: float) -> float:
         """Return the seconds until `part` expires, rounded up if at all."""
