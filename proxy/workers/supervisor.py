@@ -24,12 +24,10 @@ from proxy.workers.member import Member
 from proxy.workers.messages import Message
 from proxy.workers.process import Worker
 from proxy.workers.questions import Questions
+from proxy.workers.restarts import Restarts
 
 _LOG = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-SETTLED = 30.0  # seconds after which a worker's end no longer counts as a failed start
-DELAYS = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0)  # seconds before a worker is replaced, by its failed starts in a row
-GIVE_UP = 5  # failed starts in a row with no worker left
 FORK_AGAIN = 1.0  # seconds until it forks again after the system had no memory or process left
 LAST_WORDS = 10.0  # seconds beyond the drain until workers are killed
 
@@ -58,7 +56,7 @@ class Supervisor:
         self._on_start = on_start
         self._board = Board(workers)
         self._workers: dict[int, Worker] = {}
-        self._failures = [0] * workers
+        self._policy = Restarts(workers)
         self._restarts: dict[int, float] = {}  # when to replace the worker of an index
         self._questions = Questions[Worker](clock, lambda worker, message: worker.send(message))
         self._selector = selectors.DefaultSelector()
@@ -168,11 +166,9 @@ class Supervisor:
         if not self._announced:
             raise StartError(f"worker {worker.index} {_how(code)} before it was ready")
         lived = self._clock.monotonic() - worker.started
-        failures = 0 if worker.leaving or (worker.ready and lived >= SETTLED) else self._failures[worker.index] + 1
-        self._failures[worker.index] = failures
-        if failures >= GIVE_UP and not any(other.ready for other in self._workers.values()):
-            raise StartError(f"worker {worker.index} {_how(code)}, and the {failures} starts before failed as well")
-        delay = DELAYS[min(max(failures - 1, 0), len(DELAYS) - 1)]
+        delay = self._policy.ended(worker.index, ready=worker.ready, leaving=worker.leaving, lived=lived)
+        if self._policy.hopeless(worker.index) and not any(other.ready for other in self._workers.values()):
+            raise StartError(f"worker {worker.index} {_how(code)}, as it did at several starts before")
         self._restarts[worker.index] = self._clock.monotonic() + delay
         self._questions.restarts += 1
         fields = {"worker": worker.index, "pid": worker.pid, "code": code, "restart_in_s": delay}

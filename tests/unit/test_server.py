@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
 from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
-from proxy.server import GC_THRESHOLD, MAX_DIGITS, limit_integers, tune_garbage_collector
+from proxy.server import GC_THRESHOLD, MAX_DIGITS, _Connections, bind, limit_integers, tune_garbage_collector, url_of
 
 
 @pytest.fixture
@@ -37,3 +38,20 @@ def test_integers_that_take_long_to_read_are_refused() -> None:
     assert parse(b'{"a":' + b"1" * MAX_DIGITS + b"}").body["a"] > 1
     with pytest.raises(InvalidRequest, match="digits"):
         parse(b'{"a":' + b"1" * (MAX_DIGITS + 1) + b"}")
+
+
+def test_open_connections_report_their_number() -> None:
+    seen: list[int] = []
+    connections = _Connections(seen.append)
+
+    connections.add("a")
+    connections.add("b")
+    connections.discard("a")
+    connections.discard("a")
+
+    assert seen == [1, 2, 1, 1]
+
+
+def test_the_url_of_a_socket_names_its_port() -> None:
+    with closing(bind("127.0.0.1", 0)) as listener:
+        assert url_of(listener) == f"http://127.0.0.1:{listener.getsockname()[1]}"
