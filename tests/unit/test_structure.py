@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
 from pathlib import Path
 
@@ -13,6 +14,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 TESTS = sorted(path for path in UNIT.rglob("test_*.py") if path != Path(__file__).resolve())
 
 LONGEST = 400  # lines
+LONGEST_NAME = 70  # characters of a test's name; about 60 are enough
 WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, messages
     "proxy/cli.py",
     "proxy/config/compile/snapshot.py",
@@ -88,6 +90,14 @@ def test_every_folder_of_modules_is_a_package() -> None:
 def test_every_unit_test_mirrors_a_module() -> None:
     assert TESTS != []
     assert [name(path) for path in TESTS if not mirrored(path)] == []
+
+
+def test_names_of_tests_are_short() -> None:
+    texts = [path.read_text() for path in sorted(UNIT.parent.rglob("test_*.py"))]
+    names = [name for text in texts for name in re.findall(r"\bdef (test_\w+)", text)]
+
+    assert len(names) > 2000
+    assert [name for name in names if len(name) > LONGEST_NAME] == []
 
 
 def test_import_contracts_exist() -> None:
