@@ -262,9 +262,9 @@ class Gateway:
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def processor_seconds(self) -> float:
-        """The time that the process has used, in user and system mode."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """The time that all threads of the process have used (nanoseconds in `/proc/PID/task/TID/schedstat`)."""
+        files = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
     def reconfigure(self, config: Mapping[str, Any] | str) -> None:
         """Put another configuration, or just any text, into the file, whole at once."""
