@@ -2,7 +2,8 @@
 
 Each idle connection has served one request and is kept by `server.keep_alive`. The same requests are measured before
 the connections are opened, while they are idle, and after they are closed; the baseline is the mean of the first and
-the last p99, because the machine is not the same all the time.
+the last p99. Each p99 is that of the best of several parts of the measurement: what other processes add comes by
+chance, what the connections cost comes in every part.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tests.load.report import Report, percentile
 IDLE = 10_000
 RATE = 200.0  # requests a second
 SECONDS = 15.0  # of each measurement
+PARTS = 5  # of each measurement
 RATIO = 2.0
 WIDTH = 100  # connections that are opened at a time
 PER_ADDRESS = 20_000  # connections from one address of loopback, which has 28,000 ports to give
@@ -96,4 +98,8 @@ async def _measure(box: Gateway, seconds: float) -> list[Answer]:
 
 
 def _p99(answers: list[Answer]) -> float:
-    return percentile(sorted(answer.seconds * 1000 for answer in answers), 99)
+    """Return the lowest p99 of the parts, in ms."""
+    ordered = sorted(answers, key=lambda answer: answer.started)
+    size = -(-len(ordered) // PARTS)
+    parts = (ordered[at : at + size] for at in range(0, len(ordered), size))
+    return min(percentile(sorted(answer.seconds * 1000 for answer in part), 99) for part in parts)
