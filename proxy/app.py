@@ -53,6 +53,7 @@ from proxy.http.meta import Meta
 from proxy.http.reading import BodyReader
 from proxy.http.reading import Limits as Costs
 from proxy.http.routes import error_handlers, routes
+from proxy.mock.upstream import MockUpstream
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.pipeline import Pipeline
@@ -68,7 +69,6 @@ from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.identity import identities
-from proxy.upstream.mock import MockUpstream
 from proxy.upstream.network import Network
 from proxy.upstream.persist import StateFile
 from proxy.upstream.probe_requests import ProbeRequests

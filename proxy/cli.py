@@ -22,7 +22,7 @@ from proxy.config.settings.units import seconds
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
 from proxy.core.model import MockOptions
-from proxy.http.mock_server import mock_app
+from proxy.mock.server import mock_app
 from proxy.routing.plan import plan
 from proxy.runtime_file import announced, find, reachable, running_services
 from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of

@@ -24,7 +24,7 @@ from proxy.core import errors
 from proxy.core.call import RouterOptions
 from proxy.core.clock import SystemClock
 from proxy.core.failures import FailureKind
-from proxy.dialects.mock.answer import FAULTS
+from proxy.mock.answer import FAULTS
 from proxy.observe.metrics import Metrics
 from proxy.surfaces.options import _PLANNED
 from proxy.workers.questions import worker_families

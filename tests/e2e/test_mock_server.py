@@ -17,7 +17,7 @@ import uvicorn
 
 from proxy.core.clock import SystemClock
 from proxy.core.model import MockOptions
-from proxy.http.mock_server import mock_app
+from proxy.mock.server import mock_app
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.anyio

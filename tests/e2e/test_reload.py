@@ -24,7 +24,7 @@ from proxy.app import Parts
 from proxy.core.clock import SystemClock
 from proxy.core.model import MockOptions
 from proxy.http.meta import CONFIG_REJECTED
-from proxy.http.mock_server import mock_app
+from proxy.mock.server import mock_app
 from proxy.settle.log import logging_to
 from tests.support.servers import (
     ROOT,

@@ -24,8 +24,8 @@ from proxy.app import Parts, Service, build
 from proxy.config.load import load
 from proxy.core.clock import SystemClock
 from proxy.core.model import MockOptions
-from proxy.http.mock_server import mock_app
 from proxy.http.protocol import protocol_class
+from proxy.mock.server import mock_app
 from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]

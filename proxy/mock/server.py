@@ -21,9 +21,9 @@ from proxy.core.clock import Clock
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import MockOptions
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.mock.answer import FAULTS
-from proxy.dialects.mock.wire import CREATED, error
-from proxy.upstream.mock import MockUpstream
+from proxy.mock.answer import FAULTS
+from proxy.mock.upstream import MockUpstream
+from proxy.mock.wire import CREATED, error
 
 _MODELS = ("small", "medium", "large", *(f"small:{fault}" for fault in FAULTS))
 _MAX_BODY = 64 * 1024 * 1024

@@ -2,7 +2,7 @@
 
 It speaks OpenAI Chat Completions. Every text begins with `[MOCK]`, so that nobody takes it for a model's. Nothing in a
 body is refused: a member of the wrong type counts as absent, and what cannot be understood is answered in plain text.
-Latency and faults are not here; see `upstream/mock.py`.
+Latency and faults are not here; see `proxy/mock/upstream.py`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from random import Random
 from typing import Any, TypeGuard
 
 from proxy.core.model import MockOptions
-from proxy.dialects.mock.values import arguments, instance
-from proxy.dialects.mock.wire import Answer, Choice, ToolCall, words
+from proxy.mock.values import arguments, instance
+from proxy.mock.wire import Answer, Choice, ToolCall, words
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json", "rate_limit")
 

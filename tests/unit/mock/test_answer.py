@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.model import MockOptions
-from proxy.dialects.mock.answer import FAULTS, answer, named_fault
-from proxy.dialects.mock.wire import Answer, Choice, completion, events
+from proxy.mock.answer import FAULTS, answer, named_fault
+from proxy.mock.wire import Answer, Choice, completion, events
 
 WEATHER = {
     "type": "function",

@@ -13,7 +13,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import MockOptions
 from proxy.core.wire import UpstreamRequest
-from proxy.upstream.mock import MockUpstream
+from proxy.mock.upstream import MockUpstream
 from tests.support.fakes import pieces, whole
 
 pytestmark = pytest.mark.anyio

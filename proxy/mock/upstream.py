@@ -27,8 +27,8 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of
 from proxy.core.model import MockOptions
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.mock.answer import answer, named_fault
-from proxy.dialects.mock.wire import DONE, Answer, completion, error, events
+from proxy.mock.answer import answer, named_fault
+from proxy.mock.wire import DONE, Answer, completion, error, events
 from proxy.upstream.transport import Response
 
 _REMEMBERED = 4096  # bodies whose number of sendings is kept

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from proxy.dialects.mock.wire import Answer, Choice, ToolCall, completion, events, words
+from proxy.mock.wire import Answer, Choice, ToolCall, completion, events, words
 
 TEXT = Answer("chatcmpl-mock-1", "small", (Choice("stop", content="[MOCK] one two"),), prompt_tokens=9)
 CALL = Answer(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.dialects.mock.values import arguments, instance
+from proxy.mock.values import arguments, instance
 
 WORDS = st.sampled_from(
     ["type", "properties", "items", "$ref", "allOf", "anyOf", "oneOf", "required", "minItems", "enum", "prefixItems"]
