@@ -202,7 +202,7 @@ class Limits:
         """Restore what `export` returned, possibly in another process; newer values learned here stay."""
         now = self._clock.monotonic()
         self._learned.restore(saved.learned[-MAX_ROUTES:], shift, now)
-        for row in saved.rests[-MAX_ROUTES:]:
+        for row in saved.cooldowns[-MAX_ROUTES:]:
             until = min(row.until - shift, now + LONGEST)
             if until > now:
                 self._cool_down(route_named(row.name), until - now)

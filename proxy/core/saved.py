@@ -53,11 +53,11 @@ class SavedCooldown(msgspec.Struct, frozen=True, kw_only=True):
     seconds: Seconds
 
 
-class SavedHealth(msgspec.Struct, frozen=True):
+class SavedHealth(msgspec.Struct, frozen=True, rename={"cooldowns": "rests"}):
     """The part of `proxy/upstream/health.py`."""
 
     breakers: list[SavedBreaker]
-    rests: list[SavedCooldown]
+    cooldowns: list[SavedCooldown]
 
 
 class SavedLimit(msgspec.Struct, frozen=True):
@@ -87,11 +87,11 @@ class SavedWindow(msgspec.Struct, frozen=True, kw_only=True):
     amounts: list[Amount]
 
 
-class SavedLimits(msgspec.Struct, frozen=True):
+class SavedLimits(msgspec.Struct, frozen=True, rename={"cooldowns": "rests"}):
     """The part of `proxy/capacity`."""
 
     learned: list[SavedLimit]
-    rests: list[SavedExhaustion]
+    cooldowns: list[SavedExhaustion]
     counts: list[SavedWindow] = []  # older files have none
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from proxy.core.clock import Clock
@@ -18,18 +18,20 @@ from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import SavedHealth
 from proxy.core.snapshot import Snapshot
+from proxy.upstream.blocks import Block as Block
+from proxy.upstream.blocks import block_of
 from proxy.upstream.breakers import MAX_BREAKERS, Breakers
-from proxy.upstream.cooldowns import MAX_COOLDOWNS, Cooldown, CooldownKey, Cooldowns
+from proxy.upstream.cooldowns import MAX_COOLDOWNS, CooldownKey, Cooldowns
 from proxy.upstream.identity import replaced
 from proxy.upstream.keys import Choice, KeyRing
 from proxy.upstream.latency import Latencies
 from proxy.upstream.lease import SLOW as SLOW
 from proxy.upstream.lease import Lease as Lease
+from proxy.upstream.probe_candidates import ProbeCandidate, probe_candidates
 
 _LOG = logging.getLogger(__name__)
 
 FORCE_INTERVAL_SECONDS = 0.25  # between two forced attempts at a target, after a call's first attempt
-_REASONS = {"rate_limited": "the provider's rate limit", "key_rejected": "the provider rejected the key"}
 
 
 class ProbeOutcome(NamedTuple):
@@ -37,28 +39,6 @@ class ProbeOutcome(NamedTuple):
 
     provider: str
     model: str
-
-
-class ProbeCandidate(NamedTuple):
-    """A cooldown, or a breaker that is not closed. A `model` of `None` means all models."""
-
-    provider: str
-    key_id: str
-    model: str | None
-    cooldown: bool  # else a breaker
-    reason: str  # a `FailureKind`, `slow`, or empty if unknown
-    until: float
-    length: float  # the whole time in seconds
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """The reason why a deployment is unavailable; `rate_limited`, `key_rejected`: all its keys are in cooldown."""
-
-    reason: str
-    retry_after: float
-    message: str
-    slow: bool = False  # the breaker is open because of slow answers
 
 
 class Health:
@@ -109,12 +89,14 @@ class Health:
     ) -> Lease | None:
         """Do what `lease` does, for any number of keys in any state."""
         now, policy = self._clock.monotonic(), self.policy
-        usable = [
-            (key, route)
-            for key, route in _choices(deployment, key_id)
-            if route.key_id not in avoid and not self.cooldowns.of(route, now)
-        ]
-        ready = [(key, route) for key, route in usable if self.breakers.ready(route, policy, now)]
+        usable = _choices(deployment, key_id)
+        if avoid or self.cooldowns.entries:
+            usable = [
+                (key, route) for key, route in usable if route.key_id not in avoid and not self.cooldowns.of(route, now)
+            ]
+        ready = usable
+        if self.breakers.failed:
+            ready = [(key, route) for key, route in usable if self.breakers.ready(route, policy, now)]
         if not ready and force:
             since = now - FORCE_INTERVAL_SECONDS if sparing else now
             ready = [(key, route) for key, route in usable if self.breakers.get(route).forced_at <= since][:1]
@@ -127,25 +109,8 @@ class Health:
 
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Return why `lease` would return `None` now, or `None` if it would return a lease."""
-        now = self._clock.monotonic()
-        cooldowns: list[Cooldown] = []
-        waits, slow = [], False
-        for _, route in _choices(deployment, key_id):
-            if cooldown := self.cooldowns.of(route, now):
-                cooldowns.append(cooldown)
-                continue
-            breaker = self.breakers.failed.get(route)
-            if breaker is None or breaker.ready(self.policy, now):
-                return None
-            waits.append(max(0.0, breaker.open_until - now))
-            slow |= breaker.reason == SLOW
-        if waits:
-            return Block("circuit_open", min(waits), "its circuit breaker is open", slow)
-        if not cooldowns:
-            return Block("no_key", 0.0, "it has no such key")
-        soonest = min(cooldowns, key=lambda cooldown: cooldown.until)
-        cause = _REASONS.get(soonest.reason, "they failed")
-        return Block(soonest.reason.value, soonest.until - now, f"all its keys are in cooldown: {cause}")
+        routes = [route for _, route in _choices(deployment, key_id)]
+        return block_of(routes, self.breakers, self.cooldowns, self.policy, self._clock.monotonic())
 
     def probing(self, deployment: Deployment, key_id: str | None = None) -> bool:
         """Return whether a probe is running whose outcome may make `deployment` available."""
@@ -261,18 +226,7 @@ class Health:
         """Return all cooldowns and all breakers that are not closed; cheap if there are none."""
         if not self.breakers.failed and not self.cooldowns.entries:
             return []
-        now = self._clock.monotonic()
-        candidates = [
-            ProbeCandidate(*key, True, cooldown.reason, cooldown.until, cooldown.seconds)
-            for key, cooldown in self.cooldowns.entries.items()
-            if cooldown.until > now
-        ]
-        for route, breaker in self.breakers.not_closed():
-            length, (provider, model, key_id) = breaker.open_seconds(self._policy_for(breaker.reason)), route
-            candidates.append(
-                ProbeCandidate(provider, key_id, model, False, breaker.reason, breaker.open_until, length)
-            )
-        return candidates
+        return probe_candidates(self.breakers, self.cooldowns, self._policy_for, self._clock.monotonic())
 
     def export(self, shift: float) -> SavedHealth:
         """Return breakers and cooldowns to save; `shift` is wall-clock time minus monotonic time."""
@@ -282,7 +236,7 @@ class Health:
         """Restore what `export` returned, possibly in another process; existing breakers and cooldowns stay."""
         now = self._clock.monotonic()
         self.breakers.restore(saved.breakers[-MAX_BREAKERS:], shift, self._policy_for, now)
-        self.cooldowns.restore(saved.rests[-MAX_COOLDOWNS:], shift, now)
+        self.cooldowns.restore(saved.cooldowns[-MAX_COOLDOWNS:], shift, now)
 
     def breaker_rows(self) -> list[dict[str, Any]]:
         """Return a row for every known breaker, for `/admin/breakers` and metrics."""

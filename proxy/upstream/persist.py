@@ -240,11 +240,11 @@ def _encoded(state: SavedState) -> bytes:
             b'{"version":%d,"health":{"breakers":' % state.version,
             _rows(health.breakers),
             b',"rests":',
-            _rows(health.rests),
+            _rows(health.cooldowns),
             b'},"limits":{"learned":',
             _rows(limits.learned),
             b',"rests":',
-            _rows(limits.rests),
+            _rows(limits.cooldowns),
             b',"counts":',
             _rows(limits.counts),
             b'},"keys":',
@@ -278,7 +278,8 @@ def _without(limits: SavedLimits, replaced: Collection[tuple[str, str]]) -> Save
         route = route_named(row.name)
         return (route.provider, route.key_id) not in replaced
 
-    return SavedLimits([row for row in limits.learned if stays(row)], [row for row in limits.rests if stays(row)])
+    learned = [row for row in limits.learned if stays(row)]
+    return SavedLimits(learned, [row for row in limits.cooldowns if stays(row)])
 
 
 def _key_digests(snapshot: Snapshot) -> dict[str, str]:

@@ -38,7 +38,8 @@ from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey, RouteKey
 from proxy.core.snapshot import Snapshot
-from proxy.upstream.health import Health, Lease, ProbeCandidate
+from proxy.upstream.health import Health, Lease
+from proxy.upstream.probe_candidates import ProbeCandidate
 from proxy.upstream.probe_requests import Outcome, ProbeRequests, outcome_text
 from proxy.upstream.simulate import Simulator
 

@@ -316,7 +316,7 @@ async def test_what_is_learned_is_bounded(monkeypatch: pytest.MonkeyPatch) -> No
         of = deployment(f"m{number}")
         limits.learn(of, "main", openai("requests", 9, 0, "5s"), 0.0)
 
-    assert len(limits.export(0.0).learned) == len(limits.export(0.0).rests) == 3
+    assert len(limits.export(0.0).learned) == len(limits.export(0.0).cooldowns) == 3
     assert limits.charges(deployment("m9"), "main", 1) != []
 
 
