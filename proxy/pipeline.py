@@ -33,7 +33,6 @@ from proxy.surfaces.decision import Embedding, decision_record
 from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers
 from proxy.upstream.executor import Executor
 from proxy.upstream.relay import Relay
-from proxy.upstream.transport import Drain, Feed
 
 _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
@@ -110,8 +109,6 @@ class Pipeline:
 
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
         """Write the answer, with the proxy's headers and the decision record if the client requested it."""
-        write: Feed = arrival.write
-        drain: Drain = arrival.drain
         embedding: Embedding | None = None
         if call.options.debug and relay.headers["content-type"].startswith(_EMBEDDED):
             embedding = Embedding(lambda: decision_record(record))
@@ -121,21 +118,14 @@ class Pipeline:
             await arrival.begin_stream(relay.status, headers, events=events)
             record.status = arrival.status
             if embedding is None:
-                await relay.run(write, drain)
+                await relay.run(arrival.write, arrival.drain)
             else:
-                await relay.run(embedding.into(write), drain)
+                await relay.run(embedding.into(arrival.write), arrival.drain)
                 if rest := embedding.end():
-                    write(rest)
+                    arrival.write(rest)
             await arrival.end_stream()
             return
-        pieces: list[bytes] = []
-
-        def keep(data: bytes) -> bool:
-            pieces.append(data)
-            return True
-
-        await relay.run(keep, drain)
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        body = await relay.whole()
         headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
         if embedding is not None:
             body = embedding.whole(body)

@@ -33,7 +33,7 @@ class DeploymentHealth:
 HealthView = Mapping[str, DeploymentHealth]  # by deployment name
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
     """Ordered targets with the rule and the reason. What only some calls need is computed on first use, then kept."""
 

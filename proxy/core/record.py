@@ -115,14 +115,15 @@ class AttemptRecord:
     """One attempt: which target with which key, when, how it ended, and what it used."""
 
     __slots__ = (
+        "_call_id",
         "_cost_nusd",
+        "_number",
         "_priced",
         "cause",
         "deployment",
         "ended",
         "error",
         "first_token",
-        "id",
         "key_id",
         "outcome",
         "started",
@@ -130,8 +131,9 @@ class AttemptRecord:
         "usage",
     )
 
-    def __init__(self, id: str, deployment: Deployment, key_id: str | None, started: float) -> None:
-        self.id = id  # the call's id and the attempt's number: req_1-2
+    def __init__(self, call_id: str, number: int, deployment: Deployment, key_id: str | None, started: float) -> None:
+        self._call_id = call_id
+        self._number = number  # the first attempt is 1
         self.deployment = deployment
         self.key_id = key_id
         self.started = started
@@ -144,6 +146,11 @@ class AttemptRecord:
         self.usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
         self._priced: Usage | None = None  # the usage that `_cost_nusd` belongs to
         self._cost_nusd: int | None = None
+
+    @property
+    def id(self) -> str:
+        """The call's id and the attempt's number: `req_1-2`."""
+        return f"{self._call_id}-{self._number}"
 
     def end(self, outcome: FailureKind | AttemptOutcome) -> None:
         """Set the outcome, if the attempt has none yet."""
@@ -226,7 +233,7 @@ class Record:
 
     def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:
         """Return the record of an attempt that starts now."""
-        attempt = AttemptRecord(f"{self.id}-{len(self.attempts) + 1}", deployment, key_id, now)
+        attempt = AttemptRecord(self.id, len(self.attempts) + 1, deployment, key_id, now)
         self.attempts.append(attempt)
         self.chosen = deployment
         return attempt

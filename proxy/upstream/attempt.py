@@ -149,7 +149,8 @@ class Attempt:
         Raises `UpstreamFailure`, or `ProxyError` when the call's deadline has passed.
         """
         run = self.run
-        if run.left <= 0:
+        left = run.left
+        if left <= 0:
             self._shared.slots.release(self.lease)
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
@@ -157,13 +158,14 @@ class Attempt:
         try:
             while True:
                 try:
-                    await self._send()
+                    await self._send(left)
                     break
                 except UpstreamFailure as failure:
                     if not self._may_resend(failure):
                         self.lease.fail(self.cleaner.failure(failure))
                         raise
                     await self._drop_response()
+                    left = run.left
         except BaseException:
             await self.close()
             raise
@@ -214,12 +216,12 @@ class Attempt:
         if self.sent and self.was_slow(self._shared.clock.monotonic() - self.entry.started, lost=True):
             self.lease.settle(ok=False, reason=SLOW)
 
-    async def _send(self) -> None:
-        """Send the request once, within the target's timeouts and the call's deadline."""
+    async def _send(self, left: float) -> None:
+        """Send the request once, within the target's timeouts and the `left` seconds of the call."""
         run, deployment, clock = self.run, self.target.deployment, self._shared.clock
         self.entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
         self.sent = True
-        timeouts, left = deployment.timeouts, run.left
+        timeouts = deployment.timeouts
         self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
         self.deadline.start(min(self._patience, left))
         try:

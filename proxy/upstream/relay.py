@@ -66,12 +66,6 @@ class Relay:
         self._kept: bytes | None = None  # the upstream's error event, while a continuation is tried
         self._oversized = False  # whether that event is too large to be relayed
         self._closed = False  # the upstream has sent the end of the answer
-        self._now = asyncio.get_running_loop().time
-        timeouts = attempt.target.deployment.timeouts
-        self._idle = timeouts.idle
-        self._latest = (
-            self._now() + attempt.entry.started + timeouts.total - clock.monotonic()
-        )  # on the event loop's clock
         self._record = record = attempt.run.record
         record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
         record.timings.first_token = attempt.committed
@@ -82,12 +76,32 @@ class Relay:
         """Release what the attempt holds."""
         await self._attempt.close()
 
+    async def whole(self) -> bytes:
+        """Return the whole body of an answer that is not a stream. Raises `ProxyError` if it broke off."""
+        attempt, decoder = self._attempt, self._decoder
+        if attempt.ended and attempt.broken is None and decoder.fault is None and not decoder.passed_error:
+            self._end(None)
+            return attempt.held
+        pieces: list[bytes] = []
+
+        def keep(data: bytes) -> bool:
+            pieces.append(data)
+            return True
+
+        await self.run(keep, self._never)
+        return b"".join(pieces)
+
     async def run(self, write: Feed, drain: Drain) -> None:
         """Write the client's bytes, with an error event at the end if the answer broke off.
 
         Raises `ProxyError` instead if the answer does not consist of events.
         """
         self._write, self._client_drain = write, drain
+        self._now = asyncio.get_running_loop().time
+        timeouts = self._attempt.target.deployment.timeouts
+        self._idle = timeouts.idle
+        passed = self._clock.monotonic() - self._attempt.entry.started
+        self._latest = self._now() + timeouts.total - passed  # of the event loop's clock
         attempt, decoder = self._attempt, self._decoder
         try:
             self._end_if_closed()
@@ -104,6 +118,9 @@ class Relay:
         self._end(failure)
         if failure is not None:
             await self._after(failure, relayed=relayed)
+
+    async def _never(self) -> None:
+        """Do not wait: there is always room for a whole body."""
 
     async def _pump(self) -> None:
         """Pass on the rest of the body as it arrives. Raises `UpstreamFailure` if the upstream falls silent."""

@@ -26,6 +26,7 @@ PROBE_RECHECK_SECONDS = 1.0  # after which a waiting call checks again for a pro
 HEALTHY = DeploymentHealth()
 USUAL_OUTPUT = 1024  # tokens to reserve for an answer of unlimited length
 MAX_CHOICES = 128
+_SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
 _WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
 Picked = tuple[Target, Lease]
@@ -221,6 +222,8 @@ class Slots:
         """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""
         if call.kind in _WITHOUT_OUTPUT:
             output = 0
+        elif _SIZES.isdisjoint(call.body):
+            output = min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
         else:
             asked = _count(call.body.get("max_completion_tokens")) or _count(call.body.get("max_tokens"))
             longest = asked or min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)

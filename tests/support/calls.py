@@ -75,7 +75,7 @@ def attempt(
     outcome: str = "ok", of: Deployment | None = None, *, key_id: str = "main", ms: float | None = None, **fields: Any
 ) -> AttemptRecord:
     """One attempt at `of`, or at `acme/small`, that took `ms` milliseconds."""
-    row = AttemptRecord("req_1-1", of or deployment(), key_id, 1000.0)
+    row = AttemptRecord("req_1", 1, of or deployment(), key_id, 1000.0)
     if ms is not None:
         row.ended = row.started + ms / 1000
     for name, value in {"outcome": ended(outcome), **fields}.items():
