@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 
 from proxy.admission.gate import Gate
@@ -25,7 +24,7 @@ from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
 from proxy.core.plan import Plan
 from proxy.core.record import Outcome, Record
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live
 from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
@@ -45,14 +44,14 @@ class Pipeline:
     def __init__(
         self,
         *,
-        snapshot: Callable[[], Snapshot],
+        live: Live,
         router: Router,
         gate: Gate,
         executor: Executor,
         settler: Settler,
         clock: Clock,
     ) -> None:
-        self._snapshot = snapshot
+        self._live = live
         self._router = router
         self._gate = gate
         self._executor = executor
@@ -98,7 +97,7 @@ class Pipeline:
             arrival.headers,
             id=arrival.id,
             request_id=arrival.request_id,
-            snapshot=self._snapshot(),
+            snapshot=self._live.snapshot,
             caller=arrival.caller,
         )
         record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from proxy.admin.access import AdminAccess
 from proxy.admin.bodies import read_body
+from proxy.admin.endpoint import Answer, Context
 from proxy.core.errors import InvalidRequest, NotFound
-from proxy.core.snapshot import Snapshot
-from proxy.upstream.simulate import Kind, Simulator
+from proxy.upstream.simulate import Kind
 
 LONGEST = 3600.0  # seconds
+SIMULATE = "simulate"  # the topic of a question to other workers
 
 
 class FailureBody(BaseModel):
@@ -32,32 +31,22 @@ class FailureBody(BaseModel):
 class Simulate:
     """The endpoint, which exists only with `testing: true`."""
 
-    def __init__(
-        self,
-        *,
-        access: AdminAccess,
-        simulator: Simulator,
-        snapshot: Callable[[], Snapshot],
-        testing: Callable[[], bool],
-        read: Callable[[Request], Awaitable[bytes]],
-    ) -> None:
-        self._access = access
-        self._simulator = simulator
-        self._snapshot = snapshot
-        self._testing = testing
-        self._read = read
-        self.others: Callable[[str], Awaitable[list[str]]] | None = None  # lets other workers fail too
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.routes = [Route("/simulate/failure", self.failure, methods=["POST"])]
+        self.answers: dict[str, Answer] = {SIMULATE: self.answer}
 
     async def failure(self, request: Request) -> Response:
-        """`POST /admin/simulate/failure`: start a failure, or end it with `seconds: 0`; returns the active ones."""
-        self._access.check(request)
-        if not self._testing():
+        """`POST /admin/simulate/failure`: start a failure in all workers, or end it with `seconds: 0`.
+
+        Returns the active ones.
+        """
+        if not self._context.live.snapshot.testing:
             raise NotFound("There is nothing to simulate: `testing: true` is not configured.")
-        raw = await self._read(request)
+        raw = await self._context.read(request)
         self._fail(raw)
-        if self.others is not None:
-            await self.others(raw.decode())
-        return JSONResponse({"active": self._simulator.rows()})
+        await self._context.ask(SIMULATE, raw.decode())
+        return JSONResponse({"active": self._context.simulator.rows()})
 
     async def answer(self, body: str) -> str:
         """Start the failure that another worker was asked for."""
@@ -67,11 +56,11 @@ class Simulate:
     def _fail(self, raw: bytes) -> None:
         body = read_body(FailureBody, raw)
         self._check(body)
-        self._simulator.fail(body.provider, body.model, body.kind, body.seconds, body.rate)
+        self._context.simulator.fail(body.provider, body.model, body.kind, body.seconds, body.rate)
 
     def _check(self, body: FailureBody) -> None:
         """Raise `InvalidRequest` for unknown names, which would otherwise have no effect."""
-        snapshot = self._snapshot()
+        snapshot = self._context.live.snapshot
         provider = snapshot.providers.get(body.provider)
         if provider is None:
             raise InvalidRequest("`provider`: there is no such provider.", param="provider")

@@ -9,6 +9,7 @@ import asyncio
 from typing import Protocol
 
 from proxy.core.errors import Unavailable
+from proxy.core.snapshot import Live
 
 
 def leaving() -> Unavailable:
@@ -43,25 +44,15 @@ class InterruptibleTask:
 
 
 class Gate:
-    """Counts the calls in flight and can interrupt them; at most `most` may be in flight."""
+    """Counts the calls in flight and can interrupt them; at most the snapshot's `max_in_flight` may be in flight."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._free = most  # `most`, or 0 while every new call is rejected: one comparison for a call
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._rejecting = False  # whether every new call is rejected
         self.closed = False
         self.shedding = False
         self._calls: set[Interruptible] = set()
         self._empty: asyncio.Event | None = None  # set when the last call leaves
-
-    @property
-    def most(self) -> int:
-        """The maximum number of calls in flight."""
-        return self._most
-
-    @most.setter
-    def most(self, most: int) -> None:
-        self._most = most
-        self._update()
 
     @property
     def inside(self) -> int:
@@ -70,7 +61,7 @@ class Gate:
 
     def enter(self, call: Interruptible) -> None:
         """Occupy a slot until `leave`. Raises `Unavailable` when closed, shedding load or full."""
-        if len(self._calls) >= self._free:
+        if self._rejecting or len(self._calls) >= self._live.snapshot.max_in_flight:
             raise self._refusal()
         self._calls.add(call)
 
@@ -82,7 +73,7 @@ class Gate:
 
     def check(self) -> None:
         """Raise `Unavailable` when closed, shedding load or full."""
-        if len(self._calls) >= self._free:
+        if self._rejecting or len(self._calls) >= self._live.snapshot.max_in_flight:
             raise self._refusal()
 
     def _refusal(self) -> Unavailable:
@@ -91,7 +82,8 @@ class Gate:
         if self.shedding:
             message = "The server is short of memory (`server.memory_watermark`); try again shortly."
             return Unavailable(message, code="overloaded", retry_after=2.0)
-        message = f"The server is at its limit of {self._most} calls (`server.max_in_flight`); try again shortly."
+        most = self._live.snapshot.max_in_flight
+        message = f"The server is at its limit of {most} calls (`server.max_in_flight`); try again shortly."
         return Unavailable(message, code="overloaded", retry_after=1.0)
 
     def close(self) -> None:
@@ -105,7 +97,7 @@ class Gate:
         self._update()
 
     def _update(self) -> None:
-        self._free = 0 if self.closed or self.shedding else self._most
+        self._rejecting = self.closed or self.shedding
 
     async def emptied(self, within: float) -> bool:
         """Wait at most `within` seconds for the last call to end; return whether it has ended."""

@@ -20,6 +20,7 @@ from proxy.core.hints import LONGEST
 from proxy.core.limit_headers import reported_limits
 from proxy.core.model import Deployment, LimitValues, RouteKey
 from proxy.core.saved import SavedExhaustion, SavedLimits, route_name, route_named
+from proxy.core.snapshot import Live
 
 MAX_ROUTES = 10_000  # route keys with a cooldown or without capacity; the oldest are dropped
 UNLIMITED = LimitValues()
@@ -28,10 +29,12 @@ UNLIMITED = LimitValues()
 class Limits:
     """Reserves and settles; calls `notify` with route keys that may have capacity again, without any for all."""
 
-    def __init__(self, store: CounterStore, clock: Clock, notify: Callable[..., None] = lambda *routes: None) -> None:
-        self.deployments: Mapping[str, Deployment] = {}  # active ones, by name; calls may hold older ones
+    def __init__(
+        self, store: CounterStore, clock: Clock, live: Live, notify: Callable[..., None] = lambda *routes: None
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._live = live  # calls may hold older deployments
         self._notify = notify
         self._values: dict[tuple[str, str], tuple[Deployment, LimitValues]] = {}  # by deployment and key
         self._charges: dict[RouteKey, tuple[LimitValues, list[Charge], bool]] = {}  # of configured limits
@@ -41,7 +44,7 @@ class Limits:
 
     def apply_to(self, deployment: Deployment) -> bool:
         """Return whether a key of `deployment` has a configured or learned limit, or a cooldown."""
-        if self.deployments.get(deployment.name, deployment).limited:
+        if self._live.snapshot.deployments.get(deployment.name, deployment).limited:
             return True
         if not self._learned and not self._cooldowns:
             return False
@@ -115,7 +118,7 @@ class Limits:
 
     def values(self, deployment: Deployment, key_id: str) -> LimitValues:
         """Return the configured limits: the model's limits per key, each overridden by the key's own."""
-        deployment = self.deployments.get(deployment.name, deployment)
+        deployment = self._live.snapshot.deployments.get(deployment.name, deployment)
         known = self._values.get((deployment.name, key_id))
         if known is not None and known[0] is deployment:
             return known[1]
@@ -209,9 +212,10 @@ class Limits:
 
     async def rows(self, *, unused: bool = False) -> list[dict[str, Any]]:
         """Return a row for every limit in use, for `/admin/limits`; with `unused` for all. `learned`: reported."""
-        charges = [charge for deployment in self.deployments.values() for charge in self._all_charges(deployment)]
+        deployments = self._live.snapshot.deployments
+        charges = [charge for deployment in deployments.values() for charge in self._all_charges(deployment)]
         active = {charge.counter: charge for charge in charges}
-        any_model = {each.provider.name for each in self.deployments.values() if each.provider.any_model}
+        any_model = {each.provider.name for each in deployments.values() if each.provider.any_model}
         rows = {}
         for row in await self._store.read():
             route = row.counter.owner
@@ -219,7 +223,7 @@ class Limits:
                 rows[row.counter] = replace(row, limit=active[row.counter].limit)
             elif not isinstance(route, RouteKey):
                 continue
-            elif row.cooldown or not self.deployments or (route.provider in any_model and not self._is_listed(route)):
+            elif row.cooldown or not deployments or (route.provider in any_model and not self._is_listed(route)):
                 rows[row.counter] = row  # other counters have no limit any more
         if unused:
             for counter, charge in active.items():
@@ -233,7 +237,7 @@ class Limits:
 
     def _is_listed(self, route: RouteKey) -> bool:
         """Return whether the configuration contains the model; clients may name others with `any_model`."""
-        return f"{route.provider}/{route.model}" in self.deployments
+        return f"{route.provider}/{route.model}" in self._live.snapshot.deployments
 
     def _ended(self, reservation: Reservation) -> None:
         route = reservation.charges[0].counter.owner

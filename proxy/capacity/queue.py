@@ -27,6 +27,7 @@ from proxy.capacity.waiters import COUNTERS, Demand, QueueRow, Resource, Waiter,
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
+from proxy.core.snapshot import Live
 
 T = TypeVar("T")
 Attempt = Callable[[Collection[Resource]], Awaitable[T | Wait]]  # takes the resources that it must leave to others
@@ -38,11 +39,11 @@ MIN_RECHECK_SECONDS = 0.001  # seconds between two attempts of one waiter withou
 
 
 class FairQueue:
-    """A queue for limited resources; at most `size` calls wait in it."""
+    """A queue for limited resources; at most `resilience.queue.size` calls wait in it."""
 
-    def __init__(self, clock: Clock, size: int) -> None:
-        self.size = size
+    def __init__(self, clock: Clock, live: Live) -> None:
         self._clock = clock
+        self._live = live
         self._callers: dict[str, dict[Waiter, None]] = {}  # callers in rotation order, each first in first out
         self._demand = Demand()
         self._fresh: list[Waiter] = []  # waiters whose wait has not been predicted yet
@@ -277,7 +278,7 @@ class FairQueue:
 
     def _displace(self, waiter: Waiter) -> None:
         """In a full queue, reject the last call of the caller with the most calls, or `waiter` if it is that."""
-        if self.depth < self.size:
+        if self.depth < self._live.snapshot.queue.size:
             return
         heads = [self._heads[resource].due for resource in waiter.resources if resource in self._heads]
         due = waiter.due or min(heads, default=0.0)

@@ -14,6 +14,7 @@ Linkerd's and Finagle's retry budgets for the shape of a ratio with a minimum a 
 
 from __future__ import annotations
 
+from proxy.core.snapshot import Live
 from proxy.core.window import PARTS, Window
 
 SECONDS = 5.0
@@ -21,11 +22,10 @@ _PART = SECONDS / PARTS  # seconds
 
 
 class RetryBudget:
-    """Counts calls and further attempts; `share` and `floor` may be changed at any time."""
+    """Counts calls and further attempts; `share` and `floor` are those of the configuration in force."""
 
-    def __init__(self, share: float, floor: float) -> None:
-        self.share = share
-        self.floor = floor
+    def __init__(self, live: Live) -> None:
+        self._live = live
         self.refused = 0  # attempts refused since the start
         self._calls = Window(SECONDS, 0)  # used as a counter; `allowed` returns the limit
         self._retries = Window(SECONDS, 0)
@@ -51,7 +51,8 @@ class RetryBudget:
     def allowed(self, now: float) -> float:
         """Return the number of further attempts allowed within the last `SECONDS`."""
         self._count_newest()
-        return self.share * self._calls.used(now) + self.floor * SECONDS
+        policy = self._live.snapshot.retry
+        return policy.share * self._calls.used(now) + policy.floor * SECONDS
 
     def used(self, now: float) -> int:
         """Return the number of further attempts in the last `SECONDS`."""

@@ -1,4 +1,4 @@
-"""A compiled configuration: immutable, and replaced as a whole by a reload."""
+"""A compiled configuration: immutable, and replaced as a whole by a reload. `Live` holds the one in force."""
 
 from __future__ import annotations
 
@@ -56,3 +56,14 @@ class Snapshot:
     catalogue: Mapping[str, Mapping[str, Deployment]] = field(
         default_factory=lambda: EMPTY
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
+    max_in_flight: int = 10_000  # calls of this process at the same time
+    access_log: bool = True
+    testing: bool = False  # failures may be simulated
+
+
+class Live:
+    """The configuration in force. A reload replaces `snapshot`, so read it each time, where it is used."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.snapshot = snapshot
+        self.error: str | None = None  # why the newest configuration file was rejected

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from importlib import import_module
 
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS, DialectName
 from proxy.core.recall import Recall
+from proxy.core.snapshot import Snapshot
 from proxy.dialects.base import Dialect
 
 
@@ -19,10 +19,10 @@ class Dialects(dict[DialectName, Dialect]):
         self._clock = clock
         self._recall = Recall(clock)
 
-    def prepare(self, names: Iterable[DialectName]) -> None:
+    def prepare(self, snapshot: Snapshot) -> None:
         """Import the dialects of a configuration before calls need them."""
-        for name in names:
-            self.setdefault(name, self[name])
+        for provider in snapshot.providers.values():
+            self.setdefault(provider.dialect, self[provider.dialect])
 
     def __missing__(self, name: DialectName) -> Dialect:
         module = DIALECTS[name].module

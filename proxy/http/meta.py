@@ -12,10 +12,10 @@ from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate, InterruptibleTask, leaving
 from proxy.arrival import run_off_loop
-from proxy.core.errors import ProxyError
+from proxy.capacity.queue import FairQueue
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.exposition import CONTENT_TYPE
@@ -36,35 +36,34 @@ class Meta:
     def __init__(
         self,
         *,
-        snapshot: Callable[[], Snapshot],
+        live: Live,
         router: Router,
         gate: Gate,
-        waiting: Callable[[], int],
+        queue: FairQueue,
         metrics: Metrics,
         ids: Ids,
         read: BodyReader,
-        config_error: Callable[[], str | None],
-        check_admin: Callable[[Request], None],
+        is_admin: Callable[[Request], bool],
+        ask: Callable[[str], Awaitable[list[str]]] | None = None,
     ) -> None:
-        self._snapshot = snapshot
+        self._live = live
         self._router = router
         self._gate = gate
-        self._waiting = waiting
+        self._queue = queue
         self._metrics = metrics
         self._ids = ids
         self._read = read
-        self._config_error = config_error
-        self._check_admin = check_admin
-        self.others: Callable[[str], Awaitable[list[str]]] | None = None  # asks other workers for their metrics
+        self._is_admin = is_admin
+        self._ask = ask  # asks the other workers for their metrics; `None` without workers
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`."""
-        data = [_model(name) for name in usable_names(self._snapshot())]
+        data = [_model(name) for name in usable_names(self._live.snapshot)]
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`; ids contain slashes."""
-        return JSONResponse(_model(find_model(self._snapshot(), request.path_params["id"])))
+        return JSONResponse(_model(find_model(self._live.snapshot, request.path_params["id"])))
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""
@@ -84,7 +83,7 @@ class Meta:
         headers = dict(request.headers)
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
-        read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._snapshot())
+        read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._live.snapshot)
         call = await run_off_loop(read, len(raw))
         plan = await self._router.route(call)
         body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
@@ -98,21 +97,14 @@ class Meta:
         """Whether new calls are accepted. A rejected configuration is reported; the previous one stays active."""
         gate = self._gate
         status = "draining" if gate.closed else "overloaded" if gate.shedding else "ok"
-        state: dict[str, Any] = {"status": status, "config": self._snapshot().version}
-        if error := self._config_error():
+        state: dict[str, Any] = {"status": status, "config": self._live.snapshot.version}
+        if error := self._live.error:
             state["config_error"] = error if self._is_admin(request) else CONFIG_REJECTED
         return JSONResponse(state, 200 if status == "ok" else 503)
 
-    def _is_admin(self, request: Request) -> bool:
-        try:
-            self._check_admin(request)
-        except ProxyError:
-            return False
-        return True
-
     async def metrics(self, request: Request) -> Response:
         """`GET /metrics`: the sums over all workers."""
-        others = [] if self.others is None else await self.others(await self.answer())
+        others = [] if self._ask is None else await self._ask(await self.answer())
         self._read_metrics()
         exports = [export.encode() for export in others]
         text = await asyncio.to_thread(self._metrics.text, exports)  # thousands of series must not keep calls waiting
@@ -125,7 +117,7 @@ class Meta:
 
     def _read_metrics(self) -> None:
         self._metrics.inflight.set(self._gate.inside)
-        self._metrics.queue_depth.set(self._waiting())
+        self._metrics.queue_depth.set(self._queue.depth)
         self._metrics.read()
 
 

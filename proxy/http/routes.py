@@ -1,15 +1,16 @@
-"""The table of paths, and what is answered where there is none."""
+"""The table of paths, and the responses to requests for paths that do not exist."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.types import ASGIApp, Scope
 
 from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
 from proxy.http.errors import response_for
@@ -24,28 +25,8 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 PROBE_METHODS = ["GET", "OPTIONS"]  # balancers probe with `OPTIONS` too
 
 
-class AdminEndpoints(Protocol):
-    """What the admin API offers; `proxy.admin` has it."""
-
-    async def providers(self, request: Request) -> Response: ...
-    async def breakers(self, request: Request) -> Response: ...
-    async def reset(self, request: Request) -> Response: ...
-    async def limits(self, request: Request) -> Response: ...
-    async def queues(self, request: Request) -> Response: ...
-    async def config(self, request: Request) -> Response: ...
-    def check(self, request: Request) -> None: ...
-
-
-class SimulateEndpoints(Protocol):
-    """What there is to simulate; `proxy.admin` has it."""
-
-    async def failure(self, request: Request) -> Response: ...
-
-
-def routes(
-    *, proxied: Mapping[str, Endpoint], meta: Meta, admin: AdminEndpoints, simulate: SimulateEndpoints
-) -> list[BaseRoute]:
-    """Every path. A proxied one is a plain ASGI callable, the others are ordinary endpoints."""
+def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, admin: ASGIApp) -> list[BaseRoute]:
+    """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints."""
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in proxied.items()),
         Route("/v1/models", meta.models),
@@ -55,21 +36,20 @@ def routes(
         Route("/readyz", meta.readyz, methods=PROBE_METHODS),
         Route("/healthz", meta.readyz, methods=PROBE_METHODS),
         Route("/metrics", meta.metrics),
-        Route("/admin/providers", admin.providers),
-        Route("/admin/breakers", admin.breakers),
-        Route("/admin/breakers/reset", admin.reset, methods=["POST"]),
-        Route("/admin/limits", admin.limits),
-        Route("/admin/queues", admin.queues),
-        Route("/admin/config", admin.config),
-        Route("/admin/simulate/failure", simulate.failure, methods=["POST"]),
+        Mount("/admin", admin),
+        Route("/admin", admin, include_in_schema=False),  # nothing, but a client without the token gets 401 as well
     ]
 
 
-def error_handlers(ids: Ids, admin: AdminEndpoints, meta: Meta) -> dict[Any, Handler]:
-    """Every error that an ordinary endpoint raises, in OpenAI's shape and with the ids of the call."""
+def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
+    """Return handlers that write the errors of ordinary endpoints in OpenAI's shape, with the ids of the request."""
 
     async def proxy_error(request: Request, exc: Exception) -> Response:
-        error = exc if isinstance(exc, ProxyError) else InternalError("Something went wrong on our side.")
+        error = (
+            exc
+            if isinstance(exc, ProxyError)
+            else InternalError("Internal error of the proxy; the log has the details.")
+        )
         own = ids.new()
         request_id = sane_id(request.headers.get("x-request-id")) or own
         error.headers = {"x-router-id": own, "x-request-id": request_id, **error.headers}
@@ -79,19 +59,14 @@ def error_handlers(ids: Ids, admin: AdminEndpoints, meta: Meta) -> dict[Any, Han
         status = exc.status_code if isinstance(exc, HTTPException) else 404
         if request.method == "OPTIONS" and request.scope["path"] in ("/", "*"):
             return await meta.readyz(request)  # the default of HAProxy's `option httpchk`
-        if request.url.path.startswith("/admin"):
-            try:
-                admin.check(request)  # without the token nobody learns which paths there are
-            except ProxyError as refusal:
-                return await proxy_error(request, refusal)
         if status != 405:
             return await proxy_error(request, _not_found(request))
-        error = MethodNotAllowed(f"`{request.method[:16]}` is not for this path.")
+        error = MethodNotAllowed(f"The method `{request.method[:16]}` is not supported for this path.")
         error.headers = dict(getattr(exc, "headers", None) or {})
         return await proxy_error(request, error)
 
     async def client_gone(request: Request, exc: Exception) -> Response:
-        return Response(status_code=499)  # nobody reads it
+        return Response(status_code=499)  # the client has left and does not read it
 
     return {
         ProxyError: proxy_error,
@@ -102,15 +77,26 @@ def error_handlers(ids: Ids, admin: AdminEndpoints, meta: Meta) -> dict[Any, Han
 
 
 def _not_found(request: Request) -> NotFound:
-    """The error for an unknown path, with the path that was probably meant."""
+    """Return the error for an unknown path, with the path that was probably meant."""
     path = request.url.path
     plain = re.sub(r"/{2,}", "/", path[:256]).rstrip("/")
     bare = re.sub(r"^(?:/(?:openai|api|v1))+(?=/)", "", plain)
-    known = [route for route in request.app.routes if isinstance(route, Route)]
     for near in (plain, f"/v1{bare}"):
-        if near != path and any(
-            route.matches({"type": "http", "path": near, "method": ""})[0].value for route in known
-        ):
+        if near != path and _serve(request.app.routes, {"type": "http", "path": near, "method": ""}):
             hint = "; the base URL ends in `/v1`" if near.startswith("/v1") else ""
             return NotFound(f"There is no path `{path[:256]}`. Did you mean `{near}`{hint}?")
     return NotFound(f"There is no path `{path[:256]}`.")
+
+
+def _serve(routes: Iterable[BaseRoute], scope: Scope) -> bool:
+    """Return whether one of `routes`, or of the routes mounted there, serves the path of `scope`."""
+    for route in routes:
+        match, child = route.matches(scope)
+        if not match.value:
+            continue
+        if isinstance(route, Mount):
+            if _serve(route.routes, {**scope, **child}):
+                return True
+        elif isinstance(route, Route) and route.include_in_schema:
+            return True
+    return False

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from typing import Any
 
+from proxy.core.model import KEYLESS
 from proxy.core.snapshot import Snapshot
 from proxy.observe.exposition import Family, series
 from proxy.observe.series import cooldown_reasons
@@ -13,8 +14,14 @@ from proxy.observe.series import cooldown_reasons
 STATES = {"closed": 0, "half-open": 1, "open": 2}
 
 
-def breakers(rows: Iterable[dict[str, Any]], known: Collection[str], keys: Collection[tuple[str, str]]) -> Family:
-    """`known` are the configured deployments, `keys` the (provider, id) of the configured keys."""
+def breakers(rows: Iterable[dict[str, Any]], snapshot: Snapshot) -> Family:
+    """The state of each breaker of a configured key; models that are not configured count as one, `other`."""
+    known = snapshot.deployments
+    keys = {
+        (provider.name, key.id if key else KEYLESS)
+        for provider in snapshot.providers.values()
+        for key in provider.keys or (None,)
+    }
     worst: dict[str, float] = {}
     for row in rows:
         provider, key = row["provider"], row["key"]

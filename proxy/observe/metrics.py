@@ -5,14 +5,12 @@ Label values come from the configuration, so that clients cannot create series; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from proxy.core.snapshot import Snapshot
-from proxy.observe import live, series
+from proxy.observe import series
 from proxy.observe.exposition import Family, exported, merged, rendered
 from proxy.observe.instruments import Counter, Gauge, Histogram
-from proxy.observe.process import process_families
 
 _CALL = ("route", "provider", "model", "status")
 _TARGET = ("provider", "model")
@@ -64,35 +62,6 @@ class Metrics:
         self.usage_clamped.at_zero(targets)
         self.cost.at_zero(series.priced(snapshot))
         self.requests.at_zero(series.requests(snapshot))
-
-    def watch_breakers(
-        self,
-        breakers: Callable[[], list[dict[str, Any]]],
-        known: Callable[[], Collection[str]],
-        keys: Callable[[], Collection[tuple[str, str]]],
-    ) -> None:
-        """Read `signalbox_breaker_state` at each scrape.
-
-        `known` returns the configured deployments, `keys` the (provider, id) of the configured keys.
-        """
-        self.watch(lambda: [live.breakers(breakers(), known(), keys())])
-
-    def watch_retries(self, refused: Callable[[], int]) -> None:
-        """Read `signalbox_retries_refused_total` at each scrape."""
-        self.watch(lambda: [live.retries_refused(refused())])
-
-    def watch_cooldowns(self, rows: Callable[[], list[dict[str, Any]]], snapshot: Callable[[], Snapshot]) -> None:
-        """Read `signalbox_keys_in_cooldown` at each scrape."""
-        self.watch(lambda: [live.cooldowns(rows(), snapshot())])
-
-    def watch_providers(self, snapshot: Callable[[], Snapshot]) -> None:
-        """Read `signalbox_provider_usable` at each scrape."""
-        self.watch(lambda: [live.providers(snapshot())])
-
-    def watch_process(self, lag: Callable[[], float]) -> None:
-        """Read CPU, memory, file descriptors and garbage collections; `lag` returns the event-loop lag in seconds."""
-        self.watch(process_families)
-        self.watch(lambda: [live.lag(lag())])
 
     def watch(self, source: Callable[[], Iterable[Family]]) -> None:
         """Read the families of `source` at each scrape."""

@@ -14,6 +14,7 @@ from proxy.core.model import OTHER, Deployment
 from proxy.core.money import NUSD, cost_nusd
 from proxy.core.plan import Plan
 from proxy.core.record import Record
+from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
 from proxy.observe.instruments import Cell
 from proxy.observe.metrics import Metrics
@@ -31,16 +32,15 @@ class Settler:
         self,
         metrics: Metrics,
         clock: Clock,
+        live: Live,
         write: Callable[[AccessLine], None] = log_access,
-        *,
-        access_log: bool,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
+        self._live = live
         self._write = write
         self._calls: dict[tuple[str, tuple[str, str], int], Cell] = {}  # by route, target and status
         self._attempts: dict[tuple[tuple[str, str], str], _AttemptSeries] = {}  # by target and outcome
-        self.access_log = access_log
 
     def settle(self, record: Record) -> None:
         """Settle one call."""
@@ -78,7 +78,7 @@ class Settler:
             if nusd is not None:
                 cost = (cost or 0) + nusd
 
-        if self.access_log:
+        if self._live.snapshot.access_log:
             self._write(
                 AccessLine(
                     self._clock.time(),

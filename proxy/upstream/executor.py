@@ -94,7 +94,7 @@ class Executor:
         blocks = self._blocks(run)
         if run.failure is None:
             return refusal or nothing_tried(blocks)
-        error = error_for(run.failed_targets, run.record.attempts, only=run.only, rules=self._health.rules)
+        error = error_for(run.failed_targets, run.record.attempts, only=run.only, rules=run.call.snapshot.failures)
         error.retryable = error.retryable or run.cut_short
         if isinstance(error, RateLimited):
             rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]

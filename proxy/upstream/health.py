@@ -12,12 +12,12 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from proxy.core.clock import Clock
-from proxy.core.failures import REPEATED, RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure, class_of
+from proxy.core.failures import REPEATED, FailureKind, FailureRule, UpstreamFailure, class_of
 from proxy.core.model import KEYLESS, Deployment, ProviderKey
 from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import SavedHealth
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live, Snapshot
 from proxy.upstream.blocks import Block as Block
 from proxy.upstream.blocks import block_of
 from proxy.upstream.breakers import MAX_BREAKERS, Breakers
@@ -47,18 +47,15 @@ class Health:
     def __init__(
         self,
         clock: Clock,
-        policy: BreakerPolicy,
-        rules: Mapping[FailureClass, FailureRule] = RULES,
+        live: Live,
         *,
         notify: Callable[..., None] = lambda *resources: None,
     ) -> None:
-        self.policy = policy
-        self.rules = rules
-        self.identities: Mapping[tuple[str, str], str] = {}  # of the active keys, by provider and id
         self.breakers = Breakers()
         self.cooldowns = Cooldowns()
         self.latency = Latencies()
         self._clock = clock
+        self._live = live
         self._notify = notify
         self._keys = KeyRing()
 
@@ -88,7 +85,7 @@ class Health:
         self, deployment: Deployment, key_id: str | None, avoid: frozenset[str], *, force: bool, sparing: bool
     ) -> Lease | None:
         """Do what `lease` does, for any number of keys in any state."""
-        now, policy = self._clock.monotonic(), self.policy
+        now, policy = self._clock.monotonic(), self._live.snapshot.breaker
         usable = _choices(deployment, key_id)
         if avoid or self.cooldowns.entries:
             usable = [
@@ -110,7 +107,7 @@ class Health:
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Return why `lease` would return `None` now, or `None` if it would return a lease."""
         routes = [route for _, route in _choices(deployment, key_id)]
-        return block_of(routes, self.breakers, self.cooldowns, self.policy, self._clock.monotonic())
+        return block_of(routes, self.breakers, self.cooldowns, self._live.snapshot.breaker, self._clock.monotonic())
 
     def probing(self, deployment: Deployment, key_id: str | None = None) -> bool:
         """Return whether a probe is running whose outcome may make `deployment` available."""
@@ -148,7 +145,7 @@ class Health:
         breaker = self.breakers.list_failed(route, lease.breaker)
         if breaker is not lease.breaker and lease.is_trial:
             return  # the probe's breaker has been reset
-        if ok is False and replaced(lease.deployment.provider, lease.key, self.identities):
+        if ok is False and replaced(lease.deployment.provider, lease.key, self._live.snapshot):
             ok = None
         if ok is False:
             breaker.reason = reason
@@ -160,22 +157,22 @@ class Health:
 
     def rule(self, failure: UpstreamFailure) -> FailureRule:
         """Return the configured rule for `failure`."""
-        return self.rules[failure.failure_class]
+        return self._live.snapshot.failures[failure.failure_class]
 
     def _policy_for(self, reason: str) -> BreakerPolicy:
         """Return the breaker policy with the open times of the failure's class."""
-        failure_class = class_of(reason)
-        rule = self.rules[failure_class] if failure_class else None
+        policy, failure_class = self._live.snapshot.breaker, class_of(reason)
+        rule = self._live.snapshot.failures[failure_class] if failure_class else None
         if rule is None or (rule.open is None and rule.max_open is None):
-            return self.policy
-        longest = max(rule.max_open or self.policy.max_open, rule.open or 0.0)
-        return replace(self.policy, open=rule.open or self.policy.open, max_open=longest)
+            return policy
+        longest = max(rule.max_open or policy.max_open, rule.open or 0.0)
+        return replace(policy, open=rule.open or policy.open, max_open=longest)
 
     def cool_down(self, lease: Lease, failure: UpstreamFailure) -> None:
         """Put the key into cooldown as the table and `retry-after` demand; for `Lease` only."""
         everywhere = self.rule(failure).key == "everywhere"
         provider = lease.deployment.provider
-        if (everywhere and lease.key is None) or replaced(provider, lease.key, self.identities):
+        if (everywhere and lease.key is None) or replaced(provider, lease.key, self._live.snapshot):
             return  # there is no key, or it has been replaced
         key = CooldownKey(provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self.cooldowns.entries.get(key)
@@ -207,7 +204,7 @@ class Health:
     def probe(self, deployment: Deployment, key: ProviderKey | None) -> Lease | None:
         """Return a lease to probe a breaker that is not closed, shortly before its open time ends or later."""
         breaker = self.breakers.failed.get(deployment.route(key.id if key else KEYLESS))
-        admission = breaker.early(self.policy, self._clock.monotonic()) if breaker else None
+        admission = breaker.early(self._live.snapshot.breaker, self._clock.monotonic()) if breaker else None
         return Lease(self, deployment, key, breaker, admission) if breaker and admission else None
 
     def probed(self, candidate: ProbeCandidate, failure: UpstreamFailure | None) -> None:
@@ -240,7 +237,7 @@ class Health:
 
     def breaker_rows(self) -> list[dict[str, Any]]:
         """Return a row for every known breaker, for `/admin/breakers` and metrics."""
-        return self.breakers.rows(self.policy, self._clock.monotonic())
+        return self.breakers.rows(self._live.snapshot.breaker, self._clock.monotonic())
 
     def cooldown_rows(self) -> list[dict[str, Any]]:
         """Return a row for every cooldown, for `/admin/providers` and metrics."""

@@ -7,7 +7,6 @@ limits stay, because most providers count per account.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 
 from proxy.core.model import KEYLESS, Provider, ProviderKey
 from proxy.core.snapshot import Snapshot
@@ -33,7 +32,17 @@ def identities(snapshot: Snapshot) -> dict[tuple[str, str], str]:
     }
 
 
-def replaced(provider: Provider, key: ProviderKey | None, active: Mapping[tuple[str, str], str]) -> bool:
+def replaced(provider: Provider, key: ProviderKey | None, in_force: Snapshot) -> bool:
     """Return whether the key of that id has been replaced since the attempt began."""
-    current = active.get((provider.name, key.id if key else KEYLESS))
-    return current is not None and current != identity(provider, key)
+    current = in_force.providers.get(provider.name)
+    if current is None or current is provider:
+        return False
+    key_id = key.id if key else KEYLESS
+    same_id = [other for other in current.keys or (None,) if (other.id if other else KEYLESS) == key_id]
+    return bool(same_id) and identity(current, same_id[0]) != identity(provider, key)
+
+
+def changed_keys(before: Snapshot, now: Snapshot) -> list[tuple[str, str]]:
+    """Return (provider, key id) for each key that is new, has another value, or has another base URL."""
+    old = identities(before)
+    return [name for name, digest in identities(now).items() if digest != old.get(name)]

@@ -37,7 +37,7 @@ from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.core.clock import Clock
 from proxy.core.saved import SavedExhaustion, SavedLimit, SavedLimits, SavedState, SavedVersion, route_named
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live, Snapshot
 from proxy.upstream.health import Health
 from proxy.upstream.identity import identities
 
@@ -59,14 +59,14 @@ class StateFile:
         self,
         path: Path,
         clock: Clock,
-        snapshot: Callable[[], Snapshot],
+        live: Live,
         *,
         health: Health,
         limits: Limits,
         counters: MemoryCounters | None = None,
     ) -> None:
         self._path = path
-        self._snapshot = snapshot
+        self._live = live
         self._health = health
         self._limits = limits
         self._counters = counters
@@ -109,7 +109,7 @@ class StateFile:
 
     def _replaced(self, saved: Mapping[str, str]) -> set[tuple[str, str]]:
         """Return (provider, key id) for each key that is new, or whose value or base URL has changed since."""
-        digests = _key_digests(self._snapshot())
+        digests = _key_digests(self._live.snapshot)
         names = (name.partition("/") for name, digest in digests.items() if saved.get(name) != digest)
         return {(provider, key_id) for provider, _, key_id in names}
 
@@ -137,7 +137,7 @@ class StateFile:
         if self._counters is not None:
             counts = self._counters.export(shift, longer_than=longer_than)
             limits = msgspec.structs.replace(limits, counts=counts)
-        return SavedState(VERSION, self._health.export(shift), limits, _key_digests(self._snapshot()))
+        return SavedState(VERSION, self._health.export(shift), limits, _key_digests(self._live.snapshot))
 
     def _save(self, state: SavedState) -> bool:
         content = _encoded(state)

@@ -21,7 +21,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
@@ -45,7 +45,7 @@ class ProbeRequests:
     def __init__(
         self,
         *,
-        snapshot: Callable[[], Snapshot],
+        live: Live,
         limits: Limits,
         transports: Mapping[DialectName, Transport],
         dialects: Mapping[DialectName, Dialect],
@@ -54,7 +54,7 @@ class ProbeRequests:
         cleaners: Cleaners,
         clock: Clock,
     ) -> None:
-        self._snapshot = snapshot
+        self._live = live
         self._limits = limits
         self._transports = transports
         self._dialects = dialects
@@ -81,7 +81,7 @@ class ProbeRequests:
         """
         body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
         try:
-            call = read_chat(compact(body), {}, id="req_probe", request_id="req_probe", snapshot=self._snapshot())
+            call = read_chat(compact(body), {}, id="req_probe", request_id="req_probe", snapshot=self._live.snapshot)
             request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
         except (ProxyError, UpstreamFailure):
             return False

@@ -32,12 +32,11 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey, RouteKey
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live
 from proxy.upstream.health import Health, Lease
 from proxy.upstream.probe_candidates import ProbeCandidate
 from proxy.upstream.probe_requests import Outcome, ProbeRequests, outcome_text
@@ -62,14 +61,14 @@ class Prober:
     def __init__(
         self,
         *,
-        snapshot: Callable[[], Snapshot],
+        live: Live,
         health: Health,
         requests: ProbeRequests,
         simulator: Simulator,
         clock: Clock,
         rng: random.Random,
     ) -> None:
-        self._snapshot = snapshot
+        self._live = live
         self._health = health
         self._requests = requests
         self._simulator = simulator
@@ -84,7 +83,7 @@ class Prober:
         never = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             while True:
-                due = self._due() if self._snapshot().probes.enabled else {}
+                due = self._due() if self._live.snapshot.probes.enabled else {}
                 for (provider, key_id), candidates in due.items():
                     if len(self._running) < AT_ONCE:
                         self._running.add((provider, key_id))
@@ -111,7 +110,7 @@ class Prober:
         """Return whether to probe: a cooldown after a rate limit can only be shortened by a chat call."""
         if not candidate.cooldown or candidate.reason == FailureKind.KEY_REJECTED:
             return True
-        return self._snapshot().probes.chat and candidate.length >= LONG_COOLDOWN_SECONDS
+        return self._live.snapshot.probes.chat and candidate.length >= LONG_COOLDOWN_SECONDS
 
     def _time(self, candidate: ProbeCandidate) -> float:
         return candidate.until - _ahead(candidate) * self._rng.uniform(0.5, 1.0)
@@ -119,7 +118,7 @@ class Prober:
     async def _probe(self, provider_name: str, key_id: str, candidates: list[ProbeCandidate]) -> None:
         """Probe one provider and key: request the list, then make a chat call if the list is inconclusive."""
         try:
-            provider = self._snapshot().providers.get(provider_name)
+            provider = self._live.snapshot.providers.get(provider_name)
             if provider is None or key_id not in ({key.id for key in provider.keys} or {KEYLESS}):
                 return  # the configuration has changed
             key = next((key for key in provider.keys if key.id == key_id), None)
@@ -217,12 +216,12 @@ class Prober:
         owner = (provider.name, key.id if key else KEYLESS)
         candidates = self._health.probe_candidates()
         failing = {each.model for each in candidates if not each.cooldown and _owner(each) == owner}
-        deployments = self._snapshot().deployments.values()
+        deployments = self._live.snapshot.deployments.values()
         known = {deployment.model for deployment in deployments if deployment.provider.name == provider.name}
         return 2 * len(failing) > len(known)
 
     def _may_chat(self, deployment: Deployment) -> bool:
-        return deployment.kind == "chat" and (self._snapshot().probes.chat or deployment.provider.dialect == "mock")
+        return deployment.kind == "chat" and (self._live.snapshot.probes.chat or deployment.provider.dialect == "mock")
 
     def _leases(
         self, provider: Provider, key: ProviderKey | None, candidates: list[ProbeCandidate]
@@ -237,7 +236,7 @@ class Prober:
 
     def _deployment(self, provider: Provider, model: str | None) -> Deployment | None:
         """Return the deployment, any one if `model` is `None`, or a minimal one for a model that clients named."""
-        deployments = self._snapshot().deployments
+        deployments = self._live.snapshot.deployments
         if model is None:
             own = (deployment for deployment in deployments.values() if deployment.provider.name == provider.name)
             return next(own, None)

@@ -25,10 +25,12 @@ from proxy.core.call import RouterOptions
 from proxy.core.clock import SystemClock
 from proxy.core.failures import FailureKind
 from proxy.mock.answer import FAULTS
+from proxy.observe import live as families
 from proxy.observe.metrics import Metrics
+from proxy.observe.process import process_families
 from proxy.surfaces.options import _PLANNED
 from proxy.workers.questions import worker_families
-from tests.support.calls import snapshot
+from tests.support.calls import live, snapshot
 from tests.support.servers import ROOT, signalbox_process
 from tests.support.waiting import PATIENCE
 
@@ -102,12 +104,10 @@ def test_every_log_event_is_documented() -> None:
 
 def watch(metrics: Metrics) -> None:
     """Add the families whose values are kept elsewhere."""
-    metrics.watch_breakers(list, list, list)
-    metrics.watch_retries(int)
-    metrics.watch_cooldowns(list, snapshot)
-    metrics.watch_providers(snapshot)
-    metrics.watch_process(float)
-    gate = Gate(1)
+    metrics.watch(lambda: [families.breakers([], snapshot()), families.cooldowns([], snapshot())])
+    metrics.watch(lambda: [families.retries_refused(0), families.providers(snapshot()), families.lag(0.0)])
+    metrics.watch(process_families)
+    gate = Gate(live(max_in_flight=1))
     watermark = Watermark(ProcessMemory(1), gate, SystemClock())
     watermark.last = Reading(0, 1)
     metrics.watch(lambda: memory_families(watermark, gate))
@@ -207,10 +207,12 @@ def test_every_header_of_ours_is_documented() -> None:
 def test_every_path_is_documented() -> None:
     routes = (ROOT / "proxy" / "http" / "routes.py").read_text()
     paths = [path.replace(":path}", "}") for path in re.findall(r'Route\("(/[^"]*)"', routes)]
+    admin = "".join(path.read_text() for path in (ROOT / "proxy" / "admin").glob("*.py"))
+    paths += [f"/admin{path}" for path in re.findall(r'Route\("(/[^"]*)"', admin)]
     page = prose(DOCS / "api.md")
 
     assert len(paths) >= 10
-    assert [path for path in paths if f" {path}`" not in page] == []
+    assert [path for path in paths if path != "/admin" and f" {path}`" not in page] == []
 
 
 def test_every_failure_and_every_fault_of_the_mock_is_documented() -> None:

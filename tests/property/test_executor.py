@@ -15,8 +15,7 @@ from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
 from proxy.core.model import LimitValues, Timeouts
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
 from proxy.core.record import Record
-from proxy.core.retry_budget import RetryBudget
-from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
 from tests.support.clocks import VirtualClock, VirtualLoop
 from tests.support.fakes import Answer, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -146,7 +145,7 @@ class Scene:
         self.world = world
         said = answers(world)
         self.bench: Bench = bench(
-            dict.fromkeys("abc", said), world.breaker, clock=VirtualClock(), budget=RetryBudget(*world.budget)
+            dict.fromkeys("abc", said), world.breaker, clock=VirtualClock(), budget=retry_budget(*world.budget)
         )
         times = Timeouts(first_token=4.0, idle=4.0, total=20.0)
         self.targets = [

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from proxy.core.retry_budget import SECONDS, RetryBudget
 from proxy.core.window import PARTS
+from tests.support.calls import retry_budget
 
 LONGEST = SECONDS * (1 + 2 / PARTS)  # what a window counts, at most
 STEPS = st.lists(
@@ -32,7 +33,7 @@ def play(budget: RetryBudget, steps: list[tuple[float, int, int]]) -> tuple[list
 def test_retries_in_any_window_stay_within_the_budget(
     share: float, floor: float, steps: list[tuple[float, int, int]]
 ) -> None:
-    calls, retries = play(RetryBudget(share, floor), steps)
+    calls, retries = play(retry_budget(share, floor), steps)
 
     for end in retries:
         counted = sum(end - SECONDS < at <= end for at in retries)
@@ -46,7 +47,7 @@ def test_attempts_are_at_most_1_2_times_the_calls_and_the_floor(
     steps: list[tuple[float, int, int]],
 ) -> None:
     floor = 1.0
-    calls, retries = play(RetryBudget(0.2, floor), steps)
+    calls, retries = play(retry_budget(0.2, floor), steps)
 
     for start in calls[:1] + retries[::5]:
         for end in retries:
@@ -60,7 +61,7 @@ def test_attempts_are_at_most_1_2_times_the_calls_and_the_floor(
 @given(STEPS)
 @settings(deadline=None)
 def test_what_the_budget_has_room_for_is_never_refused(steps: list[tuple[float, int, int]]) -> None:
-    budget, now = RetryBudget(0.2, 1.0), 1000.0
+    budget, now = retry_budget(0.2, 1.0), 1000.0
     calls: list[float] = []
     retries: list[float] = []
 

@@ -10,7 +10,8 @@ from proxy.core.model import Deployment, Provider, ProviderKey
 from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.record import AttemptOutcome, AttemptRecord, Record, Timings
-from proxy.core.snapshot import Snapshot
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.snapshot import Live, Snapshot
 from proxy.surfaces.openai.chat import read_chat
 
 HELLO = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}]}'
@@ -50,6 +51,16 @@ def snapshot(*deployments: Deployment, **fields: Any) -> Snapshot:
         "deadline": DeadlinePolicy(),
     }
     return Snapshot(**{**values, **fields})
+
+
+def live(*deployments: Deployment, **fields: Any) -> Live:
+    """A configuration in force, with the values of `snapshot`."""
+    return Live(snapshot(*deployments, **fields))
+
+
+def retry_budget(share: float, floor: float) -> RetryBudget:
+    """A retry budget with these values."""
+    return RetryBudget(live(retry=RetryPolicy(share=share, floor=floor)))
 
 
 def call(raw: bytes = HELLO, *, on: Snapshot | None = None, headers: dict[str, str] | None = None) -> Call:

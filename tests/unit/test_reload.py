@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 
-from proxy.admission.gate import Gate
-from proxy.app import Parts, Upstream, _upstream
-from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
 from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.record import Record
+from proxy.core.retry_budget import SECONDS
 from proxy.observe.metrics import Metrics
-from proxy.reload import Current, Reloader
+from proxy.reload import Configuration, Reloader
 from proxy.routing.plan import plan
 from proxy.settle.settle import Settler
-from proxy.upstream.network import Network
+from proxy.upstream.assembly import build_upstream
 from tests.support.calls import call, record
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, ScriptedTransport, Wait
@@ -61,12 +59,18 @@ class Service:
         long = Answer([ROLE, TEXT, Wait(30), STOP, DONE])
         self.transport = ScriptedTransport(self.clock, {name: lambda: self.answer for name in "ab"})
         self.answer, self.long = OK, long
-        self.current = Current(loaded, compile_snapshot(loaded.settings))
-        self.metrics, self.gate = Metrics(), Gate(10)
-        settler = Settler(self.metrics, self.clock, access_log=False)
-        parts = Parts(self.clock, random.Random(1), self.transport)
-        self.upstream: Upstream = _upstream(self.current, parts, settler, Network())
-        self.reloader = Reloader(self.current, self.upstream, gate=self.gate, settler=settler, metrics=self.metrics)
+        self.current = Configuration(loaded)
+        self.metrics = Metrics()
+        self.upstream = build_upstream(
+            self.current,
+            outside=self.transport,
+            local=self.transport,
+            clock=self.clock,
+            rng=random.Random(1),
+            count=Settler(self.metrics, self.clock, self.current).probed,
+            state_path=folder / "state.json",
+        )
+        self.reloader = Reloader(self.current, self.upstream, self.metrics)
 
     def write(
         self, to: str = "a", one: str = "one", resilience: str = "", *, way: str = WAY, testing: bool = False
@@ -167,9 +171,12 @@ async def test_a_reload_keeps_health_and_applies_new_policies(service: Service) 
 
     upstream = service.upstream
     assert [row["failures"] for row in upstream.health.breaker_rows()] == [1]
-    assert upstream.health.policy.consecutive == 2
-    assert upstream.health.rules["rate_limit"].rest == 9.0
-    assert (upstream.queue.size, upstream.budget.share, upstream.budget.floor) == (3, 0.5, 1.0)
+    assert service.current.snapshot.breaker.consecutive == 2
+    assert service.current.snapshot.failures["rate_limit"].rest == 9.0
+    assert service.current.snapshot.queue.size == 3
+    upstream.budget.called(service.clock.now)
+    upstream.budget.called(service.clock.now)
+    assert upstream.budget.allowed(service.clock.now) == 2 * 0.5 + 1.0 * SECONDS
 
 
 async def test_a_replaced_key_starts_with_clean_health(service: Service) -> None:
@@ -290,7 +297,7 @@ async def test_a_provider_that_comes_back_begins_anew(service: Service) -> None:
 
 async def test_calls_to_the_old_address_do_not_affect_the_new_one(service: Service) -> None:
     health, of = service.upstream.health, service.current.snapshot.deployments["a/m"]
-    leases = [health.lease(of, key_id="one") for _ in range(2 * health.policy.consecutive)]
+    leases = [health.lease(of, key_id="one") for _ in range(2 * service.current.snapshot.breaker.consecutive)]
 
     service.write(way=WAY + ", headers: {x-team: a}")
     service.reload()

@@ -30,8 +30,11 @@ from proxy.core.policies import (
 from proxy.core.snapshot import Snapshot
 
 
-def compile_snapshot(settings: Settings) -> Snapshot:
-    """Compile. Raises `ConfigError` if a `ca_file` has become unreadable since the settings were checked."""
+def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
+    """Compile for one of several workers, which share `server.max_in_flight` evenly.
+
+    Raises `ConfigError` if a `ca_file` has become unreadable since the settings were checked.
+    """
     providers, left_out = compile_providers(settings)
     aliases = {alias: resolve_alias(alias, settings.routing.aliases) for alias in settings.routing.aliases}
     scenarios = compile_scenarios(settings, aliases)
@@ -62,6 +65,9 @@ def compile_snapshot(settings: Settings) -> Snapshot:
         probes=ProbePolicy(**resilience.probes.model_dump()),
         mid_stream=resilience.mid_stream,
         content_fallback=frozenset(settings.routing.content_fallback),
+        max_in_flight=-(-settings.server.max_in_flight // workers),
+        access_log=settings.logs.access,
+        testing=settings.testing,
     )
 
 

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
 import pytest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from proxy.admin.access import AdminAccess
-from proxy.admin.simulate import Simulate
-from proxy.core.errors import ProxyError
+from proxy.core.snapshot import Live
 from proxy.upstream.simulate import Simulator
-from tests.support.calls import deployment, provider, snapshot
-from tests.support.fakes import FakeClock
+from tests.support.calls import deployment, live, provider
+from tests.unit.admin.context import context, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -33,7 +26,7 @@ class Box:
 
     client: httpx.AsyncClient
     simulator: Simulator
-    testing: bool = True
+    live: Live
 
     async def post(self, body: Any, token: str = "secret") -> httpx.Response:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -43,30 +36,10 @@ class Box:
 
 @pytest.fixture
 async def box() -> AsyncIterator[Box]:
-    simulator = Simulator(FakeClock(), random.Random(1))
-    configured = snapshot(deployment(), deployment(of=provider("open", any_model=True)))
-
-    async def read(request: Request) -> bytes:
-        return await request.body()
-
-    async def refused(request: Request, exc: Exception) -> Response:
-        assert isinstance(exc, ProxyError)
-        return JSONResponse(json.loads(exc.body()), exc.http_status)
-
-    endpoint = Simulate(
-        access=AdminAccess("secret"),
-        simulator=simulator,
-        snapshot=lambda: configured,
-        testing=lambda: made.testing,
-        read=read,
-    )
-    app = Starlette(
-        routes=[Route("/admin/simulate/failure", endpoint.failure, methods=["POST"])],
-        exception_handlers={ProxyError: refused},
-    )
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
-        made = Box(client, simulator)
-        yield made
+    config = live(deployment(), deployment(of=provider("open", any_model=True)), testing=True)
+    of = context(config)
+    async with serving(of) as client:
+        yield Box(client, of.simulator, config)
 
 
 async def test_a_failure_begins_and_is_told(box: Box) -> None:
@@ -123,12 +96,13 @@ async def test_a_body_that_is_none_is_refused(box: Box, body: bytes) -> None:
 
 
 async def test_without_testing_it_is_not_there(box: Box) -> None:
-    box.testing = False
+    box.live.snapshot = replace(box.live.snapshot, testing=False)
 
     assert (await box.post(BODY)).status_code == 404
     assert box.simulator.rows() == []
 
 
 async def test_without_the_token_nobody_learns_whether_it_is_there(box: Box) -> None:
-    for box.testing in (True, False):
+    for testing in (True, False):
+        box.live.snapshot = replace(box.live.snapshot, testing=testing)
         assert (await box.post(BODY, token="wrong")).status_code == 401

@@ -10,6 +10,7 @@ import pytest
 
 from proxy.admission.gate import Gate
 from proxy.core.errors import Unavailable
+from tests.support.calls import live, snapshot
 
 
 class InFlight:
@@ -39,7 +40,7 @@ def enter_and(gate: Gate, *, fail: bool = False) -> None:
 
 
 def test_calls_inside_are_counted() -> None:
-    gate = Gate(2)
+    gate = Gate(live(max_in_flight=2))
 
     with inside(gate):
         assert gate.inside == 1
@@ -50,7 +51,7 @@ def test_calls_inside_are_counted() -> None:
 
 
 def test_a_call_over_the_maximum_is_rejected() -> None:
-    gate = Gate(1)
+    gate = Gate(live(max_in_flight=1))
 
     with inside(gate), pytest.raises(Unavailable) as refused:
         enter_and(gate)
@@ -62,7 +63,7 @@ def test_a_call_over_the_maximum_is_rejected() -> None:
 
 
 def test_a_call_that_fails_gives_its_room_back() -> None:
-    gate = Gate(1)
+    gate = Gate(live(max_in_flight=1))
 
     with pytest.raises(KeyError):
         enter_and(gate, fail=True)
@@ -71,7 +72,7 @@ def test_a_call_that_fails_gives_its_room_back() -> None:
 
 
 def test_a_closed_gate_lets_nobody_in_but_those_inside_stay() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
 
     with inside(gate):
         gate.close()
@@ -84,7 +85,7 @@ def test_a_closed_gate_lets_nobody_in_but_those_inside_stay() -> None:
 
 
 def test_those_inside_can_be_interrupted() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
 
     with inside(gate) as first, inside(gate) as second:
         gate.interrupt()
@@ -97,12 +98,12 @@ def test_those_inside_can_be_interrupted() -> None:
 
 @pytest.mark.anyio
 async def test_an_empty_gate_is_empty_at_once() -> None:
-    assert await Gate(1).emptied(0.0)
+    assert await Gate(live(max_in_flight=1)).emptied(0.0)
 
 
 @pytest.mark.anyio
 async def test_whoever_waits_learns_that_the_last_call_has_left() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
     told: list[bool] = []
 
     async def wait() -> None:
@@ -121,7 +122,7 @@ async def test_whoever_waits_learns_that_the_last_call_has_left() -> None:
 
 @pytest.mark.anyio
 async def test_waiting_ends_although_somebody_stays() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
 
     with inside(gate):
         assert not await gate.emptied(0.001)
@@ -129,7 +130,7 @@ async def test_waiting_ends_although_somebody_stays() -> None:
 
 @pytest.mark.anyio
 async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
     enter_and(gate)
 
     with inside(gate):
@@ -137,7 +138,7 @@ async def test_a_gate_that_was_empty_and_is_not_any_more_is_not_empty() -> None:
 
 
 def test_a_shedding_gate_rejects_new_calls() -> None:
-    gate = Gate(5)
+    gate = Gate(live(max_in_flight=5))
 
     with inside(gate):
         gate.shed(on=True)
@@ -153,17 +154,19 @@ def test_a_shedding_gate_rejects_new_calls() -> None:
 
 
 def test_another_maximum_counts_at_once() -> None:
-    gate = Gate(5)
-    gate.most = 1
+    config = live(max_in_flight=5)
+    gate = Gate(config)
+    config.snapshot = snapshot(max_in_flight=1)
 
     with inside(gate), pytest.raises(Unavailable):
         enter_and(gate)
 
 
 def test_a_shedding_gate_stays_closed_with_another_maximum() -> None:
-    gate = Gate(5)
+    config = live(max_in_flight=5)
+    gate = Gate(config)
     gate.shed(on=True)
-    gate.most = 9
+    config.snapshot = snapshot(max_in_flight=9)
 
     with pytest.raises(Unavailable):
         enter_and(gate)

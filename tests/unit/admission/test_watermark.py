@@ -21,6 +21,7 @@ from proxy.admission.watermark import (
     memory_families,
 )
 from proxy.core.errors import Unavailable
+from tests.support.calls import live
 from tests.support.fakes import FakeClock
 
 
@@ -48,7 +49,7 @@ class Watched(FakeClock):
 
     def __init__(self, *used: int, calls: int = 1) -> None:
         super().__init__()
-        self.gate = Gate(10)
+        self.gate = Gate(live(max_in_flight=10))
         self.shed: list[bool] = []
         self.relieved = 0
         self.calls = ExitStack()
@@ -127,7 +128,7 @@ def test_small_bodies_are_not_weighed() -> None:
 
 
 def test_a_body_without_enough_memory_is_rejected() -> None:
-    watermark = Watermark(Script(100 - COPIES * 10), Gate(1), FakeClock())
+    watermark = Watermark(Script(100 - COPIES * 10), Gate(live(max_in_flight=1)), FakeClock())
 
     with pytest.raises(Unavailable) as refused:
         watermark.set_aside(11)
@@ -137,7 +138,7 @@ def test_a_body_without_enough_memory_is_rejected() -> None:
 
 
 def test_bodies_being_read_count_until_they_are_released() -> None:
-    watermark = Watermark(Script(*[100 - COPIES * 10] * 9), Gate(1), FakeClock())
+    watermark = Watermark(Script(*[100 - COPIES * 10] * 9), Gate(live(max_in_flight=1)), FakeClock())
     amount = watermark.set_aside(10)
 
     with pytest.raises(Unavailable):
@@ -148,7 +149,7 @@ def test_bodies_being_read_count_until_they_are_released() -> None:
 
 
 def test_a_body_that_grows_is_weighed_by_what_it_adds() -> None:
-    watermark = Watermark(Large(), Gate(1), FakeClock())
+    watermark = Watermark(Large(), Gate(live(max_in_flight=1)), FakeClock())
     memory = BodyMemory(watermark)
 
     memory.cover(2 * LARGE)

@@ -14,7 +14,7 @@ from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Charge, CounterKey, Reservation, Row, Wait
 from proxy.core.model import Deployment, LimitValues, ProviderKey, RouteKey
-from tests.support.calls import deployment, provider
+from tests.support.calls import deployment, live, provider
 from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -37,7 +37,7 @@ class Untouched:
 def made() -> tuple[Limits, MemoryCounters, FakeClock]:
     clock = FakeClock()
     store = MemoryCounters(clock)
-    return Limits(store, clock), store, clock
+    return Limits(store, clock, live()), store, clock
 
 
 async def reserved(limits: Limits, of: Deployment = LIMITED, tokens: int = 100, key: str = "main") -> Reservation:
@@ -57,7 +57,7 @@ async def counts(limits: Limits) -> dict[str, int]:
 
 
 async def test_a_key_without_limits_never_asks_the_store() -> None:
-    limits = Limits(Untouched(), FakeClock(), notify=Untouched().notify)
+    limits = Limits(Untouched(), FakeClock(), live(), notify=Untouched().notify)
 
     reservation = await limits.reserve(PLAIN, "main", 100)
     limits.learn(PLAIN, "main", {"content-type": "application/json"}, 0.0)
@@ -102,7 +102,7 @@ async def test_what_was_not_sent_leaves_no_trace() -> None:
 async def test_room_that_comes_is_told() -> None:
     clock = FakeClock()
     notified: list[RouteKey] = []
-    limits = Limits(MemoryCounters(clock), clock, notify=notified.append)
+    limits = Limits(MemoryCounters(clock), clock, live(), notify=notified.append)
     first, second = await reserved(limits), await reserved(limits)
     assert notified == []
 

@@ -16,6 +16,8 @@ from proxy.capacity.queue import Attempt, FairQueue
 from proxy.capacity.store import Charge, CounterKey, Reservation, Wait
 from proxy.capacity.waiters import QueueRow, Resource
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
+from proxy.core.policies import QueuePolicy
+from tests.support.calls import live
 from tests.support.clocks import VIRTUAL, VirtualClock, idle
 from tests.support.fakes import turn
 
@@ -57,7 +59,7 @@ class Scene:
 
     def __init__(self, group: anyio.abc.TaskGroup, size: int = 1000) -> None:
         self.clock = VirtualClock(0.0)
-        self.queue = FairQueue(self.clock, size)
+        self.queue = FairQueue(self.clock, live(queue=QueuePolicy(size=size)))
         self.slots = Slots()
         self.served: list[RESULT] = []
         self.refused: dict[str, ProxyError] = {}

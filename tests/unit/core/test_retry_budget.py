@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.policies import RetryPolicy
 from proxy.core.retry_budget import SECONDS, RetryBudget
 from proxy.core.window import PARTS
+from tests.support.calls import live, retry_budget, snapshot
 
 
 def taken(budget: RetryBudget, now: float, wanted: int = 10_000) -> int:
@@ -27,7 +29,7 @@ def taken(budget: RetryBudget, now: float, wanted: int = 10_000) -> int:
     ],
 )
 def test_a_share_of_recent_calls_and_a_floor_are_allowed(share: float, floor: float, calls: int, allowed: int) -> None:
-    budget = RetryBudget(share, floor)
+    budget = retry_budget(share, floor)
     for _ in range(calls):
         budget.called(1000.0)
 
@@ -36,7 +38,7 @@ def test_a_share_of_recent_calls_and_a_floor_are_allowed(share: float, floor: fl
 
 
 def test_a_refusal_costs_nothing() -> None:
-    budget = RetryBudget(0.5, 0.0)
+    budget = retry_budget(0.5, 0.0)
     budget.called(0.0)
     assert taken(budget, 0.0) == 0
 
@@ -46,7 +48,7 @@ def test_a_refusal_costs_nothing() -> None:
 
 
 def test_what_is_spent_comes_back_when_its_time_is_over() -> None:
-    budget = RetryBudget(0.0, 2.0)
+    budget = retry_budget(0.0, 2.0)
     assert taken(budget, 1000.0) == 10
 
     assert taken(budget, 1000.0 + SECONDS) == 0
@@ -54,7 +56,7 @@ def test_what_is_spent_comes_back_when_its_time_is_over() -> None:
 
 
 def test_calls_that_are_long_past_allow_nothing() -> None:
-    budget = RetryBudget(0.5, 0.0)
+    budget = retry_budget(0.5, 0.0)
     for _ in range(100):
         budget.called(1000.0)
 
@@ -62,17 +64,18 @@ def test_calls_that_are_long_past_allow_nothing() -> None:
 
 
 def test_a_changed_configuration_holds_at_once() -> None:
-    budget = RetryBudget(0.0, 2.0)
+    config = live(retry=RetryPolicy(share=0.0, floor=2.0))
+    budget = RetryBudget(config)
     assert taken(budget, 0.0) == 10
 
-    budget.floor = 4.0
+    config.snapshot = snapshot(retry=RetryPolicy(share=0.0, floor=4.0))
 
     assert taken(budget, 0.0) == 10
 
 
 def outage(rate: int, share: float, floor: float, *, seconds: int = 60, attempts: int = 4) -> float:
     """Upstream attempts for each call where every attempt fails and each call would use all that it has."""
-    budget, made = RetryBudget(share, floor), 0
+    budget, made = retry_budget(share, floor), 0
     for number in range(rate * seconds):
         now = 1000.0 + number / rate
         budget.called(now)

@@ -11,6 +11,7 @@ import pytest
 from proxy.core.clock import SystemClock
 from proxy.core.dialects import DIALECTS, DialectName
 from proxy.dialects.table import Dialects
+from tests.support.calls import deployment, provider, snapshot
 
 
 @pytest.mark.parametrize("name", DIALECTS)
@@ -29,7 +30,7 @@ def test_the_mock_speaks_openai() -> None:
 def test_prepared_dialects_are_there_before_a_call() -> None:
     dialects = Dialects(SystemClock())
 
-    dialects.prepare(["gemini", "gemini"])
+    dialects.prepare(snapshot(*(deployment("m", provider(name, dialect="gemini")) for name in "ab")))
 
     assert set(dialects) == {"gemini"}
 

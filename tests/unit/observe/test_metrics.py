@@ -9,7 +9,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.snapshot import Snapshot
+from proxy.observe import live
 from proxy.observe.metrics import Metrics
+from proxy.observe.process import process_families
 from proxy.observe.series import MOST_REQUEST_SERIES
 from tests.support.calls import deployment, provider, snapshot
 
@@ -41,7 +43,7 @@ def rest(provider: str, key: str, reason: str = "key_rejected", model: str | Non
     return {"provider": provider, "key": key, "model": model, "reason": reason, "seconds_left": 1.0}
 
 
-KEYS = {("acme", "main")}
+CONFIGURED = snapshot(deployment("small"))
 
 
 def filled() -> Metrics:
@@ -56,11 +58,12 @@ def filled() -> Metrics:
     metrics.first_token.observe(0.2)
     metrics.inflight.set(3)
     metrics.queue_depth.set(2)
-    metrics.watch_breakers(lambda: [row("acme", "small", "main", "open")], lambda: ["acme/small"], lambda: KEYS)
-    metrics.watch_retries(lambda: 7)
-    metrics.watch_cooldowns(lambda: [rest("acme", "main")], lambda: snapshot(deployment("small")))
-    metrics.watch_providers(lambda: snapshot(deployment("small")))
-    metrics.watch_process(lambda: 0.125)
+    metrics.watch(lambda: [live.breakers([row("acme", "small", "main", "open")], CONFIGURED)])
+    metrics.watch(lambda: [live.retries_refused(7)])
+    metrics.watch(lambda: [live.cooldowns([rest("acme", "main")], CONFIGURED)])
+    metrics.watch(lambda: [live.providers(CONFIGURED)])
+    metrics.watch(process_families)
+    metrics.watch(lambda: [live.lag(0.125)])
     return metrics
 
 
@@ -94,9 +97,9 @@ def test_a_fresh_configuration_is_a_good_one() -> None:
     assert b"signalbox_config_reload_success 1.0" in Metrics().text()
 
 
-def breakers(rows: list[dict[str, Any]], known: list[str]) -> dict[tuple[str, ...], float]:
+def breakers(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], float]:
     metrics = Metrics()
-    metrics.watch_breakers(lambda: rows, lambda: known, lambda: KEYS)
+    metrics.watch(lambda: [live.breakers(rows, CONFIGURED)])
     return {
         (sample.labels["provider"], sample.labels["model"], sample.labels["key"]): sample.value
         for family in text_string_to_metric_families(metrics.text().decode())
@@ -107,13 +110,13 @@ def breakers(rows: list[dict[str, Any]], known: list[str]) -> dict[tuple[str, ..
 
 @pytest.mark.parametrize(("state", "value"), [("closed", 0), ("half-open", 1), ("open", 2)])
 def test_a_breaker_s_state_is_a_number(state: str, value: float) -> None:
-    assert breakers([row("acme", "small", "main", state)], ["acme/small"]) == {("acme", "small", "main"): value}
+    assert breakers([row("acme", "small", "main", state)]) == {("acme", "small", "main"): value}
 
 
 def test_breakers_of_client_named_models_share_one_series() -> None:
     rows = [row("acme", f"m{number}", "main", "open" if number == 2 else "closed") for number in range(9)]
 
-    assert breakers([*rows, row("acme", "small", "main", "half-open")], ["acme/small"]) == {
+    assert breakers([*rows, row("acme", "small", "main", "half-open")]) == {
         ("acme", "other", "main"): 2,
         ("acme", "small", "main"): 1,
     }
@@ -126,13 +129,13 @@ def test_breakers_of_removed_providers_and_keys_have_no_series() -> None:
         row("acme", "x", "main", "open"),
     ]
 
-    assert breakers(rows, ["acme/small"]) == {("acme", "other", "main"): 2}
+    assert breakers(rows) == {("acme", "other", "main"): 2}
 
 
 def test_breakers_are_read_when_they_are_asked_for() -> None:
     rows: list[dict[str, Any]] = []
     metrics = Metrics()
-    metrics.watch_breakers(lambda: rows, lambda: ["acme/small"], lambda: KEYS)
+    metrics.watch(lambda: [live.breakers(rows, CONFIGURED)])
 
     before = metrics.text()
     rows.append(row("acme", "small", "main", "open"))
@@ -154,7 +157,7 @@ def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
 def test_live_values_are_those_of_the_last_read() -> None:
     lag = [0.5]
     metrics = Metrics()
-    metrics.watch_process(lambda: lag[0])
+    metrics.watch(lambda: [live.lag(lag[0])])
     metrics.read()
     lag[0] = 1.5
 
@@ -195,7 +198,7 @@ def test_keys_in_cooldown_are_counted_for_every_provider(
     rests: list[dict[str, Any]], counts: dict[tuple[str, str], float]
 ) -> None:
     metrics = Metrics()
-    metrics.watch_cooldowns(lambda: rests, lambda: snapshot(SMALL, LARGE))
+    metrics.watch(lambda: [live.cooldowns(rests, snapshot(SMALL, LARGE))])
     none = {(name, reason): 0.0 for name in ("acme", "bolt") for reason in ("key_rejected", "rate_limited")}
 
     assert values(metrics, "signalbox_keys_in_cooldown").items() >= (none | counts).items()
@@ -288,7 +291,8 @@ def test_a_large_configuration_has_a_bounded_number_of_series() -> None:
 def test_a_provider_without_a_key_is_not_usable() -> None:
     stand_in = replace(LARGE, provider=replace(LARGE.provider, stand_in=True))
     metrics = Metrics()
-    metrics.watch_providers(lambda: replace(snapshot(SMALL, stand_in), left_out={"azure": "no key is set"}))
+    configured = replace(snapshot(SMALL, stand_in), left_out={"azure": "no key is set"})
+    metrics.watch(lambda: [live.providers(configured)])
 
     found = values(metrics, "signalbox_provider_usable")
 

@@ -13,7 +13,7 @@ from proxy.core.record import Continued, Record
 from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler
-from tests.support.calls import STREAM, attempt, call, deployment, plan, provider, record, snapshot
+from tests.support.calls import STREAM, attempt, call, deployment, live, plan, provider, record, snapshot
 from tests.support.fakes import FakeClock
 
 PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=500_000_000, cache_write=1_000_000_000)
@@ -27,7 +27,7 @@ class Bench:
 
     def __init__(self, *, access_log: bool = False) -> None:
         self.metrics = Metrics()
-        self.settler = Settler(self.metrics, FakeClock(1003.0), access_log=access_log)
+        self.settler = Settler(self.metrics, FakeClock(1003.0), live(access_log=access_log))
 
     def samples(self, name: str) -> dict[tuple[str, ...], float]:
         """The values of one metric, by its labels' values in the order of their names."""

@@ -18,11 +18,11 @@ from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment
 from proxy.core.plan import Plan
-from proxy.core.policies import BreakerPolicy
+from proxy.core.policies import BreakerPolicy, QueuePolicy
 from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live, Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
@@ -33,7 +33,7 @@ from proxy.upstream.relay import Relay
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
-from tests.support.calls import deployment, provider, record, snapshot
+from tests.support.calls import deployment, live, provider, record, snapshot
 from tests.support.fakes import Answer, FakeClock, Script, ScriptedTransport
 
 BODY = b'{"choices":[{"message":{"content":"Hi"}}],"usage":{"prompt_tokens":2,"completion_tokens":1}}'
@@ -83,6 +83,7 @@ class Bench:
     slots: Slots
     budget: RetryBudget
     attempts: Attempts
+    live: Live
 
     async def run(self, of: Call, planned: Plan, made: Record | None = None) -> tuple[bytes | ProxyError, Record]:
         """What the client gets, or the error."""
@@ -166,11 +167,12 @@ def bench(
 ) -> Bench:
     clock = clock or FakeClock()
     transport = ScriptedTransport(clock, script)
-    queue = FairQueue(clock, 1000)
-    health = Health(clock, policy or BreakerPolicy(), rules, notify=queue.notify)
-    limits = Limits(MemoryCounters(clock), clock, notify=queue.notify)
+    config = live(breaker=policy or BreakerPolicy(), failures=rules, queue=QueuePolicy(size=1000))
+    queue = FairQueue(clock, config)
+    health = Health(clock, config, notify=queue.notify)
+    limits = Limits(MemoryCounters(clock), clock, config, notify=queue.notify)
     slots = Slots(health, limits, queue, clock)
-    slow, budget = SlowCalls(), budget or RetryBudget(0.2, 10.0)
+    slow, budget = SlowCalls(), budget or RetryBudget(config)
     attempts = Attempts(
         transports={"openai": transport},
         dialects={"openai": OpenAIDialect()},
@@ -190,7 +192,7 @@ def bench(
         clock=clock,
         rng=rng or random.Random(1),
     )
-    return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts)
+    return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts, config)
 
 
 def target(name: str, *keys: str, **fields: Any) -> Deployment:

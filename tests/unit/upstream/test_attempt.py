@@ -12,11 +12,10 @@ from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment, LimitValues, Timeouts
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy, SlowPolicy
-from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SAMPLES
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.run import new_run
-from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -74,7 +73,7 @@ async def test_resend_after_a_stale_connection() -> None:
 
 
 async def test_resend_after_a_stale_connection_is_free() -> None:
-    b = bench({"a": [STALE, OK]}, BreakerPolicy(consecutive=1), budget=RetryBudget(0.0, 0.0))
+    b = bench({"a": [STALE, OK]}, BreakerPolicy(consecutive=1), budget=retry_budget(0.0, 0.0))
 
     out, _ = await b.run(call(HELLO, on=on(A, retry=ONCE)), plan(A))
 

@@ -19,12 +19,11 @@ from proxy.core.model import Deployment, LimitValues, Price, Timeouts
 from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
 from proxy.core.record import Record
-from proxy.core.retry_budget import RetryBudget
 from proxy.core.snapshot import Snapshot
 from proxy.core.usage import Usage
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued
-from tests.support.calls import call, plan, record
+from tests.support.calls import call, plan, record, retry_budget
 from tests.support.clocks import VIRTUAL, VirtualClock, idle
 from tests.support.fakes import Answer, Piece, Stall, Wait
 from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, running, target
@@ -317,7 +316,7 @@ async def test_the_attempts_of_the_call_are_not_exceeded(attempts: int, made: li
 
 
 async def test_the_retry_budget_is_not_exceeded() -> None:
-    it = await got({"a": [BROKEN]}, A, B, budget=RetryBudget(0.0, 0.0))
+    it = await got({"a": [BROKEN]}, A, B, budget=retry_budget(0.0, 0.0))
 
     assert outcomes(it.record) == ["a broken_stream"]
     assert len(it.errors) == 1

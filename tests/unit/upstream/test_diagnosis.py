@@ -12,7 +12,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.policies import BreakerPolicy
 from proxy.upstream.diagnosis import HEALTHY, Diagnosis, diagnose
 from proxy.upstream.health import Health
-from tests.support.calls import deployment, provider
+from tests.support.calls import deployment, live, provider
 from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -118,7 +118,8 @@ def test_a_provider_without_models_is_not_ill() -> None:
 
 async def test_the_rows_are_those_of_health_and_limits() -> None:
     clock = FakeClock()
-    health, limits = Health(clock, BreakerPolicy(consecutive=1)), Limits(MemoryCounters(clock), clock)
+    config = live(breaker=BreakerPolicy(consecutive=1))
+    health, limits = Health(clock, config), Limits(MemoryCounters(clock), clock, config)
     models = [deployment(name, provider("acme", "k1")) for name in MODELS]
     for each, kind in zip(models, (FailureKind.SERVER_ERROR, FailureKind.RATE_LIMITED), strict=False):
         lease = health.lease(each)

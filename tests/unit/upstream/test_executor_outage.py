@@ -12,7 +12,7 @@ import pytest
 from proxy.core.model import Deployment
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.retry_budget import RetryBudget
-from tests.support.calls import HELLO, call, plan
+from tests.support.calls import HELLO, call, plan, retry_budget
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Script, Wait
 from tests.unit.upstream.bench import BODY, A, B, Bench, bench, on
@@ -68,8 +68,8 @@ class Traffic:
 @pytest.mark.parametrize(
     ("policy", "budget"),
     [
-        (BreakerPolicy(), RetryBudget(0.2, 10.0)),
-        (BreakerPolicy(consecutive=10**6, window_failures=10**6), RetryBudget(0.2, 2.0)),  # the budget alone
+        (BreakerPolicy(), retry_budget(0.2, 10.0)),
+        (BreakerPolicy(consecutive=10**6, window_failures=10**6), retry_budget(0.2, 2.0)),  # the budget alone
     ],
 )
 async def test_a_total_outage_is_not_multiplied_by_retries(policy: BreakerPolicy, budget: RetryBudget) -> None:

@@ -266,7 +266,7 @@ async def test_changed_limits_apply_to_waiting_calls(before: int, after: int, at
             group.create_task(made_of(b, asking(old), old))
         await asyncio.sleep(0.5)
         seen.clear()
-        b.limits.deployments = {new.name: new}
+        b.live.snapshot = on(new)
         b.queue.notify()
 
     assert len(seen) == 9 - before

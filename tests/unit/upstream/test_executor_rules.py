@@ -16,9 +16,8 @@ from proxy.core.failures import RULES, FailureRule
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
 from proxy.core.record import Record
-from proxy.core.retry_budget import RetryBudget
 from proxy.dialects.openai.dialect import OpenAIDialect
-from tests.support.calls import HELLO, STREAM, call, plan
+from tests.support.calls import HELLO, STREAM, call, plan, retry_budget
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import Answer, Script, Stall
 from tests.unit.upstream.bench import (
@@ -84,7 +83,7 @@ async def run(b: Bench, *deployments: Deployment, raw: bytes = HELLO, **policies
 async def test_without_retry_budget_a_call_ends_with_its_failure(
     script: dict[str, Script], targets: tuple[Deployment, ...], status: int
 ) -> None:
-    b = scene(script, budget=RetryBudget(0.0, 0.0))
+    b = scene(script, budget=retry_budget(0.0, 0.0))
 
     out, made = await run(b, *targets)
 
@@ -105,7 +104,7 @@ async def test_without_retry_budget_a_call_ends_with_its_failure(
 async def test_what_follows_a_rejected_key_costs_no_budget(
     script: dict[str, Script], targets: tuple[Deployment]
 ) -> None:
-    b = scene(script, budget=RetryBudget(0.0, 0.0))
+    b = scene(script, budget=retry_budget(0.0, 0.0))
 
     out, _ = await run(b, *targets)
 
@@ -126,7 +125,7 @@ async def test_a_rejected_key_does_not_hide_that_another_is_limited() -> None:
 
 async def test_without_retry_budget_the_chosen_lease_is_released() -> None:
     limited = target("b", limits=LimitValues(rpm=1, concurrency=1))
-    b = scene({"a": [E500], "b": []}, budget=RetryBudget(0.0, 0.0))
+    b = scene({"a": [E500], "b": []}, budget=retry_budget(0.0, 0.0))
 
     await run(b, A, limited, retry=RetryPolicy(same_target=0))
 
@@ -134,7 +133,7 @@ async def test_without_retry_budget_the_chosen_lease_is_released() -> None:
 
 
 async def test_the_retry_budget_covers_every_kind_of_attempt() -> None:
-    b = scene({"a": lambda: E500, "b": lambda: E500}, budget=RetryBudget(0.2, 0.0))
+    b = scene({"a": lambda: E500, "b": lambda: E500}, budget=retry_budget(0.2, 0.0))
 
     for _ in range(100):
         await run(b, A, B)
@@ -143,7 +142,7 @@ async def test_the_retry_budget_covers_every_kind_of_attempt() -> None:
 
 
 async def test_a_first_attempt_is_never_refused() -> None:
-    b = scene({"a": [E500] * 3 + [OK]}, BreakerPolicy(consecutive=1), budget=RetryBudget(0.0, 0.0))
+    b = scene({"a": [E500] * 3 + [OK]}, BreakerPolicy(consecutive=1), budget=retry_budget(0.0, 0.0))
 
     results = [await run(b) for _ in range(4)]
 
@@ -152,7 +151,7 @@ async def test_a_first_attempt_is_never_refused() -> None:
 
 
 async def test_a_target_to_which_nothing_was_sent_has_cost_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    b, request = scene({"a": [], "b": [OK]}, budget=RetryBudget(0.0, 0.0)), OpenAIDialect.request
+    b, request = scene({"a": [], "b": [OK]}, budget=retry_budget(0.0, 0.0)), OpenAIDialect.request
 
     def refuse(self: OpenAIDialect, of: Any, to: Any, key: Any) -> Any:
         if to.deployment is A:

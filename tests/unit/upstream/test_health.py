@@ -13,7 +13,7 @@ from proxy.core.plan import DeploymentHealth
 from proxy.core.policies import BreakerPolicy
 from proxy.upstream.breakers import MAX_BREAKERS
 from proxy.upstream.health import Health, Lease
-from tests.support.calls import deployment, provider, snapshot
+from tests.support.calls import deployment, live, provider, snapshot
 from tests.support.fakes import FakeClock
 
 POLICY = BreakerPolicy(consecutive=2, window=600, window_failures=5, open=60, max_open=600, half_open=1)
@@ -23,7 +23,7 @@ TWO = deployment(of=provider("acme", "a", "b"))
 
 def made(policy: BreakerPolicy = POLICY) -> tuple[Health, FakeClock]:
     clock = FakeClock()
-    return Health(clock, policy), clock
+    return Health(clock, live(breaker=policy)), clock
 
 
 def lease(health: Health, of: Deployment = ONE, **options: Any) -> Lease:

@@ -10,7 +10,7 @@ from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment
 from proxy.core.policies import BreakerPolicy
 from proxy.upstream.health import Health
-from tests.support.calls import deployment, provider
+from tests.support.calls import deployment, live, provider, snapshot
 from tests.support.fakes import FakeClock
 
 POLICY = BreakerPolicy(consecutive=1, window=600, window_failures=5, open=60, max_open=600, half_open=1)
@@ -21,7 +21,7 @@ K = FailureKind
 
 def ruled(**rules: FailureRule) -> tuple[Health, FakeClock]:
     clock = FakeClock()
-    return Health(clock, POLICY, {**RULES, **rules}), clock  # type: ignore[dict-item]
+    return Health(clock, live(breaker=POLICY, failures={**RULES, **rules})), clock
 
 
 def fail(health: Health, kind: FailureKind, of: Deployment = ONE, **fields: Any) -> None:
@@ -167,11 +167,12 @@ def test_a_keyless_provider_has_no_cooldown_for_all_models() -> None:
 
 
 def test_a_reload_s_rules_count_from_then_on() -> None:
-    health, clock = ruled(rate_limit=FailureRule(key="model", rest=5.0))
+    config, clock = live(failures={**RULES, "rate_limit": FailureRule(key="model", rest=5.0)}), FakeClock()
+    health = Health(clock, config)
     fail(health, K.RATE_LIMITED)
     clock.pass_(5.0)
 
-    health.rules = {**RULES, "rate_limit": FailureRule(key="model", rest=50.0)}
+    config.snapshot = snapshot(failures={**RULES, "rate_limit": FailureRule(key="model", rest=50.0)})
     fail(health, K.RATE_LIMITED)
 
     assert rests(health) == [("small", 50.0)]

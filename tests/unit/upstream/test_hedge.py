@@ -12,8 +12,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.model import Deployment, LimitValues, Price
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
 from proxy.core.record import Record
-from proxy.core.retry_budget import RetryBudget
-from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
 from tests.support.clocks import VIRTUAL, VirtualClock
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -158,7 +157,7 @@ async def test_a_second_is_paid_from_the_retry_budget() -> None:
 
 async def test_without_retry_budget_no_hedge_is_sent() -> None:
     limited = target("b", limits=LimitValues(concurrency=1))
-    b = known({"a": [after(10.0)], "b": []}, budget=RetryBudget(0.0, 0.0))
+    b = known({"a": [after(10.0)], "b": []}, budget=retry_budget(0.0, 0.0))
 
     out, made = await run(b, A, limited)
 

@@ -65,9 +65,9 @@ def test_no_secret_can_be_read_from_it() -> None:
     assert "private" not in found
 
 
-def test_whoever_another_one_has_taken_the_place_of_is_replaced() -> None:
+def test_a_key_at_another_address_is_replaced() -> None:
     moved = replace(ACME, base_url="https://elsewhere.test/v1")
-    in_force = identities(snapshot(deployment(of=moved)))
+    in_force = snapshot(deployment(of=moved))
 
     assert replaced(ACME, KEY, in_force)
     assert not replaced(moved, KEY, in_force)

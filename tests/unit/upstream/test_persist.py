@@ -23,7 +23,7 @@ from proxy.capacity.store import Reservation, Wait
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import LimitValues, ProviderKey
 from proxy.core.policies import BreakerPolicy
-from proxy.core.snapshot import Snapshot
+from proxy.core.snapshot import Live, Snapshot
 from proxy.core.window import PARTS
 from proxy.upstream import persist as module
 from proxy.upstream.health import Health
@@ -50,12 +50,12 @@ class Process:
     ) -> None:
         self.configured = configured
         self.clock = RestartedClock(started, since)
-        self.health = Health(self.clock, POLICY)
+        live = Live(replace(configured, breaker=POLICY))
+        self.health = Health(self.clock, live)
         counters = MemoryCounters(self.clock)
-        self.limits = Limits(counters, self.clock)
-        self.file = StateFile(
-            path, self.clock, lambda: configured, health=self.health, limits=self.limits, counters=counters
-        )
+        unlisted = Live(replace(configured, deployments={}))  # limits are those of the given deployment
+        self.limits = Limits(counters, self.clock, unlisted)
+        self.file = StateFile(path, self.clock, live, health=self.health, limits=self.limits, counters=counters)
 
     async def load(self) -> bool:
         return await self.file.load()

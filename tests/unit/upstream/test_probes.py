@@ -15,7 +15,7 @@ import pytest
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Wait
-from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, ProbePolicy
 from proxy.core.usage import Usage
@@ -25,7 +25,7 @@ from proxy.upstream.probe_requests import ProbeRequests
 from proxy.upstream.probes import AT_ONCE, Prober
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
-from tests.support.calls import deployment, provider, snapshot
+from tests.support.calls import deployment, live, provider
 from tests.support.clocks import VIRTUAL, VirtualClock, idle
 from tests.support.fakes import REFUSED, Answer, ScriptedTransport, Stall
 from tests.unit.upstream.bench import OK, refusal
@@ -92,14 +92,15 @@ async def probing(
     *deployments: Deployment,
     policy: BreakerPolicy = POLICY,
     chat: bool = False,
+    rules: Mapping[FailureClass, FailureRule] = RULES,
 ) -> AsyncIterator[Bench]:
     clock = VirtualClock()
-    transport, health = ScriptedTransport(clock, script), Health(clock, policy)
-    limits, simulator = Limits(MemoryCounters(clock), clock), Simulator(clock, random.Random(3))
+    config = live(*(deployments or (ONE,)), breaker=policy, failures=rules, probes=ProbePolicy(chat=chat))
+    transport, health = ScriptedTransport(clock, script), Health(clock, config)
+    limits, simulator = Limits(MemoryCounters(clock), clock, config), Simulator(clock, random.Random(3))
     counted: list[tuple[str, str, Usage | None]] = []
-    configured = snapshot(*(deployments or (ONE,)), probes=ProbePolicy(chat=chat))
     requests = ProbeRequests(
-        snapshot=lambda: configured,
+        live=config,
         limits=limits,
         transports={"openai": transport, "mock": transport},
         dialects={"openai": OpenAIDialect(), "mock": OpenAIDialect()},
@@ -109,7 +110,7 @@ async def probing(
         clock=clock,
     )
     prober = Prober(
-        snapshot=lambda: configured,
+        live=config,
         health=health,
         requests=requests,
         simulator=simulator,
@@ -240,8 +241,8 @@ async def test_a_list_failing_unlike_the_calls_is_ignored(kind: FailureKind, ans
 
 async def test_no_answer_is_no_sign_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.upstream.probe_requests.TIMEOUT_SECONDS", 0.01)
-    async with probing({"acme": [Answer(before=[Stall()])]}) as bench:
-        bench.health.rules = {**RULES, "timeout": FailureRule()}
+    rules: Mapping[FailureClass, FailureRule] = {**RULES, "timeout": FailureRule()}
+    async with probing({"acme": [Answer(before=[Stall()])]}, rules=rules) as bench:
         bench.fail(ONE, CONNECT)
         await bench.clock.advance(59.0)
 

@@ -118,7 +118,7 @@ async def test_a_lease_at_once_reserves_the_tokens_of_the_call() -> None:
 
 async def test_the_limits_in_force_decide_about_a_lease_at_once() -> None:
     b = scene()
-    b.limits.deployments = {"a/m": target("a", limits=ONE_PLACE)}  # the call began before a reload
+    b.live.snapshot = on(target("a", limits=ONE_PLACE))  # the call began before a reload
 
     assert at_once(b, A)
     assert at_once(b, A) is None

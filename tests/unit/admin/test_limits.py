@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.admin.state import with_cooldowns
+from proxy.admin.limits import with_cooldowns
 
 
 def limit(kind: str, rests: float = 0.0) -> dict[str, Any]:

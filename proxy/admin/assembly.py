@@ -1,0 +1,35 @@
+"""Builds the admin API: all endpoints behind one guard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.routing import Router
+
+from proxy.admin.breakers import Breakers
+from proxy.admin.config import Config
+from proxy.admin.endpoint import Answer, Context, Endpoint
+from proxy.admin.guard import AdminGuard
+from proxy.admin.limits import LimitRows
+from proxy.admin.providers import Providers
+from proxy.admin.queues import Queues
+from proxy.admin.simulate import Simulate
+
+ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (Providers, Breakers, LimitRows, Queues, Config, Simulate)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """The admin API."""
+
+    guard: AdminGuard  # the application to mount at `/admin`
+    answers: dict[str, Answer]  # to the questions of other workers, by topic
+
+
+def build_admin(context: Context, token: str | None) -> Admin:
+    """Build it; without a `token` every request is rejected."""
+    endpoints = [endpoint(context) for endpoint in ENDPOINTS]
+    routes = [route for endpoint in endpoints for route in endpoint.routes]
+    answers = {topic: answer for endpoint in endpoints for topic, answer in endpoint.answers.items()}
+    return Admin(AdminGuard(Router(routes, redirect_slashes=False), token), answers)

@@ -1,0 +1,140 @@
+"""Builds the components that execute plans, track the health of targets, and probe them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.queue import FairQueue
+from proxy.core.background import BackgroundService
+from proxy.core.clock import Clock
+from proxy.core.dialects import DIALECTS, DialectName
+from proxy.core.retry_budget import RetryBudget
+from proxy.core.slow import SlowCalls
+from proxy.core.snapshot import Live
+from proxy.dialects.table import Dialects
+from proxy.observe import live as families
+from proxy.observe.exposition import Family
+from proxy.upstream.attempt import Attempts
+from proxy.upstream.executor import Executor
+from proxy.upstream.health import Health
+from proxy.upstream.hedge import Hedge
+from proxy.upstream.persist import StateFile
+from proxy.upstream.probe_requests import Count, ProbeRequests
+from proxy.upstream.probes import Prober
+from proxy.upstream.pulse import Pulse
+from proxy.upstream.secrets import Cleaners
+from proxy.upstream.simulate import Simulator
+from proxy.upstream.slots import Slots
+from proxy.upstream.transport import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """The parts that other components use. All of them read their policies from `live`."""
+
+    live: Live
+    executor: Executor
+    slots: Slots
+    health: Health
+    limits: Limits
+    queue: FairQueue
+    budget: RetryBudget
+    simulator: Simulator
+    dialects: Dialects
+    pulse: Pulse
+    state: StateFile
+    services: tuple[BackgroundService, ...]
+
+    async def start(self) -> None:
+        """Restore the saved state."""
+        await self.state.load()
+
+    def families(self) -> Iterator[Family]:
+        """Yield the metrics of health, retries, providers and the event loop."""
+        snapshot = self.live.snapshot
+        yield families.breakers(self.health.breaker_rows(), snapshot)
+        yield families.retries_refused(self.budget.refused)
+        yield families.cooldowns(self.health.cooldown_rows(), snapshot)
+        yield families.providers(snapshot)
+        yield families.lag(self.pulse.lag)
+
+
+def build_upstream(
+    live: Live,
+    *,
+    outside: Transport,
+    local: Transport,
+    clock: Clock,
+    rng: random.Random,
+    count: Count,
+    state_path: Path,
+    own_secrets: Iterable[str] = (),
+    pulse: Pulse | None = None,
+    read_only: bool = False,
+) -> Upstream:
+    """Build them. `outside` is the transport to providers, `local` that to the mock.
+
+    `count` counts the chat calls of probes. `own_secrets` are the proxy's, which are removed from answers like provider
+    keys. With `read_only` the state file at `state_path` is read and never written.
+    """
+    dialects = Dialects(clock)
+    dialects.prepare(live.snapshot)
+    transports: dict[DialectName, Transport] = {name: local if row.local else outside for name, row in DIALECTS.items()}
+    queue = FairQueue(clock, live)
+    health = Health(clock, live, notify=queue.notify)
+    counters = MemoryCounters(clock)
+    limits = Limits(counters, clock, live, notify=queue.notify)
+    slots = Slots(health, limits, queue, clock)
+    simulator, slow, pulse = Simulator(clock, rng), SlowCalls(), pulse or Pulse(clock)
+    budget, cleaners = RetryBudget(live), Cleaners(own_secrets)
+    attempts = Attempts(
+        transports=transports,
+        dialects=dialects,
+        slots=slots,
+        simulator=simulator,
+        slow=slow,
+        pulse=pulse,
+        cleaners=cleaners,
+        clock=clock,
+    )
+    executor = Executor(
+        attempts=attempts,
+        health=health,
+        slots=slots,
+        budget=budget,
+        hedge=Hedge(attempts, slots, slow=slow, budget=budget, clock=clock),
+        clock=clock,
+        rng=rng,
+    )
+    requests = ProbeRequests(
+        live=live,
+        limits=limits,
+        transports=transports,
+        dialects=dialects,
+        simulator=simulator,
+        count=count,
+        cleaners=cleaners,
+        clock=clock,
+    )
+    prober = Prober(live=live, health=health, requests=requests, simulator=simulator, clock=clock, rng=rng)
+    state = StateFile(state_path, clock, live, health=health, limits=limits, counters=counters)
+    state.read_only = read_only
+    return Upstream(
+        live=live,
+        executor=executor,
+        slots=slots,
+        health=health,
+        limits=limits,
+        queue=queue,
+        budget=budget,
+        simulator=simulator,
+        dialects=dialects,
+        pulse=pulse,
+        state=state,
+        services=(prober, pulse, state),
+    )

@@ -1,0 +1,61 @@
+"""What the tests of admin endpoints need: a context with everything in it, and a client behind the guard."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount
+
+from proxy.admin.assembly import build_admin
+from proxy.admin.endpoint import Context
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.queue import FairQueue
+from proxy.core.errors import ProxyError
+from proxy.core.snapshot import Live
+from proxy.upstream.health import Health
+from proxy.upstream.simulate import Simulator
+from tests.support.fakes import FakeClock
+
+TOKEN = "secret"
+
+
+def context(live: Live) -> Context:
+    """The components of a service that has just been started."""
+    clock = FakeClock()
+    return Context(
+        live=live,
+        health=Health(clock, live),
+        limits=Limits(MemoryCounters(clock), clock, live),
+        queue=FairQueue(clock, live),
+        simulator=Simulator(clock, random.Random(1)),
+        config=lambda: {"models": []},
+        read=Request.body,
+        ask=_no_answers,
+    )
+
+
+@asynccontextmanager
+async def serving(of: Context, token: str | None = TOKEN) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the admin API."""
+    app = Starlette(
+        routes=[Mount("/admin", build_admin(of, token).guard)], exception_handlers={ProxyError: _proxy_error}
+    )
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
+        yield client
+
+
+async def _no_answers(topic: str, body: str) -> list[str]:
+    return []
+
+
+async def _proxy_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, ProxyError)
+    return JSONResponse(json.loads(exc.body()), exc.http_status)

@@ -1,0 +1,62 @@
+"""The guard: no endpoint of the admin API is reached without the token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.routing import Route
+
+from proxy.admin.assembly import build_admin
+from tests.support.calls import deployment, live
+from tests.unit.admin.context import TOKEN, context, serving
+
+pytestmark = pytest.mark.anyio
+
+WRONG = [None, "", "Bearer", "Bearer ", "Bearer wrong", "Bearer secre", "Bearer secrets", "Basic secret", "secret"]
+
+
+def every_route() -> Iterator[tuple[str, str]]:
+    """Yield method and path of each endpoint, and of some that do not exist."""
+    for route in build_admin(context(live()), TOKEN).guard.routes:
+        assert isinstance(route, Route)
+        for method in route.methods or ():
+            yield method, f"/admin{route.path}"
+    yield from (("GET", "/admin/"), ("GET", "/admin/none"), ("DELETE", "/admin/config"))
+
+
+@pytest.mark.parametrize("authorization", WRONG)
+async def test_no_route_is_open_without_the_token(authorization: str | None) -> None:
+    headers = {"authorization": authorization} if authorization is not None else {}
+    paths = list(every_route())
+    async with serving(context(live(deployment(), testing=True))) as client:
+        answers = [await client.request(method, path, headers=headers) for method, path in paths]
+
+    assert len(paths) > 10
+    assert [answer.status_code for answer in answers] == [401] * len(paths)
+
+
+async def test_every_route_is_closed_without_a_configured_token() -> None:
+    paths = list(every_route())
+    async with serving(context(live()), token=None) as client:
+        answers = [
+            await client.request(method, path, headers={"authorization": "Bearer secret"}) for method, path in paths
+        ]
+
+    assert {answer.status_code for answer in answers} == {403}
+
+
+async def test_the_token_opens_every_list() -> None:
+    async with serving(context(live(deployment()))) as client:
+        headers = {"authorization": f"bearer  {TOKEN} "}
+        paths = [path for method, path in every_route() if method == "GET"][:-2]
+        answers = [await client.get(path, headers=headers) for path in paths]
+
+    assert [answer.status_code for answer in answers] == [200] * len(paths)
+
+
+async def test_a_token_that_is_not_ascii_is_wrong() -> None:
+    async with serving(context(live())) as client:
+        answer = await client.get("/admin/config", headers={"authorization": "Bearer s\u00e9cret".encode("latin-1")})
+
+    assert answer.status_code == 401
