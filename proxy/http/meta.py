@@ -18,7 +18,6 @@ from proxy.core.model import Deployment
 from proxy.core.snapshot import Live
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
-from proxy.observe.exposition import CONTENT_TYPE
 from proxy.observe.metrics import Metrics
 from proxy.routing.names import UsableName, find_model, usable_names
 from proxy.routing.router import Router
@@ -107,8 +106,10 @@ class Meta:
         others = [] if self._ask is None else await self._ask(await self.answer())
         self._read_metrics()
         exports = [export.encode() for export in others]
-        text = await asyncio.to_thread(self._metrics.text, exports)  # thousands of series must not keep calls waiting
-        return Response(text, headers={"content-type": CONTENT_TYPE})
+        accept = request.headers.get("accept", "")
+        # in a thread: thousands of series must not keep calls waiting
+        text, content_type = await asyncio.to_thread(self._metrics.exposition, exports, accept)
+        return Response(text, headers={"content-type": content_type})
 
     async def answer(self, _: str = "") -> str:
         """Return the metrics of this process for the answer of another worker."""

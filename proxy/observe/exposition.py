@@ -1,4 +1,4 @@
-"""Families of metrics, their text in Prometheus format, and their sum over several processes.
+"""Families of metrics, and their sum over several processes.
 
 A series is named by its text, such as `signalbox_tokens_total{kind="input",model="small",provider="acme"}`, which is
 compared as a string where processes are merged.
@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 METRICS = "metrics"  # what a worker asks the others for at a scrape
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 Kind = Literal["counter", "gauge", "histogram"]
 Combine = Literal["sum", "max", "min"]
@@ -29,23 +28,11 @@ class Family:
     values: dict[str, float] = field(default_factory=dict)
     combine: Combine = "sum"
 
-    def lines(self) -> Iterable[str]:
-        """Yield the lines of the exposition."""
-        yield f"# HELP {self.name} {_escaped(self.text)}\n"
-        yield f"# TYPE {self.name} {self.kind}\n"
-        for series, value in self.values.items():
-            yield f"{series} {float(value)!r}\n"
-
 
 def series(name: str, labels: Iterable[tuple[str, str]] = ()) -> str:
     """Return the text of a series; labels are sorted by name."""
     pairs = ",".join([f'{label}="{_quoted(value)}"' for label, value in sorted(labels)])
     return f"{name}{{{pairs}}}" if pairs else name
-
-
-def rendered(families: Iterable[Family]) -> bytes:
-    """Return the text of all families."""
-    return "".join([line for family in families for line in family.lines()]).encode()
 
 
 def exported(families: Iterable[Family], *, zeros: bool = False) -> bytes:
@@ -88,7 +75,3 @@ def _add(family: Family, values: dict[str, float]) -> None:
 
 def _quoted(value: str) -> str:
     return value.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", r"\\").replace("\n", r"\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from proxy.core.snapshot import Snapshot
 from proxy.observe import series
-from proxy.observe.exposition import Family, exported, merged, rendered
+from proxy.observe.exposition import Family, exported, merged
 from proxy.observe.instruments import Counter, Gauge, Histogram
 
 _CALL = ("route", "provider", "model", "status")
@@ -76,10 +76,15 @@ class Metrics:
         current = self._read() if self._live is None else self._live
         return [*(instrument.family() for instrument in self._instruments), *current]
 
-    def text(self, others: Sequence[bytes] = ()) -> bytes:
-        """Return the exposition in Prometheus format, together with what other processes have `export`ed."""
+    def exposition(self, others: Sequence[bytes] = (), accept: str = "") -> tuple[bytes, str]:
+        """Return the exposition, together with what other processes have `export`ed, and its content type.
+
+        `accept` is the request's header of that name; without it the format is Prometheus' text.
+        """
+        from proxy.observe.prometheus import exposition
+
         families = self.families()
-        return rendered(merged(families, others) if others else families)
+        return exposition(merged(families, others) if others else families, accept)
 
     def export(self) -> bytes:
         """Return all families of this process for the exposition of another one."""

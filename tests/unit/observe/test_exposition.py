@@ -1,10 +1,8 @@
-"""Families as text, and the sum over several processes."""
+"""The sum of families over several processes."""
 
 from __future__ import annotations
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from proxy.observe.exposition import Combine, Family, Kind, exported, merged, rendered, retired, series
+from proxy.observe.exposition import Combine, Family, Kind, exported, merged, retired
 
 
 def family(values: dict[str, float], kind: Kind = "counter", combine: Combine = "sum") -> Family:
@@ -15,19 +13,6 @@ def combined(*each: Family) -> dict[str, float]:
     own, *others = each
     [whole] = merged([own], [exported([other]) for other in others])
     return whole.values
-
-
-def test_labels_are_sorted_and_escaped() -> None:
-    text = rendered([family({series("f", [("b", 'x"y\\z\n'), ("a", "1")]): 2})]).decode()
-
-    [read] = text_string_to_metric_families(text)
-
-    assert text.startswith("# HELP f A text.\n# TYPE f counter\nf{a=")
-    assert read.samples[0].labels == {"a": "1", "b": 'x"y\\z\n'}
-
-
-def test_a_help_text_stays_on_its_line() -> None:
-    assert rendered([Family("f", "gauge", "a\nb\\", {})]) == b"# HELP f a\\nb\\\\\n# TYPE f gauge\n"
 
 
 def test_counters_of_processes_are_added() -> None:

@@ -68,7 +68,7 @@ def filled() -> Metrics:
 
 
 def test_the_exposition_has_the_contract_s_metrics_and_no_other() -> None:
-    families = {family.name: family for family in text_string_to_metric_families(filled().text().decode())}
+    families = {family.name: family for family in text_string_to_metric_families(filled().exposition()[0].decode())}
 
     assert {name for name in families if name.startswith("signalbox_")} == set(CONTRACT)
     for name, labels in CONTRACT.items():
@@ -77,7 +77,7 @@ def test_the_exposition_has_the_contract_s_metrics_and_no_other() -> None:
 
 
 def test_refused_retries_are_read_when_they_are_asked_for() -> None:
-    assert b"\nsignalbox_retries_refused_total 7.0\n" in filled().text()
+    assert b"\nsignalbox_retries_refused_total 7.0\n" in filled().exposition()[0]
 
 
 def test_another_process_is_added() -> None:
@@ -86,7 +86,7 @@ def test_another_process_is_added() -> None:
     other.inflight.set(4)
     other.reload_success.set(0)
 
-    text = metrics.text([other.export()])
+    text = metrics.exposition([other.export()])[0]
 
     assert b'signalbox_attempts_total{model="small",outcome="ok",provider="acme"} 3.0\n' in text
     assert b"\nsignalbox_inflight_requests 7.0\n" in text
@@ -94,7 +94,7 @@ def test_another_process_is_added() -> None:
 
 
 def test_a_fresh_configuration_is_a_good_one() -> None:
-    assert b"signalbox_config_reload_success 1.0" in Metrics().text()
+    assert b"signalbox_config_reload_success 1.0" in Metrics().exposition()[0]
 
 
 def breakers(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], float]:
@@ -102,7 +102,7 @@ def breakers(rows: list[dict[str, Any]]) -> dict[tuple[str, ...], float]:
     metrics.watch(lambda: [live.breakers(rows, CONFIGURED)])
     return {
         (sample.labels["provider"], sample.labels["model"], sample.labels["key"]): sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
+        for family in text_string_to_metric_families(metrics.exposition()[0].decode())
         if family.name == "signalbox_breaker_state"
         for sample in family.samples
     }
@@ -137,18 +137,18 @@ def test_breakers_are_read_when_they_are_asked_for() -> None:
     metrics = Metrics()
     metrics.watch(lambda: [live.breakers(rows, CONFIGURED)])
 
-    before = metrics.text()
+    before = metrics.exposition()[0]
     rows.append(row("acme", "small", "main", "open"))
 
     assert b"acme" not in before
-    assert b'signalbox_breaker_state{key="main",model="small",provider="acme"} 2.0' in metrics.text()
+    assert b'signalbox_breaker_state{key="main",model="small",provider="acme"} 2.0' in metrics.exposition()[0]
 
 
 def values(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
     """The samples of one metric, by the values of their labels in alphabetical order of the labels."""
     return {
         tuple(value for _, value in sorted(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(metrics.text().decode())
+        for family in text_string_to_metric_families(metrics.exposition()[0].decode())
         for sample in family.samples
         if sample.name == name
     }
