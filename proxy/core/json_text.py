@@ -55,24 +55,26 @@ def loads(text: bytes | str) -> Any:
 
     Raises `ValueError` or `RecursionError` if it is not JSON.
     """
-    return _loads(text)
-
-
-def finite_loads(text: bytes) -> Any:
-    """The value that `text` stands for, like `loads`, but only UTF-8 and finite numbers are JSON."""
-    return _loads(text, parse_constant=_refuse, parse_float=_finite)
-
-
-def _loads(text: bytes | str, **hooks: Any) -> Any:
-    """Read strict JSON with `msgspec`, and what Python takes for JSON beside it with the `json` module."""
     if len(text) > SMALL and is_expensive(text):
         raise ValueError("it has too many values")
     try:
         return _decode_any(text)
     except (DecodeError, ValueError, RecursionError):
-        pass
-    if hooks and isinstance(text, bytes):
-        text = text.decode()
+        return _python_loads(text)
+
+
+def finite_loads(text: bytes) -> Any:
+    """The value that `text` stands for, like `loads`, but only UTF-8 and finite numbers are JSON."""
+    if len(text) > SMALL and is_expensive(text):
+        raise ValueError("it has too many values")
+    try:
+        return _decode_any(text)
+    except (DecodeError, ValueError, RecursionError):
+        return _python_loads(text.decode(), parse_constant=_refuse, parse_float=_finite)
+
+
+def _python_loads(text: bytes | str, **hooks: Any) -> Any:
+    """Read what Python takes for JSON, which is more than `msgspec` does."""
     try:
         return json.loads(text, **hooks)
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -126,7 +128,10 @@ def value_of(text: bytes | str) -> Any:
 
 def object_of(text: bytes | str) -> dict[str, Any] | None:
     """The object that `text` stands for; `None` if it is not one."""
-    value = value_of(text)
+    try:
+        value = loads(text)
+    except (ValueError, RecursionError):
+        return None
     return value if isinstance(value, dict) else None
 
 

@@ -1,15 +1,15 @@
-"""The mock provider's mind: what it answers to a chat body, as a pure function of the body and the seed.
+"""What the mock provider answers to a chat body: a pure function of the body and the seed.
 
-It speaks OpenAI Chat Completions. Every text begins with `[MOCK]`, so that nobody takes it for a model's. Nothing in a
-body is refused: a member of the wrong type counts as absent, and what cannot be understood is answered in plain text.
-Latency and faults are not here; see `proxy/mock/upstream.py`.
+Bodies and answers are those of OpenAI Chat Completions. Every text begins with `[MOCK]`, so that it cannot pass for a
+model's. No body is rejected: a member of the wrong type counts as absent, and a body without a usable message gets a
+plain text. Latency and faults are in `proxy/mock/upstream.py`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from random import Random
 from typing import Any, TypeGuard
 
@@ -21,25 +21,43 @@ FAULTS = ("error", "timeout", "slow", "cut", "bad_json", "rate_limit")
 
 _CHOICES = 8
 _ECHO = 200  # characters of the client's text in an answer
-_MEDIA = 85  # tokens that an image, a sound or a file counts for
-_HOW = frozenset({"stream", "stream_options"})  # how an answer is sent does not change what it says
-_PADDING = (
+_MEDIA = 85  # tokens of an image, a sound or a file
+_MEDIA_PARTS = frozenset({"image_url", "input_audio", "file"})
+_RICH = frozenset(  # members that ask for more than one plain text
+    {"tools", "functions", "response_format", "n", "max_completion_tokens", "max_tokens", "stop"}
+)
+_TEXT = (
     "a plain answer made of ordinary words that follow each other in no order of any weight so that there is enough"
     " text to stream to count and to look at while nothing in it means more than it seems to say here and now"
 )
+_PADDING = _TEXT.split()
+_Messages = list[Mapping[str, Any]]
+_sorted_json = json.JSONEncoder(sort_keys=True, default=str).encode
 
 
 def answer(body: Mapping[str, Any], options: MockOptions) -> Answer:
     """The answer to a chat body: the same for the same body and seed, streamed or not."""
-    digest = _digest(body)
+    content = dict(body)
+    content.pop("stream", None)  # how an answer is sent does not change what it says
+    content.pop("stream_options", None)
+    try:
+        text = _sorted_json(content)
+    except (TypeError, ValueError, RecursionError):
+        text = ""  # keys of several types, a cycle, or too deep: all such bodies get the same answer
+    seed = f"{options.seed}:{hashlib.sha256(text.encode()).hexdigest()}"
+    messages = body.get("messages")
+    if type(messages) is not list or set(map(type, messages)) != {dict}:
+        messages = _mappings(messages)
+    if _RICH.isdisjoint(body):
+        choices = [Choice("stop", _reply(messages, options, Random(f"{seed}:0")))]
+    else:
+        choices = [_choice(body, messages, options, Random(f"{seed}:{index}")) for index in range(_count(body))]
     model = body.get("model")
     return Answer(
-        id=f"chatcmpl-mock-{Random(f'{options.seed}:{digest}').getrandbits(96):024x}",
+        id=f"chatcmpl-mock-{Random(seed).getrandbits(96):024x}",
         model=model if isinstance(model, str) and model else "mock",
-        choices=tuple(
-            _choice(body, options, Random(f"{options.seed}:{digest}:{index}")) for index in range(_count(body))
-        ),
-        prompt_tokens=_prompt_tokens(body),
+        choices=tuple(choices),
+        prompt_tokens=_prompt_tokens(body, messages),
     )
 
 
@@ -51,15 +69,14 @@ def named_fault(model: Any) -> str | None:
     return fault if colon and fault in FAULTS else None
 
 
-def _choice(body: Mapping[str, Any], options: MockOptions, rng: Random) -> Choice:
-    messages = _mappings(body.get("messages"))
+def _choice(body: Mapping[str, Any], messages: _Messages, options: MockOptions, rng: Random) -> Choice:
     if (tool := _tool_call(body, messages, rng)) is not None:
         return Choice("function_call" if tool.legacy else "tool_calls", tool=tool)
     text = _structured(body.get("response_format"), _reply(messages, options, rng), rng)
     return _limited(text, body)
 
 
-def _tool_call(body: Mapping[str, Any], messages: list[Mapping[str, Any]], rng: Random) -> ToolCall | None:
+def _tool_call(body: Mapping[str, Any], messages: _Messages, rng: Random) -> ToolCall | None:
     """The call to make, if the request has tools and it is their turn; after a result only where a call is forced."""
     role = messages[-1].get("role") if messages else None
     tools = [_mapping(tool.get("function")) for tool in _mappings(body.get("tools")) if tool.get("type") == "function"]
@@ -68,8 +85,8 @@ def _tool_call(body: Mapping[str, Any], messages: list[Mapping[str, Any]], rng: 
         tools, asked, legacy = _mappings(body.get("functions")), body.get("function_call"), True
     for function in _allowed(tools, asked, forced_only=role != "user"):
         if isinstance(name := function.get("name"), str) and name:
-            made = _dumped(arguments(function.get("parameters"), rng))
-            return ToolCall(f"call_mock_{rng.getrandbits(64):016x}", name, made, legacy=legacy)
+            text = _dumped(arguments(function.get("parameters"), rng))
+            return ToolCall(f"call_mock_{rng.getrandbits(64):016x}", name, text, legacy=legacy)
     return None
 
 
@@ -88,18 +105,17 @@ def _allowed(tools: list[Mapping[str, Any]], asked: Any, *, forced_only: bool) -
     return [] if asked == "none" or forced_only else tools
 
 
-def _reply(messages: list[Mapping[str, Any]], options: MockOptions, rng: Random) -> str:
-    """A sentence that says what it answers to, made as long as `options.tokens` wants it."""
-    said = f"[MOCK] {_subject(messages)}".split()
-    wanted = options.tokens if options.tokens is not None else len(said) + rng.randint(6, 18)
-    missing = max(0, wanted - len(said))
-    padding = _PADDING.split()
-    start = rng.randrange(len(padding))
-    said += [padding[(start + number) % len(padding)] for number in range(missing)]
-    return " ".join(said[: max(1, wanted)])
+def _reply(messages: _Messages, options: MockOptions, rng: Random) -> str:
+    """A sentence about the message that it answers, with `options.tokens` words."""
+    sentence = f"[MOCK] {_subject(messages)}".split()
+    length = options.tokens if options.tokens is not None else len(sentence) + rng.randint(6, 18)
+    start = rng.randrange(len(_PADDING))
+    if (missing := length - len(sentence)) > 0:
+        sentence += (_PADDING * (missing // len(_PADDING) + 2))[start : start + missing]
+    return " ".join(sentence[: max(1, length)])
 
 
-def _subject(messages: list[Mapping[str, Any]]) -> str:
+def _subject(messages: _Messages) -> str:
     results: list[str] = []
     for message in reversed(messages):
         if message.get("role") not in ("tool", "function"):
@@ -109,15 +125,15 @@ def _subject(messages: list[Mapping[str, Any]]) -> str:
         return f"The tool answered {'; '.join(results)[:_ECHO] or 'nothing'}."
     for message in reversed(messages):
         if message.get("role") == "user":
-            said = _echo(message.get("content"))
-            return f'You said "{said}".' if said else "You said nothing."
+            text = _echo(message.get("content"))
+            return f'You said "{text}".' if text else "You said nothing."
     return "There is no message of a user to answer."
 
 
 def _echo(content: Any) -> str:
     """The first words of a message."""
-    parts = [content] if isinstance(content, str) else [_part(part) for part in _mappings(content)]
-    text = " ".join(" ".join(parts)[: _ECHO * 10].split())
+    text = content if isinstance(content, str) else " ".join([_part(part) for part in _mappings(content)])
+    text = " ".join(text[: _ECHO * 10].split())
     if len(text) <= _ECHO:
         return text
     return text[:_ECHO].rpartition(" ")[0] or text[:_ECHO]
@@ -160,41 +176,30 @@ def _count(body: Mapping[str, Any]) -> int:
     return min(n, _CHOICES) if _natural(n) else 1
 
 
-def _prompt_tokens(body: Mapping[str, Any]) -> int:
-    """About four characters a token, and a few for each message; media count a fixed number."""
-    messages = _mappings(body.get("messages"))
+def _prompt_tokens(body: Mapping[str, Any], messages: _Messages) -> int:
+    """About four characters a token, and a few for each message; each image, sound or file counts `_MEDIA`.
+
+    Without recursion, because a body may be deep.
+    """
     characters = media = 0
-    for member in _members([messages, body.get("tools"), body.get("functions"), body.get("response_format")]):
+    rest: list[Any] = [messages, body.get("tools"), body.get("functions"), body.get("response_format")]
+    while rest:
+        member = rest.pop()
         if isinstance(member, str):
             characters += len(member)
+        elif isinstance(member, list):
+            rest += member
         elif isinstance(member, Mapping):
-            media += any(kind in member for kind in ("image_url", "input_audio", "file"))
+            if _MEDIA_PARTS.isdisjoint(member):
+                rest += member.values()
+            else:
+                media += 1
+                rest += [value for key, value in member.items() if key not in _MEDIA_PARTS]
     return characters // 4 + 4 * len(messages) + media * _MEDIA + 3
 
 
-def _members(root: Any) -> Iterator[Any]:
-    """Every value below `root` but the data of media; without recursion, as a body may be deep."""
-    rest = [root]
-    while rest:
-        member = rest.pop()
-        yield member
-        if isinstance(member, Mapping):
-            rest += [value for key, value in member.items() if key not in ("image_url", "input_audio", "file")]
-        elif isinstance(member, list):
-            rest += member
-
-
-def _digest(body: Mapping[str, Any]) -> str:
-    said = {key: value for key, value in body.items() if key not in _HOW}
-    try:
-        text = json.dumps(said, sort_keys=True, default=str)
-    except (TypeError, ValueError, RecursionError):
-        text = ""  # keys of several types, a cycle, or too deep: all such bodies are answered alike
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _dumped(value: Any) -> str:
-    """A made value as JSON text; a schema's own constant may be a number that JSON has no word for."""
+    """A value as JSON text; a constant of a schema may be a number that JSON does not have."""
     try:
         return json.dumps(value, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError):

@@ -1,6 +1,6 @@
 """A transport without a network: the mock provider in this process, with its latency and its faults.
 
-A fault shows as it would from outside: a status, an answer that breaks off, a head that never comes. Which one is drawn
+A fault looks as it does in a network: a status, an answer that breaks off, a head that never comes. Which one is drawn
 depends on the seed, the body and how often that body was sent before, so a run can be repeated and a retry may succeed.
 
 | fault        | what it looks like                                                     |
@@ -18,9 +18,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING
 
 from proxy.core.clock import Clock
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -28,10 +28,12 @@ from proxy.core.json_text import object_of
 from proxy.core.model import MockOptions
 from proxy.core.wire import UpstreamRequest
 from proxy.mock.answer import answer, named_fault
-from proxy.mock.wire import DONE, Answer, completion, error, events
-from proxy.upstream.transport import Response
+from proxy.mock.wire import DONE, completion, error, events
+from proxy.upstream.transport import Drain, Feed, Response
 
-_REMEMBERED = 4096  # bodies whose number of sendings is kept
+_REMEMBERED = 4096  # bodies whose number of requests is kept
+_TURN = 16  # pieces of an answer without latency between two turns of the event loop
+_DEFAULT = MockOptions()
 
 
 class MockUpstream:
@@ -42,36 +44,53 @@ class MockUpstream:
         self._sent: OrderedDict[bytes, int] = OrderedDict()
 
     async def send(self, request: UpstreamRequest) -> Response:
-        """Answer `request.content`, a chat body, as `request.mock` says."""
-        options = request.mock or MockOptions()
-        body = object_of(request.content)
-        fault = named_fault(body.get("model")) if body is not None else None
-        fault = fault or self._drawn(request.content, options)
+        """Answer `request.content`, a chat body, according to `request.mock`."""
+        options, body = request.mock or _DEFAULT, object_of(request.content)
+        model = body.get("model") if body is not None else None
+        fault = named_fault(model) if isinstance(model, str) and ":" in model else None
+        if fault is None and options.failure_rate > 0:
+            fault = self._drawn(request.content, options)
+        if fault or options.latency > 0:
+            await self._delay(options.latency, fault)
+        if body is None or fault in ("error", "rate_limit"):
+            return self._rejection(fault)
+        content, stream = answer(body, options), body.get("stream") is True
+        if stream:
+            asked = body.get("stream_options")
+            parts = events(content, usage=isinstance(asked, dict) and asked.get("include_usage") is True)
+        else:
+            parts = iter((completion(content),))
+        if fault:
+            parts = _spoiled(parts, fault)
+        headers = {
+            "content-type": "text/event-stream; charset=utf-8" if stream else "application/json",
+            "x-request-id": content.id.replace("chatcmpl-mock-", "req_mock_"),
+        }
+        return MockResponse(200, headers, parts, min(options.latency / 20, 0.05), self._clock)
+
+    async def _delay(self, latency: float, fault: str | None) -> None:
+        """Wait for the time before the first byte."""
         if fault == "timeout":
             await asyncio.Event().wait()  # until the attempt is cancelled
-        await self._wait(max(1.0, options.latency * 10) if fault == "slow" else options.latency)
-
-        status, headers, parts = _answered(body, options, fault)
-        pause = min(options.latency / 20, 0.05)
-        return Response(status, headers, self._chunks(parts, pause, cut=fault == "cut"))
-
-    async def _chunks(self, parts: Iterator[bytes], pause: float, *, cut: bool) -> AsyncGenerator[bytes, None]:
-        """The body, with `pause` seconds between its parts."""
-        for number, part in enumerate(_half(parts) if cut else parts):
-            await self._wait(pause if number else 0.0)
-            yield part
-        if cut:
-            raise UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
-
-    async def _wait(self, seconds: float) -> None:
-        """Sleep, or only give way: a reader that never waits must be cancellable too."""
+        seconds = max(1.0, latency * 10) if fault == "slow" else latency
         if seconds > 0:
             await self._clock.sleep(seconds)
+
+    def _rejection(self, fault: str | None) -> Response:
+        """The answer to a call that fails with a status, or whose body is not a JSON object."""
+        headers = {"content-type": "application/json"}
+        if fault == "error":
+            status, body = 500, error("[MOCK] The mock was asked to fail.", "server_error")
+        elif fault == "rate_limit":
+            headers["retry-after"] = "2"
+            status = 429
+            body = error("[MOCK] The mock was asked to be busy.", "rate_limit_error", "rate_limit_exceeded")
         else:
-            await asyncio.sleep(0)
+            status, body = 400, error("[MOCK] The body is not a JSON object.", "invalid_request_error")
+        return MockResponse(status, headers, iter((body,)), 0.0, self._clock)
 
     def _drawn(self, content: bytes, options: MockOptions) -> str | None:
-        """The fault that chance wants for this sending of this body."""
+        """The fault that is drawn for this request."""
         if options.failure_rate <= 0 or not options.faults:
             return None
         digest = hashlib.sha256(content).digest()
@@ -83,54 +102,76 @@ class MockUpstream:
         return rng.choice(options.faults) if rng.random() < options.failure_rate else None
 
 
-def _answered(
-    body: Mapping[str, Any] | None, options: MockOptions, fault: str | None
-) -> tuple[int, dict[str, str], Iterator[bytes]]:
-    """Status, headers and the parts of the body."""
-    if body is None:
-        return _refused(400, "The body is not a JSON object.", "invalid_request_error")
-    if fault == "error":
-        return _refused(500, "The mock was asked to fail.", "server_error")
-    if fault == "rate_limit":
-        status, headers, parts = _refused(
-            429, "The mock was asked to be busy.", "rate_limit_error", "rate_limit_exceeded"
-        )
-        return status, headers | {"retry-after": "2"}, parts
+class MockResponse(Response):
+    """A response whose body is made piece by piece, with `pause` seconds between the pieces.
 
-    made = answer(body, options)
-    if body.get("stream") is True:
-        asked = body.get("stream_options")
-        parts = events(made, usage=isinstance(asked, Mapping) and asked.get("include_usage") is True)
-        return (
-            200,
-            _headers(made, "text/event-stream; charset=utf-8"),
-            map(_garbled, parts) if fault == "bad_json" else parts,
-        )
-    whole = completion(made)
-    return 200, _headers(made, "application/json"), iter([whole[: len(whole) // 2] if fault == "bad_json" else whole])
+    Without a pause the event loop gets a turn after every `_TURN` pieces, so that the reader can be cancelled.
+    """
+
+    __slots__ = ("_clock", "_number", "_parts", "_pause")
+
+    if TYPE_CHECKING:
+        status: int
+        headers: Mapping[str, str]
+
+    def __init__(
+        self, status: int, headers: Mapping[str, str], parts: Iterator[bytes], pause: float, clock: Clock
+    ) -> None:
+        self.status = status
+        self.headers = headers
+        self._parts = parts
+        self._pause = pause
+        self._clock = clock
+        self._number = 0  # pieces that were read
+
+    async def read(self) -> bytes:
+        """Return the next piece, empty at the end. Raises `UpstreamFailure`."""
+        part = next(self._parts, b"")
+        if part and self._number:
+            if self._pause > 0:
+                await self._clock.sleep(self._pause)
+            elif self._number % _TURN == 0:
+                await asyncio.sleep(0)
+        self._number += 1
+        return part
+
+    async def pump(self, feed: Feed, drain: Drain) -> None:
+        """Hand the rest of the body to `feed`, and `drain` whenever it returns `False`."""
+        if self._pause > 0:
+            return await super().pump(feed, drain)
+        for number, part in enumerate(self._parts, 1):
+            if not feed(part):
+                await drain()
+            if number % _TURN == 0:
+                await asyncio.sleep(0)
+        return None
+
+    async def aclose(self) -> None:
+        """Drop the rest of the body."""
+        self._parts = iter(())
 
 
-def _refused(
-    status: int, message: str, kind: str, code: str | None = None
-) -> tuple[int, dict[str, str], Iterator[bytes]]:
-    return status, {"content-type": "application/json"}, iter([error(f"[MOCK] {message}", kind, code)])
+def _spoiled(parts: Iterator[bytes], fault: str) -> Iterator[bytes]:
+    """The parts of an answer with a fault in its body."""
+    if fault == "cut":
+        return _cut(parts)
+    return map(_garbled, parts) if fault == "bad_json" else parts
 
 
-def _headers(made: Answer, content_type: str) -> dict[str, str]:
-    return {"content-type": content_type, "x-request-id": made.id.replace("chatcmpl-mock-", "req_mock_")}
+def _garbled(part: bytes) -> bytes:
+    """Half of a body's JSON, or a complete event with half of its JSON."""
+    if part == DONE:
+        return part
+    return part[: len(part) // 2] + (b"\n\n" if part.startswith(b"data: ") else b"")
 
 
-def _garbled(event: bytes) -> bytes:
-    """An event that is framed well, around half of its JSON."""
-    return event if event == DONE else event[: len(event) // 2] + b"\n\n"
-
-
-def _half(parts: Iterator[bytes]) -> Iterator[bytes]:
-    """The parts up to the middle of the whole, wherever that falls."""
+def _cut(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The first half of the bytes; then raises `UpstreamFailure`."""
     whole = list(parts)
     left = sum(map(len, whole)) // 2
     for part in whole:
         if left <= 0:
-            return
+            break
         yield part[:left]
         left -= len(part)
+    raise UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")

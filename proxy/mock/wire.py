@@ -6,9 +6,10 @@ Decides nothing about what the answer says; the only choice here is how it is cu
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
+from json.encoder import encode_basestring
 from typing import Any
 
 from proxy.core.json_text import compact
@@ -18,6 +19,8 @@ DONE = b"data: [DONE]\n\n"
 
 _WORDS = re.compile(r"\s+\S*|\S+")
 _FRAGMENT = 12  # characters of tool arguments in one delta
+
+words: Callable[[str], list[str]] = _WORDS.findall  # each with the white space before it; joined they are the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,7 @@ class Choice:
 
     @property
     def pieces(self) -> list[str]:
-        """What the deltas carry, joined the whole: words of the text, fragments of the arguments."""
+        """The texts of the deltas: words of the content, or fragments of the arguments."""
         if self.tool is None:
             return words(self.content or "")
         text = self.tool.arguments
@@ -62,27 +65,50 @@ class Answer:
         return sum(len(choice.pieces) + (choice.tool is not None) for choice in self.choices)
 
 
-def words(text: str) -> list[str]:
-    """The words of a text, each with the white space before it; joined they are the text."""
-    return _WORDS.findall(text)
-
-
 def completion(answer: Answer) -> bytes:
     """The answer as one JSON body."""
-    choices = [
-        {"index": index, "message": _message(choice), "logprobs": None, "finish_reason": choice.finish_reason}
-        for index, choice in enumerate(answer.choices)
-    ]
-    return compact(_envelope(answer, "chat.completion", choices) | {"usage": _usage(answer)})
+    choices = []
+    for index, choice in enumerate(answer.choices):
+        message: dict[str, Any] = {"role": "assistant", "content": choice.content, "refusal": None}
+        if choice.tool is not None:
+            message |= _call(choice.tool)
+        choices.append({"index": index, "message": message, "logprobs": None, "finish_reason": choice.finish_reason})
+    return compact(
+        {
+            "id": answer.id,
+            "object": "chat.completion",
+            "created": CREATED,
+            "model": answer.model,
+            "system_fingerprint": "mock",
+            "choices": choices,
+            "usage": _usage(answer),
+        }
+    )
 
 
 def events(answer: Answer, *, usage: bool) -> Iterator[bytes]:
-    """The answer as a stream, an event at a time; `usage` is `stream_options.include_usage`."""
-    for delta in _deltas(answer):
-        chunk = _envelope(answer, "chat.completion.chunk", [delta])
-        yield _event(chunk | {"usage": None} if usage else chunk)
+    """The answer as a stream, an event at a time; `usage` is `stream_options.include_usage`.
+
+    Every choice opens, then the choices take turns, then each of them finishes. The event of a piece is
+    that of an empty piece with the text put in.
+    """
+    frames = []
+    for index, choice in enumerate(answer.choices):
+        content = "" if choice.tool is None else None
+        yield _event(answer, usage, index, {"role": "assistant", "content": content, "refusal": None})
+        before, _, after = _event(answer, usage, index, _piece(choice.tool)).rpartition(b'""')
+        frames.append((before, after))
+    for index, choice in enumerate(answer.choices):
+        if choice.tool is not None:
+            yield _event(answer, usage, index, _opening(choice.tool))
+    for row in zip_longest(*[choice.pieces for choice in answer.choices]):
+        for (before, after), piece in zip(frames, row, strict=True):
+            if piece is not None:
+                yield before + encode_basestring(piece).encode("utf-8", "replace") + after
+    for index, choice in enumerate(answer.choices):
+        yield _event(answer, usage, index, {}, choice.finish_reason)
     if usage:
-        yield _event(_envelope(answer, "chat.completion.chunk", []) | {"usage": _usage(answer)})
+        yield b"data: " + compact(_chunk(answer, []) | {"usage": _usage(answer)}) + b"\n\n"
     yield DONE
 
 
@@ -91,24 +117,21 @@ def error(message: str, kind: str, code: str | None = None) -> bytes:
     return compact({"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
-def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Every choice's opening, then the choices in turn, then how each of them finished."""
-    for index, choice in enumerate(answer.choices):
-        content = "" if choice.tool is None else None
-        yield _delta(index, {"role": "assistant", "content": content, "refusal": None})
-    for index, choice in enumerate(answer.choices):
-        if choice.tool is not None:
-            yield _delta(index, _opening(choice.tool))
-    for row in zip_longest(*(choice.pieces for choice in answer.choices)):
-        for index, piece in enumerate(row):
-            if piece is not None:
-                yield _delta(index, _piece(answer.choices[index].tool, piece))
-    for index, choice in enumerate(answer.choices):
-        yield _delta(index, {}, choice.finish_reason)
+def _event(answer: Answer, usage: bool, index: int, delta: dict[str, Any], finish_reason: str | None = None) -> bytes:
+    choice = {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+    chunk = _chunk(answer, [choice])
+    return b"data: " + compact(chunk | {"usage": None} if usage else chunk) + b"\n\n"
 
 
-def _delta(index: int, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
-    return {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+def _chunk(answer: Answer, choices: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "id": answer.id,
+        "object": "chat.completion.chunk",
+        "created": CREATED,
+        "model": answer.model,
+        "system_fingerprint": "mock",
+        "choices": choices,
+    }
 
 
 def _opening(tool: ToolCall) -> dict[str, Any]:
@@ -118,45 +141,31 @@ def _opening(tool: ToolCall) -> dict[str, Any]:
     return {"tool_calls": [{"index": 0, "id": tool.id, "type": "function", "function": function}]}
 
 
-def _piece(tool: ToolCall | None, piece: str) -> dict[str, Any]:
+def _piece(tool: ToolCall | None) -> dict[str, Any]:
+    """The delta of an empty piece."""
     if tool is None:
-        return {"content": piece}
+        return {"content": ""}
     if tool.legacy:
-        return {"function_call": {"arguments": piece}}
-    return {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}
+        return {"function_call": {"arguments": ""}}
+    return {"tool_calls": [{"index": 0, "function": {"arguments": ""}}]}
 
 
-def _message(choice: Choice) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": choice.content, "refusal": None}
-    if choice.tool is not None:
-        function = {"name": choice.tool.name, "arguments": choice.tool.arguments}
-        if choice.tool.legacy:
-            message["function_call"] = function
-        else:
-            message["tool_calls"] = [{"id": choice.tool.id, "type": "function", "function": function}]
-    return message
-
-
-def _envelope(answer: Answer, kind: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "id": answer.id,
-        "object": kind,
-        "created": CREATED,
-        "model": answer.model,
-        "system_fingerprint": "mock",
-        "choices": choices,
-    }
+def _call(tool: ToolCall) -> dict[str, Any]:
+    """The member of a message that calls a function."""
+    function = {"name": tool.name, "arguments": tool.arguments}
+    if tool.legacy:
+        return {"function_call": function}
+    return {"tool_calls": [{"id": tool.id, "type": "function", "function": function}]}
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
+    written = 0
+    for choice in answer.choices:  # one token for each delta with content, one for the name of a function
+        written += len(words(choice.content or "")) if choice.tool is None else len(choice.pieces) + 1
     return {
         "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "total_tokens": answer.prompt_tokens + answer.completion_tokens,
+        "completion_tokens": written,
+        "total_tokens": answer.prompt_tokens + written,
         "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
         "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
     }
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + compact(chunk) + b"\n\n"
