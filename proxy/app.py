@@ -22,6 +22,7 @@ from starlette.types import ASGIApp
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import Context
 from proxy.admission.gate import Gate
+from proxy.admission.identify import IdentifyNone
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
@@ -107,11 +108,13 @@ def build(
         pulse=parts.pulse,
         read_only=member is not None and member.index > 0,
     )
-    gate = Gate(live)
+    identify, gate = IdentifyNone(), Gate(live)
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
-    pipeline = Pipeline(live=live, router=router, gate=gate, executor=upstream.executor, settler=settler, clock=clock)
+    pipeline = Pipeline(
+        live=live, router=router, identify=identify, gate=gate, executor=upstream.executor, settler=settler, clock=clock
+    )
 
     metrics.watch(upstream.families)
     metrics.watch(process_families)
@@ -155,6 +158,7 @@ def build(
     asgi = build_http(
         pipeline,
         meta,
+        identify=identify,
         admin=admin.guard,
         limits=limits,
         ids=ids,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
 from proxy.core.call import Call
+from proxy.core.principal import Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
 from proxy.surfaces.headers import Headers
@@ -18,7 +19,14 @@ class ReadCall(Protocol):
     """A reader for the bodies of one endpoint, such as `surfaces.openai.chat.read_chat`."""
 
     def __call__(
-        self, raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot, caller: str
+        self,
+        raw: bytes,
+        headers: Mapping[str, str],
+        *,
+        id: str,
+        request_id: str,
+        snapshot: Snapshot,
+        principal: Principal,
     ) -> Call: ...
 
 
@@ -28,7 +36,7 @@ class Arrival(Protocol):
     id: str  # assigned by the proxy
     request_id: str  # from the client if it is valid, else assigned by the proxy
     headers: Mapping[str, str]
-    caller: str  # the queue shares capacity evenly between callers
+    address: str | None  # the client's IP address, if it is known
     read_call: ReadCall  # the reader for the request's path
     interrupted: str | None  # why the call ended early: `client_closed` or `draining`
     client_seconds: float  # time spent waiting for the client

@@ -1,5 +1,6 @@
 """The steps of one call, in order. Read this module first, and then `upstream/attempt.py`.
 
+    identify   turn the credential into a `Principal`                      `admission/identify.py`
     admit      check the call limit and that the server is not draining    `admission/gate.py`
     read       turn the body into a `Call`                                 `surfaces/openai/chat.py`
     route      turn the call into a `Plan`                                 `routing/router.py`
@@ -18,11 +19,13 @@ import logging
 from functools import partial
 
 from proxy.admission.gate import Gate
+from proxy.admission.identify import Identify
 from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
 from proxy.core.plan import Plan
+from proxy.core.principal import Principal
 from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Live
 from proxy.core.work import LARGE
@@ -46,6 +49,7 @@ class Pipeline:
         *,
         live: Live,
         router: Router,
+        identify: Identify,
         gate: Gate,
         executor: Executor,
         settler: Settler,
@@ -53,6 +57,7 @@ class Pipeline:
     ) -> None:
         self._live = live
         self._router = router
+        self._identify = identify
         self._gate = gate
         self._executor = executor
         self._settler = settler
@@ -62,9 +67,10 @@ class Pipeline:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
         record = Record(arrival.id, arrival.request_id, self._clock.monotonic())
         try:
+            principal = self._identify(arrival.headers, arrival.address)
             self._gate.enter(arrival)
             try:
-                call, plan = await self._plan(arrival, record)
+                call, plan = await self._plan(arrival, record, principal)
                 relay = await self._executor.run(call, plan, record)
                 try:
                     await self._answer(arrival, call, record, relay)
@@ -87,7 +93,7 @@ class Pipeline:
             record.timings.client_seconds = arrival.client_seconds
             self._settler.settle(record)
 
-    async def _plan(self, arrival: Arrival, record: Record) -> tuple[Call, Plan]:
+    async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan]:
         """Read the call and plan it; a large one in a thread."""
         raw = await arrival.read()
         record.timings.client_seconds = arrival.client_seconds
@@ -98,7 +104,7 @@ class Pipeline:
             id=arrival.id,
             request_id=arrival.request_id,
             snapshot=self._live.snapshot,
-            caller=arrival.caller,
+            principal=principal,
         )
         record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
         record.plan = plan = await self._router.route(call)

@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.core.messages import UNKNOWN, MessageFacts
 from proxy.core.model import EMPTY, Kind, Mode
+from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import Span
 
@@ -50,6 +51,6 @@ class Call:
     headers: Mapping[str, str] = field(repr=False)  # allow-listed, lower case, to be sent upstream
     snapshot: Snapshot = field(repr=False)
     kind: Kind = "chat"  # the kind of model that can serve it
-    caller: str = "-"  # the queue shares capacity evenly between callers
+    principal: Principal = UNKNOWN_CALLER  # the queue shares capacity evenly between callers
     spans: Mapping[str, Span] = field(default_factory=lambda: EMPTY, repr=False)  # of the top-level members in `raw`
     messages: MessageFacts = UNKNOWN  # what is in the messages of a chat

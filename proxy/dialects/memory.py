@@ -51,7 +51,7 @@ class Memory:
 
     @property
     def _owner(self) -> str:
-        return f"{self._deployment.provider.dialect}:{self._deployment.name}:{self._call.caller}"
+        return f"{self._deployment.provider.dialect}:{self._deployment.name}:{self._call.principal.name}"
 
     def _proof(self, place: int, calls: Sequence[ToolCall]) -> str:
         self._known = self._known or _History(self._messages)

@@ -9,11 +9,11 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
 from proxy.arrival import ReadCall
 from proxy.config.settings.server import ServerSettings
 from proxy.http.browsers import Browsers, is_loopback
-from proxy.http.callers import Callers
 from proxy.http.cors import Cors
 from proxy.http.exchange import Endpoint, RunCall
 from proxy.http.forwarded import Forwarded
@@ -49,6 +49,7 @@ def build_http(
     pipeline: RunCall,
     meta: Meta,
     *,
+    identify: Identify,
     admin: ASGIApp,
     limits: Limits,
     ids: Ids,
@@ -57,10 +58,9 @@ def build_http(
     lifespan: Lifespan,
 ) -> Guard:
     """Build the application. `admin` is the guarded admin API, `host` the address on which the server listens."""
-    callers = Callers()
-    proxied = {path: Endpoint(pipeline, read, limits, ids, callers) for path, read in SURFACES.items()}
+    proxied = {path: Endpoint(pipeline, read, limits, ids) for path, read in SURFACES.items()}
     app = Starlette(
-        routes=routes(proxied=proxied, meta=meta, admin=admin),
+        routes=routes(proxied=proxied, meta=meta, identify=identify, admin=admin),
         exception_handlers=error_handlers(ids, meta),
         lifespan=lifespan,
     )

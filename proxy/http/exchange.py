@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.arrival import Arrival, ReadCall
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
-from proxy.http.callers import Callers
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
@@ -37,12 +36,11 @@ class RunCall(Protocol):
 class Endpoint:
     """The endpoint of a proxied path."""
 
-    def __init__(self, pipeline: RunCall, read_call: ReadCall, limits: Limits, ids: Ids, callers: Callers) -> None:
+    def __init__(self, pipeline: RunCall, read_call: ReadCall, limits: Limits, ids: Ids) -> None:
         self._pipeline = pipeline
         self.read_call = read_call
         self.limits = limits
         self.ids = ids
-        self.callers = callers
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Serve one request."""
@@ -69,7 +67,7 @@ class Exchange:
         "_tasks",
         "_undelivered",
         "answer_headers",
-        "caller",
+        "address",
         "client_seconds",
         "headers",
         "id",
@@ -84,7 +82,8 @@ class Exchange:
         self.headers: Mapping[str, str] = _joined(scope["headers"])
         self.id = endpoint.ids.new()
         self.request_id = sane_id(self.headers.get("x-request-id")) or self.id
-        self.caller = endpoint.callers.name(self.headers, scope)
+        client = scope.get("client")
+        self.address: str | None = client[0] if client else None
         self.read_call = endpoint.read_call
         self.interrupted: str | None = None
         self.client_seconds = 0.0

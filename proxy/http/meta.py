@@ -16,6 +16,7 @@ from proxy.capacity.queue import FairQueue
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
 from proxy.core.snapshot import Live
+from proxy.http.identified import PRINCIPAL
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics
@@ -82,7 +83,15 @@ class Meta:
         headers = dict(request.headers)
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
-        read = partial(read_chat, raw, headers, id=own, request_id=request_id, snapshot=self._live.snapshot)
+        read = partial(
+            read_chat,
+            raw,
+            headers,
+            id=own,
+            request_id=request_id,
+            snapshot=self._live.snapshot,
+            principal=request.scope[PRINCIPAL],
+        )
         call = await run_off_loop(read, len(raw))
         plan = await self._router.route(call)
         body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}

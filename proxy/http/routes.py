@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Scope
 
+from proxy.admission.identify import Identify
 from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
 from proxy.http.errors import response_for
 from proxy.http.exchange import Endpoint
+from proxy.http.identified import Identified
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.reading import ClientGone
@@ -25,13 +28,18 @@ Handler = Callable[[Request, Exception], Awaitable[Response]]
 PROBE_METHODS = ["GET", "OPTIONS"]  # balancers probe with `OPTIONS` too
 
 
-def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, admin: ASGIApp) -> list[BaseRoute]:
-    """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints."""
+def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, admin: ASGIApp) -> list[BaseRoute]:
+    """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints.
+
+    Callers are identified under `/v1` (by the pipeline, or by `Identified`) and have the token under `/admin`; the
+    other paths are open.
+    """
+    identified = [Middleware(Identified, identify)]
     return [
         *(Route(path, endpoint, methods=["POST"]) for path, endpoint in proxied.items()),
-        Route("/v1/models", meta.models),
-        Route("/v1/models/{id:path}", meta.model),
-        Route("/v1/route", meta.route, methods=["POST"]),
+        Route("/v1/models", meta.models, middleware=identified),
+        Route("/v1/models/{id:path}", meta.model, middleware=identified),
+        Route("/v1/route", meta.route, methods=["POST"], middleware=identified),
         Route("/livez", meta.livez, methods=PROBE_METHODS),
         Route("/readyz", meta.readyz, methods=PROBE_METHODS),
         Route("/healthz", meta.readyz, methods=PROBE_METHODS),

@@ -152,7 +152,7 @@ class Slots:
 
         size = self._tokens(call, targets[0].deployment, KEYLESS, input_tokens)
         return await self._queue.wait(
-            call.caller, attempt, max_wait, resources=resources, size=size, predicted=predicted
+            call.principal.name, attempt, max_wait, resources=resources, size=size, predicted=predicted
         )
 
     async def last(
@@ -187,7 +187,7 @@ class Slots:
             )
 
         picked = await self._queue.wait(
-            call.caller, attempt, max_wait, resources=resources, predicted=_ignore_prediction
+            call.principal.name, attempt, max_wait, resources=resources, predicted=_ignore_prediction
         )
         if picked is None and full:  # the probe succeeded, but more calls waited than there is capacity for
             left = max(0.0, max_wait - (self._clock.monotonic() - began))

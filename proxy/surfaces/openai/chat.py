@@ -14,6 +14,7 @@ from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
 from proxy.core.messages import UNKNOWN
+from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.sse import DONE, Events, data_of
 from proxy.surfaces.headers import forwarded
@@ -25,7 +26,13 @@ _MESSAGES = frozenset(("messages",))
 
 
 def read_chat(
-    raw: bytes, headers: Mapping[str, str], *, id: str, request_id: str, snapshot: Snapshot, caller: str = "-"
+    raw: bytes,
+    headers: Mapping[str, str],
+    *,
+    id: str,
+    request_id: str,
+    snapshot: Snapshot,
+    principal: Principal = UNKNOWN_CALLER,
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be.
 
@@ -51,7 +58,7 @@ def read_chat(
         options=read_options(body.pop("router") if "router" in document.spans else None, headers),
         headers=forwarded(headers),
         snapshot=snapshot,
-        caller=caller,
+        principal=principal,
         spans=document.spans,
         messages=shape.messages,
     )

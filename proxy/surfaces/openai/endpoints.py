@@ -11,6 +11,7 @@ from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.model import Kind
 from proxy.core.multipart import parse_form
+from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.openai.checks import check_repeated
@@ -48,7 +49,7 @@ def read_passed(
     id: str,
     request_id: str,
     snapshot: Snapshot,
-    caller: str = "-",
+    principal: Principal = UNKNOWN_CALLER,
 ) -> Call:
     """Read a body as far as routing needs it. Raises `InvalidRequest` that names the parameter."""
     document = _form(raw, headers) if endpoint.form else parse(raw)
@@ -70,7 +71,7 @@ def read_passed(
         headers=forwarded(headers),
         snapshot=snapshot,
         kind=endpoint.kind,
-        caller=caller,
+        principal=principal,
         spans=document.spans,
     )
 

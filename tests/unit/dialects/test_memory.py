@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.principal import Principal
 from proxy.core.recall import Recall
 from proxy.dialects.memory import Memory, ToolCall
 from tests.support.fakes import FakeClock
@@ -18,7 +19,7 @@ MADE = [ToolCall("read_file:0", "read_file", '{"path": "a"}')]
 
 def kept() -> Recall:
     recall = Recall(FakeClock())
-    Memory(recall, replace(call(messages=ASKED), caller="ann"), target().deployment).keep(MADE, "signed")
+    Memory(recall, replace(call(messages=ASKED), principal=Principal("ann")), target().deployment).keep(MADE, "signed")
     return recall
 
 
@@ -29,7 +30,7 @@ def found(
     model: str = "anthropic",
     place: int | None = None,
 ) -> Any:
-    asked = replace(call(messages=messages), caller=caller)
+    asked = replace(call(messages=messages), principal=Principal(caller))
     memory = Memory(kept(), asked, target(provider={"name": model}).deployment)
     return memory.find(len(messages) if place is None else place, MADE if calls is None else calls)
 
@@ -75,6 +76,6 @@ def test_another_conversation_finds_nothing(changed: dict[str, Any]) -> None:
 
 
 def test_places_may_be_asked_in_any_order() -> None:
-    memory = Memory(kept(), replace(call(messages=[*ASKED, *ASKED]), caller="ann"), target().deployment)
+    memory = Memory(kept(), replace(call(messages=[*ASKED, *ASKED]), principal=Principal("ann")), target().deployment)
 
     assert [memory.find(place, MADE) for place in (4, 2, 3, 2)] == [None, "signed", None, "signed"]

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from proxy.http.callers import Callers
 from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
@@ -65,7 +64,7 @@ class Client:
 async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
     pipeline, client = Scripted(), Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=15.0)
-    endpoint = Endpoint(pipeline, None, limits, Ids(), Callers())  # type: ignore[arg-type]
+    endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
 
     async with asyncio.TaskGroup() as group:
         group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ import pytest
 from proxy.core.errors import InvalidRequest, RateLimited
 from proxy.core.model import LimitValues
 from proxy.core.policies import QueuePolicy
+from proxy.core.principal import Principal
 from proxy.core.record import Record
 from tests.support.calls import HELLO, call, plan, record
 from tests.support.clocks import VIRTUAL, VirtualClock
@@ -49,7 +50,7 @@ class Scene:
         self._of = call(HELLO, on=on(TEN, queue=QueuePolicy(max_wait=2.0)))
 
     async def come(self, caller: str, number: int) -> None:
-        of = replace(self._of, caller=caller)
+        of = replace(self._of, principal=Principal(caller))
         out, made = await self.bench.run(of, plan(TEN), record(of, started=self.bench.clock.now))
         self.ended.append(Came(caller, number, out, made, self.bench.clock.now - 1000.0))
 

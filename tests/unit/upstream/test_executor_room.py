@@ -14,6 +14,7 @@ from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, RetryPolicy
+from proxy.core.principal import Principal
 from proxy.core.record import Record
 from tests.support.calls import STREAM, call, plan, record
 from tests.support.clocks import VIRTUAL, VirtualClock
@@ -54,7 +55,7 @@ def asking(of: Deployment, caller: str = "-", *, tokens: int | None = None, key:
         body["max_tokens"] = tokens
     if key is not None:
         body["router"] = {"key_id": key}
-    return replace(call(json.dumps(body).encode(), on=on(of, **on_)), caller=caller)
+    return replace(call(json.dumps(body).encode(), on=on(of, **on_)), principal=Principal(caller))
 
 
 async def made_of(b: Bench, of: Call, *targets: Deployment) -> tuple[Any, Record]:

@@ -17,6 +17,7 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment, Kind, LimitValues, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.policies import BreakerPolicy, QueuePolicy, RetryPolicy
+from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, call, deployment, plan, provider
@@ -41,7 +42,7 @@ def scene(script: Any = None, **policy: Any) -> Bench:
 
 
 def calling(of: Deployment, raw: bytes = HELLO, caller: str = "-") -> Call:
-    return replace(call(raw, on=on(of)), caller=caller)
+    return replace(call(raw, on=on(of)), principal=Principal(caller))
 
 
 async def take(b: Bench, of: Deployment, raw: bytes = HELLO, **options: Any) -> Lease | Waits | None:

@@ -1,0 +1,69 @@
+"""The table of paths: under `/v1` no endpoint is reached before the caller is identified."""
+
+from __future__ import annotations
+
+from typing import Any
+from unittest.mock import Mock
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from proxy.core.errors import NotAuthenticated, ProxyError
+from proxy.core.principal import Principal
+from proxy.http.identified import PRINCIPAL
+from proxy.http.routes import routes
+
+pytestmark = pytest.mark.anyio
+
+
+class Endpoints:
+    """Answers every ordinary endpoint with the caller's name."""
+
+    def __getattr__(self, name: str) -> Any:
+        async def endpoint(request: Request) -> Response:
+            principal = request.scope.get(PRINCIPAL)
+            return JSONResponse(principal.name if principal else None)
+
+        return endpoint
+
+
+def client(identify: Any) -> tuple[httpx.AsyncClient, list[str]]:
+    """A client of all routes, and the ordinary paths under `/v1`."""
+    table = routes(proxied={}, meta=Endpoints(), identify=identify, admin=Mock())  # type: ignore[arg-type]
+    paths = [route.path for route in table if isinstance(route, Route) and route.path.startswith("/v1")]
+
+    async def refused(request: Request, exc: Exception) -> Response:
+        assert isinstance(exc, ProxyError)
+        return Response(status_code=exc.http_status)
+
+    app = Starlette(routes=table, exception_handlers={ProxyError: refused})
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box"), paths
+
+
+def method_of(path: str) -> str:
+    return "POST" if path == "/v1/route" else "GET"
+
+
+async def test_endpoints_get_the_identified_caller() -> None:
+    http, paths = client(lambda headers, address: Principal(f"{headers['authorization']} {address}"))
+
+    answers = [await http.request(method_of(path), path, headers={"authorization": "x"}) for path in paths]
+
+    assert len(paths) >= 3
+    assert [answer.json() for answer in answers] == ["x 127.0.0.1"] * len(paths)
+
+
+async def test_no_endpoint_serves_an_unidentified_caller() -> None:
+    def reject(headers: Any, address: Any) -> Principal:
+        raise NotAuthenticated("Send a key.")
+
+    http, paths = client(reject)
+
+    answers = [await http.request(method_of(path), path) for path in paths]
+
+    assert {answer.status_code for answer in answers} == {401}
+    assert (await http.get("/livez")).status_code == 200
