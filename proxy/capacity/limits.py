@@ -107,8 +107,11 @@ class Limits:
 
         An exhausted limit puts the key into cooldown for this model until one more call fits, at most until the reset.
         """
+        limits = reported_limits(headers, now)
+        if not limits:
+            return
         cooldown, route = 0.0, deployment.route(key_id)
-        for unit, limit, reset, seconds in reported_limits(headers, now):
+        for unit, limit, reset, seconds in limits:
             if limit:
                 configured = self.values(deployment, key_id)
                 self._learned.learn(route, unit, limit, reset, configured, self._clock.monotonic())

@@ -95,11 +95,14 @@ class Cleaner:
 
     def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
         """Of `headers` (lower-case names) those that begin with `prefix` and can be passed on."""
-        passed = {}
-        for name in [name for name in headers if name.startswith(prefix)][:MOST_HEADERS]:
-            value = self.header(headers[name])
-            if value is not None and self._may_name(name):
-                passed[name] = value
+        passed: dict[str, str] = {}
+        left = MOST_HEADERS
+        for name in headers:
+            if left and name.startswith(prefix):
+                left -= 1
+                value = self.header(headers[name])
+                if value is not None and self._may_name(name):
+                    passed[name] = value
         return passed
 
     def _may_name(self, name: str) -> bool:

@@ -9,7 +9,7 @@ LIMIT = 64 * 1024 * 1024  # bytes
 
 
 class HeldAnswer:
-    """Collects the body. A subclass adds `finish`, which reads the body and calls `_pass` if it is an answer."""
+    """Collects the body. A subclass adds `finish`, which reads it and sets `committed`, `complete` and `closed`."""
 
     native_finish: str | None = None
     passed_error: bool = False
@@ -32,7 +32,3 @@ class HeldAnswer:
             self._held = bytearray()  # the failure's traceback may keep this object for a while
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is larger than {LIMIT} bytes")
         return b""
-
-    def _pass(self) -> None:
-        """The body is an answer, and goes to the client."""
-        self.committed = self.complete = self.closed = True

@@ -25,6 +25,7 @@ class Lease:
         "admission",
         "breaker",
         "deployment",
+        "is_trial",
         "key",
         "key_id",
         "reservation",
@@ -38,15 +39,11 @@ class Lease:
         self.key_id = KEYLESS if key is None else key.id  # for records
         self.breaker = breaker
         self.admission = admission
+        self.is_trial = admission.probe or admission.forced  # whether the outcome decides about the breaker's state
         self.reservation: Reservation | None = None  # under the key's limits, if it has any
         self._health = health
         self._settled = False
         self._measured = False
-
-    @property
-    def is_trial(self) -> bool:
-        """Whether the breaker is not closed, so that the outcome decides about its state."""
-        return self.admission.probe or self.admission.forced
 
     @property
     def is_current(self) -> bool:

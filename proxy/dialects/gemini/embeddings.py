@@ -86,7 +86,7 @@ class EmbeddingsDecoder(HeldAnswer):
     def finish(self) -> bytes:
         """The whole answer. Raises `UpstreamFailure` if it holds no vectors."""
         answer, self.usage = embeddings_answer(bytes(self._held), self._body, self._model, self._bounds)
-        self._pass()
+        self.committed = self.complete = self.closed = True
         return answer
 
 

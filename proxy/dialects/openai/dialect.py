@@ -50,9 +50,10 @@ class OpenAIDialect(RequestBuilder):
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return the decoder for one answer."""
+        body = {**call.body, **target.overrides} if target.overrides else call.body
+        bounds = bounds_of(target.deployment, body, len(call.raw))
         if call.endpoint not in ("chat", "completions"):
-            return _passed(call, headers, _bounds(call, target))
-        bounds = _bounds(call, target)
+            return _passed(call, headers, bounds)
         if not call.stream:
             return JsonDecoder(bounds) if call.endpoint == "chat" else PassedJson(call.endpoint, bounds)
         choices = target.overrides.get("n", call.body.get("n"))
@@ -75,11 +76,6 @@ def _prompts(call: Call) -> int:
     prompt = call.body.get("prompt") if call.endpoint == "completions" else None
     several = isinstance(prompt, list) and bool(prompt) and not isinstance(prompt[0], int)
     return len(prompt) if isinstance(prompt, list) and several else 1
-
-
-def _bounds(call: Call, target: Target) -> UsageBounds:
-    body = {**call.body, **target.overrides} if target.overrides else call.body
-    return bounds_of(target.deployment, body, len(call.raw))
 
 
 def _passed(call: Call, headers: Mapping[str, str], bounds: UsageBounds) -> Decoder:

@@ -146,7 +146,7 @@ class PassedText(HeldAnswer):
             raise failure_in_200(value, body)
         if head.startswith((b"<!doctype", b"<html")):
             raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer is a page, not a text")
-        self._pass()
+        self.committed = self.complete = self.closed = True
         return body
 
 

@@ -27,7 +27,7 @@ class JsonDecoder(HeldAnswer):
         usage = self._usage(body) if answer is None else answer.usage
         if usage is not None:
             self.usage = usage_of(usage, self._bounds)
-        self._pass()
+        self.committed = self.complete = self.closed = True
         return body
 
     def _typed(self, body: bytes) -> Answer | Vectors | None:
