@@ -1,13 +1,13 @@
 """Three providers fail in every way, one always healthy: nearly every call succeeds, and no answer is wrong.
 
-Time is cut into phases of as many calls each. In each, one or two providers have an illness (errors, cuts, stalls, rate
-limits, all of them), the others are healthy; some keys are revoked on the way, for good. Who is healthy is drawn anew
-each time, so the one that everybody needs has often just been given up.
+The run has phases of as many calls each. In each, one or two providers have a fault (errors, cuts, stalls, rate limits,
+all of them) and the others are healthy; some keys are revoked for good. The healthy providers of a phase are random, so
+the only one that can answer has often failed just before.
 
-What counts as success is a whole answer. Two kinds of calls are counted apart, for no gateway can help them: streams
-that the provider broke off after content had come (they must say so, and there must be as many as the provider broke),
-and calls that had no target which was healthy all the time: under way during a change of phase, or with the only
-healthy provider having asked for its keys' rest a moment ago.
+A complete answer is a success. Two kinds of calls are counted separately, because no gateway can answer them: streams
+that the provider broke off after content (they must end with an error event, and there must be as many as the provider
+broke), and calls without a target that was healthy all the time: in flight during a change of phase, or with the keys
+of the only healthy provider in a cooldown that it asked for.
 """
 
 from __future__ import annotations
@@ -65,12 +65,12 @@ class Run:
     calls: int
     rng: random.Random
     answers: dict[int, Answer] = field(default_factory=dict)
-    phases: list[tuple[float, frozenset[str]]] = field(default_factory=list)  # since when who was healthy
-    rests: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # by key: since, until
+    phases: list[tuple[float, frozenset[str]]] = field(default_factory=list)  # start, healthy providers
+    cooldowns: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # by key: since, until
     seconds: float = 0.0
 
     def healthy(self, answer: Answer) -> frozenset[str]:
-        """The providers that were healthy all through a call, and had a key that they had not asked to rest."""
+        """Return the providers that were healthy during all of a call and had a key without a cooldown."""
         found = frozenset(NAMES)
         for number, (since, names) in enumerate(self.phases):
             until = self.phases[number + 1][0] if number + 1 < len(self.phases) else float("inf")
@@ -79,13 +79,13 @@ class Run:
         return frozenset(name for name in found if any(not self._rested(key, answer) for key in KEYS[name]))
 
     def limited(self, log: list[Seen]) -> None:
-        """Take in which keys had to rest when."""
+        """Record the cooldowns that the providers asked for."""
         for seen in log:
-            if seen.key and seen.rest:
-                self.rests.setdefault(seen.key, []).append((seen.at, seen.at + seen.rest))
+            if seen.key and seen.cooldown:
+                self.cooldowns.setdefault(seen.key, []).append((seen.at, seen.at + seen.cooldown))
 
     def _rested(self, key: str, answer: Answer) -> bool:
-        return any(since <= answer.ended and answer.started <= until for since, until in self.rests.get(key, ()))
+        return any(since <= answer.ended and answer.started <= until for since, until in self.cooldowns.get(key, ()))
 
 
 async def check(report: Report, options: Options) -> None:
@@ -97,11 +97,11 @@ async def check(report: Report, options: Options) -> None:
         await box.settled(run.calls)
         log = await up.log()
         run.limited(log)
-        _tell(report, run, box, log)
+        _judge(report, run, box, log)
 
 
 def configuration(up: Upstreams) -> dict[str, Any]:
-    """Three scenarios that differ in their order; all times are short, so that minutes stand for hours."""
+    """Three scenarios that differ in their order; all times are short, so that the run takes minutes."""
     timeouts = {"connect": "1s", "first_token": "1s", "idle": "1s", "total": "2s"}
     return {
         "providers": {
@@ -138,7 +138,7 @@ async def _drive(run: Run, up: Upstreams, box: Gateway) -> None:
 
 
 async def _change(run: Run, up: Upstreams, share: float) -> None:
-    """Draw who is ill now, and of what. Whoever gets well does so first: somebody is healthy all the time."""
+    """Draw the faults of the next phase. Recoveries come first, so that a provider is healthy at any time."""
     ill = {name: run.rng.choice(sorted(ILLNESSES)) for name in run.rng.sample(NAMES, run.rng.choice((1, 2, 2)))}
     healthy = frozenset(NAMES) - ill.keys()
     for name in healthy:
@@ -147,12 +147,12 @@ async def _change(run: Run, up: Upstreams, share: float) -> None:
     for name, illness in ill.items():
         await up.behave(name, *ILLNESSES[illness])
     for since, key in REVOKED.items():
-        if since <= share and key not in run.rests:
-            run.rests[key] = [(now(), float("inf"))]
+        if since <= share and key not in run.cooldowns:
+            run.cooldowns[key] = [(now(), float("inf"))]
             await up.revoke(key.partition("-")[0], key)
 
 
-def _tell(report: Report, run: Run, box: Gateway, log: list[Seen]) -> None:
+def _judge(report: Report, run: Run, box: Gateway, log: list[Seen]) -> None:
     answers = list(run.answers.values())
     broken = [answer for answer in answers if answer.broken]
     rest = [answer for answer in answers if not answer.broken]
@@ -168,7 +168,7 @@ def _tell(report: Report, run: Run, box: Gateway, log: list[Seen]) -> None:
         "answered, of those with a healthy target, %", percent(sum(a.ok for a in helped), len(helped)), 99.5
     )
     _tell_failures(report, run, box)
-    report.equal("streams broken off, and told so", len(broken), sum(seen.broken for seen in log))
+    report.equal("streams broken off, with an error event", len(broken), sum(seen.broken for seen in log))
     report.equal("lies", sum(answer.lie for answer in answers), 0)
     report.equal("answers of another call", _mixed_up(run, log), 0)
     report.equal("ends without an answer or an error", sum(bool(answer.torn) for answer in answers), 0)
@@ -185,7 +185,7 @@ def _tell(report: Report, run: Run, box: Gateway, log: list[Seen]) -> None:
 
 
 def _tell_failures(report: Report, run: Run, box: Gateway) -> None:
-    """Who failed although a healthy target was there, and whether that target was asked at all."""
+    """Report the calls that failed although a target was healthy, and whether it was asked."""
     lines = {line["client_id"]: line for line in box.calls}
     failed, unasked, shown = Counter[str](), 0, list[str]()
     for number, answer in run.answers.items():
@@ -227,6 +227,6 @@ def _misrecorded(box: Gateway, log: list[Seen]) -> list[str]:
 
 
 def _attempts(line: dict[str, Any]) -> str:
-    """The attempts of a call, in words."""
-    told = [f"{each['provider']} {each['key']} {each['outcome']} {each['ms']:.0f} ms" for each in line["attempts"]]
-    return f"{line['client_id']}, {'stream' if line['stream'] else 'plain'}: {'; '.join(told)}"
+    """Return a description of the attempts of a call."""
+    attempts = [f"{each['provider']} {each['key']} {each['outcome']} {each['ms']:.0f} ms" for each in line["attempts"]]
+    return f"{line['client_id']}, {'stream' if line['stream'] else 'plain'}: {'; '.join(attempts)}"

@@ -1,4 +1,4 @@
-"""A plain client: it keeps connections, reads answers to the byte, and never tries anything twice.
+"""A plain client: it keeps connections alive, reads answers to the byte, and retries nothing.
 
 `Client.chat` never raises for what a server does; what happened is in the `Answer`. `at_rate` is the open loop (calls
 start at their moment, however slow the answers are), `in_parallel` the closed one.
@@ -26,42 +26,42 @@ Link = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 @dataclass
 class Answer:
-    """What a client got; times are the monotonic clock's."""
+    """What a client received; times are of the monotonic clock."""
 
     started: float
     stream: bool
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""  # of what is no stream
+    body: bytes = b""  # not of streams
     text: str = ""
     finish: str | None = None
     done: bool = False  # `[DONE]` came
-    comments: int = 0  # that keep a silent stream alive
+    comments: int = 0  # keep-alive comments of a stream
     error: dict[str, Any] | None = None
-    torn: str | None = None  # the connection ended where it should not
+    torn: str | None = None  # the connection ended in the middle
     first: float | None = None  # the first content
     ended: float = 0.0
 
     @property
     def looks_whole(self) -> bool:
-        """What a client would take for an answer."""
+        """Whether a client would accept it as an answer."""
         if self.status != 200 or self.error or self.torn:
             return False
         return self.finish is not None and (self.done or not self.stream)
 
     @property
     def ok(self) -> bool:
-        """An answer, and the upstream's full text."""
+        """Whether it is the complete answer of the upstream."""
         return self.looks_whole and is_whole(self.text)
 
     @property
     def lie(self) -> bool:
-        """It looks like an answer and is none, or began as none."""
+        """Whether it looks like an answer, or its beginning, but is not what the upstream sent."""
         return (self.looks_whole and not is_whole(self.text)) or bool(self.text and not is_beginning(self.text))
 
     @property
     def broken(self) -> bool:
-        """A stream that had content, and then said that it broke off."""
+        """Whether it is a stream that had content and ended with an error event."""
         return self.stream and self.status == 200 and bool(self.text) and bool(self.error) and not self.done
 
     @property
@@ -76,14 +76,14 @@ class Answer:
 
 
 def chat_body(model: str, content: str = "hi", *, stream: bool = False, **fields: Any) -> dict[str, Any]:
-    """The body of a chat call."""
+    """Return the body of a chat call."""
     return {"model": model, "messages": [{"role": "user", "content": content}], "stream": stream, **fields}
 
 
 def request_bytes(
     method: str, path: str, body: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """One request as it goes over the wire."""
+    """Return the bytes of a request."""
     content = b"" if body is None else json.dumps(body).encode()
     lines = [f"{method} {path} HTTP/1.1", "host: localhost", f"content-length: {len(content)}"]
     lines += ["content-type: application/json"] if content else []
@@ -92,7 +92,7 @@ def request_bytes(
 
 
 class Client:
-    """Calls one server; as many connections as there are calls at once."""
+    """Calls one server, with as many connections as there are concurrent calls."""
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
         parts = urlsplit(url)
@@ -101,16 +101,16 @@ class Client:
         self._idle: list[Link] = []
 
     async def chat(self, model: str, content: str = "hi", *, stream: bool = False, **fields: Any) -> Answer:
-        """One chat call, and all of its answer."""
+        """Make a chat call and return its answer."""
         request = request_bytes("POST", "/v1/chat/completions", chat_body(model, content, stream=stream, **fields))
         return await self.call(request, stream=stream)
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> Answer:
-        """One GET."""
+        """Make a GET request."""
         return await self.call(request_bytes("GET", path, headers=headers))
 
     async def call(self, request: bytes, *, stream: bool = False) -> Answer:
-        """Any request, and all of its answer."""
+        """Send any request and return its answer."""
         answer = Answer(_CLOCK.monotonic(), stream)
         link: Link | None = None
         try:
@@ -132,7 +132,7 @@ class Client:
 
     @asynccontextmanager
     async def sent(self, request: bytes) -> AsyncIterator[Link]:
-        """A fresh connection on which `request` was sent; it is closed in the end, whatever was read."""
+        """Yield a fresh connection on which `request` was sent; it is closed in the end."""
         reader, writer = await self.connect()
         try:
             writer.write(request)
@@ -141,7 +141,7 @@ class Client:
             writer.close()
 
     def close(self) -> None:
-        """Leave."""
+        """Close the idle connections."""
         for _, writer in self._idle:
             writer.close()
         self._idle.clear()
@@ -214,7 +214,7 @@ def _take_body(answer: Answer, value: Any) -> None:
 
 
 async def at_rate(rate: float, seconds: float, call: Callable[[int], Coroutine[Any, Any, object]]) -> None:
-    """`call(0)`, `call(1)`, ... `rate` times a second, whether or not earlier ones have ended; then wait for all."""
+    """Start `call(0)`, `call(1)`, ... at a fixed rate, however slow earlier ones are; then wait for all."""
     began = _CLOCK.monotonic()
     async with anyio.create_task_group() as group:
         for number in range(round(rate * seconds)):
@@ -223,7 +223,7 @@ async def at_rate(rate: float, seconds: float, call: Callable[[int], Coroutine[A
 
 
 async def in_parallel(count: int, width: int, call: Callable[[int], Coroutine[Any, Any, object]]) -> None:
-    """`call(0)` to `call(count - 1)`, `width` of them at a time."""
+    """Run `call(0)` to `call(count - 1)`, `width` of them at a time."""
     numbers = iter(range(count))
 
     async def work() -> None:

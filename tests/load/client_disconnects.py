@@ -1,8 +1,8 @@
 """Clients disconnect while queued, connecting, before the first byte, and in mid-answer: nothing of them is left.
 
-Half of them close their connection, half reset it. What is measured is the time from just before that to the moment at
-which the provider sees its own connection closed; while we connect by TCP nobody sees anything, so it is the moment at
-which the half-made connection is gone from the kernel's table, and for the queue the moment at which it is shorter.
+Half of them close their connection, half reset it. The delay is the time from just before that until the provider's
+connection is closed; while Signalbox connects by TCP, until the socket is gone from the kernel's table; in the queue,
+until the queue is shorter.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.load.scripted import Behaviour
 from tests.load.silent import Hole, Mute, hole, mute
 
 SOON = 0.25  # seconds for a provider to see the close
-SETTLED = 1.0  # seconds for everything to be as it was
+SETTLED = 1.0  # seconds until all resources are released
 WIDTH = 8
 ENDLESS = Behaviour(words=1000, pace=0.05)
 HALF = Behaviour(end="stall", after=0)
@@ -31,7 +31,7 @@ Reached = Callable[[], Awaitable[bool]]
 
 
 class Trials:
-    """Clients that leave, and how long it took others to see it."""
+    """Clients that disconnect, and the delays until that shows."""
 
     def __init__(self, box: Gateway, up: Upstreams, seed: int) -> None:
         self.box = box
@@ -42,7 +42,7 @@ class Trials:
     async def leave(
         self, number: int, model: str, name: str, *, stream: bool, reached: Callable[[Link], Reached]
     ) -> float:
-        """One client that goes when `reached` says so; the moment."""
+        """Run one client that disconnects once `reached` holds; return the moment."""
         request = request_bytes("POST", "/v1/chat/completions", chat_body(model, name, stream=stream))
         async with self.client.sent(request) as link:
             if not await until(reached(link), every=0.002):
@@ -53,12 +53,12 @@ class Trials:
             return now()
 
     async def at_upstream(self, count: int, model: str, window: str, *, stream: bool, content: bool) -> list[float]:
-        """Clients whose call has reached the upstream, or of which they have had content; delays in seconds."""
+        """Disconnect once the call has reached the upstream, or has content; return the delays in seconds."""
         left: dict[str, float] = {}
 
         async def trial(number: int) -> None:
             name = f"{window} {stream} {number}"
-            reached = has_read if content else partial(_whatever, partial(self.up.arrived, name))
+            reached = has_read if content else partial(_regardless, partial(self.up.arrived, name))
             left[name] = await self.leave(number, model, name, stream=stream, reached=reached)
 
         await in_parallel(count, WIDTH, trial)
@@ -71,8 +71,8 @@ class Trials:
         await until(all_gone, within=3.0)
         return [gone.get(name, float("inf")) - moment for name, moment in left.items()]
 
-    async def shaking_hands(self, count: int, silent: Mute, *, stream: bool) -> list[float]:
-        """Clients whose call waits for a TLS handshake."""
+    async def by_tls(self, count: int, silent: Mute, *, stream: bool) -> list[float]:
+        """Disconnect clients whose call waits for a TLS handshake."""
         delays = []
         for number in range(count):
             greeted, lost = silent.greeted + 1, len(silent.lost) + 1
@@ -83,23 +83,23 @@ class Trials:
             async def over(lost: int = lost) -> bool:
                 return len(silent.lost) >= lost
 
-            left = await self.leave(number, "mute/model", "tls", stream=stream, reached=partial(_whatever, reached))
+            left = await self.leave(number, "mute/model", "tls", stream=stream, reached=partial(_regardless, reached))
             delays.append(silent.lost[-1] - left if await until(over, within=3.0) else float("inf"))
         return delays
 
-    async def knocking(self, count: int, closed: Hole, *, stream: bool) -> list[float]:
-        """Clients whose call waits for a TCP connection."""
+    async def by_tcp(self, count: int, closed: Hole, *, stream: bool) -> list[float]:
+        """Disconnect clients whose call waits for a TCP connection."""
 
         async def reached() -> bool:
-            return closed.knocking == 1
+            return closed.connecting == 1
 
         async def over() -> bool:
-            return closed.knocking == 0
+            return closed.connecting == 0
 
         return await self._watched(count, "hole/model", "tcp", reached, over, stream=stream)
 
     async def queued(self, count: int, *, stream: bool) -> list[float]:
-        """Clients whose call waits for a slot, which another call holds."""
+        """Disconnect clients whose call waits for a slot, which another call holds."""
 
         async def reached() -> bool:
             return await self.box.metric("signalbox_queue_depth") == 1
@@ -117,13 +117,13 @@ class Trials:
     ) -> list[float]:
         delays = []
         for number in range(count):
-            left = await self.leave(number, model, name, stream=stream, reached=partial(_whatever, reached))
+            left = await self.leave(number, model, name, stream=stream, reached=partial(_regardless, reached))
             delays.append(now() - left if await until(over, within=3.0, every=0.002) else float("inf"))
         return delays
 
 
 async def check(report: Report, options: Options) -> None:
-    """800 of them, in as many windows as this version has."""
+    """Disconnect 800 clients, in windows of the same size."""
     async with AsyncExitStack() as stack:
         up = await stack.enter_async_context(upstreams("up"))
         closed = stack.enter_context(hole())
@@ -135,7 +135,7 @@ async def check(report: Report, options: Options) -> None:
             await up.behave("up", behaviour, model=model)
         await up.behave("up", Behaviour(end="stall"), HALF, model="silent")
         if not queues:
-            report.note("models[].limits.concurrency is not in this version: nobody can be queued")
+            report.note("models[].limits.concurrency is not in this version: the queue is not measured")
         await _windows(report, Trials(box, up, options.seed), closed, silent, options.calls or 800, queues=queues)
 
 
@@ -161,7 +161,7 @@ def limited(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def has_read(link: Link) -> Reached:
-    """Content has come."""
+    """Return a condition: content has arrived."""
     data = bytearray()
 
     async def reached() -> bool:
@@ -171,8 +171,8 @@ def has_read(link: Link) -> Reached:
     return reached
 
 
-def _whatever(reached: Reached, _link: Link) -> Reached:
-    """Not a matter of what the client has read."""
+def _regardless(reached: Reached, _link: Link) -> Reached:
+    """Return a condition that does not depend on what the client has read."""
     return reached
 
 
@@ -183,14 +183,14 @@ async def _windows(report: Report, trials: Trials, closed: Hole, silent: Mute, c
         kind = "stream" if stream else "plain"
         at_upstream = partial(trials.at_upstream, each, stream=stream)
         if queues:
-            _tell(report, f"queued, {kind}", await trials.queued(each, stream=stream))
-        _tell(report, f"connecting by TCP, {kind}", await trials.knocking(each // 2, closed, stream=stream))
-        _tell(report, f"connecting by TLS, {kind}", await trials.shaking_hands(each - each // 2, silent, stream=stream))
+            _judge(report, f"queued, {kind}", await trials.queued(each, stream=stream))
+        _judge(report, f"connecting by TCP, {kind}", await trials.by_tcp(each // 2, closed, stream=stream))
+        _judge(report, f"connecting by TLS, {kind}", await trials.by_tls(each - each // 2, silent, stream=stream))
         await _settled(report, trials, base, f"connecting, {kind}")
-        _tell(report, f"before the first byte, {kind}", await at_upstream("up/silent", "before", content=False))
+        _judge(report, f"before the first byte, {kind}", await at_upstream("up/silent", "before", content=False))
         await _settled(report, trials, base, f"before the first byte, {kind}")
         model = "up/endless" if stream else "up/half"
-        _tell(report, f"in mid-answer, {kind}", await at_upstream(model, "amid", content=stream))
+        _judge(report, f"in mid-answer, {kind}", await at_upstream(model, "amid", content=stream))
         await _settled(report, trials, base, f"in mid-answer, {kind}")
     trials.box.read()
     closed_calls = sum(line["outcome"] == "client_closed" for line in trials.box.calls)
@@ -201,7 +201,7 @@ async def _windows(report: Report, trials: Trials, closed: Hole, silent: Mute, c
 
 
 async def _baseline(trials: Trials) -> Resources:
-    """What it holds at rest, once connections and code are warm."""
+    """Return what an idle process holds after some calls."""
     client = trials.box.client()
     for _ in range(10):
         await client.chat("up/model", "warm")
@@ -211,7 +211,7 @@ async def _baseline(trials: Trials) -> Resources:
     return await trials.box.resources()
 
 
-def _tell(report: Report, window: str, delays: list[float]) -> None:
+def _judge(report: Report, window: str, delays: list[float]) -> None:
     report.figure(f"{window}: trials", len(delays))
     report.figure(f"{window}: seen after, worst", max(delays) * 1000, "ms")
     share = percent(sum(delay <= SOON for delay in delays), len(delays))
@@ -219,16 +219,16 @@ def _tell(report: Report, window: str, delays: list[float]) -> None:
 
 
 async def _settled(report: Report, trials: Trials, base: Resources, window: str) -> None:
-    """Everything that the calls held is free again."""
+    """Report how long it takes until everything is released."""
     began, held = now(), await trials.box.resources()
     while _more(held, base) and now() - began < SETTLED:
         held = await trials.box.resources()
-    report.figure(f"{window}: at rest after", (now() - began) * 1000, "ms")
+    report.figure(f"{window}: released after", (now() - began) * 1000, "ms")
     report.want(f"{window}: left over", _more(held, base) or "nothing", "nothing", ok=not _more(held, base))
 
 
 def _more(held: Resources, base: Resources) -> str:
-    """What is held now and was not before."""
+    """Return what is held in addition to the baseline."""
     counts = {
         "calls": held.in_flight - base.in_flight,
         "queued": held.queued - base.queued,

@@ -30,7 +30,7 @@ def configuration(up: Upstreams) -> dict[str, object]:
 
 
 async def check(report: Report, options: Options) -> None:
-    """1,000 of them."""
+    """Make 1,000 such calls."""
     calls = options.calls or 1000
     async with upstreams("alpha", "beta") as up, gateway(configuration(up)) as box:
         await up.seed(options.seed)
@@ -48,13 +48,13 @@ async def check(report: Report, options: Options) -> None:
         log = await up.log()
         client.close()
         for name in TENTHS:
-            _tell(report, name, answers[name], [seen for seen in log if seen.model == name])
+            _judge(report, name, answers[name], [seen for seen in log if seen.model == name])
         rows = await box.breakers()
         report.equal("breakers with a failure", sum(row["failures"] > 0 or row["state"] != "closed" for row in rows), 0)
         report.equal("attempts recorded", sum(box.attempts().values()), len(log))
 
 
-def _tell(report: Report, name: str, answers: list[Answer], log: list[Seen]) -> None:
+def _judge(report: Report, name: str, answers: list[Answer], log: list[Seen]) -> None:
     said = {seen.call: seen.status for seen in log if seen.provider == "alpha"}
     report.figure(f"{name}: calls", len(answers))
     if name == "long":

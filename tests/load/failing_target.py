@@ -11,11 +11,11 @@ from tests.load.scripted import Behaviour
 
 RATE = 100.0
 FIRST = 20  # calls that may still fail, while the breaker learns
-REST = 0.3  # seconds in which a target behind an open breaker is not asked again by a call that has asked another
+GRACE = 0.3  # seconds in which a target behind an open breaker is not asked again by a call that has asked another
 
 
 async def check(report: Report, options: Options) -> None:
-    """The bad one of two first in the list; then alone; then well again, when the other one goes bad."""
+    """Run with the failing target first of two; then alone; then healthy again while the other one fails."""
     await _pair(report, options.calls or 2000)
     await _alone(report)
     await _swapped(report)
@@ -45,7 +45,7 @@ async def _pair(report: Report, calls: int) -> None:
 
 
 async def _alone(report: Report) -> None:
-    """With nobody else to ask it is asked all the same, and the first call after its recovery is answered."""
+    """Without another target it is still asked, and the first call after its recovery succeeds."""
     calls = 100
     async with upstreams("bad") as up, gateway(scenario(up)) as box:
         await up.behave("bad", Behaviour(status=500))
@@ -63,7 +63,7 @@ async def _alone(report: Report) -> None:
 
 
 async def _swapped(report: Report) -> None:
-    """The one whose breaker is open is well again and the only good one: it must be found."""
+    """The target with an open breaker is the only healthy one: it must be found."""
     calls = 200
     async with upstreams("first", "second") as up, gateway(scenario(up)) as box:
         client, answers = box.client(), dict[int, Answer]()
@@ -72,7 +72,7 @@ async def _swapped(report: Report) -> None:
             await client.chat("second/model", f"before {number}")
         await up.behave("second", Behaviour())
         await up.behave("first", Behaviour(status=500))
-        await asyncio.sleep(REST)
+        await asyncio.sleep(GRACE)
 
         async def call(number: int) -> None:
             answers[number] = await client.chat("scenario/all", f"call {number}", stream=number % 2 == 0)

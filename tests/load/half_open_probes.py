@@ -1,7 +1,7 @@
 """A breaker half-opens before 200 clients: exactly the configured probes are sent, and their outcome decides.
 
-Beside another target the rest goes there; alone it waits for the outcome, and is served or refused by it. A failed
-probe doubles the wait, and one whose client leaves gives its permit back. With one permit and with three.
+Other calls use another target; without one they wait for the outcome and share it. A failed probe doubles the wait, and
+one whose client leaves returns its lease. With one lease and with three.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from tests.load.scripted import Behaviour, Seen
 
 OPEN, LONGEST = 0.5, 1.5  # seconds
 PROBE = 1.5  # seconds that a probe takes, so that all clients are there before it ends
-SOON = 0.1  # seconds for a permit that was given back to be used
-ALL = 0.5  # seconds for everybody who has waited to be told
+SOON = 0.1  # seconds until a returned lease is used
+ALL = 0.5  # seconds until all waiting calls have their answer
 GAPS = (2 * OPEN, LONGEST)  # between a failed probe and the next
-LATE = 0.25  # seconds that a client who tries again and again may come late
+LATE = 0.25  # seconds that a client that polls may be late
 WELL = Behaviour(before=PROBE)
 ILL = Behaviour(before=PROBE, status=500)
 DOWN = Behaviour(status=500)
@@ -35,27 +35,27 @@ HANGS = Behaviour(end="stall")
 class Trial:
     """One part of the check, with a route and a breaker of its own."""
 
-    def __init__(self, report: Report, up: Upstreams, box: Gateway, route: str, permits: int, clients: int) -> None:
+    def __init__(self, report: Report, up: Upstreams, box: Gateway, route: str, leases: int, clients: int) -> None:
         self.report = report
         self.up = up
         self.box = box
         self.client: Client = box.client()
         self.route = route
-        self.permits = permits
+        self.leases = leases
         self.clients = clients
 
     async def beside(self, probe: Behaviour, openings: int) -> None:
-        """Probes beside a target that serves everybody else."""
+        """Probe one target while another serves all other calls."""
         await self._open(probe)
         answers = await self._rush("rush")
         self._probes(await self._reached("rush"))
         self._equal("answered", sum(answer.ok for answer in answers), self.clients)
         waited = [line["waited_ms"] for line in self._lines("rush") if line["attempts"][0]["provider"] == "strong"]
-        self._equal("sent elsewhere at once", sum(ms < SOON * 1000 for ms in waited), self.clients - self.permits)
+        self._equal("sent elsewhere at once", sum(ms < SOON * 1000 for ms in waited), self.clients - self.leases)
         self._equal("times that the breaker has opened", (await self._row())["openings"], openings)
 
     async def alone(self) -> None:
-        """Probes of the only target, while the rest waits: it is served once they have succeeded."""
+        """Probe the only target while other calls wait: they are served once the probes succeed."""
         await self._open(WELL)
         answers = await self._rush("rush")
         reached = await self._reached("rush")
@@ -64,22 +64,22 @@ class Trial:
         self._equal("requests in all", len(reached), self.clients)
 
     async def alone_failing(self) -> None:
-        """Likewise, but they fail: so does the rest."""
+        """The same with failing probes: all calls fail."""
         await self._open(ILL)
         answers = await self._rush("rush")
         reached = await self._reached("rush")
         self._probes(reached)
-        self._equal("requests in all", len(reached), self.permits)
+        self._equal("requests in all", len(reached), self.leases)
         statuses = Counter(answer.status for answer in answers)
-        self._equal("probes answered with 502", statuses[502], self.permits)
-        self._equal("others refused with 503", statuses[503], self.clients - self.permits)
-        told = sum(answer.status == 503 and "retry-after" in answer.headers for answer in answers)
-        self._equal("of them with retry-after", told, self.clients - self.permits)
+        self._equal("probes answered with 502", statuses[502], self.leases)
+        self._equal("others refused with 503", statuses[503], self.clients - self.leases)
+        rejected = sum(answer.status == 503 and "retry-after" in answer.headers for answer in answers)
+        self._equal("of them with retry-after", rejected, self.clients - self.leases)
         waited = max(line["waited_ms"] for line in self._lines("rush"))
         self._at_most("longest wait", waited, (PROBE + ALL) * 1000)
 
     async def doubles(self) -> None:
-        """Probe after probe fails: how long it takes until the next goes out."""
+        """Measure the waits between failing probes."""
         await self._open(DOWN)
         times: list[float] = []
         while len(times) <= len(GAPS):
@@ -93,7 +93,7 @@ class Trial:
         self.report.want(self._name("seconds between failing probes"), next(shown), next(shown), ok=good)
 
     async def left(self) -> None:
-        """Clients leave during their probes: the permits are there for those who come then."""
+        """Clients leave during their probes: the next calls get their leases."""
         await self._open(HANGS)
         async with AsyncExitStack() as leaving:
             await self._hang(leaving)
@@ -108,7 +108,7 @@ class Trial:
         self._equal("breaker afterwards", await self._state(), "closed")
 
     async def left_alone(self) -> None:
-        """Likewise, while others wait for the outcome: some of them probe in their stead."""
+        """The same while other calls wait for the outcome: some of these become probes."""
         await self._open(HANGS)
         answers: list[Answer] = []
 
@@ -129,7 +129,7 @@ class Trial:
         self._equal("answered", sum(answer.ok for answer in answers), self.clients)
 
     async def _open(self, then: Behaviour) -> None:
-        """Let the weak target fail until its breaker is open, wait until it may be tried, and be `then` from there."""
+        """Open the breaker of the weak target, wait until it half-opens, and let the target behave as `then`."""
         await self.up.behave("weak", DOWN, model=self.route)
         while await self._state() != "open":
             await self.client.chat(f"scenario/{self.route}", f"{self.route} trip x")
@@ -147,7 +147,7 @@ class Trial:
         return str((await self._row())["state"])
 
     async def _rush(self, label: str) -> list[Answer]:
-        """All clients at once."""
+        """Start all clients at once."""
         answers: list[Answer] = []
         self.box.read()
         known = len(self.box.calls)
@@ -174,8 +174,8 @@ class Trial:
         return [line for line in self.box.calls if str(line["client_id"]).startswith(prefix)]
 
     async def _hang(self, stack: AsyncExitStack) -> None:
-        """As many probes as may go out, all in vain; their clients leave with `stack`."""
-        for number in range(self.permits):
+        """Start all probes with an answer that never comes; their clients leave with `stack`."""
+        for number in range(self.leases):
             name = f"{self.route} hang {number}"
             body = chat_body(f"scenario/{self.route}", name, stream=True)
             await stack.enter_async_context(self.client.sent(request_bytes("POST", "/v1/chat/completions", body)))
@@ -185,11 +185,11 @@ class Trial:
         return await self.box.metric("signalbox_queue_depth") == self.clients
 
     def _probes(self, reached: list[Seen]) -> None:
-        """How many went out before the first of them was answered."""
-        self._equal("probes at once", sum(seen.at < reached[0].at + PROBE for seen in reached), self.permits)
+        """Report the number of requests before the first was answered."""
+        self._equal("probes at once", sum(seen.at < reached[0].at + PROBE for seen in reached), self.leases)
 
     def _name(self, name: str) -> str:
-        return f"{self.route} ({self.permits}): {name}"
+        return f"{self.route} ({self.leases}): {name}"
 
     def _equal(self, name: str, value: object, wanted: object) -> None:
         self.report.equal(self._name(name), value, wanted)
@@ -210,19 +210,19 @@ PARTS: dict[str, tuple[int, Callable[[Trial], Awaitable[None]]]] = {  # by route
 
 
 async def check(report: Report, options: Options) -> None:
-    """200 clients; what several permits make no difference for happens once."""
-    for permits, parts in ((1, list(PARTS)), (3, ["beside-failing", "alone-failing", "left-alone"])):
-        async with upstreams("weak", "strong") as up, gateway(configuration(up, permits)) as box:
+    """Run all parts with one lease, and those for which the number matters with three."""
+    for leases, parts in ((1, list(PARTS)), (3, ["beside-failing", "alone-failing", "left-alone"])):
+        async with upstreams("weak", "strong") as up, gateway(configuration(up, leases)) as box:
             for route in parts:
-                trial = Trial(report, up, box, route, permits, options.calls or 200)
+                trial = Trial(report, up, box, route, leases, options.calls or 200)
                 await PARTS[route][1](trial)
                 trial.client.close()
 
 
-def configuration(up: Upstreams, permits: int) -> dict[str, Any]:
+def configuration(up: Upstreams, leases: int) -> dict[str, Any]:
     """A route for each part, with models of its own."""
     routes = {route: [f"{name}/{route}" for name in up.names[:targets]] for route, (targets, _) in PARTS.items()}
-    breaker = {"open": f"{OPEN}s", "max_open": f"{LONGEST}s", "half_open": permits}
+    breaker = {"open": f"{OPEN}s", "max_open": f"{LONGEST}s", "half_open": leases}
     return {
         "providers": {name: {"base_url": up.url(name)} for name in up.names},
         "models": [{"id": model} for route in routes.values() for model in route],

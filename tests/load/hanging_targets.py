@@ -1,7 +1,7 @@
 """Every target hangs: the client has its answer at the call's deadline, and the record has every attempt.
 
-The deadline counts from the request on, whatever it was spent on: one target, several of them with timeouts of their
-own, their errors and retries, or the queue.
+The deadline starts with the request and covers all of it: one target, several with timeouts of their own, errors and
+retries, or the queue.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.load.scripted import Behaviour, Seen
 
 DEADLINE = 3.0  # seconds
 NEAR = 0.2  # seconds around it
-GONE = 0.25  # seconds for the last target to see that nobody waits any more
+GONE = 0.25  # seconds until the last target sees its connection closed
 EACH = 0.4 * DEADLINE  # seconds that a target has, where it has less than the deadline
 HELD = DEADLINE / 3  # seconds that another call has the only slot
 APART = 0.01  # seconds between calls that are under way together
@@ -39,7 +39,7 @@ PARTS: dict[str, tuple[Behaviour, list[str]]] = {  # by model: what targets do, 
 
 
 async def check(report: Report, options: Options) -> None:
-    """Ten calls of each kind at once, and one that has waited for a slot."""
+    """Make ten calls of each kind at once, and one that waits for a slot."""
     async with upstreams(*NAMES) as up, gateway(configuration(up)) as box:
         for model, (behaviour, _) in PARTS.items():
             for name in NAMES:
@@ -71,7 +71,7 @@ async def check(report: Report, options: Options) -> None:
         client.close()
         for model, found in answers.items():
             lines = [line for line in box.calls if line["client_id"] == model]
-            _tell(report, model, found, lines, [seen for seen in log if seen.call == model])
+            _judge(report, model, found, lines, [seen for seen in log if seen.call == model])
 
 
 def configuration(up: Upstreams) -> dict[str, Any]:
@@ -94,10 +94,10 @@ def configuration(up: Upstreams) -> dict[str, Any]:
     }
 
 
-def _tell(report: Report, model: str, answers: list[Answer], lines: list[dict[str, Any]], log: list[Seen]) -> None:
+def _judge(report: Report, model: str, answers: list[Answer], lines: list[dict[str, Any]], log: list[Seen]) -> None:
     taken = sorted(answer.seconds for answer in answers)
     near = sum(abs(seconds - DEADLINE) <= NEAR for seconds in taken)
-    told = sum((answer.status, answer.code) == (504, OVER) for answer in answers)
+    answered = sum((answer.status, answer.code) == (504, OVER) for answer in answers)
     attempts = Counter(
         ", ".join(f"{attempt['provider']} {attempt['outcome']}" for attempt in line["attempts"]) for line in lines
     )
@@ -105,7 +105,7 @@ def _tell(report: Report, model: str, answers: list[Answer], lines: list[dict[st
     report.figure(f"{model}: calls", len(answers))
     report.figure(f"{model}: answered after, first and last", f"{taken[0]:.3f}, {percentile(taken, 100):.3f}", "s")
     report.equal(f"{model}: answered within {NEAR} s of the deadline", near, len(answers))
-    report.equal(f"{model}: with 504 deadline_exceeded", told, len(answers))
+    report.equal(f"{model}: with 504 deadline_exceeded", answered, len(answers))
     report.equal(f"{model}: attempts recorded as they were", attempts[wanted], len(answers))
     for found in attempts.keys() - {wanted}:
         report.note(f"{attempts[found]} times {found}, and not {wanted}")

@@ -1,4 +1,4 @@
-"""What every check needs: Signalbox and the scripted upstream as real processes, and what both say of themselves.
+"""What every check needs: Signalbox and the upstreams as real processes, and what both report.
 
     async with upstreams("good", "bad") as up, gateway(config(up, ...)) as box:
         await up.behave("bad", Behaviour(status=500))
@@ -7,7 +7,7 @@
         await box.settled(1)     # box.calls: the access lines;  await up.log(): what really arrived
         await box.resources()    # descriptors, tasks, calls in flight and queued, memory
 
-Nothing here decides whether a figure is good.
+Nothing here judges a figure.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.load.scripted import Behaviour, Seen, to_json
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = {"authorization": "Bearer load-admin"}
-PATIENCE = 20.0  # seconds for what must happen; only what is broken waits that long
+PATIENCE = 20.0  # seconds to wait for what must happen; only a fault takes as long
 LISTENING = "0A"  # the state in `/proc/net/tcp`
 _LARGEST = 1 << 30
 _CLOCK = SystemClock()
@@ -45,7 +45,7 @@ _CLOCK = SystemClock()
 
 @dataclass(frozen=True)
 class Options:
-    """The arguments of the command line; None is the check's own default."""
+    """The arguments of the command line; `None` is the check's own default."""
 
     calls: int | None = None
     seconds: float | None = None
@@ -54,7 +54,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Resources:
-    """What a process holds."""
+    """The resources that a process holds."""
 
     descriptors: int
     tasks: int
@@ -64,7 +64,7 @@ class Resources:
 
 
 class Upstreams:
-    """The scripted upstream's process, from the outside."""
+    """Controls the process of the scripted upstream."""
 
     def __init__(self, process: asyncio.subprocess.Process, ports: Mapping[str, int]) -> None:
         self.names = list(ports)
@@ -73,41 +73,41 @@ class Upstreams:
         self._turn = asyncio.Lock()
 
     def url(self, name: str) -> str:
-        """The base URL of a provider."""
+        """Return the base URL of a provider."""
         return f"http://127.0.0.1:{self._ports[name]}/v1"
 
     async def behave(self, name: str, *mix: Behaviour, model: str | None = None) -> None:
-        """From now on `name` answers (this model) in one of these ways, by their weights."""
-        await self._tell(do="behave", name=name, model=model, mix=[to_json(each) for each in mix or (Behaviour(),)])
+        """Answer calls to `name` (to this model) from now on in one of these ways, chosen by weight."""
+        await self._command(do="behave", name=name, model=model, mix=[to_json(each) for each in mix or (Behaviour(),)])
 
     async def revoke(self, name: str, *keys: str) -> None:
-        """From now on `name` refuses these keys, and no others."""
-        await self._tell(do="revoke", name=name, keys=keys)
+        """Reject exactly these keys at `name` from now on."""
+        await self._command(do="revoke", name=name, keys=keys)
 
     async def close_idle(self, name: str, seconds: float | None) -> None:
-        """From now on `name` closes a connection that was idle for so long."""
-        await self._tell(do="idle", name=name, seconds=seconds)
+        """Close connections of `name` that are idle for so long from now on."""
+        await self._command(do="idle", name=name, seconds=seconds)
 
     async def seed(self, seed: int) -> None:
-        """Roll the dice of all mixes anew."""
+        """Seed the random choices of all providers."""
         for name in self.names:
-            await self._tell(do="seed", name=name, seed=f"{name} {seed}")
+            await self._command(do="seed", name=name, seed=f"{name} {seed}")
 
     async def log(self, name: str | None = None, since: int = 0) -> list[Seen]:
-        """What arrived, in the order of arrival, but for the first `since`; background probes ask for no model."""
-        rows = [Seen(**row) for row in await self._tell(do="log", since=since)]
+        """Return the requests after the first `since` in the order of arrival, without background probes."""
+        rows = [Seen(**row) for row in await self._command(do="log", since=since)]
         rows = [row for row in rows if row.model != "None"]
         return rows if name is None else [row for row in rows if row.provider == name]
 
     async def arrived(self, call: str) -> bool:
-        """Whether a request whose last message says this has arrived."""
-        return bool(await self._tell(do="arrived", call=call))
+        """Return whether a request with this last message has arrived."""
+        return bool(await self._command(do="arrived", call=call))
 
     async def clear(self) -> None:
-        """Forget the log."""
-        await self._tell(do="clear")
+        """Clear the log."""
+        await self._command(do="clear")
 
-    async def _tell(self, **command: Any) -> Any:
+    async def _command(self, **command: Any) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         async with self._turn:
@@ -117,7 +117,7 @@ class Upstreams:
 
 @asynccontextmanager
 async def upstreams(*names: str) -> AsyncIterator[Upstreams]:
-    """One process that is all these providers."""
+    """Run one process that serves all these providers."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.load.upstream", *names, cwd=ROOT, stdin=pipe, stdout=pipe, limit=_LARGEST
@@ -134,7 +134,7 @@ async def upstreams(*names: str) -> AsyncIterator[Upstreams]:
 
 @asynccontextmanager
 async def lean_upstream() -> AsyncIterator[str]:
-    """A process with `lean_upstream.py`; yields the base URL."""
+    """Run `lean_upstream.py`; yields its base URL."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "tests.load.lean_upstream", cwd=ROOT, stdin=pipe, stdout=pipe
@@ -150,13 +150,13 @@ async def lean_upstream() -> AsyncIterator[str]:
 
 
 def lean_config(url: str, **more: Any) -> dict[str, Any]:
-    """A configuration in which `lean/SCRIPT` is a model of `lean_upstream.py`; `more` is put on top."""
+    """Return a configuration with the models `lean/SCRIPT` of `lean_upstream.py`; `more` replaces sections."""
     return {"providers": {"lean": {"base_url": url, "any_model": True}}, "models": [], **more}
 
 
 @dataclass
 class Gateway:
-    """A running Signalbox, from the outside."""
+    """A running Signalbox process."""
 
     url: str
     config: Path
@@ -168,15 +168,15 @@ class Gateway:
 
     @property
     def pid(self) -> int:
-        """Of the process."""
+        """The process id."""
         return self.process.pid
 
     def client(self, timeout: float = 60.0) -> Client:
-        """A client of its own."""
+        """Return a new client."""
         return Client(self.url, timeout)
 
     def read(self) -> None:
-        """Take in what the log has since the last time."""
+        """Read the lines that the log has gained."""
         with self.output.open("rb") as lines:
             lines.seek(self._offset)
             data = lines.read()
@@ -187,7 +187,7 @@ class Gateway:
             (self.calls if value["event"] == "call" else self.events).append(value)
 
     async def settled(self, count: int, within: float = PATIENCE) -> bool:
-        """Wait until so many calls have their line in `calls`."""
+        """Wait until `calls` has so many lines; return whether it has."""
 
         async def enough() -> bool:
             self.read()
@@ -196,44 +196,44 @@ class Gateway:
         return await until(enough, within)
 
     def attempts(self) -> Counter[str]:
-        """Attempts by provider, as the access lines have them."""
+        """Return the number of attempts by provider according to the access lines."""
         return Counter(attempt["provider"] for call in self.calls for attempt in call["attempts"])
 
     async def metrics(self) -> dict[str, float]:
-        """Every sample by its name and labels."""
+        """Return every sample by its name and labels."""
         lines = (await self._get("/metrics")).body.decode().splitlines()
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if line[:1] != "#")}
 
     async def metric(self, pattern: str) -> float:
-        """The sum of the samples whose name and labels match."""
+        """Return the sum of the samples whose name and labels match."""
         return sum(value for name, value in (await self.metrics()).items() if re.match(pattern, name))
 
     async def breakers(self) -> list[dict[str, Any]]:
-        """The rows of `/admin/breakers`."""
+        """Return the rows of `/admin/breakers`."""
         return await self.rows("breakers")
 
     async def rows(self, name: str) -> list[dict[str, Any]]:
-        """The rows of one of the lists below `/admin`."""
+        """Return the rows of a list below `/admin`."""
         found: list[dict[str, Any]] = json.loads((await self._get(f"/admin/{name}?limit=1000")).body)["data"]
         return found
 
     async def tasks(self) -> int:
-        """The tasks of its event loop."""
+        """Return the number of tasks in its event loop."""
         known = len(self.events)
         self.process.send_signal(signal.SIGUSR1)
 
-        async def told() -> bool:
+        async def logged() -> bool:
             self.read()
             return any(event["event"] == "tasks" for event in self.events[known:])
 
-        if not await until(told):
-            raise RuntimeError("Signalbox does not say how many tasks it has")
+        if not await until(logged):
+            raise RuntimeError("Signalbox did not log its number of tasks")
         return int(next(event["count"] for event in self.events[known:] if event["event"] == "tasks"))
 
     async def resources(self) -> Resources:
-        """What it holds now, without what asking takes."""
+        """Return what it holds now, without the resources that this request takes."""
         metrics = await self.metrics()
-        await asyncio.sleep(0.02)  # the connection that has asked is closed by then
+        await asyncio.sleep(0.02)  # until the connection of this request is closed
         return Resources(
             len(os.listdir(f"/proc/{self.pid}/fd")),
             await self.tasks(),
@@ -243,31 +243,31 @@ class Gateway:
         )
 
     def connections(self) -> int:
-        """The connections of clients whose descriptors it still holds (proc(5), `net/tcp`)."""
+        """Return the number of client connections whose descriptors it holds (proc(5), `net/tcp`)."""
         port, rows = f":{urlsplit(self.url).port:04X}", Path("/proc/net/tcp").read_text().splitlines()[1:]
         fields = (row.split() for row in rows)
         return sum(row[1].endswith(port) and row[3] != LISTENING and row[9] != "0" for row in fields)
 
     def memory(self) -> int:
-        """Resident bytes."""
+        """Return the resident memory in bytes."""
         return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
     def peak_memory(self) -> int:
-        """The largest number of resident bytes since the start, or since `reset_peak_memory`."""
+        """Return the peak of the resident memory in bytes since the start or `reset_peak_memory`."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def reset_peak_memory(self) -> None:
-        """Start to measure the peak anew (proc(5), `clear_refs`)."""
+        """Reset the peak of the resident memory (proc(5), `clear_refs`)."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
 
     def processor_seconds(self) -> float:
-        """The time that all threads of the process have used (nanoseconds in `/proc/PID/task/TID/schedstat`)."""
+        """Return the seconds that all its threads have used (nanoseconds in `/proc/PID/task/TID/schedstat`)."""
         files = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(file.read_text().split()[0]) for file in files) / 1e9
 
     def reconfigure(self, config: Mapping[str, Any] | str) -> None:
-        """Put another configuration, or just any text, into the file, whole at once."""
+        """Replace the configuration file by a configuration or any text, atomically."""
         new = self.config.with_suffix(".new")
         new.write_text(config if isinstance(config, str) else _text(config, self.config))
         new.replace(self.config)
@@ -282,7 +282,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(config: Mapping[str, Any], environ: Mapping[str, str] | None = None) -> AsyncIterator[Gateway]:
-    """`signalbox serve` with this configuration on a free port, once it is ready."""
+    """Run `signalbox serve` with this configuration on a free port; yields once it is ready."""
     with tempfile.TemporaryDirectory(prefix="signalbox-load-") as folder:
         path, output, errors = (Path(folder, name) for name in ("signalbox.yaml", "output", "errors"))
         path.write_text(_text(config, path))
@@ -311,7 +311,7 @@ async def gateway(config: Mapping[str, Any], environ: Mapping[str, str] | None =
 
 
 def accepts(config: Mapping[str, Any]) -> bool:
-    """Whether `signalbox check` takes this configuration: some checks need features that not every version has."""
+    """Return whether `signalbox check` accepts this configuration."""
     with tempfile.TemporaryDirectory(prefix="signalbox-load-") as folder:
         path = Path(folder, "signalbox.yaml")
         path.write_text(_text(config, path))
@@ -320,7 +320,7 @@ def accepts(config: Mapping[str, Any]) -> bool:
 
 
 def scenario(up: Upstreams, keys: Mapping[str, Sequence[str]] | None = None, **more: Any) -> dict[str, Any]:
-    """A configuration in which `scenario/all` is every provider's `model`, in order; `more` is put on top.
+    """Return a configuration in which `scenario/all` has every provider's `model`; `more` replaces sections.
 
     Providers have the keys that are listed for them, under ids that are the keys themselves.
     """
@@ -337,7 +337,7 @@ def scenario(up: Upstreams, keys: Mapping[str, Sequence[str]] | None = None, **m
 
 
 async def until(true: Callable[[], Awaitable[bool]], within: float = PATIENCE, every: float = 0.01) -> bool:
-    """Wait until something is true, and say whether it became so."""
+    """Wait until a condition holds; return whether it does."""
     end = _CLOCK.monotonic() + within
     while not await true():
         if _CLOCK.monotonic() > end:
@@ -347,28 +347,28 @@ async def until(true: Callable[[], Awaitable[bool]], within: float = PATIENCE, e
 
 
 def now() -> float:
-    """The machine's monotonic clock, which all processes share."""
+    """Return the time of the monotonic clock, which all processes of a machine share."""
     return _CLOCK.monotonic()
 
 
 def _text(config: Mapping[str, Any], path: Path) -> str:
-    """A file for `path`; what the process learns stays beside it, and so ends with it."""
+    """Return the text of the configuration file `path`; the state of the process is stored beside it."""
     ours = {"store": "none", "data_dir": str(path.parent / "data")}
     auth = {"admin_token": ADMIN["authorization"].removeprefix("Bearer "), **config.get("auth", {})}
     return yaml.safe_dump({**ours, **json.loads(json.dumps(config)), "auth": auth})
 
 
 async def _url(process: asyncio.subprocess.Process, errors: Path, output: Path) -> str:
-    """The address that it says it listens on."""
+    """Return the URL that the process prints."""
 
     def address() -> str | None:
         match = re.search(r"(http://\S+)/v1\s", errors.read_text())
         return match and match[1]
 
-    async def told() -> bool:
+    async def logged() -> bool:
         return process.returncode is not None or address() is not None
 
-    await until(told)
+    await until(logged)
     if found := address():
         return found
     raise RuntimeError(f"Signalbox did not start: {_tail(errors)}{_tail(output)}")

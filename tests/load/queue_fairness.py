@@ -1,7 +1,6 @@
 """100 calls for ten slots: served in turn, shared evenly between callers, none waits longer than `max_wait`.
 
-Callers are told apart by their bearer tokens. When a call was sent is the upstream's word, and so is how many there
-were at once.
+Callers differ in their bearer tokens. Times and concurrency are those that the upstream has logged.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from tests.load.scripted import Behaviour, Seen
 
 SLOTS = 10
 PATIENCE = 2.0  # seconds in the queue
-SLACK = 0.05  # seconds that a waiter may be told late
+SLACK = 0.05  # seconds that an answer to a waiting call may be late
 SERVICE = 1.0  # seconds
 APART = 0.003  # seconds between two arrivals, so that their order is certain
-OVERTAKEN = 0.05  # seconds by which a later call must not be ahead: those let in together may change places
-LEFT = 0.1  # seconds for those whose clients are gone to leave the queue
+OVERTAKEN = 0.05  # seconds by which a later call must not be ahead: those admitted together may change places
+LEFT = 0.1  # seconds until calls whose clients left are removed from the queue
 SHORT = 0.1  # seconds of service, while callers compete
 WIDTHS = {"greedy": 80, "modest": 20, "single": 1}  # calls that each caller has under way
 FAIR, ABOUT = 0.5, 0.1  # of the slots for each of two who want more, and of that how much more or less
@@ -42,7 +41,7 @@ class Asked:
 
 
 async def check(report: Report, options: Options) -> None:
-    """100 arrivals; then a service three times as slow; clients who leave; callers of different greed."""
+    """Run 100 arrivals; then a service three times as slow; clients that leave; callers of unequal load."""
     async with upstreams("up") as up, gateway(configuration(up)) as box:
         await _crowd(report, up, box, "rush", options.calls or 100)
         await _crowd(report, up, box, "slower", 3 * SLOTS)
@@ -69,7 +68,7 @@ def prepared(caller: str, model: str, name: str, *, stream: bool) -> bytes:
 
 
 async def _crowd(report: Report, up: Upstreams, box: Gateway, title: str, calls: int) -> None:
-    """Two callers by turns; the service takes as long as the queue is used to, or three times that."""
+    """Two callers alternate; the service takes its usual time, or three times that."""
     client, asked = box.client(), list[Asked]()
     await up.behave("up", Behaviour(before=SERVICE), model=title)
     if title == "slower":
@@ -92,21 +91,21 @@ async def _crowd(report: Report, up: Upstreams, box: Gateway, title: str, calls:
     lines = [line for line in box.calls if str(line["client_id"]).startswith(f"{title} o")]
     at_once = sum(each.answer.seconds < SLACK for each in refused)
     report.figure(f"{title}: served and refused, of {calls}", f"{len(served)}, {len(refused)}")
-    report.figure(f"{title}: of these told at once", at_once)
+    report.figure(f"{title}: of these at once", at_once)
     report.equal(f"{title}: served well", sum(each.answer.ok for each in asked), len(served))
     report.at_most(f"{title}: at the upstream at once", _at_once(log.values()), SLOTS)
     longest = max(line["waited_ms"] for line in lines) / 1000
     report.at_most(f"{title}: longest wait", longest, PATIENCE + SLACK, "s")
     longest = max((each.answer.seconds for each in refused), default=0.0)
     report.figure(f"{title}: longest as a client saw it that was refused", longest, "s")
-    told = sum(each.answer.status == 429 and "retry-after" in each.answer.headers for each in refused)
-    report.equal(f"{title}: refused with 429 and retry-after", told, len(refused))
+    rejected = sum(each.answer.status == 429 and "retry-after" in each.answer.headers for each in refused)
+    report.equal(f"{title}: refused with 429 and retry-after", rejected, len(refused))
     report.equal(f"{title}: overtaken by a later call of their caller", _overtaken(asked, served), 0)
     _foreseen(report, box, title)
 
 
 def _overtaken(asked: list[Asked], served: dict[int, Seen]) -> int:
-    """Calls after which one of the same caller came, and was sent clearly before they were sent or told to go."""
+    """Return the calls that a later one of the same caller has overtaken."""
     found = 0
     for each in asked:
         own = served[each.number].at if each.number in served else each.answer.ended
@@ -116,7 +115,7 @@ def _overtaken(asked: list[Asked], served: dict[int, Seen]) -> int:
 
 
 def _at_once(log: Collection[Seen]) -> int:
-    """The most that were under way together."""
+    """Return the highest concurrency."""
     changes = sorted([(seen.at, 1) for seen in log] + [(seen.done_at, -1) for seen in log if seen.done_at])
     most = count = 0
     for _, change in changes:
@@ -126,7 +125,7 @@ def _at_once(log: Collection[Seen]) -> int:
 
 
 def _foreseen(report: Report, box: Gateway, title: str) -> None:
-    """What the queue foresaw, and what came, for those who waited."""
+    """Report the predicted and the real waits."""
     lines = [line for line in box.calls if str(line["client_id"]).startswith(f"{title} ") and line["waited_ms"] > 1]
     served = [line for line in lines if line["attempts"]]
     off = sorted(abs(line["predicted_wait_ms"] - line["waited_ms"]) for line in served)
@@ -138,7 +137,7 @@ def _foreseen(report: Report, box: Gateway, title: str) -> None:
 
 
 async def _leaving(report: Report, up: Upstreams, box: Gateway, calls: int) -> None:
-    """All slots are taken for long; those who wait for one leave, half of them first, then the rest."""
+    """All slots are in use; the waiting clients leave in two halves."""
     await up.behave("up", Behaviour(words=1000, pace=0.05), model="leaving")
     client = box.client()
     async with AsyncExitStack() as holding:
@@ -172,7 +171,7 @@ async def _waiting(box: Gateway, count: int) -> bool:
 
 
 async def _fair(report: Report, up: Upstreams, box: Gateway, seconds: float) -> None:
-    """Each caller has always as many calls under way as it likes; all want more than there is, but for one."""
+    """Each caller keeps its number of calls in flight; all but one want more than there is."""
     await up.behave("up", Behaviour(before=SHORT), model="fair")
     client, answers = box.client(), {caller: list[Answer]() for caller in WIDTHS}
     end = now() + seconds
@@ -186,7 +185,7 @@ async def _fair(report: Report, up: Upstreams, box: Gateway, seconds: float) -> 
             for number in range(width):
                 group.start_soon(keep_asking, caller, number)
     client.close()
-    # by the end everybody has been served for a while, at the beginning the first to come took it all
+    # at the beginning the first caller has all slots, so only the end counts
     served = {caller: sum(answer.ok and answer.ended < end for answer in answers[caller]) for caller in WIDTHS}
     rate = sum(served.values()) / seconds
     wide = served["greedy"] + served["modest"]

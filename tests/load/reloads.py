@@ -1,7 +1,7 @@
 """100 reloads under load, one in ten of a broken file: no call fails, and each keeps its configuration.
 
-Every reload moves the route to the other provider and takes the first one away altogether, while streams that last for
-several reloads are on their way from it. A broken file changes nothing.
+Every reload moves the route to another provider and removes the previous one, while it still sends streams that last
+for several reloads. A broken file changes nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ NAMES = ("left", "right")
 LONG = Behaviour(words=20, pace=0.1)
 LONG_EVERY = 25  # calls, of which one is such a stream
 UNSURE = 0.15  # seconds before a file is known to hold in which a call may meet either
-SETTLED = 8.0  # seconds for connections that nobody uses any more to be closed
+SETTLED = 8.0  # seconds until connections that are not used any more are closed
 SWAPPED, REFUSED = "configuration loaded", "configuration rejected; keeping the previous one"
 FAULTS = ("not: [yaml", "", "- a\n- list\n", "unknown: 1\n", "model", "url", "number")
 
@@ -44,7 +44,7 @@ class Run:
     answers: dict[str, Answer] = field(default_factory=dict)
 
     def provider(self, answer: Answer) -> str | None:
-        """Who was to answer it; None where either may be."""
+        """Return the provider that must answer; `None` if either may."""
         for (since, name), (until_then, _) in pairwise([*self.changes, (float("inf"), "")]):
             if since <= answer.started < until_then - UNSURE:
                 return name
@@ -52,7 +52,7 @@ class Run:
 
 
 async def check(report: Report, options: Options) -> None:
-    """100 calls a second; a file as soon as the last one is known to hold or not."""
+    """Make 100 calls a second; write the next file once the last one is loaded or rejected."""
     reloads = options.calls or RELOADS
     async with upstreams(*NAMES) as up, gateway(configuration(up, 0)) as box:
         for name in NAMES:
@@ -66,7 +66,7 @@ async def check(report: Report, options: Options) -> None:
             await _reload(run, up, reloads)
             over.set()
         client.close()
-        _tell(report, run, reloads, await up.log())
+        _judge(report, run, reloads, await up.log())
         end, after = now() + SETTLED, await _rested(box)
         while now() < end and (after.tasks, after.descriptors) > (before.tasks, before.descriptors):
             after = await _rested(box)
@@ -76,7 +76,7 @@ async def check(report: Report, options: Options) -> None:
 
 
 def configuration(up: Upstreams, number: int) -> dict[str, Any]:
-    """The routes lead to one provider, and there is no other; what else is in it changes too."""
+    """Return a configuration whose routes lead to its only provider; other values change too."""
     name = NAMES[number % 2]
     models = ["model", "long", *(f"spare-{count}" for count in range(number % 7))]
     return {
@@ -88,7 +88,7 @@ def configuration(up: Upstreams, number: int) -> dict[str, Any]:
 
 
 def broken(up: Upstreams, number: int, fault: str) -> dict[str, Any] | str:
-    """A file that is none, or one with a fault in it."""
+    """Return the text of a broken file."""
     config = configuration(up, number)
     if fault == "model":
         config["routing"]["scenarios"]["all"] = ["nobody/model"]
@@ -102,7 +102,7 @@ def broken(up: Upstreams, number: int, fault: str) -> dict[str, Any] | str:
 
 
 async def _reload(run: Run, up: Upstreams, reloads: int) -> None:
-    """One file after the other, each until it is known what has become of it."""
+    """Write one file after the other, each once the last one is loaded or rejected."""
     faults = cycle(FAULTS)
     number = 0
     for count in range(1, reloads + 1):
@@ -112,7 +112,7 @@ async def _reload(run: Run, up: Upstreams, reloads: int) -> None:
         written = now()
         known = len(run.box.events)
         run.box.reconfigure(file)
-        if not await until(partial(_told, run.box, known, REFUSED if bad else SWAPPED)):
+        if not await until(partial(_logged, run.box, known, REFUSED if bad else SWAPPED)):
             raise RuntimeError(f"nothing is said of file {count}")
         run.lags.append(now() - written)
         if bad:
@@ -125,13 +125,13 @@ async def _reload(run: Run, up: Upstreams, reloads: int) -> None:
             run.changes.append((now(), NAMES[number % 2]))
 
 
-async def _told(box: Gateway, known: int, event: str) -> bool:
+async def _logged(box: Gateway, known: int, event: str) -> bool:
     box.read()
     return any(each["event"] == event for each in box.events[known:])
 
 
 async def _calls(run: Run, client: Client, over: anyio.Event) -> None:
-    """Until it is over, in rounds of a second."""
+    """Make calls until it is over, in rounds of a second."""
     began = now()
 
     async def call(base: int, number: int) -> None:
@@ -150,7 +150,7 @@ async def _calls(run: Run, client: Client, over: anyio.Event) -> None:
 
 
 async def _rested(box: Gateway) -> Resources:
-    """What it holds at rest."""
+    """Return what an idle process holds."""
     client = box.client()
     for number in range(10):
         await client.chat("scenario/all", WARM, stream=number % 2 == 0)
@@ -159,7 +159,7 @@ async def _rested(box: Gateway) -> Resources:
     return await box.resources()
 
 
-def _tell(report: Report, run: Run, reloads: int, log: list[Seen]) -> None:
+def _judge(report: Report, run: Run, reloads: int, log: list[Seen]) -> None:
     answers = run.answers
     seen: dict[str, list[Seen]] = {}
     for each in log:
@@ -173,7 +173,7 @@ def _tell(report: Report, run: Run, reloads: int, log: list[Seen]) -> None:
 
     report.figure("files", f"{len(run.lags)}, {run.refused} broken")
     report.figure("known after, median", percentile(sorted(run.lags), 50), "s")
-    report.equal("broken ones refused, told and still ready", run.ready, reloads // BROKEN)
+    report.equal("broken ones rejected and logged, still ready", run.ready, reloads // BROKEN)
     report.figure("calls, of them streams over reloads", f"{len(answers)}, {spanning}")
     report.figure("mean rate", len(answers) / run.seconds, "/s")
     report.equal("failed", sum(not answer.ok for answer in answers.values()), 0)

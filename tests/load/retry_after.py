@@ -1,7 +1,7 @@
 """Providers send `retry-after` in every form: calls that may wait do so, all others get an error at once.
 
-`retry-after` in seconds, milliseconds and as a date; an hour; what cannot be read, which counts for nothing. Alone, the
-client's patience and the deadline decide; beside another target nobody waits, unless that one says so too.
+`retry-after` comes in seconds, milliseconds and as a date, as an hour, and invalid, which is ignored. With one target,
+the client's `max_wait_seconds` and the deadline decide; with another target no call waits, unless both ask for it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ from tests.load.harness import Gateway, Options, Upstreams, gateway, now, until,
 from tests.load.report import Report
 from tests.load.scripted import Behaviour, Seen
 
-REST = 1.0  # seconds that a key rests where its provider does not say
-EARLY, LATE = 0.005, 0.3  # seconds that a waiter may come early (clocks differ) and late
+REST = 1.0  # seconds of cooldown of a key without `retry-after`
+EARLY, LATE = 0.005, 0.3  # seconds that a retry may be early (clocks differ) and late
 APART = 0.05  # seconds between the starts of two cases
-AT_ONCE = 0.3  # seconds for an answer that nobody had to wait for
+AT_ONCE = 0.3  # seconds for an answer without a wait
 DEADLINE, CAP = 2.0, 1.0  # seconds, each in a configuration of its own
-AT_ONCE_AGAIN = "first first first first"  # as often as a call may try, since its provider says so
+AT_ONCE_AGAIN = "first first first first"  # all attempts of a call, since its provider allows them
 GARBAGE = ("soon", "-5", "NaN", "1e999", "7 parsecs", ", ,", "Mon, 99 Foo 2030")
 Headers = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Case:
-    """What targets say at first, how long a client would wait, and what it ought to come to."""
+    """What targets answer first, how long the client would wait, and the expected outcome."""
 
     name: str  # also the model
     first: Headers
@@ -40,7 +40,7 @@ class Case:
     patience: float | None = 5.0  # seconds; None is the configured one
     wait: float | None = None  # seconds until the last request; None: 429 at once
     date: float | None = None  # ... which is not to come before this, by the monotonic clock
-    told: int = 0  # seconds of `retry-after` in the 429
+    retry_after: int = 0  # seconds of `retry-after` in the 429
     asked: str = "first first"  # targets, in order
 
     @property
@@ -51,7 +51,7 @@ class Case:
 
 @dataclass
 class Outcome:
-    """What became of a case."""
+    """The outcome of a case."""
 
     case: Case
     answer: Answer
@@ -63,22 +63,22 @@ class Outcome:
         return self.seen[-1].at - (self.case.date or self.seen[0].at + (self.case.wait or 0.0))
 
     def fault(self) -> str:
-        """What is not as wanted, in words."""
+        """Return what is wrong; empty if nothing is."""
         asked = " ".join(seen.provider for seen in self.seen)
         if asked != self.case.asked:
             return f"asked {asked}"
         if self.case.wait is None:
-            told = self.answer.headers.get("retry-after")
-            if self.answer.status != 429 or told != str(self.case.told):
-                return f"{self.answer.status}, retry-after {told}"
-            return "" if self.answer.seconds <= AT_ONCE else f"told after {self.answer.seconds:.2f} s"
+            header = self.answer.headers.get("retry-after")
+            if self.answer.status != 429 or header != str(self.case.retry_after):
+                return f"{self.answer.status}, retry-after {header}"
+            return "" if self.answer.seconds <= AT_ONCE else f"answered after {self.answer.seconds:.2f} s"
         if not self.answer.ok:
             return f"{self.answer.status} {self.answer.code} after {self.answer.seconds:.2f} s"
         return "" if -EARLY <= self.late <= LATE else f"{self.late:.3f} s late"
 
 
 def alone() -> list[Case]:
-    """With a single target."""
+    """Return the cases with one target."""
     clock = SystemClock()
     shift = clock.time() - clock.monotonic()
     date = int(clock.time()) + 6  # it has whole seconds
@@ -91,36 +91,36 @@ def alone() -> list[Case]:
         Case("openai", {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "1s200ms"}, wait=1.2),
         Case("past", {"retry-after": formatdate(date - 3600, usegmt=True)}, asked=AT_ONCE_AGAIN),
         Case("at-once", {"retry-after": "0"}, patience=0.0, asked=AT_ONCE_AGAIN),
-        Case("impatient", {"retry-after": "3"}, patience=1.0, told=3, asked="first"),
-        Case("none", {"retry-after": "2"}, patience=0.0, told=2, asked="first"),
-        Case("hour", {"retry-after": "3600"}, told=3600, asked="first"),
-        Case("silent", {}, told=round(REST), asked="first"),
+        Case("impatient", {"retry-after": "3"}, patience=1.0, retry_after=3, asked="first"),
+        Case("none", {"retry-after": "2"}, patience=0.0, retry_after=2, asked="first"),
+        Case("hour", {"retry-after": "3600"}, retry_after=3600, asked="first"),
+        Case("silent", {}, retry_after=round(REST), asked="first"),
     ]
     return cases + [
-        Case(f"garbage-{number}", {"retry-after": text}, told=round(REST), asked="first")
+        Case(f"garbage-{number}", {"retry-after": text}, retry_after=round(REST), asked="first")
         for number, text in enumerate(GARBAGE)
     ]
 
 
 def beside() -> list[Case]:
-    """With two."""
+    """Return the cases with two targets."""
     return [
         Case("other", {"retry-after": "2"}, {}, wait=0.0, asked="first second"),
         Case("other-impatient", {"retry-after": "3600"}, {}, patience=0.0, wait=0.0, asked="first second"),
         Case("other-garbage", {"retry-after": "soon"}, {}, wait=0.0, asked="first second"),
         Case("sooner", {"retry-after": "3"}, {"retry-after": "1"}, wait=1.0, asked="first second second"),
         Case("later", {"retry-after": "1"}, {"retry-after": "3"}, wait=1.0, asked="first second first"),
-        Case("neither", {"retry-after": "60"}, {"retry-after": "30"}, told=30, asked="first second"),
+        Case("neither", {"retry-after": "60"}, {"retry-after": "30"}, retry_after=30, asked="first second"),
     ]
 
 
 async def check(report: Report, options: Options) -> None:
-    """Every case once streamed and once not, side by side; then a crowd, and what other configurations make of it."""
+    """Run every case streamed and not, side by side; then a crowd, and other configurations."""
     usual = alone() + beside()
     await _run(report, "usual", usual, {"failures": {"rate_limit": {"rest": f"{REST}s"}}}, options.calls or 50)
     hurried = [
         Case("in-time", {"retry-after": "1"}, wait=1.0),
-        Case("too-late", {"retry-after": "3"}, told=3, asked="first"),
+        Case("too-late", {"retry-after": "3"}, retry_after=3, asked="first"),
     ]
     await _run(report, f"deadline {DEADLINE:g} s", hurried, {"deadline": {"soft": "1s", "hard": f"{DEADLINE}s"}})
     capped = [Case("capped", {"retry-after": "3600"}, wait=CAP)]
@@ -139,11 +139,11 @@ async def _run(
                 for stream in (False, True):
                     group.start_soon(partial(_case, up, box, case, outcomes, stream=stream))
                     await anyio.sleep(APART)
-        for kind in ("waits", "is told"):
-            chosen = [each for each in outcomes if (each.case.wait is None) == (kind == "is told")]
+        for kind in ("waits", "fails"):
+            chosen = [each for each in outcomes if (each.case.wait is None) == (kind == "fails")]
             faults = [f"{each.case.name}: {fault}" for each in chosen if (fault := each.fault())]
             if kind == "waits":
-                report.figure(f"{title}: latest of those who wait", max(each.late for each in chosen) * 1000, "ms")
+                report.figure(f"{title}: latest of those that wait", max(each.late for each in chosen) * 1000, "ms")
             if chosen:
                 report.equal(f"{title}: {kind} as it should", len(chosen) - len(faults), len(chosen))
             for fault in faults:
@@ -153,7 +153,7 @@ async def _run(
 
 
 def configuration(up: Upstreams, cases: list[Case], resilience: dict[str, Any]) -> dict[str, Any]:
-    """A route for each case, streamed and not, with models of its own; many calls fall over together, and may."""
+    """A route for each case, streamed and not, with models of its own; the retry budget is large."""
     names = [(f"{case.name}-{kind}", case.targets) for case in cases for kind in ("plain", "stream")]
     routes = {name: [f"{target}/{name}" for target in targets] for name, targets in [*names, ("crowd", ("first",))]}
     return {
@@ -165,7 +165,7 @@ def configuration(up: Upstreams, cases: list[Case], resilience: dict[str, Any]) 
 
 
 async def _case(up: Upstreams, box: Gateway, case: Case, outcomes: list[Outcome], *, stream: bool) -> None:
-    """One call; each target is well after its first answer, if the call is to be served."""
+    """Make one call; each target recovers after its first answer, if the call is to be served."""
     model = f"{case.name}-{'stream' if stream else 'plain'}"
     options = {} if case.patience is None else {"router": {"max_wait_seconds": case.patience}}
     for target, headers in zip(case.targets, (case.first, case.second or {}), strict=False):
@@ -183,7 +183,7 @@ async def _case(up: Upstreams, box: Gateway, case: Case, outcomes: list[Outcome]
 
 
 async def _recover(up: Upstreams, outcome: Outcome, model: str) -> None:
-    """Each target is well once it was asked."""
+    """Let each target recover once it was asked."""
     left = set(outcome.case.targets)
     while left and not outcome.answer.ended:
         asked = {seen.provider for seen in await up.log() if seen.model == model}
@@ -194,7 +194,7 @@ async def _recover(up: Upstreams, outcome: Outcome, model: str) -> None:
 
 
 async def _crowd(report: Report, up: Upstreams, box: Gateway, clients: int) -> None:
-    """Many come while the only target rests: none of them is sent before its time, and all are served then."""
+    """Many calls arrive during the cooldown of the only target: all are sent after it, and served."""
     client, answers = box.client(), list[Answer]()
 
     async def call(number: int) -> None:

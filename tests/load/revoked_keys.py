@@ -10,11 +10,11 @@ from tests.load.report import Report, percent
 
 RATE = 100.0
 KEYS = ["up-key-1", "up-key-2", "up-key-3"]
-MOST = 3  # requests with a revoked key, those under way among them
+MOST = 3  # requests with a revoked key, including those in flight
 
 
 async def check(report: Report, options: Options) -> None:
-    """Three keys, 100 calls a second; after a third one key is revoked, after two thirds all."""
+    """Make 100 calls a second with three keys; one is revoked after a third, all after two thirds."""
     seconds = options.seconds or 15.0
     calls = round(RATE * seconds)
     async with upstreams("up") as up, gateway(scenario(up, {"up": KEYS})) as box:
@@ -32,7 +32,7 @@ async def check(report: Report, options: Options) -> None:
         log = await up.log()
         client.close()
         rejected = await box.metric(r'signalbox_attempts_total\{.*outcome="key_rejected"')
-        told = sum(event["event"] == "a provider rejected a key" for event in box.events)
+        warnings = sum(event["event"] == "a provider rejected a key" for event in box.events)
 
     refused = Counter(seen.key for seen in log if seen.status == 401)
     one = [answer for number, answer in answers.items() if number < 2 * calls // 3]
@@ -44,7 +44,7 @@ async def check(report: Report, options: Options) -> None:
     report.equal("refused within a second of the last key's end, %", _refused(everything), 100.0)
     report.equal("of them with status 502", sum(answer.status == 502 for answer in everything), len(everything))
     report.equal("rejections in the metric", rejected, sum(refused.values()))
-    report.equal("warnings in the log", told, sum(refused.values()))
+    report.equal("warnings in the log", warnings, sum(refused.values()))
     report.equal("attempts recorded", sum(box.attempts().values()), len(log))
 
 

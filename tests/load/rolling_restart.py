@@ -95,11 +95,11 @@ async def _draining(box: Gateway) -> bool:
     """Whether new connections get the answer of a draining replica, once it has taken the signal."""
     client = box.client()
 
-    async def told() -> bool:
+    async def rejects() -> bool:
         answer = await client.chat("lean/plain", "late")
         return answer.status == 503 and answer.code == "draining" and answer.headers.get("retry-after") == "1"
 
     try:
-        return await until(told, 2.0)
+        return await until(rejects, 2.0)
     finally:
         client.close()

@@ -1,4 +1,4 @@
-"""What the scripted upstream and those who command it both speak of: behaviours, what it saw, and its texts.
+"""Behaviours, requests and texts, for the scripted upstream and the checks that control it.
 
 Every text names its request and its own length, so that whoever reads it can tell a whole one from a torn, doubled or
 mixed one without asking anybody.
@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 End = Literal["whole", "fin", "rst", "stall"]
-UNSAID = 5.0  # seconds that a key rests after a 429 that says nothing
+DEFAULT_COOLDOWN = 5.0  # seconds, of a key after a 429 without `retry-after`
 _WORD = re.compile(r"(\d+):(\d+)/(\d+) ")
 
 
@@ -38,23 +38,23 @@ class Behaviour:
 
 @dataclass
 class Seen:
-    """One request that the upstream received whole; times are the machine's monotonic clock's."""
+    """A request that the upstream received completely; times are of the monotonic clock."""
 
     serial: int
     provider: str
     model: str
     key: str | None
     stream: bool
-    call: str  # the text of the last message: clients put their own name for the call there
+    call: str  # the text of the last message, by which clients name the call
     at: float
     connection: int
-    turn: int  # the how manieth request of its connection
+    turn: int  # its number among the requests of its connection, from 1
     status: int = 0
-    rest: float = 0.0  # a 429: seconds that it asked for, `UNSAID` where it named none
+    cooldown: float = 0.0  # seconds, of a 429
     end: End = "whole"
     sent: int = 0  # pieces of content
-    done_at: float | None = None  # when the answer, or the part of it that was meant, was written
-    gone_at: float | None = None  # when the client was seen to leave before that
+    done_at: float | None = None  # when the scripted part of the answer was written
+    gone_at: float | None = None  # when the client left before that
 
     @property
     def broken(self) -> bool:
@@ -62,63 +62,63 @@ class Seen:
         return self.stream and self.end != "whole" and self.sent > 0
 
 
-def rest_of(behaviour: Behaviour) -> float:
-    """How long the key of a request so answered must rest; what is no number is taken for nothing."""
+def cooldown_of(behaviour: Behaviour) -> float:
+    """Return the cooldown of a key after such an answer, in seconds; an invalid `retry-after` is ignored."""
     if behaviour.status != 429:
         return 0.0
     if milliseconds := behaviour.headers.get("retry-after-ms"):
         return float(milliseconds) / 1000
     seconds = behaviour.headers.get("retry-after", "")
-    return float(seconds) if seconds.isdecimal() else UNSAID
+    return float(seconds) if seconds.isdecimal() else DEFAULT_COOLDOWN
 
 
 def text_of(serial: int, words: int) -> str:
-    """The text of an answer."""
+    """Return the text of an answer."""
     return "".join(pieces(serial, words))
 
 
 def pieces(serial: int, words: int) -> list[str]:
-    """The same, word for word."""
+    """Return the words of an answer."""
     return [f"{serial}:{number}/{words} " for number in range(1, words + 1)]
 
 
 def is_whole(text: str) -> bool:
-    """Whether a text is exactly what the upstream said for one request."""
+    """Return whether a text is the complete answer to one request."""
     match = _WORD.match(text)
     return match is not None and text == text_of(int(match[1]), int(match[3]))
 
 
 def is_beginning(text: str) -> bool:
-    """Whether a text is the beginning of what the upstream said for one request."""
+    """Return whether a text is the beginning of the answer to one request."""
     match = _WORD.match(text)
     return match is not None and text_of(int(match[1]), int(match[3])).startswith(text)
 
 
 def serial_of(text: str) -> int | None:
-    """The request that a text is of."""
+    """Return the serial number of the request that a text answers."""
     match = _WORD.match(text)
     return int(match[1]) if match else None
 
 
 def to_json(value: Behaviour | Seen) -> dict[str, Any]:
-    """For the way between two processes."""
+    """Return a value as JSON, for the other process."""
     return asdict(value)
 
 
 def chunk(delta: Mapping[str, Any] | None, finish: str | None = None, **fields: Any) -> bytes:
-    """One event of a chat stream."""
+    """Return an event of a chat stream."""
     choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
     head = {"id": "chatcmpl-load", "object": "chat.completion.chunk", "created": 1700000000, "model": "scripted"}
     return b"data: " + json.dumps({**head, "choices": choices, **fields}).encode() + b"\n\n"
 
 
 def usage(words: int) -> dict[str, int]:
-    """Seven tokens in, one a word out."""
+    """Return a usage of seven input tokens and one output token for each word."""
     return {"prompt_tokens": 7, "completion_tokens": words, "total_tokens": 7 + words}
 
 
 def completion(serial: int, words: int) -> bytes:
-    """An answer that is not streamed."""
+    """Return an answer in one piece."""
     message = {"role": "assistant", "content": text_of(serial, words)}
     body = {
         "id": "chatcmpl-load",
@@ -132,7 +132,7 @@ def completion(serial: int, words: int) -> bytes:
 
 
 def error(behaviour: Behaviour) -> bytes:
-    """OpenAI's error body."""
+    """Return an error body of OpenAI."""
     kind = "invalid_request_error" if behaviour.status < 500 else "server_error"
     body = {"message": behaviour.message, "type": kind, "param": None, "code": behaviour.code}
     return json.dumps({"error": body}).encode()

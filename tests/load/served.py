@@ -1,4 +1,4 @@
-"""The command `signalbox` with one thing added for those who measure it: SIGUSR1 logs how many tasks there are."""
+"""The command `signalbox`, with a handler for SIGUSR1 that logs the number of tasks."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import FrameType
 from proxy.cli import main
 
 
-def tell_tasks(_number: int, _frame: FrameType | None) -> None:
-    """One line on standard output, beside the log's own."""
+def log_tasks(_number: int, _frame: FrameType | None) -> None:
+    """Write one line to standard output, between those of the log."""
     os.write(1, (json.dumps({"event": "tasks", "count": len(asyncio.all_tasks())}) + "\n").encode())
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGUSR1, tell_tasks)
+    signal.signal(signal.SIGUSR1, log_tasks)
     main()

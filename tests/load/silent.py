@@ -1,4 +1,4 @@
-"""Addresses at which connecting never ends: one whose queue is full, and one that accepts and says nothing."""
+"""Addresses at which connecting never ends: one with a full accept queue, and one that accepts and sends nothing."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ _SYN_SENT = "02"
 
 @dataclass
 class Hole:
-    """A port whose queue of connections is full, so that nobody gets in."""
+    """A port whose accept queue is full, so that connections to it hang."""
 
     port: int
 
     @property
-    def knocking(self) -> int:
-        """How many sockets of this machine try to connect to it now."""
+    def connecting(self) -> int:
+        """The number of sockets that are connecting to it now."""
         rows = (line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:])
         return sum(row[2].endswith(f":{self.port:04X}") and row[3] == _SYN_SENT for row in rows) - self._fillers
 
     _fillers: int = 0
 
-    def settle(self) -> None:
-        """From now on whoever knocks is somebody else."""
+    def exclude_fillers(self) -> None:
+        """Exclude the present sockets from the count."""
         self._fillers = 0
-        self._fillers = self.knocking
+        self._fillers = self.connecting
 
 
 @contextmanager
@@ -39,17 +39,17 @@ def hole() -> Iterator[Hole]:
     """Such a port."""
     with full_port() as port:
         found = Hole(port)
-        found.settle()
+        found.exclude_fillers()
         yield found
 
 
 @dataclass
 class Mute:
-    """A port that accepts, reads and says nothing: a TLS handshake never ends there."""
+    """A port that accepts, reads and sends nothing: a TLS handshake never ends there."""
 
     port: int = 0
-    greeted: int = 0  # connections on which something came
-    lost: list[float] = field(default_factory=list)  # when the others left, by the monotonic clock
+    greeted: int = 0  # connections that sent something
+    lost: list[float] = field(default_factory=list)  # when connections were closed, by the monotonic clock
 
 
 class _MuteConnection(asyncio.Protocol):

@@ -117,7 +117,7 @@ async def check(report: Report, options: Options) -> None:
         await until(released, RELEASED * timeout)
         report.at_most("connections left over", box.connections(), 0)
     for kind, (status, deadline) in EXPECTED.items():
-        _tell(report, kind, slow.outcomes[kind], status, deadline * timeout)
+        _judge(report, kind, slow.outcomes[kind], status, deadline * timeout)
     served = sum(outcome.status == 200 for outcome in slow.outcomes[PATIENT])
     report.at_least(f"{PATIENT}: answered", served, count, full_only=True)
     report.equal("other calls: answered", sum(answer.ok for answer in answers), len(answers))
@@ -125,7 +125,7 @@ async def check(report: Report, options: Options) -> None:
     report.figure("other calls: p99", percentile(times, 99), "ms")
 
 
-def _tell(report: Report, kind: str, outcomes: list[Outcome], status: int, deadline: float) -> None:
+def _judge(report: Report, kind: str, outcomes: list[Outcome], status: int, deadline: float) -> None:
     right = sum(outcome.status == status for outcome in outcomes)
     report.equal(f"{kind}: {'status ' + str(status) if status else 'closed'}", right, len(outcomes))
     times = [outcome.seconds for outcome in outcomes]

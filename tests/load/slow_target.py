@@ -1,7 +1,7 @@
 """A target starts ten times later than before: its breaker opens; long answers do not count as failures.
 
-What is slow is measured against what was normal for the target, and never less than `slow_calls.at_least`. Streams are
-slow to their head, or to their first content after it.
+Slow means slower than usual for the target, and slower than `slow_calls.at_least`. Streams are slow to send their head,
+or their first content after it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ KNOWN = 30  # calls by which the normal time is learned
 UNDER_WAY = round(RATE * SLOW * 1.5)  # calls that are there before the first slow one is known to be
 WELL = [Behaviour(before=NORMAL), Behaviour(first=NORMAL)]
 LATE = [Behaviour(before=SLOW), Behaviour(first=SLOW)]
-BLAMELESS = [  # at once, normal, and what comes then: long answers, streamed and not, and less than anybody minds
+BLAMELESS = [  # concurrency, usual behaviour, and the new one: long answers, and delays below the limit
     ("long stream", 25, WELL, Behaviour(first=NORMAL, words=40, pace=NORMAL)),
     ("long plain", 25, WELL, Behaviour(before=40 * NORMAL)),
     ("small stream", 5, [Behaviour()], Behaviour(first=AT_LEAST / 3)),
@@ -31,7 +31,7 @@ BLAMELESS = [  # at once, normal, and what comes then: long answers, streamed an
 
 
 async def check(report: Report, options: Options) -> None:
-    """50 calls a second to a target that becomes slow, and well again; then long answers, and small delays."""
+    """Make 50 calls a second to a target that becomes slow and recovers; then long answers and small delays."""
     async with upstreams("first", "second") as up, gateway(configuration(up)) as box:
         await up.seed(options.seed)
         await up.behave("second", *WELL)
@@ -42,7 +42,7 @@ async def check(report: Report, options: Options) -> None:
 
 
 def configuration(up: Upstreams) -> dict[str, Any]:
-    """A route for each part, and a short memory of failures."""
+    """Return a configuration with a route for each part, and short times."""
     routes = {route: [f"{name}/{route}" for name in up.names] for route in ("slow", "long", "small")}
     resilience = {
         "slow_calls": {"at_least": f"{AT_LEAST}s"},
@@ -89,7 +89,7 @@ async def _slow(report: Report, up: Upstreams, box: Gateway, seconds: float) -> 
 async def _blameless(
     report: Report, up: Upstreams, box: Gateway, title: str, then: Behaviour, calls: int, width: int
 ) -> None:
-    """Calls that all reach the first target, and are not held against it; `title` is the route, and plain or stream."""
+    """Make calls that must all reach the first target, without a failure; `title`: route, plain or stream."""
     route, _, kind = title.partition(" ")
     client, answers = box.client(), list[Answer]()
 

@@ -1,7 +1,7 @@
 """A provider closes idle connections just when they are used again: no client error, no duplicate request.
 
-That is a matter of connections that have served before. One that is reset on its first use, with the whole request in
-the provider's hands, is not tried again unless the retry policy says so; nor is anything that ran into a timeout.
+This concerns connections that have served before. A call on a new connection that is reset after the provider received
+the request is not retried unless the retry policy allows it; nor is a call that timed out.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tests.load.scripted import Behaviour, Seen
 LANES = [f"lane-{number}" for number in range(12)]  # providers, so that each has a connection of its own
 IDLE = 0.05  # seconds after which they close a connection
 EARLY, LATE = 0.008, 0.002  # seconds around that at which the next call begins
-LEAST = 10  # calls that must have met a closed connection, or nothing was shown
-SILENCE = 0.15  # seconds that an answer may take, where it never comes
+LEAST = 10  # calls that must have met a closed connection for the check to mean something
+SILENCE = 0.15  # seconds until a call without an answer times out
 RESET, HANGS = Behaviour(end="rst"), Behaviour(end="stall")
 NEVER = {"consecutive": 1_000_000, "window_failures": 1_000_000}  # breakers that do not open
 SHORT_FORM = Options(calls=120)
@@ -28,7 +28,7 @@ ONCE: dict[str, Any] = {"breaker": NEVER, "retry": {"same_target": 0}}
 
 
 async def check(report: Report, options: Options) -> None:
-    """1,500 calls at the worst moment; fewer without the second try; then resets with the request in hand."""
+    """Make 1,500 calls at the worst moment; fewer without resending; then resets after the request was received."""
     calls = options.calls or 1500
     await _stale(report, "stale", calls, options.seed, stale_post=True)
     await _stale(report, "not sent again", calls // 3, options.seed, stale_post=False)
@@ -38,7 +38,7 @@ async def check(report: Report, options: Options) -> None:
 
 
 async def _stale(report: Report, title: str, calls: int, seed: int, *, stale_post: bool) -> None:
-    """On each lane one call after the other, as long after the last answer as a connection may be idle."""
+    """Make one call after the other on each lane, each when the connection is about to be closed."""
     resilience = {**ONCE, "retry": {"same_target": 0, "stale_post": stale_post}, "probes": {"enabled": False}}
     async with upstreams(*LANES, "spare") as up, gateway(configuration(up, resilience)) as box:
         for lane in LANES:
@@ -55,16 +55,16 @@ async def _stale(report: Report, title: str, calls: int, seed: int, *, stale_pos
 
         await in_parallel(len(LANES), len(LANES), run)
         await box.settled(calls)
-        _tell(report, title, box, answers, await up.log(), stale_post=stale_post)
+        _judge(report, title, box, answers, await up.log(), stale_post=stale_post)
 
 
 def configuration(up: Upstreams, resilience: dict[str, Any]) -> dict[str, Any]:
-    """A route for each lane, all of them with the same second target."""
+    """Return a configuration with a route for each lane, all with the same second target."""
     routes = {lane: [f"{lane}/model", "spare/model"] for lane in LANES}
     return scenario(up, routing={"scenarios": routes}, resilience=resilience)
 
 
-def _tell(
+def _judge(
     report: Report, title: str, box: Gateway, answers: list[Answer], log: list[Seen], *, stale_post: bool
 ) -> None:
     outcomes = Counter(attempt["outcome"] for call in box.calls for attempt in call["attempts"])
@@ -84,7 +84,7 @@ def _tell(
 async def _in_hand(
     report: Report, title: str, calls: int, resilience: dict[str, Any], *, fresh: int, served: int
 ) -> None:
-    """How often a request goes out that the provider takes whole, and answers by a reset or not at all."""
+    """Report how often a request is sent that the provider receives and answers by a reset or not at all."""
     async with upstreams("fresh", "served") as up, gateway(in_hand(up, resilience)) as box:
         client, asked = box.client(), Counter[str]()
         for provider in up.names:
@@ -109,7 +109,7 @@ async def _in_hand(
 
 
 def in_hand(up: Upstreams, resilience: dict[str, Any]) -> dict[str, Any]:
-    """Models that are asked for by their names; only those that hang have short timeouts."""
+    """Return a configuration in which only the models that hang have short timeouts."""
     timeouts = {"first_token": f"{SILENCE}s", "total": f"{SILENCE}s"}
     return {
         "providers": {name: {"base_url": up.url(name), "any_model": True} for name in up.names},

@@ -1,7 +1,6 @@
 """All providers answer 503 for a while, then recover: no retry storm meanwhile, and full service soon after.
 
-Three times: with the defaults; with breakers that half-open many times while it lasts; and with many models, each of
-which has breakers of its own to learn from.
+It runs with the defaults, with breakers that half-open often, and with many models, each with breakers of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ RATE = 100.0
 BEFORE = 3.0  # seconds of good service
 AFTER = 10.0
 MODELS = 40
-PATIENCE = 5.0  # seconds that a client gives an answer
+PATIENCE = 5.0  # seconds that a client waits for an answer
 SOON = 5.0  # seconds until service must be good again
 WELL = Behaviour(before=0.02)
 DOWN = Behaviour(before=0.02, status=503)
@@ -32,14 +31,14 @@ DOWN = Behaviour(before=0.02, status=503)
 
 @dataclass
 class Outage:
-    """When it began and ended."""
+    """The begin and end of the outage."""
 
     began: float = 0.0
     ended: float = 0.0
 
 
 async def check(report: Report, options: Options) -> None:
-    """100 calls a second before, during and after, to three providers with two keys each."""
+    """Make 100 calls a second before, during and after it, to three providers with two keys each."""
     seconds = options.seconds or 15.0
     await _run(report, "defaults", seconds, 1, {})
     await _run(report, "short", seconds, 1, {"breaker": {"open": "1s", "max_open": "4s"}})
@@ -63,7 +62,7 @@ async def _run(report: Report, title: str, seconds: float, models: int, resilien
         client.close()
         # with as many breakers the retry budget alone holds: 20 %, and 10 a second, both once more for its window
         most = 1.25 if models == 1 else 1 + (0.2 + 10 / RATE) * (seconds + 5) / seconds
-        _tell(report, title, answers, log, outage, most)
+        _judge(report, title, answers, log, outage, most)
         report.equal(f"{title}: attempts recorded", sum(box.attempts().values()), len(log))
 
 
@@ -89,7 +88,9 @@ async def _all(up: Upstreams, behaviour: Behaviour) -> None:
         await up.behave(name, behaviour)
 
 
-def _tell(report: Report, title: str, answers: dict[int, Answer], log: list[Seen], outage: Outage, most: float) -> None:
+def _judge(
+    report: Report, title: str, answers: dict[int, Answer], log: list[Seen], outage: Outage, most: float
+) -> None:
     during = {number: a for number, a in answers.items() if outage.began <= a.started < outage.ended}
     unanswered = Counter(f"{answer.status} {answer.code}" for answer in during.values() if not answer.ok)
     asked = Counter(seen.call for seen in log)

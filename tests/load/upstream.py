@@ -2,7 +2,7 @@
 
 Each name is a provider with a port of its own; the first line of standard output says which. Commands come as lines of
 JSON on standard input and are answered by one line each; its end ends the process. `harness.Upstreams` speaks this.
-The log of what arrived is the truth that everybody else's figures are compared with.
+Its log of requests is what all other figures are compared with.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any
 import uvloop
 
 from proxy.core.clock import SystemClock
-from tests.load.scripted import Behaviour, Seen, chunk, completion, error, pieces, rest_of, to_json, usage
+from tests.load.scripted import Behaviour, Seen, chunk, completion, cooldown_of, error, pieces, to_json, usage
 
 _CLOCK = SystemClock()
 _REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 429: "Too Many Requests", 500: "Server Error"}
@@ -33,17 +33,17 @@ _LARGEST = 1 << 26
 
 @dataclass
 class Provider:
-    """What one name is told to do."""
+    """The scripted behaviour of one provider."""
 
     name: str
     random: random.Random
     mix: list[Behaviour] = field(default_factory=lambda: [Behaviour()])
     models: dict[str, list[Behaviour]] = field(default_factory=dict)  # in place of the mix, for these models
-    revoked: set[str] = field(default_factory=set)  # keys that are refused
+    revoked: set[str] = field(default_factory=set)  # rejected keys
     idle: float | None = None  # seconds until an idle connection is closed
 
     def choose(self, seen: Seen) -> Behaviour:
-        """How this request is answered."""
+        """Return how this request is answered."""
         if seen.key in self.revoked:
             return Behaviour(status=401, code="invalid_api_key", message="This key was revoked.")
         mix = self.models.get(seen.model, self.mix)
@@ -51,7 +51,7 @@ class Provider:
 
 
 class _Connection(asyncio.StreamReaderProtocol):
-    """Notes the moment at which the far side goes away."""
+    """A connection that records when the client leaves."""
 
     def __init__(self, server: Server, provider: Provider) -> None:
         super().__init__(asyncio.StreamReader(limit=_LARGEST), self._serve)
@@ -89,7 +89,7 @@ class _Connection(asyncio.StreamReaderProtocol):
 
 
 class _Answer:
-    """One answer on its way."""
+    """Writes one answer."""
 
     def __init__(self, connection: _Connection, writer: asyncio.StreamWriter, seen: Seen, behaviour: Behaviour) -> None:
         self._gone = connection.gone
@@ -98,9 +98,9 @@ class _Answer:
         self._behaviour = behaviour
 
     async def give(self) -> bool:
-        """Answer; whether the connection may be used again."""
+        """Answer; return whether the connection may be used again."""
         behaviour, seen = self._behaviour, self._seen
-        seen.status, seen.end, seen.rest = behaviour.status, behaviour.end, rest_of(behaviour)
+        seen.status, seen.end, seen.cooldown = behaviour.status, behaviour.end, cooldown_of(behaviour)
         await self._pause(behaviour.before)
         if behaviour.end != "whole" and behaviour.after is None:
             return await self._break()
@@ -142,7 +142,7 @@ class _Answer:
         return not self._gone.is_set()
 
     async def _break(self) -> bool:
-        """End as the behaviour says, which is not as it should."""
+        """End the answer early, as the behaviour says."""
         how = self._behaviour.end
         if how == "stall":
             await self._gone.wait()
@@ -153,9 +153,9 @@ class _Answer:
         return False
 
     async def _reset(self) -> None:
-        """RST, once everything sent has arrived, so that nothing of it is lost."""
+        """Reset the connection once everything sent has been acknowledged."""
         found: socket.socket = self._writer.get_extra_info("socket")
-        # The kernel tells nobody when the last byte is acknowledged.
+        # The kernel has no event for the last acknowledgement.
         while struct.unpack("i", fcntl.ioctl(found.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0]:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -180,7 +180,7 @@ class _Answer:
             self._writer.write(data)
 
     async def _pause(self, seconds: float) -> None:
-        """Wait, but not for a client that has left."""
+        """Wait, unless the client leaves."""
         if not seconds:
             return
         try:
@@ -203,7 +203,7 @@ class Server:
         self._servers: list[asyncio.Server] = []  # kept, or they are collected
 
     async def start(self) -> dict[str, int]:
-        """Listen; the ports."""
+        """Listen; return the ports by provider."""
         loop, ports = asyncio.get_running_loop(), {}
         for name, provider in self.providers.items():
             server = await loop.create_server(partial(_Connection, self, provider), "127.0.0.1", 0, backlog=4096)
@@ -212,7 +212,7 @@ class Server:
         return ports
 
     async def receive(self, reader: asyncio.StreamReader, provider: Provider, connection: int, turn: int) -> Seen:
-        """The next request of a connection, logged once its body is whole."""
+        """Return the next request of a connection, logged once its body is complete."""
         async with asyncio.timeout(provider.idle if turn > 1 else None):
             first = await reader.readexactly(1)
         head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -233,8 +233,8 @@ class Server:
         self._arrived.add(seen.call)
         return seen
 
-    def obey(self, command: dict[str, Any]) -> Any:
-        """One command; its answer."""
+    def execute(self, command: dict[str, Any]) -> Any:
+        """Execute a command and return its result."""
         if command["do"] == "log":
             return [to_json(seen) for seen in self.log[command["since"] :]]
         if command["do"] == "arrived":
@@ -264,14 +264,14 @@ class Server:
 async def main(names: list[str]) -> None:
     """Serve until standard input ends."""
     server = Server(names)
-    _say(await server.start())
+    _write_line(await server.start())
     commands = asyncio.StreamReader(limit=_LARGEST)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
     while line := await commands.readline():
-        _say(server.obey(json.loads(line)))
+        _write_line(server.execute(json.loads(line)))
 
 
-def _say(value: Any) -> None:
+def _write_line(value: Any) -> None:
     sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 

@@ -1,6 +1,6 @@
 """A silent upstream: a fallback before the first content, an error event after it, each within its limit.
 
-Shorter silences are left alone, however many there are in an answer; clients get a comment now and then meanwhile.
+Shorter silences change nothing, however many an answer has; clients get comments meanwhile.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tests.load.scripted import Behaviour, Seen
 PATIENCE = 1.0  # seconds: for the first content, between two pieces, and for an answer in one piece
 COMMENT = 0.3  # seconds of silence in a stream after which a comment goes out
 NEAR = 0.1  # seconds around the end of it
-GONE = 0.25  # seconds for a provider to see that nobody waits for it any more
+GONE = 0.25  # seconds until a provider sees its connection closed
 APART = 0.2  # seconds between the starts of two calls of one kind
 NAMES = ("first", "second")
 SHOWN = 3  # examples of what is wrong
@@ -54,7 +54,7 @@ COMMENTS = {"pauses": 3 * int(0.8 * PATIENCE / COMMENT)}  # after each word, and
 
 
 async def check(report: Report, options: Options) -> None:
-    """Twenty calls of each kind, all kinds side by side."""
+    """Make twenty calls of each kind, all kinds side by side."""
     parts = [*BEFORE, *AMID, *SHORTER]
     async with upstreams(*NAMES) as up, gateway(configuration(up)) as box:
         answers: dict[str, list[Answer]] = {}
@@ -100,7 +100,7 @@ def configuration(up: Upstreams) -> dict[str, Any]:
 
 
 def _before(report: Report, name: str, answers: list[Answer], lines: list[dict[str, Any]], log: list[Seen]) -> None:
-    """The next target answers."""
+    """Report on calls that the next target must answer."""
     asked = {seen.call: seen.at for seen in log if seen.provider == "first"}
     waits = [seen.at - asked[seen.call] for seen in log if seen.provider == "second"]
     recorded = [[attempt["outcome"] for attempt in line["attempts"]] for line in lines]
@@ -114,19 +114,19 @@ def _before(report: Report, name: str, answers: list[Answer], lines: list[dict[s
 
 
 def _amid(report: Report, name: str, answers: list[Answer], lines: list[dict[str, Any]], log: list[Seen]) -> None:
-    """The answer ends with an error."""
+    """Report on answers that must end with an error."""
     waits = [answer.ended - answer.first for answer in answers if answer.first]
-    told = sum(answer.broken and answer.code == "upstream_timeout" and not answer.torn for answer in answers)
+    broken = sum(answer.broken and answer.code == "upstream_timeout" and not answer.torn for answer in answers)
     _range(report, f"{name}: ended after", waits)
     report.equal(f"{name}: within {NEAR * 1000:.0f} ms of the limit", _near(waits), len(answers))
-    report.equal(f"{name}: with an error event and without [DONE]", told, len(answers))
+    report.equal(f"{name}: with an error event and without [DONE]", broken, len(answers))
     report.equal(f"{name}: lies", sum(answer.lie for answer in answers), 0)
     report.equal(f"{name}: recorded as partial", sum(line["outcome"] == "partial" for line in lines), len(answers))
     report.equal(f"{name}: requests upstream", len(log), len(answers))
 
 
 def _shorter(report: Report, name: str, answers: list[Answer], lines: list[dict[str, Any]], log: list[Seen]) -> None:
-    """Nothing happens."""
+    """Report on silences that must change nothing."""
     report.equal(f"{name}: answered", sum(answer.ok for answer in answers), len(answers))
     wanted = COMMENTS.get(name, 0)
     kept = sum(answer.comments == wanted for answer in answers)
