@@ -7,16 +7,13 @@ else is real.
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from proxy.admin.assembly import build_admin
@@ -28,16 +25,11 @@ from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
-from proxy.config.settings.schema import Settings
 from proxy.config.watch import Watcher
-from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock, SystemClock
 from proxy.http.assembly import build_http, client_limits
-from proxy.http.ids import Ids
-from proxy.http.meta import Meta
 from proxy.http.reading import BodyReader
 from proxy.mock.upstream import MockUpstream
-from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
 from proxy.pipeline import Pipeline
@@ -46,7 +38,7 @@ from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
-from proxy.upstream.assembly import Upstream, build_upstream
+from proxy.upstream.assembly import build_upstream
 from proxy.upstream.network import Network
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.transport import Transport
@@ -93,7 +85,7 @@ def build(
     parts, settings = parts or Parts(), loaded.settings
     clock, server = parts.clock, settings.server
     live = Configuration(loaded, member.workers if member else 1)
-    metrics, ids = Metrics(), Ids()
+    metrics = Metrics()
     settler = Settler(metrics, clock, live, parts.write_access)
     network = network_of(environ)
     upstream = build_upstream(
@@ -104,7 +96,7 @@ def build(
         rng=parts.rng,
         count=settler.probed,
         state_path=Path(settings.data_dir) / STATE_FILE,
-        own_secrets=own_secrets(settings),
+        own_secrets=settings.auth.secrets(),
         pulse=parts.pulse,
         read_only=member is not None and member.index > 0,
     )
@@ -122,8 +114,8 @@ def build(
         metrics.watch(partial(memory_families, watermark, gate))
     metrics.initialise(live.snapshot)
 
+    ask = member.ask if member else None
     limits = client_limits(server, watermark)
-    read = BodyReader(limits)
     token = settings.auth.admin_token
     admin = build_admin(
         Context(
@@ -133,40 +125,33 @@ def build(
             queue=upstream.queue,
             simulator=upstream.simulator,
             config=live.shown,
-            read=read,
-            ask=member.ask if member else _ask_nobody,
+            read=BodyReader(limits),
+            ask=ask or _no_answers,
         ),
         token.get_secret_value() if token else None,
     )
-    meta = Meta(
-        live=live,
+    reloader = Reloader(live, upstream, metrics)
+    watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
+    edge = build_http(
+        live,
+        pipeline,
         router=router,
+        identify=identify,
         gate=gate,
         queue=upstream.queue,
         metrics=metrics,
-        ids=ids,
-        read=read,
-        is_admin=admin.guard.admits,
-        ask=partial(member.ask, METRICS) if member else None,
-    )
-    if member:
-        member.answers |= {METRICS: meta.answer, **admin.answers}
-
-    reloader = Reloader(live, upstream, metrics)
-    watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
-    services = [watcher, *upstream.services, *([watermark] if watermark else [])]
-    asgi = build_http(
-        pipeline,
-        meta,
-        identify=identify,
         admin=admin.guard,
         limits=limits,
-        ids=ids,
         server=server,
         host=host or server.host,
-        lifespan=_lifespan(upstream, network, services),
+        ask=ask,
+        start=upstream.start,
+        services=[watcher, *upstream.services, *([watermark] if watermark else [])],
+        close=network.aclose,
     )
-    return Service(asgi, gate, watcher.reload, watcher.check)
+    if member:
+        member.answers |= {**edge.answers, **admin.answers}
+    return Service(edge.asgi, gate, watcher.reload, watcher.check)
 
 
 def network_of(environ: Mapping[str, str]) -> Network:
@@ -177,37 +162,10 @@ def network_of(environ: Mapping[str, str]) -> Network:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
 
 
-def own_secrets(settings: Settings) -> list[str]:
-    """Return the proxy's own secrets, which are removed from answers like provider keys."""
-    auth = settings.auth
-    secrets = (auth.admin_token, auth.pepper, auth.encryption_key)
-    return [secret.get_secret_value() for secret in secrets if secret is not None]
-
-
 def _own_process() -> Iterable[int | str]:
     return ("self",)
 
 
-async def _ask_nobody(topic: str, body: str = "") -> list[str]:
+async def _no_answers(topic: str, body: str = "") -> list[str]:
     """Return the answers of the other workers: there are none."""
     return []
-
-
-def _lifespan(
-    upstream: Upstream, network: Network, services: Iterable[BackgroundService]
-) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
-    """Return the lifespan of the application: the services run from its start to its end."""
-
-    @asynccontextmanager
-    async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        try:
-            await upstream.start()
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(service.run()) for service in services]
-                yield
-                for task in tasks:
-                    task.cancel()
-        finally:
-            await network.aclose()
-
-    return lifespan

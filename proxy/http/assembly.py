@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from starlette.applications import Starlette
-from starlette.types import ASGIApp
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
 from proxy.arrival import ReadCall
+from proxy.capacity.queue import FairQueue
 from proxy.config.settings.server import ServerSettings
+from proxy.core.background import BackgroundService
+from proxy.core.snapshot import Live
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.cors import Cors
 from proxy.http.exchange import Endpoint, RunCall
@@ -20,8 +28,11 @@ from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
-from proxy.http.reading import Limits
+from proxy.http.reading import BodyReader, Limits
 from proxy.http.routes import error_handlers, routes
+from proxy.observe.exposition import METRICS
+from proxy.observe.metrics import Metrics
+from proxy.routing.router import Router
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
 
@@ -30,7 +41,18 @@ SURFACES: Mapping[str, ReadCall] = {
     **{f"/v1{endpoint.path}": partial(read_passed, endpoint) for endpoint in PASSED},
 }  # the reader of each proxied path
 
-Lifespan = Callable[[Starlette], AbstractAsyncContextManager[None]]
+Answer = Callable[[str], Awaitable[str]]
+Ask = Callable[[str, str], Awaitable[list[str]]]
+
+
+class AdminApp(Protocol):
+    """The guarded admin API, an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def admits(self, request: Request) -> bool:
+        """Return whether the client has the admin token."""
+        ...
 
 
 def client_limits(server: ServerSettings, watermark: Watermark | None) -> Limits:
@@ -45,28 +67,57 @@ def client_limits(server: ServerSettings, watermark: Watermark | None) -> Limits
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """The HTTP edge."""
+
+    asgi: ASGIApp
+    answers: dict[str, Answer]  # to the questions of other workers, by topic
+
+
 def build_http(
+    live: Live,
     pipeline: RunCall,
-    meta: Meta,
     *,
+    router: Router,
     identify: Identify,
-    admin: ASGIApp,
+    gate: Gate,
+    queue: FairQueue,
+    metrics: Metrics,
+    admin: AdminApp,
     limits: Limits,
-    ids: Ids,
     server: ServerSettings,
     host: str,
-    lifespan: Lifespan,
-) -> Guard:
-    """Build the application. `admin` is the guarded admin API, `host` the address on which the server listens."""
+    ask: Ask | None,
+    start: Callable[[], Awaitable[None]],
+    services: Iterable[BackgroundService],
+    close: Callable[[], Awaitable[None]],
+) -> Edge:
+    """Build it. `host` is the address on which the server listens; `ask` asks other workers, if there are any.
+
+    Before the first request `start` is awaited, after the last one `close`; `services` run in between.
+    """
+    ids = Ids()
+    meta = Meta(
+        live=live,
+        router=router,
+        gate=gate,
+        queue=queue,
+        metrics=metrics,
+        ids=ids,
+        read=BodyReader(limits),
+        is_admin=admin.admits,
+        ask=partial(ask, METRICS) if ask else None,
+    )
     proxied = {path: Endpoint(pipeline, read, limits, ids) for path, read in SURFACES.items()}
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, identify=identify, admin=admin),
         exception_handlers=error_handlers(ids, meta),
-        lifespan=lifespan,
+        lifespan=_lifespan(start, services, close),
     )
     app.router.redirect_slashes = False
     cors = server.cors
-    return Guard(
+    guard = Guard(
         app,
         ids,
         Browsers(server.hosts, cors.origins, loopback=is_loopback(host)),
@@ -74,3 +125,22 @@ def build_http(
         Forwarded(server.trusted_proxies) if server.trusted_proxies else None,
         proxied,
     )
+    return Edge(guard, {METRICS: meta.answer})
+
+
+def _lifespan(
+    start: Callable[[], Awaitable[None]], services: Iterable[BackgroundService], close: Callable[[], Awaitable[None]]
+) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        try:
+            await start()
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(service.run()) for service in services]
+                yield
+                for task in tasks:
+                    task.cancel()
+        finally:
+            await close()
+
+    return lifespan

@@ -78,6 +78,11 @@ class AuthSettings(Section):
     )
     jwt: JwtSettings = Field(default=JwtSettings.model_construct(), description="Authentication by JWT.")
 
+    def secrets(self) -> list[str]:
+        """Return the proxy's own secrets, which are removed from answers like provider keys."""
+        own = (self.admin_token, self.pepper, self.encryption_key)
+        return [secret.get_secret_value() for secret in own if secret is not None]
+
 
 class BudgetSettings(Section):
     """A spending limit."""
