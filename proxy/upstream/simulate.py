@@ -56,28 +56,23 @@ class Simulator:
     def __init__(self, clock: Clock, rng: random.Random) -> None:
         self._clock = clock
         self._rng = rng
-        self._active: list[Simulated] = []
+        self.active: list[Simulated] = []  # some may have expired
 
     def fail(self, provider: str, model: str | None, kind: Kind, seconds: float, rate: float = 1.0) -> Simulated:
         """Start a failure, replacing one of the same provider and model; 0 seconds or a rate of 0 only ends that."""
         self._expire()
         failure = Simulated(provider, model, kind, self._clock.monotonic() + seconds, rate)
-        self._active = [other for other in self._active if (other.provider, other.model) != (provider, model)]
+        self.active = [other for other in self.active if (other.provider, other.model) != (provider, model)]
         if seconds > 0 and rate > 0:
-            self._active = [*self._active, failure][-MAX_ACTIVE:]
+            self.active = [*self.active, failure][-MAX_ACTIVE:]
         return failure
-
-    @property
-    def active(self) -> bool:
-        """Whether any failure is active."""
-        return bool(self._active)
 
     def over(self, transport: Transport, provider: str, model: str) -> Transport:
         """Return the transport for one attempt: `transport`, or a failing one if a failure applies."""
-        if not self._active:
+        if not self.active:
             return transport
         self._expire()
-        for failure in self._active:
+        for failure in self.active:
             if failure.applies_to(provider, model) and self._rng.random() < failure.rate:
                 return _Failing(transport, failure.kind, self._clock)
         return transport
@@ -85,11 +80,11 @@ class Simulator:
     def fails(self, provider: str, model: str) -> bool:
         """Return whether a failure applies to that model, also one of the whole provider or with a rate below 1."""
         self._expire()
-        return any(failure.applies_to(provider, model) for failure in self._active)
+        return any(failure.applies_to(provider, model) for failure in self.active)
 
     def stop(self) -> None:
         """End all failures."""
-        self._active = []
+        self.active = []
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the active failures."""
@@ -103,12 +98,12 @@ class Simulator:
                 "rate": failure.rate,
                 "seconds_left": round(failure.until - now, 3),
             }
-            for failure in self._active
+            for failure in self.active
         ]
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
-        self._active = [failure for failure in self._active if failure.until > now]
+        self.active = [failure for failure in self.active if failure.until > now]
 
 
 class _Failing:
