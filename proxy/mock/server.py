@@ -1,7 +1,6 @@
-"""The mock provider on a port of its own, for `signalbox mock`: an upstream that other programs can be pointed at.
+"""The ASGI application of `signalbox mock`: the mock provider on its own port, as an upstream for other programs.
 
-Serves chat completions and a list of models, and nothing else. It asks for no credential and limits nobody; it is not
-the proxy, and shares no route with it.
+Serves chat completions and a list of models only, without credentials and limits. It shares no route with the proxy.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _MAX_BODY = 64 * 1024 * 1024
 
 
 def mock_app(options: MockOptions, clock: Clock) -> Starlette:
-    """The application; any model may be named, those listed are examples."""
+    """Return the application. It answers for any model; the listed ones are examples."""
     chat = _Chat(MockUpstream(clock), options)
     return Starlette(
         routes=[
@@ -39,12 +38,12 @@ def mock_app(options: MockOptions, clock: Clock) -> Starlette:
             Route("/v1/models", _models),
             Route("/healthz", _healthz),
         ],
-        exception_handlers={HTTPException: _refused},
+        exception_handlers={HTTPException: _http_error},
     )
 
 
 class _Chat:
-    """`POST /v1/chat/completions` as plain ASGI, so that a client's leaving is seen at any moment."""
+    """`POST /v1/chat/completions` as plain ASGI, so that a disconnect is noticed at any time."""
 
     def __init__(self, upstream: MockUpstream, options: MockOptions) -> None:
         self._upstream = upstream
@@ -76,7 +75,7 @@ class _Chat:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The request's body, a little more than allowed at most; `None` if the client left."""
+    """Return the request body, at most a little more than is allowed; `None` if the client has disconnected."""
     parts, size = [], 0
     while size <= _MAX_BODY:
         message = await receive()
@@ -101,15 +100,15 @@ def _start(status: int, headers: Mapping[str, str]) -> Message:
 
 
 async def _models(request: Request) -> Response:
-    listed = [{"id": name, "object": "model", "created": CREATED, "owned_by": "mock"} for name in _MODELS]
-    return JSONResponse({"object": "list", "data": listed})
+    models = [{"id": name, "object": "model", "created": CREATED, "owned_by": "mock"} for name in _MODELS]
+    return JSONResponse({"object": "list", "data": models})
 
 
 async def _healthz(request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-async def _refused(request: Request, exc: Exception) -> Response:
+async def _http_error(request: Request, exc: Exception) -> Response:
     """Unknown paths and methods, in OpenAI's shape."""
     status, headers = (exc.status_code, exc.headers) if isinstance(exc, HTTPException) else (500, None)
     code = "method_not_allowed" if status == 405 else "not_found"

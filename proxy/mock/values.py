@@ -1,8 +1,8 @@
 """Plausible values for a JSON schema, for the mock's tool arguments and structured answers.
 
-The schema comes from a client and may be anything: whatever cannot be understood counts as "any value", recursion and
-size are bounded, and a schema is never refused. This is no validator: `pattern`, `not`, `if` and `dependent*` are not
-looked at, so a value for a schema that leans on them may not satisfy it.
+The schema comes from a client and may be anything: an unknown construct counts as "any value", recursion and size are
+bounded, and no schema is rejected. This is not a validator: `pattern`, `not`, `if` and `dependent*` are ignored, so a
+value may not satisfy a schema that depends on them.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import unquote
 from uuid import UUID
 
-_NODES = 1000  # values in one instance; beyond it only what is required, and that bare
+_NODES = 1000  # values in one instance; beyond it only required ones, and the simplest
 _DEPTH = 24
 _LONGEST = 4096  # characters in one string
 _MOST = 64  # items in one array
-_LARGEST = 10.0**15  # bounds beyond it are as good as none
-_SMALLEST = 10.0**-9  # steps below it too
+_LARGEST = 10.0**15  # larger bounds are ignored
+_SMALLEST = 10.0**-9  # smaller steps are ignored
 
 _FORMATS = {
     "date": "2025-01-01",
@@ -47,160 +47,160 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Spot:
-    """Where in the instance we are: `refs` are being expanded around us, `lean` leaves out whatever may be left out."""
+class _Position:
+    """A position in the instance: `refs` are the references around it; with `minimal`, optional values are left out."""
 
     name: str
     depth: int = 0
     refs: frozenset[str] = frozenset({"#"})
-    lean: bool = False
+    minimal: bool = False
 
-    def under(self, name: str) -> _Spot:
+    def under(self, name: str) -> _Position:
         return replace(self, name=name[:60], depth=self.depth + 1)
 
 
 def instance(schema: Any, rng: Random, name: str = "value") -> Any:
     """A value that satisfies `schema` where it can be understood; the same for the same state of `rng`."""
-    return _Maker(schema, rng).value(schema, _Spot(name))
+    return _Generator(schema, rng).value(schema, _Position(name))
 
 
 def arguments(schema: Any, rng: Random) -> dict[str, Any]:
-    """The arguments of a function with these `parameters`: always an object."""
-    made = instance(schema, rng) if isinstance(schema, Mapping) else {}
-    return made if isinstance(made, dict) else {}
+    """Arguments for a function whose `parameters` are `schema`: always an object."""
+    value = instance(schema, rng) if isinstance(schema, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
-class _Maker:
+class _Generator:
     def __init__(self, root: Any, rng: Random) -> None:
         self._root = root
         self._rng = rng
         self._left = _NODES
-        self._makers: Mapping[str, Callable[[Mapping[str, Any], _Spot], Any]] = {
+        self._by_type: Mapping[str, Callable[[Mapping[str, Any], _Position], Any]] = {
             "object": self._object,
             "array": self._array,
             "string": self._string,
             "integer": self._integer,
             "number": self._number,
-            "boolean": lambda schema, spot: self._rng.random() < 0.5,
-            "null": lambda schema, spot: None,
+            "boolean": lambda schema, position: self._rng.random() < 0.5,
+            "null": lambda schema, position: None,
         }
 
-    def value(self, schema: Any, spot: _Spot) -> Any:
-        flat, spot = self._flat(schema, spot)
+    def value(self, schema: Any, position: _Position) -> Any:
+        flat, position = self._flat(schema, position)
         if "const" in flat:
             return flat["const"]
         if isinstance(enum := flat.get("enum"), list) and enum:
             return self._rng.choice([item for item in enum if item is not None] or enum)
-        for given in _given(flat):
-            if _fits(given, flat):
-                return given
-        kind = _kind(flat, lean=spot.lean)
-        if kind in _BARE and (self._left < 0 or spot.depth > _DEPTH):
+        for value in _offered(flat):
+            if _fits(value, flat):
+                return value
+        kind = _kind(flat, minimal=position.minimal)
+        if kind in _BARE and (self._left < 0 or position.depth > _DEPTH):
             return _BARE[kind]
-        return self._makers[kind](flat, spot)
+        return self._by_type[kind](flat, position)
 
-    def _flat(self, schema: Any, spot: _Spot) -> tuple[Mapping[str, Any], _Spot]:
+    def _flat(self, schema: Any, position: _Position) -> tuple[Mapping[str, Any], _Position]:
         """Follow references, join `allOf`, choose from `anyOf` and `oneOf`, until a plain schema is left."""
         self._left -= 1
-        if self._left < 0 or spot.depth >= _DEPTH:
-            return schema if isinstance(schema, Mapping) else {}, replace(spot, lean=True)
+        if self._left < 0 or position.depth >= _DEPTH:
+            return schema if isinstance(schema, Mapping) else {}, replace(position, minimal=True)
         flat: Mapping[str, Any] = schema if isinstance(schema, Mapping) else {}
-        deeper = replace(spot, depth=spot.depth + 1)
+        deeper = replace(position, depth=position.depth + 1)
         if isinstance(ref := flat.get("$ref"), str):
-            deeper = replace(deeper, lean=spot.lean or ref in spot.refs, refs=spot.refs | {ref})
+            deeper = replace(deeper, minimal=position.minimal or ref in position.refs, refs=position.refs | {ref})
             target, deeper = self._flat(_resolved(self._root, ref), deeper)
             flat = _merged(target, _without(flat, "$ref"))
-            spot = replace(deeper, depth=spot.depth)
+            position = replace(deeper, depth=position.depth)
         if isinstance(parts := flat.get("allOf"), list):
             flat = _without(flat, "allOf")
             for part in parts:
                 flat = _merged(flat, self._flat(part, deeper)[0])
         for word in ("anyOf", "oneOf"):
             if isinstance(options := flat.get(word), list) and options:
-                chosen, deeper = self._flat(_chosen(options, spot), replace(spot, depth=spot.depth + 1))
+                chosen, deeper = self._flat(_chosen(options, position), replace(position, depth=position.depth + 1))
                 flat = _merged(_without(flat, word), chosen)
-                spot = replace(deeper, depth=spot.depth)
-        return flat, spot
+                position = replace(deeper, depth=position.depth)
+        return flat, position
 
-    def _object(self, schema: Mapping[str, Any], spot: _Spot) -> dict[str, Any]:
-        if spot.depth > _DEPTH:
+    def _object(self, schema: Mapping[str, Any], position: _Position) -> dict[str, Any]:
+        if position.depth > _DEPTH:
             return {}
         properties = schema.get("properties")
         properties = properties if isinstance(properties, Mapping) else {}
         required = dict.fromkeys(_strings(schema.get("required")))
-        made = {}
+        members = {}
         for name in [*properties, *(name for name in required if name not in properties)]:
-            if name in required or not (spot.lean or self._left < 0):
-                made[name] = self.value(properties.get(name), spot.under(name))
+            if name in required or not (position.minimal or self._left < 0):
+                members[name] = self.value(properties.get(name), position.under(name))
         others = schema.get("additionalProperties")
-        if not made and not spot.lean and isinstance(others, Mapping):
-            made["key"] = self.value(others, spot.under("key"))
-        return made
+        if not members and not position.minimal and isinstance(others, Mapping):
+            members["key"] = self.value(others, position.under("key"))
+        return members
 
-    def _array(self, schema: Mapping[str, Any], spot: _Spot) -> list[Any]:
-        if spot.depth > _DEPTH or self._left < 0:
+    def _array(self, schema: Mapping[str, Any], position: _Position) -> list[Any]:
+        if position.depth > _DEPTH or self._left < 0:
             return []
         first = schema.get("prefixItems")
         first = first if isinstance(first, list) else []
-        count = max(_size(schema, "minItems", 0), len(first), 0 if spot.lean else 1)
+        count = max(_size(schema, "minItems", 0), len(first), 0 if position.minimal else 1)
         count = min(count, _size(schema, "maxItems", _MOST), _MOST)
-        made: list[Any] = []
+        values: list[Any] = []
         for number in range(count * 4 if schema.get("uniqueItems") is True else count):
-            if len(made) == count:
+            if len(values) == count:
                 break
             items = first[number] if number < len(first) else schema.get("items")
-            item = self.value(items, spot.under(f"{spot.name} {number + 1}"))
-            if schema.get("uniqueItems") is not True or item not in made:
-                made.append(item)
-        return made
+            item = self.value(items, position.under(f"{position.name} {number + 1}"))
+            if schema.get("uniqueItems") is not True or item not in values:
+                values.append(item)
+        return values
 
-    def _string(self, schema: Mapping[str, Any], spot: _Spot) -> str:
+    def _string(self, schema: Mapping[str, Any], position: _Position) -> str:
         form = schema.get("format")
         if form == "uuid":
             return str(UUID(int=self._rng.getrandbits(128), version=4))
-        made = _FORMATS.get(form) if isinstance(form, str) else None
-        if made is None:
-            made = f"[MOCK] {spot.name}"
-        short = min(_size(schema, "minLength", 0), _LONGEST) - len(made)
+        text = _FORMATS.get(form) if isinstance(form, str) else None
+        if text is None:
+            text = f"[MOCK] {position.name}"
+        short = min(_size(schema, "minLength", 0), _LONGEST) - len(text)
         if short > 0:
-            made += (" mock" * (short // 5 + 1))[:short]
-        return made[: _size(schema, "maxLength", _LONGEST)]
+            text += (" mock" * (short // 5 + 1))[:short]
+        return text[: _size(schema, "maxLength", _LONGEST)]
 
-    def _integer(self, schema: Mapping[str, Any], spot: _Spot) -> int:
+    def _integer(self, schema: Mapping[str, Any], position: _Position) -> int:
         step = _bound(schema, "multipleOf") or 1.0
         step = step if step >= 1 and step.is_integer() else 1.0
         low, high = _range(schema, gap=1.0)
         first, last = math.ceil(low / step), math.floor(high / step)
         return int(step) * (self._rng.randint(first, last) if first < last else first)
 
-    def _number(self, schema: Mapping[str, Any], spot: _Spot) -> float:
+    def _number(self, schema: Mapping[str, Any], position: _Position) -> float:
         low, high = _range(schema, gap=0.0)
         step = _bound(schema, "multipleOf")
         if step is not None and step > _SMALLEST:
             return min(math.ceil(low / step) + 1, max(math.floor(high / step), math.ceil(low / step))) * step
-        made = round(low + (high - low) * self._rng.uniform(0.25, 0.75), 2)
-        return made if low < made < high else (low + high) / 2
+        value = round(low + (high - low) * self._rng.uniform(0.25, 0.75), 2)
+        return value if low < value < high else (low + high) / 2
 
 
 def _resolved(root: Any, ref: str) -> Any:
-    """What a local reference points to; `None` for any other, or one that leads nowhere."""
-    path, found = ref.removeprefix("#"), root
+    """The target of a local reference; `None` for a remote reference, or one without a target."""
+    path, target = ref.removeprefix("#"), root
     if not ref.startswith("#") or (path and not path.startswith("/")):
         return None
     for part in path.split("/")[1:]:
         part = unquote(part).replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and part.isascii() and part.isdigit() and len(part) < 6:
-            found = found[int(part)] if int(part) < len(found) else None
+        if isinstance(target, list) and part.isascii() and part.isdigit() and len(part) < 6:
+            target = target[int(part)] if int(part) < len(target) else None
         else:
-            found = found.get(part) if isinstance(found, Mapping) else None
-    return found
+            target = target.get(part) if isinstance(target, Mapping) else None
+    return target
 
 
 def _merged(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both schemas at once: properties and required names are joined, for anything else the second wins."""
+    """Both schemas in one: properties and required names are joined; of other members, the second's count."""
     both = {**first, **second}
-    if isinstance(ours := first.get("properties"), Mapping) and isinstance(theirs := second.get("properties"), Mapping):
-        both["properties"] = {**ours, **theirs}
+    if isinstance(one := first.get("properties"), Mapping) and isinstance(other := second.get("properties"), Mapping):
+        both["properties"] = {**one, **other}
     if "required" in first and "required" in second:
         both["required"] = [*_strings(first["required"]), *_strings(second["required"])]
     return both
@@ -210,22 +210,22 @@ def _without(schema: Mapping[str, Any], word: str) -> dict[str, Any]:
     return {key: value for key, value in schema.items() if key != word}
 
 
-def _chosen(options: Sequence[Any], spot: _Spot) -> Any:
-    """The first option that is not null; inside a recursion, the one that ends it."""
+def _chosen(options: Sequence[Any], position: _Position) -> Any:
+    """The first option that is not null; in a recursion, one that ends it."""
     schemas = [option for option in options if isinstance(option, Mapping)] or [{}]
     ends = [option for option in schemas if option.get("type") == "null"]
     values = [option for option in schemas if option.get("type") != "null"]
-    if not spot.lean:
+    if not position.minimal:
         return (values or ends)[0]
-    leaves = [option for option in values if option.get("$ref") not in spot.refs]
+    leaves = [option for option in values if option.get("$ref") not in position.refs]
     return (ends or leaves or values)[0]
 
 
-def _given(schema: Mapping[str, Any]) -> list[Any]:
-    """The values that the schema itself offers, the best first."""
+def _offered(schema: Mapping[str, Any]) -> list[Any]:
+    """The values in the schema itself: its first example, then its default."""
     examples = schema.get("examples")
-    offered = list(examples[:1]) if isinstance(examples, list) else []
-    return [*offered, schema["default"]] if "default" in schema else offered
+    values = list(examples[:1]) if isinstance(examples, list) else []
+    return [*values, schema["default"]] if "default" in schema else values
 
 
 def _types(schema: Mapping[str, Any]) -> list[str]:
@@ -235,7 +235,7 @@ def _types(schema: Mapping[str, Any]) -> list[str]:
 
 
 def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """Whether an offered value has the declared type; a schema's own example may be wrong."""
+    """Whether a value has the declared type; an example in a schema may be wrong."""
     fits = {
         "object": isinstance(value, dict),
         "array": isinstance(value, list),
@@ -249,10 +249,10 @@ def _fits(value: Any, schema: Mapping[str, Any]) -> bool:
     return not declared or any(fits[name] for name in declared)
 
 
-def _kind(schema: Mapping[str, Any], *, lean: bool) -> str:
-    """The type to make: the first declared that is not null (inside a recursion null, if it may be), else a guess."""
+def _kind(schema: Mapping[str, Any], *, minimal: bool) -> str:
+    """The first declared type that is not null, or null if allowed and `minimal`; a guess if none is declared."""
     if declared := _types(schema):
-        if lean and "null" in declared:
+        if minimal and "null" in declared:
             return "null"
         return next((name for name in declared if name != "null"), "null")
     return next((kind for word, kind in _HINTS.items() if word in schema), "string")
@@ -275,7 +275,7 @@ def _bound(schema: Mapping[str, Any], word: str) -> float | None:
 
 
 def _range(schema: Mapping[str, Any], *, gap: float) -> tuple[float, float]:
-    """The lowest and highest value; `gap` is what an exclusive bound takes away. Without bounds 1 to 100."""
+    """The lowest and highest value; an exclusive bound excludes `gap`. Without bounds 1 to 100."""
     lows = [(_bound(schema, "minimum"), 0.0), (_bound(schema, "exclusiveMinimum"), gap)]
     highs = [(_bound(schema, "maximum"), 0.0), (_bound(schema, "exclusiveMaximum"), gap)]
     low = max((bound + off for bound, off in lows if bound is not None), default=None)
