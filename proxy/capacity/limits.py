@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from msgspec import Struct
+
 from proxy.capacity.kinds import COOLDOWN, DAY, TOKENS, WINDOWS, LimitKind
 from proxy.capacity.learned import LEARNED_FOR, Learned, LearnedLimits
 from proxy.capacity.store import Charge, CounterKey, CounterStore, Reservation, Row, Wait
@@ -26,6 +28,17 @@ MAX_ROUTES = 10_000  # route keys with a cooldown or without capacity; the oldes
 UNLIMITED = LimitValues()
 
 
+class ConfiguredLimits(Struct):
+    """The configured limits of one key for one model, with what every attempt reserves under them."""
+
+    deployment: Deployment  # of the configuration in force
+    route: RouteKey
+    values: LimitValues
+    charges: list[Charge]  # of an attempt of one token
+    counts_tokens: bool
+    most_tokens: float  # in one attempt
+
+
 class Limits:
     """Reserves and settles; calls `notify` with route keys that may have capacity again, without any for all."""
 
@@ -36,8 +49,7 @@ class Limits:
         self._clock = clock
         self._live = live  # calls may hold older deployments
         self._notify = notify
-        self._values: dict[tuple[str, str], tuple[Deployment, LimitValues]] = {}  # by deployment and key
-        self._charges: dict[RouteKey, tuple[LimitValues, list[Charge], bool]] = {}  # of configured limits
+        self._configured: dict[tuple[str, str], ConfiguredLimits] = {}  # by deployment and key
         self._learned = LearnedLimits()
         self._cooldowns: OrderedDict[RouteKey, float] = OrderedDict()  # time until which the store is asked
         self._exhausted: OrderedDict[RouteKey, float] = OrderedDict()  # time until which there is no capacity
@@ -62,17 +74,16 @@ class Limits:
         self._note(route, result.seconds if isinstance(result, Wait) else 0.0)
         return result
 
-    def counts_tokens(self, deployment: Deployment, key_id: str) -> bool:
+    def counts_tokens(self, configured: ConfiguredLimits) -> bool:
         """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
-        values = self.values(deployment, key_id)
-        return values.tpm is not None or values.tpd is not None or bool(self._learned)
+        return configured.counts_tokens or bool(self._learned)
 
-    def reserve_at_once(self, deployment: Deployment, key_id: str, tokens: int) -> Reservation | None:
+    def reserve_at_once(self, configured: ConfiguredLimits, tokens: int) -> Reservation | None:
         """Reserve capacity if there is some now and the store needs no round trip; `None` for everything else."""
-        charges = self.charges(deployment, key_id, tokens)
+        charges = self._charges(configured, tokens)
         reservation = self._store.reserve_at_once(charges) if charges else None
         if reservation is not None and self._exhausted:
-            self._note(deployment.route(key_id), 0.0)
+            self._note(configured.route, 0.0)
         return reservation
 
     async def wait(self, deployment: Deployment, key_id: str, tokens: int) -> float:
@@ -113,38 +124,41 @@ class Limits:
         cooldown, route = 0.0, deployment.route(key_id)
         for unit, limit, reset, seconds in limits:
             if limit:
-                configured = self.values(deployment, key_id)
+                configured = self.configured(deployment, key_id).values
                 self._learned.learn(route, unit, limit, reset, configured, self._clock.monotonic())
             cooldown = max(cooldown, seconds)
         if cooldown:
             self._cool_down(route, cooldown)
 
-    def values(self, deployment: Deployment, key_id: str) -> LimitValues:
+    def configured(self, deployment: Deployment, key_id: str) -> ConfiguredLimits:
         """Return the configured limits: the model's limits per key, each overridden by the key's own."""
-        deployment = self._live.snapshot.deployments.get(deployment.name, deployment)
-        known = self._values.get((deployment.name, key_id))
-        if known is not None and known[0] is deployment:
-            return known[1]
-        values = _values(deployment, key_id)
-        if len(self._values) >= MAX_ROUTES:
-            self._values.clear()
-        self._values[deployment.name, key_id] = deployment, values
-        return values
+        name = deployment.name
+        deployment = self._live.snapshot.deployments.get(name, deployment)
+        known = self._configured.get((name, key_id))
+        if known is None or known.deployment is not deployment:
+            if len(self._configured) >= MAX_ROUTES:
+                self._configured.clear()
+            known = self._configured[name, key_id] = _configured(deployment, key_id)
+        return known
 
-    def most_tokens(self, deployment: Deployment, key_id: str) -> float:
+    def most_tokens(self, configured: ConfiguredLimits) -> float:
         """Return the maximum of tokens for one attempt by configured and learned limits."""
-        values, learned = self.values(deployment, key_id), self._learned_of(deployment.route(key_id))
-        reported = [learned[kind].limit for kind in TOKENS if kind in learned]
-        return min([values.tpm or math.inf, values.tpd or math.inf, *reported])
+        learned = self._learned_of(configured.route)
+        return min([configured.most_tokens, *(learned[kind].limit for kind in TOKENS if kind in learned)])
 
     def charges(self, deployment: Deployment, key_id: str, tokens: int) -> list[Charge]:
         """Return what one attempt reserves; empty if the key has no limits."""
-        values = self.values(deployment, key_id)
-        if values is UNLIMITED and not self._learned and not self._cooldowns:
-            return []
-        route = deployment.route(key_id)
+        return self._charges(self.configured(deployment, key_id), tokens)
+
+    def _charges(self, configured: ConfiguredLimits, tokens: int) -> list[Charge]:
         if not self._learned and not self._cooldowns:
-            return self._configured(route, values, tokens)
+            if not configured.counts_tokens:
+                return configured.charges  # the same for every attempt
+            return [
+                Charge(charge.counter, charge.limit, charge.seconds, tokens, True) if charge.estimated else charge
+                for charge in configured.charges
+            ]
+        values, route = configured.values, configured.route
         learned = self._learned_of(route)
         charges = []
         for kind, seconds in WINDOWS.items():
@@ -159,27 +173,6 @@ class Limits:
         if charges or self._is_cooling(route):
             charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
         return charges
-
-    def _configured(self, route: RouteKey, values: LimitValues, tokens: int) -> list[Charge]:
-        """Return the charges of configured limits, most of which are the same for every attempt."""
-        known = self._charges.get(route)
-        if known is None or known[0] is not values:
-            charges = [
-                Charge(CounterKey(route, kind), limit, seconds, 1, estimated=kind in TOKENS)
-                for kind, seconds in WINDOWS.items()
-                if (limit := getattr(values, kind)) is not None
-            ]
-            charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
-            if len(self._charges) >= MAX_ROUTES:
-                self._charges.clear()
-            known = self._charges[route] = values, charges, any(charge.estimated for charge in charges)
-        _, charges, any_tokens = known
-        if not any_tokens:
-            return charges
-        return [
-            Charge(charge.counter, charge.limit, charge.seconds, tokens, True) if charge.estimated else charge
-            for charge in charges
-        ]
 
     def reset(self, provider: str | None = None, model: str | None = None, key_id: str | None = None) -> int:
         """End the matching cooldowns (`None` matches all) and return their number. Counters stay."""
@@ -304,6 +297,20 @@ class Limits:
             del self._cooldowns[route]
             return False
         return until is not None
+
+
+def _configured(deployment: Deployment, key_id: str) -> ConfiguredLimits:
+    values, route = _values(deployment, key_id), deployment.route(key_id)
+    charges = [
+        Charge(CounterKey(route, kind), limit, seconds, 1, estimated=kind in TOKENS)
+        for kind, seconds in WINDOWS.items()
+        if (limit := getattr(values, kind)) is not None
+    ]
+    if values is not UNLIMITED:
+        charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
+    counts_tokens = any(charge.estimated for charge in charges)
+    most_tokens = min(values.tpm or math.inf, values.tpd or math.inf)
+    return ConfiguredLimits(deployment, route, values, charges, counts_tokens, most_tokens)
 
 
 def _values(deployment: Deployment, key_id: str) -> LimitValues:

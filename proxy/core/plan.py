@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from proxy.core.model import EMPTY, Deployment
 
@@ -18,8 +19,7 @@ class Target:
     overrides: Mapping[str, Any] = field(default_factory=lambda: EMPTY)
 
 
-@dataclass(frozen=True, slots=True)
-class DeploymentHealth:
+class DeploymentHealth(Struct, frozen=True, gc=False):
     """The health of a deployment when the plan is made."""
 
     available: bool = True
@@ -33,7 +33,7 @@ class DeploymentHealth:
 HealthView = Mapping[str, DeploymentHealth]  # by deployment name
 
 
-@dataclass
+@dataclass(slots=True)
 class Plan:
     """Ordered targets with the rule and the reason. What only some calls need is computed on first use, then kept."""
 
@@ -44,13 +44,19 @@ class Plan:
     decide: Callable[[], Mapping[str, Any]] = field(repr=False, compare=False)  # see `decision`
     count_input: Callable[[], int] = field(repr=False, compare=False, default=lambda: 0)  # see `input_tokens`
     content_fallback: bool = False  # a refusal of content goes to the next target
+    _decision: Mapping[str, Any] | None = field(init=False, repr=False, compare=False, default=None)
+    _input_tokens: int | None = field(init=False, repr=False, compare=False, default=None)
 
-    @cached_property
+    @property
     def decision(self) -> Mapping[str, Any]:
         """The decision record, as JSON values."""
-        return self.decide()
+        if self._decision is None:
+            self._decision = self.decide()
+        return self._decision
 
-    @cached_property
+    @property
     def input_tokens(self) -> int:
         """The estimated tokens of the prompt, in one pass over the body."""
-        return self.count_input()
+        if self._input_tokens is None:
+            self._input_tokens = self.count_input()
+        return self._input_tokens

@@ -10,7 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from proxy.capacity.limits import Limits
+from msgspec import structs
+
+from proxy.capacity.limits import ConfiguredLimits, Limits
 from proxy.capacity.queue import FairQueue
 from proxy.capacity.store import Wait
 from proxy.capacity.waiters import Resource
@@ -52,7 +54,7 @@ class Slots:
         health = self._health.of(deployment)
         wait = self._limits.expected(deployment) if self._limits.contended else 0.0
         used = self._used.get(deployment.name, 0)
-        return replace(health or HEALTHY, wait=wait, used=used) if wait or used else health
+        return structs.replace(health or HEALTHY, wait=wait, used=used) if wait or used else health
 
     def take_at_once(self, call: Call, targets: Sequence[Target], plan: Plan) -> Picked | None:
         """Return the first of `targets` with a lease if it has capacity now and no call waits; else `None`.
@@ -68,10 +70,10 @@ class Slots:
             return None
         limits = self._limits
         if limits.apply_to(deployment):
-            key_id, tokens = lease.key_id, 1
-            if limits.counts_tokens(deployment, key_id):
-                tokens = self._tokens(call, deployment, key_id, plan.input_tokens)
-            lease.reservation = limits.reserve_at_once(deployment, key_id, tokens)
+            configured, tokens = limits.configured(deployment, lease.key_id), 1
+            if limits.counts_tokens(configured):
+                tokens = self._tokens(call, configured, plan.input_tokens)
+            lease.reservation = limits.reserve_at_once(configured, tokens)
             if lease.reservation is None:
                 lease.return_unused()
                 return None
@@ -94,11 +96,11 @@ class Slots:
         key_id = call.options.key_id
         soonest: Wait | None = None
         for cooling, cooldown in self._health.rate_limited(deployment, key_id, avoid).items():
-            tokens = self._tokens(call, deployment, cooling, input_tokens)
+            tokens = self._tokens(call, self._limits.configured(deployment, cooling), input_tokens)
             seconds = max(cooldown, await self._limits.wait(deployment, cooling, tokens))
             soonest = _sooner(soonest, Wait(seconds))
         while lease := self._health.lease(deployment, key_id=key_id, avoid=avoid, force=force, sparing=sparing):
-            tokens = self._tokens(call, deployment, lease.key_id, input_tokens)
+            tokens = self._tokens(call, self._limits.configured(deployment, lease.key_id), input_tokens)
             reservation = await self._limits.reserve(deployment, lease.key_id, tokens)
             if not isinstance(reservation, Wait):
                 lease.reservation = reservation
@@ -150,7 +152,7 @@ class Slots:
             seconds = max(MIN_RECHECK_SECONDS, min(max_wait, soonest.seconds))
             return replace(soonest, seconds=seconds, exact=False)
 
-        size = self._tokens(call, targets[0].deployment, KEYLESS, input_tokens)
+        size = self._tokens(call, self._limits.configured(targets[0].deployment, KEYLESS), input_tokens)
         return await self._queue.wait(
             call.principal.name, attempt, max_wait, resources=resources, size=size, predicted=predicted
         )
@@ -218,17 +220,18 @@ class Slots:
         deployments = (target.deployment for target in targets)
         return frozenset(each.name for each in deployments if self._health.probing(each, key_id))
 
-    def _tokens(self, call: Call, deployment: Deployment, key_id: str, input_tokens: int) -> int:
+    def _tokens(self, call: Call, configured: ConfiguredLimits, input_tokens: int) -> int:
         """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""
+        usual = min(configured.deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
         if call.kind in _WITHOUT_OUTPUT:
             output = 0
         elif _SIZES.isdisjoint(call.body):
-            output = min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
+            output = usual
         else:
             asked = _count(call.body.get("max_completion_tokens")) or _count(call.body.get("max_tokens"))
-            longest = asked or min(deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
+            longest = asked or usual
             output = longest * min(_count(call.body.get("n")) or 1, MAX_CHOICES)
-        return max(input_tokens, int(min(input_tokens + output, self._limits.most_tokens(deployment, key_id))))
+        return max(input_tokens, int(min(input_tokens + output, self._limits.most_tokens(configured))))
 
 
 class _View(Mapping[str, DeploymentHealth]):

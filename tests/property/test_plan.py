@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from proxy.core.call import NO_OPTIONS, Call, RouterOptions
 from proxy.core.errors import ProxyError
@@ -162,7 +163,7 @@ def test_a_plan_is_valid_for_any_call(asked: Call, health: HealthView) -> None:
 @settings(max_examples=100, deadline=None)
 @given(calls(), HEALTH)
 def test_failing_health_never_adds_or_removes_a_target(asked: Call, health: HealthView) -> None:
-    ill = {name: replace(each, available=False, reason="breaker open") for name, each in health.items()}
+    ill = {name: structs.replace(each, available=False, reason="breaker open") for name, each in health.items()}
 
     before, after = attempt(asked, health), attempt(asked, ill)
 

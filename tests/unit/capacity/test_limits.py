@@ -148,9 +148,9 @@ async def test_what_a_key_says_replaces_what_the_model_says() -> None:
     both = deployment(of=replace(provider(), keys=keys), limits=LimitValues(rpm=5, tpm=7))
     limits, _, _ = made()
 
-    assert limits.values(both, "a") == LimitValues(rpm=9, tpm=7)
-    assert limits.values(both, "b") == LimitValues(rpm=5, tpm=7)
-    assert limits.values(deployment(of=both.provider), "a") == LimitValues(rpm=9)
+    assert limits.configured(both, "a").values == LimitValues(rpm=9, tpm=7)
+    assert limits.configured(both, "b").values == LimitValues(rpm=5, tpm=7)
+    assert limits.configured(deployment(of=both.provider), "a").values == LimitValues(rpm=9)
 
 
 async def test_a_day_is_any_24_hours() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth
@@ -51,7 +52,7 @@ def test_a_much_slower_equal_model_does_not_alternate() -> None:
 
 
 def test_an_equal_model_that_is_not_available_is_last() -> None:
-    assert order(EAST, WEST, east=replace(ILL, used=0), west=used(5)) == ["west", "east"]
+    assert order(EAST, WEST, east=structs.replace(ILL, used=0), west=used(5)) == ["west", "east"]
 
 
 def test_models_that_are_not_equal_keep_their_order() -> None:
