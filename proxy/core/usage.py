@@ -8,8 +8,9 @@ counts are unknown. The counts of one answer only grow: a later, smaller count, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from msgspec import Struct
 
 from proxy.core.model import Deployment
 
@@ -21,8 +22,7 @@ _CEILINGS = ("max_completion_tokens", "max_tokens")
 _BOUNDING = frozenset((*_CEILINGS, "input", "prompt", "n", "best_of"))  # parameters that change the bounds
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(Struct, frozen=True, gc=False):
     """Tokens of one answer. `cached` and `cache_write` are inside `input`, `reasoning` inside `output`."""
 
     input: int = 0
@@ -33,8 +33,7 @@ class Usage:
     source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: more than possible was reported
 
 
-@dataclass(frozen=True, slots=True)
-class UsageBounds:
+class UsageBounds(Struct, frozen=True, gc=False):
     """The most tokens that one answer can have read and written."""
 
     input: int = UNKNOWN_WINDOW
@@ -63,13 +62,19 @@ def grow(counts: dict[str, int], reported: Mapping[str, Any], names: Iterable[st
 
 def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
     """Return the usage if it is possible, otherwise the nearest possible one, marked as `clamped`."""
-    read, written = (usage.input, usage.cached, usage.cache_write), (usage.output, usage.reasoning)
-    possible = min(read) >= 0 <= min(written) and max(read) <= bounds.input and max(written) <= bounds.output
-    if possible and usage.cached + usage.cache_write <= usage.input and usage.reasoning <= usage.output:
+    counted, cached, cache_write = usage.input, usage.cached, usage.cache_write
+    possible = (
+        0 <= counted <= bounds.input
+        and 0 <= usage.output <= bounds.output
+        and 0 <= cached <= bounds.input
+        and 0 <= cache_write <= bounds.input
+        and 0 <= usage.reasoning <= bounds.output
+    )
+    if possible and cached + cache_write <= counted and usage.reasoning <= usage.output:
         return usage
-    total, output = _within(usage.input, bounds.input), _within(usage.output, bounds.output)
-    cached = _within(usage.cached, total)  # a part that is larger than its whole, as some providers count
-    cache_write, reasoning = _within(usage.cache_write, total - cached), _within(usage.reasoning, output)
+    total, output = _within(counted, bounds.input), _within(usage.output, bounds.output)
+    cached = _within(cached, total)  # a part that is larger than its whole, as some providers count
+    cache_write, reasoning = _within(cache_write, total - cached), _within(usage.reasoning, output)
     return Usage(total, output, cached, cache_write, reasoning, source=usage.source if possible else "clamped")
 
 

@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
+from msgspec import structs
+
 from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.clock import Clock
@@ -153,7 +155,7 @@ class Continuation:
         """Estimate the usage of the broken attempt, because most upstreams report it only at the end."""
         entry = self._broken.entry
         counted = entry.usage or Usage()
-        entry.usage = replace(
+        entry.usage = structs.replace(
             counted,
             input=counted.input or self._run.plan.input_tokens,
             output=max(counted.output, tokens),
