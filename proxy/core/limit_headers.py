@@ -26,7 +26,7 @@ _HEADERS = tuple(
     (unit, comparable, form.format("limit"), form.format("remaining"), form.format("reset"))
     for unit, form, comparable in _FORMS
 )
-_NAMES = frozenset(name for _, _, *names in _HEADERS for name in names)
+NAMES = frozenset(name for _, _, *names in _HEADERS for name in names)
 
 
 class ReportedLimit(NamedTuple):
@@ -44,7 +44,7 @@ def reported_limits(headers: Mapping[str, str], now: float) -> list[ReportedLimi
     An answer with `retry-after` reports no cooldown here: like everything that follows from a 429, that is part of the
     failure's rule.
     """
-    if _NAMES.isdisjoint(headers):
+    if NAMES.isdisjoint(headers):
         return []
     reported, retries_later = [], asked_for(headers, now) is not None
     for unit, comparable, limit_name, remaining_name, reset_name in _HEADERS:

@@ -9,7 +9,9 @@ import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
-from typing import Any, NamedTuple
+from typing import Any
+
+from msgspec import Struct
 
 from proxy.core.model import Deployment
 from proxy.core.money import usd
@@ -21,7 +23,7 @@ _BOOLEANS = {True: "true", False: "false", None: "null"}
 _MOST_CACHED = 1024  # texts of names; clients can name models
 
 
-class AccessLine(NamedTuple):
+class AccessLine(Struct, frozen=True, gc=False):
     """The values of one access line, names cut at `LONGEST`. They keep neither request nor answer in memory."""
 
     time: float  # seconds since the epoch

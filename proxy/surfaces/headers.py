@@ -46,15 +46,12 @@ def call_headers(record: Record, now: float) -> Headers:
         (b"openai-processing-ms", b"%d" % round((now - timings.started) * 1000)),
     ]
     if plan is not None:
-        headers.append((b"x-router-route", _visible(plan.route[:_LONGEST])))
         as_planned = chosen is None or (plan.targets and plan.targets[0].deployment is chosen)
         reason = plan.reason if as_planned else _fallback_reason(record, plan)
-        headers.append((b"x-router-reason", _visible(reason[:_LONGEST])))
+        headers += _route_headers(plan.route[:_LONGEST], reason[:_LONGEST])
     if chosen is not None:
-        headers.append((b"x-router-provider", _visible(chosen.provider.name[:_LONGEST])))
-        headers.append((b"x-router-model", _visible(chosen.model[:_LONGEST])))
-        if chosen.provider.stand_in:
-            headers.append((b"x-router-mock", b"1"))
+        provider = chosen.provider
+        headers += _target_headers(provider.name[:_LONGEST], chosen.model[:_LONGEST], provider.stand_in)
     if record.dropped:
         headers.append((b"x-router-dropped", _visible(",".join(record.dropped)[:_LONGEST])))
     if record.upstream_request_id:
@@ -95,7 +92,17 @@ def _fallback_reason(record: Record, plan: Plan) -> str:
     return f"{plan.reason}; fell back from `{first}`: {failed[-1] if failed else 'not available'}"
 
 
-@lru_cache(1024)  # most texts are names of the configuration
+@lru_cache(1024)  # most texts come from the configuration, or are made of it
+def _route_headers(route: str, reason: str) -> Headers:
+    return [(b"x-router-route", _visible(route)), (b"x-router-reason", _visible(reason))]
+
+
+@lru_cache(1024)
+def _target_headers(provider: str, model: str, stand_in: bool) -> Headers:
+    headers = [(b"x-router-provider", _visible(provider)), (b"x-router-model", _visible(model))]
+    return [*headers, (b"x-router-mock", b"1")] if stand_in else headers
+
+
 def _visible(text: str) -> bytes:
     """Return one line of printable ASCII; every other character becomes `?`."""
     if text.isascii() and text.isprintable():

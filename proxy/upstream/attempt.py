@@ -19,6 +19,7 @@ from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
 from proxy.core.slow import SlowCalls
@@ -263,23 +264,23 @@ class Attempt:
             if alive is not None:
                 alive()
             self.entry.status = response.status
-            record.upstream_request_id = self._upstream_id(response)
-            shared.slots.learn(deployment, self.lease.key_id, response.headers)
+            headers = response.headers
+            if upstream_id := headers.get("x-request-id") or headers.get("request-id"):
+                record.upstream_request_id = self.cleaner.header(upstream_id)
+            else:
+                record.upstream_request_id = None
+            if not LIMIT_HEADERS.isdisjoint(headers):
+                shared.slots.learn(deployment, self.lease.key_id, headers)
             if response.status not in _WHOLE:
                 raise await self._refusal(dialect, response)
             target = shared.as_learned(self.target) if shared.without_usage else self.target
-            self.decoder = decoder = dialect.decoder(run.call, target, response.headers)
+            self.decoder = decoder = dialect.decoder(run.call, target, headers)
             self.held, self.ended, self.broken = await read_to_commit(decoder, response, alive)
         finally:
             self.committed = now = clock.monotonic()
             record.timings.upstream_ends(now)
         if self.ended and self.broken is None:
             self.held, self.broken = finished(decoder, self.held)
-
-    def _upstream_id(self, response: Response) -> str | None:
-        """Return the upstream's id of the request."""
-        given = response.headers.get("x-request-id") or response.headers.get("request-id")
-        return self.cleaner.header(given) if given else None
 
     async def _refusal(self, dialect: Dialect, response: Response) -> UpstreamFailure:
         """Return the failure of a response that is no answer."""

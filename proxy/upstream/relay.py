@@ -7,6 +7,7 @@ that the upstream did not send. If another target may continue (`Rescue`), the e
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Protocol
 
 from proxy.core.call import Call
@@ -15,6 +16,7 @@ from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.model import Kind
 from proxy.core.record import AttemptOutcome, Outcome, Record
 from proxy.core.sse import split
 from proxy.upstream.attempt import Attempt
@@ -266,19 +268,20 @@ def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call)
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
     else:
         kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)
-    headers["content-type"] = _label(kind, call)
+    headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=call.stream)
     return headers
 
 
-def _label(label: str, call: Call) -> str:
+@lru_cache(256)
+def _label(label: str, kind_of_model: Kind, endpoint: str, *, stream: bool) -> str:
     """Return the content type of an answer, corrected if the upstream's does not fit."""
     kind = label.lower().partition(";")[0].strip()
-    if call.kind in ("chat", "completion"):
-        wanted = EVENTS if call.stream else JSON
+    if kind_of_model in ("chat", "completion"):
+        wanted = EVENTS if stream else JSON
         return label if kind == wanted else wanted
-    if call.endpoint == "speech":
+    if endpoint == "speech":
         return label if kind.startswith(_SOUND) else "application/octet-stream"
-    if call.kind == "audio":
+    if kind_of_model == "audio":
         return JSON if kind == "text/html" else label
-    may_stream = call.stream or call.kind == "image"
+    may_stream = stream or kind_of_model == "image"
     return label if kind == JSON or (may_stream and kind == EVENTS) else JSON
