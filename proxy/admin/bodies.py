@@ -16,13 +16,13 @@ Body = TypeVar("Body", bound=BaseModel)
 def read_body(kind: type[Body], raw: bytes, hint: str = "") -> Body:
     """Read a body. Raises `InvalidRequest` with the first error, followed by `hint`."""
     try:
-        found = json.loads(raw)
+        value = json.loads(raw)
     except (ValueError, RecursionError) as exc:
         raise InvalidRequest("The body is not valid JSON.") from exc
-    if not isinstance(found, dict):
-        raise InvalidRequest(f"`body`: it is not a JSON object{hint}.", param="body")
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"`body`: must be a JSON object{hint}.", param="body")
     try:
-        return kind.model_validate(found)
+        return kind.model_validate(value)
     except ValidationError as exc:
         first = exc.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])[:_LONGEST] or "body"

@@ -1,1 +1,1 @@
-"""May this caller proceed, and is there room?"""
+"""Identifies callers, and admits or rejects their calls."""

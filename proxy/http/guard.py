@@ -1,8 +1,8 @@
-"""The outermost layer: requests that the HTTP parser accepts and this service does not.
+"""The outermost layer: rejects requests that the HTTP parser accepts and this service does not.
 
 httptools accepts requests without a `Host` and with several, which is how requests are smuggled past a proxy in front.
-Web pages of other sites are refused here too, before a body is read. Everything after this layer may rely on one
-well-formed `Host`, but for HTTP/1.0, which has none.
+Web pages of other sites are rejected here too, before a body is read. Everything after this layer may rely on one
+well-formed `Host`, except in HTTP/1.0, which has none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NONE: Mapping[str, ASGIApp] = {}
 
 @dataclass(slots=True)
 class _Headers:
-    """The headers that decide whether a request is answered."""
+    """The headers that decide whether a request is accepted."""
 
     hosts: list[bytes]
     origins: list[str]
@@ -41,7 +41,7 @@ class _Headers:
 
 
 class Guard:
-    """Refuses a wrong `Host` and web pages of other sites, and adds the headers of CORS."""
+    """Rejects a wrong `Host` and web pages of other sites, and adds the headers of CORS."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class Guard:
         self._endpoints = endpoints  # of POST requests, by path: they need no router and answer their own errors
         self._ids = ids
         self._browsers = browsers
-        self._cors = cors  # None: off
+        self._cors = cors  # `None`: off
         self._forwarded = forwarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer 204 (a preflight), 400 or 403."""
+        """Pass the request on, or respond with 204 (a preflight), 400 or 403."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -71,8 +71,8 @@ class Guard:
         error: ProxyError | None = None
         try:
             allowed = self._check(scope, headers)
-        except ProxyError as refusal:
-            error = refusal
+        except ProxyError as rejection:
+            error = rejection
         if self._cors is not None:
             if allowed is not None and headers.preflight and scope["method"] == "OPTIONS":
                 await self._cors.preflight(scope["headers"], allowed, send)
@@ -88,7 +88,7 @@ class Guard:
         await send_error(error, send)
 
     def _check(self, scope: Scope, headers: _Headers) -> str | None:
-        """The origin if it is one of `server.cors.origins`. Raises `ProxyError` if the request is not answered."""
+        """Return the origin if it is one of `server.cors.origins`. Raises `ProxyError` to reject the request."""
         host = _one_host(headers.hosts, scope)
         browser = bool(headers.origins or headers.sites)
         if host is not None:
@@ -105,24 +105,24 @@ class Guard:
 
 
 def _read(scope: Scope) -> _Headers:
-    found = _Headers([], [], [])
+    headers = _Headers([], [], [])
     for name, value in scope["headers"]:
         if name == b"host":
-            found.hosts.append(value)
+            headers.hosts.append(value)
         elif name == b"origin":
-            found.origins.append(value.decode("latin-1").strip())
+            headers.origins.append(value.decode("latin-1").strip())
         elif name == b"sec-fetch-site":
-            found.sites.append(value.decode("latin-1").strip().lower())
+            headers.sites.append(value.decode("latin-1").strip().lower())
         elif name == b"access-control-request-method":
-            found.preflight = True
-    return found
+            headers.preflight = True
+    return headers
 
 
 def _one_host(hosts: list[bytes], scope: Scope) -> bytes | None:
-    """The well-formed `Host`; None: HTTP/1.0 without one. Raises `InvalidRequest`."""
+    """Return the well-formed `Host`; `None` for HTTP/1.0 without one. Raises `InvalidRequest`."""
     if not hosts and scope["http_version"] == "1.0":
         return None
     if len(hosts) != 1 or not _HOST.fullmatch(hosts[0]):
-        problem = "is missing" if not hosts else "is there twice" if len(hosts) > 1 else "is malformed"
+        problem = "is missing" if not hosts else "is repeated" if len(hosts) > 1 else "is malformed"
         raise InvalidRequest(f"The `Host` header {problem}; send exactly one.", param="host")
     return hosts[0]

@@ -1,4 +1,4 @@
-"""Paths about the service itself: models, routing without a call, probes, metrics."""
+"""The endpoints about the service itself: models, routing without a call, probes, metrics."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from proxy.surfaces.openai.chat import read_chat
 
 CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
 
-CONFIG_REJECTED = "The newest configuration was rejected, and the previous one is in force; the log says why."
+CONFIG_REJECTED = "The newest configuration was rejected; the previous one stays active. The log has the reason."
 
 
 class Meta:
-    """Endpoints that read state and change none."""
+    """The endpoints; none of them changes anything."""
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class Meta:
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def livez(self, request: Request) -> Response:
-        """The event loop answers."""
+        """`GET /livez`: respond while the event loop runs."""
         return JSONResponse({"status": "ok"})
 
     async def readyz(self, request: Request) -> Response:
-        """Whether new calls are accepted. A rejected configuration is reported; the previous one stays active."""
+        """`GET /readyz`: whether new calls are accepted, and whether the newest configuration was rejected."""
         gate = self._gate
         status = "draining" if gate.closed else "overloaded" if gate.shedding else "ok"
         state: dict[str, Any] = {"status": status, "config": self._live.snapshot.version}
@@ -132,14 +132,14 @@ class Meta:
 
 
 def _model(name: UsableName) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    model: dict[str, Any] = {
         "id": name.id,
         "object": "model",
         "created": CREATED,
         "owned_by": name.owner,
         "type": name.kind,
     }
-    return found | (_extensions(name.deployment) if name.deployment else {})
+    return model | (_extensions(name.deployment) if name.deployment else {})
 
 
 def _extensions(deployment: Deployment) -> dict[str, Any]:

@@ -47,8 +47,8 @@ async def test_one_well_formed_host_passes(host: bytes) -> None:
     ("hosts", "said"),
     [
         ([], "is missing"),
-        ([b"a", b"a"], "is there twice"),
-        ([b"a", b"b", b"c"], "is there twice"),
+        ([b"a", b"a"], "is repeated"),
+        ([b"a", b"b", b"c"], "is repeated"),
         ([b""], "is malformed"),
         ([b"a b"], "is malformed"),
         ([b"a,b"], "is malformed"),

@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
 
 from proxy.core.errors import NotAuthenticated, ProxyError
 from proxy.core.principal import Principal
@@ -67,3 +67,17 @@ async def test_no_endpoint_serves_an_unidentified_caller() -> None:
 
     assert {answer.status_code for answer in answers} == {401}
     assert (await http.get("/livez")).status_code == 200
+
+
+def test_nothing_under_admin_is_outside_its_guard() -> None:
+    admin = Mock()
+    table = routes(proxied={}, meta=Endpoints(), identify=Mock(), admin=admin)  # type: ignore[arg-type]
+
+    matched = [
+        route for route in table if route.matches({"type": "http", "path": "/admin/x", "method": "GET"})[0].value
+    ]
+    bare = [route for route in table if isinstance(route, Route) and route.path.startswith("/admin")]
+
+    assert [route.app for route in matched if isinstance(route, Mount)] == [admin]
+    assert len(matched) == 1
+    assert [(route.path, route.endpoint) for route in bare] == [("/admin", admin)]
