@@ -30,7 +30,7 @@ class Anonymous(Principal):
     __slots__ = ("_address", "_headers", "_salt")
 
     def __init__(self, headers: Mapping[str, str], address: str | None, salt: bytes) -> None:
-        super().__init__("")
+        self._name = ""
         self._headers = headers
         self._address = address
         self._salt = salt

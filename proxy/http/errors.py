@@ -1,4 +1,4 @@
-"""Errors as HTTP answers, all in OpenAI's shape."""
+"""Error responses in OpenAI's shape."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from starlette.types import Send
 
 from proxy.core.errors import ProxyError
 
-CLOSING = frozenset({"draining", "request_timeout", "request_too_large"})  # the connection is of no more use
+CLOSING = frozenset({"draining", "request_timeout", "request_too_large"})  # codes after which the connection is closed
 
 
 def response_for(error: ProxyError) -> Response:
-    """The whole answer."""
+    """Return the response to a request that failed with `error`."""
     headers = error.response_headers()
     if error.error_code in CLOSING:
         headers["connection"] = "close"
@@ -19,7 +19,7 @@ def response_for(error: ProxyError) -> Response:
 
 
 async def send_error(error: ProxyError, send: Send) -> None:
-    """Send the answer from a plain ASGI endpoint."""
+    """Send the response to `error` from a plain ASGI endpoint."""
     response = response_for(error)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})

@@ -1,4 +1,4 @@
-"""Ids of calls: unique, sortable by nothing, cheap."""
+"""Ids of requests: unique across processes, and cheap to create."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ class Ids:
         self._count = count(1)
 
     def new(self) -> str:
-        """The next id."""
+        """Return the next id."""
         return f"req_{self._prefix}{next(self._count):08x}"
