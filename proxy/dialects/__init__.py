@@ -1,1 +1,1 @@
-"""Upstream-side wire formats: pure, with the standard library and msgspec only."""
+"""Wire formats of providers: pure, with the standard library and msgspec only."""

@@ -1,6 +1,6 @@
-"""`response_format`, and the tool that stands for it where a model has no structured output.
+"""`response_format`, and its emulation by a tool for models without structured output.
 
-The model must call the tool, and its arguments become the content of the answer.
+The model is forced to call the tool, whose arguments become the content of the answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PURPOSE = "Give the answer. Its arguments are the whole answer, as JSON, to wha
 
 @dataclass(frozen=True, slots=True)
 class AskedForm:
-    """What the client asks of the answer's form; `schema` None is any object."""
+    """The requested format of the answer; `schema` is None if any object is valid."""
 
     schema: Schema | None = None
     description: str = ""
@@ -31,10 +31,10 @@ class AskedForm:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """How the answer gets its form: `format` is native, `tool` the forced one.
+    """How structured output is requested: by the native `format`, or by the forced `tool`.
 
-    `wrapped`: the schema's root is no plain object, so that the tool's arguments hold the answer in one member. `lost`:
-    the schema's keywords that could not be expressed. `renaming`: the names of members that were replaced in it.
+    `wrapped`: the schema's root is not a plain object, so the tool's arguments contain the answer in one member.
+    `lost`: keywords of the schema that could not be expressed. `renaming`: its replaced member names.
     """
 
     format: dict[str, Any] | None = None
@@ -45,14 +45,14 @@ class Structure:
 
     @property
     def tool_name(self) -> str | None:
-        """The name of the tool whose arguments are the content."""
+        """The name of the tool whose arguments are the content, or None."""
         return None if self.tool is None else str(self.tool["name"])
 
 
 def asked_form(body: Mapping[str, Any]) -> AskedForm | None:
-    """Read `response_format`; None if the answer is free text. Raises `InvalidRequest` on an unknown type."""
-    given = body.get("response_format") or {}
-    kind = given.get("type", "text") if isinstance(given, dict) else None
+    """Read `response_format`; None if the answer is free text. Raises `InvalidRequest` for an unknown type."""
+    requested = body.get("response_format") or {}
+    kind = requested.get("type", "text") if isinstance(requested, dict) else None
     if kind == "text":
         return None
     if kind == "json_object":
@@ -60,14 +60,14 @@ def asked_form(body: Mapping[str, Any]) -> AskedForm | None:
     if kind != "json_schema":
         message = "`response_format.type` must be text, json_object or json_schema."
         raise InvalidRequest(message, param="response_format")
-    form = given.get("json_schema")
+    form = requested.get("json_schema")
     form = form if isinstance(form, dict) else {}
     schema, description = form.get("schema"), form.get("description")
     return AskedForm(schema if isinstance(schema, dict) else None, description if isinstance(description, str) else "")
 
 
 def is_forced(body: Mapping[str, Any]) -> bool:
-    """Whether the client wants one of its own tools to be called in any case."""
+    """Whether the client forces a call of one of its tools."""
     if not (body.get("tools") or body.get("functions")):
         return False
     choice = body.get("tool_choice") if body.get("tools") else body.get("function_call")
@@ -82,9 +82,9 @@ def is_forced(body: Mapping[str, Any]) -> bool:
 def answer_structure(
     body: Mapping[str, Any], asked: AskedForm, forms: Forms, *, parameters: str, root: Language, part: Language
 ) -> Structure:
-    """The tool that is the answer. `parameters` is the member of a tool that holds its schema.
+    """Return the tool that emulates structured output. `parameters` is the member of a tool that contains its schema.
 
-    A schema that is no plain object is written in the language `part`, as the one member of an object.
+    A schema that is not a plain object is written in the language `part`, as the only member of an object.
     """
     schema = _OPEN if asked.schema is None else asked.schema
     whole = is_object(schema)
@@ -98,7 +98,7 @@ def answer_structure(
 
 
 def answer_name(body: Mapping[str, Any]) -> str:
-    """A name for the answer's tool that no tool of the client has."""
+    """Return a name for the answer's tool that differs from all of the client's tools."""
     names = {name for name, _ in functions_of(body)}
     name = ANSWER_TOOL
     while name in names:
@@ -107,19 +107,19 @@ def answer_name(body: Mapping[str, Any]) -> str:
 
 
 def is_object(schema: Schema) -> bool:
-    """Whether a schema's root is an object without alternatives, so that it can be a tool's."""
+    """Whether a schema's root is an object without alternatives, as tools require."""
     alternatives = schema.keys() & {"anyOf", "oneOf", "allOf", "$ref", "$dynamicRef", "$recursiveRef"}
     return not alternatives and (schema.get("type") == "object" or "properties" in schema)
 
 
 def wrapped(schema: Schema) -> Schema:
-    """An object around an expressed schema, whose definitions move up."""
+    """Return an object schema with `schema` as its only member; definitions move to the root."""
     inner = {name: value for name, value in schema.items() if name != "$defs"}
     definitions = {"$defs": schema["$defs"]} if "$defs" in schema else {}
     return {"type": "object", "properties": {WRAPPED: inner}, "required": [WRAPPED], **definitions}
 
 
 def unwrapped(text: str) -> str:
-    """The answer out of its wrapping; an answer that was cut off is given as it is."""
+    """Return the answer without its wrapper; a truncated answer is returned unchanged."""
     value = object_of(text)
     return compact_nulled(value[WRAPPED]).decode() if value is not None and WRAPPED in value else text

@@ -1,8 +1,8 @@
-"""Assistant messages of a history, which any upstream may have written.
+"""Reader for assistant messages of a history, which any provider may have written.
 
-A conversation that began with another provider has that provider's members and parts in it: reasoning in five forms,
-references, audio ids. They mean nothing to the next target, and a client cannot be expected to take them out. They are
-left out here and named, so that only text, what the target reads itself, and calls remain.
+A conversation that began with another provider contains that provider's members and parts: reasoning in five formats,
+references, audio ids. The target cannot use them, and clients do not remove them. They are dropped and listed here;
+text, members that the target reads, and tool calls remain.
 """
 
 from __future__ import annotations
@@ -26,68 +26,68 @@ FOREIGN = (
     "images",
     "audio",
 )
-Recalled = Callable[[int, list[ToolCall]], Any]  # a message's place and its calls -> what was kept of the answer
+Recalled = Callable[[int, list[ToolCall]], Any]  # a message's index and its calls -> the stored value of that answer
 _TEXTS = ("text", "output_text", "input_text", "refusal")
-_MAX_NAMED = 8  # kinds of parts that are named; the header must not grow without end
+_MAX_NAMED = 8  # kinds of parts that are listed, to bound the header
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
 
 @dataclass(slots=True)
 class Dropped:
-    """The names of what a history has and the target does not get; each once."""
+    """The names of members and parts that are not sent to the target, without repeats."""
 
     names: dict[str, None] = field(default_factory=dict)
 
     def member(self, name: str) -> None:
-        """A member of a message."""
+        """Add a member of a message."""
         self.names[f"messages.{name}"] = None
 
     def part(self, kind: Any) -> None:
-        """A kind of content part."""
+        """Add a kind of content part."""
         if len(self.names) < len(FOREIGN) + _MAX_NAMED:
             self.member(f"content.{_NOT_IN_NAMES.sub('', str(kind))[:40]}")
 
     def members(self, message: Mapping[str, Any], read: Collection[str]) -> None:
-        """The members of an assistant message that only other providers read; `read` are those that the target has."""
+        """Add the members of an assistant message that only other providers use; `read` are those of the target."""
         for name in FOREIGN:
             if message.get(name) and name not in read:
                 self.member(name)
 
 
 def plain_text(message: Mapping[str, Any]) -> str | None:
-    """The text of a message that is nothing but text; None if there is more in it."""
+    """Return the text of a message without other parts; None if it has any."""
     content = message.get("content")
     return content if len(message) == 2 and isinstance(content, str) else None
 
 
 def parts_of(message: Mapping[str, Any], dropped: Dropped, media: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Text parts, each with the members that it had, and parts of the kinds in `media` as they are."""
+    """Return text parts with their members, and parts of the kinds in `media`, unchanged."""
     content = message.get("content")
-    found = []
+    parts = []
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
-            found.append({"type": "text", "text": part})
+            parts.append({"type": "text", "text": part})
         elif isinstance(part, dict):
             kind = part.get("type")
             text = part.get("refusal" if kind == "refusal" else "text") if kind in _TEXTS else None
             if isinstance(text, str):
-                found.append({**part, "type": "text", "text": text})
+                parts.append({**part, "type": "text", "text": text})
             elif kind in media:
-                found.append(part)
+                parts.append(part)
             elif kind not in _TEXTS:
                 dropped.part(kind)
     refusal = message.get("refusal")
-    if isinstance(refusal, str) and not any(part.get("text") for part in found):
-        found.append({"type": "text", "text": refusal})
-    return found
+    if isinstance(refusal, str) and not any(part.get("text") for part in parts):
+        parts.append({"type": "text", "text": refusal})
+    return parts
 
 
 def calls_of(message: Mapping[str, Any], where: str) -> list[ToolCall]:
-    """The calls of a message, that of the legacy `function_call` too. Raises `InvalidRequest` if one has no name."""
-    given = message.get("tool_calls") or []
-    if not isinstance(given, list):
+    """Return the calls of a message, including a `function_call`. Raises `InvalidRequest` if one has no name."""
+    listed = message.get("tool_calls") or []
+    if not isinstance(listed, list):
         raise InvalidRequest(f"`{where}.tool_calls` must be a list of calls.", param=f"{where}.tool_calls")
-    calls = [_call(call, f"{where}.tool_calls[{place}]") for place, call in enumerate(given)]
+    calls = [_call(call, f"{where}.tool_calls[{place}]") for place, call in enumerate(listed)]
     if not calls and message.get("function_call"):
         calls = [_call({"function": message["function_call"]}, f"{where}.function_call")]
     return calls
@@ -104,18 +104,18 @@ def _call(call: Any, where: str) -> ToolCall:
 
 
 def arguments_of(call: ToolCall) -> dict[str, Any]:
-    """The arguments as an object; what is none (a call that was cut, a custom tool's text) is kept as a text in one."""
-    given = call.arguments
-    if isinstance(given, dict):
-        return given
-    if not isinstance(given, str):
-        return {} if given is None else {"arguments": given}
-    if not given.strip():
+    """Return the arguments as an object; other values (a truncated call, a custom tool's text) become a text in one."""
+    arguments = call.arguments
+    if isinstance(arguments, dict):
+        return arguments
+    if not isinstance(arguments, str):
+        return {} if arguments is None else {"arguments": arguments}
+    if not arguments.strip():
         return {}
-    value = strict_object_of(given)
-    return {"arguments": given} if value is None else value
+    value = strict_object_of(arguments)
+    return {"arguments": arguments} if value is None else value
 
 
 def recalled_by_client(recalled: Recalled, messages: Sequence[Mapping[str, Any]]) -> Recalled:
-    """`recalled` for messages of which names have been replaced: asked with the calls as the client has them."""
+    """Return `recalled` for messages with replaced names; it gets the calls with the client's names."""
     return lambda place, calls: recalled(place, calls_of(messages[place], f"messages[{place}]"))

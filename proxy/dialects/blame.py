@@ -1,11 +1,11 @@
-"""The codes and words by which APIs say what a failure is: data, shared by all dialects, and the two look-ups in it.
+"""Tables of the codes and words with which APIs describe failures, for all dialects, and two look-ups in them.
 
 Sources: the error references of OpenAI, Azure, Anthropic, Google, Mistral, Groq, DeepSeek, xAI, OpenRouter, Together,
 Fireworks, Cohere, Cerebras, Hugging Face, Databricks, Cloudflare, Bedrock, Alibaba, Moonshot and Zhipu, and what vLLM,
 Ollama, LM Studio and llama.cpp send. `tests/unit/dialects/vendors.py` has a body of each.
 
-A pattern sees text as `normal` writes it: at most `LONGEST` characters, in lower case, with one space between words and
-`*` for whatever stood in quotes, so that an error that quotes the client's own words is not judged by them. Repetitions
+Patterns match text after `normal`: at most `LONGEST` characters, in lower case, with one space between words and `*` for
+quoted text, so that an error that quotes the client's request is not classified by these words. Repetitions
 in patterns are bounded, so the time of a search is linear in the length of the text.
 """
 
@@ -17,15 +17,15 @@ from functools import cached_property
 
 from proxy.core.failures import FailureKind
 
-LONGEST = 4000  # characters of a text that are looked at
+LONGEST = 4000  # characters of a text that are examined
 
 _K = FailureKind
 
 
 class Words:
-    """A pattern, compiled when it is first searched for: compiling all of them takes 20 ms of a start.
+    """A pattern, compiled on first use: compiling all of them at start takes 20 ms.
 
-    `text` has one alternative a line; an indented line continues the one before.
+    `text` has one alternative per line; an indented line continues the previous one.
     """
 
     def __init__(self, text: str) -> None:
@@ -41,7 +41,7 @@ class Words:
         return self._compiled.search(text)
 
 
-# Members that name what went wrong: `code`, `type`, `status`, `reason`; in lower case, without spaces.
+# Values of the members `code`, `type`, `status` and `reason`; in lower case, without spaces.
 _CODES: dict[FailureKind, str] = {
     _K.CONTENT_FILTERED: """content_filter content_filtered content_policy_violation responsibleaipolicyviolation
         moderation_blocked data_inspection_failed datainspectionfailed sensitivecontentdetected""",
@@ -68,7 +68,7 @@ _CODES: dict[FailureKind, str] = {
 }
 _KIND_OF_CODE: Mapping[str, FailureKind] = {code: kind for kind, codes in _CODES.items() for code in codes.split()}
 
-# Where a 429 has one of these, no wait helps: the account is empty.
+# A 429 with one of these is not resolved by waiting: the account has no credit.
 _ACCOUNT_CODES = """
     insufficient_quota exceeded_current_quota_error billing_hard_limit_reached billing_not_active billing_error
     insufficient_balance insufficient_credits credits_exhausted arrearage payment_required spend_limit_reached
@@ -76,7 +76,7 @@ _ACCOUNT_CODES = """
 """
 ACCOUNT_CODES = frozenset(_ACCOUNT_CODES.split())
 
-# With one of these the request is at fault, whatever words the message has.
+# Codes that blame the request, regardless of the message.
 _CLIENT_CODES = """
     invalid_value invalid_type unsupported_parameter missing_required_parameter unknown_parameter empty_array
     array_above_max_length array_below_min_length string_above_max_length string_below_min_length empty_string
@@ -85,7 +85,7 @@ _CLIENT_CODES = """
     tool_use_failed json_validate_failed invalid_json_schema unsupported_file invalid_prompt
 """
 CLIENT_CODES = frozenset(_CLIENT_CODES.split())
-# A message that begins with one of these speaks of a member of the request.
+# A message that begins with one of these is about a member of the request.
 _MEMBERS = """messages tools tool_choice system max_tokens max_completion_tokens temperature top_p top_k stop metadata
     thinking response_format functions function_call contents generation_config generationconfig body input prompt
     stream_options stop_sequences n seed user logprobs parallel_tool_calls"""
@@ -93,7 +93,7 @@ _MEMBER = re.compile(
     rf"(?:{'|'.join(_MEMBERS.split())})(?:[.:\[]|\b.{{0,3}}: )"
     r"|(?:the )?(?:function|tool|parameter|argument|property) \*"
 )
-# What an API says of a link, a file or a server that the client named, with what that place answered behind it.
+# Errors about a link, a file or a server from the request, which may quote its response.
 _FETCHED = Words(
     r"\b(?:(?:download|fetch|load|read|open|access|process|connect)(?:ed|ing)?|(?:retrieve|communicate)d?|retrieving)"
     r" (?:\S{1,80} ){0,3}?(?:images?|files?|urls?|media|audio|video|documents?|pdf|content|links?|mcp)\b"
@@ -224,7 +224,7 @@ rejected as a result of our safety system
 (?:inappropriate|sensitive|unsafe) (?:content|information)|^content exists risk
 敏感内容
 """
-# A path, or a server, that has nothing to do with the API.
+# A path or a server that does not belong to the API.
 _ROUTE = r"""
 ^not ?found[.!]?$|^404(?: page)? not found|^file not found[.!]?$|^page not found|^resource not found[.!]?$
 ^method not allowed
@@ -234,14 +234,14 @@ cannot (?:post|get) /|unexpected endpoint or method|path .{0,200}not found
 route .{0,200}(?:not found|could not be found)
 ^(?:this |the )?(?:api )?endpoint .{0,80}(?:not found|does not exist|not supported)
 """
-# What serves the model is not running, whatever the status.
+# The model's server is not running, regardless of the status.
 _DOWN = r"""
 \bmodel (?:\S{1,160} )?(?:has )?(?:crashed|(?:been )?unloaded)\b
 (?:endpoint|deployment) (?:\S{1,160} )?is (?:paused|stopped|scaled to zero|not running)
 \bmodel (?:\S{1,160} )?is (?:not ready|currently offline)
 degraded function cannot be invoked|^(?:the )?service is (?:under|down for|in) maintenance
 """
-# The version of the API, and a gateway's own settings: what the operator has configured.
+# The API version and a gateway's settings, which the operator has configured.
 _SETTINGS = r"""
 api[- ]version (?:\S{1,40} )?(?:is )?(?:not supported|invalid|unsupported)|(?:invalid|unsupported) api[- ]version
 only for api versions|^anthropic-version: |^please configure ai gateway
@@ -281,22 +281,22 @@ _BARE = frozenset({"", "forbidden", "accessdenied", "httpforbidden", "errorforbi
 
 
 def normal(text: str) -> str:
-    """`text` as the patterns see it."""
+    """Return `text` in the form that the patterns match."""
     return " ".join(_QUOTED.sub("*", text[:LONGEST].lower()).split())
 
 
 def kind_of_codes(codes: Iterable[str]) -> FailureKind | None:
-    """The first kind, in the order of the table, that one of the codes names."""
+    """Return the first kind in the table that has one of the codes."""
     named = {_KIND_OF_CODE[code] for code in codes if code in _KIND_OF_CODE}
     return next((kind for kind in _CODES if kind in named), None)
 
 
 def names_member(words: str) -> bool:
-    """Whether an error's normal text begins with a member of the request, or speaks of what a client linked to."""
+    """Whether an error's normal text begins with a member of the request, or is about a link from the request."""
     return _MEMBER.match(words) is not None or _FETCHED.search(words) is not None
 
 
 def is_bare(text: str) -> bool:
-    """Whether a text says no more than that access is forbidden, as what stands before an API does."""
+    """Whether a text only reports that access is forbidden, as firewalls before an API do."""
     text = text.strip()
     return len(text) <= 100 and "".join(filter(str.isalpha, text.lower())) in _BARE

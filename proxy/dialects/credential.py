@@ -1,4 +1,4 @@
-"""How a provider is shown one of our keys."""
+"""The header that carries a provider key."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from proxy.core.model import Provider, ProviderKey
 
 
 def credential(provider: Provider, key: ProviderKey | None) -> dict[str, str]:
-    """The header that carries the key, `Bearer` before it in `authorization` alone; none without a key."""
+    """Return the header for `key`, with `Bearer` only in `authorization`; empty without a key."""
     if key is None:
         return {}
     name = provider.auth_header.lower()

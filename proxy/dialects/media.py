@@ -1,8 +1,8 @@
-"""Media of a message (data URLs, base64 text) for dialects that translate: clean data, typed by its bytes.
+"""Media of messages (data URLs, base64) for translating dialects: normalized data, with the type of its bytes.
 
-Clients label data wrongly (a PNG as `image/jpeg`, anything as `application/octet-stream`) and write base64 in many
-ways: with line breaks, percent-encoded, in the URL-safe alphabet, without padding. Providers refuse all of that. The
-bytes decide the type where they show it; the declared type counts where they do not. Sources: RFC 2397, RFC 4648.
+Clients declare wrong types (a PNG as `image/jpeg`, any file as `application/octet-stream`) and encode base64 in several
+ways: with line breaks, percent-encoded, in the URL-safe alphabet, without padding. Providers reject all of these. The
+type is detected from the bytes; the declared type is the fallback. Sources: RFC 2397, RFC 4648.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from urllib.parse import unquote, unquote_to_bytes
 
 from proxy.core.errors import InvalidRequest
 
-_LOOK = 1368  # characters of base64 that are decoded for a look: a PDF may begin within its first 1024 bytes
-_CLEARLY = 16  # bytes of text that show that a file is no PDF
+_LOOK = 1368  # characters of base64 that are decoded for detection: a PDF's header is in its first 1024 bytes
+_CLEARLY = 16  # leading bytes of text after which a file is not a PDF
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _TO_STANDARD = str.maketrans("-_", "+/")
 _GENERIC = ("", "application/octet-stream", "binary/octet-stream", "application/x-octet-stream", "application/binary")
@@ -84,21 +84,21 @@ _BYTE_ORDER_MARKS = (
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """One file: its type, in lower case, and its bytes as standard base64. `charset` is what the URL says of a text."""
+    """One file: its type, in lower case, and its bytes as standard base64. `charset` is that of a text's URL."""
 
     kind: str
     data: str
     charset: str | None = None
 
     def text(self) -> str:
-        """The bytes as text; what cannot be decoded is replaced."""
+        """Return the bytes as text; invalid bytes are replaced."""
         raw = base64.b64decode(self.data)
         for mark, name in _BYTE_ORDER_MARKS:
             if raw.startswith(mark):
                 return raw.decode(name, "replace")
         try:
             return raw.decode(self.charset or "utf-8", "replace")
-        except LookupError:  # a charset that is unknown here
+        except LookupError:  # an unknown charset
             return raw.decode("utf-8", "replace")
 
 
@@ -108,24 +108,24 @@ def is_data_url(text: str) -> bool:
 
 
 def read_data_url(url: str, where: str, fallback: str = "") -> Media:
-    """The file in a data URL; `fallback` is its type where neither the URL nor its bytes tell one.
+    """Return the file in a data URL; `fallback` is its type if neither the URL nor the bytes have one.
 
-    Raises `InvalidRequest` that names `where`.
+    `where` is the position in the request for errors. Raises `InvalidRequest`.
     """
     head, comma, content = url.strip()[len("data:") :].partition(",")
     if not comma:
         raise InvalidRequest(f"`{where}`: the data URL has no comma and therefore no data.", param=where)
     declared, *options = head.split(";")
     kind = _declared(declared)
-    found = _CHARSET.search(head)
-    charset = found[1] if found else None
+    match = _CHARSET.search(head)
+    charset = match[1] if match else None
     if any(option.strip().lower() == "base64" for option in options):
         return _media(kind, _standard(content, where), fallback, charset)
     raw = unquote_to_bytes(content)
     if not raw:
         raise InvalidRequest(f"`{where}` has no data.", param=where)
     data = base64.b64encode(raw).decode("ascii")
-    if not kind.startswith("text/") and sniffed(raw[:1024]) is None:  # base64 that does not say so
+    if not kind.startswith("text/") and sniffed(raw[:1024]) is None:  # base64 without the marker
         try:
             inner = _standard(content, where)
         except InvalidRequest:
@@ -136,14 +136,14 @@ def read_data_url(url: str, where: str, fallback: str = "") -> Media:
 
 
 def read_base64(text: str, where: str, declared: str = "") -> Media:
-    """The file in bare base64, or in a data URL after all. Raises `InvalidRequest` that names `where`."""
+    """Return the file in plain base64 or in a data URL. Raises `InvalidRequest` that names `where`."""
     if is_data_url(text):
         return read_data_url(text, where, declared)
     return _media(_declared(declared), _standard(text, where), "", None)
 
 
 def shown_in_base64(text: str) -> str | None:
-    """The type of a file whose base64 stands where a URL should; None if `text` is no such thing."""
+    """Return the type of a file if `text` is its base64 instead of a URL, else None."""
     try:
         return sniffed(_look(_standard(text[:_LOOK], "")))
     except InvalidRequest:
@@ -151,7 +151,7 @@ def shown_in_base64(text: str) -> str | None:
 
 
 def sniffed(head: bytes) -> str | None:
-    """The type that a file's first bytes show, None if they show none."""
+    """Return the type detected from a file's first bytes, or None."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
@@ -174,7 +174,7 @@ def sniffed(head: bytes) -> str | None:
 
 
 def _mpeg_audio(head: bytes) -> str | None:
-    """A frame of AAC (layer 0) or of MP3; layer 3 and reserved values are no sound (`FF FE` begins UTF-16)."""
+    """Detect a frame of AAC (layer 0) or MP3; layer 3 and reserved values are not audio (`FF FE` begins UTF-16)."""
     layer = head[1] >> 1 & 3
     if layer == 0:
         return "audio/aac" if head[1] & 0xF0 == 0xF0 else None
@@ -183,13 +183,13 @@ def _mpeg_audio(head: bytes) -> str | None:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether a file's first bytes are text in UTF-8, or in UTF-16 with its mark."""
+    """Whether a file's first bytes are text in UTF-8, or in UTF-16 with a byte order mark."""
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return True
     if not head or _CONTROL.search(head):
         return False
     try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be incomplete
     except UnicodeDecodeError:
         return False
     return True
@@ -199,7 +199,7 @@ def _media(kind: str, data: str, fallback: str, charset: str | None) -> Media:
     head = _look(data)
     shown = sniffed(head)
     if shown in _CONTAINERS and kind.partition("/")[0] in ("audio", "video"):
-        shown = kind  # a container for both: the label knows which
+        shown = kind  # a container for audio and video: use the declared type
     if shown == "image/svg+xml" and kind.startswith("text/"):
         shown = kind
     unclear = not kind or (kind == "application/pdf" and len(head) >= _CLEARLY)
@@ -209,7 +209,7 @@ def _media(kind: str, data: str, fallback: str, charset: str | None) -> Media:
 
 
 def _declared(kind: str) -> str:
-    """The declared type in its usual spelling; nothing where it says nothing."""
+    """Return the declared type in its usual spelling; empty for generic types."""
     kind = kind.partition(";")[0].strip().strip('"').lower()
     if kind in _GENERIC or kind.endswith(_GENERIC_ENDS):
         return ""
@@ -217,7 +217,7 @@ def _declared(kind: str) -> str:
 
 
 def _standard(text: str, where: str) -> str:
-    """Base64 in the standard alphabet, with padding and without anything else. Raises `InvalidRequest`."""
+    """Return base64 in the standard alphabet with padding. Raises `InvalidRequest`."""
     try:
         rest = text.encode("ascii").translate(None, _ALPHABET)
         if rest.strip(b"="):
@@ -234,7 +234,7 @@ def _standard(text: str, where: str) -> str:
 
 
 def _look(data: str) -> bytes:
-    """The first bytes of standard base64."""
+    """Decode the first bytes of standard base64."""
     try:
         return base64.b64decode(data[:_LOOK])
     except (binascii.Error, ValueError):

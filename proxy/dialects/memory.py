@@ -1,8 +1,8 @@
-"""One call's access to what earlier answers of the same conversation left behind.
+"""One call's access to values stored with earlier answers of the same conversation.
 
-An entry belongs to one caller and one deployment. It is found again only by a history that has the same messages before
-the assistant's turn and the same calls in it: the ids alone prove nothing, since upstreams choose them, and some choose
-`call_0` each time. A client that changes its history gets no entry, which is always allowed.
+An entry belongs to one caller and one deployment. It is returned only for a history with the same messages before
+the assistant's turn and the same calls in it. Ids of calls are not sufficient, because some upstreams always use
+`call_0`. If a client changes its history, no entry matches, and the request is sent without the value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.core.json_text import nested_is_expensive, value_of
 from proxy.core.model import Deployment
 from proxy.core.recall import Recall
 
-_IGNORED = ("cache_control", "index")  # members of parts that clients add and take away between turns
+_IGNORED = ("cache_control", "index")  # members of parts that clients add or remove between turns
 
 
 class ToolCall(NamedTuple):
@@ -29,7 +29,7 @@ class ToolCall(NamedTuple):
 
 
 class Memory:
-    """Keeps values for the answer to a call, and finds those of its earlier turns."""
+    """Stores values for the answer to a call, and finds those of earlier turns."""
 
     def __init__(self, recall: Recall, call: Call, deployment: Deployment) -> None:
         self._recall = recall
@@ -39,12 +39,12 @@ class Memory:
         self._known: _History | None = None
 
     def keep(self, calls: Sequence[ToolCall], value: Any) -> None:
-        """Remember `value` for the answer that makes `calls`."""
+        """Store `value` for the answer with `calls`."""
         if calls and calls[0].id:
             self._recall.keep(self._owner, calls[0].id, self._proof(len(self._messages), calls), value)
 
     def find(self, place: int, calls: Sequence[ToolCall]) -> Any | None:
-        """What was kept for the message at `place`, which makes `calls`; None where that is not proven."""
+        """Return the value stored for the message at index `place` with `calls`, or None."""
         if not calls or not calls[0].id:
             return None
         return self._recall.find(self._owner, calls[0].id, lambda: self._proof(place, calls))
@@ -59,7 +59,7 @@ class Memory:
 
 
 class _History:
-    """Digests of a conversation's beginnings, each message read once."""
+    """Digests of the prefixes of a conversation; each message is read once."""
 
     def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
         self._messages = messages
@@ -67,7 +67,7 @@ class _History:
         self._done = 0
 
     def proof(self, place: int, calls: Sequence[ToolCall]) -> str:
-        """A digest of the messages before `place`, and of the calls that follow them."""
+        """Return a digest of the messages before index `place` and of `calls`."""
         if place < self._done:
             self._digest, self._done = hashlib.blake2b(digest_size=16), 0
         for message in self._messages[self._done : place]:
@@ -83,7 +83,7 @@ def _canonical(value: Any) -> bytes:
 
 
 def _facts(message: Mapping[str, Any]) -> list[Any]:
-    """What a message says: the same after any client has read and written it."""
+    """Return the content of a message without details that clients change."""
     calls = message.get("tool_calls")
     return [
         message.get("role"),
@@ -113,7 +113,7 @@ def _call_of(call: Mapping[str, Any]) -> list[Any]:
 
 
 def _call(id: Any, name: Any, arguments: Any) -> list[Any]:
-    """Clients write arguments in their own way; their value is the same."""
+    """Return a call with parsed arguments, because clients serialize them differently."""
     if isinstance(arguments, str):
         value = None if nested_is_expensive(arguments) else value_of(arguments)
         arguments = arguments if value is None else value

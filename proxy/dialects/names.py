@@ -1,8 +1,7 @@
-"""Names that a target refuses: replaced in the request, and put back in the answer.
+"""Replacement of names that a target rejects: in the request, and back in the answer.
 
-Tools have names, and so have the members of their arguments. A replacement follows from the names of the request
-alone, so that neither the history nor the answer needs a memory of it. A request whose names the target takes costs one
-look at each tool's name.
+It applies to names of tools and of their arguments' members. A replacement depends only on the names in the request,
+so no state is needed for later turns. If the target accepts all names, the cost is one check per tool name.
 """
 
 from __future__ import annotations
@@ -18,19 +17,19 @@ from proxy.dialects.schema.drafts import LISTS, NAMED, SHELVES
 
 _ODD = re.compile(r"[^a-zA-Z0-9_-]+")
 _DIGEST = 8  # characters
-_DEEPEST = 128  # no schema is deeper
+_DEEPEST = 128  # levels of a schema; the body's limit
 _NO_SCHEMAS = frozenset({"enum", "const", "default", "examples", "example"})
 
 
 @dataclass(frozen=True, slots=True)
 class Alphabet:
-    """The names that a target takes; none is longer than `longest`."""
+    """The names that a target accepts; `longest` is the maximum length."""
 
     pattern: re.Pattern[str]
     longest: int = 64
 
     def takes(self, name: str) -> bool:
-        """Whether the target takes a name as it is."""
+        """Whether the target accepts a name."""
         return self.pattern.fullmatch(name) is not None
 
 
@@ -42,26 +41,26 @@ class Renaming:
     back: Mapping[str, str]
 
     def arguments(self, value: Any) -> Any:
-        """A JSON value with the names of its members replaced."""
+        """Return a JSON value with replaced member names."""
         return _renamed(value, self.there)
 
 
 def replacements(names: Iterable[str], alphabet: Alphabet, reserved: Collection[str] = ()) -> dict[str, str]:
-    """A replacement for each name that the target refuses or has given away, different from all names."""
+    """Return a unique replacement for each name that the target rejects or has reserved."""
     distinct = list(dict.fromkeys(names))
     odd = [name for name in distinct if name in reserved or not alphabet.takes(name)]
     if not odd:
         return {}
     taken = {*distinct, *reserved}
-    found: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     for name in odd:
-        found[name] = _replacement(name, alphabet, taken)
-        taken.add(found[name])
-    return found
+        replaced[name] = _replacement(name, alphabet, taken)
+        taken.add(replaced[name])
+    return replaced
 
 
 def _replacement(name: str, alphabet: Alphabet, taken: set[str]) -> str:
-    """The name's own letters; with a digest of it where they are too many, too few, or another name."""
+    """Return the accepted letters of `name`, with its digest if they are too many, none, or not unique."""
     letters = _ODD.sub("_", name)
     letters = letters if alphabet.takes(letters[:1]) else f"_{letters}"
     is_telling = len(letters.replace("_", "")) * 2 >= len(name)
@@ -71,20 +70,20 @@ def _replacement(name: str, alphabet: Alphabet, taken: set[str]) -> str:
     while True:
         seed = f"{name}/{number}" if number else name
         digest = hashlib.sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
-        found = f"{letters[: alphabet.longest - _DIGEST - 1]}_{digest}"
-        if found not in taken:
-            return found
+        replacement = f"{letters[: alphabet.longest - _DIGEST - 1]}_{digest}"
+        if replacement not in taken:
+            return replacement
         number += 1
 
 
 def renaming_of(schema: Any, alphabet: Alphabet) -> Renaming | None:
-    """The replacements for the names of a schema's members; None if there are none."""
+    """Return the replacements for the member names of a schema; None if none are needed."""
     there = replacements(member_names(schema), alphabet)
     return Renaming(there, {new: name for name, new in there.items()}) if there else None
 
 
 def member_names(schema: Any) -> Iterator[str]:
-    """The names that a schema has for members of objects."""
+    """Yield the names of object members in a schema."""
     pending = [schema]
     while pending:
         node = pending.pop()
@@ -119,7 +118,7 @@ def _renamed(value: Any, names: Mapping[str, str], depth: int = 0) -> Any:
 
 @dataclass(slots=True)
 class ToolNames:
-    """The names of one request's tools, for one target. `members` None: the target takes any name of a member."""
+    """The names of one request's tools, for one target. `members` None: the target accepts any member name."""
 
     tools: Alphabet
     members: Alphabet | None = None
@@ -131,7 +130,7 @@ class ToolNames:
     def add(self, functions: Iterable[tuple[str, Any]], native: Collection[str] = ()) -> None:
         """Declare functions, each with the schema of its arguments, and the names of the target's own tools.
 
-        Of functions of one name, the first counts. A function with the name of a tool of the target gets another one.
+        Of functions with the same name, the first is used. A function with the name of a target's own tool is renamed.
         """
         for name, schema in functions:
             self._schemas.setdefault(name, schema)
@@ -140,15 +139,15 @@ class ToolNames:
 
     @property
     def replaces(self) -> bool:
-        """Whether a declared tool has another name for the target."""
+        """Whether a declared tool is renamed for the target."""
         return bool(self._back)
 
     def again(self) -> ToolNames:
-        """The names of another request that declares the same tools, none of which is replaced."""
+        """Return a copy for another request with the same tools, none of which is renamed."""
         return ToolNames(self.tools, self.members, _schemas=self._schemas, _renamings=self._renamings)
 
     def there(self, name: str) -> str:
-        """A tool's name as the target takes it; the name may be of a tool that is not declared any more."""
+        """Return the target's name of a tool, which may no longer be declared."""
         if name in self._schemas or self.tools.takes(name):
             return self._there.get(name, name)
         if name not in self._there:
@@ -156,11 +155,11 @@ class ToolNames:
         return self._there[name]
 
     def back(self, name: str) -> str:
-        """The client's name of a tool."""
+        """Return the client's name of a tool."""
         return self._back.get(name, name)
 
     def renaming(self, name: str) -> Renaming | None:
-        """The replacements in the arguments of a tool, by the client's name of it."""
+        """Return the replacements in the arguments of a tool; `name` is the client's."""
         if self.members is None or name not in self._schemas:
             return None
         if name not in self._renamings:
@@ -168,11 +167,11 @@ class ToolNames:
         return self._renamings[name]
 
     def applied(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The body with all names as the target takes them; the same object where nothing has to be replaced."""
+        """Return the body with the target's names; the same object if nothing is replaced."""
         out: dict[str, Any] = {}
-        given = body.get("messages")
-        messages = [self._message(message) for message in given] if isinstance(given, list) else []
-        if any(new is not old for new, old in zip(messages, given or (), strict=False)):
+        history = body.get("messages")
+        messages = [self._message(message) for message in history] if isinstance(history, list) else []
+        if any(new is not old for new, old in zip(messages, history or (), strict=False)):
             out["messages"] = messages
         if self._back:
             if isinstance(body.get("tools"), list):
@@ -190,9 +189,9 @@ class ToolNames:
         out: dict[str, Any] = {}
         calls = message.get("tool_calls")
         if isinstance(calls, list) and calls:
-            made = [self._call(call) for call in calls]
-            if any(new is not old for new, old in zip(made, calls, strict=True)):
-                out["tool_calls"] = made
+            renamed = [self._call(call) for call in calls]
+            if any(new is not old for new, old in zip(renamed, calls, strict=True)):
+                out["tool_calls"] = renamed
         function, name = message.get("function_call"), message.get("name")
         if isinstance(function, dict) and (called := self._function(function)) is not function:
             out["function_call"] = called
@@ -202,11 +201,11 @@ class ToolNames:
 
     def _call(self, call: Any) -> Any:
         function = call.get("function") if isinstance(call, dict) else None
-        made = self._function(function) if isinstance(function, dict) else function
-        return call if made is function else {**call, "function": made}
+        renamed = self._function(function) if isinstance(function, dict) else function
+        return call if renamed is function else {**call, "function": renamed}
 
     def _function(self, function: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A call's name and arguments."""
+        """Replace a call's name and arguments."""
         name, arguments = function.get("name"), function.get("arguments")
         if not isinstance(name, str):
             return function
@@ -229,7 +228,7 @@ class ToolNames:
         return out
 
     def _named(self, holder: Any) -> Any:
-        """A tool, or what names one: `{"function": {"name"}}` or `{"name"}`."""
+        """Replace the name in a tool, or in a reference to one: `{"function": {"name"}}` or `{"name"}`."""
         function = holder.get("function") if isinstance(holder, dict) else None
         if isinstance(function, dict):
             return {**holder, "function": self._named(function)}
@@ -238,7 +237,7 @@ class ToolNames:
 
 
 def functions_of(body: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Names and schemas of a body's `tools` and older `functions`; what is malformed is passed over."""
+    """Yield names and schemas of a body's `tools` and legacy `functions`; malformed ones are skipped."""
     for tool in _objects(body.get("tools")):
         function = tool.get("function")
         if isinstance(function, dict) and isinstance(function.get("name"), str):

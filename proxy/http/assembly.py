@@ -1,4 +1,4 @@
-"""Builds the HTTP edge: the table of paths, and the checks in front of it."""
+"""Assembly of the HTTP edge: the routes, and the checks before them."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class AdminApp(Protocol):
 
 
 def client_limits(server: ServerSettings, watermark: Watermark | None) -> Limits:
-    """Return the limits on what one client may use."""
+    """Return the limits for one client."""
     return Limits(
         max_body=server.max_body,
         body_silence=server.header_timeout,

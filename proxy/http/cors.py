@@ -1,7 +1,6 @@
-"""CORS for the origins of `server.cors.origins`: preflights, and headers on every answer. Never with credentials.
+"""CORS for the origins in `server.cors.origins`: preflight requests, and response headers. Credentials are not allowed.
 
-A browser asks by a preflight which headers a page may send. Those that SDKs send are allowed, and those of
-`server.cors.headers`.
+Pages may send the headers that SDKs send, and those in `server.cors.headers`.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _VARY = (b"vary", b"Origin")
 
 
 class Cors:
-    """What an allowed page may send, and how long a browser remembers that."""
+    """The response headers for allowed pages; browsers cache a preflight response for `max_age` seconds."""
 
     def __init__(self, headers: Iterable[str], max_age: float) -> None:
         self._names = frozenset([*SDK_HEADERS, *headers])
@@ -38,22 +37,22 @@ class Cors:
         self._exposed = ", ".join(EXPOSED).encode()
 
     async def preflight(self, scope_headers: Iterable[tuple[bytes, bytes]], origin: str, send: Send) -> None:
-        """Answer a preflight of an allowed origin."""
-        asked = dict(scope_headers)
+        """Answer a preflight request of an allowed origin."""
+        requested = dict(scope_headers)
         headers = [
             (b"access-control-allow-origin", origin.encode("latin-1")),
             (b"access-control-allow-methods", METHODS),
-            (b"access-control-allow-headers", self._allowed(asked.get(b"access-control-request-headers", b""))),
+            (b"access-control-allow-headers", self._allowed(requested.get(b"access-control-request-headers", b""))),
             (b"access-control-max-age", self._max_age),
             (b"vary", b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
         ]
-        if asked.get(b"access-control-request-private-network") == b"true":
+        if requested.get(b"access-control-request-private-network") == b"true":
             headers.append((b"access-control-allow-private-network", b"true"))
         await send({"type": "http.response.start", "status": 204, "headers": headers})
         await send({"type": "http.response.body"})
 
     def on_answers(self, send: Send, origin: str | None) -> Send:
-        """`send` with the headers of CORS on the answer; `origin` is None where no page of an allowed origin asks."""
+        """Return a `send` that adds the CORS headers; `origin` is None without an allowed origin."""
         more: Headers = [_VARY]
         if origin is not None:
             allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
@@ -66,9 +65,9 @@ class Cors:
 
         return send_with_cors
 
-    def _allowed(self, asked: bytes) -> bytes:
-        """Those of the headers asked for that may be sent."""
-        names = [name.strip().lower() for name in asked.decode("latin-1").split(",") if name.strip()]
+    def _allowed(self, requested: bytes) -> bytes:
+        """Return the requested header names that are allowed."""
+        names = [name.strip().lower() for name in requested.decode("latin-1").split(",") if name.strip()]
         return ", ".join(name for name in names if self._may_send(name)).encode("latin-1")
 
     def _may_send(self, name: str) -> bool:

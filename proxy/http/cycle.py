@@ -1,6 +1,6 @@
-"""One request and its response on a connection of `protocol.py`, as ASGI and as the direct way of `output.py`.
+"""One request and its response on a connection of `protocol.py`: ASGI's `send`, and the direct output of `output.py`.
 
-Replaces uvicorn's `RequestResponseCycle.send`, on whose other parts it depends.
+Replaces uvicorn's `RequestResponseCycle.send` and depends on its other parts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 class Cycle(RequestResponseCycle):
     """One request and its response.
 
-    The exchange writes by `start`, `write` and `finish`; other endpoints use `send`, which is built on them. The head
-    goes out with the first bytes of the body, in one write.
+    The exchange uses `start`, `write` and `finish`; other endpoints use `send`, which calls them. The head is sent
+    with the first bytes of the body, in one write.
     """
 
     def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
@@ -35,23 +35,23 @@ class Cycle(RequestResponseCycle):
         )
         self.on_gone: Callable[[], None] | None = None
         self.task: asyncio.Task[Any] | None = None
-        self.last_write = 0.0  # when a piece of the body was written, in seconds of the event loop's clock
+        self.last_write = 0.0  # time of the last write of the body, in seconds of the event loop's clock
         self._time = protocol.loop.time
         self._head = b""
-        self._left: int | None = None  # bytes of a body of known length that are still to come
+        self._left: int | None = None  # remaining bytes of a body of known length
 
     @property
     def delivering(self) -> bool:
-        """Whether the client has much to read before it takes more."""
+        """Whether the write buffer for the client is full."""
         return self.flow.write_paused and not self.disconnected
 
     async def drain(self) -> None:
-        """Wait until the client takes more, or is gone."""
+        """Wait until the write buffer has space, or the client has disconnected."""
         if self.delivering:
             await self.flow.drain()
 
     def close(self) -> None:
-        """Report nothing any more."""
+        """Stop reporting a disconnect."""
         self.on_gone = None
 
     def whole_body(self) -> bytes | None:
@@ -62,7 +62,7 @@ class Cycle(RequestResponseCycle):
         return body
 
     def gone(self) -> None:
-        """Report that the connection has ended before the client has read the whole response."""
+        """Report the end of the connection, if the client has not received the whole response."""
         if self.response_complete and not self.flow.write_paused:
             return
         if self.on_gone is not None:
@@ -70,7 +70,7 @@ class Cycle(RequestResponseCycle):
         self.disconnected = True
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
-        """Begin the response; `length` is the size of its body, `None` if unknown. Its head waits for the body."""
+        """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body."""
         self.response_started = True
         self.waiting_for_100_continue = False
         fields = [b"%b: %b\r\n" % field for field in (*self.default_headers, *headers)]
@@ -81,7 +81,7 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = True
             fields.append(b"transfer-encoding: chunked\r\n")
         elif not bodiless:
-            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection is the end of the body
+            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection ends the body
         if not self.keep_alive:
             fields.append(b"connection: close\r\n")
         head = b"".join(fields)
@@ -91,7 +91,7 @@ class Cycle(RequestResponseCycle):
         self._head = b"%b%b\r\n" % (STATUS_LINE[status], head)
 
     def write(self, data: bytes) -> bool:
-        """Write a piece of the body; return whether the client takes more now."""
+        """Write a piece of the body. Return whether the write buffer has space."""
         if self.disconnected or not data:
             return True
         if self.chunked_encoding:
@@ -103,7 +103,7 @@ class Cycle(RequestResponseCycle):
         return not self.flow.write_paused
 
     def finish(self, data: bytes = b"") -> bool:
-        """Write the last piece of the body, which may be empty; return whether the client has taken everything."""
+        """Write the last piece of the body, which may be empty. Return whether the write buffer has space."""
         if self.disconnected:
             return True
         if self.chunked_encoding:
@@ -120,7 +120,7 @@ class Cycle(RequestResponseCycle):
         return not self.flow.write_paused
 
     def _start_by(self, message: Any) -> None:
-        """Begin the response as an ASGI message describes it."""
+        """Begin the response of an `http.response.start` message."""
         length, headers = None, []
         for name, value in message["headers"]:
             if name.lower() == b"content-length":
@@ -132,7 +132,7 @@ class Cycle(RequestResponseCycle):
         self.start(message["status"], headers, length)
 
     async def send(self, message: Any) -> None:
-        """Write one ASGI message. Raises `RuntimeError` if it is not valid now."""
+        """Write one ASGI message. Raises `RuntimeError` if it is not valid in this state."""
         await self.drain()
         if self.disconnected:
             return
@@ -140,7 +140,7 @@ class Cycle(RequestResponseCycle):
             self._start_by(message)
             return
         if self.response_complete:
-            raise RuntimeError("the response is complete already")
+            raise RuntimeError("the response is already complete")
         body = b"" if self.scope["method"] == "HEAD" else message.get("body", b"")
         if self._left is not None:
             self._left -= len(body)

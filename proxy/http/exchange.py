@@ -21,8 +21,8 @@ from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.surfaces.headers import Headers, sane_id
 
-COMMENT = b": keep-alive\n\n"  # a comment of a server-sent event stream, which clients ignore
-PIECE = 256 * 1024  # bytes of a whole body that are handed to the server at once
+COMMENT = b": keep-alive\n\n"  # an SSE comment, which clients ignore
+PIECE = 256 * 1024  # bytes of a whole body per write
 
 
 class RunCall(Protocol):
@@ -130,7 +130,7 @@ class Exchange:
             self._close()
 
     async def read(self) -> bytes:
-        """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client that leaves cancels the call."""
+        """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client's disconnect cancels the call."""
         cycle = self._cycle
         if cycle is not None and (body := cycle.whole_body()) is not None:
             self._limits.check(self.headers, len(body))
@@ -188,7 +188,7 @@ class Exchange:
             self._comment_later(self._limits.keep_alive)
 
     async def drain(self) -> None:
-        """Wait until the client takes more."""
+        """Wait until the client accepts more data."""
         began = self._loop.time()
         try:
             await self._out.drain()
@@ -236,7 +236,7 @@ class Exchange:
         self._gone()
 
     def _open_early(self, headers: Callable[[], Headers]) -> None:
-        """Open a stream that has no content yet, so that intermediaries do not give it up."""
+        """Open a stream that has no content yet, so that intermediaries do not time out."""
         if self._begun or self._ended:
             return
         self._events = True
@@ -275,7 +275,7 @@ class Exchange:
         task.add_done_callback(self._tasks.discard)
 
     def _close(self) -> None:
-        """End what runs beside the call."""
+        """Cancel the timers and tasks of the exchange."""
         self._ended = True
         self._task = None
         self._out.close()

@@ -1,4 +1,4 @@
-"""What a reverse proxy in front says of its client, believed only from the addresses of `server.trusted_proxies`."""
+"""Forwarded headers of reverse proxies, used only from the addresses in `server.trusted_proxies`."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ class Forwarded:
         self._networks = [ip_network(proxy, strict=False) for proxy in proxies]
 
     def apply(self, scope: Scope) -> Scope:
-        """The scope with the client, scheme and host that the client itself used, if a trusted proxy sent it."""
+        """Return the scope with the forwarded client, scheme and host, if a trusted proxy sent the request."""
         client = scope.get("client")
         if client is None or not self._trusts(client[0]):
             return scope
-        found: dict[bytes, list[str]] = {}
+        forwarded: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             if name.startswith(b"x-forwarded-"):
-                found.setdefault(name[12:], []).extend(part.strip() for part in value.decode("latin-1").split(","))
+                forwarded.setdefault(name[12:], []).extend(part.strip() for part in value.decode("latin-1").split(","))
         changed = dict(scope)
-        if address := self._client(found.get(b"for", [])):
+        if address := self._client(forwarded.get(b"for", [])):
             changed["client"] = (address, 0)
-        scheme = found.get(b"proto", [""])[-1].lower()
+        scheme = forwarded.get(b"proto", [""])[-1].lower()
         if scheme in _SCHEMES:
             changed["scheme"] = scheme
-        if host := found.get(b"host", [""])[-1]:
+        if host := forwarded.get(b"host", [""])[-1]:
             replaced = (b"host", host.encode("latin-1"))
             changed["headers"] = [replaced if name == b"host" else (name, value) for name, value in scope["headers"]]
         return changed
 
     def _client(self, addresses: list[str]) -> str | None:
-        """The last address that is not itself a trusted proxy: each proxy adds the one that it saw at the end."""
+        """Return the last address that is not a trusted proxy: each proxy appends the address of its client."""
         for address in reversed(addresses):
             if not self._trusts(address):
                 return address if address_of(address) else None

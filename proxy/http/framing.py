@@ -1,6 +1,7 @@
-"""Where a request's body ends, so that the parser gets one message at a time, and what framing may cost.
+"""Finds the end of a request's body, and limits the size of chunk framing.
 
-The parser validates the same bytes again. Here they are only counted: sizes of chunks, their extensions, trailers.
+The parser needs one message at a time. It validates the same bytes again; here they are only counted: chunk sizes,
+extensions and trailers.
 """
 
 from __future__ import annotations
@@ -11,16 +12,16 @@ from typing import Protocol
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
 
-MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, with small chunks more: an eighth of the data
+MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, in addition to an eighth of the data
 MAX_CHUNK_LINE = 4 * 1024
-_SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` would take a sign, `0x` and `_` as well
+_SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` also accepts a sign, `0x` and `_`
 
 
 class Framing(Protocol):
     """Counts a body that arrives in pieces."""
 
     def end(self, data: bytes) -> int | None:
-        """Where the message ends in `data`, None if it continues beyond. Raises `ProxyError` if it costs too much."""
+        """Return the end of the message in `data`, or None if it continues. Raises `ProxyError` above the limits."""
         ...
 
 
@@ -41,7 +42,7 @@ class Chunks:
     """A chunked body and its trailers."""
 
     def __init__(self) -> None:
-        self._left = 0  # of the chunk and the line break after it
+        self._left = 0  # remaining bytes of the chunk and its line break
         self._line = bytearray()
         self._trailers = False
         self._framing = 0
@@ -68,7 +69,7 @@ class Chunks:
         return None
 
     def _ends(self) -> bool:
-        """Read a whole line; whether it ends the message."""
+        """Parse a complete line. Return whether it ends the message."""
         line = self._line.strip()
         self._framing += len(self._line)
         self._line.clear()
@@ -86,7 +87,7 @@ class Chunks:
 
 
 def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing:
-    """The framing of a body that is not whole yet; the parser has checked its `headers`."""
+    """Return the framing of an incomplete body; the parser has validated its `headers`."""
     length = b"0"
     for name, value in headers:
         if name == b"transfer-encoding":

@@ -53,7 +53,7 @@ class Guard:
         endpoints: Mapping[str, ASGIApp] = _NONE,
     ) -> None:
         self._app = app
-        self._endpoints = endpoints  # of POST requests, by path: they need no router and answer their own errors
+        self._endpoints = endpoints  # of POST requests, by path: called without the router; they handle their errors
         self._ids = ids
         self._browsers = browsers
         self._cors = cors  # `None`: off

@@ -1,6 +1,6 @@
-"""Where an exchange writes its response: straight to the connection, or through ASGI's `send`.
+"""Outputs for the response of an exchange: directly to the connection, or through ASGI's `send`.
 
-Both hold the head back until the first bytes of the body, so that they go out in one write.
+Both delay the head until the first bytes of the body, so that they are sent in one write.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Headers = Sequence[tuple[bytes, bytes]]
 class Output(Protocol):
     """The response of one exchange."""
 
-    last_write: float  # when a piece of the body was written, in seconds of the event loop's clock
+    last_write: float  # time of the last write of the body, in seconds of the event loop's clock
 
     @property
     def delivering(self) -> bool:
-        """Whether there is data that the client has not taken."""
+        """Whether data waits for the client to read it."""
         ...
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
@@ -30,19 +30,19 @@ class Output(Protocol):
         ...
 
     def write(self, data: bytes) -> bool:
-        """Write a piece of the body; return whether the client takes more now, otherwise `drain` first."""
+        """Write a piece of the body. Return False if `drain` must be called before the next one."""
         ...
 
     def finish(self, data: bytes) -> bool:
-        """Write the last piece, which may be empty; return whether the client has taken everything, else `drain`."""
+        """Write the last piece, which may be empty. Return False if `drain` must be called."""
         ...
 
     async def drain(self) -> None:
-        """Wait until the client takes more, or is gone."""
+        """Wait until the client accepts more data, or has disconnected."""
         ...
 
     def close(self) -> None:
-        """End the exchange: nothing is written or reported any more."""
+        """End the exchange: write and report nothing after this."""
         ...
 
 
@@ -58,9 +58,9 @@ class Cycle(Output, Protocol):
 
 
 class AsgiOutput:
-    """The response through ASGI's `send`: `write` collects, and `drain` sends what was collected.
+    """The response through ASGI's `send`: `write` collects messages, and `drain` sends them.
 
-    `on_stall` is called if the server does not take a message within `write_stall` seconds.
+    `on_stall` is called if the server does not accept a message within `write_stall` seconds.
     """
 
     def __init__(self, send: Send, write_stall: float, on_stall: Callable[[], None]) -> None:

@@ -1,11 +1,11 @@
-"""uvicorn's HTTP protocol, with bounds on size and time for every byte that a client sends.
+"""HTTP server protocol: uvicorn's, with limits on size and time for all data that clients send.
 
-The parser gets one message at a time. A head is held back until it is whole, so it has a size limit and a deadline; an
-`Upgrade` that is not supported (h2c, which Java's client sends with every POST) is ignored (RFC 9110 section 7.8). The
-end of the body is found by `framing.py`; what follows it waits until the answer is complete. A body that is still
-arriving when its answer is complete is read and dropped for a while, because closing earlier resets the connection and
-the client loses the answer. Errors have OpenAI's shape, and are never written into an answer that has begun.
-`cycle.py` has the response. Depends on internals of `uvicorn.protocols.http.httptools_impl`.
+The parser gets one message at a time. A head is buffered until it is complete, with a size limit and a deadline.
+Unsupported `Upgrade` headers (h2c, which Java's client sends with every POST) are ignored (RFC 9110 section 7.8).
+`framing.py` finds the end of the body; later bytes are buffered until the response is complete. If the body is still
+arriving when its response is complete, it is read and dropped for a while: closing earlier resets the connection, and
+the client loses the response. Errors have OpenAI's shape, and are never written into a response that has begun.
+`cycle.py` writes the response. Depends on internals of `uvicorn.protocols.http.httptools_impl`.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from proxy.http.output import CYCLE
 MAX_HEAD = 64 * 1024
 MAX_LINE = 16 * 1024  # of the request line
 MAX_BLANK = 8  # bytes of empty lines before a request
-DROP_ROUNDS = 6  # of half a `header_timeout`: how long a slow body is read and dropped; a silent one for one round
-DROP_RATE = 64 * 1024  # bytes a second that are not slow
+DROP_ROUNDS = (
+    6  # rounds of half a `header_timeout` for which a slow body is dropped; a silent one is dropped for one round
+)
+DROP_RATE = 64 * 1024  # bytes per second; a slower body is slow
 DROP_BYTES = 256 * 1024 * 1024
-FLUSH = 30.0  # seconds for a closing connection to send what is left
-WRITE_BUFFER = 32 * 1024  # bytes that may wait for a slow client before the answer pauses; the default is twice that
+FLUSH = 30.0  # seconds for a closing connection to send buffered data
+WRITE_BUFFER = 32 * 1024  # buffered bytes for a slow client above which the response pauses; the default is twice that
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 
 
 class _Outlet:
-    """The transport as uvicorn sees it: closing it is left to the protocol."""
+    """The transport for uvicorn's code, whose `close` is that of the protocol."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], closing: Callable[[], bool]) -> None:
         self.write = transport.write
@@ -58,8 +60,8 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self._buffer = bytearray()  # not parsed yet: the beginning of a head, or requests sent before the answer
-        self._searched = 0  # bytes of the buffer without the end of a head
+        self._buffer = bytearray()  # not parsed yet: part of a head, or pipelined requests
+        self._searched = 0  # bytes of the buffer that do not contain the end of a head
         self._blank = 0
         self._framing: Framing | None = None  # of the body that is being read
         self._headed = False  # the parser has read the head
@@ -92,7 +94,7 @@ class Protocol(HttpToolsProtocol):
         self._stop_stall()
 
     def _check_stall(self, before: int) -> None:
-        """Drop a client that has read nothing since `before` bytes were waiting for it."""
+        """Abort the connection if the client has read nothing since `before` bytes were buffered."""
         waiting = self._socket.get_write_buffer_size()
         if waiting >= before:
             self._socket.abort()
@@ -128,10 +130,10 @@ class Protocol(HttpToolsProtocol):
         self._headed = True
         if version < "1.1":
             self.expect_100_continue = False
-        # after an early answer to `Expect: 100-continue` it is unknown whether the body comes
+        # after an early response to `Expect: 100-continue` it is unknown whether the client sends the body
         keep_alive = version >= "1.1" and parser.should_keep_alive() and not self.expect_100_continue
         self.cycle = cycle = Cycle(self, keep_alive=keep_alive)
-        self.headers = []  # trailers, which nothing reads
+        self.headers = []  # trailers, which are not used
         scope["extensions"] = {CYCLE: cycle}  # type: ignore[dict-item]
         cycle.task = task = self.loop.create_task(cycle.run_asgi(self.app))
         task.add_done_callback(self.tasks.discard)
@@ -154,13 +156,13 @@ class Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         super().shutdown()
         if self._closing:
-            self._finish()  # the end of the process does not wait for a body that nothing reads
+            self._finish()  # the end of the process does not wait for a body that is dropped
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(InvalidRequest("The request is not valid HTTP."))
 
     def _next_message(self) -> None:
-        """Give the parser the next message, if its head is whole and no answer is running."""
+        """Pass the next message to the parser, if its head is complete and no response is in progress."""
         if self._closing or self._framing is not None or not self._buffer:
             return
         if self._running() is not None:
@@ -186,18 +188,18 @@ class Protocol(HttpToolsProtocol):
         self._searched = 0
 
     def _head_error(self, end: int) -> ProxyError | None:
-        """What is wrong with the head in the buffer, which ends at `end`; -1: not yet."""
+        """Return the error of the head in the buffer, if any; it ends at `end`, or is incomplete (-1)."""
         if self._blank > MAX_BLANK:
             return InvalidRequest("The request is not valid HTTP: too many empty lines before it.")
         size = end if end >= 0 else len(self._buffer)
         if size > MAX_LINE and self._buffer.find(b"\r\n", 0, MAX_LINE) < 0:
-            return UriTooLong(f"The request's line is longer than {MAX_LINE} bytes.")
+            return UriTooLong(f"The request line is longer than {MAX_LINE} bytes.")
         if size > MAX_HEAD:
             return HeadTooLarge(f"The request's headers are larger than {MAX_HEAD} bytes.")
         return None
 
     def _head(self, end: int) -> None:
-        """Parse a whole head, and what came with it."""
+        """Parse a complete head, and the data after it."""
         head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end:])
         self._buffer.clear()
         self._searched = self._blank = 0
@@ -224,7 +226,7 @@ class Protocol(HttpToolsProtocol):
             raise ValueError("the target and `Host` differ")
 
     def _body(self, data: bytes, framing: Framing) -> None:
-        """Parse a piece of a body; what is beyond its end waits."""
+        """Parse a piece of a body; data beyond its end is buffered."""
         if self._drop_timer is not None:
             self._dropped += len(data)
         try:
@@ -239,7 +241,7 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("")
             return
         self._framing = None
-        if self._drop_timer is not None:  # the answer was complete before its request
+        if self._drop_timer is not None:  # the response was complete before its request
             self._stop_dropping()
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -249,7 +251,7 @@ class Protocol(HttpToolsProtocol):
 
     def _too_late(self) -> None:
         if self._buffer:
-            self._refuse(RequestTimeout(f"The request's headers did not come within {self.header_timeout:g} s."))
+            self._refuse(RequestTimeout(f"The request's headers were not received within {self.header_timeout:g} s."))
         else:
             self._close()
 
@@ -259,7 +261,7 @@ class Protocol(HttpToolsProtocol):
             self._deadline = None
 
     def _refuse(self, error: ProxyError) -> None:
-        """Answer for the whole connection, which ends with it; an answer that has begun is completed instead."""
+        """Write the error and close the connection; if a response has begun, complete that one instead."""
         self._framing, self._whole = None, False
         if (cycle := self._running()) is not None:
             if cycle.response_started:
@@ -274,7 +276,7 @@ class Protocol(HttpToolsProtocol):
         self._close()
 
     def _running(self) -> Cycle | None:
-        """The exchange whose answer is not complete yet."""
+        """The cycle whose response is not complete, or None."""
         cycle: Any = self.cycle  # None before the first request
         return None if cycle is None or cycle.response_complete else cycle
 
@@ -282,7 +284,7 @@ class Protocol(HttpToolsProtocol):
         return self._closing or self._socket.is_closing()
 
     def _close(self) -> None:
-        """Close the connection, at once if everything that the client sent has been read."""
+        """Close the connection: immediately if the request was read completely, else after dropping its body."""
         if self._closing:
             return
         self._closing = True
@@ -296,7 +298,7 @@ class Protocol(HttpToolsProtocol):
             self._start_dropping(DROP_ROUNDS)
 
     def _drop(self, data: bytes) -> None:
-        """Count what comes after the end, up to the end of the message where that is known."""
+        """Drop data after the response; finish at the end of the message, if that is known."""
         self._dropped += len(data)
         try:
             end = self._framing.end(data) if self._framing is not None else None
@@ -310,10 +312,10 @@ class Protocol(HttpToolsProtocol):
         self._drop_timer = self.loop.call_later(pause, self._check_dropping, self._dropped, rounds)
 
     def _check_dropping(self, before: int, rounds: int) -> None:
-        """Give up a body that has stopped, or that takes too long."""
-        came = self._dropped - before
-        slow = came < DROP_RATE * self.header_timeout / 2
-        if not came or self._dropped > DROP_BYTES or (slow and rounds <= 1):
+        """Finish if the body has paused for a round, or takes too long."""
+        received = self._dropped - before
+        slow = received < DROP_RATE * self.header_timeout / 2
+        if not received or self._dropped > DROP_BYTES or (slow and rounds <= 1):
             self._closing = True
             self._finish()
         else:
@@ -332,5 +334,5 @@ class Protocol(HttpToolsProtocol):
 
 
 def protocol_class(header_timeout: float, write_stall: float) -> type[Protocol]:
-    """Return the protocol with a deadline for each request's head, and a limit for clients that read nothing."""
+    """Return the protocol with a deadline for request heads and for clients that read nothing, in seconds."""
     return type("Protocol", (Protocol,), {"header_timeout": header_timeout, "write_stall": write_stall})

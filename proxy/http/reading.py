@@ -1,4 +1,4 @@
-"""Reads a request's body, with limits on its size, on silence and on the time for all of it."""
+"""Reader of request bodies, with limits on size, on pauses and on the total time."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from proxy.admission.watermark import BodyMemory, Watermark
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
 
 MIN_RATE = 64 * 1024  # bytes per second; a larger body may take longer
-_PATIENCE = 3  # times `body_silence`, for any body
+_TOTAL_FACTOR = 3  # times `body_silence`: the total time, plus that of `MIN_RATE`
 _DIGITS = re.compile(r"[0-9]{1,20}")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits on what one client may use; sizes in bytes, times in seconds."""
+    """Limits for one client; sizes in bytes, times in seconds."""
 
     max_body: int
     body_silence: float  # between two pieces of a body
     write_stall: float  # of a client that reads nothing
-    keep_alive: float = 0.0  # silence of a stream before a comment is written; 0: none is
-    early_comments: float = 0.0  # silence before a stream without content is opened with a comment; 0: never
-    watermark: Watermark | None = None  # has memory for large bodies, or rejects them; `None`: memory is not watched
+    keep_alive: float = 0.0  # silence of a stream after which a comment is written; 0: never
+    early_comments: float = 0.0  # time after which a stream without content is opened with a comment; 0: never
+    watermark: Watermark | None = None  # admits or rejects large bodies; `None`: memory is not watched
 
     def check(self, headers: Mapping[str, str], size: int) -> None:
         """Check a body of `size` bytes. Raises `InvalidRequest` if it is compressed, `RequestTooLarge`."""
@@ -64,7 +64,7 @@ async def _pieces(receive: Receive, headers: Mapping[str, str], limits: Limits, 
     body = bytearray()
     more = True
     now = asyncio.get_running_loop().time
-    deadline = now() + _PATIENCE * limits.body_silence
+    deadline = now() + _TOTAL_FACTOR * limits.body_silence
     while more:
         left = deadline + len(body) / MIN_RATE - now()
         try:
@@ -93,5 +93,5 @@ class BodyReader:
         self._limits = limits
 
     async def __call__(self, request: Request) -> bytes:
-        """Return the whole body of `request`; raises as `read_body`."""
+        """Return the whole body of `request`. Raises the errors of `read_body`."""
         return await read_body(request.receive, request.headers, self._limits)

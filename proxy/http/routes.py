@@ -1,4 +1,4 @@
-"""The table of paths, and the responses to requests for paths that do not exist."""
+"""Routes, and responses for unknown paths and methods."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from proxy.surfaces.headers import sane_id
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
-PROBE_METHODS = ["GET", "OPTIONS"]  # balancers probe with `OPTIONS` too
+PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 
 
 def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, admin: ASGIApp) -> list[BaseRoute]:
@@ -45,7 +45,9 @@ def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, a
         Route("/healthz", meta.readyz, methods=PROBE_METHODS),
         Route("/metrics", meta.metrics),
         Mount("/admin", admin),
-        Route("/admin", admin, include_in_schema=False),  # nothing, but a client without the token gets 401 as well
+        Route(
+            "/admin", admin, include_in_schema=False
+        ),  # responds like an unknown path below it: 401 without the token
     ]
 
 
@@ -74,7 +76,7 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
         return await proxy_error(request, error)
 
     async def client_gone(request: Request, exc: Exception) -> Response:
-        return Response(status_code=499)  # the client has left and does not read it
+        return Response(status_code=499)  # not received: the client has disconnected
 
     return {
         ProxyError: proxy_error,
@@ -85,7 +87,7 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
 
 
 def _not_found(request: Request) -> NotFound:
-    """Return the error for an unknown path, with the path that was probably meant."""
+    """Return the error for an unknown path, with a similar path that exists."""
     path = request.url.path
     plain = re.sub(r"/{2,}", "/", path[:256]).rstrip("/")
     bare = re.sub(r"^(?:/(?:openai|api|v1))+(?=/)", "", plain)

@@ -16,7 +16,7 @@ import httpx
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
 from proxy.upstream.net.decode import is_packed, unpacked
-from proxy.upstream.net.faults import connect_failure, raise_if_ours
+from proxy.upstream.net.faults import connect_failure, raise_if_local
 from proxy.upstream.net.request import framed, prepare
 from proxy.upstream.net.tls import Contexts
 from proxy.upstream.transport import Response
@@ -96,7 +96,7 @@ async def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 
 def _failure(error: httpx.TransportError) -> UpstreamFailure:
     """What went wrong, in words that hold neither URL nor credential. Raises `Unavailable` for a fault of ours."""
-    raise_if_ours(error)
+    raise_if_local(error)
     if isinstance(error, httpx.ConnectTimeout):
         return connect_failure(TimeoutError())
     if isinstance(error, httpx.ConnectError):

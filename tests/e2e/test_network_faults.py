@@ -112,7 +112,7 @@ def test_unknown_name_is_named(tmp_path: Path) -> None:
 def test_connect_timeout_is_named(tmp_path: Path) -> None:
     with full_port() as port:
         config = configuration(base_url=f"http://127.0.0.1:{port}/v1", timeouts={"connect": "100ms"})
-        failed(tmp_path, config, "timeout", "not made in time")
+        failed(tmp_path, config, "timeout", "timed out")
 
 
 def test_reset_is_named(tmp_path: Path) -> None:

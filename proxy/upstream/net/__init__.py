@@ -1,1 +1,1 @@
-"""The upstream transport: HTTP/1.1 over asyncio and httptools, with a pool of connections for each origin."""
+"""Upstream transport: HTTP/1.1 over asyncio and httptools, with a connection pool for each origin."""

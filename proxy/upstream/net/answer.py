@@ -1,7 +1,7 @@
-"""One HTTP/1.1 answer, parsed from the bytes of a connection. No I/O.
+"""Incremental parser of one HTTP/1.1 answer. No I/O.
 
-Everything that comes before, between and after the body is bounded: heads, blank lines, 1xx answers, chunk framing and
-trailers. What exceeds a bound or is not valid HTTP becomes `fault`, an `UpstreamFailure`.
+Everything but the body has a size limit: heads, blank lines, 1xx answers, chunk framing and trailers. An answer that
+exceeds a limit or is not valid HTTP sets `fault`, an `UpstreamFailure`.
 
 Source: RFC 9112 (framing), RFC 9110 section 15.2 (1xx answers).
 """
@@ -16,7 +16,9 @@ import httptools
 from proxy.core.failures import UpstreamFailure
 from proxy.upstream.net.faults import broken_off, not_http
 
-MAX_HEAD = 64 * 1024  # bytes of names and values in one head; also of anything that is not body, in a row
+MAX_HEAD = (
+    64 * 1024
+)  # bytes of names and values in one head; also the limit for consecutive bytes that are not part of a body
 MAX_HEADERS = 256  # in one head with its trailers
 MAX_INTERIM = 100  # 1xx answers: some servers send one every few seconds while they work
 
@@ -25,14 +27,14 @@ _KEEP_ALIVE = re.compile(r"(?:^|[, ])timeout ?= ?([0-9]{1,6})(?![0-9])", re.IGNO
 
 
 class _Stop(Exception):
-    """Ends parsing from inside a callback; `fault` says why, unless the answer is complete."""
+    """Ends parsing from inside a callback. `fault` has the reason, unless the answer is complete."""
 
 
 class Answer:
-    """The state of one answer: feed it bytes, take its body.
+    """The state of one answer. `feed` parses bytes, `take` returns the body.
 
-    `ready` means that the head is there, `complete` that the body is too. After `complete`, `reusable` says whether
-    the connection may carry another request. `fault` is set at most once, and never on a complete answer.
+    `ready`: the head has been parsed; `complete`: the body has too. On a complete answer, `reusable` is true if the
+    connection can carry another request. `fault` is set at most once, and never on a complete answer.
     """
 
     __slots__ = (
@@ -67,8 +69,8 @@ class Answer:
         self.reusable = False
         self.fault: UpstreamFailure | None = None
         self.size = 0  # bytes of the body that have not been taken
-        self.sink: Callable[[bytes], bool] | None = None  # takes the body as it arrives, from now on
-        self.full = False  # `sink` has returned False: it takes no more now
+        self.sink: Callable[[bytes], bool] | None = None  # receives the body as it arrives, once it is set
+        self.full = False  # `sink` returned False: it accepts no more data for now
         self.error: Exception | None = None  # raised by `sink`
         self._body: list[bytes] = []
         self.on_body = self._body.append  # called by the parser
@@ -79,11 +81,11 @@ class Answer:
         self._not_body = 0  # bytes since the last byte of the body
         self._until_close = False
         self._parser = httptools.HttpResponseParser(self)
-        # A control character in one value is no reason to lose the answer: that header is left out (`_headers`).
+        # Accept control characters in values, so that `_headers` can drop that header instead of rejecting the answer.
         self._parser.set_dangerous_leniencies(lenient_headers=True)
 
     def feed(self, data: bytes | memoryview) -> None:
-        """Parse the next bytes. After a fault, or after the end, there must be no more."""
+        """Parse the next bytes. Must not be called after a fault or after the end."""
         self.began = True
         pieces = self._body
         before = len(pieces)
@@ -91,13 +93,13 @@ class Answer:
             self._parser.feed_data(data)
         except (_Stop, httptools.HttpParserError) as exc:
             if self.complete:
-                self.reusable = False  # bytes that follow the answer: the next answer could not be told from them
+                self.reusable = False  # extra bytes after the answer could be mistaken for the next answer
             elif self.fault is None:
                 self.fault = not_http(str(exc))
         if len(pieces) == before:
             self._not_body += len(data)
             if self._not_body > MAX_HEAD and not self.complete and self.fault is None:
-                self.fault = not_http("too many bytes that are no body")
+                self.fault = not_http("too many bytes outside the body")
             return
         self._not_body = 0
         if self.sink is None:
@@ -110,7 +112,7 @@ class Answer:
         pieces.clear()
 
     def take(self) -> bytes:
-        """All of the body that has come and was not taken yet."""
+        """Return the received part of the body that was not returned before."""
         pieces = self._body
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -118,7 +120,7 @@ class Answer:
         return data
 
     def end(self, failure: UpstreamFailure | None = None) -> None:
-        """The connection has ended: well, if only its end could end the body. `failure` says what happened to it."""
+        """Handle the end of the connection, which completes a body of unknown length unless `failure` is given."""
         if self.complete or self.fault is not None:
             return
         if self.ready and self._until_close and failure is None:
@@ -128,16 +130,16 @@ class Answer:
 
     @property
     def keep_alive(self) -> float | None:
-        """The seconds for which the upstream keeps an idle connection, where it says so."""
-        found = _KEEP_ALIVE.search(self.headers.get("keep-alive", ""))
-        return float(found[1]) if found else None
+        """The upstream's timeout for idle connections in seconds, or None if it did not send one."""
+        match = _KEEP_ALIVE.search(self.headers.get("keep-alive", ""))
+        return float(match[1]) if match else None
 
-    # What follows is called by the parser.
+    # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
         if self.complete:
             raise _Stop
-        self._fields.clear()  # those of a 1xx answer
+        self._fields.clear()  # of a preceding 1xx answer
         self._count = self._size = 0
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -145,7 +147,7 @@ class Answer:
         self._size += len(name) + len(value)
         if self._count > MAX_HEADERS or self._size > MAX_HEAD:
             self._stop("too many headers" if self._count > MAX_HEADERS else "the head is too large")
-        if not self.ready:  # trailers are counted, and not kept
+        if not self.ready:  # trailers are counted, but not stored
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:

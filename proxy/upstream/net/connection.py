@@ -1,11 +1,11 @@
 """One connection to an origin, as an asyncio protocol. It carries one exchange at a time.
 
-`answer` is the only owner: while it is set, that exchange uses the connection; while it is None, the connection is
-idle in its pool, or closed. A new connection belongs to its first exchange from the beginning, so that an upstream may
-answer before it is asked (an overloaded load balancer does).
+`answer` identifies the owner: while it is set, that exchange uses the connection; while it is None, the connection is
+idle in its pool, or closed. A new connection has an `answer` before its first request, because some upstreams answer
+before they receive one (overloaded load balancers, for example).
 
-Reading stops while more than `HIGH_WATER` of an answer waits to be taken. A large request goes out in pieces, as fast
-as the upstream takes it, while its answer is already read.
+Reading pauses while more than `HIGH_WATER` bytes of an answer are buffered. A large request is written in pieces, as
+fast as the upstream reads it; meanwhile its answer can already be read.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from typing import cast
 from proxy.upstream.net.answer import Answer
 from proxy.upstream.net.faults import lost
 
-READ_SIZE = 16 * 1024  # bytes of one read
-HIGH_WATER = 16 * 1024  # bytes of an answer that wait in memory before reading stops
-WRITE_SIZE = 64 * 1024  # bytes of a request that are handed to the event loop at once
+READ_SIZE = 16 * 1024  # bytes per read
+HIGH_WATER = 16 * 1024  # buffered bytes of an answer above which reading pauses
+WRITE_SIZE = 64 * 1024  # bytes of a request per write
 
-_NEVER_SENT = memoryview(b"")  # the rest of a request that is given up: the connection is closed in the end
+_NEVER_SENT = memoryview(b"")  # marks a request that is not sent completely: `release` then closes the connection
 
 
 class Connection(asyncio.BufferedProtocol):
     """All connections share one read buffer.
 
-    `on_lost` is called once, when a connection ends that no exchange uses; `on_session` gets the TLS session of a
-    connection that has brought an answer.
+    `on_lost` is called when an idle connection ends; `on_session` gets the TLS session of a connection after its first
+    complete answer.
     """
 
     def __init__(
@@ -47,19 +47,19 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
         self._poll = select.poll()
-        self._served = False  # it has brought an answer
+        self._served = False  # has completed an answer
         self._waiter: asyncio.Future[None] | None = None
         self._reading = True
         self._writing = True
-        self._rest: memoryview | None = None  # of the request, what has not been handed to the event loop
+        self._rest: memoryview | None = None  # the part of the request that was not written yet
 
     def send(self, head: bytes, content: bytes) -> Answer:
-        """Begin an exchange; the connection belongs to the answer that is returned, until `release`."""
+        """Begin an exchange; the returned answer owns the connection until `release`."""
         self.answer = answer = self.answer or Answer()
         if self.closed:
             return answer
         if answer.began:
-            self._rest = _NEVER_SENT  # what comes may be no answer to this request, so it is the last one here
+            self._rest = _NEVER_SENT  # the answer may belong to no request, so the connection is not reused
         elif len(content) > WRITE_SIZE:
             content, self._rest = content[:WRITE_SIZE], memoryview(content)[WRITE_SIZE:]
         self._transport.write(head + content)
@@ -68,7 +68,7 @@ class Connection(asyncio.BufferedProtocol):
         return answer
 
     def progress(self) -> asyncio.Future[None]:
-        """Return a future that is done when more of the answer has come, or it has ended."""
+        """Return a future that is done when more of the answer has arrived, or when it has ended."""
         self._waiter = waiter = self._loop.create_future()
         return waiter
 
@@ -84,13 +84,13 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.pause_reading()
 
     def resume(self, answer: Answer) -> None:
-        """Read on for `answer`, if reading was stopped."""
+        """Resume reading for `answer`, if reading was paused."""
         if not self._reading and self.answer is answer and not self.closed:
             self._reading = True
             self._transport.resume_reading()
 
     def release(self) -> bool:
-        """End the exchange. Returns whether the connection may serve another one; otherwise it is closed now."""
+        """End the exchange. Returns True if the connection can be reused; otherwise it is closed."""
         answer, self.answer = self.answer, None
         if answer is None or self.closed:
             return False
@@ -110,21 +110,21 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def silent(self) -> bool:
-        """Whether the connection is open and has nothing to read, not even what the event loop has not seen yet."""
+        """Whether the connection is open and its socket has no data to read."""
         return not self.closed and not self._transport.is_closing() and not self._poll.poll(0)
 
     def close(self) -> None:
-        """Close an idle connection, politely."""
+        """Close an idle connection, with a TLS shutdown."""
         self.closed = True
         self._transport.close()
 
     def abort(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close immediately, discarding buffered data."""
         self.closed = True
         self._rest = None
         self._transport.abort()
 
-    # What follows is called by the event loop.
+    # Callbacks of the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -136,7 +136,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         answer = self.answer
-        if answer is None or answer.complete:  # bytes that no request asked for
+        if answer is None or answer.complete:  # bytes that belong to no answer
             if answer is not None:
                 answer.reusable = False
             self._lose(None)
@@ -150,7 +150,7 @@ class Connection(asyncio.BufferedProtocol):
             self.pause()
         elif answer.ready:
             if answer.status >= 300 and self._rest is not None:
-                self._rest = _NEVER_SENT  # the upstream has decided without the rest of the request
+                self._rest = _NEVER_SENT  # the upstream has rejected the request before reading all of it
             if answer.size > HIGH_WATER and not answer.complete:
                 self.pause()
         else:
@@ -173,13 +173,13 @@ class Connection(asyncio.BufferedProtocol):
         self._write_rest()
 
     def _write_rest(self) -> None:
-        """Hand on the request as far as the upstream takes it."""
+        """Write more of the request, until the write buffer is full."""
         while self._rest and self._writing and not self.closed:
             piece, self._rest = self._rest[:WRITE_SIZE], self._rest[WRITE_SIZE:] or None
             self._transport.write(piece)
 
     def _lose(self, error: Exception | None) -> None:
-        """The connection has ended, or is of no more use."""
+        """Close the connection after its end, or after invalid data, and end its answer."""
         if self.closed:
             return
         self.abort()

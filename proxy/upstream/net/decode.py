@@ -1,4 +1,4 @@
-"""Compressed answers, unpacked in bounded pieces. We ask for `identity`; some upstreams compress all the same."""
+"""Decompression of answers in bounded steps. Requests accept only `identity`, but some upstreams compress anyway."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import aclosing
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 
-PIECE = 16 * 1024  # bytes that are unpacked at once, so that no bomb unfolds in memory
-MAX_FRUITLESS = 1024 * 1024  # packed bytes in a row that unpack to nothing
+PIECE = 16 * 1024  # bytes that are decompressed at a time, as a limit for compression bombs
+MAX_FRUITLESS = 1024 * 1024  # consecutive compressed bytes without any content
 
 _ENCODINGS = ("gzip", "x-gzip", "deflate")
 _ZLIB_OR_GZIP = 32 + zlib.MAX_WBITS
@@ -22,11 +22,11 @@ def is_packed(encoding: str | None) -> bool:
 
 
 async def unpacked(encoding: str, packed: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The content of a packed body, as it comes. Raises `UpstreamFailure` (malformed) where it cannot be read."""
+    """Yield the decompressed content as it arrives. Raises `UpstreamFailure` (malformed) if it is invalid."""
     name = encoding.strip().lower()
     async with aclosing(packed):
         if name not in _ENCODINGS:
-            raise _malformed(f"the upstream's content-encoding {name[:32]!r} is not known")
+            raise _malformed(f"the upstream's content-encoding {name[:32]!r} is not supported")
         unpacker = _Unpacker(deflate=name == "deflate")
         fruitless = 0
         try:
@@ -35,23 +35,25 @@ async def unpacked(encoding: str, packed: AsyncGenerator[bytes, None]) -> AsyncG
                 for piece in unpacker.feed(data):
                     fruitless = 0
                     yield piece
-                    if len(piece) == PIECE:  # there may be very much more in `data`
+                    if len(piece) == PIECE:  # `data` may contain much more: let other tasks run
                         await asyncio.sleep(0)
                 if fruitless > MAX_FRUITLESS:
                     raise _malformed("the upstream's compressed answer has no content")
         except zlib.error:
-            raise _malformed("the upstream's compressed answer cannot be read") from None
+            raise _malformed("the upstream's compressed answer is invalid") from None
 
 
 class _Unpacker:
-    """gzip with any number of members, zlib, or bare deflate: some servers call the last one `deflate`."""
+    """Decompresses gzip with any number of members, zlib, and raw deflate, which some servers call `deflate`."""
 
     def __init__(self, *, deflate: bool) -> None:
         self._inflate = zlib.decompressobj(_ZLIB_OR_GZIP)
-        self._start: bytes | None = b"" if deflate else None  # until two bytes tell zlib from bare deflate
+        self._start: bytes | None = (
+            b"" if deflate else None
+        )  # the first bytes, until zlib and raw deflate can be distinguished
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The content of the next bytes, in bounded pieces."""
+        """Yield the content of `data` in bounded pieces."""
         if self._start is not None:
             data = self._start + data
             self._start = data if len(data) < 2 else None

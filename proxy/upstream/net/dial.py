@@ -1,4 +1,4 @@
-"""A connected TCP socket to the first of several addresses that answers ("happy eyeballs", RFC 8305)."""
+"""TCP connections to the first of several addresses that accepts one ("happy eyeballs", RFC 8305)."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import zip_longest
 
 from proxy.upstream.net.resolve import Address
 
-STAGGER = 0.25  # seconds between two attempts, if the first has neither failed nor succeeded
-_KEEP_ALIVE_IDLE = 60  # seconds of silence before TCP probes: a model may think for longer than a NAT remembers
+STAGGER = 0.25  # seconds between two attempts, unless the earlier one ends first
+_KEEP_ALIVE_IDLE = 60  # seconds of silence before TCP probes: a model may reason for longer than a NAT's timeout
 
 
 async def connect_first(addresses: Sequence[Address]) -> socket.socket:
-    """A connected, non-blocking socket. Raises the `OSError` of the last address to fail if all do."""
+    """Return a connected, non-blocking socket. If all addresses fail, raises the `OSError` of the last failure."""
     if len(addresses) == 1:
         return await _connect(addresses[0])
     race = _Race()
@@ -59,7 +59,7 @@ class _Race:
 
 
 def interleaved(addresses: Sequence[Address]) -> Iterator[Address]:
-    """The same addresses with their families by turns; the first one's family begins."""
+    """Yield the addresses with alternating families, beginning with that of the first one."""
     first = [address for address in addresses if address.family == addresses[0].family]
     others = [address for address in addresses if address.family != addresses[0].family]
     for pair in zip_longest(first, others):

@@ -1,4 +1,4 @@
-"""What can go wrong on a connection, as `UpstreamFailure` with a cause. The words hold no URL, credential or key."""
+"""Failures of connections as `UpstreamFailure`, with a cause. Messages contain no URL, credential or key."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import ssl
 from proxy.core.errors import Unavailable
 from proxy.core.failures import FailureKind, UpstreamFailure
 
-_OURS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_LOCAL_LIMITS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN)
-_LONGEST = 200  # characters of what a library says
+_LONGEST = 200  # characters of a library's message
 
 
 def connect_failure(error: OSError) -> UpstreamFailure:
-    """Why no connection could be made. Raises `Unavailable` where this process has no descriptors or memory left."""
-    raise_if_ours(error)
+    """Return the failure for `error`. Raises `Unavailable` if this process has no descriptors or memory left."""
+    raise_if_local(error)
     cause, words = _connect_words(error)
     return UpstreamFailure(FailureKind.CONNECT, words, cause=cause)
 
 
 def lost(error: Exception | None, *, began: bool, stale: bool) -> UpstreamFailure:
-    """Why a connection ended before its answer did; `error` is None where the upstream closed it.
+    """Return the failure for a connection that ended before its answer; `error` is None if the upstream closed it.
 
-    `stale`: the connection had served an earlier request. It ended before a byte of this answer came, so the upstream
-    has most likely never seen the request.
+    `began`: a byte of the answer was received. `stale`: the connection had completed an earlier exchange; if it ended
+    before a byte of this answer, the upstream has most likely not processed the request.
     """
     if stale and not began and (error is None or isinstance(error, ConnectionError)):
-        return UpstreamFailure(FailureKind.STALE_CONNECTION, "the kept connection was closed", cause="closed")
+        return UpstreamFailure(FailureKind.STALE_CONNECTION, "the pooled connection was closed", cause="closed")
     if error is None:
         return broken_off(began=began)
     if isinstance(error, ssl.SSLError):
@@ -41,21 +41,21 @@ def lost(error: Exception | None, *, began: bool, stale: bool) -> UpstreamFailur
 
 
 def broken_off(*, began: bool) -> UpstreamFailure:
-    """The upstream closed the connection too early."""
+    """Return the failure for a connection that the upstream closed too early."""
     words = "the upstream broke off its answer" if began else "the upstream closed the connection without an answer"
     return UpstreamFailure(FailureKind.CONNECT, words, cause="closed")
 
 
 def not_http(reason: str) -> UpstreamFailure:
-    """The answer is not HTTP, or exceeds a bound."""
+    """Return the failure for an answer that is not valid HTTP, or exceeds a limit."""
     words = f"the upstream's answer is not valid HTTP: {reason[:_LONGEST]}"
     return UpstreamFailure(FailureKind.CONNECT, words, cause="protocol")
 
 
-def raise_if_ours(error: BaseException | None) -> None:
-    """Raise `Unavailable` where this process ran out of something: that is no fault of the upstream."""
+def raise_if_local(error: BaseException | None) -> None:
+    """Raise `Unavailable` if this process is out of descriptors or memory, which is not a failure of the upstream."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in _OURS:
+        if isinstance(error, OSError) and error.errno in _LOCAL_LIMITS:
             raise Unavailable("The server has no free descriptors.", code="overloaded", retry_after=1.0) from error
         error = error.__cause__ or error.__context__
 
@@ -71,9 +71,9 @@ def _connect_words(error: OSError) -> tuple[str, str]:
         case ConnectionRefusedError():
             return "refused", "the upstream refused the connection"
         case TimeoutError():
-            return "timeout", "the connection to the upstream was not made in time"
+            return "timeout", "the connection to the upstream timed out"
         case ConnectionError():
-            return "reset", "the upstream reset the connection before it stood"
+            return "reset", "the upstream reset the connection while it was being made"
         case _ if error.errno in _NO_ROUTE:
             return "unreachable", f"the upstream could not be reached ({_system_words(error)})"
     return "connect", f"the connection to the upstream could not be made ({_system_words(error)})"

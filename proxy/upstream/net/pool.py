@@ -1,7 +1,7 @@
-"""The idle connections to one origin: the one that was used last is used next.
+"""Pool of the idle connections to one origin: last in, first out.
 
-Each closes at its expiry, by one timer for all of them; nothing looks at every connection. There is no limit on
-connections in use: `limits.concurrency` and `server.max_in_flight` are the limits.
+One timer closes connections that expire; no operation scans all connections. The number of connections in use is
+limited by `limits.concurrency` and `server.max_in_flight`, not here.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ from collections import OrderedDict
 
 from proxy.upstream.net.connection import Connection
 
-MARGIN = 1.0  # seconds before the upstream's own keep-alive timeout, for what is on the way
+MARGIN = 1.0  # seconds before the upstream's own keep-alive timeout, for requests in transit
 
 
 class Pool:
-    """Keeps up to `keep` idle connections, each for `keep_alive` seconds, or less if the upstream says so."""
+    """Keeps up to `keep` idle connections for `keep_alive` seconds, or less if the upstream sends a shorter timeout."""
 
     def __init__(self, *, keep: int, keep_alive: float) -> None:
         self._keep = keep
         self._longest = keep_alive
         self._keep_alive = keep_alive
-        self._idle: OrderedDict[Connection, float] = OrderedDict()  # when each was put in; the last used is last
+        self._idle: OrderedDict[Connection, float] = (
+            OrderedDict()
+        )  # the time when each was put in; the last used is last
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -29,7 +31,7 @@ class Pool:
         return len(self._idle)
 
     def take(self) -> Connection | None:
-        """The connection that was used last, if one is open."""
+        """Return the most recently used open connection, or None."""
         while self._idle:
             connection, since = self._idle.popitem()
             if since + self._keep_alive > self._loop.time() and connection.silent:
@@ -38,7 +40,7 @@ class Pool:
         return None
 
     def put(self, connection: Connection, keep_alive: float | None) -> None:
-        """Keep a connection that no exchange uses; `keep_alive` is the upstream's own timeout in seconds, if known."""
+        """Add an idle connection; `keep_alive` is the upstream's own timeout in seconds, if known."""
         if keep_alive is not None and keep_alive - MARGIN != self._keep_alive:
             self._keep_alive = min(self._longest, keep_alive - MARGIN)
             self._stop_timer()
@@ -52,18 +54,18 @@ class Pool:
             self._start_timer()
 
     def forget(self, connection: Connection) -> None:
-        """The upstream has closed an idle connection."""
+        """Remove an idle connection that the upstream has closed."""
         self._idle.pop(connection, None)
 
     def close(self) -> None:
-        """Close what is idle now, and what is put in later."""
+        """Close all idle connections, and those that are put in later."""
         self._keep = 0
         self._stop_timer()
         while self._idle:
             self._idle.popitem()[0].abort()
 
     def _start_timer(self) -> None:
-        """For the connection that has been idle for longest."""
+        """Start the timer for the connection that expires first."""
         since = next(iter(self._idle.values()))
         self._timer = self._loop.call_at(since + self._keep_alive, self._expire)
 
@@ -73,7 +75,7 @@ class Pool:
             self._timer = None
 
     def _expire(self) -> None:
-        """Close what has been idle for long enough; come back when the next one has."""
+        """Close expired connections, and restart the timer for the next one."""
         self._timer = None
         due = self._loop.time() - self._keep_alive
         while self._idle and next(iter(self._idle.values())) <= due:

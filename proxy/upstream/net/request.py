@@ -29,7 +29,7 @@ class Origin(NamedTuple):
     tls: bool
     host: str
     port: int
-    ca: str | None  # a private CA, as PEM
+    ca: str | None  # a private CA in PEM
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Prepared:
 
 
 class Heads:
-    """Prepares heads and keeps those in use."""
+    """Prepares heads and caches them."""
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[object, ...], Prepared] = {}
@@ -105,7 +105,7 @@ def _fields(headers: Mapping[str, str]) -> list[str]:
     lines = []
     for name, value in headers.items():
         if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
-            raise ValueError("a header of a request to an upstream has a name that must not be sent")
+            raise ValueError("a header of a request to an upstream has an invalid or reserved name")
         if _NOT_IN_VALUES.search(value):
             raise ValueError(f"the header `{name}` of a request to an upstream has a line break")
         lines.append(f"{name}: {value}")

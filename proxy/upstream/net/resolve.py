@@ -1,8 +1,8 @@
-"""Names to addresses: one look-up for each name at a time, in a thread of its own.
+"""DNS resolver: one look-up at a time for each host name, in its own thread.
 
-`getaddrinfo` cannot be cancelled and may hang for half a minute. In a shared thread pool a few such names would stop
-the look-ups of every other provider, so each has its own daemon thread: as many as there are names under way, at most
-`MAX_LOOKUPS`. Callers share a running look-up, and its result for `LIFETIME` seconds.
+`getaddrinfo` cannot be cancelled and may hang for half a minute. In a shared thread pool, a few such names would block
+the look-ups for all other providers. So each look-up has its own daemon thread, at most `MAX_LOOKUPS` at a time.
+Callers share a running look-up, and its result for `LIFETIME` seconds.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-LIFETIME = 10.0  # seconds; a pool of connections asks rarely, and a failover must be seen soon
+LIFETIME = 10.0  # seconds; connections are pooled, so look-ups are rare, and a DNS failover must take effect soon
 MAX_LOOKUPS = 64
-MAX_NAMES = 1024  # in memory
+MAX_NAMES = 1024  # names with a cached result
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where to connect: a socket family and what `connect` takes."""
+    """A socket family and an address for `connect`."""
 
     family: int
     where: tuple[Any, ...]
@@ -34,7 +34,7 @@ Lookup = Callable[[str], Sequence[Address]]
 
 @dataclass(eq=False, slots=True)
 class _Flight:
-    """A look-up under way, or its result."""
+    """A running look-up, or its result."""
 
     done: asyncio.Event = field(default_factory=asyncio.Event)
     addresses: Sequence[Address] = ()
@@ -50,7 +50,7 @@ class Resolver:
         self._flights: dict[str, _Flight] = {}
 
     async def addresses(self, host: str, port: int) -> list[Address]:
-        """All addresses of `host`, in the system's order. Raises `socket.gaierror`."""
+        """Return all addresses of `host`, in the system's order. Raises `socket.gaierror`."""
         if (literal := literal_address(host)) is not None:
             return [_at(literal, port)]
         flight = self._flights.get(host)
@@ -63,15 +63,15 @@ class Resolver:
         return [_at(address, port) for address in flight.addresses]
 
     def forget(self, host: str) -> None:
-        """Look `host` up again for the next caller: none of its addresses took a connection."""
+        """Discard the cached addresses of `host`, because none of them accepted a connection."""
         flight = self._flights.get(host)
         if flight is not None and flight.done.is_set():
             del self._flights[host]
 
     def _start(self, host: str) -> _Flight:
-        under_way = sum(not flight.done.is_set() for flight in self._flights.values())
-        if under_way >= MAX_LOOKUPS:
-            raise socket.gaierror(socket.EAI_AGAIN, "too many look-ups are under way")
+        running = sum(not flight.done.is_set() for flight in self._flights.values())
+        if running >= MAX_LOOKUPS:
+            raise socket.gaierror(socket.EAI_AGAIN, "too many concurrent look-ups")
         if len(self._flights) >= MAX_NAMES:
             self._flights = {name: flight for name, flight in self._flights.items() if not flight.done.is_set()}
         flight = self._flights[host] = _Flight()
@@ -90,25 +90,25 @@ class Resolver:
             error = socket.gaierror(socket.EAI_NONAME, "the name is not valid")
         if not addresses and error is None:
             error = socket.gaierror(socket.EAI_NONAME, "the name has no address")
-        with contextlib.suppress(RuntimeError):  # the loop has ended
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             loop.call_soon_threadsafe(self._land, host, flight, addresses, error)
 
     def _land(self, host: str, flight: _Flight, addresses: Sequence[Address], error: OSError | None) -> None:
         flight.addresses, flight.error = addresses, error
         flight.expires = asyncio.get_running_loop().time() + LIFETIME
         if error is not None and self._flights.get(host) is flight:
-            del self._flights[host]  # a failure is shared by those who wait, and not kept
+            del self._flights[host]  # a failure is shared by the waiting callers, but not cached
         flight.done.set()
 
 
 def system_lookup(host: str) -> list[Address]:
-    """The system's resolver. Raises `socket.gaierror`."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(Address(family, where) for family, _, _, _, where in found))
+    """Return the addresses from the system's resolver. Raises `socket.gaierror`."""
+    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(Address(family, where) for family, _, _, _, where in entries))
 
 
 def literal_address(host: str) -> Address | None:
-    """The address that `host` spells, if it does."""
+    """Return the address if `host` is an IP address, else None."""
     try:
         ip = ipaddress.ip_address(host)
     except ValueError:

@@ -30,7 +30,7 @@ class NetResponse(Response):
         self._pool = pool
 
     async def read(self) -> bytes:
-        """Return the next piece, all that has come in one; empty at the end. Raises `UpstreamFailure`."""
+        """Return all received bytes; empty at the end. Raises `UpstreamFailure`."""
         answer, connection = self._answer, self._connection
         while True:
             if answer.size:
@@ -45,7 +45,7 @@ class NetResponse(Response):
             await connection.progress()
 
     async def pump(self, feed: Feed, drain: Drain) -> None:
-        """Hand every piece to `feed` when it arrives; while `feed` is full, the connection is not read."""
+        """Call `feed` with each piece as it arrives. If it returns False, reading pauses until `drain` returns."""
         answer, connection = self._answer, self._connection
         assert connection is not None
         if answer.size:
@@ -81,7 +81,7 @@ class NetResponse(Response):
                 self._pool.put(connection, self._answer.keep_alive)
 
     def unpacked(self, encoding: str) -> Response:
-        """Return the response with the content of its packed body."""
+        """Return the response with a decompressed body."""
         return Response(self.status, self.headers, unpacked(encoding, self._pieces()), close=self.aclose)
 
     async def _pieces(self) -> AsyncGenerator[bytes, None]:

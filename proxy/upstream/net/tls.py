@@ -1,4 +1,4 @@
-"""TLS towards upstreams: certificates and names are always verified, and sessions are resumed."""
+"""TLS contexts for upstream connections. Certificates and host names are always verified; sessions are resumed."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from collections.abc import Mapping
 
 import certifi
 
-MAX_SESSIONS = 256  # names whose last session is kept
+MAX_SESSIONS = 256  # host names with a stored session
 
 
 class ClientContext(ssl.SSLContext):
-    """A client's context that remembers the last session of each server name, and offers it to the next connection.
+    """A client context that stores the last session of each host name and resumes it in the next connection.
 
-    The event loop makes its TLS objects by `wrap_bio`, so the session is added there.
+    The event loop creates TLS objects with `wrap_bio`, so the session is set there.
     """
 
-    def __init__(self, protocol: int) -> None:  # `SSLContext.__new__` takes it
+    def __init__(self, protocol: int) -> None:  # used by `SSLContext.__new__`
         self._sessions: OrderedDict[str, ssl.SSLSession] = OrderedDict()
 
     def wrap_bio(  # type: ignore[override]
@@ -32,7 +32,7 @@ class ClientContext(ssl.SSLContext):
         return super().wrap_bio(incoming, outgoing, server_side, server_hostname, session)
 
     def remember(self, name: str, session: ssl.SSLSession | None) -> None:
-        """Keep the session of a connection to `name` that has served."""
+        """Store the session of a connection to `name`."""
         if session is None:
             return
         self._sessions[name] = session
@@ -42,14 +42,14 @@ class ClientContext(ssl.SSLContext):
 
 
 class Contexts:
-    """One context for each private CA, made when it is first used: loading the public roots takes 20 ms."""
+    """Contexts by private CA, created on first use, because loading the public roots takes 20 ms."""
 
     def __init__(self, roots: str | None = None) -> None:
         self._roots = roots or certifi.where()
         self._contexts: dict[str | None, ClientContext] = {}
 
     def get(self, ca: str | None) -> ClientContext:
-        """The context that trusts the public roots and `ca`, certificates in PEM. Raises `ssl.SSLError`."""
+        """Return the context that trusts the public roots and `ca` (certificates in PEM). Raises `ssl.SSLError`."""
         context = self._contexts.get(ca)
         if context is None:
             context = self._contexts[ca] = _context(self._roots, ca)
@@ -67,7 +67,7 @@ def _context(roots: str, ca: str | None) -> ClientContext:
 
 
 def public_roots(environ: Mapping[str, str]) -> str | None:
-    """The file of `SSL_CERT_FILE`, in the place of the built-in roots. Raises `ValueError` if it cannot be used."""
+    """Return the path in `SSL_CERT_FILE`, which replaces the built-in roots. Raises `ValueError` if it is invalid."""
     path = environ.get("SSL_CERT_FILE")
     if not path:
         return None
@@ -75,8 +75,10 @@ def public_roots(environ: Mapping[str, str]) -> str | None:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
     except OSError as exc:
         reason = (
-            "holds no certificates" if isinstance(exc, ssl.SSLError) else (exc.strerror or "unknown reason").lower()
+            "it contains no certificates"
+            if isinstance(exc, ssl.SSLError)
+            else (exc.strerror or "unknown reason").lower()
         )
-        message = f"the file that the variable SSL_CERT_FILE names cannot be used: {reason}; correct or unset it"
+        message = f"the file in SSL_CERT_FILE cannot be used: {reason}; correct or unset the variable"
         raise ValueError(message) from None
     return path

@@ -1,7 +1,7 @@
-"""Sends a request on a connection of the origin's pool, and reads its answer.
+"""Upstream transport: sends requests on pooled connections and returns their responses.
 
-Only the connect timeout is kept here; how long an answer may take is decided by the attempt. Redirects are not
-followed and cookies not kept: an answer is passed on as it came.
+It enforces only the connect timeout; the attempt enforces the other deadlines. Redirects are not followed, and cookies
+are not stored: answers are relayed unchanged.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from proxy.upstream.net.response import NetResponse
 from proxy.upstream.net.tls import Contexts
 from proxy.upstream.transport import Response
 
-KEEP_ALIVE = 30.0  # seconds; below the 60 of most fronts
+KEEP_ALIVE = 30.0  # seconds; most load balancers close idle connections after 60
 KEEP_ALIVE_PLAIN = 4.0  # local servers, uvicorn and vLLM among them, close after 5
 MAX_IDLE = 256  # idle connections to one origin
-_TLS_GOODBYE = 1.0  # seconds for the upstream to answer that the connection closes
+_TLS_GOODBYE = 1.0  # seconds for the TLS shutdown
 
 
 class NetTransport:
-    """One instance for each event loop; closed by `aclose`, after which it may be used again."""
+    """A transport for one event loop. It can be used again after `aclose`."""
 
     def __init__(self, contexts: Contexts | None = None, resolver: Resolver | None = None) -> None:
         self._contexts = contexts or Contexts()
@@ -69,7 +69,7 @@ class NetTransport:
         """Close every idle connection, and those in use when their exchange ends."""
         while self._pools:
             self._pools.popitem()[1].close()
-        await asyncio.sleep(0)  # the event loop closes the sockets in its next turn
+        await asyncio.sleep(0)  # the event loop closes the sockets in its next iteration
 
     async def _new_connection(self, origin: Origin, pool: Pool, timeout: float) -> Connection:  # noqa: ASYNC109
         """Return a new connection; `timeout` covers name, TCP and TLS, in seconds. Raises `UpstreamFailure`."""

@@ -204,7 +204,7 @@ async def test_line_break_in_a_header_is_never_sent(transport: Transport, value:
 @pytest.mark.parametrize("name", ["content-length", "Host", "transfer-encoding", "a b", "a:", ""])
 async def test_header_that_would_break_framing_is_never_sent(transport: Transport, name: str) -> None:
     async with server(answer) as upstream:
-        with pytest.raises(ValueError, match="must not be sent"):
+        with pytest.raises(ValueError, match="invalid or reserved name"):
             await read(transport, upstream.url, headers={name: "5"})
 
     assert upstream.connections == 0

@@ -101,7 +101,7 @@ def test_file_without_certificates_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "ca.pem"
     path.write_text("nothing")
 
-    with pytest.raises(ValueError, match="holds no certificates"):
+    with pytest.raises(ValueError, match="contains no certificates"):
         Network({"SSL_CERT_FILE": str(path)})
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.core.errors import Unavailable
 from proxy.core.failures import FailureKind
-from proxy.upstream.net.faults import connect_failure, lost, raise_if_ours
+from proxy.upstream.net.faults import connect_failure, lost, raise_if_local
 
 SELF_SIGNED = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] certificate verify failed")
 SELF_SIGNED.verify_message = "self-signed certificate"
@@ -31,9 +31,9 @@ def system_error(number: int) -> OSError:
         (NOT_TLS, "tls", "handshake with the upstream failed (wrong version number)"),
         (ssl.SSLError(), "tls", "handshake with the upstream failed (SSLError)"),
         (system_error(errno.ECONNREFUSED), "refused", "refused the connection"),
-        (system_error(errno.ETIMEDOUT), "timeout", "not made in time"),
-        (TimeoutError(), "timeout", "not made in time"),
-        (system_error(errno.ECONNRESET), "reset", "reset the connection before it stood"),
+        (system_error(errno.ETIMEDOUT), "timeout", "timed out"),
+        (TimeoutError(), "timeout", "timed out"),
+        (system_error(errno.ECONNRESET), "reset", "reset the connection while it was being made"),
         (ConnectionAbortedError("SSL handshake is taking longer"), "reset", "reset the connection"),
         (system_error(errno.ENETUNREACH), "unreachable", "could not be reached (Network is unreachable)"),
         (system_error(errno.EHOSTUNREACH), "unreachable", "could not be reached (No route to host)"),
@@ -69,8 +69,8 @@ def test_shortage_of_ours_is_found_behind_other_errors() -> None:
     outer.__cause__ = system_error(errno.EMFILE)
 
     with pytest.raises(Unavailable):
-        raise_if_ours(outer)
-    raise_if_ours(RuntimeError("another"))
+        raise_if_local(outer)
+    raise_if_local(RuntimeError("another"))
 
 
 @pytest.mark.parametrize("began", [False, True])
