@@ -4,9 +4,9 @@ Sources: the error references of OpenAI, Azure, Anthropic, Google, Mistral, Groq
 Fireworks, Cohere, Cerebras, Hugging Face, Databricks, Cloudflare, Bedrock, Alibaba, Moonshot and Zhipu, and what vLLM,
 Ollama, LM Studio and llama.cpp send. `tests/unit/dialects/vendors.py` has a body of each.
 
-Patterns match text after `normal`: at most `LONGEST` characters, in lower case, with one space between words and `*` for
-quoted text, so that an error that quotes the client's request is not classified by these words. Repetitions
-in patterns are bounded, so the time of a search is linear in the length of the text.
+Patterns match text after `normal`: at most `LONGEST` characters, in lower case, with one space between words and `*`
+for quoted text, so that an error that quotes the client's request is not classified by these words. Repetitions in
+patterns are bounded, so the time of a search is linear in the length of the text.
 """
 
 from __future__ import annotations

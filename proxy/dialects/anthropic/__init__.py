@@ -1,1 +1,1 @@
-"""Anthropic's Messages."""
+"""Dialect of Anthropic's Messages API."""

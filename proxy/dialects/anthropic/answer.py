@@ -1,9 +1,8 @@
-"""Anthropic's message, event by event, as an OpenAI answer.
+"""Translator of Anthropic's messages, event by event, into an OpenAI answer.
 
-A message that is not streamed is read as the events that would have built it, so that both forms lead to the same
-answer. Unknown events, blocks and members are ignored: server tools and their results, for example, have run on
-Anthropic's side and are not calls for the client. Sources: Anthropic's documentation, "Streaming messages", "Handling
-stop reasons", "Citations".
+A non-streamed message is converted into the equivalent events, so that both forms give the same answer. Unknown
+events, blocks and members are ignored. Server tools run at Anthropic, so they are not calls for the client. Sources:
+Anthropic's documentation, "Streaming messages", "Handling stop reasons", "Citations".
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from proxy.dialects.names import Renaming, ToolNames
 from proxy.dialects.rewriter import MemberRewriter
 from proxy.dialects.writer import AnswerWriter, generated_id
 
-Keep = Callable[[list[ToolCall], list[dict[str, Any]]], None]  # an answer's calls, and its blocks as they came
+Keep = Callable[[list[ToolCall], list[dict[str, Any]]], None]  # an answer's calls, and its original blocks
 
 _FINISH = {
     "end_turn": "stop",
@@ -35,10 +34,10 @@ _FINISH = {
 
 
 class Answer:
-    """One message while it is being read.
+    """One message while it is read.
 
-    `finished`: the stop reason came; `close` writes it, because content may follow it. `reopened`: content followed it,
-    so the end of the bytes may have cut off the rest. `ended`: the message is over.
+    `finished`: the stop reason was read; `close` writes it, because content may follow it. `reopened`: content
+    followed it, so the message may be truncated if the bytes end now. `ended`: the message is complete.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class Answer:
         self._wrapped = structure is not None and structure.wrapped
         self._renaming = structure.renaming if structure else None
         self._names = names
-        self._beside: list[str] = []  # text outside the forced tool's call; with it the content would not be JSON
+        self._beside: list[str] = []  # text beside the forced tool's call; it would make the content invalid JSON
         self._keep = keep
         self._blocks: dict[int, OpenBlock] = {}
         self._order: list[OpenBlock] = []
@@ -62,7 +61,7 @@ class Answer:
         self._characters = 0
         self._annotations = 0
         self._counts: dict[str, int] = {}
-        self._has_model = False  # the upstream has named the model
+        self._has_model = False  # the upstream has sent the model's name
 
     def read(self, event: Mapping[str, Any]) -> None:
         """Read one event; odd values are ignored."""
@@ -170,7 +169,7 @@ class Answer:
     def _call(self, block: OpenBlock) -> None:
         name = _string(block.opening.get("name"))
         if self._tool is not None and name == self._tool:
-            block.is_answer = not self._answered  # with a second one the content would not be JSON
+            block.is_answer = not self._answered  # a second one would make the content invalid JSON
             self._answered = True
             block.rewriter = _rewriter(self._renaming)
             return
@@ -251,11 +250,11 @@ class Answer:
         self._signed += 1
 
     def _keep_blocks(self) -> None:
-        """Write the blocks as they came, for clients that send them back, and keep them for clients that do not."""
+        """Write the original blocks, for clients that send them back, and store them for clients that do not."""
         order = [block for block in self._order if block.signature or block.kind != "thinking"]
         kinds = [block.kind for block in order]
         if is_plain(kinds) or any(block.kind == "tool_use" and block.place is None for block in order):
-            return  # nothing is signed, or the forced tool's call is content for the client
+            return  # no block is signed, or the forced tool's call is content for the client
         content = self._writer.text_of()
         blocks = [native for block in order if (native := block.native(content)) is not None]
         whole = len(blocks) == len(order)
@@ -293,7 +292,7 @@ class Answer:
 
 
 def events_of(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The events that would have built a whole message."""
+    """Yield the events that are equivalent to a whole message."""
     yield {"type": "message_start", "message": message}
     content = message.get("content")
     for index, block in enumerate(content if isinstance(content, list) else []):

@@ -1,4 +1,4 @@
-"""A content block of Anthropic's message while it is being read."""
+"""A content block of an Anthropic message while it is read."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ class OpenBlock:
     signature: str = ""
     place: int | None = None  # of a tool call among the client's
     is_answer: bool = False  # the forced tool's call: its arguments are the content
-    answer: list[str] = field(default_factory=list)  # pieces of these arguments, where the content is wrapped in them
+    answer: list[str] = field(default_factory=list)  # pieces of these arguments, if they wrap the content
     id: str = ""  # of a tool call
     began: int = 0  # characters of content before it
     ended: int = 0  # characters of content with it
     citations: list[Mapping[str, Any]] = field(default_factory=list)
-    is_whole: bool = True  # it can be built again
+    is_whole: bool = True  # `native` can rebuild it
     rewriter: MemberRewriter | None = None  # restores the names of members
 
     @property
@@ -40,11 +40,11 @@ class OpenBlock:
         return "".join(self.pieces)
 
     def takes(self, delta: object) -> bool:
-        """Whether a delta of this type is known for this kind of block."""
+        """Whether this kind of block accepts a delta of this type."""
         return delta in _DELTAS.get(self.kind, _DELTAS["tool_use"])
 
     def native(self, content: str) -> dict[str, Any] | None:
-        """The block as Anthropic sent it; `None` if it cannot be built again. `content` is the text of all blocks."""
+        """Return the original block; `None` if it cannot be rebuilt. `content` is the text of all blocks."""
         if not self.is_whole:
             return None
         opening = dict(self.opening)

@@ -1,7 +1,7 @@
-"""The Anthropic dialect: OpenAI's chat in, Anthropic's Messages out, and the answers back.
+"""Anthropic dialect: translates OpenAI chat requests to Anthropic's Messages API, and its answers back.
 
-The parts are beside it: `request` (with messages, parts, tools, schema, structure, thinking) translates what goes out,
-`stream` (with answer and errors) what comes back.
+`request` (with messages, parts, tools, structure, thinking) translates requests, `stream` (with answer and errors)
+answers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.core.usage import bounds_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.anthropic.answer import Answer
 from proxy.dialects.anthropic.errors import failure as classify
-from proxy.dialects.anthropic.request import asked_of, native_request
+from proxy.dialects.anthropic.request import accepted_of, native_request
 from proxy.dialects.anthropic.stream import AnthropicDecoder
 from proxy.dialects.anthropic.structure import structure_of
 from proxy.dialects.anthropic.tools import MEMBERS, KnownTools, names_of
@@ -33,11 +33,11 @@ from proxy.dialects.schema.forms import Forms
 from proxy.dialects.writer import AnswerWriter, answer_id, is_legacy
 
 VERSION = "2023-06-01"
-_OURS = ("content-type", "accept")  # we read the answer, not the client
+_OWN_HEADERS = ("content-type", "accept")  # set by the dialect, not by the client
 
 
 class AnthropicDialect:
-    """Translator; `recall` keeps signed thinking for clients that do not send it back."""
+    """Translator; `recall` stores signed thinking for clients that do not send it back."""
 
     translates = True
 
@@ -48,21 +48,23 @@ class AnthropicDialect:
         self._tools = KnownTools()
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """The attempt's request. Raises `InvalidRequest` if Anthropic cannot have what the client asks for."""
+        """Return the attempt's request. Raises `InvalidRequest` if Anthropic's API does not support it."""
         deployment = target.deployment
         if call.endpoint != "chat":
-            message = f"`{deployment.name}`: Anthropic's API has no {call.endpoint}; name a model of another provider."
+            message = (
+                f"`{deployment.name}`: Anthropic's API has no {call.endpoint}; choose a model of another provider."
+            )
             raise InvalidRequest(message, param="model")
-        asked = asked_of(call.body, target)
+        accepted = accepted_of(call.body, target)
         native = native_request(
-            asked,
+            accepted,
             deployment,
             stream=call.stream,
             no_thinking=call.options.disable_thinking,
             recalled=Memory(self._recall, call, deployment).find,
             forms=self._forms,
             known=self._tools,
-            raw_tools=_raw_tools(call, target, asked.body),
+            raw_tools=_raw_tools(call, target, accepted.body),
         )
         return UpstreamRequest(
             url=f"{_versioned(deployment.provider.base_url)}/messages",
@@ -84,9 +86,9 @@ class AnthropicDialect:
         return list_request(provider, key, f"{_versioned(provider.base_url)}/models?limit=1", version)
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
-        """A decoder for one answer. The body tells what it is, so `headers` are not asked."""
+        """Return a decoder for one answer. The type is detected from the body, not from `headers`."""
         deployment = target.deployment
-        body = asked_of(call.body, target).body
+        body = accepted_of(call.body, target).body
         writer = AnswerWriter(
             id=answer_id(call.id),
             created=int(self._clock.time()),
@@ -100,8 +102,8 @@ class AnthropicDialect:
 
         keep = Memory(self._recall, call, deployment).keep
         structure = structure_of(body, deployment, self._forms)
-        kept = self._tools.find(_raw_tools(call, target, body), deployment)
-        names = names_of(body, structure, kept) if body.get("tools") or body.get("functions") else None
+        translation = self._tools.find(_raw_tools(call, target, body), deployment)
+        names = names_of(body, structure, translation) if body.get("tools") or body.get("functions") else None
         return AnthropicDecoder(Answer(writer, structure, keep, names), writer, stream=call.stream)
 
 
@@ -111,7 +113,7 @@ def build(recall: Recall, clock: Clock) -> Dialect:
 
 
 def _raw_tools(call: Call, target: Target, body: Mapping[str, Any]) -> bytes:
-    """`tools` as the client wrote it; empty where that is not all that declares what `body` has."""
+    """Return the client's bytes of `tools`; empty if the tools of `body` have another source too."""
     span = call.spans.get("tools")
     if span is None or not body.get("tools") or body.get("functions") or "tools" in target.overrides:
         return b""
@@ -127,7 +129,7 @@ def _versioned(base: str) -> str:
 def _headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
     configured = {name.lower(): value for name, value in provider.headers.items()}
     headers = {
-        **{name: value for name, value in call.headers.items() if name not in _OURS},
+        **{name: value for name, value in call.headers.items() if name not in _OWN_HEADERS},
         "content-type": "application/json",
         "accept": "text/event-stream" if call.stream else "application/json",
         "anthropic-version": provider.api_version or VERSION,

@@ -1,7 +1,7 @@
 """Errors of Anthropic: their kind, their message, and when to retry.
 
 Source: Anthropic's API reference, "Errors": `{"type": "error", "error": {"type", "message"}, "request_id"}`, the same
-object in an answer with a status and in a stream's `error` event, where only the type tells the status.
+object in an answer with a status and in a stream's `error` event, where only the type determines the status.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""OpenAI messages as Anthropic's `system` and `messages`.
+"""Translation of OpenAI messages to Anthropic's `system` and `messages`.
 
-Anthropic's rules beside the order of turns (`proxy/dialects/turns.py`): instructions stand apart; results stand at the
-beginning of their turn; ids of calls are unique and made of letters, digits, `_` and `-`; no text is blank, and a
-prefill does not end with white space; an assistant's blocks that are signed come back as they were
+Anthropic's rules in addition to the order of turns (`proxy/dialects/turns.py`): instructions are in `system`; results
+are first in their turn; ids of calls are unique and consist of letters, digits, `_` and `-`; texts are not blank, and a
+prefill does not end with white space; signed blocks of the assistant are returned unchanged
 (`proxy/dialects/anthropic/replay.py`). Source: API reference, "Messages"; "Tool use"; "Extended thinking".
 """
 
@@ -20,16 +20,16 @@ from proxy.dialects.assistant import Dropped, arguments_of, calls_of, parts_of, 
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.turns import NO_RESULT, PLACEHOLDER, History, ToolUse, TurnRules
 
-Recalled = Callable[[int, list[ToolCall]], Any]  # a message's place and its calls -> the blocks that it was
+Recalled = Callable[[int, list[ToolCall]], Any]  # a message's index and its calls -> its original blocks
 
 _SYSTEM = ("system", "developer")
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
-_ALL_READ = ("reasoning_details", "reasoning_content", "reasoning", "thinking_blocks")  # what signed blocks stand for
+_ALL_READ = ("reasoning_details", "reasoning_content", "reasoning", "thinking_blocks")  # represented by signed blocks
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Anthropic's form of a conversation; `system` is absent (None), a string, or text blocks."""
+    """A conversation in Anthropic's format; `system` is a string, text blocks, or None."""
 
     system: str | list[Block] | None
     messages: list[dict[str, Any]]
@@ -37,9 +37,9 @@ class Prompt:
 
 
 def read_messages(messages: list[Any], recalled: Recalled = lambda place, calls: None) -> Prompt:
-    """Translate a conversation. Raises `InvalidRequest` that names the message which no block can carry.
+    """Translate a conversation. Raises `InvalidRequest` that names a message with unsupported content.
 
-    A conversation of instructions only is sent as the user's: Anthropic wants at least one turn.
+    A conversation of instructions only is sent as a user turn: Anthropic requires at least one turn.
     """
     reader = _Reader(recalled, len(messages))
     for place, message in enumerate(messages):
@@ -77,7 +77,7 @@ class _Reader:
         elif role in ("tool", "function"):
             self._result(message, where)
         else:
-            raise InvalidRequest(f"`{where}.role`: this role is unknown.", param=f"{where}.role")
+            raise InvalidRequest(f"`{where}.role` is not a known role.", param=f"{where}.role")
 
     def _assistant(self, message: Mapping[str, Any], where: str, place: int) -> None:
         if (plain := plain_text(message)) is not None:
@@ -100,13 +100,13 @@ class _Reader:
         self.history.assistant(whole, uses)
 
     def _tool_use(self, call: ToolCall) -> ToolUse:
-        """A call under the client's id where Anthropic takes it."""
+        """Return a call with the client's id, if Anthropic accepts it."""
         return self.history.tool_use(call.id, call.name, _NOT_IN_IDS.sub("_", call.id or "") or "call")
 
     def _signed(
         self, message: Mapping[str, Any], texts: list[Block], blocks: list[Block], place: int, calls: list[ToolCall]
     ) -> list[Block]:
-        """The message with its signed blocks, of the client or from memory; empty if there are none to be repeated."""
+        """Return the message with its signed blocks, from the client or from memory; empty without any."""
         sequence = places_of(message.get("reasoning_details"))
         if sequence is None and (signed := signed_blocks(message)):
             return [*signed, *texts, *blocks] if texts or blocks else []
@@ -117,7 +117,7 @@ class _Reader:
     def _result(self, message: Mapping[str, Any], where: str) -> None:
         blocks = content_blocks(message.get("content"), f"{where}.content")
         use = self.history.answered(message)
-        if use is None:  # its call is not there: Anthropic would refuse it as a result
+        if use is None:  # without its call, Anthropic would reject it as a result
             self.history.user(blocks)
             return
         use.result = {"type": "tool_result", "tool_use_id": use.id, "content": _plain(blocks) or ""}
@@ -146,7 +146,7 @@ def _without_trailing_space(blocks: list[Block]) -> list[Block]:
 
 
 def _plain(blocks: list[Block]) -> str | list[Block] | None:
-    """A single text without a mark as a string, as most clients would write it; None if there is nothing."""
+    """Return a single text without a cache mark as a string; None without blocks."""
     if not blocks:
         return None
     if len(blocks) == 1 and blocks[0] == text_block(blocks[0].get("text", "")):

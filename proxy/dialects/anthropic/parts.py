@@ -1,7 +1,7 @@
-"""OpenAI content parts as Anthropic content blocks: text, images, documents, each with its `cache_control`.
+"""Translation of OpenAI content parts to Anthropic content blocks: text, images, documents, with `cache_control`.
 
 Sources: Anthropic's API reference, "Messages" (content blocks), "Vision" (JPEG, PNG, GIF, WebP; base64 or URL) and
-"PDF support" (base64 or URL). What no block can carry (audio, video, ids of files that are at OpenAI) is refused.
+"PDF support" (base64 or URL). Other content (audio, video, ids of OpenAI files) is rejected.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ _BY_ENDING = {"pdf": _PDF, "txt": "text/plain", "md": "text/markdown", "csv": "t
 
 
 def text_block(text: str) -> Block:
-    """A text block."""
+    """Return a text block."""
     return {"type": "text", "text": text}
 
 
 def marked(block: Block, source: Mapping[str, Any]) -> Block:
-    """The block, with the `cache_control` that stands on the part, message or tool that it came from."""
+    """Return the block with the `cache_control` of its source, a part, message or tool."""
     control = source.get("cache_control")
     return {**block, "cache_control": control} if isinstance(control, dict) and control else block
 
 
 def content_blocks(content: Any, where: str, *, only_text: bool = False) -> list[Block]:
-    """A message's `content` as blocks. Raises `InvalidRequest` that names the part.
+    """Return a message's `content` as blocks. Raises `InvalidRequest` that names the part.
 
-    Texts without any visible character are left out: Anthropic refuses them, and they say nothing.
+    Blank texts are omitted, because Anthropic rejects them.
     """
     if content is None:
         return []
@@ -43,8 +43,8 @@ def content_blocks(content: Any, where: str, *, only_text: bool = False) -> list
         return [text_block(content)] if content.strip() else []
     if not isinstance(content, list):
         raise InvalidRequest(f"`{where}` must be a string or a list of parts.", param=where)
-    found = [_part(part, f"{where}[{place}]", only_text) for place, part in enumerate(content)]
-    return [block for block in found if block is not None]
+    blocks = [_part(part, f"{where}[{place}]", only_text) for place, part in enumerate(content)]
+    return [block for block in blocks if block is not None]
 
 
 def _part(part: Any, where: str, only_text: bool) -> Block | None:
@@ -59,12 +59,14 @@ def _part(part: Any, where: str, only_text: bool) -> Block | None:
             raise InvalidRequest(f"`{where}.{kind}` must be a string.", param=where)
         return marked(text_block(text), part) if text.strip() else None
     if only_text:
-        raise InvalidRequest(f"`{where}`: only text can stand in a message of this role.", param=where)
+        raise InvalidRequest(f"`{where}`: messages of this role may contain only text.", param=where)
     if kind == "image_url":
         return marked(_image(part.get("image_url"), where), part)
     if kind == "file":
         return marked(_file(part.get("file"), where), part)
-    raise InvalidRequest(f"`{where}`: this model takes text, images and documents, no `{_short(kind)}`.", param=where)
+    raise InvalidRequest(
+        f"`{where}`: this model supports text, images and documents, not `{_short(kind)}`.", param=where
+    )
 
 
 def _image(value: Any, where: str) -> Block:
@@ -88,7 +90,9 @@ def _file(value: Any, where: str) -> Block:
     value = value if isinstance(value, dict) else {}
     data, name = value.get("file_data"), value.get("filename")
     if not isinstance(data, str) or not data:
-        raise InvalidRequest(f"`{where}.file` must have `file_data`; a file's id means nothing here.", param=where)
+        raise InvalidRequest(
+            f"`{where}.file` must have `file_data`; file ids are not supported for this model.", param=where
+        )
     title = {"title": name} if isinstance(name, str) and name else {}
     if _is_address(data):
         return {"type": "document", "source": _at_url(data, where), **title}
@@ -101,7 +105,7 @@ def _file(value: Any, where: str) -> Block:
         text = media.text()
         source = {"type": "text", "media_type": "text/plain", "data": text if text.strip() else PLACEHOLDER}
         return {"type": "document", "source": source, **title}
-    raise InvalidRequest(f"`{where}`: files may be PDF, text or images, not `{_short(media.kind)}`.", param=where)
+    raise InvalidRequest(f"`{where}`: files must be PDF, text or images, not `{_short(media.kind)}`.", param=where)
 
 
 def _block_of(media: Media) -> Block:

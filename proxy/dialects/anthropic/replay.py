@@ -1,19 +1,20 @@
-"""A message of the model as the sequence of blocks that it was, so that the next turn can repeat it unchanged.
+"""Original blocks of a model's message, so that the next turn can repeat it unchanged.
 
-Signed blocks travel through the client as `reasoning_details`, one entry a block, which our answers have and which
-come back on assistant messages; `thinking_blocks` of native blocks are read as well:
+Signed blocks are returned to the client in `reasoning_details`, one entry per block, and clients send them back in
+assistant messages; `thinking_blocks` with native blocks are read as well:
 
     {"index": 0, "type": "reasoning.text", "text": "...", "signature": "...", "format": "anthropic-claude-v1"}
     {"index": 1, "type": "reasoning.encrypted", "data": "...", "format": "anthropic-claude-v1"}
 
-Anthropic wants signed thinking back where it stood: before the tool call that it led to, with the steps of Anthropic's
-own tools between. OpenAI's message has one text and a list of calls, which says nothing of their order. Where it is not
-the usual one (thinking, text, calls), the whole sequence goes out as one more entry of `reasoning_details`:
+Anthropic requires signed thinking at its original position: before the tool call that follows from it, with the steps
+of server tools between them. OpenAI's message has one text and a list of calls, without their order. If the order is
+not the usual one (thinking, text, calls), the whole sequence is returned as an additional entry of
+`reasoning_details`:
 
     {"index": 2, "type": "reasoning.encrypted", "data": "signalbox.blocks.v1:[...]", "format": "anthropic-claude-v1"}
 
-It is used again only if the text and the calls of the message are still those of the sequence. Otherwise the message
-has no signed block at all, which Anthropic accepts.
+It is used only if the text and the calls of the message are those of the sequence. Otherwise the message is sent
+without signed blocks, which Anthropic accepts.
 """
 
 from __future__ import annotations
@@ -31,25 +32,25 @@ _USUAL = {"thinking": 0, "redacted_thinking": 0, "text": 1, "tool_use": 2}
 
 
 def is_plain(kinds: Sequence[str]) -> bool:
-    """Whether there is nothing but text and calls, of which nothing has to be repeated unchanged."""
+    """Whether a message has only text and calls, which need not be repeated unchanged."""
     return all(kind in ("text", "tool_use") for kind in kinds)
 
 
 def needs_places(kinds: Sequence[str]) -> bool:
-    """Whether thinking, text and calls alone, in this order, would not be the message that it was."""
+    """Whether a message differs from thinking, text and calls in this order."""
     ranks = [_USUAL.get(kind) for kind in kinds]
     known = [rank for rank in ranks if rank is not None]
     return len(known) < len(ranks) or known != sorted(known) or kinds.count("thinking") > 1
 
 
 def places_detail(blocks: Sequence[Block], index: int) -> dict[str, Any]:
-    """The entry of `reasoning_details` that has the whole sequence; no blocks: it cannot be repeated."""
+    """Return the entry of `reasoning_details` with the whole sequence; no blocks: it cannot be repeated."""
     data = PREFIX + compact_nulled(list(blocks)).decode()
     return {"index": index, "type": "reasoning.encrypted", "data": data, "format": FORMAT}
 
 
 def places_of(entries: Any) -> list[Block] | None:
-    """The sequence that a client sends back; None if there is none, empty if it cannot be used."""
+    """Return the sequence that a client sends back; None without one, empty if it is invalid."""
     for entry in entries if isinstance(entries, list) else ():
         data = entry.get("data") if isinstance(entry, dict) else None
         if isinstance(data, str) and data.startswith(PREFIX):
@@ -59,27 +60,27 @@ def places_of(entries: Any) -> list[Block] | None:
 
 
 def read_blocks(value: Any) -> list[Block]:
-    """A list of blocks, or an empty one."""
+    """Return a list of blocks, empty if `value` is not one."""
     blocks = value if isinstance(value, list) else []
     return blocks if all(isinstance(block, dict) and isinstance(block.get("type"), str) for block in blocks) else []
 
 
 def repeated(blocks: Sequence[Block], texts: Sequence[Block], calls: Sequence[Block], *, last: bool) -> list[Block]:
-    """The sequence as it is sent again, with the calls as they are now named; empty if the message has changed.
+    """Return the sequence to send, with the current names of the calls; empty if the message has changed.
 
-    A client that left the text out gets none back. `last`: nothing follows, so that a server tool may be at work.
+    If the client omitted the text, it is omitted too. `last`: no message follows, so a server tool may be running.
     """
-    said = _words(block.get("text") for block in texts)
-    kept = [block for block in blocks if block["type"] != "text" or (said and str(block.get("text")).strip())]
-    made = [block for block in kept if block["type"] == "tool_use"]
-    if said != _words(block.get("text") for block in kept) or len(made) != len(calls):
+    words = _words(block.get("text") for block in texts)
+    sequence = [block for block in blocks if block["type"] != "text" or (words and str(block.get("text")).strip())]
+    uses = [block for block in sequence if block["type"] == "tool_use"]
+    if words != _words(block.get("text") for block in sequence) or len(uses) != len(calls):
         return []
-    if not all(_is_same(block, call) for block, call in zip(made, calls, strict=True)) or not _may_end(kept, last):
+    if not all(_is_same(block, call) for block, call in zip(uses, calls, strict=True)) or not _may_end(sequence, last):
         return []
     named = iter(calls)
     return [
         {**block, "id": next(named)["id"]} if block["type"] == "tool_use" else dict(block)  # the id may be in use
-        for block in kept
+        for block in sequence
     ]
 
 
@@ -88,7 +89,7 @@ def _is_same(block: Block, call: Block) -> bool:
 
 
 def _may_end(blocks: Sequence[Block], last: bool) -> bool:
-    """Thinking cannot be the end of a turn, and a server tool's step needs its result unless it is still at work."""
+    """Whether a turn may end so: not with thinking, nor with a server tool's unfinished step unless it is `last`."""
     if not blocks or blocks[-1]["type"] in THINKING:
         return False
     done = [block.get("tool_use_id") for block in blocks]
@@ -97,7 +98,7 @@ def _may_end(blocks: Sequence[Block], last: bool) -> bool:
 
 
 def _words(texts: Any) -> str:
-    """Texts without their white space, which clients trim and Anthropic's blank blocks consist of."""
+    """Return the texts without white space, which clients may change."""
     return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 
@@ -110,16 +111,16 @@ def signed_entry(block: Mapping[str, Any], index: int) -> dict[str, Any]:
 
 
 def signed_blocks(message: Mapping[str, Any]) -> list[Block]:
-    """The signed blocks that a client sends back without their places; unsigned and foreign ones are left out.
+    """Return the signed blocks that a client sends back without positions; unsigned and foreign ones are omitted.
 
-    More than one thinking block cannot be placed, so that there is none then.
+    The positions of several thinking blocks are unknown, so none is returned then.
     """
     for name, read in (("thinking_blocks", _native_block), ("reasoning_details", _block_of_detail)):
         entries = message.get(name)
         if isinstance(entries, list):
             blocks = [read(entry) for entry in entries if isinstance(entry, dict)]
-            if found := [block for block in blocks if block is not None]:
-                return found if [block["type"] for block in found].count("thinking") <= 1 else []
+            if valid := [block for block in blocks if block is not None]:
+                return valid if [block["type"] for block in valid].count("thinking") <= 1 else []
     return []
 
 

@@ -1,8 +1,7 @@
-"""An OpenAI chat body as the body of Anthropic's `POST /v1/messages`.
+"""Translation of an OpenAI chat body to the body of Anthropic's `POST /v1/messages`.
 
-What Anthropic cannot do and what changes the meaning is refused with a 400 that names the parameter; what it merely
-lacks is left out and named, so that the client is told. Source: Anthropic's API reference, "Messages"; the table is
-that of our own contract.
+An unsupported parameter that changes the meaning raises `InvalidRequest`, which names it; other ones are dropped and
+listed. Source: Anthropic's API reference, "Messages"; `docs/providers.md` has the table of features.
 """
 
 from __future__ import annotations
@@ -17,13 +16,13 @@ from proxy.core.plan import Target
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.anthropic.messages import Recalled, read_messages
 from proxy.dialects.anthropic.structure import structure_of
-from proxy.dialects.anthropic.thinking import Ceiling, Wish, apply, is_prefill, wish_of
-from proxy.dialects.anthropic.tools import Kept, KnownTools, Tools, declare, names_of, read_tools
+from proxy.dialects.anthropic.thinking import MaxTokens, ThinkingRequest, apply, is_prefill, requested_thinking
+from proxy.dialects.anthropic.tools import KnownTools, KnownTranslation, Tools, declare, names_of, read_tools
 from proxy.dialects.assistant import recalled_by_client
 from proxy.dialects.refused import CEILINGS, present, refused
 from proxy.dialects.schema.forms import Forms
 
-DEFAULT_MAX_TOKENS = 4096  # where the catalogue does not know the model's own ceiling
+DEFAULT_MAX_TOKENS = 4096  # if the catalogue has no limit for the model
 LONGEST_USER_ID = 256  # characters
 _EPHEMERAL = {"type": "ephemeral"}
 _READ = {
@@ -55,8 +54,8 @@ _READ = {
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """The client's body as this target is to see it, and what has been taken out of it."""
+class Accepted:
+    """The client's body for this target, and the names of the removed parameters."""
 
     body: dict[str, Any]
     dropped: tuple[str, ...]
@@ -64,28 +63,28 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """The native body, and the names of all that is not in it."""
+    """The native body, and the names of the dropped parameters."""
 
     body: dict[str, Any]
     dropped: tuple[str, ...]
 
 
-PREFILL = "messages.prefill"  # in `unsupported`: the last message must not be the assistant's
+PREFILL = "messages.prefill"  # in `unsupported`: the last message must not have role `assistant`
 
 
-def asked_of(body: Mapping[str, Any], target: Target) -> Asked:
-    """Put the scenario's parameters over the client's, and take out nulls and what the model refuses."""
+def accepted_of(body: Mapping[str, Any], target: Target) -> Accepted:
+    """Apply the scenario's parameters to the client's body, and remove nulls and unsupported parameters."""
     overrides = target.overrides
     whole = {**body, **overrides}
     if any(name in overrides for name in CEILINGS):
         whole = {name: value for name, value in whole.items() if name not in CEILINGS or name in overrides}
-    asked = present(whole)
-    out = [name for name in refused(target.deployment.unsupported, asked) if name != "messages"]
-    return Asked({name: value for name, value in asked.items() if name not in out}, tuple(out))
+    accepted = present(whole)
+    out = [name for name in refused(target.deployment.unsupported, accepted) if name != "messages"]
+    return Accepted({name: value for name, value in accepted.items() if name not in out}, tuple(out))
 
 
 def native_request(
-    asked: Asked,
+    accepted: Accepted,
     deployment: Deployment,
     *,
     stream: bool,
@@ -95,29 +94,29 @@ def native_request(
     known: KnownTools,
     raw_tools: bytes = b"",
 ) -> Native:
-    """Translate; `raw_tools` is `tools` as it came, by which `known` has what was made of it before.
+    """Translate the body; `raw_tools` are the client's bytes of `tools`, the key of earlier translations in `known`.
 
-    Raises `InvalidRequest` that names the parameter which Anthropic cannot have.
+    Raises `InvalidRequest` that names an unsupported parameter.
     """
-    body = asked.body
+    body = accepted.body
     _refuse(body)
-    dropped = [*asked.dropped, *(name for name in body if name not in _READ)]
-    wish, unknown = wish_of(body, deployment, off=no_thinking)
+    dropped = [*accepted.dropped, *(name for name in body if name not in _READ)]
+    requested, unknown = requested_thinking(body, deployment, off=no_thinking)
     dropped += unknown
     structure = structure_of(body, deployment, forms)
-    kept = known.find(raw_tools, deployment)
-    names = names_of(body, structure, kept)
+    translation = known.find(raw_tools, deployment)
+    names = names_of(body, structure, translation)
     named = names.applied(body)
     if named is not body:
         recalled = recalled_by_client(recalled, body["messages"])
-    declared = declare(named, deployment, forms) if kept is None else kept.declared
-    if kept is None and raw_tools and not names.replaces:
-        known.keep(raw_tools, deployment, Kept(names, declared))
+    declared = declare(named, deployment, forms) if translation is None else translation.declared
+    if translation is None and raw_tools and not names.replaces:
+        known.keep(raw_tools, deployment, KnownTranslation(names, declared))
     tools = read_tools(named, declared, structure)
-    prompt = read_messages(named["messages"], (lambda place, calls: None) if _is_off(wish) else recalled)
+    prompt = read_messages(named["messages"], (lambda place, calls: None) if _is_off(requested) else recalled)
     dropped += prompt.dropped
-    ceiling = _ceiling(body, deployment, dropped)
-    native: dict[str, Any] = {"model": deployment.model, "max_tokens": ceiling.tokens}
+    max_tokens = _max_tokens(body, deployment, dropped)
+    native: dict[str, Any] = {"model": deployment.model, "max_tokens": max_tokens.tokens}
     if prompt.system is not None:
         native["system"] = prompt.system
     native["messages"] = prompt.messages
@@ -131,10 +130,10 @@ def native_request(
         native["metadata"] = {"user_id": body["user"]}
     elif "user" in body:
         dropped.append("user")
-    if wish is not None and not unthinking:
-        dropped += apply(native, wish, ceiling)
-    elif wish is not None and not wish.off:
-        dropped.append(wish.param)
+    if requested is not None and not unthinking:
+        dropped += apply(native, requested, max_tokens)
+    elif requested is not None and not requested.off:
+        dropped.append(requested.param)
     if stream:
         native["stream"] = True
     if deployment.provider.prompt_cache == "auto":
@@ -160,29 +159,32 @@ def _refuse(body: Mapping[str, Any]) -> None:
 
 
 def _check_prefill(messages: list[dict[str, Any]], deployment: Deployment) -> None:
-    """Newer models refuse to continue an answer that the client has begun, which no other form can express."""
+    """Raise `InvalidRequest` for a prefill, if the model rejects one; it cannot be expressed in another way."""
     if PREFILL in deployment.unsupported and is_prefill(messages):
-        message = "`messages`: this model continues no answer that was begun for it; end with another role."
+        message = (
+            "`messages`: this model does not support assistant prefill; "
+            "the last message must not have role `assistant`."
+        )
         raise InvalidRequest(message, param="messages")
 
 
-def _is_off(wish: Wish | None) -> bool:
-    if wish is None:
+def _is_off(requested: ThinkingRequest | None) -> bool:
+    if requested is None:
         return False
-    thinking = wish.members.get("thinking")
-    return wish.off or (isinstance(thinking, Mapping) and thinking.get("type") == "disabled")
+    thinking = requested.members.get("thinking")
+    return requested.off or (isinstance(thinking, Mapping) and thinking.get("type") == "disabled")
 
 
-def _ceiling(body: Mapping[str, Any], deployment: Deployment, dropped: list[str]) -> Ceiling:
-    """`max_completion_tokens`, else `max_tokens`, not above what the model can; else the model's own, else ours."""
+def _max_tokens(body: Mapping[str, Any], deployment: Deployment, dropped: list[str]) -> MaxTokens:
+    """Return the limit of tokens: the client's, at most the model's; else the model's, else the default."""
     most = deployment.max_output
     name = next((name for name in CEILINGS if name in body), None)
     if name is None:
-        return Ceiling(most or DEFAULT_MAX_TOKENS, given=False, most=most)
+        return MaxTokens(most or DEFAULT_MAX_TOKENS, is_requested=False, most=most)
     if most is not None and body[name] > most:
         dropped.append(name)
-        return Ceiling(most, given=True, most=most)
-    return Ceiling(body[name], given=True, most=most)
+        return MaxTokens(most, is_requested=True, most=most)
+    return MaxTokens(body[name], is_requested=True, most=most)
 
 
 def _put_tools(native: dict[str, Any], tools: Tools, structure: Structure | None) -> None:
@@ -195,9 +197,9 @@ def _put_tools(native: dict[str, Any], tools: Tools, structure: Structure | None
 
 
 def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:
-    """Keep a model that thinks of its own accord from it where a tool is forced; whether that was needed.
+    """Disable thinking that is on by default if a tool is forced; return whether that was necessary.
 
-    Anthropic does not take the two together. A model that cannot be kept from thinking gets the call as it is.
+    Anthropic rejects the combination. If thinking cannot be disabled, the call is sent unchanged.
     """
     forced = native.get("tool_choice", {}).get("type") in ("any", "tool")
     if not forced or not deployment.thinking or not deployment.thinking_off:
@@ -207,7 +209,7 @@ def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:
 
 
 def _put_sampling(native: dict[str, Any], body: Mapping[str, Any]) -> list[str]:
-    """Temperature, `top_p`, `top_k` and stop sequences; the names of what was changed or left out."""
+    """Set temperature, `top_p`, `top_k` and stop sequences; return the names of changed or dropped ones."""
     dropped = []
     if "temperature" in body:
         native["temperature"] = min(max(body["temperature"], 0), 1)
@@ -218,16 +220,16 @@ def _put_sampling(native: dict[str, Any], body: Mapping[str, Any]) -> list[str]:
             native[name] = body[name]
     stops = body.get("stop", [])
     stops = [stops] if isinstance(stops, str) else stops
-    kept = [stop for stop in stops if stop.strip()]
-    if kept:
-        native["stop_sequences"] = kept
-    if len(kept) < len(stops):
+    sequences = [stop for stop in stops if stop.strip()]
+    if sequences:
+        native["stop_sequences"] = sequences
+    if len(sequences) < len(stops):
         dropped.append("stop")
     return dropped
 
 
 def _mark_stable_part(native: dict[str, Any]) -> None:
-    """Mark the end of the tools and of the instructions for caching, unless the client has set marks of its own."""
+    """Mark the end of the tools and of the instructions for caching, unless the client has set marks."""
     blocks = [*native.get("tools", []), *(native.get("system") or [])]
     blocks += [block for turn in native["messages"] for block in turn["content"]]
     if any("cache_control" in block for block in blocks if isinstance(block, dict)):

@@ -1,8 +1,8 @@
-"""The decoder of Anthropic answers, streamed or not, fed bytes cut anywhere.
+"""Decoder of Anthropic answers, streamed or not, for bytes that are split anywhere.
 
-The first byte decides how a body is read: one that begins with `{` is a whole answer, one that begins with `<` a page,
-and everything else is events. A finish is never invented: an end without `stop_reason` is a failure. Before the commit
-point another target can still answer, after it the client gets an error event.
+The first byte determines the type of a body: `{` begins a whole answer, `<` a web page, any other byte events. An end
+without `stop_reason` is a failure: before the commit point another target can still answer, after it the client gets an
+error event.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space, and the byte order mark
 class AnthropicDecoder(TranslatingDecoder):
     """Decodes one answer.
 
-    `complete`: the stop reason came and no content after it, or the body ended after such content. `closed`:
-    `message_stop` came, or the upstream's own error.
+    `complete`: the stop reason was read and no content followed it, or the body ended after such content. `closed`:
+    `message_stop` or the upstream's own error was read.
     """
 
     def __init__(self, answer: Answer, writer: AnswerWriter, *, stream: bool) -> None:
@@ -54,11 +54,11 @@ class AnthropicDecoder(TranslatingDecoder):
             else:
                 answer.add(delta)
             if answer.ended or self.fault is not None:
-                break  # nothing follows an end
+                break  # ignore data after the end
         self._over = answer.ended and self._stream
 
     def _begin(self, chunk: bytes) -> bytes:
-        """Find out what the body is, and return `chunk` without blanks before the first byte."""
+        """Detect the type of the body, and return `chunk` without leading blanks."""
         if self._body:
             return chunk
         chunk = chunk.lstrip(_BLANK)
@@ -105,7 +105,7 @@ class AnthropicDecoder(TranslatingDecoder):
             self._error_event = _event_of(failure)
 
     def _read_last(self, rest: bytes) -> None:
-        """Read an event without its empty line if its JSON is whole; else it does not count."""
+        """Read an event without its empty line if its JSON is complete; otherwise ignore it."""
         data = data_of(rest)
         if data is not None and value_of(data) is not None and not self._answer.ended:
             self._read_event(rest)

@@ -1,1 +1,1 @@
-"""Gemini's generateContent, of AI Studio and Vertex AI."""
+"""Dialect of Gemini's `generateContent`, for AI Studio and Vertex AI."""

@@ -1,12 +1,12 @@
-"""Function calls of a Gemini answer on their way to tool calls: ids, signatures, and arguments in pieces.
+"""Translation of Gemini's function calls to tool calls: ids, signatures, and partial arguments.
 
-A call comes whole, or (with Vertex's `streamFunctionCallArguments`) as a name, then `partialArgs` that each say which
-place of the arguments they fill, then an empty call that ends it. OpenAI's arguments are text that only grows, so
-arguments in pieces are given on when they are whole.
+A call is sent whole or (with Vertex's `streamFunctionCallArguments`) as a name, `partialArgs` with the path of each
+value, and an empty call at the end. OpenAI's arguments are text that is only appended to, so partial arguments are
+collected and written when they are complete.
 
-The thought signature goes out where Google's own OpenAI-compatible endpoint has it, in
-`extra_content.google.thought_signature` of the call (ai.google.dev/gemini-api/docs/thought-signatures), and is
-remembered for clients that do not send it back.
+The thought signature is written to `extra_content.google.thought_signature` of the call, as in Google's
+OpenAI-compatible endpoint (ai.google.dev/gemini-api/docs/thought-signatures), and stored for clients that do not send
+it back.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ Keep = Callable[[list[ToolCall], list[str | None]], None]  # an answer's calls a
 _STEP = re.compile(r"""\.?([^.\[\]'"$]{1,500})|\[(\d{1,9})\]|\[(?:'([^']{0,500})'|"([^"]{0,500})")\]""", re.ASCII)
 _VALUES = ("stringValue", "numberValue", "boolValue", "nullValue")
 _LONGEST_PATH = 4096  # characters
-_LONGEST_LIST = 10_000  # places that a path may open by its index
+_LONGEST_LIST = 10_000  # items that an index in a path may create
 
 
 @dataclass(slots=True)
 class _Pieces:
-    """A call whose arguments are not whole yet."""
+    """A call with incomplete arguments."""
 
-    place: int | None  # None: of the function that is the answer
+    place: int | None  # None: the function for the structured answer
     arguments: dict[str, Any]
     growing: tuple[str | int, ...] | None = None  # the string that the next piece continues
 
 
 @dataclass(slots=True)
 class Calls:
-    """The calls of one choice, written as they come."""
+    """The calls of one choice, written as they arrive."""
 
     writer: AnswerWriter
     keep: Keep
     choice: int
     names: ToolNames | None = None
-    structure: Structure | None = None  # with the function that is the answer
+    structure: Structure | None = None  # with the function for the structured answer
     answered: bool = False
     count: int = 0
     _signatures: list[str | None] = field(default_factory=list)
@@ -55,7 +55,7 @@ class Calls:
     _open: _Pieces | None = None
 
     def take(self, call: dict[str, Any], signature: str | None) -> None:
-        """One `functionCall` part."""
+        """Read a `functionCall` part."""
         name = call.get("name")
         if isinstance(name, str) and name:
             self.close()
@@ -73,7 +73,7 @@ class Calls:
             self.close()
 
     def close(self) -> None:
-        """Give on the arguments that have come in pieces; no more will come."""
+        """Write collected arguments at the end of the answer."""
         if self._open is not None:
             text = json.dumps(self._open.arguments, ensure_ascii=False)
             if self._open.place is not None:
@@ -84,7 +84,7 @@ class Calls:
             self._open = None
 
     def remember(self) -> None:
-        """Keep the signatures, for a client that does not send them back; no more calls will come."""
+        """Store the signatures at the end of the answer, for clients that do not send them back."""
         if any(self._signatures):
             self.keep(self.writer.calls(self.choice), self._signatures)
 
@@ -100,9 +100,9 @@ class Calls:
         self._open = _Pieces(self.count, {})
         self.count += 1
 
-    def _id(self, given: Any) -> str:
-        """The provider's id; one of ours where it has none, or the same twice."""
-        id = given if isinstance(given, str) else ""
+    def _id(self, native: Any) -> str:
+        """Return the provider's id, or a generated one if it is missing or repeated."""
+        id = native if isinstance(native, str) else ""
         if not id or id in self._ids:
             id = generated_id(self.writer, self.count, self.choice)
         self._ids.add(id)
@@ -110,7 +110,7 @@ class Calls:
 
 
 def _fill(pieces: _Pieces, piece: dict[str, Any]) -> None:
-    """Put one `partialArgs` item where its `jsonPath` says; a string goes on where the last one left off."""
+    """Set the value of a `partialArgs` item at its `jsonPath`; a continued string is appended."""
     path = _path(piece.get("jsonPath"))
     values = [piece[name] for name in _VALUES if name in piece]
     if not path or not values:
@@ -134,7 +134,7 @@ def _path(text: Any) -> tuple[str | int, ...]:
 
 
 def _holder(root: dict[str, Any], path: tuple[str | int, ...]) -> Any:
-    """What holds the last step of `path`, made where it is not there; None where the path does not fit."""
+    """Return the container of the last step of `path`, which is created if absent; None if the path does not fit."""
     holder: Any = root
     for step, following in zip(path, path[1:], strict=False):
         if _at(holder, step) is None:

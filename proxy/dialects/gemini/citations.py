@@ -1,8 +1,8 @@
-"""Where an answer of Gemini has its facts from, as the `annotations` that OpenAI's search models give.
+"""Translation of Gemini's sources to OpenAI's `annotations`.
 
-Google Search grounding says which segment of the text rests on which web page (`groundingSupports` over
-`groundingChunks`), recitation checks say which segment is a quotation (`citationMetadata`). Google counts bytes of
-UTF-8, OpenAI characters. Source: ai.google.dev/api/generate-content, GroundingMetadata and CitationMetadata.
+Google Search grounding links segments of the text to web pages (`groundingSupports` and `groundingChunks`);
+recitation checks mark quotations (`citationMetadata`). Google's offsets are bytes of UTF-8, OpenAI's are characters.
+Source: ai.google.dev/api/generate-content, GroundingMetadata and CitationMetadata.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def url_citations(grounding: Any, citations: Any, text: str) -> list[dict[str, Any]]:
-    """OpenAI's `url_citation` annotations for the whole `text`; what has no address is left out."""
+    """Return OpenAI's `url_citation` annotations for the whole `text`; sources without a URL are omitted."""
     raw = text.encode("utf-8", "replace")
     found = [*_grounded(_dict(grounding), raw), *_cited(_dict(citations), raw)]
     unique: list[dict[str, Any]] = []
@@ -49,7 +49,7 @@ def _annotation(source: dict[str, Any], segment: dict[str, Any], raw: bytes) -> 
 
 
 def _characters(raw: bytes, place: Any) -> int:
-    """A place counted in bytes, counted in characters."""
+    """Convert an offset in bytes to one in characters."""
     return len(raw[: max(0, place)].decode("utf-8", "ignore")) if isinstance(place, int) else 0
 
 

@@ -1,11 +1,11 @@
-"""OpenAI's messages as Gemini's `systemInstruction` and `contents`.
+"""Translation of OpenAI's messages to Gemini's `systemInstruction` and `contents`.
 
-System and developer messages are joined in order; the order of turns is that of `proxy/dialects/turns.py`. Results of
-tools stand first in the turn that follows their calls, in the order of the calls, and have their names.
+System and developer messages are joined in order; `proxy/dialects/turns.py` determines the order of turns. Tool results
+are first in the turn after their calls, in the order of the calls and with their names.
 
-A model that thinks wants its thought signatures back: Gemini 3 refuses a turn whose first call has none. They come from
-the client (`proxy/dialects/gemini/places.py`), else from memory; a call of unknown origin gets the value by which
-Google's documentation lets the check be skipped (ai.google.dev/gemini-api/docs/thought-signatures).
+Thinking models require their thought signatures: Gemini 3 rejects a turn whose first call has none. They are taken
+from the client (`proxy/dialects/gemini/places.py`), else from memory. Other calls get the documented value that skips
+the check (ai.google.dev/gemini-api/docs/thought-signatures).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proxy.dialects.memory import ToolCall
 from proxy.dialects.turns import NO_RESULT, PLACEHOLDER, History, ToolUse, TurnRules
 
 Part = dict[str, Any]
-Recalled = Callable[[int, list[ToolCall]], Any]  # a message's place and its calls -> the signatures of the calls
+Recalled = Callable[[int, list[ToolCall]], Any]  # a message's index and its calls -> the signatures of the calls
 
 SKIP_SIGNATURE = "c2tpcF90aG91Z2h0X3NpZ25hdHVyZV92YWxpZGF0b3I="  # base64 of `skip_thought_signature_validator`
 _MEDIA = ("image_url", "video_url", "audio_url", "input_audio", "file")
@@ -32,7 +32,7 @@ _READ = ("images", "google_parts", "extra_content")
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """Gemini's form of a conversation."""
+    """A conversation in Gemini's format."""
 
     system: list[Part]
     turns: list[dict[str, Any]]
@@ -40,9 +40,9 @@ class Prompt:
 
 
 def read_contents(messages: Sequence[Mapping[str, Any]], recalled: Recalled = lambda place, calls: None) -> Prompt:
-    """Translate a conversation. Raises `InvalidRequest` that names the message which Gemini cannot have.
+    """Translate a conversation. Raises `InvalidRequest` that names a message with unsupported content.
 
-    There must be one turn: instructions alone are sent as the user's.
+    Gemini requires a turn: a conversation of instructions only is sent as a user turn.
     """
     reader = _Reader(recalled)
     for place, message in enumerate(messages):
@@ -107,7 +107,7 @@ class _Reader:
         self.history.assistant([*google, *said, *media, *images, *called], uses)
 
     def _calls(self, message: Mapping[str, Any], calls: list[ToolCall], uses: list[ToolUse], place: int) -> list[Part]:
-        """The calls, each with its signature: the client's, else that of memory."""
+        """Return the calls with their signatures, from the client or from memory."""
         if not calls:
             return []
         given = message.get("tool_calls") or [{}]
@@ -122,7 +122,7 @@ class _Reader:
         return _skipping(parts)
 
     def _images(self, message: Mapping[str, Any], where: str) -> list[Part]:
-        """The images of an earlier answer."""
+        """Return the images of an earlier answer."""
         given = message.get("images")
         found = []
         for image in given if isinstance(given, list) else ():
@@ -133,7 +133,7 @@ class _Reader:
         return found
 
     def _media(self, part: Mapping[str, Any], where: str) -> Part | None:
-        """A part of an answer that is no text; what another provider's is and Gemini cannot have is left out."""
+        """Translate a media part of an answer; unsupported parts of other providers are dropped."""
         try:
             return media_part(dict(part), where)
         except InvalidRequest:
@@ -143,7 +143,7 @@ class _Reader:
     def _result(self, message: Mapping[str, Any], where: str) -> None:
         parts = _parts(message.get("content"), where)
         use = self.history.answered(message)
-        if use is None:  # its call is not there: Gemini would refuse it as a result
+        if use is None:  # without its call, Gemini would reject it as a result
             self.history.user(parts)
             return
         texts, use.beside = _split(parts)
@@ -166,17 +166,17 @@ _RULES = TurnRules(
     text=lambda text: {"text": text},
     no_result=lambda use: _response_part(use, {"error": NO_RESULT}),
     is_blank=_is_blank,
-    blank_user=" ",  # which Gemini takes, other than an empty text
+    blank_user=" ",  # Gemini rejects an empty text, but not a blank one
 )
 
 
 def _google_parts(message: Mapping[str, Any]) -> list[Part]:
-    """What only Google reads, as it came: without the index that is ours, and nulls that a client has added.
+    """Return the message's `google_parts` without the index that Signalbox added, and without nulls.
 
-    Calls and results are no such parts: they would not have each other beside them.
+    Calls and results are omitted, because they would not match each other.
     """
-    given = message.get("google_parts")
-    parts = [part for part in given if _is_kept(part)] if isinstance(given, list) else []
+    native = message.get("google_parts")
+    parts = [part for part in native if _is_kept(part)] if isinstance(native, list) else []
     return [{name: value for name, value in part.items() if name != "index" and value is not None} for part in parts]
 
 
@@ -191,12 +191,12 @@ def _unsigned(parts: list[Part]) -> list[Part]:
 
 
 def _skipping(calls: list[Part]) -> list[Part]:
-    """The calls, the first with a signature in any case."""
+    """Return the calls; the first one gets a signature if it has none."""
     return [{"thoughtSignature": SKIP_SIGNATURE, **calls[0]}, *calls[1:]] if calls else []
 
 
 def _parts(content: Any, where: str) -> list[Part]:
-    """A message's content, without empty texts."""
+    """Return a message's content without empty texts."""
     if isinstance(content, str):
         return [{"text": content}] if content else []
     found = []
@@ -217,12 +217,12 @@ def _part(part: Any, where: str) -> Part:
         return {"text": text}
     made = media_part(part, where)
     if made is None:
-        raise InvalidRequest(f"`{where}` is of a type that this model does not take: `{kind}`.", param=where)
+        raise InvalidRequest(f"`{where}` has a type that this model does not support: `{kind}`.", param=where)
     return made
 
 
 def _split(parts: list[Part]) -> tuple[list[str], list[Part]]:
-    """The texts of a tool's result, and its media, which every model takes beside the result."""
+    """Return the texts of a tool's result, and its media, which are sent after the result."""
     return [part["text"] for part in parts if "text" in part], [part for part in parts if "text" not in part]
 
 
@@ -234,7 +234,7 @@ def _texts(content: Any, where: str) -> list[str]:
 
 
 def _response(text: str) -> dict[str, Any]:
-    """A tool's result: an object as it is, everything else under `result`."""
+    """Return a tool's result: an object unchanged, other values as the member `result`."""
     value = strict_value_of(text) if text.lstrip()[:1] in ("{", "[") else None
     if isinstance(value, dict):
         return value

@@ -1,6 +1,6 @@
-"""The Gemini dialect: OpenAI chat calls as `generateContent`, of Google AI Studio or of Vertex AI.
+"""Gemini dialect: translates OpenAI chat calls to `generateContent` of Google AI Studio or Vertex AI.
 
-`base_url` may end with the API's version or leave it out; for Vertex (`vertex: true`) it ends with
+`base_url` may end with the API's version or omit it; for Vertex (`vertex: true`) it ends with
 `.../publishers/google`. The key's header is the provider's `auth_header`: the configuration makes it `x-goog-api-key`,
 or `authorization` for Vertex, whose credential is an access token.
 """
@@ -38,7 +38,7 @@ _COLLECTIONS = ("models", "tunedModels")
 
 
 class GeminiDialect:
-    """Translates both ways. `recall` keeps thought signatures for clients that do not send them back."""
+    """Translator. `recall` stores thought signatures for clients that do not send them back."""
 
     translates = True
 
@@ -48,12 +48,12 @@ class GeminiDialect:
         self._forms = Forms()
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
-        """The attempt's request. Raises `InvalidRequest` for a parameter that Gemini cannot do without."""
+        """Return the attempt's request. Raises `InvalidRequest` if Gemini's API does not support it."""
         deployment = target.deployment
         provider = deployment.provider
         body = {**call.body, **target.overrides}
         if call.endpoint == "embeddings" and provider.vertex:
-            message = f"`{deployment.name}`: embeddings of Vertex AI are not available; use AI Studio's."
+            message = f"`{deployment.name}`: embeddings of Vertex AI are not supported; use AI Studio."
             raise InvalidRequest(message, param="model")
         if call.endpoint == "embeddings":
             method, bodies, dropped = embeddings_request(body, deployment.model)
@@ -64,7 +64,7 @@ class GeminiDialect:
             bodies = [native]
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:
-            message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; name a model of another provider."
+            message = f"`{deployment.name}`: Gemini's API has no {call.endpoint}; choose a model of another provider."
             raise InvalidRequest(message, param="model")
         content, *further = map(request_body, bodies)
         return UpstreamRequest(
@@ -90,7 +90,7 @@ class GeminiDialect:
         return list_request(provider, key, f"{_versioned(provider)}/models?pageSize=1")
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
-        """A decoder for one answer; what form it has is told by its bytes, not by its headers."""
+        """Return a decoder for one answer. The type is detected from the body, not from `headers`."""
         body = {**call.body, **target.overrides}
         bounds = bounds_of(target.deployment, body, len(call.raw))
         if call.endpoint == "embeddings":
@@ -121,7 +121,7 @@ def build(recall: Recall, clock: Clock) -> Dialect:
 
 
 def model_url(provider: Provider, model: str, method: str) -> str:
-    """The URL of one of a model's methods, such as `generateContent`."""
+    """Return the URL of a model's method, such as `generateContent`."""
     collection, slash, name = model.partition("/")
     if not slash or collection not in _COLLECTIONS:
         collection, name = "models", model
@@ -135,7 +135,7 @@ def _versioned(provider: Provider) -> str:
 
 
 def headers(call: Call, provider: Provider, key: ProviderKey | None) -> dict[str, str]:
-    """The request's headers: what may pass of the client's, the provider's own, and the credential."""
+    """Return the request's headers: those of the client that are forwarded, the provider's, and the credential."""
     return {
         **call.headers,
         "content-type": "application/json",

@@ -1,7 +1,7 @@
-"""OpenAI embeddings as Gemini's `embedContent` (one text) and `batchEmbedContents` (several): pure functions.
+"""Translation of OpenAI embeddings to Gemini's `embedContent` (one text) and `batchEmbedContents` (several).
 
-Gemini takes texts only, no token numbers, at most 100 in a batch, and most of its models do not say how many tokens
-they read. Source: ai.google.dev/api/embeddings.
+Gemini accepts texts, but not token ids, with at most 100 texts per batch. Most of its models do not report the number
+of tokens. Source: ai.google.dev/api/embeddings.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _READ = {"model", "input", "dimensions", "encoding_format"}
 
 
 def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, list[dict[str, Any]], tuple[str, ...]]:
-    """The method (`embedContent`, ...) to put behind the model, the native bodies, and the names of what was dropped.
+    """Return the method (such as `embedContent`), the native bodies, and the names of dropped parameters.
 
-    There is one body for each `LARGEST_BATCH` texts; `embeddings_answer` reads their answers one after another.
+    There is one body for each `LARGEST_BATCH` texts; `embeddings_answer` reads their concatenated answers.
     Raises `InvalidRequest` if `input` is not a text or a list of texts, or another member is wrong.
     """
     texts = _texts(body.get("input"))
@@ -46,10 +46,10 @@ def embeddings_request(body: Mapping[str, Any], model: str) -> tuple[str, list[d
 def embeddings_answer(
     raw: bytes, body: Mapping[str, Any], model: str, bounds: UsageBounds = UNBOUNDED
 ) -> tuple[bytes, Usage | None]:
-    """OpenAI's answer to `body`, and the tokens where Gemini reports them.
+    """Return OpenAI's answer to `body`, and the tokens if Gemini reports them.
 
-    `raw` is the native answer, or those to all batches one after another. Raises `UpstreamFailure` if it does not hold
-    one vector for each text.
+    `raw` is the native answer, or the concatenated answers of all batches. Raises `UpstreamFailure` if it does not
+    contain one vector for each text.
     """
     texts = _texts(body.get("input"))
     try:
@@ -60,9 +60,9 @@ def embeddings_answer(
         vectors = [_vector(item) for value in values for item in _embeddings(value)]
         packed = [_packed(vector) if body.get("encoding_format") == "base64" else vector for vector in vectors]
     except (ValueError, TypeError, KeyError, RecursionError, OverflowError, struct.error) as exc:
-        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer holds no embeddings") from exc
+        raise UpstreamFailure(FailureKind.MALFORMED, "the upstream's answer contains no embeddings") from exc
     if len(vectors) != len(texts):
-        message = f"the upstream's answer holds {len(vectors)} embeddings, not one for each text"
+        message = f"the upstream's answer contains {len(vectors)} embeddings, not one for each text"
         raise UpstreamFailure(FailureKind.MALFORMED, message)
     usage = _usage(values, bounds)
     tokens = usage.input if usage else 0
@@ -76,7 +76,7 @@ def embeddings_answer(
 
 
 class EmbeddingsDecoder(HeldAnswer):
-    """Gemini's vectors, collected and written as OpenAI writes them."""
+    """Decodes Gemini's vectors into OpenAI's format."""
 
     def __init__(self, body: Mapping[str, Any], model: str, bounds: UsageBounds = UNBOUNDED) -> None:
         super().__init__(bounds)
@@ -84,16 +84,16 @@ class EmbeddingsDecoder(HeldAnswer):
         self._model = model
 
     def finish(self) -> bytes:
-        """The whole answer. Raises `UpstreamFailure` if it holds no vectors."""
+        """Return the whole answer. Raises `UpstreamFailure` if it contains no vectors."""
         answer, self.usage = embeddings_answer(bytes(self._held), self._body, self._model, self._bounds)
         self.committed = self.complete = self.closed = True
         return answer
 
 
-def _texts(given: Any) -> list[str]:
-    texts = [given] if isinstance(given, str) else given
+def _texts(value: Any) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        message = "`input` must be a text or a list of texts; this model takes no token numbers."
+        message = "`input` must be a text or a list of texts; this model does not support token ids."
         raise InvalidRequest(message, param="input")
     return texts
 
@@ -109,39 +109,39 @@ def _request(text: str, model: str, dimensions: int | None) -> dict[str, Any]:
 
 
 def _embeddings(value: Any) -> list[Any]:
-    """The items of a batch, or the one of a single answer."""
-    found = value["embeddings"] if "embeddings" in value else [value["embedding"]]
-    if not isinstance(found, list):
+    """Return the items of a batch, or the item of a single answer."""
+    items = value["embeddings"] if "embeddings" in value else [value["embedding"]]
+    if not isinstance(items, list):
         raise TypeError("not a list")
-    return found
+    return items
 
 
 def _vector(item: Any) -> list[float]:
     vector = [float(number) for number in item["values"]]
-    struct.pack(f"<{len(vector)}f", *vector)  # what is no 32 bit number is no part of an embedding
+    struct.pack(f"<{len(vector)}f", *vector)  # raises for values that are not 32-bit numbers
     if not vector or any(number != number for number in vector):
         raise ValueError("not a vector")
     return vector
 
 
 def _packed(vector: list[float]) -> str:
-    """32 bit floats, little-endian, as OpenAI's base64 has them."""
+    """Return OpenAI's base64 of 32-bit little-endian floats."""
     return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 
 def _values(raw: bytes, number: int) -> Iterator[Any]:
-    """The values of so many JSON texts that follow each other. Raises `ValueError`."""
+    """Yield the values of `number` concatenated JSON texts. Raises `ValueError`."""
     text = raw.decode()
     at = 0
     for _ in range(number):
         value, at = value_at(text, at)
         yield value
     if text[at:].strip():
-        raise ValueError("something follows the last answer")
+        raise ValueError("extra data after the last answer")
 
 
 def _usage(values: list[Any], bounds: UsageBounds) -> Usage | None:
-    """The tokens of all batches; None if one of them does not report any."""
+    """Return the tokens of all batches; None if one of them reports none."""
     found = []
     for value in values:
         metadata = value.get("usageMetadata")

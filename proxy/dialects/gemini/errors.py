@@ -1,7 +1,7 @@
 """Errors of the Gemini API and of Vertex AI: their message, their kind, and when to retry.
 
 The shape is Google's for all APIs, `{"error": {"code", "message", "status", "details"}}` (google.rpc.Status, AIP-193),
-sometimes in an array of one. A wrong key is a 400 there, and a 403 may be about a file that the client named.
+sometimes in an array of one. An invalid key is a 400, and a 403 may be about a file in the client's request.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def is_error(value: Mapping[str, Any]) -> bool:
 
 
 def _of_resource(failed: UpstreamFailure, details: ErrorDetails) -> UpstreamFailure:
-    """A 403 of a file or a cache that the client named: the key and the model are fine."""
+    """Reclassify a 403 about a file or cache in the client's request as a client error."""
     failed.param = None
     if failed.status == 403 and failed.kind is FailureKind.KEY_REJECTED and RESOURCE.search(details.words):
         failed.kind = FailureKind.BAD_REQUEST

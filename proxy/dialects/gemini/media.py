@@ -1,7 +1,7 @@
-"""Images, audio, video and documents of a message as Gemini's parts: data goes inline, addresses as file references.
+"""Translation of images, audio, video and documents to Gemini's parts: inline data, or file references for URLs.
 
-Source: ai.google.dev/gemini-api/docs/vision, /audio, /document-processing (`inlineData`, `fileData`). Nothing is
-fetched here: Google reads `https` and `gs` addresses, YouTube's and those of its Files API itself.
+Source: ai.google.dev/gemini-api/docs/vision, /audio, /document-processing (`inlineData`, `fileData`). URLs are
+not fetched here: Google fetches `https` and `gs` URLs, YouTube's and those of its Files API.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _VIDEO_HOSTS = ("youtube.com", "youtu.be")
 
 
 def media_part(part: dict[str, Any], where: str) -> dict[str, Any] | None:
-    """A content part that is no text, as Gemini's; None if its type is unknown. `where` names it in errors."""
+    """Return Gemini's part for a content part other than text; None if its type is unknown. `where` is for errors."""
     kind = part.get("type")
     if kind in ("image_url", "video_url", "audio_url"):
         value = part.get(kind)
@@ -112,7 +112,7 @@ def _from_url(url: Any, fallback: str, where: str) -> dict[str, Any]:
 
 
 def _inline(media: Media) -> dict[str, Any]:
-    """The file in the request. Texts are sent in UTF-8, whatever they come in."""
+    """Return the file as inline data; texts are converted to UTF-8."""
     data = media.data
     other = media.charset is not None and media.charset.lower() not in ("utf-8", "utf8", "us-ascii")
     if media.kind.startswith("text/") and (other or data.startswith(_UTF16)):

@@ -1,8 +1,8 @@
-"""One candidate of a Gemini answer, passed to the writer piece by piece as one choice.
+"""Translation of a candidate of a Gemini answer to a choice, piece by piece.
 
 Text becomes content, thoughts `reasoning_content`, function calls tool calls, images `images` (the form of OpenRouter).
-Parts without a counterpart in OpenAI's format (code that Google ran, its server-side tools, other media) are kept as
-they came in `google_parts`, apart from the text, so that no client mistakes them for an answer.
+Parts without a counterpart in OpenAI's format (code that Google ran, its server-side tools, other media) are returned
+unchanged in `google_parts`, separate from the text, so that clients do not mistake them for the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Calls, Keep
 from proxy.dialects.gemini.citations import url_citations
-from proxy.dialects.gemini.places import SIGNATURE, Places
+from proxy.dialects.gemini.places import SIGNATURE, PartOrder
 from proxy.dialects.gemini.typed import TextPart
 from proxy.dialects.names import ToolNames
 from proxy.dialects.writer import AnswerWriter
@@ -28,7 +28,7 @@ _FILTERED = {
     "IMAGE_RECITATION",
     "MODEL_ARMOR",
 }
-_FAILED = {  # without content: the model has failed, and may do better when asked again
+_FAILED = {  # without content: the model failed, and a retry may succeed
     "MALFORMED_FUNCTION_CALL",
     "MALFORMED_RESPONSE",
     "UNEXPECTED_TOOL_CALL",
@@ -37,14 +37,14 @@ _FAILED = {  # without content: the model has failed, and may do better when ask
     "NO_IMAGE",
     "IMAGE_OTHER",
 }
-_NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: nothing has been said yet
-_LOWEST = -9999.0  # OpenAI's word for a token that was as good as impossible
+_NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: no finish yet
+_LOWEST = -9999.0  # OpenAI's value for a very improbable token
 
 
 class Candidate:
     """One candidate so far. `close` finishes it, because content may follow any finish.
 
-    `reopened`: content followed the last finish, so the end of the bytes may have cut off the rest.
+    `reopened`: content followed the last finish, so the answer may be truncated if the bytes end now.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Candidate:
         names: ToolNames | None = None,
         structure: Structure | None = None,
     ) -> None:
-        self.finish: str | None = None  # the native word
+        self.finish: str | None = None  # Gemini's finish reason
         self._writer = writer
         self._choice = choice
         self._calls = Calls(writer, keep, choice, names, structure)
-        self._places = Places()
+        self._order = PartOrder()
         self._text: list[str] = []
         self._images = 0
         self._kept = 0
@@ -68,7 +68,7 @@ class Candidate:
         self._citations: dict[str, Any] = {"citations": []}
         self._message = ""  # the provider's explanation of the finish
         self._has_answer_tool = structure is not None and structure.tool is not None
-        self._beside: list[str] = []  # text outside the answer's function; with it the content would not be JSON
+        self._beside: list[str] = []  # text beside the answer's function; it would make the content invalid JSON
         self._has_content = False  # text, a call, a file: more than thoughts
         self.reopened = False
 
@@ -93,7 +93,7 @@ class Candidate:
 
     @property
     def failed(self) -> str | None:
-        """What went wrong, if the finish says that the model failed and there is no content."""
+        """Describe the failure, if the finish reports one and there is no content."""
         if self.finish not in _FAILED or self._has_content or self._calls.count or self._calls.answered:
             return None
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
@@ -101,7 +101,7 @@ class Candidate:
     def close(self, *, blocked: bool = False) -> None:
         """Write the end: open calls, annotations, the finish.
 
-        `blocked`: the prompt was blocked, so a candidate without a finish gets none any more.
+        `blocked`: the prompt was blocked, so a missing finish will not follow.
         """
         if self._closed:
             return
@@ -110,18 +110,18 @@ class Candidate:
         self._calls.remember()
         if self._beside and not self._calls.answered:
             self._writer.text("".join(self._beside), self._choice)
-        if extra := self._places.extra():
+        if extra := self._order.extra():
             self._writer.extra("extra_content", {"google": extra}, self._choice)
-        found = url_citations(self._grounding, self._citations, "".join(self._text))
-        if found:
-            self._writer.extra("annotations", found, self._choice)
+        annotations = url_citations(self._grounding, self._citations, "".join(self._text))
+        if annotations:
+            self._writer.extra("annotations", annotations, self._choice)
         if self.finish is not None or blocked:
             self._writer.finish(self._reason(), self._choice)
         else:
             self._writer.begin(self._choice)
 
     def _reason(self) -> str:
-        """OpenAI's finish reason: `tool_calls` instead of `stop` if there are calls, whatever Google's reason is."""
+        """Return OpenAI's finish reason: `tool_calls` instead of `stop` if there are calls."""
         if self.finish == "MAX_TOKENS":
             return "length"
         if self.finish is None or self.finish in _FILTERED:
@@ -136,7 +136,7 @@ class Candidate:
             before = self._calls.count
             self._calls.take(call, signature)
             if self._calls.count > before:
-                self._places.other("call", signed=signature is not None)
+                self._order.other("call", signed=signature is not None)
         elif isinstance(text, str):
             self._words(part, text, signature)
         elif isinstance(data, dict) and not part.get("thought"):
@@ -166,15 +166,15 @@ class Candidate:
             self._beside.append(text)
             return
         self._text.append(text)
-        self._places.text(len(text), signature)
+        self._order.text(len(text), signature)
         self._writer.text(text, self._choice)
 
     def _keep(self, part: dict[str, Any]) -> None:
-        """Keep a part without a counterpart in OpenAI's format; `index` is for clients that merge a stream."""
+        """Write a part without a counterpart in OpenAI's format; `index` is for clients that merge a stream."""
         self._has_content = self._has_content or not part.get("thought")
         self._writer.extra("google_parts", [{**part, "index": self._kept}], self._choice)
         self._kept += 1
-        self._places.other("part")
+        self._order.other("part")
 
     def _media(self, part: dict[str, Any], data: dict[str, Any], signature: str | None) -> None:
         kind, content = data.get("mimeType"), data.get("data")
@@ -185,7 +185,7 @@ class Candidate:
             if signature:
                 image["extra_content"] = {"google": {SIGNATURE: signature}}
             self._images += 1
-            self._places.other("image")
+            self._order.other("image")
             self._writer.extra("images", [image], self._choice)
         else:
             self._keep(part)
@@ -193,7 +193,7 @@ class Candidate:
 
 
 def _logprobs(result: Any) -> list[dict[str, Any]]:
-    """`logprobsResult` as OpenAI's `logprobs.content`."""
+    """Return `logprobsResult` as OpenAI's `logprobs.content`."""
     result = result if isinstance(result, dict) else {}
     chosen, top = _objects(result.get("chosenCandidates")), _objects(result.get("topCandidates"))
     found = []

@@ -1,9 +1,9 @@
-"""The order of an answer's parts, so that the next turn can repeat the signed ones where they were.
+"""Order of an answer's parts, so that the next turn can repeat signed parts at their positions.
 
-OpenAI's message has one text beside images, calls and what only Google reads. Signatures of calls and images stand on
-their own entries (`extra_content.google.thought_signature`), that of the text on the message, as on Google's
-OpenAI-compatible endpoint. Where a text is signed, or the parts came in another order than google parts, text, images,
-calls, `extra_content.google.parts` of the message has the order and the length of each text:
+OpenAI's message has one text, besides images, calls and Google's own parts. Signatures of calls and images are in their
+entries (`extra_content.google.thought_signature`), that of the text in the message, as in Google's OpenAI-compatible
+endpoint. If a text is signed, or if the order differs from Google's parts, text, images, calls, the member
+`extra_content.google.parts` of the message has the order and the length of each text:
 
     [{"text": 12}, {"image": 0}, {"text": 0, "thought_signature": "..."}, {"call": 0}]
 
@@ -22,16 +22,16 @@ SIGNATURE = "thought_signature"
 _USUAL: tuple[Kind, ...] = ("part", "text", "image", "call")
 
 
-class Places:
-    """Notes of an answer's parts, as they come."""
+class PartOrder:
+    """Records the order of an answer's parts."""
 
     def __init__(self) -> None:
         self._noted: list[dict[str, Any]] = []
         self._counts: dict[Kind, int] = {"part": 0, "image": 0, "call": 0}
-        self._is_plain = True  # nothing but unsigned text and calls
+        self._is_plain = True  # only unsigned text and calls
 
     def text(self, length: int, signature: str | None) -> None:
-        """A piece of the text; unsigned pieces are one part."""
+        """Record a piece of text; consecutive unsigned pieces are one part."""
         last = self._noted[-1] if self._noted else {}
         if signature is None and "text" in last and SIGNATURE not in last:
             last["text"] += length
@@ -43,13 +43,13 @@ class Places:
             self._noted.append({"text": length, SIGNATURE: signature})
 
     def other(self, kind: Kind, *, signed: bool = False) -> None:
-        """A call, an image, or what only Google reads."""
+        """Record a call, an image, or a part of Google's own."""
         self._is_plain = self._is_plain and kind == "call" and not signed
         self._noted.append({kind: self._counts[kind]})
         self._counts[kind] += 1
 
     def extra(self) -> dict[str, Any] | None:
-        """What the message has to say of it in `extra_content.google`."""
+        """Return the message's `extra_content.google`, or None if the order is the usual one."""
         if self._is_plain:
             return None
         kinds = [next(iter(note)) for note in self._noted]
@@ -61,20 +61,20 @@ class Places:
 
 
 def google_of(holder: Mapping[str, Any]) -> Mapping[str, Any]:
-    """`extra_content.google` of a message, a call or an image."""
+    """Return `extra_content.google` of a message, a call or an image."""
     extra = holder.get("extra_content")
     google = extra.get("google") if isinstance(extra, dict) else None
     return google if isinstance(google, dict) else {}
 
 
 def signature_of(holder: Mapping[str, Any]) -> str | None:
-    """The thought signature of a message, a call or an image."""
-    found = google_of(holder).get(SIGNATURE)
-    return found if isinstance(found, str) and found else None
+    """Return the thought signature of a message, a call or an image."""
+    signature = google_of(holder).get(SIGNATURE)
+    return signature if isinstance(signature, str) and signature else None
 
 
 def placed(notes: Any, text: str, others: Mapping[Kind, list[Part]]) -> list[Part] | None:
-    """The parts in the order of `notes`; None if these are not the notes of this message."""
+    """Return the parts in the order of `notes`; None if the notes do not match the message."""
     parts: list[Part] = []
     at = 0
     left = {kind: iter(found) for kind, found in others.items()}

@@ -1,7 +1,7 @@
-"""An OpenAI chat body as the body of Gemini's `generateContent`.
+"""Translation of an OpenAI chat body to the body of Gemini's `generateContent`.
 
-The table of parameters is contract section 3: what Gemini has is translated, what changes the meaning and cannot be had
-is a 400 that names it, and everything else is dropped and named.
+Parameters that Gemini supports are translated (`docs/providers.md`). An unsupported one that changes the meaning raises
+`InvalidRequest`, which names it; other ones are dropped and listed.
 Source: ai.google.dev/api/generate-content (GenerationConfig).
 """
 
@@ -24,7 +24,7 @@ MOST_STOPS = 5
 HOTTEST = 2.0
 _INT32 = 0x7FFFFFFF
 _REFUSED = ("audio", "web_search_options", "logit_bias")
-_READ = {  # translated below, or of no meaning to the upstream
+_READ = {  # translated below, or not relevant to the upstream
     "model",
     "messages",
     "stream",
@@ -45,7 +45,7 @@ _READ = {  # translated below, or of no meaning to the upstream
     "top_logprobs",
     "reasoning_effort",
 }
-_SAME = {  # as it is, under another name
+_SAME = {  # unchanged values with another name
     "top_p": "topP",
     "top_k": "topK",
     "presence_penalty": "presencePenalty",
@@ -60,7 +60,7 @@ _TOP = {  # members of the whole request; other members of a `thinking` mapping 
     "cachedContent",
     "labels",
 }
-_NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that ask for nothing
+_NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that are the default
     "parallel_tool_calls": lambda value: value is True,
     "store": lambda value: value is False,
 }
@@ -69,7 +69,7 @@ _NO_LOSS: dict[str, Callable[[Any], bool]] = {  # values that ask for nothing
 def native_body(
     body: Mapping[str, Any], deployment: Deployment, recalled: Recalled, forms: Forms, *, disable_thinking: bool
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The native body, and the names of what was dropped. Raises `InvalidRequest` for what cannot be had.
+    """Return the native body, and the names of dropped parameters. Raises `InvalidRequest` for unsupported ones.
 
     `body` is the client's with the target's overrides, without `router`.
     """
@@ -116,9 +116,13 @@ def _check_mix(tools: list[dict[str, Any]], deployment: Deployment) -> None:
 def _refuse(body: dict[str, Any]) -> None:
     for name in _REFUSED:
         if name in body and (body[name] or name != "logit_bias"):
-            raise InvalidRequest(f"`{name}` is not available for this model.", param=name)
+            raise InvalidRequest(
+                f"`{name}` is not supported by this model; remove it or choose another model.", param=name
+            )
     if "audio" in _modalities(body):
-        raise InvalidRequest("`modalities`: this model does not answer in audio here.", param="modalities")
+        raise InvalidRequest(
+            "`modalities`: audio answers are not supported for this model; remove `audio`.", param="modalities"
+        )
 
 
 def _modalities(body: dict[str, Any]) -> list[str]:
@@ -144,7 +148,7 @@ def _generation(body: dict[str, Any], dropped: list[str], forms: Forms) -> dict[
     if body.get("n", 1) != 1:
         made["candidateCount"] = body["n"]
     if "seed" in body:
-        made["seed"] = body["seed"] & _INT32  # Google's are 32 bits wide; the same seed stays the same
+        made["seed"] = body["seed"] & _INT32  # Google's seeds have 32 bits
     if body.get("logprobs"):
         made["responseLogprobs"] = True
         if body.get("top_logprobs"):
@@ -189,7 +193,7 @@ def _think(
     *,
     disable_thinking: bool,
 ) -> None:
-    """Ask for thinking, or for none, as the catalogue says; where it says nothing, name what is dropped."""
+    """Enable or disable thinking as the catalogue defines it; list the parameters that it does not define."""
     effort = body.get("reasoning_effort")
     if disable_thinking:
         members, name = deployment.thinking_off, "router.disable_thinking"
@@ -206,7 +210,7 @@ def _think(
 
 
 def _merge(into: dict[str, Any], name: str, value: Any) -> None:
-    """Put a member in; objects are joined, since the catalogue's may not take away what the client asked for."""
+    """Set a member; objects are merged, so that the catalogue's do not remove the client's members."""
     before = into.get(name)
     if isinstance(before, dict) and isinstance(value, Mapping):
         joined = dict(before)

@@ -1,9 +1,9 @@
-"""The decoder of Gemini answers: bytes cut anywhere in, an OpenAI answer out, streamed or not.
+"""Decoder of Gemini answers, streamed or not, for bytes that are split anywhere.
 
 Gemini has no `[DONE]`: an answer is complete when every candidate has its `finishReason`. Some models send `STOP` in
-every chunk, and some send an empty `STOP` with token counts before the text, so a finish is written only when nothing
-can follow it: at the end of the body or when the outermost bracket is closed. A missing finish is never invented. An
-answer without content whose finish says that the model failed (`MALFORMED_FUNCTION_CALL`) is a failure.
+every chunk, and some send an empty `STOP` with token counts before the text, so a finish is written only at the
+end of the body or when the outermost bracket is closed. A missing finish is never invented. An answer without content
+whose finish reports a failure of the model (`MALFORMED_FUNCTION_CALL`) is a failure.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ HELD_LIMIT = 64 * 1024 * 1024  # bytes without any content
 
 
 class GeminiDecoder(TranslatingDecoder):
-    """Decodes one answer. `choices` is how many the client asked for.
+    """Decodes one answer. `choices` is the requested number.
 
-    `committed`: content came, for streams; the whole answer, for the others. `complete`: every candidate has its
-    finish, or the prompt was blocked. `closed`: the answer has ended, or the upstream's own error came.
+    `committed`: for streams, content was read; for other answers, the whole answer. `complete`: every candidate has its
+    finish, or the prompt was blocked. `closed`: the answer has ended, or the upstream's own error was read.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class GeminiDecoder(TranslatingDecoder):
         self._candidates: dict[int, Candidate] = {}
         self._blocked: str | None = None
         self._named = False  # the answer's id and model are known
-        self._gradual = False  # a chunk without a finish came, so a finish is an end
+        self._gradual = False  # a chunk had no finish, so a finish is an end
         self._counts = Counts()
 
     def _read(self, chunk: bytes) -> None:
@@ -90,7 +90,7 @@ class GeminiDecoder(TranslatingDecoder):
             self.native_finish = self._candidates[0].finish
 
     def _is_complete(self) -> bool:
-        """Whether the answer is complete.
+        """Return whether the answer is complete.
 
         If every chunk has a finish, or content followed the last one, only the end of the body completes it.
         """
@@ -117,7 +117,7 @@ class GeminiDecoder(TranslatingDecoder):
         """Read one JSON text of the answer."""
         for value in objects_of(text):
             if self.fault is not None or self._over:
-                return  # nothing follows an error
+                return  # ignore data after an error
             if is_error(value):
                 self._error(value)
                 return
@@ -189,7 +189,7 @@ class GeminiDecoder(TranslatingDecoder):
         self._over = True
 
     def _failed(self) -> str | None:
-        """What went wrong, if every candidate is empty and says that the model failed."""
+        """Describe the failure, if every candidate is empty and reports one."""
         failures = [candidate.failed for candidate in self._candidates.values()]
         return failures[0] if failures and all(failures) and self._blocked is None else None
 

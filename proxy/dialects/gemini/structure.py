@@ -1,7 +1,8 @@
-"""`response_format` beside tools, for models that take only one of them.
+"""`response_format` with tools, for models that support only one of them.
 
-Gemini up to 2.5 refuses a request with functions and a JSON answer. There the answer becomes one more function, and the
-model must call one of them. Such models have `tools+response_format` in `unsupported`, or are known by their names.
+Gemini up to 2.5 rejects requests with functions and a JSON answer. For these, a function is added for the answer, and
+the model is forced to call one of them. Such models have `tools+response_format` in `unsupported`, or are recognised by
+their names.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ _OLD = re.compile(r"(?:models/)?gemini-[12]\b")
 
 
 def takes_one(deployment: Deployment) -> bool:
-    """Whether a model takes only one of functions, Google's own tools, and a JSON answer."""
+    """Whether a model supports only one of functions, Google's own tools, and a JSON answer."""
     return PAIR in deployment.unsupported or _OLD.match(deployment.model) is not None
 
 
 def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) -> Structure | None:
-    """The function that stands for `response_format`; None where the model takes the format itself.
+    """Return the function for `response_format`; None if the model supports the format itself.
 
-    It has no tool where the client forces a call of its own, so that there is no text to be formatted. Raises
-    `InvalidRequest` where the other tools are Google's, beside which there can be no function.
+    It has no tool if the client forces a call of its own tools, because the answer then has no text. Raises
+    `InvalidRequest` if the other tools are Google's, which exclude functions.
     """
     if not (body.get("tools") or body.get("functions")) or not takes_one(deployment):
         return None
@@ -40,13 +41,15 @@ def structure_of(body: Mapping[str, Any], deployment: Deployment, forms: Forms) 
     if is_forced(body):
         return Structure()
     if not any(True for _ in functions_of(body)):
-        message = "`response_format` is not supported beside Google's own tools by this model; remove one of them."
+        message = (
+            "`response_format` is not supported together with Google's own tools by this model; remove one of them."
+        )
         raise InvalidRequest(message, param="response_format")
     return answer_structure(body, asked, forms, parameters="parametersJsonSchema", root=GEMINI_TOOL, part=GEMINI_ANSWER)
 
 
 def add_answer_tool(native: dict[str, Any], structure: Structure) -> None:
-    """Make the model answer through the function; where it may call the client's, through one of all of them."""
+    """Force a call of the function, or of any function if the model may call the client's."""
     if structure.tool is None:
         return
     declared = next(tool for tool in native["tools"] if "functionDeclarations" in tool)

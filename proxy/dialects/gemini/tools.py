@@ -1,7 +1,7 @@
-"""Tools and the choice among them, as Gemini's `tools` and `toolConfig`.
+"""Translation of tools and `tool_choice` to Gemini's `tools` and `toolConfig`.
 
-Functions become `functionDeclarations`. Google's own tools (`{"googleSearch": {}}` and the like) are taken as they are,
-since OpenAI has no word for them; the server-side tools of other providers are refused.
+Functions become `functionDeclarations`. Google's own tools (such as `{"googleSearch": {}}`) are sent unchanged; the
+server-side tools of other providers are rejected.
 Source: ai.google.dev/api/caching (Tool, ToolConfig, FunctionCallingConfig).
 """
 
@@ -40,14 +40,14 @@ _MODES = {"auto": "AUTO", "none": "NONE", "required": "ANY", "any": "ANY"}
 
 
 def names_of(body: Mapping[str, Any], structure: Structure | None) -> ToolNames:
-    """The names of a request's tools, for this target."""
+    """Return the names of a request's tools for this target."""
     names = ToolNames(_NAMES)
     names.add(functions_of(body), [structure.tool_name] if structure and structure.tool_name else ())
     return names
 
 
 def tools_of(body: Mapping[str, Any], lost: set[str], forms: Forms) -> list[dict[str, Any]]:
-    """`tools` and the older `functions`; adds to `lost` the keywords of their schemas that cannot be expressed."""
+    """Translate `tools` and the legacy `functions`; adds schema keywords that cannot be expressed to `lost`."""
     declarations: list[dict[str, Any]] = []
     native: list[dict[str, Any]] = []
     for place, tool in enumerate(body.get("tools") or []):
@@ -66,9 +66,9 @@ def tools_of(body: Mapping[str, Any], lost: set[str], forms: Forms) -> list[dict
 
 
 def tool_config_of(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """`tool_choice`, or the older `function_call`, among the native `tools`.
+    """Translate `tool_choice` or the legacy `function_call`, for the native `tools`.
 
-    Raises `InvalidRequest` if it cannot be expressed, or names a function that is not there.
+    Raises `InvalidRequest` if it cannot be expressed, or names an undeclared function.
     """
     choice = body.get("tool_choice")
     older = body.get("function_call")
@@ -78,7 +78,7 @@ def tool_config_of(body: Mapping[str, Any], tools: list[dict[str, Any]]) -> dict
         return None
     declared = [function["name"] for tool in tools for function in tool.get("functionDeclarations", ())]
     mode, names = _calling(choice, declared)
-    if not declared:  # beside Google's own tools only, Gemini takes no choice
+    if not declared:  # with Google's own tools only, Gemini accepts no choice
         return None
     return {"functionCallingConfig": {"mode": mode, **({"allowedFunctionNames": names} if names else {})}}
 
@@ -100,8 +100,8 @@ def _calling(choice: Any, declared: list[str]) -> tuple[str, list[str]]:
         named = [_name(tool.get("function"), tool) for tool in tools or [] if isinstance(tool, dict)]
         names = [name for name in declared if name in named]
         if not names:
-            raise InvalidRequest("`tool_choice` allows none of the tools given.", param="tool_choice")
-        # names are taken with ANY and VALIDATED only; the latter leaves the model free to answer in text
+            raise InvalidRequest("`tool_choice` allows none of `tools`; add one of them.", param="tool_choice")
+        # only ANY and VALIDATED accept names; VALIDATED also allows the model to answer with text
         return ("ANY" if allowed.get("mode") == "required" else "VALIDATED"), names
     raise InvalidRequest(
         "`tool_choice` must be `auto`, `none`, `required`, a function or `allowed_tools`.", param="tool_choice"
@@ -118,7 +118,7 @@ def _name(function: Any, tool: dict[str, Any]) -> str:
 def _function(tool: dict[str, Any], where: str) -> dict[str, Any]:
     function = tool.get("function")
     if tool.get("type", "function") != "function" or not isinstance(function, dict):
-        raise InvalidRequest(f"`{where}`: this model takes tools of type `function` only.", param=where)
+        raise InvalidRequest(f"`{where}`: this model supports only tools of type `function`.", param=where)
     return function
 
 

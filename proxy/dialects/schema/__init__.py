@@ -1,5 +1,5 @@
-"""JSON Schema for targets whose schema languages differ.
+"""Translation of JSON Schema to the schema languages of targets.
 
-`express` (in `express.py`) takes a schema of any draft from 4 to 2020-12 and a `Language`, and returns a schema that
-uses only what the language has: an equivalent one, or a wider one with the list of what was lost.
+`express` (in `express.py`) takes a schema of any draft from 4 to 2020-12 and a `Language`. It returns an equivalent
+schema in that language, or a more permissive one with the list of keywords that were lost.
 """

@@ -1,4 +1,4 @@
-"""Definitions that refer to each other in circles."""
+"""Cycles of references between definitions."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _PREFIX = "#/$defs/"
 
 @dataclass(slots=True)
 class _Edge:
-    """A reference: the node that holds it, and the outermost member on the way that its object requires."""
+    """A reference: its node, and the outermost required member on its path."""
 
     target: str
     holder: Schema
     required_by: Schema | None = None
     member: str = ""
-    optional: bool = False  # the way leads through a member that may be absent
+    optional: bool = False  # an optional member is on the path
 
 
 def has_cycle(definitions: Mapping[str, Schema]) -> bool:
-    """Whether following references comes back to where it was."""
+    """Whether the references between definitions have a cycle."""
     return bool(_back_edges({name: list(_edges(schema)) for name, schema in definitions.items()}))
 
 
 def break_cycles(definitions: Mapping[str, Schema], lost: set[str]) -> None:
-    """Make every circle lead through an optional member; a reference that no member holds takes any value.
+    """Make every cycle pass through an optional member; a reference outside of members then accepts any value.
 
-    Changes `definitions`, and adds to `lost` what they no longer require.
+    Modifies `definitions`, and adds the lost keywords to `lost`.
     """
     edges = {name: [edge for edge in _edges(schema) if not edge.optional] for name, schema in definitions.items()}
     for edge in _back_edges(edges):
@@ -46,7 +46,7 @@ def break_cycles(definitions: Mapping[str, Schema], lost: set[str]) -> None:
 
 
 def _back_edges(graph: Mapping[str, list[_Edge]]) -> list[_Edge]:
-    """The edges without which the graph has no circles (depth first, without recursion)."""
+    """Return edges without which the graph has no cycles (iterative depth-first search)."""
     found: list[_Edge] = []
     done: set[str] = set()
     for start in graph:

@@ -1,7 +1,7 @@
-"""A schema as a document: where its references lead, and how large it is.
+"""A schema document: resolves references, and counts nodes.
 
-A reference may be a pointer into any place, an anchor, or an address relative to the `$id` that surrounds it. What
-leads out of the document cannot be followed.
+A reference is a JSON pointer, an anchor, or a URL relative to the enclosing `$id`. References to other documents are
+not resolved.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import unquote, urldefrag, urljoin
 from proxy.dialects.schema.drafts import LISTS, NAMED, REFERENCES, SHELVES, SINGLE, Ref, is_old, is_schema, normal
 from proxy.dialects.schema.language import Schema
 
-_ALIASES = 50  # references that lead to nothing but a reference
+_ALIASES = 50  # length of a chain of references to references
 
 
 class Document:
@@ -30,7 +30,7 @@ class Document:
         self._walk()
 
     def normal(self, node: Any, lost: set[str]) -> Schema:
-        """The node in the words of 2020-12, with `$ref` a `Ref`; adds a reference that leads nowhere to `lost`."""
+        """Return the node in the syntax of 2020-12, with a `Ref` as `$ref`; adds unresolved references to `lost`."""
         out = normal(node, old=self._old)
         for name in REFERENCES:
             if name not in out:
@@ -48,7 +48,7 @@ class Document:
         return out
 
     def _target(self, keyword: str, reference: str, node: Any) -> Ref | None:
-        """Where a reference leads, past references that hold nothing else; None if out of the document or round."""
+        """Return the target of a reference after chains of references; None if external or circular."""
         for _ in range(_ALIASES):
             found = self._lookup(keyword, reference, self._bases.get(id(node), ""))
             if found is None or not is_schema(found.node):
@@ -61,7 +61,7 @@ class Document:
 
     def _lookup(self, keyword: str, reference: str, base: str) -> Ref | None:
         if keyword != "$ref" and len(self._resources) > 2:
-            return None  # which node is meant depends on the way that led here
+            return None  # a dynamic reference: its node depends on the path
         address, fragment = urldefrag(_joined(base, reference))
         fragment = unquote(fragment)
         name = fragment.rsplit("/", 1)[-1].replace("~1", "/").replace("~0", "~")
@@ -89,11 +89,11 @@ class Document:
                 pending += [(inner, base) for inner in subschemas(node)]
 
     def _is_address(self, node: Schema) -> bool:
-        """Whether `id` is an address, as in draft 4; a document need not say which draft it is of."""
+        """Whether `id` is a URL, as in draft 4, which a document need not declare."""
         return isinstance(node.get("id"), str) and ("#" in node["id"] or "/" in node["id"])
 
     def _register(self, node: Schema, base: str) -> str:
-        """Note the node's address and anchors; returns the base of what is in it."""
+        """Register the node's URL and anchors; return the base URL for its subschemas."""
         id = node.get("$id", node.get("id") if self._old or self._is_address(node) else None)
         if isinstance(id, str) and id.startswith("#"):
             self._anchors.setdefault(f"{base}{id}", node)
@@ -110,7 +110,7 @@ class Document:
 
 
 def subschemas(node: Schema) -> Iterator[Any]:
-    """The schemas in a node, wherever a draft has them."""
+    """Yield the subschemas of a node, for all drafts."""
     for name, value in node.items():
         if isinstance(value, dict) and (name in NAMED or name in SHELVES or name == "dependencies"):
             yield from value.values()
@@ -128,7 +128,7 @@ def _joined(base: str, reference: str) -> str:
 
 
 def _pointed(root: Any, pointer: str) -> tuple[Any] | None:
-    """What a JSON pointer leads to, in a tuple; None if it leads nowhere."""
+    """Return the target of a JSON pointer in a tuple; None if it does not exist."""
     found = root
     for step in pointer.split("/")[1:]:
         step = step.replace("~1", "/").replace("~0", "~")

@@ -1,7 +1,7 @@
-"""One node of a schema of any draft from 4 to 2020-12 in the words of 2020-12; what is malformed is left out.
+"""Conversion of a schema node from any draft (4 to 2020-12) to the syntax of 2020-12; malformed members are omitted.
 
-Only the node itself is rewritten: the schemas inside it stay as they are until they are visited. OpenAPI's `nullable`
-and upper-case types are read as what their authors mean, which only allows more.
+Only the node itself is converted; its subschemas are converted when they are visited. OpenAPI's `nullable` and
+upper-case types are supported, which can only make a schema more permissive.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from proxy.dialects.schema.language import ANNOTATIONS, Schema
 
 TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
-NAMED = frozenset({"properties", "patternProperties", "dependentSchemas"})  # members that hold schemas by name
+NAMED = frozenset({"properties", "patternProperties", "dependentSchemas"})  # members that contain schemas by name
 LISTS = frozenset({"anyOf", "allOf", "oneOf", "prefixItems"})
 SINGLE = frozenset(
     {
@@ -71,7 +71,7 @@ _NOTES: Mapping[str, type] = {
 
 
 class Ref:
-    """Where a reference leads: a node of the document, and the last word of its address."""
+    """The target of a reference: a node of the document, and the last part of its URL."""
 
     __slots__ = ("name", "node")
 
@@ -81,7 +81,7 @@ class Ref:
 
 
 def is_old(schema: Mapping[str, Any]) -> bool:
-    """Whether the document says that it is of a draft in which `$ref` has no siblings."""
+    """Whether the document declares a draft in which siblings of `$ref` are ignored."""
     dialect = schema.get("$schema")
     return isinstance(dialect, str) and _OLD_DRAFT.search(dialect) is not None
 
@@ -97,7 +97,7 @@ def is_schema(value: Any) -> bool:
 
 
 def normal(node: Any, *, old: bool = False) -> Schema:
-    """The node in the words of 2020-12. `old`: `$ref` makes its siblings void."""
+    """Return the node in the syntax of 2020-12. `old`: siblings of `$ref` are ignored."""
     if not isinstance(node, dict):
         return {"not": {}} if node is False else {}
     out: Schema = {}
@@ -116,7 +116,7 @@ def normal(node: Any, *, old: bool = False) -> Schema:
 
 
 def _kept(name: str, value: Any) -> tuple[Any] | None:
-    """The member's value in a tuple, or None if the member is malformed or says nothing of the instance."""
+    """Return the member's value in a tuple, or None if it is malformed or does not constrain the instance."""
     if name in _IDENTITY or name in ("id", "nullable", "additionalItems", "dependencies"):
         return None
     if name == "type":
@@ -160,7 +160,7 @@ def _is_well_formed(name: str, value: Any) -> bool:
 def _types(value: Any) -> tuple[Any] | None:
     given = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in given):
-        return None  # draft 3 has schemas here
+        return None  # draft 3 allows schemas here
     names = list(dict.fromkeys(item.lower() for item in given))
     if not names or not set(names) <= set(TYPES):
         return None
@@ -168,14 +168,14 @@ def _types(value: Any) -> tuple[Any] | None:
 
 
 def _bounds(out: Schema, node: Mapping[str, Any]) -> None:
-    """Draft 4's bounds are exclusive where a flag beside them says so."""
+    """Convert draft 4's bounds, whose exclusiveness is a separate flag."""
     for exclusive, inclusive in (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum")):
         if node.get(exclusive) is True and inclusive in out:
             out[exclusive] = out.pop(inclusive)
 
 
 def _tuples(out: Schema, node: Mapping[str, Any]) -> None:
-    """Until 2019-09, a list in `items` is a tuple and `additionalItems` is the rest."""
+    """Convert tuples: until 2019-09, a list in `items` is a tuple, and `additionalItems` constrains the other items."""
     items = node.get("items")
     if isinstance(items, list):
         if items:

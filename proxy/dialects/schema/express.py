@@ -1,7 +1,7 @@
-"""A schema in the language of a target: an equivalent one, or a wider one with the list of what was lost.
+"""Conversion of a schema to a target's language: an equivalent schema, or a more permissive one with its lost keywords.
 
-References are kept as references into `$defs` of the root, so that the work is linear in the size of the document; only
-what `allOf` joins is taken apart, within a budget. Nothing is followed in circles, and no nesting exhausts the stack.
+References become references into `$defs` of the root, so the work is linear in the size of the document; only the
+references in `allOf` are expanded, within a budget. Cycles and deep nesting are bounded.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from proxy.dialects.schema.merge import Joined, both, either, types_of
 from proxy.dialects.schema.patterns import Patterns
 from proxy.dialects.schema.values import restrict_values
 
-DEEPEST = 128  # nodes inside each other
-_CHAIN = 40  # references that are taken apart inside each other
+DEEPEST = 128  # levels of nodes
+_CHAIN = 40  # nested references that are expanded
 _LONGEST_NOTE = 200  # characters of a constraint that is written into the description
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_.-]")
 _STRUCTURAL = NAMED | LISTS | SINGLE
@@ -35,14 +35,14 @@ _PAIRS = (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1
 
 @dataclass(frozen=True, slots=True)
 class Expressed:
-    """A schema that uses only what its language has, and the keywords that it could not express in full."""
+    """A schema in a target's language, and the keywords that are not fully expressed."""
 
     schema: Schema
     lost: tuple[str, ...] = ()
 
 
 def express(schema: Mapping[str, Any], language: Language, names: Mapping[str, str] | None = None) -> Expressed:
-    """`names` replaces property names. Raises `NotExpressible` where the language has no form of the schema."""
+    """Convert `schema`; `names` replaces property names. Raises `NotExpressible` if the language cannot express it."""
     document = Document(dict(schema))
     writer = _Writer(document, language, names or {})
     out = writer.write()
@@ -53,7 +53,7 @@ def express(schema: Mapping[str, Any], language: Language, names: Mapping[str, s
 
 
 class _Writer:
-    """Writes one document. `careful`: keywords that need exact subschemas are left out."""
+    """Converts one document. `careful`: keywords that need exact subschemas are omitted."""
 
     def __init__(
         self, document: Document, language: Language, names: Mapping[str, str], *, careful: bool = False
@@ -73,7 +73,7 @@ class _Writer:
 
     @property
     def is_narrower(self) -> bool:
-        """Something was lost inside the schema, which may have made a keyword around it narrower."""
+        """Whether a keyword may have become stricter, because something was lost in its subschemas."""
         return self._wants_exact and self._inner_lost
 
     def write(self) -> Schema:
@@ -95,10 +95,10 @@ class _Writer:
             break_cycles(definitions, self.lost)
         return {**out, "$defs": definitions} if definitions else out
 
-    # taking apart
+    # Expanding
 
     def _flat(self, node: Any, active: tuple[int, ...] = (), *, force: bool = False) -> Schema:
-        """The node with what `allOf` joins in it as its own, and a reference only where it stands alone.
+        """Return the node with `allOf` merged into it; a reference remains only if it is the only member.
 
         `force`: without references.
         """
@@ -121,7 +121,7 @@ class _Writer:
         return out
 
     def _node(self, node: Any) -> Schema:
-        """The node as the language may have it, still with its own subschemas."""
+        """Return the converted node with its original subschemas."""
         if self._language.has("allOf") and not isinstance(node, Joined):
             return self._document.normal(node, self.lost)
         if not self._language.has("allOf"):
@@ -134,7 +134,7 @@ class _Writer:
         return out
 
     def _object(self, schema: Schema, depth: int) -> Schema:
-        """A flat node as an object without alternatives."""
+        """Return a flat node as an object without alternatives."""
         for keyword in ("anyOf", "oneOf"):
             if keyword not in schema:
                 continue
@@ -147,7 +147,7 @@ class _Writer:
             schema = both(schema, either(objects, self.lost), self.lost)
         return schema
 
-    # writing
+    # Writing
 
     def _visit(self, node: Any, depth: int) -> Schema:
         self._budget -= 1
@@ -182,16 +182,16 @@ class _Writer:
         return out
 
     def _one_list(self, schema: Schema) -> Schema:
-        """Alternatives as `anyOf`, where the language has no other."""
+        """Convert `oneOf` to `anyOf`, if the language has only that."""
         if "oneOf" not in schema or self._language.has("oneOf"):
             return schema
         rest = {name: value for name, value in schema.items() if name != "oneOf"}
         return both(rest, {"anyOf": schema["oneOf"]}, self.lost)
 
     def _distributed(self, schema: Schema, depth: int) -> Schema:
-        """An object with alternatives as alternatives that are objects."""
+        """Convert an object with alternatives to alternatives that are objects."""
         if depth > _CHAIN:
-            raise NotExpressible("the schema has too many alternatives inside each other")
+            raise NotExpressible("the schema has too many nested alternatives")
         notes = {name: value for name, value in schema.items() if name in ("title", "description")}
         base = {name: value for name, value in schema.items() if name != "anyOf" and name not in notes}
         branches = [both(base, self._flat(branch, force=True), self.lost) for branch in schema["anyOf"]]
@@ -202,7 +202,7 @@ class _Writer:
         return {**notes, "anyOf": written} if written else self._emit(base, depth + 1)
 
     def _adapted(self, schema: Schema) -> Schema:
-        """The node without keywords that others can stand for."""
+        """Return the node with unsupported keywords replaced by equivalent ones."""
         out = restrict_values(schema, self._language, self.lost)
         if out is schema:
             out = dict(schema)
@@ -282,7 +282,7 @@ class _Writer:
             if self._careful:
                 return False
         if self._names and name in ("patternProperties", "propertyNames"):
-            return False  # they speak of names that have been replaced
+            return False  # they refer to replaced names
         if name == "pattern" and language.has(name) and not self._regular.takes(value):
             return False
         if name == "format" and language.formats is not None and value not in language.formats:
@@ -336,7 +336,7 @@ class _Writer:
             self._visit(inner, depth + 1) for inner in value if keyword == "prefixItems" or not _is_false(inner)
         ]
         if keyword == "anyOf" and {} in branches:
-            return  # any value will do
+            return  # any value is valid
         if branches:
             out[keyword] = branches
         else:
@@ -350,7 +350,7 @@ class _Writer:
         return [self._renamed(inner) for inner in value] if isinstance(value, list) else value
 
     def _definition(self, reference: Ref) -> str:
-        """The name in `$defs` of what a reference leads to."""
+        """Return the name in `$defs` for the target of a reference."""
         known = self._definitions.get(id(reference.node))
         if known is not None:
             return known
@@ -374,13 +374,13 @@ def _is_object(schema: Schema) -> bool:
 
 
 def _closed(out: Schema, schema: Schema) -> Schema:
-    """An object takes no members but its own; one that lives from others cannot be closed."""
+    """Close an object to additional members. Raises `NotExpressible` if it depends on them."""
     if "$ref" in out and len(out) > 1:
         return {"anyOf": [{"$ref": out.pop("$ref")}], **out}
     if not out.keys() & {"type", "enum", "const", "anyOf", "$ref", "properties"}:
-        raise NotExpressible("a part of the schema takes any value")
+        raise NotExpressible("a part of the schema accepts any value")
     if "array" in (types_of(schema) or ()) and "items" not in out:
-        raise NotExpressible("an array of the schema takes any items")
+        raise NotExpressible("an array of the schema accepts any items")
     if not _is_object(schema):
         return out
     additional = out.get("additionalProperties")

@@ -1,4 +1,4 @@
-"""The forms of schemas in one dialect; the latest are kept, since most calls bring the schemas of the call before."""
+"""Cache of converted schemas, because successive calls of a conversation have the same schemas."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from proxy.dialects.schema.language import Language, NotExpressible, Schema
 from proxy.dialects.schema.plain import is_plain
 
 _MOST = 256
-_LONGEST = 32_768  # characters of a schema whose form is kept
+_LONGEST = 32_768  # characters of a schema that is cached
 
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A schema as a target takes it, the keywords that were lost, and the names of members that were replaced."""
+    """A converted schema, its lost keywords, and its replaced member names."""
 
     schema: Schema
     lost: tuple[str, ...] = ()
@@ -24,14 +24,14 @@ class Form:
 
 
 class Forms:
-    """Makes the forms. `members`: the names of members that the target takes; None is any."""
+    """Converts schemas. `members`: the member names that the target accepts; None: any."""
 
     def __init__(self, members: Alphabet | None = None) -> None:
         self._members = members
         self._kept: dict[tuple[Language, str], Form | NotExpressible] = {}
 
     def of(self, schema: Schema, language: Language) -> Form:
-        """The form, which must not be changed. Raises `NotExpressible`."""
+        """Return the converted schema, which must not be modified. Raises `NotExpressible`."""
         if is_plain(schema, language):
             return Form(schema)
         text = json.dumps(schema)

@@ -1,10 +1,9 @@
-"""What the targets' schema languages have, as data.
+"""Definitions of the targets' schema languages.
 
 Sources: Anthropic's documentation, "Tool use" (`input_schema` is JSON Schema 2020-12 whose root is an object without
 `anyOf`, `oneOf` and `allOf`) and "Structured outputs" (JSON Schema limitations); OpenAI's guide "Structured model
 outputs" (supported schemas); ai.google.dev/api/generate-content (`GenerationConfig.responseJsonSchema` lists the
-keywords, and says that a schema with `$ref` has no other members and that a cycle must lead through an optional
-property).
+keywords; a schema with `$ref` has no other members, and a cycle must include an optional property).
 """
 
 from __future__ import annotations
@@ -32,23 +31,23 @@ ANNOTATIONS = frozenset(
         "propertyOrdering",
     }
 )
-# Keywords whose subschemas must not get wider, since the keyword as a whole would get narrower.
+# Keywords that become stricter if their subschemas become more permissive.
 EXACT = frozenset({"not", "if", "then", "else", "contains", "minContains", "maxContains"})
 UNEVALUATED = frozenset({"unevaluatedProperties", "unevaluatedItems"})
 
 
 class NotExpressible(ValueError):
-    """The language has no form of the schema."""
+    """The language cannot express the schema."""
 
 
 @dataclass(frozen=True, slots=True)
 class Language:
     """The schema language of a target.
 
-    `keywords`: None is all of 2020-12. `formats`: None is any. `closed`: every object names all its members, so that
-    an object which says nothing of others is read as one that has no others. `recursion`: `optional` is a cycle that
-    leads through an optional property. `object_root`: the root is an object without alternatives. `describes`: a
-    constraint that the language lacks is written into the description.
+    `keywords`: None is all of 2020-12. `formats`: None is any. `closed`: every object declares all its members, so
+    an object without `additionalProperties` is treated as closed. `recursion`: `optional` allows cycles that include an
+    optional property. `object_root`: the root is an object without alternatives. `describes`:
+    unsupported constraints are added to the description.
     """
 
     keywords: frozenset[str] | None
@@ -60,12 +59,12 @@ class Language:
     recursion: Literal["any", "optional", "none"] = "any"
     object_root: bool = False
     describes: bool = False
-    declares_required: bool = False  # each name in `required` must be one of `properties`
-    requires_all: bool = False  # every member is required: one that may be absent is reported as `strict`
+    declares_required: bool = False  # each name in `required` must be in `properties`
+    requires_all: bool = False  # every member is required; an optional one is reported as `strict`
     takes: Callable[[str, Any], bool] = lambda keyword, value: True
 
     def has(self, keyword: str) -> bool:
-        """Whether the language has a keyword."""
+        """Whether the language supports a keyword."""
         return self.keywords is None or keyword in self.keywords
 
 

@@ -1,8 +1,8 @@
-"""Two nodes as one: what satisfies both, and what satisfies one of several.
+"""Merging of schema nodes: intersection of two, and union of several.
 
-The nodes are in the words of 2020-12 (`Document.normal`). What is inside them is not looked at: a member of both
-becomes a new node with both in `allOf` or `anyOf`, which is visited later. Where the result is wider than what it
-stands for, the keyword is added to `lost`.
+The nodes are in the syntax of 2020-12 (`Document.normal`). Their subschemas are not examined: a member of both
+becomes a new node with both in `allOf` or `anyOf`, which is visited later. If the result is more permissive, the
+keyword is added to `lost`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.dialects.schema.language import ANNOTATIONS, Schema
 FALSE: Schema = {"not": {}}
 _HIGHEST = {"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties", "minContains"}
 _LOWEST = {"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties", "maxContains"}
-_TIED = (  # keywords of which each means something only beside the others
+_TIED = (  # keywords that depend on each other
     ("contains", "minContains", "maxContains"),
     ("if", "then", "else"),
     ("unevaluatedProperties",),
@@ -33,7 +33,7 @@ _OBJECT = ("properties", "patternProperties", "additionalProperties")
 
 
 def key_of(value: Any) -> str:
-    """A text that is the same for values that JSON Schema takes for equal (1 and 1.0)."""
+    """Return the same text for values that are equal in JSON Schema (1 and 1.0)."""
     return json.dumps(_whole(value), sort_keys=True)
 
 
@@ -48,13 +48,13 @@ def _whole(value: Any) -> Any:
 
 
 def types_of(schema: Schema) -> list[str] | None:
-    """The types that a node allows; None is any."""
+    """Return the types that a node allows; None: any."""
     kinds = schema.get("type")
     return [kinds] if isinstance(kinds, str) else kinds
 
 
 def values_of(schema: Schema) -> list[Any] | None:
-    """The values that `const` and `enum` leave; None is any."""
+    """Return the values that `const` and `enum` allow; None: any."""
     values = schema.get("enum")
     if "const" in schema:
         keys = None if values is None else {key_of(value) for value in values}
@@ -63,7 +63,7 @@ def values_of(schema: Schema) -> list[Any] | None:
 
 
 def both(first: Schema, second: Schema, lost: set[str]) -> Schema:
-    """A node for what satisfies both."""
+    """Return the intersection of two nodes."""
     if not first or not second or first == second:
         return dict(first or second)
     out = {name: value for name, value in second.items() if name in ANNOTATIONS} | first
@@ -115,7 +115,7 @@ def _join_values(out: Schema, first: Schema, second: Schema) -> None:
 
 
 def _join_members(out: Schema, first: Schema, second: Schema, lost: set[str]) -> None:
-    """Names of either side are members; those of one side only are not held against the other's additional ones."""
+    """Merge members; those of one side only are not checked against the other's `additionalProperties`."""
     for holder in ("properties", "patternProperties"):
         here, there = first.get(holder, {}), second.get(holder, {})
         if there:
@@ -139,7 +139,7 @@ def _join_members(out: Schema, first: Schema, second: Schema, lost: set[str]) ->
 
 
 def _differs(one: Schema, other: Schema, additional: Any) -> bool:
-    """Whether `one` names members which `other` holds to be additional, and not free."""
+    """Whether `one` declares members that `other` restricts as additional ones."""
     return additional is not True and not one.get("properties", {}).keys() <= other.get("properties", {}).keys()
 
 
@@ -177,7 +177,7 @@ def _join_dependencies(out: Schema, first: Schema, second: Schema) -> None:
         out["dependentSchemas"] = schemas
 
 
-_PRODUCT = 32  # alternatives that two lists of alternatives may become
+_PRODUCT = 32  # maximum number of merged alternatives
 
 
 def _join_alternatives(out: Schema, second: Schema, lost: set[str]) -> None:
@@ -206,7 +206,7 @@ def _join_tied(out: Schema, second: Schema, lost: set[str]) -> None:
 
 
 class Joined(dict[str, Any]):
-    """A node made here: its `allOf` can be taken apart."""
+    """A merged node, whose `allOf` can be expanded."""
 
 
 def _and(one: Any, other: Any) -> Any:
@@ -216,9 +216,9 @@ def _and(one: Any, other: Any) -> Any:
 
 
 def either(branches: Sequence[Schema], lost: set[str]) -> Schema:
-    """An object for what satisfies one of several objects, without alternatives of its own.
+    """Return the union of several objects as one object without alternatives.
 
-    A name that one of them declares keeps its schema where another one, which is open, does not mention it.
+    A member that one of them declares keeps its schema if another, open one does not declare it.
     """
     branches = [branch for branch in branches if branch.get("not") != {}]
     if len(branches) < 2:
@@ -244,7 +244,7 @@ def either(branches: Sequence[Schema], lost: set[str]) -> Schema:
 
 
 def _allow_others(holders: dict[str, list[Any]], branch: Schema) -> None:
-    """Where a branch says what its additional members are, they may have the names of another branch."""
+    """Allow a branch's additional members under the names of the other branches."""
     more = branch.get("additionalProperties", True)
     others = [more] if isinstance(more, dict) and more else []
     others += branch.get("patternProperties", {}).values()
@@ -261,7 +261,7 @@ def _join_additional(out: Schema, branches: Sequence[Schema]) -> None:
 
 
 def _or(schemas: list[Any]) -> Any:
-    """One schema for what satisfies any of several; those that only list values are joined."""
+    """Return the union of several schemas; those that only list values are merged."""
     distinct = _distinct(schemas)
     if len(distinct) == 1:
         return distinct[0]
@@ -272,7 +272,7 @@ def _or(schemas: list[Any]) -> Any:
 
 
 def _joined_values(schemas: list[Any]) -> Schema | None:
-    """The values of all as one `enum`, where nothing else but a type and annotations is said."""
+    """Return all values as one `enum`, if the schemas have only a type and annotations besides."""
     values: dict[str, Any] = {}
     kinds: list[str] = []
     for schema in schemas:
@@ -308,4 +308,4 @@ def _identity(schema: Any) -> str:
     try:
         return json.dumps(schema, sort_keys=True)
     except TypeError:
-        return str(id(schema))  # it has a resolved reference in it
+        return str(id(schema))  # it contains a resolved reference

@@ -1,4 +1,4 @@
-"""Whether a schema's regular expressions can be read, since a target refuses the whole schema for one that cannot."""
+"""Validation of a schema's regular expressions, because a target rejects the whole schema for an invalid one."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _MOST = 4096  # characters of the patterns of one schema
 
 
 class Patterns:
-    """The check of one schema's patterns. A schema with more of them than can be checked loses those that remain."""
+    """Validates the patterns of one schema, up to a total length; further patterns count as invalid."""
 
     def __init__(self) -> None:
         self._left = _MOST
 
     def takes(self, pattern: str) -> bool:
-        """Whether a pattern is a regular expression for Python, which is the syntax that JSON Schema recommends."""
+        """Whether a pattern is a valid Python regular expression, which resembles the syntax of JSON Schema."""
         self._left -= len(pattern)
         return self._left >= 0 and _compiles(pattern)
 

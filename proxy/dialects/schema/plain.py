@@ -1,6 +1,6 @@
-"""Whether a schema is already in a target's language, so that it can be sent as it is.
+"""Check whether a schema is already in a target's language and can be sent unchanged, as most schemas of tools can.
 
-Most schemas of tools are. Each node is looked at once, without recursion, and nothing is copied.
+Each node is visited once, without recursion or copies.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _LEAVES: dict[str, Callable[[Any], bool]] = {
 
 
 def is_plain(schema: Schema, language: Language) -> bool:
-    """Whether a schema whose root is an object is, beyond doubt, in an open language."""
+    """Whether a schema with an object as root is certainly in an open language."""
     if language.closed or schema.get("type") != "object" or "anyOf" in schema or "$ref" in schema:
         return False
     definitions: Any = schema.get("$defs") if language.keywords is None else None
@@ -67,7 +67,7 @@ def is_plain(schema: Schema, language: Language) -> bool:
 
 
 def _is_usual(node: Schema) -> bool:
-    """Whether a node of one or two members has a type, and nothing else but a description, as most nodes do."""
+    """Whether a node has only a type and perhaps a description, as most nodes do."""
     kind = node.get("type")
     return type(kind) is str and kind in _TYPES and (len(node) == 1 or type(node.get("description")) is str)
 
@@ -100,14 +100,14 @@ def _is_plain_branch(name: str, value: Any, pending: list[Any]) -> bool:
 
 
 def _is_definition(value: Any, node: Schema, definitions: Collection[str]) -> bool:
-    """Whether a reference leads to a definition, with nothing but annotations beside it."""
+    """Whether `value` refers to a definition, with only annotations beside it."""
     name = value[len(_PREFIX) :] if type(value) is str and value.startswith(_PREFIX) else None
     known = name is not None and name in definitions and _NAME.fullmatch(name) is not None
     return known and node.keys() - ANNOTATIONS == {"$ref"}
 
 
 def _is_within(node: Schema, language: Language) -> bool:
-    """What a smaller language asks beyond its keywords."""
+    """Whether a node satisfies a language's rules in addition to its keywords."""
     if "enum" in node and not all(type(value) in (language.enum_kinds or ()) for value in node["enum"]):
         return False
     if "format" in node and language.formats is not None and node["format"] not in language.formats:

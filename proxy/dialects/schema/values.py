@@ -1,4 +1,4 @@
-"""`enum` and `const` for languages in which `enum` holds values of some kinds only."""
+"""`enum` and `const` for languages that restrict the types of `enum` values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KINDS = ("string", "number", "boolean", "null", "array", "object")
 
 
 def kind_of(value: Any) -> str:
-    """The type of a value; integers are numbers."""
+    """Return the type of a value; integers are numbers."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -33,7 +33,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def restrict_values(schema: Schema, language: Language, lost: set[str]) -> Schema:
-    """The node with its values in a form that the language has."""
+    """Return the node with values that the language supports."""
     values = values_of(schema)
     if values is None or language.enum_kinds is None:
         return schema

@@ -160,7 +160,7 @@ def test_prefill_is_rejected_only_by_models_without_it() -> None:
     begun = call(messages=[USER, {"role": "assistant", "content": "Once"}])
 
     body, _ = sent(begun, target())
-    with pytest.raises(InvalidRequest, match="continues no answer"):
+    with pytest.raises(InvalidRequest, match="does not support assistant prefill"):
         sent(begun, target(unsupported=frozenset({"messages.prefill"})))
 
     assert body["messages"][-1] == {"role": "assistant", "content": "Once"}
