@@ -332,9 +332,9 @@ class _Writer:
             if self._careful and keyword == "oneOf":
                 self.lost.add("oneOf")
                 return
-        branches = [
-            self._visit(inner, depth + 1) for inner in value if keyword == "prefixItems" or not _is_false(inner)
-        ]
+        if keyword in ("anyOf", "oneOf") or (keyword == "allOf" and not self._language.has("not")):
+            value = [inner for inner in value if not _is_false(inner)]  # a false part of `allOf` makes all of it false
+        branches = [self._visit(inner, depth + 1) for inner in value]
         if keyword == "anyOf" and {} in branches:
             return  # any value is valid
         if branches:

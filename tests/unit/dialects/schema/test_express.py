@@ -514,3 +514,9 @@ def test_what_a_validator_refuses_is_not_plain(member: dict[str, Any]) -> None:
     schema = {"type": "object", "properties": {"m": member}, "$defs": {"Box[int]": WHOLE}}
 
     assert not is_plain(schema, ANTHROPIC_TOOL)
+
+
+def test_a_false_part_of_all_of_stays_where_it_is_negated() -> None:
+    schema = {"not": {"allOf": [False, {"additionalProperties": False}]}}
+
+    assert member(schema, ANTHROPIC_TOOL) == {"not": {"allOf": [{"not": {}}, {"additionalProperties": False}]}}
