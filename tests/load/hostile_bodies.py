@@ -25,11 +25,11 @@ LAG = 50.0  # ms
 TIMES = 5
 EVERY = 0.003  # seconds between two questions
 MEMORY = 250.0  # MB that may be in use at the peak, a request of 32 MiB among it
-FLOODS = {"bomb_of_blank_lines", "blank_lines", "tiny_comments", "tiny_events"}  # seconds of work, not in a short form
+FLOODS = {"bomb_of_blank_lines", "blank_lines", "tiny_comments", "tiny_events", "endless_line"}  # not in a short form
 SHORT_FORM = Options(calls=1)
 NEVER = {"consecutive": 1_000_000, "window_failures": 1_000_000}
 CONFIG = {
-    "server": {"header_timeout": "500ms"},
+    "server": {"header_timeout": "2s"},
     "resilience": {"breaker": NEVER, "retry": {"attempts": 1}, "probes": {"enabled": False}},
 }
 

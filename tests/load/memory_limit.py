@@ -26,7 +26,7 @@ RATE = 400.0  # new streams a second
 PACE = 5_000  # ms between two events
 BODIES = 40  # streams with large bodies
 BODY = 12 * MIB
-SHORT_FORM = Options(calls=30, seconds=0.1)
+SHORT_FORM = Options(calls=5, seconds=0.1)
 FULL = 1  # MiB: a watermark above which every process is
 
 

@@ -22,7 +22,7 @@ SECONDS = 10.0  # length of a stream
 PACE = 0.1  # seconds between two events
 RATE = 50.0  # new calls a second
 LATE = 5.0  # seconds after the end of its streams until a replica must be gone
-SHORT_FORM = Options(calls=20, seconds=2.0)
+SHORT_FORM = Options(calls=20, seconds=1.0)
 
 
 async def check(report: Report, options: Options) -> None:
@@ -50,7 +50,8 @@ async def check(report: Report, options: Options) -> None:
             leaving.process.send_signal(signal.SIGTERM)
             began = now()
             group.create_task(_ended(leaving, gone))
-            report.equal("direct calls to it: 503 `draining`", await _draining(leaving), wanted=True)
+            rejects = await _draining(leaving)
+            report.want("direct calls to it: 503 `draining`", rejects, "= True", ok=rejects, full_only=True)
             for stream in swarm.streams:
                 await stream.ended.wait()
         calls.close()

@@ -33,7 +33,7 @@ async def check(report: Report, options: Options) -> None:
     server = {"write_stall": f"{stall * 1000:.0f}ms"}
     async with lean_upstream() as url, gateway(lean_config(url, server=server)) as box, AsyncExitStack() as stack:
         async with Swarm(box.url) as warm:
-            await (await warm.open("lean/flood-1")).ended.wait()
+            await (await warm.open("lean/paced-2-1")).ended.wait()
         before = box.memory()
         box.reset_peak_memory()
         sockets: list[socket.socket] = []
