@@ -33,7 +33,7 @@ class Bench:
         """The values of one metric, by its labels' values in the order of their names."""
         return {
             tuple(value for _, value in sorted(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(self.metrics.text().decode())
+            for family in text_string_to_metric_families(self.metrics.exposition()[0].decode())
             for sample in family.samples
             if sample.name == name
         }
