@@ -11,9 +11,10 @@ from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
+from proxy.dialects.error_details import is_error as holds_error
+from proxy.dialects.error_details import read_error, says_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
-from proxy.dialects.upstream_errors import failure_of, read_error, says_error
-from proxy.dialects.upstream_errors import is_error as holds_error
+from proxy.dialects.upstream_errors import failure_of
 
 _STATUS_OF_TYPE = {
     "invalid_request_error": 400,

@@ -14,8 +14,8 @@ from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.dialects.anthropic.answer import Answer, events_of
 from proxy.dialects.anthropic.errors import failure_in_200, is_error
 from proxy.dialects.anthropic.typed import block_delta_of
+from proxy.dialects.error_details import error_event
 from proxy.dialects.translated import TranslatingDecoder
-from proxy.dialects.upstream_errors import error_event
 from proxy.dialects.writer import AnswerWriter
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes of a stream before the commit point

@@ -15,9 +15,9 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact, loads, value_at
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, bounded, count
+from proxy.dialects.error_details import is_error
 from proxy.dialects.gemini.errors import failure_in_200
 from proxy.dialects.held import HeldAnswer
-from proxy.dialects.upstream_errors import is_error
 
 LARGEST_BATCH = 100  # texts in one `batchEmbedContents`
 _READ = {"model", "input", "dimensions", "encoding_format"}

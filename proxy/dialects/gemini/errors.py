@@ -12,9 +12,10 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
 from proxy.dialects.blame import RESOURCE
-from proxy.dialects.upstream_errors import ErrorDetails, details_of, failure_of, read_error
+from proxy.dialects.error_details import ErrorDetails, details_of, read_error
+from proxy.dialects.error_details import is_error as holds_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
-from proxy.dialects.upstream_errors import is_error as holds_error
+from proxy.dialects.upstream_errors import failure_of
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,

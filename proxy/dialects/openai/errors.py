@@ -11,8 +11,9 @@ from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
-from proxy.dialects.upstream_errors import ErrorDetails, failure_of, read_error
+from proxy.dialects.error_details import ErrorDetails, read_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
+from proxy.dialects.upstream_errors import failure_of
 
 _BY_TYPE = {
     "rate_limit_error": 429,

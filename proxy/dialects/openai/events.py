@@ -13,9 +13,9 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import loads
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, grown
+from proxy.dialects.error_details import bare_json, error_event, is_error
 from proxy.dialects.openai.errors import failure_in_200, has_error_member
 from proxy.dialects.openai.usage import usage_of
-from proxy.dialects.upstream_errors import bare_json, error_event, is_error
 
 BLANK = 4  # bytes of two line ends at most; no event with data is as short, and one read may have thousands
 

@@ -14,12 +14,12 @@ from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of, value_of
 from proxy.core.sse import Events, data_of
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds
+from proxy.dialects.error_details import is_error
 from proxy.dialects.held import LIMIT, HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.events import EventRelay
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.typed import Vectors, vectors_of
-from proxy.dialects.upstream_errors import is_error
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
 _SNIFFED = 64 * 1024  # bytes of sound that look like text before they count as sound

@@ -7,11 +7,11 @@ from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import loads
+from proxy.dialects.error_details import is_error
 from proxy.dialects.held import HeldAnswer
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.typed import Answer, Vectors, completion_of
 from proxy.dialects.openai.usage import usage_of
-from proxy.dialects.upstream_errors import is_error
 
 
 class JsonDecoder(HeldAnswer):

@@ -10,9 +10,10 @@ import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.dialects.anthropic import errors as anthropic
+from proxy.dialects.error_details import bare_json, error_event, error_in, is_error, read_error
 from proxy.dialects.gemini import errors as gemini
 from proxy.dialects.openai import errors as openai
-from proxy.dialects.upstream_errors import bare_json, error_event, error_in, is_error, kind_of, read_error
+from proxy.dialects.upstream_errors import kind_of
 from tests.unit.dialects.vendors import CLIENTS, VENDORS, Row
 
 FAILURE: dict[str, Callable[..., UpstreamFailure]] = {
