@@ -18,6 +18,7 @@ from proxy.dialects.schema.document import Document
 from proxy.dialects.schema.drafts import COUNTS, LISTS, NAMED, NUMBERS, SINGLE, Ref
 from proxy.dialects.schema.language import ANNOTATIONS, EXACT, UNEVALUATED, Language, NotExpressible, Schema
 from proxy.dialects.schema.merge import Joined, both, either, types_of
+from proxy.dialects.schema.objects import closed, is_false, is_object
 from proxy.dialects.schema.patterns import Patterns
 from proxy.dialects.schema.values import restrict_values
 
@@ -29,7 +30,6 @@ _STRUCTURAL = NAMED | LISTS | SINGLE
 _ASSERTIONS = (
     _STRUCTURAL | COUNTS | NUMBERS | {"type", "required", "dependentRequired", "pattern", "format", "uniqueItems"}
 )
-_MEANS_OBJECT = {"properties", "required", "additionalProperties", "patternProperties"}
 _PAIRS = (("exclusiveMinimum", "minimum", 1), ("exclusiveMaximum", "maximum", -1))
 
 
@@ -161,7 +161,7 @@ class _Writer:
     def _emit(self, schema: Schema, depth: int) -> Schema:
         language = self._language
         if language.keywords is not None:
-            if language.closed and "anyOf" in (schema := self._one_list(schema)) and _is_object(schema):
+            if language.closed and "anyOf" in (schema := self._one_list(schema)) and is_object(schema):
                 return self._distributed(schema, depth)
             schema = self._adapted(self._one_list(schema))
         elif "patternProperties" in schema and (self._names or not self._are_regular(schema["patternProperties"])):
@@ -176,7 +176,7 @@ class _Writer:
         if language.requires_all and out.get("properties", {}).keys() - set(out.get("required", ())):
             self.lost.add("strict")
         if language.closed:
-            return _closed(out, schema)
+            return closed(out, schema)
         if "$ref" in out and len(out) > 1 and not language.ref_siblings:
             return {"anyOf": [{"$ref": out.pop("$ref")}], **out}
         return out
@@ -311,7 +311,7 @@ class _Writer:
     def _members(self, keyword: str, value: Mapping[str, Any], schema: Schema, depth: int) -> Schema:
         members: Schema = {}
         for name, inner in value.items():
-            if _is_false(inner) and not self._language.has("not"):
+            if is_false(inner) and not self._language.has("not"):
                 if schema.get("additionalProperties") is not False:
                     self.lost.add(keyword)
                 if not self._language.declares_required or name not in schema.get("required", ()):
@@ -333,7 +333,7 @@ class _Writer:
                 self.lost.add("oneOf")
                 return
         if keyword in ("anyOf", "oneOf") or (keyword == "allOf" and not self._language.has("not")):
-            value = [inner for inner in value if not _is_false(inner)]  # a false part of `allOf` makes all of it false
+            value = [inner for inner in value if not is_false(inner)]  # a false part of `allOf` makes all of it false
         branches = [self._visit(inner, depth + 1) for inner in value]
         if keyword == "anyOf" and {} in branches:
             return  # any value is valid
@@ -363,27 +363,3 @@ class _Writer:
         self._definitions[id(reference.node)] = name
         self._pending.append((name, reference.node))
         return name
-
-
-def _is_false(node: Any) -> bool:
-    return node is False or node == {"not": {}} or node == {"not": True}
-
-
-def _is_object(schema: Schema) -> bool:
-    return "object" in (types_of(schema) or ()) or bool(_MEANS_OBJECT & schema.keys())
-
-
-def _closed(out: Schema, schema: Schema) -> Schema:
-    """Close an object to additional members. Raises `NotExpressible` if it depends on them."""
-    if "$ref" in out and len(out) > 1:
-        return {"anyOf": [{"$ref": out.pop("$ref")}], **out}
-    if not out.keys() & {"type", "enum", "const", "anyOf", "$ref", "properties"}:
-        raise NotExpressible("a part of the schema accepts any value")
-    if "array" in (types_of(schema) or ()) and "items" not in out:
-        raise NotExpressible("an array of the schema accepts any items")
-    if not _is_object(schema):
-        return out
-    additional = out.get("additionalProperties")
-    if additional not in (None, False) or (additional is None and not out.get("properties")):
-        raise NotExpressible("an object of the schema has members that it does not name")
-    return {**out, "additionalProperties": False}
