@@ -76,14 +76,14 @@ def find(config: Path) -> Running | None:
 
 def running_services() -> list[Running]:
     """Every service of this user (of all users, for root) whose process lives, the latest first."""
-    found: list[Running] = []
+    processes: list[Running] = []
     with suppress(OSError):
         folders = [_own_folder()]
         if os.getuid() == 0:
             folders = sorted(Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"))
         for folder in filter(_is_safe, folders):
-            found += filter(None, map(_read, sorted(folder.glob("*.json"), key=_written, reverse=True)))
-    return [running for running in found if _lives(running.pid)]
+            processes += filter(None, map(_read, sorted(folder.glob("*.json"), key=_written, reverse=True)))
+    return [running for running in processes if _lives(running.pid)]
 
 
 def reachable(url: str) -> str:
@@ -109,11 +109,11 @@ def _own_folder() -> Path:
 def _is_safe(folder: Path) -> bool:
     """Whether it is a folder that only its owner can write to, and the owner is the user in its name (or root)."""
     try:
-        found = folder.lstat()
+        status = folder.lstat()
     except OSError:
         return False
-    owned = found.st_uid in (os.getuid(), 0) or (os.getuid() == 0 and folder.name == f"{_PREFIX}{found.st_uid}")
-    return stat.S_ISDIR(found.st_mode) and not found.st_mode & 0o022 and owned
+    owned = status.st_uid in (os.getuid(), 0) or (os.getuid() == 0 and folder.name == f"{_PREFIX}{status.st_uid}")
+    return stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022 and owned
 
 
 def _name(config: str) -> str:

@@ -3,8 +3,8 @@
 Errors (message, fields, a body or an event that passes as it is) and headers are cleaned before they reach a client, a
 log, a metric or a record. Content of successful answers is not: it is relayed to the byte.
 
-A secret is found in any case, in JSON, percent or HTML escapes (also nested ones), as base64 and as hexadecimal digits,
-and any half of a key is found as well. The search is linear in the text, and text without a secret keeps its bytes.
+Secrets are detected in any case, in JSON, percent or HTML escapes (also nested ones), as base64 and as hexadecimal
+digits; any half of a key is detected too. The search is linear in the text, and text without a secret keeps its bytes.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from proxy.core.failures import UpstreamFailure
 
 MASK = "***"
-SHORTEST = 8  # characters of a secret; a shorter one is a word that an error may use itself
+SHORTEST = 8  # characters of a secret; shorter ones may be ordinary words of an error
 LONGEST_MESSAGE = 4000  # characters
-LONGEST_BODY = 64 * 1024  # bytes of an error that passes as it is
+LONGEST_BODY = 64 * 1024  # bytes of an error that is relayed unchanged
 LONGEST_FIELD = 256
 LONGEST_HEADER = 512
 MOST_HEADERS = 32
-_SHORTEST_TAIL = 6  # characters of a secret at the end of a text that was cut
+_SHORTEST_TAIL = 6  # characters of a secret at the end of a truncated text
 _NESTED = 3  # levels of escapes
-_SIGN = 4  # characters; every part of a secret that is masked begins with so many of a known text
+_SIGN = 4  # characters; every masked part of a secret begins with this many characters of a known text
 _ESCAPES = ("\\", "%", "&")
 _ESCAPE = re.compile(
     rb"\\{1,8}(?:u\{?0{0,6}([2-7][0-9a-f])\}?|x([2-7][0-9a-f])|[bfnrt])?"
@@ -37,14 +37,14 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _UNSEEN = re.compile(
     "[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]"
 )  # with no place of their own
-_MOST_SEEN = 256  # texts that are remembered: most headers come with every answer
+_MOST_SEEN = 256  # cached texts: most headers are the same in every answer
 _NAME = re.compile(r"[a-z0-9_-]{1,64}")
 
 Span = tuple[int, int]
 
 
 class Cleaner:
-    """Knows the secrets that one upstream could repeat: `keys`, of which parts are masked too, and `others`."""
+    """Masks the secrets that one upstream could repeat: `keys`, of which parts are masked too, and `others`."""
 
     def __init__(self, keys: Iterable[str] = (), others: Iterable[str] = ()) -> None:
         keys, others = _long_enough(keys), _long_enough(others)
@@ -53,10 +53,10 @@ class Cleaner:
         self._blocks = [(key, _least(key), *block) for key in self._keys for block in _blocks(key)]
         self._suspect = _sign_of([*self._needles, *(block for _, _, block, _ in self._blocks)])
         self._seen: dict[str, str] = {}  # short texts and their clean forms
-        self._names: dict[str, bool] = {}  # names of headers, and whether they can be passed on
+        self._names: dict[str, bool] = {}  # names of headers, and whether they can be relayed
 
     def data(self, data: bytes) -> bytes:
-        """The same bytes without secrets; the very same object where there is none."""
+        """Return the bytes without secrets; the same object if there is none."""
         spans = self._spans(data)
         if not spans:
             return data
@@ -67,19 +67,19 @@ class Cleaner:
         return b"".join([*pieces, data[at:]])
 
     def text(self, text: str, longest: int = LONGEST_MESSAGE) -> str:
-        """A message for people: no secrets, no control characters but tabs and line ends, and not too long."""
+        """Return a message without secrets and control characters (except tabs and line ends), of at most `longest`."""
         found = _CONTROL.sub(" ", self._masked(_UNSEEN.sub("", text[: 4 * longest])))
         return found if len(found) <= longest else found[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
     def field(self, text: str | None) -> str | None:
-        """A short field of an error, such as `code`: one line of visible characters."""
+        """Return a short field of an error, such as `code`, as one line of visible characters."""
         if text is None:
             return None
         plain = len(text) <= LONGEST_FIELD and text.isascii() and text.isprintable()
         return " ".join((self._remembered(text) if plain else self.text(text, LONGEST_FIELD)).split())
 
     def failure(self, failure: UpstreamFailure) -> UpstreamFailure:
-        """The same failure, with all text of the upstream in it cleaned."""
+        """Return the failure with all texts of the upstream cleaned."""
         failure.args = (self.text(str(failure)),)
         failure.param, failure.code = self.field(failure.param), self.field(failure.code)
         if failure.native is not None:
@@ -88,13 +88,13 @@ class Cleaner:
         return failure
 
     def header(self, value: str | None) -> str | None:
-        """A header's value; None if it is empty, too long, or not plain ASCII on one line."""
+        """Return a header's value; None if it is empty, too long, or not plain ASCII on one line."""
         if value is None:
             return None
         return self._seen.get(value) or (self._remembered(value) if _is_plain(value) else None)
 
     def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
-        """Of `headers` (lower-case names) those that begin with `prefix` and can be passed on."""
+        """Return those of `headers` (lower-case names) that begin with `prefix` and can be relayed."""
         passed: dict[str, str] = {}
         left = MOST_HEADERS
         for name in headers:
@@ -133,7 +133,7 @@ class Cleaner:
         return text if found is raw else found.decode("utf-8", "surrogatepass")
 
     def _without_tail(self, data: bytes) -> bytes:
-        """A text that was cut in the middle of a key ends with the first part of it."""
+        """Mask the first part of a key at the end of a truncated text."""
         end = data[-512:].lower()
         for key in self._keys:
             at = end.rfind(key[:_SHORTEST_TAIL])
@@ -142,7 +142,7 @@ class Cleaner:
         return data
 
     def _spans(self, data: bytes) -> list[Span]:
-        """Where the secrets stand, in order, without overlaps."""
+        """Return the spans of the secrets, in order, without overlaps."""
         low = data.lower()
         spans = list(self._found(low))
         plain, starts, ends = _unescaped(low)
@@ -166,7 +166,7 @@ class Cleaner:
 
 
 def _sign_of(texts: Iterable[bytes]) -> re.Pattern[str]:
-    """A pattern that every lower-case text matches in which one of `texts`, or an escape, may be."""
+    """Return a pattern that matches every lower-case text that may contain one of `texts` or an escape."""
     signs = {re.escape(text[:_SIGN].decode("latin-1")) for text in texts}
     return re.compile("|".join([*map(re.escape, _ESCAPES), *sorted(signs)]))
 
@@ -180,31 +180,31 @@ def _long_enough(secrets: Iterable[str]) -> list[str]:
 
 
 def _forms(secret: str) -> Iterator[bytes]:
-    """What is searched for, in lower case: the secret as it is, without escapes, as base64 and in hexadecimal."""
+    """Yield the searched forms in lower case: the secret, without escapes, as base64 and in hexadecimal."""
     raw = secret.encode()
     yield raw.lower()
     yield _unescaped(raw.lower())[0]
     yield raw.hex().encode()
-    for shift in range(3):  # by where it begins in what was encoded
+    for shift in range(3):  # by its offset in the encoded data
         padded, first, last = b"\0" * shift + raw, (shift * 8 + 5) // 6, (shift + len(raw)) * 8 // 6
         yield b64encode(padded)[first:last].lower()
         yield urlsafe_b64encode(padded)[first:last].lower()
 
 
 def _least(key: bytes) -> int:
-    """The shortest part of a key that is masked."""
+    """Return the length of the shortest part of a key that is masked."""
     return max(SHORTEST, (len(key) + 1) // 2)
 
 
 def _blocks(key: bytes) -> Iterator[tuple[bytes, int]]:
-    """Pieces of a key, with their places, of which each part of `_least` characters holds one whole."""
+    """Yield blocks of a key with their offsets; each part of `_least` characters contains a whole block."""
     size = (_least(key) + 1) // 2
     for offset in range(0, len(key) - size + 1, size):
         yield key[offset : offset + size], offset
 
 
 def _grown(low: bytes, key: bytes, at: int, offset: int, size: int) -> Span:
-    """The whole run that `low` has in common with `key` around a block of it."""
+    """Return the longest span around a block in which `low` and `key` are equal."""
     start, end = at, at + size
     while start and offset and low[start - 1] == key[offset - 1]:
         start, offset = start - 1, offset - 1
@@ -215,7 +215,7 @@ def _grown(low: bytes, key: bytes, at: int, offset: int, size: int) -> Span:
 
 
 def _unescaped(data: bytes) -> tuple[bytes, list[int], list[int]]:
-    """The text without escapes, and where each of its bytes begins and ends in `data`; no places if there are none."""
+    """Return the text without escapes, and the start and end in `data` of its bytes; empty lists without escapes."""
     starts: list[int] = []
     ends: list[int] = []
     for _ in range(_NESTED):
@@ -242,7 +242,7 @@ def _unescaped_once(data: bytes) -> tuple[bytes, list[int], list[int]]:
         if match.lastindex is not None:
             pieces.append(_character(match[match.lastindex], match.lastindex))
         elif match[0][-1:] == b"\\":
-            continue  # before a character that stands for itself
+            continue  # before a character without a special meaning
         else:
             pieces.append(b" ")
         starts.append(match.start())
@@ -255,12 +255,12 @@ def _unescaped_once(data: bytes) -> tuple[bytes, list[int], list[int]]:
 
 
 def _character(found: bytes, group: int) -> bytes:
-    """What an escape stands for, in lower case; `group` is that of the pattern."""
+    """Return the character of an escape in lower case; `group` is that of the pattern."""
     return _ENTITIES[found] if group == 6 else bytes([int(found, 10 if group == 5 else 16)]).lower()
 
 
 def _whole_escape(low: bytes, span: Span) -> Span:
-    """The span with the backslash that its first byte may belong to."""
+    """Return the span including a backslash before its first byte."""
     start, end = span
     before = start
     while before and low[before - 1] == 0x5C:

@@ -1,4 +1,4 @@
-"""Durations as people read them, for messages: `0.25 s`, `90 s`, `6 min`, `1 h 30 min`, `1 d`."""
+"""Durations as readable text, for messages: `0.25 s`, `90 s`, `6 min`, `1 h 30 min`, `1 d`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def duration_text(seconds: float) -> str:
-    """`seconds` in at most two units; below two minutes in seconds alone."""
+    """Return `seconds` in at most two units; below two minutes only in seconds."""
     if seconds < 120:
         return f"{max(seconds, 0.0):.3g} s"
     place = next(place for place, (_, size) in enumerate(_UNITS) if seconds >= size)

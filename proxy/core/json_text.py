@@ -1,7 +1,7 @@
 """Reads JSON of clients and upstreams, which may contain anything, and writes compact, strict JSON.
 
-Python reads and writes `NaN`, `Infinity` and numbers too large for a double; no other JSON parser does. What is written
-here never has them.
+Python reads and writes `NaN`, `Infinity` and numbers too large for a double; other JSON parsers do not. The functions
+here never write them.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from msgspec.json import Decoder, Encoder
 from proxy.core.work import exceeds
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_MOST_DIGITS = 300  # of an integer that is read exactly; the server lets Python read 640
+_MOST_DIGITS = 300  # of an integer that is read exactly; the server limits Python's reader to 640
 _VERY_LARGE: int = 10**_MOST_DIGITS
 _BLANK = re.compile(r"[ \t\n\r]*")
-SMALL = 64 * 1024  # bytes; a text that cannot hold much work
+SMALL = 64 * 1024  # bytes; a text of this size is cheap to read
 MISFITS = (DecodeError, UnicodeDecodeError, RecursionError)  # of JSON that does not fit a typed view
 _T = TypeVar("_T")
 MAX_WORK = 8_000_000  # units: an item of a list is 1, a list or object 5, a member 20; large embeddings have 6 million
-_MOST_QUOTES = 2_000_000  # of a text that is expensive otherwise
+_MOST_QUOTES = 2_000_000  # quotes above which a text is expensive
 MAX_NESTED_WORK = 500_000  # units of `core/work.py`, of such a value
-MAX_NESTED = 100  # levels of a value that comes as text inside of a body
+MAX_NESTED = 100  # levels of a value that is encoded as text in a body
 
 
 class NotStrict(ValueError):
@@ -51,7 +51,7 @@ _encode = Encoder().encode
 
 
 def loads(text: bytes | str) -> Any:
-    """The value that `text` stands for; an integer with more digits than Python reads becomes a very large one.
+    """Return the value of the JSON `text`; an integer with too many digits becomes a very large one.
 
     Raises `ValueError` or `RecursionError` if it is not JSON.
     """
@@ -64,7 +64,7 @@ def loads(text: bytes | str) -> Any:
 
 
 def finite_loads(text: bytes) -> Any:
-    """The value that `text` stands for, like `loads`, but only UTF-8 and finite numbers are JSON."""
+    """Return the value of the JSON `text` like `loads`, but reject other encodings and infinite numbers."""
     if len(text) > SMALL and is_expensive(text):
         raise ValueError("it has too many values")
     try:
@@ -74,7 +74,7 @@ def finite_loads(text: bytes) -> Any:
 
 
 def _python_loads(text: bytes | str, **hooks: Any) -> Any:
-    """Read what Python takes for JSON, which is more than `msgspec` does."""
+    """Read with Python's reader, which accepts more than `msgspec`."""
     try:
         return json.loads(text, **hooks)
     except (json.JSONDecodeError, UnicodeDecodeError):
@@ -84,14 +84,14 @@ def _python_loads(text: bytes | str, **hooks: Any) -> Any:
 
 
 def is_expensive(text: bytes | str) -> bool:
-    """Whether a large text has so many values that reading it would keep the event loop for too long."""
+    """Whether a large text has so many values that reading it would block the event loop for too long."""
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     first = raw[:SMALL].lstrip()[:1]
     if b"!" <= first <= b"~" and first not in (b"{", b"["):  # other bytes may begin UTF-16
         return False  # at most one value, or not JSON at all: events, a page
     if _work(raw) <= MAX_WORK:
         return False
-    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every quote that is left begins or ends a string
+    plain = raw.replace(b"\\\\", b"").replace(b'\\"', b"")  # every remaining quote begins or ends a string
     return plain.count(b'"') > _MOST_QUOTES or _work(b"".join(plain.split(b'"')[::2])) > MAX_WORK
 
 
@@ -100,7 +100,7 @@ def _work(raw: bytes) -> int:
 
 
 def typed(decode: Callable[[bytes], _T], data: bytes) -> _T | None:
-    """The typed view that `decode` (of a `msgspec.json.Decoder`) makes of `data`; `None` if it does not fit.
+    """Return the typed view of `data` by `decode` (of a `msgspec.json.Decoder`); `None` if it does not fit.
 
     A view declares ordinary members with their ordinary values, and means the same as the value that `loads` returns.
     """
@@ -113,13 +113,13 @@ def typed(decode: Callable[[bytes], _T], data: bytes) -> _T | None:
 
 
 def value_at(text: str, at: int) -> tuple[Any, int]:
-    """The value that begins at or after `at`, behind white space, and where it ends. Raises `ValueError`."""
+    """Return the value that begins after white space at `at`, and its end. Raises `ValueError`."""
     start = _BLANK.match(text, at)
     return _ANY.raw_decode(text, start.end() if start else at)
 
 
 def value_of(text: bytes | str) -> Any:
-    """The value that `text` stands for; `None` if it is not JSON."""
+    """Return the value of the JSON `text`; `None` if it is invalid."""
     try:
         return loads(text)
     except (ValueError, RecursionError):
@@ -127,7 +127,7 @@ def value_of(text: bytes | str) -> Any:
 
 
 def object_of(text: bytes | str) -> dict[str, Any] | None:
-    """The object that `text` stands for; `None` if it is not one."""
+    """Return the object of the JSON `text`; `None` if it is not an object."""
     try:
         value = loads(text)
     except (ValueError, RecursionError):
@@ -136,10 +136,10 @@ def object_of(text: bytes | str) -> dict[str, Any] | None:
 
 
 def strict_value_of(text: str) -> Any:
-    """The value of `text` if it can be written into a body again; else `None`.
+    """Return the value of `text` if it can be written into a body again; else `None`.
 
-    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may reject it. A text of
-    too many values is not read, because other calls would have to wait.
+    A value that is nested deeper than `MAX_NESTED` cannot: with the levels around it, a reader may reject it. A text
+    with too many values is not read, because that would block other calls.
     """
     if nested_is_expensive(text):
         return None
@@ -156,13 +156,13 @@ def nested_is_expensive(text: str) -> bool:
 
 
 def strict_object_of(text: str) -> dict[str, Any] | None:
-    """The object that `text` stands for, if it can be written again; else `None`."""
+    """Return the object of the JSON `text`, if it can be written again; else `None`."""
     value = strict_value_of(text)
     return value if isinstance(value, dict) else None
 
 
 def compact(value: Any) -> bytes:
-    """`value` without spaces, in UTF-8; half of a surrogate pair, such as `\\ud800`, becomes `?`.
+    """Return `value` as JSON without spaces, in UTF-8; half of a surrogate pair, such as `\\ud800`, becomes `?`.
 
     Raises `NotStrict` for a number that JSON does not have.
     """
@@ -174,7 +174,7 @@ def compact(value: Any) -> bytes:
 
 
 def compact_nulled(value: Any) -> bytes:
-    """`value` as `compact` writes it, but with null in place of numbers that JSON does not have."""
+    """Return `value` like `compact`, with null in place of numbers that JSON does not have."""
     try:
         return _encode(value)
     except (TypeError, ValueError, OverflowError):  # half of a surrogate pair, a very large integer

@@ -1,6 +1,6 @@
 """Finds the fields of a `multipart/form-data` body without copying or rewriting it (RFC 7578).
 
-Only what routing needs: where each plain field's value stands, in bytes, so that one may be replaced and all else kept.
+It returns the byte offsets of the values of plain fields, so that one can be replaced while the rest is unchanged.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.spans import Span
 
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.I)
-_FOLD = re.compile(rb"\r\n[ \t]+")  # a header that goes on in the next line
+_FOLD = re.compile(rb"\r\n[ \t]+")  # a header that continues in the next line
 _NAME = re.compile(rb"""^content-disposition:[^\r\n]*?[;\s]name=(?:"([^"\r\n]*)"|([^\s;"]+))""", re.I | re.M)
 _FILE = re.compile(rb"^content-disposition:[^\r\n]*?[;\s]filename\*?=", re.I | re.M)
 MOST_PARTS = 256
@@ -23,7 +23,7 @@ LONGEST_VALUE = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """The plain fields of a form: their values, where they stand, and which came twice."""
+    """The plain fields of a form: their values, offsets, and repeated names."""
 
     values: dict[str, str]
     spans: dict[str, Span]
@@ -31,7 +31,7 @@ class Form:
 
 
 def boundary_of(content_type: str) -> bytes:
-    """The boundary that a content type names. Raises `InvalidRequest` if there is none."""
+    """Return the boundary of a content type. Raises `InvalidRequest` without one."""
     match = _BOUNDARY.search(content_type[:LONGEST_CONTENT_TYPE])
     if not content_type.lower().startswith("multipart/form-data") or match is None:
         raise InvalidRequest("The content type must be multipart/form-data with a boundary.", param="content-type")
@@ -39,7 +39,7 @@ def boundary_of(content_type: str) -> bytes:
 
 
 def parse_form(raw: bytes, content_type: str) -> Form:
-    """Read a form. Raises `InvalidRequest` if it is broken off or has too many parts."""
+    """Parse a form. Raises `InvalidRequest` if it is incomplete or has too many parts."""
     delimiter = b"--" + boundary_of(content_type)
     values: dict[str, str] = {}
     spans: dict[str, Span] = {}
@@ -47,14 +47,14 @@ def parse_form(raw: bytes, content_type: str) -> Form:
     at = raw.find(delimiter)
     for _ in range(MOST_PARTS):
         if at < 0:
-            raise InvalidRequest("The form is broken off: its last boundary is missing.")
+            raise InvalidRequest("The form is incomplete: its last boundary is missing.")
         start = at + len(delimiter)
         if raw.startswith(b"--", start):
             return Form(values, spans, frozenset(repeated))
         head = raw.find(b"\r\n\r\n", start)
         end = raw.find(b"\r\n" + delimiter, start)
         if head < 0 or end < head + 4:
-            raise InvalidRequest("The form is broken off: a part has no end.")
+            raise InvalidRequest("The form is incomplete: a part has no end.")
         if head - start > LONGEST_HEAD:
             raise InvalidRequest(f"The form has a part with more than {LONGEST_HEAD} bytes of headers.")
         _field(raw, start, head + 4, end, values, spans, repeated)

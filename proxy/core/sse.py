@@ -1,7 +1,7 @@
 """Server-sent events: splits a byte stream into whole events and keeps every byte.
 
-An event ends at an empty line, with any of the three line ends. The bytes of the events, joined, are the bytes that
-came in: nothing is normalised, because they are relayed as they are.
+An event ends at an empty line, with any of the three line ends. The joined events are
+equal to the input: nothing is normalised, because events are relayed unchanged.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Events:
         return rest
 
     def _split(self, chunk: bytes) -> list[bytes]:
-        """Split bytes with any line ends; a long event is searched once, in however many chunks it comes."""
+        """Split bytes with any line ends; a long event is searched once, regardless of the number of chunks."""
         partial = self.partial
         partial += chunk
         events, start = [], 0
         for match in _END.finditer(partial, max(0, self._scanned - 4)):
             end = match.end()
             if end == len(partial) and partial[-1:] == b"\r":
-                break  # a line feed may still belong to it
+                break  # a line feed may follow in the next chunk
             events.append(bytes(partial[start:end]))
             start = end
         if start:

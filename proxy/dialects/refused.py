@@ -1,4 +1,4 @@
-"""What cannot be sent: parameters that a model refuses, as its `unsupported` says, and what JSON cannot express."""
+"""Unsupported parameters of a model (its `unsupported`), and values that JSON cannot express."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import NotStrict, compact
 
-# Left out, these would give the client another answer than it asked for.
+# Dropping these would change the meaning of the request.
 _MEANING = (
     "audio",
     "functions",
@@ -21,7 +21,7 @@ _MEANING = (
     "tools",
     "top_logprobs",
 )
-CEILINGS = ("max_completion_tokens", "max_tokens")  # of an answer; -1, of local servers, is none
+CEILINGS = ("max_completion_tokens", "max_tokens")  # of the answer; -1, of local servers, is no limit
 _LIMITS = (*CEILINGS, "top_k")  # for local servers, -1 is no limit
 _ASKS_NOTHING: dict[str, Any] = {
     "frequency_penalty": 0,
@@ -34,24 +34,24 @@ _ASKS_NOTHING: dict[str, Any] = {
 }
 
 
-def refused(unsupported: Collection[str], given: Mapping[str, Any]) -> list[str]:
-    """The parameters to leave out of `given`, which holds no nulls.
+def refused(unsupported: Collection[str], parameters: Mapping[str, Any]) -> list[str]:
+    """Return the parameters to drop from `parameters`, which contains no nulls.
 
-    `a+b` stands for two that cannot be there together: `b` is left out, or `a` where it asks for nothing (1, the
-    default of `temperature` and `top_p`). Raises `InvalidRequest` where leaving one out would change the meaning.
+    `a+b` means that the two cannot be combined: `b` is dropped, or `a` if it has its default value (1 for `temperature`
+    and `top_p`). Raises `InvalidRequest` if dropping one would change the meaning.
     """
-    found = [name for name in given if name in unsupported]
-    for name in found:
-        if name in _MEANING and asks(name, given[name]):
+    rejected = [name for name in parameters if name in unsupported]
+    for name in rejected:
+        if name in _MEANING and asks(name, parameters[name]):
             message = f"`{name}` is not supported by this model; remove it or choose another model."
             raise InvalidRequest(message, param=name)
     for first, second in pairs_of(unsupported):
-        if first in given and second in given and not {first, second} & set(found):
-            if second in _MEANING and asks(first, given[first]) and asks(second, given[second]):
+        if first in parameters and second in parameters and not {first, second} & set(rejected):
+            if second in _MEANING and asks(first, parameters[first]) and asks(second, parameters[second]):
                 message = f"`{second}` is not supported together with `{first}` by this model; remove one of them."
                 raise InvalidRequest(message, param=second)
-            found.append(first if given[first] == 1 else second)
-    return found
+            rejected.append(first if parameters[first] == 1 else second)
+    return rejected
 
 
 def pairs_of(unsupported: Collection[str]) -> tuple[tuple[str, str], ...]:
@@ -61,17 +61,17 @@ def pairs_of(unsupported: Collection[str]) -> tuple[tuple[str, str], ...]:
 
 
 def present(body: Mapping[str, Any]) -> dict[str, Any]:
-    """The members of a body that ask for something a translated target can have: no nulls, no limit of -1."""
+    """Return the members of a body without nulls and limits of -1, for a translated target."""
     return {name: value for name, value in body.items() if value is not None and (value != -1 or name not in _LIMITS)}
 
 
 def asks(name: str, value: Any) -> bool:
-    """Whether a parameter's value asks for anything that is not so anyway."""
+    """Whether a parameter's value differs from the default."""
     return value not in (None, [], {}, "") and (name not in _ASKS_NOTHING or value != _ASKS_NOTHING[name])
 
 
 def request_body(native: Mapping[str, Any]) -> bytes:
-    """A translated body. Raises `InvalidRequest` if it has a number that no JSON reader takes, such as 1e999."""
+    """Return a translated body. Raises `InvalidRequest` if it has a number that is invalid in JSON, such as 1e999."""
     try:
         return compact(native)
     except NotStrict as exc:

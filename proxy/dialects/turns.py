@@ -1,15 +1,15 @@
-"""Any history as a legal one: the turns that Anthropic and Gemini accept, whatever order a client's messages have.
+"""Conversion of a history to the turns that Anthropic and Gemini accept.
 
-OpenAI's API takes messages in any order. Anthropic's and Gemini's want turns: the user begins, user and assistant
+OpenAI's API accepts messages in any order. Anthropic and Gemini require turns: the user begins, user and assistant
 alternate, no turn is empty, and the turn after tool calls begins with one result for each call and has no other result.
-A `History` is filled message by message, with blocks that are already the target's own; `legal_turns` orders them:
+Messages are added to a `History` one by one, as blocks in the target's format; `legal_turns` orders them:
 
-- messages of one side that follow each other are one turn;
-- a result goes to the turn behind its call, wherever the client has put it; a second one replaces the first;
-- a call without a result gets a stand-in, a result without a call becomes text of the user;
-- a turn without content becomes a placeholder, since leaving it out would merge or swap the speakers around it; only
-  an assistant's turn at the beginning or the end is left out;
-- a placeholder of the user comes before an assistant's first turn.
+- consecutive messages of one side are one turn;
+- a result is moved to the turn after its call; a second result replaces the first;
+- a call without a result gets a placeholder, a result without a call becomes text of the user;
+- a turn without content gets a placeholder, because omitting it would merge the turns around it; only an assistant's
+  turn at the beginning or the end is omitted;
+- a placeholder of the user is inserted before an assistant's first turn.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ NO_RESULT = "No result was given for this call."
 
 @dataclass(frozen=True, slots=True)
 class TurnRules:
-    """How a target writes what is added to a history."""
+    """A target's format of the blocks that are added to a history."""
 
     text: Callable[[str], Block]
     no_result: Callable[[ToolUse], Block]
-    is_blank: Callable[[Block], bool] | None = None  # None: blank blocks are not added
-    blank_user: str = PLACEHOLDER  # what stands for a user's turn without content
+    is_blank: Callable[[Block], bool] | None = None  # None: there are no blank blocks
+    blank_user: str = PLACEHOLDER  # replaces a user's turn without content
 
 
 @dataclass(slots=True, eq=False)
 class ToolUse:
-    """A call of the history; `id` is unique in it, `client_id` is what the client's results refer to."""
+    """A call of the history; `id` is unique in it, `client_id` is the id in the client's results."""
 
     client_id: str | None
     name: str
     id: str
     result: Block | None = None
-    beside: list[Block] = field(default_factory=list)  # what comes with the result and cannot be in it
+    beside: list[Block] = field(default_factory=list)  # content of the result that cannot be part of it
 
 
 @dataclass(slots=True)
@@ -64,26 +64,26 @@ class History:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no message has been added, a blank one included."""
+        """Whether no message has been added, not even a blank one."""
         return not self._turns
 
     def instructed(self) -> None:
-        """The last message was an instruction, which stands elsewhere: the assistant does not continue its turn."""
+        """Record that the last message was an instruction, so the last assistant turn is not a prefill."""
         if self._turns:
             self._turn("user")
 
     def user(self, blocks: Sequence[Block]) -> None:
-        """A message of the user."""
+        """Add a message of the user."""
         self._turn("user").blocks += blocks
 
     def assistant(self, blocks: Sequence[Block], calls: Sequence[ToolUse] = ()) -> None:
-        """A message of the assistant; `blocks` have its `calls` in them."""
+        """Add a message of the assistant; `blocks` include its `calls`."""
         turn = self._turn("assistant")
         turn.blocks += blocks
         turn.calls += calls
 
     def tool_use(self, client_id: str | None, name: str, id: str) -> ToolUse:
-        """A call, with a number after its id where an earlier call has the same one."""
+        """Return a call, with a number appended to its id if an earlier call has the same id."""
         unique, number = id, 1
         while unique in self._ids:
             number += 1
@@ -92,9 +92,9 @@ class History:
         return ToolUse(client_id, name, unique)
 
     def answered(self, message: Mapping[str, Any]) -> ToolUse | None:
-        """The call that a `tool` or `function` message answers; None if there is none.
+        """Return the call that a `tool` or `function` message answers, or None.
 
-        The latest turn with a call of that id counts. A message without an id answers by name, else in order.
+        It is in the latest turn with a call of that id. A message without an id is matched by name, else in order.
         """
         self._turn("user")
         id, name = message.get("tool_call_id"), message.get("name") or message.get("tool_name")
@@ -103,17 +103,17 @@ class History:
             if not turn.calls:
                 continue
             if has_id:
-                found = [call for call in turn.calls if call.client_id == id]
+                calls = [call for call in turn.calls if call.client_id == id]
             else:
-                found = [call for call in turn.calls if not name or call.name == name]
-            if found:
-                return next((call for call in found if call.result is None), found[-1])
+                calls = [call for call in turn.calls if not name or call.name == name]
+            if calls:
+                return next((call for call in calls if call.result is None), calls[-1])
             if not has_id:
                 return None
         return None
 
     def legal_turns(self, rules: TurnRules) -> list[Turn]:
-        """The turns in the target's order; none only if no message was added. Called once."""
+        """Return the turns in the target's order; empty only without messages. Must be called once."""
         turns = list(self._turns)
         if rules.is_blank is not None:
             _clear_blank(turns, rules.is_blank)
@@ -142,7 +142,7 @@ class History:
 
 
 def _clear_blank(turns: list[Turn], is_blank: Callable[[Block], bool]) -> None:
-    """Empty the turns of which all blocks are blank."""
+    """Remove the blocks of turns that have only blank blocks."""
     for turn in turns:
         if turn.blocks and is_blank(turn.blocks[0]) and all(map(is_blank, turn.blocks)):
             turn.blocks = []

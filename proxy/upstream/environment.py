@@ -1,4 +1,4 @@
-"""The proxy that the environment names: `HTTPS_PROXY` for https URLs, except the hosts of `NO_PROXY`."""
+"""Proxy settings of the environment: `HTTPS_PROXY` for https URLs, except for hosts in `NO_PROXY`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 class EnvironmentProxy:
-    """Raises `ValueError` if `HTTPS_PROXY` is not the URL of an HTTP proxy. Lower-case names win, as in curl."""
+    """Raises `ValueError` if `HTTPS_PROXY` is not the URL of an HTTP proxy. Lower-case names have priority."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._proxy = _url(environ.get("https_proxy") or environ.get("HTTPS_PROXY"))
@@ -18,7 +18,7 @@ class EnvironmentProxy:
         self.configured = self._proxy is not None
 
     def proxy_for(self, url: str) -> str | None:
-        """The proxy on the way to `url`. Loopback is never reached by one."""
+        """Return the proxy for `url`, or None. Loopback addresses have none."""
         if self._proxy is None or not url.startswith("https:"):
             return None
         if url not in self._known:
@@ -55,7 +55,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _covers(entry: str, host: str, port: int) -> bool:
-    """Whether an entry of `NO_PROXY` (`*`, a name and all below it, an address or network, each with a port) fits."""
+    """Whether an entry of `NO_PROXY` matches: `*`, a domain, an address or a network, optionally with a port."""
     if entry == "*":
         return True
     try:

@@ -1,7 +1,7 @@
-"""httpx, for requests that a proxy passes on. Redirects are not followed, cookies not kept, the environment not read.
+"""Transport for requests through an HTTP proxy, by httpx. It follows no redirects, and stores no cookies.
 
-Each request has a connection of its own: httpx cannot tell a kept connection that has died from an upstream that failed
-at its work, nor does it notice bytes behind an answer, which the next caller would get.
+Each request uses a new connection: httpx cannot distinguish a stale connection from a failed upstream, and does not
+detect bytes after an answer, which the next request would receive.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _UNLIMITED = httpx.Limits(max_connections=None, max_keepalive_connections=0)
 
 
 class HttpxTransport:
-    """One client for each proxy and private CA; closed by `aclose`, after which it may be used again."""
+    """One httpx client for each proxy and private CA. It can be used again after `aclose`."""
 
     def __init__(self, contexts: Contexts | None = None) -> None:
         self._contexts = contexts or Contexts()
@@ -95,7 +95,7 @@ async def _body(response: httpx.Response) -> AsyncGenerator[bytes, None]:
 
 
 def _failure(error: httpx.TransportError) -> UpstreamFailure:
-    """What went wrong, in words that hold neither URL nor credential. Raises `Unavailable` for a fault of ours."""
+    """Return the failure, without URL and credential. Raises `Unavailable` if this process lacks resources."""
     raise_if_local(error)
     if isinstance(error, httpx.ConnectTimeout):
         return connect_failure(TimeoutError())
@@ -109,17 +109,17 @@ def _failure(error: httpx.TransportError) -> UpstreamFailure:
 
 
 def _system_error(error: BaseException) -> OSError:
-    """The innermost error of the system or of TLS."""
-    found = OSError(None, "no details")
+    """Return the innermost error of the system or of TLS."""
+    innermost = OSError(None, "no details")
     inner: BaseException | None = error
     while inner is not None:
-        found = inner if isinstance(inner, OSError) else found
+        innermost = inner if isinstance(inner, OSError) else innermost
         inner = inner.__cause__ or inner.__context__
-    return found
+    return innermost
 
 
 _WORDS: tuple[tuple[type[Exception], str, str], ...] = (
-    (httpx.ProxyError, "proxy", "the proxy on the way to the upstream refused the connection"),
+    (httpx.ProxyError, "proxy", "the proxy for the upstream refused the connection"),
     (httpx.RemoteProtocolError, "protocol", "the upstream broke off its answer, or it is not valid HTTP"),
     (httpx.ReadError, "reset", "the upstream closed the connection"),
     (httpx.WriteError, "reset", "the upstream closed the connection"),

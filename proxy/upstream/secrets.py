@@ -1,4 +1,4 @@
-"""The secrets that are removed from each provider's answers: see `proxy/core/clean.py`."""
+"""Filters that remove secrets from the answers of providers; see `proxy/core/clean.py`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from proxy.core.clean import Cleaner
 from proxy.core.model import Provider
 
-# Configured headers that hold no secret, and whose values an error may well repeat.
+# Configured headers without secrets, whose values may appear in errors.
 PUBLIC_HEADERS = frozenset(
     {
         "accept",
@@ -25,19 +25,19 @@ PUBLIC_HEADERS = frozenset(
 
 
 class Cleaners:
-    """The filter of each provider, made once for each version of it. `own` are secrets of the proxy itself."""
+    """The filters by provider, built once per version of its settings. `own` are secrets of the proxy itself."""
 
     def __init__(self, own: Iterable[str] = ()) -> None:
         self._own = tuple(own)
-        self._made: dict[str, tuple[Provider, Cleaner]] = {}
+        self._cleaners: dict[str, tuple[Provider, Cleaner]] = {}
 
     def of(self, provider: Provider) -> Cleaner:
-        """The filter for what `provider` sends."""
-        made = self._made.get(provider.name)
-        if made is None or made[0] is not provider:
+        """Return the filter for the texts of `provider`."""
+        entry = self._cleaners.get(provider.name)
+        if entry is None or entry[0] is not provider:
             keys = [*self._own, *(key.value for key in provider.keys)]
-            made = self._made[provider.name] = provider, Cleaner(keys, _others(provider))
-        return made[1]
+            entry = self._cleaners[provider.name] = provider, Cleaner(keys, _others(provider))
+        return entry[1]
 
 
 def _others(provider: Provider) -> Iterator[str]:
@@ -50,7 +50,7 @@ def _others(provider: Provider) -> Iterator[str]:
 
 
 def _of_url(url: str) -> Iterator[str]:
-    """The credentials in a URL, as they stand there and as they are sent."""
+    """Yield the credentials in a URL, escaped, unescaped and encoded for the header."""
     userinfo, at, _ = urlsplit(url).netloc.rpartition("@")
     if not at:
         return
