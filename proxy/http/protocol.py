@@ -82,6 +82,7 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None:
             cycle.gone()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # after a reset, uvicorn would keep the connection until the timer ends
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -92,6 +93,8 @@ class Protocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop_stall()
+        if self._buffer:
+            self.loop.call_soon(self._next_message)
 
     def _check_stall(self, before: int) -> None:
         """Abort the connection if the client has read nothing since `before` bytes were buffered."""
@@ -142,6 +145,8 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._whole = True
+        if self.flow.read_paused:
+            self.flow.resume_reading()  # or the client's disconnect would not be noticed while the call runs
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -162,10 +167,10 @@ class Protocol(HttpToolsProtocol):
         self._refuse(InvalidRequest("The request is not valid HTTP."))
 
     def _next_message(self) -> None:
-        """Pass the next message to the parser, if its head is complete and no response is in progress."""
+        """Pass the next message to the parser, if its head is complete and the client has taken the last response."""
         if self._closing or self._framing is not None or not self._buffer:
             return
-        if self._running() is not None:
+        if self._running() is not None or self.flow.write_paused:
             if len(self._buffer) > MAX_HEAD:
                 self.flow.pause_reading()
             return

@@ -69,9 +69,9 @@ def upstream(module_upstream: Upstream) -> Upstream:
     return module_upstream
 
 
-def request(model: str, *, streams: bool, missing: int = 0) -> bytes:
+def request(model: str, *, streams: bool, missing: int = 0, content: str = "hi") -> bytes:
     """A request as bytes; with `missing` its body stops that far from its end."""
-    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "hi"}], "stream": streams}).encode()
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": content}], "stream": streams}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
     return head.encode() + b"content-type: application/json\r\n\r\n" + body[: len(body) - missing]
 
@@ -161,6 +161,20 @@ def test_a_disconnect_cancels_the_upstream_and_settles_once(
 
     assert len(upstream.requests) == TRIALS
     report("upstream_saw_the_close_after_ms", delays)
+
+
+@pytest.mark.parametrize("size", [70_000, 400_000, 2_000_000])
+def test_a_disconnect_after_a_large_request_is_noticed(
+    http: httpx.Client, box: Running, upstream: Upstream, access_log: Any, size: int
+) -> None:
+    upstream.script("a", upstreams.stall)
+    before = closed_calls(http, box)
+
+    with client(box, request("up/a", streams=False, content="x" * size)):
+        arrived = upstream.next()
+    arrived.left()
+
+    assert_settled_once(http, box, access_log, before)
 
 
 def test_a_disconnect_during_the_body_makes_no_attempt(
