@@ -116,9 +116,10 @@ class Exchange:
             self._out = AsgiOutput(self._send, self._limits.write_stall, self._gone)
         self.write = self._out.write
         try:
-            await pipeline.run(self)
-        except ProxyError as error:
-            await self._fail(error)
+            try:
+                await pipeline.run(self)
+            except ProxyError as error:
+                await self._fail(error)
         except asyncio.CancelledError:
             if self.interrupted is None or self._task is None or self._task.uncancel():
                 raise
@@ -248,9 +249,10 @@ class Exchange:
 
     def _comment_if_silent(self) -> None:
         """Write a comment if the stream has been silent for long enough."""
-        if self._ended:
+        silence = self._longest_silence()
+        if self._ended or not silence:
             return
-        left = self._longest_silence() - (self._loop.time() - self._out.last_write)
+        left = silence - (self._loop.time() - self._out.last_write)
         if left > 0:
             self._comment_later(left)
         else:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
+from proxy.core.errors import InternalError
 from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
@@ -38,6 +39,33 @@ class Scripted:
             await arrival.end_stream()
         finally:
             self.delivering = arrival.delivering
+
+
+class Early:
+    """A pipeline whose stream is opened early, and is silent after its chunk."""
+
+    async def run(self, arrival: Any) -> None:
+        await arrival.read()
+        arrival.expect_stream(list)
+        await asyncio.sleep(6.0)
+        await arrival.begin_stream(200, [], events=True)
+        arrival.write(b"data: last\n\n")
+        await arrival.drain()
+        await asyncio.sleep(60.0)
+        await arrival.end_stream()
+
+
+class Failing:
+    """A pipeline that fails, before or after it has begun a stream."""
+
+    def __init__(self, *, begun: bool) -> None:
+        self.begun = begun
+
+    async def run(self, arrival: Any) -> None:
+        await arrival.read()
+        if self.begun:
+            await arrival.begin_stream(200, [(b"content-type", b"text/event-stream")], events=True)
+        raise InternalError("Internal error.")
 
 
 class Client:
@@ -79,3 +107,33 @@ async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
 
     assert (comment, chunk) == (COMMENT, b"data: last\n\n")
     assert pipeline.delivering is True
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["response", "event"])
+async def test_a_disconnect_while_an_error_is_written_ends_the_call(begun: bool) -> None:
+    client = Client()
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
+    endpoint = Endpoint(Failing(begun=begun), None, limits, Ids())  # type: ignore[arg-type]
+
+    async with asyncio.TaskGroup() as group:
+        call = group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
+        await idle()
+        assert not call.done()
+        client.gone.set()
+
+    assert not call.cancelled()
+    assert call.exception() is None
+
+
+async def test_no_comment_follows_early_ones_if_they_are_off() -> None:
+    bodies: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        bodies.append(message.get("body", b"head"))
+
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=0.0, early_comments=5.0)
+    endpoint = Endpoint(Early(), None, limits, Ids())  # type: ignore[arg-type]
+
+    await endpoint({"type": "http", "headers": []}, Client().receive, send)  # type: ignore[arg-type]
+
+    assert bodies == [b"head", COMMENT, b"data: last\n\n", b""]
