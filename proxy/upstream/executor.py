@@ -56,10 +56,14 @@ class Executor:
         run = new_run(self.clock, call, plan, record)
         self._budget.called(record.timings.started)
         attempt = await self.first(run)
-        rescue = None
-        if call.snapshot.mid_stream == "continue" and may_continue(run, attempt.target):
-            rescue = Continuation(self, attempt)
-        return Relay(attempt, self.clock, rescue)
+        try:
+            rescue = None
+            if call.snapshot.mid_stream == "continue" and may_continue(run, attempt.target):
+                rescue = Continuation(self, attempt)
+            return Relay(attempt, self.clock, rescue)
+        except BaseException:
+            await attempt.close()
+            raise
 
     async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""

@@ -28,7 +28,6 @@ class Transport(asyncio.Transport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
 
-
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
         self.written += bytes(data)
 
