@@ -81,7 +81,8 @@ class Exchange:
     def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: Mapping[str, str] = _joined(scope["headers"])
         self.id = endpoint.ids.new()
-        self.request_id = sane_id(self.headers.get("x-request-id")) or self.id
+        request_id = self.headers.get("x-request-id")
+        self.request_id = self.id if request_id is None else sane_id(request_id) or self.id
         client = scope.get("client")
         self.address: str | None = client[0] if client else None
         self.read_call = endpoint.read_call
@@ -174,7 +175,9 @@ class Exchange:
                 if not self.write(body[at : at + PIECE]):
                     await self.drain()
             body = body[-(len(body) % PIECE or PIECE) :]
-        await self._end(body)
+        self._ended = True
+        if not self._out.finish(body):
+            await self.drain()
 
     async def begin_stream(self, status: int, headers: Headers, *, events: bool) -> None:
         """Begin a streamed response. Raises `UpstreamError` if it was opened early as events and has none."""
@@ -198,7 +201,9 @@ class Exchange:
 
     async def end_stream(self) -> None:
         """End a streamed response."""
-        await self._end(b"")
+        self._ended = True
+        if not self._out.finish(b""):
+            await self.drain()
 
     async def _fail(self, error: ProxyError) -> None:
         """Write the error: as the response or, if a stream has begun, as its last event."""
@@ -219,12 +224,6 @@ class Exchange:
         if self._early_timer is not None:
             self._early_timer.cancel()
         self._out.start(status, headers, length)
-
-    async def _end(self, body: bytes) -> None:
-        """Write the last piece of the body."""
-        self._ended = True
-        if not self._out.finish(body):
-            await self.drain()
 
     def _gone(self) -> None:
         """The client has disconnected, or has read nothing for `server.write_stall`."""

@@ -8,7 +8,7 @@ well-formed `Host`, except in HTTP/1.0, which has none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,8 +21,8 @@ from proxy.http.forwarded import Forwarded
 from proxy.http.ids import Ids
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-
-
+_OF_BROWSERS = (b"origin", b"sec-fetch-site")
+_MOST_HOSTS = 1000  # that are remembered
 _NONE: Mapping[str, ASGIApp] = {}
 
 
@@ -58,6 +58,7 @@ class Guard:
         self._browsers = browsers
         self._cors = cors  # `None`: off
         self._forwarded = forwarded
+        self._hosts: set[bytes] = set()  # values of `Host` that were accepted from clients other than browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or respond with 204 (a preflight), 400 or 403."""
@@ -66,6 +67,29 @@ class Guard:
             return
         if self._forwarded is not None:
             scope = self._forwarded.apply(scope)
+        if self._cors is None and self._is_known(scope["headers"]):
+            await self._endpoint(scope)(scope, receive, send)
+        else:
+            await self._judge(scope, receive, send)
+
+    def _is_known(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Return whether no browser has sent a request, and its only `Host` was accepted before."""
+        host: bytes | None = None
+        for name, value in headers:
+            if name == b"host":
+                if host is not None:
+                    return False
+                host = value
+            elif name in _OF_BROWSERS:
+                return False
+        return host in self._hosts
+
+    def _endpoint(self, scope: Scope) -> ASGIApp:
+        """Return what answers an accepted request."""
+        return self._endpoints.get(scope["path"], self._app) if scope["method"] == "POST" else self._app
+
+    async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check a request, and pass it on or answer it."""
         headers = _read(scope)
         allowed: str | None = None
         error: ProxyError | None = None
@@ -80,8 +104,7 @@ class Guard:
             send = self._cors.on_answers(send, allowed)
             scope["extensions"] = {}  # the response must pass through this `send`
         if error is None:
-            direct = self._endpoints.get(scope["path"]) if scope["method"] == "POST" else None
-            await (direct or self._app)(scope, receive, send)
+            await self._endpoint(scope)(scope, receive, send)
             return
         own = self._ids.new()
         error.headers = {"x-router-id": own, "x-request-id": own}
@@ -95,6 +118,8 @@ class Guard:
             server = scope.get("server") if browser else None
             self._browsers.check_host(host, rebindable=bool(server and is_loopback(server[0])))
         if not browser:
+            if host is not None and len(self._hosts) < _MOST_HOSTS:
+                self._hosts.add(host)
             return None
         if len(headers.origins) > 1 or len(headers.sites) > 1:
             raise OriginNotAllowed("`origin` and `sec-fetch-site` must each be sent once.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from proxy.core.call import Call
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
@@ -118,6 +119,7 @@ def _reason(rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection]
     return _header_text(sentence)
 
 
+@lru_cache(1024)  # most sentences are notes of rules
 def _header_text(sentence: str) -> str:
     """Return a sentence that is safe in a header: printable ASCII in one line. It contains no text of the client."""
     plain = sentence if sentence.isascii() else sentence.encode("ascii", "replace").decode()

@@ -165,7 +165,9 @@ class Attempt:
                     if not self._may_resend(failure):
                         self.lease.fail(self.cleaner.failure(failure))
                         raise
-                    await self._drop_response()
+                    response, self.response = self.response, None
+                    if response is not None:
+                        await response.aclose()
                     left = run.left
         except BaseException:
             await self.close()
@@ -189,8 +191,10 @@ class Attempt:
             return
         self.deadline.stop()
         self.entry.close(self._shared.clock.monotonic())
+        response, self.response = self.response, None
         try:
-            await self._drop_response()
+            if response is not None:
+                await response.aclose()
         finally:
             self.lease.settle(ok=None)
             if self.lease.reservation:
@@ -346,11 +350,6 @@ class Attempt:
             usage = entry.usage
             return usage.input + usage.output if usage and usage.source == "reported" else None
         return None if entry.outcome in _UNKNOWN_COST else 0
-
-    async def _drop_response(self) -> None:
-        response, self.response = self.response, None
-        if response is not None:
-            await response.aclose()
 
 
 def _place(target: Target) -> tuple[str, str]:

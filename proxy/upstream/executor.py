@@ -68,7 +68,7 @@ class Executor:
     async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
         refusal: ProxyError | None = None
-        at_once = run.only and run.outgrown is None and run.attempts
+        at_once = len(run.plan.targets) == 1 and run.outgrown is None and run.attempts
         picked = self._slots.take_at_once(run.call, run.targets, run.plan) if at_once else None
         while run.attempts:
             force = False
@@ -140,8 +140,11 @@ class Executor:
         failure: UpstreamFailure | None = None
         while True:
             try:
-                attempt = self._new(run, target, lease)
-            except InvalidRequest as exc:
+                attempt = self._attempts.new(run, target, lease)
+            except BaseException as exc:
+                self._slots.release(lease)
+                if not isinstance(exc, InvalidRequest):
+                    raise
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
             if run.record.attempts and run.pays and not self._budget.take(self.clock.monotonic()):
                 self._slots.release(lease)
@@ -179,14 +182,6 @@ class Executor:
         if again is not None and not other_key:
             run.try_again(target)  # its capacity was taken meanwhile; wait for it as for any target
         return None
-
-    def _new(self, run: Run, target: Target, lease: Lease) -> Attempt:
-        """Return an attempt at `target`. Returns the lease unused if the request cannot be expressed."""
-        try:
-            return self._attempts.new(run, target, lease)
-        except BaseException:
-            self._slots.release(lease)
-            raise
 
     async def _backed_off(self, run: Run, target: Target, failure: UpstreamFailure, rule: FailureRule) -> bool:
         """Wait before a retry of the same target; return `False` if there must be no retry."""

@@ -58,6 +58,7 @@ class Relay:
         self.headers = _headers(attempt, cleaner, response, call)
         events = call.kind in ("chat", "completion") or self.headers["content-type"].startswith(EVENTS)
         self.stream = call.stream or not self.headers["content-type"].startswith(JSON)
+        self.aclose = attempt.close  # releases what the attempt holds
         self._attempt = attempt
         self._response = response
         self._decoder = attempt.decoder
@@ -73,10 +74,6 @@ class Relay:
         record.timings.first_token = attempt.committed
         attempt.entry.usage = self._decoder.usage
         self._note_finish()
-
-    async def aclose(self) -> None:
-        """Release what the attempt holds."""
-        await self._attempt.close()
 
     async def whole(self) -> bytes:
         """Return the whole body of an answer that is not a stream. Raises `ProxyError` if it broke off."""

@@ -76,3 +76,32 @@ async def test_any_other_is_refused_in_openai_s_shape(hosts: list[bytes], said: 
 
 async def test_what_is_no_http_passes() -> None:
     assert await sent([], "lifespan") == (True, [])
+
+
+async def test_host_that_was_accepted_does_not_excuse_others() -> None:
+    passed: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        passed.append(scope["path"])
+
+    async def receive() -> Message:
+        raise AssertionError("the body is not needed")
+
+    async def send(message: Message) -> None:
+        pass
+
+    guard, host = Guard(app, Ids(), Browsers()), (b"host", b"a")
+    requests: dict[str, tuple[str, list[tuple[bytes, bytes]]]] = {
+        "/old": ("1.0", []),
+        "/first": ("1.1", [host]),
+        "/again": ("1.1", [host, (b"accept", b"*/*")]),
+        "/without": ("1.1", []),
+        "/twice": ("1.1", [host, host]),
+        "/browser": ("1.1", [host, (b"origin", b"https://evil.example")]),
+        "/site": ("1.1", [(b"sec-fetch-site", b"cross-site"), host]),
+    }
+    for path, (version, headers) in requests.items():
+        scope = {"type": "http", "headers": headers, "http_version": version, "scheme": "http", "method": "POST"}
+        await guard({**scope, "path": path}, receive, send)
+
+    assert passed == ["/old", "/first", "/again"]
