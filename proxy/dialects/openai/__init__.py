@@ -1,1 +1,1 @@
-"""OpenAI's own format: bytes through."""
+"""Dialect of OpenAI-compatible providers, whose bytes are relayed."""

@@ -1,6 +1,6 @@
-"""Answers of endpoints that are passed through: embeddings, images, audio, moderations, legacy completions.
+"""Decoders of endpoints other than chat: embeddings, images, audio, moderations, legacy completions.
 
-They are relayed as they come if they have the shape of their endpoint. An error in a 200, incomplete JSON, an empty
+Answers are relayed unchanged if they have the shape of their endpoint. An error in a 200, incomplete JSON, an empty
 body, the answer of another endpoint, and events that stop before the last one are failures.
 """
 
@@ -22,7 +22,7 @@ from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.typed import Vectors, vectors_of
 
 _LAST = (".done", ".completed")  # how the types of the last events of images and audio end
-_SNIFFED = 64 * 1024  # bytes of sound that look like text before they count as sound
+_SNIFFED = 64 * 1024  # leading bytes that look like text, after which a body is treated as audio
 _TEXT = frozenset({*range(32, 256), *b"\t\r\n"})  # bytes of text in UTF-8
 _PLAIN = bytes(sorted(_TEXT))
 _HEAD = 1024  # bytes that are searched for the beginning of a text
@@ -35,7 +35,7 @@ def _is_choice(item: Mapping[str, Any]) -> bool:
 
 
 def _is_vector(item: Mapping[str, Any]) -> bool:
-    """Numbers, base64, or several vectors: lists of numbers, or an object of them by kind."""
+    """Whether an item is an embedding: numbers, base64, or several vectors in a list or an object."""
     vector = item.get("embedding")
     if isinstance(vector, dict):
         return bool(vector) and not is_error(vector, "float")
@@ -66,7 +66,7 @@ _SHAPES: dict[str, tuple[str, Callable[[Mapping[str, Any]], bool] | None, str]] 
 
 
 class PassedJson(JsonDecoder):
-    """A JSON answer of an endpoint, held until it is whole and relayed as it came; it has `least` items or more."""
+    """A JSON answer of an endpoint, held until it is complete and relayed unchanged; it has at least `least` items."""
 
     def __init__(self, endpoint: str, bounds: UsageBounds = UNBOUNDED, *, least: int = 1) -> None:
         super().__init__(bounds)
@@ -86,9 +86,10 @@ class PassedJson(JsonDecoder):
 
 
 class PassedBytes:
-    """Sound, relayed as it comes; it is whole when the connection ends properly.
+    """Audio, relayed as it arrives; it is complete when the connection ends without an error.
 
-    A body that begins like JSON, a page or an event is held until it proves to be sound: an error may have any label.
+    A body that begins like JSON, a web page or an event is held until it proves to be audio, because errors may have
+    any content type.
     """
 
     native_finish: str | None = None
@@ -135,7 +136,7 @@ def _no_sound(held: bytes) -> UpstreamFailure:
 
 
 class PassedText(HeldAnswer):
-    """The text of a transcription, held until it is whole. It may be empty, for silence."""
+    """The text of a transcription, held until it is complete. It may be empty, for silence."""
 
     def finish(self) -> bytes:
         """Return the text. Raises `UpstreamFailure` if it is an error or a page."""
@@ -151,20 +152,20 @@ class PassedText(HeldAnswer):
 
 
 class PassedEvents(EventRelay):
-    """Events of images and audio: whole ones, up to the one whose type says that it is the last."""
+    """Events of images and audio, up to the one with the type of a last event."""
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
         super().__init__(Events(limit=LIMIT), bounds)
 
     def finish(self) -> bytes:
-        """Return the rest. Raises `UpstreamFailure` if the last event has not come."""
+        """Return the remaining bytes. Raises `UpstreamFailure` without a last event."""
         rest = self._events.rest()
         if self.fault is not None:
             return b""
         if rest.strip():
             self._take(rest)
         if self.fault is not None:
-            raise self.fault  # without its empty line no client would see it
+            raise self.fault  # clients ignore an event without its empty line
         if not self.complete:
             raise self._broken("the upstream's stream ended before its last event")
         return rest
