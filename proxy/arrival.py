@@ -6,28 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
-from proxy.core.call import Call
-from proxy.core.principal import Principal
-from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
+from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers
 
 T = TypeVar("T")
-
-
-class ReadCall(Protocol):
-    """A reader for the bodies of one endpoint, such as `surfaces.openai.chat.read_chat`."""
-
-    def __call__(
-        self,
-        raw: bytes,
-        headers: Mapping[str, str],
-        *,
-        id: str,
-        request_id: str,
-        snapshot: Snapshot,
-        principal: Principal,
-    ) -> Call: ...
 
 
 class Arrival(Protocol):
@@ -37,7 +20,8 @@ class Arrival(Protocol):
     request_id: str  # from the client if it is valid, else assigned by the proxy
     headers: Mapping[str, str]
     address: str | None  # the client's IP address, if it is known
-    read_call: ReadCall  # the reader for the request's path
+    surface: Surface  # of the request's path
+    encoder: Encoder | None  # writes the answer, set when it begins; `None`: canonical bytes go out as they are
     interrupted: str | None  # why the call ended early: `client_closed` or `draining`
     client_seconds: float  # time spent waiting for the client
     answer_headers: Mapping[str, str]  # the call's headers, for the error response to a call that ended early

@@ -31,14 +31,14 @@ from proxy.core.snapshot import Live
 from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
-from proxy.surfaces.decision import Embedding, decision_record
+from proxy.surfaces.base import Encoder
 from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers
 from proxy.upstream.executor import Executor
 from proxy.upstream.relay import Relay
+from proxy.upstream.transport import Feed
 
 _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
-_EMBEDDED = ("application/json", "text/event-stream")  # content types that can carry a decision record
 
 
 class Pipeline:
@@ -98,7 +98,7 @@ class Pipeline:
         raw = await arrival.read()
         record.timings.client_seconds = arrival.client_seconds
         read = partial(
-            arrival.read_call,
+            arrival.surface.read,
             raw,
             arrival.headers,
             id=arrival.id,
@@ -113,27 +113,25 @@ class Pipeline:
         return call, plan
 
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
-        """Write the answer, with the proxy's headers and the decision record if the client requested it."""
-        embedding: Embedding | None = None
-        if call.options.debug and relay.headers["content-type"].startswith(_EMBEDDED):
-            embedding = Embedding(lambda: decision_record(record))
+        """Write the answer in the client's format, with the proxy's headers. Raises `ProxyError` if it breaks off."""
+        encoder = arrival.surface.encoder(call, record, relay.headers["content-type"])
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")
             await arrival.begin_stream(relay.status, headers, events=events)
-            record.status = arrival.status
-            if embedding is None:
+            record.status, arrival.encoder = arrival.status, encoder
+            if encoder is None:
                 await relay.run(arrival.write, arrival.drain)
             else:
-                await relay.run(embedding.into(arrival.write), arrival.drain)
-                if rest := embedding.end():
-                    arrival.write(rest)
+                await relay.run(_encoded(encoder, arrival.write), arrival.drain)
+                if last := encoder.finish():
+                    arrival.write(last)
             await arrival.end_stream()
             return
         body = await relay.whole()
         headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
-        if embedding is not None:
-            body = embedding.whole(body)
+        if encoder is not None:
+            body = encoder.feed(body) + encoder.finish()
         record.status = relay.status
         await arrival.answer(relay.status, headers, body)
 
@@ -151,3 +149,13 @@ class Pipeline:
         outcome = Outcome(arrival.interrupted or Outcome.CLIENT_CLOSED)
         status = 499 if outcome is Outcome.CLIENT_CLOSED else record.status or 503
         record.end(outcome, status=status, code=outcome.value)
+
+
+def _encoded(encoder: Encoder, write: Feed) -> Feed:
+    """Return a function that writes canonical bytes to `write` in the client's format."""
+
+    def write_encoded(data: bytes) -> bool:
+        out = encoder.feed(data)
+        return write(out) if out else True
+
+    return write_encoded

@@ -31,6 +31,7 @@ from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from tests.support import exchanges, natives, upstreams
+from tests.support.breaks import last_event
 from tests.support.calls import snapshot
 from tests.support.fakes import FakeClock
 from tests.support.servers import ROOT
@@ -226,8 +227,9 @@ def error_outcome(name: DialectName, *, stream: bool) -> str:
             return "converted" if str(failure) == MESSAGE else "dropped"
         return "passed"
     error = wire_format.errors["error"]
-    out = decoder.feed(b"".join([*wire_format.opening, *wire_format.words("a"), error]))
-    if out.endswith(error):
+    decoder.feed(b"".join([*wire_format.opening, *wire_format.words("a"), error]))
+    out = last_event(decoder.fault)
+    if out == error:
         return "passed"
     return "converted" if b'"message": "injected in the stream"' in out else "dropped"
 

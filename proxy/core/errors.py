@@ -1,21 +1,22 @@
 """The errors that clients receive: one class per kind of error, with its status, `type` and `code`.
 
 Inside the attempt loop failures of upstreams are `UpstreamFailure` (`core/failures.py`). `ProxyError` is the error for
-the client after the loop has ended.
+the client after the loop has ended. The client's surface writes its bytes (`surfaces/base.py`).
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
 class ProxyError(Exception):
-    """Base of every error that is rendered to the client.
+    """Base of every error that a client receives.
 
     `retry_after` is in seconds; `retryable=False` sends `x-should-retry: false`, which keeps SDKs from retrying.
+    `native_body` and `native_event` are the upstream's own bytes if it sent the error in OpenAI's format, without
+    secrets: the body of a response, or the last event of a stream.
     """
 
     status: ClassVar[int] = 500
@@ -37,20 +38,13 @@ class ProxyError(Exception):
         self.retry_after = retry_after
         self.retryable = retryable
         self.headers: dict[str, str] = {}  # the call's headers, added by the pipeline
+        self.native_body: bytes | None = None
+        self.native_event = b""
 
     @property
     def http_status(self) -> int:
         """The HTTP status of the response."""
         return self.status
-
-    def body(self) -> bytes:
-        """Return the response body in OpenAI's error format."""
-        error = {"message": str(self), "type": self.type, "param": self.param, "code": self.error_code}
-        return json.dumps({"error": error}, ensure_ascii=False).encode("utf-8", "replace")
-
-    def event(self) -> bytes:
-        """Return the error as the last event of a stream."""
-        return b"data: " + self.body() + b"\n\n"
 
     def response_headers(self) -> dict[str, str]:
         """Return `retry-after` in both forms for every 429 and 503, and `x-should-retry` if retries are useless."""
@@ -188,21 +182,15 @@ class UpstreamTimeout(ProxyError):
 
 
 class UpstreamRejected(ProxyError):
-    """The provider rejected the request itself with a 4xx, whose status and body pass to the client.
-
-    `native` is the provider's body if it has OpenAI's error format; it is relayed unchanged.
-    """
+    """The provider rejected the request itself with a 4xx, whose status passes to the client, and `native` too."""
 
     type = "invalid_request_error"
 
     def __init__(self, message: str, status: int, native: bytes | None, fields: Mapping[str, Any]) -> None:
         super().__init__(message, param=fields.get("param"), code=fields.get("code"), retryable=False)
         self._status = status
-        self._native = native
+        self.native_body = native
 
     @property
     def http_status(self) -> int:
         return self._status
-
-    def body(self) -> bytes:
-        return super().body() if self._native is None else self._native

@@ -122,7 +122,8 @@ class UpstreamFailure(Exception):
     `status` is the upstream's, where there was one; `retry_after` is seconds as the provider asked for; `native` is the
     provider's own error body where it has OpenAI's shape; `param` and `code` come from it. `cause` is one word for what
     failed on the connection (dns, refused, tls, ...), which `message` then explains. `partial` is what was read in
-    whole before the failure and still belongs to the client, after the commit point only.
+    whole before the failure and still belongs to the client, after the commit point only. `event` is the upstream's own
+    error event, if it sent one that OpenAI's clients can read.
     """
 
     def __init__(
@@ -146,6 +147,7 @@ class UpstreamFailure(Exception):
         self.code = code
         self.cause = cause
         self.partial = b""
+        self.event = b""
 
     @property
     def verdict(self) -> Verdict:

@@ -48,7 +48,7 @@ class Decoder(Protocol):
 
     @property
     def fault(self) -> UpstreamFailure | None:
-        """The upstream's own error, whose event has been relayed."""
+        """The upstream's own error after the commit point; `feed` does not return its event."""
         ...
 
     @property

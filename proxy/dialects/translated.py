@@ -27,7 +27,6 @@ class TranslatingDecoder(ABC):
         self._limit = limit
         self._held = 0  # bytes before the commit point
         self._over = False  # the last bytes have been written
-        self._error_event = b""  # the upstream's error, for a client that streams
 
     def feed(self, chunk: bytes) -> bytes:
         """Return what `chunk` gives the client. Raises `UpstreamFailure` for bytes that are not of this dialect."""
@@ -75,7 +74,7 @@ class TranslatingDecoder(ABC):
         """The bytes for the client; all at the end if it does not stream."""
         if self._over:
             return self._writer.end()
-        return self._writer.take() + self._error_event if self._stream else b""
+        return self._writer.take() if self._stream else b""
 
     def _fail(self, failure: UpstreamFailure) -> None:
         self._update()

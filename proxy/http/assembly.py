@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
-from proxy.arrival import ReadCall
 from proxy.capacity.queue import FairQueue
 from proxy.config.settings.server import ServerSettings
 from proxy.core.background import BackgroundService
@@ -33,13 +32,7 @@ from proxy.http.routes import error_handlers, routes
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.routing.router import Router
-from proxy.surfaces.openai.chat import read_chat
-from proxy.surfaces.openai.endpoints import PASSED, read_passed
-
-SURFACES: Mapping[str, ReadCall] = {
-    "/v1/chat/completions": read_chat,
-    **{f"/v1{endpoint.path}": partial(read_passed, endpoint) for endpoint in PASSED},
-}  # the reader of each proxied path
+from proxy.surfaces.table import SURFACES
 
 Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
@@ -109,7 +102,7 @@ def build_http(
         is_admin=admin.admits,
         ask=partial(ask, METRICS) if ask else None,
     )
-    proxied = {path: Endpoint(pipeline, read, limits, ids) for path, read in SURFACES.items()}
+    proxied = {path: Endpoint(pipeline, surface, limits, ids) for path, surface in SURFACES.items()}
     app = Starlette(
         routes=routes(proxied=proxied, meta=meta, identify=identify, admin=admin),
         exception_handlers=error_handlers(ids, meta),

@@ -1,4 +1,4 @@
-"""Error responses in OpenAI's shape."""
+"""Errors as HTTP responses: in the format of the path's surface, and in OpenAI's where the path has none."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from starlette.responses import Response
 from starlette.types import Send
 
 from proxy.core.errors import ProxyError
+from proxy.surfaces.openai.errors import error_body
 
-CLOSING = frozenset({"draining", "request_timeout", "request_too_large"})  # codes after which the connection is closed
+CLOSING = frozenset({"draining", "request_timeout", "request_too_large"})  # codes after which the connection closes
 
 
-def response_for(error: ProxyError) -> Response:
-    """Return the response to a request that failed with `error`."""
+def response_for(error: ProxyError, body: bytes | None = None) -> Response:
+    """Return the response; `body` is the error as a surface wrote it."""
     headers = error.response_headers()
     if error.error_code in CLOSING:
         headers["connection"] = "close"
-    return Response(error.body(), error.http_status, headers, "application/json")
+    return Response(error_body(error) if body is None else body, error.http_status, headers, "application/json")
 
 
-async def send_error(error: ProxyError, send: Send) -> None:
-    """Send the response to `error` from a plain ASGI endpoint."""
-    response = response_for(error)
+async def send_error(error: ProxyError, send: Send, body: bytes | None = None) -> None:
+    """Send the response from a plain ASGI endpoint; `body` as in `response_for`."""
+    response = response_for(error, body)
     await send({"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers})
     await send({"type": "http.response.body", "body": response.body, "more_body": False})

@@ -13,12 +13,13 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from proxy.arrival import Arrival, ReadCall
+from proxy.arrival import Arrival
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
 from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
 from proxy.http.reading import ClientGone, Limits, read_body
+from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers, sane_id
 
 COMMENT = b": keep-alive\n\n"  # an SSE comment, which clients ignore
@@ -36,9 +37,9 @@ class RunCall(Protocol):
 class Endpoint:
     """The endpoint of a proxied path."""
 
-    def __init__(self, pipeline: RunCall, read_call: ReadCall, limits: Limits, ids: Ids) -> None:
+    def __init__(self, pipeline: RunCall, surface: Surface, limits: Limits, ids: Ids) -> None:
         self._pipeline = pipeline
-        self.read_call = read_call
+        self.surface = surface
         self.limits = limits
         self.ids = ids
 
@@ -69,12 +70,13 @@ class Exchange:
         "answer_headers",
         "address",
         "client_seconds",
+        "encoder",
         "headers",
         "id",
         "interrupted",
-        "read_call",
         "request_id",
         "status",
+        "surface",
         "write",
     )
 
@@ -85,7 +87,8 @@ class Exchange:
         self.request_id = self.id if request_id is None else sane_id(request_id) or self.id
         client = scope.get("client")
         self.address: str | None = client[0] if client else None
-        self.read_call = endpoint.read_call
+        self.surface = endpoint.surface
+        self.encoder: Encoder | None = None
         self.interrupted: str | None = None
         self.client_seconds = 0.0
         self.answer_headers: Mapping[str, str] = {}
@@ -212,9 +215,10 @@ class Exchange:
         if not self._begun:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
-            await send_error(error, self._send)
+            await send_error(error, self._send, self.surface.error(error))
         elif self._events:
-            self._out.write(error.event())
+            last = self.surface.event(error) if self.encoder is None else self.encoder.fail(error)
+            self._out.write(last)
             await self.end_stream()
         # Otherwise the response stays unfinished and the server closes the connection: it must not appear complete.
 

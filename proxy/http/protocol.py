@@ -23,6 +23,7 @@ from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestT
 from proxy.http.cycle import Cycle
 from proxy.http.framing import Framing, framing_of
 from proxy.http.output import CYCLE
+from proxy.surfaces.openai.errors import error_body
 
 MAX_HEAD = 64 * 1024
 MAX_LINE = 16 * 1024  # of the request line
@@ -275,7 +276,7 @@ class Protocol(HttpToolsProtocol):
                 return
             cycle.gone()
             cycle.message_event.set()
-        body = error.body()
+        body = error_body(error)
         head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
         self._socket.write(head % (error.http_status, _REASONS[error.http_status], len(body)) + body)
         self._close()

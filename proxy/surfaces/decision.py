@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from proxy.core.money import usd
 from proxy.core.record import AttemptOutcome, Record
-from proxy.surfaces.openai.chat import DebugStream, with_router
 
 
 def decision_record(record: Record) -> dict[str, Any]:
@@ -43,31 +41,3 @@ def decision_record(record: Record) -> dict[str, Any]:
         "cost_usd": shown_cost,
         **native,
     }
-
-
-class Embedding:
-    """Puts the decision record into an answer: as a member `router`, or as one more chunk before `[DONE]`.
-
-    `router` returns the record; it is called when the record is due.
-    """
-
-    def __init__(self, router: Callable[[], Mapping[str, Any]]) -> None:
-        self._router = router
-        self._stream = DebugStream()
-
-    def whole(self, body: bytes) -> bytes:
-        """Return a JSON answer with the record."""
-        return with_router(body, self._router())
-
-    def into(self, write: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """Return a function that writes the pieces of a stream with the record to `write`."""
-
-        def write_embedded(data: bytes) -> bool:
-            out = self._stream.feed(data, self._router)
-            return write(out) if out else True
-
-        return write_embedded
-
-    def end(self) -> bytes:
-        """Return what is left at the end of a stream."""
-        return self._stream.last(self._router) + self._stream.rest()

@@ -1,4 +1,4 @@
-"""The client's error when no target could answer: maps failures to `ProxyError`."""
+"""The client's error when no target could answer, or an answer broke off: maps failures to `ProxyError`."""
 
 from __future__ import annotations
 
@@ -109,6 +109,22 @@ def _is_page(failure: UpstreamFailure) -> bool:
     """Return whether a 413 came from a proxy, not from the API's token limit."""
     words = str(failure).lower()
     return failure.kind is FailureKind.TOO_LARGE and "limit" not in words and "tokens" not in words
+
+
+def broken_error(failure: UpstreamFailure, deployment: Deployment | None) -> ProxyError:
+    """Return the error of an answer that broke off after its commit point."""
+    where = f"`{deployment.name}`" if deployment else "the upstream"
+    kind = UpstreamTimeout if failure.status == 504 else UpstreamError
+    return kind(f"The answer of {where} broke off: {str(failure).rstrip('. ')}.")
+
+
+def reported_error(failure: UpstreamFailure) -> ProxyError:
+    """Return the error that the upstream itself reported in a stream, with the upstream's message."""
+    if failure.kind is FailureKind.RATE_LIMITED:
+        return RateLimited(str(failure), code=failure.code)
+    if failure.kind is FailureKind.OVERLOADED:
+        return Unavailable(str(failure), code=failure.code or "overloaded")
+    return UpstreamError(str(failure), code=failure.code)
 
 
 def deadline_error(seconds: float) -> ProxyError:

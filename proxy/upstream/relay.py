@@ -1,7 +1,8 @@
 """The relay: passes an answer to the client from the commit point to its end.
 
-A complete answer ends as the upstream ended it. Any other end becomes one error event, never a silent end or a finish
-that the upstream did not send. If another target may continue (`Rescue`), the error waits for that outcome.
+A complete answer ends as the upstream ended it. Any other end raises a `ProxyError`, which becomes the client's last
+event: never a silent end, or a finish that the upstream did not send. If another target may continue (`Rescue`), the
+error waits for that outcome.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from proxy.core.call import Call
 from proxy.core.clean import LONGEST_BODY, Cleaner
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
-from proxy.core.errors import ProxyError, UpstreamError, UpstreamTimeout
+from proxy.core.errors import ProxyError, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Kind
-from proxy.core.record import AttemptOutcome, Outcome, Record
-from proxy.core.sse import split
+from proxy.core.record import AttemptOutcome, Outcome
 from proxy.upstream.attempt import Attempt
+from proxy.upstream.outcome import broken_error, reported_error
 from proxy.upstream.transport import Drain, Feed, Response
 
 AFTER_END = 0.5  # seconds for an upstream to end the response body after the answer, so that the connection is reusable
@@ -64,10 +65,7 @@ class Relay:
         self._decoder = attempt.decoder
         self._clock = clock
         self._cleaner = cleaner
-        self._events = events
         self._rescue = rescue if events else None
-        self._kept: bytes | None = None  # the upstream's error event, while a continuation is tried
-        self._oversized = False  # whether that event is too large to be relayed
         self._closed = False  # the upstream has sent the end of the answer
         self._record = record = attempt.run.record
         record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
@@ -91,10 +89,7 @@ class Relay:
         return b"".join(pieces)
 
     async def run(self, write: Feed, drain: Drain) -> None:
-        """Write the client's bytes, with an error event at the end if the answer broke off.
-
-        Raises `ProxyError` instead if the answer does not consist of events.
-        """
+        """Write the answer. Raises `ProxyError` if it broke off, with the upstream's own error event if it sent one."""
         self._write, self._client_drain = write, drain
         self._now = asyncio.get_running_loop().time
         timeouts = self._attempt.target.deployment.timeouts
@@ -110,13 +105,13 @@ class Relay:
                 raise attempt.broken
             if not attempt.ended and decoder.fault is None:
                 await self._pump()
-            failure, relayed = decoder.fault, not self._oversized
+            failure, reported = decoder.fault, True
         except UpstreamFailure as exc:
-            failure, relayed = None if decoder.complete else exc, False
+            failure, reported = None if decoder.complete else exc, False
             self._pass(self._remainder(exc))
         self._end(failure)
         if failure is not None:
-            await self._after(failure, relayed=relayed)
+            await self._after(failure, reported=reported)
 
     async def _never(self) -> None:
         """Do not wait: there is always room for a whole body."""
@@ -181,41 +176,33 @@ class Relay:
             deadline.start(self._patience())
 
     def _pass(self, out: bytes) -> bool:
-        """Write bytes, without the upstream's error event while a continuation is possible."""
+        """Write bytes; return whether the client takes more now."""
         if not out:
             return True
         if self._decoder.passed_error:
             out = self._cleaner.data(out)
-        if self._decoder.fault is not None:
-            *events, event = split(out)  # nothing follows an error
-            self._oversized = len(event) > LONGEST_BODY
-            event = b"" if self._oversized else self._cleaner.data(event)
-            if self._rescue is None:
-                events.append(event)
-            else:
-                self._kept = event
-            out = b"".join(events)
         if self._rescue is not None:
             self._rescue.saw(out)
-        return self._write(out) if out else True
+        return self._write(out)
 
     def _remainder(self, failure: UpstreamFailure) -> bytes:
         """Return the complete data before a failure, including what a translating decoder has held back."""
         return failure.partial + (self._decoder.finish() if self._decoder.complete else b"")
 
-    async def _after(self, failure: UpstreamFailure, *, relayed: bool) -> None:
-        """Write the continuation, or else the error; with `relayed` the upstream's own error event is used."""
-        error = _error(failure, self._record)
+    async def _after(self, failure: UpstreamFailure, *, reported: bool) -> None:
+        """Write the continuation, or else raise the error; `reported`: the upstream itself sent it in the stream."""
         if self._rescue is not None and await self._rescue.relay(failure, self._write, self._client_drain):
             return
-        if relayed:
-            if self._kept:
-                self._write(self._kept)
-            return
+        raise self._error(failure, reported=reported)
+
+    def _error(self, failure: UpstreamFailure, *, reported: bool) -> ProxyError:
+        if reported and len(failure.event) <= LONGEST_BODY:
+            error = reported_error(failure)
+            error.native_event = self._cleaner.data(failure.event)
+        else:
+            error = broken_error(failure, self._record.chosen)
         self._record.code = error.error_code
-        if not self._events:
-            raise error from failure  # for example audio, which has no events
-        self._write(error.event())
+        return error
 
     def _end_if_closed(self) -> bool:
         """Settle a complete answer before its last bytes go out, although the upstream has not ended its body yet."""
@@ -238,6 +225,8 @@ class Relay:
         """Record how the answer ended; a complete answer stays complete."""
         if failure is not None:
             self._cleaner.failure(failure)
+            # The traceback refers to `run`: the cycle would keep the answer until it is collected.
+            failure.__traceback__ = failure.__context__ = failure.__cause__ = None
         record, entry, lease = self._record, self._attempt.entry, self._attempt.lease
         if record.outcome is Outcome.OK:
             return
@@ -250,12 +239,6 @@ class Relay:
         entry.fail(failure)
         record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)
         lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
-
-
-def _error(failure: UpstreamFailure, record: Record) -> ProxyError:
-    where = f"`{record.chosen.name}`" if record.chosen else "the upstream"
-    kind = UpstreamTimeout if failure.status == 504 else UpstreamError
-    return kind(f"The answer of {where} broke off: {str(failure).rstrip('. ')}.")
 
 
 def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call) -> dict[str, str]:

@@ -99,6 +99,8 @@ def read(decoder: StreamDecoder, pieces: list[bytes]) -> Seen:
     except UpstreamFailure as exc:
         failure = (exc.kind, str(exc))
         out += exc.partial
+    if decoder.fault and failure is None:
+        out += decoder.fault.event  # the relay sends it last
     return Seen(
         out if decoder.committed else b"",
         decoder.committed,

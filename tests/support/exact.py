@@ -108,7 +108,7 @@ def states(decoder: Decoder, pieces: list[bytes]) -> list[Any]:
             out = decoder.finish() if piece is None else decoder.feed(piece)
         except UpstreamFailure as failure:
             return [*found, (failure.kind, str(failure), failure.partial, failure.native)]
-        fault = decoder.fault and (decoder.fault.kind, str(decoder.fault), decoder.fault.code)
+        fault = decoder.fault and (decoder.fault.kind, str(decoder.fault), decoder.fault.code, decoder.fault.event)
         state = (decoder.committed, decoder.complete, decoder.closed, decoder.passed_error)
         found.append((out, *state, decoder.usage, decoder.native_finish, fault))
     return found

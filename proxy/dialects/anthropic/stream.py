@@ -7,7 +7,6 @@ error event.
 
 from __future__ import annotations
 
-from proxy.core.errors import ProxyError, RateLimited, Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import object_of, value_of
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
@@ -102,7 +101,6 @@ class AnthropicDecoder(TranslatingDecoder):
             raise failure
         if not self.complete:
             self.fault = failure
-            self._error_event = _event_of(failure)
 
     def _read_last(self, rest: bytes) -> None:
         """Read an event without its empty line if its JSON is complete; otherwise ignore it."""
@@ -125,14 +123,3 @@ class AnthropicDecoder(TranslatingDecoder):
             raise UpstreamFailure(FailureKind.MALFORMED, "the upstream answered a streamed call without a stream")
         for event in events_of(value):
             self._answer.read(event)
-
-
-def _event_of(failure: UpstreamFailure) -> bytes:
-    """The upstream's error, with its own message, as the last event of a stream that has begun."""
-    error: ProxyError = UpstreamError(str(failure))
-    if failure.kind is FailureKind.RATE_LIMITED:
-        error = RateLimited(str(failure))
-    elif failure.kind is FailureKind.OVERLOADED:
-        error = Unavailable(str(failure), code="overloaded")
-    failure.code = error.error_code
-    return error.event()

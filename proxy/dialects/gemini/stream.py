@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.core.errors import Unavailable, UpstreamError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Keep
@@ -194,7 +193,7 @@ class GeminiDecoder(TranslatingDecoder):
         return failures[0] if failures and all(failures) and self._blocked is None else None
 
     def _error(self, value: dict[str, Any]) -> None:
-        """Take the upstream's own error: a failure before the commit point, afterwards an event for the client.
+        """Take the upstream's own error: a failure before the commit point, afterwards the end of the stream.
 
         After a complete answer it changes nothing.
         """
@@ -205,7 +204,5 @@ class GeminiDecoder(TranslatingDecoder):
         if self.complete:
             self._end()
             return
-        message = str(failure)
-        self.fault = UpstreamFailure(FailureKind.BROKEN_STREAM, message, status=failure.status, code=failure.code)
-        kind = Unavailable if failure.kind is FailureKind.OVERLOADED else UpstreamError
-        self._error_event = kind(message, code=failure.code).event()
+        kind = FailureKind.OVERLOADED if failure.kind is FailureKind.OVERLOADED else FailureKind.BROKEN_STREAM
+        self.fault = UpstreamFailure(kind, str(failure), status=failure.status, code=failure.code)

@@ -23,8 +23,8 @@ BLANK = 4  # bytes of two line ends at most; no event with data is as short, and
 class EventRelay(ABC):
     """Splits and reads events; a subclass interprets them and keeps `committed`, `complete` and `closed`.
 
-    `complete`: the answer is whole. `closed`: nothing more is expected from the upstream. `fault`: its own error, which
-    has been relayed. `passed_error`: an error was relayed after a complete answer, which is no failure.
+    `complete`: the answer is whole. `closed`: nothing more is expected from the upstream. `fault`: its own error, with
+    the event. `passed_error`: an error was relayed after a complete answer, which is no failure.
     """
 
     native_finish: str | None = None
@@ -99,7 +99,7 @@ class EventRelay(ABC):
     def _failed(self, value: dict[str, Any], event: bytes, data: bytes) -> bool:
         """Take an error: a failure before the commit point, after it the end, unless the answer is complete.
 
-        An error that clients would not recognise is not relayed: the relay writes one that they do.
+        An event that clients would not recognise is not kept: they receive another one with its message.
         """
         if self.complete:
             return self._late(event)
@@ -109,8 +109,9 @@ class EventRelay(ABC):
         if not has_error_member(value):
             raise self._after_commit(failure)
         self.fault = self._after_commit(failure)
+        self.fault.event = event
         self.closed = self._over = True
-        return True
+        return False
 
     def _after_commit(self, failure: UpstreamFailure) -> UpstreamFailure:
         return UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure), status=failure.status, code=failure.code)

@@ -1,15 +1,11 @@
-"""The decision record, alone and in an answer."""
+"""The decision record."""
 
 from __future__ import annotations
-
-import json
-
-import pytest
 
 from proxy.core.model import Price
 from proxy.core.record import Continued
 from proxy.core.usage import Usage
-from proxy.surfaces.decision import Embedding, decision_record
+from proxy.surfaces.decision import decision_record
 from tests.support.calls import attempt, deployment, plan, record
 
 
@@ -55,35 +51,3 @@ def test_continuation_of_a_broken_answer_is_shown() -> None:
     made = record(continued=Continued("acme", "small", 5))
 
     assert decision_record(made)["continued"] == {"provider": "acme", "model": "small", "after_characters": 5}
-
-
-def embedded(*pieces: bytes) -> bytes:
-    """A stream with the record."""
-    out: list[bytes] = []
-
-    def write(data: bytes) -> bool:
-        out.append(data)
-        return True
-
-    embedding = Embedding(lambda: {"id": "req_1"})
-    for piece in pieces:
-        embedding.into(write)(piece)
-    return b"".join(out) + embedding.end()
-
-
-def test_a_whole_answer_gets_a_member() -> None:
-    embedding = Embedding(lambda: {"id": "req_1"})
-
-    assert embedding.whole(b'{"choices": []}') == b'{"choices": [],"router":{"id":"req_1"}}'
-
-
-@pytest.mark.parametrize("end", [b"data: [DONE]\n\n", b"data: [DONE]", b""])
-def test_a_stream_gets_one_chunk_and_keeps_the_others(end: bytes) -> None:
-    first = b'data: {"id":"c","choices":[{"delta":{"content":"x"}}]}\n\n'
-
-    out = embedded(first[:9], first[9:] + end)
-
-    assert out.startswith(first)
-    assert out.endswith(end)
-    middle = out.removeprefix(first).removesuffix(end)
-    assert json.loads(middle.removeprefix(b"data: "))["router"] == {"id": "req_1"}

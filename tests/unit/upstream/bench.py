@@ -24,6 +24,7 @@ from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live, Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.surfaces.openai.errors import error_event
 from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
@@ -151,7 +152,12 @@ async def read(relay: Relay) -> bytes:
     async def drain() -> None:
         raise AssertionError("this client is never full")
 
-    await relay.run(write, drain)
+    try:
+        await relay.run(write, drain)
+    except ProxyError as error:
+        if not relay.headers["content-type"].startswith("text/event-stream"):
+            raise
+        pieces.append(error_event(error))
     return b"".join(pieces)
 
 

@@ -10,6 +10,7 @@ import pytest
 from proxy.core.errors import ProxyError
 from proxy.core.failures import RULES, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.record import AttemptRecord
+from proxy.surfaces.openai.errors import error_body
 from proxy.upstream.health import Block
 from proxy.upstream.outcome import deadline_error, nothing_tried
 from proxy.upstream.outcome import error_for as error_of
@@ -51,7 +52,7 @@ def test_every_kind_has_its_error(kind: K, theirs: int | None, status: int, type
 
     error = error_for(failure, [attempt()], only=True)
 
-    told = json.loads(error.body())["error"]
+    told = json.loads(error_body(error))["error"]
     assert (error.http_status, told["type"], told["code"]) == (status, type_, code)
     assert error.response_headers()["x-should-retry"] == "false"
 
@@ -98,7 +99,7 @@ def test_a_rejection_in_openai_s_shape_passes_to_the_byte() -> None:
 
     error = error_for(UpstreamFailure(K.BAD_REQUEST, "bad", status=409, native=native), [attempt()], only=True)
 
-    assert (error.http_status, error.body()) == (409, native)
+    assert (error.http_status, error.native_body) == (409, native)
 
 
 @pytest.mark.parametrize(("kind", "hint", "told"), [(K.RATE_LIMITED, 7.2, "8"), (K.OVERLOADED, None, "1")])

@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Timeouts
 from proxy.core.record import AttemptRecord, Record
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
+from proxy.surfaces.openai.errors import error_event
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.commit import read_error
 from proxy.upstream.health import Health
@@ -86,7 +88,10 @@ async def relayed(pieces: Sequence[Piece], *, choices: int = 1, **timeouts: floa
         return True
 
     async with aclosing(relay):
-        await relay.run(write, never)
+        try:
+            await relay.run(write, never)
+        except ProxyError as error:
+            out.append(error_event(error))
     return Relayed(out, made, attempt.entry, health)
 
 
@@ -194,7 +199,7 @@ async def test_the_upstream_s_own_error_event_is_relayed_as_it_is() -> None:
 async def test_an_error_in_the_committing_chunk_is_relayed() -> None:
     got = await relayed([TEXT + ERROR])
 
-    assert got.pieces == [TEXT + ERROR]
+    assert got.pieces == [TEXT, ERROR]
     assert got.record.outcome == "partial"
 
 

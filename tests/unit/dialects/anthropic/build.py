@@ -14,6 +14,7 @@ from proxy.core.recall import Recall
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.surfaces.openai.chat import read_chat
+from tests.support.breaks import last_event
 from tests.support.fakes import FakeClock
 
 USER = {"role": "user", "content": "Hello"}
@@ -107,7 +108,8 @@ def decoded(call: Call, chunks: Iterable[bytes], target: Target | None = None, r
     decoder = dialect(recall).decoder(
         call, target or Target(Deployment(Provider("a", "anthropic", ""), "claude-x")), {}
     )
-    return b"".join([*(decoder.feed(chunk) for chunk in chunks), decoder.finish()])
+    out = b"".join([*(decoder.feed(chunk) for chunk in chunks), decoder.finish()])
+    return out + last_event(decoder.fault)
 
 
 def outcome(call: Call, chunks: Iterable[bytes], target: Target) -> bytes | str:
@@ -117,7 +119,7 @@ def outcome(call: Call, chunks: Iterable[bytes], target: Target) -> bytes | str:
     try:
         for chunk in chunks:
             out += decoder.feed(chunk)
-        return out + decoder.finish()
+        return out + decoder.finish() + last_event(decoder.fault)
     except UpstreamFailure as failure:
         if not decoder.committed:
             return failure.kind.value

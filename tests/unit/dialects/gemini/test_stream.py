@@ -11,6 +11,7 @@ import pytest
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.usage import UNKNOWN_WINDOW, Usage
 from proxy.dialects.gemini.usage import counts_of, usage_of
+from tests.support.breaks import last_event
 from tests.unit.dialects.gemini.build import array, chunk, decoder, deltas, events, read, sse, usage
 
 FIRST = chunk({"text": "A"})
@@ -250,7 +251,7 @@ def test_an_error_before_any_content_is_a_failure_of_its_kind(wire: bytes, strea
 def test_an_error_in_a_stream_that_has_begun_is_told_once(error: bytes) -> None:
     reader = decoder()
 
-    out = read(reader, [sse(FIRST), error])
+    out = read(reader, [sse(FIRST), error]) + last_event(reader.fault)
 
     told = [event["error"] for event in events(out) if isinstance(event, dict) and "error" in event]
     assert [(item["message"], item["type"], item["param"]) for item in told] == [

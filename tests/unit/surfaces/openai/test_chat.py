@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.openai.chat import DebugStream, read_chat, with_router
+from proxy.surfaces.openai.chat import read_chat
 from tests.support.calls import snapshot
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
@@ -162,58 +162,3 @@ def test_other_members_may_stand_there_twice() -> None:
 
 def test_a_body_that_is_no_json_is_refused() -> None:
     assert "not valid JSON" in str(refused(b"model=auto"))
-
-
-WRITTEN = {"route": "é?"}  # half a surrogate pair is nothing that every JSON reader takes
-
-
-def router() -> dict[str, Any]:
-    return {"route": "é\ud800"}
-
-
-def test_a_debugged_stream_has_one_more_chunk_before_done() -> None:
-    stream = DebugStream()
-    first = b'data: {"id":"c1","created":5,"model":"m","choices":[{"delta":{}}]}\n\n'
-
-    out = stream.feed(first, router) + stream.feed(b"data: [DO", router) + stream.feed(b"NE]\n\n", router)
-
-    events = out.split(b"\n\n")
-    assert [events[0] + b"\n\n", events[2]] == [first, b"data: [DONE]"]
-    assert json.loads(events[1].removeprefix(b"data: ")) == {
-        "id": "c1",
-        "created": 5,
-        "model": "m",
-        "object": "chat.completion.chunk",
-        "choices": [],
-        "router": WRITTEN,
-    }
-    assert stream.last(router) == b""
-    assert stream.rest() == b""
-
-
-def test_a_broken_debug_stream_has_its_chunk_before_the_error() -> None:
-    stream = DebugStream()
-
-    out = stream.feed(b': x\n\ndata: broken\n\ndata: {"error": {"message":"m"}}\n\n', router)
-
-    assert out.index(b'"router"') < out.index(b'"error"')
-    assert out.count(b'"router"') == 1
-
-
-def test_a_debugged_stream_without_done_has_the_chunk_at_its_end() -> None:
-    stream = DebugStream()
-
-    assert stream.feed(b'data: {"choices":[]}\n\ndata: half', router) == b'data: {"choices":[]}\n\n'
-    assert json.loads(stream.last(router).removeprefix(b"data: "))["router"] == WRITTEN
-    assert stream.rest() == b"data: half"
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [b'{"choices": [1.0, "}"] }\n', b'{"choices":[{"logprobs":-Infinity}]}', b'{"x":' + b"[" * 200 + b"]" * 200 + b"}"],
-)
-def test_a_debug_answer_has_one_more_member(answer: bytes) -> None:
-    out = with_router(answer, router())
-
-    assert json.loads(out) == {**json.loads(answer), "router": WRITTEN}
-    assert out.startswith(answer.rstrip()[:-1])

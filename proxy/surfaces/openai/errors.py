@@ -1,0 +1,20 @@
+"""Errors in OpenAI's format, which is also the format of paths that belong to no surface."""
+
+from __future__ import annotations
+
+import json
+
+from proxy.core.errors import ProxyError
+
+
+def error_body(error: ProxyError) -> bytes:
+    """Return the body of a response: the upstream's own bytes if the error has them."""
+    if error.native_body is not None:
+        return error.native_body
+    members = {"message": str(error), "type": error.type, "param": error.param, "code": error.error_code}
+    return json.dumps({"error": members}, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def error_event(error: ProxyError) -> bytes:
+    """Return the last event of a stream: the upstream's own bytes if the error has them."""
+    return error.native_event or b"data: " + error_body(error) + b"\n\n"

@@ -1,0 +1,16 @@
+"""The table of endpoints: the surface of every proxied path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from proxy.surfaces.base import Surface
+from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.openai.endpoints import PASSED, read_passed
+from proxy.surfaces.openai.surface import OpenAISurface
+
+SURFACES: Mapping[str, Surface] = {
+    "/v1/chat/completions": OpenAISurface(read_chat),
+    **{f"/v1{endpoint.path}": OpenAISurface(partial(read_passed, endpoint)) for endpoint in PASSED},
+}
