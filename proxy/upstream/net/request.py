@@ -40,11 +40,21 @@ class Prepared:
     head: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Newest:
+    """The newest request with these headers, which must not be modified."""
+
+    headers: Mapping[str, str]
+    target: tuple[str, str, str | None]  # method, URL and CA
+    prepared: Prepared
+
+
 class Heads:
     """Prepares heads and caches them."""
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[object, ...], Prepared] = {}
+        self._newest: dict[int, _Newest] = {}  # by the identity of headers, most of which serve many requests
 
     def get(self, request: UpstreamRequest) -> Prepared:
         """Return the origin and the head of a request.
@@ -52,12 +62,19 @@ class Heads:
         Raises `UpstreamFailure` for a URL or host name that is not valid, and `ValueError` for a header that must not
         be sent.
         """
-        key = (request.method, request.url, request.ca, *request.headers.items())
+        headers, target = request.headers, (request.method, request.url, request.ca)
+        newest = self._newest.get(id(headers))
+        if newest is not None and newest.headers is headers and newest.target == target:
+            return newest.prepared
+        key = (*target, *headers.items())
         prepared = self._prepared.get(key)
         if prepared is None:
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
             prepared = self._prepared[key] = prepare(request)
+        if len(self._newest) >= MAX_PREPARED:
+            self._newest.clear()
+        self._newest[id(headers)] = _Newest(headers, target, prepared)
         return prepared
 
 

@@ -124,6 +124,20 @@ def test_heads_are_prepared_once() -> None:
         assert heads.get(request(**{"headers": {"x-a": "1"}, **other})) is not one
 
 
+def test_same_headers_serve_different_targets() -> None:
+    heads, headers = Heads(), {"accept": "*/*"}
+    requests = [
+        request(headers=headers),
+        request("https://other.test/", headers=headers),
+        request(headers=headers, ca="a private one"),
+        request(headers=headers, method="GET"),
+    ]
+
+    prepared = [heads.get(each) for each in (*requests, *requests)]
+
+    assert prepared == [prepare(each) for each in (*requests, *requests)]
+
+
 def test_number_of_heads_in_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PREPARED", 3)
     heads = Heads()
