@@ -31,27 +31,21 @@ class Learned(NamedTuple):
 
 
 class LearnedLimits:
-    """The learned limits of all route keys."""
+    """The learned limits of all route keys; `routes` is for reading, and may contain expired ones."""
 
     def __init__(self) -> None:
-        self._routes: OrderedDict[RouteKey, dict[LimitKind, Learned]] = OrderedDict()
-
-    def __bool__(self) -> bool:
-        return bool(self._routes)
-
-    def __contains__(self, route: RouteKey) -> bool:
-        return route in self._routes
+        self.routes: OrderedDict[RouteKey, dict[LimitKind, Learned]] = OrderedDict()
 
     def of(self, route: RouteKey, now: float) -> Mapping[LimitKind, Learned]:
         """Return the limits of a route key that have not expired."""
-        limits = self._routes.get(route)
+        limits = self.routes.get(route)
         if not limits:
             return {}
         if any(learned.until <= now for learned in limits.values()):
             limits = {kind: learned for kind, learned in limits.items() if learned.until > now}
-            self._routes[route] = limits
+            self.routes[route] = limits
             if not limits:
-                del self._routes[route]
+                del self.routes[route]
         return limits
 
     def learn(self, route: RouteKey, unit: Unit, limit: int, reset: float, configured: LimitValues, now: float) -> None:
@@ -66,22 +60,22 @@ class LearnedLimits:
         own = getattr(configured, kind)
         if own is None or limit < own:
             limits[kind] = Learned(limit, now + LEARNED_FOR)
-        self._routes.pop(route, None)
+        self.routes.pop(route, None)
         if limits:
-            self._routes[route] = limits
-        while len(self._routes) > MAX_ROUTES:
-            self._routes.popitem(last=False)
+            self.routes[route] = limits
+        while len(self.routes) > MAX_ROUTES:
+            self.routes.popitem(last=False)
 
     def forget(self, provider: str, key_id: str) -> None:
         """Drop what was learned with one key."""
-        for route in [route for route in self._routes if route.matches(provider, None, key_id)]:
-            del self._routes[route]
+        for route in [route for route in self.routes if route.matches(provider, None, key_id)]:
+            del self.routes[route]
 
     def export(self, shift: float) -> list[SavedLimit]:
         """Return the limits to save, with times later by `shift` seconds."""
         return [
             SavedLimit(route_name(route), kind, learned.limit, round(learned.until + shift, 2))
-            for route, limits in self._routes.items()
+            for route, limits in self.routes.items()
             for kind, learned in limits.items()
         ]
 
@@ -93,4 +87,4 @@ class LearnedLimits:
             if until > now:
                 restored.setdefault(route, {})[row.kind] = Learned(row.limit, until)
         for route, limits in restored.items():
-            self._routes.setdefault(route, limits)
+            self.routes.setdefault(route, limits)

@@ -58,9 +58,10 @@ class Limits:
         """Return whether a key of `deployment` has a configured or learned limit, or a cooldown."""
         if self._live.snapshot.deployments.get(deployment.name, deployment).limited:
             return True
-        if not self._learned and not self._cooldowns:
+        learned = self._learned.routes
+        if not learned and not self._cooldowns:
             return False
-        return any(route in self._learned or route in self._cooldowns for route in deployment.routes)
+        return any(route in learned or route in self._cooldowns for route in deployment.routes)
 
     async def reserve(self, deployment: Deployment, key_id: str, tokens: int) -> Reservation | Wait | None:
         """Reserve capacity for an attempt of at most `tokens`, or return the wait for it; `None` without limits."""
@@ -76,7 +77,7 @@ class Limits:
 
     def counts_tokens(self, configured: ConfiguredLimits) -> bool:
         """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
-        return configured.counts_tokens or bool(self._learned)
+        return configured.counts_tokens or bool(self._learned.routes)
 
     def reserve_at_once(self, configured: ConfiguredLimits, tokens: int) -> Reservation | None:
         """Reserve capacity if there is some now and the store needs no round trip; `None` for everything else."""
@@ -143,6 +144,8 @@ class Limits:
 
     def most_tokens(self, configured: ConfiguredLimits) -> float:
         """Return the maximum of tokens for one attempt by configured and learned limits."""
+        if not self._learned.routes:
+            return configured.most_tokens
         learned = self._learned_of(configured.route)
         return min([configured.most_tokens, *(learned[kind].limit for kind in TOKENS if kind in learned)])
 
@@ -151,7 +154,7 @@ class Limits:
         return self._charges(self.configured(deployment, key_id), tokens)
 
     def _charges(self, configured: ConfiguredLimits, tokens: int) -> list[Charge]:
-        if not self._learned and not self._cooldowns:
+        if not self._learned.routes and not self._cooldowns:
             if not configured.counts_tokens:
                 return configured.charges  # the same for every attempt
             return [
@@ -276,7 +279,7 @@ class Limits:
         return min(seconds, max(learned[kind].until for kind in kinds) - self._clock.monotonic())
 
     def _learned_of(self, route: RouteKey) -> Mapping[LimitKind, Learned]:
-        return self._learned.of(route, self._clock.monotonic()) if self._learned else {}
+        return self._learned.of(route, self._clock.monotonic()) if self._learned.routes else {}
 
     def _cool_down(self, route: RouteKey, seconds: float) -> None:
         """Start a cooldown; a longer one stays."""
