@@ -60,7 +60,7 @@ class Cycle(Output, Protocol):
 class AsgiOutput:
     """The response through ASGI's `send`: `write` collects messages, and `drain` sends them.
 
-    `on_stall` is called if the server does not accept a message within `write_stall` seconds.
+    `on_stall` is called if the server does not accept a message within `write_stall` seconds, or reports a disconnect.
     """
 
     def __init__(self, send: Send, write_stall: float, on_stall: Callable[[], None]) -> None:
@@ -102,6 +102,10 @@ class AsgiOutput:
                 try:
                     await self._send(message)
                     self._sending -= 1
+                except OSError:  # some servers report a disconnect so
+                    self._on_stall()
+                    await asyncio.sleep(0)  # the call is cancelled here
+                    return
                 finally:
                     self.close()
 

@@ -12,6 +12,7 @@ from proxy.core.errors import InternalError
 from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
+from proxy.surfaces.table import SURFACES
 from tests.support.clocks import VIRTUAL, idle
 
 pytestmark = pytest.mark.anyio
@@ -113,7 +114,7 @@ async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
 async def test_a_disconnect_while_an_error_is_written_ends_the_call(begun: bool) -> None:
     client = Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
-    endpoint = Endpoint(Failing(begun=begun), None, limits, Ids())  # type: ignore[arg-type]
+    endpoint = Endpoint(Failing(begun=begun), SURFACES["/v1/chat/completions"], limits, Ids())
 
     async with asyncio.TaskGroup() as group:
         call = group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
@@ -137,3 +138,18 @@ async def test_no_comment_follows_early_ones_if_they_are_off() -> None:
     await endpoint({"type": "http", "headers": []}, Client().receive, send)  # type: ignore[arg-type]
 
     assert bodies == [b"head", COMMENT, b"data: last\n\n", b""]
+
+
+async def test_an_os_error_of_the_server_is_a_disconnect() -> None:
+    pipeline = Scripted()
+    pipeline.go_on.set()
+
+    async def send(message: Message) -> None:
+        raise BrokenPipeError
+
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
+    endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
+
+    await endpoint({"type": "http", "headers": []}, Client().receive, send)  # type: ignore[arg-type]
+
+    assert pipeline.delivering is True
