@@ -20,6 +20,7 @@ from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
 from proxy.core.errors import ProxyError
 from proxy.core.snapshot import Live
+from proxy.surfaces.openai.errors import error_body
 from proxy.upstream.health import Health
 from proxy.upstream.simulate import Simulator
 from tests.support.fakes import FakeClock
@@ -58,4 +59,4 @@ async def _no_answers(topic: str, body: str) -> list[str]:
 
 async def _proxy_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, ProxyError)
-    return JSONResponse(json.loads(exc.body()), exc.http_status)
+    return JSONResponse(json.loads(error_body(exc)), exc.http_status)
