@@ -10,7 +10,6 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 from proxy.capacity.kinds import WINDOWS
 from proxy.capacity.outstanding import ReservedAmounts, SlotCounter
@@ -25,13 +24,9 @@ MAX_SAVED = 5000  # the most recently used windows; each takes at most about 3 K
 FIRST_SWEEP = 1024  # counters before the first search for idle ones
 
 
-class _Part(NamedTuple):
-    """What one charge of a reservation has taken."""
-
-    counter: Window | SlotCounter
-    stamp: int  # of the window
-    amount: int
-    reserved: ReservedAmounts | None  # only for an estimated amount
+# What one charge of a reservation has taken: from which counter, the stamp of the window, the amount, and, only for an
+# estimated amount, where it is reserved.
+_Part = tuple[Window | SlotCounter, int, int, ReservedAmounts | None]
 
 
 class MemoryCounters:
@@ -72,10 +67,10 @@ class MemoryCounters:
             self._counters.move_to_end(key)
             if isinstance(counter, SlotCounter):
                 counter.add(reservation.id, amount, now)
-                parts.append(_Part(counter, 0, amount, None))
+                parts.append((counter, 0, amount, None))
                 continue
             reserved = self._reserve_amount(charge, reservation.id, now) if estimated else None
-            parts.append(_Part(counter, counter.take(amount, now), amount, reserved))
+            parts.append((counter, counter.take(amount, now), amount, reserved))
         return reservation
 
     def settle(self, reservation: Reservation, amount: int | None) -> None:
