@@ -1,6 +1,7 @@
 """The kinds of upstream failures, and the two tables that decide what follows from them.
 
-`VERDICTS` holds the fixed properties of a failure: its class, and whether another target may succeed. `RULES` holds the
+`VERDICTS` holds the fixed properties of a failure: its class, whether another target may succeed, what it costs, and
+which of several failures the client receives. `RULES` holds the
 configurable reaction to a class (retries, backoff, breaker, keys) and its defaults. No other code decides by an
 upstream's status. A failure is classified once, where it is detected.
 """
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal
 
 
@@ -40,6 +41,16 @@ FailureClass = Literal["rate_limit", "server_error", "auth", "timeout", "target"
 KeyEffect = Literal["none", "model", "everywhere"]
 
 
+class Rank(IntEnum):
+    """Which of several failures of one call the client receives: the lowest."""
+
+    WAIT = 0  # a later retry of the client can avoid it
+    REQUEST = 1  # of the client's own request
+    TRANSIENT = 2
+    OPERATOR = 3  # an operator must fix it
+    UNSENT = 4  # the request could not be sent
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The fixed properties of a failure."""
@@ -48,6 +59,10 @@ class Verdict:
     fall_back: bool = True  # the next target of the plan may succeed
     larger_only: bool = False  # only a target with a larger context window may succeed
     other_key: bool = False  # another key of the same target may do, although this one is not put into cooldown
+    rank: Rank = Rank.TRANSIENT  # of several failures of a call, the client receives the one with the lowest
+    sent: bool = True  # a request was sent, with a key
+    known_cost: bool = True  # the attempt used no tokens, unless the upstream reported some
+    shown_by_list: bool = False  # a provider's list of models fails too if the whole provider is affected
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,21 +88,21 @@ class FailureRule:
 VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.CONNECT: Verdict("server_error"),
     FailureKind.STALE_CONNECTION: Verdict("server_error"),
-    FailureKind.FIRST_TOKEN_TIMEOUT: Verdict("timeout"),
-    FailureKind.RATE_LIMITED: Verdict("rate_limit"),
+    FailureKind.FIRST_TOKEN_TIMEOUT: Verdict("timeout", known_cost=False),
+    FailureKind.RATE_LIMITED: Verdict("rate_limit", rank=Rank.WAIT),
     FailureKind.TOO_LARGE: Verdict("content"),
-    FailureKind.OVERLOADED: Verdict("server_error"),
-    FailureKind.SERVER_ERROR: Verdict("server_error"),
+    FailureKind.OVERLOADED: Verdict("server_error", rank=Rank.WAIT, shown_by_list=True),
+    FailureKind.SERVER_ERROR: Verdict("server_error", shown_by_list=True),
     FailureKind.MALFORMED: Verdict("unknown"),
-    FailureKind.KEY_REJECTED: Verdict("auth"),
-    FailureKind.FORBIDDEN: Verdict("target"),
-    FailureKind.MODEL_MISSING: Verdict("target", other_key=True),
-    FailureKind.WRONG_ADDRESS: Verdict("target"),
+    FailureKind.KEY_REJECTED: Verdict("auth", rank=Rank.OPERATOR),
+    FailureKind.FORBIDDEN: Verdict("target", rank=Rank.OPERATOR),
+    FailureKind.MODEL_MISSING: Verdict("target", other_key=True, rank=Rank.OPERATOR),
+    FailureKind.WRONG_ADDRESS: Verdict("target", rank=Rank.OPERATOR),
     FailureKind.CONFLICT: Verdict("content"),
     FailureKind.CONTEXT_TOO_LONG: Verdict("content", larger_only=True),
-    FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False),
-    FailureKind.UNSUPPORTED: Verdict("content"),
-    FailureKind.BAD_REQUEST: Verdict("content", fall_back=False),
+    FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False, rank=Rank.REQUEST),
+    FailureKind.UNSUPPORTED: Verdict("content", rank=Rank.UNSENT, sent=False),
+    FailureKind.BAD_REQUEST: Verdict("content", fall_back=False, rank=Rank.REQUEST),
     FailureKind.BROKEN_STREAM: Verdict("server_error", fall_back=False),
 }
 
@@ -114,6 +129,11 @@ _KINDS = frozenset(FailureKind)
 def class_of(kind: str) -> FailureClass | None:
     """Return the class of an outcome; `None` if it is not a failure."""
     return VERDICTS[FailureKind(kind)].failure_class if kind in _KINDS else None
+
+
+def shown_by_list(reason: str) -> bool:
+    """Return whether a list of models shows a failure too, if the whole provider is affected."""
+    return reason in _KINDS and VERDICTS[FailureKind(reason)].shown_by_list
 
 
 class UpstreamFailure(Exception):

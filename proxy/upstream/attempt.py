@@ -18,7 +18,7 @@ from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
@@ -43,15 +43,6 @@ _LOG = logging.getLogger(__name__)
 ERROR_BODY_LIMIT = 256 * 1024
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
-# outcomes after which the usage of an attempt is unknown
-_UNKNOWN_COST = frozenset(
-    {
-        FailureKind.FIRST_TOKEN_TIMEOUT,
-        AttemptOutcome.DEADLINE_EXCEEDED,
-        AttemptOutcome.CANCELLED,
-        AttemptOutcome.HEDGE_LOST,
-    }
-)
 
 
 class Attempts:
@@ -349,7 +340,8 @@ class Attempt:
         if entry.first_token is not None:
             usage = entry.usage
             return usage.input + usage.output if usage and usage.source == "reported" else None
-        return None if entry.outcome in _UNKNOWN_COST else 0
+        known = isinstance(entry.outcome, FailureKind) and VERDICTS[entry.outcome].known_cost
+        return 0 if known else None
 
 
 def _place(target: Target) -> tuple[str, str]:

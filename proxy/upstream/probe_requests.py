@@ -92,7 +92,7 @@ class ProbeRequests:
         try:
             outcome, usage = await self._send(deployment, call, request)
             if isinstance(outcome, UpstreamFailure):
-                tokens = None if outcome.kind is FailureKind.FIRST_TOKEN_TIMEOUT else 0  # unknown after a timeout
+                tokens = 0 if outcome.verdict.known_cost else None
             elif usage:
                 tokens = usage.input + usage.output
         finally:

@@ -34,7 +34,7 @@ import math
 import random
 
 from proxy.core.clock import Clock
-from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure
+from proxy.core.failures import REPEATED, FailureKind, UpstreamFailure, shown_by_list
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey, RouteKey
 from proxy.core.snapshot import Live
 from proxy.upstream.health import Health, Lease
@@ -50,9 +50,6 @@ MIN_CHECK_SECONDS = 0.05
 MAX_AHEAD_SECONDS = 5.0  # before the end of a cooldown or of an open time; `AHEAD_SHARE` of short ones
 AHEAD_SHARE = 0.1
 LONG_COOLDOWN_SECONDS = 60.0  # a shorter cooldown after a rate limit is not probed
-
-# failures that a list of models shows too if the whole provider is affected
-SHOWN_BY_LIST = (FailureKind.SERVER_ERROR, FailureKind.OVERLOADED)
 
 
 class Prober:
@@ -171,11 +168,11 @@ class Prober:
         """Return what the outcome of a list shows about the failures that opened one breaker."""
         deployment = lease.deployment
         unconnected = reason == FailureKind.CONNECT
-        list_shows_reason = unconnected or (widespread and reason in SHOWN_BY_LIST)
+        list_shows_reason = unconnected or (widespread and shown_by_list(reason))
         if not isinstance(outcome, UpstreamFailure):
             simulated = self._simulator.fails(deployment.provider.name, deployment.model)
             return list_shows_reason and not simulated and (outcome is True or (unconnected and outcome is False))
-        alike = outcome.kind == reason or (outcome.kind in SHOWN_BY_LIST and reason in SHOWN_BY_LIST)
+        alike = outcome.kind == reason or (outcome.verdict.shown_by_list and shown_by_list(reason))
         if alike and unconnected:
             return outcome
         route = deployment.route(lease.key_id)

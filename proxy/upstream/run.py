@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.failures import FREE, FailureKind, UpstreamFailure, class_of
+from proxy.core.failures import FREE, FailureKind, Rank, UpstreamFailure, class_of
 from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
 from proxy.core.record import Record
@@ -22,30 +22,14 @@ class FailedTarget:
     key_id: str | None = None
 
 
-# The client receives the failure with the lowest rank: one that a later retry can avoid, one of its own request, a
-# transient one, one that an operator must fix, and last a request that could not be sent.
-_RANKS = {
-    FailureKind.RATE_LIMITED: 0,
-    FailureKind.OVERLOADED: 0,
-    FailureKind.BAD_REQUEST: 1,
-    FailureKind.CONTENT_FILTERED: 1,
-    FailureKind.KEY_REJECTED: 3,
-    FailureKind.FORBIDDEN: 3,
-    FailureKind.MODEL_MISSING: 3,
-    FailureKind.WRONG_ADDRESS: 3,
-    FailureKind.UNSUPPORTED: 4,
-}
-_PASSES = 2  # the rank of all other kinds, which are transient
-
-
 def worst(failed: Sequence[FailedTarget]) -> FailedTarget:
     """Return the failure to report: the lowest rank, then the shortest `retry_after` for rank 0, then the newest."""
 
     def order(number: int) -> tuple[int, float, int]:
         failure = failed[number].failure
-        rank = _RANKS.get(failure.kind, _PASSES)
+        rank = failure.verdict.rank
         wait = float("inf") if failure.retry_after is None else failure.retry_after
-        return rank, wait if rank == 0 else 0.0, -number
+        return rank, wait if rank is Rank.WAIT else 0.0, -number
 
     return failed[min(range(len(failed)), key=order)]
 
@@ -144,7 +128,7 @@ class Run:
 
     def _key_of(self, target: Target, failure: UpstreamFailure) -> str | None:
         """Return the key id of the target's last attempt; `None` if nothing was sent."""
-        if failure.kind is FailureKind.UNSUPPORTED:
+        if not failure.verdict.sent:
             return None
         name = target.deployment.name
         attempts = reversed(self.record.attempts)
