@@ -63,6 +63,7 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	@$(VENV)/bin/python -m tools.fidelity
+	@$(VENV)/bin/python -m tools.failures
 
 lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --output-file requirements.txt

@@ -1,9 +1,8 @@
 """The kinds of upstream failures, and the two tables that decide what follows from them.
 
 `VERDICTS` holds the fixed properties of a failure: its class, whether another target may succeed, what it costs, and
-which of several failures the client receives. `RULES` holds the
-configurable reaction to a class (retries, backoff, breaker, keys) and its defaults. No other code decides by an
-upstream's status. A failure is classified once, where it is detected.
+which of several failures the client receives. `RULES` holds the configurable reaction to a class (retries, backoff,
+breaker, keys) and its defaults. A failure is classified once, where it is detected.
 """
 
 from __future__ import annotations
