@@ -68,6 +68,12 @@ class Cycle(RequestResponseCycle):
         if self.on_gone is not None:
             self.on_gone()
         self.disconnected = True
+        self._release()
+
+    def _release(self) -> None:
+        """Break the reference cycles with the task and the scope, which would wait for the garbage collector."""
+        self.task = None
+        self.scope["extensions"] = {}
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
         """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body."""
@@ -113,6 +119,7 @@ class Cycle(RequestResponseCycle):
         if data:
             self.transport.write(data)
         self.response_complete = True
+        self._release()
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import httptools
 
@@ -80,7 +81,7 @@ class Answer:
         self._interim = 0
         self._not_body = 0  # bytes since the last byte of the body
         self._until_close = False
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: Any = httptools.HttpResponseParser(self)  # refers to this object, until `release`
         # Accept control characters in values, so that `_headers` can drop that header instead of rejecting the answer.
         self._parser.set_dangerous_leniencies(lenient_headers=True)
 
@@ -127,6 +128,10 @@ class Answer:
             self.complete = True
         else:
             self.fault = failure or broken_off(began=self.began)
+
+    def release(self) -> None:
+        """Break the reference cycle with the parser at the end of the exchange; nothing is fed any more."""
+        self._parser = None
 
     @property
     def keep_alive(self) -> float | None:

@@ -92,6 +92,8 @@ class Connection(asyncio.BufferedProtocol):
     def release(self) -> bool:
         """End the exchange. Returns True if the connection can be reused; otherwise it is closed."""
         answer, self.answer = self.answer, None
+        if answer is not None:
+            answer.release()
         if answer is None or self.closed:
             return False
         if answer.complete and not self._served:
