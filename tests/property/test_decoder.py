@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -133,6 +133,7 @@ def events(data: bytes) -> list[bytes]:
     return [*found, data[start:]]
 
 
+ENDED_EARLY = (line(choice({"content": "x"}, "stop")) + "\n\ndata: [DONE]\n\n").encode()
 PLACES = st.sets(st.integers(1, 600), max_size=12)
 
 
@@ -169,6 +170,8 @@ def test_what_a_stream_gives_does_not_depend_on_how_it_was_cut(
 
 @settings(max_examples=200, deadline=None)
 @given(ANYTHING, PLACES)
+@example(ENDED_EARLY + b"data: {oops\n\n ", set())
+@example(ENDED_EARLY + b": comment\n\n\r", set())
 def test_only_whole_events_are_relayed_in_their_order(data: bytes, places: set[int]) -> None:
     seen = read(StreamDecoder(choices=1, drop_usage=False), cut(data, places))
 

@@ -38,6 +38,7 @@ class EventRelay(ABC):
         self.fault: UpstreamFailure | None = None
         self.usage: Usage | None = None
         self._over = False  # nothing more is relayed: an error or `[DONE]` came
+        self._dropped = False  # an event came after that
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the events that `chunk` completes. Raises `UpstreamFailure` for one that is not of this dialect."""
@@ -59,6 +60,7 @@ class EventRelay(ABC):
     def _take(self, event: bytes) -> bool | bytes:
         """Read one event. Returns whether the client gets it, or the event that it gets instead."""
         if self._over:
+            self._dropped = True
             return False
         if len(event) <= BLANK:
             return True

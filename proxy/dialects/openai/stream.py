@@ -87,7 +87,9 @@ class StreamDecoder(EventRelay):
         rest = self._events.rest()
         if self.fault is not None:
             return b""
-        if rest.strip():
+        if self._dropped:
+            rest = b""  # white space behind an event that is not relayed
+        elif rest.strip():
             rest = self._last(rest)
         self._open -= self._finished  # content after a finish is complete when the body ends
         self._update()
