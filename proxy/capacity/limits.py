@@ -24,6 +24,7 @@ from proxy.core.model import Deployment, LimitValues, RouteKey
 from proxy.core.saved import SavedExhaustion, SavedLimits, route_name, route_named
 from proxy.core.snapshot import Live
 
+AMPLE = 20  # times the tokens of a call
 MAX_ROUTES = 10_000  # route keys with a cooldown or without capacity; the oldest are dropped
 UNLIMITED = LimitValues()
 
@@ -78,6 +79,10 @@ class Limits:
     def counts_tokens(self, configured: ConfiguredLimits) -> bool:
         """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
         return configured.counts_tokens or bool(self._learned.routes)
+
+    def has_ample(self, configured: ConfiguredLimits, tokens: int) -> bool:
+        """Return whether many times `tokens` fit now, so that a rough number is good enough to reserve."""
+        return self._store.fits_at_once(self._charges(configured, AMPLE * tokens))
 
     def reserve_at_once(self, configured: ConfiguredLimits, tokens: int) -> Reservation | None:
         """Reserve capacity if there is some now and the store needs no round trip; `None` for everything else."""

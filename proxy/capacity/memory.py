@@ -46,6 +46,10 @@ class MemoryCounters:
         """Reserve all charges or none; see `CounterStore`."""
         return self._reserve(charges)
 
+    def fits_at_once(self, charges: Sequence[Charge]) -> bool:
+        """Return whether all charges fit in counters that exist."""
+        return self._fit(charges, self._clock.monotonic())
+
     def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
         """Reserve all charges or none."""
         result = self._reserve(charges)

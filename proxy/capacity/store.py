@@ -76,6 +76,10 @@ class CounterStore(Protocol):
         """Reserve all charges or none of them. Their counters must differ."""
         ...
 
+    def fits_at_once(self, charges: Sequence[Charge]) -> bool:
+        """Return whether all charges fit now; always `False` in a shared store, which would need a round trip."""
+        ...
+
     def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
         """Reserve all charges without a round trip; `None` if they do not fit, and always in a shared store."""
         ...

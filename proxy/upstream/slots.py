@@ -28,6 +28,8 @@ PROBE_RECHECK_SECONDS = 1.0  # after which a waiting call checks again for a pro
 HEALTHY = DeploymentHealth()
 USUAL_OUTPUT = 1024  # tokens to reserve for an answer of unlimited length
 MAX_CHOICES = 128
+BYTES_PER_TOKEN = 4  # of a body that is text
+ROUGH_TOKENS = 2048  # above which the input is estimated by the size of the body, while the limits are far away
 _SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
 _WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
@@ -72,7 +74,7 @@ class Slots:
         if limits.apply_to(deployment):
             configured, tokens = limits.configured(deployment, lease.key_id), 1
             if limits.counts_tokens(configured):
-                tokens = self._tokens(call, configured, plan.input_tokens)
+                tokens = self._tokens(call, configured, self._input_tokens(call, configured, plan))
             lease.reservation = limits.reserve_at_once(configured, tokens)
             if lease.reservation is None:
                 lease.return_unused()
@@ -219,6 +221,13 @@ class Slots:
         key_id = call.options.key_id
         deployments = (target.deployment for target in targets)
         return frozenset(each.name for each in deployments if self._health.probing(each, key_id))
+
+    def _input_tokens(self, call: Call, configured: ConfiguredLimits, plan: Plan) -> int:
+        """Return the estimated input. For a large text it is rough while the limits are far away, to save the time."""
+        rough = len(call.raw) // BYTES_PER_TOKEN
+        if rough > ROUGH_TOKENS and not call.messages.parts and self._limits.has_ample(configured, rough):
+            return rough
+        return plan.input_tokens
 
     def _tokens(self, call: Call, configured: ConfiguredLimits, input_tokens: int) -> int:
         """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""

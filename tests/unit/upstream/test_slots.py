@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,7 @@ from proxy.capacity.store import Wait as Waits
 from proxy.core.call import Call
 from proxy.core.errors import ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.messages import MessageFacts
 from proxy.core.model import Deployment, Kind, LimitValues, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.policies import BreakerPolicy, QueuePolicy, RetryPolicy
@@ -115,6 +117,20 @@ async def test_a_lease_at_once_reserves_the_tokens_of_the_call() -> None:
     assert at_once(b, of, HELLO[:-1] + b',"max_tokens":600}')
     assert at_once(b, of, HELLO[:-1] + b',"max_tokens":600}') is None
     assert [(row["kind"], row["used"] >= 600) for row in await b.limits.rows()] == [("tpm", True)]
+
+
+@pytest.mark.parametrize(("limit", "rough"), [(10**9, True), (100_000, False)])
+async def test_large_texts_are_counted_roughly_far_from_the_limit(limit: int, rough: bool) -> None:
+    of, b = target("a", limits=LimitValues(tpm=limit)), scene()
+    raw = json.dumps({"model": "m", "max_tokens": 1, "messages": [{"role": "user", "content": "x" * 20_000}]}).encode()
+    text = replace(calling(of, raw), messages=MessageFacts(parts=False))
+    exact = replace(plan(of), count_input=lambda: 7)
+    assert b.slots.take_at_once(text, [Target(of)], exact)  # the counter exists from here on
+
+    assert b.slots.take_at_once(text, [Target(of)], exact)
+
+    [row] = await b.limits.rows()
+    assert row["used"] == 8 + (len(raw) // 4 + 1 if rough else 8)
 
 
 async def test_the_limits_in_force_decide_about_a_lease_at_once() -> None:
