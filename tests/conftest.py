@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import certificates as certificates
+from tests.support.clocks import VIRTUAL
 
 _connect = socket.socket.connect
 
@@ -36,6 +37,6 @@ def only_loopback() -> Any:
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    """The only event loop that we run on."""
-    return "asyncio"
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    """The event loop of async tests: asyncio's own, in virtual time for tests marked with `virtual_time`."""
+    return VIRTUAL if request.node.get_closest_marker("virtual_time") else "asyncio"

@@ -32,11 +32,6 @@ WEATHER: Any = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @asynccontextmanager
 async def served(options: MockOptions | None = None) -> AsyncIterator[str]:
     """The mock on a free port of the loopback; leaving waits until every request has ended."""

@@ -66,7 +66,7 @@ START = 1000.0  # the time at which a virtual loop begins
 class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop whose time goes by only when all tasks wait for it: hours pass at once, and deterministically.
 
-    Use it with `VirtualClock`, by `anyio_backend = VIRTUAL` in the test's module, in tests without sockets, threads or
+    Use it with `VirtualClock`, by marking a test with `virtual_time`, in tests without sockets, threads or
     processes.
     """
 

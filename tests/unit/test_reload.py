@@ -6,7 +6,6 @@ import asyncio
 import random
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,11 +21,11 @@ from proxy.routing.plan import plan
 from proxy.settle.settle import Settler
 from proxy.upstream.assembly import build_upstream
 from tests.support.calls import call, record
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, ScriptedTransport, Wait
 from tests.unit.upstream.bench import BODY, DONE, OK, ROLE, STOP, TEXT, read
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 FILE = """
 providers:
@@ -41,11 +40,6 @@ resilience: {%(resilience)s}
 WAY = 'base_url: "https://a.test/v1"'
 HELLO = b'{"model":"x","messages":[{"role":"user","content":"Hello"}]}'
 STREAM = HELLO[:-1] + b',"stream":true}'
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 class Service:

@@ -18,15 +18,10 @@ from proxy.capacity.waiters import QueueRow, Resource
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
 from proxy.core.policies import QueuePolicy
 from tests.support.calls import live
-from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.clocks import VirtualClock, idle
 from tests.support.fakes import turn
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 RESULT = tuple[str, float]

@@ -298,11 +298,6 @@ async def test_the_watcher_survives_errors_of_callbacks(tmp_path: Path, caplog: 
     assert "sk-canary" not in caplog.text
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def test_a_pipe_is_one_error_and_is_not_read(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
     desk.path.unlink()

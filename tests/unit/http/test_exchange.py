@@ -13,14 +13,9 @@ from proxy.http.exchange import COMMENT, Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
 from proxy.surfaces.table import SURFACES
-from tests.support.clocks import VIRTUAL, idle
+from tests.support.clocks import idle
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 class Scripted:

@@ -19,11 +19,6 @@ from tests.support.fakes import pieces, whole
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 class FakeClock:
     """Sleeps are written down and pass at once, until the one that is `stuck`."""
 

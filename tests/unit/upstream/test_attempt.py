@@ -16,7 +16,7 @@ from proxy.core.slow import SAMPLES
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.run import new_run
 from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
@@ -39,16 +39,11 @@ from tests.unit.upstream.bench import (
     target,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 STALE = Answer(before=[UpstreamFailure(FailureKind.STALE_CONNECTION, "the connection was closed")])
 SILENT = Answer(before=[Stall()])
 ONCE = RetryPolicy(attempts=1)
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def timed(name: str = "a", **seconds: float) -> Deployment:

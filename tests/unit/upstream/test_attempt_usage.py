@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
 
 import pytest
 
 from proxy.core.errors import ProxyError
 from tests.support.calls import call, plan, record
-from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer
 from tests.unit.upstream.bench import (
     BODY,
@@ -28,7 +26,7 @@ from tests.unit.upstream.bench import (
     running,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": True}
 WHOLE = ROLE + TEXT + STOP + DONE
@@ -42,11 +40,6 @@ REFUSALS = [
     Answer([b"json: unknown field streamOptions"], 400),
     Answer([b'data: {"error": {"message": "stream_options is not allowed", "code": 400}}\n\n']),
 ]
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def sent(b: Bench) -> list[bool]:

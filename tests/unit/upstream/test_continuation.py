@@ -24,16 +24,11 @@ from proxy.core.usage import Usage
 from proxy.upstream import joint
 from proxy.upstream.continuation import continued
 from tests.support.calls import call, plan, record, retry_budget
-from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.clocks import VirtualClock, idle
 from tests.support.fakes import Answer, Piece, Stall, Wait
 from tests.unit.upstream.bench import CUT, DONE, E500, TOO_LONG, Bench, bench, on, outcomes, refusal, running, target
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 ABLE = frozenset({"prefill"})

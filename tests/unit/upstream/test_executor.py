@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -14,7 +13,6 @@ from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.surfaces.openai.errors import error_body
 from tests.support.calls import HELLO, STREAM, call, plan, record
-from tests.support.clocks import VIRTUAL
 from tests.support.fakes import REFUSED, Answer, Stall
 from tests.unit.upstream.bench import (
     BODY,
@@ -53,12 +51,7 @@ from tests.unit.upstream.bench import (
     target,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_the_first_target_answers_and_the_rest_is_left_alone() -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
 from proxy.core.errors import ProxyError
 from tests.support.calls import HELLO, call, plan
-from tests.support.clocks import VIRTUAL
 from tests.support.fakes import Answer
 from tests.unit.upstream.bench import BODY, OK, A, B, bench, on, outcomes, refusal, target
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 @pytest.mark.parametrize("answer", [refusal(404), Answer([b"<html>"], 404), Answer([b"<html>"], 403), refusal(405)])

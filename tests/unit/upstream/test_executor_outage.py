@@ -13,21 +13,16 @@ from proxy.core.model import Deployment
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.core.retry_budget import RetryBudget
 from tests.support.calls import HELLO, call, plan, retry_budget
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Script, Wait
 from tests.unit.upstream.bench import BODY, A, B, Bench, bench, on
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 DOWN = Answer([b'{"error":{"message":"down"}}'], 503, before=[Wait(0.02)])
 BROKEN = Answer([b'{"error":{"message":"broken"}}'], 500, before=[Wait(0.02)])
 UP = Answer([BODY], before=[Wait(0.02)])
 STANDARD = RetryPolicy()
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 class Traffic:

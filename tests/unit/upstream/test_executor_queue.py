@@ -15,19 +15,14 @@ from proxy.core.policies import QueuePolicy
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from tests.support.calls import HELLO, call, plan, record
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import BODY, OK, A, Bench, bench, on, refusal, target
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 TEN = target("a", limits=LimitValues(concurrency=10))
 SECOND = Answer([BODY], before=[Wait(1.0)])
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 @dataclass

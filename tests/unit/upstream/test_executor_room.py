@@ -17,7 +17,7 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, Retr
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from tests.support.calls import STREAM, call, plan, record
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import (
     BODY,
@@ -34,15 +34,10 @@ from tests.unit.upstream.bench import (
     target,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 SECOND = Answer([BODY], before=[Wait(1.0)])
 TWO_KEYS = target("a", "one", "two")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def scene(script: Any, **policy: Any) -> Bench:

@@ -18,7 +18,7 @@ from proxy.core.policies import BreakerPolicy, DeadlinePolicy, QueuePolicy, Retr
 from proxy.core.record import Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from tests.support.calls import HELLO, STREAM, call, plan, retry_budget
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Script, Stall
 from tests.unit.upstream.bench import (
     BODY,
@@ -41,7 +41,7 @@ from tests.unit.upstream.bench import (
     target,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 TIMEOUT = refusal(408)
 LARGE = refusal(413, "Request too large for m: Limit 5, Requested 6.")
@@ -51,11 +51,6 @@ PATIENT = BreakerPolicy(consecutive=100, window_failures=1000)
 class Highest(random.Random):
     def uniform(self, a: float, b: float) -> float:
         return b
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def scene(script: dict[str, Script], policy: BreakerPolicy = PATIENT, **options: Any) -> Bench:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,7 @@ from proxy.core.record import Record
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, STREAM, call, plan, record
-from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.clocks import VirtualClock, idle
 from tests.support.fakes import Answer, FakeClock, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
@@ -38,12 +37,7 @@ from tests.unit.upstream.bench import (
     running,
 )
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 
 async def test_after_the_soft_deadline_the_fastest_target_is_next() -> None:

@@ -13,7 +13,7 @@ from proxy.core.model import Deployment, LimitValues, Price
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
 from proxy.core.record import Record
 from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
@@ -37,18 +37,13 @@ from tests.unit.upstream.bench import (
     target,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 ON = HedgePolicy(enabled=True, percentile=0.95, samples=20)
 ONCE = {"retry": RetryPolicy(same_target=0), "hedge": ON}
 NORMAL = [0.1 * number for number in range(1, 21)]  # seconds; 95 of 100 are within 1.9
 SILENT = Answer([ROLE, Stall()])
 WHOLE = ROLE + TEXT + STOP + DONE
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def after(seconds: float, *then: Any) -> Answer:

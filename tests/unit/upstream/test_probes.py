@@ -26,11 +26,11 @@ from proxy.upstream.probes import AT_ONCE, Prober
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Kind, Simulator
 from tests.support.calls import deployment, live, provider
-from tests.support.clocks import VIRTUAL, VirtualClock, idle
+from tests.support.clocks import VirtualClock, idle
 from tests.support.fakes import REFUSED, Answer, ScriptedTransport, Stall
 from tests.unit.upstream.bench import OK, refusal
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 POLICY = BreakerPolicy(consecutive=1, window=600, window_failures=5, open=60, max_open=600, half_open=1)
 ONE = deployment(of=provider("acme"))
@@ -40,11 +40,6 @@ E500, E408 = refusal(500), refusal(408)
 HTML = Answer([b"<html>"])
 CONNECT, SERVER, KEY = FailureKind.CONNECT, FailureKind.SERVER_ERROR, FailureKind.KEY_REJECTED
 TIMEOUT, LIMIT = FailureKind.FIRST_TOKEN_TIMEOUT, FailureKind.RATE_LIMITED
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 @dataclass

@@ -24,11 +24,11 @@ from proxy.upstream.health import Health
 from proxy.upstream.relay import Relay
 from proxy.upstream.run import new_run
 from tests.support.calls import call, plan, record
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, FakeClock, Piece, ScriptedTransport, Stall, Wait, whole
 from tests.unit.upstream.bench import A, bench, on
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 ASKED = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream_options": {"include_usage": True}}
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant"}}]}\n\n'
@@ -38,11 +38,6 @@ USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":1}}
 ERROR = b'data: {"error":{"message":"overloaded","code":"busy"}}\n\n'
 DONE = b"data: [DONE]\n\n"
 CUT = UpstreamFailure(FailureKind.CONNECT, "the upstream closed the connection")
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 @dataclass

@@ -23,20 +23,15 @@ from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.upstream.health import Lease
 from tests.support.calls import HELLO, call, deployment, plan, provider
-from tests.support.clocks import VIRTUAL, VirtualClock
+from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Wait
 from tests.unit.upstream.bench import BODY, E500, OK, A, B, Bench, bench, on, outcomes, target
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
 ONE_PLACE = LimitValues(concurrency=1)
 ONCE = RetryPolicy(attempts=1)
 K = FailureKind
-
-
-@pytest.fixture
-def anyio_backend() -> Any:
-    return VIRTUAL
 
 
 def scene(script: Any = None, **policy: Any) -> Bench:
