@@ -34,7 +34,7 @@ class AdminGuard:
         await self._api(scope, receive, send)
 
     def check(self, authorization: str) -> None:
-        """Raise `NotAllowed` if no token is configured, `NotAuthenticated` if the header has not the token.
+        """Raise `NotAllowed` if no token is configured, `NotAuthenticated` if the header does not contain the token.
 
         The token is compared in constant time.
         """

@@ -139,7 +139,7 @@ def _upwards(base: Path, path: str) -> Iterator[Path]:
 
 
 def _number(file: Path) -> int | None:
-    """Return the positive number in a file; `None` if it has none (`max`) or cannot be read."""
+    """Return the positive number in a file; `None` for `max`, for 0, and for a file that cannot be read."""
     try:
         return int(file.read_bytes()) or None
     except (OSError, ValueError):

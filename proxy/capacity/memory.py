@@ -43,7 +43,7 @@ class MemoryCounters:
         self._sweep_at = min(FIRST_SWEEP, most)
 
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
-        """Reserve all charges or none; see `CounterStore`."""
+        """Reserve all charges, or return how long to wait; see `CounterStore`."""
         return self._reserve(charges)
 
     def fits_at_once(self, charges: Sequence[Charge]) -> bool:
@@ -51,7 +51,7 @@ class MemoryCounters:
         return self._fit(charges, self._clock.monotonic())
 
     def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
-        """Reserve all charges or none."""
+        """Reserve all charges; `None` if one does not fit."""
         result = self._reserve(charges)
         return result if isinstance(result, Reservation) else None
 

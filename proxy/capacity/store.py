@@ -73,7 +73,10 @@ class CounterStore(Protocol):
     """Limits over time windows and concurrency slots, reserved together or not at all."""
 
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
-        """Reserve all charges or none of them. Their counters must differ."""
+        """Reserve all charges; if one does not fit, reserve none and return how long to wait.
+
+        The counters of the charges must differ.
+        """
         ...
 
     def fits_at_once(self, charges: Sequence[Charge]) -> bool:

@@ -78,7 +78,7 @@ class Watcher:
         self._notify(self._poll())
 
     def _poll(self) -> Loaded | ConfigError | None:
-        """The result of one poll: a new configuration, an error, or None if nothing changed."""
+        """Return a new configuration or an error; `None` if nothing changed."""
         forced, self._forced = self._forced, False
         if self._from_pipe and not self._path.is_file():
             return _problem(self._path, _READ_ONCE) if forced else None

@@ -45,7 +45,7 @@ class Structure:
 
     @property
     def tool_name(self) -> str | None:
-        """The name of the tool whose arguments are the content, or None."""
+        """The name of the tool whose arguments are the content, or `None`."""
         return None if self.tool is None else str(self.tool["name"])
 
 

@@ -151,7 +151,7 @@ def shown_in_base64(text: str) -> str | None:
 
 
 def sniffed(head: bytes) -> str | None:
-    """Return the type detected from a file's first bytes, or None."""
+    """Return the type detected from a file's first bytes, or `None`."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind

@@ -44,7 +44,7 @@ class Memory:
             self._recall.keep(self._owner, calls[0].id, self._proof(len(self._messages), calls), value)
 
     def find(self, place: int, calls: Sequence[ToolCall]) -> Any | None:
-        """Return the value stored for the message at index `place` with `calls`, or None."""
+        """Return the value stored for the message at index `place` with `calls`, or `None`."""
         if not calls or not calls[0].id:
             return None
         return self._recall.find(self._owner, calls[0].id, lambda: self._proof(place, calls))

@@ -92,7 +92,7 @@ class History:
         return ToolUse(client_id, name, unique)
 
     def answered(self, message: Mapping[str, Any]) -> ToolUse | None:
-        """Return the call that a `tool` or `function` message answers, or None.
+        """Return the call that a `tool` or `function` message answers, or `None`.
 
         It is in the latest turn with a call of that id. A message without an id is matched by name, else in order.
         """

@@ -21,7 +21,7 @@ class Framing(Protocol):
     """Counts a body that arrives in pieces."""
 
     def end(self, data: bytes) -> int | None:
-        """Return the end of the message in `data`, or None if it continues. Raises `ProxyError` above the limits."""
+        """Return the end of the message in `data`, or `None` if it continues. Raises `ProxyError` above the limits."""
         ...
 
 

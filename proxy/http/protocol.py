@@ -282,7 +282,7 @@ class Protocol(HttpToolsProtocol):
         self._close()
 
     def _running(self) -> Cycle | None:
-        """The cycle whose response is not complete, or None."""
+        """The cycle whose response is not complete, or `None`."""
         cycle: Any = self.cycle  # None before the first request
         return None if cycle is None or cycle.response_complete else cycle
 

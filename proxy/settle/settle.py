@@ -46,7 +46,7 @@ class Settler:
         """Settle one call."""
         try:
             self._settle(record)
-        except Exception:
+        except Exception:  # the call has been answered; an error in its accounting must not end the connection
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:

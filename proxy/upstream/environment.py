@@ -18,7 +18,7 @@ class EnvironmentProxy:
         self.configured = self._proxy is not None
 
     def proxy_for(self, url: str) -> str | None:
-        """Return the proxy for `url`, or None. Loopback addresses have none."""
+        """Return the proxy for `url`, or `None`. Loopback addresses have none."""
         if self._proxy is None or not url.startswith("https:"):
             return None
         if url not in self._known:

@@ -119,7 +119,7 @@ class Member:
         answer, text = self.answers.get(topic), ""
         try:
             text = "" if answer is None else await answer(body)
-        except Exception:
+        except Exception:  # the other worker must get an answer, or it would wait until its timeout
             _LOG.exception("internal error while answering another worker", extra={"fields": {"topic": topic}})
         self._send({"kind": "answer", "id": number, "body": text})
 

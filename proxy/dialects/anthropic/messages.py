@@ -29,7 +29,7 @@ _ALL_READ = ("reasoning_details", "reasoning_content", "reasoning", "thinking_bl
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A conversation in Anthropic's format; `system` is a string, text blocks, or None."""
+    """A conversation in Anthropic's format; `system` is a string, text blocks, or `None`."""
 
     system: str | list[Block] | None
     messages: list[dict[str, Any]]

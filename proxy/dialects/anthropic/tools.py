@@ -63,7 +63,7 @@ class KnownTools:
         self._size = 0
 
     def find(self, raw: bytes, deployment: Deployment) -> KnownTranslation | None:
-        """Return the translation of the bytes `raw` for a model with the same capabilities, or None."""
+        """Return the translation of the bytes `raw` for a model with the same capabilities, or `None`."""
         return self._known.get((raw, _may_be_strict(deployment))) if raw else None
 
     def keep(self, raw: bytes, deployment: Deployment, translation: KnownTranslation) -> None:

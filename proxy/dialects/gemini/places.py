@@ -49,7 +49,7 @@ class PartOrder:
         self._counts[kind] += 1
 
     def extra(self) -> dict[str, Any] | None:
-        """Return the message's `extra_content.google`, or None if the order is the usual one."""
+        """Return the message's `extra_content.google`, or `None` if the order is the usual one."""
         if self._is_plain:
             return None
         kinds = [next(iter(note)) for note in self._noted]

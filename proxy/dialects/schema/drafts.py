@@ -116,7 +116,7 @@ def normal(node: Any, *, old: bool = False) -> Schema:
 
 
 def _kept(name: str, value: Any) -> tuple[Any] | None:
-    """Return the member's value in a tuple, or None if it is malformed or does not constrain the instance."""
+    """Return the member's value in a tuple, or `None` if it is malformed or does not constrain the instance."""
     if name in _IDENTITY or name in ("id", "nullable", "additionalItems", "dependencies"):
         return None
     if name == "type":

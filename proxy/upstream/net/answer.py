@@ -135,7 +135,7 @@ class Answer:
 
     @property
     def keep_alive(self) -> float | None:
-        """The upstream's timeout for idle connections in seconds, or None if it did not send one."""
+        """The upstream's timeout for idle connections in seconds, or `None` if it did not send one."""
         match = _KEEP_ALIVE.search(self.headers.get("keep-alive", ""))
         return float(match[1]) if match else None
 

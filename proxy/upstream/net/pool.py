@@ -31,7 +31,7 @@ class Pool:
         return len(self._idle)
 
     def take(self) -> Connection | None:
-        """Return the most recently used open connection, or None."""
+        """Return the most recently used open connection, or `None`."""
         while self._idle:
             connection, since = self._idle.popitem()
             if since + self._keep_alive > self._loop.time() and connection.silent:
