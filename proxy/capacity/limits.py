@@ -73,12 +73,15 @@ class Limits:
         result = await self._store.reserve(charges)
         if isinstance(result, Wait):
             result = replace(result, seconds=self._known_for(result.seconds, route, charges))
-        self._note(route, result.seconds if isinstance(result, Wait) else 0.0)
+        if not isinstance(result, Wait):
+            self._note(route, 0.0)
+        elif result.seconds != math.inf:  # infinity says something about this call only
+            self._note(route, result.seconds)
         return result
 
     def counts_tokens(self, configured: ConfiguredLimits) -> bool:
         """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
-        return configured.counts_tokens or bool(self._learned.routes)
+        return configured.counts_tokens or any(kind in TOKENS for kind in self._learned_of(configured.route))
 
     def has_ample(self, configured: ConfiguredLimits, tokens: int) -> bool:
         """Return whether many times `tokens` fit now, so that a rough number is good enough to reserve."""
@@ -178,7 +181,7 @@ class Limits:
                 in_tokens = kind in TOKENS
                 amount = tokens if in_tokens else 1
                 charges.append(Charge(CounterKey(route, kind), limit, seconds, amount, estimated=in_tokens))
-        if charges or self._is_cooling(route):
+        if self._is_cooling(route) or charges:  # first, because it drops a cooldown that is over
             charges.append(Charge(CounterKey(route, COOLDOWN), 0, 0.0, 0))
         return charges
 

@@ -38,6 +38,7 @@ class MemoryCounters:
         self._counters: OrderedDict[CounterKey, Window | SlotCounter] = OrderedDict()  # least recently used first
         self._reserved: dict[CounterKey, ReservedAmounts] = {}  # amounts of windows that will be corrected
         self._cooldowns: dict[CounterKey, float] = {}
+        self._last_cooldown_end = 0.0  # when all cooldowns are over
         self._parts: dict[str, list[_Part]] = {}  # by reservation, until its end
         self._ids = itertools.count(1)
         self._sweep_at = min(FIRST_SWEEP, most)
@@ -111,6 +112,7 @@ class MemoryCounters:
         if len(self._cooldowns) >= self._sweep_at:
             self._sweep(now)
         self._cooldowns[counter] = max(now + seconds, self._cooldowns.get(counter, 0.0))
+        self._last_cooldown_end = max(self._last_cooldown_end, now + seconds)
 
     def end_cooldown(self, counter: CounterKey) -> None:
         """End the cooldown of `counter`, whatever its length."""
@@ -168,7 +170,9 @@ class MemoryCounters:
     def _fit(self, charges: Iterable[Charge], now: float) -> bool:
         """Return whether all charges fit in counters that exist, which is the usual case; `_longest` decides others."""
         if self._cooldowns:
-            return False
+            if now < self._last_cooldown_end:
+                return False
+            self._cooldowns.clear()
         counters = self._counters
         for counter_key, limit, seconds, amount, _ in charges:
             if amount:

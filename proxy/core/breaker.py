@@ -113,7 +113,7 @@ class Breaker:
         ok: bool | None,
         consecutive_only: bool = False,
     ) -> None:
-        """Return an admission with the outcome of its attempt; an admission of an earlier phase is ignored.
+        """Record the outcome of an admitted attempt; an admission of an earlier phase is ignored.
 
         `consecutive_only`: the failure counts towards `consecutive`, if the previous one was within the window, but not
         towards `window_failures`.

@@ -41,6 +41,7 @@ from proxy.upstream.transport import Response, Transport
 _LOG = logging.getLogger(__name__)
 
 ERROR_BODY_LIMIT = 256 * 1024
+MAX_WITHOUT_USAGE = 10_000  # `any_model` lets clients name models; beyond it, all are forgotten
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
 
@@ -265,7 +266,7 @@ class Attempt:
             else:
                 record.upstream_request_id = None
             if not LIMIT_HEADERS.isdisjoint(headers):
-                shared.slots.learn(deployment, self.lease.key_id, headers)
+                shared.slots.learn(self.lease, headers)
             if response.status not in _WHOLE:
                 raise await self._refusal(dialect, response)
             target = shared.as_learned(self.target) if shared.without_usage else self.target
@@ -315,6 +316,8 @@ class Attempt:
         """
         shared, request = self._shared, self.request
         if request.asks_usage and refuses_usage(failure):
+            if len(shared.without_usage) >= MAX_WITHOUT_USAGE:
+                shared.without_usage.clear()
             shared.without_usage.add(_place(self.target))
             self._asks_no_usage = True
             self.request = shared.request(self.run, self.target, self.lease)

@@ -143,9 +143,9 @@ class Health:
         """Settle a lease; for `Lease` only."""
         now, route = self._clock.monotonic(), lease.deployment.route(lease.key_id)
         breaker = self.breakers.list_failed(route, lease.breaker)
-        if breaker is not lease.breaker and lease.is_trial:
-            return  # the probe's breaker has been reset
-        if ok is False and replaced(lease.deployment.provider, lease.key, self._live.snapshot):
+        if breaker is not lease.breaker and (lease.is_trial or not lease.is_current):
+            return  # the breaker of the attempt has been reset
+        if ok is False and self.is_replaced(lease):
             ok = None
         if ok is False:
             breaker.reason = reason
@@ -154,6 +154,10 @@ class Health:
         self.breakers.unlist_new(route, breaker)
         if notify and lease.is_trial:
             self._notify(route, ProbeOutcome(route.provider, route.model))
+
+    def is_replaced(self, lease: Lease) -> bool:
+        """Return whether the lease's key has another value or base URL since a reload of the configuration."""
+        return replaced(lease.deployment.provider, lease.key, self._live.snapshot)
 
     def rule(self, failure: UpstreamFailure) -> FailureRule:
         """Return the configured rule for `failure`."""
@@ -172,7 +176,7 @@ class Health:
         """Put the key into cooldown as the table and `retry-after` demand; for `Lease` only."""
         everywhere = self.rule(failure).key == "everywhere"
         provider = lease.deployment.provider
-        if (everywhere and lease.key is None) or replaced(provider, lease.key, self._live.snapshot):
+        if (everywhere and lease.key is None) or self.is_replaced(lease):
             return  # there is no key, or it has been replaced
         key = CooldownKey(provider.name, lease.key_id, None if everywhere else lease.deployment.model)
         before = self.cooldowns.entries.get(key)

@@ -122,11 +122,14 @@ class Hedge:
             if race is not None:
                 await race.close()
             raise _single(exc) from None
-        await race.close(but=race.winner)
-        result = race.results[0 if race.winner is None else race.winner]
+        attempt, result = race.attempts[race.winner or 0], race.results[race.winner or 0]
+        try:
+            await race.close(but=race.winner)
+        except BaseException:  # the client has left
+            await attempt.close()
+            raise
         if result is not None:
             raise result
-        attempt = race.attempts[race.winner or 0]
         attempt.deadline.bind()  # until now it was the deadline of the attempt's own task
         return attempt
 

@@ -22,7 +22,7 @@ class Pulse:
 
     @property
     def lag(self) -> float:
-        """The longest delay in seconds within the last `LAG_WINDOW_SECONDS`."""
+        """The longest delay in seconds in this interval of `LAG_WINDOW_SECONDS` and in the previous one."""
         self._rotate()
         return max(self._now, self._before)
 

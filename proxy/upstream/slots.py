@@ -212,9 +212,10 @@ class Slots:
         else:
             self._limits.settle(lease.reservation, tokens)
 
-    def learn(self, deployment: Deployment, key_id: str, headers: Mapping[str, str]) -> None:
-        """Learn the provider's limits from its response headers."""
-        self._limits.learn(deployment, key_id, headers, self._clock.time())
+    def learn(self, lease: Lease, headers: Mapping[str, str]) -> None:
+        """Learn the provider's limits from its response headers, unless the lease's key has been replaced."""
+        if not self._health.is_replaced(lease):
+            self._limits.learn(lease.deployment, lease.key_id, headers, self._clock.time())
 
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:
         """Return the names of the deployments with a running probe."""

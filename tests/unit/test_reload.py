@@ -217,6 +217,24 @@ async def test_a_call_with_the_old_key_does_not_cool_down_the_new_one(service: S
     assert service.upstream.health.cooldown_rows() == []
 
 
+async def test_an_answer_to_the_old_key_teaches_no_limits_to_the_new_one(service: Service) -> None:
+    spent = {
+        "x-ratelimit-limit-requests": "9",
+        "x-ratelimit-remaining-requests": "0",
+        "x-ratelimit-reset-requests": "1h",
+    }
+    old = service.current.snapshot.deployments["a/m"]
+    leases = [service.upstream.health.lease(old, key_id=key) for key in ("one", "two")]
+
+    service.write(one="new")
+    service.reload()
+    for lease in leases:
+        assert lease
+        service.upstream.slots.learn(lease, spent)
+
+    assert [row["key"] for row in await service.upstream.limits.rows()] == ["two"]
+
+
 @pytest.mark.parametrize(
     "way",
     [

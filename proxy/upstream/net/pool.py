@@ -41,9 +41,10 @@ class Pool:
 
     def put(self, connection: Connection, keep_alive: float | None) -> None:
         """Add an idle connection; `keep_alive` is the upstream's own timeout in seconds, if known."""
-        if keep_alive is not None and keep_alive - MARGIN != self._keep_alive:
-            self._keep_alive = min(self._longest, keep_alive - MARGIN)
-            self._stop_timer()
+        if keep_alive is not None:
+            seconds = min(self._longest, keep_alive - MARGIN)
+            if seconds != self._keep_alive:
+                self._set_keep_alive(seconds)
         if self._keep_alive <= 0 or not self._keep:
             connection.close()
             return
@@ -63,6 +64,16 @@ class Pool:
         self._stop_timer()
         while self._idle:
             self._idle.popitem()[0].abort()
+
+    def _set_keep_alive(self, seconds: float) -> None:
+        """Expire all idle connections after `seconds`, those put in before included."""
+        self._keep_alive = seconds
+        self._stop_timer()
+        if seconds <= 0:
+            while self._idle:
+                self._idle.popitem()[0].close()
+        elif self._idle:
+            self._start_timer()
 
     def _start_timer(self) -> None:
         """Start the timer for the connection that expires first."""

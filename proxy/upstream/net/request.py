@@ -124,6 +124,6 @@ def _fields(headers: Mapping[str, str]) -> list[str]:
         if not _NAME.fullmatch(name) or name.lower() in _FRAMING:
             raise ValueError("a header of a request to an upstream has an invalid or reserved name")
         if _NOT_IN_VALUES.search(value):
-            raise ValueError(f"the header `{name}` of a request to an upstream has a line break")
+            raise ValueError(f"the header `{name}` of a request to an upstream has a line break or a null character")
         lines.append(f"{name}: {value}")
     return lines

@@ -74,9 +74,13 @@ class Resolver:
             raise socket.gaierror(socket.EAI_AGAIN, "too many concurrent look-ups")
         if len(self._flights) >= MAX_NAMES:
             self._flights = {name: flight for name, flight in self._flights.items() if not flight.done.is_set()}
-        flight = self._flights[host] = _Flight()
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._run, args=(host, flight, loop), name=f"dns-{host}"[:15], daemon=True).start()
+        flight, loop = _Flight(), asyncio.get_running_loop()
+        thread = threading.Thread(target=self._run, args=(host, flight, loop), name=f"dns-{host}"[:15], daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the limit of threads is reached
+            raise socket.gaierror(socket.EAI_AGAIN, "no thread is available for the look-up") from None
+        self._flights[host] = flight
         return flight
 
     def _run(self, host: str, flight: _Flight, loop: asyncio.AbstractEventLoop) -> None:
@@ -86,7 +90,7 @@ class Resolver:
             addresses = self._lookup(host)
         except OSError as exc:
             error = exc
-        except UnicodeError:
+        except ValueError:  # also `UnicodeError`
             error = socket.gaierror(socket.EAI_NONAME, "the name is not valid")
         if not addresses and error is None:
             error = socket.gaierror(socket.EAI_NONAME, "the name has no address")

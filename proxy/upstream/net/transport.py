@@ -44,6 +44,7 @@ class NetTransport:
         Sending and reading the body raise `UpstreamFailure`.
         """
         prepared = self._heads.get(request)
+        head = framed(prepared, request)
         pool = self._pools.get(prepared.origin)
         if pool is None:
             keep_alive = KEEP_ALIVE if prepared.origin.tls else KEEP_ALIVE_PLAIN
@@ -51,7 +52,7 @@ class NetTransport:
         connection = None if request.fresh else pool.take()
         if connection is None:
             connection = await self._new_connection(prepared.origin, pool, request.connect_timeout)
-        answer = connection.send(framed(prepared, request), request.content)
+        answer = connection.send(head, request.content)
         response = NetResponse(connection, answer, None if request.fresh else pool)
         try:
             while not answer.ready:

@@ -331,3 +331,33 @@ async def test_rows_tell_what_counts_and_where_it_comes_from() -> None:
     where = {"provider": "acme", "model": "org/model:v1", "key": "main", "rest_seconds_left": 0.0}
     assert rows["rpm"] == {**where, "limit": 1, "used": 1, "learned": True}
     assert rows["concurrency"] == {**where, "limit": 3, "used": 1, "learned": False}
+
+
+async def test_call_above_a_limit_says_nothing_about_the_capacity_for_others() -> None:
+    limits, _, _ = made()
+
+    assert (await refused(limits, tokens=5000)).seconds == math.inf
+
+    assert limits.expected(LIMITED) != math.inf
+
+
+async def test_cooldown_that_is_over_is_dropped_by_the_next_attempt() -> None:
+    limits, _, clock = made()
+    spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "2s"}
+    limits.learn(LIMITED, "main", spent, clock.time())
+    assert limits.contended
+
+    clock.now += 100.0
+    limits.settle(await reserved(limits), 1)
+
+    assert not limits.contended
+    assert limits.has_ample(limits.configured(LIMITED, "main"), 1)
+
+
+async def test_learned_limit_of_requests_needs_no_tokens() -> None:
+    limits, _, clock = made()
+    limits.learn(PLAIN, "main", {"x-ratelimit-limit-requests": "9", "x-ratelimit-reset-requests": "2s"}, clock.time())
+    assert not limits.counts_tokens(limits.configured(PLAIN, "main"))
+
+    limits.learn(PLAIN, "main", {"x-ratelimit-limit-tokens": "900", "x-ratelimit-reset-tokens": "2s"}, clock.time())
+    assert limits.counts_tokens(limits.configured(PLAIN, "main"))

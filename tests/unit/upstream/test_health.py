@@ -494,3 +494,15 @@ def test_a_probed_key_works_again_or_rests_on_for_longer() -> None:
     health.reset()
     health.probed(due, failed(FailureKind.KEY_REJECTED))
     assert health.cooldown_rows() == []
+
+
+def test_attempts_from_before_a_reset_do_not_count_for_the_new_breaker() -> None:
+    health, _ = made()
+    before = [lease(health) for _ in range(POLICY.consecutive)]
+    health.reset()
+    fail(health)
+
+    for each in before:
+        each.fail(failed(FailureKind.SERVER_ERROR))
+
+    assert [(row["state"], row["failures"]) for row in health.breaker_rows()] == [("closed", 1)]

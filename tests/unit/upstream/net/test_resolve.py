@@ -176,3 +176,26 @@ async def test_look_up_that_outlives_the_loop_harms_nothing() -> None:
     resolver._run("acme.test", flight, loop)  # noqa: SLF001
 
     assert not flight.done.is_set()
+
+
+async def test_look_up_without_a_thread_fails_and_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolver = Resolver(Names())
+
+    def start(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(socket.gaierror, match="no thread"):
+            await resolver.addresses("acme.test", 1)
+
+    assert len(await resolver.addresses("acme.test", 1)) == 2
+
+
+@pytest.mark.parametrize("error", [ValueError("embedded null"), UnicodeError("label too long")])
+async def test_name_that_cannot_be_looked_up_is_an_error(error: ValueError) -> None:
+    def lookup(host: str) -> Sequence[Address]:
+        raise error
+
+    with pytest.raises(socket.gaierror, match="not valid"):
+        await Resolver(lookup).addresses("acme.test", 1)
