@@ -42,6 +42,10 @@ class TranslatingDecoder(ABC):
         except UpstreamFailure as failure:
             self._fail(failure)
             raise
+        except RecursionError:  # JSON that can be read but is too deep to be written again
+            deep = self._broken("is nested too deeply")
+            self._fail(deep)
+            raise deep from None
         self._update()
         return out
 
@@ -55,6 +59,10 @@ class TranslatingDecoder(ABC):
         except UpstreamFailure as failure:
             self._fail(failure)
             raise
+        except RecursionError:  # JSON that can be read but is too deep to be written again
+            deep = self._broken("is nested too deeply")
+            self._fail(deep)
+            raise deep from None
         self._update()
         return out
 

@@ -32,7 +32,7 @@ def _grounded(grounding: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]
 
 
 def _cited(citations: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]:
-    for source in map(_dict, _list(citations.get("citations") or citations.get("citationSources"))):
+    for source in map(_dict, _list(citations.get("citations"))):
         yield from _annotation(source, source, raw)
 
 

@@ -83,8 +83,9 @@ class Candidate:
         self._writer.logprobs(_logprobs(candidate.get("logprobsResult")), self._choice)
         self._grounding = candidate.get("groundingMetadata") or self._grounding
         citations = candidate.get("citationMetadata")
-        if isinstance(citations, dict) and isinstance(citations.get("citations"), list):
-            self._citations["citations"] += citations["citations"]
+        if isinstance(citations, dict):
+            for sources in (citations.get("citations"), citations.get("citationSources")):
+                self._citations["citations"] += sources if isinstance(sources, list) else []
         finish = candidate.get("finishReason")
         if isinstance(finish, str) and finish and finish != _NO_FINISH:
             self.finish, self.reopened = finish, False

@@ -162,8 +162,8 @@ class PassedEvents(EventRelay):
         rest = self._events.rest()
         if self.fault is not None:
             return b""
-        if rest.strip():
-            self._take(rest)
+        if rest.strip() and not self._take(rest):
+            rest = b""  # not relayed
         if self.fault is not None:
             raise self.fault  # clients ignore an event without its empty line
         if not self.complete:

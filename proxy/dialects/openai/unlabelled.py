@@ -51,12 +51,12 @@ class BodyOrEvents:
 
     @property
     def fault(self) -> UpstreamFailure | None:
-        """The upstream's own error, whose event has been relayed."""
+        """The upstream's own error after the commit point; `feed` does not return its event."""
         return self._decoder.fault
 
     @property
     def passed_error(self) -> bool:
-        """Whether an error event has passed as a part of a complete answer."""
+        """Whether an error event was relayed after a complete answer, which is not a failure."""
         return self._decoder.passed_error
 
     @property

@@ -80,7 +80,7 @@ class DebugStream:
     def _remember(self, data: bytes) -> None:
         try:
             value = json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(value, dict) and value.get("id"):
             self._head = {name: value[name] for name in ("id", "created", "model") if name in value}

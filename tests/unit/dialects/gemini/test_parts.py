@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.failures import UpstreamFailure
 from tests.unit.dialects.gemini.build import chunk, decoder, deltas, events, message, read, sse
 
 IMAGE = {"inlineData": {"mimeType": "image/png", "data": "aWJt"}}
@@ -125,3 +126,19 @@ def test_log_probabilities_are_given_out() -> None:
 )
 def test_odd_members_do_no_harm(candidate: dict[str, Any]) -> None:
     assert choice({"candidates": [{**candidate, "finishReason": "STOP"}]})["finish_reason"] == "stop"
+
+
+def test_sources_of_citations_in_the_older_form_are_cited() -> None:
+    value = chunk({"text": "Rhein"}, finish="STOP")
+    value["candidates"][0]["citationMetadata"] = {
+        "citationSources": [{"startIndex": 0, "endIndex": 5, "uri": "https://a"}]
+    }
+
+    assert [each["url_citation"]["url"] for each in choice(value)["message"]["annotations"]] == ["https://a"]
+
+
+def test_arguments_too_deep_to_be_written_are_a_failure() -> None:
+    steps = {"jsonPath": "$" + ".a" * 1500, "stringValue": "x"}
+
+    with pytest.raises(UpstreamFailure, match="nested too deeply"):
+        read(decoder(), [sse(chunk({"functionCall": {"name": "f", "partialArgs": [steps]}}, finish="STOP"))])

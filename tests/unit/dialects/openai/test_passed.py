@@ -310,3 +310,10 @@ def test_an_error_without_its_empty_line_is_raised() -> None:
 
     with pytest.raises(UpstreamFailure, match="slow down"):
         decoder.finish()
+
+
+def test_event_behind_done_is_not_relayed_at_the_end_either() -> None:
+    decoder = PassedEvents()
+    out = fed(decoder, [LAST, b"data: [DONE]\n\n", event({"type": "x"}).rstrip(b"\n")])
+
+    assert out + decoder.finish() == LAST + b"data: [DONE]\n\n"

@@ -82,3 +82,9 @@ def test_half_an_answer_does_not_look_whole() -> None:
     encoder.feed(b'{"choices": [')
 
     assert encoder.fail(UpstreamError("broke")) == b""
+
+
+def test_chunk_that_is_too_deep_to_be_read_is_relayed() -> None:
+    deep = b'data: {"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}\n\n"
+
+    assert DebugStream(decide).feed(deep) == deep
