@@ -71,11 +71,6 @@ class Gate:
         if self._empty is not None and not self._calls:
             self._empty.set()
 
-    def check(self) -> None:
-        """Raise `Unavailable` when closed, shedding load or full."""
-        if self._rejecting or len(self._calls) >= self._live.snapshot.max_in_flight:
-            raise self._refusal()
-
     def _refusal(self) -> Unavailable:
         if self.closed:
             return leaving()

@@ -10,6 +10,7 @@ Large bodies are weighed one by one, because a few of them can fill a container 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
 import math
@@ -42,16 +43,19 @@ class Watermark:
         self._relieve = relieve or free_memory
         self._relieved = -math.inf
         self._wanted = False  # a body was rejected, so freeing memory may help
-        self._expected = 0  # bytes that bodies will take which are being read
+        self._expected = 0  # bytes set aside for bodies that are being read
         self.last: Reading | None = None
 
     async def run(self) -> None:
-        """Watch until cancelled, or until the memory in use cannot be read."""
+        """Watch until cancelled, or until the memory in use cannot be read on this system."""
         while True:
             try:
                 reading = self.last = self._memory.read()
             except (OSError, ValueError) as exc:
                 self._gate.shed(on=False)
+                if isinstance(exc, OSError) and exc.errno in (errno.EMFILE, errno.ENFILE):  # no descriptor is free now
+                    await self._clock.sleep(OFTEN)
+                    continue
                 _LOG.warning("memory in use cannot be read; it is not watched", extra={"fields": {"error": str(exc)}})
                 return
             self._judge(reading)
@@ -76,7 +80,7 @@ class Watermark:
         return need
 
     def give_back(self, amount: int) -> None:
-        """End what `set_aside` has returned: the body is in memory, and part of its readings, or was not read."""
+        """Give back what `set_aside` returned: the body is in memory, so readings include it, or it was not read."""
         self._expected -= amount
 
     def _judge(self, reading: Reading) -> None:

@@ -70,7 +70,7 @@ class Watcher:
             except Exception as exc:
                 # without the traceback, which could contain text of the file
                 fields = {"error": type(exc).__name__}
-                logger.error("the configuration could not be watched", extra={"fields": fields})
+                logger.error("the configuration could not be read or activated", extra={"fields": fields})
 
     def check(self, *, force: bool = False) -> None:
         """Poll once; with `force`, load even without a change."""

@@ -125,11 +125,12 @@ class Protocol(HttpToolsProtocol):
         parser, scope = self.parser, self.scope
         version = parser.get_http_version()
         target = httptools.parse_url(self.url)
-        path = target.path.decode("ascii")
+        raw_path = target.path or b"/"  # `http://host` has none
+        path = raw_path.decode("ascii")
         scope["method"] = parser.get_method().decode("ascii")
         scope["http_version"] = version
         scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        scope["raw_path"] = self.root_path.encode("ascii") + target.path
+        scope["raw_path"] = self.root_path.encode("ascii") + raw_path
         scope["query_string"] = target.query or b""
         self._headed = True
         if version < "1.1":

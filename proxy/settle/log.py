@@ -74,9 +74,10 @@ class LogWriter(logging.Handler):
             self._idle = False
             self._wake.set()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Queue a record of `logging`."""
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Queue a record of `logging`, without the lock that the base class takes around `emit`."""
         self.write(record)
+        return True
 
     def createLock(self) -> None:
         """Use no lock: the queue needs none, and `logging` must not wait for one at interpreter exit."""
@@ -142,6 +143,7 @@ class Output(io.TextIOBase):
     def __init__(self, number: int, lock: int | None = None) -> None:
         self._number = number
         self._lock = lock
+        self._cut = False  # the last line is incomplete
 
     def write(self, text: str) -> int:
         if self._lock is None:
@@ -155,10 +157,12 @@ class Output(io.TextIOBase):
         return len(text)
 
     def _write(self, text: str) -> None:
-        rest = memoryview(text.encode("utf-8", "backslashreplace"))
+        rest = memoryview((b"\n" if self._cut else b"") + text.encode("utf-8", "backslashreplace"))
         with suppress(OSError):  # a closed pipe or a full disk loses lines, not calls
             while rest:
-                rest = rest[os.write(self._number, rest) :]
+                written = os.write(self._number, rest)
+                rest = rest[written:]
+                self._cut = bool(rest)
 
 
 def standard_output(lock: int | None = None) -> IO[str]:

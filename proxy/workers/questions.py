@@ -67,7 +67,7 @@ class Questions(Generic[W]):
         self._settle(self._last)
 
     def answer(self, worker: W, message: Message) -> None:
-        """Take an answer; one that comes too late counts if it is a worker's metrics."""
+        """Take an answer; one that comes too late is ignored."""
         question = self._open.get(message["id"])
         if question is None:
             return

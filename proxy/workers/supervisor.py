@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from proxy.core.clock import Clock
 from proxy.workers.acceptor import Acceptor
@@ -98,8 +98,7 @@ class Supervisor:
         control, their_control = socket.socketpair()
         row = self._board.row(index)
         row[OPEN] = row[RECEIVED] = 0
-        sys.stdout.flush()
-        sys.stderr.flush()
+        _flush(sys.stdout, sys.stderr)
         pid = os.fork()
         if pid == 0:
             ours.close()
@@ -146,8 +145,7 @@ class Supervisor:
         except BaseException:
             traceback.print_exc()
         finally:
-            with suppress(OSError, ValueError):
-                sys.stderr.flush()
+            _flush(sys.stderr)
             os._exit(code)
 
     def _reap(self) -> None:
@@ -164,7 +162,7 @@ class Supervisor:
         if self._stop_by is not None:
             return
         if not self._announced:
-            raise StartError(f"worker {worker.index} {_how(code)} before it was ready")
+            raise StartError(f"worker {worker.index} {_how(code)} before all workers were ready")
         lived = self._clock.monotonic() - worker.started
         delay = self._policy.ended(worker.index, ready=worker.ready, leaving=worker.leaving, lived=lived)
         if self._policy.hopeless(worker.index) and not any(other.ready for other in self._workers.values()):
@@ -274,6 +272,14 @@ class _ToWorker(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         self._supervisor.log(record)
+
+
+def _flush(*streams: IO[str] | None) -> None:
+    """Flush streams; one that was closed before the start is `None`, and a full disk is no reason to end."""
+    for stream in streams:
+        if stream is not None:
+            with suppress(OSError, ValueError):
+                stream.flush()
 
 
 def _how(code: int) -> str:

@@ -347,4 +347,4 @@ def test_workers_that_end_at_their_start_end_the_service(tmp_path: Path) -> None
     code, text = refused(tmp_path, MOCK, PYTHONPATH=str(tmp_path))
 
     assert code == 1
-    assert "ended with exit code 3 before it was ready" in text
+    assert "ended with exit code 3 before all workers were ready" in text

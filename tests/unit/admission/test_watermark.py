@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 
@@ -199,3 +201,20 @@ async def test_the_last_reading_is_measured() -> None:
 
 def test_memory_can_be_freed_on_this_system() -> None:
     free_memory()
+
+
+async def test_memory_is_watched_again_when_a_descriptor_is_free() -> None:
+    watched = Watched()
+    readings = iter([OSError(errno.EMFILE, "too many open files"), Reading(200, 100), OSError("the end")])
+
+    def read() -> Reading:
+        reading = next(readings)
+        if isinstance(reading, OSError):
+            raise reading
+        return reading
+
+    watched.watermark = Watermark(SimpleNamespace(read=read), watched.gate, watched, lambda: None)
+    await watched.watermark.run()
+
+    assert watched.shed == [False, True]
+    assert watched.slept == [OFTEN, OFTEN]

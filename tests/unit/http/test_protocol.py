@@ -48,7 +48,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     cycle.finish()
 
 
-def made() -> tuple[Any, Transport]:
+def made(app: Any = app) -> tuple[Any, Transport]:
     """A protocol with a connection."""
     config = uvicorn.Config(app)
     config.load()
@@ -97,3 +97,17 @@ async def test_a_reset_ends_the_keep_alive_timer() -> None:
     protocol.connection_lost(ConnectionResetError())
 
     assert timer.cancelled()
+
+
+async def test_absolute_target_without_a_path_is_the_root() -> None:
+    paths: list[str] = []
+
+    async def record(scope: Any, receive: Any, send: Any) -> None:
+        paths.append(scope["path"])
+        await app(scope, receive, send)
+
+    protocol, transport = made(record)
+    protocol.data_received(b"GET http://localhost HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await asyncio.sleep(0)
+
+    assert (paths, transport.written[:12]) == (["/"], b"HTTP/1.1 200")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.settle.log import JsonFormatter, Output, logging_to, output_lock
+from proxy.settle.log import JsonFormatter, LogWriter, Output, logging_to, output_lock
 from tests.support.waiting import PATIENCE, until
 from tests.unit.settle.test_access import access_line
 
@@ -266,3 +266,29 @@ def test_line_of_another_process_is_complete_before_the_next() -> None:
     assert os.read(reader, 100) == b"line\nsecond line\n"
     for number in (reader, output, lock):
         os.close(number)
+
+
+def test_output_that_is_full_for_a_while_glues_no_lines_together() -> None:
+    reader, output = os.pipe()
+    os.set_blocking(output, False)
+    stream = Output(output)
+
+    stream.write("x" * 200_000 + "\n")
+    whole = os.read(reader, 1_000_000)
+    stream.write("next\n")
+    stream.write("last\n")
+
+    assert set(whole) == {ord("x")}
+    assert os.read(reader, 100) == b"\nnext\nlast\n"
+    for number in (reader, output):
+        os.close(number)
+
+
+def test_records_are_queued_without_the_lock_of_logging() -> None:
+    stream = io.StringIO()
+
+    with logging_to(stream):
+        assert [handler.lock for handler in logging.getLogger().handlers if isinstance(handler, LogWriter)] == [None]
+        logging.getLogger("x").info("written")
+
+    assert [line["event"] for line in lines(stream)] == ["written"]
