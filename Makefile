@@ -66,8 +66,8 @@ docs: $(VENV)/.dev
 	@$(VENV)/bin/python -m tools.failures
 
 lock: $(VENV)/.dev
-	$(COMPILE) $(UPGRADE) --output-file requirements.txt
-	$(COMPILE) $(UPGRADE) --extra dev --constraint requirements.txt --output-file requirements-dev.txt
+	$(COMPILE) $(UPGRADE) --extra all --output-file requirements.txt
+	$(COMPILE) $(UPGRADE) --extra all --extra dev --constraint requirements.txt --output-file requirements-dev.txt
 
 clean:
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* dist
