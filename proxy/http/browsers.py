@@ -13,7 +13,6 @@ from proxy.core.errors import HostNotAllowed, OriginNotAllowed
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _OWN_SITE = ("same-origin", "none")  # values of `Sec-Fetch-Site`; `none`: the user entered the address
-_MAX_CACHED = 1000  # accepted values of `Host`
 
 
 def address_of(text: str) -> IPv4Address | IPv6Address | None:
@@ -39,7 +38,6 @@ class Browsers:
         self._suffixes = tuple(host[1:] for host in self._hosts if host.startswith("*."))
         self._origins = frozenset(origins)
         self._every_host = not self._hosts and not loopback
-        self._known: set[bytes] = set()
 
     def lists(self, origin: str) -> bool:
         """Whether `server.cors.origins` contains this origin."""
@@ -47,13 +45,11 @@ class Browsers:
 
     def check_host(self, host: bytes, *, rebindable: bool) -> None:
         """Raise `HostNotAllowed` for other hosts. `rebindable`: a browser sent the request to a loopback address."""
-        if (self._every_host and not rebindable) or host in self._known:
+        if self._every_host and not rebindable:
             return
         name = _without_port(host.decode("latin-1").lower())[0].rstrip(".")
         if not (address_of(name) or is_loopback(name) or name in self._hosts or name.endswith(self._suffixes)):
             raise HostNotAllowed(f"The host `{name[:256]}` is not accepted; add it to `server.hosts`.", param="host")
-        if len(self._known) < _MAX_CACHED:
-            self._known.add(host)
 
     def check_origin(self, origin: str | None, site: str | None, *, scheme: str, host: str) -> None:
         """Raise `OriginNotAllowed` for pages of other sites; `scheme` and `host` are those of the request."""

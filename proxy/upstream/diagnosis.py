@@ -15,7 +15,7 @@ from proxy.core.model import KEYLESS
 
 Status = Literal["healthy", "degraded", "unhealthy"]
 Pattern = Literal["auth", "limits", "widespread", "isolated"]
-Way = tuple[str, str]  # model, key id
+Pair = tuple[str, str]  # model, key id
 Row = Mapping[str, Any]
 
 _MOST_NAMED = 3
@@ -43,17 +43,17 @@ def diagnose(
     limits: Iterable[Row] = (),
 ) -> Diagnosis:
     """Diagnose `provider` with these models (ids without the provider) and key ids (empty: keyless)."""
-    ways = {(model, key) for model in models for key in keys or (KEYLESS,)}
+    pairs = {(model, key) for model in models for key in keys or (KEYLESS,)}
     rests = [row for row in rests if row["provider"] == provider]
     breakers = [row for row in breakers if row["provider"] == provider and row["state"] != "closed"]
-    rejected = _of(ways, (row for row in rests if row["reason"] == "key_rejected"))
-    limited = _of(ways, (row for row in rests if row["reason"] == "rate_limited"))
-    limited |= _of(ways, (row for row in limits if row["provider"] == provider and _used_up(row)))
-    broken = _of(ways, breakers)
+    rejected = _of(pairs, (row for row in rests if row["reason"] == "key_rejected"))
+    limited = _of(pairs, (row for row in rests if row["reason"] == "rate_limited"))
+    limited |= _of(pairs, (row for row in limits if row["provider"] == provider and _used_up(row)))
+    broken = _of(pairs, breakers)
     barred = rejected | limited | broken
     if not barred:
         return HEALTHY
-    status: Status = "unhealthy" if barred == ways else "degraded"
+    status: Status = "unhealthy" if barred == pairs else "degraded"
     # the largest cause; for equal ones, first the one that the operator must fix
     largest = max((rejected, broken - rejected, limited - rejected - broken), key=len)
     if largest == rejected:
@@ -68,7 +68,7 @@ def diagnose(
     return Diagnosis(status, "isolated", f"Look at {_named(down)}: the provider's other models work.")
 
 
-def _own_fault(breakers: Iterable[Row], broken: set[Way]) -> tuple[Pattern, str] | None:
+def _own_fault(breakers: Iterable[Row], broken: set[Pair]) -> tuple[Pattern, str] | None:
     """Return pattern and advice if all open breakers have one cause in the configuration."""
     rows = [row for row in breakers if (row["model"], row["key"]) in broken]
     reasons = {row.get("reason") for row in rows}
@@ -82,13 +82,13 @@ def _own_fault(breakers: Iterable[Row], broken: set[Way]) -> tuple[Pattern, str]
     return None
 
 
-def _of(ways: set[Way], rows: Iterable[Row]) -> set[Way]:
+def _of(pairs: set[Pair], rows: Iterable[Row]) -> set[Pair]:
     """Return the route keys that the rows concern; a model of `None` means all models of a key."""
-    barred: set[Way] = set()
+    barred: set[Pair] = set()
     for row in rows:
         if row["model"] is None:
-            barred |= {way for way in ways if way[1] == row["key"]}
-        elif (row["model"], row["key"]) in ways:
+            barred |= {pair for pair in pairs if pair[1] == row["key"]}
+        elif (row["model"], row["key"]) in pairs:
             barred.add((row["model"], row["key"]))
     return barred
 

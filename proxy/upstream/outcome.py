@@ -51,7 +51,7 @@ def error_for(
         fields = {"param": failure.param, "code": failure.code}
         return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
     others = _others(failed, chosen)
-    if failure.kind in _REFUSED and not _is_page(failure):
+    if failure.kind in _REFUSED and not _is_from_proxy(failure):
         param, code = _REFUSED[failure.kind]
         return InvalidRequest(str(failure) + others, param=param, code=code, retryable=False)
     tried = f" ({len(attempts)} attempts)" if len(attempts) > 1 else ""
@@ -90,7 +90,7 @@ def _words(failed: FailedTarget) -> str:
             return f"no API answers at this address (status {status}); check `base_url` of the provider: {what}"
         case FailureKind.FORBIDDEN:
             return f"an intermediary before the provider's API rejected the call (status {status}): {what}"
-        case FailureKind.TOO_LARGE if _is_page(failure):
+        case FailureKind.TOO_LARGE if _is_from_proxy(failure):
             return f"a proxy before the provider's API rejected the size of the request (status {status})"
         case FailureKind.RATE_LIMITED | FailureKind.OVERLOADED:
             return f"{failure.kind.replace('_', ' ')}: {what}"
@@ -105,7 +105,7 @@ def _others(failed: Sequence[FailedTarget], chosen: FailedTarget) -> str:
     return f" Also failed: {listed}." if listed else ""
 
 
-def _is_page(failure: UpstreamFailure) -> bool:
+def _is_from_proxy(failure: UpstreamFailure) -> bool:
     """Return whether a 413 came from a proxy, not from the API's token limit."""
     words = str(failure).lower()
     return failure.kind is FailureKind.TOO_LARGE and "limit" not in words and "tokens" not in words
