@@ -62,6 +62,7 @@ class ProviderKey:
     value: str = field(repr=False)
     weight: float = 1
     limits: LimitValues | None = None  # each given limit replaces the model's
+    own: bool = False  # a user's own key, not one of the configuration
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,11 @@ class Provider:
     vertex: bool = False  # Gemini: Vertex's paths, `base_url` up to `.../publishers/google`
     stand_in: bool = False  # a mock that answers for a provider without keys
     stand_in_reason: str = ""  # why the provider itself cannot be used
+
+    @property
+    def own_key(self) -> ProviderKey | None:
+        """The user's own key, if calls are made with that one and no other."""
+        return self.keys[0] if self.keys and self.keys[0].own else None
 
     @property
     def label(self) -> str:

@@ -152,6 +152,11 @@ class AttemptRecord:
         """The call's id and the attempt's number: `req_1-2`."""
         return f"{self._call_id}-{self._number}"
 
+    @property
+    def own_key(self) -> bool:
+        """Whether the caller's own provider key paid for the attempt: it counts against no pooled budget."""
+        return self.deployment.provider.own_key is not None
+
     def end(self, outcome: FailureKind | AttemptOutcome) -> None:
         """Set the outcome, if the attempt has none yet."""
         if self.outcome is AttemptOutcome.STARTED:

@@ -46,6 +46,11 @@ class Lease:
         self._measured = False
 
     @property
+    def own_key(self) -> bool:
+        """Whether the key is the caller's own: the attempt counts against no pooled budget."""
+        return self.key is not None and self.key.own
+
+    @property
     def is_current(self) -> bool:
         """Whether the breaker's state has not changed since the lease was granted."""
         return self.breaker.current(self.admission)

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.model import Deployment, Price
+from proxy.core.model import Deployment, Price, ProviderKey
 from proxy.core.record import TRANSITIONS, AttemptOutcome, Outcome, Timings
 from proxy.core.usage import Usage
-from tests.support.calls import attempt, deployment, record
+from tests.support.calls import attempt, deployment, provider, record
 
 PRICED = deployment(price=Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0))
 
@@ -153,3 +153,10 @@ def test_call_without_usage_has_no_cost() -> None:
     made = record(attempts=[attempt("server_error", PRICED)])
 
     assert (made.usage, made.cost_nusd) == (None, None)
+
+
+def test_attempt_with_the_callers_own_key_is_marked() -> None:
+    own = deployment(of=replace(provider(), keys=(ProviderKey("pk_1", "sk-own-secret", own=True),)))
+
+    assert [attempt(of=own).own_key, attempt(of=deployment()).own_key] == [True, False]
+    assert attempt(of=deployment(of=provider(keyless=True))).own_key is False

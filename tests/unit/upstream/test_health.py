@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -506,3 +507,11 @@ def test_attempts_from_before_a_reset_do_not_count_for_the_new_breaker() -> None
         each.fail(failed(FailureKind.SERVER_ERROR))
 
     assert [(row["state"], row["failures"]) for row in health.breaker_rows()] == [("closed", 1)]
+
+
+def test_lease_tells_the_callers_own_key_from_pooled_keys() -> None:
+    health, _ = made()
+    own = deployment(of=replace(provider(), keys=(ProviderKey("pk_1", "sk-own-secret", own=True),)))
+
+    assert [lease(health, own).own_key, lease(health).own_key] == [True, False]
+    assert lease(health, deployment(of=provider(keyless=True))).own_key is False
