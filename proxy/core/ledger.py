@@ -46,6 +46,7 @@ class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True):
     key_id: str | None = None  # of the caller, as in the call
     user: str | None = None
     team: str | None = None
+    route: str | None = None
 
 
 class CallRow(Struct, frozen=True, array_like=True, kw_only=True):
