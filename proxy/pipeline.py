@@ -68,6 +68,8 @@ class Pipeline:
         record = Record(arrival.id, arrival.request_id, self._clock.monotonic())
         try:
             principal = self._identify(arrival.headers, arrival.address)
+            if principal is None:
+                principal = await self._identify.look_up(arrival.headers, arrival.address)
             self._gate.enter(arrival)
             try:
                 call, plan = await self._plan(arrival, record, principal)

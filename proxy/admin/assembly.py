@@ -15,6 +15,7 @@ from proxy.admin.limits import LimitRows
 from proxy.admin.providers import Providers
 from proxy.admin.queues import Queues
 from proxy.admin.simulate import Simulate
+from proxy.admission.identify import Identify
 
 ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (Providers, Breakers, LimitRows, Queues, Config, Simulate)
 
@@ -27,9 +28,9 @@ class Admin:
     answers: dict[str, Answer]  # to the questions of other workers, by topic
 
 
-def build_admin(context: Context, token: str | None) -> Admin:
-    """Build it; without a `token` every request is rejected."""
+def build_admin(context: Context, token: str | None, identify: Identify | None = None) -> Admin:
+    """Build it; without a `token` every request is rejected. `identify` finds callers with a role, if there are any."""
     endpoints = [endpoint(context) for endpoint in ENDPOINTS]
     routes = [route for endpoint in endpoints for route in endpoint.routes]
     answers = {topic: answer for endpoint in endpoints for topic, answer in endpoint.answers.items()}
-    return Admin(AdminGuard(Router(routes, redirect_slashes=False), token), answers)
+    return Admin(AdminGuard(Router(routes, redirect_slashes=False), token, identify), answers)

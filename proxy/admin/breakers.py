@@ -5,10 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from proxy.admin.bodies import read_body
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, reads, writes
 from proxy.admin.pages import page
 
 RESET = "reset"  # the topic of a question to other workers
@@ -30,7 +29,7 @@ class Breakers:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.routes = [Route("/breakers", self.list), Route("/breakers/reset", self.reset, methods=["POST"])]
+        self.routes = [reads("/breakers", self.list), writes("POST", "/breakers/reset", self.reset)]
         self.answers: dict[str, Answer] = {RESET: self.answer}
 
     async def list(self, request: Request) -> Response:

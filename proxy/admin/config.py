@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, reads
 
 
 class Config:
@@ -15,7 +14,7 @@ class Config:
     def __init__(self, context: Context) -> None:
         self._live = context.live
         self._config = context.config
-        self.routes = [Route("/config", self.show)]
+        self.routes = [reads("/config", self.show)]
         self.answers: dict[str, Answer] = {}
 
     async def show(self, request: Request) -> Response:

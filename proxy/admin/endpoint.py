@@ -7,16 +7,23 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from starlette.requests import Request
-from starlette.routing import Route
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
+from proxy.admission.permissions import PermittedRoute
 from proxy.capacity.limits import Limits
 from proxy.capacity.queue import FairQueue
+from proxy.core.errors import NotAllowed
+from proxy.core.principal import Role
 from proxy.core.snapshot import Live
 from proxy.upstream.health import Health
 from proxy.upstream.simulate import Simulator
 
 Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
+Handle = Callable[[Request], Awaitable[Response]]
+
+ROLE = "signalbox.role"  # the key of the role in the scope of a request that the guard admitted
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +40,33 @@ class Context:
     ask: Ask  # returns the answers of the other workers to a topic and a body
 
 
+class AdminRoute(PermittedRoute):
+    """A route of the admin API: an auditor may use those that only read. Its `path` follows `/admin`."""
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises `NotAllowed` for a role without the declared permission."""
+        role: Role = scope.get(ROLE, "member")
+        if role != "admin" and not (role == "auditor" and self.permission == "admin:read"):
+            raise NotAllowed(f"The role `{role}` may not use this endpoint.", code="insufficient_permissions")
+        await super().handle(scope, receive, send)
+
+
+def reads(path: str, handle: Handle) -> AdminRoute:
+    """Return the route of `GET path`."""
+    return AdminRoute(path, handle, permission="admin:read")
+
+
+def writes(method: str, path: str, handle: Handle) -> AdminRoute:
+    """Return a route that changes something."""
+    return AdminRoute(path, handle, permission="admin:write", methods=[method])
+
+
 class Endpoint(Protocol):
-    """The endpoints of one module; the guard in front of them has checked the admin token."""
+    """The endpoints of one module; the guard in front of them has identified the caller."""
 
     @property
-    def routes(self) -> Sequence[Route]:
-        """The routes, with paths that follow `/admin`."""
+    def routes(self) -> Sequence[AdminRoute]:
+        """The routes, each with its permission."""
         ...
 
     @property

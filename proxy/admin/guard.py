@@ -1,26 +1,34 @@
-"""Access to `/admin`: requires the admin token. Without a configured token the admin API is off."""
+"""Access to `/admin`: requires the admin token, or the role admin or auditor. Without a configured token it is off."""
 
 from __future__ import annotations
 
 import hmac
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.routing import BaseRoute, Router
 from starlette.types import Receive, Scope, Send
 
+from proxy.admin.endpoint import ROLE
+from proxy.admission.credentials import credential_of, joined
+from proxy.admission.identify import Identify
+from proxy.admission.permissions import PRINCIPAL
 from proxy.core.errors import NotAllowed, NotAuthenticated, ProxyError
 
 
 class AdminGuard:
-    """A plain ASGI application: the admin API behind the check of its token.
+    """A plain ASGI application: the admin API behind the check of its caller.
 
     The check comes before the choice of the endpoint, so that no endpoint is reached without it, and a client without
-    the token does not learn which paths exist.
+    access does not learn which paths exist. Each route then checks the role (`AdminRoute`).
     """
 
-    def __init__(self, api: Router, token: str | None) -> None:
+    def __init__(self, api: Router, token: str | None, identify: Identify | None = None) -> None:
         self._api = api
+        self._identify = identify  # `None` while clients are not identified
+        self.replace_token(token)
+
+    def replace_token(self, token: str | None) -> None:
+        """Accept this admin token from now on; `None` closes the admin API."""
         self._token = token.encode() if token else None
 
     @property
@@ -30,26 +38,34 @@ class AdminGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` without access."""
-        self.check(Headers(scope=scope).get("authorization", ""))
+        headers = joined(scope["headers"])
+        if self._has_token(credential_of(headers) if self._token else None):
+            scope[ROLE] = "admin"
+        elif self._identify is None:
+            raise NotAuthenticated("Send the admin token as `authorization: Bearer ...`.")
+        else:
+            client = scope.get("client")
+            address = client[0] if client else None
+            principal = self._identify(headers, address) or await self._identify.look_up(headers, address)
+            if principal.role not in ("admin", "auditor"):
+                raise NotAllowed(
+                    "The admin API needs the admin token, or the role admin or auditor.",
+                    code="insufficient_permissions",
+                )
+            scope[ROLE], scope[PRINCIPAL] = principal.role, principal
         await self._api(scope, receive, send)
 
-    def check(self, authorization: str) -> None:
-        """Raise `NotAllowed` if no token is configured, `NotAuthenticated` if the header does not contain the token.
+    def admits(self, request: Request) -> bool:
+        """Return whether the client has the admin token."""
+        try:
+            return self._has_token(credential_of(joined(request.scope["headers"])))
+        except ProxyError:
+            return False
 
-        The token is compared in constant time.
-        """
+    def _has_token(self, credential: str | None) -> bool:
+        """Return whether it is the admin token, compared in constant time. Raises `NotAllowed` without a token."""
         if self._token is None:
             raise NotAllowed(
                 "The admin API is off: configure `auth.admin_token` (SIGNALBOX_ADMIN_TOKEN).", code="admin_disabled"
             )
-        scheme, _, token = authorization.partition(" ")
-        if scheme.lower() != "bearer" or not hmac.compare_digest(token.strip().encode(), self._token):
-            raise NotAuthenticated("Send the admin token as `authorization: Bearer ...`.")
-
-    def admits(self, request: Request) -> bool:
-        """Return whether the client has access."""
-        try:
-            self.check(request.headers.get("authorization", ""))
-        except ProxyError:
-            return False
-        return True
+        return credential is not None and hmac.compare_digest(credential.encode(), self._token)

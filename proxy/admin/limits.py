@@ -7,9 +7,8 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, reads
 from proxy.admin.pages import page
 from proxy.core.failures import FailureKind
 
@@ -19,7 +18,7 @@ class LimitRows:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.routes = [Route("/limits", self.list)]
+        self.routes = [reads("/limits", self.list)]
         self.answers: dict[str, Answer] = {}
 
     async def list(self, request: Request) -> Response:

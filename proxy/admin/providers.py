@@ -8,9 +8,8 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, reads
 from proxy.admin.pages import page
 from proxy.core.model import KEYLESS, Deployment, Provider
 from proxy.core.plan import HealthView
@@ -33,7 +32,7 @@ class Providers:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.routes = [Route("/providers", self.list)]
+        self.routes = [reads("/providers", self.list)]
         self.answers: dict[str, Answer] = {}
 
     async def list(self, request: Request) -> Response:

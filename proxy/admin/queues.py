@@ -6,9 +6,8 @@ from dataclasses import asdict
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, reads
 from proxy.admin.pages import page
 
 
@@ -17,7 +16,7 @@ class Queues:
 
     def __init__(self, context: Context) -> None:
         self._queue = context.queue
-        self.routes = [Route("/queues", self.list)]
+        self.routes = [reads("/queues", self.list)]
         self.answers: dict[str, Answer] = {}
 
     async def list(self, request: Request) -> Response:

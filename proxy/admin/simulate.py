@@ -5,10 +5,9 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
 from proxy.admin.bodies import read_body
-from proxy.admin.endpoint import Answer, Context
+from proxy.admin.endpoint import Answer, Context, writes
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.upstream.simulate import Kind
 
@@ -33,7 +32,7 @@ class Simulate:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.routes = [Route("/simulate/failure", self.failure, methods=["POST"])]
+        self.routes = [writes("POST", "/simulate/failure", self.failure)]
         self.answers: dict[str, Answer] = {SIMULATE: self.answer}
 
     async def failure(self, request: Request) -> Response:

@@ -13,14 +13,21 @@ from typing import Protocol
 
 from proxy.core.principal import Principal
 
-CREDENTIALS = ("authorization", "x-api-key", "api-key")
+CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 
 
 class Identify(Protocol):
     """Identifies callers; one instance serves all requests."""
 
-    def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal:
-        """Return the caller; `headers` have lower-case names, `address` is the client's IP address if it is known."""
+    def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal | None:
+        """Return the caller, or `None` if that takes a look-up: then await `look_up`. Raises `ProxyError`.
+
+        `headers` have lower-case names, repeated ones joined; `address` is the client's IP address if it is known.
+        """
+        ...
+
+    async def look_up(self, headers: Mapping[str, str], address: str | None) -> Principal:
+        """Return the caller, from the store if necessary. Raises `ProxyError`."""
         ...
 
 
@@ -61,3 +68,7 @@ class IdentifyNone:
     def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal:
         """Return an anonymous caller."""
         return Anonymous(headers, address, self._salt)
+
+    async def look_up(self, headers: Mapping[str, str], address: str | None) -> Principal:
+        """Return an anonymous caller; nothing awaits this, because there is always one at once."""
+        return self(headers, address)

@@ -8,11 +8,12 @@ cancels the call, so that the upstream's connection is closed at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from proxy.admission.credentials import joined
 from proxy.arrival import Arrival
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.errors import send_error
@@ -81,7 +82,7 @@ class Exchange:
     )
 
     def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        self.headers: Mapping[str, str] = _joined(scope["headers"])
+        self.headers: Mapping[str, str] = joined(scope["headers"])
         self.id = endpoint.ids.new()
         request_id = self.headers.get("x-request-id")
         self.request_id = self.id if request_id is None else sane_id(request_id) or self.id
@@ -289,12 +290,3 @@ class Exchange:
                 timer.cancel()
         for task in self._tasks:
             task.cancel()
-
-
-def _joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
-    """Return headers by name; the values of equal names become one list (RFC 9110 section 5.3)."""
-    joined: dict[str, str] = {}
-    for raw, text in headers:
-        name, value = raw.decode("latin-1"), text.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
-    return joined

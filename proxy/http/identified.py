@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from proxy.admission.credentials import joined
 from proxy.admission.identify import Identify
-
-PRINCIPAL = "signalbox.principal"  # the key in the scope of a request
+from proxy.admission.permissions import PRINCIPAL
 
 
 class Identified:
@@ -19,7 +18,9 @@ class Identified:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` if the caller cannot be identified."""
-        scope[PRINCIPAL] = self._identify(Headers(scope=scope), address_of(scope))
+        headers, address = joined(scope["headers"]), address_of(scope)
+        principal = self._identify(headers, address)
+        scope[PRINCIPAL] = await self._identify.look_up(headers, address) if principal is None else principal
         await self._app(scope, receive, send)
 
 

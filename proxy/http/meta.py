@@ -11,12 +11,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admission.gate import Gate, InterruptibleTask, leaving
+from proxy.admission.permissions import PRINCIPAL
 from proxy.arrival import run_off_loop
 from proxy.capacity.queue import FairQueue
 from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
 from proxy.core.snapshot import Live
-from proxy.http.identified import PRINCIPAL
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics

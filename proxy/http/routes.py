@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.types import ASGIApp, Scope
 
 from proxy.admission.identify import Identify
+from proxy.admission.permissions import PermittedRoute
 from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
 from proxy.http.errors import response_for
 from proxy.http.exchange import Endpoint
@@ -23,6 +24,7 @@ from proxy.http.meta import Meta
 from proxy.http.reading import ClientGone
 from proxy.surfaces.headers import sane_id
 
+Handle = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
 PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
@@ -31,23 +33,32 @@ PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, admin: ASGIApp) -> list[BaseRoute]:
     """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints.
 
-    Callers are identified under `/v1` (by the pipeline, or by `Identified`) and have the token under `/admin`; the
-    other paths are open.
+    Callers are identified under `/v1` (by the pipeline, or by `Identified`) and by the guard under `/admin`; the other
+    paths are open.
     """
-    identified = [Middleware(Identified, identify)]
+
+    def identified(path: str, endpoint: Handle, method: str = "GET") -> Route:
+        middleware = [Middleware(Identified, identify)]
+        return PermittedRoute(path, endpoint, permission="identified", methods=[method], middleware=middleware)
+
+    def open_to_all(path: str, endpoint: Handle, methods: Sequence[str] = ("GET",)) -> Route:
+        return PermittedRoute(path, endpoint, permission="open", methods=methods)
+
     return [
-        *(Route(path, endpoint, methods=["POST"]) for path, endpoint in proxied.items()),
-        Route("/v1/models", meta.models, middleware=identified),
-        Route("/v1/models/{id:path}", meta.model, middleware=identified),
-        Route("/v1/route", meta.route, methods=["POST"], middleware=identified),
-        Route("/livez", meta.livez, methods=PROBE_METHODS),
-        Route("/readyz", meta.readyz, methods=PROBE_METHODS),
-        Route("/healthz", meta.readyz, methods=PROBE_METHODS),
-        Route("/metrics", meta.metrics),
+        *(
+            PermittedRoute(path, endpoint, permission="identified", methods=["POST"])
+            for path, endpoint in proxied.items()
+        ),
+        identified("/v1/models", meta.models),
+        identified("/v1/models/{id:path}", meta.model),
+        identified("/v1/route", meta.route, "POST"),
+        open_to_all("/livez", meta.livez, PROBE_METHODS),
+        open_to_all("/readyz", meta.readyz, PROBE_METHODS),
+        open_to_all("/healthz", meta.readyz, PROBE_METHODS),
+        open_to_all("/metrics", meta.metrics),
         Mount("/admin", admin),
-        Route(
-            "/admin", admin, include_in_schema=False
-        ),  # responds like an unknown path below it: 401 without the token
+        # responds like an unknown path below it: 401 without the token
+        PermittedRoute("/admin", admin, permission="admin:read", include_in_schema=False),
     ]
 
 

@@ -206,9 +206,10 @@ def test_every_header_of_ours_is_documented() -> None:
 
 def test_every_path_is_documented() -> None:
     routes = (ROOT / "proxy" / "http" / "routes.py").read_text()
-    paths = [path.replace(":path}", "}") for path in re.findall(r'Route\("(/[^"]*)"', routes)]
+    found = re.findall(r'(?:Route|identified|open_to_all)\("(/[^"]*)"', routes)
+    paths = [path.replace(":path}", "}") for path in found]
     admin = "".join(path.read_text() for path in (ROOT / "proxy" / "admin").glob("*.py"))
-    paths += [f"/admin{path}" for path in re.findall(r'Route\("(/[^"]*)"', admin)]
+    paths += [f"/admin{path}" for path in re.findall(r'(?:Route|reads|writes)\((?:"[A-Z]+", )?"(/[^"]*)"', admin)]
     page = prose(DOCS / "api.md")
 
     assert len(paths) >= 10

@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import Context
+from proxy.admission.identify import Identify
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
@@ -44,10 +45,12 @@ def context(live: Live) -> Context:
 
 
 @asynccontextmanager
-async def serving(of: Context, token: str | None = TOKEN) -> AsyncIterator[httpx.AsyncClient]:
+async def serving(
+    of: Context, token: str | None = TOKEN, identify: Identify | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the admin API."""
     app = Starlette(
-        routes=[Mount("/admin", build_admin(of, token).guard)], exception_handlers={ProxyError: _proxy_error}
+        routes=[Mount("/admin", build_admin(of, token, identify).guard)], exception_handlers={ProxyError: _proxy_error}
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield client

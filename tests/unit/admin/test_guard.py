@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import pytest
 from starlette.routing import Route
 
 from proxy.admin.assembly import build_admin
+from proxy.admin.endpoint import AdminRoute
+from proxy.core.errors import NotAuthenticated
+from proxy.core.principal import Identified, Principal
 from tests.support.calls import deployment, live
 from tests.unit.admin.context import TOKEN, context, serving
 
@@ -60,3 +63,61 @@ async def test_a_token_that_is_not_ascii_is_wrong() -> None:
         answer = await client.get("/admin/config", headers={"authorization": "Bearer s\u00e9cret".encode("latin-1")})
 
     assert answer.status_code == 401
+
+
+class Roles:
+    """Identifies a caller by the role that its credential names; `slow-` needs a look-up."""
+
+    def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal | None:
+        credential = headers["authorization"].removeprefix("Bearer ")
+        return None if credential.startswith("slow-") else self._of(credential)
+
+    async def look_up(self, headers: Mapping[str, str], address: str | None) -> Principal:
+        return self._of(headers["authorization"].removeprefix("Bearer slow-"))
+
+    def _of(self, role: str) -> Principal:
+        if role not in ("admin", "auditor", "member"):
+            raise NotAuthenticated("Unknown.")
+        return Identified(role, role=role)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("credential", "read", "write"),
+    [
+        (TOKEN, 200, 200),
+        ("admin", 200, 200),
+        ("slow-admin", 200, 200),
+        ("auditor", 200, 403),
+        ("member", 403, 403),
+        ("slow-member", 403, 403),
+        ("wrong", 401, 401),
+    ],
+)
+async def test_a_role_opens_what_the_route_declares(credential: str, read: int, write: int) -> None:
+    headers = {"authorization": f"Bearer {credential}"}
+    async with serving(context(live(deployment())), identify=Roles()) as client:
+        reading = await client.get("/admin/breakers", headers=headers)
+        writing = await client.post("/admin/breakers/reset", headers=headers)
+
+    assert (reading.status_code, writing.status_code) == (read, write)
+
+
+async def test_no_role_opens_anything_without_a_configured_token() -> None:
+    async with serving(context(live()), token=None, identify=Roles()) as client:
+        answer = await client.get("/admin/breakers", headers={"authorization": "Bearer admin"})
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == "admin_disabled"
+
+
+def test_every_route_declares_whether_it_changes_something() -> None:
+    routes = build_admin(context(live()), TOKEN).guard.routes
+
+    wrong = [
+        route
+        for route in routes
+        if not isinstance(route, AdminRoute)
+        or route.permission != ("admin:read" if route.methods == {"GET", "HEAD"} else "admin:write")
+    ]
+
+    assert wrong == []

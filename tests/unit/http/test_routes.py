@@ -12,12 +12,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
+from proxy.admission.permissions import PRINCIPAL, PermittedRoute
 from proxy.core.errors import NotAuthenticated, ProxyError
 from proxy.core.principal import Principal
-from proxy.http.identified import PRINCIPAL
 from proxy.http.routes import routes
+from proxy.surfaces.table import SURFACES
 
 pytestmark = pytest.mark.anyio
+
+OPEN = {"/livez", "/readyz", "/healthz", "/metrics"}  # without a credential
 
 
 class Endpoints:
@@ -67,6 +70,34 @@ async def test_no_endpoint_serves_an_unidentified_caller() -> None:
 
     assert {answer.status_code for answer in answers} == {401}
     assert (await http.get("/livez")).status_code == 200
+
+
+async def test_an_endpoint_waits_for_a_caller_who_is_looked_up() -> None:
+    class Slow:
+        def __call__(self, headers: Any, address: Any) -> None:
+            return None
+
+        async def look_up(self, headers: Any, address: Any) -> Principal:
+            return Principal(headers["x-api-key"])
+
+    http, paths = client(Slow())
+
+    answers = [await http.request(method_of(path), path, headers={"x-api-key": "x"}) for path in paths]
+
+    assert [answer.json() for answer in answers] == ["x"] * len(paths)
+
+
+def test_every_route_declares_its_permission() -> None:
+    proxied = {path: Mock() for path in SURFACES}
+    table = routes(proxied=proxied, meta=Endpoints(), identify=Mock(), admin=Mock())  # type: ignore[arg-type]
+    undeclared = [route for route in table if not isinstance(route, PermittedRoute | Mount)]
+    declared = {route.path: route.permission for route in table if isinstance(route, PermittedRoute)}
+
+    assert undeclared == []
+    assert {path for path, permission in declared.items() if permission == "open"} == OPEN
+    assert {
+        path for path, permission in declared.items() if path.startswith("/v1") and permission != "identified"
+    } == set()
 
 
 def test_nothing_under_admin_is_outside_its_guard() -> None:
