@@ -29,11 +29,13 @@ class Configuration(Live):
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect, with secrets as `***`.
 
-        A reload applies all settings but `server` and `auth`, which need a restart; `max_in_flight` does not.
+        A reload applies all settings but `server` and `auth`, which need a restart; `max_in_flight` and `provider_keys`
+        do not.
         """
         now, first = self.settings, self._at_start
         server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
-        return redacted(now.model_copy(update={"server": server, "auth": first.auth}))
+        auth = first.auth.model_copy(update={"provider_keys": now.auth.provider_keys})
+        return redacted(now.model_copy(update={"server": server, "auth": auth}))
 
 
 class Reloader:

@@ -14,6 +14,7 @@ from proxy.core.dialects import DialectName
 
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
+UserKeys = Literal["prefer", "only", "off"]  # what a user's own keys of a provider are for
 Kind = Literal["chat", "completion", "embedding", "image", "audio", "moderation"]
 
 TIERS: tuple[Tier, ...] = ("low", "medium", "high")
@@ -104,6 +105,7 @@ class Provider:
     dialect: DialectName
     base_url: str
     keys: tuple[ProviderKey, ...] = ()
+    user_keys: UserKeys = "off"
     auth_header: str = "authorization"
     api_version: str | None = None
     any_model: bool = False

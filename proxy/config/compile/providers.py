@@ -8,20 +8,25 @@ from proxy.config.settings.keys import KeySettings, LimitSettings
 from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.expand import Unset
-from proxy.core.model import LimitValues, MockOptions, Provider, ProviderKey, Timeouts
+from proxy.core.model import LimitValues, MockOptions, Provider, ProviderKey, Timeouts, UserKeys
 
 
 def compile_providers(settings: Settings) -> tuple[dict[str, Provider], dict[str, str]]:
     """Return the usable providers by name, and for each other one the reason why it is left out.
 
-    A provider whose keys are all unset is left out, or replaced by a mock with `mock_when_no_keys`.
+    A provider whose keys are all unset is left out, or replaced by a mock with `mock_when_no_keys`; it is usable if
+    calls are made with users' own keys only.
     """
     providers: dict[str, Provider] = {}
     left_out: dict[str, str] = {}
     for name, provider in settings.providers.items():
         keys = tuple(_keys(provider))
+        user_keys = provider.user_keys or settings.auth.provider_keys if provider.keys else "off"
         if keys or not provider.keys:
-            providers[name] = _provider(name, provider, keys)
+            providers[name] = _provider(name, provider, keys, user_keys)
+        elif user_keys == "only":
+            unused = ProviderKey(id=provider.keys[0].id, value="")
+            providers[name] = _provider(name, provider, (unused,), user_keys)
         elif settings.mock_when_no_keys:
             providers[name] = _stand_in(name, provider)
         else:
@@ -48,7 +53,7 @@ def _no_key(keys: tuple[KeySettings, ...]) -> str:
     return f"no key is set ({', '.join(dict.fromkeys(names))})" if names else "no key is set"
 
 
-def _provider(name: str, settings: ProviderSettings, keys: tuple[ProviderKey, ...]) -> Provider:
+def _provider(name: str, settings: ProviderSettings, keys: tuple[ProviderKey, ...], user_keys: UserKeys) -> Provider:
     mock = None
     if settings.dialect == "mock":
         mock = MockOptions(
@@ -63,6 +68,7 @@ def _provider(name: str, settings: ProviderSettings, keys: tuple[ProviderKey, ..
         dialect=settings.dialect,
         base_url=settings.address or "",
         keys=keys,
+        user_keys=user_keys,
         auth_header=settings.key_header,
         api_version=settings.api_version,
         any_model=settings.any_model,

@@ -11,6 +11,7 @@ from proxy.config.settings.certificates import certificates
 from proxy.config.settings.keys import KeySettings, key_entry
 from proxy.config.settings.units import Duration, PositiveDuration
 from proxy.core.dialects import DIALECTS, DialectName
+from proxy.core.model import UserKeys
 
 Fault = Literal["error", "timeout", "slow", "cut", "bad_json"]
 
@@ -81,6 +82,9 @@ class ProviderSettings(Section):
     keys: tuple[KeySettings, ...] = Field(
         default=(),
         description="The keys, which share the calls; none: no credential; all unset: the provider is left out.",
+    )
+    user_keys: UserKeys | None = Field(
+        default=None, description="How users' own keys of this provider are used; absent: `auth.provider_keys`."
     )
     auth_header: Annotated[str, AfterValidator(_header_name)] = Field(
         default="authorization",

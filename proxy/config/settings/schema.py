@@ -13,8 +13,10 @@ from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.providers import ProviderSettings
 from proxy.config.settings.resilience import ResilienceSettings
 from proxy.config.settings.routing import RoutingSettings
+from proxy.config.settings.secrets import EncryptionKey
 from proxy.config.settings.server import ServerSettings
 from proxy.config.settings.units import PositiveDuration
+from proxy.core.model import UserKeys
 
 Fail = Literal["open", "closed"]
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -73,14 +75,21 @@ class AuthSettings(Section):
         default=None, description="The bearer token for `/admin`; absent: `/admin` is disabled."
     )
     pepper: SecretStr | None = Field(default=None, description="The secret used to hash keys.")
-    encryption_key: SecretStr | None = Field(
-        default=None, description="The secret used to encrypt users' provider keys."
+    encryption_key: EncryptionKey | None = Field(
+        default=None, description="The secret used to encrypt users' provider keys, or `file:` and its path."
+    )
+    previous_encryption_keys: tuple[EncryptionKey, ...] = Field(
+        default=(), description="Earlier values of `encryption_key`, which can still decrypt."
+    )
+    provider_keys: UserKeys = Field(
+        default="prefer",
+        description="Use a user's own provider key before the configured ones, use only own keys, or ignore them.",
     )
     jwt: JwtSettings = Field(default=JwtSettings.model_construct(), description="Authentication by JWT.")
 
     def secrets(self) -> list[str]:
         """Return the proxy's own secrets, which are removed from answers like provider keys."""
-        own = (self.admin_token, self.pepper, self.encryption_key)
+        own = (self.admin_token, self.pepper, self.encryption_key, *self.previous_encryption_keys)
         return [secret.get_secret_value() for secret in own if secret is not None]
 
 

@@ -384,7 +384,7 @@ def test_no_secret_is_ever_part_of_an_error(tmp_path: Path, text: str) -> None:
 
 def test_no_secret_is_part_of_a_repr(tmp_path: Path) -> None:
     text = f"""
-auth: {{admin_token: {SECRET}, pepper: {SECRET}, encryption_key: {SECRET}}}
+auth: {{admin_token: {SECRET}, pepper: {SECRET}, encryption_key: {2 * SECRET}}}
 providers:
   p: {{base_url: http://x/v1, proxy: "http://u:{SECRET}@x", headers: {{h: {SECRET}}}, keys: [{{value: {SECRET}}}]}}
 """

@@ -1,0 +1,1 @@
+"""The database: accounts, provider keys of users, and the ledger."""
