@@ -1,8 +1,8 @@
 """Virtual keys: `sb-`, 43 random characters (256 bits) and a checksum of 6, all in base62; and their digests.
 
-The prefix lets secret scanners find leaked keys. The checksum is CRC-32 of the random characters, as in GitHub's tokens:
-a malformed key is rejected without a look-up. A slow hash is not needed at this entropy: a key is stored as HMAC-SHA-256
-under a pepper, which is not in the database.
+The prefix lets secret scanners find leaked keys. The checksum is CRC-32 of the random characters, as in GitHub's
+tokens: a malformed key is rejected without a look-up. A slow hash is not needed at this entropy: a key is stored as
+HMAC-SHA-256 under a pepper, which is not in the database.
 """
 
 from __future__ import annotations
