@@ -65,7 +65,8 @@ class Pipeline:
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
-        record = Record(arrival.id, arrival.request_id, self._clock.monotonic())
+        clock = self._clock
+        record = Record(arrival.id, arrival.request_id, clock.monotonic(), int(clock.time() * 1e6))
         try:
             principal = self._identify(arrival.headers, arrival.address)
             if principal is None:

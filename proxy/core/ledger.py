@@ -7,13 +7,12 @@ microseconds since 1970, durations milliseconds, money nano-dollars.
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from proxy.core.record import AttemptRecord, Record
-
-CostStatus = Literal["exact", "estimated", "unknown"]  # estimated: the provider sent no usage
+from proxy.core.record import CostStatus as CostStatus
 
 
 class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True):

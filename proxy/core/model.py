@@ -23,6 +23,7 @@ TASKS = ("code", "writing", "analysis", "translation", "math", "extraction", "ch
 CAPABILITIES = ("tools", "vision", "json_schema", "reasoning", "audio", "files", "prefill")
 OTHER = "other"  # the label of what is not in the configuration
 KEYLESS = "-"  # the key id used for keyless providers
+DAY = 86_400  # seconds
 RESERVED = ("tier", "scenario", "mode", "agent", "auto")
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
@@ -77,13 +78,79 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class MediaPrice:
+    """Prices of tokens that are not text, in nano-dollars per million tokens."""
+
+    input_audio: int
+    cached_audio: int
+    output_audio: int
+    input_image: int
+    cached_image: int
+    output_image: int
+
+
+@dataclass(frozen=True, slots=True)
 class Price:
-    """Prices in nano-dollars per million tokens: USD 0.15 per million is 150_000_000."""
+    """Prices in nano-dollars per million tokens: USD 0.15 per million is 150_000_000.
+
+    The price of an attempt depends on its start (`times`), then on the service tier that the provider reports
+    (`services`), then on the number of input tokens (`tiers`); most prices have none of these.
+    """
 
     input: int
     output: int
     cached_input: int
     cache_write: int
+    cache_write_1h: int | None = None  # of a cache that lasts an hour; None: as `cache_write`
+    reasoning: int | None = None  # None: as `output`
+    request: int = 0  # nano-dollars of each request
+    media: MediaPrice | None = None  # None: as text
+    tiers: tuple[PriceTier, ...] = ()  # by `above`, ascending
+    services: tuple[tuple[str, Price], ...] = ()  # of service tiers (`flex`, `priority`) that cost more or less
+    times: tuple[PriceTime, ...] = ()  # the first that is active has the price; without one, it is this price
+    version: str = field(default="", compare=False)  # names the source of the prices, and its version
+
+    def at(self, us: int) -> Price:
+        """Return the price at a time, in microseconds since 1970."""
+        for time in self.times:
+            if time.is_active(us):
+                return time.price
+        return self
+
+    def of(self, input_tokens: int, service: str | None = None) -> Price:
+        """Return the price of an answer with so many input tokens, all of which cost the same."""
+        price = self if service is None else dict(self.services).get(service, self)
+        for tier in reversed(price.tiers):
+            if input_tokens > tier.above:
+                return tier.price
+        return price
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTier:
+    """The price of answers with more than `above` input tokens."""
+
+    above: int
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
+class PriceTime:
+    """A price that begins at a point in time, or holds for a part of each day in UTC."""
+
+    price: Price
+    start: int = 0  # microseconds since 1970
+    day_from: int = 0  # seconds of the day; may be after `day_until`, across midnight
+    day_until: int = DAY
+
+    def is_active(self, us: int) -> bool:
+        """Return whether the price holds at a time, in microseconds since 1970."""
+        second = us // 1_000_000 % DAY
+        if self.day_until < self.day_from:
+            in_day = second >= self.day_from or second < self.day_until
+        else:
+            in_day = self.day_from <= second < self.day_until
+        return us >= self.start and in_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +209,7 @@ class Deployment:
     price: Price | None = None
     context_window: int | None = None
     max_output: int | None = None
+    image_tokens: int | None = None  # the most input tokens of one image
     latency: float | None = None  # seconds; the estimate until latency is measured
     capabilities: frozenset[str] | None = None
     specialties: frozenset[str] = frozenset()

@@ -1,27 +1,202 @@
-"""The cost of an answer in whole nano-dollars, so that every store can add it up; floats appear only in output."""
+"""The cost of an answer in whole nano-dollars, so that every store can add it up; floats appear only in output.
+
+`cost_nusd` is what an answer has cost, `worst_case_nusd` the most that the answer to a request can cost.
+"""
 
 from __future__ import annotations
 
-from proxy.core.model import Price
-from proxy.core.usage import Usage
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from proxy.core.model import Deployment, MediaPrice, Price
+from proxy.core.usage import Media, Usage
 
 _TOKENS = 1_000_000  # prices are per million tokens
 NUSD = 1_000_000_000  # nano-dollars in a dollar
 
+LONGEST_BY_DEFAULT = 16_384  # tokens of an answer whose request sets no limit
+_UNKNOWN_OUTPUT = 4_096  # the same, for a model whose longest answer is unknown
+_CEILINGS = ("max_completion_tokens", "max_tokens")
+_SET_UP = 64  # tokens that providers add to a prompt
+_TOOLS_SET_UP = 1_024  # tokens that providers add to a prompt with tools
+_EDGE_US = 60_000_000  # a price that begins this soon may hold when the request is sent
+_SEARCHES = ("web_search_options", "search_parameters")  # each search costs extra, and adds its results to the prompt
+_OWN_TOOLS = ("function", "custom")  # types of tools that the client runs
+_REPLAYED = ("images", "google_parts")  # parts of earlier answers that are sent back to their provider
 
-def cost_nusd(usage: Usage, price: Price) -> int:
-    """Return the cost of one answer, rounded half up.
+
+def cost_nusd(usage: Usage, price: Price, at: int = 0) -> int:
+    """Return the cost of one answer to a request sent at `at` (microseconds since 1970), rounded half up once.
 
     `cached` and `cache_write` are parts of `input`, and `reasoning` of `output`. Parts larger than the whole and
     counts below zero are read as the nearest possible count.
     """
     whole = max(0, usage.input)
+    if price.times:
+        price = price.at(at)
+    if price.tiers or usage.service is not None:
+        price = price.of(whole, usage.service)
     total = whole * price.input + max(0, usage.output) * price.output
     if usage.cached > 0 or usage.cache_write > 0:
         cached = min(max(0, usage.cached), whole)
         written = min(max(0, usage.cache_write), whole - cached)
         total += cached * (price.cached_input - price.input) + written * (price.cache_write - price.input)
-    return (total + _TOKENS // 2) // _TOKENS
+        if usage.cache_write_1h > 0 and price.cache_write_1h is not None:
+            total += min(usage.cache_write_1h, written) * (price.cache_write_1h - price.cache_write)
+    if price.reasoning is not None:
+        total += min(max(0, usage.reasoning), max(0, usage.output)) * (price.reasoning - price.output)
+    if usage.media is not None and price.media is not None:
+        total += _media(usage, usage.media, price, price.media)
+    return (total + _TOKENS // 2) // _TOKENS + price.request
+
+
+def _media(usage: Usage, media: Media, price: Price, rates: MediaPrice) -> int:
+    """Return what the tokens of audio and images cost beyond the same number of tokens of text."""
+    audio, image = media.input_audio, media.input_image
+    cached_audio = max(media.cached_audio, audio + usage.cached - usage.input)  # at least what both parts share
+    return (
+        (audio - cached_audio) * (rates.input_audio - price.input)
+        + cached_audio * (rates.cached_audio - price.cached_input)
+        + (image - media.cached_image) * (rates.input_image - price.input)
+        + media.cached_image * (rates.cached_image - price.cached_input)
+        + media.output_audio * (rates.output_audio - price.output)
+        + media.output_image * (rates.output_image - price.output)
+    )
+
+
+def output_ceiling(deployment: Deployment) -> int:
+    """Return the limit of tokens for an answer whose request sets none, if its cost must be bounded."""
+    return min(deployment.max_output or _UNKNOWN_OUTPUT, LONGEST_BY_DEFAULT)
+
+
+def requested_ceiling(body: Mapping[str, Any]) -> int | None:
+    """Return the limit of tokens that a request sets for each answer; `None` if it sets none."""
+    limits = [limit for name in _CEILINGS if type(limit := body.get(name)) is int and limit > 0]
+    return max(limits, default=None)
+
+
+def worst_case_nusd(
+    deployment: Deployment, body: Mapping[str, Any], size: int, *, parts: bool = True, at: int | None = None
+) -> int | None:
+    """Return the most that the answer to a request can cost; `None` if its price or a bound of its tokens is unknown.
+
+    `body` is the request in OpenAI's form, `size` its bytes. `parts`: a message may have content other than text.
+    `at`: when the request is sent, in microseconds since 1970; without it, the highest price of all times counts.
+
+    Every byte of text counts as a token. An image counts as the most tokens that one has, any other attachment as
+    the context window. Answers are as long as the request allows, else as `output_ceiling`. The mock costs nothing.
+    """
+    price = deployment.billed_price
+    if deployment.provider.stand_in or (price is None and deployment.provider.mock is not None):
+        return 0
+    read = None if price is None else _most_input(deployment, body, size, parts)
+    written = None if read is None else _most_output(deployment, body, size)
+    if price is None or read is None or written is None:
+        return None
+    most = 0
+    for rates in _possible(price, read, at, any_service=body.get("service_tier") is not None):
+        total = read * _dearest_input(rates) + written * _dearest_output(rates)
+        most = max(most, -(-total // _TOKENS) + rates.request)
+    return most
+
+
+def _possible(price: Price, input_tokens: int, at: int | None, *, any_service: bool) -> Iterator[Price]:
+    """Yield the prices that may apply to an answer with at most so many input tokens."""
+    if not price.times:
+        timed = [price]
+    elif at is None:
+        timed = [price, *(time.price for time in price.times)]
+    else:
+        timed = [price.at(at), price.at(at + _EDGE_US)]
+    for now in timed:
+        for rates in (now, *(rates for _, rates in now.services)) if any_service else (now,):
+            yield rates
+            yield from (tier.price for tier in rates.tiers if tier.above < input_tokens)
+
+
+def _dearest_input(price: Price) -> int:
+    most = max(price.input, price.cached_input, price.cache_write, price.cache_write_1h or 0)
+    media = price.media
+    return most if media is None else max(most, media.input_audio, media.input_image)
+
+
+def _dearest_output(price: Price) -> int:
+    media = price.media
+    most = max(price.output, price.reasoning or 0)
+    return most if media is None else max(most, media.output_audio, media.output_image)
+
+
+def _most_input(deployment: Deployment, body: Mapping[str, Any], size: int, parts: bool) -> int | None:
+    """Return the most tokens of the prompt."""
+    if deployment.kind in ("image", "audio") or any(body.get(name) for name in _SEARCHES):
+        return None
+    tokens = size + _SET_UP
+    if tools := body.get("tools") or body.get("functions"):
+        if any(isinstance(tool, dict) and tool.get("type", "function") not in _OWN_TOOLS for tool in tools):
+            return None  # the provider runs it, and adds its results to the prompt
+        tokens += _TOOLS_SET_UP
+    for part in _parts(body) if parts else ():
+        inline, most = _attachment(part, deployment.image_tokens)
+        tokens -= inline
+        if most is None:
+            most = deployment.context_window
+        if most is None:
+            return None
+        tokens += most
+    return tokens
+
+
+def _parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of messages and inputs that are not text."""
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        if isinstance(message, dict):
+            content = message.get("content")
+            for part in content if isinstance(content, list) else ():
+                if isinstance(part, dict) and not isinstance(part.get("text"), str):
+                    yield part
+            for name in _REPLAYED:
+                if message.get(name):
+                    yield {"type": name}
+    inputs = body.get("input")
+    for item in inputs if isinstance(inputs, list) else ():
+        if isinstance(item, dict):
+            yield item
+
+
+def _attachment(part: Mapping[str, Any], image_tokens: int | None) -> tuple[int, int | None]:
+    """Return how many bytes of the request are its data, and the most tokens that it has; `None`: unknown."""
+    kind = part.get("type")
+    if kind == "image_url":
+        image = part.get("image_url")
+        url = image.get("url") if isinstance(image, dict) else image
+        return (len(url) if isinstance(url, str) and url.startswith("data:") else 0), image_tokens
+    if kind == "input_audio":
+        return _length(part.get("input_audio"), "data"), None
+    if kind == "file":
+        return _length(part.get("file"), "file_data"), None
+    return 0, None
+
+
+def _length(holder: Any, name: str) -> int:
+    data = holder.get(name) if isinstance(holder, dict) else None
+    return len(data) if isinstance(data, str) else 0
+
+
+def _most_output(deployment: Deployment, body: Mapping[str, Any], size: int) -> int | None:
+    """Return the most tokens of all answers."""
+    if deployment.kind in ("embedding", "moderation"):
+        return 0
+    each = requested_ceiling(body) or output_ceiling(deployment)
+    if body.get("prediction"):
+        each += size  # tokens of a prediction that the answer does not use cost as much as those of the answer
+    answers = max(_natural(body.get("n")), _natural(body.get("best_of")))
+    prompts = body.get("prompt")
+    return each * answers * (max(1, len(prompts)) if isinstance(prompts, list) else 1)
+
+
+def _natural(value: Any) -> int:
+    return value if type(value) is int and value > 1 else 1
 
 
 def usd(nusd: int) -> float:

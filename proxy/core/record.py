@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from proxy.core.call import Call
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -22,6 +23,8 @@ from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
 from proxy.core.plan import Plan
 from proxy.core.usage import Usage, total
+
+CostStatus = Literal["exact", "estimated", "unknown"]  # estimated: the provider reported no or impossible usage
 
 
 class Outcome(StrEnum):
@@ -128,15 +131,19 @@ class AttemptRecord:
         "outcome",
         "started",
         "status",
+        "time",
         "usage",
     )
 
-    def __init__(self, call_id: str, number: int, deployment: Deployment, key_id: str | None, started: float) -> None:
+    def __init__(
+        self, call_id: str, number: int, deployment: Deployment, key_id: str | None, started: float, time: int = 0
+    ) -> None:
         self._call_id = call_id
         self._number = number  # the first attempt is 1
         self.deployment = deployment
         self.key_id = key_id
         self.started = started
+        self.time = time  # when it started, in microseconds since 1970
         self.first_token: float | None = None  # when the answer reached its commit point
         self.ended: float | None = None
         self.outcome: FailureKind | AttemptOutcome = AttemptOutcome.STARTED
@@ -196,8 +203,26 @@ class AttemptRecord:
         if usage is not self._priced:
             price = self.deployment.billed_price
             self._priced = usage
-            self._cost_nusd = None if usage is None or price is None else cost_nusd(usage, price)
+            self._cost_nusd = None if usage is None or price is None else cost_nusd(usage, price, self.time)
         return self._cost_nusd
+
+    @property
+    def cost_status(self) -> CostStatus:
+        """Whether the cost is exact: computed with the tokens that the provider reported, at a known price."""
+        usage = self.usage
+        if usage is None or self.cost_nusd is None:
+            return "unknown"
+        return "exact" if usage.source == "reported" and self._knows_service(usage.service) else "estimated"
+
+    def _knows_service(self, service: str | None) -> bool:
+        price = self.deployment.billed_price
+        return service is None or (price is not None and service in dict(price.at(self.time).services))
+
+    @property
+    def price_version(self) -> str | None:
+        """The version of the price that the cost was computed with."""
+        price = self.deployment.billed_price
+        return None if price is None or self.cost_nusd is None else price.version
 
 
 class Record:
@@ -216,13 +241,15 @@ class Record:
         "plan",
         "request_id",
         "status",
+        "time",
         "timings",
         "upstream_request_id",
     )
 
-    def __init__(self, id: str, request_id: str, started: float) -> None:
+    def __init__(self, id: str, request_id: str, started: float, time: int = 0) -> None:
         self.id = id
         self.request_id = request_id
+        self.time = time  # when the call started, in microseconds since 1970
         self.timings = Timings(started)
         self.call: Call | None = None
         self.plan: Plan | None = None
@@ -238,7 +265,8 @@ class Record:
 
     def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:
         """Return the record of an attempt that starts now."""
-        attempt = AttemptRecord(self.id, len(self.attempts) + 1, deployment, key_id, now)
+        time = self.time + int((now - self.timings.started) * 1e6)
+        attempt = AttemptRecord(self.id, len(self.attempts) + 1, deployment, key_id, now, time)
         self.attempts.append(attempt)
         self.chosen = deployment
         return attempt
@@ -265,3 +293,11 @@ class Record:
             if (cost := attempt.cost_nusd) is not None:
                 total = cost if total is None else total + cost
         return total
+
+    @property
+    def cost_status(self) -> CostStatus:
+        """Whether the cost is exact: that of every attempt that has one is."""
+        statuses = {attempt.cost_status for attempt in self.attempts if attempt.cost_nusd is not None}
+        if not statuses:
+            return "unknown"
+        return "exact" if statuses == {"exact"} else "estimated"

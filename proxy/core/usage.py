@@ -7,7 +7,9 @@ counts are unknown. The counts of one answer only grow: a later, smaller count, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial, reduce
+from operator import add
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -22,6 +24,27 @@ _CEILINGS = ("max_completion_tokens", "max_tokens")
 _BOUNDING = frozenset((*_CEILINGS, "input", "prompt", "n", "best_of"))  # parameters that change the bounds
 
 
+class Media(Struct, frozen=True, gc=False):
+    """Tokens that are not text. `cached_...` are inside `input_...`, and inside the usage's `cached`."""
+
+    input_audio: int = 0
+    cached_audio: int = 0
+    output_audio: int = 0
+    input_image: int = 0
+    cached_image: int = 0
+    output_image: int = 0
+
+    @property
+    def audio(self) -> int:
+        """All tokens of audio."""
+        return self.input_audio + self.output_audio
+
+    @property
+    def image(self) -> int:
+        """All tokens of images."""
+        return self.input_image + self.output_image
+
+
 class Usage(Struct, frozen=True, gc=False):
     """Tokens of one answer. `cached` and `cache_write` are inside `input`, `reasoning` inside `output`."""
 
@@ -30,6 +53,9 @@ class Usage(Struct, frozen=True, gc=False):
     cached: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0  # the part of `cache_write` that lasts an hour
+    media: Media | None = None  # None: all tokens are text
+    service: str | None = None  # the service tier that the answer names, if it is not the standard one
     source: Literal["reported", "estimated", "clamped"] = "reported"  # clamped: more than possible was reported
 
 
@@ -41,6 +67,7 @@ class UsageBounds(Struct, frozen=True, gc=False):
 
 
 UNBOUNDED = UsageBounds()
+_NO_MEDIA = Media()
 
 
 def count(value: Any) -> int | None:
@@ -70,12 +97,23 @@ def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
         and 0 <= cache_write <= bounds.input
         and 0 <= usage.reasoning <= bounds.output
     )
-    if possible and cached + cache_write <= counted and usage.reasoning <= usage.output:
+    plain = not usage.cache_write_1h and usage.media is None
+    if possible and plain and cached + cache_write <= counted and usage.reasoning <= usage.output:
         return usage
     total, output = _within(counted, bounds.input), _within(usage.output, bounds.output)
     cached = _within(cached, total)  # a part that is larger than its whole, as some providers count
     cache_write, reasoning = _within(cache_write, total - cached), _within(usage.reasoning, output)
-    return Usage(total, output, cached, cache_write, reasoning, source=usage.source if possible else "clamped")
+    return Usage(
+        total,
+        output,
+        cached,
+        cache_write,
+        reasoning,
+        _within(usage.cache_write_1h, cache_write),
+        None if usage.media is None else _bounded_media(usage.media, total, cached, output),
+        usage.service,
+        source=usage.source if possible else "clamped",
+    )
 
 
 def known(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
@@ -94,6 +132,9 @@ def grown(before: Usage | None, after: Usage | None) -> Usage | None:
         max(before.cached, after.cached),
         max(before.cache_write, after.cache_write),
         max(before.reasoning, after.reasoning),
+        max(before.cache_write_1h, after.cache_write_1h),
+        _merged(max, before.media, after.media),
+        after.service or before.service,
         source="clamped" if "clamped" in (before.source, after.source) else after.source,
     )
 
@@ -109,6 +150,8 @@ def total(usages: Sequence[Usage]) -> Usage | None:
         sum(usage.cached for usage in usages),
         sum(usage.cache_write for usage in usages),
         sum(usage.reasoning for usage in usages),
+        sum(usage.cache_write_1h for usage in usages),
+        reduce(partial(_merged, add), [usage.media for usage in usages]),
         source="estimated" if "estimated" in sources else "clamped" if "clamped" in sources else "reported",
     )
 
@@ -129,6 +172,35 @@ def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> Usa
     if "messages" not in body and _is_text(body.get("input") or body.get("prompt")):
         most = min(most, _TEXT_TOKENS * size + _MIN_TEXT_TOKENS)
     return UsageBounds(most, longest * choices * several)
+
+
+def media_of(counts: Media) -> Media | None:
+    """Return the counts; `None` if all are 0."""
+    return None if counts == _NO_MEDIA else counts
+
+
+def _bounded_media(media: Media, total: int, cached: int, output: int) -> Media | None:
+    """Return the media within the tokens of which they are a part."""
+    input_audio = _within(media.input_audio, total)
+    input_image = _within(media.input_image, total - input_audio)
+    output_audio = _within(media.output_audio, output)
+    cached_audio = _within(media.cached_audio, min(cached, input_audio))
+    return media_of(
+        Media(
+            input_audio,
+            cached_audio,
+            output_audio,
+            input_image,
+            _within(media.cached_image, min(cached - cached_audio, input_image)),
+            _within(media.output_image, output - output_audio),
+        )
+    )
+
+
+def _merged(merge: Callable[[int, int], int], one: Media | None, other: Media | None) -> Media | None:
+    if one is None or other is None:
+        return one or other
+    return Media(*(merge(getattr(one, name), getattr(other, name)) for name in Media.__struct_fields__))
 
 
 def _within(number: int, most: int) -> int:
