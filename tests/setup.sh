@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What some tests need beyond Python: Node.js with the `openai` package, `helm`, and nginx. It is installed once, mostly
-# to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never waits for
-# ever.
+# What some tests need beyond Python: Node.js with the `openai` package, `helm`, nginx, and Redis. It is installed once,
+# mostly to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never
+# waits for ever.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -29,6 +29,12 @@ install_nginx() {
     absent nginx && [ ! -x /usr/sbin/nginx ] || return 0
     echo "Installing nginx for the tests of the upstream transport ..."
     install_packages nginx-light
+}
+
+install_redis() {
+    absent redis-server || return 0
+    echo "Installing redis-server for the tests of the shared state ..."
+    install_packages redis-server
 }
 
 # The newest generation of the package that the Node.js at hand can run.
@@ -63,5 +69,6 @@ install_helm() {
 
 install_openai || echo "Without the openai npm package: its tests are skipped." >&2
 install_nginx || echo "Without nginx: the tests of the upstream transport with it are skipped." >&2
+install_redis || echo "Without redis-server: the tests of the shared state are skipped." >&2
 install_helm || echo "Without helm: the tests of the rendered chart are skipped." >&2
 exit 0

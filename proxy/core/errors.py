@@ -174,6 +174,15 @@ class Unavailable(ProxyError):
     code = "no_candidate_available"
 
 
+class StateUnavailable(Unavailable):
+    """The shared state (Redis) does not answer, so limits cannot be counted."""
+
+    code = "overloaded"
+
+    def __init__(self) -> None:
+        super().__init__("The shared state is unavailable; try again in a few seconds.", retry_after=2.0)
+
+
 class UpstreamTimeout(ProxyError):
     """The provider's answer or the whole call took too long."""
 
