@@ -60,23 +60,25 @@ class MemoryCounters:
         now = self._clock.monotonic()
         if not self._fit(charges, now) and (wait := self._longest(charges, now)):
             return wait
-        reservation = Reservation(str(next(self._ids)), tuple(charges))
-        parts = self._parts[reservation.id] = []
+        number, used = str(next(self._ids)), []
+        parts = self._parts[number] = []
         for charge in charges:
             key, _, seconds, amount, estimated = charge
             if not amount:
+                used.append(0)
                 continue
             counter = self._counters.get(key)
             if counter is None or counter.seconds != seconds:
                 counter = self._new_counter(charge, now)
             self._counters.move_to_end(key)
             if isinstance(counter, SlotCounter):
-                counter.add(reservation.id, amount, now)
+                counter.add(number, amount, now)
                 parts.append((counter, 0, amount, None))
-                continue
-            reserved = self._reserve_amount(charge, reservation.id, now) if estimated else None
-            parts.append((counter, counter.take(amount, now), amount, reserved))
-        return reservation
+            else:
+                reserved = self._reserve_amount(charge, number, now) if estimated else None
+                parts.append((counter, counter.take(amount, now), amount, reserved))
+            used.append(counter.total)
+        return Reservation(number, tuple(charges), tuple(used))
 
     def settle(self, reservation: Reservation, amount: int | None) -> None:
         """End a reservation; only the first call has an effect."""

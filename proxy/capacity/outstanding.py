@@ -55,37 +55,37 @@ class Outstanding:
 class SlotCounter(Outstanding):
     """A concurrency limit: the slots in use."""
 
-    __slots__ = ("_used", "limit", "seconds")
+    __slots__ = ("limit", "seconds", "total")
 
     def __init__(self, limit: int) -> None:
         super().__init__()
         self.seconds = 0.0
         self.limit = limit
-        self._used = 0
+        self.total = 0  # slots in use
 
     def used(self, now: float) -> int:
         """The number of slots in use."""
-        return self._used
+        return self.total
 
     def fits(self, amount: int, now: float) -> bool:
         """Return whether that many slots are free."""
-        return self._used + amount <= self.limit
+        return self.total + amount <= self.limit
 
     def add(self, reservation: str, amount: int, now: float) -> None:
         self._parts[reservation] = (now, amount)
-        self._used += amount
+        self.total += amount
 
     def remove(self, reservation: str, now: float, *, unused: bool) -> int:
         since, amount = self._parts.pop(reservation)
         if not unused:
             self._known = True
             self._duration += WEIGHT * (now - since - self._duration)
-        self._used -= amount
+        self.total -= amount
         return amount
 
     def until(self, amount: int, now: float) -> float:
         """Return the seconds until that many slots may be free: 0 if they are, infinity if they never will be."""
-        short = self._used + amount - self.limit
+        short = self.total + amount - self.limit
         if short <= 0:
             return 0.0
         return math.inf if amount > self.limit else self.when(short, now)

@@ -35,10 +35,14 @@ class Charge(NamedTuple):
 
 
 class Reservation(NamedTuple):
-    """The reserved `charges`; end it exactly once (again does no harm). The store assigns `id`."""
+    """The reserved `charges`; end it exactly once (again does no harm). The store assigns `id`.
+
+    `used` is what counted for each charge just after the reservation, with it; 0 for a charge of nothing.
+    """
 
     id: str
     charges: tuple[Charge, ...]
+    used: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ class Window:
     The grid begins at `origin`, which must not be in the future.
     """
 
-    __slots__ = ("_check_at", "_last", "_origin", "_parts", "_used", "_width", "limit", "seconds")
+    __slots__ = ("_check_at", "_last", "_origin", "_parts", "_width", "limit", "seconds", "total")
 
     def __init__(self, seconds: float, limit: int, origin: float = 0.0) -> None:
         self.seconds = seconds
@@ -35,7 +35,7 @@ class Window:
         self._origin = origin
         self._width = seconds / PARTS
         self._parts: dict[int, int] = {}  # number of the part on the grid -> amount, oldest first
-        self._used = 0
+        self.total = 0  # what counted when the window was last used; `used` returns what counts now
         self._last = -1  # number of the newest part
         self._check_at = math.inf  # before this time no part has expired
 
@@ -57,10 +57,10 @@ class Window:
 
         Until then the result does not change with time, because it may include expired parts; that makes it cheap.
         """
-        if not self._used or self._number(now) - self._last > PARTS:
+        if not self.total or self._number(now) - self._last > PARTS:
             return None
         amounts = list(self._parts.values())
-        if self._used > MAX_AMOUNT:  # providers may report any number
+        if self.total > MAX_AMOUNT:  # providers may report any number
             amounts = [min(amount, MAX_AMOUNT) for amount in amounts]
         return SavedWindow(
             name=name,
@@ -75,13 +75,13 @@ class Window:
         """Return the amount that counts now."""
         if now >= self._check_at:
             self._expire(now)
-        return self._used
+        return self.total
 
     def fits(self, amount: int, now: float) -> bool:
         """Return whether `amount` fits now."""
         if now >= self._check_at:
             self._expire(now)
-        return self._used + amount <= self.limit
+        return self.total + amount <= self.limit
 
     def take(self, amount: int, now: float) -> int:
         """Count `amount` as taken now, whether it fits or not; return a stamp for `correct`."""
@@ -96,7 +96,7 @@ class Window:
         if not parts:
             self._check_at = self._may_expire(part)
         parts[part] = parts.get(part, 0) + amount
-        self._used += amount
+        self.total += amount
         return part
 
     def correct(self, stamp: int, delta: int, now: float) -> None:
@@ -110,7 +110,7 @@ class Window:
         if before is not None:
             after = max(0, before + delta)
             self._parts[stamp] = after
-            self._used += after - before
+            self.total += after - before
         elif delta > 0:
             self.take(delta, now)
 
@@ -118,7 +118,7 @@ class Window:
         """Return the seconds until `amount` fits if nothing else is taken: 0 if it fits, infinity if it never does."""
         if self.fits(amount, now):
             return 0.0
-        left = self._used
+        left = self.total
         for part, taken in self._parts.items():
             left -= taken
             if left + amount <= self.limit:
@@ -136,7 +136,7 @@ class Window:
             if newest - part <= PARTS:
                 self._check_at = self._may_expire(part)
                 return
-            self._used -= self._parts.pop(part)
+            self.total -= self._parts.pop(part)
         self._check_at = math.inf
 
     def _may_expire(self, part: int) -> float:

@@ -67,6 +67,14 @@ async def test_a_window_allows_up_to_its_limit(store: CounterStore) -> None:
     assert wait.exact
 
 
+async def test_a_reservation_reports_what_is_used_with_it(store: CounterStore, clock: FakeClock) -> None:
+    assert (await reserved(store, RPM, TPM, COOLDOWN, ONE)).used == (1, 60, 0, 1)
+    assert (await reserved(store, RPM, TPM._replace(amount=30))).used == (2, 90)
+    clock.pass_(61)
+
+    assert (await reserved(store, TPM._replace(amount=40))).used == (40,)
+
+
 async def test_all_charges_are_reserved_or_none(store: CounterStore) -> None:
     await reserved(store, ONE)
 
@@ -220,10 +228,10 @@ async def test_reading_returns_counters_in_use_and_cooldowns(store: CounterStore
 
 async def test_a_reservation_can_be_serialised(store: CounterStore) -> None:
     reservation = await reserved(store, RPM, ONE)
-    number, charges = json.loads(json.dumps(reservation))
+    number, charges, counts = json.loads(json.dumps(reservation))
 
     again = Reservation(
-        number, tuple(Charge(CounterKey(tuple(owner), kind), *rest) for (owner, kind), *rest in charges)
+        number, tuple(Charge(CounterKey(tuple(owner), kind), *rest) for (owner, kind), *rest in charges), tuple(counts)
     )
 
     assert again == reservation == pickle.loads(pickle.dumps(reservation))
