@@ -154,6 +154,17 @@ class RateLimited(ProxyError):
     code = "rate_limit_exceeded"
 
 
+class BudgetExceeded(ProxyError):
+    """A hard budget does not allow the call."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, retryable=False)
+
+
 class InternalError(ProxyError):
     """An internal error of the proxy; the message is fixed, the log has the details."""
 

@@ -1,0 +1,289 @@
+"""The service of budgets: which ones apply, seeding, errors and renewal."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budget_store import Spending
+from proxy.capacity.budgets import LEASE_SECONDS, RENEW_SECONDS, Budgets, rules
+from proxy.core.accounts import Budget, BudgetScope
+from proxy.core.budgets import BudgetPolicy, BudgetRule
+from proxy.core.errors import BudgetExceeded
+from proxy.core.model import Price
+from proxy.core.principal import Identified, Principal
+from tests.support import calls
+from tests.support.fakes import FakeClock, turn
+
+USD = 1_000_000_000
+PRICE = Price(input=150_000_000, output=600_000_000, cached_input=75_000_000, cache_write=150_000_000)
+SMALL = calls.deployment(price=PRICE, max_output=1000)
+TOTAL = BudgetRule("total", "", USD)
+ALICE = Identified("alice", user="alice", team="red", key_id="k_1")
+
+pytestmark = pytest.mark.anyio
+
+
+class Ledger:
+    """A ledger with one sum for everything, which answers when it is `open`."""
+
+    def __init__(self, nusd: int) -> None:
+        self.nusd = nusd
+        self.asked: list[tuple[str, str, int, int | None]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def spent(self, scope: BudgetScope, id: str, start_us: int, end_us: int | None) -> int:
+        self.asked.append((scope, id, start_us, end_us))
+        await self.open.wait()
+        return self.nusd
+
+
+def policy(*found: BudgetRule, user: Budget | None = None) -> BudgetPolicy:
+    grouped: dict[tuple[BudgetScope, str], tuple[BudgetRule, ...]] = {}
+    for rule in found:
+        grouped[rule.scope, rule.id] = (*grouped.get((rule.scope, rule.id), ()), rule)
+    return BudgetPolicy(grouped, user)
+
+
+def budgets(clock: FakeClock, *found: BudgetRule, ledger: Ledger | None = None, user: Budget | None = None) -> Budgets:
+    live = calls.live(SMALL, budgets=policy(*found, user=user))
+    return Budgets(MemoryBudgets(clock), clock, live, id="p1", ledger=ledger)
+
+
+async def reserve(service: Budgets, nusd: int | None, *found: BudgetRule, principal: Principal = ALICE):
+    charges = service.charges(principal, SMALL, policy(*found))
+    return await service.reserve(charges, SMALL, nusd)
+
+
+def test_budgets_of_every_scope_apply() -> None:
+    mine: list[tuple[BudgetScope, str]] = [
+        ("total", ""),
+        ("provider", "acme"),
+        ("team", "red"),
+        ("user", "alice"),
+        ("key", "k_1"),
+    ]
+    others: list[tuple[BudgetScope, str]] = [("provider", "other"), ("team", "blue"), ("user", "bob"), ("key", "k_2")]
+    configured = policy(*(BudgetRule(scope, id, USD) for scope, id in mine + others))
+
+    assert [(rule.scope, rule.id) for rule in rules(ALICE, SMALL, configured)] == mine
+
+
+def test_budgets_of_the_principal_apply() -> None:
+    principal = Identified("k", key_id="k_1", budgets=(("key", "k_1", Budget(5, "day")),))
+
+    assert rules(principal, SMALL, policy()) == [BudgetRule("key", "k_1", 5, "day")]
+
+
+def test_the_default_is_for_users_without_a_budget() -> None:
+    with_one = Identified("b", user="bob", budgets=(("user", "bob", Budget(5)),))
+    default = policy(user=Budget(USD))
+
+    assert rules(ALICE, SMALL, default) == [BudgetRule("user", "alice", USD)]
+    assert rules(with_one, SMALL, default) == [BudgetRule("user", "bob", 5)]
+    assert rules(Identified("k", key_id="k_1"), SMALL, default) == []
+
+
+def test_an_anonymous_caller_without_rules_charges_nothing() -> None:
+    service = budgets(FakeClock())
+
+    assert service.charges(Principal("-"), SMALL, None) == ()
+
+
+def test_rules_of_one_counter_are_charged_once() -> None:
+    service = budgets(FakeClock())
+    found = (
+        BudgetRule("user", "alice", 50),
+        BudgetRule("user", "alice", 40, hard=False),
+        BudgetRule("user", "alice", 60),
+    )
+
+    [charge] = service.charges(ALICE, SMALL, policy(*found))
+
+    assert (charge.hard, charge.soft) == (50, 40)
+
+
+def test_periods_have_their_own_counters() -> None:
+    service = budgets(FakeClock())
+    found = [BudgetRule("total", "", 50, period) for period in ("day", "week", "month", "total")]
+
+    charges = service.charges(ALICE, SMALL, policy(*found))
+
+    assert len({charge.counter for charge in charges}) == 4
+
+
+async def test_a_refusal_names_everything_that_helps() -> None:
+    service = budgets(FakeClock())
+    await reserve(service, 980_000_000, TOTAL)
+
+    with pytest.raises(BudgetExceeded) as caught:
+        await reserve(service, 30_000_000, TOTAL)
+
+    assert str(caught.value) == (
+        "The budget `total` of 1.00 USD a month does not allow this call, which may cost 0.03 USD: 0.00 USD are spent "
+        "and 0.98 USD are reserved by running calls. It resets at 2027-02-01T00:00:00Z."
+    )
+    assert caught.value.http_status == 429
+    assert caught.value.error_code == "insufficient_quota"
+    assert caught.value.response_headers()["x-should-retry"] == "false"
+    assert service.refused == {"total": 1}
+
+
+async def test_a_cost_without_bound_is_refused_by_hard_budgets_only() -> None:
+    service = budgets(FakeClock())
+    soft = TOTAL._replace(hard=False)
+
+    with pytest.raises(BudgetExceeded, match="configure its `max_output`"):
+        await reserve(service, None, TOTAL)
+    reservation, exceeded = await reserve(service, None, soft)
+
+    assert reservation.nusd == 0
+    assert exceeded == ()
+
+
+async def test_an_unpriced_model_is_named() -> None:
+    service = budgets(FakeClock())
+    unpriced = calls.deployment("free")
+    charges = service.charges(ALICE, unpriced, policy(TOTAL))
+
+    with pytest.raises(BudgetExceeded, match="`acme/free` has no `price`; configure its `price`"):
+        await service.reserve(charges, unpriced, None)
+
+
+async def test_an_exceeded_soft_budget_is_named() -> None:
+    service = budgets(FakeClock())
+    soft = BudgetRule("user", "alice", 10, hard=False)
+    first, _ = await reserve(service, 5, soft)
+    service.settle(first, 10, SMALL)
+
+    _, exceeded = await reserve(service, 5, soft)
+
+    assert exceeded == ("user/alice",)
+    assert service.exceeded == {"user": 1}
+
+
+async def test_the_first_use_of_a_window_asks_the_ledger() -> None:
+    ledger = Ledger(990_000_000)
+    service = budgets(FakeClock(), ledger=ledger)
+
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 20_000_000, TOTAL)
+    await reserve(service, 10_000_000, TOTAL)
+
+    [(scope, id, start, end)] = ledger.asked
+    assert (scope, id) == ("total", "")
+    assert end is not None
+    assert start <= FakeClock().time() * 1e6 < end
+
+
+async def test_concurrent_first_uses_ask_the_ledger_once() -> None:
+    ledger = Ledger(0)
+    ledger.open.clear()
+    service = budgets(FakeClock(), ledger=ledger)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(reserve(service, 1, TOTAL)) for _ in range(5)]
+        await turn()
+        assert not any(task.done() for task in tasks)  # nothing is granted before the counter is seeded
+        ledger.open.set()
+
+    assert len(ledger.asked) == 1
+
+
+async def test_a_cancelled_first_use_does_not_block_others() -> None:
+    ledger = Ledger(0)
+    ledger.open.clear()
+    service = budgets(FakeClock(), ledger=ledger)
+
+    async with asyncio.TaskGroup() as group:
+        first, second = (group.create_task(reserve(service, 1, TOTAL)) for _ in range(2))
+        await turn()
+        first.cancel()
+        await turn()
+        ledger.open.set()
+        await second
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(0, 1)
+
+
+async def test_a_cost_above_the_bound_is_counted_and_closes() -> None:
+    service = budgets(FakeClock())
+    reservation, _ = await reserve(service, 10, TOTAL)
+
+    service.settle(reservation, 11, SMALL)
+
+    assert service.overruns == {("acme", "small"): 1}
+    with pytest.raises(BudgetExceeded, match="is closed"):
+        await reserve(service, 1, TOTAL)
+
+
+async def test_reading_shows_the_current_window() -> None:
+    service = budgets(FakeClock(), TOTAL, ledger=Ledger(7))
+    reservation, _ = await reserve(service, 10, TOTAL)
+    service.settle(reservation, 3, SMALL)
+
+    [row] = await service.read([TOTAL])
+
+    assert row.rule == TOTAL
+    assert row.spending == Spending(10, 0)
+    assert service.configured() == [(TOTAL, Spending(10, 0))]
+
+
+async def test_a_new_window_begins_empty() -> None:
+    clock = FakeClock()
+    service = budgets(clock)
+    daily = TOTAL._replace(period="day")
+    await reserve(service, USD, daily)
+
+    clock.pass_(86_400)
+
+    await reserve(service, USD, daily)
+    clock.pass_(-86_400)
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, USD, daily)
+
+
+async def test_running_attempts_keep_their_reservations() -> None:
+    clock = FakeClock()
+    service = budgets(clock)
+    reservation, _ = await reserve(service, USD, TOTAL)
+
+    for _ in range(5):
+        clock.pass_(RENEW_SECONDS)
+        await service.renew()
+
+    assert clock.now - FakeClock().now > LEASE_SECONDS
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 1, TOTAL)
+    service.settle(reservation, 0, SMALL)
+    await reserve(service, 1, TOTAL)
+
+
+async def test_a_leaked_reservation_is_not_renewed() -> None:
+    clock = FakeClock()
+    service = budgets(clock)
+    await reserve(service, USD, TOTAL)  # the result is dropped
+    gc.collect()
+
+    clock.pass_(LEASE_SECONDS)
+    await service.renew()
+
+    await reserve(service, USD, TOTAL)
+
+
+async def test_leases_are_renewed_in_time(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    service = budgets(clock)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(service.run())
+        await turn()
+        task.cancel()
+
+    assert set(clock.slept) == {RENEW_SECONDS}
+    assert RENEW_SECONDS < LEASE_SECONDS / 2
+    assert caplog.messages == []
