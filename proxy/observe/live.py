@@ -17,11 +17,7 @@ STATES = {"closed": 0, "half-open": 1, "open": 2}
 def breakers(rows: Iterable[dict[str, Any]], snapshot: Snapshot) -> Family:
     """The state of each breaker of a configured key; models that are not configured count as one, `other`."""
     known = snapshot.deployments
-    keys = {
-        (provider.name, key.id if key else KEYLESS)
-        for provider in snapshot.providers.values()
-        for key in provider.keys or (None,)
-    }
+    keys = _keys(snapshot)
     worst: dict[str, float] = {}
     for row in rows:
         provider, key = row["provider"], row["key"]
@@ -35,8 +31,9 @@ def breakers(rows: Iterable[dict[str, Any]], snapshot: Snapshot) -> Family:
 
 
 def cooldowns(rows: Iterable[dict[str, Any]], snapshot: Snapshot) -> Family:
-    """Count each key once per reason, however many models its cooldowns are for."""
-    keys = {(row["provider"], row["reason"], row["key"]) for row in rows}
+    """Count each configured key once per reason, however many models its cooldowns are for."""
+    known = _keys(snapshot)
+    keys = {(row["provider"], row["reason"], row["key"]) for row in rows if (row["provider"], row["key"]) in known}
     tally = Tally({(name, why): 0 for name in snapshot.providers for why in cooldown_reasons(snapshot)})
     tally.update((provider, reason) for provider, reason, _ in keys if provider in snapshot.providers)
     counts: Tally[str] = Tally()
@@ -69,3 +66,12 @@ def retries_refused(number: int) -> Family:
     name = "signalbox_retries_refused_total"
     text = "Attempts not made because the retry budget was exhausted."
     return Family(name, "counter", text, {name: number})
+
+
+def _keys(snapshot: Snapshot) -> set[tuple[str, str]]:
+    """Return the configured keys by provider and id: not those of users."""
+    return {
+        (provider.name, key.id if key else KEYLESS)
+        for provider in snapshot.providers.values()
+        for key in provider.keys or (None,)
+    }

@@ -24,6 +24,7 @@ from proxy.upstream.continuation import Continuation, may_continue
 from proxy.upstream.health import Block, Health, Lease
 from proxy.upstream.hedge import Hedge
 from proxy.upstream.outcome import deadline_error, error_for, nothing_tried
+from proxy.upstream.own_keys import OwnKeys
 from proxy.upstream.relay import Relay
 from proxy.upstream.run import Run, new_run
 from proxy.upstream.slots import Picked, Slots
@@ -42,6 +43,7 @@ class Executor:
         hedge: Hedge,
         clock: Clock,
         rng: random.Random,
+        own_keys: OwnKeys | None = None,
     ) -> None:
         self._attempts = attempts
         self._health = health
@@ -50,9 +52,12 @@ class Executor:
         self._hedge = hedge
         self.clock = clock
         self._rng = rng
+        self._own_keys = own_keys  # `None`: users cannot have any
 
     async def run(self, call: Call, plan: Plan, record: Record) -> Relay:
         """Return the first answer that starts; the caller closes it. Raises `ProxyError` when no target can answer."""
+        if self._own_keys is not None:
+            plan = self._own_keys.apply(call, plan) or await self._own_keys.load(call, plan)
         run = new_run(self.clock, call, plan, record)
         self._budget.called(record.timings.started)
         attempt = await self.first(run)

@@ -20,6 +20,7 @@ from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, U
 from proxy.core.model import Deployment
 from proxy.core.record import AttemptRecord
 from proxy.upstream.health import Block
+from proxy.upstream.own_keys import rejected_key
 from proxy.upstream.run import FailedTarget, worst
 
 _MOST_SAID = 300  # characters of a provider's message, if several targets are named
@@ -50,6 +51,8 @@ def error_for(
     if failure.kind in (FailureKind.BAD_REQUEST, FailureKind.CONFLICT):
         fields = {"param": failure.param, "code": failure.code}
         return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
+    if failure.kind is FailureKind.KEY_REJECTED and chosen.deployment.provider.own_key is not None:
+        return rejected_key(chosen.deployment, failure.status)
     others = _others(failed, chosen)
     if failure.kind in _REFUSED and not _is_from_proxy(failure):
         param, code = _REFUSED[failure.kind]
@@ -83,6 +86,8 @@ def _words(failed: FailedTarget) -> str:
     match failure.kind:
         case FailureKind.KEY_REJECTED:
             # The client's key is valid. The provider's message may contain a part of the provider key.
+            if failed.deployment.provider.own_key is not None:
+                return f"the provider rejected your own key `{failed.key_id}` or its account with status {status}"
             return f"the provider rejected the proxy's key `{failed.key_id}` or its account with status {status}"
         case FailureKind.MODEL_MISSING:
             return f"the provider does not have this model: {what}"
@@ -146,7 +151,10 @@ def nothing_tried(blocks: Sequence[tuple[Deployment, Block]]) -> ProxyError:
     if open_for:
         message = f"No target can be asked: {listed}."
         return Unavailable(message, code="no_candidate_available", retry_after=max(1.0, min(open_for)))
-    rejected = [block.retry_after for _, block in blocks if block.reason == FailureKind.KEY_REJECTED]
+    rejected = [deployment for deployment, block in blocks if block.reason == FailureKind.KEY_REJECTED]
+    own = next((deployment for deployment in rejected if deployment.provider.own_key is not None), None)
+    if own is not None:
+        return rejected_key(own)
     if rejected:
         return UpstreamError(f"No target can be asked: {listed}.", retryable=False)
     return InvalidRequest(

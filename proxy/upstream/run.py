@@ -11,6 +11,7 @@ from proxy.core.failures import FREE, FailureKind, Rank, UpstreamFailure, class_
 from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
 from proxy.core.record import Record
+from proxy.upstream.own_keys import after_own_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class Run:
 
     @property
     def only(self) -> bool:
-        """Whether the plan has one target only."""
-        return len(self.plan.targets) == 1
+        """Whether the plan has one deployment only."""
+        return len({target.deployment.name for target in self.plan.targets}) == 1
 
     @property
     def failure(self) -> UpstreamFailure | None:
@@ -115,6 +116,8 @@ class Run:
             self._later(target)  # it may be usable again within the queue time
         if failure.kind is FailureKind.KEY_REJECTED and len(target.deployment.provider.keys) > 1:
             self._later(target)  # its other keys may work, also those with an open breaker
+        if target.deployment.provider.own_key is not None:
+            after_own_key(self.targets, target.deployment, failure)
         if failure.kind is FailureKind.CONTENT_FILTERED:
             return self.plan.content_fallback
         return failure.verdict.fall_back

@@ -190,7 +190,8 @@ LARGE = deployment("large", provider("bolt", any_model=True))
         ([rest("acme", "one")], {("acme", "key_rejected"): 1}),
         ([rest("acme", "one"), rest("acme", "two")], {("acme", "key_rejected"): 2}),
         ([rest("acme", "one", "rate_limited", model) for model in "ab"], {("acme", "rate_limited"): 1}),
-        ([rest("bolt", "-", "model_missing", "x")], {("bolt", "model_missing"): 1}),
+        ([rest("bolt", "main", "model_missing", "x")], {("bolt", "model_missing"): 1}),
+        ([rest("bolt", "key_of_a_user", "rate_limited", "x")], {}),
         ([rest("removed", "one")], {}),
     ],
 )  # fmt: skip

@@ -29,6 +29,7 @@ from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
+from proxy.upstream.own_keys import KeySource, OwnKeys
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.relay import Relay
 from proxy.upstream.secrets import Cleaners
@@ -170,6 +171,7 @@ def bench(
     rules: Mapping[FailureClass, FailureRule] = RULES,
     rng: random.Random | None = None,
     pulse: Pulse | None = None,
+    own: KeySource | None = None,
 ) -> Bench:
     clock = clock or FakeClock()
     transport = ScriptedTransport(clock, script)
@@ -197,6 +199,7 @@ def bench(
         hedge=Hedge(attempts, slots, slow=slow, budget=budget, clock=clock),
         clock=clock,
         rng=rng or random.Random(1),
+        own_keys=OwnKeys(own, health, clock) if own else None,
     )
     return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts, config)
 
