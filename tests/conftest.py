@@ -12,6 +12,12 @@ from hypothesis import HealthCheck, settings
 
 from tests.support.certificates import certificates as certificates
 from tests.support.clocks import VIRTUAL
+from tests.support.databases import database as database
+from tests.support.databases import postgres as postgres
+from tests.support.databases import postgres_template as postgres_template
+from tests.support.databases import postgres_url as postgres_url
+from tests.support.databases import sqlite_url as sqlite_url
+from tests.support.databases import store_url as store_url
 
 _connect = socket.socket.connect
 

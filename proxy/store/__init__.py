@@ -1,1 +1,1 @@
-"""The database: accounts, provider keys of users, and the ledger."""
+"""The database: accounts, provider keys of users, and the ledger, in SQLite or PostgreSQL."""

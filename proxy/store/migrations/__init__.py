@@ -1,0 +1,107 @@
+"""Migrations of the schema, run by Alembic.
+
+Revisions are numbered, so that an older version of Signalbox recognises a newer schema. The schema is changed in two
+steps, so that two successive versions can use it: `docs/scaling.md`.
+"""
+
+from __future__ import annotations
+
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.store.failures import Outdated
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+HEAD = "0002"
+OLDEST = "0002"  # the oldest revision that this version can use
+BASE = "base"  # no tables
+LOCK = 7_301_447_112_018_001  # PostgreSQL's advisory lock of migrations
+LOCK_SECONDS = 300
+
+
+def known() -> list[str]:
+    """Return the revisions of this version, the oldest first."""
+    return sorted(path.stem[:4] for path in (Path(__file__).parent / "versions").glob("[0-9]*.py"))
+
+
+async def current(engine: AsyncEngine) -> str | None:
+    """Return the revision of the schema; `None` without tables."""
+    async with engine.begin() as connection:
+        return await connection.run_sync(revision_of)
+
+
+def revision_of(connection: Connection) -> str | None:
+    """Return the revision of the schema; `None` without tables. It needs no Alembic, which is slow to import."""
+    from sqlalchemy import text
+
+    if connection.dialect.name == "sqlite":
+        exists = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
+    else:
+        exists = "SELECT to_regclass('alembic_version')"
+    if connection.execute(text(exists)).scalar() is None:
+        return None
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return None if revision is None else str(revision)
+
+
+def problem(revision: str | None) -> str | None:
+    """Return what is wrong with a schema; a newer one than this version knows works as well."""
+    if revision is None:
+        return f"the database has no tables, but this version needs revision {OLDEST}; run `signalbox migrate`"
+    if revision < OLDEST:
+        return f"the schema has revision {revision}, but this version needs {OLDEST}; run `signalbox migrate`"
+    return None
+
+
+async def check(engine: AsyncEngine) -> None:
+    """Raise `Outdated` if this version cannot use the schema."""
+    if (text := problem(await current(engine))) is not None:
+        raise Outdated(text)
+
+
+async def migrate_if_needed(engine: AsyncEngine) -> None:
+    """Migrate the schema to `HEAD` if it is older."""
+    revision = await current(engine)
+    if revision is None or revision < HEAD:
+        await migrate(engine, HEAD)
+
+
+async def migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None]:
+    """Migrate the schema to a revision, up or down; return the revisions before and after it.
+
+    All is done in one transaction, and only by one process at a time.
+    """
+    async with engine.connect() as connection, connection.begin():
+        return await connection.run_sync(_migrate, to)
+
+
+def _migrate(connection: Connection, to: str) -> tuple[str | None, str | None]:
+    from sqlalchemy import text
+
+    if connection.dialect.name == "postgresql":
+        # the migration itself may take any time; waiting for others may not
+        connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'"))
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+        connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    before = revision_of(connection)
+    if before != to:
+        _run(connection, before, to)
+    return before, revision_of(connection)
+
+
+def _run(connection: Connection, before: str | None, to: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config(stdout=StringIO())
+    config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    if to == BASE or (before is not None and to < before):
+        command.downgrade(config, to)
+    else:
+        command.upgrade(config, to)

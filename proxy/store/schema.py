@@ -1,0 +1,227 @@
+"""The tables, for SQLite and PostgreSQL alike.
+
+Times are microseconds since 1970, money is in nano-dollars, structures are JSON. Ids are compared byte by byte on both
+databases. A change needs a migration (`proxy/store/migrations`); `docs/scaling.md` has the rules for it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+SERIAL = BigInteger().with_variant(Integer(), "sqlite")  # SQLite numbers the rows of an INTEGER key only
+
+meta = Table(
+    "meta",
+    metadata,
+    Column("name", TEXT, primary_key=True),
+    Column("value", TEXT, nullable=False),
+)
+
+teams = Table(
+    "teams",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("models", TEXT),
+    Column("limits", TEXT, nullable=False),
+    Column("budget", TEXT),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("role", TEXT, nullable=False),
+    Column("team_id", TEXT, index=True),
+    Column("models", TEXT),
+    Column("limits", TEXT, nullable=False),
+    Column("budget", TEXT),
+    Column("disabled", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("name", TEXT, nullable=False),
+    Column("digest", LargeBinary, nullable=False, unique=True),
+    Column("pepper_id", TEXT, nullable=False),
+    Column("prefix", TEXT, nullable=False),
+    Column("last4", TEXT, nullable=False),
+    Column("user_id", TEXT, index=True),
+    Column("team_id", TEXT, index=True),
+    Column("models", TEXT),
+    Column("limits", TEXT, nullable=False),
+    Column("budget", TEXT),
+    Column("expires_at", BigInteger),
+    Column("disabled", Boolean, nullable=False),
+    Column("metadata", TEXT, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", TEXT, nullable=False),
+)
+
+provider_keys = Table(
+    "provider_keys",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("user_id", TEXT, nullable=False),
+    Column("provider", TEXT, nullable=False),
+    Column("fingerprint", TEXT, nullable=False),
+    Column("kek_id", TEXT, nullable=False),
+    Column("wrapped_dek", LargeBinary, nullable=False),
+    Column("nonce", LargeBinary, nullable=False),
+    Column("ciphertext", LargeBinary, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    UniqueConstraint("user_id", "provider", name="provider_keys_user_provider"),
+)
+
+model_overrides = Table(
+    "model_overrides",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # provider/model
+    Column("json", TEXT, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", SERIAL, primary_key=True, autoincrement=True),
+    Column("time", BigInteger, nullable=False),
+    Column("actor", TEXT, nullable=False),
+    Column("action", TEXT, nullable=False),  # create, replace, delete
+    Column("kind", TEXT, nullable=False),  # key, user, team, provider_key, model
+    Column("id", TEXT, nullable=False),
+    Column("changes", TEXT, nullable=False),  # {field: [before, after]}, without secrets
+)
+
+calls = Table(
+    "calls",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("request_id", TEXT, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("endpoint", TEXT, nullable=False),
+    Column("key_id", TEXT),
+    Column("user_id", TEXT),
+    Column("team_id", TEXT),
+    Column("client_id", TEXT),
+    Column("model", TEXT),
+    Column("route", TEXT),
+    Column("provider", TEXT),
+    Column("upstream_model", TEXT),
+    Column("stream", Boolean, nullable=False),
+    Column("status", SmallInteger, nullable=False),
+    Column("outcome", TEXT, nullable=False),
+    Column("code", TEXT),
+    Column("attempts", Integer, nullable=False),
+    Column("input_tokens", BigInteger),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("cost_nusd", BigInteger),
+    Column("cost_status", TEXT, nullable=False),
+    Column("ms", Double, nullable=False),
+    Column("ttft_ms", Double),
+    Column("queue_ms", Double, nullable=False),
+    Column("cache", TEXT, nullable=False),
+    Column("decision", LargeBinary),
+    Index("calls_time", "time", "id"),
+    Index("calls_key_time", "key_id", "time", "id"),
+    Index("calls_user_time", "user_id", "time", "id"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("call_id", TEXT, nullable=False, index=True),
+    Column("number", Integer, nullable=False),
+    Column("time", BigInteger, nullable=False, index=True),
+    Column("provider", TEXT, nullable=False),
+    Column("model", TEXT, nullable=False),
+    Column("provider_key", TEXT),
+    Column("outcome", TEXT, nullable=False),
+    Column("status", SmallInteger),
+    Column("cause", TEXT),
+    Column("ms", Double),
+    Column("ttft_ms", Double),
+    Column("input_tokens", BigInteger),
+    Column("cached_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("audio_tokens", BigInteger, nullable=False),
+    Column("image_tokens", BigInteger, nullable=False),
+    Column("cost_nusd", BigInteger),
+    Column("cost_status", TEXT, nullable=False),
+    Column("price_version", TEXT),
+    Column("own_key", Boolean, nullable=False),
+    Column("key_id", TEXT),
+    Column("user_id", TEXT),
+    Column("team_id", TEXT),
+    Column("route", TEXT),
+)
+
+DIMENSIONS = ("key_id", "user_id", "team_id", "provider", "model", "route")  # "" where a call has none
+MEASURES = (
+    "requests",
+    "errors",
+    "attempts",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_tokens",
+    "cost_nusd",  # without what users paid with provider keys of their own
+    "own_key_nusd",  # what they paid
+)
+
+
+def _usage(name: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("slot", BigInteger, primary_key=True, autoincrement=False),  # its first microsecond
+        *(Column(dimension, TEXT, primary_key=True) for dimension in DIMENSIONS),
+        *(Column(measure, BigInteger, nullable=False) for measure in MEASURES),
+        Index(f"{name}_key", "key_id", "slot"),
+        Index(f"{name}_user", "user_id", "slot"),
+        sqlite_with_rowid=False,
+    )
+
+
+usage_hours = _usage("usage_hours")
+usage_days = _usage("usage_days")
+
+spend = Table(
+    "spend",
+    metadata,
+    Column("scope", TEXT, primary_key=True),  # total, provider, team, user, key
+    Column("id", TEXT, primary_key=True),
+    Column("slot", BigInteger, primary_key=True, autoincrement=False),  # the first microsecond of a quarter hour
+    Column("nusd", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
