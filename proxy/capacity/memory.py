@@ -32,6 +32,8 @@ _Part = tuple[Window | SlotCounter, int, int, ReservedAmounts | None]
 class MemoryCounters:
     """A `CounterStore` in memory. Idle counters are dropped when new ones are added."""
 
+    shared = False
+
     def __init__(self, clock: Clock, *, most: int = MAX_COUNTERS) -> None:
         self._clock = clock
         self._most = most

@@ -28,6 +28,16 @@ class Outstanding:
         """The usual duration in seconds, 0 if unknown."""
         return self._duration if self._known else 0.0
 
+    @property
+    def expected(self) -> float:
+        """The expected duration in seconds of a reservation, measured or assumed."""
+        return self._duration
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is outstanding."""
+        return bool(self._parts)
+
     def add(self, reservation: str, amount: int, now: float) -> None:
         """Record the amount of a reservation."""
         self._parts[reservation] = (now, amount)

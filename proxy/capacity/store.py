@@ -76,6 +76,11 @@ class Row:
 class CounterStore(Protocol):
     """Limits over time windows and concurrency slots, reserved together or not at all."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes use the store too, so that it can do nothing at once."""
+        ...
+
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
         """Reserve all charges; if one does not fit, reserve none and return how long to wait.
 

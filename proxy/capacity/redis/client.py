@@ -218,17 +218,18 @@ class StateClient:
             self._fail(_described(exc))
 
     def _refused(self, command: _Command, error: Exception) -> None:
-        """Handle an error: of a script that met a foreign value, or of a Redis that cannot serve."""
-        if type(error).__name__ == "ResponseError" and str(error).startswith("WRONGTYPE"):
-            if command.answer is not None and not command.answer.done():
-                command.answer.set_exception(StateUnavailable())
-            now = self._clock.monotonic()
-            if now - self._logged_at >= 1.0:
-                self._logged_at = now
-                _LOG.error("a key of the shared state has a foreign value", extra={"fields": {"keys": command.keys}})
+        """Handle an error: of one script, such as for a foreign value, or of a Redis that cannot serve."""
+        if not _concerns_one_script(error):
+            self._sent.appendleft(command)
+            self._fail(_described(error))
             return
-        self._sent.appendleft(command)
-        self._fail(_described(error))
+        if command.answer is not None and not command.answer.done():
+            command.answer.set_exception(StateUnavailable())
+        now = self._clock.monotonic()
+        if now - self._logged_at >= 1.0:
+            self._logged_at = now
+            fields = {"error": _described(error), "keys": command.keys}
+            _LOG.error("a script of the shared state failed", extra={"fields": fields})
 
     def _enqueue(self, command: _Command) -> None:
         self._waiting.append(command)
@@ -326,6 +327,13 @@ async def _warn_of_eviction(connection: AbstractConnection) -> None:
     policy = rows.get("maxmemory_policy", "noeviction")
     if rows.get("maxmemory", "0") != "0" and policy != "noeviction":
         _LOG.warning("Redis may evict the shared state", extra={"fields": {"maxmemory_policy": policy}})
+
+
+def _concerns_one_script(error: Exception) -> bool:
+    text = str(error)
+    if type(error).__name__ != "ResponseError" or text.startswith(("MISCONF", "NOREPLICAS", "BUSY")):
+        return False
+    return text.startswith("WRONGTYPE") or "user_script" in text
 
 
 def _described(exc: BaseException) -> str:

@@ -5,18 +5,33 @@ from __future__ import annotations
 import json
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Charge, CounterKey, CounterStore, Reservation, Wait
-from proxy.core.clock import Clock
 from tests.support.fakes import FakeClock
+from tests.support.redis_counters import redis_counters
+from tests.support.redis_server import RedisServer
+from tests.support.redis_server import shared_redis as shared_redis
 
-STORES: dict[str, Callable[[Clock], CounterStore]] = {"memory": MemoryCounters}
+STORES = ("memory", "redis")
+
+
+@asynccontextmanager
+async def opened(name: str, clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[CounterStore]:
+    """Yield an empty store of that name."""
+    if name == "memory":
+        yield MemoryCounters(clock)
+        return
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    server.command("FLUSHALL")
+    async with redis_counters(server.url, clock) as store:
+        yield store
 
 
 def counter(kind: str, owner: str = "a") -> CounterKey:
@@ -37,8 +52,9 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, clock: FakeClock) -> CounterStore:
-    return STORES[request.param](clock)
+async def store(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterator[CounterStore]:
+    async with opened(request.param, clock, request) as store:
+        yield store
 
 
 async def reserved(store: CounterStore, *charges: Charge) -> Reservation:
@@ -243,11 +259,17 @@ STEPS = st.lists(st.tuples(st.sampled_from(["reserve", "settle", "release", "pas
 
 
 @pytest.mark.parametrize("name", STORES)
-@settings(max_examples=60)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
-async def test_no_interleaving_exceeds_a_limit(name: str, steps: list[tuple[str, int]]) -> None:
+async def test_no_interleaving_exceeds_a_limit(
+    name: str, request: pytest.FixtureRequest, steps: list[tuple[str, int]]
+) -> None:
     clock = FakeClock()
-    store = STORES[name](clock)
+    async with opened(name, clock, request) as store:
+        await run_steps(store, clock, steps)
+
+
+async def run_steps(store: CounterStore, clock: FakeClock, steps: list[tuple[str, int]]) -> None:
     held: list[Reservation] = []
 
     for step, number in steps:
