@@ -17,7 +17,7 @@ COMPILE := env -u PIP_FIND_LINKS $(VENV)/bin/uv pip compile pyproject.toml --qui
 # One worker for each core; a worker that has nothing left takes tests from the others.
 PARALLEL := --numprocesses=auto --dist=worksteal
 
-.PHONY: help run test coverage check load bench format docs lock clean
+.PHONY: help run test coverage check load bench format docs prices lock clean
 
 help:
 	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
@@ -28,6 +28,7 @@ help:
 	@echo 'make bench   CPU of a call beside nginx, and the length of its path (ARGS="--rounds 3 --workloads ns16,st50")'
 	@echo 'make format  format and mend what can be mended'
 	@echo 'make docs    write the generated pages of docs/ anew'
+	@echo 'make prices  compile the price book from the installed genai-prices'
 	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
 	@echo 'make clean   remove everything that these made'
 
@@ -64,6 +65,9 @@ format: $(VENV)/.dev
 docs: $(VENV)/.dev
 	@$(VENV)/bin/python -m tools.fidelity
 	@$(VENV)/bin/python -m tools.failures
+
+prices: $(VENV)/.dev
+	@$(VENV)/bin/python -m tools.prices
 
 lock: $(VENV)/.dev
 	$(COMPILE) $(UPGRADE) --extra all --output-file requirements.txt

@@ -1,8 +1,7 @@
 """Anthropic's models as of 2026-11, for the Messages API.
 
-Sources: the vendor's models overview, model pages, pricing page, and pages on thinking and effort, read in November
-2026, and recorded exchanges that show which form of `thinking` and `output_config` a model accepts. `cache_write` is
-the price of the five-minute cache.
+Sources: the vendor's models overview, model pages, and pages on thinking, effort and vision, read in November 2026, and
+recorded exchanges that show which form of `thinking` and `output_config` a model accepts.
 
 There are three generations of thinking. Up to Claude 4.5, thinking has a token budget; the budgets here are our choice
 within the vendor's bounds. From 4.6, thinking is adaptive and has an effort; it is off by default up to Opus 4.8. From
@@ -15,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
+from proxy.catalogue.entry import Entry, Vendor, by_effort
 
 _MODELS = "https://platform.claude.com/docs/en/models/"
 _NO_PREFILL = "messages.prefill"
@@ -53,7 +52,6 @@ _FIFTH = (
         capabilities=_ALL,
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
-        price=Usd("8", "40", cache_write="10"),
     ),
     Entry(
         "claude-fable-5-1",
@@ -63,7 +61,6 @@ _FIFTH = (
         capabilities=_ALL,
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
-        price=Usd("10", "50", cached_input="0.25", cache_write="12.50"),
     ),
     Entry(
         "claude-fable-5",
@@ -73,7 +70,6 @@ _FIFTH = (
         capabilities=_ALL,
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
-        price=Usd("10", "50", cached_input="1", cache_write="12.50"),
     ),
     Entry(
         "claude-opus-5-5",
@@ -83,7 +79,6 @@ _FIFTH = (
         capabilities=_ALL,
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
-        price=Usd("4", "20", cached_input="0.20", cache_write="5"),
     ),
     Entry(
         "claude-opus-5",
@@ -94,7 +89,6 @@ _FIFTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off=_DISABLED,
-        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
     ),
     Entry(
         "claude-sonnet-5-5",
@@ -105,7 +99,6 @@ _FIFTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off={"thinking": {"type": "between_tools"}},  # the least thinking that this model supports
-        price=Usd("2", "10", cached_input="0.10", cache_write="2.50"),
     ),
     Entry(
         "claude-sonnet-5",
@@ -116,10 +109,9 @@ _FIFTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off=_DISABLED,
-        price=Usd("2", "10", cached_input="0.20", cache_write="2.50"),
     ),
     Entry(
-        "claude-haiku-5-5",  # prices up to 100,000 prompt tokens; beyond, five times as much
+        "claude-haiku-5-5",
         source=_MODELS + "haiku-5-5/overview",
         context_window=1_000_000,
         max_output=128_000,
@@ -127,7 +119,6 @@ _FIFTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off=_DISABLED,
-        price=Usd("0.10", "0.50", cached_input="0.01", cache_write="0.125"),
     ),
 )
 
@@ -141,7 +132,6 @@ _FOURTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off={},
-        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
     ),
     Entry(
         "claude-opus-4-7",
@@ -152,7 +142,6 @@ _FOURTH = (
         unsupported=_SAMPLING,
         thinking=_BY_EFFORT_SHOWN,
         thinking_off={},
-        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
     ),
     Entry(
         "claude-opus-4-6",
@@ -163,7 +152,6 @@ _FOURTH = (
         unsupported=(*_ONE_OF_TWO, _NO_PREFILL),
         thinking=_BY_EFFORT,
         thinking_off={},
-        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
     ),
     Entry(
         "claude-sonnet-4-6",
@@ -174,7 +162,6 @@ _FOURTH = (
         unsupported=(*_ONE_OF_TWO, _NO_PREFILL),
         thinking=_BY_EFFORT,
         thinking_off={},
-        price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
     ),
     Entry(
         "claude-opus-4-5",
@@ -185,7 +172,6 @@ _FOURTH = (
         unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
-        price=Usd("5", "25", cached_input="0.50", cache_write="6.25"),
     ),
     Entry(
         "claude-sonnet-4-5",
@@ -196,7 +182,6 @@ _FOURTH = (
         unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
-        price=Usd("3", "15", cached_input="0.30", cache_write="3.75"),
     ),
     Entry(
         "claude-haiku-4-5",
@@ -207,8 +192,13 @@ _FOURTH = (
         unsupported=_ONE_OF_TWO,
         thinking=_BY_BUDGET,
         thinking_off={},
-        price=Usd("1", "5", cached_input="0.10", cache_write="1.25"),
     ),
 )
 
-ANTHROPIC = Vendor("anthropic", ("api.anthropic.com",), "anthropic", (*_FIFTH, *_FOURTH))
+ANTHROPIC = Vendor(
+    "anthropic",
+    ("api.anthropic.com",),
+    "anthropic",
+    (*_FIFTH, *_FOURTH),
+    image_tokens=4_784,  # of Claude Opus 4.7 and later; the others scale images down further
+)

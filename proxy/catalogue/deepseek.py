@@ -1,8 +1,8 @@
 """DeepSeek's models as of 2026-11, for `/chat/completions`.
 
-Sources: the vendor's pages on models, prices and the thinking mode, read in November 2026. Prices are those of peak
-hours; other hours cost half. The thinking mode ignores temperature and penalties without an error, so they are not
-listed as unsupported. The API limits the answer by `max_tokens`.
+Sources: the vendor's pages on models and the thinking mode, read in November 2026. The thinking mode ignores
+temperature and penalties without an error, so they are not listed as unsupported. The API limits the answer by
+`max_tokens`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.catalogue.entry import Entry, Usd, Vendor
+from proxy.catalogue.entry import Entry, Vendor
 
 _PRICES = "https://api-docs.deepseek.com/quick_start/pricing"
 _UNKNOWN = ("max_completion_tokens", "messages.developer")
@@ -45,7 +45,6 @@ DEEPSEEK = Vendor(
             unsupported=_UNKNOWN,
             thinking=_THINKING,
             thinking_off=_OFF,
-            price=Usd("0.30", "1.20", cached_input="0.006"),
             aliases=("deepseek-v4-flash",),
         ),
         Entry(
@@ -57,7 +56,6 @@ DEEPSEEK = Vendor(
             unsupported=_UNKNOWN,
             thinking=_THINKING,
             thinking_off=_OFF,
-            price=Usd("1.32", "3.96", cached_input="0.044"),
         ),
     ),
 )

@@ -1,6 +1,6 @@
 """The types of the catalogue. An absent field is unknown, and an unknown value passes every filter.
 
-Prices are the standard ones in USD per million tokens; if they depend on the prompt's length, those of shorter prompts.
+Prices come from the price book (`proxy/prices/`); an entry has a price only while the book does not have the model.
 `thinking` and `thinking_off` are members that are merged into the vendor's native request: `thinking` for each value of
 `reasoning_effort`; `thinking_off` to disable thinking, `{}` if it is off by default, None if it cannot be disabled. An
 effort that a model does not support uses the members of the next lower supported one, else of the lowest, so that a
@@ -44,6 +44,7 @@ class Entry:
     thinking: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: EMPTY)
     thinking_off: Mapping[str, Any] | None = None
     price: Usd | None = None
+    image_tokens: int | None = None  # the most input tokens of one image; None: as the vendor's
     aliases: tuple[str, ...] = ()
 
 
@@ -55,6 +56,13 @@ class Vendor:
     hosts: tuple[str, ...]
     dialect: DialectName
     entries: tuple[Entry, ...]
+    prices: str = ""  # its id in the price book, if that is not its name
+    image_tokens: int | None = None  # the most input tokens of one image
+
+    @property
+    def in_book(self) -> str:
+        """Its id in the price book."""
+        return self.prices or self.name
 
 
 def by_effort(words: tuple[str, ...], members: Callable[[str], Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:

@@ -1,8 +1,6 @@
 """Gemini's models as of 2026-11, for `generateContent` and `embedContent`.
 
-Sources: the vendor's pages on models, thinking and pricing, read in November 2026. Prices found only elsewhere are left
-out. Prices are for text, for prompts up to 200,000 tokens where longer ones cost more, and for 3.7 and 3.8 Flash those
-valid until the end of 2026.
+Sources: the vendor's pages on models, thinking and media resolution, read in November 2026.
 
 Gemini 3 has levels of thinking and cannot disable it. Gemini 2.5 has a token budget; its Flash models accept 0. The
 budgets are those that the vendor's OpenAI-compatible endpoint uses for the same efforts.
@@ -13,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort
+from proxy.catalogue.entry import Entry, Vendor, by_effort
 
 _MODELS = "https://ai.google.dev/gemini-api/docs/models/"
 _PRICES = "https://ai.google.dev/gemini-api/docs/pricing"
@@ -47,14 +45,12 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_LOW,
-        price=Usd("0.75", "3.75", cached_input="0.075"),
     ),
     Entry(
         "gemini-3.7-flash",
         source=_PRICES,
         capabilities=_ALL,
         thinking=_FROM_LOW,
-        price=Usd("0.75", "3.75"),
     ),
     Entry(
         "gemini-3.6-flash",
@@ -63,7 +59,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_MINIMAL,
-        price=Usd("1.50", "7.50", cached_input="0.15"),
     ),
     Entry(
         "gemini-3.5-flash",  # deprecated; served by 3.6
@@ -72,7 +67,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_MINIMAL,
-        price=Usd("1.50", "9", cached_input="0.15"),
     ),
     Entry(
         "gemini-3.5-flash-lite",
@@ -81,7 +75,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_MINIMAL,
-        price=Usd("0.30", "2.50", cached_input="0.03"),
     ),
     Entry(
         "gemini-3.1-pro-preview",
@@ -90,7 +83,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_LOW,
-        price=Usd("2", "12", cached_input="0.20"),
     ),
     Entry(
         "gemini-3.1-flash-lite",
@@ -99,7 +91,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_MINIMAL,
-        price=Usd("0.25", "1.50", cached_input="0.025"),
     ),
     Entry(
         "gemini-3-flash-preview",
@@ -108,7 +99,6 @@ _THIRD = (
         max_output=65_536,
         capabilities=_ALL,
         thinking=_FROM_MINIMAL,
-        price=Usd("0.50", "3", cached_input="0.05"),
     ),
 )
 
@@ -123,7 +113,6 @@ _SECOND = (
         capabilities=_ALL,
         thinking=_BY_BUDGET,
         unsupported=_ONE_OF_TWO,
-        price=Usd("1.25", "10", cached_input="0.125"),
     ),
     Entry(
         "gemini-2.5-flash",
@@ -134,7 +123,6 @@ _SECOND = (
         thinking=_BY_BUDGET,
         unsupported=_ONE_OF_TWO,
         thinking_off=_NO_BUDGET,
-        price=Usd("0.30", "2.50", cached_input="0.03"),
     ),
     Entry(
         "gemini-2.5-flash-lite",
@@ -145,7 +133,6 @@ _SECOND = (
         thinking=_BY_BUDGET,
         unsupported=_ONE_OF_TWO,
         thinking_off=_NO_BUDGET,
-        price=Usd("0.10", "0.40", cached_input="0.01"),
     ),
 )
 
@@ -155,7 +142,6 @@ _EMBEDDINGS = (
         source="https://ai.google.dev/gemini-api/docs/embeddings",
         kind="embedding",
         context_window=2_048,
-        price=Usd("0.15", "0"),
     ),
     Entry(
         "gemini-embedding-2",
@@ -165,4 +151,11 @@ _EMBEDDINGS = (
     ),
 )
 
-GEMINI = Vendor("gemini", ("generativelanguage.googleapis.com",), "gemini", (*_THIRD, *_SECOND, *_EMBEDDINGS))
+GEMINI = Vendor(
+    "gemini",
+    ("generativelanguage.googleapis.com",),
+    "gemini",
+    (*_THIRD, *_SECOND, *_EMBEDDINGS),
+    prices="google",
+    image_tokens=4_128,  # 16 tiles of 258 tokens with Gemini 2; fewer with later models
+)

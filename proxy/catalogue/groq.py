@@ -6,7 +6,7 @@ November 2026, and recorded exchanges (`reasoning_effort`).
 
 from __future__ import annotations
 
-from proxy.catalogue.entry import Entry, Usd, Vendor, by_effort, effort_words
+from proxy.catalogue.entry import Entry, Vendor, by_effort, effort_words
 
 _MODELS = "https://console.groq.com/docs/models"
 _REASONING = "https://console.groq.com/docs/reasoning"
@@ -26,7 +26,6 @@ GROQ = Vendor(
             capabilities=_GPT_OSS,
             unsupported=_REFUSED,
             thinking=effort_words("low", "medium", "high"),
-            price=Usd("0.15", "0.60"),
         ),
         Entry(
             "openai/gpt-oss-20b",
@@ -36,7 +35,6 @@ GROQ = Vendor(
             capabilities=_GPT_OSS,
             unsupported=_REFUSED,
             thinking=effort_words("low", "medium", "high"),
-            price=Usd("0.075", "0.30"),
         ),
         Entry(
             "openai/gpt-oss-safeguard-20b",
@@ -46,7 +44,6 @@ GROQ = Vendor(
             capabilities=_GPT_OSS,
             unsupported=_REFUSED,
             thinking=effort_words("low", "medium", "high"),
-            price=Usd("0.075", "0.30"),
         ),
         Entry(
             "llama-3.3-70b-versatile",
@@ -55,7 +52,6 @@ GROQ = Vendor(
             max_output=32_768,
             capabilities=("tools",),
             unsupported=_REFUSED,
-            price=Usd("0.59", "0.79"),
         ),
         Entry(
             "llama-3.1-8b-instant",
@@ -64,7 +60,6 @@ GROQ = Vendor(
             max_output=131_072,
             capabilities=("tools",),
             unsupported=_REFUSED,
-            price=Usd("0.05", "0.08"),
         ),
         Entry(
             "qwen/qwen3-32b",
@@ -75,7 +70,6 @@ GROQ = Vendor(
             unsupported=_REFUSED,
             thinking=by_effort(("minimal",), lambda _: {"reasoning_effort": "default"}),
             thinking_off={"reasoning_effort": "none"},
-            price=Usd("0.29", "0.59"),
         ),
         Entry(
             "groq/compound",

@@ -1,7 +1,7 @@
 """Mistral's models as of 2026-11, for `/v1/chat/completions` and `/v1/embeddings`.
 
 Sources: the vendor's model cards and API reference, read in November 2026, and recorded exchanges (`reasoning_effort`
-with Mistral Small). A price or limit is left out if sources differ or only third parties name it.
+with Mistral Small). A limit is left out if sources differ or only third parties name it.
 
 The API rejects members that its reference does not list, so members that only OpenAI has are listed under
 `unsupported`. It limits the answer by `max_tokens`.
@@ -9,7 +9,7 @@ The API rejects members that its reference does not list, so members that only O
 
 from __future__ import annotations
 
-from proxy.catalogue.entry import Entry, Usd, Vendor, effort_words
+from proxy.catalogue.entry import Entry, Vendor, effort_words
 
 _MODELS = "https://docs.mistral.ai/models/"
 _UNKNOWN = (
@@ -57,7 +57,6 @@ MISTRAL = Vendor(
             context_window=256_000,
             capabilities=_FULL,
             unsupported=_UNKNOWN,
-            price=Usd("0.50", "1.50"),
         ),
         Entry(
             "mistral-medium-3-5",
@@ -67,7 +66,6 @@ MISTRAL = Vendor(
             unsupported=_UNKNOWN,
             thinking=_HIGH_ONLY,
             thinking_off=_OFF,
-            price=Usd("1.50", "7.50"),
             aliases=("mistral-medium-3.5", "mistral-medium-3", "mistral-medium-latest"),
         ),
         Entry(
@@ -86,7 +84,6 @@ MISTRAL = Vendor(
             context_window=256_000,
             capabilities=("tools", "json_schema"),
             unsupported=_UNKNOWN,
-            price=Usd("0.30", "0.90"),
             aliases=("codestral-latest",),
         ),
         Entry(
@@ -94,7 +91,6 @@ MISTRAL = Vendor(
             source=_MODELS + "mistral-embed-23-12",
             kind="embedding",
             context_window=8_192,
-            price=Usd("0.10", "0"),
         ),
     ),
 )

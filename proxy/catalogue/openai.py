@@ -1,7 +1,7 @@
 """OpenAI's models as of 2026-11, for `/v1/chat/completions`; `openai_endpoints.py` has those of other endpoints.
 
-Sources: the vendor's model pages, pricing page and reasoning guide, read in November 2026, and recorded rejections
-(`max_tokens` with GPT-5). A price is left out if two sources differ.
+Sources: the vendor's model pages, and its guides on reasoning and vision, read in November 2026, and recorded
+rejections (`max_tokens` with GPT-5).
 
 Two rules of the API shape the list. Reasoning models reject sampling parameters unless their effort is `none`: models
 that reason by default list them under `unsupported`; models whose default is `none` (GPT-5.1 to 5.4) do not. From
@@ -37,7 +37,6 @@ _GPT_6 = (
         capabilities=_NO_TOOLS,
         unsupported=_REASONING,
         thinking=_TO_MAX,
-        price=Usd("10", "50", cached_input="1", cache_write="12.50"),
     ),
     Entry(
         "gpt-6.2-sol",
@@ -56,14 +55,12 @@ _GPT_6 = (
         capabilities=_NO_TOOLS,
         unsupported=_REASONING,
         thinking=_TO_MAX,
-        price=Usd("2", "10", cached_input="0.10", cache_write="2.50"),
     ),
     Entry(
         "gpt-6.1-terra",
         source=_MODELS + "gpt-6.1-terra",
         unsupported=_REASONING,
         thinking_off=_OFF,
-        price=Usd("1", "5", cached_input="0.05", cache_write="1.25"),
     ),
     Entry(
         "gpt-6-sol",
@@ -74,7 +71,6 @@ _GPT_6 = (
         unsupported=_REASONING,
         thinking=_TO_MAX,
         thinking_off=_OFF,
-        price=Usd("2", "10", cached_input="0.20", cache_write="2.50"),
     ),
     Entry(
         "gpt-6-luna",
@@ -85,7 +81,6 @@ _GPT_6 = (
         unsupported=_REASONING,
         thinking=_TO_MAX,
         thinking_off=_OFF,
-        price=Usd("0.10", "0.50", cached_input="0.01", cache_write="0.125"),
     ),
 )
 
@@ -110,7 +105,6 @@ _GPT_5 = (
         unsupported=_REASONING,
         thinking=_TO_MAX,
         thinking_off=_OFF,
-        price=Usd("2", "12", cached_input="0.20", cache_write="2.50"),
     ),
     Entry(
         "gpt-5.6-luna",
@@ -131,7 +125,6 @@ _GPT_5 = (
         unsupported=_REASONING,
         thinking=_TO_XHIGH,
         thinking_off=_OFF,
-        price=Usd("5", "30", cached_input="0.50"),
     ),
     Entry(
         "gpt-5.4",
@@ -142,7 +135,6 @@ _GPT_5 = (
         unsupported=("max_tokens",),
         thinking=_TO_XHIGH,
         thinking_off=_OFF,
-        price=Usd("2.50", "15", cached_input="0.25"),
     ),
     Entry(
         "gpt-5.4-mini",
@@ -153,7 +145,6 @@ _GPT_5 = (
         unsupported=("max_tokens",),
         thinking=_TO_XHIGH,
         thinking_off=_OFF,
-        price=Usd("0.75", "4.50", cached_input="0.075"),
     ),
     Entry(
         "gpt-5.4-nano",
@@ -164,7 +155,6 @@ _GPT_5 = (
         unsupported=("max_tokens",),
         thinking=_TO_XHIGH,
         thinking_off=_OFF,
-        price=Usd("0.20", "1.25", cached_input="0.02"),
     ),
     Entry(
         "gpt-5.2",
@@ -175,7 +165,6 @@ _GPT_5 = (
         unsupported=("max_tokens",),
         thinking=_TO_XHIGH,
         thinking_off=_OFF,
-        price=Usd("1.75", "14", cached_input="0.175"),
     ),
     Entry(
         "gpt-5.1",
@@ -186,7 +175,6 @@ _GPT_5 = (
         unsupported=("max_tokens",),
         thinking=_TO_HIGH,
         thinking_off=_OFF,
-        price=Usd("1.25", "10", cached_input="0.125"),
     ),
     Entry(
         "gpt-5",
@@ -196,7 +184,6 @@ _GPT_5 = (
         capabilities=_THINKS,
         unsupported=_REASONING,
         thinking=_FROM_MINIMAL,
-        price=Usd("1.25", "10", cached_input="0.125"),
     ),
     Entry(
         "gpt-5-mini",
@@ -206,7 +193,6 @@ _GPT_5 = (
         capabilities=_THINKS,
         unsupported=_REASONING,
         thinking=_FROM_MINIMAL,
-        price=Usd("0.25", "2", cached_input="0.025"),
     ),
     Entry(
         "gpt-5-nano",
@@ -216,7 +202,6 @@ _GPT_5 = (
         capabilities=_THINKS,
         unsupported=_REASONING,
         thinking=_FROM_MINIMAL,
-        price=Usd("0.05", "0.40", cached_input="0.005"),
     ),
 )
 
@@ -227,7 +212,6 @@ _GPT_4 = (
         context_window=1_047_576,
         max_output=32_768,
         capabilities=_FULL,
-        price=Usd("2", "8", cached_input="0.50"),
     ),
     Entry(
         "gpt-4.1-mini",
@@ -235,7 +219,6 @@ _GPT_4 = (
         context_window=1_047_576,
         max_output=32_768,
         capabilities=_FULL,
-        price=Usd("0.40", "1.60", cached_input="0.10"),
     ),
     Entry(
         "gpt-4.1-nano",
@@ -243,7 +226,6 @@ _GPT_4 = (
         context_window=1_047_576,
         max_output=32_768,
         capabilities=_FULL,
-        price=Usd("0.10", "0.40", cached_input="0.025"),
     ),
     Entry(
         "gpt-4o",
@@ -251,7 +233,7 @@ _GPT_4 = (
         context_window=128_000,
         max_output=16_384,
         capabilities=_FULL,
-        price=Usd("2.50", "10", cached_input="1.25"),
+        image_tokens=1_445,  # 85 and 8 tiles of 170
     ),
     Entry(
         "gpt-4o-2024-05-13",  # the first snapshot: more expensive, without strict schemas
@@ -259,7 +241,7 @@ _GPT_4 = (
         context_window=128_000,
         max_output=4_096,
         capabilities=("tools", "vision"),
-        price=Usd("5", "15"),
+        image_tokens=1_445,
     ),
     Entry(
         "gpt-4o-mini",
@@ -267,7 +249,7 @@ _GPT_4 = (
         context_window=128_000,
         max_output=16_384,
         capabilities=_FULL,
-        price=Usd("0.15", "0.60", cached_input="0.075"),
+        image_tokens=48_169,  # 2,833 and 8 tiles of 5,667
     ),
     Entry(
         "gpt-4o-audio-preview",
@@ -282,7 +264,7 @@ _GPT_4 = (
         context_window=128_000,
         max_output=4_096,
         capabilities=("tools", "vision"),
-        price=Usd("10", "30"),
+        image_tokens=1_445,
     ),
     Entry(
         "gpt-4",
@@ -290,7 +272,6 @@ _GPT_4 = (
         context_window=8_192,
         max_output=8_192,
         capabilities=("tools",),
-        price=Usd("30", "60"),
     ),
     Entry(
         "gpt-3.5-turbo",
@@ -298,7 +279,6 @@ _GPT_4 = (
         context_window=16_385,
         max_output=4_096,
         capabilities=("tools",),
-        price=Usd("0.50", "1.50"),
     ),
 )
 
@@ -311,7 +291,6 @@ _O_SERIES = (
         capabilities=_THINKS,
         unsupported=_REASONING,
         thinking=_TO_HIGH,
-        price=Usd("2", "8", cached_input="0.50"),
     ),
     Entry(
         "o4-mini",
@@ -321,7 +300,6 @@ _O_SERIES = (
         capabilities=_THINKS,
         unsupported=_REASONING,
         thinking=_TO_HIGH,
-        price=Usd("1.10", "4.40", cached_input="0.275"),
     ),
     Entry(
         "o3-mini",
@@ -331,7 +309,6 @@ _O_SERIES = (
         capabilities=("tools", "json_schema", "reasoning"),
         unsupported=(*_REASONING, "parallel_tool_calls"),
         thinking=_TO_HIGH,
-        price=Usd("1.10", "4.40", cached_input="0.55"),
     ),
     Entry(
         "o1",
@@ -341,8 +318,13 @@ _O_SERIES = (
         capabilities=_THINKS,
         unsupported=(*_REASONING, "parallel_tool_calls"),
         thinking=_TO_HIGH,
-        price=Usd("15", "60", cached_input="7.50"),
     ),
 )
 
-OPENAI = Vendor("openai", ("api.openai.com",), "openai", (*_GPT_6, *_GPT_5, *_GPT_4, *_O_SERIES, *OTHERS))
+OPENAI = Vendor(
+    "openai",
+    ("api.openai.com",),
+    "openai",
+    (*_GPT_6, *_GPT_5, *_GPT_4, *_O_SERIES, *OTHERS),
+    image_tokens=24_600,  # 10,000 patches, each of 2.46 tokens at most
+)

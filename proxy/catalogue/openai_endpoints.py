@@ -1,11 +1,11 @@
 """OpenAI's models as of 2026-11 for embeddings, completions, moderations, images and audio.
 
-Sources: as in `openai.py`. Prices of images and audio are left out, because they depend on more than text tokens.
+Sources: as in `openai.py`.
 """
 
 from __future__ import annotations
 
-from proxy.catalogue.entry import Entry, Usd
+from proxy.catalogue.entry import Entry
 
 _MODELS = "https://developers.openai.com/api/docs/models/"
 
@@ -15,27 +15,23 @@ OTHERS = (
         source=_MODELS + "text-embedding-3-small",
         kind="embedding",
         context_window=8_192,
-        price=Usd("0.02", "0"),
     ),
     Entry(
         "text-embedding-3-large",
         source=_MODELS + "text-embedding-3-large",
         kind="embedding",
         context_window=8_192,
-        price=Usd("0.13", "0"),
     ),
     Entry(
         "text-embedding-ada-002",
         source=_MODELS + "text-embedding-ada-002",
         kind="embedding",
         context_window=8_192,
-        price=Usd("0.10", "0"),
     ),
     Entry(
         "omni-moderation-latest",
         source=_MODELS + "omni-moderation-latest",
         kind="moderation",
-        price=Usd("0", "0"),
         aliases=("omni-moderation-2024-09-26",),
     ),
     Entry(
@@ -44,7 +40,6 @@ OTHERS = (
         kind="completion",
         context_window=4_096,
         max_output=4_096,
-        price=Usd("1.50", "2"),
     ),
     Entry(
         "davinci-002",
@@ -52,7 +47,6 @@ OTHERS = (
         kind="completion",
         context_window=16_384,
         max_output=16_384,
-        price=Usd("2", "2"),
     ),
     Entry(
         "babbage-002",
@@ -60,7 +54,6 @@ OTHERS = (
         kind="completion",
         context_window=16_384,
         max_output=16_384,
-        price=Usd("0.40", "0.40"),
     ),
     Entry("gpt-image-1.5", source=_MODELS + "gpt-image-1.5", kind="image"),
     Entry("gpt-image-1", source=_MODELS + "gpt-image-1", kind="image"),

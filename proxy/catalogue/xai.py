@@ -1,13 +1,12 @@
 """xAI's models as of 2026-11, for `/v1/chat/completions`.
 
 Sources: the vendor's pages on models and reasoning, read in November 2026, partly through third parties that quote
-them. Prices are for prompts up to 200,000 tokens; longer ones cost twice as much. Reasoning models reject penalties. No
-model can disable reasoning; choose the variant without reasoning instead.
+them. Reasoning models reject penalties. No model can disable reasoning; choose the variant without reasoning instead.
 """
 
 from __future__ import annotations
 
-from proxy.catalogue.entry import Entry, Usd, Vendor, effort_words
+from proxy.catalogue.entry import Entry, Vendor, effort_words
 
 _MODELS = "https://docs.x.ai/developers/models"
 _PENALTIES = ("presence_penalty", "frequency_penalty")
@@ -26,7 +25,6 @@ XAI = Vendor(
             context_window=500_000,
             capabilities=_THINKS,
             unsupported=_PENALTIES,
-            price=Usd("2", "6", cached_input="0.50"),
         ),
         Entry(
             "grok-4.5",
@@ -35,7 +33,6 @@ XAI = Vendor(
             capabilities=_THINKS,
             unsupported=_PENALTIES,
             thinking=_TO_HIGH,
-            price=Usd("2", "6", cached_input="0.50"),
         ),
         Entry(
             "grok-4.3",
@@ -44,7 +41,6 @@ XAI = Vendor(
             capabilities=_THINKS,
             unsupported=_PENALTIES,
             thinking=_TO_HIGH,
-            price=Usd("1.25", "2.50", cached_input="0.20"),
         ),
         Entry(
             "grok-4.20-0309-reasoning",
@@ -52,20 +48,18 @@ XAI = Vendor(
             context_window=1_000_000,
             capabilities=_THINKS,
             unsupported=_PENALTIES,
-            price=Usd("1.25", "2.50"),
         ),
         Entry(
             "grok-4.20-0309-non-reasoning",
             source=_MODELS,
             context_window=1_000_000,
             capabilities=_FULL,
-            price=Usd("1.25", "2.50"),
         ),
         Entry(
             "grok-build-0.1",
             source=_MODELS,
             context_window=256_000,
-            price=Usd("1", "2"),
         ),
     ),
+    prices="x-ai",
 )

@@ -1,19 +1,16 @@
-"""Compiles the section `models` to deployments, with absent values from the catalogue and prices as integers."""
+"""Compiles the section `models` to deployments, with absent values from the catalogue and the price book."""
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
-from decimal import Decimal
 
 from proxy.catalogue.lookup import entries_by_id
 from proxy.config.compile.effective import Effective, effective, known_vendor, of_entry
 from proxy.config.compile.providers import compile_limits
-from proxy.config.settings.models import ModelSettings, PriceSettings
+from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
 from proxy.config.settings.schema import Settings
 from proxy.core.model import Deployment, Price, Provider, Timeouts
-
-_NANO = 10**9
 
 REASONING_FIRST_TOKEN = 300.0  # seconds
 
@@ -46,11 +43,6 @@ def compile_catalogue(settings: Settings, providers: Mapping[str, Provider]) -> 
     return known
 
 
-def nano_dollars(usd: Decimal) -> int:
-    """Convert USD to nano-dollars."""
-    return int((usd * _NANO).to_integral_value())
-
-
 def _with_twins(deployments: dict[str, Deployment]) -> dict[str, Deployment]:
     """Mark the models that several providers serve at the same price."""
     equal = Counter(map(_identity, deployments.values()))
@@ -74,9 +66,10 @@ def _deployment(
         model=model.id.partition("/")[2],
         kind=model.kind,
         tier=model.tier,
-        price=None if model.price is None else _price(model.price),
+        price=effective_model.price,
         context_window=model.context_window,
         max_output=model.max_output,
+        image_tokens=effective_model.image_tokens,
         latency=model.latency,
         capabilities=None if model.capabilities is None else frozenset(model.capabilities),
         specialties=frozenset(model.specialties),
@@ -95,15 +88,3 @@ def _with_reasoning_time(timeouts: Timeouts, model: ModelSettings, settings: Tim
     if "reasoning" in (model.capabilities or ()) and "first_token" not in settings.model_fields_set:
         return replace(timeouts, first_token=REASONING_FIRST_TOKEN)
     return timeouts
-
-
-def _price(price: PriceSettings) -> Price:
-    def or_input(usd: Decimal | None) -> int:
-        return nano_dollars(price.input if usd is None else usd)
-
-    return Price(
-        input=nano_dollars(price.input),
-        output=nano_dollars(price.output),
-        cached_input=or_input(price.cached_input),
-        cache_write=or_input(price.cache_write),
-    )

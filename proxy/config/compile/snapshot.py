@@ -28,6 +28,7 @@ from proxy.core.policies import (
     SlowPolicy,
 )
 from proxy.core.snapshot import Snapshot
+from proxy.prices.book import price_book
 
 
 def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
@@ -72,8 +73,8 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
 
 
 def version(settings: Settings) -> str:
-    """Twelve hexadecimal digits that identify settings and catalogue, independent of secrets."""
-    text = DATE + json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
+    """Twelve hexadecimal digits that identify settings, catalogue and price book, independent of secrets."""
+    text = DATE + price_book().version + json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

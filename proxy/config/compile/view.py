@@ -8,8 +8,10 @@ from pydantic import BaseModel
 
 from proxy.catalogue.lookup import DATE
 from proxy.config.compile.effective import Effective, effective_models
+from proxy.config.compile.prices import price_text, price_view
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.settings.schema import Settings
+from proxy.prices.book import price_book
 
 _HIDDEN = ("id",)  # the heading of the block
 
@@ -17,12 +19,14 @@ _HIDDEN = ("id",)  # the heading of the block
 def models_view(settings: Settings) -> dict[str, Any]:
     """Every model of the file, and the models that only routes use.
 
-    `{"catalogue": "2026-11", "models": [{"id", "source", "fields": {name: {"value", "from"}}}]}`; `source` is the page
-    that the catalogue's values are from, or null; `from` is `yaml`, `catalogue 2026-11` or `default`.
+    `{"catalogue": "2026-11", "prices": "genai-prices ...", "models": [{"id", "source", "fields": {name: {"value",
+    "from"}}}]}`; `source` is the page that the catalogue's values are from, or null; `from` is `yaml`,
+    `catalogue 2026-11`, `genai-prices ...` (the price book) or `default`.
     """
     listed = {model.id for model in settings.models}
     unlisted = tuple(sorted(compile_snapshot(settings).known - listed))
-    return {"catalogue": DATE, "models": [_shown(model) for model in effective_models(settings, unlisted)]}
+    models = [_shown(model) for model in effective_models(settings, unlisted)]
+    return {"catalogue": DATE, "prices": price_book().version, "models": models}
 
 
 def models_text(view: Mapping[str, Any]) -> str:
@@ -36,6 +40,9 @@ def _shown(model: Effective) -> dict[str, Any]:
         for name, origin in model.origins.items()
         if name not in _HIDDEN
     }
+    if model.price is not None:
+        source = "yaml" if fields["price"]["from"] == "yaml" else model.price.version
+        fields["price"] = {"value": price_view(model.price), "from": source}
     return {"id": model.settings.id, "source": model.entry.source if model.entry else None, "fields": fields}
 
 
@@ -52,7 +59,8 @@ def _lines(model: Mapping[str, Any]) -> Iterator[str]:
     yield model["id"]
     for name, field in model["fields"].items():
         if field["from"] != "default" or field["value"] not in (None, [], {}):
-            yield f"  {name:<15} {_text(field['value']):<60} {field['from']}"
+            text = price_text(field["value"]) if name == "price" and field["value"] else _text(field["value"])
+            yield f"  {name:<15} {text:<60} {field['from']}"
     if model["source"] is not None:
         yield f"  {'source':<15} {model['source']}"
 

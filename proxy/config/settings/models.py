@@ -28,8 +28,8 @@ class TimeoutOverrides(Section):
     total: PositiveDuration | None = Field(default=None, description="The time for the whole attempt.")
 
 
-class PriceSettings(Section):
-    """A price in USD per million tokens."""
+class RateSettings(Section):
+    """Prices in USD per million tokens."""
 
     input: Price = Field(description="USD per million input tokens.")
     cached_input: Price | None = Field(
@@ -38,11 +38,29 @@ class PriceSettings(Section):
     cache_write: Price | None = Field(
         default=None, description="USD per million tokens written to the cache; absent: the price of `input`."
     )
+    cache_write_1h: Price | None = Field(
+        default=None,
+        description="USD per million tokens written to a cache that lasts an hour; absent: the price of `cache_write`.",
+    )
     output: Price = Field(description="USD per million output tokens.")
 
 
+class PriceTierSettings(RateSettings):
+    """The price of longer prompts."""
+
+    above: Integer = Field(ge=1, description="Applies to all tokens of answers to more input tokens than this.")
+
+
+class PriceSettings(RateSettings):
+    """The price of a model."""
+
+    tiers: tuple[PriceTierSettings, ...] = Field(
+        default=(), description="Prices of answers to longer prompts; absent: none."
+    )
+
+
 class ModelSettings(Section):
-    """One model of one provider. Absent values come from the catalogue, if it lists the model."""
+    """One model of one provider. Absent values come from the catalogue, the price from the price book."""
 
     at: ClassVar[str | None] = "models[]"
 
@@ -50,7 +68,9 @@ class ModelSettings(Section):
     kind: Kind = Field(default="chat", description="The kind of endpoint that the model serves.")
     enabled: bool = Field(default=True, description="Use the model.")
     tier: Tier | None = Field(default=None, description="The intelligence tier; absent: no tier.")
-    price: PriceSettings | None = Field(default=None, description="The price; absent: unknown.")
+    price: PriceSettings | None = Field(
+        default=None, description="The price; absent: that of the price book, by the provider's address and the id."
+    )
     context_window: Integer | None = Field(
         default=None, ge=1, description="The maximum number of tokens of prompt and answer together; absent: unknown."
     )

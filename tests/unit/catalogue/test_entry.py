@@ -10,6 +10,7 @@ from proxy.catalogue.lookup import DATE, VENDORS
 from proxy.config.settings.base import is_json
 from proxy.core.dialects import DialectName
 from proxy.core.model import CAPABILITIES, Kind
+from proxy.prices.book import price_book
 
 ENTRIES = [(f"{vendor.name}/{entry.id}", vendor, entry) for vendor in VENDORS for entry in vendor.entries]
 PAGES = {
@@ -122,10 +123,29 @@ def test_the_catalogue_is_dated() -> None:
     assert re.fullmatch(r"20\d\d-(0[1-9]|1[0-2])", DATE)
 
 
-def test_every_vendor_has_a_chat_model_with_a_price() -> None:
-    priced = {vendor.name for _, vendor, entry in ENTRIES if entry.kind == "chat" and entry.price is not None}
+def test_only_models_that_the_price_book_lacks_have_a_price() -> None:
+    book = price_book()
 
-    assert priced == {vendor.name for vendor in VENDORS}
+    assert offenders(lambda entry: entry.price is None or entry.id == "gpt-6.2-sol") == []
+    assert [name for name, vendor, entry in ENTRIES if entry.price and book.price_of(vendor.in_book, entry.id)] == []
+
+
+def test_the_price_book_has_every_vendor_and_nearly_every_chat_model() -> None:
+    book = price_book()
+    unpriced = {
+        name
+        for name, vendor, entry in ENTRIES
+        if entry.kind == "chat" and entry.price is None and book.price_of(vendor.in_book, entry.id) is None
+    }
+
+    assert [
+        vendor.name for vendor in VENDORS if book.provider_at(f"https://{vendor.hosts[0]}/v1") != vendor.in_book
+    ] == []
+    assert unpriced == {"groq/groq/compound", "groq/groq/compound-mini"}  # billed by the models that they call
+
+
+def test_images_have_a_positive_number_of_tokens() -> None:
+    assert offenders(lambda entry: entry.image_tokens is None or entry.image_tokens > 0) == []
 
 
 def test_an_unsupported_effort_uses_the_next_lower_one() -> None:

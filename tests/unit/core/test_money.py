@@ -148,7 +148,7 @@ def test_every_byte_may_be_a_token_and_the_answer_has_its_limit() -> None:
     assert worst(body) == bound(body, output=600)
 
 
-def test_without_a_limit_the_answer_has_the_one_that_is_put_into_the_request() -> None:
+def test_without_a_limit_the_answer_has_the_default_one() -> None:
     assert worst(hello()) == bound(hello(), output=1_000)
     assert output_ceiling(deployment(max_output=10**6)) == 16_384
     assert output_ceiling(deployment()) == 4_096

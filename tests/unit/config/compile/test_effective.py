@@ -1,5 +1,6 @@
 """Absent values come from the catalogue, in the view and in the snapshot."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,8 @@ def test_an_id_with_a_date_inherits_and_is_sent_with_its_date(snapshot: Snapshot
     nano = snapshot.deployments["openai/gpt-5-nano-2025-08-07"]
 
     assert nano.model == "gpt-5-nano-2025-08-07"
-    assert nano.price == Price(50_000_000, 400_000_000, cached_input=5_000_000, cache_write=50_000_000)
+    assert nano.price is not None
+    assert (nano.price.input, nano.price.output, nano.price.cached_input) == (50_000_000, 400_000_000, 5_000_000)
     assert {"temperature", "max_tokens"} < nano.unsupported
     assert nano.thinking["high"] == {"reasoning_effort": "high"}
 
@@ -80,8 +82,42 @@ def test_the_kind_is_inherited_too(snapshot: Snapshot) -> None:
 def test_values_unknown_to_the_catalogue_stay_unknown(snapshot: Snapshot, name: str) -> None:
     model = snapshot.deployments[name]
 
-    assert (model.price, model.context_window, model.capabilities, model.thinking_off) == (None,) * 4
+    assert (model.context_window, model.capabilities, model.thinking_off, model.image_tokens) == (None,) * 4
     assert (model.unsupported, model.thinking) == (frozenset(), {})
+
+
+def test_the_price_book_knows_more_providers_than_the_catalogue(snapshot: Snapshot) -> None:
+    price = snapshot.deployments["azure/gpt-5-mini"].price
+
+    assert price is not None
+    assert (price.input, price.services) == (250_000_000, ())
+    assert price.version.startswith("genai-prices ")
+    assert snapshot.deployments["openai/unheard-of"].price is None
+
+
+def test_a_price_in_the_file_is_versioned_by_its_numbers(snapshot: Snapshot) -> None:
+    price = snapshot.deployments["openai/gpt-5-mini"].price
+
+    assert price is not None
+    assert re.fullmatch("yaml [0-9a-f]{8}", price.version)
+
+
+def test_a_model_that_the_book_lacks_has_the_price_of_its_entry(tmp_path: Path) -> None:
+    found = effective(ModelSettings(id="openai/gpt-6.2-sol"), settings(tmp_path).providers["openai"])
+
+    assert found.price == Price(2 * 10**9, 10 * 10**9, cached_input=2 * 10**9, cache_write=2 * 10**9)
+    assert found.origins["price"] == found.price.version == FROM_CATALOGUE
+
+
+def test_null_in_the_file_means_no_price(tmp_path: Path) -> None:
+    found = effective(ModelSettings(id="openai/gpt-4o", price=None), settings(tmp_path).providers["openai"])
+
+    assert (found.price, found.origins["price"]) == (None, "yaml")
+
+
+def test_images_have_the_limit_of_the_model_or_its_vendor(snapshot: Snapshot) -> None:
+    assert snapshot.deployments["openai/gpt-4o"].image_tokens == 1_445
+    assert snapshot.deployments["anthropic/claude-opus-4-8"].image_tokens == 4_784
 
 
 def test_a_stand_in_keeps_the_values_of_the_real_models(snapshot: Snapshot) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.compile.models import nano_dollars
+from proxy.config.compile.prices import nano_dollars
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 from proxy.config.settings.schema import Settings

@@ -56,7 +56,7 @@ def test_setting_names_are_unique_and_well_formed() -> None:
     names = setting_names()
 
     assert len(names) == len(set(names))
-    assert all(re.fullmatch(r"[a-z_]+((\[\]|\.\*)*(\.[a-z_]+)?)*", name) for name in names)
+    assert all(re.fullmatch(r"[a-z0-9_]+((\[\]|\.\*)*(\.[a-z0-9_]+)?)*", name) for name in names)
 
 
 @pytest.fixture(scope="module")
