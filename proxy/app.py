@@ -18,13 +18,16 @@ from starlette.types import ASGIApp
 
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import Context
+from proxy.admin.storage import Storage
 from proxy.admission.gate import Gate
 from proxy.admission.identify import IdentifyNone
+from proxy.admission.keys import Peppers
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
+from proxy.config.settings.schema import Settings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.http.assembly import build_http, client_limits
@@ -32,12 +35,19 @@ from proxy.http.reading import BodyReader
 from proxy.mock.upstream import MockUpstream
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
+from proxy.overrides import ModelOverrides
 from proxy.pipeline import Pipeline
 from proxy.reload import Configuration, Reloader
 from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
+from proxy.store.accounts import Accounts
+from proxy.store.audit_log import AuditLog
+from proxy.store.database import Database
+from proxy.store.ledger import LedgerStore
+from proxy.store.location import locate
+from proxy.store.models import ModelStore
 from proxy.upstream.assembly import build_upstream
 from proxy.upstream.network import Network
 from proxy.upstream.pulse import Pulse
@@ -114,6 +124,9 @@ def build(
         metrics.watch(partial(memory_families, watermark, gate))
     metrics.initialise(live.snapshot)
 
+    reloader = Reloader(live, upstream, metrics)
+    database = _database(settings, clock)
+    overrides = ModelOverrides(ModelStore(database, clock), live, reloader, clock) if database else None
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
     token = settings.auth.admin_token
@@ -127,10 +140,10 @@ def build(
             config=live.shown,
             read=BodyReader(limits),
             ask=ask or _no_answers,
+            storage=_storage(database, overrides, settings, clock),
         ),
         token.get_secret_value() if token else None,
     )
-    reloader = Reloader(live, upstream, metrics)
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     edge = build_http(
         live,
@@ -145,9 +158,11 @@ def build(
         server=server,
         host=host or server.host,
         ask=ask,
-        start=upstream.start,
-        services=[watcher, *upstream.services, *([watermark] if watermark else [])],
-        close=network.aclose,
+        ledger=LedgerStore(database) if database else None,
+        clock=clock,
+        start=[upstream.start, *([overrides.start] if overrides else [])],
+        services=[each for each in (watcher, *upstream.services, watermark, database, overrides) if each],
+        close=[network.aclose, *([database.close] if database else [])],
     )
     if member:
         member.answers |= {**edge.answers, **admin.answers}
@@ -160,6 +175,33 @@ def network_of(environ: Mapping[str, str]) -> Network:
         return Network(environ)
     except ValueError as exc:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
+
+
+def _database(settings: Settings, clock: Clock) -> Database | None:
+    """Return the database, which is opened when it is first used; `None` with `store: none`."""
+    try:
+        location = locate(settings.store, settings.data_dir)
+    except ValueError as exc:
+        raise ConfigError([Problem("configuration", None, "store", str(exc))]) from None
+    return Database(location, clock) if location else None
+
+
+def _storage(
+    database: Database | None, overrides: ModelOverrides | None, settings: Settings, clock: Clock
+) -> Storage | None:
+    """Return what the admin API uses of the store."""
+    if database is None or overrides is None:
+        return None
+    pepper = settings.auth.pepper
+    return Storage(
+        accounts=Accounts(database, clock),
+        ledger=LedgerStore(database),
+        audit=AuditLog(database),
+        overrides=overrides,
+        now=clock.time,
+        issue=Peppers([pepper.get_secret_value()]).issue if pepper else None,
+        forget=lambda: None,
+    )
 
 
 def _own_process() -> Iterable[int | str]:

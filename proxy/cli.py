@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from proxy import __version__
 from proxy.app import network_of
+from proxy.commands.lazy import GROUPS
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
@@ -43,6 +44,10 @@ config_option = click.option(
 @click.version_option(__version__, prog_name="signalbox")
 def main() -> None:
     """A drop-in OpenAI-compatible reverse proxy for LLMs."""
+
+
+for group in GROUPS:
+    main.add_command(group)
 
 
 @main.command()

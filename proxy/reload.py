@@ -8,7 +8,9 @@ from typing import Any
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded
+from proxy.config.overrides import Overrides, overlay
 from proxy.config.settings.redact import redacted
+from proxy.config.settings.schema import Settings
 from proxy.core.snapshot import Live
 from proxy.observe.metrics import Metrics
 from proxy.upstream.assembly import Upstream
@@ -22,7 +24,9 @@ class Configuration(Live):
 
     def __init__(self, loaded: Loaded, workers: int = 1) -> None:
         super().__init__(compile_snapshot(loaded.settings, workers))
-        self.settings = loaded.settings
+        self.settings = loaded.settings  # of the file, with the overrides of models
+        self.file = loaded.settings
+        self.overrides: Overrides = {}  # of models, by the admin API
         self.workers = workers
         self._at_start = loaded.settings
 
@@ -47,14 +51,29 @@ class Reloader:
         self._metrics = metrics
 
     def take(self, loaded: Loaded) -> None:
-        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled.
+        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
+        live = self._live
+        before = live.settings
+        self._activate(overlay(loaded.settings, live.overrides))
+        live.file, live.error = loaded.settings, None
+        self._metrics.reload_success.set(1)
+        for warning in loaded.warnings:
+            _LOG.warning("configuration", extra={"fields": {"warning": warning}})
+        if (loaded.settings.server, loaded.settings.auth) != (before.server, before.auth):
+            _LOG.warning("settings of server and auth take effect at the next start")
 
-        All other components read the new snapshot when they next need it.
-        """
+    def override(self, overrides: Overrides) -> None:
+        """Activate overrides of models. Raises `ConfigError`, and changes nothing, if they cannot be compiled."""
+        if overrides != self._live.overrides:
+            self._activate(overlay(self._live.file, overrides))
+            self._live.overrides = overrides
+
+    def _activate(self, settings: Settings) -> None:
+        """Put settings in force. All other components read the new snapshot when they next need it."""
         live, upstream = self._live, self._upstream
-        snapshot = compile_snapshot(loaded.settings, live.workers)
-        before, outdated = live.settings, live.snapshot
-        live.settings, live.snapshot, live.error = loaded.settings, snapshot, None
+        snapshot = compile_snapshot(settings, live.workers)
+        outdated = live.snapshot
+        live.settings, live.snapshot = settings, snapshot
         upstream.dialects.prepare(snapshot)
         for provider, key in changed_keys(outdated, snapshot):
             # failures and limits of the old key or address do not apply to the new one
@@ -63,13 +82,8 @@ class Reloader:
         if not snapshot.testing:
             upstream.simulator.stop()  # without `testing` there is no endpoint to stop it
         upstream.queue.notify()  # limits may have changed
-        self._metrics.reload_success.set(1)
         self._metrics.initialise(snapshot)
         _LOG.info("configuration loaded", extra={"fields": {"version": snapshot.version}})
-        for warning in loaded.warnings:
-            _LOG.warning("configuration", extra={"fields": {"warning": warning}})
-        if (loaded.settings.server, loaded.settings.auth) != (before.server, before.auth):
-            _LOG.warning("settings of server and auth take effect at the next start")
 
     def keep(self, error: ConfigError) -> None:
         """Report that the new configuration was rejected; the previous one stays active."""

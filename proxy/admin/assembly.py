@@ -7,17 +7,34 @@ from dataclasses import dataclass
 
 from starlette.routing import Router
 
+from proxy.admin.accounts import AccountObjects
+from proxy.admin.audit import Audit
 from proxy.admin.breakers import Breakers
 from proxy.admin.config import Config
 from proxy.admin.endpoint import Answer, Context, Endpoint
 from proxy.admin.guard import AdminGuard
 from proxy.admin.limits import LimitRows
+from proxy.admin.models import Models
 from proxy.admin.providers import Providers
 from proxy.admin.queues import Queues
+from proxy.admin.requests import Requests
 from proxy.admin.simulate import Simulate
+from proxy.admin.usage import Usage
 from proxy.admission.identify import Identify
 
-ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (Providers, Breakers, LimitRows, Queues, Config, Simulate)
+ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (
+    Providers,
+    Breakers,
+    LimitRows,
+    Queues,
+    Config,
+    Simulate,
+    AccountObjects,
+    Usage,
+    Requests,
+    Models,
+    Audit,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from proxy.admin.storage import Storage
 from proxy.admission.permissions import PermittedRoute
 from proxy.capacity.limits import Limits
 from proxy.capacity.queue import FairQueue
@@ -38,6 +39,7 @@ class Context:
     config: Callable[[], dict[str, Any]]  # the settings in effect, without secrets
     read: Callable[[Request], Awaitable[bytes]]  # reads a request's body
     ask: Ask  # returns the answers of the other workers to a topic and a body
+    storage: Storage | None = None  # with `store: none` there is none
 
 
 class AdminRoute(PermittedRoute):

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
 
 from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
@@ -19,6 +17,7 @@ from proxy.admission.watermark import Watermark
 from proxy.capacity.queue import FairQueue
 from proxy.config.settings.server import ServerSettings
 from proxy.core.background import BackgroundService
+from proxy.core.clock import Clock
 from proxy.core.snapshot import Live
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.cors import Cors
@@ -28,24 +27,16 @@ from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.reading import BodyReader, Limits
-from proxy.http.routes import error_handlers, routes
+from proxy.http.routes import AdminApp, error_handlers, routes
+from proxy.http.usage import OwnUsage
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.routing.router import Router
+from proxy.store.ledger import LedgerStore
 from proxy.surfaces.table import SURFACES
 
 Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
-
-
-class AdminApp(Protocol):
-    """The guarded admin API, an ASGI application."""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
-
-    def admits(self, request: Request) -> bool:
-        """Return whether the client has the admin token."""
-        ...
 
 
 def client_limits(server: ServerSettings, watermark: Watermark | None) -> Limits:
@@ -82,13 +73,15 @@ def build_http(
     server: ServerSettings,
     host: str,
     ask: Ask | None,
-    start: Callable[[], Awaitable[None]],
+    ledger: LedgerStore | None,
+    clock: Clock,
+    start: Sequence[Callable[[], Awaitable[None]]],
     services: Iterable[BackgroundService],
-    close: Callable[[], Awaitable[None]],
+    close: Sequence[Callable[[], Awaitable[None]]],
 ) -> Edge:
     """Build it. `host` is the address on which the server listens; `ask` asks other workers, if there are any.
 
-    Before the first request `start` is awaited, after the last one `close`; `services` run in between.
+    Before the first request all of `start` are awaited, after the last one `close`; `services` run in between.
     """
     ids = Ids()
     meta = Meta(
@@ -104,7 +97,7 @@ def build_http(
     )
     proxied = {path: Endpoint(pipeline, surface, limits, ids) for path, surface in SURFACES.items()}
     app = Starlette(
-        routes=routes(proxied=proxied, meta=meta, identify=identify, admin=admin),
+        routes=routes(proxied=proxied, meta=meta, usage=OwnUsage(ledger, clock.time), identify=identify, admin=admin),
         exception_handlers=error_handlers(ids, meta),
         lifespan=_lifespan(start, services, close),
     )
@@ -122,18 +115,22 @@ def build_http(
 
 
 def _lifespan(
-    start: Callable[[], Awaitable[None]], services: Iterable[BackgroundService], close: Callable[[], Awaitable[None]]
+    start: Sequence[Callable[[], Awaitable[None]]],
+    services: Iterable[BackgroundService],
+    close: Sequence[Callable[[], Awaitable[None]]],
 ) -> Callable[[Starlette], AbstractAsyncContextManager[None]]:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         try:
-            await start()
+            for begin in start:
+                await begin()
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(service.run()) for service in services]
                 yield
                 for task in tasks:
                     task.cancel()
         finally:
-            await close()
+            for end in close:
+                await end()
 
     return lifespan

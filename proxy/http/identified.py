@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.admission.credentials import joined
@@ -22,6 +25,20 @@ class Identified:
         principal = self._identify(headers, address)
         scope[PRINCIPAL] = await self._identify.look_up(headers, address) if principal is None else principal
         await self._app(scope, receive, send)
+
+
+class IdentifiedOrAdmin:
+    """The same, and it serves the admin token too: then the scope has no principal."""
+
+    def __init__(self, app: ASGIApp, identify: Identify, is_admin: Callable[[Request], bool]) -> None:
+        self._app = app
+        self._identified = Identified(app, identify)
+        self._is_admin = is_admin
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request. Raises `ProxyError` if the caller cannot be identified."""
+        app = self._app if self._is_admin(Request(scope)) else self._identified
+        await app(scope, receive, send)
 
 
 def address_of(scope: Scope) -> str | None:

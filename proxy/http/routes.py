@@ -4,33 +4,48 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import ASGIApp, Scope
+from starlette.types import Receive, Scope, Send
 
 from proxy.admission.identify import Identify
 from proxy.admission.permissions import PermittedRoute
-from proxy.core.errors import InternalError, MethodNotAllowed, NotFound, ProxyError
+from proxy.core.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, Unavailable
 from proxy.http.errors import response_for
 from proxy.http.exchange import Endpoint
-from proxy.http.identified import Identified
+from proxy.http.identified import Identified, IdentifiedOrAdmin
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.reading import ClientGone
+from proxy.http.usage import OwnUsage
+from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.surfaces.headers import sane_id
 
 Handle = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
+
+class AdminApp(Protocol):
+    """The guarded admin API, an ASGI application."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+    def admits(self, request: Request) -> bool:
+        """Return whether the client has the admin token."""
+        ...
+
+
 PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 
 
-def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, admin: ASGIApp) -> list[BaseRoute]:
+def routes(
+    *, proxied: Mapping[str, Endpoint], meta: Meta, usage: OwnUsage, identify: Identify, admin: AdminApp
+) -> list[BaseRoute]:
     """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints.
 
     Callers are identified under `/v1` (by the pipeline, or by `Identified`) and by the guard under `/admin`; the other
@@ -40,6 +55,10 @@ def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, a
     def identified(path: str, endpoint: Handle, method: str = "GET") -> Route:
         middleware = [Middleware(Identified, identify)]
         return PermittedRoute(path, endpoint, permission="identified", methods=[method], middleware=middleware)
+
+    def organization(path: str, endpoint: Handle) -> Route:
+        middleware = [Middleware(IdentifiedOrAdmin, identify, admin.admits)]
+        return PermittedRoute(path, endpoint, permission="identified", middleware=middleware)
 
     def open_to_all(path: str, endpoint: Handle, methods: Sequence[str] = ("GET",)) -> Route:
         return PermittedRoute(path, endpoint, permission="open", methods=methods)
@@ -52,6 +71,9 @@ def routes(*, proxied: Mapping[str, Endpoint], meta: Meta, identify: Identify, a
         identified("/v1/models", meta.models),
         identified("/v1/models/{id:path}", meta.model),
         identified("/v1/route", meta.route, "POST"),
+        identified("/v1/usage", usage.usage),
+        organization("/v1/organization/usage/completions", usage.completions),
+        organization("/v1/organization/costs", usage.costs),
         open_to_all("/livez", meta.livez, PROBE_METHODS),
         open_to_all("/readyz", meta.readyz, PROBE_METHODS),
         open_to_all("/healthz", meta.readyz, PROBE_METHODS),
@@ -76,6 +98,13 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
         error.headers = {"x-router-id": own, "x-request-id": request_id, **error.headers}
         return response_for(error)
 
+    async def store_unavailable(request: Request, exc: Exception) -> Response:
+        message = "The store does not answer now; try again shortly."
+        return await proxy_error(request, Unavailable(message, code="store_unavailable", retry_after=1.0))
+
+    async def invalid_value(request: Request, exc: Exception) -> Response:
+        return await proxy_error(request, InvalidRequest(f"{exc}."))
+
     async def http_exception(request: Request, exc: Exception) -> Response:
         status = exc.status_code if isinstance(exc, HTTPException) else 404
         if request.method == "OPTIONS" and request.scope["path"] in ("/", "*"):
@@ -93,6 +122,8 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
         ProxyError: proxy_error,
         HTTPException: http_exception,
         ClientGone: client_gone,
+        StoreUnavailable: store_unavailable,
+        InvalidValue: invalid_value,
         Exception: proxy_error,
     }
 

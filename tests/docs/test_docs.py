@@ -161,9 +161,22 @@ def _codes() -> Iterator[str]:
             yield from re.findall(rf"""^{constant} = ["']([a-z_]+)["']""", text, re.M)
 
 
+def commands_of(name: str) -> Iterator[click.Command]:
+    """A command of `signalbox`, or the commands of a group."""
+    command = main.commands[name]
+    if not isinstance(command, click.Group):
+        yield command
+        return
+    context = click.Context(command)
+    for each in command.list_commands(context):
+        found = command.get_command(context, each)
+        assert found is not None
+        yield found
+
+
 def test_every_command_and_option_is_documented() -> None:
     names = [f"signalbox {name}" for name in main.commands]
-    for command in main.commands.values():
+    for command in [command for name in main.commands for command in commands_of(name)]:
         for parameter in command.params:
             if isinstance(parameter, click.Option):
                 names += [*parameter.opts, *parameter.secondary_opts]
@@ -179,8 +192,9 @@ def test_every_option_of_a_command_is_under_that_command() -> None:
 
     assert set(texts) == set(main.commands)
     assert [
-        f"{name} {option}"
-        for name, command in main.commands.items()
+        f"{name} {command.name} {option}"
+        for name in main.commands
+        for command in commands_of(name)
         for parameter in command.params
         if isinstance(parameter, click.Option)
         for option in parameter.opts
@@ -209,7 +223,8 @@ def test_every_path_is_documented() -> None:
     found = re.findall(r'(?:Route|identified|open_to_all)\("(/[^"]*)"', routes)
     paths = [path.replace(":path}", "}") for path in found]
     admin = "".join(path.read_text() for path in (ROOT / "proxy" / "admin").glob("*.py"))
-    paths += [f"/admin{path}" for path in re.findall(r'(?:Route|reads|writes)\((?:"[A-Z]+", )?"(/[^"]*)"', admin)]
+    found = re.findall(r'(?:Route|reads|writes)\((?:"[A-Z]+", )?"(/[^"]*)"', admin)
+    paths += [f"/admin{path}".replace(":path}", "}") for path in found]
     page = prose(DOCS / "api.md")
 
     assert len(paths) >= 10

@@ -17,6 +17,7 @@ LONGEST = 400  # lines
 LONGEST_NAME = 70  # characters of a test's name; about 60 are enough
 WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, messages
     "proxy/cli.py",
+    "proxy/commands/tables.py",
     "proxy/config/compile/snapshot.py",
     "proxy/core/json_text.py",
     "proxy/dialects/anthropic/answer.py",

@@ -1,6 +1,6 @@
 """The effective values of all models with their origins, as JSON values and as text."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -10,6 +10,7 @@ from proxy.catalogue.lookup import DATE
 from proxy.config.compile.effective import Effective, effective_models
 from proxy.config.compile.prices import price_text, price_view
 from proxy.config.compile.snapshot import compile_snapshot
+from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.schema import Settings
 from proxy.prices.book import price_book
 
@@ -32,6 +33,11 @@ def models_view(settings: Settings) -> dict[str, Any]:
 def models_text(view: Mapping[str, Any]) -> str:
     """The view as text: one block per model, without unset defaults."""
     return "\n\n".join("\n".join(_lines(model)) for model in view["models"])
+
+
+def shown_fields(model: ModelSettings, names: Iterable[str]) -> dict[str, Any]:
+    """Return the named settings as JSON values: durations in seconds, prices in USD per million tokens."""
+    return {name: _value(getattr(model, name)) for name in names}
 
 
 def _shown(model: Effective) -> dict[str, Any]:

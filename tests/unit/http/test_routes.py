@@ -34,9 +34,10 @@ class Endpoints:
         return endpoint
 
 
-def client(identify: Any) -> tuple[httpx.AsyncClient, list[str]]:
-    """A client of all routes, and the ordinary paths under `/v1`."""
-    table = routes(proxied={}, meta=Endpoints(), identify=identify, admin=Mock())  # type: ignore[arg-type]
+def client(identify: Any, *, has_token: bool = False) -> tuple[httpx.AsyncClient, list[str]]:
+    """A client of all routes, and the ordinary paths under `/v1`; `has_token`: it sends the admin token."""
+    admin = Mock(admits=lambda request: has_token)
+    table = routes(proxied={}, meta=Endpoints(), usage=Endpoints(), identify=identify, admin=admin)  # type: ignore[arg-type]
     paths = [route.path for route in table if isinstance(route, Route) and route.path.startswith("/v1")]
 
     async def refused(request: Request, exc: Exception) -> Response:
@@ -72,6 +73,20 @@ async def test_no_endpoint_serves_an_unidentified_caller() -> None:
     assert (await http.get("/livez")).status_code == 200
 
 
+async def test_the_admin_token_opens_only_the_organization() -> None:
+    def reject(headers: Any, address: Any) -> Principal:
+        raise NotAuthenticated("Send a key.")
+
+    http, paths = client(reject, has_token=True)
+
+    answers = {path: (await http.request(method_of(path), path)).status_code for path in paths}
+
+    assert {path for path, status in answers.items() if status == 200} == {
+        "/v1/organization/usage/completions",
+        "/v1/organization/costs",
+    }
+
+
 async def test_an_endpoint_waits_for_a_caller_who_is_looked_up() -> None:
     class Slow:
         def __call__(self, headers: Any, address: Any) -> None:
@@ -89,7 +104,7 @@ async def test_an_endpoint_waits_for_a_caller_who_is_looked_up() -> None:
 
 def test_every_route_declares_its_permission() -> None:
     proxied = {path: Mock() for path in SURFACES}
-    table = routes(proxied=proxied, meta=Endpoints(), identify=Mock(), admin=Mock())  # type: ignore[arg-type]
+    table = routes(proxied=proxied, meta=Endpoints(), usage=Endpoints(), identify=Mock(), admin=Mock())  # type: ignore[arg-type]
     undeclared = [route for route in table if not isinstance(route, PermittedRoute | Mount)]
     declared = {route.path: route.permission for route in table if isinstance(route, PermittedRoute)}
 
@@ -102,7 +117,7 @@ def test_every_route_declares_its_permission() -> None:
 
 def test_nothing_under_admin_is_outside_its_guard() -> None:
     admin = Mock()
-    table = routes(proxied={}, meta=Endpoints(), identify=Mock(), admin=admin)  # type: ignore[arg-type]
+    table = routes(proxied={}, meta=Endpoints(), usage=Endpoints(), identify=Mock(), admin=admin)  # type: ignore[arg-type]
 
     matched = [
         route for route in table if route.matches({"type": "http", "path": "/admin/x", "method": "GET"})[0].value

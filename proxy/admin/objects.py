@@ -1,0 +1,143 @@
+"""Operations on stored objects (keys, users, teams), as the admin API and the shell commands use them.
+
+Bodies and answers are plain values; `docs/usage.md` and `docs/keys.md` describe them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, NoReturn, Protocol, TypeVar
+
+from proxy.admin.actor import Actor
+from proxy.admin.values import BudgetBody, LimitsBody, budget_of, limits_of, visible
+from proxy.core.accounts import Team, User, VirtualKey
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.store.accounts import Accounts
+from proxy.store.errors import Exists, InUse, Missing
+
+Row = TypeVar("Row", VirtualKey, User, Team)
+
+
+class Objects(Generic[Row]):
+    """One kind of object. Every method raises `ProxyError`; a change is in force when it returns."""
+
+    kind: type[Row]
+    what: str  # in messages
+
+    def __init__(self, accounts: Accounts, now: Callable[[], float], changed: Callable[[], Awaitable[None]]) -> None:
+        self._accounts = accounts
+        self._now = now  # seconds since 1970
+        self._changed = changed  # awaited after every change
+
+    async def create(self, actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Create an object, and return it."""
+        row, once = await self._made(actor, values)
+        await self._check(actor, row, values)
+        try:
+            await self._accounts.create(row, actor.name)
+        except Exists:
+            message = f"`id`: there is a {self.what} `{row.id}` already; change it with PATCH."
+            raise InvalidRequest(message, param="id") from None
+        await self._changed()
+        return {**self.shown(row), **once}
+
+    async def page(self, limit: int, after: str | None) -> dict[str, Any]:
+        """Return the objects behind the id `after`."""
+        if after is not None and not visible(after):
+            raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+        rows = await self._accounts.list(self.kind, after, limit)
+        last = rows[-1].id if rows else None
+        more = len(rows) == limit and bool(await self._accounts.list(self.kind, last, 1))
+        return {"object": "list", "data": [self.shown(row) for row in rows], "has_more": more, "last_id": last}
+
+    async def get(self, id: str) -> dict[str, Any]:
+        """Return one object."""
+        return self.shown(await self._found(id))
+
+    async def change(self, actor: Actor, id: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Change the fields that `values` name, and return the object."""
+        row = self._with(await self._found(id), values)
+        await self._check(actor, row, values)
+        try:
+            await self._accounts.replace(row, actor.name)
+        except Missing:
+            raise self._missing(id) from None
+        await self._changed()
+        return self.shown(row)
+
+    async def delete(self, actor: Actor, id: str) -> dict[str, Any]:
+        """Delete an object."""
+        await self._found(id)
+        try:
+            await self._accounts.delete(self.kind, id, actor.name)
+        except Missing:
+            raise self._missing(id) from None
+        except InUse as exc:
+            raise InvalidRequest(f"The {self.what} `{id}` cannot be deleted: {exc}.") from None
+        await self._changed()
+        return {"id": id, "deleted": True}
+
+    def shown(self, row: Row) -> dict[str, Any]:
+        """Return the object as an answer has it, without secrets."""
+        raise NotImplementedError
+
+    async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[Row, dict[str, Any]]:
+        """Return a new row, and what only the answer to its creation has."""
+        raise NotImplementedError
+
+    def _with(self, row: Row, values: Mapping[str, Any]) -> Row:
+        """Return the row with changes."""
+        raise NotImplementedError
+
+    async def _check(self, actor: Actor, row: Row, values: Mapping[str, Any]) -> None:
+        """Raise `ProxyError` if the actor may not grant the row, or if it names something that does not exist."""
+        actor.check_grant(row.models, row.limits, row.budget)
+        user, team = values.get("user"), values.get("team")
+        if user is not None and await self._accounts.get(User, user) is None:
+            _refuse_reference("user", user)
+        if team is not None and await self._accounts.get(Team, team) is None:
+            _refuse_reference("team", team)
+
+    async def _found(self, id: str) -> Row:
+        row = await self._accounts.get(self.kind, id) if visible(id) else None
+        if row is None:
+            raise self._missing(id)
+        return row
+
+    def _missing(self, id: str) -> NotFound:
+        return NotFound(f"There is no {self.what} `{shown_id(id)}`.")
+
+
+def _refuse_reference(field: str, id: str) -> NoReturn:
+    raise InvalidRequest(f"`{field}`: there is no {field} `{id}`; create it first, or omit the field.", param=field)
+
+
+class Change(Protocol):
+    """A body that may name limits and a budget."""
+
+    limits: LimitsBody | None
+    budget: BudgetBody | None
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """The fields that the body names, with their values."""
+        ...
+
+
+def changes(body: Change, before: VirtualKey | User | Team | None) -> dict[str, Any]:
+    """Return the fields of a row that a body changes. Raises `InvalidRequest` for a budget without an amount."""
+    fields = body.named
+    if "limits" in fields:
+        fields["limits"] = limits_of(body.limits, before.limits if before else None)
+    if "budget" in fields:
+        try:
+            fields["budget"] = budget_of(body.budget, before.budget if before else None)
+        except ValueError as exc:
+            raise InvalidRequest(f"`budget`: {exc}.", param="budget") from exc
+    return fields
+
+
+def shown_id(id: str) -> str:
+    """Return an id for an error message: printable and not too long."""
+    return re.sub(r"[^\x20-\x7e\u00a0-\ud7ff]", "?", id[:100])

@@ -1,0 +1,61 @@
+"""What the admin endpoints need of the store: accounts, the ledger, the audit log and overrides of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.admin.keys import Issue
+from proxy.core.errors import InvalidRequest
+from proxy.store.accounts import Accounts
+from proxy.store.audit_log import AuditLog
+from proxy.store.ledger import LedgerStore
+
+
+class ModelOverrides(Protocol):
+    """The overrides of models in force (`proxy/overrides.py`)."""
+
+    async def refresh(self) -> None:
+        """Read the store, and activate what has changed."""
+        ...
+
+    def rows(self) -> Sequence[dict[str, Any]]:
+        """Return all models."""
+        ...
+
+    def row(self, id: str) -> dict[str, Any]:
+        """Return one model. Raises `NotFound`."""
+        ...
+
+    async def create(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        """Override a model of the file, or add one, and return it."""
+        ...
+
+    async def change(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        """Override more fields of a model, and return it."""
+        ...
+
+    async def delete(self, id: str, actor: str) -> None:
+        """End the override of a model."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The parts of the store, and what belongs to them."""
+
+    accounts: Accounts
+    ledger: LedgerStore
+    audit: AuditLog
+    overrides: ModelOverrides
+    now: Callable[[], float]  # seconds since 1970
+    issue: Issue | None  # makes a key; without a pepper there is none
+    forget: Callable[[], None]  # drops cached keys and users, after a change
+
+
+def stored(storage: Storage | None) -> Storage:
+    """Return the store. Raises `InvalidRequest` if none is configured."""
+    if storage is None:
+        raise InvalidRequest("No store is configured (`store: none`); set `store` to `sqlite` or `postgresql://...`.")
+    return storage

@@ -1,0 +1,64 @@
+"""Operations on users."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from proxy.admin.actor import Actor
+from proxy.admin.bodies import fields_hint, read_values
+from proxy.admin.objects import Objects, changes
+from proxy.admin.values import Body, BudgetBody, LimitsBody, ObjectId, Patterns, shown_budget, shown_limits
+from proxy.core.accounts import User
+from proxy.core.timestamps import iso
+
+
+class UserChange(Body):
+    """The fields of a user that can change."""
+
+    role: Literal["admin", "auditor", "member"] = "member"
+    team: ObjectId | None = None
+    models: Patterns | None = None
+    limits: LimitsBody | None = None
+    budget: BudgetBody | None = None
+    disabled: bool = False
+
+
+class UserBody(UserChange):
+    """A new user."""
+
+    id: ObjectId
+
+
+class Users(Objects[User]):
+    """The users."""
+
+    kind = User
+    what = "user"
+
+    def shown(self, row: User) -> dict[str, Any]:
+        """Return the user as an answer has it."""
+        return {
+            "id": row.id,
+            "role": row.role,
+            "team": row.team,
+            "models": row.models,
+            "limits": shown_limits(row.limits),
+            "budget": shown_budget(row.budget),
+            "disabled": row.disabled,
+            "created_at": iso(row.created_at),
+        }
+
+    async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[User, dict[str, Any]]:
+        body = read_values(UserBody, values, fields_hint(UserBody.model_fields))
+        return User(created_at=self._now(), **changes(body, None)), {}
+
+    def _with(self, row: User, values: Mapping[str, Any]) -> User:
+        body = read_values(UserChange, values, fields_hint(UserChange.model_fields))
+        return msgspec.structs.replace(row, **changes(body, row))
+
+    async def _check(self, actor: Actor, row: User, values: Mapping[str, Any]) -> None:
+        actor.check_role(row.role)
+        await super()._check(actor, row, values)

@@ -1,0 +1,1 @@
+"""Shell commands that work on the store: `signalbox keys`, `users`, `teams`, `budgets` and `usage`."""

@@ -1,0 +1,129 @@
+"""Overrides of models: settings that the admin API changed, kept in the store and laid over the file's.
+
+Every process reads them from the store every few seconds, so that a change reaches all replicas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from proxy.config.errors import ConfigError
+from proxy.config.overrides import OverrideError, check_override, model_rows
+from proxy.core.clock import Clock
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.reload import Configuration, Reloader
+from proxy.store.errors import StoreError
+
+EVERY = 5.0  # seconds between two looks into the store
+START_SECONDS = 3.0
+
+_LOG = logging.getLogger(__name__)
+
+
+class OverrideStore(Protocol):
+    """Where overrides are kept (`proxy/store/models.py`)."""
+
+    async def all(self) -> dict[str, dict[str, Any]]:
+        """Return the overridden fields of each model."""
+        ...
+
+    async def put(self, id: str, fields: Mapping[str, Any], actor: str) -> None:
+        """Store the overridden fields of a model in place of its earlier ones."""
+        ...
+
+    async def delete(self, id: str, actor: str) -> None:
+        """Remove the override of a model. Raises `Missing`."""
+        ...
+
+
+class ModelOverrides:
+    """The overrides in force, and their changes. Methods raise `InvalidRequest` and `NotFound`."""
+
+    def __init__(self, store: OverrideStore, live: Configuration, reloader: Reloader, clock: Clock) -> None:
+        self._store = store
+        self._live = live
+        self._reloader = reloader
+        self._clock = clock
+        self._lock = asyncio.Lock()  # one change after another, each from the state that the one before left
+
+    async def start(self) -> None:
+        """Read the store before the first call; if it does not answer in time, the file's values apply."""
+        try:
+            async with asyncio.timeout(START_SECONDS):
+                await self.refresh()
+        except (StoreError, TimeoutError, ConfigError) as exc:
+            self._warn(exc)
+
+    async def run(self) -> None:
+        """Follow the store until cancelled; while it does not answer, the last overrides stay in force."""
+        while True:
+            await self._clock.sleep(EVERY)
+            try:
+                await self.refresh()
+            except Exception as exc:
+                self._warn(exc)
+
+    async def refresh(self) -> None:
+        """Read the store, and activate what has changed."""
+        self._reloader.override(await self._store.all())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return all models: effective values, their origins, the file's values and the override's."""
+        return model_rows(self._live.file, self._live.overrides)
+
+    def row(self, id: str) -> dict[str, Any]:
+        """Return one model."""
+        for row in self.rows():
+            if row["id"] == id:
+                return row
+        raise NotFound(f"There is no model `{id[:300]}`; `GET /admin/models` lists all.")
+
+    async def create(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        """Override a model of the file, or add one, and return it."""
+        async with self._lock:
+            await self.refresh()
+            if id in self._live.overrides:
+                raise InvalidRequest(f"`id`: `{id}` is overridden already; change it with PATCH.", param="id")
+            return await self._put(id, fields, actor)
+
+    async def change(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        """Override more fields of a model; `None` ends the override of a field."""
+        async with self._lock:
+            await self.refresh()
+            self.row(id)
+            merged = {**self._live.overrides.get(id, {}), **fields}
+            return await self._put(id, {name: value for name, value in merged.items() if value is not None}, actor)
+
+    async def delete(self, id: str, actor: str) -> None:
+        """End the override of a model: the file's values apply again."""
+        async with self._lock:
+            await self.refresh()
+            self.row(id)
+            if id not in self._live.overrides:
+                raise InvalidRequest("The model has no override; what the file configures is changed there.")
+            await self._store.delete(id, actor)
+            await self.refresh()
+
+    def _warn(self, exc: Exception) -> None:
+        fields = {"error": str(exc) or type(exc).__name__}
+        _LOG.warning("overrides of models cannot be read; keeping the previous ones", extra={"fields": fields})
+
+    async def _put(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        try:
+            check_override(self._live.file, id, fields)
+        except OverrideError as exc:
+            raise InvalidRequest(f"`{exc.field}`: {exc}.", param=exc.field) from exc
+        before = self._live.overrides
+        try:
+            self._reloader.override({**before, id: dict(fields)})
+        except ConfigError as exc:
+            raise InvalidRequest(f"The model cannot be used with this configuration: {exc}") from exc
+        try:
+            await self._store.put(id, fields, actor)
+        except BaseException:
+            self._reloader.override(before)
+            raise
+        return self.row(id)
