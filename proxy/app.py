@@ -30,9 +30,11 @@ from proxy.config.load import Loaded
 from proxy.config.settings.schema import Settings
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
+from proxy.core.location import locate
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
 from proxy.mock.upstream import MockUpstream
+from proxy.observe.live import store as store_family
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
 from proxy.overrides import ModelOverrides
@@ -43,10 +45,10 @@ from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
 from proxy.settle.settle import Settler
 from proxy.store.accounts import Accounts
+from proxy.store.assembly import Store, build_store
 from proxy.store.audit_log import AuditLog
 from proxy.store.database import Database
 from proxy.store.ledger import LedgerStore
-from proxy.store.location import locate
 from proxy.store.models import ModelStore
 from proxy.upstream.assembly import build_upstream
 from proxy.upstream.network import Network
@@ -111,6 +113,7 @@ def build(
         read_only=member is not None and member.index > 0,
     )
     identify, gate = IdentifyNone(), Gate(live)
+    store = _store(settings, gate, parts)
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
@@ -120,12 +123,14 @@ def build(
 
     metrics.watch(upstream.families)
     metrics.watch(process_families)
+    if store:
+        metrics.watch(lambda: [store_family(degraded=store.database.degraded)])
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
     metrics.initialise(live.snapshot)
 
     reloader = Reloader(live, upstream, metrics)
-    database = _database(settings, clock)
+    database = store.database if store else None
     overrides = ModelOverrides(ModelStore(database, clock), live, reloader, clock) if database else None
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
@@ -160,13 +165,30 @@ def build(
         ask=ask,
         ledger=LedgerStore(database) if database else None,
         clock=clock,
-        start=[upstream.start, *([overrides.start] if overrides else [])],
-        services=[each for each in (watcher, *upstream.services, watermark, database, overrides) if each],
+        start=[upstream.start, *([store.start] if store else []), *([overrides.start] if overrides else [])],
+        services=[
+            *(each for each in (watcher, *upstream.services, watermark, overrides) if each),
+            *(store.services if store else []),
+        ],
         close=[network.aclose, *([database.close] if database else [])],
     )
     if member:
         member.answers |= {**edge.answers, **admin.answers}
     return Service(edge.asgi, gate, watcher.reload, watcher.check)
+
+
+def _store(settings: Settings, gate: Gate, parts: Parts) -> Store | None:
+    location = locate(settings.store, settings.data_dir)
+    if location is None:
+        return None
+    return build_store(
+        location,
+        retention=settings.logs.retention,
+        required=settings.dependencies.store.fail == "closed",
+        on_change=lambda degraded: gate.without_store(on=degraded),
+        clock=parts.clock,
+        rng=parts.rng,
+    )
 
 
 def network_of(environ: Mapping[str, str]) -> Network:
@@ -175,15 +197,6 @@ def network_of(environ: Mapping[str, str]) -> Network:
         return Network(environ)
     except ValueError as exc:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
-
-
-def _database(settings: Settings, clock: Clock) -> Database | None:
-    """Return the database, which is opened when it is first used; `None` with `store: none`."""
-    try:
-        location = locate(settings.store, settings.data_dir)
-    except ValueError as exc:
-        raise ConfigError([Problem("configuration", None, "store", str(exc))]) from None
-    return Database(location, clock) if location else None
 
 
 def _storage(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from pathlib import Path
@@ -22,6 +23,7 @@ from proxy.config.settings.describe import json_schema
 from proxy.config.settings.units import seconds
 from proxy.core.clock import SystemClock
 from proxy.core.errors import ProxyError
+from proxy.core.location import locate
 from proxy.core.model import MockOptions
 from proxy.mock.server import mock_app
 from proxy.routing.plan import plan
@@ -71,6 +73,7 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
         ) from exc
     raise_descriptor_limit()
     _warn(loaded)
+    _check_schema(loaded)
     with announced(loaded.path) as announcement:
 
         def started() -> None:
@@ -118,6 +121,41 @@ def models(config: Path | None, as_json: bool) -> None:
     """Print the effective settings of each model and where they come from."""
     view = models_view(_load(config).settings)
     click.echo(json.dumps(view, indent=2, ensure_ascii=False) if as_json else models_text(view))
+
+
+@main.command()
+@click.option("--to", "revision", metavar="REVISION", help="The revision: a number, head or base. Default: head.")
+@click.option(
+    "--check", "only_check", is_flag=True, help="Change nothing; exit 1 if this version cannot use the schema."
+)
+@config_option
+def migrate(revision: str | None, only_check: bool, config: Path | None) -> None:
+    """Create or change the tables of the store."""
+    from proxy.store.errors import StoreUnavailable
+    from proxy.store.migrate import migrate_to, revision_named, state_of
+
+    settings = _load(config).settings
+    location = locate(settings.store, settings.data_dir)
+    if location is None:
+        raise click.UsageError("`store` is `none`, so there are no tables to change.")
+    if only_check and revision is not None:
+        raise click.UsageError("--check changes nothing; remove --to.")
+    try:
+        to = None if revision is None else revision_named(revision)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--to") from exc
+    try:
+        if only_check:
+            now, problem = asyncio.run(state_of(location))
+            if problem is not None:
+                raise click.ClickException(f"{location.name}: {problem}")
+            click.echo(f"{location.name}: revision {now}, ok")
+            return
+        before, after = asyncio.run(migrate_to(location, to))
+    except StoreUnavailable as exc:
+        raise click.ClickException(str(exc)) from exc
+    changed = "unchanged" if before == after else f"was {before or 'empty'}"
+    click.echo(f"{location.name}: revision {after or 'base'}, {changed}")
 
 
 @main.command()
@@ -225,6 +263,23 @@ def _load(path: Path | None, workers: int | None = None) -> Loaded:
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
     return loaded
+
+
+def _check_schema(loaded: Loaded) -> None:
+    """Check the schema of PostgreSQL; a server that does not answer is only a warning, as it is later."""
+    location = locate(loaded.settings.store, loaded.settings.data_dir)
+    if location is None or location.kind == "sqlite":  # whose schema is migrated when the file is opened
+        return
+    from proxy.store.errors import StoreUnavailable
+    from proxy.store.migrate import state_of
+
+    try:
+        _, problem = asyncio.run(state_of(location))
+    except StoreUnavailable as exc:
+        click.echo(f"warning: {exc}", err=True)
+        return
+    if problem is not None:
+        raise click.ClickException(f"{location.name}: {problem}")
 
 
 def _check_environment() -> None:

@@ -51,6 +51,7 @@ class Gate:
         self._rejecting = False  # whether every new call is rejected
         self.closed = False
         self.shedding = False
+        self.storeless = False
         self._calls: set[Interruptible] = set()
         self._empty: asyncio.Event | None = None  # set when the last call leaves
 
@@ -77,6 +78,9 @@ class Gate:
         if self.shedding:
             message = "The server is short of memory (`server.memory_watermark`); try again shortly."
             return Unavailable(message, code="overloaded", retry_after=2.0)
+        if self.storeless:
+            message = "The store is unavailable, and `dependencies.store.fail` is `closed`; try again shortly."
+            return Unavailable(message, code="store_unavailable", retry_after=2.0)
         most = self._live.snapshot.max_in_flight
         message = f"The server is at its limit of {most} calls (`server.max_in_flight`); try again shortly."
         return Unavailable(message, code="overloaded", retry_after=1.0)
@@ -91,8 +95,13 @@ class Gate:
         self.shedding = on
         self._update()
 
+    def without_store(self, *, on: bool) -> None:
+        """Reject new calls while the store is unavailable, or admit them again."""
+        self.storeless = on
+        self._update()
+
     def _update(self) -> None:
-        self._rejecting = self.closed or self.shedding
+        self._rejecting = self.closed or self.shedding or self.storeless
 
     async def emptied(self, within: float) -> bool:
         """Wait at most `within` seconds for the last call to end; return whether it has ended."""

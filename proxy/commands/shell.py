@@ -22,10 +22,10 @@ from proxy.config.load import default_path, load
 from proxy.config.settings.schema import Settings
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.errors import ProxyError
+from proxy.core.location import locate
 from proxy.store.accounts import Accounts
 from proxy.store.database import Database
 from proxy.store.errors import InvalidValue, StoreUnavailable
-from proxy.store.location import locate
 
 T = TypeVar("T")
 

@@ -81,7 +81,7 @@ def build_http(
 ) -> Edge:
     """Build it. `host` is the address on which the server listens; `ask` asks other workers, if there are any.
 
-    Before the first request all of `start` are awaited, after the last one `close`; `services` run in between.
+    Before the first request all of `start` are awaited, after the last one all of `close`; `services` run in between.
     """
     ids = Ids()
     meta = Meta(

@@ -75,3 +75,9 @@ def _keys(snapshot: Snapshot) -> set[tuple[str, str]]:
         for provider in snapshot.providers.values()
         for key in provider.keys or (None,)
     }
+
+
+def store(*, degraded: bool) -> Family:
+    """Whether the store is unavailable."""
+    name, text = "signalbox_store_degraded", "1 while the store is unavailable, else 0."
+    return Family(name, "gauge", text, {name: int(degraded)}, "max")

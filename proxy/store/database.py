@@ -2,18 +2,18 @@
 
 It is opened at its first use, which imports SQLAlchemy in a thread. SQLite has one connection that writes and several
 that only read, so that a full disk does not stop readers; its schema is migrated when it is opened. PostgreSQL's schema
-is migrated by `signalbox migrate`. Both are described in `docs/scaling.md`.
+is migrated by `signalbox migrate`. Both are described in `docs/store.md`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy.core.clock import Clock
-from proxy.store.location import Location
+from proxy.core.location import Location
 from proxy.store.pool import Opener, Pool, Work
 
 if TYPE_CHECKING:
@@ -35,11 +35,12 @@ class Database:
 
     def __init__(self, location: Location, clock: Clock) -> None:
         self.location = location
+        self.on_change: Callable[[bool], None] | None = None  # called with `degraded` when it has changed
         if location.kind == "sqlite":
-            self._writer = Pool(location.name, SqliteWriter(location.target), clock)
-            self._reader = Pool(location.name, SqliteReader(location.target, self._writer), clock)
+            self._writer = Pool(location.name, SqliteWriter(location.target), clock, self._changed)
+            self._reader = Pool(location.name, SqliteReader(location.target, self._writer), clock, self._changed)
         else:
-            self._writer = self._reader = Pool(location.name, Postgresql(location.target), clock)
+            self._writer = self._reader = Pool(location.name, Postgresql(location.target), clock, self._changed)
         self._reports = asyncio.Semaphore(REPORTS)
 
     @property
@@ -87,6 +88,10 @@ class Database:
         """Close all connections."""
         for pool in {self._reader, self._writer}:
             await pool.close()
+
+    def _changed(self) -> None:
+        if self.on_change is not None:
+            self.on_change(self.degraded)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -10,7 +10,7 @@ import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from proxy.store.location import Location
+from proxy.core.location import Location
 
 CONNECT_SECONDS = 2.0
 BUSY_SECONDS = 2.0  # for which a statement waits for another process that writes to the file
@@ -60,6 +60,11 @@ def engine_of(location: Location) -> AsyncEngine:
     if location.kind == "sqlite":
         return sqlite_engine(location.target, writer=True)
     return postgresql_engine(location.target)
+
+
+def file_exists(path: str) -> bool:
+    """Return whether the database has been created."""
+    return Path(path).exists()
 
 
 def create_file(path: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from proxy.core.location import Location
 from proxy.store.errors import StoreUnavailable
 from proxy.store.failures import classify
-from proxy.store.location import Location
 from proxy.store.migrations import BASE, HEAD, current, known, migrate, problem
 
 
-def revision(name: str) -> str:
+def revision_named(name: str) -> str:
     """Return the revision with this name. Raises `ValueError` if there is none."""
     names = known()
     if name == "head":
@@ -43,9 +43,9 @@ async def migrate_to(location: Location, to: str | None) -> tuple[str | None, st
 
 async def state_of(location: Location) -> tuple[str | None, str | None]:
     """Return the revision of the schema, and what is wrong with it. Changes nothing. Raises `StoreUnavailable`."""
-    from proxy.store.engines import engine_of
+    from proxy.store.engines import engine_of, file_exists
 
-    if not location.exists():
+    if location.kind == "sqlite" and not file_exists(location.target):
         return None, problem(None)
     try:
         engine = engine_of(location)

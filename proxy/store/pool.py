@@ -44,8 +44,10 @@ class Opener(Protocol):
 class Pool:
     """The connections of one engine, which is opened at its first use."""
 
-    def __init__(self, name: str, opener: Opener, clock: Clock) -> None:
+    def __init__(self, name: str, opener: Opener, clock: Clock, on_change: Callable[[], None]) -> None:
+        """`on_change` is called when `degraded` has changed."""
         self._name = name
+        self._on_change = on_change
         self._opener = opener
         self._clock = clock
         self._engine: AsyncEngine | None = None
@@ -158,8 +160,10 @@ class Pool:
         return StoreUnavailable(self._message(text))
 
     def _fail(self, text: str) -> None:
-        self._failure = self._message(text)
+        before, self._failure = self._failure, self._message(text)
         self._failed.set()
+        if before is None:
+            self._on_change()
         now = self._clock.monotonic()
         if now - self._logged >= LOG_SECONDS:
             self._logged = now
@@ -179,10 +183,11 @@ class Pool:
             if failure is not None:
                 self._fail(failure.text)
             else:
-                _LOG.exception("the probe of the store failed")
+                _LOG.exception("the probe of the store failed", extra={"fields": {"store": self._name}})
             return
         old, self._engine, self._failure = self._engine, engine, None
         self._failed.clear()
+        self._on_change()
         _LOG.info("the store is available again", extra={"fields": {"store": self._name}})
         if old is not None and self._group is not None:
             self._group.create_task(_dispose(old))
@@ -193,4 +198,4 @@ async def _dispose(engine: AsyncEngine) -> None:
         async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
             await engine.dispose()
     except Exception as exc:  # the connections may be broken
-        _LOG.debug("connections of the store were not closed: %s", type(exc).__name__)
+        _LOG.debug("connections of the store were not closed", extra={"fields": {"kind": type(exc).__name__}})

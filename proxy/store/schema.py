@@ -1,7 +1,7 @@
 """The tables, for SQLite and PostgreSQL alike.
 
 Times are microseconds since 1970, money is in nano-dollars, structures are JSON. Ids are compared byte by byte on both
-databases. A change needs a migration (`proxy/store/migrations`); `docs/scaling.md` has the rules for it.
+databases. A change needs a migration (`proxy/store/migrations`); `docs/store.md` has the rules for it.
 """
 
 from __future__ import annotations

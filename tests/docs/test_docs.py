@@ -106,6 +106,7 @@ def watch(metrics: Metrics) -> None:
     """Add the families whose values are kept elsewhere."""
     metrics.watch(lambda: [families.breakers([], snapshot()), families.cooldowns([], snapshot())])
     metrics.watch(lambda: [families.retries_refused(0), families.providers(snapshot()), families.lag(0.0)])
+    metrics.watch(lambda: [families.store(degraded=False)])
     metrics.watch(process_families)
     gate = Gate(live(max_in_flight=1))
     watermark = Watermark(ProcessMemory(1), gate, SystemClock())

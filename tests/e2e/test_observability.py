@@ -27,6 +27,7 @@ CANARY = "canary-prompt-41c7"
 HELLO = [{"role": "system", "content": f"{CANARY}-system"}, {"role": "user", "content": f"{CANARY} Hello"}]
 PRICE = {"input": 1, "output": 2}
 LABELS = {
+    "signalbox_store_degraded": set(),
     "signalbox_requests": {"route", "provider", "model", "status"},
     "signalbox_attempts": {"provider", "model", "outcome"},
     "signalbox_request_duration_seconds": set(),

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 
 from proxy.core.clock import SystemClock
+from proxy.core.location import locate
 from proxy.store.database import Database
-from proxy.store.location import locate
 from tests.support.waiting import until
 
 OLDEST = 15
@@ -113,20 +113,10 @@ class Postgres:
         self.execute("postgres", f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return name
 
-    def execute(self, database: str, *statements: str) -> list[tuple[object, ...]]:
-        """Run statements in a database; return the rows of the last one."""
-
-        async def run() -> list[tuple[object, ...]]:
-            import asyncpg  # type: ignore[import-untyped]
-
-            connection = await asyncpg.connect(self.url(database))
-            try:
-                rows = [await connection.fetch(statement) for statement in statements]
-            finally:
-                await connection.close()
-            return [tuple(row) for row in rows[-1]]
-
-        return asyncio.run(run())
+    def execute(self, database: str, statement: str) -> list[str]:
+        """Run a statement in a database; return its rows, with the columns separated by `|`."""
+        done = self._call("psql", "-X", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database))
+        return done.splitlines()
 
     def remove(self) -> None:
         """Stop the server, and delete its files."""
@@ -144,7 +134,7 @@ class Postgres:
         ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ready, check=False).returncode == 0
 
-    def _call(self, program: str, *arguments: str) -> None:
+    def _call(self, program: str, *arguments: str) -> str:
         done = subprocess.run(
             [str(self._programs / program), *arguments],
             user=self._user,
@@ -154,6 +144,7 @@ class Postgres:
             env={**os.environ, "LC_ALL": "C.UTF-8"},
         )
         assert done.returncode == 0, done.stderr.decode()
+        return done.stdout.decode()
 
 
 def _other_user() -> str:

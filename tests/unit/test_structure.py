@@ -35,6 +35,7 @@ WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, 
     "proxy/runtime_file.py",
     "proxy/surfaces/openai/errors.py",
     "proxy/settle/log.py",
+    "proxy/store/envelope.py",
     "proxy/upstream/persist.py",
     "proxy/workers/messages.py",
 }

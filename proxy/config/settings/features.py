@@ -20,9 +20,8 @@ class NotYet:
 # setting path, in the form of `setting_names`, to the missing feature
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
-        "store": NotYet("a store other than `sqlite` and `none`", allowed=("sqlite", "none")),
         "state": NotYet("shared state"),
-        "dependencies": NotYet("a policy for failing dependencies"),
+        "dependencies.state": NotYet("a policy for failing dependencies"),
         "auth.mode": NotYet("authentication of clients"),
         "auth.jwt": NotYet("authentication by JWT"),
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),

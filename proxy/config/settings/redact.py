@@ -7,13 +7,15 @@ from pydantic import BaseModel, SecretStr
 
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.expand import Unset
+from proxy.core.location import without_secrets
 
 MASK = "***"
 
 
 def redacted(settings: Settings) -> dict[str, Any]:
     """Every setting with its value: durations in seconds, sizes in bytes, prices in USD per million tokens."""
-    return {name: _shown(getattr(settings, name)) for name in type(settings).model_fields}
+    shown = {name: _shown(getattr(settings, name)) for name in type(settings).model_fields}
+    return shown | {name: without_secrets(shown[name]) for name in ("store", "state")}
 
 
 def _shown(value: Any) -> Any:

@@ -5,7 +5,7 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from proxy.config.settings.base import Number, Section
 from proxy.config.settings.keys import LimitSettings
@@ -16,6 +16,7 @@ from proxy.config.settings.routing import RoutingSettings
 from proxy.config.settings.secrets import EncryptionKey
 from proxy.config.settings.server import ServerSettings
 from proxy.config.settings.units import PositiveDuration
+from proxy.core.location import locate
 from proxy.core.model import UserKeys
 
 Fail = Literal["open", "closed"]
@@ -30,6 +31,8 @@ class DependencySettings(Section):
 
 class DependenciesSettings(Section):
     """How calls are handled while the store or the state is unavailable."""
+
+    at: ClassVar[str | None] = "dependencies"
 
     store: DependencySettings = Field(
         default=DependencySettings.model_construct(), description="The store of records, keys and budgets."
@@ -140,9 +143,19 @@ class LogSettings(Section):
     at: ClassVar[str | None] = "logs"
 
     access: bool = Field(default=True, description="Log one JSON line per call, without content.")
+    retention: PositiveDuration | None = Field(
+        default=90 * 86400.0,
+        description="How long the store keeps the records of calls and attempts; `null`: for ever. Sums are kept.",
+    )
     requests: Literal["none", "jsonl", "csv"] = Field(
         default="none", description="Log requests with their content to a file in this format."
     )
+
+
+def _located(store: str) -> str:
+    """Return the setting `store`. Raises `ValueError` if it is not a valid location."""
+    locate(store, "")
+    return store
 
 
 class Settings(Section):
@@ -154,7 +167,7 @@ class Settings(Section):
     data_dir: str = Field(
         default=".signalbox", min_length=1, description="The directory for the journal, the database and learned state."
     )
-    store: str = Field(
+    store: Annotated[str, AfterValidator(_located)] = Field(
         default="sqlite",
         pattern=r"^(none|sqlite|sqlite:///.+|postgresql://.+)$",
         description="The storage of records, keys and budgets: `none`, `sqlite`, `sqlite:///path` or `postgresql://...`.",

@@ -1,7 +1,7 @@
 """Migrations of the schema, run by Alembic.
 
 Revisions are numbered, so that an older version of Signalbox recognises a newer schema. The schema is changed in two
-steps, so that two successive versions can use it: `docs/scaling.md`.
+steps, so that two successive versions can use it: `docs/store.md`.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def revision_of(connection: Connection) -> str | None:
     if connection.dialect.name == "sqlite":
         exists = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = 'alembic_version'"
     else:
-        exists = "SELECT to_regclass('alembic_version')"
+        exists = "SELECT 1 FROM pg_tables WHERE tablename = 'alembic_version' AND schemaname = current_schema()"
     if connection.execute(text(exists)).scalar() is None:
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()

@@ -13,7 +13,7 @@ WRONG = [
     # unknown settings
     ("sever: {}", "1: sever: unknown setting `sever`; did you mean `server`?"),
     ("server:\n  prot: 1", "2: server.prot: unknown setting `prot`; did you mean `port`?"),
-    ("logs: {zzz: 1}", "1: logs.zzz: unknown setting `zzz`; known here: `access`, `requests`"),
+    ("logs: {zzz: 1}", "1: logs.zzz: unknown setting `zzz`; known here: `access`, `retention`, `requests`"),
     (PROVIDER % "dialekt: x", "2: providers.p.dialekt: unknown setting `dialekt`; did you mean `dialect`?"),
     (MODEL % "teir: low", "3: models[0].teir: unknown setting `teir`; did you mean `tier`?"),
     # types

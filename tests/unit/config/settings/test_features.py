@@ -10,10 +10,8 @@ from proxy.config.settings.describe import setting_names
 from proxy.config.settings.features import NOT_YET
 
 REFUSED = [
-    ("store", "store: sqlite:///data/x.db", "store", "`sqlite`"),
-    ("store", "store: postgresql://db/x", "store", "`sqlite`"),
     ("state", "state: redis://r", "state", "`memory`"),
-    ("dependencies", "dependencies: {store: {fail: closed}}", "dependencies", None),
+    ("dependencies.state", "dependencies: {state: {fail: closed}}", "dependencies.state", None),
     ("auth.mode", "auth: {mode: keys}", "auth.mode", "`none`"),
     ("auth.mode", "auth: {mode: keys+jwt}", "auth.mode", "`none`"),
     ("auth.jwt", "auth: {jwt: {issuers: [{issuer: a, audience: b, jwks_url: c}]}}", "auth.jwt", None),

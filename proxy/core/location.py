@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import PurePath
 from typing import Literal
 from urllib.parse import parse_qsl, urlsplit
 
@@ -19,10 +19,6 @@ class Location:
     name: str  # for messages: the file, or host and database
     target: str = field(repr=False)  # the file's path, or the URL
 
-    def exists(self) -> bool:
-        """Return whether there is a file; a server is assumed to exist."""
-        return self.kind == "postgresql" or Path(self.target).exists()
-
 
 def locate(store: str, data_dir: str) -> Location | None:
     """Return the location of the setting `store`; `None` for `none`.
@@ -33,7 +29,7 @@ def locate(store: str, data_dir: str) -> Location | None:
     if store == "none":
         return None
     if store == "sqlite":
-        return _sqlite(str(Path(data_dir) / FILE))
+        return _sqlite(str(PurePath(data_dir) / FILE))
     if store.startswith(_SQLITE):
         return _sqlite(store.removeprefix(_SQLITE))
     return _postgresql(store)
@@ -59,3 +55,13 @@ def _postgresql(url: str) -> Location:
         raise ValueError("must be `none`, `sqlite`, `sqlite:///path` or `postgresql://...`")
     database = parts.path.strip("/") or query.get("database") or query.get("dbname", "")
     return Location("postgresql", f"{host or 'localhost'}/{database}", url)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without its password and its parameters; anything else as it is."""
+    scheme, separator, rest = url.partition("://")
+    rest, question, _ = rest.partition("?")
+    credentials, at, server = rest.rpartition("@")
+    if at:
+        rest = f"{credentials.partition(':')[0]}:***@{server}"
+    return f"{scheme}{separator}{rest}{'?***' if question else ''}"

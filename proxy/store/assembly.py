@@ -1,0 +1,52 @@
+"""Assembly of the store."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from proxy.core.background import BackgroundService
+from proxy.core.clock import Clock
+from proxy.core.location import Location
+from proxy.store.database import Database
+from proxy.store.errors import StoreUnavailable
+from proxy.store.retention import Retention
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The database and its background services. Nothing is opened before the first use, unless it is `required`."""
+
+    database: Database
+    services: Sequence[BackgroundService]
+    required: bool
+
+    async def start(self) -> None:
+        """Open the database if calls are rejected without it; a failure makes it degraded."""
+        if self.required:
+            with contextlib.suppress(StoreUnavailable):
+                await self.database.open()
+
+
+def build_store(
+    location: Location,
+    *,
+    retention: float | None,
+    required: bool,
+    on_change: Callable[[bool], None],
+    clock: Clock,
+    rng: random.Random,
+) -> Store:
+    """Build it. Rows are kept for `retention` seconds, `None`: for ever.
+
+    If it is `required`, `on_change` is called with whether the store is unavailable.
+    """
+    database = Database(location, clock)
+    if required:
+        database.on_change = on_change
+    services: list[BackgroundService] = [database]
+    if retention is not None:
+        services.append(Retention(database, retention, clock, rng))
+    return Store(database, services, required)

@@ -1,0 +1,208 @@
+"""Migrations in each database: up, down and up again, and the command."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy.cli import main
+from proxy.core.clock import SystemClock
+from proxy.core.ledger import CallRow
+from proxy.core.location import Location, locate
+from proxy.store.database import Database
+from proxy.store.errors import StoreUnavailable
+from proxy.store.ledger import LedgerStore
+from proxy.store.migrate import migrate_to, state_of
+from proxy.store.migrations import HEAD, known
+from tests.support.databases import Postgres
+
+CALL = CallRow(id="req_1", request_id="x", time=1, endpoint="/v1/chat/completions")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The setting `store` of a database without tables."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/signalbox.db"
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.url(postgres.create())
+
+
+@pytest.fixture
+def location(empty_url: str) -> Location:
+    location = locate(empty_url, "")
+    assert location is not None
+    return location
+
+
+@pytest.fixture
+def run(empty_url: str, tmp_path: Path) -> Any:
+    config = tmp_path / "signalbox.yaml"
+    config.write_text(f"store: {empty_url}\nproviders: {{mock: {{dialect: mock}}}}\n")
+
+    def run(*arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments, "--config", str(config)])
+
+    return run
+
+
+async def tables(location: Location) -> dict[str, Any]:
+    """The differences between the database and `proxy.store.schema`, as Alembic sees them."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import inspect
+
+    from proxy.store.engines import engine_of
+    from proxy.store.schema import metadata
+
+    def look(connection: Any) -> dict[str, Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return {"names": set(inspect(connection).get_table_names()), "diff": compare_metadata(context, metadata)}
+
+    engine = engine_of(location)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(look)
+    finally:
+        await engine.dispose()
+
+
+def test_the_newest_revision_has_the_tables_of_the_schema(location: Location) -> None:
+    assert asyncio.run(migrate_to(location, None)) == (None, HEAD)
+
+    assert asyncio.run(tables(location))["diff"] == []
+
+
+def test_each_revision_can_be_undone_and_done_again(location: Location) -> None:
+    seen: list[set[str]] = []
+    for revision in (*known(), *reversed(known()[:-1]), "base", "head"):
+        asyncio.run(migrate_to(location, HEAD if revision == "head" else revision))
+        seen.append(asyncio.run(tables(location))["names"] - {"alembic_version"})
+
+    assert known()[-1] == HEAD
+    assert seen[0] == seen[2]
+    assert seen[1] == seen[4]
+    assert seen[3] == set()
+    assert seen[0] < seen[1]
+
+
+def test_migrating_again_changes_nothing(location: Location) -> None:
+    asyncio.run(migrate_to(location, None))
+
+    assert asyncio.run(migrate_to(location, None)) == (HEAD, HEAD)
+    assert asyncio.run(state_of(location)) == (HEAD, None)
+
+
+def test_processes_that_migrate_at_once_wait_for_each_other(location: Location) -> None:
+    async def together() -> list[tuple[str | None, str | None]]:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(migrate_to(location, None)) for _ in range(4)]
+        return [task.result() for task in tasks]
+
+    results = asyncio.run(together())
+
+    assert sorted(results, key=str) == sorted([(None, HEAD), *[(HEAD, HEAD)] * 3], key=str)
+
+
+def test_rows_survive_the_down_and_up_of_other_tables(location: Location) -> None:
+    from proxy.core.accounts import Team
+    from proxy.store.accounts import Accounts
+
+    async def write() -> None:
+        database = Database(location, SystemClock())
+        async with database.running():
+            await Accounts(database, SystemClock()).create(Team(id="red"), "admin")
+
+    async def read() -> Team | None:
+        database = Database(location, SystemClock())
+        async with database.running():
+            return await Accounts(database, SystemClock()).get(Team, "red")
+
+    asyncio.run(migrate_to(location, None))
+    asyncio.run(write())
+    asyncio.run(migrate_to(location, "0001"))
+    asyncio.run(migrate_to(location, HEAD))
+
+    assert asyncio.run(read()) == Team(id="red")
+
+
+def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
+    from sqlalchemy import text
+
+    from proxy.store.engines import engine_of
+
+    async def pretend() -> None:
+        engine = engine_of(location)
+        async with engine.begin() as connection:
+            await connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+        await engine.dispose()
+
+    async def use() -> Any:
+        database = Database(location, SystemClock())
+        async with database.running():
+            await LedgerStore(database).write([CALL], [])
+            return await LedgerStore(database).request("req_1")
+
+    asyncio.run(migrate_to(location, None))
+    asyncio.run(pretend())
+
+    assert asyncio.run(migrate_to(location, None)) == ("0999", "0999")
+    assert asyncio.run(state_of(location)) == ("0999", None)
+    assert asyncio.run(use()) == (CALL, [])
+
+
+def test_the_command_migrates_checks_and_reports(run: Any) -> None:
+    before = run("migrate", "--check")
+    migrated = run("migrate")
+    after = run("migrate", "--check")
+    down = run("migrate", "--to", "0001")
+    old = run("migrate", "--check")
+
+    assert (before.exit_code, migrated.exit_code, after.exit_code) == (1, 0, 0)
+    assert "the database has no tables" in before.output
+    assert f"revision {HEAD}, was empty" in migrated.output
+    assert f"revision {HEAD}, ok" in after.output
+    assert (down.exit_code, old.exit_code) == (0, 1)
+    assert f"revision 0001, was {HEAD}" in down.output
+    assert f"the schema has revision 0001, but this version needs {HEAD}; run `signalbox migrate`" in old.output
+
+
+@pytest.mark.parametrize("arguments", [["--to", "0042"], ["--to", "0001", "--check"], ["--zzz"]])
+def test_invalid_arguments_exit_with_2(run: Any, arguments: list[str]) -> None:
+    assert run("migrate", *arguments).exit_code == 2
+
+
+def test_a_store_that_is_none_has_nothing_to_migrate(tmp_path: Path) -> None:
+    config = tmp_path / "signalbox.yaml"
+    config.write_text("store: none\n")
+
+    result = CliRunner().invoke(main, ["migrate", "-c", str(config)])
+
+    assert result.exit_code == 2
+    assert "`store` is `none`" in result.output
+
+
+def test_an_unreachable_database_exits_with_1_without_its_password(tmp_path: Path) -> None:
+    config = tmp_path / "signalbox.yaml"
+    config.write_text("store: postgresql://u:canary-password@127.0.0.1:1/db\n")
+
+    result = CliRunner().invoke(main, ["migrate", "-c", str(config)])
+
+    assert result.exit_code == 1
+    assert "127.0.0.1:1/db is unavailable" in result.output
+    assert "canary" not in result.output + repr(result.exception)
+
+
+@pytest.mark.anyio
+async def test_postgresql_is_not_migrated_by_its_use(postgres: Postgres) -> None:
+    location = locate(postgres.url(postgres.create()), "")
+    assert location is not None
+    database = Database(location, SystemClock())
+
+    async with database.running():
+        with pytest.raises(StoreUnavailable, match="the database has no tables.*run `signalbox migrate`"):
+            await LedgerStore(database).write([CALL], [])
