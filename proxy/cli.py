@@ -15,6 +15,7 @@ from click.core import ParameterSource
 from proxy import __version__
 from proxy.app import network_of
 from proxy.commands.lazy import GROUPS
+from proxy.commands.reports import budgets, usage
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
@@ -48,8 +49,8 @@ def main() -> None:
     """A drop-in OpenAI-compatible reverse proxy for LLMs."""
 
 
-for group in GROUPS:
-    main.add_command(group)
+for command in (*GROUPS, usage, budgets):
+    main.add_command(command)
 
 
 @main.command()

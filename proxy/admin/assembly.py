@@ -10,6 +10,7 @@ from starlette.routing import Router
 from proxy.admin.accounts import AccountObjects
 from proxy.admin.audit import Audit
 from proxy.admin.breakers import Breakers
+from proxy.admin.budgets import BudgetRows
 from proxy.admin.config import Config
 from proxy.admin.endpoint import Answer, Context, Endpoint
 from proxy.admin.guard import AdminGuard
@@ -30,6 +31,7 @@ ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (
     Config,
     Simulate,
     AccountObjects,
+    BudgetRows,
     Usage,
     Requests,
     Models,

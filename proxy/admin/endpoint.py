@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,13 +12,24 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.admin.storage import Storage
 from proxy.admission.permissions import PermittedRoute
+from proxy.capacity.budgets import BudgetRow
 from proxy.capacity.limits import Limits
 from proxy.capacity.queue import FairQueue
+from proxy.core.budgets import BudgetRule
 from proxy.core.errors import NotAllowed
 from proxy.core.principal import Role
 from proxy.core.snapshot import Live
 from proxy.upstream.health import Health
 from proxy.upstream.simulate import Simulator
+
+
+class ReadBudgets(Protocol):
+    """The state of budgets (`proxy/capacity/budgets.py`)."""
+
+    async def read(self, found: Iterable[BudgetRule]) -> list[BudgetRow]:
+        """Return the state of these budgets in their current windows."""
+        ...
+
 
 Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
@@ -40,6 +51,7 @@ class Context:
     read: Callable[[Request], Awaitable[bytes]]  # reads a request's body
     ask: Ask  # returns the answers of the other workers to a topic and a body
     storage: Storage | None = None  # with `store: none` there is none
+    budgets: ReadBudgets | None = None
 
 
 class AdminRoute(PermittedRoute):

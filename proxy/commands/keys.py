@@ -9,8 +9,8 @@ import click
 
 from proxy.admin.keys import Keys
 from proxy.commands.objects import common_commands, echo_object
-from proxy.commands.options import clearable, fields_of, grants, pairs
-from proxy.commands.shell import Shell, config_option, json_option, run
+from proxy.commands.options import clearable, config_option, fields_of, grants, json_option, pairs
+from proxy.commands.shell import Shell, run
 from proxy.commands.tables import echo_json
 
 _COLUMNS = ("id", "name", "prefix", "user", "team", "models", "limits", "budget", "expires_at", "disabled")

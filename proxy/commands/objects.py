@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from proxy.admin.objects import Objects
-from proxy.commands.shell import Shell, config_option, json_option, run
+from proxy.commands.options import config_option, json_option
+from proxy.commands.shell import Shell, run
 from proxy.commands.tables import block, echo_json, table
 
 Of = Callable[[Shell], Objects[Any]]

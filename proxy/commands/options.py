@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+config_option = click.option(
+    "--config",
+    "-c",
+    type=click.Path(path_type=Path, dir_okay=False),
+    envvar="SIGNALBOX_CONFIG",
+    help="The configuration file, which names the store. Default: config/signalbox.yaml.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 LIMITS = ("rpm", "rpd", "tpm", "tpd", "concurrency")
 _BUDGET = re.compile(r"\$?(\d{1,10}(?:\.\d{1,9})?)\s*(?:usd)?(?:/(day|week|month|total))?(:soft)?", re.I | re.ASCII)
 _HELP = {

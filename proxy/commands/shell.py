@@ -26,17 +26,9 @@ from proxy.core.location import locate
 from proxy.store.accounts import Accounts
 from proxy.store.database import Database
 from proxy.store.errors import InvalidValue, StoreUnavailable
+from proxy.store.ledger import LedgerStore
 
 T = TypeVar("T")
-
-config_option = click.option(
-    "--config",
-    "-c",
-    type=click.Path(path_type=Path, dir_okay=False),
-    envvar="SIGNALBOX_CONFIG",
-    help="The configuration file, which names the store. Default: config/signalbox.yaml.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +45,27 @@ class Shell:
         """The virtual keys."""
         pepper = self.settings.auth.pepper
         issue = Peppers([pepper.get_secret_value()]).issue if pepper else None
-        return Keys(self._accounts, self.clock.time, _nothing, issue)
+        return Keys(self.accounts, self.clock.time, _nothing, issue)
 
     @property
     def users(self) -> Users:
         """The users."""
-        return Users(self._accounts, self.clock.time, _nothing)
+        return Users(self.accounts, self.clock.time, _nothing)
 
     @property
     def teams(self) -> Teams:
         """The teams."""
-        return Teams(self._accounts, self.clock.time, _nothing)
+        return Teams(self.accounts, self.clock.time, _nothing)
 
     @property
-    def _accounts(self) -> Accounts:
+    def accounts(self) -> Accounts:
+        """The stored keys, users and teams."""
         return Accounts(self.database, self.clock)
+
+    @property
+    def ledger(self) -> LedgerStore:
+        """The records of calls."""
+        return LedgerStore(self.database)
 
 
 def run(config: Path | None, work: Callable[[Shell], Awaitable[T]]) -> T:

@@ -9,8 +9,8 @@ import click
 
 from proxy.admin.teams import Teams
 from proxy.commands.objects import common_commands, echo_object
-from proxy.commands.options import clearable, fields_of, grants
-from proxy.commands.shell import Shell, config_option, json_option, run
+from proxy.commands.options import clearable, config_option, fields_of, grants, json_option
+from proxy.commands.shell import Shell, run
 
 _COLUMNS = ("id", "models", "limits", "budget", "disabled")
 

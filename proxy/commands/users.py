@@ -9,8 +9,8 @@ import click
 
 from proxy.admin.users import Users
 from proxy.commands.objects import common_commands, echo_object
-from proxy.commands.options import clearable, fields_of, grants
-from proxy.commands.shell import Shell, config_option, json_option, run
+from proxy.commands.options import clearable, config_option, fields_of, grants, json_option
+from proxy.commands.shell import Shell, run
 
 _COLUMNS = ("id", "role", "team", "models", "limits", "budget", "disabled")
 _role_option = click.option("--role", type=click.Choice(["admin", "auditor", "member"]), help="Default: member.")

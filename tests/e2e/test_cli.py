@@ -29,7 +29,21 @@ from tests.support.waiting import PATIENCE, until
 
 EXAMPLES = sorted((ROOT / "config" / "examples").glob("*.yaml"))
 DEFAULT = ROOT / "config" / "signalbox.yaml"
-COMMANDS = ["serve", "check", "schema", "migrate", "route", "mock", "models", "healthcheck", "keys", "users", "teams"]
+COMMANDS = [
+    "serve",
+    "check",
+    "schema",
+    "migrate",
+    "route",
+    "mock",
+    "models",
+    "healthcheck",
+    "keys",
+    "users",
+    "teams",
+    "usage",
+    "budgets",
+]
 GOOD: dict[str, Any] = {
     "providers": {
         "mock": {"dialect": "mock"},
