@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import NamedTuple, Protocol
 from weakref import WeakSet, WeakValueDictionary
@@ -29,16 +30,19 @@ from proxy.capacity.budget_store import (
 )
 from proxy.core.accounts import BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows, reset_text, rule_of
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import BudgetExceeded
 from proxy.core.model import Deployment
-from proxy.core.money import usd
+from proxy.core.money import output_ceiling, requested_ceiling, usd
+from proxy.core.plan import Plan, Target
 from proxy.core.principal import Principal
 from proxy.core.snapshot import Live
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 _LOG = logging.getLogger(__name__)
+_MARGIN = 64  # tokens that the estimate of a short prompt may be wrong
 _NO_POLICY = BudgetPolicy()
 _PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
 
@@ -96,7 +100,11 @@ class Budgets:
             self.refused[hard.counter.scope] += 1
             raise BudgetExceeded(_unbounded(hard.counter, deployment))
         reservation = BudgetReservation(f"{self._id}-{next(self._numbers):x}", charges, nusd or 0)
-        result = await self._reserve(reservation)
+        try:
+            result = await self._reserve(reservation)
+        except BaseException:
+            self._store.settle(reservation, 0)  # a shared store may have reserved it
+            raise
         if isinstance(result, Refused):
             self.refused[result.charge.counter.scope] += 1
             raise self._error(result, reservation.nusd)
@@ -229,6 +237,24 @@ def rules(principal: Principal, deployment: Deployment, policy: BudgetPolicy) ->
     if policy.user is not None and user is not None and not any(rule.scope == "user" for rule in found):
         found.append(rule_of("user", user, policy.user))
     return found
+
+
+def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetCharge]) -> Target:
+    """Return the target with a limit of the answer's tokens, if a hard budget needs one and the request has none.
+
+    The limit leaves space for the prompt in the context window, because providers reject requests that exceed it.
+    """
+    if call.endpoint != "chat" or all(each.hard is None for each in charges):
+        return target
+    body, deployment = call.body, target.deployment
+    if requested_ceiling(body) or requested_ceiling(target.overrides):
+        return target
+    ceiling, window = output_ceiling(deployment), deployment.context_window
+    if window is not None and window - len(call.raw) < ceiling:
+        prompt = min(len(call.raw), plan.input_tokens + plan.input_tokens // 4 + _MARGIN)
+        ceiling = max(1, min(ceiling, window - prompt))
+    name = "max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"
+    return replace(target, overrides={**target.overrides, name: ceiling})
 
 
 def _counter(rule: BudgetRule, window: Window) -> BudgetCounter:

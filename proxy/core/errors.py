@@ -161,8 +161,8 @@ class BudgetExceeded(ProxyError):
     type = "insufficient_quota"
     code = "insufficient_quota"
 
-    def __init__(self, message: str) -> None:
-        super().__init__(message, retryable=False)
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message, retry_after=retry_after, retryable=False)
 
 
 class InternalError(ProxyError):

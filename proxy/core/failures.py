@@ -32,6 +32,7 @@ class FailureKind(StrEnum):
     CONTEXT_TOO_LONG = "context_too_long"  # 400 or 413 with the dialect's marker
     CONTENT_FILTERED = "content_filtered"  # 400 with the dialect's marker
     UNSUPPORTED = "unsupported"  # never sent: the target's API has nothing for what the client asks
+    OVER_BUDGET = "over_budget"  # never sent: a hard budget does not allow it
     BAD_REQUEST = "bad_request"  # a 4xx that blames the client's request
     BROKEN_STREAM = "broken_stream"  # any fault after the commit point
 
@@ -101,6 +102,7 @@ VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.CONTEXT_TOO_LONG: Verdict("content", larger_only=True),
     FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False, rank=Rank.REQUEST),
     FailureKind.UNSUPPORTED: Verdict("content", rank=Rank.UNSENT, sent=False),
+    FailureKind.OVER_BUDGET: Verdict("content", rank=Rank.UNSENT, sent=False),
     FailureKind.BAD_REQUEST: Verdict("content", fall_back=False, rank=Rank.REQUEST),
     FailureKind.BROKEN_STREAM: Verdict("server_error", fall_back=False),
 }

@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Literal
 
 from proxy.core.call import Call
-from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
 from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
 from proxy.core.plan import Plan
@@ -47,6 +47,8 @@ class AttemptOutcome(StrEnum):
     DEADLINE_EXCEEDED = "deadline_exceeded"  # the call's hard deadline
     HEDGE_LOST = "hedge_lost"  # a concurrent attempt answered first
 
+
+_KINDS = frozenset(FailureKind)
 
 TRANSITIONS: Mapping[Outcome, frozenset[Outcome]] = {
     Outcome.STARTED: frozenset(Outcome) - {Outcome.STARTED},
@@ -207,11 +209,24 @@ class AttemptRecord:
         return self._cost_nusd
 
     @property
+    def used_nothing(self) -> bool:
+        """Whether the attempt failed without using a token: it was not sent, or the upstream rejected it."""
+        outcome = self.outcome
+        return self.first_token is None and outcome in _KINDS and VERDICTS[FailureKind(outcome)].known_cost
+
+    def charge(self, nusd: int) -> None:
+        """Set the cost of an attempt whose usage is unknown: what was reserved for it."""
+        if self.usage is None:
+            self._cost_nusd = nusd
+
+    @property
     def cost_status(self) -> CostStatus:
         """Whether the cost is exact: computed with the tokens that the provider reported, at a known price."""
         usage = self.usage
-        if usage is None or self.cost_nusd is None:
+        if self.cost_nusd is None:
             return "unknown"
+        if usage is None:
+            return "estimated"
         return "exact" if usage.source == "reported" and self._knows_service(usage.service) else "estimated"
 
     def _knows_service(self, service: str | None) -> bool:
@@ -235,6 +250,7 @@ class Record:
         "code",
         "continued",
         "dropped",
+        "exceeded",
         "id",
         "native_finish",
         "outcome",
@@ -260,6 +276,7 @@ class Record:
         self.code: str | None = None
         self.upstream_request_id: str | None = None
         self.native_finish: str | None = None  # the provider's finish reason of a translated answer
+        self.exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
         self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
         self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it
 

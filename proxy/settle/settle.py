@@ -128,7 +128,9 @@ class Settler:
             series = self._attempts[labels, outcome] = _AttemptSeries(self._metrics, labels, outcome)
         series.attempts.value += 1
         if usage is not None:
-            series.count_usage(usage, nusd)
+            series.count_usage(usage)
+        if nusd:
+            series.count_cost(nusd)
 
 
 class _AttemptSeries:
@@ -144,8 +146,14 @@ class _AttemptSeries:
         self._output: Cell | None = None
         self._cost: Cell | None = None
 
-    def count_usage(self, usage: Usage, nusd: int | None) -> None:
-        """Count tokens, and their cost if it is known."""
+    def count_cost(self, nusd: int) -> None:
+        """Count a cost that is known or estimated."""
+        if self._cost is None:
+            self._cost = self._metrics.cost.labels(*self._labels)
+        self._cost.value += nusd / NUSD
+
+    def count_usage(self, usage: Usage) -> None:
+        """Count tokens."""
         metrics, labels = self._metrics, self._labels
         if self._input is None or self._output is None:
             self._input = metrics.tokens.labels(*labels, "input")
@@ -156,10 +164,6 @@ class _AttemptSeries:
             metrics.tokens.labels(*labels, "cached").inc(usage.cached)
         if usage.reasoning:
             metrics.tokens.labels(*labels, "reasoning").inc(usage.reasoning)
-        if nusd:
-            if self._cost is None:
-                self._cost = metrics.cost.labels(*labels)
-            self._cost.value += nusd / NUSD
         if usage.source == "clamped":
             metrics.usage_clamped.labels(*labels).inc()
             fields = {"provider": labels[0], "model": labels[1], "input": usage.input, "output": usage.output}

@@ -54,6 +54,9 @@ def call_headers(record: Record, now: float) -> Headers:
         headers += _target_headers(provider.name[:_LONGEST], chosen.model[:_LONGEST], provider.stand_in)
     if record.dropped:
         headers.append((b"x-router-dropped", _visible(",".join(record.dropped)[:_LONGEST])))
+    if record.exceeded:
+        warning = ", ".join([f"{name} exceeded" for name in record.exceeded])
+        headers.append((b"x-router-budget", _visible(warning[:_LONGEST])))
     if record.upstream_request_id:
         headers.append((b"x-router-upstream-request-id", _visible(record.upstream_request_id[:_LONGEST])))
     return headers

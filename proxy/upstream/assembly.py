@@ -6,7 +6,10 @@ import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from secrets import token_hex
 
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
@@ -18,6 +21,7 @@ from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live
 from proxy.dialects.table import Dialects
 from proxy.observe import live as families
+from proxy.observe.budgets import budget_amounts, budget_counts
 from proxy.observe.exposition import Family
 from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
@@ -44,6 +48,7 @@ class Upstream:
     limits: Limits
     queue: FairQueue
     budget: RetryBudget
+    budgets: Budgets
     simulator: Simulator
     dialects: Dialects
     pulse: Pulse
@@ -62,6 +67,9 @@ class Upstream:
         yield families.cooldowns(self.health.cooldown_rows(), snapshot)
         yield families.providers(snapshot)
         yield families.lag(self.pulse.lag)
+        budgets = self.budgets
+        yield from budget_amounts((rule, *spending[:2]) for rule, spending in budgets.configured())
+        yield from budget_counts(budgets.refused, budgets.exceeded, budgets.overruns)
 
 
 def build_upstream(
@@ -92,6 +100,7 @@ def build_upstream(
     slots = Slots(health, limits, queue, clock)
     simulator, slow, pulse = Simulator(clock, rng), SlowCalls(), pulse or Pulse(clock)
     budget, cleaners = RetryBudget(live), Cleaners(own_secrets)
+    budgets = Budgets(MemoryBudgets(clock), clock, live, id=token_hex(8))
     attempts = Attempts(
         transports=transports,
         dialects=dialects,
@@ -100,6 +109,7 @@ def build_upstream(
         slow=slow,
         pulse=pulse,
         cleaners=cleaners,
+        budgets=budgets,
         clock=clock,
     )
     executor = Executor(
@@ -132,9 +142,10 @@ def build_upstream(
         limits=limits,
         queue=queue,
         budget=budget,
+        budgets=budgets,
         simulator=simulator,
         dialects=dialects,
         pulse=pulse,
         state=state,
-        services=(prober, pulse, state),
+        services=(prober, pulse, state, budgets),
     )

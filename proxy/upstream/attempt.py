@@ -14,11 +14,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
+from proxy.capacity.budgets import Budgets, limited
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
-from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
+from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
@@ -28,6 +30,7 @@ from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.openai.errors import refuses_usage
 from proxy.upstream.batches import send_batches
 from proxy.upstream.commit import finished, read_error, read_to_commit
+from proxy.upstream.costs import real_cost, reserve_worst_case
 from proxy.upstream.deadline import Deadline
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
@@ -59,6 +62,7 @@ class Attempts:
         slow: SlowCalls,
         pulse: Pulse,
         cleaners: Cleaners,
+        budgets: Budgets,
         clock: Clock,
     ) -> None:
         self.transports = transports
@@ -68,14 +72,20 @@ class Attempts:
         self.slow = slow
         self.pulse = pulse
         self.cleaners = cleaners
+        self.budgets = budgets
         self.clock = clock
         self.without_usage: set[tuple[str, str]] = set()  # deployments whose upstream rejects `stream_options`
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
         dialect = self.dialects[target.deployment.provider.dialect]
+        call = run.call
+        charges: tuple[BudgetCharge, ...] = ()
+        if call.snapshot.budgets is not None or call.principal.budgets:
+            charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
+            target = limited(target, call, run.plan, charges)
         adjusted = self.as_learned(target) if self.without_usage else target
-        return Attempt(self, run, target, lease, dialect.request(run.call, adjusted, lease.key))
+        return Attempt(self, run, target, lease, dialect.request(call, adjusted, lease.key), charges)
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
@@ -100,6 +110,7 @@ class Attempt:
         "_shared",
         "cleaner",
         "broken",
+        "charges",
         "committed",
         "deadline",
         "decoder",
@@ -108,6 +119,7 @@ class Attempt:
         "held",
         "lease",
         "request",
+        "reserved",
         "response",
         "run",
         "sent",
@@ -118,11 +130,21 @@ class Attempt:
     entry: AttemptRecord  # in the call's record; a resent request has one of its own
     response: Response | None
 
-    def __init__(self, shared: Attempts, run: Run, target: Target, lease: Lease, request: UpstreamRequest) -> None:
+    def __init__(
+        self,
+        shared: Attempts,
+        run: Run,
+        target: Target,
+        lease: Lease,
+        request: UpstreamRequest,
+        charges: tuple[BudgetCharge, ...] = (),
+    ) -> None:
         self.run = run
         self.target = target
         self.lease = lease
         self.request = request
+        self.charges = charges  # its budgets
+        self.reserved: BudgetReservation | None = None  # from its budgets
         self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
         self.response = None
         self.deadline = Deadline()
@@ -180,9 +202,11 @@ class Attempt:
         self._closed = True
         if not self.sent:
             self._shared.slots.release(self.lease)
+            self.settle_budgets()
             return
         self.deadline.stop()
         self.entry.close(self._shared.clock.monotonic())
+        self.settle_budgets()
         response, self.response = self.response, None
         try:
             if response is not None:
@@ -191,6 +215,13 @@ class Attempt:
             self.lease.settle(ok=None)
             if self.lease.reservation:
                 self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
+
+    def settle_budgets(self) -> None:
+        """Replace the reservation from the budgets by the real cost; only the first call has an effect."""
+        reserved, self.reserved = self.reserved, None
+        if reserved is not None:
+            nusd = real_cost(self.entry, reserved) if self.sent else 0
+            self._shared.budgets.settle(reserved, nusd, self.target.deployment)
 
     @property
     def translates(self) -> bool:
@@ -216,6 +247,8 @@ class Attempt:
     async def _send(self, left: float) -> None:
         """Send the request once, within the target's timeouts and the `left` seconds of the call."""
         run, deployment, clock = self.run, self.target.deployment, self._shared.clock
+        if self.charges and self.reserved is None:
+            self.reserved = await reserve_worst_case(self._shared.budgets, self.charges, run, self.target, clock.time())
         self.entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
         self.sent = True
         timeouts = deployment.timeouts
@@ -343,8 +376,7 @@ class Attempt:
         if entry.first_token is not None:
             usage = entry.usage
             return usage.input + usage.output if usage and usage.source == "reported" else None
-        known = isinstance(entry.outcome, FailureKind) and VERDICTS[entry.outcome].known_cost
-        return 0 if known else None
+        return 0 if entry.used_nothing else None
 
 
 def _place(target: Target) -> tuple[str, str]:

@@ -125,7 +125,8 @@ class Continuation:
         record = run.record
         before = record.chosen, record.dropped, record.upstream_request_id
         first_token = record.timings.first_token
-        await self._broken.close()  # frees the connection and the reservation
+        used = self._charge(tokens)
+        await self._broken.close()  # frees the connection and the reservations
         try:
             attempt = await self._loop.first(run)
         except ProxyError:
@@ -133,7 +134,6 @@ class Continuation:
             return False
         try:
             record.end(Outcome.STARTED)
-            used = self._charge(tokens)
             deployment = attempt.target.deployment
             record.continued = Continued(deployment.provider.name, deployment.model, len(text))
             relay = Relay(attempt, self._loop.clock)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from proxy.core.durations import duration_text
 from proxy.core.errors import (
+    BudgetExceeded,
     InvalidRequest,
     ModelNotFound,
     ProxyError,
@@ -46,8 +47,8 @@ def error_for(
     """
     chosen = worst(failed)
     failure = chosen.failure
-    if failure.kind is FailureKind.UNSUPPORTED:
-        return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
+    if not failure.verdict.sent:
+        return _unsent(failure, _others(failed, chosen))
     if failure.kind in (FailureKind.BAD_REQUEST, FailureKind.CONFLICT):
         fields = {"param": failure.param, "code": failure.code}
         return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
@@ -76,6 +77,13 @@ def error_for(
             return UpstreamTimeout(f"{where}: {what}{tried}.{others}", retryable=False)
         case _:
             return UpstreamError(f"{where}: {_words(chosen)}{tried}.{others}", retryable=False)
+
+
+def _unsent(failure: UpstreamFailure, others: str) -> ProxyError:
+    """Return the error if no request could be sent."""
+    if failure.kind is FailureKind.OVER_BUDGET:
+        return BudgetExceeded(f"{failure}{others}", retry_after=failure.retry_after)
+    return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
 
 
 def _words(failed: FailedTarget) -> str:

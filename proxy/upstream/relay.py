@@ -235,6 +235,8 @@ class Relay:
             entry.end(AttemptOutcome.OK)
             record.end(Outcome.OK)
             lease.succeed(self._attempt.committed - entry.started)
+            if self._attempt.reserved is not None:
+                self._attempt.settle_budgets()  # before the client has the end of the answer
             return
         entry.fail(failure)
         record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)

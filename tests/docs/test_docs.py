@@ -21,11 +21,13 @@ from proxy.admission.watermark import Watermark, memory_families
 from proxy.cli import main
 from proxy.config.settings.describe import setting_names
 from proxy.core import errors
+from proxy.core.budgets import BudgetRule
 from proxy.core.call import RouterOptions
 from proxy.core.clock import SystemClock
 from proxy.core.failures import FailureKind
 from proxy.mock.answer import FAULTS
 from proxy.observe import live as families
+from proxy.observe.budgets import budget_amounts, budget_counts
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
 from proxy.surfaces.options import _PLANNED
@@ -107,6 +109,8 @@ def watch(metrics: Metrics) -> None:
     metrics.watch(lambda: [families.breakers([], snapshot()), families.cooldowns([], snapshot())])
     metrics.watch(lambda: [families.retries_refused(0), families.providers(snapshot()), families.lag(0.0)])
     metrics.watch(lambda: [families.store(degraded=False)])
+    metrics.watch(lambda: budget_amounts([(BudgetRule("total", "", 1), 0, 0)]))
+    metrics.watch(lambda: budget_counts({}, {}, {}))
     metrics.watch(process_families)
     gate = Gate(live(max_in_flight=1))
     watermark = Watermark(ProcessMemory(1), gate, SystemClock())

@@ -7,7 +7,7 @@ from proxy.config.settings.keys import LimitSettings
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.read import Path
 
-_MESSAGE = "with {workers} workers a limit needs a shared `state`, which this version does not support; {mend}"
+_MESSAGE = "with {workers} workers a {what} needs a shared `state`, which this version does not support; {mend}"
 _MEND = "remove it, or use one worker (`server.workers`, `--workers`)"
 
 
@@ -19,7 +19,12 @@ def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
     for name, provider in settings.providers.items():
         places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
     for place in places:
-        yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, mend=_MEND))
+        yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
+    places = [("budgets", index) for index in range(len(settings.budgets))]
+    if settings.defaults.user_budget is not None and settings.auth.mode != "none":  # only then there are users
+        places.append(("defaults", "user_budget"))
+    for place in places:
+        yield Finding(place, _MESSAGE.format(workers=workers, what="budget", mend=_MEND))
 
 
 def _limits(limits: LimitSettings) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.catalogue.lookup import DATE
+from proxy.config.compile.budgets import compile_budgets
 from proxy.config.compile.models import compile_catalogue, compile_deployments
 from proxy.config.compile.providers import compile_providers
 from proxy.config.compile.routes import compile_scenarios, compile_tiers, resolve_alias, unlisted_models
@@ -69,6 +70,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         max_in_flight=-(-settings.server.max_in_flight // workers),
         access_log=settings.logs.access,
         testing=settings.testing,
+        budgets=compile_budgets(settings),
     )
 
 

@@ -96,6 +96,19 @@ class AuthSettings(Section):
         return [secret.get_secret_value() for secret in own if secret is not None]
 
 
+def _time_zone(value: str) -> str:
+    from zoneinfo import ZoneInfo  # only here: most configurations name none
+
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError):  # unknown, or not the name of a file in the database
+        raise ValueError("is not a known time zone; use a name such as `Europe/Berlin` or `UTC`") from None
+    return value
+
+
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+
+
 class BudgetSettings(Section):
     """A spending limit."""
 
@@ -108,7 +121,7 @@ class BudgetSettings(Section):
         default="month", description="The period after which the budget resets."
     )
     hard: bool = Field(default=True, description="Reject calls that exceed the budget.")
-    timezone: str = Field(default="UTC", description="The time zone in which periods begin.")
+    timezone: TimeZone = Field(default="UTC", description="The time zone in which periods begin.")
 
 
 class UserBudgetSettings(Section):
@@ -123,6 +136,8 @@ class UserBudgetSettings(Section):
 
 class DefaultSettings(Section):
     """Defaults for users and keys without settings of their own."""
+
+    at: ClassVar[str | None] = "defaults"
 
     user_budget: UserBudgetSettings | None = Field(default=None, description="The budget of each user.")
     key_limits: LimitSettings = Field(default=LimitSettings.model_construct(), description="The limits of each key.")

@@ -309,7 +309,7 @@ models:
 routing:
   scenarios:
     s: [p/n]
-budgets: [{scope: total, usd: 3}]
+budgets: [{scope: total, usd: -3}]
 """
     found = problems(tmp_path, text)
 
@@ -320,7 +320,7 @@ budgets: [{scope: total, usd: 3}]
         "signalbox.yaml:9: models[0].tier",
         "signalbox.yaml:10: models[1].id",
         "signalbox.yaml:13: routing.scenarios.s[0]",
-        "signalbox.yaml:14: budgets",
+        "signalbox.yaml:14: budgets[0].usd",
     ]
 
 

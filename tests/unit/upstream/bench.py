@@ -10,6 +10,8 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
@@ -86,6 +88,7 @@ class Bench:
     budget: RetryBudget
     attempts: Attempts
     live: Live
+    budgets: Budgets
 
     async def run(self, of: Call, planned: Plan, made: Record | None = None) -> tuple[bytes | ProxyError, Record]:
         """What the client gets, or the error."""
@@ -180,6 +183,7 @@ def bench(
     health = Health(clock, config, notify=queue.notify)
     limits = Limits(MemoryCounters(clock), clock, config, notify=queue.notify)
     slots = Slots(health, limits, queue, clock)
+    budgets = Budgets(MemoryBudgets(clock), clock, config, id="p1")
     slow, budget = SlowCalls(), budget or RetryBudget(config)
     attempts = Attempts(
         transports={"openai": transport},
@@ -189,6 +193,7 @@ def bench(
         slow=slow,
         pulse=pulse or Pulse(clock),
         cleaners=Cleaners(),
+        budgets=budgets,
         clock=clock,
     )
     executor = Executor(
@@ -201,7 +206,7 @@ def bench(
         rng=rng or random.Random(1),
         own_keys=OwnKeys(own, health, clock) if own else None,
     )
-    return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts, config)
+    return Bench(clock, transport, health, executor, limits, queue, slow, slots, budget, attempts, config, budgets)
 
 
 def target(name: str, *keys: str, **fields: Any) -> Deployment:

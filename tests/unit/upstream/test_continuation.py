@@ -272,7 +272,9 @@ async def test_if_nobody_can_the_client_is_told_of_the_first_fault(broken: Piece
     assert said in error["message"]
     assert outcomes(it.record) == ["a broken_stream", "b rate_limited", "c bad_request"]
     assert (it.record.outcome, it.record.chosen, it.record.continued) == ("partial", A, None)
-    assert it.record.attempts[0].usage is None
+    usage = it.record.attempts[0].usage
+    assert usage is not None
+    assert (usage.output, usage.source) == (2, "estimated")
 
 
 async def test_a_broken_target_is_not_retried_after_another_failed() -> None:

@@ -41,6 +41,7 @@ TABLE = [
     (K.CONTEXT_TOO_LONG, 400, 400, "invalid_request_error", "context_length_exceeded"),
     (K.CONTENT_FILTERED, 400, 400, "invalid_request_error", "content_filter"),
     (K.UNSUPPORTED, None, 400, "invalid_request_error", "theirs"),
+    (K.OVER_BUDGET, None, 429, "insufficient_quota", "insufficient_quota"),
     (K.BAD_REQUEST, 422, 422, "invalid_request_error", "theirs"),
     (K.BROKEN_STREAM, None, 502, "server_error", "upstream_error"),
 ]

@@ -60,3 +60,16 @@ def test_the_number_of_workers_is_known(tmp_path: Path, file: int, override: int
     path.write_text(f"server: {{workers: {file}}}")
 
     assert load(path, {}, override).workers == workers
+
+
+@pytest.mark.parametrize(
+    ("text", "rejected"),
+    [
+        ("budgets: [{scope: total, usd: 1}]", ["3: budgets[0]"]),
+        ("defaults: {user_budget: {usd: 1}}", []),  # without authentication there are no users
+    ],
+)
+def test_budgets_are_rejected_with_several_workers(tmp_path: Path, text: str, rejected: list[str]) -> None:
+    path = written(tmp_path, "\nserver: {workers: %d}\n" + text, 2)
+
+    assert problems(path) == rejected

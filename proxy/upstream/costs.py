@@ -1,0 +1,46 @@
+"""The money of one attempt: its worst case is reserved before it is sent, and its real cost known at its end."""
+
+from __future__ import annotations
+
+from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
+from proxy.capacity.budgets import Budgets
+from proxy.core.errors import BudgetExceeded
+from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.money import worst_case_nusd
+from proxy.core.plan import Target
+from proxy.core.record import AttemptRecord
+from proxy.upstream.run import Run
+
+
+async def reserve_worst_case(
+    budgets: Budgets, charges: tuple[BudgetCharge, ...], run: Run, target: Target, now: float
+) -> BudgetReservation:
+    """Reserve the most that an attempt can cost. Raises `UpstreamFailure` if a hard budget does not allow it.
+
+    `now` is in seconds since 1970. Soft budgets that are exceeded are noted in the call's record.
+    """
+    call = run.call
+    body = {**call.body, **target.overrides} if target.overrides else call.body
+    nusd = worst_case_nusd(target.deployment, body, len(call.raw), at=int(now * 1e6))
+    try:
+        reserved, exceeded = await budgets.reserve(charges, target.deployment, nusd)
+    except BudgetExceeded as exc:
+        run.attempts += 1  # it is not sent
+        raise UpstreamFailure(FailureKind.OVER_BUDGET, str(exc), retry_after=exc.retry_after) from None
+    if exceeded:
+        run.record.exceeded = tuple(dict.fromkeys((*run.record.exceeded, *exceeded)))
+    return reserved
+
+
+def real_cost(entry: AttemptRecord, reserved: BudgetReservation) -> int:
+    """Return what an ended attempt has cost.
+
+    Where the cost is unknown but something may have been used, the whole reservation counts, as an estimate.
+    """
+    cost = entry.cost_nusd
+    if cost is not None:
+        return min(cost, reserved.nusd) if entry.cost_status == "estimated" else cost
+    if entry.used_nothing or not reserved.nusd:
+        return 0
+    entry.charge(reserved.nusd)
+    return reserved.nusd
