@@ -109,6 +109,11 @@ class Price:
     services: tuple[tuple[str, Price], ...] = ()  # of service tiers (`flex`, `priority`) that cost more or less
     times: tuple[PriceTime, ...] = ()  # the first that is active has the price; without one, it is this price
     version: str = field(default="", compare=False)  # names the source of the prices, and its version
+    is_flat: bool = field(init=False, repr=False, compare=False)  # the same for all times, lengths and kinds of tokens
+
+    def __post_init__(self) -> None:
+        special = self.times or self.tiers or self.media or self.request or self.reasoning is not None
+        object.__setattr__(self, "is_flat", not special)
 
     def at(self, us: int) -> Price:
         """Return the price at a time, in microseconds since 1970."""

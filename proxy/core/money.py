@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.core.model import Deployment, MediaPrice, Price
@@ -32,10 +33,8 @@ def cost_nusd(usage: Usage, price: Price, at: int = 0) -> int:
     counts below zero are read as the nearest possible count.
     """
     whole = max(0, usage.input)
-    if price.times:
-        price = price.at(at)
-    if price.tiers or usage.service is not None:
-        price = price.of(whole, usage.service)
+    if not price.is_flat or usage.service is not None:
+        price = price.at(at).of(whole, usage.service)
     total = whole * price.input + max(0, usage.output) * price.output
     if usage.cached > 0 or usage.cache_write > 0:
         cached = min(max(0, usage.cached), whole)
@@ -43,11 +42,20 @@ def cost_nusd(usage: Usage, price: Price, at: int = 0) -> int:
         total += cached * (price.cached_input - price.input) + written * (price.cache_write - price.input)
         if usage.cache_write_1h > 0 and price.cache_write_1h is not None:
             total += min(usage.cache_write_1h, written) * (price.cache_write_1h - price.cache_write)
+    if price.is_flat:
+        return (total + _TOKENS // 2) // _TOKENS
     if price.reasoning is not None:
         total += min(max(0, usage.reasoning), max(0, usage.output)) * (price.reasoning - price.output)
     if usage.media is not None and price.media is not None:
         total += _media(usage, usage.media, price, price.media)
     return (total + _TOKENS // 2) // _TOKENS + price.request
+
+
+def highest_cost_nusd(usage: Usage, price: Price) -> int:
+    """Return the cost of one answer at the time when it costs most."""
+    if not price.times:
+        return cost_nusd(usage, price)
+    return max(cost_nusd(usage, rates) for rates in (replace(price, times=()), *(time.price for time in price.times)))
 
 
 def _media(usage: Usage, media: Media, price: Price, rates: MediaPrice) -> int:

@@ -269,7 +269,8 @@ def is_legacy(body: Mapping[str, Any]) -> bool:
 
 def usage_json(usage: Usage) -> dict[str, Any]:
     """Usage as OpenAI writes it; `cache_write_tokens` only where there are any."""
-    prompt = {"cached_tokens": usage.cached, "audio_tokens": 0}
+    media = usage.media
+    prompt = {"cached_tokens": usage.cached, "audio_tokens": media.input_audio if media else 0}
     if usage.cache_write:
         prompt["cache_write_tokens"] = usage.cache_write
     return {
@@ -277,5 +278,8 @@ def usage_json(usage: Usage) -> dict[str, Any]:
         "completion_tokens": usage.output,
         "total_tokens": usage.input + usage.output,
         "prompt_tokens_details": prompt,
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": usage.reasoning,
+            "audio_tokens": media.output_audio if media else 0,
+        },
     }

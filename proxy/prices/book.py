@@ -7,7 +7,7 @@ provider are decoded when the first of them is looked up.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from proxy.core.model import Price
+from proxy.core.model import MediaPrice, Price, PriceTier, PriceTime
 
 _FILE = Path(__file__).parent / "book.json"
 _COMPACT_DATE = re.compile(r"-(20\d\d)(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])(?=-|:|$)")
@@ -41,7 +41,7 @@ Model = tuple[Any, Raw]  # what its ids match, and its price
 
 _decode_file = Decoder(_File).decode
 _decode_models = Decoder(list[Model]).decode
-_decode_price = Decoder(Price | None).decode
+_decode_price = Decoder(dict[str, Any] | None).decode
 
 
 class PriceBook:
@@ -73,9 +73,10 @@ class PriceBook:
 
     def _read(self, raw: Raw, *, own: bool) -> Price | None:
         """Return a price; service tiers are those of the model's own provider."""
-        price: Price | None = _decode_price(raw)
-        if price is None:
+        fields = _decode_price(raw)
+        if fields is None:
             return None
+        price = _price(fields)
         return replace(price, version=self.version, services=price.services if own else ())
 
     def _models_of(self, provider_id: str) -> Sequence[Model]:
@@ -100,6 +101,19 @@ def _begins(address: str, pattern: str) -> bool:
         match = re.match(pattern, address)
         end = match.end() if match else 0
     return end > 0 and not (address[end - 1].isalnum() and address[end : end + 1] not in ("", "/", ":"))
+
+
+def _price(fields: Mapping[str, Any]) -> Price:
+    """Return the price with these fields, which are JSON values."""
+    made = dict(fields)
+    if "media" in made:
+        made["media"] = MediaPrice(**made["media"])
+    for name, kind in (("tiers", PriceTier), ("times", PriceTime)):
+        if name in made:
+            made[name] = tuple([kind(**{**item, "price": _price(item["price"])}) for item in made[name]])
+    if "services" in made:
+        made["services"] = tuple([(name, _price(other)) for name, other in made["services"]])
+    return Price(**made)
 
 
 def _matches(match: Any, name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.core.model import Deployment
-from proxy.core.money import cost_nusd
+from proxy.core.money import cost_nusd, highest_cost_nusd
 from proxy.core.plan import Target
 from proxy.core.usage import Usage
 from proxy.routing.candidates import Candidate, Query
@@ -38,13 +38,17 @@ def expected_cost(deployment: Deployment, facts: Facts) -> int | None:
 
 
 def worst_cost(deployment: Deployment, facts: Facts) -> int | None:
-    """Return the nano-dollars of the longest answer, with the whole prompt written to the provider's cache."""
+    """Return the nano-dollars of the longest answer, with the whole prompt written to the provider's cache.
+
+    Of prices that depend on the time, the highest one counts.
+    """
     price = deployment.price
     if price is None:
         return None
     output = (facts.max_tokens or deployment.max_output or _MAX_OUTPUT) * facts.choices
-    written = facts.input_tokens if price.cache_write > price.input else 0
-    return cost_nusd(Usage(input=facts.input_tokens, output=output, cache_write=written), price)
+    read = Usage(input=facts.input_tokens, output=output)
+    written = Usage(input=facts.input_tokens, output=output, cache_write=facts.input_tokens)
+    return max(highest_cost_nusd(read, price), highest_cost_nusd(written, price))
 
 
 def context_needed(deployment: Deployment, facts: Facts) -> int:

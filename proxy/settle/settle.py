@@ -52,7 +52,7 @@ class Settler:
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
         """Count the call of a background probe, which costs money like a client's call."""
         price = deployment.billed_price
-        nusd = None if usage is None or price is None else cost_nusd(usage, price)
+        nusd = None if usage is None or price is None else cost_nusd(usage, price, int(self._clock.time() * 1e6))
         self._count_attempt(deployment, outcome, usage, nusd)
 
     def _settle(self, record: Record) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, grow, known
 from proxy.dialects.anthropic.block import as_object
 
-_DETAILS = "output_tokens_details"
+_DETAILS = ("output_tokens_details", "cache_creation")
 _COUNTS = (
     "input_tokens",
     "cache_read_input_tokens",
     "cache_creation_input_tokens",
     "output_tokens",
     "thinking_tokens",  # among the details
+    "ephemeral_1h_input_tokens",  # the part of the written tokens that lasts an hour
 )
 
 
@@ -35,9 +36,13 @@ def usage_of(counts: Mapping[str, Any], bounds: UsageBounds = UNBOUNDED) -> Usag
     flat = _flat(counts)
     if count(flat.get("input_tokens")) is None or count(flat.get("output_tokens")) is None:
         return None
-    plain, read, written, output, thinking = (count(flat.get(name)) or 0 for name in _COUNTS)
-    return known(Usage(plain + read + written, output, read, written, thinking), bounds)
+    plain, read, written, output, thinking, hour = (count(flat.get(name)) or 0 for name in _COUNTS)
+    return known(Usage(plain + read + written, output, read, written, thinking, hour), bounds)
 
 
 def _flat(counts: Mapping[str, Any]) -> Mapping[str, Any]:
-    return {**counts, **as_object(counts.get(_DETAILS))}
+    flat = dict(counts)
+    for name in _DETAILS:
+        if name in counts:
+            flat.update(as_object(counts[name]))
+    return flat

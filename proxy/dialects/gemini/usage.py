@@ -10,7 +10,20 @@ from typing import Any
 
 from msgspec import Struct
 
-from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, known
+from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, count, known, media_of
+
+_AUDIO = ("AUDIO",)
+_IMAGES = ("IMAGE", "VIDEO", "DOCUMENT")
+
+
+class ModalityCount(Struct, rename="camel", frozen=True, gc=False):
+    """The tokens of one kind: `TEXT`, `IMAGE`, `VIDEO`, `AUDIO`, `DOCUMENT`."""
+
+    modality: str = ""
+    token_count: int = 0
+
+
+_Details = tuple[ModalityCount, ...]
 
 
 class Counts(Struct, rename="camel", frozen=True, gc=False):
@@ -21,13 +34,27 @@ class Counts(Struct, rename="camel", frozen=True, gc=False):
     candidates_token_count: int = 0
     thoughts_token_count: int = 0
     cached_content_token_count: int = 0
+    prompt_tokens_details: _Details = ()
+    cache_tokens_details: _Details = ()
+    candidates_tokens_details: _Details = ()
+
+
+_NUMBERS = Counts.__struct_encode_fields__[:5]
+_DETAILS = Counts.__struct_encode_fields__[5:]
 
 
 def counts_of(reported: Any) -> Counts:
     """Read `usageMetadata`."""
     if not isinstance(reported, dict):
         return Counts()
-    return Counts(*(count(reported.get(name)) or 0 for name in Counts.__struct_encode_fields__))
+    prompt, tools, candidates, thoughts, cached = (count(reported.get(name)) or 0 for name in _NUMBERS)
+    details = (_details(reported.get(name)) for name in _DETAILS)
+    return Counts(prompt, tools, candidates, thoughts, cached, *details)
+
+
+def _details(reported: Any) -> _Details:
+    items = [item for item in reported if isinstance(item, dict)] if isinstance(reported, list) else ()
+    return tuple([ModalityCount(str(item.get("modality")), count(item.get("tokenCount")) or 0) for item in items])
 
 
 def later(before: Counts, after: Counts) -> Counts:
@@ -51,5 +78,29 @@ def usage_of(counts: Counts, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
         counts.cached_content_token_count,
         0,
         counts.thoughts_token_count,
+        0,
+        _media(counts),
     )
     return known(usage, bounds)
+
+
+def _media(counts: Counts) -> Media | None:
+    """Return the tokens of audio and images; those of videos and documents count as images."""
+    details = (counts.prompt_tokens_details, counts.cache_tokens_details, counts.candidates_tokens_details)
+    if all(item.modality == "TEXT" for items in details for item in items):
+        return None
+    read, cached, written = details
+    return media_of(
+        Media(
+            _sum(read, _AUDIO),
+            _sum(cached, _AUDIO),
+            _sum(written, _AUDIO),
+            _sum(read, _IMAGES),
+            _sum(cached, _IMAGES),
+            _sum(written, _IMAGES),
+        )
+    )
+
+
+def _sum(details: _Details, kinds: tuple[str, ...]) -> int:
+    return sum(max(0, item.token_count) for item in details if item.modality in kinds)

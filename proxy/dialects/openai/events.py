@@ -126,10 +126,10 @@ class EventRelay(ABC):
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
         """Read an event's object and bytes. Returns whether the client gets it, or the data that it gets instead."""
 
-    def _count(self, usage: Any) -> None:
-        """Note the usage that a chunk reports; counts only grow."""
+    def _count(self, usage: Any, service: Any = None) -> None:
+        """Note the usage that a chunk reports, and its service tier; counts only grow."""
         if usage:
-            self.usage = grown(self.usage, usage_of(usage, self._bounds))
+            self.usage = grown(self.usage, usage_of(usage, self._bounds, service))
 
     def _value(self, data: bytes) -> dict[str, Any] | None:
         """Return the object in an event; without one, `None` if the answer is complete, else raise a failure."""

@@ -24,9 +24,9 @@ class JsonDecoder(HeldAnswer):
         """Return the whole body. Raises `UpstreamFailure` if it is empty, not JSON, an error, or another answer."""
         body = bytes(self._held)
         answer = self._typed(body)
-        usage = self._usage(body) if answer is None else answer.usage
+        usage, service = self._usage(body) if answer is None else (answer.usage, answer.service_tier)
         if usage is not None:
-            self.usage = usage_of(usage, self._bounds)
+            self.usage = usage_of(usage, self._bounds, service)
         self.committed = self.complete = self.closed = True
         return body
 
@@ -34,14 +34,14 @@ class JsonDecoder(HeldAnswer):
         """Return the answer if it is an ordinary one."""
         return completion_of(body)
 
-    def _usage(self, body: bytes) -> Any:
-        """Check any body and return its usage."""
+    def _usage(self, body: bytes) -> tuple[Any, Any]:
+        """Check any body and return its usage and its service tier."""
         value = _load(body)
         if isinstance(value, dict) and is_error(value, self._member):
             raise failure_in_200(value, body)
         if not self._fits(value):
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer is not {self._wanted}")
-        return value.get("usage")
+        return value.get("usage"), value.get("service_tier")
 
     def _fits(self, value: Any) -> bool:
         choices = value.get("choices") if isinstance(value, dict) else None

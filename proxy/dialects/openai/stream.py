@@ -135,7 +135,7 @@ class StreamDecoder(EventRelay):
         return True
 
     def _read(self, value: dict[str, Any], data: bytes) -> bool | bytes:
-        self._count(value.get("usage"))
+        self._count(value.get("usage"), value.get("service_tier"))
         choices = value.get("choices")
         if not choices or not isinstance(choices, list):
             asked = self._drop_usage and isinstance(value.get("usage"), dict)

@@ -71,6 +71,7 @@ class Answer(Struct, gc=False):
 
     choices: Annotated[list[AnswerChoice], Meta(min_length=1)]
     usage: dict[str, Any] | None = None
+    service_tier: str | None = None
     object: _Kind | None = None
     type: None = None
     error: None = None
@@ -87,6 +88,7 @@ class Vectors(Struct, gc=False):
 
     data: Annotated[list[_Vector], Meta(min_length=1)]
     usage: dict[str, Any] | None = None
+    service_tier: str | None = None
     object: Literal["list", "embeddings", ""] | None = None
     type: None = None
     error: None = None

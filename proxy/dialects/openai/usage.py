@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, count, known
+from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, count, known, media_of
 
 _NO_DETAILS: Mapping[str, Any] = {}
-_OTHER_CACHED = frozenset({"input_tokens_details", "prompt_cache_hit_tokens"})
+_OTHER_DETAILS = frozenset({"input_tokens_details", "input_token_details", "prompt_cache_hit_tokens"})
+_SERVICES = ("flex", "priority", "fast")  # service tiers with prices of their own
 
 
-def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
-    """Read a `usage` object within `bounds`; `None` if it counts nothing.
+def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED, service: Any = None) -> Usage | None:
+    """Read a `usage` object within `bounds`; `None` if it counts nothing. `service` is the answer's `service_tier`.
 
     DeepSeek names its cached tokens `prompt_cache_hit_tokens`; images and audio have `input_tokens` and
     `output_tokens`.
@@ -40,8 +41,51 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
     written = written or 0
     if reasoning > written and total == read + written + reasoning:
         written += reasoning  # xAI counts reasoning beside the answer
-    if not cached and not _OTHER_CACHED.isdisjoint(value):
-        other = value.get("input_tokens_details")
-        cached = count(other.get("cached_tokens")) if isinstance(other, dict) else 0
-        cached = cached or count(value.get("prompt_cache_hit_tokens")) or 0
-    return known(Usage(read, written, cached, cache_write, reasoning), bounds)
+    if not _OTHER_DETAILS.isdisjoint(value):
+        media = _media_of_endpoint(value, written)
+        cached = cached or _other_cached(value)
+    else:
+        media = _media(prompt, completion)
+    service = service if service in _SERVICES else None
+    return known(Usage(read, written, cached, cache_write, reasoning, 0, media, service), bounds)
+
+
+def _other_cached(value: Mapping[str, Any]) -> int:
+    cached = count(_object(value, "input_tokens_details").get("cached_tokens"))
+    return cached or count(value.get("prompt_cache_hit_tokens")) or 0
+
+
+def _media_of_endpoint(value: Mapping[str, Any], written: int) -> Media | None:
+    """Read the tokens of images and audio in the usage of their endpoints.
+
+    Without details of the output, an answer to a request for images consists of images.
+    """
+    read = _object(value, "input_tokens_details") or _object(value, "input_token_details")
+    output = _object(value, "output_tokens_details")
+    if "image_tokens" in read and not output:
+        output = {"image_tokens": written}
+    return _media(read, output)
+
+
+def _media(read: Mapping[str, Any], written: Mapping[str, Any]) -> Media | None:
+    if not (_has_media(read) or _has_media(written)):
+        return None
+    cached = _object(read, "cached_tokens_details")
+    numbers = (
+        read.get("audio_tokens"),
+        cached.get("audio_tokens"),
+        written.get("audio_tokens"),
+        read.get("image_tokens"),
+        cached.get("image_tokens"),
+        written.get("image_tokens"),
+    )
+    return media_of(Media(*(count(number) or 0 for number in numbers)))
+
+
+def _has_media(details: Mapping[str, Any]) -> bool:
+    return bool(details.get("audio_tokens") or details.get("image_tokens"))
+
+
+def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    inner = value.get(name)
+    return inner if isinstance(inner, dict) else _NO_DETAILS

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.json_text import compact
 from proxy.core.model import MediaPrice, MockOptions, Price, PriceTier, PriceTime
-from proxy.core.money import cost_nusd, output_ceiling, requested_ceiling, usd, worst_case_nusd
+from proxy.core.money import cost_nusd, highest_cost_nusd, output_ceiling, requested_ceiling, usd, worst_case_nusd
 from proxy.core.usage import Media, Usage
 from tests.support.calls import deployment, provider
 
@@ -126,6 +126,15 @@ def test_the_service_tier_of_the_answer_counts() -> None:
 
     assert cost_nusd(Usage(input=1, service="priority"), price) == 300
     assert cost_nusd(Usage(input=1, service="scale"), price) == 150
+
+
+def test_the_highest_cost_is_that_of_the_dearest_time() -> None:
+    usage = Usage(input=1_000)
+    cheap = replace(PRICE, input=100_000_000)
+
+    assert highest_cost_nusd(usage, PRICE) == 150_000
+    assert highest_cost_nusd(usage, replace(PRICE, times=(PriceTime(PEAK, day_from=5, day_until=6),))) == 300_000
+    assert highest_cost_nusd(usage, replace(PRICE, times=(PriceTime(cheap),))) == 150_000
 
 
 def worst(body: dict[str, Any], *, price: Price | None = PRICE, at: int | None = None, **fields: Any) -> int | None:

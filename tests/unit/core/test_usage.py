@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.usage import UNKNOWN_WINDOW, Usage, UsageBounds, bounded, bounds_of, count, grow, grown
+from proxy.core.usage import UNKNOWN_WINDOW, Media, Usage, UsageBounds, bounded, bounds_of, count, grow, grown, total
 from proxy.dialects.openai.plain import JsonDecoder
 from proxy.dialects.openai.stream import StreamDecoder
 from tests.support.calls import deployment
@@ -138,3 +138,22 @@ def test_a_later_chunk_with_zeros_changes_nothing() -> None:
     _, usage = openai_answer(True, [{"p": 1334, "c": 7}, {"p": 0, "c": 9}, {"p": 0, "c": 0}, {"p": None, "c": None}])
 
     assert usage == Usage(1334, 9)
+
+
+def test_media_are_limited_to_the_tokens_of_which_they_are_a_part() -> None:
+    usage = Usage(10, 4, cached=6, media=Media(8, 7, 3, 5, 9, 3))
+
+    assert bounded(usage) == Usage(10, 4, cached=6, media=Media(8, 6, 3, 2, 0, 1))
+
+
+def test_tokens_of_an_hour_are_limited_to_those_written() -> None:
+    assert bounded(Usage(10, 4, cache_write=5, cache_write_1h=9)).cache_write_1h == 5
+
+
+def test_media_grow_and_add_up_too() -> None:
+    one = Usage(10, 4, cache_write_1h=2, media=Media(input_audio=3, output_image=1))
+    other = Usage(12, 2, media=Media(input_audio=1, output_audio=2), service="flex")
+
+    assert grown(one, other) == Usage(12, 4, cache_write_1h=2, media=Media(3, 0, 2, 0, 0, 1), service="flex")
+    assert total([one, other]) == Usage(22, 6, cache_write_1h=2, media=Media(4, 0, 2, 0, 0, 1))
+    assert total([one, Usage(1, 1)]) == Usage(11, 5, cache_write_1h=2, media=one.media)

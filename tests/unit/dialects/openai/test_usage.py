@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.usage import Usage, UsageBounds
+from proxy.core.usage import Media, Usage, UsageBounds
 from proxy.dialects.openai.usage import usage_of
 
 
@@ -74,3 +74,42 @@ def test_usage_is_read(value: Any, usage: Usage) -> None:
 )
 def test_what_is_no_usage_is_none(value: Any) -> None:
     assert usage_of(value) is None
+
+
+def test_audio_and_images_are_read() -> None:
+    value = {
+        "prompt_tokens": 100,
+        "completion_tokens": 50,
+        "total_tokens": 150,
+        "prompt_tokens_details": {
+            "cached_tokens": 30,
+            "audio_tokens": 40,
+            "image_tokens": 9,
+            "cached_tokens_details": {"audio_tokens": 20, "image_tokens": 2},
+        },
+        "completion_tokens_details": {"audio_tokens": 5, "image_tokens": 6},
+    }
+
+    usage = usage_of(value)
+    assert usage is not None
+    assert usage.media == Media(40, 20, 5, 9, 2, 6)
+    assert (usage.media.audio, usage.media.image) == (45, 15)
+
+
+@pytest.mark.parametrize("details", [{}, {"audio_tokens": 0, "image_tokens": 0}, {"audio_tokens": "4"}, {"text": 3}])
+def test_text_has_no_media(details: dict[str, Any]) -> None:
+    usage = usage_of({"prompt_tokens": 5, "completion_tokens": 5, "prompt_tokens_details": details})
+
+    assert usage is not None
+    assert usage.media is None
+
+
+@pytest.mark.parametrize(
+    ("service", "kept"),
+    [("flex", "flex"), ("priority", "priority"), ("default", None), ("auto", None), (None, None), ([], None)],
+)
+def test_service_tiers_with_their_own_price_are_kept(service: Any, kept: str | None) -> None:
+    usage = usage_of({"prompt_tokens": 5, "completion_tokens": 5}, service=service)
+
+    assert usage is not None
+    assert usage.service == kept
