@@ -21,6 +21,7 @@ _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM = 43
 _CHECKSUM = 6
 _FORM = re.compile(rf"{PREFIX}([0-9A-Za-z]{{{_RANDOM}}})([0-9A-Za-z]{{{_CHECKSUM}}})", re.ASCII)
+LENGTH = len(PREFIX) + _RANDOM + _CHECKSUM
 _SHOWN = 8  # characters of `IssuedKey.prefix`
 
 

@@ -1,0 +1,197 @@
+"""A cache of accounts: keys by digest, users and teams by id, with the staleness that `docs/keys.md` states.
+
+An entry in use is looked up again in the background after `FRESH` seconds, so that a call rarely waits for the store.
+An entry older than `TTL` is not used, except while the store is unavailable: then it serves for `stale` seconds. A
+change in this process takes effect at once (`forget`), one in another process within `TTL`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Literal, Protocol
+from weakref import WeakValueDictionary
+
+from proxy.core.accounts import Account, Team
+from proxy.core.clock import Clock
+from proxy.core.errors import Unavailable
+from proxy.core.principal import Identified
+
+_LOG = logging.getLogger(__name__)
+
+FRESH = 5.0  # seconds
+TTL = 10.0
+STALE = 600.0
+RETRY_SECONDS = 1.0  # between look-ups while the store is unavailable
+LONGEST_LOOK_UP = 1.0
+MAX_ENTRIES = 10_000
+
+Name = bytes | tuple[Literal["user", "team"], str]  # the digest of a key, or an id
+Scope = Literal["key", "user", "team"]
+
+NO_ACCOUNT = Account(None, None, None)  # of a user or team without a row
+
+
+class Accounts(Protocol):
+    """Finds accounts; any exception means that the store is unavailable (`proxy/store/accounts.py`)."""
+
+    async def find_key(self, digest: bytes) -> Account | None:
+        """Return the key with that digest, its user and its team."""
+        ...
+
+    async def find_user(self, user_id: str) -> Account | None:
+        """Return the user and its team."""
+        ...
+
+    async def get(self, kind: type[Team], id: str) -> Team | None:
+        """Return a team."""
+        ...
+
+
+class Entry:
+    """A cached account."""
+
+    __slots__ = ("account", "looked_up", "principal", "source")
+
+    def __init__(self, account: Account, source: Name, looked_up: float) -> None:
+        self.account = account
+        self.source = source  # under which the store has it
+        self.looked_up = looked_up  # monotonic seconds
+        self.principal: Identified | None = None  # made on first use
+
+    def concerns(self, scope: Scope, id: str) -> bool:
+        """Return whether the account depends on that key, user or team."""
+        key, user, team = self.account
+        ids = {
+            "key": (key and key.id,),
+            "user": (key and key.user, user and user.id),
+            "team": (key and key.team, user and user.team, team and team.id),
+        }
+        return id in ids[scope] or self.source == (scope, id)
+
+
+class AccountCache:
+    """Looks accounts up, one look-up of a name at a time, and keeps them."""
+
+    def __init__(self, store: Accounts, clock: Clock, *, stale: float = STALE) -> None:
+        self._store = store
+        self._clock = clock
+        self._stale = stale
+        self._entries: dict[Name, Entry] = {}  # the oldest look-up first
+        self._locks: WeakValueDictionary[Name, asyncio.Lock] = WeakValueDictionary()
+        self._due: dict[Name, None] = {}  # entries to look up in the background
+        self._wake = asyncio.Event()
+        self._changes = 0  # a look-up during which something changed is repeated
+        self._down = False  # the last look-up failed
+        self._retry_at = 0.0
+
+    def get(self, name: Name) -> Entry | None:
+        """Return an entry that may be used now."""
+        entry = self._entries.get(name)
+        if entry is None:
+            return None
+        age = self._clock.monotonic() - entry.looked_up
+        if age >= FRESH:
+            if age >= (self._stale if self._down else TTL):
+                return None
+            if name not in self._due:
+                self._due[name] = None
+                self._wake.set()
+        return entry
+
+    def knows(self, name: Name) -> bool:
+        """Return whether there is an entry, of any age."""
+        return name in self._entries
+
+    async def look_up(self, name: Name, sources: Sequence[Name]) -> Entry | None:
+        """Return the entry of the first of `sources` that the store has; `None` for an unknown key.
+
+        Raises `Unavailable` if the store does not answer and no entry may be used.
+        """
+        lock = self._locks.get(name)
+        if lock is None:
+            lock = self._locks[name] = asyncio.Lock()
+        async with lock:
+            if entry := self.get(name):
+                return entry
+            try:
+                return await self._find(name, sources)
+            except Unavailable:
+                if entry := self.get(name):  # as long as the store is unavailable
+                    return entry
+                raise
+
+    def forget(self, scope: Scope, id: str) -> None:
+        """Drop what depends on a key, a user or a team that has changed."""
+        self._changes += 1
+        for name in [name for name, entry in self._entries.items() if entry.concerns(scope, id)]:
+            del self._entries[name]
+
+    def clear(self) -> None:
+        """Drop everything."""
+        self._changes += 1
+        self._entries.clear()
+
+    async def run(self) -> None:
+        """Look up entries in use before they are too old."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._due:
+                name = next(iter(self._due))
+                if entry := self._entries.get(name):
+                    try:
+                        await self._find(name, [entry.source])
+                    except Unavailable:
+                        await self._clock.sleep(RETRY_SECONDS)
+                self._due.pop(name, None)
+
+    async def _find(self, name: Name, sources: Sequence[Name]) -> Entry | None:
+        """Look up `name` in the store, and replace its entry. Raises `Unavailable`."""
+        while True:
+            began, changes = self._clock.monotonic(), self._changes
+            if self._down and began < self._retry_at:
+                raise self._unavailable()
+            self._retry_at = began + RETRY_SECONDS  # while this one waits, others of an unavailable store do not
+            try:
+                async with asyncio.timeout(LONGEST_LOOK_UP):
+                    account, source = await self._first(sources)
+            except Exception as exc:
+                if not self._down:
+                    _LOG.warning("accounts cannot be looked up", extra={"fields": {"error": type(exc).__name__}})
+                self._down = True
+                raise self._unavailable() from None
+            self._down = False
+            if changes == self._changes:
+                break
+        self._entries.pop(name, None)
+        if account is None:
+            return None
+        while len(self._entries) >= MAX_ENTRIES:
+            del self._entries[next(iter(self._entries))]
+        entry = self._entries[name] = Entry(account, source, began)
+        return entry
+
+    async def _first(self, sources: Sequence[Name]) -> tuple[Account | None, Name]:
+        """Return the first account that the store has, and its source."""
+        for source in sources:
+            if not isinstance(source, bytes):
+                return await self._of(*source) or NO_ACCOUNT, source
+            if account := await self._store.find_key(source):
+                return account, source
+        return None, sources[-1]
+
+    async def _of(self, scope: Literal["user", "team"], id: str) -> Account | None:
+        """Return the account of a user, or one with a team alone."""
+        if scope == "user":
+            return await self._store.find_user(id)
+        team = await self._store.get(Team, id)
+        return None if team is None else Account(None, None, team)
+
+    def _unavailable(self) -> Unavailable:
+        return Unavailable(
+            "The store of keys is unavailable, so the credential cannot be checked; retry later.",
+            code="store_unavailable",
+            retry_after=RETRY_SECONDS,
+        )
