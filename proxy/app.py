@@ -19,9 +19,11 @@ from starlette.types import ASGIApp
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import Context
 from proxy.admin.storage import Storage
+from proxy.admission.callers import IdentifyCallers
 from proxy.admission.gate import Gate
-from proxy.admission.identify import IdentifyNone
-from proxy.admission.keys import Peppers
+from proxy.admission.identify import Identify, IdentifyNone
+from proxy.admission.jwks import Fetch
+from proxy.admission.keys import IssuedKey, Peppers
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
@@ -51,6 +53,7 @@ from proxy.store.database import Database
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
 from proxy.upstream.assembly import build_upstream
+from proxy.upstream.fetch import fetch
 from proxy.upstream.network import Network
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.transport import Transport
@@ -112,8 +115,11 @@ def build(
         pulse=parts.pulse,
         read_only=member is not None and member.index > 0,
     )
-    identify, gate = IdentifyNone(), Gate(live)
+    gate = Gate(live)
     store = _store(settings, gate, parts)
+    database = store.database if store else None
+    callers = _callers(live, database, partial(fetch, parts.transport or network), clock)
+    identify: Identify = callers or IdentifyNone()
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
@@ -130,11 +136,9 @@ def build(
     metrics.initialise(live.snapshot)
 
     reloader = Reloader(live, upstream, metrics)
-    database = store.database if store else None
     overrides = ModelOverrides(ModelStore(database, clock), live, reloader, clock) if database else None
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
-    token = settings.auth.admin_token
     admin = build_admin(
         Context(
             live=live,
@@ -145,9 +149,9 @@ def build(
             config=live.shown,
             read=BodyReader(limits),
             ask=ask or _no_answers,
-            storage=_storage(database, overrides, settings, clock),
+            storage=_storage(database, overrides, live, callers, clock),
         ),
-        token.get_secret_value() if token else None,
+        identify,
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     edge = build_http(
@@ -167,7 +171,11 @@ def build(
         clock=clock,
         start=[upstream.start, *([store.start] if store else []), *([overrides.start] if overrides else [])],
         services=[
-            *(each for each in (watcher, *upstream.services, watermark, overrides) if each),
+            *(
+                each
+                for each in (watcher, *upstream.services, watermark, overrides, callers and callers.accounts)
+                if each
+            ),
             *(store.services if store else []),
         ],
         close=[network.aclose, *([database.close] if database else [])],
@@ -199,22 +207,38 @@ def network_of(environ: Mapping[str, str]) -> Network:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
 
 
+def _callers(live: Configuration, database: Database | None, fetch: Fetch, clock: Clock) -> IdentifyCallers | None:
+    """Return what identifies callers; `None` if they are anonymous."""
+    if live.snapshot.auth.mode == "none":
+        return None
+    accounts = Accounts(database, clock) if database else None
+    return IdentifyCallers(live, accounts, fetch, clock, share=1 / live.workers)
+
+
 def _storage(
-    database: Database | None, overrides: ModelOverrides | None, settings: Settings, clock: Clock
+    database: Database | None,
+    overrides: ModelOverrides | None,
+    live: Configuration,
+    callers: IdentifyCallers | None,
+    clock: Clock,
 ) -> Storage | None:
     """Return what the admin API uses of the store."""
     if database is None or overrides is None:
         return None
-    pepper = settings.auth.pepper
     return Storage(
         accounts=Accounts(database, clock),
         ledger=LedgerStore(database),
         audit=AuditLog(database),
         overrides=overrides,
         now=clock.time,
-        issue=Peppers([pepper.get_secret_value()]).issue if pepper else None,
-        forget=lambda: None,
+        issue=partial(_issue, live) if live.snapshot.auth.peppers else None,
+        forget=callers.forget if callers else lambda: None,
     )
+
+
+def _issue(live: Configuration) -> IssuedKey:
+    """Return a new key under the pepper in force."""
+    return Peppers(live.snapshot.auth.peppers).issue()
 
 
 def _own_process() -> Iterable[int | str]:

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from proxy.config.compile.snapshot import compile_snapshot
-from proxy.config.errors import ConfigError
+from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
 from proxy.config.overrides import Overrides, overlay
 from proxy.config.settings.redact import redacted
@@ -33,13 +33,11 @@ class Configuration(Live):
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect, with secrets as `***`.
 
-        A reload applies all settings but `server` and `auth`, which need a restart; `max_in_flight` and `provider_keys`
-        do not.
+        A reload applies all settings but `server`, which needs a restart; `max_in_flight` does not.
         """
         now, first = self.settings, self._at_start
         server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
-        auth = first.auth.model_copy(update={"provider_keys": now.auth.provider_keys})
-        return redacted(now.model_copy(update={"server": server, "auth": auth}))
+        return redacted(now.model_copy(update={"server": server}))
 
 
 class Reloader:
@@ -51,16 +49,18 @@ class Reloader:
         self._metrics = metrics
 
     def take(self, loaded: Loaded) -> None:
-        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled."""
+        """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled or needs a restart."""
         live = self._live
         before = live.settings
+        if problem := _needs_restart(before, loaded.settings):
+            raise ConfigError([Problem(str(loaded.path), None, *problem)])
         self._activate(overlay(loaded.settings, live.overrides))
         live.file, live.error = loaded.settings, None
         self._metrics.reload_success.set(1)
         for warning in loaded.warnings:
             _LOG.warning("configuration", extra={"fields": {"warning": warning}})
-        if (loaded.settings.server, loaded.settings.auth) != (before.server, before.auth):
-            _LOG.warning("settings of server and auth take effect at the next start")
+        if loaded.settings.server != before.server:
+            _LOG.warning("settings of server take effect at the next start")
 
     def override(self, overrides: Overrides) -> None:
         """Activate overrides of models. Raises `ConfigError`, and changes nothing, if they cannot be compiled."""
@@ -90,3 +90,11 @@ class Reloader:
         self._live.error = str(error)
         self._metrics.reload_success.set(0)
         _LOG.error("configuration rejected; keeping the previous one", extra={"fields": {"problems": str(error)}})
+
+
+def _needs_restart(before: Settings, after: Settings) -> tuple[str, str] | None:
+    """Return a changed setting that is used only at the start, and what to do; others of `auth` apply at once."""
+    for name in ("mode", "encryption_key", "previous_encryption_keys"):
+        if getattr(before.auth, name) != getattr(after.auth, name):
+            return f"auth.{name}", "cannot change while the server runs; restart it"
+    return None

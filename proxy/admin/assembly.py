@@ -47,9 +47,9 @@ class Admin:
     answers: dict[str, Answer]  # to the questions of other workers, by topic
 
 
-def build_admin(context: Context, token: str | None, identify: Identify | None = None) -> Admin:
-    """Build it; without a `token` every request is rejected. `identify` finds callers with a role, if there are any."""
+def build_admin(context: Context, identify: Identify) -> Admin:
+    """Build it; `identify` finds callers with a role. Without a configured token every request is rejected."""
     endpoints = [endpoint(context) for endpoint in ENDPOINTS]
     routes = [route for endpoint in endpoints for route in endpoint.routes]
     answers = {topic: answer for endpoint in endpoints for topic, answer in endpoint.answers.items()}
-    return Admin(AdminGuard(Router(routes, redirect_slashes=False), token, identify), answers)
+    return Admin(AdminGuard(Router(routes, redirect_slashes=False), context.live, identify), answers)

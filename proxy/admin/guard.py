@@ -13,6 +13,7 @@ from proxy.admission.credentials import credential_of, joined
 from proxy.admission.identify import Identify
 from proxy.admission.permissions import PRINCIPAL
 from proxy.core.errors import NotAllowed, NotAuthenticated, ProxyError
+from proxy.core.snapshot import Live
 
 
 class AdminGuard:
@@ -22,14 +23,10 @@ class AdminGuard:
     access does not learn which paths exist. Each route then checks the role (`AdminRoute`).
     """
 
-    def __init__(self, api: Router, token: str | None, identify: Identify | None = None) -> None:
+    def __init__(self, api: Router, live: Live, identify: Identify) -> None:
         self._api = api
-        self._identify = identify  # `None` while clients are not identified
-        self.replace_token(token)
-
-    def replace_token(self, token: str | None) -> None:
-        """Accept this admin token from now on; `None` closes the admin API."""
-        self._token = token.encode() if token else None
+        self._live = live
+        self._identify = identify
 
     @property
     def routes(self) -> list[BaseRoute]:
@@ -39,9 +36,9 @@ class AdminGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` without access."""
         headers = joined(scope["headers"])
-        if self._has_token(credential_of(headers) if self._token else None):
+        if self._has_token(credential_of(headers) if self._live.snapshot.auth.admin_token else None):
             scope[ROLE] = "admin"
-        elif self._identify is None:
+        elif self._live.snapshot.auth.mode == "none":
             raise NotAuthenticated("Send the admin token as `authorization: Bearer ...`.")
         else:
             client = scope.get("client")
@@ -64,8 +61,9 @@ class AdminGuard:
 
     def _has_token(self, credential: str | None) -> bool:
         """Return whether it is the admin token, compared in constant time. Raises `NotAllowed` without a token."""
-        if self._token is None:
+        token = self._live.snapshot.auth.admin_token
+        if token is None:
             raise NotAllowed(
                 "The admin API is off: configure `auth.admin_token` (SIGNALBOX_ADMIN_TOKEN).", code="admin_disabled"
             )
-        return credential is not None and hmac.compare_digest(credential.encode(), self._token)
+        return credential is not None and hmac.compare_digest(credential.encode(), token.encode())

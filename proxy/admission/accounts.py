@@ -2,7 +2,7 @@
 
 An entry in use is looked up again in the background after `FRESH` seconds, so that a call rarely waits for the store.
 An entry older than `TTL` is not used, except while the store is unavailable: then it serves for `stale` seconds. A
-change in this process takes effect at once (`forget`), one in another process within `TTL`.
+change in this process takes effect at once (`clear`), one in another process within `TTL`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ LONGEST_LOOK_UP = 1.0
 MAX_ENTRIES = 10_000
 
 Name = bytes | tuple[Literal["user", "team"], str]  # the digest of a key, or an id
-Scope = Literal["key", "user", "team"]
 
 NO_ACCOUNT = Account(None, None, None)  # of a user or team without a row
 
@@ -44,7 +43,7 @@ class Accounts(Protocol):
         """Return the user and its team."""
         ...
 
-    async def get(self, kind: type[Team], id: str) -> Team | None:
+    async def find_team(self, team_id: str) -> Team | None:
         """Return a team."""
         ...
 
@@ -60,16 +59,6 @@ class Entry:
         self.looked_up = looked_up  # monotonic seconds
         self.principal: Identified | None = None  # made on first use
 
-    def concerns(self, scope: Scope, id: str) -> bool:
-        """Return whether the account depends on that key, user or team."""
-        key, user, team = self.account
-        ids = {
-            "key": (key and key.id,),
-            "user": (key and key.user, user and user.id),
-            "team": (key and key.team, user and user.team, team and team.id),
-        }
-        return id in ids[scope] or self.source == (scope, id)
-
 
 class AccountCache:
     """Looks accounts up, one look-up of a name at a time, and keeps them."""
@@ -77,7 +66,7 @@ class AccountCache:
     def __init__(self, store: Accounts, clock: Clock, *, stale: float = STALE) -> None:
         self._store = store
         self._clock = clock
-        self._stale = stale
+        self.stale = stale
         self._entries: dict[Name, Entry] = {}  # the oldest look-up first
         self._locks: WeakValueDictionary[Name, asyncio.Lock] = WeakValueDictionary()
         self._due: dict[Name, None] = {}  # entries to look up in the background
@@ -93,7 +82,7 @@ class AccountCache:
             return None
         age = self._clock.monotonic() - entry.looked_up
         if age >= FRESH:
-            if age >= (self._stale if self._down else TTL):
+            if age >= (self.stale if self._down else TTL):
                 return None
             if name not in self._due:
                 self._due[name] = None
@@ -122,14 +111,8 @@ class AccountCache:
                     return entry
                 raise
 
-    def forget(self, scope: Scope, id: str) -> None:
-        """Drop what depends on a key, a user or a team that has changed."""
-        self._changes += 1
-        for name in [name for name, entry in self._entries.items() if entry.concerns(scope, id)]:
-            del self._entries[name]
-
     def clear(self) -> None:
-        """Drop everything."""
+        """Drop everything, after a change."""
         self._changes += 1
         self._entries.clear()
 
@@ -186,7 +169,7 @@ class AccountCache:
         """Return the account of a user, or one with a team alone."""
         if scope == "user":
             return await self._store.find_user(id)
-        team = await self._store.get(Team, id)
+        team = await self._store.find_team(id)
         return None if team is None else Account(None, None, team)
 
     def _unavailable(self) -> Unavailable:

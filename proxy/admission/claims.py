@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, NamedTuple, get_args
 
+from proxy.core.auth import ClaimNames
 from proxy.core.model import LimitValues
 from proxy.core.principal import Role
 
@@ -13,17 +14,6 @@ MAX_NAME = 200  # characters of a user or a team
 MAX_PATTERNS = 1000
 _LIMITS = {field.name for field in fields(LimitValues)}
 _ROLES: tuple[Role, ...] = get_args(Role)  # the highest first
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimNames:
-    """The names of claims; a nested one by its path, such as `realm_access.roles`. `None`: not mapped."""
-
-    user: str = "sub"
-    team: str | None = None
-    role: str | None = None
-    models: str | None = None
-    limits: str | None = None
 
 
 class Identity(NamedTuple):

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.admission.accounts import NO_ACCOUNT, AccountCache, Entry
-from proxy.admission.claims import ClaimNames, Identity, identity_of
+from proxy.admission.claims import Identity, identity_of
 from proxy.admission.jwks import Fetch, KeySet
 from proxy.admission.principals import principal_of, refusal
 from proxy.core.accounts import Account
+from proxy.core.auth import Issuer
 from proxy.core.clock import Clock
 from proxy.core.errors import NotAllowed, NotAuthenticated
 from proxy.core.principal import Identified
@@ -26,17 +26,6 @@ MAX_KEY_ID = 128
 LEEWAY = 10.0  # seconds by which the clocks of issuers may differ
 MAX_CACHED = 10_000
 _FORBIDDEN = ("crit", "jku", "x5u", "jwk")  # headers with which a token would choose its own rules or keys
-
-
-@dataclass(frozen=True, slots=True)
-class Issuer:
-    """A trusted issuer; `algorithms` are asymmetric."""
-
-    issuer: str
-    audience: str
-    jwks_url: str
-    algorithms: tuple[str, ...] = ("RS256",)
-    claims: ClaimNames = field(default_factory=ClaimNames)
 
 
 class Verified:

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from zlib import crc32
 
 PREFIX = "sb-"
-MIN_PEPPER_BYTES = 32
 _ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _RANDOM = 43
 _CHECKSUM = 6

@@ -13,6 +13,7 @@ PRINCIPAL = "signalbox.principal"  # the key of the `Principal` in the scope of 
 Permission = Literal[
     "open",  # without a credential
     "identified",  # any caller that `auth.mode` admits
+    "identified or token",  # the same, and the admin token
     "admin:read",  # the admin token, and the roles admin and auditor
     "admin:write",  # the admin token, and the role admin
 ]

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from proxy.config.check import budgets, references
+from proxy.config.check.auth import auth_problems
 from proxy.config.check.user_keys import user_key_problems
 from proxy.config.check.validate import Finding, validate
 from proxy.config.check.warnings import address_warnings, value_warnings
@@ -103,7 +104,8 @@ def parse(source: Source, environ: Mapping[str, str], workers: int | None = None
     settings, invalid = validate(data, shape)
     count = workers or max(running, settings.server.workers if settings else 1)
     if settings:
-        invalid += [*unshared(settings, count), *user_key_problems(settings), *budgets.check(settings)]
+        invalid += [*unshared(settings, count), *user_key_problems(settings)]
+        invalid += [*auth_problems(settings), *budgets.check(settings)]
     problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
     findings = (*invalid, *islice(references.check(data), MAX_REFERENCES))
     problems += [_problem(file, reading, finding) for finding in findings if not _follows(finding, reading)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from proxy.core.auth import AuthPolicy
 from proxy.core.budgets import BudgetPolicy
 from proxy.core.failures import RULES, FailureClass, FailureRule
 from proxy.core.model import EMPTY, Deployment, Mode, Provider, Tier
@@ -60,6 +61,7 @@ class Snapshot:
     max_in_flight: int = 10_000  # calls of this process at the same time
     access_log: bool = True
     testing: bool = False  # failures may be simulated
+    auth: AuthPolicy = field(default=AuthPolicy(), repr=False)
     budgets: BudgetPolicy | None = None  # `None`: there is none
 
 

@@ -58,7 +58,7 @@ def routes(
 
     def organization(path: str, endpoint: Handle) -> Route:
         middleware = [Middleware(IdentifiedOrAdmin, identify, admin.admits)]
-        return PermittedRoute(path, endpoint, permission="identified", middleware=middleware)
+        return PermittedRoute(path, endpoint, permission="identified or token", middleware=middleware)
 
     def open_to_all(path: str, endpoint: Handle, methods: Sequence[str] = ("GET",)) -> Route:
         return PermittedRoute(path, endpoint, permission="open", methods=methods)

@@ -44,9 +44,9 @@ class FakeAccounts:
         user = self.users.get(user_id)
         return None if user is None else Account(None, user, self.teams.get(user.team or ""))
 
-    async def get(self, kind: type[Team], id: str) -> Team | None:
+    async def find_team(self, team_id: str) -> Team | None:
         await self._look_up()
-        return self.teams.get(id)
+        return self.teams.get(team_id)
 
     async def _look_up(self) -> None:
         self.look_ups += 1

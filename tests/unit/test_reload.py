@@ -152,6 +152,27 @@ async def test_a_wrong_file_changes_nothing_and_is_told(service: Service) -> Non
     assert service.current.error is None
 
 
+async def test_a_new_mode_of_authentication_needs_a_restart(service: Service) -> None:
+    before = service.current.snapshot
+    text = service.path.read_text()
+    issuers = "issuers: [{issuer: i, audience: a, jwks_url: 'https://i/keys'}]"
+    service.path.write_text(text.replace("auth: {", f"auth: {{mode: jwt, jwt: {{{issuers}}}, "))
+
+    service.reload()
+
+    assert service.current.snapshot is before
+    assert "auth.mode: cannot change while the server runs; restart it" in (service.current.error or "")
+
+
+async def test_a_new_admin_token_counts_at_once(service: Service) -> None:
+    service.path.write_text(service.path.read_text().replace("admin_token: secret", "admin_token: other"))
+
+    service.reload()
+
+    assert service.current.snapshot.auth.admin_token == "other"
+    assert service.current.shown()["auth"]["admin_token"] == "***"
+
+
 async def test_a_reload_keeps_health_and_applies_new_policies(service: Service) -> None:
     lease = service.upstream.health.lease(service.current.snapshot.deployments["b/m"])
     assert lease

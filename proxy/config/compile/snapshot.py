@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.catalogue.lookup import DATE
+from proxy.config.compile.auth import compile_auth
 from proxy.config.compile.budgets import compile_budgets
 from proxy.config.compile.models import compile_catalogue, compile_deployments
 from proxy.config.compile.providers import compile_providers
@@ -71,6 +72,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         access_log=settings.logs.access,
         testing=settings.testing,
         budgets=compile_budgets(settings),
+        auth=compile_auth(settings),
     )
 
 

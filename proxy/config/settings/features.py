@@ -22,10 +22,7 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
         "state": NotYet("shared state"),
         "dependencies.state": NotYet("a policy for failing dependencies"),
-        "auth.mode": NotYet("authentication of clients"),
-        "auth.jwt": NotYet("authentication by JWT"),
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),
-        "defaults.key_limits": NotYet("limits of keys by default"),
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),
         "logs.requests": NotYet("the request log"),

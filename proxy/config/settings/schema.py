@@ -5,19 +5,18 @@
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, SecretStr
+from pydantic import AfterValidator, Field
 
+from proxy.config.settings.auth import AuthSettings
 from proxy.config.settings.base import Number, Section
 from proxy.config.settings.keys import LimitSettings
 from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.providers import ProviderSettings
 from proxy.config.settings.resilience import ResilienceSettings
 from proxy.config.settings.routing import RoutingSettings
-from proxy.config.settings.secrets import EncryptionKey
 from proxy.config.settings.server import ServerSettings
 from proxy.config.settings.units import PositiveDuration
 from proxy.core.location import locate
-from proxy.core.model import UserKeys
 
 Fail = Literal["open", "closed"]
 ProviderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
@@ -40,60 +39,6 @@ class DependenciesSettings(Section):
     state: DependencySettings = Field(
         default=DependencySettings.model_construct(), description="The shared state of limits and breakers."
     )
-
-
-class ClaimSettings(Section):
-    """The claims of a token that identify the caller."""
-
-    user: str | None = Field(default=None, description="The claim that names the user.")
-    team: str | None = Field(default=None, description="The claim that names the team.")
-    role: str | None = Field(default=None, description="The claim that names the role.")
-
-
-class IssuerSettings(Section):
-    """A token issuer."""
-
-    issuer: str = Field(description="The exact `iss` of its tokens.")
-    audience: str = Field(description="The `aud` that its tokens must contain.")
-    jwks_url: str = Field(description="The URL of its public keys.")
-    algorithms: tuple[str, ...] = Field(default=("RS256",), description="The accepted signature algorithms.")
-    claims: ClaimSettings = Field(
-        default=ClaimSettings.model_construct(), description="The claims that identify the caller."
-    )
-
-
-class JwtSettings(Section):
-    """Authentication by JWT."""
-
-    issuers: tuple[IssuerSettings, ...] = Field(default=(), description="The trusted issuers.")
-
-
-class AuthSettings(Section):
-    """How clients are authenticated."""
-
-    at: ClassVar[str | None] = "auth"
-
-    mode: Literal["none", "keys", "jwt", "keys+jwt"] = Field(default="none", description="How clients authenticate.")
-    admin_token: SecretStr | None = Field(
-        default=None, description="The bearer token for `/admin`; absent: `/admin` is disabled."
-    )
-    pepper: SecretStr | None = Field(default=None, description="The secret used to hash keys.")
-    encryption_key: EncryptionKey | None = Field(
-        default=None, description="The secret used to encrypt users' provider keys, or `file:` and its path."
-    )
-    previous_encryption_keys: tuple[EncryptionKey, ...] = Field(
-        default=(), description="Earlier values of `encryption_key`, which can still decrypt."
-    )
-    provider_keys: UserKeys = Field(
-        default="prefer",
-        description="Use a user's own provider key before the configured ones, use only own keys, or ignore them.",
-    )
-    jwt: JwtSettings = Field(default=JwtSettings.model_construct(), description="Authentication by JWT.")
-
-    def secrets(self) -> list[str]:
-        """Return the proxy's own secrets, which are removed from answers like provider keys."""
-        own = (self.admin_token, self.pepper, self.encryption_key, *self.previous_encryption_keys)
-        return [secret.get_secret_value() for secret in own if secret is not None]
 
 
 def _time_zone(value: str) -> str:

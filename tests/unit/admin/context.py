@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import httpx
 from starlette.applications import Starlette
@@ -15,10 +16,11 @@ from starlette.routing import Mount
 
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import Context
-from proxy.admission.identify import Identify
+from proxy.admission.identify import Identify, IdentifyNone
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
+from proxy.core.auth import AuthMode, AuthPolicy
 from proxy.core.errors import ProxyError
 from proxy.core.snapshot import Live
 from proxy.surfaces.openai.errors import error_body
@@ -49,8 +51,11 @@ async def serving(
     of: Context, token: str | None = TOKEN, identify: Identify | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the admin API."""
+    mode: AuthMode = "none" if identify is None else "keys"
+    of.live.snapshot = replace(of.live.snapshot, auth=AuthPolicy(mode, admin_token=token))
     app = Starlette(
-        routes=[Mount("/admin", build_admin(of, token, identify).guard)], exception_handlers={ProxyError: _proxy_error}
+        routes=[Mount("/admin", build_admin(of, identify or IdentifyNone()).guard)],
+        exception_handlers={ProxyError: _proxy_error},
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield client

@@ -14,10 +14,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from proxy.admission.accounts import AccountCache
-from proxy.admission.claims import ClaimNames
 from proxy.admission.jwks import FRESH, KEPT, MAX_WAITING, RETRY_SECONDS, UNKNOWN_SECONDS
-from proxy.admission.jwt import LEEWAY, MAX_CACHED, Issuer, TokenVerifier
+from proxy.admission.jwt import LEEWAY, MAX_CACHED, TokenVerifier
 from proxy.core.accounts import Team, User
+from proxy.core.auth import ClaimNames, Issuer
 from proxy.core.errors import NotAllowed, NotAuthenticated, ProxyError, Unavailable
 from proxy.core.model import LimitValues
 from proxy.core.principal import Identified
@@ -449,6 +449,6 @@ async def test_a_user_without_a_row_is_looked_up_once() -> None:
     assert store.look_ups == 1
     assert bench.accounts is not None
     store.users["alice"] = User(id="alice", disabled=True)
-    bench.accounts.forget("user", "alice")
+    bench.accounts.clear()
     assert callers[0].user == "alice"
     assert isinstance(await bench.refused(token), NotAllowed)

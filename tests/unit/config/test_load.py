@@ -182,14 +182,14 @@ def test_a_malformed_variable_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_env_file_beside_is_read_and_the_environment_wins(tmp_path: Path) -> None:
-    write(tmp_path, 'A=from-file\nB="with space"\nC=$${A} ${A}\nexport D=4\n', ".env")
+    write(tmp_path, 'A=from-file\nB="with space"\nC=$${A} ${A} and much more to be long\nexport D=4\n', ".env")
     text = "server: {host: '${A}'}\ndata_dir: ${B}\nauth: {pepper: '${C}', admin_token: '${D}'}\n"
 
     found = loaded(tmp_path, text, {"A": "from-environment"})
 
     assert (found.settings.server.host, found.settings.data_dir) == ("from-environment", "with space")
     assert found.settings.auth.pepper is not None
-    assert found.settings.auth.pepper.get_secret_value() == "$${A} ${A}"
+    assert found.settings.auth.pepper.get_secret_value() == "$${A} ${A} and much more to be long"
     assert found.settings.auth.admin_token is not None
     assert found.settings.auth.admin_token.get_secret_value() == "4"
 
@@ -384,7 +384,7 @@ def test_no_secret_is_ever_part_of_an_error(tmp_path: Path, text: str) -> None:
 
 def test_no_secret_is_part_of_a_repr(tmp_path: Path) -> None:
     text = f"""
-auth: {{admin_token: {SECRET}, pepper: {SECRET}, encryption_key: {2 * SECRET}}}
+auth: {{admin_token: {SECRET}, pepper: {2 * SECRET}, encryption_key: {2 * SECRET}}}
 providers:
   p: {{base_url: http://x/v1, proxy: "http://u:{SECRET}@x", headers: {{h: {SECRET}}}, keys: [{{value: {SECRET}}}]}}
 """

@@ -12,11 +12,7 @@ from proxy.config.settings.features import NOT_YET
 REFUSED = [
     ("state", "state: redis://r", "state", "`memory`"),
     ("dependencies.state", "dependencies: {state: {fail: closed}}", "dependencies.state", None),
-    ("auth.mode", "auth: {mode: keys}", "auth.mode", "`none`"),
-    ("auth.mode", "auth: {mode: keys+jwt}", "auth.mode", "`none`"),
-    ("auth.jwt", "auth: {jwt: {issuers: [{issuer: a, audience: b, jwks_url: c}]}}", "auth.jwt", None),
     ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
-    ("defaults.key_limits", "defaults: {key_limits: {rpm: 5}}", "defaults.key_limits", None),
     ("cache.enabled", "cache: {enabled: true}", "cache.enabled", "`false`"),
     ("cache.ttl", "cache: {ttl: 2d}", "cache.ttl", "`86400`"),
     ("logs.requests", "logs: {requests: jsonl}", "logs.requests", "`none`"),
