@@ -27,6 +27,7 @@ from proxy.admission.keys import IssuedKey, Peppers
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
+from proxy.capacity.state import State, build_state
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
 from proxy.config.settings.schema import Settings
@@ -36,6 +37,7 @@ from proxy.core.location import locate
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
 from proxy.mock.upstream import MockUpstream
+from proxy.observe.live import state as state_family
 from proxy.observe.live import store as store_family
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
@@ -103,8 +105,10 @@ def build(
     metrics = Metrics()
     settler = Settler(metrics, clock, live, parts.write_access)
     network = network_of(environ)
+    state = _state(settings, clock)
     upstream = build_upstream(
         live,
+        state,
         outside=parts.transport or network,
         local=MockUpstream(clock),
         clock=clock,
@@ -129,6 +133,8 @@ def build(
 
     metrics.watch(upstream.families)
     metrics.watch(process_families)
+    if client := state.client:
+        metrics.watch(lambda: [state_family(degraded=not client.available)])
     if store:
         metrics.watch(lambda: [store_family(degraded=store.database.degraded)])
     if watermark:
@@ -169,11 +175,23 @@ def build(
         ask=ask,
         ledger=LedgerStore(database) if database else None,
         clock=clock,
-        start=[upstream.start, *([store.start] if store else []), *([overrides.start] if overrides else [])],
+        start=[
+            state.start,
+            upstream.start,
+            *([store.start] if store else []),
+            *([overrides.start] if overrides else []),
+        ],
         services=[
             *(
                 each
-                for each in (watcher, *upstream.services, watermark, overrides, callers and callers.accounts)
+                for each in (
+                    watcher,
+                    *state.services,
+                    *upstream.services,
+                    watermark,
+                    overrides,
+                    callers and callers.accounts,
+                )
                 if each
             ),
             *(store.services if store else []),
@@ -205,6 +223,14 @@ def network_of(environ: Mapping[str, str]) -> Network:
         return Network(environ)
     except ValueError as exc:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
+
+
+def _state(settings: Settings, clock: Clock) -> State:
+    """Return the state of limits. Raises `ConfigError` if its URL is not valid."""
+    try:
+        return build_state(settings.state, clock, fail_open=settings.dependencies.state.fail == "open")
+    except ValueError as exc:
+        raise ConfigError([Problem("configuration", None, "state", str(exc))]) from None
 
 
 def _callers(live: Configuration, database: Database | None, fetch: Fetch, clock: Clock) -> IdentifyCallers | None:

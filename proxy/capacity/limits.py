@@ -79,6 +79,11 @@ class Limits:
             self._note(route, result.seconds)
         return result
 
+    @property
+    def shared(self) -> bool:
+        """Whether the limits are shared with other processes, so that nothing can be reserved at once."""
+        return self._store.shared
+
     def counts_tokens(self, configured: ConfiguredLimits) -> bool:
         """Return whether a limit of the key counts tokens, so that an attempt's tokens have to be known."""
         return configured.counts_tokens or any(kind in TOKENS for kind in self._learned_of(configured.route))

@@ -77,6 +77,12 @@ def _keys(snapshot: Snapshot) -> set[tuple[str, str]]:
     }
 
 
+def state(*, degraded: bool) -> Family:
+    """Whether the shared state is unavailable."""
+    name, text = "signalbox_state_degraded", "1 while the shared state is unavailable, else 0."
+    return Family(name, "gauge", text, {name: int(degraded)}, "max")
+
+
 def store(*, degraded: bool) -> Family:
     """Whether the store is unavailable."""
     name, text = "signalbox_store_degraded", "1 while the store is unavailable, else 0."

@@ -11,8 +11,8 @@ from secrets import token_hex
 from proxy.capacity.budget_memory import MemoryBudgets
 from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
-from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.queue import FairQueue
+from proxy.capacity.state import State
 from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS, DialectName
@@ -74,6 +74,7 @@ class Upstream:
 
 def build_upstream(
     live: Live,
+    state: State,
     *,
     outside: Transport,
     local: Transport,
@@ -85,7 +86,7 @@ def build_upstream(
     pulse: Pulse | None = None,
     read_only: bool = False,
 ) -> Upstream:
-    """Build them. `outside` is the transport to providers, `local` that to the mock.
+    """Build them. `state` counts limits, `outside` is the transport to providers, `local` that to the mock.
 
     `count` counts the chat calls of probes. `own_secrets` are the proxy's, which are removed from answers like provider
     keys. With `read_only` the state file at `state_path` is read and never written.
@@ -95,8 +96,7 @@ def build_upstream(
     transports: dict[DialectName, Transport] = {name: local if row.local else outside for name, row in DIALECTS.items()}
     queue = FairQueue(clock, live)
     health = Health(clock, live, notify=queue.notify)
-    counters = MemoryCounters(clock)
-    limits = Limits(counters, clock, live, notify=queue.notify)
+    limits = Limits(state.counters, clock, live, notify=queue.notify)
     slots = Slots(health, limits, queue, clock)
     simulator, slow, pulse = Simulator(clock, rng), SlowCalls(), pulse or Pulse(clock)
     budget, cleaners = RetryBudget(live), Cleaners(own_secrets)
@@ -132,8 +132,9 @@ def build_upstream(
         clock=clock,
     )
     prober = Prober(live=live, health=health, requests=requests, simulator=simulator, clock=clock, rng=rng)
-    state = StateFile(state_path, clock, live, health=health, limits=limits, counters=counters)
-    state.read_only = read_only
+    file = StateFile(state_path, clock, live, health=health, limits=limits, counters=state.memory)
+    file.read_only = read_only
+    state.on_freed(queue.notify)
     return Upstream(
         live=live,
         executor=executor,
@@ -146,6 +147,6 @@ def build_upstream(
         simulator=simulator,
         dialects=dialects,
         pulse=pulse,
-        state=state,
-        services=(prober, pulse, state, budgets),
+        state=file,
+        services=(prober, pulse, file, budgets),
     )

@@ -83,9 +83,9 @@ class ProbeRequests:
         try:
             call = read_chat(compact(body), {}, id="req_probe", request_id="req_probe", snapshot=self._live.snapshot)
             request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
+            reservation = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
         except (ProxyError, UpstreamFailure):
             return False
-        reservation = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
         if isinstance(reservation, Wait):
             return False
         tokens: int | None = None

@@ -67,11 +67,14 @@ class Slots:
         deployment = target.deployment
         if self._queue.depth:
             return None
+        limits = self._limits
+        limited = limits.apply_to(deployment)
+        if limited and limits.shared:
+            return None
         lease = self._health.lease(deployment, key_id=call.options.key_id)
         if lease is None:
             return None
-        limits = self._limits
-        if limits.apply_to(deployment):
+        if limited:
             configured, tokens = limits.configured(deployment, lease.key_id), 1
             if limits.counts_tokens(configured):
                 tokens = self._tokens(call, configured, self._input_tokens(call, configured, plan))
@@ -103,7 +106,11 @@ class Slots:
             soonest = _sooner(soonest, Wait(seconds))
         while lease := self._health.lease(deployment, key_id=key_id, avoid=avoid, force=force, sparing=sparing):
             tokens = self._tokens(call, self._limits.configured(deployment, lease.key_id), input_tokens)
-            reservation = await self._limits.reserve(deployment, lease.key_id, tokens)
+            try:
+                reservation = await self._limits.reserve(deployment, lease.key_id, tokens)
+            except BaseException:  # cancelled, or the shared state is unavailable
+                lease.return_unused()
+                raise
             if not isinstance(reservation, Wait):
                 lease.reservation = reservation
                 if deployment.twin:

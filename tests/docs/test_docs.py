@@ -108,7 +108,7 @@ def watch(metrics: Metrics) -> None:
     """Add the families whose values are kept elsewhere."""
     metrics.watch(lambda: [families.breakers([], snapshot()), families.cooldowns([], snapshot())])
     metrics.watch(lambda: [families.retries_refused(0), families.providers(snapshot()), families.lag(0.0)])
-    metrics.watch(lambda: [families.store(degraded=False)])
+    metrics.watch(lambda: [families.store(degraded=False), families.state(degraded=False)])
     metrics.watch(lambda: budget_amounts([(BudgetRule("total", "", 1), 0, 0)]))
     metrics.watch(lambda: budget_counts({}, {}, {}))
     metrics.watch(process_families)

@@ -32,8 +32,13 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        """The URL for `state`."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        """The URL for `state`, with enough time for a busy machine."""
+        return f"redis://127.0.0.1:{self.port}/0?socket_timeout=30&socket_connect_timeout=30"
+
+    @property
+    def impatient_url(self) -> str:
+        """A URL for tests in which the server hangs."""
+        return f"redis://127.0.0.1:{self.port}/0?socket_timeout=0.5&socket_connect_timeout=5"
 
     def start(self) -> None:
         """Start it, empty."""
@@ -132,7 +137,7 @@ class Line:
     def url(self) -> str:
         """The URL of the server through this proxy."""
         assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
+        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0?socket_timeout=0.5"
 
     def cut(self) -> None:
         """Reset all connections."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.capacity.state import build_state
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
 from proxy.core.call import Call
@@ -57,6 +58,7 @@ class Service:
         self.metrics = Metrics()
         self.upstream = build_upstream(
             self.current,
+            build_state("memory", self.clock, fail_open=True),
             outside=self.transport,
             local=self.transport,
             clock=self.clock,

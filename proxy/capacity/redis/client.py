@@ -3,7 +3,7 @@
 All commands of a process share one connection, on which they are pipelined in order, so no call waits for a free
 connection and a command sent later takes effect later. Everything is a script, loaded once per connection.
 
-A failure, an answer that takes longer than `ANSWER_SECONDS` and an error that says that Redis cannot serve (`NOPERM`,
+A failure, an answer that takes longer than `ANSWER_SECONDS`, and an error that says that Redis cannot serve (`NOPERM`,
 `OOM`, `READONLY`) end the connection. Until a background probe succeeds, every request fails at once with
 `StateUnavailable`. What `post` sends is kept meanwhile.
 """
@@ -16,6 +16,7 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 1.0  # for the connection, the handshake and the first probe together
-ANSWER_SECONDS = 0.25  # a longer answer counts as a failure
+CONNECT_SECONDS = 1.0  # for the connection, the handshake and the first probe; `socket_connect_timeout` of the URL
+ANSWER_SECONDS = 0.25  # a longer answer counts as a failure; `socket_timeout` of the URL
 RETRY_SECONDS = 0.5  # between two probes while Redis is unavailable
 LATE_SECONDS = 0.05  # a timer that is later shows that this process was busy, not that Redis is slow
 MAX_KEPT = 10_000  # background commands that are kept while Redis is unavailable; the oldest are dropped
@@ -86,7 +87,7 @@ class StateClient:
 
     def __init__(self, url: str, clock: Clock) -> None:
         """Raises `ValueError` for a URL that is not valid, without its text, which may contain a password."""
-        self._new_connection = _connector(url)
+        self._new_connection, self._connect_seconds, self.answer_seconds = _connector(url)
         self._clock = clock
         self._connection: AbstractConnection | None = None
         self._waiting: deque[_Command] = deque()  # to be sent
@@ -115,7 +116,12 @@ class StateClient:
             raise StateUnavailable()
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._enqueue(_Command(script, keys, arguments, answer, on_abandoned))
-        return await answer
+        try:
+            return await answer
+        except asyncio.CancelledError:  # possibly after the result has arrived
+            if on_abandoned and answer.done() and not answer.cancelled() and answer.exception() is None:
+                on_abandoned(answer.result())
+            raise
 
     def post(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> None:
         """Run a script in the background, before everything that is sent later; its result is dropped.
@@ -140,6 +146,8 @@ class StateClient:
                     await self._serve(self._connection)
                 await self._clock.sleep(RETRY_SECONDS)
         finally:
+            if self._connection is not None and self.available:
+                await self._flush(self._connection)
             self._fail("stopped", logged=False)
             await self._disconnect()
 
@@ -147,12 +155,12 @@ class StateClient:
         """Connect and probe; on success Redis is available."""
         connection = self._new_connection()
         try:
-            async with asyncio.timeout(CONNECT_SECONDS):
+            async with asyncio.timeout(self._connect_seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
                 await _answer(connection, "EVAL", _PROBE.text, 1, state_key("probe"), 1)
                 await _warn_of_eviction(connection)
         except TimeoutError:
-            self._fail(f"no connection within {CONNECT_SECONDS:g} s")
+            self._fail(f"no connection within {self._connect_seconds:g} s")
         except Exception as exc:  # of the library, the operating system or TLS
             self._fail(_described(exc))
         else:
@@ -203,7 +211,7 @@ class StateClient:
         try:
             while True:
                 try:
-                    result: Any = await connection.read_response()
+                    result: Any = await connection.read_response(disconnect_on_error=False)
                 except ResponseError as exc:
                     result = exc
                 command = self._sent.popleft()
@@ -216,6 +224,20 @@ class StateClient:
                     _resolve(command, result)
         except Exception as exc:
             self._fail(_described(exc))
+
+    async def _flush(self, connection: AbstractConnection) -> None:
+        """Send what is left, at the end of the process."""
+        from redis.exceptions import ResponseError
+
+        batch = list(self._waiting)
+        self._waiting.clear()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(self.answer_seconds):
+                packed = connection.pack_commands([command.words(self._loaded) for command in batch])
+                await connection.send_packed_command(packed, check_health=False)
+                for _ in range(len(self._sent) + len(batch)):
+                    with contextlib.suppress(ResponseError):
+                        await connection.read_response()
 
     def _refused(self, command: _Command, error: Exception) -> None:
         """Handle an error: of one script, such as for a foreign value, or of a Redis that cannot serve."""
@@ -239,7 +261,7 @@ class StateClient:
     def _set_timer(self) -> None:
         """Watch the oldest command that has no answer: one timer for all of them."""
         if self._timer is None and self._sent:
-            due = self._sent[0].sent_at + ANSWER_SECONDS
+            due = self._sent[0].sent_at + self.answer_seconds
             wait = max(0.0, due - self._clock.monotonic())
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(wait, self._check, loop.time() + wait)
@@ -251,8 +273,8 @@ class StateClient:
         loop = asyncio.get_running_loop()
         if loop.time() - due > LATE_SECONDS:  # the answer may have arrived while this process was busy
             self._timer = loop.call_later(LATE_SECONDS, self._check, loop.time() + LATE_SECONDS)
-        elif self._clock.monotonic() - self._sent[0].sent_at >= ANSWER_SECONDS:
-            self._fail(f"no answer within {ANSWER_SECONDS * 1000:g} ms")
+        elif self._clock.monotonic() - self._sent[0].sent_at >= self.answer_seconds:
+            self._fail(f"no answer within {self.answer_seconds * 1000:g} ms")
         else:
             self._set_timer()
 
@@ -294,15 +316,25 @@ def _resolve(command: _Command, result: Any) -> None:
         command.on_abandoned(result)
 
 
-def _connector(url: str) -> Callable[[], AbstractConnection]:
-    """Return what makes connections to `url`; imports the library."""
-    from redis.asyncio import ConnectionPool
+def _connector(url: str) -> tuple[Callable[[], AbstractConnection], float, float]:
+    """Return what makes connections to `url`, with the seconds for a connection and for an answer.
 
+    Imports the library.
+    """
     try:
-        pool = ConnectionPool.from_url(url, protocol=2, socket_timeout=None, socket_connect_timeout=CONNECT_SECONDS)
-    except ValueError:
+        from redis.asyncio import ConnectionPool
+    except ImportError:
+        raise ValueError("`state` needs the library `redis`; install `signalbox-proxy[redis]`") from None
+    try:
+        pool = ConnectionPool.from_url(url, protocol=2)
+        kwargs: dict[str, Any] = dict(pool.connection_kwargs)
+        answer = float(kwargs.pop("socket_timeout", ANSWER_SECONDS))
+        connect = float(kwargs.pop("socket_connect_timeout", CONNECT_SECONDS))
+        new = partial(pool.connection_class, **kwargs, socket_timeout=None, socket_connect_timeout=connect)
+        new()  # finds unknown options
+    except (ValueError, TypeError):
         raise ValueError(f"`state` is not a valid URL: {URL_FORM}") from None
-    return lambda: pool.connection_class(**pool.connection_kwargs)
+    return new, connect, answer
 
 
 async def _answer(connection: AbstractConnection, *words: Argument) -> Any:

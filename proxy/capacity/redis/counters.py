@@ -22,6 +22,7 @@ from proxy.capacity.redis.client import StateClient, state_key
 from proxy.capacity.redis.scripts import LEASE_SECONDS, SERVER_TIME, scripts
 from proxy.capacity.store import Charge, CounterKey, Reservation, Row, Wait
 from proxy.core.clock import Clock
+from proxy.core.model import RouteKey
 
 RENEW_SECONDS = LEASE_SECONDS / 3
 RECHECK_SECONDS = 0.25  # between two notifications of waiting calls, because other replicas free capacity too
@@ -48,14 +49,13 @@ class RedisCounters:
         self,
         client: StateClient,
         clock: Clock,
-        notify: Callable[[], None] = lambda: None,
         *,
         time: str = SERVER_TIME,
     ) -> None:
-        """`notify` is called while calls wait, because other replicas may have freed capacity."""
+        """`time` is the statement of the scripts that sets the time."""
         self._client = client
         self._clock = clock
-        self._notify = notify
+        self.on_freed: list[Callable[[], None]] = []  # called while calls wait: other replicas may free capacity
         self._scripts = scripts(time)
         self._process = secrets.token_hex(8)
         self._ids = itertools.count(1)
@@ -131,7 +131,8 @@ class RedisCounters:
             await self._clock.sleep(RECHECK_SECONDS)
             if self._refused:
                 self._refused = False
-                self._notify()
+                for notify in self.on_freed:
+                    notify()
             if self._clock.monotonic() - renewed >= RENEW_SECONDS:
                 renewed = self._clock.monotonic()
                 self.renew()
@@ -248,7 +249,8 @@ class RedisCounters:
 @lru_cache(4 * MAX_COUNTERS)
 def _name(form: str, counter: CounterKey) -> str:
     """Return the key of a counter's window (`w`), slots (`s`) or cooldown (`c`)."""
-    return f"{_NAMES}{form}:{json.dumps([*counter.owner, counter.kind], separators=(',', ':'))}"
+    parts = ["route" if isinstance(counter.owner, RouteKey) else "other", *counter.owner, counter.kind]
+    return f"{_NAMES}{form}:{json.dumps(parts, separators=(',', ':'))}"
 
 
 def _key(charge: Charge) -> str:
@@ -273,8 +275,8 @@ def _span(charge: Charge) -> int:
 
 def _add(rows: dict[CounterKey, Row], name: bytes, used: int, limit: int, span: int, cooldown: int) -> None:
     """Add what one key shows to the row of its counter."""
-    *owner, kind = json.loads(name[2:])
-    key = CounterKey(tuple(owner), kind)
+    owned_by, *owner, kind = json.loads(name[2:])
+    key = CounterKey(RouteKey(*owner) if owned_by == "route" else tuple(owner), kind)
     before = rows.get(key) or Row(key, 0, None, 0.0, 0.0)
     seconds = cooldown / MICROSECONDS
     if name.startswith(b"c"):

@@ -1,4 +1,4 @@
-"""Settings that several worker processes cannot keep, because they need exact counts over all of them."""
+"""Settings that several worker processes cannot keep without a shared state: exact counts over all of them."""
 
 from collections.abc import Iterator
 
@@ -7,23 +7,25 @@ from proxy.config.settings.keys import LimitSettings
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.read import Path
 
-_MESSAGE = "with {workers} workers a {what} needs a shared `state`, which this version does not support; {mend}"
-_MEND = "remove it, or use one worker (`server.workers`, `--workers`)"
+_MESSAGE = "with {workers} workers a {what} needs a shared `state`; {mend}"
+_MEND = "set `state: redis://...`, remove it, or use one worker (`server.workers`, `--workers`)"
 
 
 def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
-    """Yield the limits that would be counted in each worker by itself; none with one worker."""
+    """Yield what would be counted in each worker by itself; nothing with one worker."""
     if workers == 1:
         return
-    places: list[Path] = [("models", i) for i, model in enumerate(settings.models) if _limits(model.limits)]
-    for name, provider in settings.providers.items():
-        places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
+    places: list[Path] = []
+    if settings.state == "memory":
+        places += [("models", i) for i, model in enumerate(settings.models) if _limits(model.limits)]
+        for name, provider in settings.providers.items():
+            places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
     for place in places:
         yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
     places = [("budgets", index) for index in range(len(settings.budgets))]
     if settings.defaults.user_budget is not None and settings.auth.mode != "none":  # only then there are users
         places.append(("defaults", "user_budget"))
-    for place in places:
+    for place in places:  # `proxy/upstream/assembly.py` keeps budgets in memory
         yield Finding(place, _MESSAGE.format(workers=workers, what="budget", mend=_MEND))
 
 

@@ -20,8 +20,6 @@ class NotYet:
 # setting path, in the form of `setting_names`, to the missing feature
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
-        "state": NotYet("shared state"),
-        "dependencies.state": NotYet("a policy for failing dependencies"),
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),

@@ -357,7 +357,7 @@ LEAKS = [
     f"providers: {{p: {{base_url: 'https://u:{SECRET}@x'}}}}",
     f"providers: {{p: {{base_url: {SECRET}}}}}",
     f"server: {{port: {SECRET}, drain: {SECRET}, max_body: {SECRET}}}",
-    f"store: postgresql://u:{SECRET}@db/x\nstate: redis://:{SECRET}@r\n",
+    f"store: postgresql:/u:{SECRET}@db/x\nstate: redis:/:{SECRET}@r\n",
     f"store: {SECRET}",
     f"auth: {{pepper: *{SECRET}}}",
     f"auth: {{pepper: !{SECRET} x}}",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from proxy.capacity.store import Reservation
+from proxy.capacity.limits import Limits
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import Charge, Reservation
 from proxy.capacity.store import Wait as Waits
 from proxy.core.call import Call
+from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError, RateLimited
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.messages import MessageFacts
@@ -22,6 +26,7 @@ from proxy.core.policies import BreakerPolicy, QueuePolicy, RetryPolicy
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.upstream.health import Lease
+from proxy.upstream.slots import Slots
 from tests.support.calls import HELLO, call, deployment, plan, provider
 from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Wait
@@ -104,6 +109,45 @@ async def test_a_lease_at_once_reserves_capacity_under_a_limit() -> None:
     assert at_once(b, of) is None
     b.slots.release(lease)
     assert at_once(b, of)
+
+
+class SharedCounters(MemoryCounters):
+    """A store that others share: it reserves only after a round trip, which ends when `answered` is set."""
+
+    shared = True
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.answered = asyncio.Event()
+
+    async def reserve(self, charges: Sequence[Charge]) -> Reservation | Waits:
+        await self.answered.wait()
+        return await super().reserve(charges)
+
+
+async def test_a_shared_limit_is_not_reserved_at_once() -> None:
+    of, b = target("a", limits=ONE_PLACE), scene()
+    slots = Slots(b.health, Limits(SharedCounters(b.clock), b.clock, b.live), b.queue, b.clock)
+
+    assert slots.take_at_once(calling(of), [Target(of)], plan(of)) is None
+    assert slots.take_at_once(calling(A), [Target(A)], plan(A))
+
+
+async def test_a_cancelled_reservation_returns_its_lease() -> None:
+    of, b = target("a", limits=ONE_PLACE), scene(consecutive=1, open=1.0)
+    counters = SharedCounters(b.clock)
+    slots = Slots(b.health, Limits(counters, b.clock, b.live), b.queue, b.clock)
+    fail(b, of, K.SERVER_ERROR)
+    await b.clock.sleep(1.0)  # the breaker admits one probe
+
+    async with asyncio.TaskGroup() as group:
+        waiting = group.create_task(slots.take(calling(of), of, 1))
+        await asyncio.sleep(0)
+        assert b.health.lease(of) is None
+        waiting.cancel()
+
+    counters.answered.set()
+    assert isinstance(await slots.take(calling(of), of, 1), Lease)
 
 
 async def test_a_lease_at_once_reserves_the_tokens_of_the_call() -> None:

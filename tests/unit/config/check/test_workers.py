@@ -1,4 +1,4 @@
-"""Limits need one worker, because nothing counts over several yet."""
+"""Limits need one worker, or a shared state that counts over several."""
 
 from __future__ import annotations
 
@@ -42,6 +42,10 @@ def problems(path: Path, workers: int | None = None, running: int = 1) -> list[s
 def test_limits_are_rejected_with_several_workers(tmp_path: Path, text: str, where: str) -> None:
     assert problems(written(tmp_path, text, 1)) == []
     assert problems(written(tmp_path, text, 2)) == [where]
+
+
+def test_a_shared_state_allows_limits_with_several_workers(tmp_path: Path) -> None:
+    assert problems(written(tmp_path, MODEL + "state: redis://127.0.0.1:1/0", 2)) == []
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,6 @@ from proxy.config.settings.describe import setting_names
 from proxy.config.settings.features import NOT_YET
 
 REFUSED = [
-    ("state", "state: redis://r", "state", "`memory`"),
-    ("dependencies.state", "dependencies: {state: {fail: closed}}", "dependencies.state", None),
     ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
     ("cache.enabled", "cache: {enabled: true}", "cache.enabled", "`false`"),
     ("cache.ttl", "cache: {ttl: 2d}", "cache.ttl", "`86400`"),

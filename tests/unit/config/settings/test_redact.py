@@ -8,6 +8,7 @@ from proxy.config.settings.redact import redacted
 
 SECRET = "sk-canary-5f3a9c"
 TEXT = f"""
+state: redis://u:{SECRET}@redis:6379/1
 auth: {{admin_token: {SECRET}, pepper: "${{PEPPER:-}}"}}
 server: {{drain: 1m, max_body: 1KiB}}
 providers:
@@ -33,6 +34,7 @@ def test_secrets_are_stars_when_set_and_null_when_not(tmp_path: Path) -> None:
     provider = shown["providers"]["p"]
     assert (provider["proxy"], provider["headers"]) == ("***", {"h": "***"})
     assert [(key["id"], key["value"]) for key in provider["keys"]] == [("a", "***"), ("b", None)]
+    assert shown["state"] == "redis://u:***@redis:6379/1"
     assert SECRET not in json.dumps(shown)
 
 

@@ -1,0 +1,61 @@
+"""The state of limits: in this process, or shared by all replicas in Redis (`state` in `docs/configuration.md`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import CounterStore
+from proxy.core.background import BackgroundService
+from proxy.core.clock import Clock
+
+if TYPE_CHECKING:  # a process that shares no state does not import them
+    from proxy.capacity.redis.client import StateClient
+    from proxy.capacity.redis.counters import RedisCounters
+
+MEMORY = "memory"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """The counter store in use, and what serves it. In memory there is neither client nor service."""
+
+    counters: CounterStore
+    memory: MemoryCounters | None = None  # what the state file saves
+    client: StateClient | None = None
+    redis: RedisCounters | None = None
+
+    @property
+    def services(self) -> tuple[BackgroundService, ...]:
+        """The background work."""
+        return (self.client, self.redis) if self.client and self.redis else ()
+
+    async def start(self) -> None:
+        """Connect, before the first call."""
+        if self.client:
+            await self.client.start()
+
+    def on_freed(self, notify: Callable[[], None]) -> None:
+        """Let `notify` be called, while calls wait, when other replicas may have freed capacity."""
+        if self.redis:
+            self.redis.on_freed.append(notify)
+
+
+def build_state(url: str, clock: Clock, *, fail_open: bool) -> State:
+    """Build the state for the setting `state`. Raises `ValueError` if it is not valid, without its text."""
+    if url == MEMORY:
+        memory = MemoryCounters(clock)
+        return State(memory, memory)
+    from proxy.capacity.redis.client import StateClient
+    from proxy.capacity.redis.counters import RedisCounters
+    from proxy.capacity.redis.fallback import FallbackCounters
+
+    client = StateClient(url, clock)
+    counters = RedisCounters(client, clock)
+    return State(
+        FallbackCounters(client, counters, MemoryCounters(clock)) if fail_open else counters,
+        client=client,
+        redis=counters,
+    )
