@@ -156,6 +156,7 @@ def build(
             read=BodyReader(limits),
             ask=ask or _no_answers,
             storage=_storage(database, overrides, live, callers, clock),
+            budgets=upstream.budgets,
         ),
         identify,
     )

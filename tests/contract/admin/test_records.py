@@ -239,11 +239,7 @@ async def costs(client: httpx.AsyncClient, headers: dict[str, str], **query: Any
 async def test_the_organization_of_a_member_is_its_own(ledger: LedgerStore) -> None:
     async with own(ledger) as client:
         seen = {name: await costs(client, {"x-api-key": name}) for name in PRINCIPALS}
-        filters = [
-            {"user_ids[]": "ann"},
-            {"api_key_ids": "key_a"},
-            {"project_ids[]": "red", "user_ids[]": ["ann", "bob"]},
-        ]
+        filters = [{"user_ids[]": "ann"}, {"api_key_ids": "key_a"}, {"project_ids[]": "red"}]
         others = [await costs(client, {"x-api-key": "a key of red"}, **each) for each in filters]
         all_calls = await costs(client, {"x-admin": "1"})
 
