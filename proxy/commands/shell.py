@@ -43,8 +43,8 @@ class Shell:
     @property
     def keys(self) -> Keys:
         """The virtual keys."""
-        pepper = self.settings.auth.pepper
-        issue = Peppers([pepper.get_secret_value()]).issue if pepper else None
+        peppers = self.settings.auth.peppers
+        issue = Peppers(peppers).issue if peppers else None
         return Keys(self.accounts, self.clock.time, _nothing, issue)
 
     @property
