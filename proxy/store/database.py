@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from proxy.core.clock import Clock
 from proxy.core.location import Location
-from proxy.store.pool import Opener, Pool, Work
+from proxy.store.pool import Pool, Work
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -96,17 +96,24 @@ class Database:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Run the service, for commands and tests; close all connections at the end."""
+        error: Exception | None = None
         async with asyncio.TaskGroup() as group:
             task = group.create_task(self.run())
             try:
                 yield
+            except Exception as exc:  # raised as it is, and not in a group
+                error = exc
             finally:
                 task.cancel()
                 await self.close()
+        if error is not None:
+            raise error
 
 
-class SqliteWriter(Opener):
+class SqliteWriter:
     """The connection that writes. Opening it creates the file and migrates its schema."""
+
+    concurrent = False
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -132,8 +139,10 @@ class SqliteWriter(Opener):
             await connection.execute(text("UPDATE meta SET value = value + 1 WHERE name = 'probe'"))
 
 
-class SqliteReader(Opener):
+class SqliteReader:
     """The connections that read. Opening them opens the writer first, which creates the tables."""
+
+    concurrent = False  # a statement that takes long is interrupted (`engines.py`)
 
     def __init__(self, path: str, writer: Pool) -> None:
         self._path = path
@@ -152,8 +161,10 @@ class SqliteReader(Opener):
         await current(engine)
 
 
-class Postgresql(Opener):
+class Postgresql:
     """The connections to PostgreSQL. Opening them checks the schema, and changes nothing."""
+
+    concurrent = True
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import sqlalchemy
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from proxy.core.clock import SystemClock
 from proxy.core.location import Location
+from proxy.store.failures import Unusable
 
 CONNECT_SECONDS = 2.0
+STATEMENT_SECONDS = 10.0  # a longer transaction of SQLite, or statement of PostgreSQL, is cancelled
 BUSY_SECONDS = 2.0  # for which a statement waits for another process that writes to the file
 READERS = 4
 CONNECTIONS = 8  # of a process to PostgreSQL
 
+_INSTRUCTIONS = 100_000  # of SQLite's machine, between two looks at the deadline
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000:.0f}", "foreign_keys=ON")
 _SERVER_SETTINGS = {
     "application_name": "signalbox",
-    "statement_timeout": "10000",
+    "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
     "lock_timeout": "5000",
     "idle_in_transaction_session_timeout": "30000",
     "jit": "off",  # statements are short
@@ -40,19 +46,42 @@ def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
     pragmas = _PRAGMAS if writer else (*_PRAGMAS[2:], "query_only=ON")
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
-    def prepare(connection: Any, _: Any) -> None:
+    def prepare(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # no implicit BEGIN
+        deadline = record.info["deadline"] = _Deadline()
+        connection.run_async(lambda driver: driver.set_progress_handler(deadline.passed, _INSTRUCTIONS))
         cursor = connection.cursor()
         for pragma in pragmas:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     def start(connection: sqlalchemy.Connection) -> None:
+        connection.info["deadline"].set()
         connection.exec_driver_sql(begin)
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+class _Deadline:
+    """Ends a transaction that takes too long; SQLite asks from its thread."""
+
+    def __init__(self) -> None:
+        self._clock = SystemClock()
+        self._at = math.inf
+
+    def set(self) -> None:
+        """Begin a transaction."""
+        self._at = self._clock.monotonic() + STATEMENT_SECONDS
+
+    def clear(self) -> None:
+        """Let the transaction take any time."""
+        self._at = math.inf
+
+    def passed(self) -> bool:
+        """Return whether the transaction must end."""
+        return self._clock.monotonic() > self._at
 
 
 def engine_of(location: Location) -> AsyncEngine:
@@ -75,13 +104,21 @@ def create_file(path: str) -> None:
 
 def postgresql_engine(url: str) -> AsyncEngine:
     """Return an engine for PostgreSQL 15 or newer. asyncpg reads the URL, with all its parameters."""
-    import asyncpg  # type: ignore[import-untyped]
+    try:
+        import asyncpg  # type: ignore[import-untyped]
+    except ImportError:
+        raise Unusable("the driver is not installed; install `signalbox-proxy[postgres]`") from None
+    given = {name for name, _ in parse_qsl(urlsplit(url).query)}
+    settings = {name: value for name, value in _SERVER_SETTINGS.items() if name not in given}
 
     async def connect() -> Any:
-        connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=_SERVER_SETTINGS)
+        try:
+            connection = await asyncpg.connect(url, timeout=CONNECT_SECONDS, server_settings=settings)
+        except (asyncpg.InterfaceError, ValueError) as exc:  # of the URL; the message may contain a part of it
+            raise Unusable("the URL is not valid, or no server of it can be used") from exc
         if connection.get_server_version().major < 15:
             await connection.close()
-            raise UnsupportedServer("the server is older than PostgreSQL 15")
+            raise Unusable("the server is older than PostgreSQL 15")
         return connection
 
     return create_async_engine(
@@ -93,7 +130,3 @@ def postgresql_engine(url: str) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,
     )
-
-
-class UnsupportedServer(OSError):
-    """The server is too old."""

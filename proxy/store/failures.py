@@ -48,17 +48,18 @@ _SQLITE = {
     "no such table": Failure(Kind.LOST, "a table is missing"),
     "not a database": Failure(Kind.DOWN, "the file is not a SQLite database"),
     "malformed": Failure(Kind.DOWN, "the file is damaged"),
+    "interrupted": Failure(Kind.SLOW, "the statement took too long"),
     "no active connection": Failure(Kind.LOST, "the connection was closed"),
 }
 
 
-class Outdated(Exception):
-    """The schema of the database is older than this version needs."""
+class Unusable(Exception):
+    """The database cannot be used: its schema or the server is too old, or the driver or the URL is wrong."""
 
 
 def classify(error: BaseException) -> Failure | None:
     """Return what `error` says of the database; `None` if it is not about the database."""
-    if isinstance(error, Outdated):
+    if isinstance(error, Unusable):
         return Failure(Kind.DOWN, str(error))
     if isinstance(error, TimeoutError):
         return Failure(Kind.DOWN, "no answer in time")

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store.database import LOOKUP_SECONDS, Database
+from proxy.store.errors import StoreError
+from proxy.store.values import cleaned
+
+_LOG = logging.getLogger(__name__)
 
 MAX_LIST = 1001  # one more than a page, to see whether there is another one
 
@@ -27,7 +32,14 @@ class LedgerStore:
         await self._database.open()  # imports SQLAlchemy in a thread
         from proxy.store import recording
 
-        await self._database.write(lambda connection: recording.write(connection, calls, attempts))
+        try:
+            await self._database.write(lambda connection: recording.write(connection, calls, attempts))
+        except StoreError:
+            raise
+        except Exception as exc:  # of a driver, because of a value: one row must not block all that follow
+            _LOG.warning("records had values that cannot be stored", extra={"fields": {"kind": type(exc).__name__}})
+            calls, attempts = [cleaned(call) for call in calls], [cleaned(attempt) for attempt in attempts]
+            await self._database.write(lambda connection: recording.write(connection, calls, attempts))
 
     async def spent(self, scope: str, id: str, start: int, end: int) -> int:
         """Return the nano-dollars spent from `start` to `end`, which are multiples of a quarter hour.

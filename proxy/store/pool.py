@@ -25,6 +25,7 @@ Work = Callable[["AsyncConnection"], Awaitable[T]]
 
 PROBE_SECONDS = 0.25  # between two probes
 PROBE_TIMEOUT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0  # work that takes longer is cut off if the database does not answer anything else either
 LOG_SECONDS = 1.0  # between two log lines about failures
 ATTEMPTS = 3  # of a transaction that a conflict with another one has ended
 
@@ -38,6 +39,11 @@ class Opener(Protocol):
 
     async def probe(self, engine: AsyncEngine) -> None:
         """Raise an error if the database does not work."""
+        ...
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether a second connection can be used while the first one works."""
         ...
 
 
@@ -83,22 +89,22 @@ class Pool:
         Raises `StoreUnavailable`.
         """
         engine = await self.open()
-        result = await self._within(self._transaction(engine, work, again), seconds)
+        result = await self._within(engine, self._transaction(engine, work, again=again), seconds)
         if isinstance(result, BaseException):
             raise result
         return result
 
     async def run(self) -> None:
         """Probe after each failure until the database works again; until cancelled."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                self._group = group
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
                 while True:
                     await self._failed.wait()
                     await self._clock.sleep(PROBE_SECONDS)
                     await self._probe()
-        finally:
-            self._group = None
+            finally:
+                self._group = None  # what is used from now on, until `close`, runs in the task of its caller
 
     async def close(self) -> None:
         """Close all connections."""
@@ -117,10 +123,10 @@ class Pool:
             failure = classify(exc)
             if failure is None:
                 raise
-            self._fail(failure.text)
+            self._fail(failure.text, None)
             raise StoreUnavailable(self._message(failure.text)) from None
 
-    async def _transaction(self, engine: AsyncEngine, work: Work[T], again: bool) -> T | BaseException:
+    async def _transaction(self, engine: AsyncEngine, work: Work[T], *, again: bool) -> T | BaseException:
         """Return the result, or the error: an error that a task raises would end the tasks of all others."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
@@ -136,30 +142,46 @@ class Pool:
                     again = False
                     continue
                 if failure.kind in (Kind.LOST, Kind.DOWN):
-                    self._fail(failure.text)
+                    self._fail(failure.text, engine)
                 return StoreUnavailable(self._message(failure.text))
         raise AssertionError
 
-    async def _within(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    async def _within(self, engine: AsyncEngine, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Run `work`, and stop waiting for it after `seconds`, or when the database answers nothing at all."""
         if self._group is None:  # no service runs, as in a command
             try:
                 async with asyncio.timeout(seconds):
                     return await work
             except TimeoutError:
-                raise self._timed_out(seconds) from None
+                raise self._timed_out(seconds, engine) from None
         task = self._group.create_task(work)
-        done, _ = await asyncio.wait({task}, timeout=seconds)
-        if not done:
+        rest = seconds
+        try:
+            while True:
+                step = min(rest, HEARTBEAT_SECONDS)
+                done, _ = await asyncio.wait({task}, timeout=step)
+                if done:
+                    if task.cancelled():
+                        raise StoreUnavailable(self._message("it is being closed"))
+                    return task.result()
+                rest -= step
+                if rest <= 0:
+                    raise self._timed_out(seconds, engine)
+                if self._opener.concurrent:
+                    await self._within(engine, self._transaction(engine, _beat, again=False), HEARTBEAT_SECONDS)
+        except StoreUnavailable:
             task.cancel()
-            raise self._timed_out(seconds)
-        return task.result()
+            raise
 
-    def _timed_out(self, seconds: float) -> StoreUnavailable:
+    def _timed_out(self, seconds: float, engine: AsyncEngine) -> StoreUnavailable:
         text = f"no answer within {seconds:g} s"
-        self._fail(text)
+        self._fail(text, engine)
         return StoreUnavailable(self._message(text))
 
-    def _fail(self, text: str) -> None:
+    def _fail(self, text: str, engine: AsyncEngine | None) -> None:
+        """Fail at once from now on; a failure of connections that were replaced meanwhile does not count."""
+        if engine is not self._engine:
+            return
         before, self._failure = self._failure, self._message(text)
         self._failed.set()
         if before is None:
@@ -177,11 +199,15 @@ class Pool:
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_SECONDS):
                 engine = await self._opener.open()
-                await self._opener.probe(engine)
+                try:
+                    await self._opener.probe(engine)
+                except BaseException:
+                    await engine.dispose()
+                    raise
         except Exception as exc:
             failure = classify(exc)
             if failure is not None:
-                self._fail(failure.text)
+                self._fail(failure.text, self._engine)
             else:
                 _LOG.exception("the probe of the store failed", extra={"fields": {"store": self._name}})
             return
@@ -191,6 +217,10 @@ class Pool:
         _LOG.info("the store is available again", extra={"fields": {"store": self._name}})
         if old is not None and self._group is not None:
             self._group.create_task(_dispose(old))
+
+
+async def _beat(connection: AsyncConnection) -> None:
+    await connection.exec_driver_sql("SELECT 1")
 
 
 async def _dispose(engine: AsyncEngine) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
 from proxy.store.errors import InvalidValue
 
 MAX_ID = 256  # characters of an id
 MAX_TEXT = 100_000  # characters of any other text
+MAX_STATUS = 2**15 - 1
+MAX_INTEGER = 2**53  # far below 64 bits, so that sums have room
 _MICROSECONDS = 1_000_000
 
 
@@ -48,3 +52,20 @@ def to_json(value: object) -> str:
     except (TypeError, ValueError, OverflowError, RecursionError) as exc:
         raise InvalidValue(f"a value cannot be stored as JSON: {exc}") from None
     return check_text(text, "JSON")
+
+
+Row = TypeVar("Row", bound=msgspec.Struct)
+
+
+def cleaned(row: Row) -> Row:
+    """Return a row with every text and number changed to the nearest one that both databases can store."""
+    return msgspec.structs.replace(row, **{name: _clean(name, getattr(row, name)) for name in row.__struct_fields__})
+
+
+def _clean(name: str, value: object) -> object:
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd").encode(errors="replace").decode()[:MAX_TEXT]
+    if isinstance(value, int) and not isinstance(value, bool):
+        most = MAX_STATUS if name == "status" else MAX_INTEGER
+        return max(-most, min(value, most))
+    return value

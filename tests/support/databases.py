@@ -74,8 +74,7 @@ class Postgres:
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
             "unix_socket_directories": str(self._home),
-            "fsync": "off",
-            "synchronous_commit": "off",
+            "fsync": "off",  # the system keeps what a killed server has written
             "full_page_writes": "off",
             "max_connections": "60",
             "shared_buffers": "32MB",
@@ -98,6 +97,10 @@ class Postgres:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
+
+    def runs(self) -> bool:
+        """Return whether the server has been started."""
+        return self._process is not None
 
     def freeze(self) -> None:
         """Suspend all processes of the server: connections are accepted by the system, and never answered."""
@@ -124,7 +127,8 @@ class Postgres:
         shutil.rmtree(self._home, ignore_errors=True)
 
     def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         parent = self._process.pid
         children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
         for pid in [parent, *map(int, children)]:

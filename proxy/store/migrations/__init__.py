@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.store.failures import Outdated
+from proxy.store.failures import Unusable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -58,9 +58,9 @@ def problem(revision: str | None) -> str | None:
 
 
 async def check(engine: AsyncEngine) -> None:
-    """Raise `Outdated` if this version cannot use the schema."""
+    """Raise `Unusable` if this version cannot use the schema."""
     if (text := problem(await current(engine))) is not None:
-        raise Outdated(text)
+        raise Unusable(text)
 
 
 async def migrate_if_needed(engine: AsyncEngine) -> None:
@@ -88,6 +88,8 @@ def _migrate(connection: Connection, to: str) -> tuple[str | None, str | None]:
         connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         connection.execute(text("SET LOCAL lock_timeout = '10s'"))
+    else:
+        connection.info["deadline"].clear()
     before = revision_of(connection)
     if before != to:
         _run(connection, before, to)
