@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What some tests need beyond Python: Node.js with the `openai` package, `helm`, nginx, and Redis. It is installed once,
-# mostly to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never asks, never
-# waits for ever.
+# What some tests need beyond Python: Node.js with the `openai` package, `helm`, nginx, Redis, and PostgreSQL. It is
+# installed once, mostly to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never
+# asks, never waits for ever.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 exec </dev/null
@@ -67,8 +67,21 @@ install_helm() {
     return 1
 }
 
+install_postgresql() {
+    compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null && return 0
+    absent initdb || return 0
+    echo "Installing PostgreSQL for the tests of the store ..."
+    # the tests start a server of their own, so the package need not start one
+    local settings=/etc/postgresql-common
+    if [ "$(id -u)" = 0 ] && [ ! -e "$settings/createcluster.conf" ]; then
+        mkdir -p "$settings" && echo "create_main_cluster = false" >"$settings/createcluster.conf"
+    fi
+    install_packages postgresql
+}
+
 install_openai || echo "Without the openai npm package: its tests are skipped." >&2
 install_nginx || echo "Without nginx: the tests of the upstream transport with it are skipped." >&2
 install_redis || echo "Without redis-server: the tests of the shared state are skipped." >&2
+install_postgresql || echo "Without PostgreSQL: the tests of the store with it are skipped." >&2
 install_helm || echo "Without helm: the tests of the rendered chart are skipped." >&2
 exit 0
