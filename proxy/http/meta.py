@@ -20,7 +20,8 @@ from proxy.core.snapshot import Live
 from proxy.http.ids import Ids
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics
-from proxy.routing.names import UsableName, find_model, usable_names
+from proxy.routing.names import UsableName
+from proxy.routing.permitted import model_for, names_for
 from proxy.routing.router import Router
 from proxy.surfaces.headers import sane_id
 from proxy.surfaces.openai.chat import read_chat
@@ -57,13 +58,13 @@ class Meta:
         self._ask = ask  # asks the other workers for their metrics; `None` without workers
 
     async def models(self, request: Request) -> Response:
-        """`GET /v1/models`."""
-        data = [_model(name) for name in usable_names(self._live.snapshot)]
+        """`GET /v1/models`: what the caller may use."""
+        data = [_model(name) for name in names_for(self._live.snapshot, request.scope[PRINCIPAL])]
         return JSONResponse({"object": "list", "data": data})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`; ids contain slashes."""
-        return JSONResponse(_model(find_model(self._live.snapshot, request.path_params["id"])))
+        return JSONResponse(_model(model_for(self._live.snapshot, request.path_params["id"], request.scope[PRINCIPAL])))
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""

@@ -11,6 +11,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.model import CAPABILITIES, EMPTY, TASKS, Kind
 from proxy.core.plan import DeploymentHealth, HealthView, Target
+from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.routing.facts import Facts
 from proxy.routing.members import Missing, find
@@ -36,6 +37,7 @@ class Query:
     exclude: frozenset[str]
     require: frozenset[str]
     kind: Kind = "chat"
+    principal: Principal = UNKNOWN_CALLER
 
     def health_of(self, target: Target) -> DeploymentHealth:
         """Return the health of a target; an unknown target is healthy."""
@@ -86,6 +88,7 @@ def read_query(call: Call, health: HealthView, count: Count = estimate_tokens) -
         providers=_known_names(snapshot, options.providers, "router.providers"),
         exclude=_known_names(snapshot, options.exclude, "router.exclude"),
         require=frozenset(options.require),
+        principal=call.principal,
     )
 
 

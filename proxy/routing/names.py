@@ -48,6 +48,8 @@ class Rule:
     tier: Tier | None = None
     mode: Mode | None = None  # the client's, by `mode/x`
     note: str = ""  # the reason text for a single target
+    asked: str = ""  # the name as the client sent it; set only for callers who may not use every model
+    param: str = "model"  # the parameter with that name
 
 
 @dataclass(frozen=True, slots=True)

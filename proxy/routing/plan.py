@@ -12,12 +12,15 @@ from dataclasses import replace
 from functools import lru_cache
 
 from proxy.core.call import Call
+from proxy.core.errors import ModelNotFound
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
 from proxy.core.model import EMPTY
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
+from proxy.core.principal import Principal
 from proxy.routing.candidates import HEALTHY, Query, read_query
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
+from proxy.routing.permitted import unknown_for
 from proxy.routing.record import decision_record
 from proxy.routing.refusal import refusal
 from proxy.routing.selection import OrderedTargets, Selection, mode_of, order_targets, select
@@ -56,11 +59,25 @@ def resolve_names(call: Call, table: Mapping[str, Rule] = EMPTY) -> list[Rule]:
     Raises `ModelNotFound` or `InvalidRequest`.
     """
     snapshot = call.snapshot
+    if call.principal.models:
+        return _resolve_for(call.principal, call)
     fallbacks = (
         table.get(name) or resolve(snapshot, name, param="router.fallbacks", use_default=False)
         for name in call.options.fallbacks
     )
     return [table.get(call.model) or resolve(snapshot, call.model, kind=call.kind), *fallbacks]
+
+
+def _resolve_for(principal: Principal, call: Call) -> list[Rule]:
+    """Do the same for a caller who may not use every model: its errors name no others."""
+    rules, snapshot = [], call.snapshot
+    for param, name in (("model", call.model), *(("router.fallbacks", name) for name in call.options.fallbacks)):
+        try:
+            rule = resolve(snapshot, name, param=param, use_default=param == "model", kind=call.kind)
+        except ModelNotFound:
+            raise unknown_for(snapshot, name, principal, param) from None
+        rules.append(replace(rule, asked=name, param=param))
+    return rules
 
 
 def needs_profile(rules: Sequence[Rule]) -> bool:

@@ -7,6 +7,7 @@ through three steps: resolve the names, classify the prompt (which may await), p
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from proxy.core.call import NO_OPTIONS, Call
@@ -18,6 +19,7 @@ from proxy.core.work import LARGE
 from proxy.routing.candidates import read_query
 from proxy.routing.classify.rules import RULES, Classifier, Profile
 from proxy.routing.names import Rule, route_table
+from proxy.routing.permitted import permitted_rule
 from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
 
 T = TypeVar("T")
@@ -71,6 +73,8 @@ class Router:
         rule = self._table.get(call.model)
         size = len(call.raw)
         if rule is not None and rule.form == "single" and size <= LARGE and call.options is NO_OPTIONS:
+            if call.principal.models:
+                permitted_rule(replace(rule, asked=call.model), call.principal)
             return plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
         query = read_query(call, self._health.view(call.snapshot), self._count)
         rules = resolve_names(call, self._table)

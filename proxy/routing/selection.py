@@ -17,6 +17,7 @@ from proxy.routing.filters import AVOIDED_BY_LARGER, accepted, apply_filters, is
 from proxy.routing.measure import measured
 from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
 from proxy.routing.names import Rule, members_of_kind
+from proxy.routing.permitted import permitted_members, permitted_rule
 from proxy.routing.rank import (
     alternate,
     cheapest_first,
@@ -49,9 +50,14 @@ class OrderedTargets:
 
 
 def select(rule: Rule, query: Query, profile: Profile | None) -> Selection:
-    """Return the candidates of a route. `profile` is set if the form is `auto`."""
+    """Return the candidates of a route. `profile` is set if the form is `auto`.
+
+    Raises `NotAllowed` if the caller may use none of them.
+    """
     if query.kind != "chat":  # names are resolved for chat
         rule = replace(rule, members=members_of_kind(rule, query.snapshot, query.kind))
+    if query.principal.models:
+        rule = permitted_rule(rule, query.principal)
     if rule.form == "tier" and rule.tier is not None:
         selection = _tier(rule.route, rule.tier, rule.members, query)
     elif rule.form == "auto" and profile is not None:
@@ -107,6 +113,8 @@ def _tier(route: str, tier: Tier, members: Members, query: Query) -> Selection:
     while not fitting and _exceeded(considered) and above is not None and (above := next_tier(above)) is not None:
         real = any(is_real(candidate) for candidate in considered)
         members = tier_members(query.snapshot, above, query.kind)
+        if query.principal.models:
+            members = permitted_members(members, query.principal, (f"tier/{above}",))
         names = {candidate.name for candidate in considered}
         fresh = [target for target in members.targets if target.deployment.name not in names]
         fresh = _with_effort(query, tier, fresh)

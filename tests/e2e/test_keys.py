@@ -42,6 +42,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "disabled": {"disabled": True},
     "expired": {"expires_at": 1.0},
     "off": {"team": "off"},
+    "narrow": {"models": ("other/*",)},
 }
 
 
@@ -228,6 +229,27 @@ def test_a_key_comes_in_each_header(box: Box) -> None:
 
 def test_an_unknown_path_shows_nothing_without_a_key(box: Box) -> None:
     assert [box.status("GET", path, None) for path in ("/v1/none", "/admin/none", "/none")] == [404, 401, 404]
+
+
+def test_a_key_sees_and_uses_only_its_models(box: Box) -> None:
+    headers, url = box.credential("narrow"), box.running.url
+
+    listed = [model["id"] for model in box.http.get(f"{url}/v1/models", headers=headers).json()["data"]]
+    asked = {name: {**HELLO, "model": name} for name in ("nick", "scenario/both", "mock/small", "tier/low", "auto")}
+    statuses = {
+        name: box.http.post(f"{url}/v1/chat/completions", json=body, headers=headers).status_code
+        for name, body in asked.items()
+    }
+    refused = box.http.post(f"{url}/v1/chat/completions", json=asked["tier/low"], headers=headers).json()["error"]
+    decision = box.http.post(f"{url}/v1/route", json=asked["scenario/both"], headers=headers)
+
+    assert listed == ["other/small", "nick", "scenario/both"]
+    assert statuses == {"nick": 200, "scenario/both": 200, "mock/small": 403, "tier/low": 403, "auto": 403}
+    assert (refused["code"], refused["type"], refused["param"]) == ("model_not_allowed", "permission_error", "model")
+    assert "mock/small" not in decision.text
+    assert decision.json()["chosen"] == "other/small"
+    assert box.status("GET", "/v1/models/mock/small", "narrow") == 404
+    assert box.status("GET", "/v1/models/other/small", "narrow") == 200
 
 
 def test_errors_name_no_key(box: Box) -> None:
