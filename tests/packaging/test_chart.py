@@ -25,6 +25,11 @@ KUBERNETES = "1.34.0"
 
 needs_helm = pytest.mark.skipif(HELM is None, reason="no helm on the path or in .cache/bin (tests/setup.sh)")
 
+SHARED: dict[str, Any] = {
+    "database": {"existingSecret": "signalbox-database"},
+    "redis": {"existingSecret": "signalbox-redis", "key": "redis-url"},
+    "auth": {"existingSecret": "signalbox-auth"},
+}
 PROFILES: dict[str, dict[str, Any]] = {
     "default": {},
     "secrets": {
@@ -32,7 +37,25 @@ PROFILES: dict[str, dict[str, Any]] = {
         "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
         "extraEnvFrom": [{"configMapRef": {"name": "more"}}],
     },
-    "replicas": {"replicaCount": 3, "pdb": {"enabled": True}, "nodeSelector": {"kubernetes.io/os": "linux"}},
+    "replicas": {
+        **SHARED,
+        "replicaCount": 3,
+        "pdb": {"enabled": True},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "imagePullSecrets": [{"name": "registry"}],
+    },
+    "autoscaling": {
+        **SHARED,
+        "autoscaling": {"enabled": True},
+        "extraEnv": [{"name": "PGSSLMODE", "value": "require"}],
+    },
+    "own config map with PostgreSQL": {
+        "existingConfigMap": "mine",
+        "database": {"type": "postgresql"},
+        "replicaCount": 2,
+        "secrets": {"existingSecret": "signalbox-keys"},
+    },
+    "volume claim": {"dataVolume": {"existingClaim": "signalbox-data"}},
     "own config map": {"existingConfigMap": "mine", "serviceAccount": {"create": False}},
     "node port": {"service": {"type": "NodePort", "nodePort": 30080, "annotations": {"a/b": "c"}}},
     "dual stack": {"service": {"ipFamilyPolicy": "PreferDualStack", "ipFamilies": ["IPv6", "IPv4"]}},
@@ -113,6 +136,12 @@ def test_the_schema_rejects_unknown_members() -> None:
         {"extraEnv": [{"value": "without a name"}]},
         {"containerPort": 80},
         {"drain": {"preStopSecond": 5}},
+        {"database": {"url": "postgresql://u:p@h/d"}},
+        {"database": {"type": "mysql"}},
+        {"redis": {"existingSecretKey": "url"}},
+        {"auth": {"pepper": "x"}},
+        {"autoscaling": {"minReplicas": 0}},
+        {"migrations": {"enable": False}},
     ],
     ids=str,
 )
@@ -271,3 +300,141 @@ def test_a_digest_wins_over_the_tag(tmp_path: Path) -> None:
     [container] = render(PROFILES["digest"], tmp_path)["Deployment"]["spec"]["template"]["spec"]["containers"]
 
     assert container["image"] == "registry.example/signalbox@sha256:" + "0" * 64
+
+
+# --- stores ---------------------------------------------------------------------------------------------------------
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"replicaCount": 2}, "replicaCount is 2, and the store is SQLite"),
+        ({"autoscaling": {"enabled": True}}, "autoscaling.enabled needs a database"),
+        ({"replicaCount": 2, "config": {"store": "sqlite:///x/y.db"}}, "the store is SQLite"),
+        ({"replicaCount": 2, "existingConfigMap": "mine"}, "or database.type"),
+        ({"config": {"store": "postgresql://u:secret@h/d"}}, "put it into a secret"),
+        ({**SHARED, "config": {"store": "none"}}, "config.store is set by the chart: database.existingSecret"),
+        ({**SHARED, "config": {"state": "memory"}}, "config.state is set by the chart: redis.existingSecret"),
+        ({**SHARED, "config": {"auth": {"pepper": "x"}}}, "config.auth.pepper is set by the chart"),
+        (
+            {**SHARED, "replicaCount": 2, "dataVolume": {"existingClaim": "x"}},
+            "dataVolume.existingClaim is for one pod",
+        ),
+        ({"database": {"type": "postgresql"}}, "database.type is for existingConfigMap only"),
+        ({**SHARED, "autoscaling": {"enabled": True, "minReplicas": 11}}, "is more than autoscaling.maxReplicas"),
+    ],
+)
+def test_values_that_cannot_work_are_refused(values: dict[str, Any], words: str, tmp_path: Path) -> None:
+    refused = helm(values, tmp_path)
+
+    assert refused.returncode != 0
+    assert words in refused.stderr
+    assert "secret@" not in refused.stderr
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**SHARED, "replicaCount": 3},
+        {"replicaCount": 3, "config": {"store": "none"}},
+        {"replicaCount": 3, "existingConfigMap": "mine", "database": {"type": "none"}},
+    ],
+    ids=["PostgreSQL", "no store", "own config map"],
+)
+def test_replicas_need_no_sqlite(values: dict[str, Any], tmp_path: Path) -> None:
+    spec = render(values, tmp_path)["Deployment"]["spec"]
+
+    assert (spec["replicas"], spec["strategy"]["type"]) == (3, "RollingUpdate")
+
+
+@needs_helm
+def test_one_pod_with_sqlite_is_replaced_after_it_has_ended(tmp_path: Path) -> None:
+    rendered = render(PROFILES["volume claim"], tmp_path)
+    spec = rendered["Deployment"]["spec"]
+
+    assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
+    volumes = {volume["name"]: volume for volume in spec["template"]["spec"]["volumes"]}
+    assert volumes["data"]["persistentVolumeClaim"] == {"claimName": "signalbox-data"}
+    assert "Job" not in rendered
+
+
+@needs_helm
+def test_autoscaling_decides_about_the_replicas(tmp_path: Path) -> None:
+    rendered = render(PROFILES["autoscaling"], tmp_path)
+
+    assert "replicas" not in rendered["Deployment"]["spec"]
+    target = rendered["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", rendered["Deployment"]["metadata"]["name"])
+
+
+@needs_helm
+def test_urls_and_keys_come_from_secrets(tmp_path: Path) -> None:
+    rendered = render({**SHARED, "replicaCount": 2}, tmp_path)
+    [container] = rendered["Deployment"]["spec"]["template"]["spec"]["containers"]
+    env = {each["name"]: each.get("valueFrom", {}).get("secretKeyRef") for each in container["env"]}
+    auth = {"name": "signalbox-auth", "optional": True}
+
+    assert {name: reference for name, reference in env.items() if reference} == {
+        "SIGNALBOX_STORE": {"name": "signalbox-database", "key": "url"},
+        "SIGNALBOX_STATE": {"name": "signalbox-redis", "key": "redis-url"},
+        "SIGNALBOX_ADMIN_TOKEN": {**auth, "key": "admin-token"},
+        "SIGNALBOX_PEPPER": {**auth, "key": "pepper"},
+        "SIGNALBOX_ENCRYPTION_KEY": {**auth, "key": "encryption-key"},
+    }
+    config = yaml.safe_load(rendered["ConfigMap"]["data"]["signalbox.yaml"])
+    assert (config["store"], config["state"]) == ("${SIGNALBOX_STORE}", "${SIGNALBOX_STATE}")
+    assert config["auth"] == {
+        "admin_token": "${SIGNALBOX_ADMIN_TOKEN:-}",
+        "pepper": "${SIGNALBOX_PEPPER:-}",
+        "encryption_key": "${SIGNALBOX_ENCRYPTION_KEY:-}",
+    }
+
+
+@needs_helm
+def test_schema_is_migrated_before_the_release_exists(tmp_path: Path) -> None:
+    rendered = render({**SHARED, "replicaCount": 2}, tmp_path)
+    job = rendered["Job"]
+    pod = job["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+
+    assert job["metadata"]["annotations"] == {
+        "helm.sh/hook": "pre-install,pre-upgrade",
+        "helm.sh/hook-weight": "-5",
+        "helm.sh/hook-delete-policy": "before-hook-creation,hook-succeeded",
+    }
+    assert (job["spec"]["activeDeadlineSeconds"], pod["restartPolicy"], container["args"]) == (
+        600,
+        "Never",
+        ["migrate"],
+    )
+    assert pod["serviceAccountName"] == "default"  # that of the release does not exist yet, nor its config map
+    assert [volume["name"] for volume in pod["volumes"] if "configMap" in volume] == []
+    assert [each["name"] for each in container["env"]] == ["SIGNALBOX_CONFIG", "SIGNALBOX_STORE"]
+    labels = job["spec"]["template"]["metadata"]["labels"]
+    assert not rendered["Service"]["spec"]["selector"].items() <= labels.items()
+    assert (
+        container["securityContext"]
+        == rendered["Deployment"]["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    )
+
+
+@needs_helm
+def test_migration_uses_a_config_map_of_ones_own(tmp_path: Path) -> None:
+    pod = render(PROFILES["own config map with PostgreSQL"], tmp_path)["Job"]["spec"]["template"]["spec"]
+
+    assert {"name": "config", "configMap": {"name": "mine"}} in pod["volumes"]
+    assert pod["containers"][0]["envFrom"] == [{"secretRef": {"name": "signalbox-keys"}}]
+
+
+@needs_helm
+def test_migrations_can_be_left_to_the_operator(tmp_path: Path) -> None:
+    assert "Job" not in render({**SHARED, "migrations": {"enabled": False}}, tmp_path)
+
+
+def test_image_reads_the_urls_that_the_chart_passes() -> None:
+    config = yaml.safe_load((ROOT / "config" / "signalbox.yaml").read_text())
+
+    assert config["store"] == "${SIGNALBOX_STORE:-sqlite}"
+    assert config["state"] == "${SIGNALBOX_STATE:-memory}"

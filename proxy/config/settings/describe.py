@@ -101,7 +101,7 @@ def _allow_variables(node: Any) -> None:
         kept = _taken(node)
         node["anyOf"] = [kept, kept["items"]]
     kind = str(node.get("type"))
-    if "enum" in node or kind in _PATTERNS:
+    if "enum" in node or "pattern" in node or kind in _PATTERNS:
         pattern = _PATTERNS.get(kind, r"\$\{")
         node["anyOf"] = [_taken(node), {"type": "string", "pattern": pattern}]
 
