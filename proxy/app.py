@@ -52,11 +52,14 @@ from proxy.store.accounts import Accounts
 from proxy.store.assembly import Store, build_store
 from proxy.store.audit_log import AuditLog
 from proxy.store.database import Database
+from proxy.store.envelope import Envelope
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
+from proxy.store.provider_keys import ProviderKeys
 from proxy.upstream.assembly import build_upstream
 from proxy.upstream.fetch import fetch
 from proxy.upstream.network import Network
+from proxy.upstream.own_key_service import OwnKeyService
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.transport import Transport
 
@@ -106,6 +109,10 @@ def build(
     settler = Settler(metrics, clock, live, parts.write_access)
     network = network_of(environ)
     state = _state(settings, clock)
+    gate = Gate(live)
+    store = _store(settings, gate, parts)
+    database = store.database if store else None
+    provider_keys = _provider_keys(database, settings, clock)
     upstream = build_upstream(
         live,
         state,
@@ -118,10 +125,9 @@ def build(
         own_secrets=settings.auth.secrets(),
         pulse=parts.pulse,
         read_only=member is not None and member.index > 0,
+        key_source=provider_keys if settings.auth.mode != "none" else None,
+        fail_open=settings.dependencies.store.fail == "open",
     )
-    gate = Gate(live)
-    store = _store(settings, gate, parts)
-    database = store.database if store else None
     callers = _callers(live, database, partial(fetch, parts.transport or network), clock)
     identify: Identify = callers or IdentifyNone()
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
@@ -145,6 +151,9 @@ def build(
     overrides = ModelOverrides(ModelStore(database, clock), live, reloader, clock) if database else None
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
+    own_keys = OwnKeyService(
+        live, provider_keys, upstream.own_keys, ask or _no_answers, registered=settings.auth.mode == "keys"
+    )
     admin = build_admin(
         Context(
             live=live,
@@ -155,6 +164,7 @@ def build(
             config=live.shown,
             read=BodyReader(limits),
             ask=ask or _no_answers,
+            own_keys=own_keys,
             storage=_storage(database, overrides, live, callers, clock),
             budgets=upstream.budgets,
         ),
@@ -176,6 +186,7 @@ def build(
         ask=ask,
         ledger=LedgerStore(database) if database else None,
         clock=clock,
+        own_keys=own_keys,
         start=[
             state.start,
             upstream.start,
@@ -200,7 +211,7 @@ def build(
         close=[network.aclose, *([database.close] if database else [])],
     )
     if member:
-        member.answers |= {**edge.answers, **admin.answers}
+        member.answers |= {**edge.answers, **admin.answers, **own_keys.answers}
     return Service(edge.asgi, gate, watcher.reload, watcher.check)
 
 
@@ -240,6 +251,15 @@ def _callers(live: Configuration, database: Database | None, fetch: Fetch, clock
         return None
     accounts = Accounts(database, clock) if database else None
     return IdentifyCallers(live, accounts, fetch, clock, share=1 / live.workers)
+
+
+def _provider_keys(database: Database | None, settings: Settings, clock: Clock) -> ProviderKeys | None:
+    """Return users' own provider keys; `None` without a store or an encryption key."""
+    current = settings.auth.encryption_key
+    if database is None or current is None:
+        return None
+    keys = [key.get_secret_value() for key in (current, *settings.auth.previous_encryption_keys)]
+    return ProviderKeys(database, Envelope(keys), clock)
 
 
 def _storage(

@@ -16,6 +16,7 @@ from proxy.admin.endpoint import Answer, Context, Endpoint
 from proxy.admin.guard import AdminGuard
 from proxy.admin.limits import LimitRows
 from proxy.admin.models import Models
+from proxy.admin.provider_keys import OwnProviderKeys
 from proxy.admin.providers import Providers
 from proxy.admin.queues import Queues
 from proxy.admin.requests import Requests
@@ -36,6 +37,7 @@ ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (
     Requests,
     Models,
     Audit,
+    OwnProviderKeys,
 )
 
 

@@ -20,6 +20,7 @@ from proxy.core.errors import NotAllowed
 from proxy.core.principal import Role
 from proxy.core.snapshot import Live
 from proxy.upstream.health import Health
+from proxy.upstream.own_key_service import OwnKeyService
 from proxy.upstream.simulate import Simulator
 
 
@@ -50,6 +51,7 @@ class Context:
     config: Callable[[], dict[str, Any]]  # the settings in effect, without secrets
     read: Callable[[Request], Awaitable[bytes]]  # reads a request's body
     ask: Ask  # returns the answers of the other workers to a topic and a body
+    own_keys: OwnKeyService  # users' own provider keys
     storage: Storage | None = None  # with `store: none` there is none
     budgets: ReadBudgets | None = None
 

@@ -26,6 +26,7 @@ from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import BodyReader, Limits
 from proxy.http.routes import AdminApp, error_handlers, routes
 from proxy.http.usage import OwnUsage
@@ -34,6 +35,7 @@ from proxy.observe.metrics import Metrics
 from proxy.routing.router import Router
 from proxy.store.ledger import LedgerStore
 from proxy.surfaces.table import SURFACES
+from proxy.upstream.own_key_service import OwnKeyService
 
 Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
@@ -75,6 +77,7 @@ def build_http(
     ask: Ask | None,
     ledger: LedgerStore | None,
     clock: Clock,
+    own_keys: OwnKeyService,
     start: Sequence[Callable[[], Awaitable[None]]],
     services: Iterable[BackgroundService],
     close: Sequence[Callable[[], Awaitable[None]]],
@@ -97,7 +100,14 @@ def build_http(
     )
     proxied = {path: Endpoint(pipeline, surface, limits, ids) for path, surface in SURFACES.items()}
     app = Starlette(
-        routes=routes(proxied=proxied, meta=meta, usage=OwnUsage(ledger, clock.time), identify=identify, admin=admin),
+        routes=routes(
+            proxied=proxied,
+            meta=meta,
+            usage=OwnUsage(ledger, clock.time),
+            provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),
+            identify=identify,
+            admin=admin,
+        ),
         exception_handlers=error_handlers(ids, meta),
         lifespan=_lifespan(start, services, close),
     )

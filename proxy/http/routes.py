@@ -21,6 +21,7 @@ from proxy.http.exchange import Endpoint
 from proxy.http.identified import Identified, IdentifiedOrAdmin
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import ClientGone
 from proxy.http.usage import OwnUsage
 from proxy.store.errors import InvalidValue, StoreUnavailable
@@ -44,7 +45,13 @@ PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 
 
 def routes(
-    *, proxied: Mapping[str, Endpoint], meta: Meta, usage: OwnUsage, identify: Identify, admin: AdminApp
+    *,
+    proxied: Mapping[str, Endpoint],
+    meta: Meta,
+    usage: OwnUsage,
+    provider_keys: OwnProviderKeys,
+    identify: Identify,
+    admin: AdminApp,
 ) -> list[BaseRoute]:
     """Return all routes. A proxied path and `admin` are plain ASGI callables, the others are ordinary endpoints.
 
@@ -72,6 +79,9 @@ def routes(
         identified("/v1/models/{id:path}", meta.model),
         identified("/v1/route", meta.route, "POST"),
         identified("/v1/usage", usage.usage),
+        identified("/v1/provider-keys", provider_keys.list),
+        identified("/v1/provider-keys", provider_keys.put, "PUT"),
+        identified("/v1/provider-keys/{id}", provider_keys.delete, "DELETE"),
         organization("/v1/organization/usage/completions", usage.completions),
         organization("/v1/organization/costs", usage.costs),
         open_to_all("/livez", meta.livez, PROBE_METHODS),

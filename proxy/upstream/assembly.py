@@ -27,6 +27,7 @@ from proxy.upstream.attempt import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
+from proxy.upstream.own_keys import KeySource, OwnKeys
 from proxy.upstream.persist import StateFile
 from proxy.upstream.probe_requests import Count, ProbeRequests
 from proxy.upstream.probes import Prober
@@ -53,6 +54,7 @@ class Upstream:
     dialects: Dialects
     pulse: Pulse
     state: StateFile
+    own_keys: OwnKeys | None  # `None`: users cannot have any
     services: tuple[BackgroundService, ...]
 
     async def start(self) -> None:
@@ -85,11 +87,14 @@ def build_upstream(
     own_secrets: Iterable[str] = (),
     pulse: Pulse | None = None,
     read_only: bool = False,
+    key_source: KeySource | None = None,
+    fail_open: bool = True,
 ) -> Upstream:
     """Build them. `state` counts limits, `outside` is the transport to providers, `local` that to the mock.
 
     `count` counts the chat calls of probes. `own_secrets` are the proxy's, which are removed from answers like provider
-    keys. With `read_only` the state file at `state_path` is read and never written.
+    keys. With `read_only` the state file at `state_path` is read and never written. `key_source` has users' own keys;
+    with `fail_open` pooled keys are used while it is unavailable.
     """
     dialects = Dialects(clock)
     dialects.prepare(live.snapshot)
@@ -112,6 +117,7 @@ def build_upstream(
         budgets=budgets,
         clock=clock,
     )
+    own_keys = OwnKeys(key_source, health, clock, fail_open=fail_open) if key_source else None
     executor = Executor(
         attempts=attempts,
         health=health,
@@ -120,6 +126,7 @@ def build_upstream(
         hedge=Hedge(attempts, slots, slow=slow, budget=budget, clock=clock),
         clock=clock,
         rng=rng,
+        own_keys=own_keys,
     )
     requests = ProbeRequests(
         live=live,
@@ -148,5 +155,6 @@ def build_upstream(
         dialects=dialects,
         pulse=pulse,
         state=file,
+        own_keys=own_keys,
         services=(prober, pulse, file, budgets),
     )

@@ -32,8 +32,8 @@ from proxy.upstream.health import Health
 
 _LOG = logging.getLogger(__name__)
 
-STALE_SECONDS = 30.0  # after which a user's keys are read again
-LONGEST_STALE_SECONDS = 3600.0  # for which they stay usable while the store is unavailable
+STALE_SECONDS = 10.0  # after which a user's keys are read again
+LONGEST_STALE_SECONDS = 600.0  # for which they stay usable while the store is unavailable
 MAX_USERS = 10_000  # the keys of the others are read again when they are needed
 MAX_DEPLOYMENTS = 1000  # of one user; `any_model` lets clients name models
 REPLACE = "Replace it with `PUT /v1/provider-keys`, or delete it"
@@ -58,6 +58,7 @@ class OwnKeys:
         self._clock = clock
         self._fail_open = fail_open  # while the store is unavailable, an unknown user has no own keys
         self._users: OrderedDict[str, _User] = OrderedDict()
+        self._changes = 0  # keys that are read while there is a change are read again
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def apply(self, call: Call, plan: Plan) -> Plan | None:
@@ -85,10 +86,11 @@ class OwnKeys:
 
     def forget(self, user: str) -> None:
         """Read the user's keys again before its next call: they have changed."""
+        self._changes += 1
         self._users.pop(user, None)
 
     async def _read(self, name: str) -> _User:
-        now = self._clock.monotonic()
+        now, changes = self._clock.monotonic(), self._changes
         try:
             user = _User(await self._source.keys_of(name), now)
         except StoreUnavailable:
@@ -99,6 +101,8 @@ class OwnKeys:
                 return _UNKNOWN
             message = "The store of users' provider keys is unavailable; try again shortly."
             raise Unavailable(message, code="store_unavailable") from None
+        if changes != self._changes:
+            return user
         self._users[name] = user
         self._users.move_to_end(name)
         while len(self._users) > MAX_USERS:

@@ -104,7 +104,7 @@ class AuthSettings(Section):
     )
     jwt: JwtSettings = Field(default=JwtSettings.model_construct(), description="Authentication by JWT.")
 
-    @field_validator("previous_peppers", mode="before")
+    @field_validator("previous_peppers", "previous_encryption_keys", mode="before")
     @classmethod
     def _set(cls, value: Any) -> Any:
         """Leave out those whose variable is not set."""

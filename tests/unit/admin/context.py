@@ -25,6 +25,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.snapshot import Live
 from proxy.surfaces.openai.errors import error_body
 from proxy.upstream.health import Health
+from proxy.upstream.own_key_service import OwnKeyService
 from proxy.upstream.simulate import Simulator
 from tests.support.fakes import FakeClock
 
@@ -43,6 +44,7 @@ def context(live: Live) -> Context:
         config=lambda: {"models": []},
         read=Request.body,
         ask=_no_answers,
+        own_keys=OwnKeyService(live, None, None, _no_answers),
     )
 
 

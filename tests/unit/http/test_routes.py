@@ -10,7 +10,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route
 
 from proxy.admission.permissions import PRINCIPAL, PermittedRoute
 from proxy.core.errors import NotAuthenticated, ProxyError
@@ -34,11 +34,20 @@ class Endpoints:
         return endpoint
 
 
-def client(identify: Any, *, has_token: bool = False) -> tuple[httpx.AsyncClient, list[str]]:
-    """A client of all routes, and the ordinary paths under `/v1`; `has_token`: it sends the admin token."""
+def table_of(identify: Any, admin: Any, proxied: Any = None) -> list[BaseRoute]:
+    """All routes."""
+    endpoints: Any = Endpoints()
+    return routes(
+        proxied=proxied or {}, meta=endpoints, usage=endpoints, provider_keys=endpoints, identify=identify, admin=admin
+    )
+
+
+def client(identify: Any, *, has_token: bool = False) -> tuple[httpx.AsyncClient, list[tuple[str, str]]]:
+    """A client of all routes, and the ordinary ones under `/v1`; `has_token`: it sends the admin token."""
     admin = Mock(admits=lambda request: has_token)
-    table = routes(proxied={}, meta=Endpoints(), usage=Endpoints(), identify=identify, admin=admin)  # type: ignore[arg-type]
-    paths = [route.path for route in table if isinstance(route, Route) and route.path.startswith("/v1")]
+    table = table_of(identify, admin)
+    under_v1 = [route for route in table if isinstance(route, Route) and route.path.startswith("/v1")]
+    paths = [(method, route.path) for route in under_v1 for method in sorted((route.methods or set()) - {"HEAD"})]
 
     async def refused(request: Request, exc: Exception) -> Response:
         assert isinstance(exc, ProxyError)
@@ -48,14 +57,10 @@ def client(identify: Any, *, has_token: bool = False) -> tuple[httpx.AsyncClient
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box"), paths
 
 
-def method_of(path: str) -> str:
-    return "POST" if path == "/v1/route" else "GET"
-
-
 async def test_endpoints_get_the_identified_caller() -> None:
     http, paths = client(lambda headers, address: Principal(f"{headers['authorization']} {address}"))
 
-    answers = [await http.request(method_of(path), path, headers={"authorization": "x"}) for path in paths]
+    answers = [await http.request(method, path, headers={"authorization": "x"}) for method, path in paths]
 
     assert len(paths) >= 3
     assert [answer.json() for answer in answers] == ["x 127.0.0.1"] * len(paths)
@@ -67,7 +72,7 @@ async def test_no_endpoint_serves_an_unidentified_caller() -> None:
 
     http, paths = client(reject)
 
-    answers = [await http.request(method_of(path), path) for path in paths]
+    answers = [await http.request(method, path) for method, path in paths]
 
     assert {answer.status_code for answer in answers} == {401}
     assert (await http.get("/livez")).status_code == 200
@@ -79,7 +84,7 @@ async def test_the_admin_token_opens_only_the_organization() -> None:
 
     http, paths = client(reject, has_token=True)
 
-    answers = {path: (await http.request(method_of(path), path)).status_code for path in paths}
+    answers = {path: (await http.request(method, path)).status_code for method, path in paths}
 
     assert {path for path, status in answers.items() if status == 200} == {
         "/v1/organization/usage/completions",
@@ -97,14 +102,13 @@ async def test_an_endpoint_waits_for_a_caller_who_is_looked_up() -> None:
 
     http, paths = client(Slow())
 
-    answers = [await http.request(method_of(path), path, headers={"x-api-key": "x"}) for path in paths]
+    answers = [await http.request(method, path, headers={"x-api-key": "x"}) for method, path in paths]
 
     assert [answer.json() for answer in answers] == ["x"] * len(paths)
 
 
 def test_every_route_declares_its_permission() -> None:
-    proxied = {path: Mock() for path in SURFACES}
-    table = routes(proxied=proxied, meta=Endpoints(), usage=Endpoints(), identify=Mock(), admin=Mock())  # type: ignore[arg-type]
+    table = table_of(Mock(), Mock(), {path: Mock() for path in SURFACES})
     undeclared = [route for route in table if not isinstance(route, PermittedRoute | Mount)]
     declared = {route.path: route.permission for route in table if isinstance(route, PermittedRoute)}
 
@@ -119,7 +123,7 @@ def test_every_route_declares_its_permission() -> None:
 
 def test_nothing_under_admin_is_outside_its_guard() -> None:
     admin = Mock()
-    table = routes(proxied={}, meta=Endpoints(), usage=Endpoints(), identify=Mock(), admin=admin)  # type: ignore[arg-type]
+    table = table_of(Mock(), admin)
 
     matched = [
         route for route in table if route.matches({"type": "http", "path": "/admin/x", "method": "GET"})[0].value
