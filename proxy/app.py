@@ -223,6 +223,7 @@ def _store(settings: Settings, gate: Gate, parts: Parts) -> Store | None:
         location,
         retention=settings.logs.retention,
         required=settings.dependencies.store.fail == "closed",
+        eager=settings.auth.mode != "none",
         on_change=lambda degraded: gate.without_store(on=degraded),
         clock=parts.clock,
         rng=parts.rng,

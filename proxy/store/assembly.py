@@ -17,15 +17,15 @@ from proxy.store.retention import Retention
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The database and its background services. Nothing is opened before the first use, unless it is `required`."""
+    """The database and its background services. Nothing is opened before the first use, unless it is `eager`."""
 
     database: Database
     services: Sequence[BackgroundService]
-    required: bool
+    eager: bool
 
     async def start(self) -> None:
-        """Open the database if calls are rejected without it; a failure makes it degraded."""
-        if self.required:
+        """Open the database if the first call would wait for it; a failure makes it degraded."""
+        if self.eager:
             with contextlib.suppress(StoreUnavailable):
                 await self.database.open()
 
@@ -35,13 +35,15 @@ def build_store(
     *,
     retention: float | None,
     required: bool,
+    eager: bool,
     on_change: Callable[[bool], None],
     clock: Clock,
     rng: random.Random,
 ) -> Store:
     """Build it. Rows are kept for `retention` seconds, `None`: for ever.
 
-    If it is `required`, `on_change` is called with whether the store is unavailable.
+    If it is `required`, `on_change` is called with whether the store is unavailable. If calls look up their callers in
+    it, it is `eager`: opening it takes some tenths of a second.
     """
     database = Database(location, clock)
     if required:
@@ -49,4 +51,4 @@ def build_store(
     services: list[BackgroundService] = [database]
     if retention is not None:
         services.append(Retention(database, retention, clock, rng))
-    return Store(database, services, required)
+    return Store(database, services, required or eager)

@@ -1,0 +1,190 @@
+"""Keys, users, models and usage of a real service, changed through its API and from the shell, over each database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from click.testing import CliRunner
+
+from proxy.cli import main
+from tests.support.servers import Process, signalbox_process
+from tests.support.waiting import PATIENCE
+
+TOKEN = "canary-admin-token-77b1"
+PEPPER = "canary-pepper-77b1-0123456789abcdef012345"
+HELLO = [{"role": "user", "content": "Hello"}]
+
+
+@dataclass(frozen=True)
+class Box:
+    """A service with two workers, and its clients."""
+
+    process: Process
+    config: Path
+    admin: httpx.Client
+
+    def shell(self, *arguments: str, code: int = 0) -> str:
+        """Run a command beside the service, and return what it prints."""
+        result = CliRunner().invoke(main, [*arguments, "--config", str(self.config)])
+        assert result.exit_code == code, result.output
+        return result.stdout
+
+    def chat(self, key: str, model: str = "mock/small") -> httpx.Response:
+        """One call, on a connection of its own, so that any worker may receive it."""
+        body = {"model": model, "messages": HELLO}
+        headers = {"authorization": f"Bearer {key}"}
+        with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
+            return client.post(f"{self.process.url}/v1/chat/completions", json=body, headers=headers)
+
+    def statuses(self, key: str, model: str = "mock/small") -> set[int]:
+        """The statuses of several calls at once, which reach both workers."""
+        with ThreadPoolExecutor(8) as pool:
+            return {answer.status_code for answer in pool.map(lambda _: self.chat(key, model), range(16))}
+
+    def ok(self, method: str, path: str, body: Any = None) -> Any:
+        """Return the answer to a request of the admin API that succeeds."""
+        answer = self.admin.request(method, f"/admin/{path}", json=body)
+        assert answer.status_code in (200, 201), answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    folder = tmp_path_factory.mktemp("accounts")
+    store = f"sqlite:///{folder}/signalbox.db"
+    if request.param == "postgresql":
+        postgres, template = (request.getfixturevalue(name) for name in ("postgres", "postgres_template"))
+        store = postgres.url(postgres.create(template))
+    config = {
+        "store": store,
+        "data_dir": str(folder / "data"),
+        "server": {"workers": 2},
+        "auth": {"mode": "keys", "admin_token": TOKEN, "pepper": PEPPER},
+        "providers": {"mock": {"dialect": "mock"}},
+        "models": [{"id": "mock/small", "tier": "low", "price": {"input": 1, "output": 2}}, {"id": "mock/large"}],
+    }
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    with (
+        signalbox_process(config, folder) as process,
+        httpx.Client(base_url=process.url, headers=headers, trust_env=False, timeout=PATIENCE) as admin,
+    ):
+        yield Box(process, folder / "signalbox.yaml", admin)
+
+
+def test_a_key_from_the_shell_is_accepted_by_the_service(box: Box) -> None:
+    box.shell("users", "create", "shell-user", "--rpm", "1000")
+    key = box.shell("keys", "create", "--name", "shell", "--user", "shell-user").strip()
+
+    assert box.statuses(key) == {200}
+    assert "shell-user" in box.shell("keys", "list")
+    [row] = [row for row in box.ok("GET", "keys")["data"] if row["name"] == "shell"]
+    assert row["created_by"].startswith("shell:")
+    assert json.loads(box.shell("keys", "show", row["id"], "--json")) == row
+
+
+def test_a_change_is_in_force_in_all_workers_when_it_is_answered(box: Box) -> None:
+    made = box.ok("POST", "keys", {"name": "switched"})
+    before = box.statuses(made["key"])
+
+    box.ok("PATCH", f"keys/{made['id']}", {"disabled": True})
+    disabled = box.statuses(made["key"])
+    box.ok("PATCH", f"keys/{made['id']}", {"disabled": False})
+    enabled = box.statuses(made["key"])
+    box.ok("DELETE", f"keys/{made['id']}")
+    deleted = box.statuses(made["key"])
+
+    assert (before, enabled, deleted) == ({200}, {200}, {401})
+    assert disabled <= {401, 403}
+
+
+def test_a_disabled_user_has_no_working_key(box: Box) -> None:
+    box.ok("POST", "users", {"id": "disabled-user"})
+    made = box.ok("POST", "keys", {"name": "n", "user": "disabled-user"})
+    before = box.statuses(made["key"])
+
+    box.ok("PATCH", "users/disabled-user", {"disabled": True})
+
+    assert before == {200}
+    assert box.statuses(made["key"]) <= {401, 403}
+
+
+def test_an_overridden_model_changes_in_all_workers(box: Box) -> None:
+    made = box.ok("POST", "keys", {"name": "models"})
+    row = box.ok("PATCH", "models/mock/large", {"enabled": False})
+    disabled = box.statuses(made["key"], "mock/large")
+    box.ok("DELETE", "models/mock/large")
+
+    assert (row["file"], row["override"]) == ({}, {"enabled": False})
+    assert disabled == {404}
+    assert box.statuses(made["key"], "mock/large") == {200}
+
+
+def test_the_openai_sdk_reads_usage_and_costs(box: Box) -> None:
+    made = box.ok("POST", "keys", {"name": "sdk"})
+    assert box.chat(made["key"]).status_code == 200
+    url = f"{box.process.url}/v1"
+
+    with openai.OpenAI(base_url=url, api_key=made["key"], admin_api_key=TOKEN, max_retries=0) as client:
+        usage = client.admin.organization.usage
+        completions = usage.completions(start_time=1_700_000_000, group_by=["model", "api_key_id"], limit=2)
+        costs = usage.costs(start_time=1_700_000_000, group_by=["line_item"], limit=180)
+
+    assert (len(completions.data), completions.has_more) == (2, True)
+    assert (len(costs.data), costs.has_more) == (180, True)
+    assert completions.next_page is not None
+
+
+def test_no_output_contains_a_key_or_a_secret(box: Box) -> None:
+    made = box.ok("POST", "keys", {"name": "canary"})
+    box.chat(made["key"])
+
+    paths = (
+        "keys",
+        f"keys/{made['id']}",
+        "users",
+        "teams",
+        "audit",
+        "usage",
+        "requests",
+        "budgets",
+        "models",
+        "config",
+    )
+    texts = [box.admin.get(f"/admin/{path}").text for path in paths]
+    texts += [box.shell("keys", "list", "--json"), box.shell("usage"), box.shell("budgets")]
+    texts.append(box.process.log.read_text())
+
+    assert [text for text in texts if made["key"] in text or TOKEN in text or PEPPER in text] == []
+
+
+def test_commands_exit_with_2_for_invalid_input(box: Box) -> None:
+    box.shell("keys", "show", "key_none", code=2)
+    box.shell("users", "create", "a b", code=2)
+    box.shell("keys", "create", "--name", "x", "--user", "nobody-of-this-name", code=2)
+    box.shell("usage", "--group-by", "nothing", code=2)
+
+
+def test_every_command_works_from_the_shell(box: Box) -> None:
+    box.shell("teams", "create", "blue", "--model", "mock/*", "--budget", "20usd/month")
+    box.shell("users", "create", "carol", "--team", "blue", "--role", "auditor")
+    key = box.shell("keys", "create", "--name", "c", "--user", "carol", "--budget", "1/day:soft", "--json")
+    id = json.loads(key)["id"]
+    updated = json.loads(box.shell("keys", "update", id, "--rpm", "7", "--clear", "budget", "--json"))
+    box.shell("users", "disable", "carol")
+    box.shell("users", "enable", "carol")
+    budgets = json.loads(box.shell("budgets", "--json"))["data"]
+
+    assert (updated["limits"]["rpm"], updated["budget"]) == (7, None)
+    assert [row["usd"] for row in budgets if row["id"] == "blue"] == [20.0]
+    box.shell("teams", "delete", "blue", code=2)
+    box.shell("users", "delete", "carol")
+    box.shell("teams", "delete", "blue")
+    assert id not in box.shell("keys", "list")
