@@ -55,6 +55,11 @@ class Plan:
         return self._decision
 
     @property
+    def known_input_tokens(self) -> int | None:
+        """The estimated tokens of the prompt, if they have been counted."""
+        return self._input_tokens
+
+    @property
     def input_tokens(self) -> int:
         """The estimated tokens of the prompt, in one pass over the body."""
         if self._input_tokens is None:

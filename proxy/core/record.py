@@ -231,7 +231,8 @@ class AttemptRecord:
 
     def _knows_service(self, service: str | None) -> bool:
         price = self.deployment.billed_price
-        return service is None or (price is not None and service in dict(price.at(self.time).services))
+        services = dict(price.at(self.time).services) if price is not None else {}
+        return service is None or not services or service in services
 
     @property
     def price_version(self) -> str | None:

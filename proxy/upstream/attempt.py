@@ -32,6 +32,7 @@ from proxy.upstream.batches import send_batches
 from proxy.upstream.commit import finished, read_error, read_to_commit
 from proxy.upstream.costs import real_cost, reserve_worst_case
 from proxy.upstream.deadline import Deadline
+from proxy.upstream.estimated import estimated_usage
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
 from proxy.upstream.pulse import Pulse
@@ -117,6 +118,8 @@ class Attempt:
         "ended",
         "entry",
         "held",
+        "later_bytes",
+        "later_events",
         "lease",
         "request",
         "reserved",
@@ -151,6 +154,7 @@ class Attempt:
         self.sent = False
         self.committed = 0.0  # monotonic seconds
         self.held = b""  # the client's bytes up to the commit point
+        self.later_bytes = self.later_events = 0  # that the client got after the commit point
         self.ended = False  # the upstream's body has ended
         self.broken: UpstreamFailure | None = None  # the answer broke off together with its commit point
         self._shared = shared
@@ -205,6 +209,8 @@ class Attempt:
             self.settle_budgets()
             return
         self.deadline.stop()
+        if self.entry.first_token is not None and self.entry.outcome is AttemptOutcome.STARTED:
+            self.estimate_usage()  # the client has left
         self.entry.close(self._shared.clock.monotonic())
         self.settle_budgets()
         response, self.response = self.response, None
@@ -215,6 +221,11 @@ class Attempt:
             self.lease.settle(ok=None)
             if self.lease.reservation:
                 self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
+
+    def estimate_usage(self) -> None:
+        """Estimate the usage of an answer that broke off, or whose upstream reports none."""
+        run, entry = self.run, self.entry
+        entry.usage = estimated_usage(run.call, run.plan, entry.usage, self.held, self.later_bytes, self.later_events)
 
     def settle_budgets(self) -> None:
         """Replace the reservation from the budgets by the real cost; only the first call has an effect."""

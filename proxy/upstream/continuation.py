@@ -154,7 +154,7 @@ class Continuation:
     def _charge(self, tokens: int) -> Usage:
         """Estimate the usage of the broken attempt, because most upstreams report it only at the end."""
         entry = self._broken.entry
-        counted = entry.usage or Usage()
+        counted = self._broken.decoder.usage or Usage()
         entry.usage = structs.replace(
             counted,
             input=counted.input or self._run.plan.input_tokens,

@@ -21,7 +21,8 @@ async def reserve_worst_case(
     """
     call = run.call
     body = {**call.body, **target.overrides} if target.overrides else call.body
-    nusd = worst_case_nusd(target.deployment, body, len(call.raw), at=int(now * 1e6))
+    parts = call.messages.parts or call.messages.replayed
+    nusd = worst_case_nusd(target.deployment, body, len(call.raw), parts=parts, at=int(now * 1e6))
     try:
         reserved, exceeded = await budgets.reserve(charges, target.deployment, nusd)
     except BudgetExceeded as exc:

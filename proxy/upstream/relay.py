@@ -144,8 +144,10 @@ class Relay:
         """Pass on one piece of the upstream's body; return whether the client takes more now."""
         end = self._now() + self._idle
         self._attempt.deadline.end = end if end < self._latest else self._latest
-        decoder = self._decoder
+        attempt, decoder = self._attempt, self._decoder
         out = decoder.feed(data)
+        attempt.later_bytes += len(out)
+        attempt.later_events += out.count(b"\n\n")
         if decoder.closed or decoder.passed_error or self._rescue is not None:
             return self._feed_last(out)
         return self._write(out) if out else True
@@ -214,7 +216,8 @@ class Relay:
         return True
 
     def _note_usage(self) -> None:
-        self._attempt.entry.usage = self._decoder.usage
+        if (usage := self._decoder.usage) is not None:
+            self._attempt.entry.usage = usage
         self._note_finish()
 
     def _note_finish(self) -> None:
@@ -231,6 +234,8 @@ class Relay:
         if record.outcome is Outcome.OK:
             return
         entry.usage = self._decoder.usage
+        if failure is not None or entry.usage is None:
+            self._attempt.estimate_usage()
         if failure is None:
             entry.end(AttemptOutcome.OK)
             record.end(Outcome.OK)
