@@ -36,6 +36,7 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.core.location import locate
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
+from proxy.ledger.assembly import BuiltLedger, build_ledger
 from proxy.mock.upstream import MockUpstream
 from proxy.observe.live import state as state_family
 from proxy.observe.live import store as store_family
@@ -53,6 +54,7 @@ from proxy.store.assembly import Store, build_store
 from proxy.store.audit_log import AuditLog
 from proxy.store.database import Database
 from proxy.store.envelope import Envelope
+from proxy.store.errors import StoreUnavailable
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
 from proxy.store.provider_keys import ProviderKeys
@@ -113,6 +115,7 @@ def build(
     store = _store(settings, gate, parts)
     database = store.database if store else None
     provider_keys = _provider_keys(database, settings, clock)
+    ledger = _ledger(database, settings, clock) if database else None
     upstream = build_upstream(
         live,
         state,
@@ -121,6 +124,7 @@ def build(
         clock=clock,
         rng=parts.rng,
         count=settler.probed,
+        ledger=ledger.recorder if ledger else None,
         state_path=Path(settings.data_dir) / STATE_FILE,
         own_secrets=settings.auth.secrets(),
         pulse=parts.pulse,
@@ -134,7 +138,14 @@ def build(
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
     pipeline = Pipeline(
-        live=live, router=router, identify=identify, gate=gate, executor=upstream.executor, settler=settler, clock=clock
+        live=live,
+        router=router,
+        identify=identify,
+        gate=gate,
+        executor=upstream.executor,
+        settler=settler,
+        clock=clock,
+        ledger=ledger.recorder if ledger else None,
     )
 
     metrics.watch(upstream.families)
@@ -145,6 +156,8 @@ def build(
         metrics.watch(lambda: [store_family(degraded=store.database.degraded)])
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
+    if ledger:
+        metrics.watch(ledger.families)
     metrics.initialise(live.snapshot)
 
     reloader = Reloader(live, upstream, metrics)
@@ -171,6 +184,8 @@ def build(
         identify,
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
+    services = [watcher, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
+    services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,
         pipeline,
@@ -187,27 +202,8 @@ def build(
         ledger=LedgerStore(database) if database else None,
         clock=clock,
         own_keys=own_keys,
-        start=[
-            state.start,
-            upstream.start,
-            *([store.start] if store else []),
-            *([overrides.start] if overrides else []),
-        ],
-        services=[
-            *(
-                each
-                for each in (
-                    watcher,
-                    *state.services,
-                    *upstream.services,
-                    watermark,
-                    overrides,
-                    callers and callers.accounts,
-                )
-                if each
-            ),
-            *(store.services if store else []),
-        ],
+        start=[each.start for each in (state, upstream, store, overrides, ledger) if each],
+        services=[each for each in services if each],
         close=[network.aclose, *([database.close] if database else [])],
     )
     if member:
@@ -228,6 +224,12 @@ def _store(settings: Settings, gate: Gate, parts: Parts) -> Store | None:
         clock=parts.clock,
         rng=parts.rng,
     )
+
+
+def _ledger(database: Database, settings: Settings, clock: Clock) -> BuiltLedger:
+    """Build the ledger over a database."""
+    store, closed = LedgerStore(database), settings.dependencies.store.fail == "closed"
+    return build_ledger(Path(settings.data_dir), store, clock, unavailable=StoreUnavailable, closed=closed)
 
 
 def network_of(environ: Mapping[str, str]) -> Network:

@@ -6,7 +6,7 @@
     route      turn the call into a `Plan`                                 `routing/router.py`
     attempt    try the targets in order until one answers                  `upstream/executor.py`
     relay      pass the answer on to the client                            `upstream/relay.py`
-    settle     turn the record into metrics and a log line                 `settle/settle.py`
+    settle     turn the record into metrics, a log line and ledger rows    `settle/settle.py`, `ledger/recorder.py`
 
 Each step takes values, returns a value, and may raise a `ProxyError`, which becomes the client's error. The call is one
 lexical scope: resources are released in reverse order on every path, and the call is settled last, exactly once.
@@ -24,6 +24,7 @@ from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError
+from proxy.core.ledger import Ledger
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
 from proxy.core.record import Outcome, Record
@@ -54,6 +55,7 @@ class Pipeline:
         executor: Executor,
         settler: Settler,
         clock: Clock,
+        ledger: Ledger | None = None,
     ) -> None:
         self._live = live
         self._router = router
@@ -61,6 +63,7 @@ class Pipeline:
         self._gate = gate
         self._executor = executor
         self._settler = settler
+        self._ledger = ledger  # `None`: calls are not recorded
         self._clock = clock
 
     async def run(self, arrival: Arrival) -> None:
@@ -71,6 +74,7 @@ class Pipeline:
             principal = self._identify(arrival.headers, arrival.address)
             if principal is None:
                 principal = await self._identify.look_up(arrival.headers, arrival.address)
+            record.principal = principal
             self._gate.enter(arrival)
             try:
                 call, plan = await self._plan(arrival, record, principal)
@@ -95,6 +99,8 @@ class Pipeline:
         finally:
             record.timings.client_seconds = arrival.client_seconds
             self._settler.settle(record)
+            if self._ledger is not None:
+                self._ledger.close(record)
 
     async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan]:
         """Read the call and plan it; a large one in a thread."""
@@ -131,11 +137,11 @@ class Pipeline:
                     arrival.write(last)
             await arrival.end_stream()
             return
+        record.status = relay.status
         body = await relay.whole()
         headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
         if encoder is not None:
             body = encoder.feed(body) + encoder.finish()
-        record.status = relay.status
         await arrival.answer(relay.status, headers, body)
 
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:

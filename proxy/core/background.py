@@ -1,8 +1,13 @@
-"""Background work of the application."""
+"""Background work of the application, and work in threads."""
 
 from __future__ import annotations
 
-from typing import Protocol
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+T = TypeVar("T")
 
 
 class BackgroundService(Protocol):
@@ -11,3 +16,14 @@ class BackgroundService(Protocol):
     async def run(self) -> None:
         """Work until cancelled."""
         ...
+
+
+async def in_thread(function: Callable[..., T], *args: Any) -> T:
+    """Run `function` in a thread; when cancelled, wait for its end, so that it never runs beside a later one."""
+    future = asyncio.get_running_loop().run_in_executor(None, function, *args)
+    try:
+        return await asyncio.shield(future)
+    finally:
+        while not future.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([future])

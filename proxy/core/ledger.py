@@ -1,7 +1,8 @@
 """The rows of the ledger: one of each call, and one of each attempt.
 
 They go to the journal before the end of an answer is sent, and from there to the store. A row is identified by its id:
-writing it again, from any process, changes nothing, or completes an attempt that was only an intent. Times are
+writing it again, from any process, changes nothing, or completes an attempt that was only an intent. Fields are added
+at the end and with a default, because journals of another release are read. Times are
 microseconds since 1970, durations milliseconds, money nano-dollars.
 """
 
@@ -82,15 +83,22 @@ class CallRow(Struct, frozen=True, array_like=True, kw_only=True):
 
 
 class Ledger(Protocol):
-    """Records attempts and calls durably. Neither method awaits, so that no cancellation can separate them."""
+    """Records attempts and calls durably. No method awaits, so that no cancellation can separate them."""
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
-        """Record the intent of an attempt, before it is sent."""
+        """Record the intent of the call's newest attempt, before it is sent.
+
+        Raises `Unavailable` if it cannot be recorded, and the configuration rejects such attempts.
+        """
         ...
 
     def end(self, record: Record) -> None:
-        """Record a call and its attempts, before the end of the answer is sent.
+        """Record a call and its attempts, before the end of the answer is sent."""
+        ...
 
-        A later call for the same record replaces the row: the client may leave before it has the end of the answer.
+    def close(self, record: Record) -> None:
+        """Record a call and its attempts if they have changed since `end`; the record does not change any more.
+
+        The client may have left before it had the end of the answer. Calls without a principal are not recorded.
         """
         ...

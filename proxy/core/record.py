@@ -22,6 +22,7 @@ from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
 from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
 from proxy.core.plan import Plan
+from proxy.core.principal import Principal
 from proxy.core.usage import Usage, total
 
 CostStatus = Literal["exact", "estimated", "unknown"]  # estimated: the provider reported no or impossible usage
@@ -122,7 +123,6 @@ class AttemptRecord:
     __slots__ = (
         "_call_id",
         "_cost_nusd",
-        "_number",
         "_priced",
         "cause",
         "deployment",
@@ -130,6 +130,7 @@ class AttemptRecord:
         "error",
         "first_token",
         "key_id",
+        "number",
         "outcome",
         "started",
         "status",
@@ -141,7 +142,7 @@ class AttemptRecord:
         self, call_id: str, number: int, deployment: Deployment, key_id: str | None, started: float, time: int = 0
     ) -> None:
         self._call_id = call_id
-        self._number = number  # the first attempt is 1
+        self.number = number  # the first attempt is 1
         self.deployment = deployment
         self.key_id = key_id
         self.started = started
@@ -159,7 +160,7 @@ class AttemptRecord:
     @property
     def id(self) -> str:
         """The call's id and the attempt's number: `req_1-2`."""
-        return f"{self._call_id}-{self._number}"
+        return f"{self._call_id}-{self.number}"
 
     @property
     def own_key(self) -> bool:
@@ -256,6 +257,7 @@ class Record:
         "native_finish",
         "outcome",
         "plan",
+        "principal",
         "request_id",
         "status",
         "time",
@@ -268,6 +270,7 @@ class Record:
         self.request_id = request_id
         self.time = time  # when the call started, in microseconds since 1970
         self.timings = Timings(started)
+        self.principal: Principal | None = None  # the caller, once it is identified
         self.call: Call | None = None
         self.plan: Plan | None = None
         self.attempts: list[AttemptRecord] = []

@@ -84,7 +84,8 @@ def build_http(
 ) -> Edge:
     """Build it. `host` is the address on which the server listens; `ask` asks other workers, if there are any.
 
-    Before the first request all of `start` are awaited, after the last one all of `close`; `services` run in between.
+    Before the first request each of `start` is awaited, after the last one each of `close`; `services` run in between,
+    and end in their order.
     """
     ids = Ids()
     meta = Meta(
@@ -137,8 +138,9 @@ def _lifespan(
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(service.run()) for service in services]
                 yield
-                for task in tasks:
+                for task in tasks:  # one after another: the last ones serve the others until these have ended
                     task.cancel()
+                    await asyncio.wait([task])
         finally:
             for end in close:
                 await end()

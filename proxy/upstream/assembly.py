@@ -16,6 +16,7 @@ from proxy.capacity.state import State
 from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS, DialectName
+from proxy.core.ledger import Ledger
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live
@@ -83,6 +84,7 @@ def build_upstream(
     clock: Clock,
     rng: random.Random,
     count: Count,
+    ledger: Ledger | None = None,
     state_path: Path,
     own_secrets: Iterable[str] = (),
     pulse: Pulse | None = None,
@@ -92,9 +94,9 @@ def build_upstream(
 ) -> Upstream:
     """Build them. `state` counts limits, `outside` is the transport to providers, `local` that to the mock.
 
-    `count` counts the chat calls of probes. `own_secrets` are the proxy's, which are removed from answers like provider
-    keys. With `read_only` the state file at `state_path` is read and never written. `key_source` has users' own keys;
-    with `fail_open` pooled keys are used while it is unavailable.
+    `count` counts the chat calls of probes. `ledger` records attempts, if there is a store. `own_secrets` are the
+    proxy's, which are removed from answers like provider keys. With `read_only` the state file at `state_path` is read
+    and never written. `key_source` has users' own keys; with `fail_open` pooled keys are used while it is unavailable.
     """
     dialects = Dialects(clock)
     dialects.prepare(live.snapshot)
@@ -116,6 +118,7 @@ def build_upstream(
         cleaners=cleaners,
         budgets=budgets,
         clock=clock,
+        ledger=ledger,
     )
     own_keys = OwnKeys(key_source, health, clock, fail_open=fail_open) if key_source else None
     executor = Executor(

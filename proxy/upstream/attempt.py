@@ -21,6 +21,7 @@ from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.ledger import Ledger
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
@@ -65,6 +66,7 @@ class Attempts:
         cleaners: Cleaners,
         budgets: Budgets,
         clock: Clock,
+        ledger: Ledger | None = None,
     ) -> None:
         self.transports = transports
         self.dialects = dialects
@@ -75,6 +77,7 @@ class Attempts:
         self.cleaners = cleaners
         self.budgets = budgets
         self.clock = clock
+        self.ledger = ledger  # `None`: attempts are not recorded
         self.without_usage: set[tuple[str, str]] = set()  # deployments whose upstream rejects `stream_options`
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
@@ -121,6 +124,7 @@ class Attempt:
         "later_bytes",
         "later_events",
         "lease",
+        "ledger",
         "request",
         "reserved",
         "response",
@@ -157,6 +161,7 @@ class Attempt:
         self.later_bytes = self.later_events = 0  # that the client got after the commit point
         self.ended = False  # the upstream's body has ended
         self.broken: UpstreamFailure | None = None  # the answer broke off together with its commit point
+        self.ledger = shared.ledger
         self._shared = shared
         self._patience = 0.0
         self._asks_no_usage = False  # the request was repeated without `stream_options`
@@ -260,8 +265,14 @@ class Attempt:
         run, deployment, clock = self.run, self.target.deployment, self._shared.clock
         if self.charges and self.reserved is None:
             self.reserved = await reserve_worst_case(self._shared.budgets, self.charges, run, self.target, clock.time())
-        self.entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
-        self.sent = True
+        entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
+        if self.ledger is not None:
+            try:
+                self.ledger.begin(run.record, entry)
+            except ProxyError:
+                run.record.attempts.pop()
+                raise
+        self.entry, self.sent = entry, True
         timeouts = deployment.timeouts
         self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
         self.deadline.start(min(self._patience, left))

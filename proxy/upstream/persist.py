@@ -18,23 +18,23 @@ A lock file keeps a second process from writing, and a file of a newer version i
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import logging
 import os
 import stat
 import weakref
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
 from proxy.capacity.kinds import MINUTE
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
+from proxy.core.background import in_thread
 from proxy.core.clock import Clock
 from proxy.core.saved import SavedExhaustion, SavedLimit, SavedLimits, SavedState, SavedVersion, route_named
 from proxy.core.snapshot import Live, Snapshot
@@ -84,8 +84,8 @@ class StateFile:
         """Restore the file's state; return `False` if it is missing or, after a warning, if it is invalid."""
         try:
             if not self.read_only:
-                await _in_thread(self._take_lock)
-            raw = await _in_thread(self._read)
+                await in_thread(self._take_lock)
+            raw = await in_thread(self._read)
             if raw is None:
                 self._content = _encoded(self._state())  # write nothing until something changes
                 return False
@@ -115,7 +115,7 @@ class StateFile:
 
     async def save(self) -> bool:
         """Write changed state in a thread; return whether something was written."""
-        return await _in_thread(self._save, self._state(longer_than=MINUTE))
+        return await in_thread(self._save, self._state(longer_than=MINUTE))
 
     def flush(self) -> None:
         """Write the state synchronously, with the windows of a minute; used at shutdown."""
@@ -219,17 +219,6 @@ class StateFile:
         fields = {"path": str(self._path), "why": why[:300]}
         _LOG.warning("saved state cannot be used; starting without it", extra={"fields": fields})
         return False
-
-
-async def _in_thread(function: Callable[..., T], *args: Any) -> T:
-    """Run `function` in a thread; when cancelled, wait for its end, so that it never runs beside a later one."""
-    future = asyncio.get_running_loop().run_in_executor(None, function, *args)
-    try:
-        return await asyncio.shield(future)
-    finally:
-        while not future.done():
-            with suppress(asyncio.CancelledError):
-                await asyncio.wait([future])
 
 
 def _encoded(state: SavedState) -> bytes:

@@ -66,6 +66,7 @@ class Relay:
         self._clock = clock
         self._cleaner = cleaner
         self._rescue = rescue if events else None
+        self._ledger = attempt.ledger
         self._closed = False  # the upstream has sent the end of the answer
         self._record = record = attempt.run.record
         record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
@@ -242,6 +243,8 @@ class Relay:
             lease.succeed(self._attempt.committed - entry.started)
             if self._attempt.reserved is not None:
                 self._attempt.settle_budgets()  # before the client has the end of the answer
+            if self._ledger is not None:
+                self._ledger.end(record)
             return
         entry.fail(failure)
         record.end(Outcome.PARTIAL, code=failure.code or UpstreamError.code)

@@ -77,6 +77,7 @@ def configuration(url: str, folder: str) -> dict[str, Any]:
     models = ("mock/bench", "up/bench", "up/bench-8-5", "up/bench-16-5", "down/bench")
     return {
         "data_dir": folder,
+        "store": "none",
         "providers": {
             "mock": {"dialect": "mock"},
             "up": {"base_url": f"{url}/v1", "keys": keys},

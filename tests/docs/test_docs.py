@@ -33,6 +33,7 @@ from proxy.observe.process import process_families
 from proxy.surfaces.options import _PLANNED
 from proxy.workers.questions import worker_families
 from tests.support.calls import live, snapshot
+from tests.support.ledgers import MemoryStore, ledger
 from tests.support.servers import ROOT, signalbox_process
 from tests.support.waiting import PATIENCE
 
@@ -117,6 +118,7 @@ def watch(metrics: Metrics) -> None:
     watermark.last = Reading(0, 1)
     metrics.watch(lambda: memory_families(watermark, gate))
     metrics.watch(lambda: worker_families(2, 0))
+    metrics.watch(ledger(Path("nowhere"), MemoryStore(), SystemClock()).families)
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

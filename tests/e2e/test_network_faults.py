@@ -171,7 +171,7 @@ def test_what_cannot_be_used_is_an_error_at_start(
 ) -> None:
     path = tmp_path / "signalbox.yaml"
     config = configuration(base_url="https://llm.acme.test/v1", **({"ca_file": ca_file} if ca_file else {}))
-    path.write_text(yaml.safe_dump({**config, "data_dir": str(tmp_path), "server": {"port": 0}}))
+    path.write_text(yaml.safe_dump({**config, "data_dir": str(tmp_path), "store": "none", "server": {"port": 0}}))
 
     run = subprocess.run(
         [sys.executable, "-m", "proxy", command, "--config", str(path)],

@@ -117,6 +117,7 @@ def configuration(url: str, nowhere: str, folder: Path) -> dict[str, Any]:
     """What fails once stays open for longer than any test; `churn` always fails."""
     return {
         "data_dir": str(folder / "data"),
+        "store": "none",
         "auth": {"admin_token": "admin"},
         "providers": {"down": {"base_url": url}, "churn": {"base_url": nowhere, "any_model": True}},
         "models": [{"id": name} for name in [*DOWN, "down/up"]],

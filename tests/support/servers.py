@@ -144,8 +144,8 @@ def signalbox_process(
 
 
 def _kept_in(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with its state in the test's own folder."""
-    return {"data_dir": str(folder / "data"), **config}
+    """The configuration with its state in the test's own folder, and without a store, unless it has one."""
+    return {"data_dir": str(folder / "data"), "store": "none", **config}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The ledger: records calls and attempts in a local journal, and writes them from there to the store."""

@@ -1,0 +1,192 @@
+"""The ledger rows of a call, made from its record. They contain names, numbers and the decision record, no content."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import msgspec
+
+from proxy.core.json_text import compact
+from proxy.core.ledger import AttemptRow, CallRow
+from proxy.core.plan import Plan
+from proxy.core.principal import Principal
+from proxy.core.record import AttemptOutcome, AttemptRecord, Record
+from proxy.core.usage import Usage
+
+LONGEST = 256  # characters of a name that a client can choose
+_BY_NAME = ("direct", "alias", "bare")  # rules of routes for which the client itself has named the target
+_NO_USAGE = Usage()
+
+
+def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> AttemptRow:
+    """Return the row of an attempt that is about to be sent."""
+    deployment, plan = attempt.deployment, record.plan
+    return AttemptRow(
+        id=attempt.id,
+        call_id=record.id,
+        number=attempt.number,
+        time=attempt.time,
+        provider=deployment.labels[0],
+        model=_text(deployment.model),
+        provider_key=attempt.key_id,
+        outcome=AttemptOutcome.STARTED,
+        own_key=attempt.own_key,
+        key_id=principal.key_id,
+        user=principal.user,
+        team=principal.team,
+        route=None if plan is None else _text(plan.route),
+    )
+
+
+def attempt_rows(record: Record, principal: Principal, now: float) -> list[AttemptRow]:
+    """Return the rows of all attempts, as they are at `now` (monotonic seconds)."""
+    rows, plan = [], record.plan
+    route = None if plan is None else _text(plan.route)
+    for attempt in record.attempts:
+        deployment, usage = attempt.deployment, attempt.usage
+        started, first, cause = attempt.started, attempt.first_token, attempt.cause
+        counts = usage or _NO_USAGE
+        media = counts.media
+        rows.append(
+            AttemptRow(
+                id=attempt.id,
+                call_id=record.id,
+                number=attempt.number,
+                time=attempt.time,
+                provider=deployment.labels[0],
+                model=_text(deployment.model),
+                provider_key=attempt.key_id,
+                outcome=attempt.outcome,
+                status=attempt.status,
+                cause=None if cause is None else _text(cause),
+                ms=_ms((now if attempt.ended is None else attempt.ended) - started),
+                ttft_ms=None if first is None else _ms(first - started),
+                input_tokens=None if usage is None else usage.input,
+                cached_tokens=counts.cached,
+                cache_write_tokens=counts.cache_write,
+                cache_write_1h_tokens=counts.cache_write_1h,
+                output_tokens=None if usage is None else usage.output,
+                reasoning_tokens=counts.reasoning,
+                audio_tokens=0 if media is None else media.audio,
+                image_tokens=0 if media is None else media.image,
+                cost_nusd=attempt.cost_nusd,
+                cost_status=attempt.cost_status,
+                price_version=attempt.price_version,
+                own_key=attempt.own_key,
+                key_id=principal.key_id,
+                user=principal.user,
+                team=principal.team,
+                route=route,
+            )
+        )
+    return rows
+
+
+def call_row(
+    record: Record, attempts: Sequence[AttemptRow], principal: Principal, now: float, decision: bytes | None
+) -> CallRow:
+    """Return the row of a call, as it is at `now`, with the sums over the rows of its attempts."""
+    call, plan, chosen, timings = record.call, record.plan, record.chosen, record.timings
+    first, code, client_id = timings.first_token, record.code, None if call is None else call.options.client_id
+    sums = attempts[0] if len(attempts) == 1 else _summed(attempts)
+    return CallRow(
+        id=record.id,
+        request_id=record.request_id,
+        time=record.time,
+        endpoint="" if call is None else call.endpoint,
+        key_id=principal.key_id,
+        user=principal.user,
+        team=principal.team,
+        client_id=None if client_id is None else _text(client_id),
+        model=None if call is None else _text(call.model),
+        route=None if plan is None else _text(plan.route),
+        provider=None if chosen is None else chosen.labels[0],
+        upstream_model=None if chosen is None else _text(chosen.model),
+        stream=False if call is None else call.stream,
+        status=record.status,
+        outcome=record.outcome,
+        code=None if code is None else _text(code),
+        attempts=len(record.attempts),
+        input_tokens=sums.input_tokens,
+        cached_tokens=sums.cached_tokens,
+        output_tokens=sums.output_tokens,
+        reasoning_tokens=sums.reasoning_tokens,
+        cost_nusd=sums.cost_nusd,
+        cost_status=sums.cost_status,
+        ms=_ms(now - timings.started),
+        ttft_ms=None if first is None else _ms(first - timings.started),
+        queue_ms=_ms(timings.queue_seconds) if timings.queue_seconds else 0.0,
+        decision=decision,
+    )
+
+
+def decision_of(record: Record) -> bytes | None:
+    """Return the decision record as JSON; `None` if the call was not routed.
+
+    That of a call to one model, named by the client, has only what is equal for all such calls, so that it is made
+    once: what was weighed is the one model.
+    """
+    plan = record.plan
+    if plan is None:
+        return None
+    if plan.rule in _BY_NAME and len(plan.targets) == 1 and record.call is not None:
+        only, version = plan.targets[0].deployment, record.call.snapshot.version
+        return _direct(plan.route, plan.rule, plan.reason, only.provider.name, only.model, version)
+    return _json(plan)
+
+
+@lru_cache(1024)
+def _direct(route: str, rule: str, reason: str, provider: str, model: str, version: str) -> bytes:
+    candidate = {"provider": provider, "model": model, "status": "chosen", "reason": reason}
+    return compact(
+        {
+            "route": route,
+            "rule": rule,
+            "reason": reason,
+            "candidates": [candidate],
+            "chosen": f"{provider}/{model}",
+            "config_version": version,
+        }
+    )
+
+
+def _json(plan: Plan) -> bytes:
+    try:
+        return msgspec.json.encode(plan.decision)
+    except (UnicodeEncodeError, TypeError):  # a name of the client that is not valid Unicode
+        return compact(dict(plan.decision))
+
+
+def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:
+    """Return a row whose tokens and cost are the sums of those of `rows`."""
+    costs = [row.cost_nusd for row in rows if row.cost_nusd is not None]
+    counted = [row for row in rows if row.input_tokens is not None]
+    statuses = {row.cost_status for row in rows if row.cost_nusd is not None}
+    return AttemptRow(
+        id="",
+        call_id="",
+        number=0,
+        time=0,
+        provider="",
+        model="",
+        provider_key=None,
+        outcome="",
+        input_tokens=sum(row.input_tokens or 0 for row in counted) if counted else None,
+        cached_tokens=sum(row.cached_tokens for row in counted),
+        output_tokens=sum(row.output_tokens or 0 for row in counted) if counted else None,
+        reasoning_tokens=sum(row.reasoning_tokens for row in counted),
+        cost_nusd=sum(costs) if costs else None,
+        cost_status="unknown" if not statuses else "exact" if statuses == {"exact"} else "estimated",
+    )
+
+
+def _ms(seconds: float) -> float:
+    return int(seconds * 1e6) / 1000
+
+
+def _text(text: str) -> str:
+    """Return a name that every database can store: no NUL, no lone surrogate, at most `LONGEST` characters."""
+    if len(text) <= LONGEST and text.isascii() and "\0" not in text:
+        return text
+    return text[:LONGEST].replace("\0", "�").encode("utf-8", "replace").decode()
