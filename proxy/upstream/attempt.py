@@ -85,7 +85,7 @@ class Attempts:
         dialect = self.dialects[target.deployment.provider.dialect]
         call = run.call
         charges: tuple[BudgetCharge, ...] = ()
-        if call.snapshot.budgets is not None or call.principal.budgets:
+        if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key:
             charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
             target = limited(target, call, run.plan, charges)
         adjusted = self.as_learned(target) if self.without_usage else target

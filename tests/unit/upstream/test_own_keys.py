@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.core.accounts import Budget
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
@@ -253,6 +254,19 @@ async def test_secret_that_the_provider_repeats_is_masked() -> None:
         assert isinstance(out, ProxyError)
         assert SECRET[3:20] not in f"{out} {out.native_body!r}"
     assert SECRET not in repr(made.attempts[0].deployment)
+
+
+async def test_own_key_counts_against_no_budget() -> None:
+    empty = (("user", "alice", Budget(0)),)
+    alice = Identified("alice", user="alice", budgets=empty)  # type: ignore[arg-type]
+    b = bench({"a": [OK, E429]}, own=source())
+
+    out, made = await run(b, A, principal=alice)
+    assert (out, used(made)) == (BODY, [("a", "pk_a", True)])
+
+    out, made = await run(b, A, principal=alice)  # pooled keys would follow the rate limit
+    assert used(made) == [("a", "pk_a", True)]
+    assert isinstance(out, ProxyError)
 
 
 async def test_key_that_cannot_be_decrypted_is_not_replaced() -> None:
