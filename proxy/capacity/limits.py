@@ -51,6 +51,7 @@ class Limits:
         self._live = live  # calls may hold older deployments
         self._notify = notify
         self._configured: dict[tuple[str, str], ConfiguredLimits] = {}  # by deployment and key
+        self.on_cooldown: Callable[[RouteKey, float], None] | None = None  # for other replicas; 0 seconds: it ended
         self._learned = LearnedLimits()
         self._cooldowns: OrderedDict[RouteKey, float] = OrderedDict()  # time until which the store is asked
         self._exhausted: OrderedDict[RouteKey, float] = OrderedDict()  # time until which there is no capacity
@@ -294,17 +295,28 @@ class Limits:
     def _learned_of(self, route: RouteKey) -> Mapping[LimitKind, Learned]:
         return self._learned.of(route, self._clock.monotonic()) if self._learned.routes else {}
 
-    def _cool_down(self, route: RouteKey, seconds: float) -> None:
-        """Start a cooldown; a longer one stays."""
+    def follow_cooldown(self, route: RouteKey, seconds: float) -> None:
+        """Take over a cooldown that another process has started in the shared store, or with 0 seconds its end."""
+        if not seconds:
+            self._cooldowns.pop(route, None)
+            return
         until = self._clock.monotonic() + seconds
         self._cooldowns[route] = max(until, self._cooldowns.pop(route, 0.0))
         while len(self._cooldowns) > MAX_ROUTES:
             self._cooldowns.popitem(last=False)
+
+    def _cool_down(self, route: RouteKey, seconds: float) -> None:
+        """Start a cooldown; a longer one stays."""
+        self.follow_cooldown(route, seconds)
         self._store.start_cooldown(CounterKey(route, COOLDOWN), seconds)
+        if self.on_cooldown:
+            self.on_cooldown(route, seconds)
 
     def _end_cooldown(self, route: RouteKey) -> None:
         del self._cooldowns[route]
         self._store.end_cooldown(CounterKey(route, COOLDOWN))
+        if self.on_cooldown:
+            self.on_cooldown(route, 0.0)
 
     def _is_cooling(self, route: RouteKey) -> bool:
         """Return whether a cooldown may still be active."""

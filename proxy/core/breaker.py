@@ -163,6 +163,21 @@ class Breaker:
         breaker._closed_at = None if saved.closed_at is None else min(saved.closed_at - shift, now)
         return breaker
 
+    def follow(self, seconds: float, openings: int, now: float) -> bool:
+        """Take over what another process has found: open for `seconds`, or with 0 closed; return whether it is news."""
+        if seconds > 0:
+            if self.state == "open" and self.open_until >= now + seconds:
+                return False
+            self.open_until = now + seconds
+            self._enter("open")
+        else:
+            if self.state == "closed":
+                return False
+            self._enter("closed")
+            self._closed_at = now
+        self.openings = openings
+        return True
+
     def reset(self) -> None:
         """Close the breaker and clear its state."""
         self.openings = 0

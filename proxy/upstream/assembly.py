@@ -144,7 +144,12 @@ def build_upstream(
     prober = Prober(live=live, health=health, requests=requests, simulator=simulator, clock=clock, rng=rng)
     file = StateFile(state_path, clock, live, health=health, limits=limits, counters=state.memory)
     file.read_only = read_only
+    services: list[BackgroundService] = [prober, pulse, file, budgets]
     state.on_freed(queue.notify)
+    if state.client:
+        from proxy.upstream.shared_health import SharedHealth  # only where the state is shared
+
+        services.append(SharedHealth(state.client, health, limits, live, clock))
     return Upstream(
         live=live,
         executor=executor,
@@ -159,5 +164,5 @@ def build_upstream(
         pulse=pulse,
         state=file,
         own_keys=own_keys,
-        services=(prober, pulse, file, budgets),
+        services=tuple(services),
     )

@@ -15,6 +15,7 @@ from proxy.core.model import RouteKey
 from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import SavedBreaker
 
+MAX_REASON = 64  # characters
 MAX_BREAKERS = 10_000  # `any_model` lets clients name models; the least recently changed are dropped
 
 
@@ -53,8 +54,15 @@ class Breakers:
         if breaker.is_new:
             self.healthy[route] = self.failed.pop(route)
 
-    def reset(self, provider: str | None, model: str | None, key_id: str | None) -> int:
-        """Close matching breakers (`None` matches all); return the number of those with a failure.
+    def follow(self, route: RouteKey, seconds: float, openings: int, reason: str, now: float) -> None:
+        """Take over what another process has found of a breaker: open for `seconds`, or with 0 closed."""
+        breaker = self.list_failed(route, self.get(route))
+        if breaker.follow(seconds, openings, now):
+            breaker.reason = reason[:MAX_REASON]
+        self.unlist_new(route, breaker)
+
+    def reset(self, provider: str | None, model: str | None, key_id: str | None) -> list[RouteKey]:
+        """Close matching breakers (`None` matches all); return the route keys of those with a failure.
 
         The outcomes of attempts that are running no longer count.
         """
@@ -63,7 +71,7 @@ class Breakers:
         routes = [route for route in self.failed if route.matches(provider, model, key_id)]
         for route in routes:
             self.failed.pop(route).reset()
-        return len(routes)
+        return routes
 
     def not_closed(self) -> Iterator[tuple[RouteKey, Breaker]]:
         """Yield the breakers that are open or half-open."""

@@ -60,6 +60,12 @@ class Cooldowns:
         while len(self.entries) > MAX_COOLDOWNS:
             del self.entries[next(iter(self.entries))]
 
+    def end(self, key: CooldownKey, now: float) -> None:
+        """End a cooldown; the next success of the key resets the count of consecutive ones."""
+        cooldown = self.entries.get(key)
+        if cooldown:
+            cooldown.until = min(cooldown.until, now)
+
     def accepted(self, route: RouteKey, now: float) -> None:
         """Drop expired cooldowns of a key that works, which resets the count of consecutive ones."""
         for key in _keys(route):
@@ -67,12 +73,12 @@ class Cooldowns:
             if cooldown and cooldown.until <= now:
                 del self.entries[key]
 
-    def reset(self, provider: str | None, model: str | None, key_id: str | None) -> int:
-        """End matching cooldowns (`None` matches all); return their number."""
+    def reset(self, provider: str | None, model: str | None, key_id: str | None) -> list[CooldownKey]:
+        """End matching cooldowns (`None` matches all); return their keys."""
         keys = [key for key in self.entries if _matches(key, provider, model, key_id)]
         for key in keys:
             del self.entries[key]
-        return len(keys)
+        return keys
 
     def rows(self, now: float) -> list[dict[str, Any]]:
         """Return a row for every active cooldown, for `/admin/providers` and metrics."""

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, FailureKind, FailureRule, UpstreamFailure, class_of
-from proxy.core.model import KEYLESS, Deployment, ProviderKey
+from proxy.core.model import KEYLESS, Deployment, ProviderKey, RouteKey
 from proxy.core.plan import DeploymentHealth, HealthView
 from proxy.core.policies import BreakerPolicy
 from proxy.core.saved import SavedHealth
@@ -58,6 +58,9 @@ class Health:
         self._live = live
         self._notify = notify
         self._keys = KeyRing()
+        # where other replicas share it, they are notified of each change
+        self.on_breaker: Callable[[RouteKey], None] | None = None
+        self.on_cooldown: Callable[[CooldownKey], None] | None = None
 
     def lease(
         self,
@@ -150,10 +153,17 @@ class Health:
         if ok is False:
             breaker.reason = reason
         policy, consecutive_only = self._policy_for(reason), class_of(reason) in REPEATED
+        before = (breaker.state, breaker.openings)
         breaker.settle(lease.admission, policy, now, ok=ok, consecutive_only=consecutive_only)
         self.breakers.unlist_new(route, breaker)
+        if self.on_breaker and (breaker.state, breaker.openings) != before:
+            self.on_breaker(route)
         if notify and lease.is_trial:
             self._notify(route, ProbeOutcome(route.provider, route.model))
+
+    def notify(self) -> None:
+        """Notify waiting calls that any resource may be usable."""
+        self._notify()
 
     def is_replaced(self, lease: Lease) -> bool:
         """Return whether the lease's key has another value or base URL since a reload of the configuration."""
@@ -194,6 +204,8 @@ class Health:
             fields = {"provider": key.provider, "key": key.key_id, "status": failure.status, "rests_s": seconds}
             _LOG.warning("a provider rejected a key", extra={"fields": fields})
         self.cooldowns.start(key, failure.kind, min(seconds, rule.max_rest), times, self._clock.monotonic())
+        if self.on_cooldown:
+            self.on_cooldown(key)
 
     def accepted(self, lease: Lease) -> None:
         """Drop expired cooldowns of a key that works; for `Lease` only."""
@@ -201,9 +213,15 @@ class Health:
 
     def reset(self, provider: str | None = None, model: str | None = None, key: str | None = None) -> int:
         """Close matching breakers and end matching cooldowns (`None` matches all); return their number."""
-        number = self.breakers.reset(provider, model, key) + self.cooldowns.reset(provider, model, key)
+        routes = self.breakers.reset(provider, model, key)
+        cooldowns = self.cooldowns.reset(provider, model, key)
+        if self.on_breaker and self.on_cooldown:
+            for route in routes:
+                self.on_breaker(route)
+            for cooldown in cooldowns:
+                self.on_cooldown(cooldown)
         self._notify()
-        return number
+        return len(routes) + len(cooldowns)
 
     def probe(self, deployment: Deployment, key: ProviderKey | None) -> Lease | None:
         """Return a lease to probe a breaker that is not closed, shortly before its open time ends or later."""
@@ -218,7 +236,9 @@ class Health:
         if before is None:
             return
         if failure is None:
-            before.until = self._clock.monotonic()  # the next success resets the count of rejections
+            self.cooldowns.end(key, self._clock.monotonic())  # the next success resets the count of rejections
+            if self.on_cooldown:
+                self.on_cooldown(key)
             self._notify()
         else:
             self._cool_down(key, failure, again=True)

@@ -13,7 +13,7 @@ from tests.support.boxes import ADMIN, ANSWER, Box, boxed
 from tests.support.redis_server import RedisServer, redis_server_at
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
-from tests.support.upstreams import Upstream, held_plain, running
+from tests.support.upstreams import Upstream, held_plain, refuse, running
 from tests.support.waiting import until
 
 DEGRADED = "signalbox_state_degraded"
@@ -76,6 +76,21 @@ def test_a_slot_that_another_replica_frees_serves_a_waiting_call(
         assert first.result().status_code == 200
         upstream.next().release()
         assert second.result().status_code == 200
+
+
+def test_an_open_breaker_and_its_reset_are_seen_by_the_other_replica(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer
+) -> None:
+    upstream.script("free", refuse(500))
+    with replicas(tmp_path, configuration(upstream, redis.url)) as (one, two):
+        for _ in range(3):
+            one.ask("up/free")
+        assert one.breakers()
+
+        until(lambda: two.breakers().keys() == one.breakers().keys())
+
+        two.http.post(f"{two.url}/admin/breakers/reset", headers=ADMIN).raise_for_status()
+        until(lambda: not one.breakers())
 
 
 def test_calls_without_limits_need_no_redis(tmp_path: Path, upstream: Upstream) -> None:

@@ -96,6 +96,7 @@ class StateClient:
         self._failed = asyncio.Event()
         self._loaded: set[str] = set()  # digests of the scripts that Redis knows
         self._logged_at = -math.inf
+        self._dropped = 0  # background commands, in this outage
         self._timer: asyncio.TimerHandle | None = None
         self._reason = "not connected yet"  # why Redis is unavailable
         self.available = False
@@ -130,6 +131,7 @@ class StateClient:
         """
         if not self.available and len(self._waiting) >= MAX_KEPT:
             self._waiting.popleft()
+            self._dropped += 1
         self._enqueue(_Command(script, keys, arguments))
 
     async def start(self) -> None:
@@ -175,7 +177,8 @@ class StateClient:
         self._failed.clear()
         self._wake.set()  # sends what was kept
         self.available = True
-        _LOG.info("the shared state is available")
+        _LOG.info("the shared state is available", extra={"fields": {"dropped": self._dropped}})
+        self._dropped = 0
         for notify in self.on_recovery:
             notify()
 

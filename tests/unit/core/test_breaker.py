@@ -216,6 +216,35 @@ def test_force_takes_the_probe_where_there_is_one() -> None:
     assert not permit.forced
 
 
+def test_the_longer_open_time_of_two_processes_applies() -> None:
+    breaker = opened()
+
+    assert not breaker.follow(30, openings=4, now=0)
+    assert (breaker.open_until, breaker.openings) == (60, 1)
+    assert breaker.follow(90, openings=2, now=0)
+    assert (breaker.open_until, breaker.openings) == (90, 2)
+
+
+def test_an_outcome_from_before_another_process_opened_it_is_ignored() -> None:
+    breaker = Breaker()
+    admission = breaker.admit(POLICY, 0)
+    assert admission
+
+    breaker.follow(60, openings=1, now=1)
+    breaker.settle(admission, POLICY, 2, ok=True)
+
+    assert breaker.state == "open"
+
+
+def test_a_breaker_that_another_process_closed_keeps_its_openings() -> None:
+    breaker = opened()
+
+    assert breaker.follow(0, openings=2, now=5)
+    assert not breaker.follow(0, openings=9, now=6)
+
+    assert (breaker.state, breaker.openings) == ("closed", 2)
+
+
 def test_reset_forgets_everything() -> None:
     breaker = opened()
 

@@ -65,6 +65,6 @@ def test_a_reset_matches_by_parts() -> None:
     breakers.list_failed(SMALL, opened())
     breakers.list_failed(LARGE, opened())
 
-    assert breakers.reset("other", None, None) == 0
-    assert breakers.reset("acme", "large", None) == 1
+    assert breakers.reset("other", None, None) == []
+    assert breakers.reset("acme", "large", None) == [LARGE]
     assert list(breakers.failed) == [SMALL]
