@@ -88,7 +88,8 @@ class Ledger(Protocol):
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
         """Record the intent of the call's newest attempt, before it is sent.
 
-        Raises `Unavailable` if it cannot be recorded, and the configuration rejects such attempts.
+        Raises `Unavailable` if it cannot be recorded, and the configuration rejects such attempts; then the call's
+        record does not have the attempt any more.
         """
         ...
 

@@ -210,6 +210,14 @@ class AttemptRecord:
         return self._cost_nusd
 
     @property
+    def used_tokens(self) -> int | None:
+        """The tokens used: none after an error, unknown (`None`) after a timeout or a false report."""
+        if self.first_token is None:
+            return 0 if self.used_nothing else None
+        usage = self.usage
+        return usage.input + usage.output if usage and usage.source == "reported" else None
+
+    @property
     def used_nothing(self) -> bool:
         """Whether the attempt failed without using a token: it was not sent, or the upstream rejected it."""
         outcome = self.outcome

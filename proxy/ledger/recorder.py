@@ -94,7 +94,11 @@ class Recorder:
         self._encode = msgspec.msgpack.Encoder().encode
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
-        """Record the intent of an attempt. Raises `Unavailable` if it cannot be, and such attempts are rejected."""
+        """Record the intent of an attempt.
+
+        Raises `Unavailable`, and removes the attempt from the record, if it cannot be recorded and such attempts are
+        rejected.
+        """
         entry = self._open.get(record.id) or self._opened(record)
         started = None
         if entry.segment is None:
@@ -102,6 +106,7 @@ class Recorder:
         row = intent_row(record, attempt, entry.principal)
         if not self._write(entry, INTENT, (row, started), within_limit=True) and self._closed:
             self.rejected += 1
+            record.attempts.remove(attempt)
             message = "The call cannot be recorded: the ledger's journal is full or cannot be written; try again later."
             raise Unavailable(message, code="overloaded", retry_after=RETRY_AFTER)
 
@@ -153,7 +158,12 @@ class Recorder:
 
     def _end(self, entry: Entry, record: Record) -> None:
         attempts = record.attempts
-        mark = record.outcome, record.status, record.code, [(each.outcome, each.usage) for each in attempts]
+        mark = (
+            record.outcome,
+            record.status,
+            record.code,
+            [(each.outcome, each.usage, each.cost_nusd) for each in attempts],
+        )
         if mark == entry.mark:
             return
         now = self._clock.monotonic()

@@ -225,7 +225,7 @@ class Attempt:
         finally:
             self.lease.settle(ok=None)
             if self.lease.reservation:
-                self._shared.slots.give_back(self.lease, self._used_tokens(), unused=False)
+                self._shared.slots.give_back(self.lease, self.entry.used_tokens, unused=False)
 
     def estimate_usage(self) -> None:
         """Estimate the usage of an answer that broke off, or whose upstream reports none."""
@@ -267,11 +267,7 @@ class Attempt:
             self.reserved = await reserve_worst_case(self._shared.budgets, self.charges, run, self.target, clock.time())
         entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
         if self.ledger is not None:
-            try:
-                self.ledger.begin(run.record, entry)
-            except ProxyError:
-                run.record.attempts.pop()
-                raise
+            self.ledger.begin(run.record, entry)
         self.entry, self.sent = entry, True
         timeouts = deployment.timeouts
         self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
@@ -391,14 +387,6 @@ class Attempt:
             "an upstream refuses stream_options; its streams have no usage",
             extra={"fields": {"provider": deployment.provider.name, "model": deployment.model}},
         )
-
-    def _used_tokens(self) -> int | None:
-        """Return the tokens used: none after an error, unknown (`None`) after a timeout or a false report."""
-        entry = self.entry
-        if entry.first_token is not None:
-            usage = entry.usage
-            return usage.input + usage.output if usage and usage.source == "reported" else None
-        return 0 if entry.used_nothing else None
 
 
 def _place(target: Target) -> tuple[str, str]:

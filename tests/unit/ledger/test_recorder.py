@@ -134,6 +134,7 @@ def test_a_full_journal_rejects_attempts_with_fail_closed(tmp_path: Path) -> Non
         desk.recorder.begin(record, attempt)
 
     assert caught.value.retry_after is not None
+    assert record.attempts == []
     assert (desk.recorder.unjournaled, desk.recorder.rejected) == (1, 1)
 
 
