@@ -25,9 +25,9 @@ def page(request: Request, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"object": "list", "data": data, "has_more": more, "last_id": data[-1]["id"] if data else None}
 
 
-def bounds(request: Request, default: int = DEFAULT) -> tuple[int, str | None]:
+def bounds(request: Request) -> tuple[int, str | None]:
     """Return `limit` and `after` of a request. Raises `InvalidRequest` for an invalid `limit`."""
-    text = request.query_params.get("limit", str(default))
+    text = request.query_params.get("limit", str(DEFAULT))
     if not text.isascii() or not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= MOST:
         raise InvalidRequest(f"`limit` must be a number from 1 to {MOST}.", param="limit")
     return int(text), request.query_params.get("after")

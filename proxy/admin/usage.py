@@ -6,9 +6,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.endpoint import Answer, Context, reads
-from proxy.admin.pages import MOST, bounds
 from proxy.admin.storage import stored
-from proxy.surfaces.reports import page_of_rows, read_usage_query, usage_row
+from proxy.surfaces.reports import read_usage_query, usage_page
 
 
 class Usage:
@@ -22,8 +21,6 @@ class Usage:
     async def list(self, request: Request) -> Response:
         """`GET /admin/usage`: one row per group."""
         storage = stored(self._context.storage)
-        limit, after = bounds(request, MOST)
-        parameters = request.query_params.multi_items()
-        query = read_usage_query(parameters, storage.now(), others=("limit", "after"))
+        query = read_usage_query(request.query_params.multi_items(), storage.now())
         rows = await storage.ledger.usage(query.group_by, query.filters, query.start, query.end)
-        return JSONResponse(page_of_rows([usage_row(row, query.group_by) for row in rows], limit, after))
+        return JSONResponse(usage_page(query, rows))

@@ -23,7 +23,7 @@ from proxy.surfaces.openai.organization import (
     read_completions_query,
     read_costs_query,
 )
-from proxy.surfaces.reports import UsageQuery, read_usage_query, usage_row
+from proxy.surfaces.reports import UsageQuery, read_usage_query, usage_page
 
 OWN_FILTERS = ("key", "provider", "model", "route")
 
@@ -38,9 +38,7 @@ class OwnUsage:
     async def usage(self, request: Request) -> Response:
         """`GET /v1/usage`: the caller's own usage, in the rows of `/admin/usage`."""
         query = read_usage_query(request.query_params.multi_items(), self._now(), OWN_FILTERS)
-        rows = await self._rows(query, request.scope[PRINCIPAL])
-        data = [usage_row(row, query.group_by) for row in rows]
-        return JSONResponse({"object": "list", "data": data, "has_more": False, "last_id": None})
+        return JSONResponse(usage_page(query, await self._rows(query, request.scope[PRINCIPAL])))
 
     async def completions(self, request: Request) -> Response:
         """`GET /v1/organization/usage/completions`."""

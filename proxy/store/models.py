@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
 from proxy.core.clock import Clock
 from proxy.store.database import Database
-from proxy.store.errors import Missing
+from proxy.store.errors import Missing, StoreUnavailable
 from proxy.store.values import check_id, check_text, microseconds, to_json
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
+
+PEEK_SECONDS = 1.0  # for which another process may lock the file
 
 
 class ModelStore:
@@ -25,8 +30,11 @@ class ModelStore:
         self._clock = clock
 
     async def all(self) -> dict[str, dict[str, Any]]:
-        """Return the overridden fields of each model. A SQLite file that does not exist yet is not created."""
-        return {} if self._is_absent() else await self._database.read(_all)
+        """Return the overridden fields of each model. A SQLite file is neither created for it, nor opened for long."""
+        location = self._database.location
+        if location.kind == "sqlite" and not self._database.opened:
+            return await asyncio.to_thread(_peek, location.target)
+        return await self._database.read(_all)
 
     async def put(self, id: str, fields: Mapping[str, Any], actor: str) -> None:
         """Store the overridden fields of a model in place of its earlier ones. Raises `InvalidValue`."""
@@ -40,12 +48,23 @@ class ModelStore:
         entry = self._entry("delete", actor)
         await self._database.write(lambda connection: _delete(connection, id, entry))
 
-    def _is_absent(self) -> bool:
-        location = self._database.location
-        return location.kind == "sqlite" and not self._database.opened and not os.path.exists(location.target)
-
     def _entry(self, action: str, actor: str) -> dict[str, Any]:
         return {"time": microseconds(self._clock.time()), "actor": check_text(actor, "actor"), "action": action}
+
+
+def _peek(path: str) -> dict[str, dict[str, Any]]:
+    """Return what a SQLite file contains before the database is opened; nothing if there is no file."""
+    if not os.path.exists(path):
+        return {}
+    import sqlite3  # only here: most services have no such file
+
+    try:
+        with closing(sqlite3.connect(f"file:{quote(path)}?mode=rw", uri=True, timeout=PEEK_SECONDS)) as connection:
+            return _decoded(connection.execute("SELECT id, json FROM model_overrides"))
+    except sqlite3.Error as exc:
+        if "no such table" in str(exc):  # the schema is migrated when the database is opened
+            return {}
+        raise StoreUnavailable(f"the store {path} is unavailable: {exc}") from None
 
 
 async def _all(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
@@ -54,7 +73,11 @@ async def _all(connection: AsyncConnection) -> dict[str, dict[str, Any]]:
     from proxy.store.schema import model_overrides
 
     rows = await connection.execute(select(model_overrides.c.id, model_overrides.c.json))
-    return {id: msgspec.json.decode(text, type=dict[str, Any]) for id, text in rows.all()}
+    return _decoded(tuple(row) for row in rows.all())
+
+
+def _decoded(rows: Iterable[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+    return {id: msgspec.json.decode(text, type=dict[str, Any]) for id, text in rows}
 
 
 async def _put(connection: AsyncConnection, id: str, text: str, entry: Mapping[str, Any]) -> None:

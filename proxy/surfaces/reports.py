@@ -18,6 +18,7 @@ DIMENSIONS = ("key", "user", "team", "provider", "model", "route")
 GROUPS = (*DIMENSIONS, "day", "hour")
 DEFAULT_DAYS = 30
 MICROSECONDS = 1_000_000
+MOST_ROWS = 1000  # of a page
 MOST_VALUES = 100  # of one filter
 _LONGEST = 256  # characters of a filter's value
 _DAY = 86_400
@@ -34,16 +35,16 @@ class UsageQuery:
     start: int
     end: int
     filters: dict[str, list[str]] = field(default_factory=dict)
+    limit: int = MOST_ROWS
+    after: int = 0  # the number of rows in the pages before
 
 
-def read_usage_query(
-    parameters: Parameters, now: float, allowed: Sequence[str] = DIMENSIONS, others: Sequence[str] = ()
-) -> UsageQuery:
+def read_usage_query(parameters: Parameters, now: float, allowed: Sequence[str] = DIMENSIONS) -> UsageQuery:
     """Read the parameters of `/admin/usage` and `/v1/usage`. Raises `InvalidRequest` for an unknown one.
 
-    `allowed` are the filters, `others` are parameters that are read elsewhere.
+    `allowed` are the filters.
     """
-    values = grouped(parameters, ("group_by", "start", "end", *allowed, *others))
+    values = grouped(parameters, ("group_by", "start", "end", "limit", "after", *allowed))
     group_by = tuple(dict.fromkeys(part for text in values.get("group_by", []) for part in text.split(",") if part))
     for name in group_by:
         if name not in GROUPS:
@@ -51,7 +52,7 @@ def read_usage_query(
                 f"`group_by`: must be any of {', '.join(GROUPS)}, separated by commas.", param="group_by"
             )
     start, end = time_range(values, now)
-    return UsageQuery(group_by, start, end, filters_of(values, allowed))
+    return UsageQuery(group_by, start, end, filters_of(values, allowed), *_bounds(values))
 
 
 def time_range(values: Mapping[str, list[str]], now: float) -> tuple[int, int]:
@@ -101,19 +102,26 @@ def usage_row(row: Mapping[str, Any], group_by: Sequence[str]) -> dict[str, Any]
     }
 
 
-def page_of_rows(rows: Sequence[dict[str, Any]], limit: int, after: str | None) -> dict[str, Any]:
-    """Return one page of rows without ids; `after` is the number of the last row of the page before."""
-    if after is not None and not (after.isascii() and after.isdigit() and len(after) < 10):
-        raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
-    start = int(after or 0)
-    data = list(rows[start : start + limit])
-    seen = start + len(data)
+def usage_page(query: UsageQuery, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the page of rows that a query asks for; `last_id` is the number of the last row."""
+    data = [usage_row(row, query.group_by) for row in rows[query.after : query.after + query.limit]]
+    seen = query.after + len(data)
     return {"object": "list", "data": data, "has_more": seen < len(rows), "last_id": str(seen) if data else None}
 
 
 def printable(text: str) -> str:
     """Return a text from a client for an error message: printable, and not too long."""
     return "".join(character if character.isprintable() else "?" for character in text[:80])
+
+
+def _bounds(values: Mapping[str, list[str]]) -> tuple[int, int]:
+    """Return `limit` and `after`."""
+    text, after = values.get("limit", [str(MOST_ROWS)])[-1], values.get("after", ["0"])[-1]
+    if not text.isascii() or not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= MOST_ROWS:
+        raise InvalidRequest(f"`limit` must be a number from 1 to {MOST_ROWS}.", param="limit")
+    if not after.isascii() or not after.isdigit() or len(after) > 9:
+        raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+    return int(text), int(after)
 
 
 def _time(name: str, text: str) -> float:

@@ -109,6 +109,7 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
     table = routes(
         proxied={},
         meta=Mock(),
+        provider_keys=Mock(),
         usage=OwnUsage(ledger, lambda: NOW),
         identify=identify,
         admin=admin,  # type: ignore[arg-type]

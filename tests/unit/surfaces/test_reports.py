@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.reports import UsageQuery, page_of_rows, read_usage_query, usage_row
+from proxy.surfaces.reports import UsageQuery, read_usage_query, usage_page, usage_row
 
 NOW = 1_800_000_000.0
 US = 1_000_000
@@ -81,19 +81,38 @@ def test_a_row_is_shown_in_dollars_and_iso_8601() -> None:
     assert (shown["cost_usd"], shown["own_key_cost_usd"], shown["requests"]) == (1.5, 1e-9, 3)
 
 
+COUNTS = (
+    "requests",
+    "errors",
+    "input_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "output_tokens",
+    "reasoning_tokens",
+    "audio_tokens",
+    "cost_nusd",
+    "own_key_nusd",
+)
+
+
 def test_rows_have_pages() -> None:
-    rows = [{"n": number} for number in range(5)]
+    rows: list[dict[str, Any]] = [{"key": f"key_{number}", **dict.fromkeys(COUNTS, 0)} for number in range(5)]
 
-    first = page_of_rows(rows, 2, None)
-    last = page_of_rows(rows, 3, first["last_id"])
-    beyond = page_of_rows(rows, 3, "77")
+    def page(*parameters: tuple[str, str]) -> tuple[list[str], bool, str | None]:
+        page = usage_page(read_usage_query([("group_by", "key"), *parameters], NOW), rows)
+        return [row["key"] for row in page["data"]], page["has_more"], page["last_id"]
 
-    assert (first["data"], first["has_more"], first["last_id"]) == (rows[:2], True, "2")
-    assert (last["data"], last["has_more"], last["last_id"]) == (rows[2:], False, "5")
-    assert (beyond["data"], beyond["has_more"], beyond["last_id"]) == ([], False, None)
+    assert page(("limit", "2")) == (["key_0", "key_1"], True, "2")
+    assert page(("limit", "3"), ("after", "2")) == (["key_2", "key_3", "key_4"], False, "5")
+    assert page(("after", "77")) == ([], False, None)
 
 
-@pytest.mark.parametrize("after", ["", "-1", "x", "1" * 10, "²"])
-def test_an_invalid_cursor_is_rejected(after: str) -> None:
-    with pytest.raises(InvalidRequest):
-        page_of_rows([], 2, after)
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("after", value) for value in ("", "-1", "x", "1" * 10, "²")] + [("limit", value) for value in ("0", "1001", "x")],
+)
+def test_an_invalid_page_is_rejected(name: str, value: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read_usage_query([(name, value)], NOW)
+
+    assert caught.value.param == name
