@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+
+from proxy.config.load import load
 
 ROOT = Path(__file__).resolve().parents[2]
 UID = "65532"
@@ -47,10 +53,15 @@ def in_context(path: str) -> bool:
     return kept
 
 
-def service() -> dict[str, object]:
-    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-    [found] = document["services"].values()
+def services() -> dict[str, dict[str, Any]]:
+    found = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     assert isinstance(found, dict)
+    return found
+
+
+def service() -> dict[str, Any]:
+    """The one service without a profile."""
+    [found] = [each for each in services().values() if "profiles" not in each]
     return found
 
 
@@ -117,16 +128,95 @@ def test_nothing_else_reaches_the_build_context(path: str) -> None:
 
 def test_compose_publishes_on_loopback_only() -> None:
     assert service()["ports"] == ["127.0.0.1:8080:8080"]
+    published = {name: each["ports"] for name, each in services().items() if "ports" in each}
+    assert published == {"signalbox": ["127.0.0.1:8080:8080"], "scale-nginx": ["127.0.0.1:8081:8080"]}
 
 
 def test_compose_takes_every_privilege_away() -> None:
-    found = service()
+    ours = [each for each in services().values() if each.get("image") == "signalbox:local"]
 
-    assert found["user"] == f"{UID}:{UID}"
-    assert found["read_only"] is True
-    assert found["cap_drop"] == ["ALL"]
-    assert found["security_opt"] == ["no-new-privileges:true"]
-    assert found["tmpfs"] == ["/tmp"]
+    assert len(ours) == 5
+    for found in ours:
+        assert found["user"] == f"{UID}:{UID}"
+        assert found["read_only"] is True
+        assert found["cap_drop"] == ["ALL"]
+        assert found["security_opt"] == ["no-new-privileges:true"]
+        assert found["tmpfs"] == ["/tmp"]
+    assert [name for name, each in services().items() if each["security_opt"] != ["no-new-privileges:true"]] == []
+
+
+def test_compose_contains_no_password() -> None:
+    text = (ROOT / "docker-compose.yml").read_text()
+    environments = [each.get("environment", {}) for each in services().values()]
+
+    assert {name for each in environments for name in each} == {
+        "POSTGRES_USER",
+        "POSTGRES_DB",
+        "POSTGRES_PASSWORD_FILE",
+    }
+    assert re.findall(r"(?i)(?:password|token|secret)\s*[:=]\s*[\"']?\w+", text) == []
+
+
+def test_compose_generates_passwords_once(tmp_path: Path) -> None:
+    [script] = services()["scale-setup"]["command"]
+    (tmp_path / "signalbox.yaml").write_text("server: {}\n")
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    script = script.replace("/var/lib/signalbox", str(folder)).replace("/etc/signalbox", str(tmp_path))
+
+    contents = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", script], check=True)
+        contents.append({path.name: path.read_text() for path in folder.iterdir()})
+
+    first, second = contents
+    assert first == second
+    assert set(first) == {".env", "postgres-password", "redis.conf", "redis-password", "signalbox.yaml"}
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    env = dict(line.split("=", 1) for line in first[".env"].splitlines())
+    settings = load(ROOT / "config" / "signalbox.yaml", env).settings
+    assert settings.store == f"postgresql://signalbox:{first['postgres-password']}@scale-postgres:5432/signalbox"
+    assert settings.state == f"redis://:{first['redis-password']}@scale-redis:6379/0"
+    assert f"requirepass {first['redis-password']}\n" in first["redis.conf"]
+    assert len(set(env.values())) == len(env) == 5
+
+
+def test_replicas_start_after_the_migration_and_keep_their_journals_apart() -> None:
+    found = services()
+    replicas = [found["scale-1"], found["scale-2"]]
+
+    for replica in replicas:
+        assert replica["depends_on"]["scale-migrate"] == {"condition": "service_completed_successfully"}
+        assert replica["command"] == ["serve"]
+    data = [volume for replica in replicas for volume in replica["volumes"] if volume.endswith(":/var/lib/signalbox")]
+    assert data == ["scale-1:/var/lib/signalbox", "scale-2:/var/lib/signalbox"]
+    assert found["scale-migrate"]["command"] == ["migrate"]
+    assert set(found["scale-nginx"]["depends_on"]) == {"scale-1", "scale-2"}
+
+
+def test_every_volume_is_declared() -> None:
+    document = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    named = {
+        volume.partition(":")[0]
+        for each in document["services"].values()
+        for volume in each.get("volumes", [])
+        if not volume.startswith(".")
+    }
+
+    assert named == set(document["volumes"])
+
+
+@pytest.mark.skipif(shutil.which("nginx") is None, reason="nginx is not installed (tests/setup.sh)")
+def test_nginx_accepts_its_configuration(tmp_path: Path) -> None:
+    text = (ROOT / "config" / "examples" / "nginx.conf").read_text()
+    assert set(re.findall(r"server (\S+):8080", text)) == {"scale-1", "scale-2"}
+    file = tmp_path / "nginx.conf"
+    file.write_text(re.sub(r"scale-\d", "127.0.0.1", text).replace("/tmp/", f"{tmp_path}/"))
+
+    done = subprocess.run(["nginx", "-t", "-c", str(file)], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert "[warn]" not in done.stderr
 
 
 def test_compose_needs_no_file_of_keys() -> None:
