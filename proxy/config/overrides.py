@@ -5,6 +5,7 @@ from typing import Any
 
 from proxy.config.check.validate import validate
 from proxy.config.compile.effective import effective_models
+from proxy.config.compile.prices import price_view
 from proxy.config.compile.view import shown_fields
 from proxy.config.errors import suggestion
 from proxy.config.settings.describe import shape_of
@@ -52,6 +53,8 @@ def model_rows(file: Settings, overrides: Overrides) -> list[dict[str, Any]]:
     for model in effective_models(overlay(file, overrides)):
         id = model.settings.id
         fields = shown_fields(model.settings, FIELDS)
+        if model.price is not None:
+            fields["price"] = price_view(model.price)
         origins = {name: model.origins[name] for name in FIELDS}
         if id in used:
             origins |= dict.fromkeys(used[id].model_fields_set - {"id"}, "override")

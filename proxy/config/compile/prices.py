@@ -17,7 +17,7 @@ _RATES = ("input", "cached_input", "cache_write", "cache_write_1h", "reasoning",
 _US = 10**6
 
 
-def compile_price(settings: PriceSettings, source: str = "yaml") -> Price:
+def compile_price(settings: PriceSettings, source: str = "configured") -> Price:
     """Return the price; its version is the source, and a digest of the numbers."""
     tiers = sorted(settings.tiers, key=lambda tier: tier.above)
     price = replace(_rates(settings), tiers=tuple([PriceTier(tier.above, _rates(tier)) for tier in tiers]))

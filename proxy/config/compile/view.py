@@ -47,17 +47,16 @@ def _shown(model: Effective) -> dict[str, Any]:
         if name not in _HIDDEN
     }
     if model.price is not None:
-        source = "yaml" if fields["price"]["from"] == "yaml" else model.price.version
-        fields["price"] = {"value": price_view(model.price), "from": source}
+        fields["price"]["value"] = price_view(model.price)
     return {"id": model.settings.id, "source": model.entry.source if model.entry else None, "fields": fields}
 
 
 def _value(value: Any) -> Any:
     if isinstance(value, BaseModel):
         shown = {name: _value(getattr(value, name)) for name in type(value).model_fields}
-        return {name: item for name, item in shown.items() if item is not None}
+        return {name: item for name, item in shown.items() if item not in (None, [])}
     if isinstance(value, tuple):
-        return list(value)
+        return [_value(item) for item in value]
     return float(value) if isinstance(value, Decimal) else value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 from proxy.config.overrides import OverrideError, check_override, model_rows, overlay
 from proxy.config.settings.schema import Settings
+from proxy.prices.book import price_book
 
 FILE = """
 providers: {acme: {base_url: "https://acme.test/v1"}, gone: {base_url: "https://gone.test/v1"}}
@@ -85,3 +87,21 @@ def test_rows_show_the_file_beside_the_override(settings: Settings) -> None:
     assert set(small["file"]) == {"tier", "price"}
     assert small["override"] == {"tier": "high"}
     assert (large["override"], new["file"], new["override"]) == (None, None, {"latency": 0.8})
+
+
+def test_rows_show_the_price_in_force_and_its_source(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text("""
+providers: {openai: {base_url: "https://api.openai.com/v1"}}
+models: [{id: openai/gpt-4o}, {id: openai/gpt-4.1}]
+""")
+    tier = {"above": 1000, "input": 2, "output": 4}
+    override = {"openai/gpt-4.1": {"price": {"input": 1, "output": 2, "tiers": [tier]}}}
+
+    known, changed = model_rows(load(path, {}).settings, override)
+
+    assert (known["price"]["input"], known["price"]["cached_input"]) == (2.5, 1.25)
+    assert known["origins"]["price"] == price_book().version
+    assert changed["price"] == {"input": 1.0, "output": 2.0, "tiers": [{"above": 1000, "input": 2.0, "output": 4.0}]}
+    assert (changed["origins"]["price"], changed["override"]["price"]) == ("override", changed["price"])
+    assert json.loads(json.dumps([known, changed])) == [known, changed]

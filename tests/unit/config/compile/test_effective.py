@@ -99,7 +99,7 @@ def test_a_price_in_the_file_is_versioned_by_its_numbers(snapshot: Snapshot) -> 
     price = snapshot.deployments["openai/gpt-5-mini"].price
 
     assert price is not None
-    assert re.fullmatch("yaml [0-9a-f]{8}", price.version)
+    assert re.fullmatch("configured [0-9a-f]{8}", price.version)
 
 
 def test_a_model_that_the_book_lacks_has_the_price_of_its_entry(tmp_path: Path) -> None:
