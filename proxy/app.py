@@ -112,7 +112,7 @@ def build(
     network = network_of(environ)
     state = _state(settings, clock)
     gate = Gate(live)
-    store = _store(settings, gate, parts)
+    store = _store(settings, live, gate, parts)
     database = store.database if store else None
     provider_keys = _provider_keys(database, settings, clock)
     ledger = _ledger(database, settings, clock) if database else None
@@ -211,13 +211,13 @@ def build(
     return Service(edge.asgi, gate, watcher.reload, watcher.check)
 
 
-def _store(settings: Settings, gate: Gate, parts: Parts) -> Store | None:
+def _store(settings: Settings, live: Configuration, gate: Gate, parts: Parts) -> Store | None:
     location = locate(settings.store, settings.data_dir)
     if location is None:
         return None
     return build_store(
         location,
-        retention=settings.logs.retention,
+        retention=lambda: live.settings.logs.retention,
         required=settings.dependencies.store.fail == "closed",
         eager=settings.auth.mode != "none",
         on_change=lambda degraded: gate.without_store(on=degraded),

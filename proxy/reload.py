@@ -18,6 +18,8 @@ from proxy.upstream.identity import changed_keys
 
 _LOG = logging.getLogger(__name__)
 
+AT_START = ("server", "data_dir", "store", "state", "dependencies")  # settings that a reload does not apply
+
 
 class Configuration(Live):
     """The settings and the snapshot in force in one of several workers; a reload replaces both."""
@@ -33,11 +35,12 @@ class Configuration(Live):
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect, with secrets as `***`.
 
-        A reload applies all settings but `server`, which needs a restart; `max_in_flight` does not.
+        A reload applies all settings but `AT_START`, which need a restart; `server.max_in_flight` does not.
         """
         now, first = self.settings, self._at_start
         server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
-        return redacted(now.model_copy(update={"server": server}))
+        kept = {name: getattr(first, name) for name in AT_START}
+        return redacted(now.model_copy(update={**kept, "server": server}))
 
 
 class Reloader:
@@ -59,8 +62,8 @@ class Reloader:
         self._metrics.reload_success.set(1)
         for warning in loaded.warnings:
             _LOG.warning("configuration", extra={"fields": {"warning": warning}})
-        if loaded.settings.server != before.server:
-            _LOG.warning("settings of server take effect at the next start")
+        if changed := [name for name in AT_START if getattr(loaded.settings, name) != getattr(before, name)]:
+            _LOG.warning("settings take effect at the next start", extra={"fields": {"settings": changed}})
 
     def override(self, overrides: Overrides) -> None:
         """Activate overrides of models. Raises `ConfigError`, and changes nothing, if they cannot be compiled."""

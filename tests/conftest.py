@@ -14,7 +14,7 @@ from tests.support.certificates import certificates as certificates
 from tests.support.clocks import VIRTUAL
 from tests.support.databases import database as database
 from tests.support.databases import postgres as postgres
-from tests.support.databases import postgres_template as postgres_template
+from tests.support.databases import postgres_database as postgres_database
 from tests.support.databases import postgres_url as postgres_url
 from tests.support.databases import sqlite_url as sqlite_url
 from tests.support.databases import store_url as store_url

@@ -33,14 +33,14 @@ class Store:
 def build_store(
     location: Location,
     *,
-    retention: float | None,
+    retention: Callable[[], float | None],
     required: bool,
     eager: bool,
     on_change: Callable[[bool], None],
     clock: Clock,
     rng: random.Random,
 ) -> Store:
-    """Build it. Rows are kept for `retention` seconds, `None`: for ever.
+    """Build it. `retention` returns for how many seconds rows are kept; `None`: for ever.
 
     If it is `required`, `on_change` is called with whether the store is unavailable. If calls look up their callers in
     it, it is `eager`: opening it takes some tenths of a second.
@@ -48,7 +48,5 @@ def build_store(
     database = Database(location, clock)
     if required:
         database.on_change = on_change
-    services: list[BackgroundService] = [database]
-    if retention is not None:
-        services.append(Retention(database, retention, clock, rng))
+    services: list[BackgroundService] = [database, Retention(database, retention, clock, rng)]
     return Store(database, services, required or eager)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from proxy.core.clock import Clock
@@ -25,7 +26,10 @@ LOCK = 7_301_447_112_018_002  # PostgreSQL's advisory lock: one process at a tim
 class Retention:
     """A background service. The sums of usage and spend are kept."""
 
-    def __init__(self, database: Database, seconds: float, clock: Clock, rng: random.Random) -> None:
+    def __init__(
+        self, database: Database, seconds: Callable[[], float | None], clock: Clock, rng: random.Random
+    ) -> None:
+        """`seconds` returns for how long rows are kept; `None`: for ever."""
         self._database = database
         self._seconds = seconds
         self._clock = clock
@@ -45,7 +49,9 @@ class Retention:
         """Delete all that is older now; return the number of rows. Raises `StoreUnavailable`."""
         from proxy.store.schema import attempts, calls
 
-        before = int((self._clock.time() - self._seconds) * 1_000_000)
+        if (seconds := self._seconds()) is None:
+            return 0
+        before = int((self._clock.time() - seconds) * 1_000_000)
         deleted = 0
         for table in (attempts, calls):
             while count := await self._database.write(_Slice(table, before)):

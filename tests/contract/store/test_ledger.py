@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -332,3 +333,29 @@ async def test_unknown_groups_and_filters_are_rejected(ledger: LedgerStore) -> N
         await ledger.usage([], {"1=1": "x"}, 0, EVER)
     with pytest.raises(InvalidValue, match="`key` must not contain NUL"):
         await ledger.requests({"key": "a\0"})
+
+
+async def test_values_that_cannot_be_stored_are_replaced(ledger: LedgerStore) -> None:
+    strange = call(id="req_2", request_id="a\0b", client_id="\ud800", model="x" * 10, status=99999, input_tokens=2**70)
+
+    await ledger.write([CALL, strange], [ATTEMPT])
+
+    found = await ledger.request("req_2")
+    assert found is not None
+    assert found[0].client_id == "?"
+    assert found[0].input_tokens == 2**53
+    assert (await ledger.request("req_1")) == (CALL, [ATTEMPT])
+
+
+async def test_writers_of_the_same_rows_at_once_count_once(ledger: LedgerStore) -> None:
+    """As after a lost connection, whose transaction may still run."""
+    calls = [call(id=f"req_{n}") for n in range(20)]
+    rows = [attempt(id=f"req_{n}-1", call_id=f"req_{n}") for n in range(20)]
+
+    async with asyncio.TaskGroup() as group:
+        for turn in range(6):
+            order = -1 if turn % 2 else 1
+            group.create_task(ledger.write(calls[::order], rows[::order]))
+
+    assert await total(ledger, "requests", "attempts", "cost_nusd") == [20, 20, 20 * 1234]
+    assert await spends(ledger) == [20 * 1234] * 5
