@@ -74,16 +74,19 @@ def price_view(price: Price) -> dict[str, Any]:
     return view
 
 
-def price_text(view: Mapping[str, Any]) -> str:
-    """Return the view of a price as text: `input 0.15, output 0.6; from 01:00 to 04:00 UTC: input 0.3, output 1.2`."""
+def price_lines(view: Mapping[str, Any]) -> list[str]:
+    """Return the view of a price as lines: the rates, then those of long prompts, of times and of service tiers."""
     rates = [f"{name} {value:g}" for name, value in view.items() if isinstance(value, int | float) and name != "above"]
-    texts = [", ".join(rates)]
-    texts += [f"above {tier['above']} tokens: {price_text(tier)}" for tier in view.get("tiers", ())]
+    lines = [", ".join(rates)]
+    lines += [f"above {tier['above']} tokens: {_line(tier)}" for tier in view.get("tiers", ())]
     for time in view.get("times", ()):
         when = f"from {time['start']}" if "start" in time else f"from {time['from']} to {time['until']} UTC"
-        texts.append(f"{when}: {price_text(time)}")
-    texts += [f"{name}: {price_text(other)}" for name, other in view.get("services", {}).items()]
-    return "; ".join(texts)
+        lines.append(f"{when}: {_line(time)}")
+    return lines + [f"{name}: {_line(other)}" for name, other in view.get("services", {}).items()]
+
+
+def _line(view: Mapping[str, Any]) -> str:
+    return "; ".join(price_lines(view))
 
 
 def _period(time: PriceTime) -> dict[str, str]:

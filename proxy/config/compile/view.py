@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from proxy.catalogue.lookup import DATE
 from proxy.config.compile.effective import Effective, effective_models
-from proxy.config.compile.prices import price_text, price_view
+from proxy.config.compile.prices import price_lines, price_view
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.schema import Settings
@@ -64,8 +64,10 @@ def _lines(model: Mapping[str, Any]) -> Iterator[str]:
     yield model["id"]
     for name, field in model["fields"].items():
         if field["from"] != "default" or field["value"] not in (None, [], {}):
-            text = price_text(field["value"]) if name == "price" and field["value"] else _text(field["value"])
+            is_price = name == "price" and field["value"]
+            text, *more = price_lines(field["value"]) if is_price else [_text(field["value"])]
             yield f"  {name:<15} {text:<60} {field['from']}"
+            yield from (f"  {'':<15} {line}" for line in more)
     if model["source"] is not None:
         yield f"  {'source':<15} {model['source']}"
 

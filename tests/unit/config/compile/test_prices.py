@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from proxy.config.compile.prices import compile_price, price_text, price_view
+from proxy.config.compile.prices import compile_price, price_lines, price_view
 from proxy.config.settings.models import PriceSettings, PriceTierSettings
 from proxy.core.model import MediaPrice, Price, PriceTier, PriceTime
 
@@ -78,4 +78,4 @@ AUDIO = MediaPrice(3 * 10**9, 10**9, 5 * 10**9, 10**9, 10**9, 5 * 10**9)
 def test_the_view_has_the_rates_that_differ(price: Price, view: dict[str, object], text: str | None) -> None:
     assert price_view(price) == {"input": 1.0, "output": 5.0, **view}
     if text is not None:
-        assert price_text(price_view(price)) == "input 1, output 5" + text
+        assert "; ".join(price_lines(price_view(price))) == "input 1, output 5" + text
