@@ -140,6 +140,7 @@ def build_upstream(
         count=count,
         cleaners=cleaners,
         clock=clock,
+        ledger=ledger,
     )
     prober = Prober(live=live, health=health, requests=requests, simulator=simulator, clock=clock, rng=rng)
     file = StateFile(state_path, clock, live, health=health, limits=limits, counters=state.memory)

@@ -7,20 +7,26 @@ any other attempt in limits, metrics and cost.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
+from functools import partial
 
 from proxy.capacity.limits import Limits
 from proxy.capacity.store import Wait
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ProxyError, Unavailable
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
+from proxy.core.ledger import Ledger
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
+from proxy.core.principal import Principal
+from proxy.core.record import AttemptOutcome, Record
+from proxy.core.record import Outcome as CallOutcome
 from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
@@ -33,6 +39,7 @@ from proxy.upstream.transport import Response, Transport
 
 TIMEOUT_SECONDS = 10.0
 CALL_TOKENS = 16  # tokens to reserve for a chat call: one word, its framing, and one token of output
+PROBE = Principal("probe")
 MAX_ERROR_BYTES = 64 * 1024
 
 Outcome = bool | UpstreamFailure  # True: success; False: inconclusive; or the failure
@@ -53,6 +60,7 @@ class ProbeRequests:
         count: Count,
         cleaners: Cleaners,
         clock: Clock,
+        ledger: Ledger | None = None,
     ) -> None:
         self._live = live
         self._limits = limits
@@ -62,6 +70,7 @@ class ProbeRequests:
         self._count = count
         self._cleaners = cleaners
         self._clock = clock
+        self._ledger = ledger
 
     async def model_list(self, provider: Provider, key: ProviderKey | None) -> Outcome | None:
         """Request the list of models: True if it was received, or the failure; `None` if the dialect has no list."""
@@ -89,12 +98,16 @@ class ProbeRequests:
         if isinstance(reservation, Wait):
             return False
         tokens: int | None = None
+        send = self._send if self._ledger is None else partial(self._recorded, self._ledger, key)
         try:
-            outcome, usage = await self._send(deployment, call, request)
+            outcome, usage = await send(deployment, call, request)
             if isinstance(outcome, UpstreamFailure):
                 tokens = 0 if outcome.verdict.known_cost else None
             elif usage:
                 tokens = usage.input + usage.output
+        except Unavailable:  # it cannot be recorded, so it was not sent
+            tokens = 0
+            return False
         finally:
             if reservation is not None:
                 self._limits.settle(reservation, tokens)
@@ -103,6 +116,30 @@ class ProbeRequests:
             return outcome
         self._cleaners.of(deployment.provider).failure(outcome)
         return outcome if outcome.kind is not FailureKind.BAD_REQUEST else True
+
+    async def _recorded(
+        self, ledger: Ledger, key: ProviderKey | None, deployment: Deployment, call: Call, request: UpstreamRequest
+    ) -> tuple[Outcome, Usage | None]:
+        """Send a call that the ledger has with the endpoint `probe`. Raises `Unavailable` if it cannot be recorded."""
+        clock = self._clock
+        record = Record(f"probe_{secrets.token_hex(12)}", "-", clock.monotonic(), int(clock.time() * 1e6))
+        record.principal, record.call = PROBE, replace(call, endpoint="probe")
+        attempt = record.attempt(deployment, key.id if key else KEYLESS, clock.monotonic())
+        ledger.begin(record, attempt)
+        try:
+            outcome, attempt.usage = await self._send(deployment, call, request)
+            if isinstance(outcome, UpstreamFailure):
+                attempt.fail(outcome)
+                record.end(CallOutcome.ERROR, status=outcome.status or 502, code=outcome.kind)
+            else:
+                attempt.end(AttemptOutcome.OK)
+                record.end(CallOutcome.OK, status=200)
+            return outcome, attempt.usage
+        finally:
+            attempt.close(clock.monotonic())
+            if record.outcome is CallOutcome.STARTED:  # it was cancelled
+                record.end(CallOutcome.DRAINING)
+            ledger.close(record)
 
     async def _send(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Outcome, Usage | None]:
         """Send a call; return its outcome, and its usage if the provider reported it."""

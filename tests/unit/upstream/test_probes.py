@@ -15,9 +15,12 @@ import pytest
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Wait
+from proxy.core.errors import Unavailable
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
+from proxy.core.ledger import Ledger
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import BreakerPolicy, ProbePolicy
+from proxy.core.record import AttemptRecord, Record
 from proxy.core.usage import Usage
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.upstream.health import Health
@@ -88,6 +91,7 @@ async def probing(
     policy: BreakerPolicy = POLICY,
     chat: bool = False,
     rules: Mapping[FailureClass, FailureRule] = RULES,
+    ledger: Ledger | None = None,
 ) -> AsyncIterator[Bench]:
     clock = VirtualClock()
     config = live(*(deployments or (ONE,)), breaker=policy, failures=rules, probes=ProbePolicy(chat=chat))
@@ -103,6 +107,7 @@ async def probing(
         count=lambda of, outcome, usage: counted.append((of.name, outcome, usage)),
         cleaners=Cleaners(),
         clock=clock,
+        ledger=ledger,
     )
     prober = Prober(
         live=config,
@@ -524,3 +529,51 @@ async def test_an_internal_error_in_a_probe_does_not_end_others(caplog: pytest.L
 
         assert bench.asked == ["GET /v1/models"] * 2
     assert [record.levelname for record in caplog.records if record.levelname == "ERROR"] == ["ERROR"]
+
+
+class Notes:
+    """A ledger that notes what it is given."""
+
+    def __init__(self, *, full: bool = False) -> None:
+        self.full = full
+        self.notes: list[str] = []
+        self.closed: list[Record] = []
+
+    def begin(self, record: Record, attempt: AttemptRecord) -> None:
+        """Note an intent, or reject it."""
+        if self.full:
+            raise Unavailable("The journal is full.")
+        self.notes.append(f"begin {attempt.deployment.name} {attempt.key_id}")
+
+    def end(self, record: Record) -> None:
+        """Probes need no end before the end of an answer."""
+        raise AssertionError
+
+    def close(self, record: Record) -> None:
+        """Note a finished call."""
+        self.closed.append(record)
+
+
+@pytest.mark.parametrize(("answer", "outcome", "status"), [(OK, "ok", 200), (E503, "error", 503)])
+async def test_a_chat_call_is_recorded(answer: Answer, outcome: str, status: int) -> None:
+    ledger = Notes()
+    async with probing({"acme": [LIST, answer]}, chat=True, ledger=ledger) as bench:
+        bench.fail(ONE, TIMEOUT)
+        await bench.clock.advance(59.0)
+        sent = bench.asked.count("POST /v1/chat/completions")
+    [record] = ledger.closed
+
+    assert sent == 1
+    assert ledger.notes == ["begin acme/small main"]
+    assert (record.outcome, record.status, record.attempts[0].outcome == "ok") == (outcome, status, outcome == "ok")
+    assert record.call is not None
+    assert record.call.endpoint == "probe"
+    assert record.principal is not None
+
+
+async def test_a_chat_call_that_cannot_be_recorded_is_not_sent() -> None:
+    async with probing({"acme": [LIST]}, chat=True, ledger=Notes(full=True)) as bench:
+        bench.fail(ONE, TIMEOUT)
+        await bench.clock.advance(59.0)
+
+        assert "POST /v1/chat/completions" not in bench.asked
