@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from proxy.cli import main
 from tests.support.servers import Process, signalbox_process
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-77b1"
 PEPPER = "canary-pepper-77b1-0123456789abcdef012345"
@@ -140,6 +140,58 @@ def test_the_openai_sdk_reads_usage_and_costs(box: Box) -> None:
     assert (len(completions.data), completions.has_more) == (2, True)
     assert (len(costs.data), costs.has_more) == (180, True)
     assert completions.next_page is not None
+
+
+def own(box: Box, credential: str, path: str, **query: Any) -> Any:
+    """Return what a caller sees of itself."""
+    headers = {"authorization": f"Bearer {credential}"}
+    answer = httpx.get(f"{box.process.url}/v1/{path}", params=query, headers=headers, trust_env=False, timeout=PATIENCE)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_calls_are_recorded_for_their_caller(box: Box) -> None:
+    box.ok("POST", "users", {"id": "recorded", "budget": {"usd": 1}})
+    made = box.ok("POST", "keys", {"name": "n", "user": "recorded"})
+    other = box.ok("POST", "keys", {"name": "other"})
+    calls = [box.chat(made["key"], "tier/low") for _ in range(3)]
+    failed = box.chat(made["key"], "mock/none")
+    used = [call.json()["usage"] for call in calls]
+    nusd = sum(each["prompt_tokens"] * 1_000 + each["completion_tokens"] * 2_000 for each in used)
+
+    until(lambda: len(box.ok("GET", "requests?user=recorded")["data"]) == 4)
+    [row] = box.ok("GET", "usage?user=recorded&provider=mock&group_by=key,user,model,route")["data"]
+    records = [record for record in box.ok("GET", "requests?user=recorded")["data"] if record["status"] == 200]
+    shown = box.ok("GET", f"requests/{records[0]['id']}")
+    [budget] = [each for each in json.loads(box.shell("budgets", "--json"))["data"] if each["id"] == "recorded"]
+    printed = json.loads(box.shell("usage", "--user", "recorded", "--json"))["data"]
+
+    assert failed.status_code == 404
+    assert row == {
+        **row,
+        "key": made["id"],
+        "user": "recorded",
+        "model": "small",
+        "route": "tier/low",
+        "requests": 3,
+        "input_tokens": sum(each["prompt_tokens"] for each in used),
+        "output_tokens": sum(each["completion_tokens"] for each in used),
+        "cost_usd": nusd / 1e9,
+    }
+    assert {record["id"] for record in records} == {call.headers["x-router-id"] for call in calls}
+    assert sum(record["cost_usd"] for record in records) == pytest.approx(nusd / 1e9, abs=1e-12)
+    assert {(record["outcome"], record["model"], record["cost_status"]) for record in records} == {
+        ("ok", "tier/low", "exact")
+    }
+    assert [(attempt["provider"], attempt["model"]) for attempt in shown["attempts"]] == [("mock", "small")]
+    assert shown["decision"]["route"] == "tier/low"
+    assert (budget["usd"], budget["spent_usd"]) == (1.0, nusd / 1e9)
+    assert printed[0]["cost_usd"] == nusd / 1e9
+    assert own(box, made["key"], "usage")["data"][0]["cost_usd"] == nusd / 1e9
+    assert own(box, other["key"], "usage")["data"][0]["requests"] == 0
+    assert own(box, other["key"], "usage", key=made["id"])["data"] == []
+    costs = own(box, other["key"], "organization/costs", start_time=1_700_000_000, limit=1)
+    assert [bucket["results"] for bucket in costs["data"]] == [[]]
 
 
 def test_no_output_contains_a_key_or_a_secret(box: Box) -> None:

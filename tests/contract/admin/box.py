@@ -11,6 +11,11 @@ import httpx
 
 from proxy.admin.storage import ModelOverrides, Storage
 from proxy.admission.keys import Peppers
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budgets import Budgets
+from proxy.core.accounts import Budget, BudgetScope
+from proxy.core.budgets import BudgetPolicy, BudgetRule
+from proxy.core.money import NUSD
 from proxy.core.principal import Principal
 from proxy.store.accounts import Accounts
 from proxy.store.audit_log import AuditLog
@@ -22,6 +27,22 @@ from tests.unit.admin.context import TOKEN, context, serving
 
 PEPPER = "canary-pepper-0123456789abcdef0123456789"
 NOW = FakeClock().time()
+
+
+POLICY = BudgetPolicy(
+    rules={("total", ""): (BudgetRule("total", "", 10 * NUSD, "day"), BudgetRule("total", "", 50 * NUSD, "month"))},
+    user=Budget(NUSD),
+)
+
+
+class Past:
+    """The sums of a ledger; what never ends, ends far in the future."""
+
+    def __init__(self, ledger: LedgerStore) -> None:
+        self._ledger = ledger
+
+    async def spent(self, scope: BudgetScope, id: str, start_us: int, end_us: int | None) -> int:
+        return await self._ledger.spent(scope, id, start_us, 2**62 if end_us is None else end_us)
 
 
 class AsPrincipal:
@@ -78,7 +99,10 @@ async def boxed(database: Database, principal: Principal | None = None) -> Async
         issue=Peppers([PEPPER]).issue,
         forget=lambda: forgotten.append(None),
     )
-    of = replace(context(live(deployment())), storage=storage, ask=ask)
+    current = live(deployment())
+    current.snapshot = replace(current.snapshot, budgets=POLICY)
+    budgets = Budgets(MemoryBudgets(clock), clock, current, id="box", ledger=Past(ledger))
+    of = replace(context(current), storage=storage, ask=ask, budgets=budgets)
     identify = None if principal is None else AsPrincipal(principal)
     async with serving(of, TOKEN, identify) as http:
         if principal is None:

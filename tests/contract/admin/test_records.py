@@ -172,6 +172,42 @@ async def test_an_invalid_parameter_is_named(box: Box) -> None:
     assert answers == [(400, field) for _, _, field in cases]
 
 
+async def test_budgets_show_what_is_spent(box: Box) -> None:
+    await box.ok("POST", "teams", {"id": "red", "budget": {"usd": 20, "period": "total"}})
+    await box.ok("POST", "users", {"id": "ann", "budget": {"usd": 2, "period": "day"}})
+    await box.ok("POST", "users", {"id": "bob"})  # has the default
+    await box.ok("POST", "users", {"id": "carol", "budget": {"usd": 0, "hard": False}})
+    await box.ok("POST", "keys", {"name": "without a budget"})
+
+    rows = (await box.ok("GET", "budgets"))["data"]
+
+    day, month = "2027-01-16T00:00:00Z", "2027-02-01T00:00:00Z"
+    names = ("scope", "id", "usd", "period", "hard", "spent_usd", "reserved_usd", "resets_at")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("total", None, 10.0, "day", True, 1.75, 0.0, day),
+        ("total", None, 50.0, "month", True, 1.875, 0.0, month),
+        ("team", "red", 20.0, "total", True, 1.875, 0.0, None),
+        ("user", "ann", 2.0, "day", True, 1.5, 0.0, day),
+        ("user", "bob", 1.0, "month", True, 0.25, 0.0, month),
+        ("user", "carol", 0.0, "month", False, 0.0, 0.0, month),
+    ]
+
+
+async def test_budgets_have_pages(box: Box) -> None:
+    for id in ("a", "b", "c"):
+        await box.ok("POST", "users", {"id": id})
+    whole = (await box.ok("GET", "budgets"))["data"]
+    seen: list[Any] = []
+    after: dict[str, str] = {}
+    for _ in range(len(whole)):
+        page = await box.ok("GET", "budgets", limit=1, **after)
+        seen += page["data"]
+        after = {"after": page["last_id"]}
+
+    assert seen == whole
+    assert (len(seen), page["has_more"]) == (5, False)
+
+
 async def test_records_are_listed_the_newest_first(box: Box) -> None:
     first = await box.ok("GET", "requests", limit=3)
     rest = await box.ok("GET", "requests", limit=3, after=first["last_id"])
