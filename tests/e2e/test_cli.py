@@ -43,6 +43,7 @@ COMMANDS = [
     "teams",
     "usage",
     "budgets",
+    "provider-keys",
 ]
 GOOD: dict[str, Any] = {
     "providers": {
