@@ -24,6 +24,7 @@ from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify, IdentifyNone
 from proxy.admission.jwks import Fetch
 from proxy.admission.keys import IssuedKey, Peppers
+from proxy.admission.limits import ClientLimits
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
@@ -142,6 +143,7 @@ def build(
         router=router,
         identify=identify,
         gate=gate,
+        limits=ClientLimits(state.counters, live.workers),
         executor=upstream.executor,
         settler=settler,
         clock=clock,

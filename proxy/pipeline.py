@@ -4,6 +4,7 @@
     admit      check the call limit and that the server is not draining    `admission/gate.py`
     read       turn the body into a `Call`                                 `surfaces/openai/chat.py`
     route      turn the call into a `Plan`                                 `routing/router.py`
+    limit      reserve under the caller's limits, if it has any            `admission/limits.py`
     attempt    try the targets in order until one answers                  `upstream/executor.py`
     relay      pass the answer on to the client                            `upstream/relay.py`
     settle     turn the record into metrics, a log line and ledger rows    `settle/settle.py`, `ledger/recorder.py`
@@ -20,6 +21,7 @@ from functools import partial
 
 from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
+from proxy.admission.limits import ClientLimits
 from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
@@ -52,6 +54,7 @@ class Pipeline:
         router: Router,
         identify: Identify,
         gate: Gate,
+        limits: ClientLimits,
         executor: Executor,
         settler: Settler,
         clock: Clock,
@@ -61,6 +64,7 @@ class Pipeline:
         self._router = router
         self._identify = identify
         self._gate = gate
+        self._limits = limits
         self._executor = executor
         self._settler = settler
         self._ledger = ledger  # `None`: calls are not recorded
@@ -76,14 +80,19 @@ class Pipeline:
                 principal = await self._identify.look_up(arrival.headers, arrival.address)
             record.principal = principal
             self._gate.enter(arrival)
+            reservation = None
             try:
                 call, plan = await self._plan(arrival, record, principal)
+                if principal.limits:
+                    reservation = await self._limits.reserve(call, plan, record)
                 relay = await self._executor.run(call, plan, record)
                 try:
                     await self._answer(arrival, call, record, relay)
                 finally:
                     await relay.aclose()
             finally:
+                if reservation is not None:
+                    self._limits.settle(reservation, record)
                 self._gate.leave(arrival)
         except ProxyError as error:
             self._failed(record, arrival, error)

@@ -10,6 +10,7 @@ import itertools
 import math
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from proxy.capacity.kinds import WINDOWS
 from proxy.capacity.outstanding import ReservedAmounts, SlotCounter
@@ -190,12 +191,16 @@ class MemoryCounters:
 
     def _longest(self, charges: Iterable[Charge], now: float) -> Wait | None:
         """Return the longest of the charges' waits, or `None` if all fit."""
-        longest: Wait | None = None
+        longest: tuple[Wait, Charge] | None = None
         for charge in charges:
             wait = self._when(charge, now)
-            if wait is not None and wait.seconds > (longest.seconds if longest else 0.0):
-                longest = wait
-        return longest
+            if wait is not None and wait.seconds > (longest[0].seconds if longest else 0.0):
+                longest = wait, charge
+        if longest is None:
+            return None
+        wait, charge = longest
+        counter = self._counters.get(charge.counter)
+        return replace(wait, charge=charge, used=counter.used(now) if counter else 0)
 
     def _when(self, charge: Charge, now: float) -> Wait | None:
         """Return the wait for this charge, or `None` if it fits."""

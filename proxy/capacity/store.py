@@ -9,7 +9,7 @@ The store keeps the time: callers pass durations in seconds, so processes whose 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 
@@ -52,7 +52,7 @@ class Wait:
     Waits for windows and cooldowns are `exact` if no other call takes anything. Waits for slots and reserved amounts
     are estimates from earlier durations. `seconds` is infinite if an amount exceeds its limit. `at_once` waiting calls
     can proceed together, each for an estimated `pace` seconds (0: unknown). `portion` is the requested share of the
-    limit, 0 if no request can be smaller.
+    limit, 0 if no request can be smaller. `charge` is the one that takes longest, and `used` what counts for it now.
     """
 
     seconds: float
@@ -60,6 +60,8 @@ class Wait:
     at_once: int = 1
     exact: bool = True
     portion: float = 0.0
+    charge: Charge | None = field(default=None, compare=False)
+    used: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
@@ -14,3 +16,15 @@ def duration_text(seconds: float) -> str:
     parts = round(seconds / part)  # of the smaller unit, so that 59.9 min is an hour
     whole, rest = divmod(parts, size // part)
     return f"{whole} {unit} {rest} {smaller}" if rest else f"{whole} {unit}"
+
+
+def go_duration(seconds: float) -> str:
+    """Return `seconds`, rounded up, in the form of OpenAI's headers: `20ms`, `7.66s`, `6m0s`, `24h0m0s`."""
+    milliseconds = math.ceil(max(seconds, 0.0) * 1000 - 1e-6)
+    if milliseconds < 1000:
+        return f"{milliseconds}ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:g}s"
+    minutes, rest = divmod(math.ceil(milliseconds / 1000), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{rest}s" if hours else f"{minutes}m{rest}s"

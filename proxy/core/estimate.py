@@ -15,6 +15,11 @@ Count = Callable[[str], int]
 SAMPLED = 32_768  # characters; of a longer text, evenly spaced pieces of this total length are read
 _PIECES = 16
 
+USUAL_OUTPUT = 1024  # tokens of an answer of unlimited length
+MAX_CHOICES = 128
+_SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
+_WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
+
 _MESSAGE = 4  # tokens around each message
 _ANSWER = 3  # tokens that open the answer
 _IMAGE = 765
@@ -43,6 +48,25 @@ def estimate_tokens(text: str) -> int:
     others = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
     narrow = len(_WIDE.sub("", others))
     return (len(text) - len(others) + 3) // 4 + (len(others) - narrow) + (narrow + 1) // 2
+
+
+def requested_output(body: Mapping[str, Any], kind: str, longest: int | None) -> int:
+    """Return the output tokens that a request asks for; of a usual answer if it sets no limit.
+
+    `longest` is the most that the model can write, if that is known.
+    """
+    if kind in _WITHOUT_OUTPUT:
+        return 0
+    usual = min(longest or USUAL_OUTPUT, USUAL_OUTPUT)
+    if _SIZES.isdisjoint(body):
+        return usual
+    asked = _natural(body.get("max_completion_tokens")) or _natural(body.get("max_tokens"))
+    return (asked or usual) * min(_natural(body.get("n")) or 1, MAX_CHOICES)
+
+
+def _natural(value: Any) -> int | None:
+    """Return a positive number that a client may send, else `None`; a wrong one never increases capacity."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
 def _sample(text: str) -> str:

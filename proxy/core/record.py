@@ -12,7 +12,7 @@ is in nano-dollars.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -262,6 +262,7 @@ class Record:
         "dropped",
         "exceeded",
         "id",
+        "limit_headers",
         "native_finish",
         "outcome",
         "plan",
@@ -288,6 +289,7 @@ class Record:
         self.code: str | None = None
         self.upstream_request_id: str | None = None
         self.native_finish: str | None = None  # the provider's finish reason of a translated answer
+        self.limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
         self.exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
         self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
         self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it

@@ -57,6 +57,8 @@ def call_headers(record: Record, now: float) -> Headers:
     if record.exceeded:
         warning = ", ".join([f"{name} exceeded" for name in record.exceeded])
         headers.append((b"x-router-budget", _visible(warning[:_LONGEST])))
+    if record.limit_headers:
+        headers += record.limit_headers
     if record.upstream_request_id:
         headers.append((b"x-router-upstream-request-id", _visible(record.upstream_request_id[:_LONGEST])))
     return headers

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from msgspec import structs
 
@@ -18,6 +17,7 @@ from proxy.capacity.store import Wait
 from proxy.capacity.waiters import Resource
 from proxy.core.call import Call
 from proxy.core.clock import Clock
+from proxy.core.estimate import requested_output
 from proxy.core.model import KEYLESS, Deployment, RouteKey
 from proxy.core.plan import DeploymentHealth, HealthView, Plan, Target
 from proxy.core.snapshot import Snapshot
@@ -26,12 +26,8 @@ from proxy.upstream.health import Health, Lease, ProbeOutcome
 MIN_RECHECK_SECONDS = 0.001
 PROBE_RECHECK_SECONDS = 1.0  # after which a waiting call checks again for a probe's outcome, or for earlier calls
 HEALTHY = DeploymentHealth()
-USUAL_OUTPUT = 1024  # tokens to reserve for an answer of unlimited length
-MAX_CHOICES = 128
 BYTES_PER_TOKEN = 4  # of a body that is text
 ROUGH_TOKENS = 2048  # above which the input is estimated by the size of the body, while the limits are far away
-_SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
-_WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
 Picked = tuple[Target, Lease]
 
@@ -239,15 +235,7 @@ class Slots:
 
     def _tokens(self, call: Call, configured: ConfiguredLimits, input_tokens: int) -> int:
         """Return the tokens to reserve: the input, and the requested answer length up to the model's maximum."""
-        usual = min(configured.deployment.max_output or USUAL_OUTPUT, USUAL_OUTPUT)
-        if call.kind in _WITHOUT_OUTPUT:
-            output = 0
-        elif _SIZES.isdisjoint(call.body):
-            output = usual
-        else:
-            asked = _count(call.body.get("max_completion_tokens")) or _count(call.body.get("max_tokens"))
-            longest = asked or usual
-            output = longest * min(_count(call.body.get("n")) or 1, MAX_CHOICES)
+        output = requested_output(call.body, call.kind, configured.deployment.max_output)
         return max(input_tokens, int(min(input_tokens + output, self._limits.most_tokens(configured))))
 
 
@@ -286,8 +274,3 @@ def _sooner(one: Wait | None, other: Wait) -> Wait:
 
 def _ignore_prediction(seconds: float) -> None:
     """Ignore the predicted wait: the duration of a probe is unknown."""
-
-
-def _count(value: Any) -> int | None:
-    """Return a positive number that a client may send, else `None`; a wrong one never increases capacity."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -30,13 +30,14 @@ TOKEN = "canary-admin-7a13"
 UNKNOWN = new_key()
 HELLO = {"model": "mock/small", "messages": [{"role": "user", "content": "Hello"}]}
 CONFIG: dict[str, Any] = {
+    "store": "sqlite",
     "auth": {"mode": "keys", "pepper": PEPPER, "admin_token": TOKEN},
     "providers": {"mock": {"dialect": "mock"}, "other": {"dialect": "mock"}},
     "models": [{"id": "mock/small", "tier": "low"}, {"id": "mock/large", "tier": "high"}, {"id": "other/small"}],
     "routing": {"aliases": {"nick": "other/small"}, "scenarios": {"both": ["other/small", "mock/small"]}},
 }
 ROWS: dict[str, dict[str, Any]] = {
-    "member": {},
+    "member": {"user": "bob"},
     "admin": {"user": "root"},
     "auditor": {"user": "eve"},
     "disabled": {"disabled": True},
@@ -73,6 +74,7 @@ async def _create(folder: Path) -> dict[str, IssuedKey]:
     accounts, peppers, issued = Accounts(database, SystemClock()), Peppers([PEPPER]), {}
     try:
         await accounts.create(Team(id="off", disabled=True), "test")
+        await accounts.create(User(id="bob"), "test")
         await accounts.create(User(id="root", role="admin"), "test")
         await accounts.create(User(id="eve", role="auditor"), "test")
         for name, values in ROWS.items():

@@ -14,6 +14,7 @@ import json
 import math
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import NamedTuple
 
@@ -209,7 +210,7 @@ class RedisCounters:
         for charge, (cooldown, wait, used) in zip(charges, rows, strict=True):
             one = self._wait(charge, cooldown / MICROSECONDS, wait, used)
             if one is not None and one.seconds > (longest.seconds if longest else 0.0):
-                longest = one
+                longest = replace(one, charge=charge, used=used)
         return longest
 
     def _wait(self, charge: Charge, cooldown: float, wait: int, used: int) -> Wait | None:

@@ -20,6 +20,9 @@ def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
         places += [("models", i) for i, model in enumerate(settings.models) if _limits(model.limits)]
         for name, provider in settings.providers.items():
             places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
+        if _limits(settings.defaults.key_limits):
+            message = _MESSAGE.format(workers=workers, what="limit", mend=_MEND)
+            yield Finding(("defaults", "key_limits"), message)
     for place in places:
         yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
     places = [("budgets", index) for index in range(len(settings.budgets))]

@@ -91,6 +91,16 @@ async def test_a_reservation_reports_what_is_used_with_it(store: CounterStore, c
     assert (await reserved(store, TPM._replace(amount=40))).used == (40,)
 
 
+async def test_a_wait_names_the_charge_that_takes_longest(store: CounterStore) -> None:
+    await reserved(store, RPM, TPM)
+    await reserved(store, RPM)
+
+    waits = [await refused(store, ONE, RPM), await refused(store, RPM._replace(amount=0), TPM, ONE)]
+
+    assert [(wait.charge, wait.used) for wait in waits] == [(RPM, 2), (TPM, 60)]
+    assert (await refused(store, RPM, TPM._replace(amount=101))).charge == TPM._replace(amount=101)
+
+
 async def test_all_charges_are_reserved_or_none(store: CounterStore) -> None:
     await reserved(store, ONE)
 

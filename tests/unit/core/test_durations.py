@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.durations import duration_text
+from proxy.core.durations import duration_text, go_duration
 
 
 @pytest.mark.parametrize(
@@ -29,3 +29,23 @@ from proxy.core.durations import duration_text
 )
 def test_a_duration_has_at_most_two_units(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1.0, "0ms"),
+        (0.0, "0ms"),
+        (0.0201, "21ms"),
+        (0.02, "20ms"),
+        (1.0, "1s"),
+        (7.66, "7.66s"),
+        (59.9999, "1m0s"),
+        (60.0, "1m0s"),
+        (360.0, "6m0s"),
+        (3600.0, "1h0m0s"),
+        (86_400.0, "24h0m0s"),
+    ],
+)
+def test_a_duration_in_a_header_has_the_form_of_openai(seconds: float, text: str) -> None:
+    assert go_duration(seconds) == text

@@ -37,7 +37,13 @@ def problems(path: Path, workers: int | None = None, running: int = 1) -> list[s
 
 
 @pytest.mark.parametrize(
-    ("text", "where"), [(MODEL, "6: models[1].limits"), (KEY, "3: providers.p.keys[0].limits")], ids=["model", "key"]
+    ("text", "where"),
+    [
+        (MODEL, "6: models[1].limits"),
+        (KEY, "3: providers.p.keys[0].limits"),
+        ("server: {workers: %d}\ndefaults: {key_limits: {rpm: 5}}\n", "2: defaults.key_limits"),
+    ],
+    ids=["model", "key", "defaults"],
 )
 def test_limits_are_rejected_with_several_workers(tmp_path: Path, text: str, where: str) -> None:
     assert problems(written(tmp_path, text, 1)) == []
