@@ -28,6 +28,7 @@ from proxy.admission.limits import ClientLimits
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.arrival import run_off_loop
+from proxy.capacity.budgets import FailOpen
 from proxy.capacity.state import State, build_state
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
@@ -38,6 +39,7 @@ from proxy.core.location import locate
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
 from proxy.ledger.assembly import BuiltLedger, build_ledger
+from proxy.ledger.spending import PastSpending
 from proxy.mock.upstream import MockUpstream
 from proxy.observe.live import state as state_family
 from proxy.observe.live import store as store_family
@@ -129,9 +131,12 @@ def build(
         state_path=Path(settings.data_dir) / STATE_FILE,
         own_secrets=settings.auth.secrets(),
         pulse=parts.pulse,
+        past=PastSpending(ledger.writer, LedgerStore(database), clock) if ledger and database else None,
+        fail_open=FailOpen(
+            state=settings.dependencies.state.fail == "open", store=settings.dependencies.store.fail == "open"
+        ),
         read_only=member is not None and member.index > 0,
         key_source=provider_keys if settings.auth.mode != "none" else None,
-        fail_open=settings.dependencies.store.fail == "open",
     )
     callers = _callers(live, database, partial(fetch, parts.transport or network), clock)
     identify: Identify = callers or IdentifyNone()

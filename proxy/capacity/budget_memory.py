@@ -71,11 +71,14 @@ class MemoryBudgets:
         exceeded = [charge for charge, account in pairs if charge.soft is not None and account.spent >= charge.soft]
         return Granted(tuple(exceeded)) if exceeded else GRANTED
 
-    async def seed(self, charge: BudgetCharge, nusd: int) -> None:
-        """Set what a counter has spent before its first use; a counter that is in use is not changed."""
-        if charge.counter not in self._accounts:
+    async def seed(self, charge: BudgetCharge, nusd: int, *, again: bool = False) -> None:
+        """Set what a counter has spent before its first use; `again`: it may have been seeded with too little."""
+        account = self._accounts.get(charge.counter)
+        if account is None:
             self._prune()
             self._accounts[charge.counter] = _Account(nusd, charge.end)
+        elif again:
+            account.spent = max(account.spent, nusd)
 
     def settle(self, reservation: BudgetReservation, nusd: int) -> None:
         """End a reservation with the real cost; again does no harm. A cost above it closes its hard budgets."""
@@ -95,7 +98,13 @@ class MemoryBudgets:
             if nusd > reservation.nusd and charge.hard is not None:
                 account.closed = True
 
-    async def renew(self, reservations: Sequence[BudgetReservation], lease: float) -> None:
+    def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
+        """Add a cost for which nothing is reserved in this store."""
+        for charge in charges:
+            if account := self._accounts.get(charge.counter):
+                account.spent += nusd
+
+    def renew(self, reservations: Sequence[BudgetReservation], lease: float) -> None:
         """Extend the leases to `lease` seconds from now. One that had expired is reserved again."""
         now = self._clock.monotonic()
         for reservation in reservations:

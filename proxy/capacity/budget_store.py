@@ -4,8 +4,8 @@ Money is reserved in all budgets of an attempt in one atomic step, or in none. A
 renewed while its attempt runs, and returns by itself when its process is gone. Settling replaces it by the real cost,
 once, also after the lease has expired. Over a shared store each step is one round trip.
 
-`settle` is no coroutine, so that no cancellation can prevent it: a shared store sends it in the background, in order,
-before its next request.
+What has no result is no coroutine, so that no cancellation can prevent it: a shared store sends it in the background,
+in order, before its next request.
 """
 
 from __future__ import annotations
@@ -84,15 +84,22 @@ class BudgetStore(Protocol):
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
         ...
 
-    async def seed(self, charge: BudgetCharge, nusd: int) -> None:
-        """Set what a counter has spent before its first use; a counter that is in use is not changed."""
+    async def seed(self, charge: BudgetCharge, nusd: int, *, again: bool = False) -> None:
+        """Set what a counter has spent before its first use; a counter that is in use is not changed.
+
+        `again`: it was seeded with too little; the larger amount counts.
+        """
         ...
 
     def settle(self, reservation: BudgetReservation, nusd: int) -> None:
         """End a reservation with the real cost; again does no harm. A cost above it closes its hard budgets."""
         ...
 
-    async def renew(self, reservations: Sequence[BudgetReservation], lease: float) -> None:
+    def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
+        """Add a cost for which nothing is reserved in this store."""
+        ...
+
+    def renew(self, reservations: Sequence[BudgetReservation], lease: float) -> None:
         """Extend the leases to `lease` seconds from now. One that had expired is reserved again."""
         ...
 

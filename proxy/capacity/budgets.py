@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple, Protocol
 from weakref import WeakSet, WeakValueDictionary
 
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budget_rules import counter_of, exceeded_error, merged, name_of, rules, unbounded_error
 from proxy.capacity.budget_store import (
     BudgetCharge,
     BudgetCounter,
@@ -29,30 +31,42 @@ from proxy.capacity.budget_store import (
     Unseeded,
 )
 from proxy.core.accounts import BudgetScope
-from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows, reset_text, rule_of
-from proxy.core.call import Call
+from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows
 from proxy.core.clock import Clock
-from proxy.core.errors import BudgetExceeded
+from proxy.core.errors import StateUnavailable, Unavailable
 from proxy.core.model import Deployment
-from proxy.core.money import output_ceiling, requested_ceiling, usd
-from proxy.core.plan import Plan, Target
+from proxy.core.money import usd
 from proxy.core.principal import Principal
 from proxy.core.snapshot import Live
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
+REFRESH_SECONDS = 5.0
+FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds
 _LOG = logging.getLogger(__name__)
-_MARGIN = 64  # tokens that the estimate of a short prompt may be wrong
 _NO_POLICY = BudgetPolicy()
-_PERIODS = {"day": "a day", "week": "a week", "month": "a month", "total": "in total"}
 
 
 class PastSpending(Protocol):
     """The ledger's sums."""
 
-    async def spent(self, scope: BudgetScope, id: str, start_us: int, end_us: int | None) -> int:
+    async def spent(self, scope: str, id: str, start: int, end: int) -> int:
         """Return the nano-dollars that were spent in a time (microseconds since 1970)."""
         ...
+
+
+class FailOpen(NamedTuple):
+    """What happens while a dependency is unavailable.
+
+    `state`: budgets are counted in this process alone; else hard budgets reject calls. `store`: a budget whose past
+    spending cannot be read begins with 0; else it rejects calls.
+    """
+
+    state: bool = True
+    store: bool = True
+
+
+FAIL_OPEN = FailOpen()
 
 
 class BudgetRow(NamedTuple):
@@ -67,7 +81,14 @@ class Budgets:
     """The budgets of all scopes, over one store. `id` identifies this process among those that share the store."""
 
     def __init__(
-        self, store: BudgetStore, clock: Clock, live: Live, *, id: str, ledger: PastSpending | None = None
+        self,
+        store: BudgetStore,
+        clock: Clock,
+        live: Live,
+        *,
+        id: str,
+        ledger: PastSpending | None = None,
+        fail_open: FailOpen = FAIL_OPEN,
     ) -> None:
         self.refused: Counter[BudgetScope] = Counter()
         self.exceeded: Counter[BudgetScope] = Counter()
@@ -77,6 +98,11 @@ class Budgets:
         self._live = live
         self._id = id
         self._ledger = ledger
+        self._fail_open = fail_open
+        self._local: MemoryBudgets | None = None  # while a shared store is unavailable
+        self._locally: WeakSet[BudgetReservation] = WeakSet()  # reservations in `_local`, not in the shared store
+        self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # seeded without the ledger
+        self._warned = -math.inf
         self._numbers = count()
         self._windows = Windows()
         self._running: WeakSet[BudgetReservation] = WeakSet()  # one that leaks is collected, and not renewed
@@ -87,7 +113,7 @@ class Budgets:
     ) -> tuple[BudgetCharge, ...]:
         """Return what an attempt charges: the counters of all budgets that apply, in their current windows."""
         found = rules(principal, deployment, policy or _NO_POLICY)
-        return self._merged(found) if found else ()
+        return merged(self._windows_of(found)) if found else ()
 
     async def reserve(
         self, charges: tuple[BudgetCharge, ...], deployment: Deployment, nusd: int | None
@@ -98,7 +124,7 @@ class Budgets:
         """
         if nusd is None and (hard := next((each for each in charges if each.hard is not None), None)):
             self.refused[hard.counter.scope] += 1
-            raise BudgetExceeded(_unbounded(hard.counter, deployment))
+            raise unbounded_error(hard.counter, deployment)
         reservation = BudgetReservation(f"{self._id}-{next(self._numbers):x}", charges, nusd or 0)
         try:
             result = await self._reserve(reservation)
@@ -107,17 +133,22 @@ class Budgets:
             raise
         if isinstance(result, Refused):
             self.refused[result.charge.counter.scope] += 1
-            raise self._error(result, reservation.nusd)
+            raise exceeded_error(result, reservation.nusd, self._clock.time())
         self._running.add(reservation)
         if not result.exceeded:
             return reservation, ()
         self.exceeded.update(each.counter.scope for each in result.exceeded)
-        return reservation, tuple([_name(each.counter) for each in result.exceeded])
+        return reservation, tuple([name_of(each.counter) for each in result.exceeded])
 
     def settle(self, reservation: BudgetReservation, nusd: int, deployment: Deployment) -> None:
         """End a reservation with the real cost."""
         self._running.discard(reservation)
-        self._store.settle(reservation, nusd)
+        if reservation in self._locally:
+            if self._local is not None:
+                self._local.settle(reservation, nusd)
+            self._store.commit(reservation.charges, nusd)
+        else:
+            self._store.settle(reservation, nusd)
         if nusd > reservation.nusd and any(each.hard is not None for each in reservation.charges):
             self.overruns[deployment.labels] += 1
             fields = {
@@ -130,9 +161,8 @@ class Budgets:
 
     async def read(self, found: Iterable[BudgetRule]) -> list[BudgetRow]:
         """Return the state of these budgets in their current windows."""
-        now = self._clock.time()
-        pairs = [(rule, self._windows.at(rule.period, rule.timezone, now)) for rule in found]
-        counters = [_counter(rule, window) for rule, window in pairs]
+        pairs = self._windows_of(found)
+        counters = [counter_of(rule, window) for rule, window in pairs]
         rows = list(await self._store.read(counters))
         for number, row in enumerate(rows):
             if row is None:
@@ -143,36 +173,61 @@ class Budgets:
 
     def configured(self) -> list[tuple[BudgetRule, Spending]]:
         """Return the budgets of the configuration with what is known of them now, for metrics."""
-        policy, now = self._live.snapshot.budgets, self._clock.time()
-        found = [rule for each in (policy.rules.values() if policy else ()) for rule in each]
-        windows = [self._windows.at(rule.period, rule.timezone, now) for rule in found]
-        return [
-            (rule, self._store.peek(_counter(rule, window)) or Spending())
-            for rule, window in zip(found, windows, strict=True)
-        ]
+        return [(rule, self._store.peek(counter_of(rule, window)) or Spending()) for rule, window in self._configured()]
 
     async def run(self) -> None:
-        """Renew the reservations of running attempts."""
+        """Renew the reservations of running attempts, and read what other processes have spent, until cancelled."""
+        last = self._clock.monotonic()
         while True:
-            await self._clock.sleep(RENEW_SECONDS)
+            await self._clock.sleep(REFRESH_SECONDS)
+            if self._clock.monotonic() - last >= RENEW_SECONDS:
+                last = self._clock.monotonic()
+                self.renew()
             try:
-                await self.renew()
-            except Exception:
-                _LOG.exception("reservations of budgets could not be renewed")
+                await self.refresh()
+            except Exception as exc:
+                if self._may_warn():
+                    _LOG.warning("budgets could not be read", extra={"fields": {"error": type(exc).__name__}})
 
-    async def renew(self) -> None:
+    def renew(self) -> None:
         """Renew the reservations of running attempts now."""
-        await self._store.renew(list(self._running), LEASE_SECONDS)
+        self._store.renew(list(self._running), LEASE_SECONDS)
+
+    async def refresh(self) -> None:
+        """Read the budgets of the configuration for metrics, and seed again what the ledger could not tell."""
+        unsure, self._unsure = self._unsure, {}
+        for charge in unsure.values():
+            await self._seed(charge, again=True)
+        await self._store.read([counter_of(rule, window) for rule, window in self._configured()])
 
     async def _reserve(self, reservation: BudgetReservation) -> Granted | Refused:
+        """Reserve in the shared store; without it in this process, unless a hard budget must then refuse."""
+        try:
+            result = await self._reserve_in(self._store, reservation)
+        except StateUnavailable:
+            if not self._fail_open.state and any(each.hard is not None for each in reservation.charges):
+                raise
+            if self._local is None:
+                self._local = MemoryBudgets(self._clock)
+            result = await self._reserve_in(self._local, reservation)
+            self._locally.add(reservation)
+        else:
+            self._local = None
+        return result
+
+    async def _reserve_in(self, store: BudgetStore, reservation: BudgetReservation) -> Granted | Refused:
         while True:
-            result = await self._store.reserve(reservation, LEASE_SECONDS)
+            result = await store.reserve(reservation, LEASE_SECONDS)
             if not isinstance(result, Unseeded):
                 return result
             for charge in result.charges:
-                await self._seed(charge)
+                if store is self._store:
+                    await self._seed(charge)
+                else:
+                    seen = self._store.peek(charge.counter)
+                    await store.seed(charge, max(seen.spent if seen else 0, await self._spent(charge) or 0))
 
-    async def _seed(self, charge: BudgetCharge) -> None:
+    async def _seed(self, charge: BudgetCharge, *, again: bool = False) -> None:
         """Set what a counter has spent before; concurrent first uses ask the ledger once."""
         if self._ledger is None:
             await self._store.seed(charge, 0)
@@ -182,104 +237,42 @@ class Budgets:
         if lock is None:
             lock = self._seeding[counter] = asyncio.Lock()
         async with lock:
-            if (await self._store.read([counter]))[0] is not None:
+            if not again and (await self._store.read([counter]))[0] is not None:
                 return
-            end = None if charge.end is None else charge.end * 1_000_000
-            nusd = await self._ledger.spent(counter.scope, counter.id, counter.start * 1_000_000, end)
-            await self._store.seed(charge, nusd)
+            nusd = await self._spent(charge)
+            if nusd is None:
+                self._unsure[counter] = charge
+            await self._store.seed(charge, nusd or 0, again=again)
 
-    def _merged(self, found: Sequence[BudgetRule]) -> tuple[BudgetCharge, ...]:
-        """Return one charge for each counter, with the lowest limit of each sort."""
-        now = self._clock.time()
-        merged: dict[BudgetCounter, BudgetCharge] = {}
-        for rule in found:
-            window = self._windows.at(rule.period, rule.timezone, now)
-            counter = _counter(rule, window)
-            hard, soft = (rule.nusd, None) if rule.hard else (None, rule.nusd)
-            if before := merged.get(counter):
-                hard, soft = _lower(before.hard, hard), _lower(before.soft, soft)
-            merged[counter] = BudgetCharge(counter, window.end, hard, soft)
-        return tuple(merged.values())
-
-    def _error(self, refused: Refused, nusd: int) -> BudgetExceeded:
-        charge, spending = refused.charge, refused.spending
+    async def _spent(self, charge: BudgetCharge) -> int | None:
+        """Return what the ledger has for a counter; `None` if it does not answer and calls go on without it."""
+        if self._ledger is None:
+            return 0
         counter = charge.counter
-        limit = f"The budget `{_name(counter)}` of {_usd(charge.hard or 0)} USD {_PERIODS[counter.period]}"
-        if spending.closed:
-            why = "is closed, because an attempt cost more than its bound"
-        else:
-            why = f"does not allow this call, which may cost {_usd(nusd)} USD"
-        state = f"{_usd(spending.spent)} USD are spent and {_usd(spending.reserved)} USD are reserved by running calls"
-        resets = reset_text(Window(counter.start, charge.end))
-        when = f"It resets at {resets}." if resets else "It does not reset."
-        error = BudgetExceeded(f"{limit} {why}: {state}. {when}")
-        if charge.end is not None:
-            error.retry_after = max(1.0, charge.end - self._clock.time())
-        return error
+        end = FOREVER_US if charge.end is None else charge.end * 1_000_000
+        try:
+            return await self._ledger.spent(counter.scope, counter.id, counter.start * 1_000_000, end)
+        except Exception as exc:
+            if not self._fail_open.store:
+                message = "Past spending cannot be read from the store; try again in a few seconds."
+                raise Unavailable(message, code="overloaded", retry_after=2.0) from exc
+            if self._may_warn():
+                fields = {"budget": name_of(counter), "error": type(exc).__name__}
+                _LOG.warning("past spending cannot be read; a budget begins with 0", extra={"fields": fields})
+            return None
 
+    def _may_warn(self) -> bool:
+        """Return whether to log a warning, at most once a second."""
+        now = self._clock.monotonic()
+        if now - self._warned < 1.0:
+            return False
+        self._warned = now
+        return True
 
-def rules(principal: Principal, deployment: Deployment, policy: BudgetPolicy) -> list[BudgetRule]:
-    """Return the budgets that an attempt counts in: those of the configuration, and those of the principal."""
-    configured = policy.rules
-    found = [rule_of(scope, id, budget) for scope, id, budget in principal.budgets]
-    if configured:
-        owners: tuple[tuple[BudgetScope, str | None], ...] = (
-            ("total", ""),
-            ("provider", deployment.provider.name),
-            ("team", principal.team),
-            ("user", principal.user),
-            ("key", principal.key_id),
-        )
-        for scope, id in owners:
-            if id is not None and (more := configured.get((scope, id))):
-                found += more
-    user = principal.user
-    if policy.user is not None and user is not None and not any(rule.scope == "user" for rule in found):
-        found.append(rule_of("user", user, policy.user))
-    return found
+    def _configured(self) -> list[tuple[BudgetRule, Window]]:
+        policy = self._live.snapshot.budgets
+        return self._windows_of(rule for each in (policy.rules.values() if policy else ()) for rule in each)
 
-
-def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetCharge]) -> Target:
-    """Return the target with a limit of the answer's tokens, if a hard budget needs one and the request has none.
-
-    The limit leaves space for the prompt in the context window, because providers reject requests that exceed it.
-    """
-    if call.endpoint != "chat" or all(each.hard is None for each in charges):
-        return target
-    body, deployment = call.body, target.deployment
-    if requested_ceiling(body) or requested_ceiling(target.overrides):
-        return target
-    ceiling, window = output_ceiling(deployment), deployment.context_window
-    if window is not None and window - len(call.raw) < ceiling:
-        prompt = min(len(call.raw), plan.input_tokens + plan.input_tokens // 4 + _MARGIN)
-        ceiling = max(1, min(ceiling, window - prompt))
-    name = "max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"
-    return replace(target, overrides={**target.overrides, name: ceiling})
-
-
-def _counter(rule: BudgetRule, window: Window) -> BudgetCounter:
-    return BudgetCounter(rule.scope, rule.id, rule.period, window.start)
-
-
-def _name(counter: BudgetCounter) -> str:
-    return f"{counter.scope}/{counter.id}" if counter.id else counter.scope
-
-
-def _lower(one: int | None, other: int | None) -> int | None:
-    return other if one is None else one if other is None else min(one, other)
-
-
-def _usd(nusd: int) -> str:
-    """Return dollars for a message: at least cents, and no more digits than needed."""
-    text = f"{usd(nusd):.9f}".rstrip("0")
-    whole, _, cents = text.partition(".")
-    return f"{whole}.{cents.ljust(2, '0')}"
-
-
-def _unbounded(counter: BudgetCounter, deployment: Deployment) -> str:
-    missing = "price" if deployment.billed_price is None else "max_output"
-    hint = "`price` (0 if it is free)" if missing == "price" else "`max_output`, or send `max_completion_tokens`"
-    return (
-        f"The budget `{_name(counter)}` allows only models whose cost has a bound, and `{deployment.name}` has no "
-        f"`{missing}`; configure its {hint}."
-    )
+    def _windows_of(self, found: Iterable[BudgetRule]) -> list[tuple[BudgetRule, Window]]:
+        now = self._clock.time()
+        return [(rule, self._windows.at(rule.period, rule.timezone, now)) for rule in found]

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budget_store import BudgetStore
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import CounterStore
 from proxy.core.background import BackgroundService
@@ -20,9 +22,10 @@ MEMORY = "memory"
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The counter store in use, and what serves it. In memory there is neither client nor service."""
+    """The stores in use, and what serves it. In memory there is neither client nor service."""
 
     counters: CounterStore
+    budgets: BudgetStore
     memory: MemoryCounters | None = None  # what the state file saves
     client: StateClient | None = None
     redis: RedisCounters | None = None
@@ -42,12 +45,18 @@ class State:
         if self.redis:
             self.redis.on_freed.append(notify)
 
+    def on_recovery(self, notify: Callable[[], None]) -> None:
+        """Let `notify` be called whenever a shared state is available again."""
+        if self.client:
+            self.client.on_recovery.append(notify)
+
 
 def build_state(url: str, clock: Clock, *, fail_open: bool) -> State:
     """Build the state for the setting `state`. Raises `ValueError` if it is not valid, without its text."""
     if url == MEMORY:
         memory = MemoryCounters(clock)
-        return State(memory, memory)
+        return State(memory, MemoryBudgets(clock), memory)
+    from proxy.capacity.redis.budgets import RedisBudgets
     from proxy.capacity.redis.client import StateClient
     from proxy.capacity.redis.counters import RedisCounters
     from proxy.capacity.redis.fallback import FallbackCounters
@@ -56,6 +65,7 @@ def build_state(url: str, clock: Clock, *, fail_open: bool) -> State:
     counters = RedisCounters(client, clock)
     return State(
         FallbackCounters(client, counters, MemoryCounters(clock)) if fail_open else counters,
+        RedisBudgets(client),
         client=client,
         redis=counters,
     )

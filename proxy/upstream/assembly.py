@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
 
-from proxy.capacity.budget_memory import MemoryBudgets
-from proxy.capacity.budgets import Budgets
+from proxy.capacity.budgets import FAIL_OPEN, Budgets, FailOpen, PastSpending
 from proxy.capacity.limits import Limits
 from proxy.capacity.queue import FairQueue
 from proxy.capacity.state import State
@@ -88,15 +87,17 @@ def build_upstream(
     state_path: Path,
     own_secrets: Iterable[str] = (),
     pulse: Pulse | None = None,
+    past: PastSpending | None = None,
+    fail_open: FailOpen = FAIL_OPEN,
     read_only: bool = False,
     key_source: KeySource | None = None,
-    fail_open: bool = True,
 ) -> Upstream:
     """Build them. `state` counts limits, `outside` is the transport to providers, `local` that to the mock.
 
-    `count` counts the chat calls of probes. `ledger` records attempts, if there is a store. `own_secrets` are the
-    proxy's, which are removed from answers like provider keys. With `read_only` the state file at `state_path` is read
-    and never written. `key_source` has users' own keys; with `fail_open` pooled keys are used while it is unavailable.
+    `count` counts the chat calls of probes. `ledger` records attempts, if there is a store, and `past` knows what was
+    spent before. `own_secrets` are the proxy's, which are removed from answers like provider keys. With `read_only` the
+    state file at `state_path` is read and never written. `key_source` has users' own keys; if the store may fail,
+    pooled keys are used while it is unavailable.
     """
     dialects = Dialects(clock)
     dialects.prepare(live.snapshot)
@@ -107,7 +108,7 @@ def build_upstream(
     slots = Slots(health, limits, queue, clock)
     simulator, slow, pulse = Simulator(clock, rng), SlowCalls(), pulse or Pulse(clock)
     budget, cleaners = RetryBudget(live), Cleaners(own_secrets)
-    budgets = Budgets(MemoryBudgets(clock), clock, live, id=token_hex(8))
+    budgets = Budgets(state.budgets, clock, live, id=token_hex(8), ledger=past, fail_open=fail_open)
     attempts = Attempts(
         transports=transports,
         dialects=dialects,
@@ -120,7 +121,7 @@ def build_upstream(
         clock=clock,
         ledger=ledger,
     )
-    own_keys = OwnKeys(key_source, health, clock, fail_open=fail_open) if key_source else None
+    own_keys = OwnKeys(key_source, health, clock, fail_open=fail_open.store) if key_source else None
     executor = Executor(
         attempts=attempts,
         health=health,
@@ -147,6 +148,7 @@ def build_upstream(
     file.read_only = read_only
     services: list[BackgroundService] = [prober, pulse, file, budgets]
     state.on_freed(queue.notify)
+    state.on_recovery(budgets.renew)
     if state.client:
         from proxy.upstream.shared_health import SharedHealth  # only where the state is shared
 

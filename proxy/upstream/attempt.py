@@ -14,8 +14,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from proxy.capacity.budget_rules import limited
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
-from proxy.capacity.budgets import Budgets, limited
+from proxy.capacity.budgets import Budgets
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text

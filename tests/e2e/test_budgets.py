@@ -72,7 +72,7 @@ def test_a_model_without_price_is_refused_by_a_hard_budget(tmp_path: Path, upstr
         answer = box.ask("up/free")
 
     assert answer.status_code == 429
-    assert "`up/free` has no `price`; configure its `price` (0 if it is free)" in answer.json()["error"]["message"]
+    assert "`up/free` has no price; configure its `price` (0 if it is free)" in answer.json()["error"]["message"]
     assert upstream.requests == []
 
 

@@ -78,7 +78,7 @@ class Spend(RuleBasedStateMachine):
     @rule(seconds=st.floats(0, LEASE - 1))
     def pass_time(self, seconds: float) -> None:
         self.clock.pass_(seconds)
-        now(self.store.renew(self.running, LEASE))
+        self.store.renew(self.running, LEASE)
 
     def reserved(self, name: str) -> int:
         [row] = now(self.store.read([COUNTERS[name]]))

@@ -37,9 +37,11 @@ class TimedClient(StateClient):
         self._set_time()
         return await super().call(script, keys, arguments, on_abandoned)
 
-    def post(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> None:
+    def post(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = (), *, repeat: bool = False
+    ) -> None:
         self._set_time()
-        super().post(script, keys, arguments)
+        super().post(script, keys, arguments, repeat=repeat)
 
     def _set_time(self) -> None:
         now = self._test_clock.now

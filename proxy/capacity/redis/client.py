@@ -56,7 +56,7 @@ _PROBE = Script("return redis.call('SET', KEYS[1], ARGV[1], 'EX', 60)")
 class _Command:
     """A command on its way; `answer` is `None` for one that nothing waits for."""
 
-    __slots__ = ("answer", "arguments", "keys", "on_abandoned", "script", "sent_at")
+    __slots__ = ("answer", "arguments", "keys", "on_abandoned", "repeat", "script", "sent_at")
 
     def __init__(
         self,
@@ -71,6 +71,7 @@ class _Command:
         self.arguments = arguments
         self.answer = answer
         self.on_abandoned = on_abandoned
+        self.repeat = False  # it is sent again if its answer was lost
         self.sent_at = 0.0
 
     def words(self, loaded: set[str]) -> tuple[Argument, ...]:
@@ -124,15 +125,20 @@ class StateClient:
                 on_abandoned(answer.result())
             raise
 
-    def post(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = ()) -> None:
+    def post(
+        self, script: Script, keys: Sequence[str], arguments: Sequence[Argument] = (), *, repeat: bool = False
+    ) -> None:
         """Run a script in the background, before everything that is sent later; its result is dropped.
 
-        While Redis is unavailable the newest `MAX_KEPT` are kept, and sent when it is available again.
+        While Redis is unavailable the newest `MAX_KEPT` are kept, and sent when it is available again. With `repeat`
+        a script that may or may not have run is sent again; it must be idempotent.
         """
         if not self.available and len(self._waiting) >= MAX_KEPT:
             self._waiting.popleft()
             self._dropped += 1
-        self._enqueue(_Command(script, keys, arguments))
+        command = _Command(script, keys, arguments)
+        command.repeat = repeat
+        self._enqueue(command)
 
     async def start(self) -> None:
         """Connect before the first call; a failure is logged, and `run` tries again."""
@@ -291,7 +297,8 @@ class StateClient:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        kept = [command for command in self._waiting if command.answer is None]
+        kept = [command for command in self._sent if command.repeat]
+        kept += [command for command in self._waiting if command.answer is None]
         for command in (*self._sent, *self._waiting):
             if command.answer is not None and not command.answer.done():
                 command.answer.set_exception(StateUnavailable())

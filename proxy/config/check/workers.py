@@ -13,22 +13,20 @@ _MEND = "set `state: redis://...`, remove it, or use one worker (`server.workers
 
 def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
     """Yield what would be counted in each worker by itself; nothing with one worker."""
-    if workers == 1:
+    if workers == 1 or settings.state != "memory":
         return
-    places: list[Path] = []
-    if settings.state == "memory":
-        places += [("models", i) for i, model in enumerate(settings.models) if _limits(model.limits)]
-        for name, provider in settings.providers.items():
-            places += [("providers", name, "keys", i) for i, key in enumerate(provider.keys) if _limits(key.limits)]
-        if _limits(settings.defaults.key_limits):
-            message = _MESSAGE.format(workers=workers, what="limit", mend=_MEND)
-            yield Finding(("defaults", "key_limits"), message)
+    places: list[Path] = [("models", i, "limits") for i, model in enumerate(settings.models) if _limits(model.limits)]
+    for name, provider in settings.providers.items():
+        keys = enumerate(provider.keys)
+        places += [("providers", name, "keys", i, "limits") for i, key in keys if _limits(key.limits)]
+    if _limits(settings.defaults.key_limits):
+        places.append(("defaults", "key_limits"))
     for place in places:
-        yield Finding((*place, "limits"), _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
+        yield Finding(place, _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
     places = [("budgets", index) for index in range(len(settings.budgets))]
     if settings.defaults.user_budget is not None and settings.auth.mode != "none":  # only then there are users
         places.append(("defaults", "user_budget"))
-    for place in places:  # `proxy/upstream/assembly.py` keeps budgets in memory
+    for place in places:
         yield Finding(place, _MESSAGE.format(workers=workers, what="budget", mend=_MEND))
 
 

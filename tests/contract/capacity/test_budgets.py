@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -17,10 +18,12 @@ from proxy.capacity.budget_store import (
     Spending,
     Unseeded,
 )
-from proxy.core.clock import Clock
 from tests.support.fakes import FakeClock
+from tests.support.redis_budgets import redis_budgets
+from tests.support.redis_server import RedisServer
+from tests.support.redis_server import shared_redis as shared_redis
 
-STORES: dict[str, Callable[[Clock], BudgetStore]] = {"memory": MemoryBudgets}
+STORES = ("memory", "redis")
 LEASE = 60.0
 ALICE = BudgetCounter("user", "alice", "month", 1_764_547_200)
 TOTAL = BudgetCounter("total", "", "day", 1_764_547_200)
@@ -46,12 +49,24 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
+@asynccontextmanager
+async def opened(name: str, clock: FakeClock, request: pytest.FixtureRequest) -> AsyncIterator[BudgetStore]:
+    """Yield an empty store of that name."""
+    if name == "memory":
+        yield MemoryBudgets(clock)
+        return
+    server: RedisServer = request.getfixturevalue("shared_redis")
+    server.command("FLUSHALL")
+    async with redis_budgets(server.url, clock) as store:
+        yield store
+
+
 @pytest.fixture(params=STORES)
-async def store(request: pytest.FixtureRequest, clock: FakeClock) -> BudgetStore:
-    store = STORES[request.param](clock)
-    await store.seed(hard(0), 0)
-    await store.seed(hard(0, TOTAL), 0)
-    return store
+async def store(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncIterator[BudgetStore]:
+    async with opened(request.param, clock, request) as store:
+        await store.seed(hard(0), 0)
+        await store.seed(hard(0, TOTAL), 0)
+        yield store
 
 
 async def state(store: BudgetStore, counter: BudgetCounter = ALICE) -> Spending | None:
@@ -128,7 +143,7 @@ async def test_a_renewed_reservation_stays(store: BudgetStore, clock: FakeClock)
     await store.reserve(held, LEASE)
     clock.pass_(LEASE - 1)
 
-    await store.renew([held], LEASE)
+    store.renew([held], LEASE)
     clock.pass_(LEASE - 1)
 
     assert await state(store) == Spending(0, 60)
@@ -140,7 +155,7 @@ async def test_renewing_restores_an_expired_reservation(store: BudgetStore, cloc
     clock.pass_(LEASE)
     assert await state(store) == Spending()
 
-    await store.renew([held], LEASE)
+    store.renew([held], LEASE)
 
     assert await state(store) == Spending(0, 60)
 
@@ -150,7 +165,7 @@ async def test_a_settled_reservation_cannot_be_renewed(store: BudgetStore) -> No
     await store.reserve(held, LEASE)
     store.settle(held, 0)
 
-    await store.renew([held], LEASE)
+    store.renew([held], LEASE)
 
     assert await state(store) == Spending()
 
@@ -216,3 +231,24 @@ async def test_a_window_that_does_not_end(store: BudgetStore) -> None:
     await store.seed(forever, 1)
 
     assert await store.reserve(reservation(99, forever), LEASE) == Granted()
+
+
+async def test_a_seed_can_be_corrected(store: BudgetStore) -> None:
+    store.commit([hard(100)], 5)
+
+    await store.seed(hard(100), 70, again=True)
+    await store.seed(hard(100), 60, again=True)
+
+    assert await state(store) == Spending(70, 0)
+
+
+async def test_a_cost_without_reservation_is_added(store: BudgetStore) -> None:
+    store.commit([hard(100), soft(1, TOTAL)], 5)
+    store.commit([hard(100)], 5)
+
+    assert await state(store) == Spending(10, 0)
+    assert await state(store, TOTAL) == Spending(5, 0)
+
+
+async def test_reading_nothing_returns_nothing(store: BudgetStore) -> None:
+    assert list(await store.read([])) == []

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from collections.abc import Sequence
 
 import pytest
 
 from proxy.capacity.budget_memory import MemoryBudgets
-from proxy.capacity.budget_store import Spending
-from proxy.capacity.budgets import LEASE_SECONDS, RENEW_SECONDS, Budgets, rules
+from proxy.capacity.budget_rules import rules
+from proxy.capacity.budget_store import BudgetCharge, BudgetReservation, Granted, Refused, Spending, Unseeded
+from proxy.capacity.budgets import LEASE_SECONDS, REFRESH_SECONDS, RENEW_SECONDS, Budgets, FailOpen
 from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule
-from proxy.core.errors import BudgetExceeded
+from proxy.core.errors import BudgetExceeded, StateUnavailable, Unavailable
 from proxy.core.model import Price
 from proxy.core.principal import Identified, Principal
 from tests.support import calls
@@ -32,12 +34,12 @@ class Ledger:
 
     def __init__(self, nusd: int) -> None:
         self.nusd = nusd
-        self.asked: list[tuple[str, str, int, int | None]] = []
+        self.asked: list[tuple[str, str, int, int]] = []
         self.open = asyncio.Event()
         self.open.set()
 
-    async def spent(self, scope: BudgetScope, id: str, start_us: int, end_us: int | None) -> int:
-        self.asked.append((scope, id, start_us, end_us))
+    async def spent(self, scope: str, id: str, start: int, end: int) -> int:
+        self.asked.append((scope, id, start, end))
         await self.open.wait()
         return self.nusd
 
@@ -137,7 +139,7 @@ async def test_a_cost_without_bound_is_refused_by_hard_budgets_only() -> None:
     service = budgets(FakeClock())
     soft = TOTAL._replace(hard=False)
 
-    with pytest.raises(BudgetExceeded, match="configure its `max_output`"):
+    with pytest.raises(BudgetExceeded, match="the most tokens of this call to `acme/small` are unknown"):
         await reserve(service, None, TOTAL)
     reservation, exceeded = await reserve(service, None, soft)
 
@@ -150,7 +152,7 @@ async def test_an_unpriced_model_is_named() -> None:
     unpriced = calls.deployment("free")
     charges = service.charges(ALICE, unpriced, policy(TOTAL))
 
-    with pytest.raises(BudgetExceeded, match="`acme/free` has no `price`; configure its `price`"):
+    with pytest.raises(BudgetExceeded, match="`acme/free` has no price; configure its `price`"):
         await service.reserve(charges, unpriced, None)
 
 
@@ -176,7 +178,6 @@ async def test_the_first_use_of_a_window_asks_the_ledger() -> None:
 
     [(scope, id, start, end)] = ledger.asked
     assert (scope, id) == ("total", "")
-    assert end is not None
     assert start <= FakeClock().time() * 1e6 < end
 
 
@@ -254,7 +255,7 @@ async def test_running_attempts_keep_their_reservations() -> None:
 
     for _ in range(5):
         clock.pass_(RENEW_SECONDS)
-        await service.renew()
+        service.renew()
 
     assert clock.now - FakeClock().now > LEASE_SECONDS
     with pytest.raises(BudgetExceeded):
@@ -270,7 +271,7 @@ async def test_a_leaked_reservation_is_not_renewed() -> None:
     gc.collect()
 
     clock.pass_(LEASE_SECONDS)
-    await service.renew()
+    service.renew()
 
     await reserve(service, USD, TOTAL)
 
@@ -284,6 +285,101 @@ async def test_leases_are_renewed_in_time(caplog: pytest.LogCaptureFixture) -> N
         await turn()
         task.cancel()
 
-    assert set(clock.slept) == {RENEW_SECONDS}
-    assert RENEW_SECONDS < LEASE_SECONDS / 2
+    assert set(clock.slept) == {REFRESH_SECONDS}
+    assert REFRESH_SECONDS + RENEW_SECONDS < LEASE_SECONDS / 2
     assert caplog.messages == []
+
+
+class Broken(Ledger):
+    """A ledger that does not answer until it is `mended`."""
+
+    mended = False
+
+    async def spent(self, scope: str, id: str, start: int, end: int) -> int:
+        if not self.mended:
+            raise OSError("down")
+        return await super().spent(scope, id, start, end)
+
+
+async def test_without_the_ledger_a_budget_begins_with_0_and_is_corrected(caplog: pytest.LogCaptureFixture) -> None:
+    clock, ledger = FakeClock(), Broken(990_000_000)
+    service = budgets(clock, TOTAL, ledger=ledger)
+    reservation, _ = await reserve(service, 20_000_000, TOTAL)
+    service.settle(reservation, 5, SMALL)
+
+    ledger.mended = True
+    await service.refresh()
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(990_000_000, 0)
+    assert caplog.messages == ["past spending cannot be read; a budget begins with 0"]
+
+
+async def test_without_the_ledger_a_closed_policy_rejects() -> None:
+    clock = FakeClock()
+    service = Budgets(
+        MemoryBudgets(clock), clock, calls.live(SMALL), id="p1", ledger=Broken(0), fail_open=FailOpen(store=False)
+    )
+
+    with pytest.raises(Unavailable, match="Past spending cannot be read"):
+        await reserve(service, 1, TOTAL)
+
+
+class Away(MemoryBudgets):
+    """A shared store that does not answer while it is `away`."""
+
+    away = True
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.committed = 0
+
+    async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
+        if self.away:
+            raise StateUnavailable
+        return await super().reserve(reservation, lease)
+
+    def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
+        self.committed += nusd
+        super().commit(charges, nusd)
+
+
+def shared(clock: FakeClock, store: Away, *, fail_open: bool, ledger: Ledger | None = None) -> Budgets:
+    live = calls.live(SMALL, budgets=policy(TOTAL))
+    return Budgets(store, clock, live, id="p1", ledger=ledger, fail_open=FailOpen(state=fail_open))
+
+
+async def test_without_the_shared_state_this_process_counts_alone() -> None:
+    clock = FakeClock()
+    store = Away(clock)
+    service = shared(clock, store, fail_open=True, ledger=Ledger(900_000_000))
+
+    reservation, _ = await reserve(service, 60_000_000, TOTAL)
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 60_000_000, TOTAL)
+    service.settle(reservation, 50_000_000, SMALL)
+
+    assert store.committed == 50_000_000
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 60_000_000, TOTAL)
+
+
+async def test_a_recovered_shared_state_counts_again() -> None:
+    clock = FakeClock()
+    store = Away(clock)
+    service = shared(clock, store, fail_open=True)
+    reservation, _ = await reserve(service, USD, TOTAL)
+
+    store.away = False
+    await reserve(service, USD, TOTAL)
+    service.settle(reservation, 7, SMALL)
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(7, USD)
+
+
+async def test_hard_budgets_reject_without_a_required_shared_state() -> None:
+    clock = FakeClock()
+    service = shared(clock, Away(clock), fail_open=False)
+
+    with pytest.raises(StateUnavailable):
+        await reserve(service, 1, TOTAL)
+    await reserve(service, 1, TOTAL._replace(hard=False))

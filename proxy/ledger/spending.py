@@ -1,0 +1,35 @@
+"""What was spent in the past, as the store knows it once it has the finished calls of this process."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.core.clock import Clock
+from proxy.ledger.writer import Writer
+
+LONGEST_WAIT = 1.0  # seconds for the writer
+CHECK_SECONDS = 0.02
+
+
+class Sums(Protocol):
+    """The sums of the store."""
+
+    async def spent(self, scope: str, id: str, start: int, end: int) -> int:
+        """Return the nano-dollars that were spent in a time (microseconds since 1970)."""
+        ...
+
+
+class PastSpending:
+    """Reads what was spent, after the writer has emptied its queue."""
+
+    def __init__(self, writer: Writer, store: Sums, clock: Clock) -> None:
+        self._writer = writer
+        self._store = store
+        self._clock = clock
+
+    async def spent(self, scope: str, id: str, start: int, end: int) -> int:
+        """Return the nano-dollars that were spent from `start` to `end` (microseconds since 1970)."""
+        until = self._clock.monotonic() + LONGEST_WAIT
+        while self._writer.queued and self._clock.monotonic() < until:
+            await self._clock.sleep(CHECK_SECONDS)
+        return await self._store.spent(scope, id, start, end)
