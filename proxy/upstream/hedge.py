@@ -25,6 +25,7 @@ from proxy.core.slow import SlowCalls
 from proxy.core.usage import Usage
 from proxy.upstream.attempt import Attempt, Attempts
 from proxy.upstream.health import Lease
+from proxy.upstream.own_keys import drop_pooled
 from proxy.upstream.run import Run
 from proxy.upstream.slots import Slots
 
@@ -110,7 +111,7 @@ class Hedge:
                 race = _Race(run, group)
                 race.start(first)
                 if not await self._clock.wait_for(race.finished, patience) and not race.over:
-                    second = await self._second(run)
+                    second = await self._second(run, first)
                     if second is not None:
                         race.start(second)
                 while not race.over:
@@ -133,9 +134,12 @@ class Hedge:
         attempt.deadline.bind()  # until now it was the deadline of the attempt's own task
         return attempt
 
-    async def _second(self, run: Run) -> Attempt | None:
-        """Return an attempt at the next target with free capacity."""
-        for target in run.eligible():
+    async def _second(self, run: Run, first: Attempt) -> Attempt | None:
+        """Return an attempt at the next target with free capacity; pooled keys do not hedge a user's own key."""
+        targets = list(run.eligible())
+        if first.lease.own_key:
+            drop_pooled(targets)
+        for target in targets:
             lease = await self._slots.take(run.call, target.deployment, run.plan.input_tokens)
             if not isinstance(lease, Lease):
                 continue

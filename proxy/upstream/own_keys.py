@@ -85,9 +85,12 @@ class OwnKeys:
             return self._applied(plan, await self._read(name))
 
     def forget(self, user: str) -> None:
-        """Read the user's keys again before its next call: they have changed."""
+        """Read the user's keys again before its next call: they have changed. What was learned of them is dropped."""
         self._changes += 1
-        self._users.pop(user, None)
+        known = self._users.pop(user, None)
+        for provider, key in known.keys.items() if known else ():
+            if key is not None:
+                self._health.reset(provider, key=key.id)
 
     async def _read(self, name: str) -> _User:
         now, changes = self._clock.monotonic(), self._changes

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.servers import Process, signalbox_process
 from tests.support.upstreams import Upstream, refuse, running, whole
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-1f2e"
 POOLED, OWN, NEWER = "sk-pooled-0123456789ab", "sk-canary-own-key-ab12cd34ef56", "sk-canary-newer-key-78ab90cd12ef"
@@ -51,12 +51,13 @@ class Box:
 
 def config(url: str) -> dict[str, Any]:
     return {
+        "store": "sqlite",
         "auth": {"mode": "keys", "admin_token": TOKEN, "pepper": "p" * 32, "encryption_key": "k" * 32},
         "providers": {
             "up": {"base_url": url, "keys": [{"value": POOLED}]},
             "only": {"base_url": url, "keys": [""], "user_keys": "only"},
         },
-        "models": [{"id": "up/m"}, {"id": "only/m"}],
+        "models": [{"id": "up/m"}, {"id": "only/m", "price": {"input": 100, "output": 200}}],
         "budgets": [{"scope": "provider", "id": "only", "usd": 0}],
         "resilience": {"retry": {"backoff": "1ms", "max_backoff": "1ms"}},
     }
@@ -146,6 +147,26 @@ def test_provider_for_own_keys_only_needs_no_key_and_no_budget(box: Box) -> None
     assert box.ask("ann", "only/m").status_code == 200
     assert error(box.ask("bob", "only/m")) == (400, "provider_key_required")
     assert box.used() == [OWN]
+
+
+def test_spending_with_an_own_key_is_recorded_apart(box: Box) -> None:
+    box.put("eve", provider="only")
+    answer = box.ask("eve", "only/m")
+    cost = float(answer.headers["x-router-cost-usd"])
+
+    def usage() -> dict[str, Any] | None:
+        params = {"group_by": "user,provider"}
+        rows = box.as_("admin", "GET", "/admin/usage", params=params).json()["data"]
+        return next((row for row in rows if (row["user"], row["provider"]) == ("eve", "only")), None)
+
+    row: Any = until(usage)
+    record = box.as_("admin", "GET", f"/admin/requests/{answer.headers['x-router-id']}").json()
+
+    assert cost > 0
+    assert (row["cost_usd"], row["own_key_cost_usd"]) == (0, pytest.approx(cost, abs=1e-12))
+    assert [attempt["own_key"] for attempt in record["attempts"]] == [True]
+    [budget] = box.as_("admin", "GET", "/admin/budgets").json()["data"]
+    assert (budget["spent_usd"], budget["reserved_usd"]) == (0, 0)
 
 
 def test_users_neither_see_nor_change_keys_of_others(box: Box) -> None:

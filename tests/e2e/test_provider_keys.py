@@ -22,6 +22,7 @@ ADMIN = {"authorization": f"Bearer {TOKEN}"}
 
 def config(**auth: Any) -> dict[str, Any]:
     return {
+        "store": "sqlite",
         "auth": {"admin_token": TOKEN, "encryption_key": "${KEK}", **auth},
         "providers": {
             "acme": {"base_url": "http://127.0.0.1:9/v1", "keys": [{"value": "sk-pooled-0123456789"}]},

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.model import Deployment, LimitValues, Price
+from proxy.core.model import Deployment, LimitValues, Price, ProviderKey
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
 from proxy.core.record import Record
-from tests.support.calls import HELLO, STREAM, call, plan, record, retry_budget
+from tests.support.calls import HELLO, STREAM, call, deployment, plan, record, retry_budget
 from tests.support.clocks import VirtualClock
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -451,3 +452,12 @@ async def test_an_error_while_preparing_the_hedge_releases_everything(
 
     assert free(b)
     assert await b.limits.wait(second, "main", 1) == 0.0
+
+
+async def test_pooled_keys_do_not_hedge_an_own_key() -> None:
+    own = deployment("m", replace(A.provider, keys=(ProviderKey("pk_1", "sk-own-0123456789", own=True),)))
+    b = known({"a": [after(5.0)], "b": []})
+
+    out, made = await b.run(call(STREAM, on=on(own, B, **ONCE)), plan(own, B))
+
+    assert (out, outcomes(made)) == (WHOLE, ["a ok"])

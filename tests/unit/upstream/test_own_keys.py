@@ -12,6 +12,7 @@ from proxy.core.accounts import Budget
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import ProxyError
+from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment, ProviderKey, UserKeys
 from proxy.core.plan import Plan
 from proxy.core.principal import Identified, Principal
@@ -350,6 +351,38 @@ async def test_unknown_users_use_pooled_keys_if_the_store_may_fail_open() -> Non
     assert caught.value.error_code == "store_unavailable"
     keys.down = False  # nothing of it is remembered
     assert (await applied(own, A)).targets[0].deployment.provider.own_key is KEY
+
+
+async def test_change_of_a_key_ends_its_cooldowns() -> None:
+    health = Health(FakeClock(), live())
+    own = OwnKeys(source(), health, FakeClock())
+    planned = await applied(own, A)
+    lease = health.lease(planned.targets[0].deployment)
+    assert lease is not None
+    lease.fail(UpstreamFailure(FailureKind.KEY_REJECTED, "no"))
+    assert len(health.cooldown_rows()) == 1
+
+    own.forget("alice")
+
+    assert health.cooldown_rows() == []
+
+
+async def test_keys_that_are_read_during_a_change_are_read_again() -> None:
+    class Changing(Source):
+        async def keys_of(self, user: str) -> Keys:
+            found = await super().keys_of(user)
+            if len(self.reads) == 1:
+                own.forget("alice")
+            return found
+
+    keys = Changing({"alice": {"a": KEY}})
+    own = made_keys(keys)
+
+    await applied(own, A)
+    await applied(own, A)
+    await applied(own, A)
+
+    assert len(keys.reads) == 2
 
 
 async def test_number_of_remembered_users_is_bounded() -> None:
