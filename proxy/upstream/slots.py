@@ -17,6 +17,7 @@ from proxy.capacity.store import Wait
 from proxy.capacity.waiters import Resource
 from proxy.core.call import Call
 from proxy.core.clock import Clock
+from proxy.core.errors import StateUnavailable
 from proxy.core.estimate import requested_output
 from proxy.core.model import KEYLESS, Deployment, RouteKey
 from proxy.core.plan import DeploymentHealth, HealthView, Plan, Target
@@ -129,31 +130,19 @@ class Slots:
     ) -> Picked | None:
         """Return the first target with capacity, after a wait if necessary; `None` if waiting cannot help.
 
-        Raises `RateLimited` if the wait would exceed `max_wait` seconds, and `InvalidRequest` if the call exceeds every
-        limit.
+        Raises `RateLimited` if the wait would exceed `max_wait` seconds, `InvalidRequest` if the call exceeds every
+        limit, and `StateUnavailable` if limits cannot be counted.
         """
 
         def resources() -> frozenset[Resource]:
             return frozenset(route for target in targets for route in _routes(call, target.deployment))
 
         async def attempt(claimed: Collection[Resource]) -> Picked | Wait | None:
-            soonest: Wait | None = None
-            for target in targets:
-                deployment, avoid = target.deployment, frozenset[str]()
-                if claimed:  # by earlier calls
-                    routes = _routes(call, deployment)
-                    avoid = frozenset(route.key_id for route in routes if route in claimed)
-                    if len(avoid) == len(routes):
-                        continue
-                result = await self.take(call, deployment, input_tokens, avoid=avoid)
-                if isinstance(result, Lease):
-                    return target, result
-                if result is not None:
-                    soonest = _sooner(soonest, result)
-            if not claimed:
-                return soonest
+            result = await self._attempt(call, targets, input_tokens, claimed)
+            if not claimed or isinstance(result, tuple):
+                return result
             # the queue notifies this call when the earlier ones are done
-            soonest = soonest or Wait(PROBE_RECHECK_SECONDS)
+            soonest = result or Wait(PROBE_RECHECK_SECONDS)
             seconds = max(MIN_RECHECK_SECONDS, min(max_wait, soonest.seconds))
             return replace(soonest, seconds=seconds, exact=False)
 
@@ -161,6 +150,35 @@ class Slots:
         return await self._queue.wait(
             call.principal.name, attempt, max_wait, resources=resources, size=size, predicted=predicted
         )
+
+    async def _attempt(
+        self, call: Call, targets: Sequence[Target], input_tokens: int, claimed: Collection[Resource]
+    ) -> Picked | Wait | None:
+        """Return the first target with capacity; without one, the shortest wait, or `None` if waiting cannot help.
+
+        Leaves the `claimed` route keys to earlier calls.
+        """
+        soonest: Wait | None = None
+        unavailable: StateUnavailable | None = None
+        for target in targets:
+            deployment, avoid = target.deployment, frozenset[str]()
+            if claimed:
+                routes = _routes(call, deployment)
+                avoid = frozenset(route.key_id for route in routes if route in claimed)
+                if len(avoid) == len(routes):
+                    continue
+            try:
+                result = await self.take(call, deployment, input_tokens, avoid=avoid)
+            except StateUnavailable as exc:  # another target may have no limits
+                unavailable = exc
+                continue
+            if isinstance(result, Lease):
+                return target, result
+            if result is not None:
+                soonest = _sooner(soonest, result)
+        if unavailable and not soonest:
+            raise unavailable
+        return soonest
 
     async def last(
         self, call: Call, targets: Sequence[Target], input_tokens: int, *, max_wait: float, sparing: bool = False

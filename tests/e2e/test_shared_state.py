@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.boxes import ADMIN, ANSWER, Box, boxed
+from tests.support.boxes import ADMIN, ANSWER, Box, boxed, patient_client
 from tests.support.redis_server import RedisServer, redis_server_at
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
+from tests.support.servers import signalbox_process
 from tests.support.upstreams import Upstream, held_plain, refuse, running
 from tests.support.waiting import until
 
@@ -33,6 +34,7 @@ def configuration(upstream: Upstream, state: str, *, fail: str = "open", wait: s
         "dependencies": {"state": {"fail": fail}},
         "providers": {"up": {"base_url": upstream.url, "keys": keys}},
         "models": [{"id": "up/a", "limits": limits}, {"id": "up/free"}],
+        "routing": {"scenarios": {"both": ["up/a", "up/free"]}},
         "resilience": {"queue": {"max_wait": wait}},
     }
 
@@ -93,6 +95,16 @@ def test_an_open_breaker_and_its_reset_are_seen_by_the_other_replica(
         until(lambda: not one.breakers())
 
 
+def test_a_limit_holds_over_the_workers_of_one_service(tmp_path: Path, upstream: Upstream, redis: RedisServer) -> None:
+    config = configuration(upstream, redis.url, rpm=5) | {"server": {"workers": 2}}
+    with signalbox_process(config, tmp_path) as process, patient_client(keeps_connections=False) as http:
+        box = Box(process.url, http)
+
+        statuses = [box.ask("up/a").status_code for _ in range(10)]
+
+    assert statuses == [200] * 5 + [429] * 5
+
+
 def test_calls_without_limits_need_no_redis(tmp_path: Path, upstream: Upstream) -> None:
     with replicas(tmp_path, configuration(upstream, "redis://127.0.0.1:1/0", fail="closed", rpm=5), 1) as [box]:
         assert box.ask("up/free").status_code == 200
@@ -135,6 +147,7 @@ def test_calls_under_limits_are_rejected_if_the_policy_is_closed(tmp_path: Path,
         assert (answer.status_code, answer.json()["error"]["code"]) == (503, "overloaded")
         assert answer.headers["retry-after"] == "2"
         assert box.ask("up/free").status_code == 200
+        assert box.ask("scenario/both").headers["x-router-model"] == "free"
         assert box.http.get(f"{box.url}/admin/limits", headers=ADMIN).status_code == 503
 
         server.start()

@@ -75,7 +75,17 @@ class RedisServer:
             for word in words:
                 peer.sendall(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()))
             answer = peer.recv(65536)
+            if answer.startswith(b"$") and not answer.startswith(b"$-1"):
+                head, _, text = answer.partition(b"\r\n")
+                while len(text) < int(head[1:]) + 2:
+                    text += peer.recv(65536)
+                answer = text
         return answer.decode(errors="replace")
+
+    def info(self, name: str) -> int:
+        """Return one number of INFO."""
+        lines = self.command("INFO", "everything").splitlines()
+        return next(int(line.partition(":")[2]) for line in lines if line.startswith(f"{name}:"))
 
     def _answers(self) -> bool:
         assert self.process is not None

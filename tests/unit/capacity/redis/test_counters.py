@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,7 +20,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.window import PARTS
 from tests.support.fakes import FakeClock
 from tests.support.redis_counters import redis_counters
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import RedisServer, redis_server_at
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
 
@@ -171,6 +172,28 @@ async def test_vanished_counters_do_no_harm(redis: RedisServer, store: RedisCoun
 
     assert await store.read() == []
     await reserved(store, RPM, TPM, ONE)
+
+
+async def test_eviction_loosens_limits_and_breaks_nothing(tmp_path: Path) -> None:
+    with redis_server_at(tmp_path, "--maxmemory-policy", "allkeys-random") as server:
+        async with on_server_time(server.url) as store:
+            owners = [("key", f"k{number}") for number in range(1000)]
+            charges = [
+                [
+                    Charge(CounterKey(owner, "tpm"), 100, 60.0, 60, estimated=True),
+                    Charge(CounterKey(owner, "concurrency"), 1, 0.0, 1),
+                ]
+                for owner in owners
+            ]
+            held = [await reserved(store, *each) for each in charges]
+            server.command("CONFIG", "SET", "maxmemory", str(server.info("used_memory") - 500_000))
+            results = [await store.reserve(each) for each in charges]
+
+            for reservation in [*held, *(each for each in results if isinstance(each, Reservation))]:
+                store.settle(reservation, 10)
+
+            assert server.info("evicted_keys") > 0
+            assert {row.used for row in await store.read()} <= {10, 20}
 
 
 async def test_several_slots_are_one_reservation(store: RedisCounters) -> None:
