@@ -65,6 +65,8 @@ class LedgerStore:
         `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `audio_tokens`, `cost_nusd`, and `own_key_nusd`:
         what was paid with provider keys of users, which `cost_nusd` does not include.
 
+        Raises `InvalidValue` for unknown groups or filters, and if there are more than 10,000 groups.
+
         `model` is the provider's id of the model. Requests count for the target that answered, tokens and cost for
         the targets of all attempts.
         """

@@ -27,6 +27,7 @@ _DIMENSIONS = {
     "route": "route",
 }
 _SLOTS = {"day": DAY, "hour": HOUR}
+MAX_GROUPS = 10_000
 GROUPS = (*_DIMENSIONS, *_SLOTS)
 _CALLS = {**_DIMENSIONS, "status": "status", "outcome": "outcome", "client_id": "client_id"}
 
@@ -45,11 +46,13 @@ async def usage(
         for name, value in filters.items():
             query = query.where(_matches(table, _DIMENSIONS, name, value))
         if groups:
-            query = query.group_by(*groups)
+            query = query.group_by(*groups).limit(MAX_GROUPS + 1)
         for row in (await connection.execute(query)).all():
             group, values = tuple(row[: len(groups)]), [int(value) for value in row[len(groups) :]]
             before = sums.get(group)
             sums[group] = values if before is None else [a + b for a, b in zip(before, values, strict=True)]
+        if len(sums) > MAX_GROUPS:
+            raise InvalidValue(f"there are more than {MAX_GROUPS} groups; choose a shorter time, or filter")
     return [
         dict(zip(group_by, (value if value != "" else None for value in group), strict=True))
         | dict(zip(schema.MEASURES, values, strict=True))
