@@ -359,3 +359,14 @@ async def test_writers_of_the_same_rows_at_once_count_once(ledger: LedgerStore) 
 
     assert await total(ledger, "requests", "attempts", "cost_nusd") == [20, 20, 20 * 1234]
     assert await spends(ledger) == [20 * 1234] * 5
+
+
+async def test_too_many_groups_are_rejected(ledger: LedgerStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ledger.write([], [attempt(id=f"req_{n}", key_id=f"key_{n}") for n in range(4)])
+
+    monkeypatch.setattr("proxy.store.reports.MAX_GROUPS", 4)
+    assert len(await ledger.usage(["key"], {}, 0, EVER)) == 4
+
+    monkeypatch.setattr("proxy.store.reports.MAX_GROUPS", 3)
+    with pytest.raises(InvalidValue, match="more than 3 groups"):
+        await ledger.usage(["key"], {}, 0, EVER)
