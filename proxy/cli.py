@@ -20,6 +20,7 @@ from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.compile.view import models_text, models_view
 from proxy.config.errors import ConfigError
 from proxy.config.load import Loaded, default_path, load
+from proxy.config.overrides import overlay, overridden_fields
 from proxy.config.settings.describe import json_schema
 from proxy.config.settings.units import seconds
 from proxy.core.clock import SystemClock
@@ -120,7 +121,11 @@ def schema() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def models(config: Path | None, as_json: bool) -> None:
     """Print the effective settings of each model and where they come from."""
-    view = models_view(_load(config).settings)
+    from proxy.commands.overrides import stored_overrides
+
+    settings = _load(config).settings
+    overrides = stored_overrides(settings)
+    view = models_view(overlay(settings, overrides), overridden_fields(settings, overrides))
     click.echo(json.dumps(view, indent=2, ensure_ascii=False) if as_json else models_text(view))
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from proxy.config.check.validate import validate
 from proxy.config.compile.effective import effective_models
-from proxy.config.compile.prices import price_view
-from proxy.config.compile.view import shown_fields
+from proxy.config.compile.view import OVERRIDE, effective_values, shown_fields
 from proxy.config.errors import suggestion
 from proxy.config.settings.describe import shape_of
 from proxy.config.settings.models import ModelSettings
@@ -49,25 +48,26 @@ def model_rows(file: Settings, overrides: Overrides) -> list[dict[str, Any]]:
     """Return all models of the file and of `overrides`: effective values, origins, and both sources side by side."""
     own = {model.id: model for model in file.models}
     used = dict(_readable(file, overrides))
+    names = overridden_fields(file, overrides)
     rows = []
     for model in effective_models(overlay(file, overrides)):
         id = model.settings.id
-        fields = shown_fields(model.settings, FIELDS)
-        if model.price is not None:
-            fields["price"] = price_view(model.price)
-        origins = {name: model.origins[name] for name in FIELDS}
-        if id in used:
-            origins |= dict.fromkeys(used[id].model_fields_set - {"id"}, "override")
+        origins = {name: OVERRIDE if name in names.get(id, ()) else model.origins[name] for name in FIELDS}
         rows.append(
             {
                 "id": id,
-                **fields,
+                **effective_values(model),
                 "origins": origins,
                 "file": _set_fields(own[id]) if id in own else None,
                 "override": _set_fields(used[id]) if id in used else None,
             }
         )
     return rows
+
+
+def overridden_fields(settings: Settings, overrides: Overrides) -> dict[str, set[str]]:
+    """Return the fields of each model that overrides change."""
+    return {id: model.model_fields_set - {"id"} for id, model in _readable(settings, overrides)}
 
 
 def _readable(settings: Settings, overrides: Overrides) -> Iterator[tuple[str, ModelSettings]]:

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli import main
-from tests.support.servers import Process, signalbox_process
+from tests.support.servers import Process, Running, signalbox, signalbox_process
 from tests.support.waiting import PATIENCE, until
 
 TOKEN = "canary-admin-token-77b1"
@@ -240,3 +240,55 @@ def test_every_command_works_from_the_shell(box: Box) -> None:
     box.shell("users", "delete", "carol")
     box.shell("teams", "delete", "blue")
     assert id not in box.shell("keys", "list")
+
+
+# Without a working store
+
+
+PATHS = ["keys", "keys/x", "users", "teams", "usage", "requests", "requests/x", "audit"]
+
+
+def without_store(folder: Path, store: str) -> dict[str, Any]:
+    return {
+        "store": store,
+        "data_dir": str(folder / "data"),
+        "auth": {"admin_token": TOKEN, "pepper": PEPPER},
+        "providers": {"mock": {"dialect": "mock"}},
+        "models": [{"id": "mock/small"}],
+    }
+
+
+def statuses(running: Running, http: httpx.Client) -> dict[str, httpx.Response]:
+    """Return the answers of everything that uses the store."""
+    headers = {"authorization": f"Bearer {TOKEN}"}
+    answers = {path: http.get(f"{running.url}/admin/{path}", headers=headers) for path in PATHS}
+    answers["POST"] = http.post(f"{running.url}/admin/users", headers=headers, json={"id": "ann"})
+    answers["own"] = http.get(f"{running.url}/v1/usage", headers=headers)
+    costs = f"{running.url}/v1/organization/costs"
+    return {**answers, "costs": http.get(costs, headers=headers, params={"start_time": 1_700_000_000})}
+
+
+def test_a_store_that_does_not_answer_is_a_503(tmp_path: Path, http: httpx.Client) -> None:
+    broken = tmp_path / "folder.db"
+    broken.mkdir()
+    with signalbox(without_store(tmp_path, f"sqlite:///{broken}"), tmp_path) as running:
+        answers = statuses(running, http)
+        chat = http.post(f"{running.url}/v1/chat/completions", json={"model": "mock/small", "messages": HELLO})
+    shell = CliRunner().invoke(main, ["users", "list", "--config", str(running.config)])
+
+    assert {(answer.status_code, answer.json()["error"]["code"]) for answer in answers.values()} == {
+        (503, "store_unavailable")
+    }
+    assert all("retry-after" in answer.headers for answer in answers.values())
+    assert chat.status_code == 200
+    assert (shell.exit_code, "is unavailable" in shell.output) == (1, True)
+
+
+def test_without_a_store_the_remedy_is_named(tmp_path: Path, http: httpx.Client) -> None:
+    with signalbox(without_store(tmp_path, "none"), tmp_path) as running:
+        answers = statuses(running, http)
+    shell = CliRunner().invoke(main, ["users", "list", "--config", str(running.config)])
+
+    assert {answer.status_code for answer in answers.values()} == {400}
+    assert all("set `store` to `sqlite`" in answer.text for answer in answers.values())
+    assert shell.exit_code == 2

@@ -1,5 +1,6 @@
 """The command that prints what holds for each model."""
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -7,6 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from proxy.cli import main
+from proxy.core.clock import SystemClock
+from proxy.core.location import locate
+from proxy.store.database import Database
+from proxy.store.models import ModelStore
 
 TEXT = """
 providers: {xai: {base_url: "https://api.x.ai/v1", keys: [{value: secret-key}]}}
@@ -41,3 +46,31 @@ def test_models_refuses_a_file_that_is_wrong(tmp_path: Path) -> None:
     path.write_text("models: {}")
 
     assert CliRunner().invoke(main, ["models", "-c", str(path)]).exit_code == 2
+
+
+def test_models_shows_what_the_admin_api_has_overridden(tmp_path: Path, file: Path) -> None:
+    location = locate("sqlite", str(tmp_path))
+    assert location is not None
+
+    async def override() -> None:
+        database = Database(location, SystemClock())
+        async with database.running():
+            await ModelStore(database, SystemClock()).put("xai/grok-4.3", {"tier": "low"}, "admin")
+
+    asyncio.run(override())
+    file.write_text(f"{TEXT}data_dir: {tmp_path}\n")
+
+    result = CliRunner().invoke(main, ["models", "-c", str(file), "--json"])
+
+    [model] = json.loads(result.output)["models"]
+    assert model["fields"]["tier"] == {"value": "low", "from": "override"}
+
+
+def test_models_works_without_the_store(tmp_path: Path, file: Path) -> None:
+    file.write_text(f"{TEXT}store: sqlite:///{tmp_path}\n")  # a folder
+
+    result = CliRunner().invoke(main, ["models", "-c", str(file)])
+
+    assert result.exit_code == 0
+    assert "overrides of models are not shown" in result.stderr
+    assert "medium" in result.stdout

@@ -1,6 +1,6 @@
 """The effective values of all models with their origins, as JSON values and as text."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -12,21 +12,23 @@ from proxy.config.compile.prices import price_lines, price_view
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.schema import Settings
+from proxy.core.model import EMPTY
 from proxy.prices.book import price_book
 
+OVERRIDE = "override"  # the origin of what the admin API changed
 _HIDDEN = ("id",)  # the heading of the block
 
 
-def models_view(settings: Settings) -> dict[str, Any]:
-    """Every model of the file, and the models that only routes use.
+def models_view(settings: Settings, overridden: Mapping[str, Collection[str]] = EMPTY) -> dict[str, Any]:
+    """Every model of the file, and the models that only routes use; `overridden` are the fields with overrides.
 
     `{"catalogue": "2026-11", "prices": "genai-prices ...", "models": [{"id", "source", "fields": {name: {"value",
-    "from"}}}]}`; `source` is the page that the catalogue's values are from, or null; `from` is `yaml`,
+    "from"}}}]}`; `source` is the page that the catalogue's values are from, or null; `from` is `override`, `yaml`,
     `catalogue 2026-11`, `genai-prices ...` (the price book) or `default`.
     """
     listed = {model.id for model in settings.models}
     unlisted = tuple(sorted(compile_snapshot(settings).known - listed))
-    models = [_shown(model) for model in effective_models(settings, unlisted)]
+    models = [_shown(model, overridden.get(model.settings.id, ())) for model in effective_models(settings, unlisted)]
     return {"catalogue": DATE, "prices": price_book().version, "models": models}
 
 
@@ -40,14 +42,17 @@ def shown_fields(model: ModelSettings, names: Iterable[str]) -> dict[str, Any]:
     return {name: _value(getattr(model, name)) for name in names}
 
 
-def _shown(model: Effective) -> dict[str, Any]:
+def effective_values(model: Effective) -> dict[str, Any]:
+    """Return all settings of a model as JSON values, with its price from any source."""
+    values = shown_fields(model.settings, [name for name in model.origins if name not in _HIDDEN])
+    return values if model.price is None else {**values, "price": price_view(model.price)}
+
+
+def _shown(model: Effective, overridden: Collection[str]) -> dict[str, Any]:
     fields = {
-        name: {"value": _value(getattr(model.settings, name)), "from": origin}
-        for name, origin in model.origins.items()
-        if name not in _HIDDEN
+        name: {"value": value, "from": OVERRIDE if name in overridden else model.origins[name]}
+        for name, value in effective_values(model).items()
     }
-    if model.price is not None:
-        fields["price"]["value"] = price_view(model.price)
     return {"id": model.settings.id, "source": model.entry.source if model.entry else None, "fields": fields}
 
 
