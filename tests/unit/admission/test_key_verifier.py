@@ -115,7 +115,9 @@ async def test_calls_at_the_same_time_share_one_look_up() -> None:
 
 
 @pytest.mark.parametrize(
-    "key", ["", "sb-", "sk-proj-1", "sb-" + "x" * 49, new_key()[:-1], new_key() + "A", "\u00e9" * 52]
+    "key",
+    ["", "sb-", "sk-proj-1", "sb-" + "x" * 49, new_key()[:-1], new_key() + "A", "\u00e9" * 52],
+    ids=["empty", "prefix", "other prefix", "checksum", "short", "long", "not ASCII"],
 )
 async def test_a_malformed_key_is_rejected_without_a_look_up(key: str) -> None:
     bench = Bench()
