@@ -106,6 +106,9 @@ class OwnKeys:
             raise Unavailable(message, code="store_unavailable") from None
         if changes != self._changes:
             return user
+        before = self._users.get(name)
+        if before is not None and before.keys == user.keys:
+            before.read_at, user = now, before  # its objects stay, which others cache by
         self._users[name] = user
         self._users.move_to_end(name)
         while len(self._users) > MAX_USERS:
@@ -116,18 +119,16 @@ class OwnKeys:
         if not user.keys and all(target.deployment.provider.user_keys != "only" for target in plan.targets):
             return plan
         targets: list[Target] = []
-        lost = False  # a key of the user cannot be used until it is replaced
+        lost = False  # a key of the user cannot be used until it is replaced, and pooled keys do not replace it
         for target in plan.targets:
             provider = target.deployment.provider
-            if provider.user_keys == "off" or provider.name not in user.keys:
-                targets += [target] if provider.user_keys != "only" else []
-                continue
-            own = user.target(target)
-            lost = lost or own is None or self._is_rejected(own)
-            targets += [own] if own is not None else []
-            targets += [target] if provider.user_keys == "prefer" else []
-        if lost:
-            drop_pooled(targets)
+            if provider.user_keys != "off" and provider.name in user.keys:
+                own = user.target(target)
+                lost = lost or own is None or self._is_rejected(own)
+                if own is not None:
+                    targets.append(own)
+            if provider.user_keys != "only" and not (lost and provider.keys):
+                targets.append(target)
         if not targets:
             raise _no_target(plan, user)
         return replace(plan, targets=tuple(targets))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -223,3 +224,31 @@ def test_no_sink_contains_a_key(box: Box) -> None:
     assert [text for text in texts if OWN in text or OWN[3:20] in text] == []
     assert "pk_" in answers[0].text  # the id of the key is in the decision record
     assert "pk_" not in box.http.get("/metrics").text
+
+
+def test_change_takes_effect_in_all_workers_at_once(tmp_path: Path) -> None:
+    with running(Upstream()) as upstream:
+        settings = {**config(upstream.url), "server": {"workers": 2}, "budgets": []}
+        with (
+            signalbox_process(settings, tmp_path) as process,
+            httpx.Client(base_url=process.url, trust_env=False) as http,
+        ):
+            admin = {"authorization": f"Bearer {TOKEN}"}
+            http.post("/admin/users", json={"id": "ann"}, headers=admin).raise_for_status()
+            made = http.post("/admin/keys", json={"name": "x", "user": "ann"}, headers=admin)
+
+            def calls() -> set[str]:
+                for _ in range(8):  # over new connections, which the workers share
+                    with httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE) as one:
+                        box = Box(process, upstream, one, {"ann": made.json()["key"]})
+                        assert box.ask("ann").status_code == 200
+                return set(box.used())
+
+            box = Box(process, upstream, http, {"ann": made.json()["key"]})
+            used = [calls()]
+            row = box.put("ann").json()
+            used.append(calls())
+            box.as_("ann", "DELETE", f"/v1/provider-keys/{row['id']}")
+            used.append(calls())
+
+    assert used == [{POOLED}, {OWN}, {POOLED}]

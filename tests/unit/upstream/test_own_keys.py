@@ -143,6 +143,15 @@ async def test_rejected_own_key_in_cooldown_is_not_replaced_either() -> None:
     assert used(other) == [("a", "main", False)]
 
 
+async def test_target_before_a_rejected_key_is_used_as_usual() -> None:
+    b = bench({"a": [E401], "b": [OK]}, own=source())
+    await run(b, A)
+
+    out, made = await run(b, B, A)
+
+    assert (out, used(made)) == (BODY, [("b", "main", False)])
+
+
 async def test_another_own_key_follows_a_rejected_one() -> None:
     other = ProviderKey("pk_b", "sk-other-secret-of-alice", own=True)
     b = bench({"a": [E401], "b": [OK]}, own=Source({"alice": {"a": KEY, "b": other}}))
@@ -323,6 +332,17 @@ async def test_keys_are_read_again_when_they_are_old_or_forgotten() -> None:
     await applied(own, A)
 
     assert len(keys.reads) == 3
+
+
+async def test_unchanged_keys_keep_their_objects() -> None:
+    clock = FakeClock()
+    own = made_keys(source(), clock=clock)
+    before = await applied(own, A)
+    clock.pass_(STALE_SECONDS + 1)
+
+    after = await applied(own, A)
+
+    assert after.targets[0].deployment is before.targets[0].deployment
 
 
 async def test_known_keys_stay_in_use_while_the_store_is_down() -> None:
