@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.core.model import Deployment, MediaPrice, Price
-from proxy.core.usage import Media, Usage
+from proxy.core.model import Deployment, Price
+from proxy.core.usage import Usage
 
 _TOKENS = 1_000_000  # prices are per million tokens
 NUSD = 1_000_000_000  # nano-dollars in a dollar
@@ -23,6 +23,7 @@ _TOOLS_SET_UP = 1_024  # tokens that providers add to a prompt with tools
 _EDGE_US = 60_000_000  # a price that begins this soon may hold when the request is sent
 _SEARCHES = ("web_search_options", "search_parameters")  # each search costs extra, and adds its results to the prompt
 _OWN_TOOLS = ("function", "custom")  # types of tools that the client runs
+_TEXT_PARTS = ("text", "refusal", "thinking")
 _REPLAYED = ("images", "google_parts")  # parts of earlier answers that are sent back to their provider
 
 
@@ -36,19 +37,50 @@ def cost_nusd(usage: Usage, price: Price, at: int = 0) -> int:
     if not price.is_flat or usage.service is not None:
         price = price.at(at).of(whole, usage.service)
     total = whole * price.input + max(0, usage.output) * price.output
+    cached = written = 0
     if usage.cached > 0 or usage.cache_write > 0:
         cached = min(max(0, usage.cached), whole)
         written = min(max(0, usage.cache_write), whole - cached)
         total += cached * (price.cached_input - price.input) + written * (price.cache_write - price.input)
         if usage.cache_write_1h > 0 and price.cache_write_1h is not None:
             total += min(usage.cache_write_1h, written) * (price.cache_write_1h - price.cache_write)
-    if price.is_flat:
-        return (total + _TOKENS // 2) // _TOKENS
+    if not price.is_flat:
+        total += _special_tokens(usage, price, cached, whole - cached - written)
+        return (total + _TOKENS // 2) // _TOKENS + price.request
+    return (total + _TOKENS // 2) // _TOKENS
+
+
+def _special_tokens(usage: Usage, price: Price, cached: int, rest: int) -> int:
+    """Return what audio, images and reasoning cost beyond the same number of tokens of text.
+
+    `rest` is the input that was neither read from the cache nor written to it. A token has one price only: of parts
+    that must overlap, each token counts in the first.
+    """
+    total, output = 0, max(0, usage.output)
+    media, rates = usage.media, price.media
+    if media is not None and rates is not None:
+        cached_audio = _within(max(media.cached_audio, media.input_audio + cached - usage.input), cached)
+        cached_image = _within(media.cached_image, cached - cached_audio)
+        audio = _within(media.input_audio - cached_audio, rest)
+        image = _within(media.input_image - cached_image, rest - audio)
+        output_audio = _within(media.output_audio, output)
+        output_image = _within(media.output_image, output - output_audio)
+        output -= output_audio + output_image
+        total = (
+            audio * (rates.input_audio - price.input)
+            + image * (rates.input_image - price.input)
+            + cached_audio * (rates.cached_audio - price.cached_input)
+            + cached_image * (rates.cached_image - price.cached_input)
+            + output_audio * (rates.output_audio - price.output)
+            + output_image * (rates.output_image - price.output)
+        )
     if price.reasoning is not None:
-        total += min(max(0, usage.reasoning), max(0, usage.output)) * (price.reasoning - price.output)
-    if usage.media is not None and price.media is not None:
-        total += _media(usage, usage.media, price, price.media)
-    return (total + _TOKENS // 2) // _TOKENS + price.request
+        total += _within(usage.reasoning, output) * (price.reasoning - price.output)
+    return total
+
+
+def _within(number: int, most: int) -> int:
+    return min(max(0, number), most)
 
 
 def highest_cost_nusd(usage: Usage, price: Price) -> int:
@@ -56,20 +88,6 @@ def highest_cost_nusd(usage: Usage, price: Price) -> int:
     if not price.times:
         return cost_nusd(usage, price)
     return max(cost_nusd(usage, rates) for rates in (replace(price, times=()), *(time.price for time in price.times)))
-
-
-def _media(usage: Usage, media: Media, price: Price, rates: MediaPrice) -> int:
-    """Return what the tokens of audio and images cost beyond the same number of tokens of text."""
-    audio, image = media.input_audio, media.input_image
-    cached_audio = max(media.cached_audio, audio + usage.cached - usage.input)  # at least what both parts share
-    return (
-        (audio - cached_audio) * (rates.input_audio - price.input)
-        + cached_audio * (rates.cached_audio - price.cached_input)
-        + (image - media.cached_image) * (rates.input_image - price.input)
-        + media.cached_image * (rates.cached_image - price.cached_input)
-        + media.output_audio * (rates.output_audio - price.output)
-        + media.output_image * (rates.output_image - price.output)
-    )
 
 
 def output_ceiling(deployment: Deployment) -> int:
@@ -125,7 +143,9 @@ def _possible(price: Price, input_tokens: int, at: int | None, *, any_service: b
 def _dearest_input(price: Price) -> int:
     most = max(price.input, price.cached_input, price.cache_write, price.cache_write_1h or 0)
     media = price.media
-    return most if media is None else max(most, media.input_audio, media.input_image)
+    if media is None:
+        return most
+    return max(most, media.input_audio, media.input_image, media.cached_audio, media.cached_image)
 
 
 def _dearest_output(price: Price) -> int:
@@ -143,6 +163,8 @@ def _most_input(deployment: Deployment, body: Mapping[str, Any], size: int, part
         if any(isinstance(tool, dict) and tool.get("type", "function") not in _OWN_TOOLS for tool in tools):
             return None  # the provider runs it, and adds its results to the prompt
         tokens += _TOOLS_SET_UP
+    if body.get("response_format"):
+        tokens += _TOOLS_SET_UP  # for some providers it becomes a tool
     for part in _parts(body) if parts else ():
         inline, most = _attachment(part, deployment.image_tokens)
         tokens -= inline
@@ -161,7 +183,7 @@ def _parts(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         if isinstance(message, dict):
             content = message.get("content")
             for part in content if isinstance(content, list) else ():
-                if isinstance(part, dict) and not isinstance(part.get("text"), str):
+                if isinstance(part, dict) and part.get("type") not in _TEXT_PARTS:
                     yield part
             for name in _REPLAYED:
                 if message.get(name):

@@ -192,6 +192,12 @@ def test_providers_add_tokens_to_tools() -> None:
     assert worst(body) == bound(body, output=1, extra=64 + 1_024)
 
 
+def test_a_response_format_may_become_a_tool() -> None:
+    body = hello(max_tokens=1, response_format={"type": "json_object"})
+
+    assert worst(body) == bound(body, output=1, extra=64 + 1_024)
+
+
 def content(*parts: dict[str, Any]) -> dict[str, Any]:
     return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Look"}, *parts]}], "max_tokens": 1}
 
@@ -224,6 +230,12 @@ def test_other_attachments_fill_the_context_window_at_most(part: dict[str, Any],
 
     assert worst(body, context_window=8_000) == bound(body, output=1, extra=64 + 8_000 - data)
     assert worst(body) is None
+
+
+def test_parts_of_text_are_bytes() -> None:
+    body = content({"type": "refusal", "refusal": "No"}, {"type": "thinking", "thinking": [{"type": "text"}]})
+
+    assert worst(body) == bound(body, output=1)
 
 
 @pytest.mark.parametrize(
