@@ -100,6 +100,9 @@ class ProviderKeys:
 
     async def list(self, user: str | None = None, after: str | None = None, limit: int = 100) -> Sequence[StoredKey]:
         """Return at most `limit` keys, of one user or of all, in the order of their ids, beginning behind `after`."""
+        for name, value in (("user", user), ("after", after)):
+            if value is not None:
+                check_id(value, name)
 
         async def work(connection: AsyncConnection) -> Sequence[StoredKey]:
             from sqlalchemy import select
@@ -136,6 +139,7 @@ class ProviderKeys:
 
     async def keys_of(self, user: str) -> Mapping[str, ProviderKey | None]:
         """Return the decrypted keys of a user by provider; `None` for one that does not decrypt."""
+        check_id(user, "user")
 
         async def work(connection: AsyncConnection) -> Sequence[RowMapping]:
             from sqlalchemy import select

@@ -27,7 +27,7 @@ from proxy.core.errors import InvalidRequest, ProxyError, Unavailable
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.model import Deployment, Provider, ProviderKey
 from proxy.core.plan import Plan, Target
-from proxy.store.errors import StoreUnavailable
+from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.upstream.health import Health
 
 _LOG = logging.getLogger(__name__)
@@ -96,6 +96,8 @@ class OwnKeys:
         now, changes = self._clock.monotonic(), self._changes
         try:
             user = _User(await self._source.keys_of(name), now)
+        except InvalidValue:  # the user of a token whose name cannot be stored
+            return _User({}, now)
         except StoreUnavailable:
             before = self._users.get(name)
             if before is not None and now - before.read_at <= LONGEST_STALE_SECONDS:

@@ -165,6 +165,10 @@ async def test_keys_of_a_deleted_user_are_deleted(keys: ProviderKeys, database: 
 async def test_invalid_user_is_rejected(keys: ProviderKeys, user: str) -> None:
     with pytest.raises(InvalidValue):
         await keys.put(user, "openai", VALUE, "admin")
+    with pytest.raises(InvalidValue):
+        await keys.list(user)
+    with pytest.raises(InvalidValue):
+        await keys.keys_of(user)
 
 
 @pytest.mark.parametrize("user", ["' OR 1=1 --", "%", "'; DROP TABLE provider_keys; --"])

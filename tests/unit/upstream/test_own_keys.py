@@ -17,7 +17,7 @@ from proxy.core.model import Deployment, ProviderKey, UserKeys
 from proxy.core.plan import Plan
 from proxy.core.principal import Identified, Principal
 from proxy.core.record import Record
-from proxy.store.errors import StoreUnavailable
+from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.upstream.health import Health
 from proxy.upstream.own_keys import LONGEST_STALE_SECONDS, MAX_USERS, STALE_SECONDS, Keys, OwnKeys
 from tests.support.calls import HELLO, call, deployment, live, plan, provider
@@ -332,6 +332,16 @@ async def test_keys_are_read_again_when_they_are_old_or_forgotten() -> None:
     await applied(own, A)
 
     assert len(keys.reads) == 3
+
+
+async def test_user_that_cannot_be_stored_has_no_keys() -> None:
+    class Strict(Source):
+        async def keys_of(self, user: str) -> Keys:
+            raise InvalidValue("`user` must not contain NUL characters")
+
+    own = made_keys(Strict({}))
+
+    assert (await applied(own, A)).targets[0].deployment is A
 
 
 async def test_unchanged_keys_keep_their_objects() -> None:
