@@ -51,6 +51,8 @@ from proxy.reload import Configuration, Reloader
 from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
 from proxy.settle.access import AccessLine, log_access
+from proxy.settle.call_logs import FOLDER as LOGS
+from proxy.settle.call_logs import CallLogs
 from proxy.settle.settle import Settler
 from proxy.store.accounts import Accounts
 from proxy.store.assembly import Store, build_store
@@ -111,7 +113,8 @@ def build(
     clock, server = parts.clock, settings.server
     live = Configuration(loaded, member.workers if member else 1)
     metrics = Metrics()
-    settler = Settler(metrics, clock, live, parts.write_access)
+    logs = CallLogs(Path(settings.data_dir) / LOGS, clock)
+    settler = Settler(metrics, clock, live, parts.write_access, logs)
     network = network_of(environ)
     state = _state(settings, clock)
     gate = Gate(live)
@@ -191,7 +194,7 @@ def build(
         identify,
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
-    services = [watcher, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
+    services = [watcher, logs, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,

@@ -60,6 +60,8 @@ class Snapshot:
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
     max_in_flight: int = 10_000  # calls of this process at the same time
     access_log: bool = True
+    request_log: Literal["none", "jsonl", "csv"] = "none"
+    daily_log: bool = False
     testing: bool = False  # failures may be simulated
     auth: AuthPolicy = field(default=AuthPolicy(), repr=False)
     budgets: BudgetPolicy | None = None  # `None`: there is none

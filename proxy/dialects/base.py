@@ -62,6 +62,11 @@ class Decoder(Protocol):
         ...
 
     @property
+    def finish_reason(self) -> str | None:
+        """The finish reason of the choice that finished last, in the provider's words."""
+        ...
+
+    @property
     def usage(self) -> Usage | None:
         """The tokens that the upstream has reported so far."""
         ...

@@ -12,6 +12,7 @@ class HeldAnswer:
     """Collects the body. A subclass adds `finish`, which reads it and sets `committed`, `complete` and `closed`."""
 
     native_finish: str | None = None
+    finish_reason: str | None = None
     passed_error: bool = False
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:

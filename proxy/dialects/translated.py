@@ -66,6 +66,11 @@ class TranslatingDecoder(ABC):
         self._update()
         return out
 
+    @property
+    def finish_reason(self) -> str | None:
+        """The provider's own finish reason."""
+        return self.native_finish
+
     @abstractmethod
     def _read(self, chunk: bytes) -> None:
         """Read `chunk`."""

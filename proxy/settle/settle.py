@@ -19,6 +19,7 @@ from proxy.core.usage import Usage
 from proxy.observe.instruments import Cell
 from proxy.observe.metrics import Metrics
 from proxy.settle.access import LONGEST, AccessLine, log_access
+from proxy.settle.call_logs import CallLogs
 
 _LOG = logging.getLogger(__name__)
 _UNKNOWN = (OTHER, OTHER)
@@ -34,11 +35,13 @@ class Settler:
         clock: Clock,
         live: Live,
         write: Callable[[AccessLine], None] = log_access,
+        logs: CallLogs | None = None,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._live = live
         self._write = write
+        self._logs = logs
         self._calls: dict[tuple[str, tuple[str, str], int], Cell] = {}  # by route, target and status
         self._attempts: dict[tuple[tuple[str, str], str], _AttemptSeries] = {}  # by target and outcome
 
@@ -78,7 +81,11 @@ class Settler:
             if nusd is not None:
                 cost = (cost or 0) + nusd
 
-        if self._live.snapshot.access_log:
+        snapshot = self._live.snapshot
+        if self._logs is not None and (snapshot.daily_log or snapshot.request_log != "none"):
+            label = _route_label(plan)
+            self._logs.note(record, seconds, label, requests=snapshot.request_log, daily=snapshot.daily_log)
+        if snapshot.access_log:
             self._write(
                 AccessLine(
                     self._clock.time(),

@@ -223,6 +223,7 @@ class Relay:
 
     def _note_finish(self) -> None:
         native = self._decoder.native_finish
+        self._record.finish_reason = self._decoder.finish_reason
         self._record.native_finish = self._cleaner.field(native) if native else None
 
     def _end(self, failure: UpstreamFailure | None) -> None:

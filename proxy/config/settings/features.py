@@ -23,6 +23,5 @@ NOT_YET: Mapping[str, NotYet] = MappingProxyType(
         "routing.classifier.kind": NotYet("a classifier other than `rules`"),
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),
-        "logs.requests": NotYet("the request log"),
     }
 )

@@ -108,8 +108,9 @@ class LogSettings(Section):
         description="How long the store keeps the records of calls and attempts; `null`: for ever. Sums are kept.",
     )
     requests: Literal["none", "jsonl", "csv"] = Field(
-        default="none", description="Log requests with their content to a file in this format."
+        default="none", description="Log one line per call to a file in this format, without content."
     )
+    daily: bool = Field(default=False, description="Write a file with the sums of the calls of each day.")
 
 
 def _located(store: str) -> str:

@@ -28,6 +28,7 @@ class EventRelay(ABC):
     """
 
     native_finish: str | None = None
+    finish_reason: str | None = None
     _member = "choices"  # what every answer has
 
     def __init__(self, events: Events, bounds: UsageBounds = UNBOUNDED) -> None:

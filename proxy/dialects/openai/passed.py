@@ -93,6 +93,7 @@ class PassedBytes:
     """
 
     native_finish: str | None = None
+    finish_reason: str | None = None
     passed_error: bool = False
 
     def __init__(self) -> None:

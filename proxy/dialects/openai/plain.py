@@ -25,6 +25,8 @@ class JsonDecoder(HeldAnswer):
         body = bytes(self._held)
         answer = self._typed(body)
         usage, service = self._usage(body) if answer is None else (answer.usage, answer.service_tier)
+        if isinstance(answer, Answer):
+            self.finish_reason = answer.choices[-1].finish_reason
         if usage is not None:
             self.usage = usage_of(usage, self._bounds, service)
         self.committed = self.complete = self.closed = True

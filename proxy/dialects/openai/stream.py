@@ -77,7 +77,7 @@ class StreamDecoder(EventRelay):
         for value in values:
             for choice in value.choices:
                 if choice.finish_reason or choice.index not in self._open or not self.committed:
-                    self._advance(choice.index or 0, bool(choice.finish_reason), has_content(choice))
+                    self._advance(choice.index or 0, choice.finish_reason, has_content(choice))
             if value.usage:
                 self._count(value.usage)
         return chunk
@@ -129,7 +129,7 @@ class StreamDecoder(EventRelay):
         self._last_data = event[6:]
         for choice in chunk.choices:
             if choice.finish_reason or choice.index not in self._open or not self.committed:
-                self._advance(choice.index or 0, bool(choice.finish_reason), has_content(choice))
+                self._advance(choice.index or 0, choice.finish_reason, has_content(choice))
         if chunk.usage:
             self._count(chunk.usage)
         return True
@@ -160,16 +160,17 @@ class StreamDecoder(EventRelay):
         index, delta = choice.get("index"), choice.get("delta")
         content = choice.get("text") or (isinstance(delta, dict) and any(delta.get(name) for name in _CONTENT))
         index = index if isinstance(index, int) else 0
-        self._advance(index, bool(choice.get("finish_reason")), bool(content))
+        self._advance(index, choice.get("finish_reason"), bool(content))
 
-    def _advance(self, index: int, finished: bool, content: bool) -> None:
+    def _advance(self, index: int, finish: Any, content: bool) -> None:
         """Note what a choice of a chunk has: a finish, content, or neither."""
-        if finished:
+        if finish:
+            self.finish_reason = finish if isinstance(finish, str) else None
             self._finished.add(index)
             self._open.discard(index)
         elif content or index not in self._finished:
             self._open.add(index)
-        self.committed = self.committed or finished or content
+        self.committed = self.committed or bool(finish) or content
         self._update()
 
     def _update(self) -> None:

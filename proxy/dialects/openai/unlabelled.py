@@ -65,6 +65,11 @@ class BodyOrEvents:
         return self._decoder.native_finish
 
     @property
+    def finish_reason(self) -> str | None:
+        """The finish reason of the answer."""
+        return self._decoder.finish_reason
+
+    @property
     def usage(self) -> Usage | None:
         """The usage reported so far."""
         return self._decoder.usage

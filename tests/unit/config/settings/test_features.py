@@ -13,7 +13,6 @@ REFUSED = [
     ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
     ("cache.enabled", "cache: {enabled: true}", "cache.enabled", "`false`"),
     ("cache.ttl", "cache: {ttl: 2d}", "cache.ttl", "`86400`"),
-    ("logs.requests", "logs: {requests: jsonl}", "logs.requests", "`none`"),
 ]
 
 AT_THEIR_DEFAULT = """
