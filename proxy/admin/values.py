@@ -108,7 +108,7 @@ Usd = Annotated[float, Field(ge=0, le=MOST_USD, allow_inf_nan=False)]
 class Body(BaseModel):
     """A request body: its own fields only, each of the right type."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True)
 
     @property
     def named(self) -> dict[str, Any]:
