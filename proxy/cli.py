@@ -1,4 +1,7 @@
-"""The command `signalbox`. Exit codes: 0 success, 1 failure, 2 invalid input."""
+"""The command `signalbox`. Exit codes: 0 success, 1 failure, 2 invalid input.
+
+A command imports what it needs when it runs, so that the help and the health check are quick.
+"""
 
 from __future__ import annotations
 
@@ -6,32 +9,17 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-import uvicorn
 from click.core import ParameterSource
 
 from proxy import __version__
-from proxy.app import network_of
 from proxy.commands.lazy import GROUPS
 from proxy.commands.reports import budgets, usage
-from proxy.config.compile.snapshot import compile_snapshot
-from proxy.config.compile.view import models_text, models_view
-from proxy.config.errors import ConfigError
-from proxy.config.load import Loaded, default_path, load
-from proxy.config.overrides import overlay, overridden_fields
-from proxy.config.settings.describe import json_schema
-from proxy.config.settings.units import seconds
-from proxy.core.clock import SystemClock
-from proxy.core.errors import ProxyError
-from proxy.core.location import locate
-from proxy.core.model import MockOptions
-from proxy.mock.server import mock_app
-from proxy.routing.plan import plan
-from proxy.runtime_file import announced, find, reachable, running_services
-from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
-from proxy.surfaces.openai.chat import read_chat
+
+if TYPE_CHECKING:
+    from proxy.config.load import Loaded
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
 
@@ -63,6 +51,9 @@ for command in (*GROUPS, usage, budgets):
 @click.option("--workers", type=click.IntRange(1), help="The number of processes; overrides `server.workers`.")
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy until SIGTERM."""
+    from proxy.runtime_file import announced
+    from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
+
     loaded = _load(config, workers)
     _check_environment()
     settings = loaded.settings.server
@@ -100,6 +91,8 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
 @config_option
 def check(file: Path | None, config: Path | None) -> None:
     """Validate a configuration; exit 0 if it is valid, 2 if not."""
+    from proxy.config.compile.snapshot import compile_snapshot
+
     loaded = _load(file or config)
     snapshot = compile_snapshot(loaded.settings)
     _check_environment()
@@ -113,6 +106,8 @@ def check(file: Path | None, config: Path | None) -> None:
 @main.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
+    from proxy.config.settings.describe import json_schema
+
     click.echo(json.dumps(json_schema(), indent=2))
 
 
@@ -122,6 +117,8 @@ def schema() -> None:
 def models(config: Path | None, as_json: bool) -> None:
     """Print the effective settings of each model and where they come from."""
     from proxy.commands.overrides import stored_overrides
+    from proxy.config.compile.view import models_text, models_view
+    from proxy.config.overrides import overlay, overridden_fields
 
     settings = _load(config).settings
     overrides = stored_overrides(settings)
@@ -137,6 +134,7 @@ def models(config: Path | None, as_json: bool) -> None:
 @config_option
 def migrate(revision: str | None, only_check: bool, config: Path | None) -> None:
     """Create or change the tables of the store."""
+    from proxy.core.location import locate
     from proxy.store.errors import StoreUnavailable
     from proxy.store.migrate import migrate_to, revision_named, state_of
 
@@ -173,6 +171,11 @@ def migrate(revision: str | None, only_check: bool, config: Path | None) -> None
 @config_option
 def route(prompt: str, model: str, options: tuple[str, ...], config: Path | None) -> None:
     """Print how PROMPT would be routed, without calling a provider."""
+    from proxy.config.compile.snapshot import compile_snapshot
+    from proxy.core.errors import ProxyError
+    from proxy.routing.plan import plan
+    from proxy.surfaces.openai.chat import read_chat
+
     loaded = _load(config)
     headers = {f"x-router-{name.replace('_', '-')}": value for name, value in map(_pair, options)}
     body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
@@ -200,6 +203,13 @@ def mock(
     host: str, port: int, seed: int, latency: str, tokens: int | None, failure_rate: float, faults: tuple[str, ...]
 ) -> None:
     """Serve the mock provider over HTTP, as an upstream for tests."""
+    import uvicorn
+
+    from proxy.config.settings.units import seconds
+    from proxy.core.clock import SystemClock
+    from proxy.core.model import MockOptions
+    from proxy.mock.server import mock_app
+
     try:
         pause = seconds(latency)
     except ValueError as exc:
@@ -243,7 +253,9 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
 
     The runtime file comes first because a process whose configuration has become invalid keeps the previous one.
     """
-    path = config or default_path()
+    from proxy.runtime_file import find, reachable, running_services
+
+    path = config or _default_path()
     running = find(path)
     if running is None and source is not ParameterSource.COMMANDLINE:
         services = running_services()
@@ -252,6 +264,9 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
         running = known[0] if len(services) == 1 and known else None
     if running is not None:
         return running.url
+    from proxy.config.errors import ConfigError
+    from proxy.config.load import load
+
     host, port = os.environ.get("SIGNALBOX_HOST") or "127.0.0.1", os.environ.get("SIGNALBOX_PORT") or "8080"
     try:
         server = load(path, os.environ).settings.server
@@ -262,9 +277,19 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
     return reachable(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
 
 
+def _default_path() -> Path:
+    from proxy.config.load import default_path
+
+    return default_path()
+
+
 def _load(path: Path | None, workers: int | None = None) -> Loaded:
+    from proxy.config.compile.snapshot import compile_snapshot
+    from proxy.config.errors import ConfigError
+    from proxy.config.load import load
+
     try:
-        loaded = load(path or default_path(), os.environ, workers)
+        loaded = load(path or _default_path(), os.environ, workers)
         compile_snapshot(loaded.settings)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -273,6 +298,8 @@ def _load(path: Path | None, workers: int | None = None) -> Loaded:
 
 def _check_schema(loaded: Loaded) -> None:
     """Check the schema of PostgreSQL; a server that does not answer is only a warning, as it is later."""
+    from proxy.core.location import locate
+
     location = locate(loaded.settings.store, loaded.settings.data_dir)
     if location is None or location.kind == "sqlite":  # whose schema is migrated when the file is opened
         return
@@ -289,6 +316,9 @@ def _check_schema(loaded: Loaded) -> None:
 
 
 def _check_environment() -> None:
+    from proxy.app import network_of
+    from proxy.config.errors import ConfigError
+
     try:
         network_of(os.environ)
     except ConfigError as exc:
