@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.model import Deployment, Price, ProviderKey
-from proxy.core.record import TRANSITIONS, AttemptOutcome, Outcome, Timings
+from proxy.core.model import Deployment, Price, PriceTime, ProviderKey
+from proxy.core.record import TRANSITIONS, AttemptOutcome, Outcome, Record, Timings
 from proxy.core.usage import Usage
 from tests.support.calls import attempt, deployment, provider, record
 
-PRICED = deployment(price=Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0))
+PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=0, cache_write=0)
+PRICED = deployment(price=PRICE)
 
 
 @pytest.mark.parametrize("before", list(Outcome))
@@ -160,3 +162,53 @@ def test_attempt_with_the_callers_own_key_is_marked() -> None:
 
     assert [attempt(of=own).own_key, attempt(of=deployment()).own_key] == [True, False]
     assert attempt(of=deployment(of=provider(keyless=True))).own_key is False
+
+
+@pytest.mark.parametrize(
+    ("usage", "status"),
+    [
+        (None, "unknown"),
+        (Usage(1, 1), "exact"),
+        (Usage(1, 1, source="estimated"), "estimated"),
+        (Usage(1, 1, source="clamped"), "estimated"),
+        (Usage(1, 1, service="priority"), "exact"),
+    ],
+)
+def test_a_cost_is_exact_if_the_provider_counted(usage: Usage | None, status: str) -> None:
+    assert attempt("ok", PRICED, usage=usage).cost_status == status
+
+
+def test_a_service_tier_without_its_price_makes_the_cost_an_estimate() -> None:
+    price = replace(PRICE, services=(("flex", PRICE),))
+    made = [attempt("ok", deployment(price=price), usage=Usage(1, 1, service=name)) for name in ("flex", "priority")]
+
+    assert [each.cost_status for each in made] == ["exact", "estimated"]
+
+
+def test_a_cost_has_the_version_of_its_price() -> None:
+    priced = deployment(price=replace(PRICE, version="book 1"))
+
+    assert attempt("ok", priced, usage=Usage(1, 1)).price_version == "book 1"
+    assert attempt("ok", priced).price_version is None
+    assert attempt("ok", deployment(), usage=Usage(1, 1)).price_version is None
+
+
+def test_the_price_is_that_of_the_start_of_the_attempt() -> None:
+    dear = PriceTime(replace(PRICE, input=9_000_000_000), start=5_000_000)
+    made = Record("req_1", "theirs", 1000.0, 3_000_000)
+    early, late = (made.attempt(deployment(price=replace(PRICE, times=(dear,))), "k", now) for now in (1001.0, 1002.5))
+    early.usage = late.usage = Usage(1, 0)
+
+    assert (early.time, late.time) == (4_000_000, 5_500_000)
+    assert (early.cost_nusd, late.cost_nusd) == (1_000, 9_000)
+
+
+@pytest.mark.parametrize(
+    ("sources", "status"),
+    [([], "unknown"), (["reported"], "exact"), (["reported", "estimated"], "estimated"), (["estimated"], "estimated")],
+)
+def test_the_cost_of_a_call_is_exact_if_that_of_all_attempts_is(sources: list[Any], status: str) -> None:
+    unpriced = attempt("ok", deployment(), usage=Usage(1, 1))
+    made = record(attempts=[unpriced, *(attempt("ok", PRICED, usage=Usage(1, 1, source=each)) for each in sources)])
+
+    assert made.cost_status == status
