@@ -393,6 +393,19 @@ def test_urls_and_keys_come_from_secrets(tmp_path: Path) -> None:
 
 
 @needs_helm
+@pytest.mark.parametrize("pepper", [{}, {"SIGNALBOX_PEPPER": "p" * 32}], ids=["without a pepper", "with a pepper"])
+def test_configuration_reads_what_the_secrets_contain(pepper: dict[str, str], tmp_path: Path) -> None:
+    values = {**SHARED, "config": {"auth": {"provider_keys": "off"}}}
+    urls = {"SIGNALBOX_STORE": "postgresql://u:p@db/signalbox", "SIGNALBOX_STATE": "redis://:p@redis:6379/0"}
+
+    settings = load(configuration(values, tmp_path), {**urls, **pepper}).settings
+
+    assert (settings.store, settings.state) == tuple(urls.values())
+    assert len(settings.auth.peppers) == len(pepper)
+    assert (settings.auth.encryption_key, settings.auth.provider_keys) == (None, "off")
+
+
+@needs_helm
 def test_schema_is_migrated_before_the_release_exists(tmp_path: Path) -> None:
     rendered = render({**SHARED, "replicaCount": 2}, tmp_path)
     job = rendered["Job"]
