@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -19,8 +20,15 @@ def insert_new(connection: AsyncConnection, table: Table) -> Any:
     return insert_into(connection, table).on_conflict_do_nothing()
 
 
-def add_to(connection: AsyncConnection, table: Table, measures: tuple[str, ...]) -> Any:
-    """Return an INSERT that adds `measures` to those of the row with the same primary key."""
-    statement = insert_into(connection, table)
-    sums = {name: table.c[name] + statement.excluded[name] for name in measures}
-    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=sums)
+def insert_text(connection: AsyncConnection, table: Table, columns: Sequence[str]) -> str:
+    """Return an INSERT for the driver, whose values are tuples in the order of `columns`."""
+    sqlite = connection.dialect.name == "sqlite"
+    places = ", ".join("?" if sqlite else f"${number}" for number in range(1, len(columns) + 1))
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({places})"
+
+
+def add_text(connection: AsyncConnection, table: Table, columns: Sequence[str], measures: Sequence[str]) -> str:
+    """Return the same for rows whose `measures` are added to those of the row with the same primary key."""
+    key = ", ".join(column.name for column in table.primary_key.columns)
+    sums = ", ".join(f"{name} = {table.name}.{name} + excluded.{name}" for name in measures)
+    return f"{insert_text(connection, table, columns)} ON CONFLICT ({key}) DO UPDATE SET {sums}"
