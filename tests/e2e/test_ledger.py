@@ -22,26 +22,11 @@ from proxy.core.clock import SystemClock
 from proxy.core.location import locate
 from proxy.ledger.journal import read_segment
 from proxy.store.database import Database
-from tests.support.databases import (
-    postgres as postgres,
-)
-from tests.support.databases import (
-    postgres_template as postgres_template,
-)
-from tests.support.databases import (
-    postgres_url as postgres_url,
-)
-from tests.support.databases import (
-    sqlite_url as sqlite_url,
-)
-from tests.support.databases import (
-    store_url as store_url,
-)
 from tests.support.servers import Process, signalbox_process
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, held, refuse, words
 from tests.support.waiting import PATIENCE, until
 
-KILLS = 3
+KILLS = 2
 CLIENTS = 6
 MODELS = ["up/plain", "up/stream", "scenario/fallback"]
 
