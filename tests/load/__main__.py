@@ -11,6 +11,7 @@ import anyio
 import click
 
 from tests.load import (
+    accounting,
     chaos,
     client_disconnects,
     client_errors,
@@ -19,6 +20,7 @@ from tests.load import (
     hanging_targets,
     hostile_bodies,
     idle_connections,
+    key_guessing,
     memory_limit,
     queue_fairness,
     reloads,
@@ -39,6 +41,7 @@ from tests.load.report import Report
 
 Check = Callable[[Report, Options], Awaitable[None]]
 MODULES = (
+    accounting,
     chaos,
     client_disconnects,
     client_errors,
@@ -47,6 +50,7 @@ MODULES = (
     hanging_targets,
     hostile_bodies,
     idle_connections,
+    key_guessing,
     memory_limit,
     queue_fairness,
     reloads,

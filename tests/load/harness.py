@@ -212,9 +212,9 @@ class Gateway:
         """Return the rows of `/admin/breakers`."""
         return await self.rows("breakers")
 
-    async def rows(self, name: str) -> list[dict[str, Any]]:
+    async def rows(self, name: str, query: str = "") -> list[dict[str, Any]]:
         """Return the rows of a list below `/admin`."""
-        found: list[dict[str, Any]] = json.loads((await self._get(f"/admin/{name}?limit=1000")).body)["data"]
+        found: list[dict[str, Any]] = json.loads((await self._get(f"/admin/{name}?limit=1000{query}")).body)["data"]
         return found
 
     async def tasks(self) -> int:
