@@ -64,11 +64,16 @@ class KeySet:
 
     def get(self, key_id: str | None) -> PublicKey | None:
         """Return a key that is known; without an id, the only one."""
-        if self._clock.monotonic() - self._fetched_at >= KEPT:
+        if not self._usable:
             return None
         if key_id is None:
             return next(iter(self._keys.values())) if len(self._keys) == 1 else None
         return self._keys.get(key_id)
+
+    @property
+    def _usable(self) -> bool:
+        """Whether there is a set, and it may still be used."""
+        return self._clock.monotonic() - self._fetched_at < KEPT
 
     @property
     def is_old(self) -> bool:
@@ -93,7 +98,7 @@ class KeySet:
                 key = self.get(key_id)
         finally:
             self._waiting -= 1
-        if key is None and not self._keys:
+        if not self._usable:
             raise Unavailable(
                 "The keys of the token's issuer cannot be fetched, so the token cannot be checked; retry later.",
                 code="issuer_unavailable",
@@ -104,7 +109,7 @@ class KeySet:
     @property
     def _may_fetch(self) -> bool:
         """Whether an unknown key may cause a fetch now."""
-        return self._clock.monotonic() - self._tried_at >= (UNKNOWN_SECONDS if self._keys else RETRY_SECONDS)
+        return self._clock.monotonic() - self._tried_at >= (UNKNOWN_SECONDS if self._usable else RETRY_SECONDS)
 
     async def _refresh(self) -> None:
         """Fetch the set; keep the last one if that fails."""

@@ -7,6 +7,8 @@ tokens that it used. A caller without limits costs nothing: the pipeline skips t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from proxy.capacity.kinds import DAY, TOKENS, WINDOWS
 from proxy.capacity.store import Charge, CounterKey, CounterStore, Reservation, Wait
@@ -14,13 +16,17 @@ from proxy.core.call import Call
 from proxy.core.durations import go_duration
 from proxy.core.errors import RateLimited
 from proxy.core.estimate import requested_output
+from proxy.core.model import LimitValues
 from proxy.core.plan import Plan
-from proxy.core.principal import Principal
+from proxy.core.principal import Owner
 from proxy.core.record import Record
 
 SOONEST = 0.05  # seconds of the shortest `retry-after`
 
+MAX_TEMPLATES = 10_000
+
 Headers = list[tuple[bytes, bytes]]
+Limits = tuple[tuple[Owner, LimitValues], ...]
 
 _UNITS = {
     "rpm": "requests per minute",
@@ -29,6 +35,15 @@ _UNITS = {
     "tpd": "tokens in 24 hours",
     "concurrency": "concurrent calls",
 }
+_WHOLE = {seconds: go_duration(seconds).encode() for seconds in WINDOWS.values()}  # after which a window is unused
+
+
+class _Template(NamedTuple):
+    """The compiled limits of a caller; `limits` keeps the object alive whose identity is the key."""
+
+    limits: Limits
+    charges: Sequence[Charge]
+    counts_tokens: bool
 
 
 class ClientLimits:
@@ -37,10 +52,11 @@ class ClientLimits:
     def __init__(self, store: CounterStore, processes: int = 1) -> None:
         self._store = store
         self._processes = 1 if store.shared else processes
+        self._templates: dict[int, _Template] = {}  # by the identity of a caller's limits
 
     async def reserve(self, call: Call, plan: Plan, record: Record) -> Reservation:
         """Reserve a call under the limits of its caller. Raises `RateLimited`, which names the limit."""
-        charges = self._charges(call.principal, call, plan)
+        charges = self._charges(call, plan)
         result: Reservation | Wait | None = None
         if not self._store.shared:
             result = self._store.reserve_at_once(charges)
@@ -59,23 +75,34 @@ class ClientLimits:
         else:
             self._store.settle(reservation, used_tokens(record))
 
-    def _charges(self, principal: Principal, call: Call, plan: Plan) -> list[Charge]:
-        tokens: int | None = None
-        charges = []
-        for owner, values in principal.limits:
-            for kind, seconds in WINDOWS.items():
-                limit: int | None = getattr(values, kind)
-                if limit is None:
-                    continue
-                limit = max(1, limit // self._processes)
-                amount = 1
-                if kind in TOKENS:
-                    if tokens is None:
-                        tokens = _tokens(call, plan)
-                    # a call whose output may be longer than the limit reserves all of it; its input must fit
-                    amount = max(min(tokens, limit), plan.input_tokens)
-                charges.append(Charge(CounterKey(owner, kind), limit, seconds, amount, kind in TOKENS))
-        return charges
+    def _charges(self, call: Call, plan: Plan) -> Sequence[Charge]:
+        """Return what a call reserves."""
+        limits = call.principal.limits
+        template = self._templates.get(id(limits))
+        if template is None or template.limits is not limits:
+            if len(self._templates) >= MAX_TEMPLATES:
+                self._templates.clear()
+            template = self._templates[id(limits)] = self._template(limits)
+        if not template.counts_tokens:
+            return template.charges
+        # a call whose output may be longer than the limit reserves all of it; its input must fit
+        given = plan.input_tokens
+        tokens = _tokens(call, plan)
+        return [
+            Charge(counter, limit, seconds, max(min(tokens, limit), given), True) if estimated else charge
+            for charge in template.charges
+            for counter, limit, seconds, _, estimated in (charge,)
+        ]
+
+    def _template(self, limits: Limits) -> _Template:
+        """Return what a call of one token reserves."""
+        charges = tuple(
+            Charge(CounterKey(owner, kind), max(1, limit // self._processes), seconds, 1, kind in TOKENS)
+            for owner, values in limits
+            for kind, seconds in WINDOWS.items()
+            if (limit := getattr(values, kind)) is not None
+        )
+        return _Template(limits, charges, any(charge.estimated for charge in charges))
 
 
 def used_tokens(record: Record) -> int | None:
@@ -119,7 +146,7 @@ def _headers(reservation: Reservation) -> Headers:
                 tightest[unit] = left, charge
     headers: Headers = []
     for unit, (left, charge) in tightest.items():
-        headers += _three(unit, charge.limit, left, charge.seconds)
+        headers += _three(unit, charge.limit, left, _WHOLE[charge.seconds])
     return headers
 
 
@@ -130,12 +157,12 @@ def _refused_headers(wait: Wait) -> Headers:
         return []
     unit = b"tokens" if charge.estimated else b"requests"
     left = max(0, charge.limit - wait.used)
-    return _three(unit, charge.limit, left, min(max(SOONEST, wait.seconds), DAY))
+    return _three(unit, charge.limit, left, go_duration(min(max(SOONEST, wait.seconds), DAY)).encode())
 
 
-def _three(unit: bytes, limit: int, left: int, reset: float) -> Headers:
+def _three(unit: bytes, limit: int, left: int, reset: bytes) -> Headers:
     return [
         (b"x-ratelimit-limit-" + unit, b"%d" % limit),
         (b"x-ratelimit-remaining-" + unit, b"%d" % left),
-        (b"x-ratelimit-reset-" + unit, go_duration(reset).encode()),
+        (b"x-ratelimit-reset-" + unit, reset),
     ]
