@@ -39,6 +39,10 @@ class Accounts(Protocol):
         """Return the key with that digest, its user and its team."""
         ...
 
+    async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
+        """Store a key under another pepper: replace its digest, if it is still `before`."""
+        ...
+
     async def find_user(self, user_id: str) -> Account | None:
         """Return the user and its team."""
         ...
@@ -67,6 +71,7 @@ class AccountCache:
         self._store = store
         self._clock = clock
         self.stale = stale
+        self.pepper_id = ""  # of the newest pepper
         self._entries: dict[Name, Entry] = {}  # the oldest look-up first
         self._locks: WeakValueDictionary[Name, asyncio.Lock] = WeakValueDictionary()
         self._due: dict[Name, None] = {}  # entries to look up in the background
@@ -85,8 +90,7 @@ class AccountCache:
             if age >= (self.stale if self._down else TTL):
                 return None
             if name not in self._due:
-                self._due[name] = None
-                self._wake.set()
+                self._refresh(name)
         return entry
 
     def knows(self, name: Name) -> bool:
@@ -105,7 +109,10 @@ class AccountCache:
             if entry := self.get(name):
                 return entry
             try:
-                return await self._find(name, sources)
+                entry = await self._find(name, sources)
+                if entry is not None and entry.source != name:
+                    self._refresh(name)  # it is stored under an older pepper
+                return entry
             except Unavailable:
                 if entry := self.get(name):  # as long as the store is unavailable
                     return entry
@@ -117,7 +124,7 @@ class AccountCache:
         self._entries.clear()
 
     async def run(self) -> None:
-        """Look up entries in use before they are too old."""
+        """Look up entries in use before they are too old, and store their keys under the newest pepper."""
         while True:
             await self._wake.wait()
             self._wake.clear()
@@ -125,10 +132,28 @@ class AccountCache:
                 name = next(iter(self._due))
                 if entry := self._entries.get(name):
                     try:
-                        await self._find(name, [entry.source])
+                        await self._renew(name, entry.source)
                     except Unavailable:
                         await self._clock.sleep(RETRY_SECONDS)
                 self._due.pop(name, None)
+
+    def _refresh(self, name: Name) -> None:
+        """Look up an entry in the background."""
+        self._due[name] = None
+        self._wake.set()
+
+    async def _renew(self, name: Name, source: Name) -> None:
+        """Look up an entry. Raises `Unavailable`."""
+        if isinstance(name, bytes) and isinstance(source, bytes) and name != source:
+            try:
+                await self._store.move_key(source, name, self.pepper_id)
+            except Exception as exc:  # the old pepper still verifies it
+                _LOG.warning(
+                    "a key cannot be stored under the new pepper", extra={"fields": {"error": type(exc).__name__}}
+                )
+            else:
+                source = name
+        await self._find(name, [source])
 
     async def _find(self, name: Name, sources: Sequence[Name]) -> Entry | None:
         """Look up `name` in the store, and replace its entry. Raises `Unavailable`."""

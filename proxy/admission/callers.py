@@ -76,6 +76,7 @@ class IdentifyCallers:
             self._keys = None
             if policy.keys:
                 peppers = Peppers(policy.peppers)
+                self.accounts.pepper_id = peppers.ids[0]
                 self._keys = KeyVerifier(self.accounts, peppers, self._guesses, self._clock, policy.key_limits)
         if not policy.tokens:
             self._tokens = None

@@ -58,6 +58,10 @@ class Accounts:
         """Replace the row with this id. Raises `Missing`."""
         await self._database.write(lambda connection: _replace(connection, row, self._entry("replace", actor)))
 
+    async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
+        """Store a key under another pepper: replace its digest, if it is still `before`."""
+        await self._database.write(lambda connection: _move_key(connection, before, after, pepper_id))
+
     async def delete(self, of: type[Entity], id: str, actor: str) -> None:
         """Delete a row. A user's virtual keys and provider keys are deleted too.
 
@@ -158,6 +162,14 @@ async def _replace(connection: AsyncConnection, row: Entity, entry: dict[str, An
         raise Missing(f"there is no {mapper.kind} `{row.id}`")
     await connection.execute(update(mapper.table).where(mapper.table.c.id == row.id).values(values))
     await record(connection, entry, mapper.kind, row.id, mapper.values(before), values)
+
+
+async def _move_key(connection: AsyncConnection, before: bytes, after: bytes, pepper_id: str) -> None:
+    from sqlalchemy import update
+
+    from proxy.store.schema import keys
+
+    await connection.execute(update(keys).where(keys.c.digest == before).values(digest=after, pepper_id=pepper_id))
 
 
 async def _delete(connection: AsyncConnection, of: type[Any], id: str, entry: dict[str, Any]) -> None:

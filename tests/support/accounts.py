@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from msgspec import structs
+
 from proxy.admission.keys import IssuedKey, Peppers
 from proxy.core.accounts import Account, Team, User, VirtualKey
 
@@ -20,6 +22,7 @@ class FakeAccounts:
         self.teams: dict[str, Team] = {}
         self.look_ups = 0
         self.down = False
+        self.read_only = False
         self.gate: asyncio.Event | None = None  # look-ups wait for it
 
     def add(self, id: str = "key_1", peppers: Peppers | None = None, **values: Any) -> IssuedKey:
@@ -38,6 +41,12 @@ class FakeAccounts:
             return None
         user = self.users.get(key.user or "")
         return Account(key, user, self.teams.get(key.team or (user and user.team) or ""))
+
+    async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
+        if self.read_only:
+            raise PermissionError("the store cannot be written to")
+        if before in self.keys:
+            self.keys[after] = structs.replace(self.keys.pop(before), digest=after, pepper_id=pepper_id)
 
     async def find_user(self, user_id: str) -> Account | None:
         await self._look_up()

@@ -351,6 +351,25 @@ async def test_a_key_under_an_older_pepper_is_found_and_refreshed() -> None:
     assert isinstance(await Bench(bench.store).refused(issued.key), NotAuthenticated)
 
 
+@pytest.mark.parametrize("read_only", [False, True])
+async def test_a_key_in_use_moves_to_the_newest_pepper(*, read_only: bool) -> None:
+    bench = Bench(peppers=(PEPPER, "o" * 32))
+    bench.cache.pepper_id = "newest"
+    bench.store.read_only = read_only
+    issued = bench.store.add(peppers=Peppers(["o" * 32]))
+
+    async with asyncio.TaskGroup() as group:
+        refreshing = group.create_task(bench.cache.run())
+        await bench.verify(issued.key)
+        await turn()
+        refreshing.cancel()
+
+    [row] = bench.store.keys.values()
+    moved = Peppers([PEPPER]).digest(issued.key)
+    assert (row.digest, row.pepper_id) == ((issued.digest, issued.pepper_id) if read_only else (moved, "newest"))
+    assert (await bench.verify(issued.key)).name == "key_1"
+
+
 async def test_the_cache_is_bounded() -> None:
     bench = Bench()
     entries = bench.cache._entries  # noqa: SLF001, its size is not visible otherwise
