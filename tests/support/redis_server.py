@@ -95,14 +95,19 @@ class RedisServer:
         return False
 
 
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
 @contextlib.contextmanager
 def redis_server_at(folder: Path, *options: str) -> Iterator[RedisServer]:
     """Yield a server of its own, for a test that stops or freezes it or needs `options`; skips without Redis."""
     if REDIS is None:
         pytest.skip(WITHOUT_REDIS)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = RedisServer(port, folder, options)
+    server = RedisServer(free_port(), folder, options)
     server.start()
     try:
         yield server

@@ -105,7 +105,9 @@ class RedisCounters:
         return wait.seconds if wait else 0.0
 
     def start_cooldown(self, counter: CounterKey, seconds: float) -> None:
-        """Start a cooldown in the background."""
+        """Start a cooldown in the background; not while Redis is unavailable, because it would start too late."""
+        if not self._client.available:
+            return
         length = math.ceil(seconds * MICROSECONDS)
         self._client.post(self._scripts.cool_down, [_name("c", counter)], [length])
 

@@ -13,7 +13,8 @@ import pytest
 from proxy.capacity.redis.client import Script, StateClient, state_key
 from proxy.core.clock import SystemClock
 from proxy.core.errors import StateUnavailable
-from tests.support.redis_server import Line, RedisServer, redis_server_at
+from tests.support.certificates import Certificates
+from tests.support.redis_server import Line, RedisServer, free_port, redis_server_at
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
 from tests.support.waiting import PATIENCE
@@ -99,6 +100,22 @@ async def test_database_and_password_of_the_url_are_used(tmp_path: Path) -> None
         async with connected(f"redis://:s3cret@127.0.0.1:{server.port}/5") as client:
             assert await client.call(APPEND, [KEY], ["a"]) == 1
             assert not (await client.call(Script("return redis.call('EXISTS', KEYS[1])"), [KEY])) - 1
+
+
+async def test_tls_and_users_of_redis_are_supported(tmp_path: Path, certificates: Certificates) -> None:
+    folder = certificates.folder
+    options = ("--tls-cert-file", "localhost.pem", "--tls-key-file", "localhost.key", "--tls-ca-cert-file", "ca.pem")
+    files = [str(folder / word) if word.endswith((".pem", ".key")) else word for word in options]
+    with redis_server_at(tmp_path, "--tls-auth-clients", "no", *files) as server:
+        port = free_port()
+        assert server.command("CONFIG", "SET", "tls-port", str(port)) == "+OK\r\n"
+        server.command("ACL", "SETUSER", "box", "on", ">s3cret", "~{signalbox}*", "+@all")
+        url = f"rediss://box:s3cret@127.0.0.1:{port}/0"
+
+        async with connected(f"{url}?ssl_ca_certs={folder}/ca.pem") as client:
+            assert await client.call(APPEND, [KEY], ["a"]) == 1
+        async with connected(url) as client:  # of an unknown authority
+            assert not client.available
 
 
 async def test_a_password_is_never_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
