@@ -3,9 +3,10 @@
     secret    --encrypted with-->  data key, random, one for each version of a record
     data key  --encrypted with-->  key-encryption key (KEK), derived from `auth.encryption_key`
 
-Both ciphertexts are bound to the table, the id and the version of their record: one that was moved to another row,
-truncated or changed is detected. Nonces are random (96 bits); a data key encrypts one secret, and a KEK only data keys,
-far fewer than the 2**32 after which random nonces become unsafe (NIST SP 800-38D, section 8.3).
+Both ciphertexts are bound to the table, the id, the version and the owners of their record: one that was moved to
+another row, truncated or changed is detected, and so is a row that was given to another owner. Nonces are random (96
+bits); a data key encrypts one secret, and a KEK only data keys, far fewer than the 2**32 after which random nonces
+become unsafe (NIST SP 800-38D, section 8.3).
 
 Several KEKs can be in use at once. The first one encrypts, all of them decrypt, and each ciphertext names its own by
 `kek_id`. A rotation encrypts the data keys again; it decrypts no secret.
@@ -52,6 +53,7 @@ class Place(NamedTuple):
     table: str
     id: str
     version: int
+    owners: tuple[str, ...] = ()  # to whom and to what the record belongs
 
 
 class Sealed(NamedTuple):

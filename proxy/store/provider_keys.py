@@ -261,7 +261,7 @@ async def _load() -> None:
 
 
 def _place(row: Mapping[str, Any] | RowMapping) -> Place:
-    return Place(_TABLE, row["id"], row["version"])
+    return Place(_TABLE, row["id"], row["version"], (row["user_id"], row["provider"]))
 
 
 def _sealed(row: RowMapping) -> Sealed:

@@ -196,6 +196,15 @@ async def test_ciphertext_in_another_row_does_not_decrypt(keys: ProviderKeys, da
     assert await opened(keys) == {"a": VALUE}
 
 
+@pytest.mark.parametrize("change_to", ["user_id = 'bob'", "provider = 'evil'"], ids=["user", "provider"])
+async def test_row_of_another_owner_does_not_decrypt(keys: ProviderKeys, database: Database, change_to: str) -> None:
+    await keys.put("ann", "a", VALUE, "admin")
+
+    await change(database, f"UPDATE provider_keys SET {change_to}")
+
+    assert {**await opened(keys), **await opened(keys, "bob")} in ({"a": None}, {"evil": None})
+
+
 async def test_older_version_of_a_row_does_not_decrypt(keys: ProviderKeys, database: Database) -> None:
     await keys.put("ann", "a", VALUE, "admin")
     [before] = await columns(database, "wrapped_dek", "nonce", "ciphertext")

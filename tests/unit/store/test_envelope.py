@@ -7,7 +7,7 @@ import pytest
 from proxy.store.envelope import Damaged, Envelope, Place, Sealed, UnknownKek
 
 OLD, NEW = "o" * 32, "n" * 32
-PLACE = Place("provider_keys", "pk_1", 1)
+PLACE = Place("provider_keys", "pk_1", 1, ("ann", "openai"))
 SECRET = "sk-secret-of-a-user"
 
 
@@ -29,8 +29,14 @@ def test_equal_secrets_have_different_ciphertexts() -> None:
 
 @pytest.mark.parametrize(
     "place",
-    [Place("other", "pk_1", 1), Place("provider_keys", "pk_2", 1), Place("provider_keys", "pk_1", 2)],
-    ids=["table", "id", "version"],
+    [
+        PLACE._replace(table="other"),
+        PLACE._replace(id="pk_2"),
+        PLACE._replace(version=2),
+        PLACE._replace(owners=("bob", "openai")),
+        PLACE._replace(owners=("annopenai",)),
+    ],
+    ids=["table", "id", "version", "owner", "joined owners"],
 )
 def test_ciphertext_of_another_record_is_detected(place: Place) -> None:
     envelope = Envelope([NEW])
