@@ -117,13 +117,13 @@ def _values(columns: Sequence[str], row: Any) -> dict[str, Any]:
 
 async def _write_sums(connection: AsyncConnection, sums: Sums) -> None:
     names = ("slot", *schema.DIMENSIONS, *schema.MEASURES)
-    for table, changes in ((schema.usage_hours, sums.hours), (schema.usage_days, sums.days)):
+    for table, changes in ((schema.usage_hours, sums.hours), (schema.usage_days, sums.days())):
         rows = [
             (slot, *dimensions, *measures) for (slot, dimensions), measures in sorted(changes.items()) if any(measures)
         ]
         if rows:
             await connection.exec_driver_sql(add_text(connection, table, names, schema.MEASURES), rows)
-    spent = [(*spender, slot, nusd) for (spender, slot), nusd in sorted(sums.spend.items()) if nusd]
+    spent = [(*spender, slot, nusd) for (spender, slot), nusd in sorted(sums.spend().items()) if nusd]
     if spent:
         statement = add_text(connection, schema.spend, ("scope", "id", "slot", "nusd"), ("nusd",))
         await connection.exec_driver_sql(statement, spent)

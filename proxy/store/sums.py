@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from operator import add
 
 from proxy.core.ledger import AttemptRow, CallRow
 
@@ -19,15 +20,15 @@ Spender = tuple[str, str]  # scope, id
 
 # positions in Measures, in the order of `proxy.store.schema.MEASURES`
 _COUNT = 11
+_SCOPES = ("total", "provider", "team", "user", "key")
 
 
 class Sums:
-    """Changes of the sums: `hours` and `days` by slot and dimensions, `spend` by spender and slot."""
+    """Changes of the sums of usage by hour and dimensions, and of spend by spenders and quarter hour."""
 
     def __init__(self) -> None:
         self.hours: dict[tuple[int, Dimensions], Measures] = {}
-        self.days: dict[tuple[int, Dimensions], Measures] = {}
-        self.spend: dict[tuple[Spender, int], int] = {}
+        self._spend: dict[tuple[int, str, str | None, str | None, str | None], int] = {}
 
     def add_call(self, call: CallRow, sign: int = 1) -> None:
         """Add a call, or take it away with the sign -1: it counts as a request, and as an error if it failed."""
@@ -73,16 +74,35 @@ class Sums:
         )
         if cost and not attempt.own_key:
             slot = attempt.time - attempt.time % QUARTER
-            for spender in _spenders(attempt):
-                self.spend[spender, slot] = self.spend.get((spender, slot), 0) + cost
+            spenders = (slot, attempt.provider, attempt.team, attempt.user, attempt.key_id)
+            self._spend[spenders] = self._spend.get(spenders, 0) + cost
+
+    def days(self) -> dict[tuple[int, Dimensions], Measures]:
+        """Return the changes of the sums of usage by day."""
+        days: dict[tuple[int, Dimensions], Measures] = {}
+        for (hour, dimensions), measures in self.hours.items():
+            slot = (hour - hour % DAY, dimensions)
+            days[slot] = list(map(add, days[slot], measures)) if slot in days else measures
+        return days
+
+    def spend(self) -> dict[tuple[Spender, int], int]:
+        """Return the changes of the sums of spend, by spender and quarter hour."""
+        spend: dict[tuple[Spender, int], int] = {}
+        for (slot, *spenders), nusd in self._spend.items():
+            for scope, id in zip(_SCOPES, (TOTAL, *spenders), strict=True):
+                if id is not None:
+                    key = ((scope, id), slot)
+                    spend[key] = spend.get(key, 0) + nusd
+        return spend
 
     def _add(self, time: int, dimensions: Dimensions, values: tuple[int, ...]) -> None:
-        for sums, length in ((self.hours, HOUR), (self.days, DAY)):
-            slot = time - time % length
-            measures = sums.get((slot, dimensions))
-            if measures is None:
-                measures = sums[slot, dimensions] = [0] * _COUNT
-            for index, value in enumerate(values):
+        slot = (time - time % HOUR, dimensions)
+        measures = self.hours.get(slot)
+        if measures is None:
+            self.hours[slot] = list(values) + [0] * (_COUNT - len(values))
+            return
+        for index, value in enumerate(values):
+            if value:
                 measures[index] += value
 
 
@@ -105,11 +125,3 @@ def supersedes(attempt: AttemptRow, before: AttemptRow | None) -> bool:
     if before is None or before.outcome == STARTED:
         return True
     return attempt.outcome not in (STARTED, UNKNOWN)
-
-
-def _spenders(attempt: AttemptRow) -> Iterator[Spender]:
-    yield ("total", TOTAL)
-    yield ("provider", attempt.provider)
-    for scope, id in (("team", attempt.team), ("user", attempt.user), ("key", attempt.key_id)):
-        if id:
-            yield (scope, id)

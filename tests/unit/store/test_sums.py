@@ -48,7 +48,7 @@ def test_a_call_and_an_attempt_add_to_their_hour_and_day() -> None:
         (5 * DAY + HOUR, call): [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
         (5 * DAY + HOUR, attempt): [0, 0, 1, 10, 0, 0, 5, 0, 0, 7, 0],
     }
-    assert set(sums.days) == {(5 * DAY, call), (5 * DAY, attempt)}
+    assert set(sums.days()) == {(5 * DAY, call), (5 * DAY, attempt)}
 
 
 def test_spend_is_counted_for_each_scope() -> None:
@@ -58,7 +58,7 @@ def test_spend_is_counted_for_each_scope() -> None:
 
     slot = 5 * DAY + HOUR + QUARTER
     scopes = [("total", ""), ("provider", "acme"), ("team", "red"), ("user", "ann"), ("key", "k")]
-    assert sums.spend == {(scope, slot): 7 for scope in scopes}
+    assert sums.spend() == {(scope, slot): 7 for scope in scopes}
 
 
 @pytest.mark.parametrize(
@@ -85,8 +85,8 @@ def test_what_is_added_and_taken_away_leaves_nothing(rows: Sequence[AttemptRow])
     for row in reversed(rows):
         sums.add_attempt(row, -1)
 
-    assert all(not any(measures) for measures in (*sums.hours.values(), *sums.days.values()))
-    assert set(sums.spend.values()) <= {0}
+    assert all(not any(measures) for measures in (*sums.hours.values(), *sums.days().values()))
+    assert set(sums.spend().values()) <= {0}
 
 
 @given(st.lists(ROWS, min_size=1), st.integers(0, 20))
