@@ -33,7 +33,8 @@ class Objects(Generic[Row]):
     async def create(self, actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object, and return it."""
         row, once = await self._made(actor, values)
-        await self._check(actor, row, values)
+        self._check_grant(actor, row)
+        await self._check_references(values)
         try:
             await self._accounts.create(row, actor.name)
         except Exists:
@@ -57,10 +58,16 @@ class Objects(Generic[Row]):
 
     async def change(self, actor: Actor, id: str, values: Mapping[str, Any]) -> dict[str, Any]:
         """Change the fields that `values` name, and return the object."""
-        row = self._with(await self._found(id), values)
-        await self._check(actor, row, values)
+
+        def changed(row: Row) -> Row:
+            after = self._with(row, values)
+            self._check_grant(actor, after)
+            return after
+
+        changed(await self._found(id))  # before references are looked up: the first error is that of the body
+        await self._check_references(values)
         try:
-            await self._accounts.replace(row, actor.name)
+            row = await self._accounts.change(self.kind, id, changed, actor.name)
         except Missing:
             raise self._missing(id) from None
         await self._changed()
@@ -90,9 +97,12 @@ class Objects(Generic[Row]):
         """Return the row with changes."""
         raise NotImplementedError
 
-    async def _check(self, actor: Actor, row: Row, values: Mapping[str, Any]) -> None:
-        """Raise `ProxyError` if the actor may not grant the row, or if it names something that does not exist."""
+    def _check_grant(self, actor: Actor, row: Row) -> None:
+        """Raise `NotAllowed` if the actor may not grant the row."""
         actor.check_grant(row.models, row.limits, row.budget)
+
+    async def _check_references(self, values: Mapping[str, Any]) -> None:
+        """Raise `InvalidRequest` if a named user or team does not exist."""
         user, team = values.get("user"), values.get("team")
         if user is not None and await self._accounts.get(User, user) is None:
             _refuse_reference("user", user)

@@ -59,6 +59,6 @@ class Users(Objects[User]):
         body = read_values(UserChange, values, fields_hint(UserChange.model_fields))
         return msgspec.structs.replace(row, **changes(body, row))
 
-    async def _check(self, actor: Actor, row: User, values: Mapping[str, Any]) -> None:
+    def _check_grant(self, actor: Actor, row: User) -> None:
         actor.check_role(row.role)
-        await super()._check(actor, row, values)
+        super()._check_grant(actor, row)

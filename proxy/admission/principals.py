@@ -13,7 +13,13 @@ UNLIMITED = LimitValues()
 
 
 def refusal(account: Account) -> str | None:
-    """Return why the account may not be used: one of its parts is disabled."""
+    """Return why the account may not be used: one of its parts is disabled, or was deleted while the key was made."""
+    key, user, team = account
+    if key is not None and key.user is not None and user is None:
+        return f"The user `{key.user}` of the key `{key.id}` does not exist."
+    owner = (key.team if key else None) or (user.team if user else None)
+    if owner is not None and team is None:
+        return f"The team `{owner}` does not exist."
     for what, row in zip(("key", "user", "team"), account, strict=True):
         if row is not None and row.disabled:
             return f"The {what} `{row.id}` is disabled."

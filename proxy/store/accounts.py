@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proxy.core.accounts import Account, Team, User, VirtualKey
@@ -61,6 +61,15 @@ class Accounts:
     async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
         """Store a key under another pepper: replace its digest, if it is still `before`."""
         await self._database.write(lambda connection: _move_key(connection, before, after, pepper_id))
+
+    async def change(self, of: type[Entity], id: str, change: Callable[[Entity], Entity], actor: str) -> Entity:
+        """Replace the row with this id by what `change` returns for it, in one transaction, and return that.
+
+        Raises `Missing`, and what `change` raises. `change` may be called again after a conflict.
+        """
+        check_id(id)
+        entry = self._entry("replace", actor)
+        return await self._database.write(lambda connection: _change(connection, of, id, change, entry))
 
     async def delete(self, of: type[Entity], id: str, actor: str) -> None:
         """Delete a row. A user's virtual keys and provider keys are deleted too.
@@ -150,18 +159,26 @@ async def _create(connection: AsyncConnection, row: Entity, entry: dict[str, Any
 
 
 async def _replace(connection: AsyncConnection, row: Entity, entry: dict[str, Any]) -> None:
+    await _change(connection, type(row), row.id, lambda _: row, entry)
+
+
+async def _change(
+    connection: AsyncConnection, of: type[Entity], id: str, change: Callable[[Entity], Entity], entry: dict[str, Any]
+) -> Entity:
     from sqlalchemy import update
 
     from proxy.store.audit import record
     from proxy.store.rows import MAPPERS
 
-    mapper = MAPPERS[type(row)]
-    values = mapper.values(row)
-    before = await _get(connection, type(row), row.id, lock=True)
+    mapper = MAPPERS[of]
+    before = await _get(connection, of, id, lock=True)
     if before is None:
-        raise Missing(f"there is no {mapper.kind} `{row.id}`")
-    await connection.execute(update(mapper.table).where(mapper.table.c.id == row.id).values(values))
-    await record(connection, entry, mapper.kind, row.id, mapper.values(before), values)
+        raise Missing(f"there is no {mapper.kind} `{id}`")
+    row = change(before)
+    values = mapper.values(row)
+    await connection.execute(update(mapper.table).where(mapper.table.c.id == id).values(values))
+    await record(connection, entry, mapper.kind, id, mapper.values(before), values)
+    return row
 
 
 async def _move_key(connection: AsyncConnection, before: bytes, after: bytes, pepper_id: str) -> None:

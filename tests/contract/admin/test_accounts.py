@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -99,6 +100,21 @@ async def test_a_change_changes_what_it_names(box: Box) -> None:
     }
     assert cleared == {**changed, "budget": None, "limits": NO_LIMITS}
     assert await box.ok("GET", path) == cleared
+
+
+async def test_concurrent_changes_of_one_object_all_count(box: Box) -> None:
+    made = await box.ok("POST", "keys", {"name": "n"})
+    path = f"keys/{made['id']}"
+    changes: list[dict[str, Any]] = [{"limits": {kind: 7}} for kind in NO_LIMITS]
+    changes += [{"name": "renamed"}, {"budget": {"usd": 1}}, {"models": ["openai/*"]}]
+
+    async with asyncio.TaskGroup() as group:
+        for body in changes:
+            group.create_task(box.ok("PATCH", path, body))
+    row = await box.ok("GET", path)
+
+    assert row["limits"] == dict.fromkeys(NO_LIMITS, 7)
+    assert (row["name"], row["budget"]["usd"], row["models"]) == ("renamed", 1.0, ["openai/*"])
 
 
 async def test_every_change_drops_cached_callers_in_all_workers(box: Box) -> None:
