@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -140,6 +141,21 @@ async def test_database_contains_no_key_in_plain_text(keys: ProviderKeys, databa
     assert VALUE[3:] not in str(row)
     assert VALUE[3:].encode() not in b"".join(bytes(value) for value in row[3:])
     assert (row[0], row[1], len(row[4])) == ("ann", fingerprint(VALUE), 12)
+
+
+async def test_no_log_contains_a_key_even_at_debug_level(
+    keys: ProviderKeys, database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    await keys.put("ann", "openai", VALUE, "admin")
+    await keys.keys_of("ann")
+    await with_kek(database, NEW).rotate()
+    await keys.keys_of("ann")  # the KEK is unknown now
+
+    assert "a user's provider key cannot be decrypted" in caplog.text
+    assert VALUE[3:] not in caplog.text
+    for kek in ("o" * 32, "n" * 32):
+        assert kek not in caplog.text
 
 
 async def test_user_must_exist_where_asked(keys: ProviderKeys, database: Database) -> None:

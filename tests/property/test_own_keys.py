@@ -1,0 +1,96 @@
+"""Users' own provider keys under whatever upstreams answer: which keys may pay for what."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.errors import ProxyError
+from proxy.core.failures import FailureKind, class_of
+from proxy.core.model import ProviderKey, UserKeys
+from proxy.core.principal import Identified
+from proxy.core.record import AttemptRecord
+from proxy.upstream.own_keys import Keys
+from tests.support.calls import HELLO, call, deployment, plan, provider
+from tests.support.clocks import VirtualClock, VirtualLoop
+from tests.support.fakes import Answer
+from tests.unit.upstream.bench import E400, E401, E404, E429, E500, E503, FIREWALL, OK, bench, on
+
+NAMES = ("a", "b", "c")
+POLICIES: st.SearchStrategy[UserKeys] = st.sampled_from(("prefer", "only", "off"))
+ANSWERS = st.sampled_from([OK, E400, E401, E404, E429, E500, E503, FIREWALL])
+
+
+class Source:
+    """The keys of one user; `None` cannot be decrypted."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    async def keys_of(self, user: str) -> Keys:
+        return self._keys
+
+
+@settings(max_examples=100)
+@given(
+    policies=st.tuples(POLICIES, POLICIES, POLICIES),
+    owned=st.dictionaries(st.sampled_from(NAMES), st.booleans()),
+    order=st.lists(st.sampled_from(range(3)), min_size=1, max_size=3, unique=True),
+    answers=st.lists(ANSWERS, min_size=40, max_size=40),
+    calls=st.integers(1, 3),
+)
+def test_pooled_keys_never_pay_for_what_an_own_key_must(
+    policies: tuple[UserKeys, UserKeys, UserKeys],
+    owned: Mapping[str, bool],
+    order: list[int],
+    answers: list[Answer],
+    calls: int,
+) -> None:
+    deployments = [deployment("m", provider(name, user_keys=policies[at])) for at, name in enumerate(NAMES)]
+    keys = {
+        name: ProviderKey(f"pk_{name}", f"sk-own-secret-of-{name}", own=True) if readable else None
+        for name, readable in owned.items()
+    }
+    policy = dict(zip(NAMES, policies, strict=True))
+    left = list(answers)
+
+    async def run() -> None:
+        b = bench(dict.fromkeys(NAMES, left.pop), clock=VirtualClock(), own=Source(keys))
+        for _ in range(calls):
+            targets = [deployments[at] for at in order]
+            of = call(HELLO, on=on(*deployments))
+            of.principal = Identified("ann", user="ann")
+            sent = len(b.transport.requests)
+            out, made = await b.run(of, plan(*targets))
+            credentials = [request.headers["authorization"] for request in b.transport.requests[sent:]]
+            _check(made.attempts, credentials, keys, policy)
+            if not made.attempts:
+                assert isinstance(out, ProxyError)
+
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        runner.run(run())
+
+
+def _check(attempts: list[AttemptRecord], credentials: list[str], keys: Keys, policy: Mapping[str, UserKeys]) -> None:
+    rejected = False
+    tried: set[str] = set()
+    assert len(attempts) == len(credentials)
+    for attempt, credential in zip(attempts, credentials, strict=True):
+        name = attempt.deployment.provider.name
+        own = keys.get(name)
+        if attempt.own_key:
+            assert own is not None
+            assert credential == f"Bearer {own.value}"
+            assert policy[name] != "off"
+        else:
+            assert credential == "Bearer sk-main-secret"
+            assert policy[name] != "only"
+            assert not rejected
+            assert policy[name] == "off" or own is not None or name not in keys  # an unreadable key is not replaced
+            tried.add(name)
+        if attempt.own_key and isinstance(attempt.outcome, FailureKind):
+            rejected = rejected or class_of(attempt.outcome) == "auth"
+            assert name not in tried  # the own key comes first
