@@ -128,15 +128,13 @@ def models(config: Path | None, as_json: bool) -> None:
 
 @main.command()
 @click.option("--to", "revision", metavar="REVISION", help="The revision: a number, head or base. Default: head.")
-@click.option(
-    "--check", "only_check", is_flag=True, help="Change nothing; exit 1 if this version cannot use the schema."
-)
+@click.option("--check", "only_check", is_flag=True, help="Change nothing; exit 1 if a migration is pending.")
 @config_option
 def migrate(revision: str | None, only_check: bool, config: Path | None) -> None:
     """Create or change the tables of the store."""
     from proxy.core.location import locate
     from proxy.store.errors import StoreUnavailable
-    from proxy.store.migrate import migrate_to, revision_named, state_of
+    from proxy.store.migrate import migrate_to, pending_text, revision_named, state_of
 
     settings = _load(config).settings
     location = locate(settings.store, settings.data_dir)
@@ -151,8 +149,8 @@ def migrate(revision: str | None, only_check: bool, config: Path | None) -> None
     try:
         if only_check:
             now, problem = asyncio.run(state_of(location))
-            if problem is not None:
-                raise click.ClickException(f"{location.name}: {problem}")
+            if (pending := problem or pending_text(now)) is not None:
+                raise click.ClickException(f"{location.name}: {pending}")
             click.echo(f"{location.name}: revision {now}, ok")
             return
         before, after = asyncio.run(migrate_to(location, to))

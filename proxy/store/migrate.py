@@ -58,6 +58,13 @@ async def state_of(location: Location) -> tuple[str | None, str | None]:
     return revision, problem(revision)
 
 
+def pending_text(revision: str | None) -> str | None:
+    """Return which migration of a usable schema is pending."""
+    if revision is None or revision >= HEAD:
+        return None
+    return f"the schema has revision {revision}, which this version can use; `signalbox migrate` changes it to {HEAD}"
+
+
 def _unavailable(error: Exception, location: Location) -> Exception:
     failure = classify(error)
     return error if failure is None else StoreUnavailable(f"the store {location.name} is unavailable: {failure.text}")

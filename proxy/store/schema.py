@@ -149,6 +149,7 @@ calls = Table(
     Index("calls_time", "time", "id"),
     Index("calls_key_time", "key_id", "time", "id"),
     Index("calls_user_time", "user_id", "time", "id"),
+    Index("calls_team_time", "team_id", "time", "id"),
 )
 
 attempts = Table(

@@ -16,6 +16,7 @@ TESTS = sorted(path for path in UNIT.rglob("test_*.py") if path != Path(__file__
 LONGEST = 400  # lines
 LONGEST_NAME = 70  # characters of a test's name; about 60 are enough
 WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, messages
+    "proxy/capacity/redis/counters.py",
     "proxy/cli.py",
     "proxy/commands/tables.py",
     "proxy/config/compile/snapshot.py",
@@ -38,6 +39,7 @@ WRITES_JSON = {  # nothing but text: digests, files of our own, lines of a log, 
     "proxy/settle/request_line.py",
     "proxy/store/envelope.py",
     "proxy/upstream/persist.py",
+    "proxy/upstream/shared_health.py",
     "proxy/workers/messages.py",
 }
 VAGUE = {"base_utils", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}

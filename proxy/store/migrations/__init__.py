@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-HEAD = "0002"
+HEAD = "0003"
 OLDEST = "0002"  # the oldest revision that this version can use
 BASE = "base"  # no tables
 LOCK = 7_301_447_112_018_001  # PostgreSQL's advisory lock of migrations

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,9 @@ from proxy.store.database import Database
 from proxy.store.errors import StoreUnavailable
 from proxy.store.ledger import LedgerStore
 from proxy.store.migrate import migrate_to, state_of
-from proxy.store.migrations import HEAD, known
+from proxy.store.migrations import HEAD, OLDEST, known
 from tests.support.databases import Postgres
+from tests.support.store_writer import COST, SIZE
 
 CALL = CallRow(id="req_1", request_id="x", time=1, endpoint="/v1/chat/completions")
 
@@ -83,10 +86,11 @@ def test_each_revision_can_be_undone_and_done_again(location: Location) -> None:
         asyncio.run(migrate_to(location, HEAD if revision == "head" else revision))
         seen.append(asyncio.run(tables(location))["names"] - {"alembic_version"})
 
+    steps = len(known())
     assert known()[-1] == HEAD
-    assert seen[0] == seen[2]
-    assert seen[1] == seen[4]
-    assert seen[3] == set()
+    assert seen[steps : 2 * steps - 1] == seen[: steps - 1][::-1]
+    assert seen[-2] == set()
+    assert seen[-1] == seen[steps - 1]
     assert seen[0] < seen[1]
 
 
@@ -130,6 +134,42 @@ def test_rows_survive_the_down_and_up_of_other_tables(location: Location) -> Non
     assert asyncio.run(read()) == Team(id="red")
 
 
+def test_the_oldest_usable_schema_is_used_and_on_postgresql_left_alone(location: Location) -> None:
+    async def use() -> Any:
+        database = Database(location, SystemClock())
+        async with database.running():
+            await LedgerStore(database).write([CALL], [])
+            return await LedgerStore(database).request("req_1")
+
+    asyncio.run(migrate_to(location, OLDEST))
+
+    assert asyncio.run(use()) == (CALL, [])
+    revision = HEAD if location.kind == "sqlite" else OLDEST
+    assert asyncio.run(state_of(location)) == (revision, None)
+
+
+def test_migrations_under_load_lose_nothing(location: Location, empty_url: str) -> None:
+    """As when a new version is rolled out, back, and out again."""
+    asyncio.run(migrate_to(location, HEAD))
+    command = [sys.executable, "-m", "tests.support.store_writer", empty_url, "a", "60"]
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for _ in range(5):
+            process.stdout.readline()
+        for revision in (OLDEST, HEAD, OLDEST, HEAD):
+            asyncio.run(migrate_to(location, revision))
+        process.communicate()
+
+    async def spent() -> int:
+        database = Database(location, SystemClock())
+        async with database.running():
+            return await LedgerStore(database).spent("total", "", 0, 2**62)
+
+    assert process.returncode == 0
+    assert asyncio.run(spent()) == 60 * SIZE * COST
+
+
 def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
     from sqlalchemy import text
 
@@ -161,6 +201,8 @@ def test_the_command_migrates_checks_and_reports(run: Any) -> None:
     after = run("migrate", "--check")
     down = run("migrate", "--to", "0001")
     old = run("migrate", "--check")
+    up = run("migrate", "--to", OLDEST)
+    pending = run("migrate", "--check")
 
     assert (before.exit_code, migrated.exit_code, after.exit_code) == (1, 0, 0)
     assert "the database has no tables" in before.output
@@ -168,7 +210,9 @@ def test_the_command_migrates_checks_and_reports(run: Any) -> None:
     assert f"revision {HEAD}, ok" in after.output
     assert (down.exit_code, old.exit_code) == (0, 1)
     assert f"revision 0001, was {HEAD}" in down.output
-    assert f"the schema has revision 0001, but this version needs {HEAD}; run `signalbox migrate`" in old.output
+    assert f"the schema has revision 0001, but this version needs {OLDEST}; run `signalbox migrate`" in old.output
+    assert (up.exit_code, pending.exit_code) == (0, 1)
+    assert f"{OLDEST}, which this version can use; `signalbox migrate` changes it to {HEAD}" in pending.output
 
 
 @pytest.mark.parametrize("arguments", [["--to", "0042"], ["--to", "0001", "--check"], ["--zzz"]])
