@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import openai
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from proxy.cli import main
@@ -61,8 +62,8 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("accounts")
     store = f"sqlite:///{folder}/signalbox.db"
     if request.param == "postgresql":
-        postgres, template = (request.getfixturevalue(name) for name in ("postgres", "postgres_template"))
-        store = postgres.url(postgres.create(template))
+        postgres = request.getfixturevalue("postgres")
+        store = postgres.url(postgres.create())
     config = {
         "store": store,
         "data_dir": str(folder / "data"),
@@ -71,6 +72,8 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         "providers": {"mock": {"dialect": "mock"}},
         "models": [{"id": "mock/small", "tier": "low", "price": {"input": 1, "output": 2}}, {"id": "mock/large"}],
     }
+    (folder / "signalbox.yaml").write_text(yaml.safe_dump(config))
+    assert CliRunner().invoke(main, ["migrate", "--config", str(folder / "signalbox.yaml")]).exit_code == 0
     headers = {"authorization": f"Bearer {TOKEN}"}
     with (
         signalbox_process(config, folder) as process,
