@@ -61,7 +61,7 @@ def build_state(url: str, clock: Clock, *, fail_open: bool) -> State:
     from proxy.capacity.redis.counters import RedisCounters
     from proxy.capacity.redis.fallback import FallbackCounters
 
-    client = StateClient(url, clock)
+    client = StateClient(url, clock, policy="open" if fail_open else "closed")
     counters = RedisCounters(client, clock)
     return State(
         FallbackCounters(client, counters, MemoryCounters(clock)) if fail_open else counters,

@@ -86,10 +86,14 @@ class _Command:
 class StateClient:
     """One connection to Redis for this process; `run` keeps it, and restores it after a failure."""
 
-    def __init__(self, url: str, clock: Clock) -> None:
-        """Raises `ValueError` for a URL that is not valid, without its text, which may contain a password."""
+    def __init__(self, url: str, clock: Clock, policy: str = "open") -> None:
+        """`policy` of `dependencies.state.fail` is logged with an outage.
+
+        Raises `ValueError` for a URL that is not valid, without its text, which may contain a password.
+        """
         self._new_connection, self._connect_seconds, self.answer_seconds = _connector(url)
         self._clock = clock
+        self._policy = policy
         self._connection: AbstractConnection | None = None
         self._waiting: deque[_Command] = deque()  # to be sent
         self._sent: deque[_Command] = deque()  # to be answered, in order
@@ -290,7 +294,8 @@ class StateClient:
     def _fail(self, reason: str, *, logged: bool = True) -> None:
         """Open the circuit: fail what waits for an answer, keep what nothing waits for and was not sent."""
         if logged and (self.available or reason != self._reason):
-            _LOG.warning("the shared state is unavailable", extra={"fields": {"cause": reason}})
+            fields = {"cause": reason, "fail": self._policy}
+            _LOG.warning("the shared state is unavailable", extra={"fields": fields})
         self.available = False
         self._reason = reason
         self._failed.set()

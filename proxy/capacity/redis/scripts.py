@@ -205,7 +205,7 @@ call('DEL', KEYS[1])
 # ARGV: a cursor, the prefix of the keys, and its length. Returns the next cursor, and for each key its name without the
 # prefix, what is used, the limit (-1: unknown), the length of the window, and the remaining cooldown.
 _READ = """
-local found = call('SCAN', ARGV[1], 'MATCH', ARGV[2] .. '*', 'COUNT', 1000)
+local found = call('SCAN', ARGV[1], 'MATCH', ARGV[2] .. '*', 'COUNT', 200)
 local rows = {found[1]}
 for _, key in ipairs(found[2]) do
   local name = string.sub(key, ARGV[3] + 1)
