@@ -24,6 +24,7 @@ from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.ledger import Ledger
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
+from proxy.core.money import requested_ceiling
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
 from proxy.core.slow import SlowCalls
@@ -231,7 +232,11 @@ class Attempt:
     def estimate_usage(self) -> None:
         """Estimate the usage of an answer that broke off, or whose upstream reports none."""
         run, entry = self.run, self.entry
-        entry.usage = estimated_usage(run.call, run.plan, entry.usage, self.held, self.later_bytes, self.later_events)
+        call = run.call
+        ceiling = requested_ceiling(self.target.overrides) or requested_ceiling(call.body)
+        entry.usage = estimated_usage(
+            call, run.plan, entry.usage, self.held, self.later_bytes, self.later_events, ceiling
+        )
 
     def settle_budgets(self) -> None:
         """Replace the reservation from the budgets by the real cost; only the first call has an effect."""

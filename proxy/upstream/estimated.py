@@ -24,18 +24,27 @@ _BLANK_LINE = b"\n\n"
 
 
 def estimated_usage(
-    call: Call, plan: Plan, reported: Usage | None, first: bytes, later_bytes: int, later_events: int
+    call: Call,
+    plan: Plan,
+    reported: Usage | None,
+    first: bytes,
+    later_bytes: int,
+    later_events: int,
+    ceiling: int | None = None,
 ) -> Usage | None:
     """Return the estimated tokens; `None` for images and audio, whose answers cannot be estimated.
 
     `reported` is what the upstream has counted so far. `first` are the bytes up to the commit point, or a whole JSON
-    answer; bytes and events after that are only counted.
+    answer; bytes and events after that are only counted. `ceiling` limits the tokens of each answer.
     """
     if call.kind in ("image", "audio"):
         return reported
     output = 0
     if call.kind in ("chat", "completion"):
         output = _of_stream(first, later_bytes, later_events) if call.stream else _of_body(first)
+    if ceiling is not None:
+        choices = call.body.get("n")
+        output = min(output, ceiling * (choices if type(choices) is int and choices > 1 else 1))
     if reported is None:
         return Usage(input=_input(call, plan), output=output, source="estimated")
     if 2 * reported.output >= output:

@@ -44,6 +44,15 @@ def test_every_event_has_a_token() -> None:
     assert (usage.output, usage.source) == (100, "estimated")
 
 
+@pytest.mark.parametrize(("n", "output"), [(None, 7), (2, 14), (True, 7)])
+def test_an_answer_has_no_more_tokens_than_the_request_allows(n: Any, output: int) -> None:
+    body = {"messages": [], "n": n}
+
+    usage = estimated_usage(asked(stream=True, body=body), PLAN, None, event(""), 9_000, 99, ceiling=7)
+    assert usage is not None
+    assert usage.output == output
+
+
 @pytest.mark.parametrize("name", ["content", "reasoning_content", "refusal"])
 def test_four_bytes_of_text_are_a_token(name: str) -> None:
     usage = estimate([event("", name), *[event(WORDS, name)] * 20])
