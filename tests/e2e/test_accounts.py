@@ -48,7 +48,7 @@ class Box:
     def statuses(self, key: str, model: str = "mock/small") -> set[int]:
         """The statuses of several calls at once, which reach both workers."""
         with ThreadPoolExecutor(8) as pool:
-            return {answer.status_code for answer in pool.map(lambda _: self.chat(key, model), range(16))}
+            return {answer.status_code for answer in pool.map(lambda _: self.chat(key, model), range(8))}
 
     def ok(self, method: str, path: str, body: Any = None) -> Any:
         """Return the answer to a request of the admin API that succeeds."""
@@ -128,6 +128,26 @@ def test_an_overridden_model_changes_in_all_workers(box: Box) -> None:
     assert (row["file"], row["override"]) == ({}, {"enabled": False})
     assert disabled == {404}
     assert box.statuses(made["key"], "mock/large") == {200}
+
+
+def test_a_model_is_added_with_its_price(box: Box) -> None:
+    made = box.ok("POST", "keys", {"name": "added"})
+    price = {"input": 1000, "output": 1000}
+    row = box.ok("POST", "models", {"id": "mock/added", "price": price, "tier": "high"})
+    call = box.chat(made["key"], "mock/added")
+    listed = {each["id"]: each for each in box.ok("GET", "models")["data"]}
+    shown = box.shell("models")
+    box.ok("DELETE", "models/mock/added")
+
+    used = call.json()["usage"]
+    assert (row["file"], row["origins"]["price"], row["origins"]["kind"]) == (None, "override", "default")
+    assert float(call.headers["x-router-cost-usd"]) == pytest.approx(used["total_tokens"] / 1000)
+    assert list(listed) == ["mock/small", "mock/large", "mock/added"]
+    assert "mock/added" in shown
+    assert box.statuses(made["key"], "mock/added") == {404}
+    assert box.admin.get("/admin/models/mock/added").status_code == 404
+    answer = box.admin.post("/admin/models", json={"id": "mock/x", "prise": 1})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prise")
 
 
 def test_the_openai_sdk_reads_usage_and_costs(box: Box) -> None:
