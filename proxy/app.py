@@ -293,6 +293,7 @@ def _storage(
         now=clock.time,
         issue=partial(_issue, live) if live.snapshot.auth.peppers else None,
         forget=callers.forget if callers else lambda: None,
+        counts_shared=live.workers == 1 or live.settings.state != "memory",
     )
 
 

@@ -85,12 +85,12 @@ class AccountObjects:
 
 
 def _keys(storage: Storage, changed: Callable[[], Awaitable[None]]) -> Keys:
-    return Keys(storage.accounts, storage.now, changed, storage.issue)
+    return Keys(storage.accounts, storage.now, changed, storage.issue, counts_shared=storage.counts_shared)
 
 
 def _users(storage: Storage, changed: Callable[[], Awaitable[None]]) -> Users:
-    return Users(storage.accounts, storage.now, changed)
+    return Users(storage.accounts, storage.now, changed, counts_shared=storage.counts_shared)
 
 
 def _teams(storage: Storage, changed: Callable[[], Awaitable[None]]) -> Teams:
-    return Teams(storage.accounts, storage.now, changed)
+    return Teams(storage.accounts, storage.now, changed, counts_shared=storage.counts_shared)

@@ -59,9 +59,15 @@ class Keys(Objects[VirtualKey]):
     what = "key"
 
     def __init__(
-        self, accounts: Accounts, now: Callable[[], float], changed: Callable[[], Awaitable[None]], issue: Issue | None
+        self,
+        accounts: Accounts,
+        now: Callable[[], float],
+        changed: Callable[[], Awaitable[None]],
+        issue: Issue | None,
+        *,
+        counts_shared: bool = True,
     ) -> None:
-        super().__init__(accounts, now, changed)
+        super().__init__(accounts, now, changed, counts_shared=counts_shared)
         self._issue = issue
 
     def shown(self, row: VirtualKey) -> dict[str, Any]:

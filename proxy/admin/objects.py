@@ -25,14 +25,23 @@ class Objects(Generic[Row]):
     kind: type[Row]
     what: str  # in messages
 
-    def __init__(self, accounts: Accounts, now: Callable[[], float], changed: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        now: Callable[[], float],
+        changed: Callable[[], Awaitable[None]],
+        *,
+        counts_shared: bool = True,
+    ) -> None:
         self._accounts = accounts
+        self._counts_shared = counts_shared  # False: several processes, each of which counts for itself
         self._now = now  # seconds since 1970
         self._changed = changed  # awaited after every change
 
     async def create(self, actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
         """Create an object, and return it."""
         row, once = await self._made(actor, values)
+        self._check_budget(values)
         self._check_grant(actor, row)
         await self._check_references(values)
         try:
@@ -64,6 +73,7 @@ class Objects(Generic[Row]):
             self._check_grant(actor, after)
             return after
 
+        self._check_budget(values)
         changed(await self._found(id))  # before references are looked up: the first error is that of the body
         await self._check_references(values)
         try:
@@ -96,6 +106,14 @@ class Objects(Generic[Row]):
     def _with(self, row: Row, values: Mapping[str, Any]) -> Row:
         """Return the row with changes."""
         raise NotImplementedError
+
+    def _check_budget(self, values: Mapping[str, Any]) -> None:
+        """Raise `InvalidRequest` for a budget that could not be kept."""
+        if values.get("budget") is not None and not self._counts_shared:
+            message = (
+                "`budget`: with several workers a budget needs a shared `state`; set `state: redis://...`, or use one"
+            )
+            raise InvalidRequest(f"{message} worker (`server.workers`, `--workers`).", param="budget")
 
     def _check_grant(self, actor: Actor, row: Row) -> None:
         """Raise `NotAllowed` if the actor may not grant the row."""

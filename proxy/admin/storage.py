@@ -52,6 +52,7 @@ class Storage:
     now: Callable[[], float]  # seconds since 1970
     issue: Issue | None  # makes a key; without a pepper there is none
     forget: Callable[[], None]  # drops cached keys and users, after a change
+    counts_shared: bool = True  # False: several processes, each of which counts budgets for itself
 
 
 def stored(storage: Storage | None) -> Storage:

@@ -45,17 +45,21 @@ class Shell:
         """The virtual keys."""
         peppers = self.settings.auth.peppers
         issue = Peppers(peppers).issue if peppers else None
-        return Keys(self.accounts, self.clock.time, _nothing, issue)
+        return Keys(self.accounts, self.clock.time, _nothing, issue, counts_shared=self._counts_shared)
 
     @property
     def users(self) -> Users:
         """The users."""
-        return Users(self.accounts, self.clock.time, _nothing)
+        return Users(self.accounts, self.clock.time, _nothing, counts_shared=self._counts_shared)
 
     @property
     def teams(self) -> Teams:
         """The teams."""
-        return Teams(self.accounts, self.clock.time, _nothing)
+        return Teams(self.accounts, self.clock.time, _nothing, counts_shared=self._counts_shared)
+
+    @property
+    def _counts_shared(self) -> bool:
+        return self.settings.state != "memory" or self.settings.server.workers == 1
 
     @property
     def accounts(self) -> Accounts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ HELLO = [{"role": "user", "content": "Hello"}]
 
 @dataclass(frozen=True)
 class Box:
-    """A service with two workers, and its clients."""
+    """A service and its clients."""
 
     process: Process
     config: Path
@@ -46,7 +47,7 @@ class Box:
             return client.post(f"{self.process.url}/v1/chat/completions", json=body, headers=headers)
 
     def statuses(self, key: str, model: str = "mock/small") -> set[int]:
-        """The statuses of several calls at once, which reach both workers."""
+        """The statuses of several calls at once, which reach all workers."""
         with ThreadPoolExecutor(8) as pool:
             return {answer.status_code for answer in pool.map(lambda _: self.chat(key, model), range(8))}
 
@@ -57,17 +58,13 @@ class Box:
         return answer.json()
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
-    folder = tmp_path_factory.mktemp("accounts")
-    store = f"sqlite:///{folder}/signalbox.db"
-    if request.param == "postgresql":
-        postgres = request.getfixturevalue("postgres")
-        store = postgres.url(postgres.create())
+@contextmanager
+def serving(store: str, folder: Path, workers: int) -> Iterator[Box]:
+    """A service over a store."""
     config = {
         "store": store,
         "data_dir": str(folder / "data"),
-        "server": {"workers": 2},
+        "server": {"workers": workers},
         "auth": {"mode": "keys", "admin_token": TOKEN, "pepper": PEPPER},
         "providers": {"mock": {"dialect": "mock"}},
         "models": [{"id": "mock/small", "tier": "low", "price": {"input": 1, "output": 2}}, {"id": "mock/large"}],
@@ -82,15 +79,35 @@ def box(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         yield Box(process, folder / "signalbox.yaml", admin)
 
 
-def test_a_key_from_the_shell_is_accepted_by_the_service(box: Box) -> None:
-    box.shell("users", "create", "shell-user", "--rpm", "1000")
-    key = box.shell("keys", "create", "--name", "shell", "--user", "shell-user").strip()
+@pytest.fixture(scope="module")
+def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A service with two workers."""
+    folder = tmp_path_factory.mktemp("accounts")
+    with serving(f"sqlite:///{folder}/signalbox.db", folder, workers=2) as box:
+        yield box
 
-    assert box.statuses(key) == {200}
-    assert "shell-user" in box.shell("keys", "list")
-    [row] = [row for row in box.ok("GET", "keys")["data"] if row["name"] == "shell"]
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def single(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
+    """A service with one worker, over each database."""
+    folder = tmp_path_factory.mktemp("single")
+    store = f"sqlite:///{folder}/signalbox.db"
+    if request.param == "postgresql":
+        postgres = request.getfixturevalue("postgres")
+        store = postgres.url(postgres.create())
+    with serving(store, folder, workers=1) as box:
+        yield box
+
+
+def test_a_key_from_the_shell_is_accepted_by_the_service(single: Box) -> None:
+    single.shell("users", "create", "shell-user", "--rpm", "1000")
+    key = single.shell("keys", "create", "--name", "shell", "--user", "shell-user").strip()
+
+    assert single.statuses(key) == {200}
+    assert "shell-user" in single.shell("keys", "list")
+    [row] = [row for row in single.ok("GET", "keys")["data"] if row["name"] == "shell"]
     assert row["created_by"].startswith("shell:")
-    assert json.loads(box.shell("keys", "show", row["id"], "--json")) == row
+    assert json.loads(single.shell("keys", "show", row["id"], "--json")) == row
 
 
 def test_a_change_is_in_force_in_all_workers_when_it_is_answered(box: Box) -> None:
@@ -130,30 +147,40 @@ def test_an_overridden_model_changes_in_all_workers(box: Box) -> None:
     assert box.statuses(made["key"], "mock/large") == {200}
 
 
-def test_a_model_is_added_with_its_price(box: Box) -> None:
-    made = box.ok("POST", "keys", {"name": "added"})
+def test_a_budget_needs_counts_that_workers_share(box: Box) -> None:
+    answer = box.admin.post("/admin/users", json={"id": "spender", "budget": {"usd": 1}})
+
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "budget")
+    assert "`state: redis://...`" in answer.text
+    assert "needs a shared `state`" in CliRunner().invoke(
+        main, ["users", "create", "spender", "--budget", "1", "--config", str(box.config)]
+    ).output.replace("\n", " ")
+
+
+def test_a_model_is_added_with_its_price(single: Box) -> None:
+    made = single.ok("POST", "keys", {"name": "added"})
     price = {"input": 1000, "output": 1000}
-    row = box.ok("POST", "models", {"id": "mock/added", "price": price, "tier": "high"})
-    call = box.chat(made["key"], "mock/added")
-    listed = {each["id"]: each for each in box.ok("GET", "models")["data"]}
-    shown = box.shell("models")
-    box.ok("DELETE", "models/mock/added")
+    row = single.ok("POST", "models", {"id": "mock/added", "price": price, "tier": "high"})
+    call = single.chat(made["key"], "mock/added")
+    listed = {each["id"]: each for each in single.ok("GET", "models")["data"]}
+    shown = single.shell("models")
+    single.ok("DELETE", "models/mock/added")
 
     used = call.json()["usage"]
     assert (row["file"], row["origins"]["price"], row["origins"]["kind"]) == (None, "override", "default")
     assert float(call.headers["x-router-cost-usd"]) == pytest.approx(used["total_tokens"] / 1000)
     assert list(listed) == ["mock/small", "mock/large", "mock/added"]
     assert "mock/added" in shown
-    assert box.statuses(made["key"], "mock/added") == {404}
-    assert box.admin.get("/admin/models/mock/added").status_code == 404
-    answer = box.admin.post("/admin/models", json={"id": "mock/x", "prise": 1})
+    assert single.statuses(made["key"], "mock/added") == {404}
+    assert single.admin.get("/admin/models/mock/added").status_code == 404
+    answer = single.admin.post("/admin/models", json={"id": "mock/x", "prise": 1})
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, "prise")
 
 
-def test_the_openai_sdk_reads_usage_and_costs(box: Box) -> None:
-    made = box.ok("POST", "keys", {"name": "sdk"})
-    assert box.chat(made["key"]).status_code == 200
-    url = f"{box.process.url}/v1"
+def test_the_openai_sdk_reads_usage_and_costs(single: Box) -> None:
+    made = single.ok("POST", "keys", {"name": "sdk"})
+    assert single.chat(made["key"]).status_code == 200
+    url = f"{single.process.url}/v1"
 
     with openai.OpenAI(base_url=url, api_key=made["key"], admin_api_key=TOKEN, max_retries=0) as client:
         usage = client.admin.organization.usage
@@ -173,21 +200,21 @@ def own(box: Box, credential: str, path: str, **query: Any) -> Any:
     return answer.json()
 
 
-def test_calls_are_recorded_for_their_caller(box: Box) -> None:
-    box.ok("POST", "users", {"id": "recorded", "budget": {"usd": 1}})
-    made = box.ok("POST", "keys", {"name": "n", "user": "recorded"})
-    other = box.ok("POST", "keys", {"name": "other"})
-    calls = [box.chat(made["key"], "tier/low") for _ in range(3)]
-    failed = box.chat(made["key"], "mock/none")
+def test_calls_are_recorded_for_their_caller(single: Box) -> None:
+    single.ok("POST", "users", {"id": "recorded", "budget": {"usd": 1}})
+    made = single.ok("POST", "keys", {"name": "n", "user": "recorded"})
+    other = single.ok("POST", "keys", {"name": "other"})
+    calls = [single.chat(made["key"], "tier/low") for _ in range(3)]
+    failed = single.chat(made["key"], "mock/none")
     used = [call.json()["usage"] for call in calls]
     nusd = sum(each["prompt_tokens"] * 1_000 + each["completion_tokens"] * 2_000 for each in used)
 
-    until(lambda: len(box.ok("GET", "requests?user=recorded")["data"]) == 4)
-    [row] = box.ok("GET", "usage?user=recorded&provider=mock&group_by=key,user,model,route")["data"]
-    records = [record for record in box.ok("GET", "requests?user=recorded")["data"] if record["status"] == 200]
-    shown = box.ok("GET", f"requests/{records[0]['id']}")
-    [budget] = [each for each in json.loads(box.shell("budgets", "--json"))["data"] if each["id"] == "recorded"]
-    printed = json.loads(box.shell("usage", "--user", "recorded", "--json"))["data"]
+    until(lambda: len(single.ok("GET", "requests?user=recorded")["data"]) == 4)
+    [row] = single.ok("GET", "usage?user=recorded&provider=mock&group_by=key,user,model,route")["data"]
+    records = [record for record in single.ok("GET", "requests?user=recorded")["data"] if record["status"] == 200]
+    shown = single.ok("GET", f"requests/{records[0]['id']}")
+    [budget] = [each for each in json.loads(single.shell("budgets", "--json"))["data"] if each["id"] == "recorded"]
+    printed = json.loads(single.shell("usage", "--user", "recorded", "--json"))["data"]
 
     assert failed.status_code == 404
     assert row == {
@@ -210,16 +237,16 @@ def test_calls_are_recorded_for_their_caller(box: Box) -> None:
     assert shown["decision"]["route"] == "tier/low"
     assert (budget["usd"], budget["spent_usd"]) == (1.0, nusd / 1e9)
     assert printed[0]["cost_usd"] == nusd / 1e9
-    assert own(box, made["key"], "usage")["data"][0]["cost_usd"] == nusd / 1e9
-    assert own(box, other["key"], "usage")["data"][0]["requests"] == 0
-    assert own(box, other["key"], "usage", key=made["id"])["data"] == []
-    costs = own(box, other["key"], "organization/costs", start_time=1_700_000_000, limit=1)
+    assert own(single, made["key"], "usage")["data"][0]["cost_usd"] == nusd / 1e9
+    assert own(single, other["key"], "usage")["data"][0]["requests"] == 0
+    assert own(single, other["key"], "usage", key=made["id"])["data"] == []
+    costs = own(single, other["key"], "organization/costs", start_time=1_700_000_000, limit=1)
     assert [bucket["results"] for bucket in costs["data"]] == [[]]
 
 
-def test_no_output_contains_a_key_or_a_secret(box: Box) -> None:
-    made = box.ok("POST", "keys", {"name": "canary"})
-    box.chat(made["key"])
+def test_no_output_contains_a_key_or_a_secret(single: Box) -> None:
+    made = single.ok("POST", "keys", {"name": "canary"})
+    single.chat(made["key"])
 
     paths = (
         "keys",
@@ -233,36 +260,36 @@ def test_no_output_contains_a_key_or_a_secret(box: Box) -> None:
         "models",
         "config",
     )
-    texts = [box.admin.get(f"/admin/{path}").text for path in paths]
-    texts += [box.shell("keys", "list", "--json"), box.shell("usage"), box.shell("budgets")]
-    texts.append(box.process.log.read_text())
+    texts = [single.admin.get(f"/admin/{path}").text for path in paths]
+    texts += [single.shell("keys", "list", "--json"), single.shell("usage"), single.shell("budgets")]
+    texts.append(single.process.log.read_text())
 
     assert [text for text in texts if made["key"] in text or TOKEN in text or PEPPER in text] == []
 
 
-def test_commands_exit_with_2_for_invalid_input(box: Box) -> None:
-    box.shell("keys", "show", "key_none", code=2)
-    box.shell("users", "create", "a b", code=2)
-    box.shell("keys", "create", "--name", "x", "--user", "nobody-of-this-name", code=2)
-    box.shell("usage", "--group-by", "nothing", code=2)
+def test_commands_exit_with_2_for_invalid_input(single: Box) -> None:
+    single.shell("keys", "show", "key_none", code=2)
+    single.shell("users", "create", "a b", code=2)
+    single.shell("keys", "create", "--name", "x", "--user", "nobody-of-this-name", code=2)
+    single.shell("usage", "--group-by", "nothing", code=2)
 
 
-def test_every_command_works_from_the_shell(box: Box) -> None:
-    box.shell("teams", "create", "blue", "--model", "mock/*", "--budget", "20usd/month")
-    box.shell("users", "create", "carol", "--team", "blue", "--role", "auditor")
-    key = box.shell("keys", "create", "--name", "c", "--user", "carol", "--budget", "1/day:soft", "--json")
+def test_every_command_works_from_the_shell(single: Box) -> None:
+    single.shell("teams", "create", "blue", "--model", "mock/*", "--budget", "20usd/month")
+    single.shell("users", "create", "carol", "--team", "blue", "--role", "auditor")
+    key = single.shell("keys", "create", "--name", "c", "--user", "carol", "--budget", "1/day:soft", "--json")
     id = json.loads(key)["id"]
-    updated = json.loads(box.shell("keys", "update", id, "--rpm", "7", "--clear", "budget", "--json"))
-    box.shell("users", "disable", "carol")
-    box.shell("users", "enable", "carol")
-    budgets = json.loads(box.shell("budgets", "--json"))["data"]
+    updated = json.loads(single.shell("keys", "update", id, "--rpm", "7", "--clear", "budget", "--json"))
+    single.shell("users", "disable", "carol")
+    single.shell("users", "enable", "carol")
+    budgets = json.loads(single.shell("budgets", "--json"))["data"]
 
     assert (updated["limits"]["rpm"], updated["budget"]) == (7, None)
     assert [row["usd"] for row in budgets if row["id"] == "blue"] == [20.0]
-    box.shell("teams", "delete", "blue", code=2)
-    box.shell("users", "delete", "carol")
-    box.shell("teams", "delete", "blue")
-    assert id not in box.shell("keys", "list")
+    single.shell("teams", "delete", "blue", code=2)
+    single.shell("users", "delete", "carol")
+    single.shell("teams", "delete", "blue")
+    assert id not in single.shell("keys", "list")
 
 
 # Without a working store
