@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import msgspec
+from msgspec import structs
 
 from proxy.core.json_text import compact
 from proxy.core.ledger import AttemptRow, CallRow
@@ -17,6 +18,7 @@ from proxy.core.usage import Usage
 LONGEST = 256  # characters of a name that a client can choose
 _BY_NAME = ("direct", "alias", "bare")  # rules of routes for which the client itself has named the target
 _NO_USAGE = Usage()
+_NO_ATTEMPTS = AttemptRow(id="", call_id="", number=0, time=0, provider="", model="", provider_key=None, outcome="")
 
 
 def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> AttemptRow:
@@ -89,7 +91,7 @@ def call_row(
     """Return the row of a call, as it is at `now`, with the sums over the rows of its attempts."""
     call, plan, chosen, timings = record.call, record.plan, record.chosen, record.timings
     first, code, client_id = timings.first_token, record.code, None if call is None else call.options.client_id
-    sums = attempts[0] if len(attempts) == 1 else _summed(attempts)
+    sums = attempts[0] if len(attempts) == 1 else _summed(attempts) if attempts else _NO_ATTEMPTS
     return CallRow(
         id=record.id,
         request_id=record.request_id,
@@ -163,15 +165,8 @@ def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:
     costs = [row.cost_nusd for row in rows if row.cost_nusd is not None]
     counted = [row for row in rows if row.input_tokens is not None]
     statuses = {row.cost_status for row in rows if row.cost_nusd is not None}
-    return AttemptRow(
-        id="",
-        call_id="",
-        number=0,
-        time=0,
-        provider="",
-        model="",
-        provider_key=None,
-        outcome="",
+    return structs.replace(
+        _NO_ATTEMPTS,
         input_tokens=sum(row.input_tokens or 0 for row in counted) if counted else None,
         cached_tokens=sum(row.cached_tokens for row in counted),
         output_tokens=sum(row.output_tokens or 0 for row in counted) if counted else None,
