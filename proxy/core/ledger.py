@@ -16,7 +16,7 @@ from proxy.core.record import AttemptRecord, Record
 from proxy.core.record import CostStatus as CostStatus
 
 
-class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True):
+class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One attempt. An intent has the outcome `started`; after a crash it becomes `unknown`."""
 
     id: str  # req_...-1
@@ -49,7 +49,7 @@ class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True):
     route: str | None = None
 
 
-class CallRow(Struct, frozen=True, array_like=True, kw_only=True):
+class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     """One call. Tokens and cost are the sums over its attempts."""
 
     id: str  # req_...

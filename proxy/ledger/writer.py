@@ -20,7 +20,7 @@ from proxy.ledger.recorder import Entry
 from proxy.ledger.recovery import outcomes_in
 
 _LOG = logging.getLogger(__name__)
-BATCH_SECONDS = 0.2  # for a batch to collect
+BATCH_SECONDS = 0.5  # for a batch to collect
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds before the store is tried again
 MOST_QUEUED = 4_000  # calls
 MOST_UNJOURNALED = 20_000  # calls that are queued although they are not in the journal, because there is no other place

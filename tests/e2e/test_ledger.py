@@ -22,7 +22,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.location import locate
 from proxy.ledger.journal import read_segment
 from proxy.store.database import Database
-from tests.support.servers import Process, signalbox_process
+from tests.support.servers import Process, signalbox, signalbox_process
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, held, refuse, words
 from tests.support.waiting import PATIENCE, until
 
@@ -231,6 +231,28 @@ def test_a_killed_worker_is_recovered_by_another(failing: Upstream, sqlite_url: 
     assert code == 0
     assert answered_then >= 40
     assert problems(sqlite_url, clients, failing) == []
+
+
+@pytest.mark.parametrize(("policy", "status"), [("closed", 503), ("open", 200)])
+def test_calls_that_cannot_be_recorded_are_handled_by_policy(
+    upstream: Upstream, sqlite_url: str, tmp_path: Path, http: httpx.Client, policy: str, status: int
+) -> None:
+    (tmp_path / "data").mkdir()
+    blocker = tmp_path / "data" / "journal"
+    blocker.write_text("in the way")
+    config = configuration(upstream.url, sqlite_url, dependencies={"store": {"fail": policy}})
+
+    with signalbox(config, tmp_path) as box:
+        blocked = ask(http, box.url, "n1", "up/plain")
+        sent = len(upstream.requests)
+        alarm = "signalbox_ledger_unjournaled_total 0.0" not in http.get(f"{box.url}/metrics").text
+        blocker.unlink()
+        after = ask(http, box.url, "n2", "up/plain")
+    calls = sorted(recorded(sqlite_url))
+
+    assert (blocked, sent, after) == (status, int(policy == "open"), 200)
+    assert alarm
+    assert [(row.request_id, row.status) for row in calls] == [("n1", status), ("n2", 200)]
 
 
 def test_the_row_is_in_the_journal_before_the_end_of_a_stream(
