@@ -65,6 +65,18 @@ async def test_a_key_is_found_with_its_user_and_their_team(accounts: Accounts) -
     assert await accounts.find_key(bytes(32)) is None
 
 
+async def test_a_key_moves_to_another_pepper(accounts: Accounts) -> None:
+    for row in (TEAM, USER, KEY):
+        await accounts.create(row, "admin")
+    moved = msgspec.structs.replace(KEY, digest=b"n" * 32, pepper_id="p2")
+
+    await accounts.move_key(KEY.digest, moved.digest, "p2")
+    await accounts.move_key(KEY.digest, b"x" * 32, "p3")  # it has moved already
+
+    assert await accounts.get(VirtualKey, KEY.id) == moved
+    assert await accounts.find_key(KEY.digest) is None
+
+
 async def test_a_key_s_own_team_comes_before_its_user_s(accounts: Accounts) -> None:
     blue = Team(id="blue")
     key = msgspec.structs.replace(KEY, team="blue")
