@@ -41,6 +41,7 @@ from proxy.http.reading import BodyReader
 from proxy.ledger.assembly import BuiltLedger, build_ledger
 from proxy.ledger.spending import PastSpending
 from proxy.mock.upstream import MockUpstream
+from proxy.observe.live import key_look_ups
 from proxy.observe.live import state as state_family
 from proxy.observe.live import store as store_family
 from proxy.observe.metrics import Metrics
@@ -164,6 +165,8 @@ def build(
         metrics.watch(lambda: [state_family(degraded=not client.available)])
     if store:
         metrics.watch(lambda: [store_family(degraded=store.database.degraded)])
+    if callers and (accounts := callers.accounts):
+        metrics.watch(lambda: [key_look_ups(accounts.look_ups)])
     if watermark:
         metrics.watch(partial(memory_families, watermark, gate))
     if ledger:

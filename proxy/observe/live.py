@@ -68,6 +68,12 @@ def retries_refused(number: int) -> Family:
     return Family(name, "counter", text, {name: number})
 
 
+def key_look_ups(number: int) -> Family:
+    """Look-ups of keys, users and teams in the store."""
+    name, text = "signalbox_key_lookups_total", "Look-ups of keys, users and teams in the store."
+    return Family(name, "counter", text, {name: number})
+
+
 def _keys(snapshot: Snapshot) -> set[tuple[str, str]]:
     """Return the configured keys by provider and id: not those of users."""
     return {
