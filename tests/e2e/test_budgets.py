@@ -11,6 +11,8 @@ import pytest
 from tests.support.boxes import Box, boxed
 from tests.support.upstreams import Upstream, completion, plain, running
 
+PEPPER = "canary-pepper-90aa-0123456789abcdef012345"
+ADMIN = {"authorization": "Bearer admin"}
 PRICE = {"input": 100, "output": 200}  # USD per million tokens
 CALL_USD = (7 * 100 + 3 * 200) / 1e6  # of the usage that the upstream reports
 
@@ -87,3 +89,62 @@ def test_usage_above_the_bound_closes_the_budget(tmp_path: Path, upstream: Upstr
     assert second.status_code == 429
     assert "is closed, because an attempt cost more than its bound" in second.json()["error"]["message"]
     assert overruns == 1
+
+
+def created(box: Box, kind: str, **body: Any) -> dict[str, Any]:
+    answer = box.http.post(f"{box.url}/admin/{kind}", json=body, headers=ADMIN)
+    assert answer.status_code == 201, answer.text
+    row: dict[str, Any] = answer.json()
+    return row
+
+
+def spent(box: Box) -> dict[str, tuple[float, float]]:
+    """What is spent and reserved in each budget."""
+    rows = box.http.get(f"{box.url}/admin/budgets", headers=ADMIN).json()["data"]
+    return {f"{row['scope']}/{row['id']}": (row["spent_usd"], row["reserved_usd"]) for row in rows}
+
+
+def until_refused(box: Box, key: str) -> int:
+    """Call until the budget refuses; return how many calls were admitted."""
+    for number in range(50):
+        body = {"model": "up/a", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 10}
+        headers = {"authorization": f"Bearer {key}"}
+        answer = box.http.post(f"{box.url}/v1/chat/completions", json=body, headers=headers)
+        if answer.status_code != 200:
+            assert answer.json()["error"]["code"] == "insufficient_quota"
+            return number
+    raise AssertionError("the budget never refuses")
+
+
+def test_users_have_the_default_budget_also_after_a_restart(tmp_path: Path, upstream: Upstream) -> None:
+    auth = {"mode": "keys", "pepper": PEPPER, "admin_token": "admin"}
+    config = configuration(upstream.url, auth=auth, store="sqlite", defaults={"user_budget": {"usd": 0.03}})
+    with boxed(tmp_path, config) as box:
+        for user in ("alice", "bob"):
+            created(box, "users", id=user)
+        first, second = (created(box, "keys", name=name, user="alice")["key"] for name in ("one", "two"))
+        other = created(box, "keys", name="three", user="bob")["key"]
+        admitted = until_refused(box, first)
+        assert 0 < admitted < 50
+        assert until_refused(box, second) == 0  # both are keys of the same user
+        before = spent(box)
+
+    with boxed(tmp_path, config) as box:
+        assert until_refused(box, first) == 0
+        after = spent(box)
+        assert until_refused(box, other) == admitted
+
+    assert before["user/alice"] == after["user/alice"] == (pytest.approx(CALL_USD * admitted, abs=1e-12), 0)
+    assert before["user/bob"] == (0, 0)
+
+
+def test_a_key_has_a_budget_of_its_own(tmp_path: Path, upstream: Upstream) -> None:
+    auth = {"mode": "keys", "pepper": PEPPER, "admin_token": "admin"}
+    config = configuration(upstream.url, auth=auth, store="sqlite")
+    with boxed(tmp_path, config) as box:
+        row = created(box, "keys", name="one", budget={"usd": 0.03, "period": "total"})
+        admitted = until_refused(box, row["key"])
+        state = spent(box)
+
+    assert admitted > 0
+    assert state == {f"key/{row['id']}": (pytest.approx(CALL_USD * admitted, abs=1e-12), 0)}

@@ -15,7 +15,7 @@ def compile_budgets(settings: Settings) -> BudgetPolicy | None:
         scope, id = budget.scope, budget.id or ""
         rule = BudgetRule(scope, id, _nusd(budget.usd), budget.period, budget.hard, budget.timezone)
         grouped[scope, id] = (*grouped.get((scope, id), ()), rule)
-    default = settings.defaults.user_budget
+    default = settings.defaults.user_budget if settings.auth.mode != "none" else None  # else there are no users
     user = None if default is None else Budget(_nusd(default.usd), default.period, default.hard)
     return BudgetPolicy(grouped, user) if grouped or user else None
 

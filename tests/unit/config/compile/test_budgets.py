@@ -15,6 +15,7 @@ budgets:
   - {scope: total, usd: 0.1, period: day, hard: false}
   - {scope: user, id: alice, usd: 1.000000001}
 defaults: {user_budget: {usd: 1, period: total}}
+auth: {mode: keys, pepper: 0123456789abcdef0123456789abcdef}
 """
 
 
@@ -39,3 +40,4 @@ def test_budgets_are_grouped_by_what_they_cover(tmp_path: Path) -> None:
 
 def test_without_budgets_there_is_no_policy(tmp_path: Path) -> None:
     assert compiled(tmp_path, "budgets: []") is None
+    assert compiled(tmp_path, "defaults: {user_budget: {usd: 1}}") is None  # there are no users without `auth.mode`
