@@ -63,6 +63,24 @@ def test_a_limit_holds_over_replicas(tmp_path: Path, upstream: Upstream, redis: 
         assert len(upstream.requests) == 5
 
 
+def test_a_limit_of_a_key_holds_over_replicas(tmp_path: Path, upstream: Upstream, redis: RedisServer) -> None:
+    auth = {"mode": "keys", "pepper": "p" * 32, "admin_token": "admin"}
+    shared = {**configuration(upstream, redis.url), "auth": auth, "store": f"sqlite:///{tmp_path / 'shared.db'}"}
+    with replicas(tmp_path, shared, 2) as boxes, patient_client() as http:
+        http.post(f"{boxes[0].url}/admin/users", headers=ADMIN, json={"id": "ann"})
+        row = {"name": "ours", "user": "ann", "limits": {"rpm": 5}}
+        created = http.post(f"{boxes[0].url}/admin/keys", headers=ADMIN, json=row).json()
+        headers = {"authorization": f"Bearer {created['key']}"}
+        body = {"model": "up/free", "messages": [{"role": "user", "content": "Hello"}]}
+        answers = [
+            http.post(f"{box.url}/v1/chat/completions", headers=headers, json=body) for _ in range(4) for box in boxes
+        ]
+
+    assert [answer.status_code for answer in answers] == [200] * 5 + [429] * 3
+    assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["4", "3", "2", "1"] + ["0"] * 4
+    assert len(upstream.requests) == 5
+
+
 def test_a_slot_that_another_replica_frees_serves_a_waiting_call(
     tmp_path: Path, upstream: Upstream, redis: RedisServer
 ) -> None:
