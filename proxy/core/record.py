@@ -329,8 +329,8 @@ class Record:
 
     @property
     def cost_status(self) -> CostStatus:
-        """Whether the cost is exact: that of every attempt that has one is."""
-        statuses = {attempt.cost_status for attempt in self.attempts if attempt.cost_nusd is not None}
-        if not statuses:
+        """Whether the cost is exact: that of every attempt that has used something is."""
+        statuses = {each.cost_status for each in self.attempts if each.cost_nusd is not None or not each.used_nothing}
+        if not statuses or "unknown" in statuses:
             return "unknown"
         return "exact" if statuses == {"exact"} else "estimated"

@@ -115,7 +115,7 @@ def call_row(
         output_tokens=sums.output_tokens,
         reasoning_tokens=sums.reasoning_tokens,
         cost_nusd=sums.cost_nusd,
-        cost_status=sums.cost_status,
+        cost_status=record.cost_status if len(attempts) > 1 else sums.cost_status,
         ms=_ms(now - timings.started),
         ttft_ms=None if first is None else _ms(first - timings.started),
         queue_ms=_ms(timings.queue_seconds) if timings.queue_seconds else 0.0,
@@ -164,7 +164,6 @@ def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:
     """Return a row whose tokens and cost are the sums of those of `rows`."""
     costs = [row.cost_nusd for row in rows if row.cost_nusd is not None]
     counted = [row for row in rows if row.input_tokens is not None]
-    statuses = {row.cost_status for row in rows if row.cost_nusd is not None}
     return structs.replace(
         _NO_ATTEMPTS,
         input_tokens=sum(row.input_tokens or 0 for row in counted) if counted else None,
@@ -172,7 +171,6 @@ def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:
         output_tokens=sum(row.output_tokens or 0 for row in counted) if counted else None,
         reasoning_tokens=sum(row.reasoning_tokens for row in counted),
         cost_nusd=sum(costs) if costs else None,
-        cost_status="unknown" if not statuses else "exact" if statuses == {"exact"} else "estimated",
     )
 
 

@@ -208,7 +208,13 @@ def test_the_price_is_that_of_the_start_of_the_attempt() -> None:
     [([], "unknown"), (["reported"], "exact"), (["reported", "estimated"], "estimated"), (["estimated"], "estimated")],
 )
 def test_the_cost_of_a_call_is_exact_if_that_of_all_attempts_is(sources: list[Any], status: str) -> None:
-    unpriced = attempt("ok", deployment(), usage=Usage(1, 1))
-    made = record(attempts=[unpriced, *(attempt("ok", PRICED, usage=Usage(1, 1, source=each)) for each in sources)])
+    rejected = attempt(FailureKind.KEY_REJECTED, PRICED)
+    made = record(attempts=[rejected, *(attempt("ok", PRICED, usage=Usage(1, 1, source=each)) for each in sources)])
 
     assert made.cost_status == status
+
+
+def test_the_cost_of_a_call_is_unknown_if_that_of_an_attempt_is() -> None:
+    unpriced, priced = (attempt("ok", each, usage=Usage(1, 1)) for each in (deployment(), PRICED))
+
+    assert record(attempts=[unpriced, priced]).cost_status == "unknown"
