@@ -21,7 +21,7 @@ from proxy.ledger.recovery import outcomes_in
 
 _LOG = logging.getLogger(__name__)
 BATCH_SECONDS = 0.5  # for a batch to collect
-FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds before the store is tried again
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 1.0  # seconds before the store is tried again; while it is down it fails at once
 MOST_QUEUED = 4_000  # calls
 MOST_UNJOURNALED = 20_000  # calls that are queued although they are not in the journal, because there is no other place
 MOST_FULL_SEGMENTS = 2  # that stay only because of calls in progress

@@ -26,6 +26,7 @@ Work = Callable[["AsyncConnection"], Awaitable[T]]
 PROBE_SECONDS = 0.25  # between two probes
 PROBE_TIMEOUT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0  # work that takes longer is cut off if the database does not answer anything else either
+END_SECONDS = 2.0  # for the work under way when the service ends
 LOG_SECONDS = 1.0  # between two log lines about failures
 ATTEMPTS = 3  # of a transaction that a conflict with another one has ended
 
@@ -62,6 +63,7 @@ class Pool:
         self._failed = asyncio.Event()
         self._logged = float("-inf")
         self._group: asyncio.TaskGroup | None = None
+        self._working: set[asyncio.Task[Any]] = set()
 
     @property
     def degraded(self) -> bool:
@@ -95,7 +97,7 @@ class Pool:
         return result
 
     async def run(self) -> None:
-        """Probe after each failure until the database works again; until cancelled."""
+        """Probe after each failure until the database works again; until cancelled. Work under way is completed."""
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
@@ -105,6 +107,8 @@ class Pool:
                     await self._probe()
             finally:
                 self._group = None  # what is used from now on, until `close`, runs in the task of its caller
+                if self._working:
+                    await asyncio.wait(self._working, timeout=END_SECONDS)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -155,6 +159,8 @@ class Pool:
             except TimeoutError:
                 raise self._timed_out(seconds, engine) from None
         task = self._group.create_task(work)
+        self._working.add(task)
+        task.add_done_callback(self._working.discard)
         rest = seconds
         try:
             while True:

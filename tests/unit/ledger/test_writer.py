@@ -82,7 +82,7 @@ async def test_rows_wait_while_the_store_is_down(tmp_path: Path, store: MemorySt
         await eventually(lambda: store.calls)
 
     assert waiting == 1
-    assert max(clock.slept) == module.LONGEST_PAUSE
+    assert module.LONGEST_PAUSE in clock.slept
     assert store.outcomes() == {"req_1": "ok"}
 
 

@@ -234,3 +234,35 @@ async def caught(pool: Pool, work: Any) -> Any:
         return await pool.use(work, 60.0, again=False)
     except StoreUnavailable as exc:
         return exc
+
+
+async def test_work_under_way_when_the_service_ends_is_completed(opener: Opener, clock: FakeClock) -> None:
+    pool = Pool("db", opener, clock, lambda: None)
+    proceed = asyncio.Event()
+
+    async def work(connection: Any) -> str:
+        await proceed.wait()
+        return "done"
+
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(pool.run())
+        await turn()
+        user = group.create_task(pool.use(work, 60.0, again=False))
+        await turn()
+        service.cancel()
+        await turn()
+        assert not service.done()
+        proceed.set()
+
+    assert user.result() == "done"
+    assert service.cancelled()
+
+
+async def test_what_is_used_after_the_service_has_ended_runs_by_itself(opener: Opener) -> None:
+    ended = Pool("db", opener, FakeClock(), lambda: None)
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(ended.run())
+        await turn()
+        service.cancel()
+
+    assert await ended.use(one, 1.0, again=False) == 1
