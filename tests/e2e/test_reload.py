@@ -271,7 +271,7 @@ def test_what_a_reload_cannot_change_is_said(box: Box) -> None:
         box.changed(server={"max_body": "1MiB"})
 
     warnings = [line for line in map(json.loads, log.getvalue().splitlines()) if line["level"] == "warning"]
-    assert [warning["settings"] for warning in warnings] == [["server"]]
+    assert ["server" in warning["settings"] for warning in warnings] == [True]
 
 
 def test_sighup_loads_again_also_what_has_not_changed(tmp_path: Path) -> None:
