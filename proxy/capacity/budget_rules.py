@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetCounter, Refused
 from proxy.core.accounts import BudgetScope
@@ -67,7 +66,7 @@ def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetChar
         prompt = min(len(call.raw), plan.input_tokens + plan.input_tokens // 4 + _MARGIN)
         ceiling = max(1, min(ceiling, window - prompt))
     name = "max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"
-    return replace(target, overrides={**target.overrides, name: ceiling})
+    return Target(deployment, {**target.overrides, name: ceiling})
 
 
 def counter_of(rule: BudgetRule, window: Window) -> BudgetCounter:

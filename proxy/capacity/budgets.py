@@ -146,6 +146,7 @@ class Budgets:
         if reservation in self._locally:
             if self._local is not None:
                 self._local.settle(reservation, nusd)
+            self._store.settle(reservation, 0)  # `renew` may have reserved it there meanwhile
             self._store.commit(reservation.charges, nusd)
         else:
             self._store.settle(reservation, nusd)
@@ -185,13 +186,18 @@ class Budgets:
                 self.renew()
             try:
                 await self.refresh()
+            except StateUnavailable:
+                continue  # this is logged elsewhere
             except Exception as exc:
                 if self._may_warn():
                     _LOG.warning("budgets could not be read", extra={"fields": {"error": type(exc).__name__}})
 
     def renew(self) -> None:
         """Renew the reservations of running attempts now."""
-        self._store.renew(list(self._running), LEASE_SECONDS)
+        running = list(self._running)
+        self._store.renew(running, LEASE_SECONDS)
+        if self._local is not None:
+            self._local.renew([each for each in running if each in self._locally], LEASE_SECONDS)
 
     async def refresh(self) -> None:
         """Read the budgets of the configuration for metrics, and seed again what the ledger could not tell."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from proxy.capacity.budget_memory import MemoryBudgets
 from proxy.capacity.budget_store import (
@@ -252,3 +255,49 @@ async def test_a_cost_without_reservation_is_added(store: BudgetStore) -> None:
 
 async def test_reading_nothing_returns_nothing(store: BudgetStore) -> None:
     assert list(await store.read([])) == []
+
+
+STEP = st.one_of(
+    st.tuples(st.just("reserve"), st.integers(0, 60), st.sampled_from(["user", "both"])),
+    st.tuples(st.just("settle"), st.integers(0, 9), st.integers(0, 70)),
+    st.tuples(st.just("renew"), st.integers(0, 9), st.just(0)),
+    st.tuples(st.just("pass"), st.integers(0, 40), st.just(0)),
+    st.tuples(st.just("commit"), st.integers(0, 5), st.just(0)),
+)
+
+
+async def trace(store: BudgetStore, clock: FakeClock, steps: list[Any]) -> list[Any]:
+    """What a store answers to these steps."""
+    await store.seed(hard(0), 0)
+    await store.seed(hard(0, TOTAL), 5)
+    held: list[BudgetReservation] = []
+    answers: list[Any] = []
+    for number, (step, first, second) in enumerate(steps):
+        if step == "reserve":
+            charges = (hard(100),) if second == "user" else (hard(100), soft(30, TOTAL))
+            held.append(reservation(first, *charges, id=f"a-{number}"))
+            answers.append(await store.reserve(held[-1], LEASE))
+            if not isinstance(answers[-1], Granted):
+                held.pop()
+        elif step == "settle" and first < len(held):
+            store.settle(held[first], second)
+        elif step == "renew":
+            store.renew(held[:first], LEASE)
+        elif step == "pass":
+            clock.pass_(first)
+        elif step == "commit":
+            store.commit([hard(100)], first)
+        answers.append(await store.read([ALICE, TOTAL]))
+    return answers
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(STEP, max_size=25))
+async def test_all_stores_answer_alike(steps: list[Any], request: pytest.FixtureRequest) -> None:
+    traces = []
+    for name in STORES:
+        clock = FakeClock()
+        async with opened(name, clock, request) as store:
+            traces.append(await trace(store, clock, steps))
+
+    assert traces[0] == traces[1]

@@ -376,6 +376,27 @@ async def test_a_recovered_shared_state_counts_again() -> None:
     assert (await service.read([TOTAL]))[0].spending == Spending(7, USD)
 
 
+async def test_a_reservation_of_an_outage_moves_to_the_shared_state() -> None:
+    clock = FakeClock()
+    store = Away(clock)
+    service = shared(clock, store, fail_open=True)
+    reservation, _ = await reserve(service, USD, TOTAL)
+    clock.pass_(RENEW_SECONDS)
+    service.renew()
+    clock.pass_(LEASE_SECONDS - 1)
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 1, TOTAL)
+
+    store.away = False
+    [_] = await service.read([TOTAL])
+    service.renew()
+    with pytest.raises(BudgetExceeded):
+        await reserve(service, 1, TOTAL)
+    service.settle(reservation, 7, SMALL)
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(7, 0)
+
+
 async def test_hard_budgets_reject_without_a_required_shared_state() -> None:
     clock = FakeClock()
     service = shared(clock, Away(clock), fail_open=False)
