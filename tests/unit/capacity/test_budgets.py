@@ -17,6 +17,7 @@ from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.errors import BudgetExceeded, StateUnavailable, Unavailable
 from proxy.core.model import Price
 from proxy.core.principal import Identified, Principal
+from proxy.core.usage import Usage
 from tests.support import calls
 from tests.support.fakes import FakeClock, turn
 
@@ -232,6 +233,18 @@ async def test_reading_shows_the_current_window() -> None:
     assert row.rule == TOTAL
     assert row.spending == Spending(10, 0)
     assert service.configured() == [(TOTAL, Spending(10, 0))]
+
+
+async def test_probes_count_in_the_budgets_of_the_provider() -> None:
+    provider = BudgetRule("provider", "acme", USD)
+    service = budgets(FakeClock(), provider, TOTAL, user=Budget(USD))
+    await service.read([provider, TOTAL])
+
+    service.probed(SMALL, Usage(input=10, output=1))
+    service.probed(SMALL, None)
+
+    cost = 10 * 150 + 600
+    assert [row.spending for row in await service.read([provider, TOTAL])] == [Spending(cost, 0)] * 2
 
 
 async def test_a_new_window_begins_empty() -> None:
