@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 import yaml
 
@@ -319,6 +321,32 @@ def test_a_snippet_of_the_readme_works(url: str, language: str, code: str) -> No
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
     assert '{"error"' not in done.stdout
+
+
+def test_the_commands_of_the_readme_make_a_key_with_a_cap(tmp_path: Path) -> None:
+    [commands] = [
+        found["code"] for found in _FENCE.finditer((ROOT / "README.md").read_text()) if "keys" in found["code"]
+    ]
+    data = {"SIGNALBOX_DATA_DIR": str(tmp_path / "data")}
+    (tmp_path / "config").mkdir()
+    shutil.copy(ROOT / "config" / "signalbox.yaml", tmp_path / "config")
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    shell = ["bash", "-euo", "pipefail", "-c", commands.replace("make run", ".venv/bin/signalbox budgets")]
+
+    done = subprocess.run(shell, cwd=tmp_path, env={**os.environ, **data}, capture_output=True, text=True, check=False)
+    [key] = re.findall(r"^sb-\w+$", done.stdout, re.M) or [done.stderr]
+    environ = dict(line.split("=") for line in (tmp_path / "config" / ".env").read_text().splitlines())
+    default = yaml.safe_load((tmp_path / "config" / "signalbox.yaml").read_text())
+    with signalbox_process(default, tmp_path, {**environ, **data}) as process:
+        ask = {"model": "mock/small", "messages": [{"role": "user", "content": "hi"}]}
+        answers = [
+            httpx.post(f"{process.url}/v1/chat/completions", json=ask, headers={"x-api-key": credential})
+            for credential in (key, "any")
+        ]
+
+    assert re.search(r"^user +ada +5 +month", done.stdout, re.M)
+    assert [answer.status_code for answer in answers] == [200, 401]
+    assert answers[0].headers["x-ratelimit-limit-requests"] == "60"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
