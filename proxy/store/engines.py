@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from pathlib import Path
@@ -35,6 +36,7 @@ _SERVER_SETTINGS = {
 
 def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
     """Return an engine for the one connection that writes, or for several that only read."""
+    _hide_values()
     engine = create_async_engine(
         sqlalchemy.URL.create("sqlite+aiosqlite", database=path),
         poolclass=sqlalchemy.AsyncAdaptedQueuePool,
@@ -121,6 +123,7 @@ def postgresql_engine(url: str) -> AsyncEngine:
             raise Unusable("the server is older than PostgreSQL 15")
         return connection
 
+    _hide_values()
     return create_async_engine(
         "postgresql+asyncpg://",
         async_creator=connect,
@@ -130,3 +133,9 @@ def postgresql_engine(url: str) -> AsyncEngine:
         pool_use_lifo=True,
         hide_parameters=True,
     )
+
+
+def _hide_values() -> None:
+    """Keep the libraries from logging the values of statements and rows, which they do at the level DEBUG."""
+    for name in ("aiosqlite", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import msgspec
@@ -216,3 +217,13 @@ async def test_an_id_that_cannot_be_stored_is_rejected(accounts: Accounts, id: s
 async def test_metadata_that_cannot_be_stored_is_rejected(accounts: Accounts) -> None:
     with pytest.raises(InvalidValue, match="cannot be stored as JSON"):
         await accounts.create(msgspec.structs.replace(KEY, metadata={"x": object()}), "admin")
+
+
+async def test_values_are_not_logged_at_any_level(accounts: Accounts, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+
+    await accounts.create(msgspec.structs.replace(KEY, metadata={"x": "canary-value"}), "admin")
+    await accounts.find_key(KEY.digest)
+
+    assert "canary-value" not in caplog.text
+    assert repr(KEY.digest) not in caplog.text
