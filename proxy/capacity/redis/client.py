@@ -205,6 +205,8 @@ class StateClient:
         try:
             while True:
                 await self._wake.wait()
+                if self._failed.is_set():
+                    return  # what was kept is for the next connection
                 self._wake.clear()
                 batch = list(self._waiting)
                 self._waiting.clear()
@@ -222,7 +224,7 @@ class StateClient:
         from redis.exceptions import NoScriptError, ResponseError
 
         try:
-            while True:
+            while not self._failed.is_set():
                 try:
                     result: Any = await connection.read_response(disconnect_on_error=False)
                 except ResponseError as exc:

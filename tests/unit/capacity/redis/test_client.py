@@ -219,6 +219,23 @@ async def test_a_server_that_refuses_scripts_is_unavailable(
             assert await client.call(APPEND, [KEY], ["a"]) == 1
 
 
+async def test_many_refused_commands_are_one_outage(redis: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    refused = Script("return redis.error_reply('READONLY in this test')")
+
+    async def call() -> None:
+        with pytest.raises(StateUnavailable):
+            await client.call(refused, [KEY])
+
+    async with connected(redis.url) as client:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(50):
+                group.create_task(call())
+        await until(lambda: client.available)
+
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines.count("the shared state is unavailable") == 1
+
+
 async def test_a_foreign_value_fails_one_call_only(redis: RedisServer) -> None:
     async with connected(redis.url) as client:
         await client.call(APPEND, [KEY], ["a"])

@@ -177,7 +177,7 @@ async def test_vanished_counters_do_no_harm(redis: RedisServer, store: RedisCoun
 async def test_eviction_loosens_limits_and_breaks_nothing(tmp_path: Path) -> None:
     with redis_server_at(tmp_path, "--maxmemory-policy", "allkeys-random") as server:
         async with on_server_time(server.url) as store:
-            owners = [("key", f"k{number}") for number in range(400)]
+            owners = [("key", f"k{number}") for number in range(700)]
             charges = [
                 [
                     Charge(CounterKey(owner, "tpm"), 100, 60.0, 60, estimated=True),
@@ -186,7 +186,7 @@ async def test_eviction_loosens_limits_and_breaks_nothing(tmp_path: Path) -> Non
                 for owner in owners
             ]
             held = [await reserved(store, *each) for each in charges]
-            server.command("CONFIG", "SET", "maxmemory", str(server.info("used_memory") - 200_000))
+            server.command("CONFIG", "SET", "maxmemory", str(server.info("used_memory") - 100_000))
             results = [await store.reserve(each) for each in charges]
 
             for reservation in [*held, *(each for each in results if isinstance(each, Reservation))]:
