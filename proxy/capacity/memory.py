@@ -16,8 +16,7 @@ from proxy.capacity.kinds import WINDOWS
 from proxy.capacity.outstanding import ReservedAmounts, SlotCounter
 from proxy.capacity.store import Charge, CounterKey, Reservation, Row, Wait
 from proxy.core.clock import Clock
-from proxy.core.model import RouteKey
-from proxy.core.saved import SavedWindow, route_name, route_named
+from proxy.core.saved import SavedWindow, owner_name, owner_named
 from proxy.core.window import Window
 
 MAX_COUNTERS = 100_000  # beyond it the least recently used are dropped, in use or not
@@ -140,7 +139,8 @@ class MemoryCounters:
         for key, counter in reversed(self._counters.items()):
             if isinstance(counter, SlotCounter) or counter.seconds <= longer_than:
                 continue
-            if isinstance(key.owner, RouteKey) and (window := counter.export(_name(key.owner, key.kind), shift, now)):
+            owner = owner_name(key.owner)
+            if owner is not None and (window := counter.export(f"{owner}:{key.kind}", shift, now)):
                 saved.append(window)
                 if len(saved) >= MAX_SAVED:
                     break
@@ -256,12 +256,8 @@ class MemoryCounters:
         self._sweep_at = min(max(FIRST_SWEEP, 2 * live), self._most)
 
 
-def _name(route: RouteKey, kind: str) -> str:
-    return f"{route_name(route)}:{kind}"
-
-
 def _key(window: SavedWindow) -> CounterKey:
     name, _, kind = window.name.rpartition(":")
     if (kind, window.seconds) not in WINDOWS.items():
         raise ValueError("the window of a limit has another length")
-    return CounterKey(route_named(name), kind)
+    return CounterKey(owner_named(name), kind)

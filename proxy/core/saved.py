@@ -17,13 +17,16 @@ MAX_COUNT = 1_000_000
 MAX_AMOUNT = 10**15 - 1
 LATEST = 1e11  # seconds since the epoch: about three thousand years
 _PREFIX = "upstream:"  # of the names of route keys in the file
+_CLIENT = "client:"
+_CLIENTS = ("key", "user", "team")
 
 Seconds = Annotated[float, msgspec.Meta(ge=-LATEST, le=LATEST)]
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 Amount = Annotated[int, msgspec.Meta(ge=0, le=MAX_AMOUNT)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 RouteName = Annotated[str, msgspec.Meta(pattern=r"^upstream:[^/]*/[\s\S]*:[^:]+$", max_length=1000)]
-CounterName = Annotated[str, msgspec.Meta(pattern=r"^upstream:[^/]*/[\s\S]*:[^:]+:[a-z]+$", max_length=1000)]
+_OWNER = r"(?:upstream:[^/]*/[\s\S]*:[^:]+|client:(?:key|user|team)/[\s\S]+)"
+CounterName = Annotated[str, msgspec.Meta(pattern=rf"^{_OWNER}:[a-z]+$", max_length=1000)]
 
 
 class SavedBreaker(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +82,7 @@ class SavedExhaustion(msgspec.Struct, frozen=True):
 class SavedWindow(msgspec.Struct, frozen=True, kw_only=True):
     """The state of one `Window`: `amounts` are those of the `parts` with the same index."""
 
-    name: CounterName  # of the route key, and the kind of the limit after a colon
+    name: CounterName  # of the owner, and the kind of the limit after a colon
     seconds: Annotated[float, msgspec.Meta(gt=0, le=LATEST)]
     limit: Amount
     origin: Seconds
@@ -114,6 +117,23 @@ class SavedVersion(msgspec.Struct, frozen=True):
 def route_name(route: RouteKey) -> str:
     """Return the name of a route key in the state file."""
     return f"{_PREFIX}{route.provider}/{route.model}:{route.key_id}"
+
+
+def owner_name(owner: tuple[str, ...]) -> str | None:
+    """Return the name of the owner of a counter in the state file; `None` if its counters are not saved."""
+    if isinstance(owner, RouteKey):
+        return route_name(owner)
+    return f"{_CLIENT}{owner[0]}/{owner[1]}" if len(owner) == 2 and owner[0] in _CLIENTS else None
+
+
+def owner_named(name: str) -> tuple[str, ...]:
+    """Return the owner with that name. Raises `ValueError` if `owner_name` cannot have returned it."""
+    if not name.startswith(_CLIENT):
+        return route_named(name)
+    what, _, id = name.removeprefix(_CLIENT).partition("/")
+    if what not in _CLIENTS or not id:
+        raise ValueError("the name of a client must have the form client:<key, user or team>/<id>")
+    return (what, id)
 
 
 def route_named(name: str) -> RouteKey:

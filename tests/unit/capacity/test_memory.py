@@ -159,6 +159,17 @@ async def test_short_windows_can_be_left_out() -> None:
     assert models(store.export(0.0, longer_than=59.0)) == ["a", "b"]
 
 
+async def test_counts_of_clients_are_continued_too() -> None:
+    store, other = MemoryCounters(FakeClock()), MemoryCounters(FakeClock())
+    charges = [Charge(CounterKey((what, "a/b:c"), "rpd"), 3, 86_400.0, 2) for what in ("key", "user", "team")]
+    await store.reserve(charges)
+
+    other.restore(store.export(0.0), 0.0)
+
+    assert [row.counter for row in await other.read()] == sorted(charge.counter for charge in charges)
+    assert [row.used for row in await other.read()] == [2, 2, 2]
+
+
 async def test_slots_end_with_the_process() -> None:
     store = MemoryCounters(FakeClock())
     await store.reserve([ONE])
