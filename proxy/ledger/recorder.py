@@ -99,12 +99,13 @@ class Recorder:
         Raises `Unavailable`, and removes the attempt from the record, if it cannot be recorded and such attempts are
         rejected.
         """
-        entry = self._open.get(record.id) or self._opened(record)
-        started = None
-        if entry.segment is None:
-            started = call_row(record, (), entry.principal, attempt.started, None)
-        row = intent_row(record, attempt, entry.principal)
-        if not self._write(entry, INTENT, (row, started), within_limit=True) and self._closed:
+        written = False
+        try:
+            written = self._begin(self._open.get(record.id) or self._opened(record), record, attempt)
+        except Exception:
+            self.unjournaled += 1
+            _LOG.exception("a call could not be recorded", extra={"fields": {"id": record.id}})
+        if not written and self._closed:
             self.rejected += 1
             record.attempts.remove(attempt)
             message = "The call cannot be recorded: the ledger's journal is full or cannot be written; try again later."
@@ -156,6 +157,12 @@ class Recorder:
         entry = self._open[record.id] = Entry(record, record.principal or UNKNOWN_CALLER)
         return entry
 
+    def _begin(self, entry: Entry, record: Record, attempt: AttemptRecord) -> bool:
+        started = None
+        if entry.segment is None:
+            started = call_row(record, (), entry.principal, attempt.started, None)
+        return self._write(entry, INTENT, (intent_row(record, attempt, entry.principal), started), within_limit=True)
+
     def _end(self, entry: Entry, record: Record) -> None:
         attempts = record.attempts
         mark = (
@@ -172,7 +179,8 @@ class Recorder:
         call = call_row(record, rows, entry.principal, now, decision)
         entry.call, entry.attempts = call, rows
         before = entry.segment if entry.journaled else None
-        entry.journaled = self._write(entry, OUTCOME, (call, rows), within_limit=False)
+        # what has begun may exceed the limit, but not calls that were rejected, of which there may be any number
+        entry.journaled = self._write(entry, OUTCOME, (call, rows), within_limit=entry.segment is None)
         if entry.journaled:
             if before is not None and before is not entry.segment:
                 before.outdated.add(record.id)

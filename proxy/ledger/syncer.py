@@ -23,6 +23,7 @@ class Syncer:
     async def run(self) -> None:
         """Sync until cancelled."""
         wake = asyncio.Event()
+        wake.set()  # there may be records already
         self._journal.notify = wake.set
         while True:
             await wake.wait()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,31 @@ def test_a_full_journal_takes_the_outcomes_of_what_was_started(desk: Desk) -> No
     desk.recorder.end(record)
 
     assert desk.kinds() == "IO"
+
+
+def test_rejected_calls_cannot_exceed_the_limit(desk: Desk) -> None:
+    record, _ = begun(1, desk.clock)
+    record.attempts.clear()
+    desk.fill()
+
+    failed(record, "overloaded")
+    desk.recorder.close(record)
+
+    assert desk.kinds() == ""
+    assert [entry.journaled for entry in desk.finished] == [False]
+    assert desk.recorder.unjournaled == 1
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_an_intent_that_cannot_be_encoded_is_one_that_cannot_be_written(tmp_path: Path, *, closed: bool) -> None:
+    desk = Desk(tmp_path, closed=closed)
+    record, attempt = begun(1, desk.clock)
+    attempt.key_id = "\ud800"
+
+    with pytest.raises(Unavailable) if closed else nullcontext():
+        desk.recorder.begin(record, attempt)
+
+    assert (desk.recorder.unjournaled, desk.kinds()) == (1, "")
 
 
 def test_an_outcome_that_cannot_be_written_is_given_to_the_writer(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
