@@ -27,3 +27,4 @@ async def in_thread(function: Callable[..., T], *args: Any) -> T:
         while not future.done():
             with suppress(asyncio.CancelledError):
                 await asyncio.wait([future])
+        future.exception()  # after a cancellation its error is not reported
