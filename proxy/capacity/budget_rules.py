@@ -101,6 +101,8 @@ def unbounded_error(counter: BudgetCounter, deployment: Deployment) -> BudgetExc
     start = f"The budget `{name}` allows only calls whose cost has a bound, and"
     if deployment.billed_price is None:
         return BudgetExceeded(f"{start} `{model}` has no price; configure its `price` (0 if it is free).")
+    if deployment.kind in ("image", "audio"):
+        return BudgetExceeded(f"{start} the cost of `{model}` has none; only soft budgets allow images and audio.")
     return BudgetExceeded(
         f"{start} the most tokens of this call to `{model}` are unknown; configure `context_window` of the model, and "
         "use neither tools that the provider runs nor web search."

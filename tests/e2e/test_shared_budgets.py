@@ -1,4 +1,4 @@
-"""One budget over three processes and Redis, with the upstream's log as the truth; and budgets over restarts."""
+"""One budget over three processes and Redis, with the upstream's log as the truth; and what an outage of Redis does."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.boxes import ADMIN
-from tests.support.redis_server import RedisServer
+from tests.support.boxes import ADMIN, boxed
+from tests.support.redis_server import RedisServer, redis_server_at
 from tests.support.redis_server import shared_redis as shared_redis
 from tests.support.servers import signalbox_process, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, Wire, chunk, completion, plain, refuse, running, words
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, until
 
 USAGE = {"prompt_tokens": 7, "completion_tokens": 60, "total_tokens": 67}
 CALL_USD = (7 * 100 + 60 * 200) / 1e6
@@ -124,3 +124,32 @@ async def test_concurrent_calls_over_three_processes_stay_within_the_budget(
     assert spent >= truth  # an estimate counts at least what was sent
     assert reserved == 0
     assert fitting == [200]
+
+
+@pytest.mark.parametrize(("policy", "status"), [("open", 200), ("closed", 503)])
+def test_an_outage_of_redis_is_survived_as_configured(
+    tmp_path: Path, upstream: Upstream, policy: str, status: int
+) -> None:
+    more = {"store": "sqlite", "dependencies": {"state": {"fail": policy}}}
+    with redis_server_at(tmp_path) as server:
+        config = configuration(upstream.url, state=server.url, **more)
+        with boxed(tmp_path, config) as box:
+
+            def spent() -> float:
+                row = box.http.get(f"{box.url}/admin/budgets", headers=ADMIN).json()["data"][0]
+                amount: float = row["spent_usd"]
+                return amount
+
+            assert box.ask("up/whole", max_tokens=100).status_code == 200
+            server.stop()
+            until(lambda: box.metric("signalbox_state_degraded") == 1)
+            during = box.ask("up/whole", max_tokens=100)
+            server.start()  # empty
+            until(lambda: box.metric("signalbox_state_degraded") == 0)
+            after = box.ask("up/whole", max_tokens=100)
+            total = until(lambda: spent() if spent() >= CALL_USD * len(upstream.requests) - 1e-9 else None)
+
+    assert (during.status_code, after.status_code) == (status, 200)
+    if status == 503:
+        assert during.json()["error"]["code"] == "overloaded"
+    assert total == pytest.approx(CALL_USD * len(upstream.requests), abs=1e-9)

@@ -157,6 +157,15 @@ async def test_an_unpriced_model_is_named() -> None:
         await service.reserve(charges, unpriced, None)
 
 
+async def test_models_without_bound_are_named() -> None:
+    service = budgets(FakeClock())
+    image = calls.deployment("painter", kind="image", price=PRICE)
+    charges = service.charges(ALICE, image, policy(TOTAL))
+
+    with pytest.raises(BudgetExceeded, match="the cost of `acme/painter` has none; only soft budgets allow images"):
+        await service.reserve(charges, image, None)
+
+
 async def test_an_exceeded_soft_budget_is_named() -> None:
     service = budgets(FakeClock())
     soft = BudgetRule("user", "alice", 10, hard=False)
