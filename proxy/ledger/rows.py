@@ -178,6 +178,7 @@ def _ms(seconds: float) -> float:
     return int(seconds * 1e6) / 1000
 
 
+@lru_cache(4096)
 def _text(text: str) -> str:
     """Return a name that every database can store: no NUL, no lone surrogate, at most `LONGEST` characters."""
     if len(text) <= LONGEST and text.isascii() and "\0" not in text:
