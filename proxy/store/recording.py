@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store import schema
-from proxy.store.statements import add_text, insert_new, insert_text
+from proxy.store.statements import add_text, insert_columns_text, insert_text
 from proxy.store.sums import Sums, supersedes, unique_attempts
 from proxy.store.values import to_json
 
@@ -81,10 +81,10 @@ async def _insert(
     # in the order of their ids, so that two writers of the same rows wait for each other, and not both
     ids = sorted(rows)
     if connection.dialect.name == "postgresql":
-        statement = insert_new(connection, table).returning(table.c.id)
-        values = [_values(columns, rows[id]) for id in ids]
-        return (await connection.execute(statement, values)).scalars().all()
-    # no other process writes to SQLite during the transaction; many rows of one statement cost a third of the above
+        by_column = tuple(map(list, zip(*(msgspec.structs.astuple(rows[id]) for id in ids), strict=True)))
+        inserted = await connection.exec_driver_sql(insert_columns_text(table, columns), by_column)
+        return inserted.scalars().all()
+    # no other process writes to SQLite during the transaction
     query = f"SELECT id FROM {table.name} WHERE id IN (SELECT value FROM json_each(?))"
     there = set((await connection.exec_driver_sql(query, (to_json(ids),))).scalars())
     new = [id for id in ids if id not in there]
