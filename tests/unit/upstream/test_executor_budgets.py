@@ -292,3 +292,32 @@ async def test_a_broken_stream_is_settled_once() -> None:
     assert spending.reserved == 0
     assert spending.spent == made.cost_nusd
     assert 0 < spending.spent <= (worst_case_nusd(A, {}, len(STREAM)) or 0)
+
+
+async def test_both_attempts_of_a_continued_answer_are_settled() -> None:
+    able = {"capabilities": frozenset({"prefill"}), "price": PRICE, "max_output": 1000}
+    first, second = target("a", **able), target("b", **able)
+    b = bench({"a": [Answer([ROLE, TEXT, CUT])], "b": [STREAMED]})
+    of = asked(budgeted(first, second, mid_stream="continue"), STREAM)
+
+    _, made = await b.run(of, plan(first, second))
+
+    assert outcomes(made) == ["a broken_stream", "b ok"]
+    costs = [attempt.cost_nusd for attempt in made.attempts]
+    assert None not in costs
+    assert await state(b) == Spending(made.cost_nusd or 0, 0)
+
+
+async def test_a_continuation_needs_money_too() -> None:
+    able = {"capabilities": frozenset({"prefill"}), "price": PRICE}
+    first, second = target("a", max_output=10, **able), target("b", max_output=10_000, **able)
+    b = bench({"a": [Answer([ROLE, TEXT, CUT])], "b": []})
+    cap = worst_case_nusd(first, {}, len(STREAM)) or 0
+    of = asked(budgeted(first, second, rule=TOTAL._replace(nusd=cap), mid_stream="continue"), STREAM)
+
+    out, made = await b.run(of, plan(first, second))
+
+    assert outcomes(made) == ["a broken_stream"]
+    assert isinstance(out, bytes)
+    assert b"closed the connection" in out
+    assert (await state(b)).reserved == 0
