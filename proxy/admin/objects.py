@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.admin.actor import Actor
 from proxy.admin.values import BudgetBody, LimitsBody, budget_of, limits_of, visible
 from proxy.core.accounts import Team, User, VirtualKey
-from proxy.core.errors import InvalidRequest, NotFound
+from proxy.core.errors import InvalidRequest, NotAllowed, NotFound
 from proxy.store.accounts import Accounts
 from proxy.store.errors import Exists, InUse, Missing
 
 Row = TypeVar("Row", VirtualKey, User, Team)
+Owner = TypeVar("Owner", User, Team)
 
 
 class Objects(Generic[Row]):
@@ -43,7 +45,7 @@ class Objects(Generic[Row]):
         row, once = await self._made(actor, values)
         self._check_budget(values)
         self._check_grant(actor, row)
-        await self._check_references(values)
+        await self._create_references(actor, values)
         try:
             await self._accounts.create(row, actor.name)
         except Exists:
@@ -75,7 +77,7 @@ class Objects(Generic[Row]):
 
         self._check_budget(values)
         changed(await self._found(id))  # before references are looked up: the first error is that of the body
-        await self._check_references(values)
+        await self._create_references(actor, values)
         try:
             row = await self._accounts.change(self.kind, id, changed, actor.name)
         except Missing:
@@ -119,13 +121,25 @@ class Objects(Generic[Row]):
         """Raise `NotAllowed` if the actor may not grant the row."""
         actor.check_grant(row.models, row.limits, row.budget)
 
-    async def _check_references(self, values: Mapping[str, Any]) -> None:
-        """Raise `InvalidRequest` if a named user or team does not exist."""
+    async def _create_references(self, actor: Actor, values: Mapping[str, Any]) -> None:
+        """Create the user and the team that a body names, if they do not exist: without limits, a member of the team.
+
+        Raises `InvalidRequest` if the actor may not create an object without limits.
+        """
         user, team = values.get("user"), values.get("team")
-        if user is not None and await self._accounts.get(User, user) is None:
-            _refuse_reference("user", user)
         if team is not None and await self._accounts.get(Team, team) is None:
-            _refuse_reference("team", team)
+            await self._create_reference(actor, "team", Team(id=team, created_at=self._now()))
+        if user is not None and await self._accounts.get(User, user) is None:
+            await self._create_reference(actor, "user", User(id=user, team=team, created_at=self._now()))
+
+    async def _create_reference(self, actor: Actor, field: str, row: Owner) -> None:
+        try:
+            actor.check_grant(None, row.limits, None)
+        except NotAllowed:
+            message = f"`{field}`: there is no {field} `{row.id}`; create it first, or omit the field."
+            raise InvalidRequest(message, param=field) from None
+        with suppress(Exists):  # another request has created it meanwhile
+            await self._accounts.create(row, actor.name)
 
     async def _found(self, id: str) -> Row:
         row = await self._accounts.get(self.kind, id) if visible(id) else None
@@ -135,10 +149,6 @@ class Objects(Generic[Row]):
 
     def _missing(self, id: str) -> NotFound:
         return NotFound(f"There is no {self.what} `{shown_id(id)}`.")
-
-
-def _refuse_reference(field: str, id: str) -> NoReturn:
-    raise InvalidRequest(f"`{field}`: there is no {field} `{id}`; create it first, or omit the field.", param=field)
 
 
 class Change(Protocol):

@@ -270,7 +270,7 @@ def test_no_output_contains_a_key_or_a_secret(single: Box) -> None:
 def test_commands_exit_with_2_for_invalid_input(single: Box) -> None:
     single.shell("keys", "show", "key_none", code=2)
     single.shell("users", "create", "a b", code=2)
-    single.shell("keys", "create", "--name", "x", "--user", "nobody-of-this-name", code=2)
+    single.shell("keys", "create", "--name", "x", "--user", "a b", code=2)
     single.shell("usage", "--group-by", "nothing", code=2)
 
 

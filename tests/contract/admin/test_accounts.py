@@ -139,14 +139,29 @@ async def test_an_id_is_used_once(box: Box) -> None:
         assert (await box.error("POST", kind, {"id": "ann"}))[:2] == (400, "id")
 
 
-async def test_an_unknown_owner_is_named(box: Box) -> None:
-    made = await box.ok("POST", "keys", {"name": "n"})
+async def test_an_unknown_owner_is_created(box: Box) -> None:
+    made = await box.ok("POST", "keys", {"name": "n", "user": "bob", "team": "blue"})
+    await box.ok("PATCH", f"keys/{made['id']}", {"user": "eve"})
+    await box.ok("POST", "users", {"id": "ann", "team": "red"})
 
-    for method, path in (("POST", "keys"), ("PATCH", f"keys/{made['id']}")):
+    users = (await box.ok("GET", "users"))["data"]
+    teams = (await box.ok("GET", "teams"))["data"]
+    assert {user["id"]: (user["team"], user["role"], user["budget"]) for user in users} == {
+        "ann": ("red", "member", None),
+        "bob": ("blue", "member", None),
+        "eve": (None, "member", None),
+    }
+    assert [team["id"] for team in teams] == ["blue", "red"]
+
+
+async def test_a_restricted_admin_creates_no_owner_without_limits(database: Database) -> None:
+    async with boxed(database, RESTRICTED) as box:
         for field, id in (("user", "bob"), ("team", "blue")):
-            status, param, message = await box.error(method, path, {"name": "n", field: id})
+            status, param, message = await box.error("POST", "keys", {"name": "n", field: id} | WITHIN)
+
             assert (status, param) == (400, field)
             assert f"there is no {field} `{id}`; create it first" in message
+        assert (await box.ok("GET", "users"))["data"] == []
 
 
 INVALID: list[tuple[dict[str, Any], str]] = [
