@@ -80,25 +80,27 @@ class CallLogs:
         sums.add(success=success, seconds=seconds, cost_nusd=record.cost_nusd or 0, cache_hit=False, names=names)
 
     async def _write(self) -> None:
+        """Write what has collected; also if this is cancelled, all of it."""
         lines, self._lines = self._lines, []
         days, self._days = self._days, {}
-        dropped, self._dropped = self._dropped, 0
-        for date, failed in await in_thread(self._write_days, days):
-            self._days.setdefault(date, DaySums()).merge(failed)  # for the next write
-        dropped += await in_thread(self._write_lines, lines)
-        if dropped:
-            _LOG.warning("lines of the request log were dropped", extra={"fields": {"lines": dropped}})
+        dropped, self._dropped = [self._dropped], 0
+        try:
+            await in_thread(self._write_all, lines, days, dropped)
+        finally:
+            for date, sums in days.items():  # what is left could not be written, and is added to the next write
+                self._days.setdefault(date, DaySums()).merge(sums)
+        if sum(dropped):
+            _LOG.warning("lines of the request log were dropped", extra={"fields": {"lines": sum(dropped)}})
 
-    def _write_days(self, days: dict[str, DaySums]) -> list[tuple[str, DaySums]]:
-        """Write the sums; return those that could not be written."""
-        failed = []
-        for date, sums in days.items():
+    def _write_all(self, lines: list[tuple[Format, RequestLine]], days: dict[str, DaySums], dropped: list[int]) -> None:
+        """Write lines and sums. Removes the written sums from `days`, and appends lines not written to `dropped`."""
+        dropped.append(self._write_lines(lines))
+        for date in list(days):
             try:
-                add_to_file(self._folder, date, sums)
+                add_to_file(self._folder, date, days[date])
+                del days[date]
             except OSError as exc:
                 self._fail(exc)
-                failed.append((date, sums))
-        return failed
 
     def _write_lines(self, lines: list[tuple[Format, RequestLine]]) -> int:
         """Write the lines; return how many could not be written."""
