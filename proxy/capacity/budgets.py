@@ -213,7 +213,7 @@ class Budgets:
         unsure, self._unsure = self._unsure, {}
         for charge in unsure.values():
             await self._seed(charge, again=True)
-        await self._store.read([counter_of(rule, window) for rule, window in self._configured()])
+        await self.read([rule for rule, _ in self._configured()])
 
     async def _reserve(self, reservation: BudgetReservation) -> Granted | Refused:
         """Reserve in the shared store; without it in this process, unless a hard budget must then refuse."""

@@ -298,6 +298,15 @@ async def test_a_leaked_reservation_is_not_renewed() -> None:
     await reserve(service, USD, TOTAL)
 
 
+async def test_metrics_show_past_spending_before_the_first_call() -> None:
+    service = budgets(FakeClock(), TOTAL, ledger=Ledger(7))
+    assert service.configured() == [(TOTAL, Spending())]
+
+    await service.refresh()
+
+    assert service.configured() == [(TOTAL, Spending(7, 0))]
+
+
 async def test_leases_are_renewed_in_time(caplog: pytest.LogCaptureFixture) -> None:
     clock = FakeClock()
     service = budgets(clock)
