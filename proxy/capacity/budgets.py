@@ -43,6 +43,8 @@ from proxy.core.usage import Usage
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 REFRESH_SECONDS = 5.0
+PATIENCE_SECONDS = 1.0  # for which calls wait at the start of an outage of the shared store
+CHECK_SECONDS = 0.05
 FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds
 _LOG = logging.getLogger(__name__)
 _NO_POLICY = BudgetPolicy()
@@ -100,6 +102,7 @@ class Budgets:
         self._id = id
         self._ledger = ledger
         self._fail_open = fail_open
+        self._away_since: float | None = None  # the first failure of the shared store in this outage
         self._local: MemoryBudgets | None = None  # while a shared store is unavailable
         self._locally: WeakSet[BudgetReservation] = WeakSet()  # reservations in `_local`, not in the shared store
         self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # seeded without the ledger
@@ -218,7 +221,7 @@ class Budgets:
     async def _reserve(self, reservation: BudgetReservation) -> Granted | Refused:
         """Reserve in the shared store; without it in this process, unless a hard budget must then refuse."""
         try:
-            result = await self._reserve_in(self._store, reservation)
+            result = await self._patiently(reservation)
         except StateUnavailable:
             if not self._fail_open.state and any(each.hard is not None for each in reservation.charges):
                 raise
@@ -229,6 +232,22 @@ class Budgets:
         else:
             self._local = None
         return result
+
+    async def _patiently(self, reservation: BudgetReservation) -> Granted | Refused:
+        """Reserve in the shared store. In the first second of an outage, wait for its end: most are that short."""
+        while True:
+            try:
+                result = await self._reserve_in(self._store, reservation)
+            except StateUnavailable:
+                now = self._clock.monotonic()
+                if self._away_since is None:
+                    self._away_since = now
+                if now - self._away_since >= PATIENCE_SECONDS:
+                    raise
+                await self._clock.sleep(CHECK_SECONDS)
+            else:
+                self._away_since = None
+                return result
 
     async def _reserve_in(self, store: BudgetStore, reservation: BudgetReservation) -> Granted | Refused:
         while True:

@@ -11,7 +11,7 @@ import pytest
 from proxy.capacity.budget_memory import MemoryBudgets
 from proxy.capacity.budget_rules import rules
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation, Granted, Refused, Spending, Unseeded
-from proxy.capacity.budgets import LEASE_SECONDS, REFRESH_SECONDS, RENEW_SECONDS, Budgets, FailOpen
+from proxy.capacity.budgets import LEASE_SECONDS, PATIENCE_SECONDS, REFRESH_SECONDS, RENEW_SECONDS, Budgets, FailOpen
 from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.errors import BudgetExceeded, StateUnavailable, Unavailable
@@ -392,6 +392,32 @@ async def test_without_the_shared_state_this_process_counts_alone() -> None:
     assert store.committed == 50_000_000
     with pytest.raises(BudgetExceeded):
         await reserve(service, 60_000_000, TOTAL)
+
+
+async def test_a_short_outage_is_waited_for() -> None:
+    clock = FakeClock()
+    store = Away(clock)
+    service = shared(clock, store, fail_open=True)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(reserve(service, USD, TOTAL))
+        await turn(2)
+        store.away = False
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(0, USD)
+    assert clock.now - FakeClock().now < PATIENCE_SECONDS
+    assert task.result()[1] == ()
+
+
+async def test_only_the_first_calls_of_an_outage_wait() -> None:
+    clock = FakeClock()
+    service = shared(clock, Away(clock), fail_open=True)
+    await reserve(service, 1, TOTAL)
+    began = clock.now
+
+    await reserve(service, 1, TOTAL)
+
+    assert clock.now == began
 
 
 async def test_a_recovered_shared_state_counts_again() -> None:
