@@ -36,8 +36,10 @@ LINEAR = {
 
 def patterns() -> Iterator[tuple[str, re.Pattern[Any]]]:
     for found in pkgutil.walk_packages(proxy.__path__, "proxy."):
-        if found.name.startswith(("proxy.config", "proxy.catalogue", "proxy.__main__")):
+        if found.name.startswith(("proxy.config", "proxy.catalogue", "proxy.commands", "proxy.__main__")):
             continue  # what an operator writes is no attack
+        if found.name == "proxy.store.migrations.env":
+            continue  # Alembic runs it; it cannot be imported
         for name, value in vars(importlib.import_module(found.name)).items():
             if isinstance(value, re.Pattern):
                 yield f"{found.name}.{name}", value

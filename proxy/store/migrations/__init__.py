@@ -6,6 +6,7 @@ steps, so that two successive versions can use it: `docs/store.md`.
 
 from __future__ import annotations
 
+import logging
 from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
     from sqlalchemy.ext.asyncio import AsyncEngine
 
+_LOG = logging.getLogger(__name__)
 HEAD = "0003"
 OLDEST = "0002"  # the oldest revision that this version can use
 BASE = "base"  # no tables
@@ -76,7 +78,10 @@ async def migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None]
     All is done in one transaction, and only by one process at a time.
     """
     async with engine.connect() as connection, connection.begin():
-        return await connection.run_sync(_migrate, to)
+        before, after = await connection.run_sync(_migrate, to)
+    if before != after:
+        _LOG.info("the tables of the store were migrated", extra={"fields": {"before": before, "after": after}})
+    return before, after
 
 
 def _migrate(connection: Connection, to: str) -> tuple[str | None, str | None]:
@@ -97,6 +102,7 @@ def _migrate(connection: Connection, to: str) -> tuple[str | None, str | None]:
 
 
 def _run(connection: Connection, before: str | None, to: str) -> None:
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # before its import, which logs as well
     from alembic import command
     from alembic.config import Config
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -99,6 +100,16 @@ def test_migrating_again_changes_nothing(location: Location) -> None:
 
     assert asyncio.run(migrate_to(location, None)) == (HEAD, HEAD)
     assert asyncio.run(state_of(location)) == (HEAD, None)
+
+
+def test_a_migration_logs_one_line(location: Location, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            asyncio.run(migrate_to(location, None))
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == [
+        "the tables of the store were migrated"
+    ]
 
 
 def test_processes_that_migrate_at_once_wait_for_each_other(location: Location) -> None:
