@@ -314,7 +314,7 @@ def _check_schema(loaded: Loaded) -> None:
 
 
 def _check_environment() -> None:
-    from proxy.app import network_of
+    from proxy.components import network_of
     from proxy.config.errors import ConfigError
 
     try:

@@ -1,0 +1,147 @@
+"""The components of the service that depend on settings, for `proxy/app.py`: each function builds one of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from proxy.admin.storage import Storage
+from proxy.admission.callers import IdentifyCallers
+from proxy.admission.gate import Gate
+from proxy.admission.jwks import Fetch
+from proxy.admission.keys import IssuedKey, Peppers
+from proxy.admission.watermark import Watermark, memory_families
+from proxy.capacity.state import State, build_state
+from proxy.config.errors import ConfigError, Problem
+from proxy.config.settings.schema import Settings
+from proxy.core.clock import Clock
+from proxy.core.location import locate
+from proxy.ledger.assembly import BuiltLedger, build_ledger
+from proxy.observe.live import key_look_ups
+from proxy.observe.live import state as state_family
+from proxy.observe.live import store as store_family
+from proxy.observe.metrics import Metrics
+from proxy.observe.process import process_families
+from proxy.overrides import ModelOverrides
+from proxy.reload import Configuration
+from proxy.store.accounts import Accounts
+from proxy.store.assembly import Store, build_store
+from proxy.store.audit_log import AuditLog
+from proxy.store.database import Database
+from proxy.store.envelope import Envelope
+from proxy.store.errors import StoreUnavailable
+from proxy.store.ledger import LedgerStore
+from proxy.store.provider_keys import ProviderKeys
+from proxy.upstream.assembly import Upstream
+from proxy.upstream.network import Network
+
+
+def store_of(live: Configuration, gate: Gate, clock: Clock, rng: random.Random) -> Store | None:
+    """Return the store; `None` with `store: none`."""
+    settings = live.settings
+    location = locate(settings.store, settings.data_dir)
+    if location is None:
+        return None
+    return build_store(
+        location,
+        retention=lambda: live.settings.logs.retention,
+        required=settings.dependencies.store.fail == "closed",
+        eager=settings.auth.mode != "none",
+        on_change=lambda degraded: gate.without_store(on=degraded),
+        clock=clock,
+        rng=rng,
+    )
+
+
+def ledger_of(records: LedgerStore, settings: Settings, clock: Clock) -> BuiltLedger:
+    """Return the ledger, which writes to `records`."""
+    closed = settings.dependencies.store.fail == "closed"
+    return build_ledger(Path(settings.data_dir), records, clock, unavailable=StoreUnavailable, closed=closed)
+
+
+def network_of(environ: Mapping[str, str]) -> Network:
+    """Return the real network. Raises `ConfigError` if an environment variable is invalid."""
+    try:
+        return Network(environ)
+    except ValueError as exc:
+        raise ConfigError([Problem("environment", None, "", str(exc))]) from None
+
+
+def state_of(settings: Settings, clock: Clock) -> State:
+    """Return the state of limits. Raises `ConfigError` if its URL is not valid."""
+    try:
+        return build_state(settings.state, clock, fail_open=settings.dependencies.state.fail == "open")
+    except ValueError as exc:
+        raise ConfigError([Problem("configuration", None, "state", str(exc))]) from None
+
+
+def callers_of(live: Configuration, database: Database | None, fetch: Fetch, clock: Clock) -> IdentifyCallers | None:
+    """Return what identifies callers; `None` if they are anonymous."""
+    if live.snapshot.auth.mode == "none":
+        return None
+    accounts = Accounts(database, clock) if database else None
+    return IdentifyCallers(live, accounts, fetch, clock, share=1 / live.workers)
+
+
+def provider_keys_of(database: Database | None, settings: Settings, clock: Clock) -> ProviderKeys | None:
+    """Return users' own provider keys; `None` without a store or an encryption key."""
+    current = settings.auth.encryption_key
+    if database is None or current is None:
+        return None
+    keys = [key.get_secret_value() for key in (current, *settings.auth.previous_encryption_keys)]
+    return ProviderKeys(database, Envelope(keys), clock)
+
+
+def storage_of(
+    database: Database | None,
+    records: LedgerStore | None,
+    overrides: ModelOverrides | None,
+    live: Configuration,
+    callers: IdentifyCallers | None,
+    clock: Clock,
+) -> Storage | None:
+    """Return what the admin API uses of the store."""
+    if database is None or records is None or overrides is None:
+        return None
+    return Storage(
+        accounts=Accounts(database, clock),
+        ledger=records,
+        audit=AuditLog(database),
+        overrides=overrides,
+        now=clock.time,
+        issue=partial(_issue, live) if live.snapshot.auth.peppers else None,
+        forget=callers.forget if callers else lambda: None,
+        counts_shared=live.workers == 1 or live.settings.state != "memory",
+    )
+
+
+def _issue(live: Configuration) -> IssuedKey:
+    """Return a new key under the pepper in force."""
+    return Peppers(live.snapshot.auth.peppers).issue()
+
+
+def watch(
+    metrics: Metrics,
+    *,
+    upstream: Upstream,
+    state: State,
+    store: Store | None,
+    ledger: BuiltLedger | None,
+    callers: IdentifyCallers | None,
+    memory: tuple[Watermark, Gate] | None,
+) -> None:
+    """Add what components measure to the metrics, for those that exist."""
+    metrics.watch(upstream.families)
+    metrics.watch(process_families)
+    if client := state.client:
+        metrics.watch(lambda: [state_family(degraded=not client.available)])
+    if store:
+        metrics.watch(lambda: [store_family(degraded=store.database.degraded)])
+    if callers and (accounts := callers.accounts):
+        metrics.watch(lambda: [key_look_ups(accounts.look_ups)])
+    if memory:
+        metrics.watch(partial(memory_families, *memory))
+    if ledger:
+        metrics.watch(ledger.families)
