@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from proxy.core.clock import Clock
@@ -26,6 +27,7 @@ Work = Callable[["AsyncConnection"], Awaitable[T]]
 PROBE_SECONDS = 0.25  # between two probes
 PROBE_TIMEOUT_SECONDS = 1.0
 HEARTBEAT_SECONDS = 1.0  # work that takes longer is cut off if the database does not answer anything else either
+TURNS = 20  # of the event loop that an answer has time for at least: a loop that is late is no fault of the database
 END_SECONDS = 2.0  # for the work under way when the service ends
 LOG_SECONDS = 1.0  # between two log lines about failures
 ATTEMPTS = 3  # of a transaction that a conflict with another one has ended
@@ -161,20 +163,20 @@ class Pool:
         task = self._group.create_task(work)
         self._working.add(task)
         task.add_done_callback(self._working.discard)
-        rest = seconds
+        step = min(seconds, HEARTBEAT_SECONDS) / TURNS
+        steps = round(seconds / step)
         try:
-            while True:
-                step = min(rest, HEARTBEAT_SECONDS)
+            for number in count(1):
                 done, _ = await asyncio.wait({task}, timeout=step)
                 if done:
                     if task.cancelled():
                         raise StoreUnavailable(self._message("it is being closed"))
                     return task.result()
-                rest -= step
-                if rest <= 0:
+                if number >= steps:
                     raise self._timed_out(seconds, engine)
-                if self._opener.concurrent:
+                if number % TURNS == 0 and self._opener.concurrent:
                     await self._within(engine, self._transaction(engine, _beat, again=False), HEARTBEAT_SECONDS)
+            raise AssertionError
         except StoreUnavailable:
             task.cancel()
             raise

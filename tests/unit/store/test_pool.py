@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -189,6 +190,19 @@ async def test_work_that_hangs_makes_the_pool_fail(pool: Pool, changes: list[boo
 
     assert changes == [True, False]
     assert cancelled == [True]
+
+
+async def test_a_busy_event_loop_is_no_failure_of_the_database(pool: Pool, changes: list[bool]) -> None:
+    blocked = threading.Event()
+
+    async def work(connection: Any) -> int:
+        for _ in range(12):
+            blocked.wait(0.02)  # other calls, in each turn of the event loop
+            await asyncio.sleep(0)
+        return 1
+
+    assert await pool.use(work, 0.1, again=False) == 1
+    assert changes == []
 
 
 async def test_failures_are_logged_at_most_once_a_second(
