@@ -2,7 +2,7 @@
 
 An entry in use is looked up again in the background after `FRESH` seconds, so that a call rarely waits for the store.
 An entry older than `TTL` is not used, except while the store is unavailable: then it serves for `stale` seconds. A
-change in this process takes effect at once (`clear`), one in another process within `TTL`.
+change in this process takes effect at once (`expire`), one in another process within `TTL`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 FRESH = 5.0  # seconds
 TTL = 10.0
 STALE = 600.0
+NEVER = float("-inf")
 RETRY_SECONDS = 1.0  # between look-ups while the store is unavailable
 MAX_ENTRIES = 10_000
 
@@ -122,9 +123,15 @@ class AccountCache:
                 raise
 
     def clear(self) -> None:
-        """Drop everything, after a change."""
+        """Drop everything, after a change of the configuration."""
         self._changes += 1
         self._entries.clear()
+
+    def expire(self) -> None:
+        """Use no entry before it is looked up again, after a change of an account; the names stay known."""
+        self._changes += 1
+        for entry in self._entries.values():
+            entry.looked_up = NEVER
 
     async def run(self) -> None:
         """Look up entries in use before they are too old, and store their keys under the newest pepper."""

@@ -35,7 +35,7 @@ class IdentifyCallers:
     def forget(self) -> None:
         """Look every key, user and team up again: one has changed."""
         if self.accounts is not None:
-            self.accounts.clear()
+            self.accounts.expire()
 
     def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal | None:
         """Return a caller that is known already. Raises `ProxyError`."""

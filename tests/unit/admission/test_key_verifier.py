@@ -181,6 +181,21 @@ async def test_guesses_of_one_address_do_not_delay_another() -> None:
     assert (await bench.verify(issued.key, "192.0.2.9")).name == "key_1"
 
 
+async def test_a_change_during_guesses_does_not_stop_keys_in_use() -> None:
+    bench = Bench()
+    issued, deleted = bench.store.add(), bench.store.add("key_2")
+    for each in (issued, deleted):
+        await bench.verify(each.key)
+    for _ in range(100):
+        await bench.refused(new_key())
+    del bench.store.keys[deleted.digest]
+
+    bench.cache.expire()
+
+    assert (await bench.verify(issued.key)).name == "key_1"
+    assert isinstance(await bench.refused(deleted.key), NotAuthenticated)
+
+
 async def test_keys_that_exist_are_looked_up_without_limit() -> None:
     bench = Bench()
     keys = [bench.store.add(f"key_{number}").key for number in range(500)]
@@ -243,7 +258,7 @@ async def test_a_change_in_this_process_takes_effect_at_once() -> None:
     await bench.verify(issued.key)
     bench.change(issued, disabled=True)
 
-    bench.cache.clear()
+    bench.cache.expire()
 
     assert isinstance(await bench.refused(issued.key), NotAllowed)
 
@@ -256,7 +271,7 @@ async def test_a_look_up_during_a_change_is_repeated() -> None:
     async with asyncio.TaskGroup() as group:
         call = group.create_task(bench.refused(issued.key))
         await turn()
-        bench.cache.clear()
+        bench.cache.expire()
         bench.store.gate.set()
         bench.change(issued, disabled=True)
 
