@@ -10,7 +10,7 @@ from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, reset_text, rul
 from proxy.core.call import Call
 from proxy.core.errors import BudgetExceeded
 from proxy.core.model import Deployment
-from proxy.core.money import output_ceiling, requested_ceiling, usd
+from proxy.core.money import CEILINGS, completion_ceiling, output_ceiling, requested_ceiling, usd
 from proxy.core.plan import Plan, Target
 from proxy.core.principal import Principal
 
@@ -56,17 +56,28 @@ def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetChar
 
     The limit leaves space for the prompt in the context window, because providers reject requests that exceed it.
     """
-    if call.endpoint != "chat" or all(each.hard is None for each in charges):
+    if call.endpoint not in ("chat", "completions") or all(each.hard is None for each in charges):
         return target
-    body, deployment = call.body, target.deployment
-    if requested_ceiling(body) or requested_ceiling(target.overrides):
+    body = {**call.body, **target.overrides} if target.overrides else call.body
+    if call.endpoint == "completions":
+        ceiling = completion_ceiling(body)
+        if body.get("max_tokens") == ceiling:
+            return target
+        return Target(target.deployment, {**target.overrides, "max_tokens": ceiling})
+    requested, unlimited = requested_ceiling(body), [name for name in CEILINGS if body.get(name) == -1]
+    if requested is not None and not unlimited:
         return target
+    names = unlimited or ["max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"]
+    ceiling = requested or _ceiling(target.deployment, call, plan)
+    return Target(target.deployment, {**target.overrides, **dict.fromkeys(names, ceiling)})
+
+
+def _ceiling(deployment: Deployment, call: Call, plan: Plan) -> int:
     ceiling, window = output_ceiling(deployment), deployment.context_window
     if window is not None and window - len(call.raw) < ceiling:
         prompt = min(len(call.raw), plan.input_tokens + plan.input_tokens // 4 + _MARGIN)
         ceiling = max(1, min(ceiling, window - prompt))
-    name = "max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"
-    return Target(deployment, {**target.overrides, name: ceiling})
+    return ceiling
 
 
 def counter_of(rule: BudgetRule, window: Window) -> BudgetCounter:

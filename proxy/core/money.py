@@ -17,7 +17,8 @@ NUSD = 1_000_000_000  # nano-dollars in a dollar
 
 LONGEST_BY_DEFAULT = 16_384  # tokens of an answer whose request sets no limit
 _UNKNOWN_OUTPUT = 4_096  # the same, for a model whose longest answer is unknown
-_CEILINGS = ("max_completion_tokens", "max_tokens")
+CEILINGS = ("max_completion_tokens", "max_tokens")  # of a chat; a text completion has only `max_tokens`
+COMPLETION_TOKENS = 16  # of a text completion whose request sets no limit, in OpenAI's API
 _SET_UP = 64  # tokens that providers add to a prompt
 _TOOLS_SET_UP = 1_024  # tokens that providers add to a prompt with tools
 _EDGE_US = 60_000_000  # a price that begins this soon may hold when the request is sent
@@ -97,7 +98,7 @@ def output_ceiling(deployment: Deployment) -> int:
 
 def requested_ceiling(body: Mapping[str, Any]) -> int | None:
     """Return the limit of tokens that a request sets for each answer; `None` if it sets none."""
-    limits = [limit for name in _CEILINGS if type(limit := body.get(name)) is int and limit > 0]
+    limits = [limit for name in CEILINGS if type(limit := body.get(name)) is int and limit > 0]
     return max(limits, default=None)
 
 
@@ -217,16 +218,38 @@ def _most_output(deployment: Deployment, body: Mapping[str, Any], size: int) -> 
     """Return the most tokens of all answers."""
     if deployment.kind in ("embedding", "moderation"):
         return 0
-    each = requested_ceiling(body) or output_ceiling(deployment)
+    if deployment.unsupported.issuperset(CEILINGS):
+        each = deployment.max_output  # no limit is sent
+    elif "messages" in body or "prompt" not in body:
+        each = requested_ceiling(body) or output_ceiling(deployment)
+    else:
+        each = completion_ceiling(body)
+    n, best_of = _answers(body.get("n")), _answers(body.get("best_of"))
+    if each is None or n is None or best_of is None:
+        return None
     if body.get("prediction"):
         each += size  # tokens of a prediction that the answer does not use cost as much as those of the answer
-    answers = max(_natural(body.get("n")), _natural(body.get("best_of")))
-    prompts = body.get("prompt")
-    return each * answers * (max(1, len(prompts)) if isinstance(prompts, list) else 1)
+    return each * max(n, best_of) * _prompts(body.get("prompt"))
 
 
-def _natural(value: Any) -> int:
-    return value if type(value) is int and value > 1 else 1
+def completion_ceiling(body: Mapping[str, Any]) -> int:
+    """Return the limit of tokens for each answer of a text completion; 0 only reads the prompt."""
+    limit = body.get("max_tokens")
+    return limit if type(limit) is int and limit >= 0 else COMPLETION_TOKENS
+
+
+def _answers(value: Any) -> int | None:
+    """Return the number of answers for each prompt; `None` for a value that servers may understand differently."""
+    if value is None:
+        return 1
+    return max(value, 1) if type(value) is int else None
+
+
+def _prompts(value: Any) -> int:
+    """Return the number of prompts; a list of token numbers is one."""
+    if not isinstance(value, list) or all(type(item) is int for item in value):
+        return 1
+    return len(value)
 
 
 def usd(nusd: int) -> float:

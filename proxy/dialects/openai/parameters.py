@@ -63,7 +63,7 @@ def edits_of(call: Call, target: Target, spans: Mapping[str, Span]) -> Edits:
         _think(edits, call, target, spans)
     for name, other in _LIMITS:
         if name in deployment.unsupported and other not in deployment.unsupported:
-            _rename(edits, name, other, call.raw, spans)
+            _rename(edits, name, other, call, spans)
     present = _present(call, target)
     for name in sorted(refused(deployment.unsupported, present), key=lambda name: spans.get(name, _START)):
         if name not in edits.remove and asks(name, present[name]):  # a value that asks for nothing keeps its bytes
@@ -84,16 +84,17 @@ def _present(call: Call, target: Target) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _rename(edits: Edits, name: str, other: str, raw: bytes, spans: Mapping[str, Span]) -> None:
-    """Rename a member, or remove it if the call has `other` too. A scenario has priority over the client."""
+def _rename(edits: Edits, name: str, other: str, call: Call, spans: Mapping[str, Span]) -> None:
+    """Rename a member, or remove it if the call limits `other` too. A scenario has priority over the client."""
     if name in edits.write:
         edits.write.setdefault(other, edits.write.pop(name))
         edits.remove.add(name)
-    elif name in spans and (other in spans or other in edits.write):
-        edits.drop(name, spans)
-    elif name in spans:
-        edits.write[other] = raw[spans[name].value : spans[name].end]
-        edits.remove.add(name)
+    elif name in spans and call.body.get(name) is not None:
+        if other in edits.write or call.body.get(other) is not None:
+            edits.drop(name, spans)
+        else:
+            edits.write[other] = call.raw[spans[name].value : spans[name].end]
+            edits.remove.add(name)
 
 
 def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:

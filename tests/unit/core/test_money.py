@@ -174,6 +174,32 @@ def test_all_prompts_and_candidates_of_a_completion_count() -> None:
     assert worst(body, kind="completion") == bound(body, output=10 * 3 * 4)
 
 
+def test_a_list_of_token_numbers_is_one_prompt() -> None:
+    body = {"prompt": [17, 18, 19], "max_tokens": 10}
+
+    assert worst(body, kind="completion") == bound(body, output=10)
+
+
+def test_only_max_tokens_limits_a_text_completion() -> None:
+    body = {"prompt": "a", "max_completion_tokens": 1}
+
+    assert worst(body, kind="completion") == bound(body, output=16)
+    assert worst(body | {"max_tokens": 0}, kind="completion") == bound(body | {"max_tokens": 0}, output=0)
+
+
+@pytest.mark.parametrize("members", [{"n": "5"}, {"n": 5.0}, {"best_of": 5.0}])
+def test_a_number_of_answers_that_servers_may_convert_has_no_bound(members: dict[str, Any]) -> None:
+    assert worst({"prompt": "a", "max_tokens": 1, **members}, kind="completion") is None
+
+
+def test_a_limit_that_is_not_sent_bounds_nothing() -> None:
+    without = frozenset({"max_tokens", "max_completion_tokens"})
+
+    assert worst(hello(max_tokens=1), unsupported=without) == bound(hello(max_tokens=1), output=1_000)
+    unknown = deployment(price=PRICE, unsupported=without)
+    assert worst_case_nusd(unknown, hello(max_tokens=1), 100) is None
+
+
 def test_embeddings_have_no_output() -> None:
     body = {"input": ["one", "two"]}
 

@@ -103,6 +103,16 @@ def test_of_two_ceilings_the_one_that_the_model_knows_counts() -> None:
     assert request.dropped == ("max_tokens",)
 
 
+@pytest.mark.parametrize(
+    "members", ['"max_tokens":5,"max_completion_tokens":null', '"max_completion_tokens":null,"max_tokens":5']
+)
+def test_a_ceiling_of_null_is_none(members: str) -> None:
+    request = sent(f'{{"model":"m",{members},"messages":[]}}', unsupported=REASONING)
+
+    assert json.loads(request.content) == {"model": "m", "max_completion_tokens": 5, "messages": []}
+    assert request.dropped == ()
+
+
 def test_a_scenarios_ceiling_beats_the_clients_under_either_name() -> None:
     for name in ("max_tokens", "max_completion_tokens"):
         raw = f'{{"model":"m","{name}":5,"messages":[]}}'
