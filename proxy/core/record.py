@@ -224,9 +224,8 @@ class AttemptRecord:
         return self.first_token is None and outcome in _KINDS and VERDICTS[FailureKind(outcome)].known_cost
 
     def charge(self, nusd: int) -> None:
-        """Set the cost of an attempt whose usage is unknown: what was reserved for it."""
-        if self.usage is None:
-            self._cost_nusd = nusd
+        """Set the cost of an attempt whose usage is unknown or estimated: what was reserved for it."""
+        self._priced, self._cost_nusd = self.usage, nusd
 
     @property
     def cost_status(self) -> CostStatus:

@@ -34,14 +34,16 @@ async def reserve_worst_case(
 
 
 def real_cost(entry: AttemptRecord, reserved: BudgetReservation) -> int:
-    """Return what an ended attempt has cost.
+    """Return what an ended attempt has cost, which is also what its record has.
 
-    Where the cost is unknown but something may have been used, the whole reservation counts, as an estimate.
+    Where the cost is unknown but something may have been used, the whole reservation counts, as an estimate. An
+    estimate counts at most the reservation, but what the provider reports counts in full.
     """
-    cost = entry.cost_nusd
-    if cost is not None:
-        return min(cost, reserved.nusd) if entry.cost_status == "estimated" else cost
-    if entry.used_nothing or not reserved.nusd:
-        return 0
-    entry.charge(reserved.nusd)
-    return reserved.nusd
+    cost, most = entry.cost_nusd, reserved.nusd
+    if cost is None:
+        if entry.used_nothing or not most:
+            return 0
+    elif not 0 < most < cost or entry.usage is None or entry.usage.source != "estimated":
+        return cost
+    entry.charge(most)
+    return most

@@ -19,6 +19,7 @@ from proxy.core.policies import HedgePolicy
 from proxy.core.principal import Identified
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
+from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
@@ -137,6 +138,31 @@ async def test_an_attempt_of_unknown_cost_counts_its_reservation() -> None:
     assert (made.cost_nusd, made.attempts[0].cost_status) == (BOUND, "estimated")
 
 
+async def test_impossible_usage_counts_in_full_and_closes_the_budget() -> None:
+    false = Answer([ROLE, TEXT, STOP, USAGE.replace(b'completion_tokens":1', b'completion_tokens":5000'), DONE])
+    raw = STREAM[:-1] + b',"max_tokens":1}'
+    b = bench({"a": [false]})
+
+    _, made = await b.run(asked(budgeted(A), raw), plan(A))
+
+    assert made.usage is not None
+    assert made.usage.source == "clamped"
+    assert await state(b) == Spending(made.cost_nusd or 0, 0, closed=True)
+
+
+@pytest.mark.parametrize("price", [PRICE, None])
+async def test_an_estimate_is_the_same_in_the_record_and_in_the_budget(price: Price | None) -> None:
+    """Also where the estimate is above the bound, and where a soft budget has no bound."""
+    raw = STREAM[:-1] + b',"max_tokens":1' + (b"}" if price else b',"web_search_options":{"a":1}}')
+    b = bench({"a": [Answer([ROLE, *[TEXT] * 300, CUT])]})
+    rule = TOTAL._replace(hard=price is not None)
+
+    _, made = await b.run(asked(budgeted(A, rule=rule), raw), plan(A))
+
+    assert made.cost_nusd
+    assert await state(b, rule) == Spending(made.cost_nusd, 0)
+
+
 async def test_a_client_that_leaves_pays_the_reservation() -> None:
     b = bench({"a": [Answer(before=[Stall()])]})
     of = asked(budgeted(A))
@@ -228,6 +254,10 @@ async def test_a_call_without_budget_reserves_nothing() -> None:
     assert await state(b) == Spending(0, 0)
 
 
+def text_completion(raw: bytes, *, on: Snapshot) -> Call:
+    return read_passed(PASSED[0], raw, {}, id="req_1", request_id="theirs", snapshot=on)
+
+
 def sent(b: Bench) -> dict[str, Any]:
     body: dict[str, Any] = json.loads(b.transport.requests[-1].content)
     return body
@@ -249,6 +279,33 @@ async def test_a_limit_of_the_client_stays() -> None:
 
     assert sent(b) | {"max_tokens": 7} == sent(b)
     assert "max_completion_tokens" not in sent(b)
+
+
+@pytest.mark.parametrize(("limits", "expected"), [((50, -1), (50, 50)), ((-1, 50), (50, 50)), ((-1, -1), (1000, 1000))])
+async def test_no_limit_of_the_client_is_replaced(limits: tuple[int, int], expected: tuple[int, int]) -> None:
+    b = bench({"a": [OK]})
+    raw = (
+        b'{"model":"auto","messages":[{"role":"user","content":"Hello"}],"max_tokens":%d,"max_completion_tokens":%d}'
+        % limits
+    )
+
+    await b.run(asked(budgeted(A), raw), plan(A))
+
+    assert (sent(b)["max_tokens"], sent(b)["max_completion_tokens"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [(b"", 16), (b',"max_tokens":null', 16), (b',"max_tokens":"900"', 16), (b',"max_completion_tokens":1', 16)]
+    + [(b',"max_tokens":0', 0), (b',"max_tokens":7', 7)],
+)
+async def test_a_text_completion_without_limit_is_given_the_default_one(members: bytes, expected: int) -> None:
+    b = bench({"a": [OK]})
+    of = text_completion(b'{"model":"a/m","prompt":"Hello"%b}' % members, on=budgeted(A))
+
+    await b.run(of, plan(A))
+
+    assert sent(b)["max_tokens"] == expected
 
 
 async def test_soft_budgets_add_no_limit() -> None:
