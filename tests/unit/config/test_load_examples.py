@@ -3,11 +3,14 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
+from proxy.config.settings.describe import setting_names
 from proxy.config.settings.redact import redacted
 from proxy.config.yaml.expand import Unset
 
@@ -24,6 +27,21 @@ def environ_of(path: Path) -> dict[str, str]:
 
 def test_there_is_an_example_for_each_use() -> None:
     assert [path.stem for path in FILES[1:]] == NAMES
+
+
+def has(node: Any, path: list[str]) -> bool:
+    """Whether a YAML document has a setting; `*` is any name, `[]` any item of a list."""
+    if not path:
+        return True
+    name, rest = path[0].removesuffix("[]"), path[1:]
+    found = [value for key, value in node.items() if name in (key, "*")] if isinstance(node, dict) else []
+    return any(has(item, rest) for value in found for item in (value if path[0].endswith("[]") else [value]))
+
+
+def test_the_example_of_everything_has_every_setting() -> None:
+    document = yaml.safe_load((CONFIG / "examples" / "everything.yaml").read_text())
+
+    assert [name for name in setting_names() if not has(document, name.split("."))] == []
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
