@@ -115,7 +115,8 @@ class ModelOverrides:
         try:
             check_override(self._live.file, id, fields)
         except OverrideError as exc:
-            raise InvalidRequest(f"`{exc.field}`: {exc}.", param=exc.field) from exc
+            message = f"`{exc.field}`: {exc}"
+            raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from exc
         before = self._live.overrides
         try:
             self._reloader.override({**before, id: dict(fields)})

@@ -10,11 +10,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.endpoint import Answer, Context, reads
-from proxy.admin.pages import bounds
+from proxy.admin.pages import bounds, invalid_after
 from proxy.admin.storage import stored
 from proxy.admin.values import shown_budget
 from proxy.core.accounts import Budget
-from proxy.core.errors import InvalidRequest
 from proxy.core.timestamps import iso
 from proxy.surfaces.reports import MICROSECONDS, filters_of, grouped
 
@@ -37,7 +36,7 @@ class Audit:
         audit = stored(self._context.storage).audit
         limit, after = bounds(request)
         if after is not None and not (after.isascii() and after.isdigit() and len(after) < 18):
-            raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+            raise invalid_after()
         values = grouped(request.query_params.multi_items(), (*_FILTERS, "limit", "after"))
         filters = filters_of(values, _FILTERS)
         rows = await audit.list(filters, None if after is None else int(after), limit + 1)

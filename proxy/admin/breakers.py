@@ -11,7 +11,6 @@ from proxy.admin.endpoint import Answer, Context, reads, writes
 from proxy.admin.pages import page
 
 RESET = "reset"  # the topic of a question to other workers
-_FIELDS = "; the fields are `provider`, `model`, `key`, each a string"
 
 
 class ResetBody(BaseModel):
@@ -54,6 +53,6 @@ class Breakers:
         return str(self._reset(body.encode()))
 
     def _reset(self, raw: bytes) -> int:
-        body = read_body(ResetBody, raw if raw.strip() else b"{}", _FIELDS)
+        body = read_body(ResetBody, raw if raw.strip() else b"{}")
         self._context.limits.reset(body.provider, body.model, body.key)
         return self._context.health.reset(body.provider, body.model, body.key)

@@ -11,12 +11,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.endpoint import Answer, Context, ReadBudgets, reads
-from proxy.admin.pages import bounds
+from proxy.admin.pages import bounds, invalid_after
 from proxy.admin.values import visible
 from proxy.capacity.budgets import BudgetRow
 from proxy.core.accounts import Budget, BudgetScope, Team, User, VirtualKey
 from proxy.core.budgets import BudgetPolicy, BudgetRule, reset_text, rule_of
-from proxy.core.errors import InvalidRequest
 from proxy.core.money import usd
 from proxy.store.accounts import Accounts
 
@@ -111,7 +110,7 @@ def _cursor(after: str | None) -> tuple[str, str]:
     number = id.isascii() and id.isdigit() and len(id) < 10
     if (section == _CONFIG and number) or (section in _KINDS and visible(id)):
         return section, id
-    raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+    raise invalid_after()
 
 
 def _shown(rule: BudgetRule, row: BudgetRow | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from proxy.admin.actor import Actor
-from proxy.admin.bodies import fields_hint, read_values
+from proxy.admin.bodies import read_values
 from proxy.admin.objects import Objects, changes
 from proxy.admin.values import (
     Body,
@@ -90,7 +90,7 @@ class Keys(Objects[VirtualKey]):
         }
 
     async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[VirtualKey, dict[str, Any]]:
-        body = read_values(KeyBody, values, fields_hint(KeyBody.model_fields))
+        body = read_values(KeyBody, values)
         now = self._now()
         if body.expires_at is not None and body.expires_at <= now:
             raise InvalidRequest("`expires_at`: must be in the future.", param="expires_at")
@@ -110,7 +110,7 @@ class Keys(Objects[VirtualKey]):
         return row, {"key": issued.key}
 
     def _with(self, row: VirtualKey, values: Mapping[str, Any]) -> VirtualKey:
-        body = read_values(KeyChange, values, fields_hint(KeyChange.model_fields))
+        body = read_values(KeyChange, values)
         return msgspec.structs.replace(row, **_changes(body, row))
 
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.admin.actor import Actor
+from proxy.admin.pages import invalid_after
 from proxy.admin.values import BudgetBody, LimitsBody, budget_of, limits_of, visible
 from proxy.core.accounts import Team, User, VirtualKey
 from proxy.core.errors import InvalidRequest, NotAllowed, NotFound
@@ -49,15 +50,15 @@ class Objects(Generic[Row]):
         try:
             await self._accounts.create(row, actor.name)
         except Exists:
-            message = f"`id`: there is a {self.what} `{row.id}` already; change it with PATCH."
+            message = f"`id`: there is a {self.what} `{row.id}` already; change that one, or choose another id."
             raise InvalidRequest(message, param="id") from None
         await self._changed()
         return {**self.shown(row), **once}
 
     async def page(self, limit: int, after: str | None) -> dict[str, Any]:
-        """Return the objects behind the id `after`."""
+        """Return the objects after the id `after`."""
         if after is not None and not visible(after):
-            raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+            raise invalid_after()
         rows = await self._accounts.list(self.kind, after, limit)
         last = rows[-1].id if rows else None
         more = len(rows) == limit and bool(await self._accounts.list(self.kind, last, 1))

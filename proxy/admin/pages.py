@@ -18,7 +18,7 @@ def page(request: Request, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     limit, after = bounds(request)
     ids = [row["id"] for row in rows]
     if after is not None and after not in ids:
-        raise InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")
+        raise invalid_after()
     start = ids.index(after) + 1 if after is not None else 0
     data = list(rows[start : start + limit])
     more = start + len(data) < len(rows)
@@ -31,3 +31,8 @@ def bounds(request: Request) -> tuple[int, str | None]:
     if not text.isascii() or not text.isdigit() or len(text) > 4 or not 1 <= int(text) <= MOST:
         raise InvalidRequest(f"`limit` must be a number from 1 to {MOST}.", param="limit")
     return int(text), request.query_params.get("after")
+
+
+def invalid_after() -> InvalidRequest:
+    """Return the error for an `after` that no page has returned."""
+    return InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")

@@ -12,8 +12,6 @@ from proxy.admin.pages import bounds
 from proxy.admission.permissions import PRINCIPAL
 from proxy.core.principal import Principal
 
-_FIELDS = "; the fields are `user`, `provider` and `value`, each a string"
-
 
 class KeyBody(BaseModel):
     """A key of a user."""
@@ -45,7 +43,7 @@ class OwnProviderKeys:
 
     async def put(self, request: Request) -> Response:
         """`PUT /admin/provider-keys`: store a user's key, in place of the earlier one for this provider."""
-        body = read_body(KeyBody, await self._read(request), _FIELDS)
+        body = read_body(KeyBody, await self._read(request))
         row = await self._service.put(body.user, body.provider, body.value, _actor(request))
         return JSONResponse(row, 201 if row["version"] == 1 else 200)
 

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 
 from proxy.admin.endpoint import Answer, Context, reads
 from proxy.admin.objects import shown_id
-from proxy.admin.pages import bounds
+from proxy.admin.pages import bounds, invalid_after
 from proxy.admin.storage import stored
 from proxy.admin.values import visible
 from proxy.core.errors import InvalidRequest, NotFound
@@ -39,11 +39,11 @@ class Requests:
         limit, after = bounds(request)
         values = grouped(request.query_params.multi_items(), (*_TEXTS, "status", *_TIMES, "limit", "after"))
         if after is not None and not visible(after):
-            raise _invalid_after()
+            raise invalid_after()
         try:
             rows = await storage.ledger.requests(_filters(values, storage.now()), after, limit + 1)
         except Missing:
-            raise _invalid_after() from None
+            raise invalid_after() from None
         data = [call_record(row) for row in rows[:limit]]
         last = data[-1]["id"] if data else None
         return JSONResponse({"object": "list", "data": data, "has_more": len(rows) > limit, "last_id": last})
@@ -133,7 +133,3 @@ def _status(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) != 3:
         raise InvalidRequest("`status`: must be an HTTP status such as 200.", param="status")
     return int(text)
-
-
-def _invalid_after() -> InvalidRequest:
-    return InvalidRequest("`after` must be the `last_id` of an earlier page.", param="after")

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from proxy.admin.actor import Actor
-from proxy.admin.bodies import fields_hint, read_values
+from proxy.admin.bodies import read_values
 from proxy.admin.objects import Objects, changes
 from proxy.admin.values import Body, BudgetBody, LimitsBody, ObjectId, Patterns, shown_budget, shown_limits
 from proxy.core.accounts import Team
@@ -48,9 +48,9 @@ class Teams(Objects[Team]):
         }
 
     async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[Team, dict[str, Any]]:
-        body = read_values(TeamBody, values, fields_hint(TeamBody.model_fields))
+        body = read_values(TeamBody, values)
         return Team(created_at=self._now(), **changes(body, None)), {}
 
     def _with(self, row: Team, values: Mapping[str, Any]) -> Team:
-        body = read_values(TeamChange, values, fields_hint(TeamChange.model_fields))
+        body = read_values(TeamChange, values)
         return msgspec.structs.replace(row, **changes(body, row))

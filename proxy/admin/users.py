@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from proxy.admin.actor import Actor
-from proxy.admin.bodies import fields_hint, read_values
+from proxy.admin.bodies import read_values
 from proxy.admin.objects import Objects, changes
 from proxy.admin.values import Body, BudgetBody, LimitsBody, ObjectId, Patterns, shown_budget, shown_limits
 from proxy.core.accounts import User
@@ -52,11 +52,11 @@ class Users(Objects[User]):
         }
 
     async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[User, dict[str, Any]]:
-        body = read_values(UserBody, values, fields_hint(UserBody.model_fields))
+        body = read_values(UserBody, values)
         return User(created_at=self._now(), **changes(body, None)), {}
 
     def _with(self, row: User, values: Mapping[str, Any]) -> User:
-        body = read_values(UserChange, values, fields_hint(UserChange.model_fields))
+        body = read_values(UserChange, values)
         return msgspec.structs.replace(row, **changes(body, row))
 
     def _check_grant(self, actor: Actor, row: User) -> None:

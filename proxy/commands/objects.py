@@ -38,7 +38,7 @@ def echo_object(value: Mapping[str, Any], *, as_json: bool) -> None:
 def _list(what: str, of: Of, columns: Sequence[str]) -> click.Command:
     @click.command("list", help=f"List {what}s.")
     @click.option("--limit", type=click.IntRange(1, 1000), default=1000, show_default=True, help="At most so many.")
-    @click.option("--after", help="Only those behind this id.")
+    @click.option("--after", help="Only those after this id.")
     @json_option
     @config_option
     def command(limit: int, after: str | None, as_json: bool, config: Path | None) -> None:

@@ -19,7 +19,7 @@ _COLUMNS = ("id", "user", "provider", "fingerprint", "version", "updated_at")
 @click.command("list")
 @click.option("--user", help="Only the keys of this user.")
 @click.option("--limit", type=click.IntRange(1, MAX_LIST), default=100, show_default=True, help="At most so many.")
-@click.option("--after", help="Begin behind this id.")
+@click.option("--after", help="Only those after this id.")
 @json_option
 @config_option
 def list_keys(user: str | None, limit: int, after: str | None, as_json: bool, config: Path | None) -> None:

@@ -52,7 +52,11 @@ class BuiltLedger:
         )
         counters = (
             ("signalbox_ledger_unjournaled_total", "Records that the journal did not take.", recorder.unjournaled),
-            ("signalbox_ledger_rejected_total", "Attempts not sent because of that.", recorder.rejected),
+            (
+                "signalbox_ledger_rejected_total",
+                "Attempts that were not sent because they could not be recorded.",
+                recorder.rejected,
+            ),
             ("signalbox_ledger_lost_total", "Calls that the ledger has lost.", writer.lost),
             ("signalbox_ledger_recovered_total", "Calls recovered from journals.", self.recovery.recovered),
         )

@@ -200,7 +200,7 @@ async def _delete(connection: AsyncConnection, of: type[Any], id: str, entry: di
     if of is Team:
         for table, what in ((users, "users"), (keys, "keys")):
             if (await connection.execute(select(table.c.id).where(table.c.team_id == id).limit(1))).first():
-                raise InUse(f"team `{id}` has {what}; delete them or move them to another team first")
+                raise InUse(f"it has {what}; delete them or move them to another team first")
     before = await _get(connection, of, id, lock=True)
     if before is None:
         raise Missing(f"there is no {mapper.kind} `{id}`")
