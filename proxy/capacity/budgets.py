@@ -35,10 +35,9 @@ from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows
 from proxy.core.clock import Clock
 from proxy.core.errors import StateUnavailable, Unavailable
 from proxy.core.model import Deployment
-from proxy.core.money import cost_nusd, usd
+from proxy.core.money import usd
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Live
-from proxy.core.usage import Usage
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
@@ -164,13 +163,10 @@ class Budgets:
             }
             _LOG.warning("an attempt cost more than its bound; its hard budgets are closed", extra={"fields": fields})
 
-    def probed(self, deployment: Deployment, usage: Usage | None) -> None:
-        """Count the cost of a background probe in the budgets of its provider and in total."""
-        policy, price = self._live.snapshot.budgets, deployment.billed_price
-        if policy is not None and price is not None and usage is not None:
-            found = rules(UNKNOWN_CALLER, deployment, policy)
-            nusd = cost_nusd(usage, price, int(self._clock.time() * 1e6))
-            self._store.commit(merged(self._windows_of(found)), nusd)
+    async def reserve_probe(self, deployment: Deployment, nusd: int | None) -> BudgetReservation | None:
+        """Reserve for a background probe in the budgets of its provider and in total; `None` if there are none."""
+        charges = self.charges(UNKNOWN_CALLER, deployment, self._live.snapshot.budgets)
+        return (await self.reserve(charges, deployment, nusd))[0] if charges else None
 
     async def read(self, found: Iterable[BudgetRule]) -> list[BudgetRow]:
         """Return the state of these budgets in their current windows."""

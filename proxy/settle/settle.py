@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.model import OTHER, Deployment
-from proxy.core.money import NUSD, cost_nusd
+from proxy.core.money import NUSD
 from proxy.core.plan import Plan
 from proxy.core.record import Record
 from proxy.core.snapshot import Live
@@ -52,10 +52,8 @@ class Settler:
         except Exception:  # the call has been answered; an error in its accounting must not end the connection
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
 
-    def probed(self, deployment: Deployment, outcome: str, usage: Usage | None) -> None:
+    def probed(self, deployment: Deployment, outcome: str, usage: Usage | None, nusd: int | None) -> None:
         """Count the call of a background probe, which costs money like a client's call."""
-        price = deployment.billed_price
-        nusd = None if usage is None or price is None else cost_nusd(usage, price, int(self._clock.time() * 1e6))
         self._count_attempt(deployment, outcome, usage, nusd)
 
     def _settle(self, record: Record) -> None:

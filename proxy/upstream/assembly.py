@@ -16,11 +16,9 @@ from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS, DialectName
 from proxy.core.ledger import Ledger
-from proxy.core.model import Deployment
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live
-from proxy.core.usage import Usage
 from proxy.dialects.table import Dialects
 from proxy.observe import live as families
 from proxy.observe.budgets import budget_amounts, budget_counts
@@ -135,17 +133,14 @@ def build_upstream(
         own_keys=own_keys,
     )
 
-    def count_probe(deployment: Deployment, outcome: str, usage: Usage | None) -> None:
-        count(deployment, outcome, usage)
-        budgets.probed(deployment, usage)
-
     requests = ProbeRequests(
         live=live,
         limits=limits,
+        budgets=budgets,
         transports=transports,
         dialects=dialects,
         simulator=simulator,
-        count=count_probe,
+        count=count,
         cleaners=cleaners,
         clock=clock,
         ledger=ledger,

@@ -1,7 +1,7 @@
 """The requests of background probes: a provider's list of models, which costs nothing, and a chat call of one token.
 
 Both use a new connection, because a stale pooled one would show nothing about the provider. The chat call counts like
-any other attempt in limits, metrics and cost.
+any other attempt in limits, budgets, metrics and cost.
 """
 
 from __future__ import annotations
@@ -11,21 +11,22 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
-from functools import partial
 
+from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
 from proxy.capacity.store import Wait
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DialectName
-from proxy.core.errors import ProxyError, Unavailable
+from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import compact
 from proxy.core.ledger import Ledger
 from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
+from proxy.core.money import worst_case_nusd
 from proxy.core.plan import Target
 from proxy.core.principal import Principal
-from proxy.core.record import AttemptOutcome, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Record
 from proxy.core.record import Outcome as CallOutcome
 from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
@@ -33,6 +34,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect
 from proxy.surfaces.openai.chat import read_chat
 from proxy.upstream.commit import read_error, until_commit
+from proxy.upstream.costs import real_cost
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.transport import Response, Transport
@@ -43,7 +45,8 @@ PROBE = Principal("probe")
 MAX_ERROR_BYTES = 64 * 1024
 
 Outcome = bool | UpstreamFailure  # True: success; False: inconclusive; or the failure
-Count = Callable[[Deployment, str, Usage | None], None]  # counts a chat call: deployment, outcome, tokens
+# counts a chat call: deployment, outcome, tokens, nano-dollars
+Count = Callable[[Deployment, str, Usage | None, int | None], None]
 
 
 class ProbeRequests:
@@ -54,6 +57,7 @@ class ProbeRequests:
         *,
         live: Live,
         limits: Limits,
+        budgets: Budgets,
         transports: Mapping[DialectName, Transport],
         dialects: Mapping[DialectName, Dialect],
         simulator: Simulator,
@@ -64,6 +68,7 @@ class ProbeRequests:
     ) -> None:
         self._live = live
         self._limits = limits
+        self._budgets = budgets
         self._transports = transports
         self._dialects = dialects
         self._simulator = simulator
@@ -86,71 +91,82 @@ class ProbeRequests:
     async def chat(self, deployment: Deployment, key: ProviderKey | None) -> Outcome:
         """Make a chat call of one token. True if it succeeded, or if the model rejected the request as invalid.
 
-        False if it was not sent: no capacity, or the target cannot be called.
+        False if it was not sent: no capacity, no budget, or the target cannot be called.
         """
-        body = {"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}
+        raw = compact({"model": deployment.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1})
+        key_id = key.id if key else KEYLESS
         try:
-            call = read_chat(compact(body), {}, id="req_probe", request_id="req_probe", snapshot=self._live.snapshot)
+            call = read_chat(raw, {}, id="req_probe", request_id="req_probe", snapshot=self._live.snapshot)
             request = self._dialects[deployment.provider.dialect].request(call, Target(deployment), key)
-            reservation = await self._limits.reserve(deployment, key.id if key else KEYLESS, CALL_TOKENS)
+            reservation = await self._limits.reserve(deployment, key_id, CALL_TOKENS)
         except (ProxyError, UpstreamFailure):
             return False
         if isinstance(reservation, Wait):
             return False
-        tokens: int | None = None
-        send = self._send if self._ledger is None else partial(self._recorded, self._ledger, key)
+        clock = self._clock
+        tokens: int | None = 0
+        record = Record(f"probe_{secrets.token_hex(12)}", "-", clock.monotonic(), int(clock.time() * 1e6))
+        record.principal, record.call = PROBE, replace(call, endpoint="probe")
         try:
-            outcome, usage = await send(deployment, call, request)
-            if isinstance(outcome, UpstreamFailure):
-                tokens = 0 if outcome.verdict.known_cost else None
-            elif usage:
-                tokens = usage.input + usage.output
-        except Unavailable:  # it cannot be recorded, so it was not sent
-            tokens = 0
+            outcome, attempt = await self._paid(deployment, record, key_id, call, request)
+            tokens = attempt.used_tokens
+        except ProxyError:  # no budget allows it, or it cannot be recorded: it was not sent
             return False
+        except BaseException:
+            tokens = None
+            raise
         finally:
             if reservation is not None:
                 self._limits.settle(reservation, tokens)
-        self._count(deployment, outcome_text(outcome), usage)
+        self._count(deployment, outcome_text(outcome), attempt.usage, attempt.cost_nusd)
         if not isinstance(outcome, UpstreamFailure):
             return outcome
         self._cleaners.of(deployment.provider).failure(outcome)
         return outcome if outcome.kind is not FailureKind.BAD_REQUEST else True
 
-    async def _recorded(
-        self, ledger: Ledger, key: ProviderKey | None, deployment: Deployment, call: Call, request: UpstreamRequest
-    ) -> tuple[Outcome, Usage | None]:
-        """Send a call that the ledger has with the endpoint `probe`. Raises `Unavailable` if it cannot be recorded."""
-        clock = self._clock
-        record = Record(f"probe_{secrets.token_hex(12)}", "-", clock.monotonic(), int(clock.time() * 1e6))
-        record.principal, record.call = PROBE, replace(call, endpoint="probe")
-        attempt = record.attempt(deployment, key.id if key else KEYLESS, clock.monotonic())
-        ledger.begin(record, attempt)
+    async def _paid(
+        self, deployment: Deployment, record: Record, key_id: str, call: Call, request: UpstreamRequest
+    ) -> tuple[Outcome, AttemptRecord]:
+        """Send a call within the budgets, and record it. Raises `ProxyError` if it was not sent."""
+        clock, ledger = self._clock, self._ledger
+        nusd = worst_case_nusd(deployment, call.body, len(call.raw), at=int(clock.time() * 1e6))
+        reserved = await self._budgets.reserve_probe(deployment, nusd)
+        attempt = record.attempt(deployment, key_id, clock.monotonic())
+        sent = False
         try:
-            outcome, attempt.usage = await self._send(deployment, call, request)
+            if ledger is not None:
+                ledger.begin(record, attempt)
+            sent = True
+            outcome = await self._send(deployment, call, request, attempt)
             if isinstance(outcome, UpstreamFailure):
                 attempt.fail(outcome)
                 record.end(CallOutcome.ERROR, status=outcome.status or 502, code=outcome.kind)
             else:
                 attempt.end(AttemptOutcome.OK)
                 record.end(CallOutcome.OK, status=200)
-            return outcome, attempt.usage
+            return outcome, attempt
         finally:
             attempt.close(clock.monotonic())
             if record.outcome is CallOutcome.STARTED:  # it was cancelled
                 record.end(CallOutcome.DRAINING)
-            ledger.close(record)
+            if reserved is not None:
+                self._budgets.settle(reserved, real_cost(attempt, reserved) if sent else 0, deployment)
+            if ledger is not None and sent:
+                ledger.close(record)
 
-    async def _send(self, deployment: Deployment, call: Call, request: UpstreamRequest) -> tuple[Outcome, Usage | None]:
-        """Send a call; return its outcome, and its usage if the provider reported it."""
+    async def _send(
+        self, deployment: Deployment, call: Call, request: UpstreamRequest, attempt: AttemptRecord
+    ) -> Outcome:
+        """Send a call; return its outcome, and note its usage if the provider reported it."""
         provider, dialect = deployment.provider, self._dialects[deployment.provider.dialect]
         try:
             async with self._response(provider, request, model=deployment.model) as response:
                 decoder = dialect.decoder(call, Target(deployment), response.headers)
                 await until_commit(decoder, response)
         except UpstreamFailure as failure:
-            return failure, None
-        return True, decoder.usage
+            return failure
+        attempt.first_token, attempt.usage = self._clock.monotonic(), decoder.usage
+        return True
 
     @asynccontextmanager
     async def _response(self, provider: Provider, request: UpstreamRequest, *, model: str) -> AsyncIterator[Response]:

@@ -17,7 +17,6 @@ from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.errors import BudgetExceeded, StateUnavailable, Unavailable
 from proxy.core.model import Price
 from proxy.core.principal import Identified, Principal
-from proxy.core.usage import Usage
 from tests.support import calls
 from tests.support.fakes import FakeClock, turn
 
@@ -247,13 +246,14 @@ async def test_reading_shows_the_current_window() -> None:
 async def test_probes_count_in_the_budgets_of_the_provider() -> None:
     provider = BudgetRule("provider", "acme", USD)
     service = budgets(FakeClock(), provider, TOTAL, user=Budget(USD))
-    await service.read([provider, TOTAL])
 
-    service.probed(SMALL, Usage(input=10, output=1))
-    service.probed(SMALL, None)
+    reservation = await service.reserve_probe(SMALL, USD)
 
-    cost = 10 * 150 + 600
-    assert [row.spending for row in await service.read([provider, TOTAL])] == [Spending(cost, 0)] * 2
+    assert reservation is not None
+    assert [row.spending for row in await service.read([provider, TOTAL])] == [Spending(0, USD)] * 2
+    with pytest.raises(BudgetExceeded):
+        await service.reserve_probe(SMALL, 1)
+    assert await budgets(FakeClock(), user=Budget(USD)).reserve_probe(SMALL, None) is None
 
 
 async def test_a_new_window_begins_empty() -> None:

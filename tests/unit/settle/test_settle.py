@@ -57,8 +57,8 @@ def answered(**fields: Any) -> Record:
 def test_a_probe_is_counted_as_an_attempt_and_not_as_a_call() -> None:
     bench = Bench()
 
-    bench.settler.probed(SMALL, "ok", Usage(1000, 500))
-    bench.settler.probed(UNLISTED, "server_error", None)
+    bench.settler.probed(SMALL, "ok", Usage(1000, 500), 2_000_000)
+    bench.settler.probed(UNLISTED, "server_error", None, None)
 
     assert bench.samples("signalbox_attempts_total") == {
         ("small", "ok", "acme"): 1,

@@ -12,13 +12,17 @@ from typing import Any
 
 import pytest
 
+from proxy.capacity.budget_memory import MemoryBudgets
+from proxy.capacity.budget_store import Spending
+from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Wait
+from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.errors import Unavailable
 from proxy.core.failures import RULES, FailureClass, FailureKind, FailureRule, UpstreamFailure
 from proxy.core.ledger import Ledger
-from proxy.core.model import Deployment, LimitValues
+from proxy.core.model import Deployment, LimitValues, Price
 from proxy.core.policies import BreakerPolicy, ProbePolicy
 from proxy.core.record import AttemptRecord, Record
 from proxy.core.usage import Usage
@@ -55,6 +59,7 @@ class Bench:
     limits: Limits
     simulator: Simulator
     counted: list[tuple[str, str, Usage | None]]
+    budgets: Budgets
 
     @property
     def asked(self) -> list[str]:
@@ -92,19 +97,28 @@ async def probing(
     chat: bool = False,
     rules: Mapping[FailureClass, FailureRule] = RULES,
     ledger: Ledger | None = None,
+    budget: BudgetRule | None = None,
 ) -> AsyncIterator[Bench]:
     clock = VirtualClock()
-    config = live(*(deployments or (ONE,)), breaker=policy, failures=rules, probes=ProbePolicy(chat=chat))
+    config = live(
+        *(deployments or (ONE,)),
+        breaker=policy,
+        failures=rules,
+        probes=ProbePolicy(chat=chat),
+        budgets=BudgetPolicy({(budget.scope, budget.id): (budget,)}) if budget else None,
+    )
+    budgets = Budgets(MemoryBudgets(clock), clock, config, id="p")
     transport, health = ScriptedTransport(clock, script), Health(clock, config)
     limits, simulator = Limits(MemoryCounters(clock), clock, config), Simulator(clock, random.Random(3))
     counted: list[tuple[str, str, Usage | None]] = []
     requests = ProbeRequests(
         live=config,
         limits=limits,
+        budgets=budgets,
         transports={"openai": transport, "mock": transport},
         dialects={"openai": OpenAIDialect(), "mock": OpenAIDialect()},
         simulator=simulator,
-        count=lambda of, outcome, usage: counted.append((of.name, outcome, usage)),
+        count=lambda of, outcome, usage, nusd: counted.append((of.name, outcome, usage)),
         cleaners=Cleaners(),
         clock=clock,
         ledger=ledger,
@@ -120,7 +134,7 @@ async def probing(
     async with asyncio.TaskGroup() as group:
         task = group.create_task(prober.run())
         await idle()
-        yield Bench(clock, health, transport, limits, simulator, counted)
+        yield Bench(clock, health, transport, limits, simulator, counted, budgets)
         task.cancel()
 
 
@@ -577,3 +591,29 @@ async def test_a_chat_call_that_cannot_be_recorded_is_not_sent() -> None:
         await bench.clock.advance(59.0)
 
         assert "POST /v1/chat/completions" not in bench.asked
+
+
+PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=1_000_000_000, cache_write=1_000_000_000)
+PRICED = deployment(price=PRICE)
+
+
+@pytest.mark.parametrize(("answer", "whole"), [(OK, False), (E503, False), (Answer(before=[Stall()]), True)])
+async def test_a_chat_call_is_settled_in_the_budgets_as_in_its_record(answer: Answer, whole: bool) -> None:
+    ledger, total = Notes(), BudgetRule("total", "", 10**9)
+    async with probing({"acme": [LIST, answer]}, PRICED, chat=True, ledger=ledger, budget=total) as bench:
+        bench.fail(PRICED, TIMEOUT)
+        await bench.clock.advance(80.0)
+        [row] = await bench.budgets.read([total])
+    [record] = ledger.closed
+
+    assert row.spending == Spending(record.cost_nusd or 0)
+    assert (record.attempts[0].cost_status == "estimated") == whole
+
+
+async def test_no_chat_call_is_sent_that_a_hard_budget_does_not_allow() -> None:
+    async with probing({"acme": [LIST]}, PRICED, chat=True, budget=BudgetRule("total", "", 1000)) as bench:
+        bench.fail(PRICED, TIMEOUT)
+        await bench.clock.advance(59.0)
+
+        assert bench.asked == ["GET /v1/models"]
+        assert bench.counted == []
