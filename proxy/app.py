@@ -125,7 +125,7 @@ def build(
         state_path=Path(settings.data_dir) / STATE_FILE,
         own_secrets=settings.auth.secrets(),
         pulse=parts.pulse,
-        past=PastSpending(ledger.writer, records, clock) if ledger and records else None,
+        past=PastSpending(ledger.writer, ledger.journal, records, clock) if ledger and records else None,
         fail_open=FailOpen(
             state=settings.dependencies.state.fail == "open", store=settings.dependencies.store.fail == "open"
         ),

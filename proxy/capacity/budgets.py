@@ -52,6 +52,11 @@ _NO_POLICY = BudgetPolicy()
 class PastSpending(Protocol):
     """The ledger's sums."""
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether the ledger has all that was spent; else more will follow soon."""
+        ...
+
     async def spent(self, scope: str, id: str, start: int, end: int) -> int:
         """Return the nano-dollars that were spent in a time (microseconds since 1970)."""
         ...
@@ -104,7 +109,7 @@ class Budgets:
         self._away_since: float | None = None  # the first failure of the shared store in this outage
         self._local: MemoryBudgets | None = None  # while a shared store is unavailable
         self._locally: WeakSet[BudgetReservation] = WeakSet()  # reservations in `_local`, not in the shared store
-        self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # seeded without the ledger
+        self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # seeded without the ledger, or a part of it
         self._warned = -math.inf
         self._numbers = count()
         self._windows = Windows()
@@ -269,8 +274,9 @@ class Budgets:
         async with lock:
             if not again and (await self._store.read([counter]))[0] is not None:
                 return
+            is_complete = self._ledger.is_complete
             nusd = await self._spent(charge)
-            if nusd is None:
+            if nusd is None or not is_complete:
                 self._unsure[counter] = charge
             await self._store.seed(charge, nusd or 0, again=again)
 
@@ -281,6 +287,8 @@ class Budgets:
         counter = charge.counter
         end = FOREVER_US if charge.end is None else charge.end * 1_000_000
         try:
+            if not (self._ledger.is_complete or self._fail_open.store):
+                raise Unavailable("The records of ended processes are not in the store yet.")
             return await self._ledger.spent(counter.scope, counter.id, counter.start * 1_000_000, end)
         except Exception as exc:
             if not self._fail_open.store:

@@ -38,6 +38,8 @@ POLICY = BudgetPolicy(
 class Past:
     """The sums of a ledger; what never ends, ends far in the future."""
 
+    is_complete = True
+
     def __init__(self, ledger: LedgerStore) -> None:
         self._ledger = ledger
 

@@ -32,6 +32,8 @@ pytestmark = pytest.mark.anyio
 class Ledger:
     """A ledger with one sum for everything, which answers when it is `open`."""
 
+    is_complete = True
+
     def __init__(self, nusd: int) -> None:
         self.nusd = nusd
         self.asked: list[tuple[str, str, int, int]] = []
@@ -343,6 +345,35 @@ async def test_without_the_ledger_a_budget_begins_with_0_and_is_corrected(caplog
 
     assert (await service.read([TOTAL]))[0].spending == Spending(990_000_000, 0)
     assert caplog.messages == ["past spending cannot be read; a budget begins with 0"]
+
+
+async def test_what_is_recovered_later_is_added() -> None:
+    clock, ledger = FakeClock(), Ledger(500)
+    ledger.is_complete = False  # the journal of a process that was killed is not in the store yet
+    service = budgets(clock, TOTAL, ledger=ledger)
+    reservation, _ = await reserve(service, 100, TOTAL)
+    service.settle(reservation, 7, SMALL)
+    await service.refresh()
+    before = (await service.read([TOTAL]))[0].spending
+
+    ledger.nusd, ledger.is_complete = 907, True
+    await service.refresh()
+    asked = len(ledger.asked)
+    await service.refresh()
+
+    assert before == Spending(507)
+    assert (await service.read([TOTAL]))[0].spending == Spending(907)
+    assert len(ledger.asked) == asked
+
+
+async def test_a_closed_policy_waits_for_what_is_recovered() -> None:
+    clock, ledger = FakeClock(), Ledger(500)
+    ledger.is_complete = False
+    live = calls.live(SMALL)
+    service = Budgets(MemoryBudgets(clock), clock, live, id="p1", ledger=ledger, fail_open=FailOpen(store=False))
+
+    with pytest.raises(Unavailable, match="Past spending cannot be read"):
+        await reserve(service, 1, TOTAL)
 
 
 async def test_without_the_ledger_a_closed_policy_rejects() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from proxy.ledger.journal import Journal
 from proxy.ledger.spending import LONGEST_WAIT, PastSpending
 from proxy.ledger.writer import Writer
 from tests.support.fakes import FakeClock
@@ -43,8 +45,18 @@ async def test_the_store_is_asked_once_the_queue_is_empty(calls: int, written: i
     clock, queue = FakeClock(), Queue(calls, written)
     store = Store(queue)
 
-    spent = await PastSpending(cast("Writer", queue), store, clock).spent("total", "", 0, 7)
+    spent = await PastSpending(cast("Writer", queue), Journal(Path("unused")), store, clock).spent("total", "", 0, 7)
 
     assert spent == 7
     assert store.queued_then == queued_then
     assert clock.now - FakeClock().now <= LONGEST_WAIT + 0.1
+
+
+def test_a_journal_that_waits_for_its_recovery_is_missing() -> None:
+    journal, queue = Journal(Path("unused")), Queue(0)
+    past = PastSpending(cast("Writer", queue), journal, Store(queue), FakeClock())
+    before = past.is_complete
+
+    journal.others_bytes = 1
+
+    assert (before, past.is_complete) == (True, False)
