@@ -28,11 +28,15 @@ class PermittedRoute(Route):
         endpoint: Callable[..., Any],
         *,
         permission: Permission,
-        methods: Sequence[str] = ("GET",),
+        methods: Sequence[str] | None = ("GET",),
         middleware: Sequence[Middleware] = (),
         include_in_schema: bool = True,
     ) -> None:
         super().__init__(
-            path, endpoint, methods=list(methods), middleware=middleware, include_in_schema=include_in_schema
+            path,
+            endpoint,
+            methods=None if methods is None else list(methods),  # `None`: `endpoint` is an application, which decides
+            middleware=middleware,
+            include_in_schema=include_in_schema,
         )
         self.permission = permission

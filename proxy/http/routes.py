@@ -90,7 +90,7 @@ def routes(
         open_to_all("/metrics", meta.metrics),
         Mount("/admin", admin),
         # responds like an unknown path below it: 401 without the token
-        PermittedRoute("/admin", admin, permission="admin:read", include_in_schema=False),
+        PermittedRoute("/admin", admin, permission="admin:read", methods=None, include_in_schema=False),
     ]
 
 
