@@ -115,7 +115,7 @@ class OwnKeyService:
             hint = f" Did you mean {' or '.join(f'`{each}`' for each in near)}?" if near else ""
             raise InvalidRequest(f"`provider`: there is no provider `{name[:100]}`.{hint}", param="provider")
         if not provider.keys:
-            message = f"`provider`: `{name}` is called without a key, so it cannot have one of a user."
+            message = f"`provider`: `{name}` is called without a key; configure `providers.{name}.keys` first."
             raise InvalidRequest(message, param="provider")
         if provider.user_keys == "off":
             message = f"`provider`: own keys of `{name}` are off (`auth.provider_keys`, `providers.{name}.user_keys`)."
