@@ -73,6 +73,7 @@ class IdentifyCallers:
         if self.accounts is not None:
             self.accounts.stale = STALE if policy.serve_stale else TTL
             self.accounts.clear()
+            self._guesses.forget()
             self._keys = None
             if policy.keys:
                 peppers = Peppers(policy.peppers)

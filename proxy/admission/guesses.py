@@ -51,6 +51,10 @@ class Guesses:
         """Return whether the key was looked up in vain lately."""
         return self._unknown.get(digest, 0.0) > self._clock.monotonic()
 
+    def forget(self) -> None:
+        """Look unknown keys up again: after a reload they may be known under another pepper."""
+        self._unknown.clear()
+
     def check(self, address: str | None) -> None:
         """Raise `RateLimited` if no further look-up is allowed now."""
         now = self._clock.monotonic()

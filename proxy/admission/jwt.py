@@ -7,7 +7,6 @@ chooses them. A verified token is cached by its digest until it expires, because
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -24,6 +23,7 @@ from proxy.core.principal import Identified
 MAX_TOKEN = 8192  # characters
 MAX_KEY_ID = 128
 LEEWAY = 10.0  # seconds by which the clocks of issuers may differ
+LATEST = 1e15  # a time that a token may name, in seconds since 1970
 MAX_CACHED = 10_000
 _FORBIDDEN = ("crit", "jku", "x5u", "jwk")  # headers with which a token would choose its own rules or keys
 
@@ -185,8 +185,8 @@ def _checked(head: Mapping[str, Any], issuer: Issuer) -> tuple[str, str | None]:
 
 def _time(claims: Mapping[str, Any], name: str) -> float:
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise _invalid(f"`{name}` must be a number")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < LATEST:
+        raise _invalid(f"`{name}` must be a number of seconds since 1970")
     return float(value)
 
 

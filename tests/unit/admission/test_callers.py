@@ -104,6 +104,16 @@ async def test_a_reload_applies_peppers_limits_and_issuers() -> None:
     assert [await bench.status(rotated), await bench.status(key)] == [200, 401]
 
 
+async def test_a_key_works_after_the_reload_that_adds_its_pepper() -> None:
+    bench = Bench(mode="keys", peppers=("p" * 32,))
+    key = bench.store.add().key
+    before = await bench.status(key)
+
+    bench.reload(mode="keys", peppers=("p" * 32, PEPPER))
+
+    assert (before, await bench.status(key)) == (401, 200)
+
+
 async def test_a_closed_policy_is_applied() -> None:
     bench = Bench(mode="keys", peppers=(PEPPER,), serve_stale=False)
     key = bench.store.add().key

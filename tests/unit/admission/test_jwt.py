@@ -106,6 +106,7 @@ ATTACKS: dict[str, Callable[[Bench], str]] = {
     "expired": lambda bench: bench.token(exp=bench.clock.time() - LEEWAY),
     "no expiry": lambda bench: bench.token(exp=None),
     "expiry as a text": lambda bench: bench.token(exp=str(bench.clock.time() + 60)),
+    "expiry beyond any number": lambda bench: bench.token(exp=10**400),
     "expiry true": lambda bench: bench.token(exp=True),
     "not valid yet": lambda bench: bench.token(nbf=bench.clock.time() + LEEWAY + 1),
     "nbf as a text": lambda bench: bench.token(nbf="0"),
