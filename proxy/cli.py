@@ -55,7 +55,7 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
     from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
 
     loaded = _load(config, workers)
-    _check_environment()
+    _check_connections(loaded)
     settings = loaded.settings.server
     host, port = host or settings.host, settings.port if port is None else port
     try:
@@ -95,7 +95,7 @@ def check(file: Path | None, config: Path | None) -> None:
 
     loaded = _load(file or config)
     snapshot = compile_snapshot(loaded.settings)
-    _check_environment()
+    _check_connections(loaded)
     _warn(loaded)
     click.echo(
         f"{loaded.path}: ok, {len(snapshot.providers)} providers, {len(snapshot.deployments)} models, "
@@ -313,12 +313,15 @@ def _check_schema(loaded: Loaded) -> None:
         raise click.ClickException(f"{location.name}: {problem}")
 
 
-def _check_environment() -> None:
-    from proxy.components import network_of
+def _check_connections(loaded: Loaded) -> None:
+    """Find proxies of the environment and a `state` that cannot be used, which building the service would find."""
+    from proxy.components import network_of, state_of
     from proxy.config.errors import ConfigError
+    from proxy.core.clock import SystemClock
 
     try:
         network_of(os.environ)
+        state_of(loaded.settings, SystemClock())
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
 

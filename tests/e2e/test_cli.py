@@ -165,6 +165,19 @@ def test_a_configuration_that_is_not_there_is_exit_2(command: str, tmp_path: Pat
 # check
 
 
+@pytest.mark.parametrize("url", ["redis://:s3cret-word@x:99999/a", "redis://:s3cret-word@x/0?unknown_option=1"])
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_an_invalid_url_of_redis_is_exit_2(command: str, url: str, tmp_path: Path) -> None:
+    file = tmp_path / "signalbox.yaml"
+    file.write_text(yaml.safe_dump({**GOOD, "state": url}))
+
+    result = run(command, "--config", file)
+
+    assert result.exit_code == 2
+    assert "state: is not a valid URL; use `redis://" in result.output
+    assert "s3cret-word" not in result.output
+
+
 def test_a_good_configuration_is_exit_0(good: Path) -> None:
     result = run("check", good, env={"K": "the-secret-key"})
 

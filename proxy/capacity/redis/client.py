@@ -341,7 +341,7 @@ def _connector(url: str) -> tuple[Callable[[], AbstractConnection], float, float
     try:
         from redis.asyncio import ConnectionPool
     except ImportError:
-        raise ValueError("`state` needs the library `redis`; install `signalbox-proxy[redis]`") from None
+        raise ValueError("needs the library `redis`; install `signalbox-proxy[redis]`") from None
     try:
         pool = ConnectionPool.from_url(url, protocol=2)
         kwargs: dict[str, Any] = dict(pool.connection_kwargs)
@@ -350,7 +350,7 @@ def _connector(url: str) -> tuple[Callable[[], AbstractConnection], float, float
         new = partial(pool.connection_class, **kwargs, socket_timeout=None, socket_connect_timeout=connect)
         new()  # finds unknown options
     except (ValueError, TypeError):
-        raise ValueError(f"`state` is not a valid URL: {URL_FORM}") from None
+        raise ValueError(f"is not a valid URL; {URL_FORM}") from None
     return new, connect, answer
 
 
