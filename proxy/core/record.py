@@ -221,7 +221,10 @@ class AttemptRecord:
     def used_nothing(self) -> bool:
         """Whether the attempt failed without using a token: it was not sent, or the upstream rejected it."""
         outcome = self.outcome
-        return self.first_token is None and outcome in _KINDS and VERDICTS[FailureKind(outcome)].known_cost
+        if self.first_token is not None or outcome not in _KINDS:
+            return False
+        was_cut = outcome is FailureKind.CONNECT and self.status is not None and self.status < 300
+        return not was_cut and VERDICTS[FailureKind(outcome)].known_cost
 
     def charge(self, nusd: int) -> None:
         """Set the cost of an attempt whose usage is unknown or estimated: what was reserved for it."""

@@ -350,7 +350,7 @@ ASKS_FOR_600 = b'{"model":"auto","messages":[{"role":"user","content":"Hello"}],
     [
         (OK, 3),  # as reported
         (E500, 0),  # an error used none
-        (Answer([BODY[:9], CUT]), 0),
+        (Answer([BODY[:9], CUT]), 600),  # it was cut: what it used is unknown
         (Answer([b"<html>"]), 0),
         (Answer([Stall()]), 600),  # nobody knows: what was reserved stands
     ],

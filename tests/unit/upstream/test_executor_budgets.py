@@ -126,6 +126,17 @@ async def test_failed_attempts_cost_nothing(script: list[Answer], cost: int) -> 
     assert await state(b) == Spending(cost, 0)
 
 
+async def test_an_answer_that_is_cut_before_its_end_counts_the_reservation() -> None:
+    b = bench({"a": [Answer([BODY[:30], CUT])] * 2})
+
+    out, made = await b.run(asked(budgeted(A)), plan(A))
+
+    assert isinstance(out, ProxyError)
+    assert outcomes(made) == ["a connect"] * 2
+    assert await state(b) == Spending(2 * (BOUND or 0), 0)
+    assert (made.cost_nusd, made.cost_status) == (2 * (BOUND or 0), "estimated")
+
+
 async def test_an_attempt_of_unknown_cost_counts_its_reservation() -> None:
     quick = target("a", price=PRICE, max_output=1000, timeouts=Timeouts(total=5.0))
     b = bench({"a": [Answer(before=[Stall()])]})
