@@ -1,9 +1,10 @@
 """Secrets that are encryption keys: given as text, or as `file:` and the path of a file."""
 
-from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, SecretStr
+
+from proxy.config.settings.files import read_file
 
 FILE = "file:"
 MAX_BYTES = 64 * 1024
@@ -22,17 +23,7 @@ def _encryption_key(value: SecretStr) -> SecretStr:
 
 
 def _content(path: str) -> str:
-    try:
-        file = Path(path).expanduser()
-        if not file.is_file():  # a pipe can be read only once, and may never end
-            what = "must be a regular file" if file.exists() else "names a file that does not exist; correct the path"
-            raise ValueError(what)
-        with file.open("rb") as opened:
-            content = opened.read(MAX_BYTES + 1)
-    except OSError as exc:
-        raise ValueError(f"names a file that cannot be read: {(exc.strerror or 'unknown reason').lower()}") from None
-    if len(content) > MAX_BYTES:
-        raise ValueError("names a file that is larger than 64 KiB")
+    content = read_file(path, MAX_BYTES, "64 KiB")
     try:
         text = content.decode()
     except UnicodeDecodeError:
