@@ -15,9 +15,9 @@ from proxy.admin.storage import stored
 from proxy.admin.values import shown_budget
 from proxy.core.accounts import Budget
 from proxy.core.timestamps import iso
+from proxy.store.audit_log import FILTERS
 from proxy.surfaces.reports import MICROSECONDS, filters_of, grouped
 
-_FILTERS = ("actor", "action", "kind", "id")
 _JSON = ("models", "limits", "metadata")  # fields that are stored as JSON
 _TIMES = ("created_at", "expires_at")  # in microseconds
 _NAMES = {"user_id": "user", "team_id": "team"}
@@ -37,8 +37,8 @@ class Audit:
         limit, after = bounds(request)
         if after is not None and not (after.isascii() and after.isdigit() and len(after) < 18):
             raise invalid_after()
-        values = grouped(request.query_params.multi_items(), (*_FILTERS, "limit", "after"))
-        filters = filters_of(values, _FILTERS)
+        values = grouped(request.query_params.multi_items(), (*FILTERS, "limit", "after"))
+        filters = filters_of(values, FILTERS)
         rows = await audit.list(filters, None if after is None else int(after), limit + 1)
         data = [_shown(row) for row in rows[:limit]]
         last = str(rows[len(data) - 1]["number"]) if data else None

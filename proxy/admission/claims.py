@@ -1,4 +1,4 @@
-"""What a token says about its caller: the claims that the configuration maps. What it does not map grants nothing."""
+"""The caller that a token names, by the claims that the configuration maps. Other claims grant nothing."""
 
 from __future__ import annotations
 

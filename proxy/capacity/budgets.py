@@ -213,7 +213,7 @@ class Budgets:
             self._local.renew([each for each in running if each in self._locally], LEASE_SECONDS)
 
     async def refresh(self) -> None:
-        """Read the budgets of the configuration for metrics, and seed again what the ledger could not tell."""
+        """Read the budgets of the configuration for metrics; seed again the counters that lack the ledger."""
         unsure, self._unsure = self._unsure, {}
         for charge in unsure.values():
             await self._seed(charge, again=True)

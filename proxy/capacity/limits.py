@@ -82,7 +82,7 @@ class Limits:
 
     @property
     def shared(self) -> bool:
-        """Whether the limits are shared with other processes, so that nothing can be reserved at once."""
+        """Whether other processes share the limits; if so, every reservation waits for an answer."""
         return self._store.shared
 
     def counts_tokens(self, configured: ConfiguredLimits) -> bool:

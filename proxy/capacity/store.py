@@ -80,7 +80,7 @@ class CounterStore(Protocol):
 
     @property
     def shared(self) -> bool:
-        """Whether other processes use the store too, so that it can do nothing at once."""
+        """Whether other processes share the store; if so, every reservation waits for its answer."""
         ...
 
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:

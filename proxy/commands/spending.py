@@ -1,4 +1,4 @@
-"""What is spent of each budget, by the sums of the ledger. What is reserved, only running servers know."""
+"""The spending of budgets according to the ledger. Only running servers know what is reserved."""
 
 from __future__ import annotations
 

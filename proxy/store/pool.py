@@ -88,7 +88,7 @@ class Pool:
         return self._engine
 
     async def use(self, work: Work[T], seconds: float, *, again: bool) -> T:
-        """Run `work` in a transaction, within `seconds`; once more on a new connection if `again` and its was lost.
+        """Run `work` in a transaction, within `seconds`; once more if `again` and its connection was lost.
 
         Raises `StoreUnavailable`.
         """

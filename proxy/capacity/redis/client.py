@@ -49,7 +49,7 @@ class Script:
         self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
-# The probe runs a script that writes, because scripts, writing or memory may be what is refused.
+# The probe runs a script that writes, because Redis may answer others while it refuses scripts, writes or memory.
 _PROBE = Script("return redis.call('SET', KEYS[1], ARGV[1], 'EX', 60)")
 
 
