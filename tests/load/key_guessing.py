@@ -38,8 +38,9 @@ async def check(report: Report, options: Options) -> None:
         before = await _measure(box, key, seconds)
         looked_up = await box.metric(r"signalbox_key_lookups_total\b")
         rejected: Counter[int] = Counter()
+        made = [_guess(number, rng) for number in range(round(guesses * seconds))]  # not while calls are measured
         async with asyncio.TaskGroup() as group:
-            guessing = group.create_task(_guess(box, guesses, seconds, rejected, rng))
+            guessing = group.create_task(_send(box, made, guesses, seconds, rejected))
             during = await _measure(box, key, seconds)
             await guessing
         looked_up = await box.metric(r"signalbox_key_lookups_total\b") - looked_up
@@ -78,15 +79,18 @@ async def _measure(box: Gateway, key: str, seconds: float) -> list[Answer]:
     return answers
 
 
-async def _guess(box: Gateway, rate: float, seconds: float, rejected: Counter[int], rng: random.Random) -> None:
-    client, body = box.client(), chat_body("lean/plain")
+def _guess(number: int, rng: random.Random) -> bytes:
+    """Return a request with a key of the right form, or with another text."""
+    key = new_key() if number % 2 else f"sb-{rng.getrandbits(256):064x}"
+    headers = {"authorization": f"Bearer {key}"}
+    return request_bytes("POST", "/v1/chat/completions", chat_body("lean/plain"), headers)
+
+
+async def _send(box: Gateway, made: list[bytes], rate: float, seconds: float, rejected: Counter[int]) -> None:
+    client = box.client()
 
     async def call(number: int) -> None:
-        key = new_key() if number % 2 else f"sb-{rng.getrandbits(256):064x}"
-        answer = await client.call(
-            request_bytes("POST", "/v1/chat/completions", body, {"authorization": f"Bearer {key}"})
-        )
-        rejected[answer.status] += 1
+        rejected[(await client.call(made[number])).status] += 1
 
     await at_rate(rate, seconds, call)
     client.close()
