@@ -24,6 +24,7 @@ FRESH = 5.0  # seconds
 TTL = 10.0
 STALE = 600.0
 NEVER = float("-inf")
+RENEWALS_AT_ONCE = 4  # in the background
 RETRY_SECONDS = 1.0  # between look-ups while the store is unavailable
 MAX_ENTRIES = 10_000
 
@@ -78,8 +79,8 @@ class AccountCache:
         self.look_ups = 0  # in the store, since the start
         self._entries: dict[Name, Entry] = {}  # the oldest look-up first
         self._locks: WeakValueDictionary[Name, asyncio.Lock] = WeakValueDictionary()
-        self._due: dict[Name, None] = {}  # entries to look up in the background
-        self._wake = asyncio.Event()
+        self._due: set[Name] = set()  # entries to look up in the background
+        self._queue: asyncio.Queue[Name] = asyncio.Queue()  # those of them that wait
         self._changes = 0  # a look-up during which something changed is repeated
         self._down = False  # the last look-up failed
         self._retry_at = 0.0
@@ -93,8 +94,7 @@ class AccountCache:
         if age >= FRESH:
             if age >= (self.stale if self._down else TTL):
                 return None
-            if name not in self._due:
-                self._refresh(name)
+            self._refresh(name)
         return entry
 
     def knows(self, name: Name) -> bool:
@@ -135,22 +135,25 @@ class AccountCache:
 
     async def run(self) -> None:
         """Look up entries in use before they are too old, and store their keys under the newest pepper."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(RENEWALS_AT_ONCE):
+                group.create_task(self._renew_due())
+
+    async def _renew_due(self) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._due:
-                name = next(iter(self._due))
-                if entry := self._entries.get(name):
-                    try:
-                        await self._renew(name, entry.source)
-                    except Unavailable:
-                        await self._clock.sleep(RETRY_SECONDS)
-                self._due.pop(name, None)
+            name = await self._queue.get()
+            if entry := self._entries.get(name):
+                try:
+                    await self._renew(name, entry.source)
+                except Unavailable:
+                    await self._clock.sleep(RETRY_SECONDS)
+            self._due.discard(name)
 
     def _refresh(self, name: Name) -> None:
         """Look up an entry in the background."""
-        self._due[name] = None
-        self._wake.set()
+        if name not in self._due:
+            self._due.add(name)
+            self._queue.put_nowait(name)
 
     async def _renew(self, name: Name, source: Name) -> None:
         """Look up an entry. Raises `Unavailable`."""

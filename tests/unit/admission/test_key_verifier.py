@@ -310,6 +310,25 @@ async def test_a_key_in_use_is_refreshed_in_the_background() -> None:
     assert (before.limits, after.limits) == ((), ((("key", "key_1"), LimitValues(rpm=1)),))
 
 
+async def test_a_slow_look_up_in_the_background_does_not_delay_others() -> None:
+    bench = Bench()
+    keys = [bench.store.add(f"key_{number}").key for number in range(3)]
+    for key in keys:
+        await bench.verify(key)
+    bench.store.gate = asyncio.Event()
+
+    async with asyncio.TaskGroup() as group:
+        refreshing = group.create_task(bench.cache.run())
+        bench.clock.pass_(FRESH)
+        for key in keys * 2:
+            assert bench.verifier.at_once(key) is not None
+        await turn()
+        looked_up = bench.store.look_ups
+        refreshing.cancel()
+
+    assert looked_up == 6
+
+
 async def test_cached_keys_work_while_the_store_is_unavailable() -> None:
     bench = Bench()
     issued = bench.store.add()
