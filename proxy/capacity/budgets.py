@@ -44,6 +44,7 @@ RENEW_SECONDS = 20.0
 REFRESH_SECONDS = 5.0
 PATIENCE_SECONDS = 1.0  # for which calls wait at the start of an outage of the shared store
 CHECK_SECONDS = 0.05
+SEEDED_AT_ONCE = 500  # counters, so that leases are renewed in time
 FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds
 _LOG = logging.getLogger(__name__)
 _NO_POLICY = BudgetPolicy()
@@ -101,6 +102,7 @@ class Budgets:
         self.exceeded: Counter[BudgetScope] = Counter()
         self.overruns: Counter[tuple[str, str]] = Counter()  # by the labels of the deployment
         self._store = store
+        self._shared = type(store) is not MemoryBudgets
         self._clock = clock
         self._live = live
         self._id = id
@@ -109,7 +111,7 @@ class Budgets:
         self._away_since: float | None = None  # the first failure of the shared store in this outage
         self._local: MemoryBudgets | None = None  # while a shared store is unavailable
         self._locally: WeakSet[BudgetReservation] = WeakSet()  # reservations in `_local`, not in the shared store
-        self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # seeded without the ledger, or a part of it
+        self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # to seed again: the ledger may have more
         self._warned = -math.inf
         self._numbers = count()
         self._windows = Windows()
@@ -213,10 +215,17 @@ class Budgets:
             self._local.renew([each for each in running if each in self._locally], LEASE_SECONDS)
 
     async def refresh(self) -> None:
-        """Read the budgets of the configuration for metrics; seed again the counters that lack the ledger."""
-        unsure, self._unsure = self._unsure, {}
-        for charge in unsure.values():
-            await self._seed(charge, again=True)
+        """Read the budgets of the configuration for metrics; seed again the counters that lack the ledger.
+
+        A shared counter is seeded twice: if Redis has lost it, what others had spent last was not in the ledger yet.
+        """
+        for counter in list(self._unsure)[:SEEDED_AT_ONCE]:
+            charge = self._unsure.pop(counter)
+            try:
+                await self._seed(charge, again=True)
+            except BaseException:
+                self._unsure[counter] = charge
+                raise
         await self.read([rule for rule, _ in self._configured()])
 
     async def _reserve(self, reservation: BudgetReservation) -> Granted | Refused:
@@ -276,7 +285,7 @@ class Budgets:
                 return
             is_complete = self._ledger.is_complete
             nusd = await self._spent(charge)
-            if nusd is None or not is_complete:
+            if nusd is None or not is_complete or (self._shared and not again):
                 self._unsure[counter] = charge
             await self._store.seed(charge, nusd or 0, again=again)
 

@@ -366,6 +366,42 @@ async def test_what_is_recovered_later_is_added() -> None:
     assert len(ledger.asked) == asked
 
 
+async def test_a_shared_counter_is_seeded_again_once() -> None:
+    """If Redis has lost it, what other processes spent last was not in the ledger yet."""
+    clock, ledger = FakeClock(), Ledger(500)
+    store = Away(clock)
+    store.away = False
+    service = shared(clock, store, fail_open=True, ledger=ledger)
+    reservation, _ = await reserve(service, 100, TOTAL)
+    service.settle(reservation, 7, SMALL)
+
+    ledger.nusd = 907
+    await service.refresh()
+    ledger.nusd = 999
+    await service.refresh()
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(907)
+    assert len(ledger.asked) == 2
+
+
+async def test_a_counter_that_cannot_be_seeded_again_now_is_tried_later() -> None:
+    clock, ledger = FakeClock(), Broken(500)
+    ledger.mended = True
+    store = Away(clock)
+    store.away = False
+    live = calls.live(SMALL, budgets=policy(TOTAL))
+    service = Budgets(store, clock, live, id="p1", ledger=ledger, fail_open=FailOpen(store=False))
+    await reserve(service, 100, TOTAL)
+    ledger.nusd, ledger.mended = 907, False
+    with pytest.raises(Unavailable):
+        await service.refresh()
+
+    ledger.mended = True
+    await service.refresh()
+
+    assert (await service.read([TOTAL]))[0].spending == Spending(907, 100)
+
+
 async def test_a_closed_policy_waits_for_what_is_recovered() -> None:
     clock, ledger = FakeClock(), Ledger(500)
     ledger.is_complete = False
