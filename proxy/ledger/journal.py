@@ -73,7 +73,7 @@ class Journal:
         self._current: Segment | None = None
         self._number = 0
         self._folder = folder
-        self._path = folder / f"{_PREFIX}{secrets.token_hex(8)}"
+        self._path = _new_path(folder)
         self._lock: int | None = None
 
     def open(self) -> None:
@@ -86,6 +86,21 @@ class Journal:
             lock = _open_lock(self._path / _LOCK)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lock = lock
+
+    @property
+    def deleted(self) -> bool:
+        """Whether the files that this process writes were deleted."""
+        descriptors = [self._lock, None if self._current is None else self._current.descriptor]
+        return any(each is not None and not os.fstat(each).st_nlink for each in descriptors)
+
+    def begin_again(self) -> None:
+        """Leave the files that were deleted: the next record begins a new journal."""
+        if self._current is not None:
+            self._close_current()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        self._path = _new_path(self._folder)
 
     def append(self, payload: bytes, *, within_limit: bool = True) -> Segment:
         """Write a record and return its segment. Raises `OSError` if it could not be written as a whole.
@@ -260,6 +275,10 @@ def sync(descriptors: list[int]) -> None:
             os.close(descriptor)
     if failure is not None:
         raise failure
+
+
+def _new_path(folder: Path) -> Path:
+    return folder / f"{_PREFIX}{secrets.token_hex(8)}"
 
 
 def _delete(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The syncer: makes the journal durable against power failures, in a thread."""
+"""The syncer: makes the journal durable against power failures, in a thread, and notices that it was deleted."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ class Syncer:
             await wake.wait()
             await self._clock.sleep(SYNC_SECONDS)
             wake.clear()
+            if self._journal.deleted:
+                self._journal.begin_again()
+                _LOG.error("the journal was deleted; a new one is begun")
             try:
                 await in_thread(sync, self._journal.unsynced())
             except OSError as exc:

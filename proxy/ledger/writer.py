@@ -152,7 +152,12 @@ class Writer:
     async def _write_spilled(self, segment: Segment) -> None:
         """Write the finished calls of a segment. The queue is empty, so no newer outcome of them waits in it."""
         spilled = segment.spilled
-        rows = await in_thread(outcomes_in, segment.path, segment.outdated | self._open.keys())
+        try:
+            rows = await in_thread(outcomes_in, segment.path, segment.outdated | self._open.keys())
+        except FileNotFoundError:
+            _LOG.error("a file of the journal was deleted; its calls are lost", extra={"fields": {"calls": spilled}})
+            self.lost += spilled
+            rows = []
         for start in range(0, len(rows), BATCH):
             await self._write(rows[start : start + BATCH])
         segment.spilled -= spilled

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy.core.clock import Clock
 from proxy.core.location import Location
-from proxy.store.pool import Pool, Work
+from proxy.store.errors import StoreUnavailable
+from proxy.store.failures import Unusable
+from proxy.store.pool import Pool, Work, beat
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
@@ -151,8 +153,12 @@ class SqliteReader:
     async def open(self) -> AsyncEngine:
         if not self._writer.opened:
             await self._writer.open()
-        from proxy.store.engines import sqlite_engine
+        from proxy.store.engines import FILE_GONE, file_exists, sqlite_engine
 
+        if not file_exists(self._path):  # deleted: the writer creates it again once it has noticed
+            with suppress(StoreUnavailable):
+                await self._writer.use(beat, LOOKUP_SECONDS, again=False)
+            raise Unusable(FILE_GONE)
         return sqlite_engine(self._path, writer=False)
 
     async def probe(self, engine: AsyncEngine) -> None:

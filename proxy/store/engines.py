@@ -23,6 +23,7 @@ BUSY_SECONDS = 2.0  # for which a statement waits for another process that write
 READERS = 4
 CONNECTIONS = 8  # of a process to PostgreSQL
 
+FILE_GONE = "its file was deleted or replaced"
 _INSTRUCTIONS = 100_000  # of SQLite's machine, between two looks at the deadline
 _PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000:.0f}", "foreign_keys=ON")
 _SERVER_SETTINGS = {
@@ -49,6 +50,7 @@ def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
     def prepare(connection: Any, record: Any) -> None:
+        record.info["file"] = _file(path)
         connection.isolation_level = None  # no implicit BEGIN
         deadline = record.info["deadline"] = _Deadline()
         connection.run_async(lambda driver: driver.set_progress_handler(deadline.passed, _INSTRUCTIONS))
@@ -58,12 +60,23 @@ def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
         cursor.close()
 
     def start(connection: sqlalchemy.Connection) -> None:
+        if connection.info["file"] != _file(path):  # SQLite would go on in the deleted file
+            raise Unusable(FILE_GONE)
         connection.info["deadline"].set()
         connection.exec_driver_sql(begin)
 
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def _file(path: str) -> tuple[int, int] | None:
+    """Return which file has this name now."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 class _Deadline:

@@ -175,7 +175,7 @@ class Pool:
                 if number >= steps:
                     raise self._timed_out(seconds, engine)
                 if number % TURNS == 0 and self._opener.concurrent:
-                    await self._within(engine, self._transaction(engine, _beat, again=False), HEARTBEAT_SECONDS)
+                    await self._within(engine, self._transaction(engine, beat, again=False), HEARTBEAT_SECONDS)
             raise AssertionError
         except StoreUnavailable:
             task.cancel()
@@ -227,7 +227,8 @@ class Pool:
             self._group.create_task(_dispose(old))
 
 
-async def _beat(connection: AsyncConnection) -> None:
+async def beat(connection: AsyncConnection) -> None:
+    """Use the database."""
     await connection.exec_driver_sql("SELECT 1")
 
 

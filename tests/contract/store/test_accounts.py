@@ -158,7 +158,7 @@ async def test_a_team_in_use_cannot_be_deleted(accounts: Accounts, member: Any) 
     await accounts.create(TEAM, "admin")
     await accounts.create(member, "admin")
 
-    with pytest.raises(InUse, match="team `red` has"):
+    with pytest.raises(InUse, match="it has (users|keys)"):
         await accounts.delete(Team, "red", "admin")
 
     await accounts.delete(type(member), member.id, "admin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -180,6 +181,27 @@ async def test_a_full_disk_stops_writing_only(small_disk: Path) -> None:
             await written(database, number)
         assert await spent(database) == (failed + 1) * SIZE * COST
     assert intact(small_disk / "signalbox.db")
+
+
+@pytest.mark.parametrize("first", ["read", "write"])
+async def test_a_deleted_file_is_created_again(tmp_path: Path, first: str) -> None:
+    path = tmp_path / "data" / "signalbox.db"
+    database = opened(f"sqlite:///{path}")
+    async with database.running():
+        await written(database, 0)
+        assert await spent(database) == SIZE * COST
+        shutil.rmtree(path.parent)
+
+        with pytest.raises(StoreUnavailable, match="its file was deleted or replaced"):
+            await (spent(database) if first == "read" else LedgerStore(database).write(*batch("a", 1)))
+        await eventually(lambda: path.exists() and not database.degraded)
+        await written(database, 2)
+
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert intact(path)
+    database = opened(f"sqlite:///{path}")
+    async with database.running():
+        assert await spent(database) == SIZE * COST
 
 
 async def test_two_processes_write_to_one_store(store_url: str) -> None:

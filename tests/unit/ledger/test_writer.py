@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,24 @@ async def test_calls_beyond_the_memory_are_read_from_the_journal(tmp_path: Path,
     assert queued == 3
     assert set(store.outcomes().values()) == {"ok"}
     assert built.writer.lost == 0
+
+
+async def test_a_deleted_journal_is_begun_again(tmp_path: Path, store: MemoryStore) -> None:
+    clock = FakeClock()
+    store.down = True
+    async with running(small(ledger(tmp_path, store, clock, segment_bytes=SHORT))) as built:
+        for number in range(60):
+            call(built, number, clock)
+        shutil.rmtree(tmp_path / "journal")
+        await eventually(lambda: call(built, 1000, clock) or segments(tmp_path))
+        store.down = False
+        await eventually(lambda: len(store.calls) + built.writer.lost >= 61)
+        call(built, 2000, clock)
+        await eventually(lambda: "req_2000" in store.calls)
+
+    assert {"req_0", "req_1", "req_2"} <= store.calls.keys()
+    assert 50 <= built.writer.lost < 60
+    assert not segments(tmp_path)
 
 
 async def test_a_call_in_progress_is_not_read_from_the_journal(tmp_path: Path, store: MemoryStore) -> None:
