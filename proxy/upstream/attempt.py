@@ -10,7 +10,6 @@ An attempt reports what it shows about its target (success, failure, slowness, l
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -39,16 +38,14 @@ from proxy.upstream.estimated import estimated_usage
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
 from proxy.upstream.pulse import Pulse
+from proxy.upstream.refused_usage import RefusedUsage
 from proxy.upstream.run import Run
 from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Response, Transport
 
-_LOG = logging.getLogger(__name__)
-
 ERROR_BODY_LIMIT = 256 * 1024
-MAX_WITHOUT_USAGE = 10_000  # `any_model` lets clients name models; beyond it, all are forgotten
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
 
@@ -80,7 +77,7 @@ class Attempts:
         self.budgets = budgets
         self.clock = clock
         self.ledger = ledger  # `None`: attempts are not recorded
-        self.without_usage: set[tuple[str, str]] = set()  # deployments whose upstream rejects `stream_options`
+        self.refused_usage = RefusedUsage()
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
@@ -90,20 +87,13 @@ class Attempts:
         if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key:
             charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
             target = limited(target, call, run.plan, charges)
-        adjusted = self.as_learned(target) if self.without_usage else target
+        adjusted = self.refused_usage.adjusted(target) if self.refused_usage.deployments else target
         return Attempt(self, run, target, lease, dialect.request(call, adjusted, lease.key), charges)
 
     def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
         """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
         dialect = self.dialects[target.deployment.provider.dialect]
-        return dialect.request(run.call, self.as_learned(target), lease.key)
-
-    def as_learned(self, target: Target) -> Target:
-        """Return the target, adjusted to what its upstream has rejected before."""
-        if _place(target) not in self.without_usage:
-            return target
-        provider = replace(target.deployment.provider, stream_usage="never")
-        return replace(target, deployment=replace(target.deployment, provider=provider))
+        return dialect.request(run.call, self.refused_usage.adjusted(target), lease.key)
 
 
 class Attempt:
@@ -198,7 +188,7 @@ class Attempt:
             await self.close()
             raise
         if self._asks_no_usage:
-            self._log_no_usage()
+            self._shared.refused_usage.log(self.target)
         self.entry.first_token = self.committed
         seconds = self.committed - self.entry.started
         if run.call.stream and self.was_slow(seconds):
@@ -326,7 +316,8 @@ class Attempt:
                 shared.slots.learn(self.lease, headers)
             if response.status not in _WHOLE:
                 raise await self._refusal(dialect, response)
-            target = shared.as_learned(self.target) if shared.without_usage else self.target
+            refused = shared.refused_usage
+            target = refused.adjusted(self.target) if refused.deployments else self.target
             self.decoder = decoder = dialect.decoder(run.call, target, headers)
             self.held, self.ended, self.broken = await read_to_commit(decoder, response, alive)
         finally:
@@ -373,9 +364,7 @@ class Attempt:
         """
         shared, request = self._shared, self.request
         if request.asks_usage and refuses_usage(failure):
-            if len(shared.without_usage) >= MAX_WITHOUT_USAGE:
-                shared.without_usage.clear()
-            shared.without_usage.add(_place(self.target))
+            shared.refused_usage.add(self.target)
             self._asks_no_usage = True
             self.request = shared.request(self.run, self.target, self.lease)
             return True
@@ -384,16 +373,5 @@ class Attempt:
                 self.request = replace(request, fresh=True)
                 return True
         elif failure.kind is FailureKind.BAD_REQUEST and self._asks_no_usage:
-            shared.without_usage.discard(_place(self.target))
+            shared.refused_usage.discard(self.target)
         return False
-
-    def _log_no_usage(self) -> None:
-        deployment = self.target.deployment
-        _LOG.warning(
-            "an upstream refuses stream_options; its streams have no usage",
-            extra={"fields": {"provider": deployment.provider.name, "model": deployment.model}},
-        )
-
-
-def _place(target: Target) -> tuple[str, str]:
-    return target.deployment.name, target.deployment.provider.base_url
