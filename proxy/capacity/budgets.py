@@ -48,6 +48,7 @@ SEEDED_AT_ONCE = 500  # counters, so that leases are renewed in time
 FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds
 _LOG = logging.getLogger(__name__)
 _NO_POLICY = BudgetPolicy()
+MAX_KNOWN = 10_000
 
 
 class PastSpending(Protocol):
@@ -75,6 +76,15 @@ class FailOpen(NamedTuple):
 
 
 FAIL_OPEN = FailOpen()
+
+
+class _Known(NamedTuple):
+    """The charges of the attempts of a caller to a provider, from `since` until `until` (seconds since 1970)."""
+
+    policy: BudgetPolicy | None
+    since: float
+    until: float
+    charges: tuple[BudgetCharge, ...]
 
 
 class BudgetRow(NamedTuple):
@@ -115,6 +125,7 @@ class Budgets:
         self._warned = -math.inf
         self._numbers = count()
         self._windows = Windows()
+        self._known: dict[tuple[object, ...], _Known] = {}  # by caller and provider
         self._running: WeakSet[BudgetReservation] = WeakSet()  # one that leaks is collected, and not renewed
         self._seeding: WeakValueDictionary[BudgetCounter, asyncio.Lock] = WeakValueDictionary()
 
@@ -122,8 +133,19 @@ class Budgets:
         self, principal: Principal, deployment: Deployment, policy: BudgetPolicy | None
     ) -> tuple[BudgetCharge, ...]:
         """Return what an attempt charges: the counters of all budgets that apply, in their current windows."""
-        found = rules(principal, deployment, policy or _NO_POLICY)
-        return merged(self._windows_of(found)) if found else ()
+        key = (principal.user, principal.team, principal.key_id, principal.budgets, deployment.provider.name)
+        known = self._known.get(key)
+        now = self._clock.time()
+        if known is not None and known.policy is policy and known.since <= now < known.until:
+            return known.charges
+        pairs = self._windows_of(rules(principal, deployment, policy or _NO_POLICY))
+        charges = merged(pairs) if pairs else ()
+        since = max((window.start for _, window in pairs), default=0)
+        until = min((window.end for _, window in pairs if window.end is not None), default=math.inf)
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
+        self._known[key] = _Known(policy, since, until, charges)
+        return charges
 
     async def reserve(
         self, charges: tuple[BudgetCharge, ...], deployment: Deployment, nusd: int | None
