@@ -61,6 +61,8 @@ def edits_of(call: Call, target: Target, spans: Mapping[str, Span]) -> Edits:
     deployment = target.deployment
     if call.endpoint == "chat":
         _think(edits, call, target, spans)
+    if not deployment.unsupported:
+        return edits
     for name, other in _LIMITS:
         if name in deployment.unsupported and other not in deployment.unsupported:
             _rename(edits, name, other, call, spans)
@@ -73,7 +75,7 @@ def edits_of(call: Call, target: Target, spans: Mapping[str, Span]) -> Edits:
 
 def to_json(value: object) -> bytes:
     """Return a value as it is written into a body."""
-    return compact_nulled(value)
+    return b"%d" % value if type(value) is int else compact_nulled(value)
 
 
 def _present(call: Call, target: Target) -> dict[str, Any]:
