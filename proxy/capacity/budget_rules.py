@@ -64,7 +64,8 @@ def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetChar
         if body.get("max_tokens") == ceiling:
             return target
         return Target(target.deployment, {**target.overrides, "max_tokens": ceiling})
-    requested, unlimited = requested_ceiling(body), [name for name in CEILINGS if body.get(name) == -1]
+    requested = requested_ceiling(body)
+    unlimited = [name for name in CEILINGS if body.get(name) == -1 or target.overrides.get(name, 1) is None]
     if requested is not None and not unlimited:
         return target
     names = unlimited or ["max_completion_tokens" if body.get("max_tokens") is None else "max_tokens"]

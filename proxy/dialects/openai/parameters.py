@@ -89,7 +89,8 @@ def _present(call: Call, target: Target) -> dict[str, Any]:
 def _rename(edits: Edits, name: str, other: str, call: Call, spans: Mapping[str, Span]) -> None:
     """Rename a member, or remove it if the call limits `other` too. A scenario has priority over the client."""
     if name in edits.write:
-        edits.write.setdefault(other, edits.write.pop(name))
+        if (value := edits.write.pop(name)) != b"null":
+            edits.write.setdefault(other, value)
         edits.remove.add(name)
     elif name in spans and call.body.get(name) is not None:
         if other in edits.write or call.body.get(other) is not None:

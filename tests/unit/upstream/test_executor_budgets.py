@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from proxy.core.call import Call
 from proxy.core.errors import BudgetExceeded, ProxyError
 from proxy.core.model import Deployment, Price, Timeouts
 from proxy.core.money import worst_case_nusd
+from proxy.core.plan import Target
 from proxy.core.policies import HedgePolicy
 from proxy.core.principal import Identified
 from proxy.core.record import Record
@@ -265,6 +267,9 @@ async def test_a_call_without_budget_reserves_nothing() -> None:
     assert await state(b) == Spending(0, 0)
 
 
+LIMITED = b',"max_completion_tokens":7'
+
+
 def text_completion(raw: bytes, *, on: Snapshot) -> Call:
     return read_passed(PASSED[0], raw, {}, id="req_1", request_id="theirs", snapshot=on)
 
@@ -303,6 +308,22 @@ async def test_no_limit_of_the_client_is_replaced(limits: tuple[int, int], expec
     await b.run(asked(budgeted(A), raw), plan(A))
 
     assert (sent(b)["max_tokens"], sent(b)["max_completion_tokens"]) == expected
+
+
+@pytest.mark.parametrize("unsupported", [(), ("max_tokens",), ("max_completion_tokens",)])
+@pytest.mark.parametrize(("members", "expected"), [(b"", 1000), (b',"max_tokens":7', 1000), (LIMITED, 7)])
+async def test_a_limit_that_a_scenario_removes_is_set_again(
+    members: bytes, expected: int, unsupported: tuple[str, ...]
+) -> None:
+    b = bench({"a": [OK]})
+    of = asked(budgeted(A), HELLO[:-1] + members + b"}")
+    some = target("a", price=PRICE, max_output=1000, unsupported=frozenset(unsupported))
+    routed = replace(plan(some), targets=(Target(some, {"max_tokens": None}),))
+
+    await b.run(of, routed)
+
+    limits = [sent(b)[name] for name in ("max_tokens", "max_completion_tokens") if sent(b).get(name) is not None]
+    assert set(limits) == {expected}
 
 
 @pytest.mark.parametrize(
