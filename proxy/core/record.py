@@ -132,6 +132,7 @@ class AttemptRecord:
         "key_id",
         "number",
         "outcome",
+        "part_answered",
         "started",
         "status",
         "time",
@@ -153,6 +154,7 @@ class AttemptRecord:
         self.status: int | None = None  # the upstream's
         self.cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
         self.error: str | None = None  # the message of that failure, without URL, credential or key
+        self.part_answered = False  # one of the several requests of the attempt has an answer
         self.usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
         self._priced: Usage | None = None  # the usage that `_cost_nusd` belongs to
         self._cost_nusd: int | None = None
@@ -181,6 +183,10 @@ class AttemptRecord:
             self.end(FailureKind.BROKEN_STREAM)
         if failure.cause:
             self.cause, self.error = failure.cause, str(failure)
+
+    def note_part(self) -> None:
+        """Note that one of the several requests of the attempt has an answer, which costs something."""
+        self.part_answered = True
 
     def close(self, now: float) -> None:
         """Note the end of the attempt's connection; an attempt without an outcome was cancelled."""
@@ -221,7 +227,7 @@ class AttemptRecord:
     def used_nothing(self) -> bool:
         """Whether the attempt failed without using a token: it was not sent, or the upstream rejected it."""
         outcome = self.outcome
-        if self.first_token is not None or outcome not in _KINDS:
+        if self.first_token is not None or outcome not in _KINDS or self.part_answered:
             return False
         was_cut = outcome is FailureKind.CONNECT and self.status is not None and self.status < 300
         return not was_cut and VERDICTS[FailureKind(outcome)].known_cost

@@ -302,7 +302,7 @@ class Attempt:
         record.timings.upstream_begins(self.entry.started)
         try:
             self.response = response = await (
-                send_batches(transport, request) if request.further else transport.send(request)
+                send_batches(transport, request, self.entry.note_part) if request.further else transport.send(request)
             )
             if alive is not None:
                 alive()

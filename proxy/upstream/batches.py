@@ -5,7 +5,7 @@ Only a request with `further` bodies comes here, such as more than 100 texts for
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -16,10 +16,11 @@ from proxy.upstream.transport import Response, Transport
 LIMIT = 64 * 1024 * 1024  # bytes of all answers
 
 
-async def send_batches(transport: Transport, request: UpstreamRequest) -> Response:
+async def send_batches(transport: Transport, request: UpstreamRequest, answered: Callable[[], None]) -> Response:
     """Send all bodies one after another and return the last response with the bodies of all answers, in order.
 
-    The first answer that is not a 2xx is returned as it is, and nothing is sent after it. Raises `UpstreamFailure`.
+    The first answer that is not a 2xx is returned as it is, and nothing is sent after it. `answered` is called when the
+    first body has an answer: from then on the attempt costs something. Raises `UpstreamFailure`.
     """
     bodies: list[bytes] = []
     contents = (request.content, *request.further)
@@ -30,6 +31,7 @@ async def send_batches(transport: Transport, request: UpstreamRequest) -> Respon
             chunks = _after(bodies if accepted else [], response)
             return Response(response.status, response.headers, chunks, close=response.aclose)
         async with aclosing(response):
+            answered()
             bodies.append(await _read(response, LIMIT - sum(map(len, bodies))))
     raise AssertionError("a request has a body")
 

@@ -23,6 +23,7 @@ class Echo:
     def __init__(self, **statuses: int) -> None:
         self.sent: list[UpstreamRequest] = []
         self.open = 0
+        self.answered = 0
         self._statuses = statuses
 
     async def send(self, request: UpstreamRequest) -> Response:
@@ -34,12 +35,16 @@ class Echo:
         self.open += 1
         return Response(self._statuses.get(f"body{request.content.decode()}", 200), {}, chunks(), close=self._closed)
 
+    def note(self) -> None:
+        """Count an answer that costs something."""
+        self.answered += 1
+
     async def _closed(self) -> None:
         self.open -= 1
 
 
 async def read(transport: Echo) -> tuple[int, bytes]:
-    async with aclosing(await send_batches(transport, REQUEST)) as response:
+    async with aclosing(await send_batches(transport, REQUEST, transport.note)) as response:
         return response.status, await whole(response)
 
 
@@ -56,6 +61,14 @@ async def test_nothing_is_sent_after_an_answer_that_is_an_error() -> None:
 
     assert await read(transport) == (429, b"<2>")
     assert [request.content for request in transport.sent] == [b"1", b"2"]
+    assert transport.answered == 1
+
+
+async def test_a_first_answer_that_is_an_error_costs_nothing() -> None:
+    transport = Echo(body1=429)
+
+    assert await read(transport) == (429, b"<1>")
+    assert transport.answered == 0
 
 
 async def test_answers_that_are_too_large_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,9 @@ from proxy.core.policies import HedgePolicy
 from proxy.core.principal import Identified
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
+from proxy.dialects.table import Dialects
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
-from tests.support.calls import HELLO, STREAM, call, plan, record
+from tests.support.calls import HELLO, STREAM, call, deployment, plan, provider, record
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
 from tests.unit.upstream.bench import (
     BODY,
@@ -51,6 +52,7 @@ PRICE = Price(input=1_000_000_000, output=2_000_000_000, cached_input=1_000_000_
 CHEAP = Price(input=1_000_000, output=2_000_000, cached_input=1_000_000, cache_write=1_000_000)
 A = target("a", price=PRICE, max_output=1000)
 B = target("b", price=CHEAP, max_output=1000)
+GEMINI = deployment("m", provider("g", dialect="gemini"), kind="embedding", price=PRICE)
 COST = 2 * 1000 + 1 * 2000  # of `OK`
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":2,"completion_tokens":1}}\n\n'
 STREAMED = Answer([ROLE, TEXT, STOP, USAGE, DONE])
@@ -137,6 +139,27 @@ async def test_an_answer_that_is_cut_before_its_end_counts_the_reservation() -> 
     assert outcomes(made) == ["a connect"] * 2
     assert await state(b) == Spending(2 * (BOUND or 0), 0)
     assert (made.cost_nusd, made.cost_status) == (2 * (BOUND or 0), "estimated")
+
+
+async def test_a_batch_that_was_answered_before_one_failed_counts_the_reservation() -> None:
+    of = read_passed(
+        PASSED[1],
+        json.dumps({"model": "g/m", "input": ["x"] * 101}).encode(),
+        {},
+        id="req_1",
+        request_id="theirs",
+        snapshot=budgeted(GEMINI),
+    )
+    b = bench({"g": [Answer([b'{"embeddings":[]}']), E429]})
+    b.attempts.dialects = Dialects(b.clock)
+    b.attempts.transports = {"gemini": b.transport}
+
+    out, made = await b.run(of, plan(GEMINI))
+
+    assert isinstance(out, ProxyError)
+    assert len(b.transport.requests) == 2
+    assert (made.cost_nusd or 0) > 0
+    assert await state(b) == Spending(made.cost_nusd or 0, 0)
 
 
 async def test_an_attempt_of_unknown_cost_counts_its_reservation() -> None:
