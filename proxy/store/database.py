@@ -153,12 +153,12 @@ class SqliteReader:
     async def open(self) -> AsyncEngine:
         if not self._writer.opened:
             await self._writer.open()
-        from proxy.store.engines import FILE_GONE, file_exists, sqlite_engine
+        from proxy.store.engines import file_exists, sqlite_engine
 
         if not file_exists(self._path):  # deleted: the writer creates it again once it has noticed
             with suppress(StoreUnavailable):
                 await self._writer.use(beat, LOOKUP_SECONDS, again=False)
-            raise Unusable(FILE_GONE)
+            raise Unusable("its file does not exist")
         return sqlite_engine(self._path, writer=False)
 
     async def probe(self, engine: AsyncEngine) -> None:

@@ -102,6 +102,8 @@ def _migrate(connection: Connection, to: str) -> tuple[str | None, str | None]:
 
 
 def _run(connection: Connection, before: str | None, to: str) -> None:
+    if before is not None and before not in known():
+        raise Unusable(f"the schema has revision {before}, which only a newer version of Signalbox can change")
     logging.getLogger("alembic").setLevel(logging.WARNING)  # before its import, which logs as well
     from alembic import command
     from alembic.config import Config

@@ -204,6 +204,16 @@ async def test_a_deleted_file_is_created_again(tmp_path: Path, first: str) -> No
         assert await spent(database) == SIZE * COST
 
 
+async def test_a_folder_that_cannot_be_written_is_named_by_its_error(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()  # where a folder must be
+    database = opened(f"sqlite:///{tmp_path}/data/signalbox.db")
+    async with database.running():
+        for use in (lambda: LedgerStore(database).write(*batch("a", 0)), lambda: spent(database)):
+            with pytest.raises(StoreUnavailable) as caught:
+                await use()
+            assert "deleted" not in str(caught.value)
+
+
 async def test_two_processes_write_to_one_store(store_url: str) -> None:
     with writer(store_url, "a", 10) as first, writer(store_url, "b", 10) as second:
         first.communicate()

@@ -204,6 +204,8 @@ def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
     assert asyncio.run(migrate_to(location, None)) == ("0999", "0999")
     assert asyncio.run(state_of(location)) == ("0999", None)
     assert asyncio.run(use()) == (CALL, [])
+    with pytest.raises(StoreUnavailable, match="only a newer version of Signalbox can change"):
+        asyncio.run(migrate_to(location, OLDEST))
 
 
 def test_the_command_migrates_checks_and_reports(run: Any) -> None:
