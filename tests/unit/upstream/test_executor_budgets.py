@@ -141,7 +141,7 @@ async def test_an_answer_that_is_cut_before_its_end_counts_the_reservation() -> 
     assert (made.cost_nusd, made.cost_status) == (2 * (BOUND or 0), "estimated")
 
 
-async def test_a_batch_that_was_answered_before_one_failed_counts_the_reservation() -> None:
+async def test_a_batch_after_answered_ones_counts_the_reservation() -> None:
     of = read_passed(
         PASSED[1],
         json.dumps({"model": "g/m", "input": ["x"] * 101}).encode(),
