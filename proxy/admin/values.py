@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from decimal import Decimal
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -17,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from proxy.core.accounts import Budget, Period
 from proxy.core.model import LimitValues
-from proxy.core.money import NUSD, usd
+from proxy.core.money import nano_dollars, usd
 from proxy.core.timestamps import seconds_of
 
 MOST_USD = 1_000_000_000.0  # its nano-dollars fit into 64 bits
@@ -29,11 +28,6 @@ _METADATA_BYTES, _METADATA_LEVELS = 16 * 1024, 10
 def visible(text: str) -> bool:
     """Return whether a text has only visible characters, and 1 to 100 of them: the form of all ids."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and not any(map(str.isspace, text))
-
-
-def nusd_of(amount: float) -> int:
-    """Return USD as whole nano-dollars."""
-    return int((Decimal(str(amount)) * NUSD).to_integral_value())
 
 
 def _id(value: str) -> str:
@@ -152,7 +146,7 @@ def budget_of(body: BudgetBody | None, before: Budget | None = None) -> Budget |
     if "usd" in body.model_fields_set or before is None:
         if amount is None:
             raise ValueError("must have `usd`; set `budget` to null to remove the budget")
-        fields["nusd"] = nusd_of(amount)
+        fields["nusd"] = nano_dollars(amount)
     return Budget(**fields) if before is None else msgspec.structs.replace(before, **fields)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from proxy.core.model import Deployment, Price
@@ -250,6 +251,11 @@ def _prompts(value: Any) -> int:
     if not isinstance(value, list) or all(type(item) is int for item in value):
         return 1
     return len(value)
+
+
+def nano_dollars(usd: Decimal | float) -> int:
+    """Return dollars as whole nano-dollars; a float counts as the decimal number that it is written as."""
+    return int((Decimal(str(usd)) * NUSD).to_integral_value())
 
 
 def usd(nusd: int) -> float:

@@ -1,11 +1,9 @@
 """Compiles the budgets of the configuration, with amounts in nano-dollars."""
 
-from decimal import Decimal
-
-from proxy.config.compile.prices import nano_dollars
 from proxy.config.settings.schema import Settings
 from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule
+from proxy.core.money import nano_dollars
 
 
 def compile_budgets(settings: Settings) -> BudgetPolicy | None:
@@ -13,12 +11,8 @@ def compile_budgets(settings: Settings) -> BudgetPolicy | None:
     grouped: dict[tuple[BudgetScope, str], tuple[BudgetRule, ...]] = {}
     for budget in settings.budgets:
         scope, id = budget.scope, budget.id or ""
-        rule = BudgetRule(scope, id, _nusd(budget.usd), budget.period, budget.hard, budget.timezone)
+        rule = BudgetRule(scope, id, nano_dollars(budget.usd), budget.period, budget.hard, budget.timezone)
         grouped[scope, id] = (*grouped.get((scope, id), ()), rule)
     default = settings.defaults.user_budget if settings.auth.mode != "none" else None  # else there are no users
-    user = None if default is None else Budget(_nusd(default.usd), default.period, default.hard)
+    user = None if default is None else Budget(nano_dollars(default.usd), default.period, default.hard)
     return BudgetPolicy(grouped, user) if grouped or user else None
-
-
-def _nusd(usd: float) -> int:
-    return nano_dollars(Decimal(str(usd)))

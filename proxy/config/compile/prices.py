@@ -10,8 +10,8 @@ from typing import Any
 from proxy.catalogue.entry import Usd
 from proxy.config.settings.models import PriceSettings, RateSettings
 from proxy.core.model import MediaPrice, Price, PriceTier, PriceTime
+from proxy.core.money import NUSD, nano_dollars
 
-_NANO = 10**9
 _DIGITS = 8  # of the version of a price in the file
 _RATES = ("input", "cached_input", "cache_write", "cache_write_1h", "reasoning", "output")
 _US = 10**6
@@ -36,11 +36,6 @@ def price_of_entry(usd: Usd, source: str) -> Price:
     return replace(_rates(settings), version=source)
 
 
-def nano_dollars(usd: Decimal) -> int:
-    """Convert USD to nano-dollars."""
-    return int((usd * _NANO).to_integral_value())
-
-
 def _rates(settings: RateSettings) -> Price:
     def or_input(usd: Decimal | None) -> int:
         return nano_dollars(settings.input if usd is None else usd)
@@ -60,11 +55,11 @@ def price_view(price: Price) -> dict[str, Any]:
     for name in _RATES:
         rate = getattr(price, name)
         if rate is not None and (name in ("input", "output") or rate != price.input):
-            view[name] = rate / _NANO
+            view[name] = rate / NUSD
     if price.media is not None:
         view |= _media_view(price, price.media)
     if price.request:
-        view["request"] = price.request / _NANO
+        view["request"] = price.request / NUSD
     if price.tiers:
         view["tiers"] = [{"above": tier.above, **price_view(tier.price)} for tier in price.tiers]
     if price.times:
@@ -102,4 +97,4 @@ def _clock(second: int) -> str:
 def _media_view(price: Price, media: MediaPrice) -> Mapping[str, float]:
     plain = {"input": price.input, "cached": price.cached_input, "output": price.output}
     rates = {field.name: getattr(media, field.name) for field in fields(media)}
-    return {name: rate / _NANO for name, rate in rates.items() if rate != plain[name.partition("_")[0]]}
+    return {name: rate / NUSD for name, rate in rates.items() if rate != plain[name.partition("_")[0]]}

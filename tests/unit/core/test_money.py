@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from proxy.core.json_text import compact
 from proxy.core.model import MediaPrice, MockOptions, Price, PriceTier, PriceTime
-from proxy.core.money import cost_nusd, highest_cost_nusd, output_ceiling, requested_ceiling, usd, worst_case_nusd
+from proxy.core.money import (
+    cost_nusd,
+    highest_cost_nusd,
+    nano_dollars,
+    output_ceiling,
+    requested_ceiling,
+    usd,
+    worst_case_nusd,
+)
 from proxy.core.usage import Media, Usage
 from tests.support.calls import deployment, provider
 
@@ -316,3 +325,9 @@ def test_a_fraction_is_rounded_up() -> None:
     tiny = Price(1, 0, 1, 1)
 
     assert worst(hello(), price=tiny) == 1
+
+
+def test_nano_dollars_are_exact() -> None:
+    assert nano_dollars(Decimal("0.0028")) == 2_800_000
+    assert nano_dollars(Decimal("0.000000001")) == 1
+    assert nano_dollars(0.1) == 100_000_000

@@ -1,11 +1,9 @@
 """Compilation of settings to the snapshot."""
 
-from decimal import Decimal
 from pathlib import Path
 
 import pytest
 
-from proxy.config.compile.prices import nano_dollars
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 from proxy.config.settings.schema import Settings
@@ -119,11 +117,6 @@ def test_prices_are_nano_dollars_and_default_to_the_input_price(tmp_path: Path) 
     assert deployments["openai/gpt-4o-mini"].price == Price(
         input=150_000_000, output=600_000_000, cached_input=75_000_000, cache_write=200_000_000
     )
-
-
-def test_nano_dollars_are_exact() -> None:
-    assert nano_dollars(Decimal("0.0028")) == 2_800_000
-    assert nano_dollars(Decimal("0.000000001")) == 1
 
 
 def test_enabled_deployments_keep_the_order_of_the_file(tmp_path: Path) -> None:
