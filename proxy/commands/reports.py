@@ -52,7 +52,7 @@ def usage(config: Path | None, as_json: bool, **options: Any) -> None:
 @json_option
 @config_option
 def budgets(config: Path | None, as_json: bool) -> None:
-    """Print all budgets and what is spent, according to the store."""
+    """Print all budgets and their spending in the store."""
     from proxy.commands.shell import run
     from proxy.commands.spending import budget_report
     from proxy.commands.tables import echo_json, table
