@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -81,6 +82,7 @@ def run(config: Path | None, work: Callable[[Shell], Awaitable[T]]) -> T:
         raise click.UsageError(f"`store`: {exc}") from exc
     if location is None:
         raise click.UsageError("no store is configured (`store: none`); set `store` to `sqlite` or `postgresql://...`")
+    logging.getLogger("proxy").addHandler(logging.NullHandler())  # a command prints its error once, and no log
     clock = SystemClock()
     shell = Shell(settings, Database(location, clock), clock, Actor(f"shell:{_user()}"))
     try:

@@ -69,11 +69,25 @@ def test_serve_refuses_postgresql_without_tables(postgres: Postgres, tmp_path: P
     assert "run `signalbox migrate`" in done.stderr
 
 
+def test_a_command_prints_one_line_when_the_store_is_unavailable(tmp_path: Path) -> None:
+    store = "postgresql://nobody@127.0.0.1:1/none"
+
+    done = command(config(store, "open"), tmp_path, "users", "list")
+
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("Error: the store 127.0.0.1:1/none is unavailable: ")
+
+
 def serve(settings: dict[str, Any], folder: Path) -> subprocess.CompletedProcess[str]:
+    return command(settings, folder, "serve", "--port", "0")
+
+
+def command(settings: dict[str, Any], folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     path = folder / "signalbox.yaml"
     path.write_text(yaml.safe_dump({**settings, "data_dir": str(folder)}))
-    command = [sys.executable, "-m", "proxy", "serve", "--port", "0", "--config", str(path)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    line = [sys.executable, "-m", "proxy", *words, "--config", str(path)]
+    return subprocess.run(line, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 def accepted(client: httpx.Client) -> httpx.Response | None:
