@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -112,9 +113,14 @@ def file_exists(path: str) -> bool:
 
 
 def create_file(path: str) -> None:
-    """Create the file, and its folder, so that only this user can read it. Raises `OSError`."""
+    """Create the file if it does not exist, and its folder, so that only this user can read it. Raises `OSError`.
+
+    An existing file is not opened: to close it would end all locks that SQLite has on it in this process, and other
+    processes would then delete the log of writes that this one still uses.
+    """
     Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
 def postgresql_engine(url: str) -> AsyncEngine:
