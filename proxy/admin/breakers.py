@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.bodies import read_body
 from proxy.admin.endpoint import Answer, Context, reads, writes
 from proxy.admin.pages import page
+from proxy.admin.values import Body
 
 RESET = "reset"  # the topic of a question to other workers
 
 
-class ResetBody(BaseModel):
+class ResetBody(Body):
     """A selection of breakers to close; an omitted field matches all."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     provider: str | None = None
     model: str | None = None

@@ -6,6 +6,7 @@ Bodies and answers are plain values; `docs/usage.md` and `docs/keys.md` describe
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeVar
@@ -22,7 +23,7 @@ Row = TypeVar("Row", VirtualKey, User, Team)
 Owner = TypeVar("Owner", User, Team)
 
 
-class Objects(Generic[Row]):
+class Objects(ABC, Generic[Row]):
     """One kind of object. Every method raises `ProxyError`; a change is in force when it returns."""
 
     kind: type[Row]
@@ -98,17 +99,20 @@ class Objects(Generic[Row]):
         await self._changed()
         return {"id": id, "deleted": True}
 
+    @abstractmethod
     def shown(self, row: Row) -> dict[str, Any]:
         """Return the object as an answer has it, without secrets."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     async def _made(self, actor: Actor, values: Mapping[str, Any]) -> tuple[Row, dict[str, Any]]:
         """Return a new row, and what only the answer to its creation has."""
-        raise NotImplementedError
+        ...
 
+    @abstractmethod
     def _with(self, row: Row, values: Mapping[str, Any]) -> Row:
         """Return the row with changes."""
-        raise NotImplementedError
+        ...
 
     def _check_budget(self, values: Mapping[str, Any]) -> None:
         """Raise `InvalidRequest` for a budget that could not be kept."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from proxy.admin.actor import actor_of
 from proxy.admin.bodies import read_body
 from proxy.admin.endpoint import Answer, Context, reads, writes
 from proxy.admin.pages import bounds
-from proxy.admission.permissions import PRINCIPAL
-from proxy.core.principal import Principal
+from proxy.admin.values import Body
 
 
-class KeyBody(BaseModel):
+class KeyBody(Body):
     """A key of a user."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
     user: str
     provider: str
@@ -44,14 +41,9 @@ class OwnProviderKeys:
     async def put(self, request: Request) -> Response:
         """`PUT /admin/provider-keys`: store a user's key, in place of the earlier one for this provider."""
         body = read_body(KeyBody, await self._read(request))
-        row = await self._service.put(body.user, body.provider, body.value, _actor(request))
+        row = await self._service.put(body.user, body.provider, body.value, actor_of(request).name)
         return JSONResponse(row, 201 if row["version"] == 1 else 200)
 
     async def delete(self, request: Request) -> Response:
         """`DELETE /admin/provider-keys/{id}`."""
-        return JSONResponse(await self._service.delete(request.path_params["id"], _actor(request)))
-
-
-def _actor(request: Request) -> str:
-    principal: Principal | None = request.scope.get(PRINCIPAL)
-    return "admin-token" if principal is None else principal.name
+        return JSONResponse(await self._service.delete(request.path_params["id"], actor_of(request).name))

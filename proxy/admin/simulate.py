@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.bodies import read_body
 from proxy.admin.endpoint import Answer, Context, writes
+from proxy.admin.values import Body
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.upstream.simulate import Kind
 
@@ -15,10 +16,8 @@ LONGEST = 3600.0  # seconds
 SIMULATE = "simulate"  # the topic of a question to other workers
 
 
-class FailureBody(BaseModel):
+class FailureBody(Body):
     """The failure to simulate: target, kind, duration in seconds and rate."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     provider: str
     model: str | None = None
