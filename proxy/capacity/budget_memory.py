@@ -47,6 +47,8 @@ class _Account:
 class MemoryBudgets:
     """A `BudgetStore` for one process."""
 
+    shared = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._accounts: dict[BudgetCounter, _Account] = {}
@@ -56,9 +58,8 @@ class MemoryBudgets:
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
         accounts = self._accounts
-        found = [accounts.get(charge.counter) for charge in reservation.charges]
-        if None in found:
-            return Unseeded(tuple(each for each in reservation.charges if each.counter not in accounts))
+        if missing := [charge for charge in reservation.charges if charge.counter not in accounts]:
+            return Unseeded(tuple(missing))
         now = self._clock.monotonic()
         pairs = [(charge, accounts[charge.counter]) for charge in reservation.charges]
         for charge, account in pairs:

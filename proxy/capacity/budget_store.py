@@ -80,6 +80,11 @@ GRANTED = Granted()
 class BudgetStore(Protocol):
     """Counters of spent and reserved money."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes count in it too."""
+        ...
+
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
         ...

@@ -46,9 +46,9 @@ PATIENCE_SECONDS = 1.0  # for which calls wait at the start of an outage of the 
 CHECK_SECONDS = 0.05
 SEEDED_AT_ONCE = 500  # counters, so that leases are renewed in time
 FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds
-_LOG = logging.getLogger(__name__)
+MAX_KNOWN = 10_000  # callers and providers whose charges are remembered
 _NO_POLICY = BudgetPolicy()
-MAX_KNOWN = 10_000
+_LOG = logging.getLogger(__name__)
 
 
 class PastSpending(Protocol):
@@ -112,7 +112,6 @@ class Budgets:
         self.exceeded: Counter[BudgetScope] = Counter()
         self.overruns: Counter[tuple[str, str]] = Counter()  # by the labels of the deployment
         self._store = store
-        self._shared = type(store) is not MemoryBudgets
         self._clock = clock
         self._live = live
         self._id = id
@@ -307,7 +306,7 @@ class Budgets:
                 return
             is_complete = self._ledger.is_complete
             nusd = await self._spent(charge)
-            if nusd is None or not is_complete or (self._shared and not again):
+            if nusd is None or not is_complete or (self._store.shared and not again):
                 self._unsure[counter] = charge
             await self._store.seed(charge, nusd or 0, again=again)
 

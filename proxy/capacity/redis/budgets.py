@@ -37,6 +37,8 @@ class RedisBudgets:
     What is settled meanwhile is summed up by counter, and added when Redis is available again.
     """
 
+    shared = True
+
     def __init__(self, client: StateClient, *, time: str = SERVER_TIME) -> None:
         self._client = client
         self._scripts = budget_scripts(time)

@@ -425,6 +425,7 @@ async def test_without_the_ledger_a_closed_policy_rejects() -> None:
 class Away(MemoryBudgets):
     """A shared store that does not answer while it is `away`."""
 
+    shared = True
     away = True
 
     def __init__(self, clock: FakeClock) -> None:
