@@ -27,6 +27,8 @@ from proxy.http.usage import OwnUsage
 from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.surfaces.headers import sane_id
 
+PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
+
 Handle = Callable[[Request], Awaitable[Response]]
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -39,9 +41,6 @@ class AdminApp(Protocol):
     def admits(self, request: Request) -> bool:
         """Return whether the client has the admin token."""
         ...
-
-
-PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 
 
 def routes(

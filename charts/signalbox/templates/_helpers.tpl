@@ -47,7 +47,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- default (include "signalbox.fullname" .) .Values.existingConfigMap -}}
 {{- end -}}
 
-{{/* The kind of store: sqlite, postgresql or none. */}}
+{{/* The kind of store: `sqlite`, `postgresql` or `none`. */}}
 {{- define "signalbox.store" -}}
 {{- $store := default "sqlite" .Values.config.store -}}
 {{- if hasPrefix "postgresql" $store -}}
