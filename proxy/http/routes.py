@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from starlette.exceptions import HTTPException
@@ -121,7 +121,8 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
         if status != 405:
             return await proxy_error(request, _not_found(request))
         error = MethodNotAllowed(f"The method `{request.method[:16]}` is not supported for this path.")
-        error.headers = dict(getattr(exc, "headers", None) or {})
+        matching = _matching(request.app.routes, request.scope["path"])
+        error.headers = {"allow": ", ".join(sorted({method for route in matching for method in route.methods or ()}))}
         return await proxy_error(request, error)
 
     async def client_gone(request: Request, exc: Exception) -> Response:
@@ -143,21 +144,19 @@ def _not_found(request: Request) -> NotFound:
     plain = re.sub(r"/{2,}", "/", path[:256]).rstrip("/")
     bare = re.sub(r"^(?:/(?:openai|api|v1))+(?=/)", "", plain)
     for near in (plain, f"/v1{bare}"):
-        if near != path and _serve(request.app.routes, {"type": "http", "path": near, "method": ""}):
+        if near != path and any(route.include_in_schema for route in _matching(request.app.routes, near)):
             hint = "; the base URL ends in `/v1`" if near.startswith("/v1") else ""
             return NotFound(f"There is no path `{path[:256]}`. Did you mean `{near}`{hint}?")
     return NotFound(f"There is no path `{path[:256]}`.")
 
 
-def _serve(routes: Iterable[BaseRoute], scope: Scope) -> bool:
-    """Return whether one of `routes`, or of the routes mounted there, serves the path of `scope`."""
+def _matching(routes: Iterable[BaseRoute], path: str, root_path: str = "") -> Iterator[Route]:
+    """Yield the routes for a path, whatever their methods; also those of mounted applications."""
     for route in routes:
-        match, child = route.matches(scope)
+        match, child = route.matches({"type": "http", "path": path, "method": "", "root_path": root_path})
         if not match.value:
             continue
         if isinstance(route, Mount):
-            if _serve(route.routes, {**scope, **child}):
-                return True
-        elif isinstance(route, Route) and route.include_in_schema:
-            return True
-    return False
+            yield from _matching(route.routes, path, child["root_path"])
+        elif isinstance(route, Route):
+            yield route

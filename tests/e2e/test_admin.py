@@ -145,6 +145,21 @@ def test_without_the_right_token_nobody_gets_in(box: Box, method: str, path: str
     assert TOKEN not in answer.text
 
 
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/admin/keys", {"GET", "HEAD", "POST"}),
+        ("/admin/keys/key_1", {"GET", "HEAD", "PATCH", "DELETE"}),
+        ("/admin/breakers/reset", {"POST"}),
+    ],
+)
+def test_a_405_names_the_methods_of_all_routes_of_the_path(box: Box, path: str, allowed: set[str]) -> None:
+    answer = box.http.request("PUT", path)
+
+    assert answer.status_code == 405
+    assert set(answer.headers["allow"].split(", ")) == allowed
+
+
 def test_a_token_of_odd_bytes_is_only_wrong(box: Box) -> None:
     answer = httpx.get(
         f"{box.running.url}/admin/config",

@@ -614,6 +614,7 @@ def test_an_unknown_path_that_is_like_none_has_no_hint(box: Box) -> None:
         ("PATCH", "/v1/route", {"POST"}),
         ("POST", "/v1/models", {"GET", "HEAD"}),
         ("DELETE", "/v1/models/up/small", {"GET", "HEAD"}),
+        ("POST", "/v1/provider-keys", {"GET", "HEAD", "PUT"}),
         ("POST", "/livez", {"GET", "HEAD", "OPTIONS"}),
         ("POST", "/metrics", {"GET", "HEAD"}),
     ],
