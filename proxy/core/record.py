@@ -248,8 +248,10 @@ class AttemptRecord:
 
     def _knows_service(self, service: str | None) -> bool:
         price = self.deployment.billed_price
-        services = dict(price.at(self.time).services) if price is not None else {}
-        return service is None or not services or service in services
+        if service is None or price is None:
+            return True
+        services = dict(price.at(self.time).services)
+        return not services or service in services
 
     @property
     def price_version(self) -> str | None:
