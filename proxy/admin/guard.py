@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.admin.endpoint import ROLE
 from proxy.admission.credentials import credential_of, joined
-from proxy.admission.identify import Identify
+from proxy.admission.identify import Identify, identified
 from proxy.admission.permissions import PRINCIPAL
 from proxy.core.errors import NotAllowed, NotAuthenticated, ProxyError
 from proxy.core.snapshot import Live
@@ -35,15 +35,12 @@ class AdminGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` without access."""
-        headers = joined(scope["headers"])
-        if self._has_token(credential_of(headers) if self._live.snapshot.auth.admin_token else None):
+        if self._has_token(credential_of(joined(scope["headers"])) if self._live.snapshot.auth.admin_token else None):
             scope[ROLE] = "admin"
         elif self._live.snapshot.auth.mode == "none":
             raise NotAuthenticated("Send the admin token as `authorization: Bearer ...`.")
         else:
-            client = scope.get("client")
-            address = client[0] if client else None
-            principal = self._identify(headers, address) or await self._identify.look_up(headers, address)
+            principal = await identified(self._identify, scope)
             if principal.role not in ("admin", "auditor"):
                 raise NotAllowed(
                     "The admin API needs the admin token, or the role admin or auditor.",

@@ -11,6 +11,9 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 
+from starlette.types import Scope
+
+from proxy.admission.credentials import joined
 from proxy.core.principal import Principal
 
 CREDENTIALS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
@@ -29,6 +32,13 @@ class Identify(Protocol):
     async def look_up(self, headers: Mapping[str, str], address: str | None) -> Principal:
         """Return the caller, from the store if necessary. Raises `ProxyError`."""
         ...
+
+
+async def identified(identify: Identify, scope: Scope) -> Principal:
+    """Return the caller of an HTTP request. Raises `ProxyError`."""
+    client: tuple[str, int] | None = scope.get("client")
+    headers, address = joined(scope["headers"]), client[0] if client else None
+    return identify(headers, address) or await identify.look_up(headers, address)
 
 
 class Anonymous(Principal):

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from proxy.admission.credentials import joined
-from proxy.admission.identify import Identify
+from proxy.admission.identify import Identify, identified
 from proxy.admission.permissions import PRINCIPAL
 
 
@@ -21,9 +20,7 @@ class Identified:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` if the caller cannot be identified."""
-        headers, address = joined(scope["headers"]), address_of(scope)
-        principal = self._identify(headers, address)
-        scope[PRINCIPAL] = await self._identify.look_up(headers, address) if principal is None else principal
+        scope[PRINCIPAL] = await identified(self._identify, scope)
         await self._app(scope, receive, send)
 
 
@@ -39,9 +36,3 @@ class IdentifiedOrAdmin:
         """Serve one request. Raises `ProxyError` if the caller cannot be identified."""
         app = self._app if self._is_admin(Request(scope)) else self._identified
         await app(scope, receive, send)
-
-
-def address_of(scope: Scope) -> str | None:
-    """Return the client's IP address if it is known."""
-    client: tuple[str, int] | None = scope.get("client")
-    return client[0] if client else None
