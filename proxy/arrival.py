@@ -19,6 +19,8 @@ class Arrival(Protocol):
     id: str  # assigned by the proxy
     request_id: str  # from the client if it is valid, else assigned by the proxy
     headers: Mapping[str, str]
+    path: str
+    query: str  # without `?`
     address: str | None  # the client's IP address, if it is known
     surface: Surface  # of the request's path
     encoder: Encoder | None  # writes the answer, set when it begins; `None`: canonical bytes go out as they are

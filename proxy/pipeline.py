@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from typing import Protocol
 
 from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
@@ -25,7 +26,7 @@ from proxy.admission.limits import ClientLimits
 from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.errors import InternalError, ProxyError
+from proxy.core.errors import InternalError, InvalidRequest, ProxyError
 from proxy.core.ledger import Ledger
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
@@ -44,6 +45,22 @@ _LOG = logging.getLogger(__name__)
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
 
 
+class Turns(Protocol):
+    """Reads and writes stored dialogs, for calls with a `Turn`; `proxy/dialogs` implements it."""
+
+    async def begin(self, call: Call) -> Call:
+        """Return the call with its history, and lock its conversation. Raises `ProxyError`."""
+        ...
+
+    async def commit(self, call: Call, record: Record) -> None:
+        """Write the turn, whole; its answer is complete but for what `Encoder.finish` returns. Raises `ProxyError`."""
+        ...
+
+    async def end(self, call: Call, record: Record) -> None:
+        """Release the conversation."""
+        ...
+
+
 class Pipeline:
     """Runs calls; one instance serves all of them."""
 
@@ -59,6 +76,7 @@ class Pipeline:
         settler: Settler,
         clock: Clock,
         ledger: Ledger | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._live = live
         self._router = router
@@ -68,6 +86,7 @@ class Pipeline:
         self._executor = executor
         self._settler = settler
         self._ledger = ledger  # `None`: calls are not recorded
+        self._turns: Turns = turns or NoTurns()
         self._clock = clock
 
     async def run(self, arrival: Arrival) -> None:
@@ -91,6 +110,8 @@ class Pipeline:
                 finally:
                     await relay.aclose()
             finally:
+                if record.call is not None and record.call.turn is not None:
+                    await self._turns.end(record.call, record)
                 if reservation is not None:
                     self._limits.settle(reservation, record)
                 self._gate.leave(arrival)
@@ -123,8 +144,13 @@ class Pipeline:
             request_id=arrival.request_id,
             snapshot=self._live.snapshot,
             principal=principal,
+            path=arrival.path,
+            query=arrival.query,
         )
-        record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        if call.turn is not None:
+            call = await self._turns.begin(call)
+        record.call = call
         record.plan = plan = await self._router.route(call)
         if call.stream and call.kind in _EVENT_STREAMS:
             arrival.expect_stream(lambda: early_headers(record))
@@ -132,7 +158,7 @@ class Pipeline:
 
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
         """Write the answer in the client's format, with the proxy's headers. Raises `ProxyError` if it breaks off."""
-        encoder = arrival.surface.encoder(call, record, relay.headers["content-type"])
+        encoder = arrival.surface.encoder(call, record, relay.headers["content-type"], native=relay.native)
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")
@@ -142,6 +168,8 @@ class Pipeline:
                 await relay.run(arrival.write, arrival.drain)
             else:
                 await relay.run(_encoded(encoder, arrival.write), arrival.drain)
+                if call.turn is not None:
+                    await self._turns.commit(call, record)
                 if last := encoder.finish():
                     arrival.write(last)
             await arrival.end_stream()
@@ -150,7 +178,10 @@ class Pipeline:
         body = await relay.whole()
         headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
         if encoder is not None:
-            body = encoder.feed(body) + encoder.finish()
+            body = encoder.feed(body)
+            if call.turn is not None:
+                await self._turns.commit(call, record)
+            body += encoder.finish()
         await arrival.answer(relay.status, headers, body)
 
     def _failed(self, record: Record, arrival: Arrival, error: ProxyError) -> None:
@@ -177,3 +208,27 @@ def _encoded(encoder: Encoder, write: Feed) -> Feed:
         return write(out) if out else True
 
     return write_encoded
+
+
+class NoTurns:
+    """Without a store: nothing is kept, and every id of a dialog is unknown."""
+
+    async def begin(self, call: Call) -> Call:
+        """Return the call if it needs no history. Raises `InvalidRequest`."""
+        turn = call.turn
+        assert turn is not None
+        if turn.previous is not None:
+            message = (
+                f"Previous response with id '{turn.previous}' not found: this server keeps no responses (`store`)."
+            )
+            raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found")
+        if turn.conversation is not None or turn.references:
+            message = "This server keeps no conversations; send the whole input, or configure `store`."
+            raise InvalidRequest(message, param="conversation" if turn.conversation else "input")
+        return call
+
+    async def commit(self, call: Call, record: Record) -> None:
+        """Keep nothing."""
+
+    async def end(self, call: Call, record: Record) -> None:
+        """Do nothing."""

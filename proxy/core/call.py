@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.core.dialects import DialectName, NativeFormat
+from proxy.core.errors import InvalidRequest
 from proxy.core.messages import UNKNOWN, MessageFacts
 from proxy.core.model import EMPTY, Kind, Mode
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import Span
+from proxy.core.turn import Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,20 @@ class RouterOptions:
 NO_OPTIONS = RouterOptions()
 
 
+@dataclass(frozen=True, slots=True)
+class NativeRequest:
+    """A client's own body, which passes unchanged, but for the model, to a target that speaks its format."""
+
+    format: NativeFormat
+    raw: bytes = field(repr=False)
+    spans: Mapping[str, Span] = field(repr=False)  # of the top-level members in `raw`
+    query: str = ""  # of the client's URL, without `?`
+    headers: Mapping[str, str] = field(
+        default_factory=lambda: EMPTY, repr=False
+    )  # for such a target besides `Call.headers`
+    operation: str = ""  # `generate`: the method, such as `generateContent`; `messages`: "" or `count_tokens`
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One parsed client request: `raw` as received, `body` without `router`. Do not modify it after it is made."""
@@ -54,3 +71,8 @@ class Call:
     principal: Principal = UNKNOWN_CALLER  # the queue shares capacity evenly between callers
     spans: Mapping[str, Span] = field(default_factory=lambda: EMPTY, repr=False)  # of the top-level members in `raw`
     messages: MessageFacts = UNKNOWN  # what is in the messages of a chat
+    native: NativeRequest | None = None  # the client's body, if it is not in OpenAI's chat format
+    dropped: tuple[str, ...] = ()  # members of that body that chat does not have: named unless the target is native
+    refused: InvalidRequest | None = None  # why only a native target can serve the call
+    turn: Turn | None = None  # what it reads from, and adds to, stored dialogs
+    family: DialectName | None = None  # an open tool loop carries signatures of this family of models

@@ -93,12 +93,12 @@ class Cleaner:
             return None
         return self._seen.get(value) or (self._remembered(value) if _is_plain(value) else None)
 
-    def headers(self, headers: Mapping[str, str], prefix: str) -> dict[str, str]:
-        """Return those of `headers` (lower-case names) that begin with `prefix` and can be relayed."""
+    def headers(self, headers: Mapping[str, str], prefixes: tuple[str, ...]) -> dict[str, str]:
+        """Return those of `headers` (lower-case names) that begin with one of `prefixes` and can be relayed."""
         passed: dict[str, str] = {}
         left = MOST_HEADERS
         for name in headers:
-            if left and name.startswith(prefix):
+            if left and name.startswith(prefixes):
                 left -= 1
                 value = self.header(headers[name])
                 if value is not None and self._may_name(name):

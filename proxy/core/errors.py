@@ -40,6 +40,7 @@ class ProxyError(Exception):
         self.headers: dict[str, str] = {}  # the call's headers, added by the pipeline
         self.native_body: bytes | None = None
         self.native_event = b""
+        self.native_format = "chat"  # of these bytes: a surface of another format does not use them
 
     @property
     def http_status(self) -> int:

@@ -169,6 +169,8 @@ class UpstreamFailure(Exception):
         self.cause = cause
         self.partial = b""
         self.event = b""
+        self.format = "chat"  # of `native` and `event`
+        self.headers: dict[str, str] = {}  # of the upstream's response, if the client receives it unchanged
 
     @property
     def verdict(self) -> Verdict:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from proxy.core.dialects import DialectName
+from proxy.core.dialects import DIALECTS, DialectName, NativeFormat
 
 Tier = Literal["low", "medium", "high"]
 Mode = Literal["fast", "balanced", "accurate"]
@@ -189,6 +189,7 @@ class Provider:
     mock: MockOptions | None = None
     prompt_cache: Literal["off", "auto"] = "off"  # Anthropic: mark the prompt's stable part for caching
     vertex: bool = False  # Gemini: Vertex's paths, `base_url` up to `.../publishers/google`
+    responses: Literal["translate", "native"] = "translate"  # OpenAI: whether it has `/v1/responses` itself
     stand_in: bool = False  # a mock that answers for a provider without keys
     stand_in_reason: str = ""  # why the provider itself cannot be used
 
@@ -196,6 +197,12 @@ class Provider:
     def own_key(self) -> ProviderKey | None:
         """The user's own key, if calls are made with that one and no other."""
         return self.keys[0] if self.keys and self.keys[0].own else None
+
+    @property
+    def native_format(self) -> NativeFormat | None:
+        """The format of clients that the provider speaks itself, so that their bodies pass unchanged."""
+        native = DIALECTS[self.dialect].native
+        return None if native == "responses" and self.responses == "translate" else native
 
     @property
     def label(self) -> str:

@@ -37,6 +37,15 @@ class Principal:
         """The name in `/admin/queues`; it contains no credential."""
         return self._name
 
+    @property
+    def tenant(self) -> str:
+        """The owner of stored dialogs and of sealed reasoning: the team, else the user, else the key."""
+        if self.team is not None:
+            return f"team:{self.team}"
+        if self.user is not None:
+            return f"user:{self.user}"
+        return "-" if self.key_id is None else f"key:{self.key_id}"
+
     def allows(self, names: Sequence[str]) -> bool:
         """Return whether every list of patterns matches one of `names`: a model's id, or the route that leads to it."""
         return all(_matches(patterns, names) for patterns in self.models)

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from proxy.core.call import Call
+from proxy.core.dialects import DialectName, NativeFormat
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
+
+DialectKey = DialectName | NativeFormat  # a provider's dialect, or the format of clients that it speaks itself
 
 
 class Decoder(Protocol):
@@ -75,10 +78,12 @@ class Decoder(Protocol):
 class Dialect(Protocol):
     """Stateless translator; the same instance serves every call.
 
-    `translates`: answers are written anew, so they do not have the upstream's content type.
+    `translates`: answers are written anew, so they do not have the upstream's content type. `passed`: prefixes of the
+    upstream's headers that pass to the client.
     """
 
     translates: bool
+    passed: tuple[str, ...]
 
     def request(self, call: Call, target: Target, key: ProviderKey | None) -> UpstreamRequest:
         """Return the attempt's request."""

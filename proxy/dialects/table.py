@@ -5,13 +5,13 @@ from __future__ import annotations
 from importlib import import_module
 
 from proxy.core.clock import Clock
-from proxy.core.dialects import DIALECTS, DialectName
+from proxy.core.dialects import DIALECTS, NATIVE
 from proxy.core.recall import Recall
 from proxy.core.snapshot import Snapshot
-from proxy.dialects.base import Dialect
+from proxy.dialects.base import Dialect, DialectKey
 
 
-class Dialects(dict[DialectName, Dialect]):
+class Dialects(dict[DialectKey, Dialect]):
     """One instance of each translator. Names with the same module share it."""
 
     def __init__(self, clock: Clock) -> None:
@@ -24,8 +24,13 @@ class Dialects(dict[DialectName, Dialect]):
         for provider in snapshot.providers.values():
             self.setdefault(provider.dialect, self[provider.dialect])
 
-    def __missing__(self, name: DialectName) -> Dialect:
-        module = DIALECTS[name].module
-        shared = [dialect for other, dialect in self.items() if DIALECTS[other].module == module]
+    def __missing__(self, name: DialectKey) -> Dialect:
+        module = _module(name)
+        shared = [dialect for other, dialect in self.items() if _module(other) == module]
         self[name] = shared[0] if shared else import_module(module).build(self._recall, self._clock)
         return self[name]
+
+
+def _module(name: DialectKey) -> str:
+    """Return the module of a dialect, or of a native format."""
+    return NATIVE[name] if name in NATIVE else DIALECTS[name].module  # type: ignore[index]

@@ -22,8 +22,8 @@ from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers, sane_id
+from proxy.surfaces.openai.surface import COMMENT
 
-COMMENT = b": keep-alive\n\n"  # an SSE comment, which clients ignore
 PIECE = 256 * 1024  # bytes of a whole body per write
 
 
@@ -75,6 +75,8 @@ class Exchange:
         "headers",
         "id",
         "interrupted",
+        "path",
+        "query",
         "request_id",
         "status",
         "surface",
@@ -88,6 +90,8 @@ class Exchange:
         self.request_id = self.id if request_id is None else sane_id(request_id) or self.id
         client = scope.get("client")
         self.address: str | None = client[0] if client else None
+        self.path: str = scope["path"]
+        self.query: str = scope["query_string"].decode("latin-1")
         self.surface = endpoint.surface
         self.encoder: Encoder | None = None
         self.interrupted: str | None = None
@@ -263,10 +267,14 @@ class Exchange:
             self._comment()
 
     def _comment(self) -> None:
-        if not self._out.delivering and not self.write(COMMENT):
+        if not self._out.delivering and not self.write(self._keep_alive()):
             self._spawn(self._out.drain())
         if silence := self._longest_silence():
             self._comment_later(silence)
+
+    def _keep_alive(self) -> bytes:
+        """Return what clients ignore: before the answer has begun, it is a comment."""
+        return COMMENT if self.encoder is None else self.surface.keep_alive
 
     def _longest_silence(self) -> float:
         """Return the seconds after which a silent stream gets a comment; 0: never."""

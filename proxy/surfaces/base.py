@@ -1,8 +1,9 @@
 """What a surface must do: one format that clients speak, in both directions, without I/O.
 
 Inside the pipeline every answer is canonical: one JSON body in OpenAI's format, or whole server-sent events in OpenAI's
-format; audio passes as it is. An answer that breaks off is an exception, a `ProxyError`. A surface turns all three into
-what its clients understand. A new surface is a folder beside this module and its rows in `table.py`.
+format; audio passes as it is. Only the answer of a target that speaks the client's own format (`Call.native`) has that
+format. An answer that breaks off is an exception, a `ProxyError`. A surface turns all of these into what its clients
+understand. A new surface is a folder beside this module and its rows in `table.py`.
 """
 
 from __future__ import annotations
@@ -29,11 +30,17 @@ class ReadCall(Protocol):
         request_id: str,
         snapshot: Snapshot,
         principal: Principal,
+        path: str,
+        query: str,
     ) -> Call: ...
 
 
 class Encoder(Protocol):
-    """Writes one successful answer: canonical bytes in, the client's bytes out."""
+    """Writes one successful answer: canonical bytes in, the client's bytes out.
+
+    The bytes that make the answer complete for the client (a last event, a whole body) come from `finish`: what a turn
+    adds to a dialog is written before.
+    """
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's bytes for `data`: whole events, or a whole JSON body."""
@@ -51,15 +58,19 @@ class Encoder(Protocol):
 class Surface(Protocol):
     """The format of one endpoint. Stateless; the same instance serves all calls."""
 
+    keep_alive: bytes
+    """What is written into an event stream that is silent for long; clients ignore it."""
+
     @property
     def read(self) -> ReadCall:
         """The function that reads a body."""
         ...
 
-    def encoder(self, call: Call, record: Record, content_type: str) -> Encoder | None:
-        """Return what writes the answer of a call, or `None` if canonical bytes are the client's bytes.
+    def encoder(self, call: Call, record: Record, content_type: str, *, native: bool) -> Encoder | None:
+        """Return what writes the answer of a call, or `None` if its bytes are the client's bytes.
 
-        `content_type` is that of the answer; `record` is still being written.
+        `content_type` is that of the answer; `record` is still being written. `native`: the target speaks the client's
+        format, so that the bytes are in that format already.
         """
         ...
 

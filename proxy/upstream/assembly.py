@@ -23,7 +23,7 @@ from proxy.dialects.table import Dialects
 from proxy.observe import live as families
 from proxy.observe.budgets import budget_amounts, budget_counts
 from proxy.observe.exposition import Family
-from proxy.upstream.attempt import Attempts
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge

@@ -10,23 +10,18 @@ An attempt reports what it shows about its target (success, failure, slowness, l
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from proxy.capacity.budget_rules import limited
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
-from proxy.capacity.budgets import Budgets
-from proxy.core.clock import Clock
-from proxy.core.dialects import DialectName
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.ledger import Ledger
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
 from proxy.core.money import requested_ceiling
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
-from proxy.core.slow import SlowCalls
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.openai.errors import refuses_usage
@@ -37,63 +32,15 @@ from proxy.upstream.deadline import Deadline
 from proxy.upstream.estimated import estimated_usage
 from proxy.upstream.health import SLOW, Lease
 from proxy.upstream.outcome import deadline_error
-from proxy.upstream.pulse import Pulse
-from proxy.upstream.refused_usage import RefusedUsage
 from proxy.upstream.run import Run
-from proxy.upstream.secrets import Cleaners
-from proxy.upstream.simulate import Simulator
-from proxy.upstream.slots import Slots
-from proxy.upstream.transport import Response, Transport
+from proxy.upstream.transport import Response
+
+if TYPE_CHECKING:
+    from proxy.upstream.attempts import Attempts
 
 ERROR_BODY_LIMIT = 256 * 1024
 TURNS = 10  # the most event-loop iterations from the start of an attempt to its first content
 _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 200
-
-
-class Attempts:
-    """Makes attempts, and holds what they share. One instance serves all calls."""
-
-    def __init__(
-        self,
-        *,
-        transports: Mapping[DialectName, Transport],
-        dialects: Mapping[DialectName, Dialect],
-        slots: Slots,
-        simulator: Simulator,
-        slow: SlowCalls,
-        pulse: Pulse,
-        cleaners: Cleaners,
-        budgets: Budgets,
-        clock: Clock,
-        ledger: Ledger | None = None,
-    ) -> None:
-        self.transports = transports
-        self.dialects = dialects
-        self.slots = slots
-        self.simulator = simulator
-        self.slow = slow
-        self.pulse = pulse
-        self.cleaners = cleaners
-        self.budgets = budgets
-        self.clock = clock
-        self.ledger = ledger  # `None`: attempts are not recorded
-        self.refused_usage = RefusedUsage()
-
-    def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
-        """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
-        dialect = self.dialects[target.deployment.provider.dialect]
-        call = run.call
-        charges: tuple[BudgetCharge, ...] = ()
-        if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key:
-            charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
-            target = limited(target, call, run.plan, charges)
-        adjusted = self.refused_usage.adjusted(target) if self.refused_usage.deployments else target
-        return Attempt(self, run, target, lease, dialect.request(call, adjusted, lease.key), charges)
-
-    def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
-        """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
-        dialect = self.dialects[target.deployment.provider.dialect]
-        return dialect.request(run.call, self.refused_usage.adjusted(target), lease.key)
 
 
 class Attempt:
@@ -117,6 +64,7 @@ class Attempt:
         "later_events",
         "lease",
         "ledger",
+        "native",
         "request",
         "reserved",
         "response",
@@ -137,11 +85,14 @@ class Attempt:
         lease: Lease,
         request: UpstreamRequest,
         charges: tuple[BudgetCharge, ...] = (),
+        *,
+        native: bool = False,
     ) -> None:
         self.run = run
         self.target = target
         self.lease = lease
         self.request = request
+        self.native = native  # the target speaks the client's own format
         self.charges = charges  # its budgets
         self.reserved: BudgetReservation | None = None  # from its budgets
         self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
@@ -236,9 +187,15 @@ class Attempt:
             self._shared.budgets.settle(reserved, nusd, self.target.deployment)
 
     @property
-    def translates(self) -> bool:
-        """Whether the client's bytes are written by the proxy, not by the upstream."""
-        return self._shared.dialects[self.target.deployment.provider.dialect].translates
+    def dialect(self) -> Dialect:
+        """What translates between the client and the target."""
+        return self._shared.dialect(self.run.call, self.target)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """The members of the client's request that the target does not receive."""
+        call = self.run.call
+        return (*call.dropped, *self.request.dropped) if call.dropped and not self.native else self.request.dropped
 
     def was_slow(self, seconds: float, *, lost: bool = False) -> bool:
         """Judge the time to the first content, and return whether slow calls count as failures and this is one.
@@ -292,11 +249,11 @@ class Attempt:
         """
         shared, run, request = self._shared, self.run, self.request
         deployment, record, clock = self.target.deployment, self.run.record, shared.clock
-        dialect = shared.dialects[deployment.provider.dialect]
+        dialect = self.dialect
         transport = shared.transports[deployment.provider.dialect]
         if shared.simulator.active:
             transport = shared.simulator.over(transport, deployment.provider.name, deployment.model)
-        record.dropped = request.dropped
+        record.dropped = self.dropped
         reasons = run.call.stream and "reasoning" in (deployment.capabilities or ())
         alive = self._keep_alive(longest) if reasons else None
         record.timings.upstream_begins(self.entry.started)

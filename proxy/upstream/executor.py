@@ -19,7 +19,8 @@ from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
 from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
-from proxy.upstream.attempt import Attempt, Attempts
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.continuation import Continuation, may_continue
 from proxy.upstream.health import Block, Health, Lease
 from proxy.upstream.hedge import Hedge

@@ -23,7 +23,8 @@ from proxy.core.record import AttemptOutcome
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.usage import Usage
-from proxy.upstream.attempt import Attempt, Attempts
+from proxy.upstream.attempt import Attempt
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.health import Lease
 from proxy.upstream.own_keys import drop_pooled
 from proxy.upstream.run import Run

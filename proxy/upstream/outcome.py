@@ -51,7 +51,9 @@ def error_for(
         return _unsent(failure, _others(failed, chosen))
     if failure.kind in (FailureKind.BAD_REQUEST, FailureKind.CONFLICT):
         fields = {"param": failure.param, "code": failure.code}
-        return UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
+        error = UpstreamRejected(str(failure), failure.status or 400, failure.native, fields)
+        error.native_format = failure.format
+        return error
     if failure.kind is FailureKind.KEY_REJECTED and chosen.deployment.provider.own_key is not None:
         return rejected_key(chosen.deployment, failure.status)
     others = _others(failed, chosen)

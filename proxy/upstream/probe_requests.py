@@ -31,7 +31,7 @@ from proxy.core.record import Outcome as CallOutcome
 from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.base import Dialect
+from proxy.dialects.base import Dialect, DialectKey
 from proxy.surfaces.openai.chat import read_chat
 from proxy.upstream.commit import read_error, until_commit
 from proxy.upstream.costs import real_cost
@@ -59,7 +59,7 @@ class ProbeRequests:
         limits: Limits,
         budgets: Budgets,
         transports: Mapping[DialectName, Transport],
-        dialects: Mapping[DialectName, Dialect],
+        dialects: Mapping[DialectKey, Dialect],
         simulator: Simulator,
         count: Count,
         cleaners: Cleaners,

@@ -59,6 +59,7 @@ class Relay:
         self.headers = _headers(attempt, cleaner, response, call)
         events = call.kind in ("chat", "completion") or self.headers["content-type"].startswith(EVENTS)
         self.stream = call.stream or not self.headers["content-type"].startswith(JSON)
+        self.native = attempt.native  # the bytes are in the client's own format
         self.aclose = attempt.close  # releases what the attempt holds
         self._attempt = attempt
         self._response = response
@@ -69,7 +70,7 @@ class Relay:
         self._ledger = attempt.ledger
         self._closed = False  # the upstream has sent the end of the answer
         self._record = record = attempt.run.record
-        record.chosen, record.dropped = attempt.target.deployment, attempt.request.dropped
+        record.chosen, record.dropped = attempt.target.deployment, attempt.dropped
         record.timings.first_token = attempt.committed
         attempt.entry.usage = self._decoder.usage
         self._note_finish()
@@ -201,7 +202,7 @@ class Relay:
     def _error(self, failure: UpstreamFailure, *, reported: bool) -> ProxyError:
         if reported and len(failure.event) <= LONGEST_BODY:
             error = reported_error(failure)
-            error.native_event = self._cleaner.data(failure.event)
+            error.native_event, error.native_format = self._cleaner.data(failure.event), failure.format
         else:
             error = broken_error(failure, self._record.chosen)
         self._record.code = error.error_code
@@ -254,8 +255,9 @@ class Relay:
 
 def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call) -> dict[str, str]:
     """Return the upstream headers that pass to the client: `content-type` and `openai-*`."""
-    headers = cleaner.headers(response.headers, "openai-")
-    if attempt.translates:
+    dialect = attempt.dialect
+    headers = cleaner.headers(response.headers, dialect.passed)
+    if dialect.translates:
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
     else:
         kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)

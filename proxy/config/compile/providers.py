@@ -78,6 +78,7 @@ def _provider(name: str, settings: ProviderSettings, keys: tuple[ProviderKey, ..
         stream_usage=settings.stream_usage,
         timeouts=_timeouts(settings.timeouts),
         mock=mock,
+        responses=settings.responses,
         prompt_cache=settings.prompt_cache,
         vertex=settings.vertex,
     )

@@ -104,6 +104,10 @@ class ProviderSettings(Section):
     stream_usage: Literal["ask", "never"] = Field(
         default="ask", description="Request token usage for streams whose client does not request it."
     )
+    responses: Literal["translate", "native"] = Field(
+        default="translate",
+        description="`openai` only: `native` if the provider has the Responses API, which then receives its calls.",
+    )
     prompt_cache: Literal["off", "auto"] = Field(
         default="off", description="Anthropic only: mark the stable part of prompts for the provider's cache."
     )
@@ -146,7 +150,7 @@ class ProviderSettings(Section):
         for dialect, row in DIALECTS.items():
             for name in row.settings if dialect != self.dialect else ():
                 value = getattr(self, name)
-                if name in self.model_fields_set and value is not False and value != "off":
+                if name in self.model_fields_set and value not in (False, "off", "translate"):
                     raise ValueError(f"`{name}` is for `dialect: {dialect}` only; remove it")
         if DIALECTS[self.dialect].local:
             if self.base_url is not None:

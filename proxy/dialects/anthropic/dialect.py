@@ -40,6 +40,7 @@ class AnthropicDialect:
     """Translator; `recall` stores signed thinking for clients that do not send it back."""
 
     translates = True
+    passed: tuple[str, ...] = ("openai-",)
 
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall

@@ -41,6 +41,7 @@ class GeminiDialect:
     """Translator. `recall` stores thought signatures for clients that do not send them back."""
 
     translates = True
+    passed: tuple[str, ...] = ("openai-",)
 
     def __init__(self, recall: Recall, clock: Clock) -> None:
         self._recall = recall

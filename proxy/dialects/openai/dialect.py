@@ -35,6 +35,7 @@ class OpenAIDialect(RequestBuilder):
     """Passes requests and answers through."""
 
     translates = False
+    passed: tuple[str, ...] = ("openai-",)
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:
         """Return the failure of an answer that is not a 2xx."""

@@ -29,6 +29,8 @@ def read_chat(
     request_id: str,
     snapshot: Snapshot,
     principal: Principal = UNKNOWN_CALLER,
+    path: str = "",
+    query: str = "",
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be.
 

@@ -50,6 +50,8 @@ def read_passed(
     request_id: str,
     snapshot: Snapshot,
     principal: Principal = UNKNOWN_CALLER,
+    path: str = "",
+    query: str = "",
 ) -> Call:
     """Read a body as far as routing needs it. Raises `InvalidRequest` that names the parameter."""
     document = _form(raw, headers) if endpoint.form else parse(raw)

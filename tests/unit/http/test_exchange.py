@@ -9,11 +9,14 @@ import pytest
 from starlette.types import Message
 
 from proxy.core.errors import InternalError
-from proxy.http.exchange import COMMENT, Endpoint
+from proxy.http.exchange import Endpoint
 from proxy.http.ids import Ids
 from proxy.http.reading import Limits
+from proxy.surfaces.openai.surface import COMMENT
 from proxy.surfaces.table import SURFACES
 from tests.support.clocks import idle
+
+SCOPE = {"type": "http", "path": "/v1/chat/completions", "query_string": b"", "headers": []}
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -91,7 +94,7 @@ async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
     endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
+        group.create_task(endpoint(SCOPE, client.receive, client.send))  # type: ignore[arg-type]
         await asyncio.sleep(16.0)
         pipeline.go_on.set()
         await idle()
@@ -112,7 +115,7 @@ async def test_a_disconnect_while_an_error_is_written_ends_the_call(begun: bool)
     endpoint = Endpoint(Failing(begun=begun), SURFACES["/v1/chat/completions"], limits, Ids())
 
     async with asyncio.TaskGroup() as group:
-        call = group.create_task(endpoint({"type": "http", "headers": []}, client.receive, client.send))  # type: ignore[arg-type]
+        call = group.create_task(endpoint(SCOPE, client.receive, client.send))  # type: ignore[arg-type]
         await idle()
         assert not call.done()
         client.gone.set()
@@ -130,7 +133,7 @@ async def test_no_comment_follows_early_ones_if_they_are_off() -> None:
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=0.0, early_comments=5.0)
     endpoint = Endpoint(Early(), None, limits, Ids())  # type: ignore[arg-type]
 
-    await endpoint({"type": "http", "headers": []}, Client().receive, send)  # type: ignore[arg-type]
+    await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
 
     assert bodies == [b"head", COMMENT, b"data: last\n\n", b""]
 
@@ -145,6 +148,6 @@ async def test_an_os_error_of_the_server_is_a_disconnect() -> None:
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
     endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
 
-    await endpoint({"type": "http", "headers": []}, Client().receive, send)  # type: ignore[arg-type]
+    await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
 
     assert pipeline.delivering is True

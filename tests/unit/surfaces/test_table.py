@@ -31,7 +31,7 @@ def test_every_endpoint_has_its_path() -> None:
 
 def test_openai_answers_need_no_encoder() -> None:
     for path, surface in SURFACES.items():
-        assert surface.encoder(call(), record(), "text/event-stream") is None, path
+        assert surface.encoder(call(), record(), "text/event-stream", native=False) is None, path
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,9 @@ def test_openai_answers_need_no_encoder() -> None:
     [("application/json", DebugAnswer), ("text/event-stream; charset=utf-8", DebugStream), ("audio/mpeg", type(None))],
 )
 def test_debugged_answer_has_an_encoder_for_its_type(content_type: str, kind: type) -> None:
-    encoder = SURFACES["/v1/chat/completions"].encoder(replace(call(), options=DEBUG), record(), content_type)
+    encoder = SURFACES["/v1/chat/completions"].encoder(
+        replace(call(), options=DEBUG), record(), content_type, native=False
+    )
 
     assert type(encoder) is kind
 

@@ -27,7 +27,7 @@ from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live, Snapshot
 from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.surfaces.openai.errors import error_event
-from proxy.upstream.attempt import Attempts
+from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
 from proxy.upstream.health import Health
 from proxy.upstream.hedge import Hedge
