@@ -28,6 +28,7 @@ import uvloop
 
 from proxy.admission.gate import Gate
 from proxy.app import Parts, Service, build
+from proxy.config.compile.auth import process_key
 from proxy.config.load import Loaded
 from proxy.config.settings.server import ServerSettings
 from proxy.core.clock import SystemClock
@@ -181,6 +182,7 @@ def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_st
             uvloop.run(serve(service, member, loaded.settings.server))
 
     clock, drain = SystemClock(), loaded.settings.server.drain
+    process_key()  # the workers inherit it
     gc.collect()
     gc.freeze()  # workers share the memory of what exists before they are forked
     Supervisor(listener, loaded.workers, work, clock=clock, drain=drain, on_start=on_start).run()

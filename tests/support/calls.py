@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.core.auth import AuthPolicy
 from proxy.core.call import Call
 from proxy.core.failures import FailureKind
 from proxy.core.model import Deployment, Provider, ProviderKey
@@ -49,6 +50,7 @@ def snapshot(*deployments: Deployment, **fields: Any) -> Snapshot:
         "breaker": BreakerPolicy(),
         "retry": RetryPolicy(),
         "deadline": DeadlinePolicy(),
+        "auth": AuthPolicy(carrier_keys=(b"c" * 64,)),
     }
     return Snapshot(**{**values, **fields})
 

@@ -38,6 +38,12 @@ def value_warnings(settings: Settings) -> Iterator[Finding]:
         yield Finding(("resilience", "deadline", "soft"), message)
     if re.match(r"~|.*\$\{?[A-Za-z_]", settings.data_dir):
         yield Finding(("data_dir",), "contains `~` or `$`, which is not expanded; write `${HOME}/...`")
+    if settings.auth.encryption_key is None and (settings.store.startswith("postgres") or settings.state != "memory"):
+        message = (
+            "is not set, so sealed reasoning (`encrypted_content`, signatures) is lost at a restart and between "
+            "replicas; set the same key for all of them"
+        )
+        yield Finding(("auth", "encryption_key"), message)
     for name, provider in settings.providers.items():
         yield from _timeouts(("providers", name), provider.timeouts, provider.timeouts.total)
     for index, model in enumerate(settings.models):

@@ -93,7 +93,8 @@ class AuthSettings(Section):
         default=(), description="Earlier values of `pepper`, whose keys still work."
     )
     encryption_key: EncryptionKey | None = Field(
-        default=None, description="The secret used to encrypt users' provider keys, or `file:` and its path."
+        default=None,
+        description="The secret that encrypts users' provider keys and seals reasoning, or `file:` and its path.",
     )
     previous_encryption_keys: tuple[EncryptionKey, ...] = Field(
         default=(), description="Earlier values of `encryption_key`, which can still decrypt."

@@ -120,3 +120,16 @@ def test_a_watermark_below_an_idle_process_is_a_warning(tmp_path: Path, size: st
     found = warnings(tmp_path, f"server: {{memory_watermark: {size}}}")
 
     assert ["server.memory_watermark" in line for line in found] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [
+        ("store: postgresql://u:p@host/database", True),
+        ("state: redis://host", True),
+        ("store: sqlite", False),
+        (f"store: postgresql://u:p@host/database\nauth: {{encryption_key: {'k' * 32}}}", False),
+    ],
+)
+def test_replicas_without_an_encryption_key_are_a_warning(tmp_path: Path, text: str, warned: bool) -> None:
+    assert ["auth.encryption_key" in each for each in warnings(tmp_path, text)] == [True] * warned
