@@ -47,6 +47,7 @@ def store_of(live: Configuration, gate: Gate, clock: Clock, rng: random.Random) 
     return build_store(
         location,
         retention=lambda: live.settings.logs.retention,
+        dialog_retention=lambda: live.settings.conversations.retention,
         required=settings.dependencies.store.fail == "closed",
         eager=settings.auth.mode != "none",
         on_change=lambda degraded: gate.without_store(on=degraded),

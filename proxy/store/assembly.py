@@ -34,13 +34,16 @@ def build_store(
     location: Location,
     *,
     retention: Callable[[], float | None],
+    dialog_retention: Callable[[], float | None],
     required: bool,
     eager: bool,
     on_change: Callable[[bool], None],
     clock: Clock,
     rng: random.Random,
 ) -> Store:
-    """Build it. `retention` returns for how many seconds rows are kept; `None`: for ever.
+    """Build it. `retention` returns for how many seconds records are kept, `dialog_retention` the same of dialogs.
+
+    `None` is for ever.
 
     If it is `required`, `on_change` is called with whether the store is unavailable. If calls look up their callers in
     it, it is `eager`: opening it takes some tenths of a second.
@@ -48,5 +51,5 @@ def build_store(
     database = Database(location, clock)
     if required:
         database.on_change = on_change
-    services: list[BackgroundService] = [database, Retention(database, retention, clock, rng)]
+    services: list[BackgroundService] = [database, Retention(database, retention, dialog_retention, clock, rng)]
     return Store(database, services, required or eager)

@@ -25,3 +25,11 @@ class InUse(StoreError):
 
 class InvalidValue(StoreError):
     """A value cannot be stored: it contains a NUL character, is not valid Unicode, or is too long."""
+
+
+class Locked(StoreError):
+    """Another turn of the conversation is running."""
+
+
+class TooLarge(StoreError):
+    """The items of a dialog have more bytes than can be stored or loaded."""

@@ -226,3 +226,64 @@ spend = Table(
     Column("nusd", BigInteger, nullable=False),
     sqlite_with_rowid=False,
 )
+
+conversations = Table(
+    "conversations",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # conv_...
+    Column("tenant", TEXT, nullable=False),  # team:..., user:..., key:... or -
+    Column("metadata", TEXT, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),  # when an item was added or removed
+    Column("length", BigInteger, nullable=False),  # the position of the next item
+    Column("size", BigInteger, nullable=False),  # bytes of its items
+    Column("lock_owner", TEXT),  # the turn that runs
+    Column("lock_until", BigInteger),  # renewed while the turn runs
+    Index("conversations_updated", "updated_at", "id"),
+)
+
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # resp_...
+    Column("tenant", TEXT, nullable=False),
+    Column("conversation_id", TEXT, index=True),
+    Column("position", BigInteger),  # the position in the conversation behind the items of this turn
+    Column("previous_id", TEXT),
+    Column("chain", TEXT, nullable=False),  # the first response of those that continue each other
+    Column("size", BigInteger, nullable=False),  # bytes of all items up to the end of this turn
+    Column("status", TEXT, nullable=False),  # queued, in_progress, completed, incomplete, failed, cancelled
+    Column("document", LargeBinary),  # the response object as JSON
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    # of background responses, which another replica may cancel, or continue to relay
+    Column("background", Boolean, nullable=False),
+    Column("owner", TEXT),  # the process that runs it
+    Column("owned_until", BigInteger),  # renewed while it runs
+    Column("cancelled", Boolean, nullable=False),  # the client has requested its end
+    Column("request", LargeBinary),  # the client's request, until the response has ended
+    Index("responses_updated", "updated_at", "id"),
+    Index("responses_chain", "chain", "updated_at"),
+)
+
+items = Table(
+    "items",
+    metadata,
+    Column("container", TEXT, primary_key=True),  # a conversation, or a response outside of conversations
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", TEXT, nullable=False),  # msg_..., fc_..., may be repeated
+    Column("tenant", TEXT, nullable=False),
+    Column("response_id", TEXT),  # the turn that added it
+    Column("output", Boolean, nullable=False),  # a part of the answer
+    Column("json", LargeBinary, nullable=False),
+    Index("items_id", "tenant", "id"),
+)
+
+response_events = Table(
+    "response_events",
+    metadata,
+    Column("response_id", TEXT, primary_key=True),
+    Column("first", BigInteger, primary_key=True, autoincrement=False),  # the number of the first event in `data`
+    Column("last", BigInteger, nullable=False),  # the number of the last one
+    Column("data", LargeBinary, nullable=False),  # whole server-sent events
+)

@@ -88,6 +88,17 @@ class DefaultSettings(Section):
     key_limits: LimitSettings = Field(default=LimitSettings.model_construct(), description="The limits of each key.")
 
 
+class ConversationSettings(Section):
+    """Stored conversations and responses."""
+
+    at: ClassVar[str | None] = "conversations"
+
+    retention: PositiveDuration | None = Field(
+        default=30 * 86400.0,
+        description="How long the store keeps a response or a conversation after its last turn; `null`: for ever.",
+    )
+
+
 class CacheSettings(Section):
     """The response cache."""
 
@@ -156,6 +167,9 @@ class Settings(Section):
     defaults: DefaultSettings = Field(
         default=DefaultSettings.model_construct(),
         description="Defaults for users and keys without settings of their own.",
+    )
+    conversations: ConversationSettings = Field(
+        default=ConversationSettings.model_construct(), description="Stored conversations and responses."
     )
     cache: CacheSettings = Field(default=CacheSettings.model_construct(), description="The response cache.")
     logs: LogSettings = Field(default=LogSettings.model_construct(), description="Access and request logs.")

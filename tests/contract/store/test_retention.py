@@ -8,8 +8,9 @@ import pytest
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store.database import Database
+from proxy.store.expired import SLICE
 from proxy.store.ledger import LedgerStore
-from proxy.store.retention import SLICE, Retention
+from proxy.store.retention import Retention
 from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -42,7 +43,7 @@ async def test_rows_older_than_the_retention_are_deleted(database: Database, day
     clock, ledger = FakeClock(), LedgerStore(database)
     for prefix, age, count in (("a", 91, SLICE + 1), ("b", 89, 5), ("c", 1, 5)):
         await ledger.write(*rows(prefix, clock.time() - age * DAYS, count))
-    retention = Retention(database, lambda: days and days * DAYS, clock, random.Random(1))
+    retention = Retention(database, lambda: days and days * DAYS, lambda: None, clock, random.Random(1))
 
     deleted = await retention.delete_old()
 

@@ -1,0 +1,45 @@
+"""Transactions that delete a slice of what is older than its retention. Each returns how many rows it has deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import delete, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from proxy.store.conversations import delete_contents
+from proxy.store.schema import conversations, items, response_events, responses
+
+SLICE = 500  # rows that one transaction deletes
+DIALOGS = 50  # the same for conversations and responses, which have many items
+
+
+async def delete_rows(table: Any, connection: AsyncConnection, before: int) -> int:
+    """Delete rows of `calls` or `attempts`."""
+    old = select(table.c.id).where(table.c.time < before).order_by(table.c.time).limit(SLICE)
+    return (await connection.execute(delete(table).where(table.c.id.in_(old)))).rowcount
+
+
+async def delete_responses(connection: AsyncConnection, before: int) -> int:
+    """Delete responses. One that a newer response continues stays, because that one needs its items."""
+    newer = responses.alias()
+    continued = exists().where(newer.c.chain == responses.c.chain, newer.c.updated_at >= before)
+    query = select(responses.c.id).where(responses.c.updated_at < before, ~continued)
+    ids = list((await connection.execute(query.order_by(responses.c.updated_at).limit(DIALOGS))).scalars())
+    if ids:
+        await connection.execute(delete(response_events).where(response_events.c.response_id.in_(ids)))
+        await connection.execute(delete(items).where(items.c.container.in_(ids)))
+        await connection.execute(delete(responses).where(responses.c.id.in_(ids)))
+    return len(ids)
+
+
+async def delete_conversations(connection: AsyncConnection, before: int) -> int:
+    """Delete conversations with their items, but for those in which a turn runs."""
+    old = conversations.c.updated_at < before
+    idle = or_(conversations.c.lock_owner.is_(None), conversations.c.lock_until < before)
+    some = select(conversations.c.id).where(old, idle).order_by(conversations.c.updated_at).limit(DIALOGS)
+    statement = delete(conversations).where(conversations.c.id.in_(some), old, idle).returning(conversations.c.id)
+    ids = list((await connection.execute(statement)).scalars())
+    if ids:
+        await delete_contents(connection, ids)
+    return len(ids)
