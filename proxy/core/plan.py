@@ -44,6 +44,7 @@ class Plan:
     decide: Callable[[], Mapping[str, Any]] = field(repr=False, compare=False)  # see `decision`
     count_input: Callable[[], int] = field(repr=False, compare=False, default=lambda: 0)  # see `input_tokens`
     content_fallback: bool = False  # a refusal of content goes to the next target
+    family: frozenset[str] = frozenset()  # names of the targets that can use the signatures of an open tool loop
     _decision: Mapping[str, Any] | None = field(init=False, repr=False, compare=False, default=None)
     _input_tokens: int | None = field(init=False, repr=False, compare=False, default=None)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from proxy.core.call import Call
 from proxy.core.errors import ModelNotFound
@@ -17,6 +17,7 @@ from proxy.core.estimate import Count, estimate_input, estimate_tokens
 from proxy.core.model import EMPTY
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.principal import Principal
+from proxy.routing.affinity import family_first, family_names, in_family
 from proxy.routing.candidates import HEALTHY, Query, read_query
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
@@ -93,11 +94,12 @@ def with_task(profile: Profile, call: Call) -> Profile:
 def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
     """Return the plan for resolved names. Raises `ProxyError` if no target can serve the call."""
     selections = [select(rule, query, profile) for rule in rules]
-    ordered = order_targets(query, (selection.accepted for selection in selections))
     rule = rules[0]
+    prefer = list if call.family is None or rule.form == "single" else partial(family_first, call)
+    ordered = order_targets(query, (selection.accepted for selection in selections), prefer)
     if not ordered.targets:
         raise refusal(query, rule.route, selections)
-    reason = _reason(rule, ordered, selections, query)
+    reason = _reason(call, rule, ordered, selections, query)
     return Plan(
         route=rule.route,
         rule=rule.rule,
@@ -115,12 +117,13 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
             missing=(missing for selection in selections for missing in selection.missing),
             profile=profile,
         ),
+        family=family_names(call, ordered.targets),
         count_input=lambda: query.facts.input_tokens,
         content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,
     )
 
 
-def _reason(rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection], query: Query) -> str:
+def _reason(call: Call, rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection], query: Query) -> str:
     """Return one sentence for people: why the first target is first."""
     chosen = ordered.targets[0]
     source = next(index for index, selection in enumerate(selections) if chosen in selection.accepted)
@@ -133,6 +136,9 @@ def _reason(rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection]
         sentence += "; no target is available now"
     elif ordered.skipped:
         sentence += f"; skipped {ordered.skipped} unavailable"
+    if call.family is not None and rule.form != "single":
+        kept = in_family(call, chosen.target.deployment.provider)
+        sentence += f"; {'stays with' if kept else 'leaves'} the family {call.family} of the open tool loop"
     return _header_text(sentence)
 
 

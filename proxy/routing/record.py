@@ -8,6 +8,7 @@ from typing import Any
 from proxy.core.call import Call
 from proxy.core.money import usd
 from proxy.core.plan import DeploymentHealth
+from proxy.routing.affinity import affinity_record
 from proxy.routing.candidates import Candidate, Query
 from proxy.routing.classify.rules import Profile
 from proxy.routing.members import Missing
@@ -39,6 +40,7 @@ def decision_record(
         "constraints": _constraints(query, mode),
         "candidates": _candidates(query, reason, ordered, rejected, missing),
         "chosen": ordered.targets[0].name,
+        **affinity_record(call, ordered.targets[0]),
         "config_version": call.snapshot.version,
     }
 

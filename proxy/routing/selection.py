@@ -6,7 +6,7 @@ attempt loop knows when a target is the last one left.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from proxy.core.model import Mode, Tier
@@ -70,13 +70,15 @@ def select(rule: Rule, query: Query, profile: Profile | None) -> Selection:
     return replace(selection, note=f"{rule.note}: {selection.note}") if rule.note else selection
 
 
-def order_targets(query: Query, groups: Iterable[Iterable[Candidate]]) -> OrderedTargets:
-    """Concatenate the groups, drop repeats, and move unavailable candidates to the end."""
+def order_targets(
+    query: Query, groups: Iterable[Iterable[Candidate]], prefer: Callable[[list[Candidate]], list[Candidate]] = list
+) -> OrderedTargets:
+    """Concatenate the groups, drop repeats, apply `prefer`, and move unavailable candidates to the end."""
     unique: dict[str, Candidate] = {}
     for group in groups:
         for candidate in group:
             unique.setdefault(candidate.name, candidate)
-    ranked = list(unique.values())
+    ranked = prefer(list(unique.values()))
     available: list[Candidate] = []
     unavailable: list[Candidate] = []
     for candidate in ranked:

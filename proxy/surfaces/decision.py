@@ -30,6 +30,8 @@ def decision_record(record: Record) -> dict[str, Any]:
         "predicted_ms": round(timings.predicted_queue_seconds * 1000, 3),
         "real_ms": round(timings.queue_seconds * 1000, 3),
     }
+    if "affinity" in decision and record.plan and record.chosen is not None and len(record.plan.targets) > 1:
+        decision["affinity"] = {**decision["affinity"], "kept": record.chosen.name in record.plan.family}
     continued = {"continued": asdict(record.continued)} if record.continued else {}
     shown_cost = None if cost is None else usd(cost)
     return {

@@ -120,7 +120,13 @@ class Executor:
         """
         if run.late and len(run.targets) > 1:
             measured = self._health.latencies()
-            run.targets.sort(key=lambda target: _latency(target.deployment, measured))
+            family = run.plan.family  # an open tool loop leaves it last
+            run.targets.sort(
+                key=lambda each: (
+                    bool(family) and each.deployment.name not in family,
+                    _latency(each.deployment, measured),
+                )
+            )
         targets = run.eligible()
         if not targets:
             return None

@@ -140,6 +140,8 @@ class Hedge:
         targets = list(run.eligible())
         if first.lease.own_key:
             drop_pooled(targets)
+        if run.plan.family:  # a hedge does not leave the family of an open tool loop
+            targets = [target for target in targets if target.deployment.name in run.plan.family]
         for target in targets:
             lease = await self._slots.take(run.call, target.deployment, run.plan.input_tokens)
             if not isinstance(lease, Lease):

@@ -13,6 +13,7 @@ from proxy.core.call import Call
 from proxy.core.messages import UNKNOWN
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
+from proxy.surfaces.carriers import open_family
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.openai.checks import Shape, check, check_repeated, read_shape
 from proxy.surfaces.options import read_options
@@ -59,4 +60,5 @@ def read_chat(
         principal=principal,
         spans=document.spans,
         messages=shape.messages,
+        family=open_family(body["messages"]) if shape.messages.replayed else None,
     )

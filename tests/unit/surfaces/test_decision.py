@@ -51,3 +51,16 @@ def test_continuation_of_a_broken_answer_is_shown() -> None:
     made = record(continued=Continued("acme", "small", 5))
 
     assert decision_record(made)["continued"] == {"provider": "acme", "model": "small", "after_characters": 5}
+
+
+def test_a_fallback_shows_that_it_left_the_family_of_the_tool_loop() -> None:
+    first, second = deployment("first"), deployment("second")
+    made = record(
+        plan=plan(first, second, affinity={"family": "anthropic", "kept": True}),
+        attempts=[attempt("server_error", first), attempt("ok", second)],
+        chosen=second,
+    )
+    assert made.plan is not None
+    made.plan.family = frozenset({first.name})
+
+    assert decision_record(made)["affinity"] == {"family": "anthropic", "kept": False}

@@ -268,3 +268,14 @@ async def test_calls_in_flight_during_a_slowdown_do_not_raise_the_norm() -> None
 
     assert [row["state"] for row in b.health.breaker_rows()] == ["open"]
     assert (b.slow.normal("a/m") or 0.0) < 0.2
+
+
+async def test_after_the_soft_deadline_the_family_of_an_open_tool_loop_is_next() -> None:
+    slow, fast = replace(B, latency=3.0), replace(C, latency=1.0)
+    b = bench({"a": [Answer([Wait(40), CUT])], "b": [E500], "c": [E500]})
+    configured = on(A, slow, fast, retry=RetryPolicy(attempts=9), deadline=DeadlinePolicy(soft=30, hard=600))
+    kept = replace(plan(A, slow, fast), family=frozenset({A.name, B.name}))
+
+    await b.run(call(HELLO, on=configured), kept)
+
+    assert "".join(b.transport.hosts) == "abc"

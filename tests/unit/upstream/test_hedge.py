@@ -461,3 +461,12 @@ async def test_pooled_keys_do_not_hedge_an_own_key() -> None:
     out, made = await b.run(call(STREAM, on=on(own, B, **ONCE)), plan(own, B))
 
     assert (out, outcomes(made)) == (WHOLE, ["a ok"])
+
+
+async def test_a_hedge_stays_in_the_family_of_an_open_tool_loop() -> None:
+    b = known({"a": [after(10.0)], "b": [after(0.5)], "c": [after(0.5)]})
+    kept = replace(plan(A, B, C), family=frozenset({A.name, C.name}))
+
+    _, made = await b.run(call(STREAM, on=on(A, B, C, **ONCE)), kept)
+
+    assert outcomes(made) == ["a hedge_lost", "c ok"]

@@ -162,3 +162,17 @@ def test_other_members_may_stand_there_twice() -> None:
 
 def test_a_body_that_is_no_json_is_refused() -> None:
     assert "not valid JSON" in str(refused(b"model=auto"))
+
+
+def test_an_open_tool_loop_has_the_family_of_its_signatures() -> None:
+    called = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    signed = {**called, "extra_content": {"google": {"thought_signature": "c2ln"}}}
+    result = {"role": "tool", "tool_call_id": "c1", "content": "1"}
+
+    def family(call: dict[str, Any], *then: dict[str, Any]) -> str | None:
+        messages = [*MESSAGES, {"role": "assistant", "content": None, "tool_calls": [call]}, *then]
+        return read(body(messages=messages)).family
+
+    assert family(signed, result) == "gemini"
+    assert family(signed) is None
+    assert family(called, result) is None
