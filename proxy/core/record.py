@@ -76,6 +76,7 @@ class Timings:
     __slots__ = (
         "_upstream_since",
         "_upstream_waits",
+        "answered",
         "client_seconds",
         "first_token",
         "predicted_queue_seconds",
@@ -87,6 +88,7 @@ class Timings:
     def __init__(self, started: float) -> None:
         self.started = started
         self.first_token: float | None = None  # when the answer reached its commit point
+        self.answered: float | None = None  # when the answer was complete
         self.upstream_seconds = 0.0  # waiting for upstreams; concurrent waits count once
         self.client_seconds = 0.0  # waiting for the client
         self.queue_seconds = 0.0  # waiting for capacity

@@ -240,6 +240,7 @@ class Relay:
         if failure is not None or entry.usage is None:
             self._attempt.estimate_usage()
         if failure is None:
+            record.timings.answered = self._clock.monotonic()
             entry.end(AttemptOutcome.OK)
             record.end(Outcome.OK)
             lease.succeed(self._attempt.committed - entry.started)
