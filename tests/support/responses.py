@@ -103,7 +103,7 @@ class _Item:
         self._part(kind, event)
 
     def _part(self, kind: str, event: Event) -> None:
-        at: int = event.get("content_index", event.get("summary_index", 0))
+        at = int(event.get("content_index", event.get("summary_index")) or 0)
         if kind.endswith("part.added"):
             assert not self.open
             assert at == len(self.parts)
