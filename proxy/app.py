@@ -38,6 +38,7 @@ from proxy.components import (
 from proxy.config.load import Loaded
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
+from proxy.dialogs.turns import StoredTurns
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
 from proxy.ledger.spending import PastSpending
@@ -52,6 +53,7 @@ from proxy.settle.access import AccessLine, log_access
 from proxy.settle.call_logs import FOLDER as LOGS
 from proxy.settle.call_logs import CallLogs
 from proxy.settle.settle import Settler
+from proxy.store.dialogs import DialogStore
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
 from proxy.upstream.assembly import build_upstream
@@ -137,6 +139,7 @@ def build(
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
+    turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     pipeline = Pipeline(
         live=live,
         router=router,
@@ -147,6 +150,7 @@ def build(
         settler=settler,
         clock=clock,
         ledger=ledger.recorder if ledger else None,
+        turns=turns,
     )
 
     watch(
@@ -185,7 +189,7 @@ def build(
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     services = [watcher, logs, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
-    services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
+    services += [turns, *(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,
         pipeline,

@@ -110,11 +110,11 @@ class Pipeline:
                 finally:
                     await relay.aclose()
             finally:
-                if record.call is not None and record.call.turn is not None:
-                    await self._turns.end(record.call, record)
                 if reservation is not None:
                     self._limits.settle(reservation, record)
                 self._gate.leave(arrival)
+                if record.call is not None and record.call.turn is not None:
+                    await self._turns.end(record.call, record)
         except ProxyError as error:
             self._failed(record, arrival, error)
             raise
@@ -147,10 +147,9 @@ class Pipeline:
             path=arrival.path,
             query=arrival.query,
         )
-        call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
         if call.turn is not None:
-            call = await self._turns.begin(call)
-        record.call = call
+            record.call = call = await self._turns.begin(call)
         record.plan = plan = await self._router.route(call)
         if call.stream and call.kind in _EVENT_STREAMS:
             arrival.expect_stream(lambda: early_headers(record))

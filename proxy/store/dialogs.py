@@ -51,12 +51,13 @@ class Turn(NamedTuple):
     conversation: str | None
     input: Sequence[Item]
     output: Sequence[Item]
-    response: str | None  # its id; `None`: the response object is not stored
-    document: bytes = b""
+    id: str  # of the response
+    document: bytes | None  # the response object; `None`: it is not stored
     status: str = "completed"
     background: bool = False
     previous: str | None = None
     before: History = History((), 0)
+    again: bool = False  # an earlier commit of the same turn may have succeeded
 
 
 class DialogStore:
@@ -95,7 +96,7 @@ class DialogStore:
         return await self._database.read(lambda connection: _referenced(connection, tenant, ids), HISTORY_SECONDS)
 
     async def commit(self, turn: Turn) -> None:
-        """Write a turn, and free the lock of its conversation.
+        """Write a turn, and free the lock of its conversation. A response that is running is completed.
 
         Raises `Missing` if the conversation was deleted, `Locked` if its lock has expired and was taken.
         """
@@ -238,18 +239,27 @@ async def _referenced(connection: AsyncConnection, tenant: str, ids: Sequence[st
 
 
 async def _commit(connection: AsyncConnection, turn: Turn, now: float) -> None:
+    if turn.again and await _is_written(connection, turn):
+        return
     size = sum(len(item.json) for item in (*turn.input, *turn.output))
     time = microseconds(now)
-    position = 0
-    if turn.conversation is not None:
-        position = await _append(connection, turn, size, time)
-    if turn.response is not None and not await _write_response(connection, turn, position, size, time):
-        return  # a repetition of what was committed already
-    container = turn.conversation or turn.response
-    if container is None:
-        return
+    position = 0 if turn.conversation is None else await _append(connection, turn, size, time)
+    if turn.document is not None and not await _write_response(connection, turn, position, size, time):
+        return  # it has ended already
     added = [(item, False) for item in turn.input] + [(item, True) for item in turn.output]
-    await insert_items(connection, container, turn.tenant, position, added, turn.response)
+    await insert_items(connection, turn.conversation or turn.id, turn.tenant, position, added, turn.id)
+
+
+async def _is_written(connection: AsyncConnection, turn: Turn) -> bool:
+    from sqlalchemy import select
+
+    from proxy.store.schema import items, responses
+
+    if turn.document is not None:
+        query = select(responses.c.id).where(responses.c.id == turn.id, responses.c.status.in_(ENDED))
+    else:
+        query = select(items.c.id).where(items.c.container == turn.conversation, items.c.response_id == turn.id)
+    return (await connection.execute(query.limit(1))).first() is not None
 
 
 async def _append(connection: AsyncConnection, turn: Turn, size: int, time: int) -> int:
@@ -288,7 +298,7 @@ async def _write_response(connection: AsyncConnection, turn: Turn, position: int
         "conversation_id": turn.conversation,
         "position": position + len(turn.input) + len(turn.output) if inside else None,
         "previous_id": turn.previous,
-        "chain": turn.before.chain or turn.response,
+        "chain": turn.before.chain or turn.id,
         "size": turn.before.size + size,
         "status": turn.status,
         "document": turn.document,
@@ -297,11 +307,11 @@ async def _write_response(connection: AsyncConnection, turn: Turn, position: int
         "owner": None,
         "owned_until": None,
     }
-    new = {"id": turn.response, "tenant": turn.tenant, "background": turn.background, "cancelled": False}
+    new = {"id": turn.id, "tenant": turn.tenant, "background": turn.background, "cancelled": False}
     if (await connection.execute(insert_new(connection, table), {**values, **new, "created_at": time})).rowcount:
         return True
     running = table.c.status.in_(("queued", "in_progress"))
-    statement = update(table).where(table.c.id == turn.response, table.c.tenant == turn.tenant, running).values(values)
+    statement = update(table).where(table.c.id == turn.id, table.c.tenant == turn.tenant, running).values(values)
     return bool((await connection.execute(statement)).rowcount)
 
 

@@ -49,7 +49,7 @@ def turn(number: int, **more: Any) -> Turn:
         "conversation": None,
         "input": [item(f"in{number}")],
         "output": [item(f"rs{number}"), item(f"out{number}")],
-        "response": f"resp_{number}",
+        "id": f"resp_{number}",
         "document": b'{"id":"resp_%d"}' % number,
     }
     return Turn(**{**fields, **more})
@@ -246,7 +246,7 @@ async def test_a_response_that_is_not_stored_adds_to_its_conversation(
     await conversations.create("conv_1", "team:red", {}, [])
     await dialogs.lock("team:red", "conv_1", "turn1")
 
-    await dialogs.commit(turn(1, conversation="conv_1", response=None))
+    await dialogs.commit(turn(1, conversation="conv_1", document=None))
 
     assert await count(database, "items") == 3
     assert await count(database, "responses") == 0
