@@ -22,20 +22,23 @@ from __future__ import annotations
 
 import zlib
 from base64 import b64decode, urlsafe_b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from proxy.core.call import Call
+from proxy.core.body import parse
+from proxy.core.call import Call, NativeRequest
 from proxy.core.dialects import DialectName
 from proxy.core.json_text import compact_nulled, value_of
 from proxy.core.principal import Principal
 from proxy.core.snapshot import Snapshot
+from proxy.core.spans import edit
 
 PREFIX = "sbx1."
 _CONTEXT = b"signalbox carrier 1"
 _MOST_GAIN = 16  # a text that compresses better stays as it is, so that a small request cannot become a large one
 _LISTS = ("reasoning_details", "google_parts")
+_GROWING = ("text", "summary", "signature", "data")  # members that come in fragments
 _TEXTS = ("reasoning_content", "reasoning")
 
 Members = dict[str, Any]
@@ -86,7 +89,7 @@ def is_carrier(text: object) -> bool:
 def pieces(message: Mapping[str, Any]) -> Iterator[Piece]:
     """Yield what is worth sealing in a canonical delta or message: the family and the members, one piece each.
 
-    Entries of `reasoning_details` are complete in a delta: their text is that of the reasoning before them.
+    Each is complete in a delta, but for OpenRouter's streams (`PieceReader`).
     """
     for entry in _objects(message.get("reasoning_details")):
         if entry.get("signature") or entry.get("data"):
@@ -100,6 +103,35 @@ def pieces(message: Mapping[str, Any]) -> Iterator[Piece]:
     extra = message.get("extra_content")
     if isinstance(extra, dict):
         yield "gemini", {"extra_content": extra}
+
+
+class PieceReader:
+    """Reads the pieces of an answer, delta by delta or whole.
+
+    The dialects of Anthropic and Gemini write each in one delta. OpenRouter sends entries of `reasoning_details` in
+    fragments, and requires all of them again, also those without a signature.
+    """
+
+    def __init__(self) -> None:
+        self._entry: Members | None = None  # the one whose fragments are being read
+
+    def feed(self, message: Mapping[str, Any]) -> list[Piece]:
+        """Return the pieces that are complete with a delta."""
+        found: list[Piece] = []
+        for entry in _objects(message.get("reasoning_details")):
+            if self._entry is None or not _continues(entry, self._entry):
+                found += self.end()
+                self._entry = dict(entry)
+            else:
+                _append(self._entry, entry)
+            if self._entry.get("signature") or self._entry.get("data"):
+                found += self.end()
+        return found + [piece for piece in pieces(message) if "reasoning_details" not in piece[1]]
+
+    def end(self) -> list[Piece]:
+        """Return what is complete because the answer ends."""
+        entry, self._entry = self._entry, None
+        return [] if entry is None else [(_family_of_detail(entry), {"reasoning_details": [entry]})]
 
 
 def text_piece(dialect: str, text: str, name: str = "reasoning_content") -> Piece | None:
@@ -152,6 +184,12 @@ def open_family(messages: Sequence[Mapping[str, Any]]) -> DialectName | None:
     return None
 
 
+def edited(native: NativeRequest, write: Mapping[str, Any], remove: Collection[str] = ()) -> NativeRequest:
+    """Return a client's own body with other values of some members, for a target that cannot read our carriers."""
+    raw = edit(native.raw, native.spans, {name: compact_nulled(value) for name, value in write.items()}, remove)
+    return replace(native, raw=raw, spans=parse(raw).spans)
+
+
 def _bound(principal: Principal) -> list[bytes]:
     """Return the additional authenticated data."""
     return [_CONTEXT, principal.tenant.encode("utf-8", "surrogatepass")]
@@ -179,6 +217,18 @@ def _decrypted(snapshot: Snapshot, principal: Principal, text: str) -> bytes | N
 def _family_of_detail(entry: Mapping[str, Any]) -> DialectName:
     """Return the dialect that reads an entry: Anthropic's blocks are translated, other entries are a provider's own."""
     return "anthropic" if str(entry.get("format")).startswith("anthropic") else "openai"
+
+
+def _continues(entry: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    return entry.get("type") == before.get("type") and entry.get("index") == before.get("index")
+
+
+def _append(entry: Members, fragment: Mapping[str, Any]) -> None:
+    """Add a fragment to an entry: texts are appended, other values replaced."""
+    for name, value in fragment.items():
+        before = entry.get(name)
+        grows = name in _GROWING and isinstance(before, str) and isinstance(value, str)
+        entry[name] = before + value if grows else value if value is not None else before
 
 
 def _objects(value: Any) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from proxy.core.snapshot import Snapshot
 from proxy.surfaces.carriers import (
     PREFIX,
     Carried,
+    PieceReader,
     is_carrier,
     open_family,
     pieces,
@@ -174,6 +175,41 @@ def test_reasoning_text_is_a_piece_only_of_dialects_without_signatures() -> None
     assert text_piece("openai", "Hm.") == ("openai", {"reasoning_content": "Hm."})
     assert text_piece("openai", "Hm.", "reasoning") == ("openai", {"reasoning": "Hm."})
     assert text_piece("openai", "") is text_piece("anthropic", "Hm.") is text_piece("gemini", "Hm.") is None
+
+
+def fragments(*entries: dict[str, Any]) -> list[Any]:
+    reader = PieceReader()
+    return [piece for entry in entries for piece in reader.feed({"reasoning_details": [entry]})] + reader.end()
+
+
+def test_fragments_of_an_entry_are_one_piece() -> None:
+    common = {"type": "reasoning.text", "index": 0, "format": "anthropic-claude-v1"}
+
+    read = fragments({**common, "text": "One "}, {**common, "text": "two."}, {**common, "signature": "c2ln"})
+
+    assert read == [("anthropic", {"reasoning_details": [{**common, "text": "One two.", "signature": "c2ln"}]})]
+
+
+def test_entries_of_another_kind_or_index_are_pieces_of_their_own() -> None:
+    summary = {"type": "reasoning.summary", "summary": "S", "index": 0, "format": "openai-responses-v1"}
+    secret = {"type": "reasoning.encrypted", "data": "x", "index": 0, "format": "openai-responses-v1"}
+    text = {"type": "reasoning.text", "text": "T", "index": 1, "format": "openai-responses-v1"}
+
+    read = fragments(summary, secret, text)
+
+    assert read == [("openai", {"reasoning_details": [entry]}) for entry in (summary, secret, text)]
+
+
+def test_complete_entries_and_other_pieces_are_read_at_once() -> None:
+    message = {**message_with("c1"), "reasoning_details": [THINKING, REDACTED]}
+    message["tool_calls"][0]["extra_content"] = GOOGLE
+
+    assert PieceReader().feed(message) == list(pieces(message))
+
+
+@pytest.mark.parametrize("entry", [{"text": 1}, {"text": None, "data": 2}, {"index": [], "type": {}, "summary": {}}])
+def test_values_of_odd_types_are_kept(entry: dict[str, Any]) -> None:
+    assert fragments(entry) == [("openai", {"reasoning_details": [entry]})]
 
 
 def test_all_pieces_restored_in_order_give_the_message_back() -> None:
