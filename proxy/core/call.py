@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.core.agents import AgentUse
 from proxy.core.dialects import DialectName, NativeFormat
 from proxy.core.errors import InvalidRequest
 from proxy.core.messages import UNKNOWN, MessageFacts
@@ -76,3 +77,4 @@ class Call:
     refused: InvalidRequest | None = None  # why only a native target can serve the call
     turn: Turn | None = None  # what it reads from, and adds to, stored dialogs
     family: DialectName | None = None  # an open tool loop carries signatures of this family of models
+    agent: AgentUse | None = None  # the agent whose instructions, tools and parameters are in `raw`

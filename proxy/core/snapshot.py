@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from proxy.core.agents import Agents
 from proxy.core.auth import AuthPolicy
 from proxy.core.budgets import BudgetPolicy
 from proxy.core.failures import RULES, FailureClass, FailureRule
@@ -65,6 +66,7 @@ class Snapshot:
     testing: bool = False  # failures may be simulated
     auth: AuthPolicy = field(default=AuthPolicy(), repr=False)
     budgets: BudgetPolicy | None = None  # `None`: there is none
+    agents: Agents = field(default_factory=lambda: EMPTY, repr=False)  # of the file and of the store
 
 
 class Live:

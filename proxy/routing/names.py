@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from proxy.core.agents import PREFIX, Agent
 from proxy.core.errors import InvalidRequest, ModelNotFound
 from proxy.core.model import MODES, RESERVED, TIERS, Deployment, Kind, Mode, Tier
 from proxy.core.model_ids import undated
@@ -26,7 +27,7 @@ from proxy.routing.members import (
     tier_members,
 )
 
-NameKind = Literal["model", "alias", "tier", "scenario", "mode", "auto"]
+NameKind = Literal["model", "alias", "tier", "scenario", "mode", "auto", "agent"]
 
 OWNER = "signalbox"  # the owner of all names except providers' models
 
@@ -41,7 +42,7 @@ _MIN_SIMILARITY = 0.4  # share of common letter pairs
 class Rule:
     """The meaning of a name: `rule` is how it was resolved, `form` how a member is selected."""
 
-    rule: str  # direct | alias | bare | tier | scenario | auto | mode | default
+    rule: str  # direct | alias | bare | tier | scenario | auto | mode | agent | default
     route: str
     form: Literal["single", "tier", "scenario", "auto"]
     members: Members
@@ -50,6 +51,7 @@ class Rule:
     note: str = ""  # the reason text for a single target
     asked: str = ""  # the name as the client sent it; set only for callers who may not use every model
     param: str = "model"  # the parameter with that name
+    agent: str = ""  # `agent/support`, if the name stands for that agent
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def resolve(
 
 
 def route_table(snapshot: Snapshot) -> dict[str, Rule]:
-    """Resolve all usable names of a snapshot at once: models, unique bare ids, aliases, tiers, scenarios and modes."""
+    """Resolve all usable names of a snapshot at once, and unique bare ids."""
     by_id: dict[str, list[Deployment]] = {}
     for deployment in snapshot.deployments.values():
         by_id.setdefault(deployment.model, []).append(deployment)
@@ -113,7 +115,7 @@ def find_model(snapshot: Snapshot, name: str) -> UsableName:
 
 
 def usable_names(snapshot: Snapshot) -> list[UsableName]:
-    """Return all usable names: models, aliases, and routes with a usable member."""
+    """Return all usable names: models, aliases, and routes and agents with a usable member."""
     deployments = snapshot.deployments.values()
     names = [UsableName(deployment.name, deployment.provider.name, "model", deployment) for deployment in deployments]
     names += _usable_aliases(snapshot)
@@ -124,6 +126,7 @@ def usable_names(snapshot: Snapshot) -> list[UsableName]:
     if auto_members(snapshot).targets:
         names.append(UsableName("auto", OWNER, "auto"))
         names += [UsableName(f"mode/{mode}", OWNER, "mode") for mode in MODES]
+    names += [UsableName(PREFIX + name, OWNER, "agent") for name in snapshot.agents if _is_usable(snapshot, name)]
     return names
 
 
@@ -138,6 +141,16 @@ def nearest(snapshot: Snapshot, name: str) -> list[str]:
         if similarity >= _MIN_SIMILARITY:
             ranked.append((-similarity, usable.id))
     return [name for _, name in sorted(ranked)[:_SUGGESTIONS]]
+
+
+def _is_usable(snapshot: Snapshot, agent: str) -> bool:
+    """Return whether a name of an agent is listed: one without a version or label, whose model can be used."""
+    if "@" in agent:
+        return False
+    try:
+        return bool(_agent(snapshot, snapshot.agents[agent], "model").members.targets)
+    except (ModelNotFound, InvalidRequest):
+        return False
 
 
 def _usable_aliases(snapshot: Snapshot) -> Iterator[UsableName]:
@@ -167,8 +180,22 @@ def _reserved(snapshot: Snapshot, name: str, param: str) -> Rule | None:
     if head == "scenario" and rest in snapshot.scenarios:
         return Rule("scenario", name, "scenario", scenario_members(snapshot, rest))
     if head == "agent" and rest:
-        raise InvalidRequest(f"Agents are not supported by this version, so {shown(name)} cannot be used.", param=param)
+        if agent := snapshot.agents.get(rest):
+            return _agent(snapshot, agent, param)
+        raise ModelNotFound(f"The agent {shown(name)} does not exist.", param=param)
     return None
+
+
+def _agent(snapshot: Snapshot, agent: Agent, param: str) -> Rule:
+    """Resolve the model of an agent, which is no agent itself."""
+    name = agent.model
+    if snapshot.aliases.get(name, name).startswith(PREFIX):
+        raise ModelNotFound(f"The model of `{agent.name}` is an agent; it must be a model or a route.", param=param)
+    rule = _reserved(snapshot, name, param) or _alias(snapshot, name, param) or _model(snapshot, name, param)
+    if rule is None:
+        raise ModelNotFound(f"The model of `{agent.name}`, {shown(name)}, does not exist.", param=param)
+    note = f"{agent.name} version {agent.version}"
+    return replace(rule, rule="agent", note=f"{note}, {rule.note}" if rule.note else note, agent=agent.name)
 
 
 def _alias(snapshot: Snapshot, name: str, param: str) -> Rule | None:

@@ -45,13 +45,15 @@ def names_of(rule: Rule) -> tuple[str, ...]:
 
     The name of an unknown model, for which `routing.default` stands in, is chosen by the client and matches nothing.
     """
-    return (rule.route,) if rule.rule == "default" else (rule.asked or rule.route, rule.route)
+    if rule.rule == "default":
+        return (rule.route,)
+    return (rule.asked or rule.route, rule.route, *((rule.agent,) if rule.agent else ()))
 
 
 def names_for(snapshot: Snapshot, principal: Principal) -> list[UsableName]:
     """Return the usable names that the principal may use."""
     names = usable_names(snapshot)
-    return [usable for usable in names if _may_use(snapshot, usable.id, principal)] if principal.models else names
+    return [usable for usable in names if may_use(snapshot, usable.id, principal)] if principal.models else names
 
 
 def model_for(snapshot: Snapshot, name: str, principal: Principal) -> UsableName:
@@ -62,19 +64,20 @@ def model_for(snapshot: Snapshot, name: str, principal: Principal) -> UsableName
         usable = find_model(snapshot, name)
     except ModelNotFound:
         raise unknown_for(snapshot, name, principal) from None
-    if not _may_use(snapshot, name, principal):
+    if not may_use(snapshot, name, principal):
         raise unknown_for(snapshot, name, principal)
     return usable
 
 
 def unknown_for(snapshot: Snapshot, name: str, principal: Principal, param: str = "model") -> ModelNotFound:
     """Return the error for an unknown name, with no other names than the principal may use."""
-    near = [f"`{each}`" for each in nearest(snapshot, name) if _may_use(snapshot, each, principal)]
+    near = [f"`{each}`" for each in nearest(snapshot, name) if may_use(snapshot, each, principal)]
     hint = f"Did you mean {_ONE_OF.join(near)}?" if near else "`GET /v1/models` lists the usable names."
     return ModelNotFound(f"The model {shown(name)} does not exist. {hint}", param=param)
 
 
-def _may_use(snapshot: Snapshot, name: str, principal: Principal) -> bool:
+def may_use(snapshot: Snapshot, name: str, principal: Principal) -> bool:
+    """Return whether the principal may use a name: the name itself, or a model that it leads to."""
     try:
         rule = replace(resolve(snapshot, name, use_default=False), asked=name)
     except (ModelNotFound, InvalidRequest):

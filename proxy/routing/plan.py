@@ -18,6 +18,7 @@ from proxy.core.model import EMPTY
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
 from proxy.core.principal import Principal
 from proxy.routing.affinity import family_first, family_names, in_family
+from proxy.routing.agents import check_agent, check_fallback
 from proxy.routing.candidates import HEALTHY, Query, read_query
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
@@ -43,6 +44,8 @@ def plan_direct(call: Call, rule: Rule, health: DeploymentHealth | None, count: 
 
     `health` is that of the model.
     """
+    if call.agent is not None:
+        check_agent(call)
     targets, available = rule.members.targets, health is None or health.available
     return Plan(
         route=rule.route,
@@ -62,11 +65,12 @@ def resolve_names(call: Call, table: Mapping[str, Rule] = EMPTY) -> list[Rule]:
     snapshot = call.snapshot
     if call.principal.models:
         return _resolve_for(call.principal, call)
-    fallbacks = (
-        table.get(name) or resolve(snapshot, name, param="router.fallbacks", use_default=False)
-        for name in call.options.fallbacks
-    )
-    return [table.get(call.model) or resolve(snapshot, call.model, kind=call.kind), *fallbacks]
+    rules = [table.get(call.model) or resolve(snapshot, call.model, kind=call.kind)]
+    for name in call.options.fallbacks:
+        rule = table.get(name) or resolve(snapshot, name, param="router.fallbacks", use_default=False)
+        check_fallback(rule, "router.fallbacks")
+        rules.append(rule)
+    return rules
 
 
 def _resolve_for(principal: Principal, call: Call) -> list[Rule]:
@@ -77,6 +81,8 @@ def _resolve_for(principal: Principal, call: Call) -> list[Rule]:
             rule = resolve(snapshot, name, param=param, use_default=param == "model", kind=call.kind)
         except ModelNotFound:
             raise unknown_for(snapshot, name, principal, param) from None
+        if param != "model":
+            check_fallback(rule, param)
         rules.append(replace(rule, asked=name, param=param))
     return rules
 
@@ -94,6 +100,8 @@ def with_task(profile: Profile, call: Call) -> Profile:
 def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
     """Return the plan for resolved names. Raises `ProxyError` if no target can serve the call."""
     selections = [select(rule, query, profile) for rule in rules]
+    if call.agent is not None:
+        check_agent(call)
     rule = rules[0]
     prefer = list if call.family is None or rule.form == "single" else partial(family_first, call)
     ordered = order_targets(query, (selection.accepted for selection in selections), prefer)

@@ -31,8 +31,10 @@ def decision_record(
     profile: Profile | None,
 ) -> dict[str, Any]:
     """Return the decision record of one call. The same call and health give the same record."""
+    agent = {} if call.agent is None else {"agent": {"id": call.agent.agent.id, "version": call.agent.agent.version}}
     return {
         "model": call.model[:_MAX_NAME],
+        **agent,
         "route": route,
         "rule": rule,
         "reason": reason,

@@ -49,6 +49,8 @@ def _parse(name: str, text: str) -> Any:
 
 def _read(name: str, value: Any) -> Any:
     param = f"router.{name}"
+    if name == "variables":  # those of an agent are removed before the options are read
+        raise InvalidRequest(f"`{param}` is for calls to an agent (`model: agent/<id>`).", param=param)
     if name in _PLANNED:
         raise InvalidRequest(f"`{param}` is not supported by this version: it has no {_PLANNED[name]}.", param=param)
     reader = _READERS.get(name)

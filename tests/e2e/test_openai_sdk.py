@@ -100,6 +100,13 @@ def config(upstream: str) -> dict[str, Any]:
             {"id": "quiet/quick", "capabilities": tools},
             {"id": "mock/only-here"},
         ],
+        "agents": {
+            "writer": {
+                "model": "up/medium",
+                "instructions": "Write in a {{tone}} tone.",
+                "params": {"temperature": 0.1, "top_p": 0.5},
+            }
+        },
         "routing": {
             "aliases": {"gpt-4": "up/large", "cheap": "tier/low", "second": "gpt-4"},
             "scenarios": {
@@ -235,12 +242,28 @@ def test_a_scenario_sets_its_parameters_over_the_clients(box: Box) -> None:
     assert [body["temperature"] for body in box.asked()] == [0.2]
 
 
-def test_an_agent_is_refused_until_there_are_agents(box: Box) -> None:
+def test_an_agent_adds_its_instructions_and_parameters(box: Box) -> None:
+    box.ask("agent/writer", extra_body={"router": {"variables": {"tone": "dry"}}}, temperature=0.9)
+
+    [body] = box.asked()
+    assert body["messages"] == [{"role": "system", "content": "Write in a dry tone."}, *HELLO]
+    assert (body["model"], body["temperature"], body["top_p"]) == ("medium", 0.9, 0.5)
+    assert "router" not in body
+
+
+def test_an_agent_without_the_value_of_a_variable_is_refused(box: Box) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         box.ask("agent/writer")
 
-    assert caught.value.param == "model"
+    assert caught.value.param == "router.variables.tone"
     assert box.asked() == []
+
+
+def test_an_unknown_agent_is_not_found(box: Box) -> None:
+    with pytest.raises(openai.NotFoundError) as caught:
+        box.ask("agent/writer@2")
+
+    assert caught.value.code == "model_not_found"
 
 
 def test_an_unknown_model_is_told_with_its_nearest_names(box: Box) -> None:

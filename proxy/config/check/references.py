@@ -1,4 +1,4 @@
-"""Checks the references between names in a file: models, aliases, scenarios, tiers, the default route.
+"""Checks the references between names in a file: models, aliases, scenarios, tiers, agents, the default route.
 
 It works on unvalidated data, so that it reports problems even if types are problem elsewhere. Messages contain names of
 models, aliases and routes, and no other values.
@@ -12,6 +12,7 @@ from proxy.config.check.validate import Finding
 from proxy.config.errors import suggestion
 from proxy.config.settings.keys import key_id
 from proxy.config.yaml.read import Path
+from proxy.core.agents import PREFIX
 from proxy.core.model import CAPABILITIES, MODES, RESERVED, TASKS, TIERS
 
 _TIER_ROUTES = tuple(f"tier/{tier}" for tier in TIERS)
@@ -56,8 +57,13 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _content_fallback(routing, names)
     yield from _tiers(routing, names)
     default = routing.get("default", "reject")
-    if isinstance(default, str) and default and default != "reject" and (problem := _route(default, names)):
+    rejects = not isinstance(default, str) or default in ("", "reject")
+    if not rejects and (problem := _no_agent(default, names, "the default route")):
         yield Finding(("routing", "default"), problem)
+    for id, agent in _mapping(data.get("agents")).items():
+        model = _mapping(agent).get("model")
+        if isinstance(model, str) and model and (problem := _no_agent(model, names, "the model of an agent")):
+            yield Finding(("agents", id, "model"), problem)
 
 
 def name_warnings(data: Mapping[str, Any]) -> Iterator[Finding]:
@@ -213,6 +219,13 @@ def _model(name: str, names: Names, what: str) -> str | None:
     return f"unknown model `{name}`{_hint(name, (*names.models, *names.aliases), names)}"
 
 
+def _no_agent(name: str, names: Names, what: str) -> str | None:
+    """The problem with a name that must be a model or a route, but no agent."""
+    if names.target(name).startswith(PREFIX):
+        return f"`{name}`: {what} cannot be an agent; use a model, tier, scenario or mode"
+    return _route(name, names)
+
+
 def _route(name: str, names: Names) -> str | None:
     """The problem with a name that must be a valid `model` of a client."""
     first, _, rest = name.partition("/")
@@ -225,8 +238,8 @@ def _route(name: str, names: Names) -> str | None:
         near = suggestion(name, [f"{first}/{choice}" for choice in choices[first]])
         known = near or f"; known: {_list(choices[first])}"
         return f"unknown {first} `{name}`{known}"
-    if first == "agent":
-        return f"`{name}`: agents are not supported by this version; use a model, tier, scenario or mode"
+    if first == "agent" and rest:
+        return None  # the store may have it
     routes = [f"{kind}/{choice}" for kind, group in choices.items() for choice in group]
     return f"unknown model or route `{name}`{_hint(name, ('auto', *names.models, *names.aliases, *routes), names)}"
 

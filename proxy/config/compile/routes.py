@@ -47,6 +47,7 @@ def unlisted_models(
     named = [*aliases.values(), settings.routing.default]
     named += [entry.model for entries in scenarios.values() for entry in entries]
     named += [name for names in tiers.values() for name in names or ()]
+    named += [aliases.get(agent.model, agent.model) for agent in settings.agents.values()]
     open_providers = {name for name, provider in settings.providers.items() if provider.any_model}
     return tuple(
         name for name in dict.fromkeys(named) if name not in listed and name.partition("/")[0] in open_providers

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.catalogue.lookup import DATE
+from proxy.config.compile.agents import compile_agents
 from proxy.config.compile.auth import compile_auth
 from proxy.config.compile.budgets import compile_budgets
 from proxy.config.compile.models import compile_catalogue, compile_deployments
@@ -75,6 +76,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         testing=settings.testing,
         budgets=compile_budgets(settings),
         auth=compile_auth(settings),
+        agents=compile_agents(settings),
     )
 
 

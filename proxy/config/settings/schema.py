@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field
 
+from proxy.config.settings.agents import AgentId, AgentSettings
 from proxy.config.settings.auth import AuthSettings
 from proxy.config.settings.base import Number, Section
 from proxy.config.settings.keys import LimitSettings
@@ -162,6 +163,9 @@ class Settings(Section):
     )
     resilience: ResilienceSettings = Field(
         default=ResilienceSettings.model_construct(), description="How failures of targets are handled."
+    )
+    agents: dict[AgentId, AgentSettings] = Field(
+        default={}, description="Presets of instructions, model, tools and parameters, by id."
     )
     budgets: tuple[BudgetSettings, ...] = Field(default=(), description="The spending limits.")
     defaults: DefaultSettings = Field(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from proxy.core.agents import AgentUse, agent_name
 from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.messages import UNKNOWN
@@ -32,10 +33,12 @@ def read_chat(
     principal: Principal = UNKNOWN_CALLER,
     path: str = "",
     query: str = "",
+    agent: AgentUse | None = None,
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be.
 
-    `headers` have lower-case names; `id` is the proxy's, `request_id` what the client gets back.
+    `headers` have lower-case names; `id` is the proxy's, `request_id` what the client gets back. `agent` is the one
+    that has been applied to the body. Raises `UnknownAgent` if the model is one that the snapshot does not have.
     """
     shape = read_shape(raw)
     document = parse(raw, checked=_NONE if shape is None or shape.messages.large else _MESSAGES)
@@ -45,6 +48,13 @@ def read_chat(
         check(body)
         options = body.get("stream_options") or {}
         shape = Shape(body["model"], bool(body.get("stream")), bool(options.get("include_usage")), UNKNOWN)
+    if agent is None and (name := agent_name(snapshot.aliases, shape.model)):
+        from proxy.surfaces.openai.agents import with_agent  # only here: most calls name none
+
+        raw, agent = with_agent(raw, document, snapshot, name)
+        return read_chat(
+            raw, headers, id=id, request_id=request_id, snapshot=snapshot, principal=principal, agent=agent
+        )
     return Call(
         id=id,
         request_id=request_id,
@@ -61,4 +71,5 @@ def read_chat(
         spans=document.spans,
         messages=shape.messages,
         family=open_family(body["messages"]) if shape.messages.replayed else None,
+        agent=agent,
     )

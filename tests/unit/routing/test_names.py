@@ -143,11 +143,6 @@ def test_the_default_route_serves_unknown_names() -> None:
         resolve(on, "gemini/flash")
 
 
-def test_agents_are_rejected() -> None:
-    with pytest.raises(InvalidRequest, match="not supported by this version"):
-        resolve(snapshot(), "agent/helper")
-
-
 def test_an_alias_without_a_model_is_unknown_and_unlisted() -> None:
     on = snapshot(aliases={"ghost": "openai/ghost", "loop": "pool", "pool": "loop"})
 

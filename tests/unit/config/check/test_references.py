@@ -44,7 +44,35 @@ WRONG = [
     (routing("  default: tier/lo"), "9: routing.default: unknown tier `tier/lo`; did you mean `tier/low`?"),
     (routing("  default: mode/fats"), "9: routing.default: unknown mode `mode/fats`; did you mean `mode/fast`?"),
     (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; known: none"),
-    (routing("  default: agent/x"), "9: routing.default: `agent/x`: agents are not supported by this version"),
+    (routing("  default: agent/x"), "9: routing.default: `agent/x`: the default route cannot be an agent"),
+    (routing("  aliases: {a: agent/}"), "9: routing.aliases.a: unknown model or route `agent/`"),
+    # agents
+    (MODELS + "agents: {x: {model: gpt-9}}", "8: agents.x.model: unknown model or route `gpt-9`"),
+    (
+        MODELS + "agents: {x: {model: agent/y}}",
+        "8: agents.x.model: `agent/y`: the model of an agent cannot be an agent",
+    ),
+    (
+        MODELS + "routing: {aliases: {a: agent/x}}\nagents: {x: {model: a}}",
+        "9: agents.x.model: `a`: the model of an agent cannot be an agent",
+    ),
+    (MODELS + "agents: {'a/b': {model: openai/gpt-4o}}", "8: agents.a/b: must start with a letter or digit"),
+    (
+        MODELS + "agents: {x: {model: openai/gpt-4o, prams: {}}}",
+        "8: agents.x.prams: unknown setting `prams`; did you mean",
+    ),
+    (
+        MODELS + "agents: {x: {model: openai/gpt-4o, params: {stream: true}}}",
+        "8: agents.x.params: must not set `stream`; a request decides it",
+    ),
+    (
+        MODELS + "agents: {x: {model: openai/gpt-4o, tools: [{name: f}]}}",
+        "8: agents.x.tools: has an item 0 that is not a tool",
+    ),
+    (
+        MODELS + "agents: {x: {model: openai/gpt-4o, tools: [{type: function}]}}",
+        "8: agents.x.tools: has an item 0 without the `name` of its function",
+    ),
     (routing("  mode: quick"), "9: routing.mode: must be `fast`, `balanced` or `accurate`"),
     (
         routing("  aliases: {a: openai/gpt-40}"),
