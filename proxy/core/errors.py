@@ -115,6 +115,14 @@ class MethodNotAllowed(ProxyError):
     code = "method_not_allowed"
 
 
+class UpgradeRequired(ProxyError):
+    """The client asks for a protocol that the path does not support, and must use plain HTTP."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+
+
 class RequestTimeout(ProxyError):
     """The client did not finish its request in time."""
 

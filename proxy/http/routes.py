@@ -74,6 +74,7 @@ def routes(
             PermittedRoute(path, endpoint, permission="identified", methods=["POST"])
             for path, endpoint in proxied.items()
         ),
+        identified("/v1/responses", meta.websocket),
         identified("/v1/models", meta.models),
         identified("/v1/models/{id:path}", meta.model),
         identified("/v1/route", meta.route, "POST"),
