@@ -58,8 +58,10 @@ class Encoder(Protocol):
 class Surface(Protocol):
     """The format of one endpoint. Stateless; the same instance serves all calls."""
 
-    keep_alive: bytes
-    """What is written into an event stream that is silent for long; clients ignore it."""
+    @property
+    def keep_alive(self) -> bytes:
+        """What is written into an event stream that is silent for long; clients ignore it."""
+        ...
 
     @property
     def read(self) -> ReadCall:

@@ -5,6 +5,9 @@ reported as dropped if the client sent it. The two names of the limit on the ans
 that an unsupported one is renamed and keeps its bytes. `reasoning_effort` becomes the members that the deployment has
 for this effort, and is reported as dropped if they contain another one; `router.disable_thinking` becomes those that
 switch thinking off. An effort that the deployment does not define goes to the upstream unchanged.
+
+The clients of other formats always set a limit and often an effort, whatever the model. For these calls the limit is
+at most the model's, and an effort that the model does not understand is removed.
 """
 
 from __future__ import annotations
@@ -18,9 +21,10 @@ from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
 from proxy.core.plan import Target
 from proxy.core.spans import Span
-from proxy.dialects.refused import asks, refused
+from proxy.dialects.refused import CEILINGS, asks, refused
 
 _EFFORT = "reasoning_effort"
+_LIMIT = "max_completion_tokens"
 _START = Span(0, 0, 0)
 _LIMITS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
 
@@ -51,6 +55,7 @@ def may_need_edits(call: Call, target: Target, spans: Mapping[str, Span], pairs:
         or call.options.disable_thinking
         or _EFFORT in spans
         or not target.deployment.unsupported.isdisjoint(spans)
+        or call.native is not None
         or (bool(pairs) and any(first in spans and second in spans for first, second in pairs))
     )
 
@@ -61,6 +66,8 @@ def edits_of(call: Call, target: Target, spans: Mapping[str, Span]) -> Edits:
     deployment = target.deployment
     if call.endpoint == "chat":
         _think(edits, call, target, spans)
+        if call.native is not None:
+            _fit(edits, call, target, spans)
     if not deployment.unsupported:
         return edits
     for name, other in _LIMITS:
@@ -117,6 +124,21 @@ def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) 
         if off or name == _EFFORT or name not in spans:
             edits.write[name] = to_json(value)
             edits.remove.discard(name)
+
+
+def _fit(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:
+    """Fit the limit and the effort of a translated request to the model."""
+    deployment = target.deployment
+    most, limit = deployment.max_output, call.body.get(_LIMIT)
+    if most is not None and type(limit) is int and limit > most and target.overrides.keys().isdisjoint(CEILINGS):
+        edits.write[_LIMIT] = to_json(most)
+        edits.dropped.append(_LIMIT)
+    effort = call.body.get(_EFFORT)
+    if effort is None or _EFFORT in edits.write or _EFFORT in edits.remove or _members(effort, deployment) is not None:
+        return
+    capabilities = deployment.capabilities
+    if effort == "none" or (capabilities is not None and "reasoning" not in capabilities):
+        edits.drop(_EFFORT, spans)
 
 
 def _members(effort: Any, deployment: Deployment) -> Mapping[str, Any] | None:

@@ -10,9 +10,11 @@ from proxy.core.call import RouterOptions
 from proxy.core.errors import UpstreamError
 from proxy.surfaces.openai.debug import DebugAnswer, DebugStream
 from proxy.surfaces.openai.errors import error_body, error_event
+from proxy.surfaces.openai.surface import OpenAISurface
 from proxy.surfaces.table import SURFACES
 from tests.support.calls import call, record
 
+OPENAI = {path: surface for path, surface in SURFACES.items() if isinstance(surface, OpenAISurface)}
 DEBUG = RouterOptions(debug=True)
 
 
@@ -26,11 +28,12 @@ def test_every_endpoint_has_its_path() -> None:
         "/v1/audio/speech",
         "/v1/audio/transcriptions",
         "/v1/audio/translations",
+        "/v1/messages",
     }
 
 
 def test_openai_answers_need_no_encoder() -> None:
-    for path, surface in SURFACES.items():
+    for path, surface in OPENAI.items():
         assert surface.encoder(call(), record(), "text/event-stream", native=False) is None, path
 
 
@@ -49,5 +52,5 @@ def test_debugged_answer_has_an_encoder_for_its_type(content_type: str, kind: ty
 def test_errors_are_in_the_format_of_openai() -> None:
     error = UpstreamError("broke")
 
-    for surface in SURFACES.values():
+    for surface in OPENAI.values():
         assert (surface.error(error), surface.event(error)) == (error_body(error), error_event(error))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.core.body import parse
-from proxy.core.call import Call, RouterOptions
+from proxy.core.call import Call, NativeRequest, RouterOptions
 from proxy.core.model import Deployment, Provider
 from proxy.core.plan import Target
 from proxy.core.wire import UpstreamRequest
@@ -32,6 +32,7 @@ def sent(
     overrides: Mapping[str, Any] | None = None,
     endpoint: str = "chat",
     disable_thinking: bool = False,
+    native: bool = False,
     **members: Any,
 ) -> UpstreamRequest:
     content = raw.encode()
@@ -49,6 +50,7 @@ def sent(
         headers={},
         snapshot=snapshot(),
         spans=document.spans,
+        native=NativeRequest("messages", b"{}", {}) if native else None,
     )
     return OpenAIDialect().request(call, Target(Deployment(PROVIDER, "m", **members), overrides or {}), None)
 
@@ -215,3 +217,35 @@ def test_thinking_that_cannot_be_disabled_is_named() -> None:
 
     assert (request.content, request.dropped) == (raw.encode(), ("router.disable_thinking",))
     assert sent(raw, disable_thinking=True).dropped == ()
+
+
+def test_limit_of_a_translated_request_is_at_most_the_model_s() -> None:
+    raw = '{"model":"m","max_completion_tokens":64000,"messages":[]}'
+
+    request = sent(raw, native=True, max_output=16384)
+    renamed = sent(raw, native=True, max_output=16384, unsupported=frozenset({"max_completion_tokens"}))
+
+    assert json.loads(request.content)["max_completion_tokens"] == 16384
+    assert request.dropped == ("max_completion_tokens",)
+    assert json.loads(renamed.content)["max_tokens"] == 16384
+    assert sent(raw, max_output=16384).content == raw.encode()
+
+
+@pytest.mark.parametrize(
+    ("effort", "members", "kept"),
+    [
+        ("high", {}, True),
+        ("high", {"capabilities": frozenset({"tools"})}, False),
+        ("high", {"capabilities": frozenset({"reasoning"})}, True),
+        ("none", {}, False),
+        ("none", {"thinking_off": {"reasoning_effort": "none"}}, True),
+    ],
+)
+def test_effort_of_a_translated_request_fits_the_model(effort: str, members: dict[str, Any], kept: bool) -> None:
+    raw = f'{{"model":"m","reasoning_effort":"{effort}","messages":[]}}'
+
+    request = sent(raw, native=True, **members)
+
+    assert ("reasoning_effort" in json.loads(request.content)) == kept
+    assert request.dropped == (() if kept else ("reasoning_effort",))
+    assert b"reasoning_effort" in sent(raw, **members).content

@@ -1,0 +1,173 @@
+"""The messages of an Anthropic request as chat messages.
+
+- The results of tools come first in a user's turn, as `tool` messages; they are never dropped. Images and documents in
+  a result follow in a message of the user, because a `tool` message of a chat has only text.
+- An assistant's message has one text and a list of calls. What a provider has signed comes back in `thinking` and
+  `redacted_thinking` blocks that Signalbox issued (`proxy/surfaces/carriers.py`); other thinking is dropped.
+- Messages with the role `system` may stand anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proxy.core.dialects import DialectName
+from proxy.core.json_text import NotStrict, compact
+from proxy.surfaces.carriers import is_carrier
+from proxy.surfaces.messages.content import (
+    Part,
+    blocks_of,
+    drop_block,
+    joined,
+    note_cache,
+    parts_of,
+    plain,
+    string,
+    text_part,
+    texts_of,
+)
+from proxy.surfaces.messages.notes import Notes, invalid
+from proxy.surfaces.messages.tools import chat_name
+
+Message = dict[str, Any]
+Restore = Callable[
+    [Message, str], DialectName | None
+]  # puts a carrier's content into a message; returns its model family
+
+_BILLING = "x-anthropic-billing-header:"  # a block of Claude Code that changes with each run
+
+
+def instructions(system: Any, notes: Notes) -> list[Message]:
+    """Return `system` as a message. Claude Code's billing block is left out: it would defeat prompt caches."""
+    if system is None:
+        return []
+    texts = [text for text in texts_of(system, "system", notes) if not text.lstrip().startswith(_BILLING)]
+    return [{"role": "system", "content": joined(texts)}] if any(texts) else []
+
+
+def read_messages(messages: Any, notes: Notes, restore: Restore) -> list[Message]:
+    """Translate the conversation. Raises `InvalidRequest` that names a wrong member."""
+    if not isinstance(messages, list) or not messages:
+        raise invalid("messages", "a list with at least one message")
+    chat: list[Message] = []
+    reader = _Reader(notes, restore)
+    for place, message in enumerate(messages):
+        where = f"messages[{place}]"
+        if not isinstance(message, dict):
+            raise invalid(where, "an object")
+        chat += reader.read(message, where)
+    notes.family = reader.family
+    return chat
+
+
+class _Reader:
+    def __init__(self, notes: Notes, restore: Restore) -> None:
+        self._notes = notes
+        self._restore = restore
+        self._family: DialectName | None = None  # of the newest signature since the user's question
+        self._open = False  # results follow the assistant's last message
+
+    @property
+    def family(self) -> DialectName | None:
+        """The family of models whose signature an open tool loop carries."""
+        return self._family if self._open else None
+
+    def read(self, message: Mapping[str, Any], where: str) -> list[Message]:
+        content = f"{where}.content"
+        match message.get("role"):
+            case "user":
+                return self._user(message.get("content"), content)
+            case "assistant":
+                return self._assistant(message.get("content"), content)
+            case "system":
+                texts = texts_of(message.get("content"), content, self._notes)
+                return [{"role": "system", "content": joined(texts)}] if any(texts) else []
+            case _:
+                raise invalid(f"{where}.role", "`user`, `assistant` or `system`")
+
+    def _user(self, content: Any, where: str) -> list[Message]:
+        results: list[Message] = []
+        beside: list[Part] = []  # images and documents of the results
+        parts: list[Part] = []
+        for place, block in enumerate(blocks_of(content, where)):
+            at = f"{where}[{place}]"
+            if block["type"] == "tool_result":
+                result, media = self._result(block, at)
+                results.append(result)
+                beside += media
+            else:
+                parts += parts_of(block, at, self._notes)
+        self._open = self._open or bool(results)
+        if not results:
+            self._family = None  # a new question
+        rest = [*beside, *parts]
+        return [*results, {"role": "user", "content": plain(rest)}] if rest or not results else results
+
+    def _result(self, block: Mapping[str, Any], where: str) -> tuple[Message, list[Part]]:
+        """Return the `tool` message of a result, and the parts that it cannot hold."""
+        note_cache(block, self._notes)
+        id = string(block, "tool_use_id", where)
+        parts: list[Part] = []
+        content = block.get("content")
+        for place, inner in enumerate(blocks_of("" if content is None else content, f"{where}.content")):
+            if inner["type"] != "tool_reference":  # the tool that it names is in `tools`
+                parts += parts_of(inner, f"{where}.content[{place}]", self._notes)
+        text = joined([part["text"] for part in parts if part["type"] == "text"])
+        media = [part for part in parts if part["type"] != "text"]
+        if block.get("is_error") is True:
+            text = f"Error: {text}" if text else "Error"
+        head = [text_part(f"Output of the tool call `{id}`:")] if media else []
+        return {"role": "tool", "tool_call_id": id, "content": text}, [*head, *media]
+
+    def _assistant(self, content: Any, where: str) -> list[Message]:
+        self._open = False
+        message: Message = {"role": "assistant", "content": None}
+        texts: list[str] = []
+        calls: list[dict[str, Any]] = []
+        sealed: list[Mapping[str, Any]] = []
+        for place, block in enumerate(blocks_of(content, where)):
+            at = f"{where}[{place}]"
+            match block["type"]:
+                case "text":
+                    note_cache(block, self._notes)
+                    texts.append(string(block, "text", at))
+                case "tool_use":
+                    calls.append(self._call(block, at))
+                case "compaction":  # a summary of earlier messages
+                    texts.append(string(block, "content", at) if block.get("content") is not None else "")
+                case "thinking" | "redacted_thinking":
+                    sealed.append(block)
+                case _:
+                    drop_block(block, self._notes)
+        if calls:
+            message["tool_calls"] = calls
+        text = "".join(texts)
+        if text:
+            message["content"] = text
+        for block in sealed:
+            self._carry(message, block)
+        return [message] if text or calls else []
+
+    def _call(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
+        note_cache(block, self._notes)
+        id, name = string(block, "id", where), string(block, "name", where)
+        arguments = block.get("input")
+        if not isinstance(arguments, dict):
+            raise invalid(f"{where}.input", "an object")
+        try:
+            text = compact(arguments).decode()
+        except NotStrict:
+            raise invalid(f"{where}.input", "JSON with finite numbers") from None
+        return {"id": id, "type": "function", "function": {"name": chat_name(name), "arguments": text}}
+
+    def _carry(self, message: Message, block: Mapping[str, Any]) -> None:
+        """Put what a thinking block carries into the message; drop a block that another service has signed."""
+        text = block.get("signature" if block["type"] == "thinking" else "data")
+        if not isinstance(text, str) or not text:
+            drop_block(block, self._notes)
+            return
+        family = self._restore(message, text)
+        if family is None:
+            drop_block(block, self._notes)
+        self._family = family or (None if is_carrier(text) else "anthropic")

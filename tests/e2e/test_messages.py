@@ -1,0 +1,190 @@
+"""Anthropic's clients before targets of other dialects: the SDK, Signalbox and an upstream on real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import anthropic
+import httpx
+import pytest
+
+from tests.support import upstreams
+from tests.support.servers import Running, signalbox, without_breakers
+from tests.support.upstreams import DONE, FINISH, ROLE, USAGE, Upstream, Wire, chunk, error, plain, stream
+
+HELLO: Any = [{"role": "user", "content": "Hello there"}]
+WEATHER: Any = {
+    "name": "get_weather",
+    "description": "The weather in a city",
+    "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+}
+
+
+@pytest.fixture(scope="module")
+def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    settings = {
+        "providers": {"up": {"base_url": module_upstream.url, "keys": [{"id": "main", "value": "sk-up"}]}},
+        "models": [
+            {"id": "up/small", "tier": "low", "price": {"input": 1, "output": 2}},
+            {"id": "up/other", "tier": "low", "price": {"input": 2, "output": 4}},
+        ],
+        "resilience": without_breakers(),
+    }
+    with signalbox(settings, tmp_path_factory.mktemp("messages")) as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(module_upstream: Upstream) -> Upstream:
+    module_upstream.clear()
+    return module_upstream
+
+
+@pytest.fixture(scope="module")
+def claude(box: Running) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=box.url, api_key="sb-client", max_retries=0) as client:
+        yield client
+
+
+def tool_call(index: int, **members: Any) -> bytes:
+    return chunk({"tool_calls": [{"index": index, **members}]})
+
+
+TOOL_STREAM = [
+    ROLE,
+    chunk({"reasoning_content": "They want "}),
+    chunk({"reasoning_content": "the weather."}),
+    chunk({"content": "Let me look."}),
+    tool_call(0, id="call_a", type="function", function={"name": "get_weather", "arguments": ""}),
+    tool_call(0, function={"arguments": '{"city":'}),
+    tool_call(1, id="call_b", type="function", function={"name": "get_weather", "arguments": '{"city": "Rome"}'}),
+    tool_call(0, function={"arguments": ' "Oslo"}'}),
+    chunk({}, finish="tool_calls"),
+    chunk(usage={**USAGE, "prompt_tokens_details": {"cached_tokens": 4}}),
+    DONE,
+]
+
+
+def test_sdk_gets_a_whole_message(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    answer = claude.messages.create(model="up/small", max_tokens=100, messages=HELLO, system="Be brief.")
+
+    assert (answer.type, answer.role, answer.model, answer.stop_reason) == (
+        "message",
+        "assistant",
+        "upstream",
+        "end_turn",
+    )
+    assert [block.text for block in answer.content if block.type == "text"] == ["small0 small1 small2 "]
+    assert (answer.usage.input_tokens, answer.usage.output_tokens) == (7, 3)
+    assert answer.id.startswith("msg_")
+    assert upstream.next().json == {
+        "model": "small",
+        "messages": [{"role": "system", "content": "Be brief."}, *HELLO],
+        "max_completion_tokens": 100,
+    }
+
+
+def test_sdk_streams_thinking_text_and_interleaved_calls(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    upstream.script("small", stream(TOOL_STREAM))
+
+    with claude.messages.stream(model="up/small", max_tokens=100, messages=HELLO, tools=[WEATHER]) as events:
+        kinds = [event.type for event in events]
+        answer = events.get_final_message()
+
+    assert [block.type for block in answer.content] == ["thinking", "text", "tool_use", "tool_use"]
+    assert answer.content[0].thinking == "They want the weather."
+    assert answer.content[0].signature.startswith("sbx1.")
+    assert [(block.id, block.name, block.input) for block in answer.content[2:]] == [
+        ("call_a", "get_weather", {"city": "Oslo"}),
+        ("call_b", "get_weather", {"city": "Rome"}),
+    ]
+    assert (answer.stop_reason, answer.usage.input_tokens, answer.usage.cache_read_input_tokens) == ("tool_use", 3, 4)
+    assert (kinds[0], kinds[-1]) == ("message_start", "message_stop")
+
+
+def test_next_turn_returns_results_and_thinking(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    upstream.script("small", stream(TOOL_STREAM), upstreams.whole)
+    with claude.messages.stream(model="up/small", max_tokens=100, messages=HELLO, tools=[WEATHER]) as events:
+        answer = events.get_final_message()
+    results = [
+        {"type": "tool_result", "tool_use_id": "call_a", "content": "rain"},
+        {
+            "type": "tool_result",
+            "tool_use_id": "call_b",
+            "content": [{"type": "text", "text": "sun"}],
+            "is_error": True,
+        },
+        {"type": "text", "text": "And?"},
+    ]
+
+    claude.messages.create(
+        model="up/small",
+        max_tokens=100,
+        messages=[*HELLO, {"role": "assistant", "content": answer.content}, {"role": "user", "content": results}],
+        tools=[WEATHER],
+    )
+
+    upstream.next()
+    sent = upstream.next().json["messages"]
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool", "tool", "user"]
+    assert sent[1]["reasoning_content"] == "They want the weather."
+    assert [call["id"] for call in sent[1]["tool_calls"]] == ["call_a", "call_b"]
+    assert [message["content"] for message in sent[2:]] == ["rain", "Error: sun", "And?"]
+
+
+def test_fault_before_content_is_unseen(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    upstream.script("small", plain(b'{"error":{"message":"down"}}', 500))
+
+    with claude.messages.stream(model="tier/low", max_tokens=100, messages=HELLO) as events:
+        assert "".join(events.text_stream) == "other0 other1 other2 "
+
+
+def test_cut_stream_ends_with_an_error(box: Running, http: httpx.Client, upstream: Upstream) -> None:
+    upstream.script("small", stream([ROLE, chunk({"content": "Hel"})], Wire.reset))
+    body = {"model": "up/small", "max_tokens": 9, "messages": HELLO, "stream": True}
+
+    answer = http.post(f"{box.url}/v1/messages?beta=true", json=body)
+
+    events = [event.split("\n")[0] for event in answer.text.split("\n\n") if event]
+    assert events == [
+        "event: message_start",
+        "event: content_block_start",
+        "event: content_block_delta",
+        "event: error",
+    ]
+    last = json.loads(answer.text.split("data: ")[-1])
+    assert (last["type"], last["error"]["type"]) == ("error", "api_error")
+    assert last["request_id"] == answer.headers["x-router-id"]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "raised"),
+    [(400, "invalid_request_error", anthropic.BadRequestError), (429, "rate_limit_error", anthropic.RateLimitError)],
+)
+def test_sdk_raises_the_error_of_a_status(
+    claude: anthropic.Anthropic, upstream: Upstream, status: int, kind: str, raised: type[anthropic.APIStatusError]
+) -> None:
+    upstream.script("small", plain(json.dumps(error("no", "invalid_request_error")).encode(), status))
+
+    with pytest.raises(raised) as found:
+        claude.messages.create(model="up/small", max_tokens=9, messages=HELLO)
+
+    assert found.value.body["error"]["type"] == kind  # type: ignore[index]
+
+
+def test_unknown_model_is_a_not_found_error(claude: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="does not exist") as found:
+        claude.messages.create(model="up/none", max_tokens=9, messages=HELLO)
+
+    assert found.value.body["type"] == "error"  # type: ignore[index]
+
+
+def test_finish_without_text_is_a_message(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    upstream.script("small", stream([ROLE, FINISH, DONE]))
+
+    with claude.messages.stream(model="up/small", max_tokens=9, messages=HELLO) as events:
+        answer = events.get_final_message()
+
+    assert (answer.content, answer.stop_reason) == ([], "end_turn")
