@@ -61,7 +61,7 @@ class MessageAnswer:
         """Return the thinking with the first signature, and a block for each further one."""
         text = message.get("reasoning_content") or message.get("reasoning")
         text = text if isinstance(text, str) else ""
-        signatures = list(self._seals.of(message)) or ([self._seals.thinking(text)] if text else [])
+        signatures = [*self._seals.read(message), *self._seals.rest()] or ([self._seals.thinking(text)] if text else [])
         texts = [text, *[""] * len(signatures)]
         return [
             {"type": "thinking", "thinking": thinking, "signature": signature}

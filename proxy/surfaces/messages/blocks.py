@@ -99,13 +99,15 @@ class BlockWriter:
         else:
             block.waiting.append(fragment)
 
-    def end(self) -> None:
-        """The message is complete: write what waits, and close the last block."""
+    def end(self, rest: Callable[[], list[str]]) -> None:
+        """The message is complete: write what waits, close the last block, and add the signatures of `rest`."""
         self._close()
         for item in self._queue:
             self._write(item)
             self._close()
         self._queue.clear()
+        for sealed in rest():
+            self._sign(sealed)
 
     def advance(self) -> None:
         """Write what waits, up to a call that is incomplete or has no name yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.call import Call
@@ -10,31 +10,43 @@ from proxy.core.dialects import DialectName
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.carriers import pieces, restore, seal, text_piece, unseal
+from proxy.surfaces.carriers import Piece, PieceReader, restore, seal, text_piece, unseal
 from proxy.surfaces.messages.facts import tool_id
 
 _FAMILIES: Mapping[str, DialectName] = {"anthropic": "anthropic", "gemini": "gemini", "openai": "openai"}
 
 
 class Seals:
-    """Seals what one answer carries."""
+    """Seals what one answer carries, read delta by delta or whole."""
 
     def __init__(self, call: Call, record: Record) -> None:
         self._call = call
         self._record = record
+        self._reader = PieceReader()
+        self._member = "reasoning_content"  # in which unsigned thinking comes
 
-    def of(self, message: Mapping[str, Any]) -> Iterator[str]:
-        """Yield a carrier for each part of a delta or message that the provider needs back."""
-        for family, members in pieces(message):
-            if "tool_calls" in members:  # by the ids that the client has
-                members = {"tool_calls": {tool_id(id): value for id, value in members["tool_calls"].items()}}
-            yield seal(self._call, family, members, self._provider)
+    def read(self, message: Mapping[str, Any]) -> list[str]:
+        """Return a carrier for each part of a delta or message that the provider needs back."""
+        if "reasoning" in message and "reasoning_content" not in message:
+            self._member = "reasoning"
+        return [self._seal(piece) for piece in self._reader.feed(message)]
 
     def thinking(self, text: str) -> str:
-        """Return a carrier of unsigned thinking, for models that need the text back; empty for others."""
+        """Return a carrier of thinking that ends without a signature, for models that need it back; else empty."""
         chosen = self._record.chosen
-        piece = text_piece(chosen.provider.dialect, text) if chosen is not None else None
-        return "" if piece is None else seal(self._call, *piece, self._provider)
+        ended = self._reader.end()
+        piece = text_piece(chosen.provider.dialect, text, self._member) if chosen is not None else None
+        return self._seal(ended[0]) if ended else "" if piece is None else self._seal(piece)
+
+    def rest(self) -> list[str]:
+        """Return the carriers of what ends with the answer."""
+        return [self._seal(piece) for piece in self._reader.end()]
+
+    def _seal(self, piece: Piece) -> str:
+        family, members = piece
+        if "tool_calls" in members:  # by the ids that the client has
+            members = {"tool_calls": {tool_id(id): value for id, value in members["tool_calls"].items()}}
+        return seal(self._call, family, members, self._provider)
 
     @property
     def _provider(self) -> str:

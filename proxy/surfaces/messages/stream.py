@@ -49,7 +49,7 @@ class MessageStream:
         head = self._read(self._events.rest())
         if not self._begun:
             head += self._start(None)
-        self._blocks.end()
+        self._blocks.end(self._seals.rest)
         reason = stop_reason(self._finish, calls=self._blocks.calls > 0, refused=self._refused)
         delta = {"stop_reason": reason, "stop_sequence": None}
         usage = usage_of(self._usage, self._record)
@@ -114,7 +114,7 @@ class MessageStream:
         if isinstance(text, str) and text:
             self._blocks.thinking(text)
         if not delta.keys() <= _PLAIN:
-            for sealed in self._seals.of(delta):
+            for sealed in self._seals.read(delta):
                 self._blocks.signature(sealed)
 
     def _rest(self, delta: Mapping[str, Any]) -> None:
