@@ -216,6 +216,7 @@ class NoTurns:
         """Return the call if it needs no history. Raises `InvalidRequest`."""
         turn = call.turn
         assert turn is not None
+        turn.store = False
         if turn.previous is not None:
             message = (
                 f"Previous response with id '{turn.previous}' not found: this server keeps no responses (`store`)."

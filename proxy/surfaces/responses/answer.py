@@ -7,28 +7,17 @@ send the arguments of parallel calls in turns.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 from proxy.surfaces.responses.events import EventWriter
 from proxy.surfaces.responses.items import ImageItem, Item, MessageItem, ReasoningItem, Status, ToolCallItem
 from proxy.surfaces.responses.parts import annotation_of, objects, token_of
+from proxy.surfaces.responses.sealing import Sealing
 from proxy.surfaces.responses.tools import ToolTable
 
 _SIGNED = frozenset(("reasoning_details", "extra_content", "google_parts"))  # members that may have signatures
 _I = TypeVar("_I", bound=Item)
-
-
-class Carrier(Protocol):
-    """Seals what the client must send back with the next turn; `proxy.surfaces.responses.sealing` implements it."""
-
-    def of_delta(self, delta: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the signatures of a delta, each sealed."""
-        ...
-
-    def of_text(self, text: str, name: str) -> str | None:
-        """Return the whole text of a reasoning, sealed, if the target needs it again; `name` is its member."""
-        ...
 
 
 class _Call:
@@ -45,13 +34,13 @@ class _Call:
 class Answer:
     """The items of one answer."""
 
-    def __init__(self, events: EventWriter, stem: str, tools: ToolTable, carrier: Carrier) -> None:
+    def __init__(self, events: EventWriter, stem: str, tools: ToolTable, sealing: Sealing) -> None:
         """`stem` is the part of all ids that is unique to the answer."""
         self.items: list[Item] = []
         self._events = events
         self._stem = stem
         self._tools = tools
-        self._carrier = carrier
+        self._sealing = sealing
         self._current: MessageItem | ReasoningItem | None = None  # the open one
         self._thought_name = ""  # the member of the deltas that has the reasoning
         self._calls: list[_Call] = []
@@ -90,6 +79,8 @@ class Answer:
                 self._begin(call, "")
         if isinstance(self._current, ReasoningItem):
             self._close_current()
+        if (sealed := self._sealing.of_end("", "")) is not None:
+            self._new(ReasoningItem, "rs", sealed)
         for item in self.items:
             if not item.closed:
                 item.close("completed" if isinstance(item, ToolCallItem) and item.is_whole else status)
@@ -122,7 +113,7 @@ class Answer:
     def _close_current(self) -> None:
         current, self._current = self._current, None
         if type(current) is ReasoningItem and current.encrypted is None:
-            current.encrypted = self._carrier.of_text(current.summary, self._thought_name)
+            current.encrypted = self._sealing.of_end(current.summary, self._thought_name)
         if current is not None:
             current.close()
 
@@ -143,7 +134,7 @@ class Answer:
 
     def _carriers(self, delta: Mapping[str, Any]) -> None:
         """Attach what the next turn must send back to the open reasoning, or to an item of its own."""
-        for sealed in self._carrier.of_delta(delta):
+        for sealed in self._sealing.of_delta(delta):
             current = self._current
             if type(current) is ReasoningItem and current.encrypted is None:
                 current.encrypted = sealed

@@ -1,13 +1,13 @@
-"""Seals the signatures of an answer for `encrypted_content`; see `proxy/surfaces/carriers.py`."""
+"""Seals what an answer's client must send back, for `encrypted_content`; see `proxy/surfaces/carriers.py`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.record import Record
-from proxy.surfaces.carriers import pieces, seal, text_piece
+from proxy.surfaces.carriers import Piece, PieceReader, seal, text_piece
 
 
 class Sealing:
@@ -17,20 +17,26 @@ class Sealing:
         self._call = call
         self._record = record
         self._texts = texts
+        self._pieces = PieceReader()
 
-    def of_delta(self, delta: Mapping[str, Any]) -> Iterator[str]:
-        """Yield the signatures of a delta, each sealed."""
-        for family, members in pieces(delta):
-            yield seal(self._call, family, members, self._provider)
+    def of_delta(self, delta: Mapping[str, Any]) -> list[str]:
+        """Return the signatures that are complete with a delta, each sealed."""
+        return [self._sealed(piece) for piece in self._pieces.feed(delta)]
 
-    def of_text(self, text: str, name: str) -> str | None:
-        """Return the whole text of a reasoning, sealed, if the target needs it again; `name` is its member."""
+    def of_end(self, text: str, name: str) -> str | None:
+        """Return what a reasoning that has ended carries without a signature: `text` is its own, `name` its member.
+
+        Some targets need the text again.
+        """
+        ended = self._pieces.end()
+        if ended:
+            return self._sealed(ended[0])
         chosen = self._record.chosen
         if not self._texts or chosen is None:
             return None
         piece = text_piece(chosen.provider.dialect, text, name)
-        return None if piece is None else seal(self._call, *piece, self._provider)
+        return None if piece is None else self._sealed(piece)
 
-    @property
-    def _provider(self) -> str:
-        return self._record.chosen.provider.name if self._record.chosen else ""
+    def _sealed(self, piece: Piece) -> str:
+        chosen = self._record.chosen
+        return seal(self._call, *piece, chosen.provider.name if chosen else "")

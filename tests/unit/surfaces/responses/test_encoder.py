@@ -325,6 +325,20 @@ def test_signature_of_reasoning_is_sealed_in_its_item() -> None:
     assert reasoning["summary"][0]["text"] == "hm"
 
 
+def test_fragments_of_reasoning_details_are_one_carrier() -> None:
+    def details(text: str) -> dict[str, Any]:
+        return {"reasoning": text, "reasoning_details": [{"type": "reasoning.text", "text": text, "index": 0}]}
+
+    call = call_of({"stream": True})
+    encoder = StreamEncoder(call, record_of(call), call.turn)
+    out = encoder.feed(chunk(details("h")) + chunk(details("m")) + chunk({"content": "Hi"}, "stop")) + encoder.finish()
+
+    reasoning, _ = verify(events_of(out))["output"]
+    carried = unseal(call.snapshot, call.principal, reasoning["encrypted_content"])
+    assert carried is not None
+    assert [entry["text"] for entry in carried.members["reasoning_details"]] == ["hm"]
+
+
 def test_signature_of_a_call_is_an_item_before_the_call() -> None:
     extra = {"google": {"thought_signature": "SIGNED"}}
     entry = {"index": 0, "id": "a", "extra_content": extra, "function": {"name": "look", "arguments": "{}"}}
