@@ -204,6 +204,7 @@ def build(
         host=host or server.host,
         ask=ask,
         ledger=records,
+        database=database,
         clock=clock,
         own_keys=own_keys,
         start=[each.start for each in (state, upstream, store, overrides, ledger) if each],

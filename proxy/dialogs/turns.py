@@ -16,11 +16,12 @@ from msgspec.json import decode
 
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.errors import InvalidRequest, NotFound, ProxyError, Unavailable
+from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
 from proxy.core.record import Record
 from proxy.core.turn import Turn
 from proxy.core.work import LARGE
+from proxy.dialogs.refusals import refusal
 from proxy.store.dialogs import ENDED, LOCK_SECONDS, DialogStore, History, Item
 from proxy.store.dialogs import Turn as StoredTurn
 from proxy.store.errors import InvalidValue, Locked, Missing, StoreError, StoreUnavailable, TooLarge
@@ -75,7 +76,7 @@ class StoredTurns:
             elif turn.conversation is not None:
                 running.history = await self._lock(call.principal.tenant, turn.conversation, running)
         except (StoreError, InvalidValue) as exc:
-            raise _refusal(exc) from None
+            raise refusal(exc) from None
         return await _completed(turn, running.history) if continues else call
 
     async def commit(self, call: Call, record: Record) -> None:
@@ -93,7 +94,7 @@ class StoredTurns:
         try:
             await self._commit(stored)
         except (StoreError, InvalidValue) as exc:
-            raise _refusal(exc) from None
+            raise refusal(exc) from None
         if turn.conversation is not None:
             self._locks.pop((stored.tenant, turn.conversation), None)
 
@@ -228,18 +229,3 @@ def _resolved(turn: Turn) -> Iterable[Mapping[str, Any]]:
 
 def _items(items: Iterable[Mapping[str, Any]]) -> list[Item]:
     return [Item(str(item.get("id")), compact_nulled(item)) for item in items]
-
-
-def _refusal(error: StoreError) -> ProxyError:
-    """Return what the client receives for an error of the store."""
-    text = f"{str(error)[:1].upper()}{str(error)[1:]}."
-    if isinstance(error, Locked):
-        return InvalidRequest(text, param="conversation", code="conversation_locked")
-    if isinstance(error, Missing):
-        return NotFound(text, param="conversation")
-    if isinstance(error, TooLarge):
-        return InvalidRequest(text, param="input", code="context_length_exceeded")
-    if isinstance(error, StoreUnavailable):
-        message = "The store does not answer now; try again shortly."
-        return Unavailable(message, code="store_unavailable", retry_after=1.0)
-    return InvalidRequest(text)

@@ -20,6 +20,7 @@ from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
 from proxy.core.snapshot import Live
 from proxy.http.browsers import Browsers, is_loopback
+from proxy.http.conversations import Conversations
 from proxy.http.cors import Cors
 from proxy.http.exchange import Endpoint, RunCall
 from proxy.http.forwarded import Forwarded
@@ -28,12 +29,16 @@ from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import BodyReader, Limits
+from proxy.http.responses import StoredResponses
 from proxy.http.routes import AdminApp, error_handlers, routes
 from proxy.http.usage import OwnUsage
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.routing.router import Router
+from proxy.store.conversations import ConversationStore
+from proxy.store.database import Database
 from proxy.store.ledger import LedgerStore
+from proxy.store.responses import ResponseStore
 from proxy.surfaces.table import SURFACES
 from proxy.upstream.own_key_service import OwnKeyService
 
@@ -76,6 +81,7 @@ def build_http(
     host: str,
     ask: Ask | None,
     ledger: LedgerStore | None,
+    database: Database | None,
     clock: Clock,
     own_keys: OwnKeyService,
     start: Sequence[Callable[[], Awaitable[None]]],
@@ -106,6 +112,8 @@ def build_http(
             meta=meta,
             usage=OwnUsage(ledger, clock.time),
             provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),
+            responses=StoredResponses(ResponseStore(database) if database else None),
+            conversations=Conversations(ConversationStore(database, clock) if database else None, BodyReader(limits)),
             identify=identify,
             admin=admin,
         ),

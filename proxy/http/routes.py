@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from proxy.admission.identify import Identify
 from proxy.admission.permissions import PermittedRoute
 from proxy.core.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, Unavailable
+from proxy.http.conversations import Conversations
 from proxy.http.errors import response_for
 from proxy.http.exchange import Endpoint
 from proxy.http.identified import Identified, IdentifiedOrAdmin
@@ -23,6 +24,7 @@ from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import ClientGone
+from proxy.http.responses import StoredResponses
 from proxy.http.usage import OwnUsage
 from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.surfaces.headers import sane_id
@@ -49,6 +51,8 @@ def routes(
     meta: Meta,
     usage: OwnUsage,
     provider_keys: OwnProviderKeys,
+    responses: StoredResponses,
+    conversations: Conversations,
     identify: Identify,
     admin: AdminApp,
 ) -> list[BaseRoute]:
@@ -78,6 +82,18 @@ def routes(
         identified("/v1/models", meta.models),
         identified("/v1/models/{id:path}", meta.model),
         identified("/v1/route", meta.route, "POST"),
+        identified("/v1/responses/{id}", responses.retrieve),
+        identified("/v1/responses/{id}", responses.delete, "DELETE"),
+        identified("/v1/responses/{id}/cancel", responses.cancel, "POST"),
+        identified("/v1/responses/{id}/input_items", responses.input_items),
+        identified("/v1/conversations", conversations.create, "POST"),
+        identified("/v1/conversations/{id}", conversations.retrieve),
+        identified("/v1/conversations/{id}", conversations.update, "POST"),
+        identified("/v1/conversations/{id}", conversations.delete, "DELETE"),
+        identified("/v1/conversations/{id}/items", conversations.add_items, "POST"),
+        identified("/v1/conversations/{id}/items", conversations.items),
+        identified("/v1/conversations/{id}/items/{item}", conversations.item),
+        identified("/v1/conversations/{id}/items/{item}", conversations.delete_item, "DELETE"),
         identified("/v1/usage", usage.usage),
         identified("/v1/provider-keys", provider_keys.list),
         identified("/v1/provider-keys", provider_keys.put, "PUT"),

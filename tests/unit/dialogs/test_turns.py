@@ -179,7 +179,7 @@ async def test_a_turn_that_fails_adds_nothing(turns: StoredTurns, conversation: 
 async def test_an_unknown_conversation_is_not_found(turns: StoredTurns, conversation: str) -> None:
     unknown = [call(1, conversation="conv_9"), call(2, conversation=conversation, caller=BLUE)]
 
-    assert [await refusal(turns, each) for each in unknown] == [(NotFound, "conversation", "not_found")] * 2
+    assert [await refusal(turns, each) for each in unknown] == [(NotFound, None, "not_found")] * 2
     assert await done(turns, call(3, conversation=conversation)) == "a"
 
 
