@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.agents import AgentUse
+from proxy.core.body import parse
 from proxy.core.dialects import DialectName, NativeFormat
 from proxy.core.errors import InvalidRequest
 from proxy.core.messages import UNKNOWN, MessageFacts
@@ -51,6 +52,16 @@ class NativeRequest:
         default_factory=lambda: EMPTY, repr=False
     )  # for such a target besides `Call.headers`
     operation: str = ""  # `generate`: the method, such as `generateContent`; `messages`: "" or `count_tokens`
+
+    @property
+    def events(self) -> bool:
+        """Whether a streamed answer consists of events; Google's is one JSON array without `alt=sse`."""
+        return self.format != "generate" or "alt=sse" in self.query.split("&")
+
+    def member(self, name: str) -> Any:
+        """Return the value of a top-level member; `None` without it."""
+        span = self.spans.get(name)
+        return None if span is None else parse(b'{"value":' + self.raw[span.value : span.end] + b"}").body["value"]
 
 
 @dataclass(slots=True, eq=False)

@@ -85,6 +85,9 @@ class Cleaner:
         if failure.native is not None:
             plain = len(failure.native) <= LONGEST_BODY and b"\0" not in failure.native  # UTF-16 has such bytes
             failure.native = self.data(failure.native) if plain else None
+        if failure.headers:
+            clean = ((name, self.header(value)) for name, value in failure.headers.items())
+            failure.headers = {name: value for name, value in clean if value is not None}
         return failure
 
     def header(self, value: str | None) -> str | None:

@@ -41,11 +41,13 @@ class ProxyError(Exception):
         self.native_body: bytes | None = None
         self.native_event = b""
         self.native_format = "chat"  # of these bytes: a surface of another format does not use them
+        self.native_status: int | None = None  # the upstream's, if the client receives its error unchanged
+        self.native_headers: dict[str, str] = {}
 
     @property
     def http_status(self) -> int:
         """The HTTP status of the response."""
-        return self.status
+        return self.status if self.native_status is None else self.native_status
 
     def response_headers(self) -> dict[str, str]:
         """Return `retry-after` in both forms for every 429 and 503, and `x-should-retry` if retries are useless."""
@@ -56,7 +58,7 @@ class ProxyError(Exception):
             headers["retry-after-ms"] = str(math.ceil(seconds * 1000))
         if not self.retryable:
             headers["x-should-retry"] = "false"
-        return headers
+        return headers | self.native_headers
 
 
 class InvalidRequest(ProxyError):

@@ -75,6 +75,15 @@ class Decoder(Protocol):
         ...
 
 
+class NativeDecoder(Decoder, Protocol):
+    """A decoder of answers that are not in OpenAI's format, because the client uses the provider's own."""
+
+    @property
+    def text_bytes(self) -> int:
+        """The bytes of the texts that were relayed so far."""
+        ...
+
+
 class Dialect(Protocol):
     """Stateless translator; the same instance serves every call.
 

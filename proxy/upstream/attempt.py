@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
 from proxy.core.durations import duration_text
@@ -23,7 +23,7 @@ from proxy.core.money import requested_ceiling
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.base import Decoder, Dialect
+from proxy.dialects.base import Decoder, Dialect, NativeDecoder
 from proxy.dialects.openai.errors import refuses_usage
 from proxy.upstream.batches import send_batches
 from proxy.upstream.commit import finished, read_error, read_to_commit
@@ -175,8 +175,9 @@ class Attempt:
         run, entry = self.run, self.entry
         call = run.call
         ceiling = requested_ceiling(self.target.overrides) or requested_ceiling(call.body)
+        written = cast("NativeDecoder", self.decoder).text_bytes if self.native else None
         entry.usage = estimated_usage(
-            call, run.plan, entry.usage, self.held, self.later_bytes, self.later_events, ceiling
+            call, run.plan, entry.usage, self.held, self.later_bytes, self.later_events, ceiling, written
         )
 
     def settle_budgets(self) -> None:
@@ -217,7 +218,10 @@ class Attempt:
         """Send the request once, within the target's timeouts and the `left` seconds of the call."""
         run, deployment, clock = self.run, self.target.deployment, self._shared.clock
         if self.charges and self.reserved is None:
-            self.reserved = await reserve_worst_case(self._shared.budgets, self.charges, run, self.target, clock.time())
+            native = run.call.native if self.native else None
+            self.reserved = await reserve_worst_case(
+                self._shared.budgets, self.charges, run, self.target, clock.time(), native
+            )
         entry = run.record.attempt(deployment, self.lease.key_id, clock.monotonic())
         if self.ledger is not None:
             self.ledger.begin(run.record, entry)

@@ -177,7 +177,7 @@ def continued(call: Call, text: str, tokens: int) -> Call:
         body["messages"] = [*call.body["messages"], message]
         place = spans["messages"]
         edits["messages"] = call.raw[place.value : place.end - 1] + b"," + compact(message) + b"]"
-    return replace(call, raw=edit(call.raw, spans, edits), body=body, spans=_moved(spans, edits))
+    return replace(call, raw=edit(call.raw, spans, edits), body=body, spans=_moved(spans, edits), native=None)
 
 
 def _moved(spans: Mapping[str, Span], edits: Mapping[str, bytes]) -> dict[str, Span]:

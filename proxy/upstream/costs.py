@@ -4,25 +4,36 @@ from __future__ import annotations
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
 from proxy.capacity.budgets import Budgets
+from proxy.core.call import NativeRequest
 from proxy.core.errors import BudgetExceeded
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.money import worst_case_nusd
+from proxy.core.native_tools import runs_tools
 from proxy.core.plan import Target
 from proxy.core.record import AttemptRecord
 from proxy.upstream.run import Run
 
 
 async def reserve_worst_case(
-    budgets: Budgets, charges: tuple[BudgetCharge, ...], run: Run, target: Target, now: float
+    budgets: Budgets,
+    charges: tuple[BudgetCharge, ...],
+    run: Run,
+    target: Target,
+    now: float,
+    native: NativeRequest | None = None,
 ) -> BudgetReservation:
     """Reserve the most that an attempt can cost. Raises `UpstreamFailure` if a hard budget does not allow it.
 
-    `now` is in seconds since 1970. Soft budgets that are exceeded are noted in the call's record.
+    `now` is in seconds since 1970; `native` is the body that is sent, if it is the client's own. Soft budgets that are
+    exceeded are noted in the call's record.
     """
     call = run.call
     body = {**call.body, **target.overrides} if target.overrides else call.body
     parts = call.messages.parts or call.messages.replayed
-    nusd = worst_case_nusd(target.deployment, body, len(call.raw), parts=parts, at=int(now * 1e6))
+    nusd = None
+    if native is None or not runs_tools(native):
+        size = len(call.raw) if native is None else max(len(call.raw), len(native.raw))
+        nusd = worst_case_nusd(target.deployment, body, size, parts=parts, at=int(now * 1e6))
     try:
         reserved, exceeded = await budgets.reserve(charges, target.deployment, nusd)
     except BudgetExceeded as exc:

@@ -31,16 +31,20 @@ def estimated_usage(
     later_bytes: int,
     later_events: int,
     ceiling: int | None = None,
+    written: int | None = None,
 ) -> Usage | None:
     """Return the estimated tokens; `None` for images and audio, whose answers cannot be estimated.
 
     `reported` is what the upstream has counted so far. `first` are the bytes up to the commit point, or a whole JSON
-    answer; bytes and events after that are only counted. `ceiling` limits the tokens of each answer.
+    answer; bytes and events after that are only counted. `ceiling` limits the tokens of each answer. `written` are the
+    bytes of its texts, where they are known: of answers in another format than OpenAI's.
     """
     if call.kind in ("image", "audio"):
         return reported
     output = 0
-    if call.kind in ("chat", "completion"):
+    if written is not None:
+        output = -(-written // _BYTES_PER_TOKEN)
+    elif call.kind in ("chat", "completion"):
         output = _of_stream(first, later_bytes, later_events) if call.stream else _of_body(first)
     if ceiling is not None:
         choices = call.body.get("n")

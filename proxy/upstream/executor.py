@@ -64,7 +64,7 @@ class Executor:
         attempt = await self.first(run)
         try:
             rescue = None
-            if call.snapshot.mid_stream == "continue" and may_continue(run, attempt.target):
+            if call.snapshot.mid_stream == "continue" and not attempt.native and may_continue(run, attempt.target):
                 rescue = Continuation(self, attempt)
             return Relay(attempt, self.clock, rescue)
         except BaseException:

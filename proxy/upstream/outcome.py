@@ -27,6 +27,9 @@ from proxy.upstream.run import FailedTarget, worst
 _MOST_SAID = 300  # characters of a provider's message, if several targets are named
 _MOST_NAMED = 8
 
+_UNCHANGED = ("messages", "generate")  # formats whose clients receive the upstream's own errors
+_OF_OPERATOR = (FailureKind.KEY_REJECTED, FailureKind.FORBIDDEN, FailureKind.WRONG_ADDRESS)
+
 _REFUSED = {  # failures caused by the call itself: param and code of the 400
     FailureKind.CONTEXT_TOO_LONG: ("messages", "context_length_exceeded"),
     FailureKind.CONTENT_FILTERED: (None, "content_filter"),
@@ -46,6 +49,21 @@ def error_for(
     `only`: the plan had no other target. `rules` give the cooldown after a rate limit without `retry-after`.
     """
     chosen = worst(failed)
+    error = _error_of(chosen, failed, attempts, only=only, rules=rules)
+    if chosen.failure.format in _UNCHANGED:
+        _pass_unchanged(error, chosen, failed, only=only)
+    return error
+
+
+def _error_of(
+    chosen: FailedTarget,
+    failed: Sequence[FailedTarget],
+    attempts: Sequence[AttemptRecord],
+    *,
+    only: bool,
+    rules: Mapping[FailureClass, FailureRule],
+) -> ProxyError:
+    """Return the error in the proxy's own words, but for a request that the upstream rejected."""
     failure = chosen.failure
     if not failure.verdict.sent:
         return _unsent(failure, _others(failed, chosen))
@@ -79,6 +97,23 @@ def error_for(
             return UpstreamTimeout(f"{where}: {what}{tried}.{others}", retryable=False)
         case _:
             return UpstreamError(f"{where}: {_words(chosen)}{tried}.{others}", retryable=False)
+
+
+def _pass_unchanged(error: ProxyError, chosen: FailedTarget, failed: Sequence[FailedTarget], *, only: bool) -> None:
+    """Add the upstream's own error to `error`: its status, body and headers, in the format that the client uses.
+
+    A failure that blames the proxy's key, the address or the model is described by the proxy. So are several failed
+    targets, unless the failure is of the request, because clients read the reason from the upstream's words.
+    """
+    failure = chosen.failure
+    if failure.kind in _OF_OPERATOR or (failure.kind is FailureKind.MODEL_MISSING and not only):
+        return
+    error.native_headers = failure.headers
+    alone = all(each.deployment.name == chosen.deployment.name for each in failed)
+    if failure.native is None or failure.status is None or not (alone or failure.failure_class == "content"):
+        return
+    error.native_body, error.native_format, error.native_status = failure.native, failure.format, failure.status
+    error.retryable = True  # the upstream's headers decide
 
 
 def _unsent(failure: UpstreamFailure, others: str) -> ProxyError:

@@ -255,14 +255,15 @@ class Relay:
 
 
 def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call) -> dict[str, str]:
-    """Return the upstream headers that pass to the client: `content-type` and `openai-*`."""
+    """Return the upstream headers that pass to the client: `content-type` and those that the dialect names."""
     dialect = attempt.dialect
     headers = cleaner.headers(response.headers, dialect.passed)
     if dialect.translates:
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
     else:
         kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)
-    headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=call.stream)
+    events = call.stream and (call.native is None or not attempt.native or call.native.events)
+    headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=events)
     return headers
 
 

@@ -68,7 +68,7 @@ class AnthropicDialect:
             raw_tools=_raw_tools(call, target, accepted.body),
         )
         return UpstreamRequest(
-            url=f"{_versioned(deployment.provider.base_url)}/messages",
+            url=f"{versioned(deployment.provider.base_url)}/messages",
             headers=_headers(call, deployment.provider, key),
             content=request_body(native.body),
             connect_timeout=deployment.timeouts.connect,
@@ -84,7 +84,7 @@ class AnthropicDialect:
     def model_list(self, provider: Provider, key: ProviderKey | None) -> UpstreamRequest | None:
         """Return the request for `/v1/models`."""
         version = {"anthropic-version": provider.api_version or VERSION}
-        return list_request(provider, key, f"{_versioned(provider.base_url)}/models?limit=1", version)
+        return list_request(provider, key, f"{versioned(provider.base_url)}/models?limit=1", version)
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return a decoder for one answer. The type is detected from the body, not from `headers`."""
@@ -121,7 +121,7 @@ def _raw_tools(call: Call, target: Target, body: Mapping[str, Any]) -> bytes:
     return call.raw[span.value : span.end]
 
 
-def _versioned(base: str) -> str:
+def versioned(base: str) -> str:
     """Return the base URL with the API's version at its end."""
     base = base.rstrip("/")
     return base if base.endswith("/v1") else f"{base}/v1"

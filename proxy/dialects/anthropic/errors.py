@@ -51,6 +51,13 @@ def failure_in_200(value: Mapping[str, Any]) -> UpstreamFailure:
     return failed
 
 
+def has_shape(body: bytes) -> bool:
+    """Whether a body is an error as Anthropic's clients read it."""
+    value = value_of(body)
+    error = value.get("error") if isinstance(value, dict) and value.get("type") == "error" else None
+    return isinstance(error, dict) and isinstance(error.get("type"), str) and isinstance(error.get("message"), str)
+
+
 def is_error(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is an error, with or without its `type`."""
     kind = value.get("type")

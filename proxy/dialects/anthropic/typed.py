@@ -10,7 +10,7 @@ from msgspec.json import Decoder
 from proxy.core.json_text import SMALL, typed
 from proxy.core.sse import data_line
 
-_START = b"event: content_block_delta\ndata: "
+START = b"event: content_block_delta\ndata: "
 
 
 class Delta(Struct, forbid_unknown_fields=True, gc=False):
@@ -31,10 +31,10 @@ class BlockDelta(Struct, gc=False):
     error: None = None
 
 
-_decode = Decoder(BlockDelta).decode
+decode_delta = Decoder(BlockDelta).decode
 
 
 def block_delta_of(event: bytes) -> BlockDelta | None:
     """The piece of a block in an event; `None` if it does not fit."""
-    data = data_line(event, _START)
-    return None if data is None or len(data) > SMALL else typed(_decode, data)
+    data = data_line(event, START)
+    return None if data is None or len(data) > SMALL else typed(decode_delta, data)

@@ -60,6 +60,14 @@ def is_error(value: Mapping[str, Any]) -> bool:
     return holds_error(value, "candidates")
 
 
+def has_shape(body: bytes) -> bool:
+    """Whether a body is an error as Google's clients read it."""
+    value = value_of(body)
+    value = value[0] if isinstance(value, list) and value else value
+    error = value.get("error") if isinstance(value, dict) else None
+    return isinstance(error, dict) and type(error.get("code")) is int and isinstance(error.get("message"), str)
+
+
 def _of_resource(failed: UpstreamFailure, details: ErrorDetails) -> UpstreamFailure:
     """Reclassify a 403 about a file or cache in the client's request as a client error."""
     failed.param = None

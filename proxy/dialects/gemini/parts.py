@@ -28,7 +28,7 @@ _FILTERED = {
     "IMAGE_RECITATION",
     "MODEL_ARMOR",
 }
-_FAILED = {  # without content: the model failed, and a retry may succeed
+FAILED = {  # without content: the model failed, and a retry may succeed
     "MALFORMED_FUNCTION_CALL",
     "MALFORMED_RESPONSE",
     "UNEXPECTED_TOOL_CALL",
@@ -37,7 +37,7 @@ _FAILED = {  # without content: the model failed, and a retry may succeed
     "NO_IMAGE",
     "IMAGE_OTHER",
 }
-_NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: no finish yet
+NO_FINISH = "FINISH_REASON_UNSPECIFIED"  # the default of the enumeration: no finish yet
 _LOWEST = -9999.0  # OpenAI's value for a very improbable token
 
 
@@ -87,7 +87,7 @@ class Candidate:
             for sources in (citations.get("citations"), citations.get("citationSources")):
                 self._citations["citations"] += sources if isinstance(sources, list) else []
         finish = candidate.get("finishReason")
-        if isinstance(finish, str) and finish and finish != _NO_FINISH:
+        if isinstance(finish, str) and finish and finish != NO_FINISH:
             self.finish, self.reopened = finish, False
             message = candidate.get("finishMessage")
             self._message = message if isinstance(message, str) else self._message
@@ -95,7 +95,7 @@ class Candidate:
     @property
     def failed(self) -> str | None:
         """Describe the failure, if the finish reports one and there is no content."""
-        if self.finish not in _FAILED or self._has_content or self._calls.count or self._calls.answered:
+        if self.finish not in FAILED or self._has_content or self._calls.count or self._calls.answered:
             return None
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 

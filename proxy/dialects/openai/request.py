@@ -104,7 +104,7 @@ def _prepared(call: Call, deployment: Deployment, key: ProviderKey | None) -> Pr
     return Prepared(
         deployment,
         key,
-        url=_url(provider, deployment.model, _PATHS[call.endpoint]),
+        url=url_of(provider, deployment.model, _PATHS[call.endpoint]),
         headers=_headers(call, provider, key),
         model=to_json(deployment.model),
         asks_usage=is_text and provider.stream_usage == "ask" and "stream_options" not in unsupported,
@@ -113,7 +113,8 @@ def _prepared(call: Call, deployment: Deployment, key: ProviderKey | None) -> Pr
     )
 
 
-def _url(provider: Provider, model: str, path: str) -> str:
+def url_of(provider: Provider, model: str, path: str) -> str:
+    """Return the URL of an endpoint."""
     base = provider.base_url.replace("{model}", quote(model, safe=""))
     query = "?" + urlencode({"api-version": provider.api_version}) if provider.api_version else ""
     return base + path + query

@@ -25,7 +25,7 @@ from proxy.core.record import Record
 from proxy.core.retry_budget import RetryBudget
 from proxy.core.slow import SlowCalls
 from proxy.core.snapshot import Live, Snapshot
-from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.dialects.table import Dialects
 from proxy.surfaces.openai.errors import error_event
 from proxy.upstream.attempts import Attempts
 from proxy.upstream.executor import Executor
@@ -186,8 +186,8 @@ def bench(
     budgets = Budgets(MemoryBudgets(clock), clock, config, id="p1")
     slow, budget = SlowCalls(), budget or RetryBudget(config)
     attempts = Attempts(
-        transports={"openai": transport},
-        dialects={"openai": OpenAIDialect()},
+        transports={"openai": transport, "anthropic": transport, "gemini": transport},
+        dialects=Dialects(clock),
         slots=slots,
         simulator=Simulator(clock, random.Random(1)),
         slow=slow,

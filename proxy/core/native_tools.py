@@ -1,0 +1,34 @@
+"""Tools of a client's own body that the provider itself runs, so that the cost of the answer has no bound."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proxy.core.call import NativeRequest
+
+# Types of tools that the client runs; Anthropic's have a date behind their name.
+_OWN_MESSAGES = ("custom", "bash_", "text_editor_", "computer_", "memory_")
+_OWN_RESPONSES = ("function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview")
+_DECLARATIONS = ("functionDeclarations", "function_declarations")
+_SERVERS = ("mcp_servers", "prompt")  # members that bring tools or a prompt of unknown size
+
+
+def runs_tools(native: NativeRequest) -> bool:
+    """Return whether the provider may run tools, or add to the prompt, for a request."""
+    if any(name in native.spans and native.member(name) for name in _SERVERS):
+        return True
+    tools = native.member("tools")
+    return isinstance(tools, list) and not all(_is_own(native, tool) for tool in tools)
+
+
+def _is_own(native: NativeRequest, tool: Any) -> bool:
+    if not isinstance(tool, dict):
+        return False
+    if native.format == "generate":
+        return all(name in _DECLARATIONS or value is None for name, value in tool.items())
+    if native.format == "responses" and tool.get("type") == "tool_search":
+        return tool.get("execution") == "client"
+    kind = tool.get("type")
+    if native.format == "messages":
+        return kind is None or (isinstance(kind, str) and kind.startswith(_OWN_MESSAGES))
+    return isinstance(kind, str) and kind in _OWN_RESPONSES

@@ -1,0 +1,59 @@
+"""Which bodies let the provider run tools."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from proxy.core.dialects import NativeFormat
+from proxy.core.native_tools import runs_tools
+from tests.support.native_calls import BODIES, native_call
+
+OWN: list[tuple[NativeFormat, Any]] = [
+    ("messages", None),
+    ("messages", []),
+    ("messages", [{"name": "f", "input_schema": {}}, {"type": "custom", "name": "g"}, {"type": "bash_20250124"}]),
+    ("responses", [{"type": "function", "name": "f"}, {"type": "custom"}, {"type": "namespace", "tools": []}]),
+    ("responses", [{"type": "tool_search", "execution": "client"}]),
+    ("generate", [{"functionDeclarations": []}, {"function_declarations": []}]),
+]
+THEIRS: list[tuple[NativeFormat, Any]] = [
+    ("messages", [{"name": "f"}, {"type": "web_search_20250305", "name": "web_search"}]),
+    ("messages", [{"type": ["custom"]}]),
+    ("responses", [{"type": "function", "name": "f"}, {"type": "web_search"}]),
+    ("responses", [{"type": "tool_search", "execution": "server"}]),
+    ("responses", ["web_search"]),
+    ("generate", [{"functionDeclarations": []}, {"googleSearch": {"x": 1}}]),
+    ("generate", [{"googleSearch": {}}]),
+    ("generate", [{"google_search": {}}]),
+]
+
+
+def body(format: NativeFormat, tools: Any) -> bytes:
+    return json.dumps({**BODIES[format], "tools": tools}).encode()
+
+
+@pytest.mark.parametrize(("format", "tools"), OWN)
+def test_tools_of_the_client_have_a_bounded_cost(format: NativeFormat, tools: Any) -> None:
+    call = native_call(format, body(format, tools))
+
+    assert call.native is not None
+    assert not runs_tools(call.native)
+
+
+@pytest.mark.parametrize(("format", "tools"), THEIRS)
+def test_tools_that_the_provider_runs_are_found(format: NativeFormat, tools: Any) -> None:
+    call = native_call(format, body(format, tools))
+
+    assert call.native is not None
+    assert runs_tools(call.native)
+
+
+def test_servers_of_tools_are_found() -> None:
+    raw = json.dumps({**BODIES["messages"], "mcp_servers": [{"url": "https://tools.test"}]}).encode()
+    call = native_call("messages", raw)
+
+    assert call.native is not None
+    assert runs_tools(call.native)
