@@ -38,7 +38,14 @@ def table_of(identify: Any, admin: Any, proxied: Any = None) -> list[BaseRoute]:
     """All routes."""
     endpoints: Any = Endpoints()
     return routes(
-        proxied=proxied or {}, meta=endpoints, usage=endpoints, provider_keys=endpoints, identify=identify, admin=admin
+        proxied=proxied or {},
+        meta=endpoints,
+        usage=endpoints,
+        provider_keys=endpoints,
+        responses=endpoints,
+        conversations=endpoints,
+        identify=identify,
+        admin=admin,
     )
 
 
