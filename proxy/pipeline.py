@@ -26,7 +26,7 @@ from proxy.admission.limits import ClientLimits
 from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.errors import InternalError, InvalidRequest, ProxyError
+from proxy.core.errors import InternalError, InvalidRequest, ProxyError, UpstreamRejected
 from proxy.core.ledger import Ledger
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
@@ -42,6 +42,7 @@ from proxy.upstream.relay import Relay
 from proxy.upstream.transport import Feed
 
 _LOG = logging.getLogger(__name__)
+_JSON = {"content-type": "application/json"}
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
 
 
@@ -102,6 +103,9 @@ class Pipeline:
             reservation = None
             try:
                 call, plan = await self._plan(arrival, record, principal)
+                if call.count is not None:
+                    await self._count(arrival, call, plan, record)
+                    return
                 if principal.limits:
                     reservation = await self._limits.reserve(call, plan, record)
                 relay = await self._executor.run(call, plan, record)
@@ -154,6 +158,28 @@ class Pipeline:
         if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
             arrival.expect_stream(lambda: early_headers(record))
         return call, plan
+
+    async def _count(self, arrival: Arrival, call: Call, plan: Plan, record: Record) -> None:
+        """Answer with the tokens of the input: those that a target of the client's format counts, else an estimate."""
+        assert call.count is not None
+        native = call.native.format if call.native is not None else None
+        if native is not None and plan.targets[0].deployment.provider.native_format == native:
+            try:
+                relay = await self._executor.run(call, plan, record)
+            except UpstreamRejected:
+                raise
+            except ProxyError:  # the attempts are in the record
+                pass
+            else:
+                try:
+                    await self._answer(arrival, call, record, relay)
+                finally:
+                    await relay.aclose()
+                return
+        tokens = await run_off_loop(lambda: plan.input_tokens, len(call.raw))
+        record.end(Outcome.OK, status=200)
+        headers = answer_headers(record, self._clock.monotonic(), _JSON, stream=False)
+        await arrival.answer(200, headers, call.count(tokens))
 
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
         """Write the answer in the client's format, with the proxy's headers. Raises `ProxyError` if it breaks off."""

@@ -15,4 +15,5 @@ SURFACES: Mapping[str, Surface] = {
     "/v1/chat/completions": OpenAISurface(read_chat),
     **{f"/v1{endpoint.path}": OpenAISurface(partial(read_passed, endpoint)) for endpoint in PASSED},
     "/v1/messages": LazySurface("proxy.surfaces.messages.surface", "MESSAGES"),
+    "/v1/messages/count_tokens": LazySurface("proxy.surfaces.messages.surface", "COUNT_TOKENS"),
 }

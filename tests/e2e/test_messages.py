@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.support import upstreams
+from tests.support.natives import NativeUpstream
 from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, USAGE, Upstream, Wire, chunk, error, plain, stream
 
@@ -188,3 +189,83 @@ def test_finish_without_text_is_a_message(claude: anthropic.Anthropic, upstream:
         answer = events.get_final_message()
 
     assert (answer.content, answer.stop_reason) == ([], "end_turn")
+
+
+def test_tokens_are_estimated_without_a_call(
+    claude: anthropic.Anthropic, upstream: Upstream, box: Running, http: httpx.Client
+) -> None:
+    counted = claude.messages.count_tokens(model="tier/low", messages=HELLO, tools=[WEATHER], system="Be brief.")
+    raw = http.post(f"{box.url}/v1/messages/count_tokens?beta=true", json={"model": "up/small", "messages": HELLO})
+
+    assert 10 < counted.input_tokens < 200
+    assert raw.json().keys() == {"input_tokens"}
+    assert raw.headers["x-router-attempts"] == "0"
+    assert upstream.requests == []
+
+
+MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "claude",
+    "content": [{"type": "text", "text": "Hi"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 5, "output_tokens": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def passing(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    url = module_natives.url.removesuffix("/v1")
+    settings = {
+        "providers": {"anthropic": {"dialect": "anthropic", "base_url": url, "keys": [{"id": "a", "value": "sk-a"}]}},
+        "models": [{"id": "anthropic/claude", "tier": "low"}],
+        "resilience": without_breakers(),
+    }
+    with signalbox(settings, tmp_path_factory.mktemp("passing")) as running:
+        yield running
+
+
+def test_anthropic_target_gets_the_client_s_bytes(
+    passing: Running, http: httpx.Client, module_natives: NativeUpstream
+) -> None:
+    module_natives.clear()
+    module_natives.script("claude", plain(json.dumps(MESSAGE).encode()))
+    raw = b'{"model" : "tier/low", "max_tokens":9,  "messages":[{"role":"user","content":"Hi"}], "new": {"a": 1.50}}'
+    headers = {"anthropic-version": "2026-10-21", "anthropic-beta": "new-1", "anthropic-other": "x", "x-api-key": "any"}
+
+    answer = http.post(f"{passing.url}/v1/messages?beta=true", content=raw, headers=headers)
+
+    sent = module_natives.next()
+    assert sent.path == "/v1/messages?beta=true"
+    assert sent.body == raw.replace(b'"tier/low"', b'"claude"')
+    assert {name: sent.headers.get(name) for name in headers} == {**headers, "x-api-key": "sk-a"}
+    assert answer.content == json.dumps(MESSAGE).encode()
+    assert "x-router-dropped" not in answer.headers
+
+
+def test_anthropic_target_counts_tokens(passing: Running, http: httpx.Client, module_natives: NativeUpstream) -> None:
+    module_natives.clear()
+    module_natives.script("claude", plain(b'{"input_tokens": 1234}'), plain(b'{"type":"error"}', 500))
+    body = {"model": "tier/low", "messages": HELLO}
+
+    counted = http.post(f"{passing.url}/v1/messages/count_tokens", json=body)
+    estimated = http.post(f"{passing.url}/v1/messages/count_tokens", json=body)
+
+    assert module_natives.next().path == "/v1/messages/count_tokens"
+    assert counted.json() == {"input_tokens": 1234}
+    assert estimated.status_code == 200
+    assert 0 < estimated.json()["input_tokens"] < 100
+
+
+def test_error_of_an_anthropic_target_is_unchanged(
+    passing: Running, http: httpx.Client, module_natives: NativeUpstream
+) -> None:
+    body = b'{"type":"error","error":{"type":"invalid_request_error","message":"thinking: no"},"request_id":"req_up"}'
+    module_natives.clear()
+    module_natives.script("claude", plain(body, 400))
+
+    answer = http.post(f"{passing.url}/v1/messages", json={"model": "tier/low", "max_tokens": 9, "messages": HELLO})
+
+    assert (answer.status_code, answer.content) == (400, body)

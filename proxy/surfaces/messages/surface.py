@@ -84,7 +84,8 @@ class MessagesSurface:
             messages=UNKNOWN if shape is None else shape.messages,
             native=_native(raw, document, headers, query, self._operation),
             dropped=notes.dropped,
-            refused=notes.refused,
+            refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
+            count=_counted if self._operation else None,
             family=notes.family,
         )
 
@@ -106,6 +107,11 @@ class MessagesSurface:
 
 MESSAGES = MessagesSurface()
 COUNT_TOKENS = MessagesSurface("count_tokens")
+
+
+def _counted(tokens: int) -> bytes:
+    """Return the answer of `count_tokens`."""
+    return compact({"input_tokens": tokens})
 
 
 def _chat(body: Mapping[str, Any], notes: Notes, restore: Restore, *, counted: bool) -> dict[str, Any]:
