@@ -52,6 +52,7 @@ class NativeRequest:
         default_factory=lambda: EMPTY, repr=False
     )  # for such a target besides `Call.headers`
     operation: str = ""  # `generate`: the method, such as `generateContent`; `messages`: "" or `count_tokens`
+    dropped: tuple[str, ...] = ()  # what the client sent and `raw` lacks, because no target can read it
 
     @property
     def events(self) -> bool:

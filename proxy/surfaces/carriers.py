@@ -184,10 +184,19 @@ def open_family(messages: Sequence[Mapping[str, Any]]) -> DialectName | None:
     return None
 
 
-def edited(native: NativeRequest, write: Mapping[str, Any], remove: Collection[str] = ()) -> NativeRequest:
-    """Return a client's own body with other values of some members, for a target that cannot read our carriers."""
+def edited(
+    native: NativeRequest,
+    write: Mapping[str, Any],
+    remove: Collection[str] = (),
+    *,
+    dropped: tuple[str, ...] = (),
+) -> NativeRequest:
+    """Return a client's own body with other values of some members, for a target that cannot read our carriers.
+
+    `dropped` are the names of what it lacks then.
+    """
     raw = edit(native.raw, native.spans, {name: compact_nulled(value) for name, value in write.items()}, remove)
-    return replace(native, raw=raw, spans=parse(raw).spans)
+    return replace(native, raw=raw, spans=parse(raw).spans, dropped=(*native.dropped, *dropped))
 
 
 def _bound(principal: Principal) -> list[bytes]:

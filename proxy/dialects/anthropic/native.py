@@ -71,7 +71,7 @@ class AnthropicNative:
             f"{native_query(native.query)}",
             _headers(call, native, deployment.provider, key),
             native_body(native, {**write, "model": deployment.model}, tuple(remove)),
-            dropped,
+            (*native.dropped, *dropped),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

@@ -69,7 +69,7 @@ class GeminiNative:
             model_url(provider, deployment.model, native.operation) + native_query(native.query),
             native_headers(call, native, provider, key),
             native_body(native, write),
-            dropped,
+            (*native.dropped, *dropped),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

@@ -83,7 +83,7 @@ class ResponsesNative:
             url_of(provider, deployment.model, "/responses"),
             native_headers(call, native, provider, key),
             native_body(native, {**write, "model": deployment.model}, tuple(remove)),
-            dropped,
+            (*native.dropped, *dropped),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

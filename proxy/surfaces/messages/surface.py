@@ -20,11 +20,13 @@ from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import edit
 from proxy.surfaces.base import Encoder
+from proxy.surfaces.carriers import unseal
 from proxy.surfaces.headers import forwarded
 from proxy.surfaces.messages.answer import MessageAnswer
 from proxy.surfaces.messages.carry import Seals, put_back
 from proxy.surfaces.messages.errors import error_body, error_event
 from proxy.surfaces.messages.history import Restore, instructions, read_messages
+from proxy.surfaces.messages.native import opened
 from proxy.surfaces.messages.notes import Notes
 from proxy.surfaces.messages.parameters import read_parameters
 from proxy.surfaces.messages.stream import MessageStream
@@ -82,7 +84,9 @@ class MessagesSurface:
             principal=principal,
             spans=own_document.spans,
             messages=UNKNOWN if shape is None else shape.messages,
-            native=_native(raw, document, headers, query, self._operation),
+            native=opened(
+                _native(raw, document, headers, query, self._operation), body, partial(unseal, snapshot, principal)
+            ),
             dropped=notes.dropped,
             refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
             count=_counted if self._operation else None,

@@ -22,7 +22,7 @@ def opened(native: NativeRequest, items: Any, unseal: Unseal, summary_of: Summar
     if PREFIX.encode() not in native.raw or not isinstance(items, list):
         return native
     kept = [other for item in items for other in _opened_item(item, unseal, summary_of)]
-    return edited(native, {"input": kept}) if kept != items else native
+    return edited(native, {"input": kept}, dropped=("input.reasoning",)) if kept != items else native
 
 
 def _opened_item(item: Any, unseal: Unseal, summary_of: SummaryText) -> list[Any]:
