@@ -16,4 +16,5 @@ SURFACES: Mapping[str, Surface] = {
     **{f"/v1{endpoint.path}": OpenAISurface(partial(read_passed, endpoint)) for endpoint in PASSED},
     "/v1/messages": LazySurface("proxy.surfaces.messages.surface", "MESSAGES"),
     "/v1/messages/count_tokens": LazySurface("proxy.surfaces.messages.surface", "COUNT_TOKENS"),
+    "/v1/responses": LazySurface("proxy.surfaces.responses.surface", "RESPONSES"),
 }

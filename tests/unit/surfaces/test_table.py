@@ -30,6 +30,7 @@ def test_every_endpoint_has_its_path() -> None:
         "/v1/audio/translations",
         "/v1/messages",
         "/v1/messages/count_tokens",
+        "/v1/responses",
     }
 
 

@@ -1,0 +1,179 @@
+"""`POST /v1/responses`: reads the body, and makes a chat call of it.
+
+The chat's body is written and read again, so that everything behind this module works as for a chat. The client's own
+body stays beside it (`Call.native`) for a target that has the Responses API. A request that continues a stored dialog
+is read twice: first alone, then with the earlier items (`Turn.complete`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from proxy.core.body import Document, parse
+from proxy.core.call import Call, NativeRequest
+from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import compact_nulled
+from proxy.core.principal import UNKNOWN_CALLER, Principal
+from proxy.core.snapshot import Snapshot
+from proxy.core.spans import edit
+from proxy.core.turn import Item, Turn
+from proxy.surfaces.carriers import unseal
+from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.responses.choice import read_choice
+from proxy.surfaces.responses.context import RequestContext
+from proxy.surfaces.responses.messages import Conversation, loaded_tools, read_items
+from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
+from proxy.surfaces.responses.stored import named_items, without_ids
+from proxy.surfaces.responses.tools import read_tools
+
+_HISTORY = ("previous_response_id", "conversation")
+
+
+def read_response(
+    raw: bytes,
+    headers: Mapping[str, str],
+    *,
+    id: str,
+    request_id: str,
+    snapshot: Snapshot,
+    principal: Principal = UNKNOWN_CALLER,
+    path: str = "",
+    query: str = "",
+) -> Call:
+    """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be."""
+    document = parse(raw)
+    for name in document.repeated:
+        raise InvalidRequest(f"`{name[:60]}` must be given once; the body has it twice.", param=name[:60])
+    _check(document.body)
+    return _Reader(raw, document, headers, id, request_id, snapshot, principal, path, query).read()
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    raw: bytes
+    document: Document
+    headers: Mapping[str, str]
+    id: str
+    request_id: str
+    snapshot: Snapshot
+    principal: Principal
+    path: str
+    query: str
+
+    def read(self) -> Call:
+        """Return the call with its turn; one with a history is complete only after `Turn.complete`."""
+        body = self.document.body
+        items = _input(body.get("input"))
+        turn = Turn("resp_" + self.id.removeprefix("req_"), [], lambda earlier: self._complete(call, earlier))
+        turn.previous = body.get("previous_response_id")
+        conversation = body.get("conversation")
+        turn.conversation = conversation["id"] if isinstance(conversation, dict) else conversation
+        turn.references = tuple(
+            item["id"]
+            for item in items
+            if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str)
+        )
+        turn.store = body.get("store") is not False
+        needs_history = bool(turn.previous or turn.conversation or turn.references)
+        call = self._call(_placed(items, "input"), turn, whole=not needs_history)
+        if turn.store or turn.conversation:
+            turn.input += named_items(items, self.id)
+        return call
+
+    def _complete(self, call: Call, earlier: Sequence[Item]) -> Call:
+        """Return the call with the items of its dialog before its own, and with the items that these refer to."""
+        turn = call.turn
+        assert turn is not None
+        own = [_found(item, turn) for item in _input(self.document.body.get("input"))]
+        if turn.references and turn.input:
+            turn.input[:] = named_items(own, self.id)
+        placed = [*_placed(earlier, "history"), *_placed(own, "input")]
+        return self._call(placed, turn, whole=True, native=[*earlier, *own])
+
+    def _call(
+        self, items: Sequence[tuple[str, Any]], turn: Turn, *, whole: bool, native: Sequence[Any] | None = None
+    ) -> Call:
+        """Return the chat call of placed items. `native`: the input of a target that has the Responses API."""
+        body = self.document.body
+        table = read_tools(body.get("tools"), loaded_tools(items))
+        choice = read_choice(body.get("tool_choice"), table)
+        conversation = read_items(items, table.chat_name, partial(unseal, self.snapshot, self.principal), whole=whole)
+        parameters, dropped = chat_parameters(body)
+        messages = _messages(conversation, body.get("instructions"), whole)
+        chat = {"model": body["model"], "messages": messages, **choice.members(body.get("parallel_tool_calls"))}
+        chat |= parameters
+        if "router" in body:
+            chat["router"] = body["router"]
+        call = read_chat(
+            compact_nulled(chat),
+            self.headers,
+            id=self.id,
+            request_id=self.request_id,
+            snapshot=self.snapshot,
+            principal=self.principal,
+            path=self.path,
+            query=self.query,
+        )
+        call.native = self._native(native)
+        call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
+        call.refused = choice.refused or conversation.refused
+        call.turn = turn
+        turn.context = RequestContext(body, table)
+        return call
+
+    def _native(self, items: Sequence[Any] | None) -> NativeRequest:
+        """Return the client's body without what only the proxy reads, with `items` as its input."""
+        raw, spans = self.raw, self.document.spans
+        remove = [name for name in ("router", *(_HISTORY if items is not None else ())) if name in spans]
+        write = {} if items is None else {"input": compact_nulled(without_ids(items))}
+        if remove or write:
+            raw = edit(raw, spans, write, remove)
+            spans = parse(raw).spans
+        return NativeRequest("responses", raw, spans, query=self.query)
+
+
+def _check(body: Mapping[str, Any]) -> None:
+    check_parameters(body)
+    if body.get("model") is None:
+        raise InvalidRequest("You must provide `model`: a name of `GET /v1/models`, such as `auto`.", param="model")
+    if body.get("previous_response_id") is not None and body.get("conversation") is not None:
+        message = "`previous_response_id` and `conversation` exclude each other; send one of them."
+        raise InvalidRequest(message, param="previous_response_id")
+    if body.get("input") is None and all(body.get(name) is None for name in _HISTORY):
+        raise InvalidRequest("You must provide `input`: a string or a list of items.", param="input")
+    if body.get("prompt") is not None:
+        raise InvalidRequest("`prompt` is not supported by this version; send its members instead.", param="prompt")
+    if body.get("background"):
+        message = "`background` is not supported by this version; remove it and read the answer as it comes."
+        raise InvalidRequest(message, param="background")
+
+
+def _input(value: Any) -> list[Any]:
+    """Return the items of an input; a string is a message of the user."""
+    if isinstance(value, str):
+        return [{"type": "message", "role": "user", "content": value}]
+    return value or []
+
+
+def _placed(items: Iterable[Any], name: str) -> list[tuple[str, Any]]:
+    return [(f"{name}[{place}]", item) for place, item in enumerate(items)]
+
+
+def _found(item: Any, turn: Turn) -> Any:
+    """Return the stored item in place of a reference to it."""
+    if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str):
+        return turn.found.get(item["id"], item)
+    return item
+
+
+def _messages(conversation: Conversation, instructions: Any, whole: bool) -> list[dict[str, Any]]:
+    """Return the messages, beginning with the instructions. Without their history, there may be none yet."""
+    messages = conversation.messages
+    if isinstance(instructions, str) and instructions:
+        messages = [{"role": "system", "content": instructions}, *messages]
+    if not messages and whole:
+        raise InvalidRequest("`input` must have at least one item that the model can read.", param="input")
+    return messages or [{"role": "user", "content": ""}]

@@ -1,0 +1,66 @@
+"""Items of a Responses input as they are stored, and as they are sent to a provider again."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from proxy.core.turn import Item
+
+_PREFIXES = {
+    "message": "msg",
+    "reasoning": "rs",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "custom_tool_call": "ctc",
+    "custom_tool_call_output": "ctco",
+    "tool_search_call": "tsc",
+    "tool_search_output": "tso",
+    "compaction": "cmp",
+}
+_OTHER = "item"
+_DIGITS = 48
+_SANE_ID = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+def named_items(items: Iterable[Any], call_id: str) -> list[Item]:
+    """Return the items with their types and ids; new ids are derived from the call's id, which is unique.
+
+    The content of a message becomes a list of parts.
+    """
+    return [_named(item, f"{call_id}/{place}") for place, item in enumerate(items) if isinstance(item, dict)]
+
+
+def without_ids(items: Iterable[Any]) -> list[Any]:
+    """Return the items without ids that a provider looks up, and does not find if it has not stored them.
+
+    Calls of hosted tools need their ids, and their provider has made them.
+    """
+    return [
+        {name: value for name, value in item.items() if name != "id"}
+        if isinstance(item, dict) and item.get("type", "message") in _PREFIXES
+        else item
+        for item in items
+    ]
+
+
+def _named(item: Item, seed: str) -> Item:
+    kind = item.get("type", "message")
+    id = item.get("id")
+    if not isinstance(id, str) or not _SANE_ID.fullmatch(id):
+        digest = hashlib.sha256(seed.encode()).hexdigest()[:_DIGITS]
+        id = f"{_PREFIXES.get(str(kind), _OTHER)}_{digest}"
+    named = {**item, "type": kind, "id": id}
+    if kind == "message":
+        named.setdefault("status", "completed")
+        if isinstance(item.get("content"), str):
+            named["content"] = _parts(item)
+    return named
+
+
+def _parts(message: Item) -> list[dict[str, Any]]:
+    if message.get("role") == "assistant":
+        return [{"type": "output_text", "text": message["content"], "annotations": [], "logprobs": []}]
+    return [{"type": "input_text", "text": message["content"]}]
