@@ -1,0 +1,104 @@
+"""A tool loop of five turns keeps its signatures, whichever surfaces and providers take part in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.core.call import Call
+from proxy.core.dialects import DialectName
+from proxy.core.model import Deployment
+from proxy.core.plan import Target
+from proxy.core.principal import Identified
+from proxy.dialects.table import Dialects
+from proxy.surfaces.table import SURFACES
+from tests.support.calls import deployment, provider, record, snapshot
+from tests.support.fakes import FakeClock
+from tests.support.loops import CLIENTS, UPSTREAMS, Signed, Step
+
+NAMES: tuple[DialectName, ...] = ("anthropic", "gemini", "openai")
+MODELS = {name: deployment("m", provider(name, dialect=name)) for name in NAMES}
+ON = snapshot(*MODELS.values())
+CALLER = Identified("someone", key_id="k", team="t")
+SHAPES = [
+    ("call",),
+    ("think", "call"),
+    ("think", "text", "call"),
+    ("think", "call", "call"),
+    ("think", "call", "think", "call"),
+    ("redacted", "think", "call"),
+    ("text", "think", "call"),
+    ("think", "think", "text", "call"),
+    ("think", "text"),
+    ("text", "think", "text"),
+]
+TURNS = st.tuples(st.sampled_from(NAMES), st.sampled_from(SHAPES), st.booleans(), st.integers(1, 400))
+
+
+class Loop:
+    """One conversation over several surfaces."""
+
+    def __init__(self) -> None:
+        self.dialects = Dialects(FakeClock())
+        self.steps: list[Step] = []
+        self.signed: list[Signed] = []
+
+    def turn(self, surface: str, name: DialectName, shape: tuple[str, ...], *, stream: bool, size: int) -> None:
+        """Send the history to one provider, check what arrives there, and take its answer."""
+        client, number = CLIENTS[surface], len(self.steps)
+        call = self.read(client.path, client.request(f"Question {number}", self.steps, stream=stream))
+        native = call.native is not None and call.native.format == MODELS[name].provider.native_format
+        dialect = self.dialects[call.native.format if native and call.native is not None else name]
+        target = Target(MODELS[name])
+        request = dialect.request(call, target, target.deployment.provider.keys[0])
+        self.check(name, request.content)
+        signed = Signed(name, number, shape)
+        decoder = dialect.decoder(call, target, {"content-type": "text/event-stream" if stream else "application/json"})
+        answer = UPSTREAMS[name].answer(signed, stream=stream)
+        chunks = [decoder.feed(answer[at : at + size]) for at in range(0, len(answer), size)]
+        out = self.encoded(client.path, call, MODELS[name], [*chunks, decoder.finish()], native=native)
+        self.steps.append(Step(client.blocks(out, stream=stream)))
+        self.signed.append(signed)
+
+    def read(self, path: str, raw: bytes) -> Call:
+        """Read a request."""
+        read = SURFACES[path].read
+        return read(raw, {}, id="req_1", request_id="1", snapshot=ON, principal=CALLER, path=path, query="")
+
+    def encoded(self, path: str, call: Call, chosen: Deployment, chunks: Sequence[bytes], *, native: bool) -> bytes:
+        """Return an answer in the client's format."""
+        kind = "text/event-stream" if call.stream else "application/json"
+        encoder = SURFACES[path].encoder(call, record(call, chosen=chosen), kind, native=native)
+        if encoder is None:
+            return b"".join(chunks)
+        return b"".join([*(encoder.feed(chunk) for chunk in chunks if chunk), encoder.finish()])
+
+    def check(self, name: DialectName, content: Any) -> None:
+        """Check that a provider gets back what it has signed, and nothing that is sealed."""
+        assert b"sbx1." not in content
+        assert b"c2J4MS" not in content
+        body = json.loads(content)
+        for signed in self.signed:
+            if signed.dialect == name:
+                upstream = UPSTREAMS[name]
+                assert upstream.found(body, signed) == upstream.expected(signed)
+
+
+@given(st.lists(TURNS, min_size=5, max_size=5))
+@settings(max_examples=60, deadline=None)
+def test_a_chat_client_s_loop_keeps_its_signatures(turns: list[Any]) -> None:
+    loop = Loop()
+    for name, shape, stream, size in turns:
+        loop.turn("chat", name, shape, stream=stream, size=size)
+
+
+@given(st.lists(st.tuples(st.sampled_from(("responses", "messages")), TURNS), min_size=5, max_size=5))
+@settings(max_examples=100, deadline=None)
+def test_a_loop_over_two_surfaces_keeps_its_signatures(turns: list[Any]) -> None:
+    loop = Loop()
+    for surface, (name, shape, stream, size) in turns:
+        loop.turn(surface, name, shape, stream=stream, size=size)
