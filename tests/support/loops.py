@@ -312,7 +312,9 @@ class GeminiUpstream:
         if not stream:
             content = {"role": "model", "parts": parts}
             return json.dumps({"candidates": [{"content": content, **end}], **common}).encode()
-        chunks: list[Event] = [{"candidates": [{"content": {"role": "model", "parts": [part]}}], **common} for part in parts]
+        chunks: list[Event] = [
+            {"candidates": [{"content": {"role": "model", "parts": [part]}}], **common} for part in parts
+        ]
         chunks[-1]["candidates"][0] |= end
         return b"".join(f"data: {json.dumps(chunk)}\r\n\r\n".encode() for chunk in chunks)
 
@@ -354,7 +356,7 @@ class OpenAIUpstream:
         texts = [f"Text {signed.number}x{place}." for place, kind in enumerate(signed.shape) if kind == "text"]
         text = "".join(texts)
         finish = "tool_calls" if calls else "stop"
-        head = {"id": f"chatcmpl-{signed.number}", "created": 1, "model": "deep"}
+        head: Event = {"id": f"chatcmpl-{signed.number}", "created": 1, "model": "deep"}
         message: Event = {"role": "assistant", "content": text, "reasoning_content": "".join(reasoning)}
         if not stream:
             message |= {"tool_calls": calls} if calls else {}
@@ -363,7 +365,7 @@ class OpenAIUpstream:
         deltas: list[Event] = [{"role": "assistant", "content": ""}]
         deltas += [{"reasoning_content": each} for each in reasoning]
         deltas += [{"content": text}, *({"tool_calls": [{"index": place, **call}]} for place, call in enumerate(calls))]
-        choices = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
+        choices: list[Event] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
         choices.append({"index": 0, "delta": {}, "finish_reason": finish})
         chunks = [{**head, "object": "chat.completion.chunk", "choices": [choice]} for choice in choices]
         return b"".join(f"data: {json.dumps(chunk)}\n\n".encode() for chunk in chunks) + b"data: [DONE]\n\n"
