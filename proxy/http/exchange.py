@@ -273,8 +273,9 @@ class Exchange:
             self._comment_later(silence)
 
     def _keep_alive(self) -> bytes:
-        """Return what clients ignore: before the answer has begun, it is a comment."""
-        return COMMENT if self.encoder is None else self.surface.keep_alive
+        """Return what clients ignore: an event only within an answer that has begun, else a comment."""
+        keep_alive = self.surface.keep_alive
+        return COMMENT if self.encoder is None and keep_alive.startswith(b"event") else keep_alive
 
     def _longest_silence(self) -> float:
         """Return the seconds after which a silent stream gets a comment; 0: never."""

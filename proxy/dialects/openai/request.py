@@ -154,7 +154,7 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
         write["model"] = prepared.model
     if (call.messages.replayed or prepared.members) and "messages" in spans and "messages" not in write:
         _edit_messages(call, spans["messages"], prepared, write, dropped)
-    asks = call.stream and prepared.asks_usage and not call.usage_asked
+    asks = call.stream and prepared.asks_usage and not (call.usage_asked and "stream_options" in spans)
     if asks:
         write["stream_options"] = _ask_for_usage(call.raw, spans)
     return edit(call.raw, spans, write, remove), tuple(dropped), asks

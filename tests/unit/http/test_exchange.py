@@ -91,7 +91,7 @@ class Client:
 async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
     pipeline, client = Scripted(), Client()
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=15.0)
-    endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
+    endpoint = Endpoint(pipeline, SURFACES["/v1/chat/completions"], limits, Ids())
 
     async with asyncio.TaskGroup() as group:
         group.create_task(endpoint(SCOPE, client.receive, client.send))  # type: ignore[arg-type]
@@ -131,7 +131,7 @@ async def test_no_comment_follows_early_ones_if_they_are_off() -> None:
         bodies.append(message.get("body", b"head"))
 
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=0.0, early_comments=5.0)
-    endpoint = Endpoint(Early(), None, limits, Ids())  # type: ignore[arg-type]
+    endpoint = Endpoint(Early(), SURFACES["/v1/chat/completions"], limits, Ids())
 
     await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
 
@@ -146,7 +146,7 @@ async def test_an_os_error_of_the_server_is_a_disconnect() -> None:
         raise BrokenPipeError
 
     limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
-    endpoint = Endpoint(pipeline, None, limits, Ids())  # type: ignore[arg-type]
+    endpoint = Endpoint(pipeline, SURFACES["/v1/chat/completions"], limits, Ids())
 
     await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
 

@@ -16,6 +16,11 @@ from tests.support.calls import call, record
 
 OPENAI = {path: surface for path, surface in SURFACES.items() if isinstance(surface, OpenAISurface)}
 DEBUG = RouterOptions(debug=True)
+GOOGLE = {
+    f"/{version}/models/{{model:path}}:{operation}"
+    for version in ("v1beta", "v1")
+    for operation in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents")
+}
 
 
 def test_every_endpoint_has_its_path() -> None:
@@ -31,6 +36,7 @@ def test_every_endpoint_has_its_path() -> None:
         "/v1/messages",
         "/v1/messages/count_tokens",
         "/v1/responses",
+        *GOOGLE,
     }
 
 

@@ -1,0 +1,207 @@
+"""Clients of Google's API (the `google-genai` SDK, and Gemini CLI's requests) over providers of all dialects."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from google import genai
+from google.genai import types
+
+from tests.support.natives import NativeUpstream, anthropic_message, anthropic_stream, gemini_chunk, gemini_stream
+from tests.support.servers import Running, signalbox, without_breakers
+from tests.support.upstreams import Script, Wire, chunk, plain, stream
+
+WEATHER = types.FunctionDeclaration(
+    name="get_weather",
+    description="The weather in a city",
+    parameters_json_schema={"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+)
+USAGE = {
+    "prompt_tokens": 20,
+    "completion_tokens": 9,
+    "prompt_tokens_details": {"cached_tokens": 5},
+    "completion_tokens_details": {"reasoning_tokens": 4},
+}
+MODELS = {"openai": "openai/gpt", "anthropic": "anthropic/claude", "gemini": "gemini/flash"}
+UPSTREAM = {"openai": "gpt", "anthropic": "claude", "gemini": "flash"}
+each_dialect = pytest.mark.parametrize("dialect", MODELS)
+each_form = pytest.mark.parametrize("streams", [True, False], ids=["stream", "plain"])
+
+
+def configuration(url: str) -> dict[str, Any]:
+    keys = [{"id": "main", "value": "the-provider-key"}]
+    return {
+        "store": "none",
+        "auth": {"admin_token": "admin", "encryption_key": "an encryption key of 32 bytes or more"},
+        "providers": {
+            "openai": {"base_url": f"{url}/v1", "keys": keys},
+            "anthropic": {"dialect": "anthropic", "base_url": url, "keys": keys},
+            "gemini": {"dialect": "gemini", "base_url": url, "keys": keys},
+        },
+        "models": [
+            {"id": "openai/gpt"},
+            {"id": "openai/vectors", "kind": "embedding"},
+            {"id": "anthropic/claude", "thinking": {"high": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}},
+            {"id": "gemini/flash"},
+        ],
+        "routing": {
+            "aliases": {"gemini-3.8-flash": "openai/gpt"},
+            "scenarios": {"two": ["openai/gpt", "anthropic/claude"]},
+        },
+        "resilience": without_breakers(same_target=0),
+    }
+
+
+@pytest.fixture(scope="module")
+def box(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    with signalbox(configuration(module_natives.url), tmp_path_factory.mktemp("box")) as running:
+        yield running
+
+
+@pytest.fixture
+def upstream(module_natives: NativeUpstream, box: Running, http: httpx.Client) -> NativeUpstream:
+    module_natives.clear()
+    http.post(f"{box.url}/admin/breakers/reset", headers={"authorization": "Bearer admin"}).raise_for_status()
+    return module_natives
+
+
+@pytest.fixture(scope="module")
+def client(box: Running) -> Iterator[genai.Client]:
+    options = types.HttpOptions(base_url=box.url, retry_options=types.HttpRetryOptions(attempts=1))
+    with genai.Client(api_key="sb-client", http_options=options) as found:
+        yield found
+
+
+def answer(dialect: str, *, text: str = "", call: dict[str, Any] | None = None, thinking: str = "") -> Script:
+    """The same answer in a provider's own format, streamed or not, as the request asks."""
+
+    async def script(wire: Wire) -> None:
+        events, whole = _ANSWERS[dialect](text, call, thinking)
+        await (stream(events) if wire.request.stream else plain(json.dumps(whole).encode()))(wire)
+
+    return script
+
+
+def _openai(text: str, call: dict[str, Any] | None, thinking: str) -> tuple[list[bytes], dict[str, Any]]:
+    message: dict[str, Any] = {"role": "assistant", "content": text or None}
+    deltas: list[dict[str, Any]] = []
+    if thinking:
+        message["reasoning_content"] = thinking
+        deltas.append({"reasoning_content": thinking})
+    if text:
+        deltas += [{"content": text[:3]}, {"content": text[3:]}]
+    if call:
+        arguments = json.dumps(call)
+        function = {"name": "get_weather", "arguments": arguments}
+        message["tool_calls"] = [{"id": "call_up", "type": "function", "function": function}]
+        begun = {"index": 0, "id": "call_up", "type": "function", "function": {**function, "arguments": ""}}
+        rest = [{"index": 0, "function": {"arguments": piece}} for piece in (arguments[:4], arguments[4:])]
+        deltas += [{"tool_calls": [each]} for each in (begun, *rest)]
+    finish = "tool_calls" if call else "stop"
+    choice = {"index": 0, "message": message, "finish_reason": finish}
+    whole = {"id": "chatcmpl-9", "object": "chat.completion", "model": "upstream", "choices": [choice], "usage": USAGE}
+    events = [chunk({"role": "assistant"}), *map(chunk, deltas), chunk({}, finish=finish), chunk(usage=USAGE)]
+    return [*events, b"data: [DONE]\n\n"], whole
+
+
+def _anthropic(text: str, call: dict[str, Any] | None, thinking: str) -> tuple[list[bytes], dict[str, Any]]:
+    content: list[dict[str, Any]] = []
+    if thinking:
+        content.append({"type": "thinking", "thinking": thinking, "signature": "c2ln"})
+    if text:
+        content.append({"type": "text", "text": text})
+    if call:
+        content.append({"type": "tool_use", "id": "toolu_1", "name": "get_weather", "input": call})
+    reason = "tool_use" if call else "end_turn"
+    return anthropic_stream(*content, reason=reason), anthropic_message(*content, reason=reason)
+
+
+def _gemini(text: str, call: dict[str, Any] | None, thinking: str) -> tuple[list[bytes], dict[str, Any]]:
+    parts: list[dict[str, Any]] = [{"text": thinking, "thought": True}] if thinking else []
+    parts += [{"text": text}] if text else []
+    parts += [{"functionCall": {"name": "get_weather", "args": call}, "thoughtSignature": "c2ln"}] if call else []
+    return gemini_stream(*parts), gemini_chunk(*parts, finish="STOP")
+
+
+_ANSWERS = {"openai": _openai, "anthropic": _anthropic, "gemini": _gemini}
+
+
+def generate(client: genai.Client, streams: bool, model: str, contents: Any, **config: Any) -> list[Any]:
+    """The answer's objects."""
+    settings = types.GenerateContentConfig(**config)
+    if streams:
+        return list(client.models.generate_content_stream(model=model, contents=contents, config=settings))
+    return [client.models.generate_content(model=model, contents=contents, config=settings)]
+
+
+def text_of(answers: list[Any]) -> str:
+    parts = [part for each in answers for part in each.candidates[0].content.parts or []]
+    return "".join(part.text for part in parts if part.text and not part.thought)
+
+
+@each_form
+@each_dialect
+def test_text_reaches_the_client(dialect: str, streams: bool, upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script(UPSTREAM[dialect], answer(dialect, text="Grüße, 日本 🚦"))
+
+    answers = generate(client, streams, MODELS[dialect], "Hello", system_instruction="Be brief.", temperature=0.5)
+
+    assert text_of(answers) == "Grüße, 日本 🚦"
+    assert answers[-1].candidates[0].finish_reason == types.FinishReason.STOP
+    assert answers[-1].usage_metadata.prompt_token_count > 0
+
+
+@each_form
+@each_dialect
+def test_tool_loop_returns_to_the_model(
+    dialect: str, streams: bool, upstream: NativeUpstream, client: genai.Client
+) -> None:
+    upstream.script(UPSTREAM[dialect], answer(dialect, call={"city": "Zürich"}), answer(dialect, text="Rain."))
+    tools = [types.Tool(function_declarations=[WEATHER])]
+
+    first = generate(client, streams, MODELS[dialect], "Weather?", tools=tools)
+    [asked] = [part for each in first for part in each.candidates[0].content.parts if part.function_call]
+    response = types.FunctionResponse(id=asked.function_call.id, name="get_weather", response={"output": "rain"})
+    contents = [
+        types.Content(role="user", parts=[types.Part(text="Weather?")]),
+        types.Content(role="model", parts=[asked]),
+        types.Content(role="user", parts=[types.Part(function_response=response)]),
+    ]
+    second = generate(client, streams, MODELS[dialect], contents, tools=tools)
+
+    assert (asked.function_call.name, asked.function_call.args) == ("get_weather", {"city": "Zürich"})
+    assert text_of(second) == "Rain."
+
+
+@each_form
+def test_thinking_of_another_family_survives_a_tool_loop(
+    streams: bool, upstream: NativeUpstream, client: genai.Client
+) -> None:
+    upstream.script("claude", answer("anthropic", thinking="Hm.", call={"city": "Bern"}), answer("anthropic", text="x"))
+    thinking = types.ThinkingConfig(include_thoughts=True, thinking_level=types.ThinkingLevel.HIGH)
+    config: dict[str, Any] = {
+        "tools": [types.Tool(function_declarations=[WEATHER])],
+        "thinking_config": thinking,
+    }
+
+    first = generate(client, streams, "anthropic/claude", "Weather?", **config)
+    parts = [part for each in first for part in each.candidates[0].content.parts]
+    kept = [part for part in parts if not part.thought]  # Gemini CLI sends no thoughts back
+    response = types.FunctionResponse(id=kept[-1].function_call.id, name="get_weather", response={"output": "rain"})
+    contents = [
+        types.Content(role="user", parts=[types.Part(text="Weather?")]),
+        types.Content(role="model", parts=kept),
+        types.Content(role="user", parts=[types.Part(function_response=response)]),
+    ]
+    generate(client, streams, "anthropic/claude", contents, **config)
+
+    assert [part.text for part in parts if part.thought] == ["Hm."] or "".join(
+        part.text for part in parts if part.thought
+    ) == "Hm."
+    sent = upstream.natives[-1].json["messages"][1]["content"]
+    assert sent[0] == {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    assert sent[-1]["type"] == "tool_use"
