@@ -19,8 +19,6 @@ from proxy.store.values import check_id, check_text, microseconds, seconds, to_j
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-MAX_LIST = 1000
-
 
 class Conversation(NamedTuple):
     """A conversation without its items. Times are seconds since 1970."""
@@ -104,9 +102,7 @@ class ConversationStore:
 
     async def list(self, tenant: str | None, after: str | None, limit: int) -> Sequence[Conversation]:
         """Return at most `limit` conversations in the order of their ids, beginning behind `after`."""
-        return await self._database.report(
-            lambda connection: _list(connection, tenant, after or "", min(limit, MAX_LIST))
-        )
+        return await self._database.report(lambda connection: _list(connection, tenant, after or "", limit))
 
     async def add(self, tenant: str, id: str, items: Sequence[Item]) -> None:
         """Append items. Raises `Locked` while a turn runs, `TooLarge`."""
@@ -159,6 +155,20 @@ class ConversationStore:
             return await _get(connection, tenant, id)
 
         return await self._database.write(work)
+
+    async def slice(self, id: str, start: int, limit: int) -> Sequence[tuple[int, bytes]]:
+        """Return at most `limit` items from position `start` on, with their positions; for commands."""
+
+        async def work(connection: AsyncConnection) -> Sequence[tuple[int, bytes]]:
+            from sqlalchemy import select
+
+            from proxy.store.schema import items as table
+
+            query = select(table.c.position, table.c.json).where(table.c.container == id, table.c.position >= start)
+            rows = await connection.execute(query.order_by(table.c.position).limit(limit))
+            return [(row.position, row.json) for row in rows.all()]
+
+        return await self._database.read(work)
 
     async def page(self, tenant: str | None, id: str, *, after: str | None, limit: int, ascending: bool) -> Page:
         """Return some items of a conversation, beginning behind the item `after`. Raises `Missing` for it as well."""

@@ -41,6 +41,7 @@ COMMANDS = [
     "keys",
     "users",
     "teams",
+    "conversations",
     "usage",
     "budgets",
     "provider-keys",
