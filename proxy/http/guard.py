@@ -19,6 +19,7 @@ from proxy.http.cors import Cors
 from proxy.http.errors import send_error
 from proxy.http.forwarded import Forwarded
 from proxy.http.ids import Ids
+from proxy.surfaces.shapes import error_for
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _OF_BROWSERS = (b"origin", b"sec-fetch-site")
@@ -108,7 +109,7 @@ class Guard:
             return
         own = self._ids.new()
         error.headers = {"x-router-id": own, "x-request-id": own}
-        await send_error(error, send)
+        await send_error(error, send, error_for(error, scope["path"], scope["headers"]))
 
     def _check(self, scope: Scope, headers: _Headers) -> str | None:
         """Return the origin if it is one of `server.cors.origins`. Raises `ProxyError` to reject the request."""

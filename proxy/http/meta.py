@@ -16,18 +16,15 @@ from proxy.arrival import run_off_loop
 from proxy.capacity.queue import FairQueue
 from proxy.core.errors import MethodNotAllowed, UpgradeRequired
 from proxy.core.json_text import compact_nulled
-from proxy.core.model import Deployment
 from proxy.core.snapshot import Live
 from proxy.http.ids import Ids
+from proxy.http.model_list import model_object, model_page
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics
-from proxy.routing.names import UsableName
 from proxy.routing.permitted import model_for, names_for
 from proxy.routing.router import Router
 from proxy.surfaces.headers import sane_id
 from proxy.surfaces.openai.chat import read_chat
-
-CREATED = 1_735_689_600  # models have no date of their own; a constant keeps lists comparable
 
 CONFIG_REJECTED = "The newest configuration was rejected; the previous one stays active. The log has the reason."
 
@@ -60,12 +57,13 @@ class Meta:
 
     async def models(self, request: Request) -> Response:
         """`GET /v1/models`: what the caller may use."""
-        data = [_model(name) for name in names_for(self._live.snapshot, request.scope[PRINCIPAL])]
-        return JSONResponse({"object": "list", "data": data})
+        names = names_for(self._live.snapshot, request.scope[PRINCIPAL])
+        return JSONResponse(model_page(names, request.query_params))
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`; ids contain slashes."""
-        return JSONResponse(_model(model_for(self._live.snapshot, request.path_params["id"], request.scope[PRINCIPAL])))
+        name = model_for(self._live.snapshot, request.path_params["id"], request.scope[PRINCIPAL])
+        return JSONResponse(model_object(name))
 
     async def route(self, request: Request) -> Response:
         """`POST /v1/route`: the decision record of a chat body, without a call."""
@@ -145,27 +143,3 @@ class Meta:
         self._metrics.inflight.set(self._gate.inside)
         self._metrics.queue_depth.set(self._queue.depth)
         self._metrics.read()
-
-
-def _model(name: UsableName) -> dict[str, Any]:
-    model: dict[str, Any] = {
-        "id": name.id,
-        "object": "model",
-        "created": CREATED,
-        "owned_by": name.owner,
-        "type": name.kind,
-    }
-    return model | (_extensions(name.deployment) if name.deployment else {})
-
-
-def _extensions(deployment: Deployment) -> dict[str, Any]:
-    price = deployment.price
-    return {
-        **({"mock": True} if deployment.provider.stand_in else {}),
-        "kind": deployment.kind,
-        "tier": deployment.tier,
-        "context_window": deployment.context_window,
-        "max_output": deployment.max_output,
-        "capabilities": sorted(deployment.capabilities) if deployment.capabilities is not None else None,
-        "price": {"input": price.input / 1e9, "output": price.output / 1e9} if price else None,
-    }

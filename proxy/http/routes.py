@@ -28,6 +28,7 @@ from proxy.http.responses import StoredResponses
 from proxy.http.usage import OwnUsage
 from proxy.store.errors import InvalidValue, StoreUnavailable
 from proxy.surfaces.headers import sane_id
+from proxy.surfaces.shapes import error_for
 
 PROBE_METHODS = ["GET", "OPTIONS"]  # some load balancers probe with `OPTIONS`
 
@@ -111,7 +112,7 @@ def routes(
 
 
 def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
-    """Return handlers that write the errors of ordinary endpoints in OpenAI's shape, with the ids of the request."""
+    """Return handlers that write the errors of ordinary endpoints in the client's shape, with the request's ids."""
 
     async def proxy_error(request: Request, exc: Exception) -> Response:
         error = (
@@ -122,7 +123,7 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
         own = ids.new()
         request_id = sane_id(request.headers.get("x-request-id")) or own
         error.headers = {"x-router-id": own, "x-request-id": request_id, **error.headers}
-        return response_for(error)
+        return response_for(error, error_for(error, request.scope["path"], request.scope["headers"]))
 
     async def store_unavailable(request: Request, exc: Exception) -> Response:
         message = "The store does not answer now; try again shortly."
@@ -133,8 +134,8 @@ def error_handlers(ids: Ids, meta: Meta) -> dict[Any, Handler]:
 
     async def http_exception(request: Request, exc: Exception) -> Response:
         status = exc.status_code if isinstance(exc, HTTPException) else 404
-        if request.method == "OPTIONS" and request.scope["path"] in ("/", "*"):
-            return await meta.readyz(request)  # the default of HAProxy's `option httpchk`
+        if request.method in ("OPTIONS", "HEAD") and request.scope["path"] in ("/", "*"):
+            return await meta.readyz(request)  # the default of HAProxy's `option httpchk`, and Claude Code's probe
         if status != 405:
             return await proxy_error(request, _not_found(request))
         error = MethodNotAllowed(f"The method `{request.method[:16]}` is not supported for this path.")

@@ -59,6 +59,9 @@ def call_headers(record: Record, now: float) -> Headers:
         headers.append((b"x-router-budget", _visible(warning[:_LONGEST])))
     if record.limit_headers:
         headers += record.limit_headers
+    call = record.call
+    if call is not None and call.native is not None and call.native.format == "messages":
+        headers.append((b"request-id", record.id.encode()))  # which Anthropic's SDKs show
     if record.upstream_request_id:
         headers.append((b"x-router-upstream-request-id", _visible(record.upstream_request_id[:_LONGEST])))
     return headers

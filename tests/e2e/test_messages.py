@@ -269,3 +269,50 @@ def test_error_of_an_anthropic_target_is_unchanged(
     answer = http.post(f"{passing.url}/v1/messages", json={"model": "tier/low", "max_tokens": 9, "messages": HELLO})
 
     assert (answer.status_code, answer.content) == (400, body)
+
+
+def test_sdk_lists_models_page_by_page(claude: anthropic.Anthropic) -> None:
+    everything = [model.id for model in claude.models.list()]
+    page = claude.models.list(limit=1)
+
+    assert {"up/small", "up/other", "tier/low"} <= set(everything)
+    assert [model.id for model in page] == everything
+    assert claude.models.retrieve("up/small").type == "model"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "kind"),
+    [
+        ("GET", "/v1/messages", 405, "invalid_request_error"),
+        ("POST", "/v1/messages/batches", 404, "not_found_error"),
+        ("GET", "/v1/models/none", 404, "not_found_error"),
+    ],
+)
+def test_errors_outside_of_calls_have_anthropic_s_shape(
+    box: Running, http: httpx.Client, method: str, path: str, status: int, kind: str
+) -> None:
+    answer = http.request(method, box.url + path, headers={"anthropic-version": "2023-06-01"})
+
+    assert answer.status_code == status
+    assert (answer.json()["type"], answer.json()["error"]["type"]) == ("error", kind)
+    assert answer.json()["request_id"] == answer.headers["x-router-id"]
+
+
+def test_pages_of_other_sites_get_anthropic_s_shape(box: Running, http: httpx.Client) -> None:
+    answer = http.post(f"{box.url}/v1/messages", json={}, headers={"sec-fetch-site": "cross-site"})
+
+    assert answer.status_code == 403
+    assert answer.json()["error"]["type"] == "permission_error"
+
+
+def test_probe_of_claude_code_is_answered(box: Running, http: httpx.Client) -> None:
+    assert http.head(box.url).status_code == 200
+    assert http.get(box.url).status_code == 404
+
+
+def test_request_id_is_a_header(box: Running, http: httpx.Client) -> None:
+    answer = http.post(f"{box.url}/v1/messages", json={"model": "up/small", "max_tokens": 9, "messages": HELLO})
+    chat = http.post(f"{box.url}/v1/chat/completions", json={"model": "up/small", "messages": HELLO})
+
+    assert answer.headers["request-id"] == answer.headers["x-router-id"]
+    assert "request-id" not in chat.headers

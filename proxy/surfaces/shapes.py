@@ -1,0 +1,23 @@
+"""The format of an error outside of a call: that of the client, by the path and the headers of its request.
+
+A call's errors are written by its surface. Other paths, and requests that are rejected before a call begins, have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from proxy.core.errors import ProxyError
+from proxy.surfaces.openai.errors import error_body
+
+_MESSAGES = "/v1/messages"
+_ANTHROPIC = b"anthropic-version"  # a header that all of Anthropic's clients send
+
+
+def error_for(error: ProxyError, path: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return an error as the body of a response; `headers` have lower-case names."""
+    if path == _MESSAGES or path.startswith(_MESSAGES + "/") or any(name == _ANTHROPIC for name, _ in headers):
+        from proxy.surfaces.messages.errors import error_body as messages_body  # only here: most clients are others
+
+        return messages_body(error)
+    return error_body(error)
