@@ -67,6 +67,12 @@ class Conversation:
         self.refused = self.refused or error
 
 
+def summary_of(carried: Carried) -> str | None:
+    """Return the text for the model of a compaction that Signalbox has made, else `None`."""
+    summary = carried.members.get(SUMMARY)
+    return _SUMMARY_HEAD + summary if isinstance(summary, str) else None
+
+
 def loaded_tools(items: PlacedItems) -> Iterable[tuple[str, Any]]:
     """Yield the tools that items of an input declare, with their place."""
     for where, item in items:
@@ -190,12 +196,12 @@ class _Reader:
     def _compaction(self, item: Item) -> None:
         sealed = item.get("encrypted_content")
         carried = self._unseal(sealed) if isinstance(sealed, str) and sealed else None
-        summary = carried.members.get(SUMMARY) if carried is not None else None
-        if not isinstance(summary, str):
+        summary = summary_of(carried) if carried is not None else None
+        if summary is None:
             self._conversation.drop(f"input.{item['type']}")
             return
         self._close()
-        self._messages.append({"role": "user", "content": _SUMMARY_HEAD + summary})
+        self._messages.append({"role": "user", "content": summary})
 
     def trigger(self, item: Item, where: str) -> None:
         message = f"`{where}`: this model cannot compact a conversation here; use `POST /v1/responses/compact`."

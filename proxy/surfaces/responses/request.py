@@ -24,7 +24,8 @@ from proxy.surfaces.carriers import unseal
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.responses.choice import read_choice
 from proxy.surfaces.responses.context import RequestContext
-from proxy.surfaces.responses.messages import Conversation, loaded_tools, read_items
+from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
+from proxy.surfaces.responses.opened import opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
 from proxy.surfaces.responses.stored import named_items, without_ids
 from proxy.surfaces.responses.tools import read_tools
@@ -100,7 +101,8 @@ class _Reader:
         body = self.document.body
         table = read_tools(body.get("tools"), loaded_tools(items))
         choice = read_choice(body.get("tool_choice"), table)
-        conversation = read_items(items, table.chat_name, partial(unseal, self.snapshot, self.principal), whole=whole)
+        opener = partial(unseal, self.snapshot, self.principal)
+        conversation = read_items(items, table.chat_name, opener, whole=whole)
         parameters, dropped = chat_parameters(body)
         messages = _messages(conversation, body.get("instructions"), whole)
         chat = {"model": body["model"], "messages": messages, **choice.members(body.get("parallel_tool_calls"))}
@@ -117,22 +119,23 @@ class _Reader:
             path=self.path,
             query=self.query,
         )
-        call.native = self._native(native)
+        call.native = self._native(native, opener)
         call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
         call.refused = choice.refused or conversation.refused
         call.turn = turn
         turn.context = RequestContext(body, table)
         return call
 
-    def _native(self, items: Sequence[Any] | None) -> NativeRequest:
-        """Return the client's body without what only the proxy reads, with `items` as its input."""
+    def _native(self, whole: Sequence[Any] | None, opener: Unseal) -> NativeRequest:
+        """Return the client's body without what only the proxy reads; `whole` is its input with the history."""
         raw, spans = self.raw, self.document.spans
-        remove = [name for name in ("router", *(_HISTORY if items is not None else ())) if name in spans]
-        write = {} if items is None else {"input": compact_nulled(without_ids(items))}
+        items = self.document.body.get("input") if whole is None else without_ids(whole)
+        remove = [name for name in ("router", *(_HISTORY if whole is not None else ())) if name in spans]
+        write = {} if whole is None else {"input": compact_nulled(items)}
         if remove or write:
             raw = edit(raw, spans, write, remove)
             spans = parse(raw).spans
-        return NativeRequest("responses", raw, spans, query=self.query)
+        return opened(NativeRequest("responses", raw, spans, query=self.query), items, opener, summary_of)
 
 
 def _check(body: Mapping[str, Any]) -> None:

@@ -183,6 +183,20 @@ def test_signature_of_another_tenant_is_dropped() -> None:
     assert call.dropped == ("input.reasoning",)
 
 
+def test_native_body_has_no_carriers() -> None:
+    sealed = seal(read(), "anthropic", {"reasoning_details": [SIGNED]})
+    items = [{"type": "reasoning", "summary": [], "encrypted_content": sealed}, CALLED, OUTPUT]
+
+    native = read(input=items).native
+    assert native is not None
+    whole = turn_of(read(input=[OUTPUT], previous_response_id="resp_0")).complete(items[:2]).native
+    assert whole is not None
+
+    assert json.loads(native.raw)["input"] == [CALLED, OUTPUT]
+    assert [item["type"] for item in json.loads(whole.raw)["input"]] == ["function_call", "function_call_output"]
+    assert native.dropped == whole.dropped == ("input.reasoning",)
+
+
 def test_half_surrogates_do_not_break_the_chat() -> None:
     call = read(b'{"model":"auto","input":"a\\ud800b","tools":[{"type":"function","name":"\\ud800"}]}')
 
