@@ -106,6 +106,17 @@ def test_codex_tool_loop_is_a_chat(box: Running, upstream: Upstream) -> None:
     assert answer.headers["x-router-dropped"] == "tools.web_search,input.reasoning,client_metadata"
 
 
+def test_image_of_a_tool_follows_its_output(box: Running, upstream: Upstream) -> None:
+    image = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    call = {"type": "function_call", "name": "view", "arguments": "{}", "call_id": "call_1"}
+    items = [call, {"type": "function_call_output", "call_id": "call_1", "output": [image]}]
+
+    _, sent = send(box, upstream, {"model": "p/a", "input": items})
+
+    assert [message["role"] for message in sent["messages"]] == ["assistant", "tool", "user"]
+    assert sent["messages"][2]["content"][1] == {"type": "image_url", "image_url": {"url": image["image_url"]}}
+
+
 def test_forced_hosted_tool_is_rejected_without_an_attempt(box: Running, upstream: Upstream) -> None:
     body = {"model": "p/a", "input": "x", "tools": [{"type": "web_search"}], "tool_choice": {"type": "web_search"}}
 

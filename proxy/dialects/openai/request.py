@@ -13,6 +13,7 @@ from urllib.parse import quote, urlencode
 from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
+from proxy.core.json_text import compact
 from proxy.core.model import EMPTY, Deployment, Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.spans import Span, edit
@@ -20,6 +21,7 @@ from proxy.core.wire import UpstreamRequest
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.history import edited_messages, members_of
 from proxy.dialects.openai.parameters import edits_of, may_need_edits, to_json
+from proxy.dialects.openai.tool_media import with_moved_media
 from proxy.dialects.refused import pairs_of
 
 MAX_PREPARED = 512
@@ -152,7 +154,9 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
         write, remove, dropped = edits.write, (*remove, *edits.remove), edits.dropped
     if call.model != deployment.model:
         write["model"] = prepared.model
-    if (call.messages.replayed or prepared.members) and "messages" in spans and "messages" not in write:
+    facts = call.messages
+    may_differ = facts.replayed or prepared.members or (facts.parts and call.native is not None)
+    if may_differ and "messages" in spans and "messages" not in write:
         _edit_messages(call, spans["messages"], prepared, write, dropped)
     asks = call.stream and prepared.asks_usage and not (call.usage_asked and "stream_options" in spans)
     if asks:
@@ -164,8 +168,12 @@ def _edit_messages(call: Call, span: Span, prepared: Prepared, write: dict[str, 
     """Remove from the messages of a chat what this target does not accept."""
     if call.endpoint != "chat":
         return
-    raw = memoryview(call.raw)[span.value : span.end]
-    edited = edited_messages(raw, call.body.get("messages"), prepared.members, prepared.deployment.provider.base_url)
+    raw: bytes | memoryview = memoryview(call.raw)[span.value : span.end]
+    messages = call.body.get("messages")
+    if call.native is not None and (moved := with_moved_media(messages)) is not None:
+        messages, raw = moved, compact(moved)
+        write["messages"] = raw
+    edited = edited_messages(raw, messages, prepared.members, prepared.deployment.provider.base_url)
     if edited is not None:
         write["messages"], names = edited
         dropped += names
