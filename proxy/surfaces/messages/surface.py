@@ -28,7 +28,6 @@ from proxy.surfaces.messages.errors import error_body, error_event
 from proxy.surfaces.messages.history import Restore, instructions, read_messages
 from proxy.surfaces.messages.native import opened
 from proxy.surfaces.messages.notes import Notes
-from proxy.surfaces.messages.opened import opened
 from proxy.surfaces.messages.parameters import read_parameters
 from proxy.surfaces.messages.stream import MessageStream
 from proxy.surfaces.messages.tools import read_tools
