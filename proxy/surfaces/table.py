@@ -15,6 +15,7 @@ _GENERATE = "proxy.surfaces.generate.surface"
 _GOOGLE = {  # below a version and `/models/`; a model's name may have slashes
     "{model:path}:generateContent": LazySurface(_GENERATE, "GENERATE"),
     "{model:path}:streamGenerateContent": LazySurface(_GENERATE, "GENERATE"),
+    "{model:path}:countTokens": LazySurface(_GENERATE, "GENERATE"),
     "{model:path}:embedContent": LazySurface(_GENERATE, "EMBEDDINGS"),
     "{model:path}:batchEmbedContents": LazySurface(_GENERATE, "EMBEDDINGS"),
 }

@@ -262,7 +262,7 @@ def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call)
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
     else:
         kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)
-    events = call.stream and (call.native is None or not attempt.native or call.native.events)
+    events = call.stream and (call.native is None or call.native.events)
     headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=events)
     return headers
 

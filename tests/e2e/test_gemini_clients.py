@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 import pytest
 from google import genai
-from google.genai import types
+from google.genai import errors, types
 
 from tests.support.natives import NativeUpstream, anthropic_message, anthropic_stream, gemini_chunk, gemini_stream
 from tests.support.servers import Running, signalbox, without_breakers
-from tests.support.upstreams import Script, Wire, chunk, plain, stream
+from tests.support.upstreams import Script, Wire, chunk, plain, refuse, stream
 
 WEATHER = types.FunctionDeclaration(
     name="get_weather",
@@ -52,7 +52,7 @@ def configuration(url: str) -> dict[str, Any]:
             "aliases": {"gemini-3.8-flash": "openai/gpt"},
             "scenarios": {"two": ["openai/gpt", "anthropic/claude"]},
         },
-        "resilience": without_breakers(same_target=0),
+        "resilience": {**without_breakers(same_target=0), "queue": {"max_wait": "0s"}},
     }
 
 
@@ -81,7 +81,10 @@ def answer(dialect: str, *, text: str = "", call: dict[str, Any] | None = None, 
 
     async def script(wire: Wire) -> None:
         events, whole = _ANSWERS[dialect](text, call, thinking)
-        await (stream(events) if wire.request.stream else plain(json.dumps(whole).encode()))(wire)
+        if wire.request.path.endswith(":streamGenerateContent"):
+            await plain(json.dumps([whole]).encode())(wire)
+        else:
+            await (stream(events) if wire.request.stream else plain(json.dumps(whole).encode()))(wire)
 
     return script
 
@@ -199,9 +202,136 @@ def test_thinking_of_another_family_survives_a_tool_loop(
     ]
     generate(client, streams, "anthropic/claude", contents, **config)
 
-    assert [part.text for part in parts if part.thought] == ["Hm."] or "".join(
-        part.text for part in parts if part.thought
-    ) == "Hm."
+    assert "".join(part.text for part in parts if part.thought) == "Hm."
     sent = upstream.natives[-1].json["messages"][1]["content"]
     assert sent[0] == {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
     assert sent[-1]["type"] == "tool_use"
+
+
+def test_array_without_alt_sse(upstream: NativeUpstream, box: Running, http: httpx.Client) -> None:
+    body = {"contents": [{"parts": [{"text": "Hello"}]}]}
+    found = {}
+    for dialect, model in MODELS.items():
+        upstream.script(UPSTREAM[dialect], answer(dialect, text="Some text", call={"city": "Bern"}))
+
+        response = http.post(f"{box.url}/v1beta/models/{model}:streamGenerateContent", json=body)
+
+        assert response.headers["content-type"].startswith("application/json"), dialect
+        found[dialect] = response.json()
+    for dialect, objects in found.items():
+        parts = [part for each in objects for part in each["candidates"][0]["content"]["parts"]]
+        assert "".join(part.get("text", "") for part in parts) == "Some text", dialect
+        assert [part["functionCall"]["args"] for part in parts if "functionCall" in part] == [{"city": "Bern"}], dialect
+        assert objects[-1]["candidates"][0]["finishReason"] == "STOP", dialect
+
+
+def test_tokens_are_counted_or_estimated(upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("flash", plain(b'{"totalTokens": 31}'))
+
+    counted = client.models.count_tokens(model="gemini/flash", contents="Hello there")
+    estimated = client.models.count_tokens(model="openai/gpt", contents="Hello there")
+
+    assert counted.total_tokens == 31
+    assert [request.path for request in upstream.natives] == ["/v1beta/models/flash:countTokens"]
+    assert estimated.total_tokens is not None
+    assert 2 < estimated.total_tokens < 20
+
+
+def test_embeddings_of_another_provider(upstream: NativeUpstream, client: genai.Client) -> None:
+    vectors = [{"object": "embedding", "index": n, "embedding": [n, 0.5]} for n in range(2)]
+    upstream.script("vectors", plain(json.dumps({"object": "list", "model": "v", "data": vectors}).encode()))
+    config = types.EmbedContentConfig(output_dimensionality=2, task_type="RETRIEVAL_QUERY")
+
+    answered = client.models.embed_content(model="openai/vectors", contents=["a", "b"], config=config)
+
+    assert [each.values for each in answered.embeddings or []] == [[0, 0.5], [1, 0.5]]
+    assert upstream.natives[0].json == {"model": "vectors", "input": ["a", "b"], "dimensions": 2}
+
+
+def test_single_embedding_has_its_own_shape(upstream: NativeUpstream, box: Running, http: httpx.Client) -> None:
+    answered = {"object": "list", "data": [{"embedding": [0.25]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
+    upstream.script("vectors", plain(json.dumps(answered).encode()))
+    body = {"content": {"parts": [{"text": "a"}, {"text": "b"}]}, "taskType": "CLUSTERING"}
+
+    response = http.post(f"{box.url}/v1beta/models/openai/vectors:embedContent", json=body)
+
+    assert response.json() == {"embedding": {"values": [0.25]}, "usageMetadata": {"promptTokenCount": 3}}
+    assert response.headers["x-router-dropped"] == "taskType"
+    assert upstream.natives[0].json == {"model": "vectors", "input": "a\nb"}
+
+
+@each_form
+def test_errors_have_the_shape_of_google(streams: bool, upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("gpt", refuse(429, "slow down", {"retry-after": "7"}))
+
+    with pytest.raises(errors.ClientError) as unknown:
+        generate(client, streams, "gemini-9", "Hello")
+    with pytest.raises(errors.ClientError) as limited:
+        generate(client, streams, "openai/gpt", "Hello")
+    with pytest.raises(errors.ClientError) as wrong:
+        generate(client, streams, "openai/gpt", [types.Content(role="judge", parts=[types.Part(text="x")])])
+
+    assert (unknown.value.code, unknown.value.status) == (404, "NOT_FOUND")
+    assert "gemini-9" in str(unknown.value.message)
+    assert (limited.value.code, limited.value.status) == (429, "RESOURCE_EXHAUSTED")
+    assert {"@type": f"{RPC}RetryInfo", "retryDelay": "7.000s"} in limited.value.details["error"]["details"]
+    assert (wrong.value.code, wrong.value.status) == (400, "INVALID_ARGUMENT")
+    [violation] = wrong.value.details["error"]["details"][1]["fieldViolations"]
+    assert violation["field"] == "contents[0].role"
+
+
+RPC = "type.googleapis.com/google.rpc."
+
+
+def test_fallback_before_the_first_token_is_unseen(upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("gpt", stream([chunk({"role": "assistant"})], Wire.reset))
+    upstream.script("claude", answer("anthropic", text="Here."))
+
+    answers = generate(client, True, "scenario/two", "Hello")
+
+    assert text_of(answers) == "Here."
+    assert upstream.models == ["gpt", "claude"]
+
+
+@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
+def test_a_broken_stream_is_an_error(dialect: str, upstream: NativeUpstream, client: genai.Client) -> None:
+    events = {
+        "openai": [chunk({"content": "Some "}), chunk({"content": "text"})],
+        "anthropic": anthropic_stream({"type": "text", "text": "Some text"})[:4],
+    }
+    upstream.script(UPSTREAM[dialect], stream(events[dialect], Wire.reset))
+    seen: list[Any] = []
+
+    with pytest.raises(errors.ServerError) as broken:
+        seen.extend(client.models.generate_content_stream(model=MODELS[dialect], contents="Hello"))
+
+    assert text_of(seen) != ""
+    assert all(each.candidates[0].finish_reason is None for each in seen)
+    assert broken.value.status == "UNAVAILABLE"
+    assert "broke off" in str(broken.value.message)
+
+
+def test_what_is_dropped_is_named_unless_the_target_is_gemini(
+    upstream: NativeUpstream, box: Running, http: httpx.Client
+) -> None:
+    body = {"contents": [{"parts": [{"text": "Hello"}]}], "tools": [{"googleSearch": {}}], "safetySettings": []}
+    dropped = {}
+    for dialect, model in MODELS.items():
+        upstream.script(UPSTREAM[dialect], answer(dialect, text="x"))
+        response = http.post(f"{box.url}/v1beta/models/{model}:generateContent", json=body)
+        dropped[dialect] = response.headers.get("x-router-dropped")
+
+    named = "safetySettings,tools.googleSearch"
+    assert dropped == {"openai": named, "anthropic": named, "gemini": None}
+    assert upstream.natives[-1].json == body
+
+
+def test_usage_is_in_words_of_google(upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("gpt", answer("openai", text="x", thinking="Hm."))
+
+    for streams in (True, False):
+        usage = generate(client, streams, "openai/gpt", "Hello")[-1].usage_metadata
+
+        assert (usage.prompt_token_count, usage.cached_content_token_count) == (20, 5)
+        assert (usage.candidates_token_count, usage.thoughts_token_count, usage.total_token_count) == (5, 4, 29)
+    assert upstream.natives[0].json["stream_options"] == {"include_usage": True}

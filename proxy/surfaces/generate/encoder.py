@@ -1,4 +1,4 @@
-"""Writes the answers of chats as Google's: `GenerateAnswer` a whole one, `GenerateStream` a stream of events.
+"""Writes the answers of chats as Google's: `GenerateAnswer` a whole one, `GenerateStream` a stream.
 
 The last object has the calls, the finish and the usage. A stream that breaks off ends with the text of an error, which
 clients cannot take for an end.
@@ -87,24 +87,26 @@ class _Answer:
 
 
 class GenerateStream:
-    """The encoder of a stream of events."""
+    """The encoder of a stream: events, or the items of an array."""
 
     def __init__(self, call: Call, record: Record, *, thoughts: bool) -> None:
         self._events = Events()
         self._answer = _Answer(call, record, thoughts=thoughts)
+        self._array = call.native is not None and not call.native.events
+        self._begun = False
 
     def feed(self, data: bytes) -> bytes:
-        """Return the events for canonical ones; the last one comes from `finish`."""
+        """Return the objects for canonical events; the last one comes from `finish`."""
         return b"".join([self._read(event) for event in self._events.feed(data)])
 
     def finish(self) -> bytes:
-        """Return the last event."""
+        """Return the last object."""
         rest = self._read(self._events.rest())
-        return rest + _event(self._answer.object(self._answer.last(), last=True))
+        return rest + self._item(self._answer.object(self._answer.last(), last=True)) + (b"]" if self._array else b"")
 
     def fail(self, error: ProxyError) -> bytes:
         """Return the error."""
-        return stream_error(error)
+        return self._item(error_body(error)) + b"]" if self._array else stream_error(error)
 
     def _read(self, event: bytes) -> bytes:
         data = data_of(event)
@@ -112,15 +114,21 @@ class GenerateStream:
         if chunk is None:
             return b""
         candidates = self._answer.read(chunk, "delta")
-        return _event(self._answer.object(candidates)) if candidates else b""
+        return self._item(self._answer.object(candidates)) if candidates else b""
+
+    def _item(self, data: bytes) -> bytes:
+        if not self._array:
+            return b"data: " + data + _END
+        separator = b",\r\n" if self._begun else b"["
+        self._begun = True
+        return separator + data
 
 
 class GenerateAnswer:
-    """The encoder of a whole answer; `array`: the answer is an array of one object."""
+    """The encoder of a whole answer."""
 
-    def __init__(self, call: Call, record: Record, *, thoughts: bool, array: bool = False) -> None:
+    def __init__(self, call: Call, record: Record, *, thoughts: bool) -> None:
         self._body = b""
-        self._array = array
         self._answer = _Answer(call, record, thoughts=thoughts)
 
     def feed(self, data: bytes) -> bytes:
@@ -136,8 +144,7 @@ class GenerateAnswer:
         for candidate in candidates:
             content = candidate["content"]
             content["parts"] = _joined(before.get(candidate["index"], []), content["parts"])
-        body = self._answer.object(candidates, last=True)
-        return b"[" + body + b"]" if self._array else body
+        return self._answer.object(candidates, last=True)
 
     def fail(self, error: ProxyError) -> bytes:
         """Return the error."""
@@ -171,7 +178,3 @@ def _joined(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> list[d
     if "text" in before[-1] and "thought" not in before[-1]:
         return [*before[:-1], last | before[-1]]
     return before if len(last) == 1 else before + after
-
-
-def _event(data: bytes) -> bytes:
-    return b"data: " + data + _END

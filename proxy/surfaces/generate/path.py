@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, urlencode
-
 PREFIXES = ("/v1beta/models/", "/v1/models/")
-_CREDENTIALS = ("key", "access_token", "oauth_token")
+_CREDENTIALS = ("key", "access_token", "oauth_token", "%24key", "$key")
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -15,13 +13,7 @@ def split_path(path: str) -> tuple[str, str]:
     return model, operation
 
 
-def wants_events(query: str) -> bool:
-    """Return whether a streamed answer is a stream of events; otherwise it is a JSON array."""
-    return ("alt", "sse") in parse_qsl(query)
-
-
 def clean_query(query: str) -> str:
     """Return a query without credentials, which are the client's own."""
-    if not query:
-        return ""
-    return urlencode([(name, value) for name, value in parse_qsl(query) if name.lower() not in _CREDENTIALS])
+    kept = [part for part in query.split("&") if part.partition("=")[0].lower() not in _CREDENTIALS]
+    return "&".join(kept)

@@ -1,4 +1,4 @@
-"""Reads the bodies of `generateContent` and `streamGenerateContent`, and makes the chat calls that they ask for."""
+"""Reads the bodies of `generateContent`, `streamGenerateContent` and `countTokens` as chat calls."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.core.body import parse
 from proxy.core.call import Call, NativeRequest
+from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled, value_of
 from proxy.core.messages import MessageFacts
 from proxy.core.principal import Principal
@@ -15,14 +16,13 @@ from proxy.core.snapshot import Snapshot
 from proxy.surfaces.carriers import edited, open_family, unseal
 from proxy.surfaces.generate.body import Request, read_request
 from proxy.surfaces.generate.contents import Unseal, read_contents, read_system
-from proxy.surfaces.generate.fields import Members
-from proxy.surfaces.generate.path import wants_events
+from proxy.surfaces.generate.fields import Members, members_of
 from proxy.surfaces.generate.settings import read_settings, refusal, shows_thoughts
 from proxy.surfaces.generate.signatures import without_carriers
 from proxy.surfaces.generate.tools import read_tools
 from proxy.surfaces.headers import forwarded
 
-STREAM = "streamGenerateContent"
+STREAM, COUNT = "streamGenerateContent", "countTokens"
 _READ = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent", "model"}
 _CONFIGS = ("generationConfig", "generation_config")
 _REPLAYED = ("extra_content", "reasoning_details", "google_parts")
@@ -41,9 +41,13 @@ def read_generate(
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the member and what it should be."""
     request = read_request(raw, headers, path, query)
+    counts = request.operation == COUNT
+    members = request.members
+    if counts and "generateContentRequest" in members:
+        members = members_of(members["generateContentRequest"], "generateContentRequest")
     dropped: dict[str, None] = {}
-    chat = chat_of(request.members, partial(unseal, snapshot, principal), dropped)
-    stream = request.operation == STREAM and wants_events(query)
+    chat = chat_of(members, partial(unseal, snapshot, principal), dropped)
+    stream = request.operation == STREAM
     written = compact_nulled({"model": request.model, **({"stream": True} if stream else {}), **chat})
     canonical = parse(written)
     return Call(
@@ -63,7 +67,8 @@ def read_generate(
         messages=_facts(chat["messages"]),
         native=_native(request),
         dropped=tuple(dropped),
-        refused=refusal(request.members),
+        refused=InvalidRequest("Only Google's API counts tokens.") if counts else refusal(members),
+        count=_counted if counts else None,
         family=open_family(chat["messages"]),
     )
 
@@ -77,9 +82,15 @@ def chat_of(request: Members, unsealed: Unseal, dropped: dict[str, None]) -> dic
     return {"messages": messages, **read_tools(request, dropped), **read_settings(request, dropped)}
 
 
+def _counted(tokens: int) -> bytes:
+    """Return the answer of `countTokens`."""
+    details = [{"modality": "TEXT", "tokenCount": tokens}]
+    return compact_nulled({"totalTokens": tokens, "promptTokensDetails": details})
+
+
 def _native(request: Request) -> NativeRequest:
     """Return the client's own body, without carriers: they are of other models than Google's."""
-    contents, found = without_carriers(request.members["contents"])
+    contents, found = without_carriers(request.members.get("contents"))
     if not found:
         return request.native
     return edited(request.native, {"contents": contents})

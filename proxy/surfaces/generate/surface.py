@@ -1,4 +1,4 @@
-"""The surface of `:generateContent`, `:streamGenerateContent`, `:embedContent` and `:batchEmbedContents`.
+"""The surface of Google's API: `:generateContent`, `:countTokens`, `:embedContent` and their relatives.
 
 A request becomes a call in OpenAI's format, and keeps its own bytes for targets that speak Google's format.
 `docs/gemini-clients.md` has the table of what is translated.
@@ -13,7 +13,7 @@ from proxy.surfaces.base import Encoder, ReadCall
 from proxy.surfaces.generate.embeddings import BATCH, EmbeddingsAnswer, read_embeddings
 from proxy.surfaces.generate.encoder import GenerateAnswer, GenerateStream
 from proxy.surfaces.generate.errors import error_body, stream_error
-from proxy.surfaces.generate.read import STREAM, read_generate, wants_thoughts
+from proxy.surfaces.generate.read import read_generate, wants_thoughts
 
 BLANK = b"\n"  # Google's SDK for Python takes the comments of an event stream for data
 
@@ -28,10 +28,8 @@ class GenerateSurface:
         """Return what writes the answer of a call; `None` if it is in Google's format already."""
         if native or call.native is None:
             return None
-        thoughts = wants_thoughts(call)
-        if call.stream:
-            return GenerateStream(call, record, thoughts=thoughts)
-        return GenerateAnswer(call, record, thoughts=thoughts, array=call.native.operation == STREAM)
+        encode = GenerateStream if call.stream else GenerateAnswer
+        return encode(call, record, thoughts=wants_thoughts(call))
 
     def error(self, error: ProxyError) -> bytes:
         """Return the body of a response."""

@@ -19,7 +19,7 @@ DEBUG = RouterOptions(debug=True)
 GOOGLE = {
     f"/{version}/models/{{model:path}}:{operation}"
     for version in ("v1beta", "v1")
-    for operation in ("generateContent", "streamGenerateContent", "embedContent", "batchEmbedContents")
+    for operation in ("generateContent", "streamGenerateContent", "countTokens", "embedContent", "batchEmbedContents")
 }
 
 
