@@ -27,4 +27,6 @@ SURFACES: Mapping[str, Surface] = {
     "/v1/messages/count_tokens": LazySurface("proxy.surfaces.messages.surface", "COUNT_TOKENS"),
     "/v1/responses": LazySurface("proxy.surfaces.responses.surface", "RESPONSES"),
     **{f"/{version}/models/{path}": surface for version in ("v1beta", "v1") for path, surface in _GOOGLE.items()},
+    "/v1/responses/compact": LazySurface("proxy.surfaces.responses.compaction", "COMPACT"),
+    "/v1/responses/input_tokens": LazySurface("proxy.surfaces.responses.input_tokens", "INPUT_TOKENS"),
 }

@@ -210,3 +210,22 @@ def test_plain_get_is_a_method_that_the_path_does_not_support(box: Running) -> N
     answer = httpx.get(f"{box.url}/v1/responses")
 
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+
+
+def test_sdk_counts_the_tokens_of_an_input(client: openai.OpenAI, upstream: Upstream) -> None:
+    short = client.responses.input_tokens.count(model="q/good", input="Hello")
+    long = client.responses.input_tokens.count(model="q/good", input="Hello " * 50, tools=TOOLS)
+
+    assert 0 < short.input_tokens < long.input_tokens - 50
+    assert upstream.models == []
+
+
+def test_compaction_stands_for_its_conversation(client: openai.OpenAI, upstream: Upstream) -> None:
+    compaction = client.responses.compact(model="q/good", input="My name is Ada.")
+    items: Any = [*[item.model_dump() for item in compaction.output], {"role": "user", "content": "Who am I?"}]
+
+    client.responses.create(model="q/good", input=items)
+
+    asked, continued = upstream.next().json, upstream.next().json
+    assert "My name is Ada." in asked["messages"][1]["content"]
+    assert text_of("good").strip() in continued["messages"][0]["content"]

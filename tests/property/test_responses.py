@@ -54,7 +54,7 @@ FINISHES = st.sampled_from((None, "stop", "length", "tool_calls", "content_filte
 
 
 def encoder() -> StreamEncoder:
-    each = call_of({"stream": True, "tools": TOOLS, "include": ["reasoning.encrypted_content"]}, store=True)
+    each = call_of({"stream": True, "tools": TOOLS}, store=True)
     assert each.turn is not None
     return StreamEncoder(each, record_of(each), each.turn)
 

@@ -50,9 +50,7 @@ class _Encoder:
         self._debug = call.options.debug
         self._turn = turn
         self._events = EventWriter(live=live)
-        include = context.document.get("include")
-        texts = isinstance(include, list) and "reasoning.encrypted_content" in include
-        self._answer = Answer(self._events, stem, context.tools, Sealing(call, record, texts=texts))
+        self._answer = Answer(self._events, stem, context.tools, Sealing(call, record))
         self._document = ResponseDocument(
             turn.id,
             record.time // 1_000_000,

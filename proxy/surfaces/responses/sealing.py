@@ -11,12 +11,14 @@ from proxy.surfaces.carriers import Piece, PieceReader, seal, text_piece
 
 
 class Sealing:
-    """The carriers of one answer. `texts`: the client asked for `reasoning.encrypted_content`."""
+    """The carriers of one answer. They are not only for clients that ask for `reasoning.encrypted_content`.
 
-    def __init__(self, call: Call, record: Record, *, texts: bool) -> None:
+    A stored dialog needs them too, and targets may reject the results of tools without them.
+    """
+
+    def __init__(self, call: Call, record: Record) -> None:
         self._call = call
         self._record = record
-        self._texts = texts
         self._pieces = PieceReader()
 
     def of_delta(self, delta: Mapping[str, Any]) -> list[str]:
@@ -32,7 +34,7 @@ class Sealing:
         if ended:
             return self._sealed(ended[0])
         chosen = self._record.chosen
-        if not self._texts or chosen is None:
+        if chosen is None:
             return None
         piece = text_piece(chosen.provider.dialect, text, name)
         return None if piece is None else self._sealed(piece)

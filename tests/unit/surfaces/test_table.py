@@ -37,6 +37,8 @@ def test_every_endpoint_has_its_path() -> None:
         "/v1/messages/count_tokens",
         "/v1/responses",
         *GOOGLE,
+        "/v1/responses/compact",
+        "/v1/responses/input_tokens",
     }
 
 

@@ -11,7 +11,7 @@ from proxy.core.errors import RateLimited, UpstreamError
 from proxy.core.usage import Usage
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.responses.encoder import StreamEncoder, WholeEncoder, encoder_of
-from tests.support.calls import attempt
+from tests.support.calls import attempt, deployment, provider
 from tests.support.responses import STARTED, Event, call_of, chunk, events_of, fold, record_of, verify
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 3}}
@@ -349,15 +349,26 @@ def test_signature_of_a_call_is_an_item_before_the_call() -> None:
     assert reasoning["encrypted_content"].startswith("sbx1.")
 
 
-def test_plain_reasoning_is_sealed_if_the_client_asks_for_it() -> None:
-    thought = chunk({"reasoning_content": "hm"})
-    request = {"include": ["reasoning.encrypted_content"]}
+def test_reasoning_without_a_signature_is_sealed_too() -> None:
+    call = call_of({"stream": True})
+    encoder = StreamEncoder(call, record_of(call), call.turn)
+    out = encoder.feed(chunk({"reasoning": "hm"}) + chunk({"content": "Hi"}, "stop")) + encoder.finish()
 
-    sealed = verify(streamed(thought, chunk({"content": "Hi"}, "stop"), request=request))["output"][0]
-    plain = verify(streamed(thought, chunk({"content": "Hi"}, "stop")))["output"][0]
+    carried = unseal(call.snapshot, call.principal, verify(events_of(out))["output"][0]["encrypted_content"])
 
-    assert sealed["encrypted_content"].startswith("sbx1.")
-    assert "encrypted_content" not in plain
+    assert carried is not None
+    assert (carried.family, carried.members) == ("openai", {"reasoning": "hm"})
+
+
+def test_reasoning_of_targets_with_signatures_is_not_sealed_without_one() -> None:
+    call = call_of({"stream": True})
+    row = record_of(call)
+    row.chosen = deployment(of=provider("claude", dialect="anthropic"))
+    encoder = StreamEncoder(call, row, call.turn)
+
+    out = encoder.feed(chunk({"reasoning_content": "hm"}) + chunk({"content": "Hi"}, "stop")) + encoder.finish()
+
+    assert "encrypted_content" not in verify(events_of(out))["output"][0]
 
 
 def test_log_probabilities_are_in_deltas_and_in_the_part() -> None:
