@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.core.dialects import DialectName
@@ -216,12 +216,12 @@ class MessagesClient:
 
 @dataclass
 class Signed:
-    """What an answer's model needs back: for Anthropic its signed blocks and calls in order, else by call."""
+    """An answer that a model gives, and whose signatures it needs back."""
 
     dialect: DialectName
     number: int
     shape: tuple[str, ...]  # `think`, `redacted`, `text` and `call`, in this order
-    marks: list[str] = field(default_factory=list)  # in the order of the blocks
+    native: bool = False  # the client has the provider's own signatures, which no other surface can read
 
 
 def mark(number: int, place: int) -> str:
@@ -280,10 +280,10 @@ class AnthropicUpstream:
         yield from ({"type": "content_block_delta", "index": index, "delta": delta} for delta in deltas)
         yield {"type": "content_block_stop", "index": index}
 
-    def expected(self, signed: Signed) -> list[str]:
-        """The marks and the calls of an answer, in their order."""
-        blocks = self._blocks(signed)
-        return [self._name(block) for block in blocks if block["type"] != "text"]
+    def expected(self, signed: Signed, *, native: bool) -> list[str]:
+        """The marks and the calls of an answer, in their order; `native`: the request has the provider's format."""
+        kinds = ("tool_use",) if signed.native and not native else ("thinking", "redacted_thinking", "tool_use")
+        return [self._name(block) for block in self._blocks(signed) if block["type"] in kinds]
 
     def found(self, body: Event, signed: Signed) -> list[str]:
         """The same in a request."""
@@ -334,7 +334,7 @@ class GeminiUpstream:
                     first = False
                     yield {"functionCall": call, **signature}
 
-    def expected(self, signed: Signed) -> list[str]:
+    def expected(self, signed: Signed, *, native: bool) -> list[str]:
         """The signatures of the texts and calls; empty if unsigned."""
         return [part.get("thoughtSignature", "") for part in self._parts(signed) if not part.get("thought")]
 
@@ -376,7 +376,7 @@ class OpenAIUpstream:
                 function = {"name": "look", "arguments": json.dumps({"at": place})}
                 yield {"id": f"call_{signed.number}x{place}", "type": "function", "function": function}
 
-    def expected(self, signed: Signed) -> list[str]:
+    def expected(self, signed: Signed, *, native: bool = False) -> list[str]:
         """The texts of the reasoning."""
         return [mark(signed.number, place) for place, kind in enumerate(signed.shape) if kind in ("think", "redacted")]
 

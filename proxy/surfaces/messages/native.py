@@ -12,9 +12,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.call import NativeRequest
+from proxy.core.json_text import value_of
 from proxy.surfaces.carriers import PREFIX, Carried, edited, is_carrier
 
+Block = dict[str, Any]
 Unseal = Callable[[str], Carried | None]
+
+_SEQUENCE = "signalbox.blocks.v1:"  # how an entry with all blocks begins (`proxy/dialects/anthropic/replay.py`)
 _HOLDERS = {"thinking": "signature", "redacted_thinking": "data"}
 _OWN_IDS = ("toolu_", "srvtoolu_")  # how Anthropic's ids of calls begin
 _CLEARS_THINKING = "clear_thinking"  # type of an edit of `context_management`, which needs thinking
@@ -23,52 +27,85 @@ _CLEARS_THINKING = "clear_thinking"  # type of an edit of `context_management`, 
 def opened(native: NativeRequest, body: Mapping[str, Any], unseal: Unseal) -> NativeRequest:
     """Return the request without carriers, and without thinking where the conversation does not allow it."""
     write: dict[str, Any] = {}
-    messages = body["messages"]
+    messages, opener = body["messages"], _Opener(unseal)
     if PREFIX.encode() in native.raw:
-        messages = [other for message in messages for other in _opened_message(message, unseal)]
+        messages = [other for message in messages for other in opener.message(message)]
         if messages != body["messages"]:
             write["messages"] = messages
-    dropped = ["messages.content.thinking"] if write else []
+    dropped = ["messages.content.thinking"] if opener.lost else []
     remove = []
     if "thinking" in native.spans and _is_manual(body["thinking"]) and _in_foreign_loop(messages):
         remove, dropped = ["thinking"], [*dropped, "thinking"]
         if not _keeps_context(body, write):
             remove.append("context_management")
-    if not dropped:
+    if not (write or remove):
         return native
     return edited(native, write, remove, dropped=tuple(dropped))
 
 
-def _opened_message(message: Any, unseal: Unseal) -> list[Any]:
-    """Return the message without carriers; nothing if it has no other content."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(content, list):
-        return [message]
-    blocks = [other for block in content for other in _opened_block(block, unseal)]
-    return [{**message, "content": blocks}] if blocks or not content else []
+class _Opener:
+    """Opens carriers. `lost`: at least one of them was left out."""
+
+    def __init__(self, unseal: Unseal) -> None:
+        self.lost = False
+        self._unseal = unseal
+        self._sequence: list[Block] = []  # all blocks of the message, from a carrier of it
+
+    def message(self, message: Any) -> list[Any]:
+        """Return the message without carriers; nothing if it has no other content."""
+        content = message.get("content") if isinstance(message, dict) else None
+        if not isinstance(content, list):
+            return [message]
+        self._sequence = []
+        blocks = [other for block in content for other in self._block(block)]
+        blocks = _in_sequence(blocks, self._sequence) or blocks
+        return [{**message, "content": blocks}] if blocks or not content else []
+
+    def _block(self, block: Any) -> list[Any]:
+        holder = _HOLDERS.get(str(block.get("type"))) if isinstance(block, dict) else None
+        sealed = block.get(holder) if holder is not None else None
+        if not is_carrier(sealed):
+            return [block]
+        carried = self._unseal(str(sealed))
+        if carried is None or carried.family != "anthropic":
+            self.lost = True
+            return []
+        entries = carried.members.get("reasoning_details")
+        return [
+            block
+            for entry in (entries if isinstance(entries, list) else ())
+            if isinstance(entry, dict) and (block := self._block_of(entry)) is not None
+        ]
+
+    def _block_of(self, entry: Mapping[str, Any]) -> Block | None:
+        """Return the block in an entry of `reasoning_details`, which `docs/api.md` describes."""
+        text, signature, data = entry.get("text"), entry.get("signature"), entry.get("data")
+        if isinstance(signature, str) and signature:
+            return {"type": "thinking", "thinking": text if isinstance(text, str) else "", "signature": signature}
+        if not isinstance(data, str) or not data:
+            return None
+        if not data.startswith(_SEQUENCE):
+            return {"type": "redacted_thinking", "data": data}
+        blocks = value_of(data.removeprefix(_SEQUENCE))
+        self._sequence = [each for each in blocks if isinstance(each, dict)] if isinstance(blocks, list) else []
+        return None
 
 
-def _opened_block(block: Any, unseal: Unseal) -> list[Any]:
-    holder = _HOLDERS.get(str(block.get("type"))) if isinstance(block, dict) else None
-    sealed = block.get(holder) if holder is not None else None
-    if not is_carrier(sealed):
-        return [block]
-    carried = unseal(str(sealed))
-    if carried is None or carried.family != "anthropic":
+def _in_sequence(blocks: list[Any], sequence: list[Block]) -> list[Any]:
+    """Return the blocks in the order in which Anthropic gave them; empty if the client has changed them.
+
+    An answer as a whole has its thinking first, also where it came between the calls.
+    """
+    calls = {block.get("id"): block for block in blocks if isinstance(block, dict) and block.get("type") == "tool_use"}
+    ids = [block.get("id") for block in sequence if block.get("type") == "tool_use"]
+    if not sequence or ids != list(calls) or _texts(sequence) != _texts(blocks):
         return []
-    entries = carried.members.get("reasoning_details")
-    found = [_block_of(entry) for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
-    return [other for other in found if other is not None]
+    return [calls[block.get("id")] if block.get("type") == "tool_use" else block for block in sequence]
 
 
-def _block_of(entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the block in an entry of `reasoning_details`, which `docs/api.md` describes."""
-    text, signature, data = entry.get("text"), entry.get("signature"), entry.get("data")
-    if isinstance(signature, str) and signature:
-        return {"type": "thinking", "thinking": text if isinstance(text, str) else "", "signature": signature}
-    if isinstance(data, str) and data and not data.startswith("signalbox."):
-        return {"type": "redacted_thinking", "data": data}
-    return None
+def _texts(blocks: list[Any]) -> str:
+    texts = [block.get("text") for block in blocks if isinstance(block, dict) and block.get("type") == "text"]
+    return "".join("".join(text.split()) for text in texts if isinstance(text, str))
 
 
 def _is_manual(thinking: Any) -> bool:

@@ -15,6 +15,7 @@ CALL = {"type": "tool_use", "id": "call_1", "name": "get_weather", "input": {}}
 RESULT = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "sunny"}]}
 SIGNED = {"index": 0, "type": "reasoning.text", "text": "Hm.", "signature": "sig", "format": "anthropic-claude-v1"}
 HIDDEN = {"index": 1, "type": "reasoning.encrypted", "data": "xyz", "format": "anthropic-claude-v1"}
+THOUGHT = {"type": "thinking", "thinking": "Oh."}
 MANUAL = {"type": "enabled", "budget_tokens": 1024}
 CARRIERS = {
     "sbx1.own": Carried("anthropic", "other", {"reasoning_details": [SIGNED, HIDDEN, {"text": "unsigned"}, "x"]}),
@@ -65,7 +66,27 @@ def test_anthropics_own_blocks_are_put_back() -> None:
         {"type": "redacted_thinking", "data": "xyz"},
         CALL,
     ]
-    assert dropped == ("messages.content.thinking",)
+    assert dropped == ()
+
+
+def test_a_carrier_of_the_whole_sequence_restores_the_order_of_the_blocks() -> None:
+    second = {**CALL, "id": "call_2"}
+    named = {**CALL, "name": "renamed"}  # at the provider that answered
+    blocks = [
+        {"type": "thinking", "thinking": "Hm.", "signature": "sig"},
+        named,
+        {**THOUGHT, "signature": "s2"},
+        second,
+    ]
+    carried = Carried("anthropic", "", {"reasoning_details": [{"data": f"signalbox.blocks.v1:{json.dumps(blocks)}"}]})
+
+    def content(*turn: dict[str, Any]) -> Any:
+        native, body = request(answer(*turn), RESULT)
+        return json.loads(opened(native, body, {"sbx1.all": carried}.get).raw)["messages"][1]["content"]
+
+    assert content(thinking("sbx1.all"), CALL, second) == [blocks[0], CALL, blocks[2], second]
+    assert content(thinking("sbx1.all"), CALL) == [CALL]
+    assert content(thinking("sbx1.all"), {"type": "text", "text": "edited"}, CALL, second)[1:] == [CALL, second]
 
 
 def test_other_carriers_are_left_out_and_named() -> None:
