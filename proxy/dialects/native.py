@@ -106,10 +106,10 @@ class NativeEvents(ABC):
         data = data_of(event)
         if data is None or not data.strip():
             return self._take_bare(event)
+        if data.strip() == DONE:  # ends a client's stream, so it must not come before the answer's end
+            return self.complete and self.fault is None
         if self.closed:
-            return data.strip() == DONE and self.fault is None
-        if data.strip() == DONE:
-            return True
+            return False
         value = object_of(data)
         if value is None:
             if self.complete:

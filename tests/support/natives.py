@@ -113,6 +113,8 @@ class WireFormat:
             return named("content_block_delta", index=0, delta={"type": "text_delta", "text": text})
         if self.name == "gemini":
             return google(gemini_chunk({"text": text}))
+        if self.name == "responses":
+            return named("response.output_text.delta", item_id="msg_1", output_index=0, content_index=0, delta=text)
         return upstreams.chunk({"content": text})
 
     def body(self, text: str) -> bytes:
@@ -121,6 +123,8 @@ class WireFormat:
             value = anthropic_message({"type": "text", "text": text})
         elif self.name == "gemini":
             value = gemini_chunk({"text": text}, finish="STOP")
+        elif self.name == "responses":
+            value = response(text)
         else:
             value = upstreams.completion(text)
         return json.dumps(value).encode()
@@ -189,6 +193,23 @@ def _pieces_of(block: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, An
 
 def _parts(text: str) -> list[str]:
     return [text[at : at + 7] for at in range(0, len(text), 7)]
+
+
+def response(text: str | None = None, **members: Any) -> dict[str, Any]:
+    """A response object, with a message of `text`."""
+    part: dict[str, Any] = {"type": "output_text", "text": text, "annotations": []}
+    message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+    usage = {"input_tokens": 7, "output_tokens": 3, "total_tokens": 10}
+    return {
+        "id": "resp_1",
+        "object": "response",
+        "created_at": 1700000000,
+        "status": "completed",
+        "model": "upstream",
+        "output": [] if text is None else [message],
+        "usage": usage,
+        **members,
+    }
 
 
 def gemini_chunk(*parts: dict[str, Any], finish: str | None = None, id: str = "r1", **usage: int) -> dict[str, Any]:
@@ -262,13 +283,32 @@ OPENAI = WireFormat(
         "rate limit": event(upstreams.error("Slow down", kind="rate_limit_error", code="rate_limit_exceeded")),
     },
 )
-WIRE_FORMATS = {wire_format.name: wire_format for wire_format in (ANTHROPIC, GEMINI, OPENAI)}
+_ITEM = {"type": "message", "id": "msg_1", "role": "assistant", "status": "in_progress", "content": []}
+RESPONSES = WireFormat(
+    "responses",
+    opening=[
+        named("response.created", response=response(status="in_progress", usage=None)),
+        named("response.output_item.added", output_index=0, item=_ITEM),
+    ],
+    closing=[
+        named("response.output_item.done", output_index=0, item={**_ITEM, "status": "completed"}),
+        named("response.completed", response=response("all")),
+    ],
+    errors={
+        "error": named("error", code="server_error", message="injected in the stream", param=None),
+        "overloaded": named("error", error={"type": "overloaded_error", "message": "Overloaded"}),
+        "rate limit": named("error", code="rate_limit_exceeded", message="Slow down", param=None),
+    },
+)
+WIRE_FORMATS = {wire_format.name: wire_format for wire_format in (ANTHROPIC, GEMINI, OPENAI, RESPONSES)}
 
 
 def wire_format_of(request: Request) -> WireFormat:
     """The format of the API that a request was sent to."""
     if request.path.startswith("/v1/messages"):
         return ANTHROPIC
+    if request.path.startswith("/v1/responses"):
+        return RESPONSES
     return GEMINI if _IN_PATH.search(request.path) else OPENAI
 
 
