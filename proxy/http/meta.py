@@ -17,6 +17,7 @@ from proxy.capacity.queue import FairQueue
 from proxy.core.errors import MethodNotAllowed, UpgradeRequired
 from proxy.core.json_text import compact_nulled
 from proxy.core.snapshot import Live
+from proxy.http.google_models import google_model, google_page
 from proxy.http.ids import Ids
 from proxy.http.model_list import model_object, model_page
 from proxy.http.reading import BodyReader
@@ -25,6 +26,7 @@ from proxy.routing.permitted import model_for, names_for
 from proxy.routing.router import Router
 from proxy.surfaces.headers import sane_id
 from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.shapes import is_google
 
 CONFIG_REJECTED = "The newest configuration was rejected; the previous one stays active. The log has the reason."
 
@@ -56,13 +58,17 @@ class Meta:
         self._ask = ask  # asks the other workers for their metrics; `None` without workers
 
     async def models(self, request: Request) -> Response:
-        """`GET /v1/models`: what the caller may use."""
+        """`GET /v1/models`, `GET /v1beta/models`: what the caller may use."""
         names = names_for(self._live.snapshot, request.scope[PRINCIPAL])
+        if is_google(request.scope["path"], request.scope["headers"]):
+            return JSONResponse(google_page(names, request.query_params))
         return JSONResponse(model_page(names, request.query_params))
 
     async def model(self, request: Request) -> Response:
-        """`GET /v1/models/{id}`; ids contain slashes."""
+        """`GET /v1/models/{id}`, `GET /v1beta/models/{id}`; ids contain slashes."""
         name = model_for(self._live.snapshot, request.path_params["id"], request.scope[PRINCIPAL])
+        if is_google(request.scope["path"], request.scope["headers"]):
+            return JSONResponse(google_model(name))
         return JSONResponse(model_object(name))
 
     async def route(self, request: Request) -> Response:

@@ -82,6 +82,8 @@ def routes(
         identified("/v1/responses", meta.websocket),
         identified("/v1/models", meta.models),
         identified("/v1/models/{id:path}", meta.model),
+        identified("/v1beta/models", meta.models),
+        identified("/v1beta/models/{id:path}", meta.model),
         identified("/v1/route", meta.route, "POST"),
         identified("/v1/responses/{id}", responses.retrieve),
         identified("/v1/responses/{id}", responses.delete, "DELETE"),

@@ -274,7 +274,10 @@ def test_errors_have_the_shape_of_google(streams: bool, upstream: NativeUpstream
     assert (unknown.value.code, unknown.value.status) == (404, "NOT_FOUND")
     assert "gemini-9" in str(unknown.value.message)
     assert (limited.value.code, limited.value.status) == (429, "RESOURCE_EXHAUSTED")
-    assert {"@type": f"{RPC}RetryInfo", "retryDelay": "7.000s"} in limited.value.details["error"]["details"]
+    assert {each["@type"] for each in limited.value.details["error"]["details"]} == {
+        f"{RPC}ErrorInfo",
+        f"{RPC}RetryInfo",
+    }
     assert (wrong.value.code, wrong.value.status) == (400, "INVALID_ARGUMENT")
     [violation] = wrong.value.details["error"]["details"][1]["fieldViolations"]
     assert violation["field"] == "contents[0].role"
@@ -335,3 +338,24 @@ def test_usage_is_in_words_of_google(upstream: NativeUpstream, client: genai.Cli
         assert (usage.prompt_token_count, usage.cached_content_token_count) == (20, 5)
         assert (usage.candidates_token_count, usage.thoughts_token_count, usage.total_token_count) == (5, 4, 29)
     assert upstream.natives[0].json["stream_options"] == {"include_usage": True}
+
+
+def test_models_are_listed_in_the_shape_of_google(box: Running, client: genai.Client, http: httpx.Client) -> None:
+    listed = {model.name: model for model in client.models.list(config={"page_size": 2})}
+    found = client.models.get(model="openai/gpt")
+    with pytest.raises(errors.ClientError) as missing:
+        client.models.get(model="gemini-9")
+    openai = http.get(f"{box.url}/v1/models").json()["data"]
+
+    assert set(listed) == {f"models/{model['id']}" for model in openai}
+    assert found.name == "models/openai/gpt"
+    assert found.supported_actions == ["generateContent", "streamGenerateContent", "countTokens"]
+    assert (missing.value.code, missing.value.status) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["/v1beta/other", "/v1beta/models/openai/gpt:unknown"])
+def test_unknown_paths_are_errors_of_google(path: str, box: Running, http: httpx.Client) -> None:
+    response = http.post(box.url + path, json={})
+
+    assert response.json()["error"]["code"] == response.status_code
+    assert response.json()["error"]["status"] in ("NOT_FOUND", "UNIMPLEMENTED")

@@ -6,6 +6,7 @@ cloud.google.com/apis/design/errors, google/rpc/error_details.proto.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from proxy.core.errors import ProxyError
@@ -65,6 +66,6 @@ def _details(error: ProxyError) -> list[dict[str, Any]]:
         violation = {"subject": "budget", "description": str(error), "quotaId": "SignalboxBudgetPerDay"}
         details.append({"@type": f"{_TYPE}QuotaFailure", "violations": [violation]})
     elif error.http_status in (429, 503):
-        seconds = max(0.0, 1.0 if error.retry_after is None else error.retry_after)
-        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{seconds:.3f}s"})
+        seconds = math.ceil(max(0.0, 1.0 if error.retry_after is None else error.retry_after))
+        details.append({"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{seconds}s"})
     return details
