@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +19,7 @@ from proxy.dialects.table import Dialects
 from proxy.surfaces.table import SURFACES
 from tests.support.calls import deployment, provider, record, snapshot
 from tests.support.fakes import FakeClock
-from tests.support.loops import CLIENTS, UPSTREAMS, Signed, Step
+from tests.support.loops import CLIENTS, UPSTREAMS, Client, Signed, Step
 
 NAMES: tuple[DialectName, ...] = ("anthropic", "gemini", "openai")
 MODELS = {name: deployment("m", provider(name, dialect=name)) for name in NAMES}
@@ -50,7 +51,7 @@ class Loop:
     def turn(self, surface: str, name: DialectName, shape: tuple[str, ...], *, stream: bool, size: int) -> None:
         """Send the history to one provider, check what arrives there, and take its answer."""
         client, number = CLIENTS[surface], len(self.steps)
-        call = self.read(client.path, client.request(f"Question {number}", self.steps, stream=stream))
+        call = self.read(client, number, stream=stream)
         native = call.native is not None and call.native.format == MODELS[name].provider.native_format
         dialect = self.dialects[call.native.format if native and call.native is not None else name]
         target = Target(MODELS[name])
@@ -60,19 +61,23 @@ class Loop:
         decoder = dialect.decoder(call, target, {"content-type": "text/event-stream" if stream else "application/json"})
         answer = UPSTREAMS[name].answer(signed, stream=stream)
         chunks = [decoder.feed(answer[at : at + size]) for at in range(0, len(answer), size)]
-        out = self.encoded(client.path, call, MODELS[name], [*chunks, decoder.finish()], native=native)
+        out = self.encoded(client, call, MODELS[name], [*chunks, decoder.finish()], native=native)
         self.steps.append(Step(client.blocks(out, stream=stream)))
         self.signed.append(signed)
 
-    def read(self, path: str, raw: bytes) -> Call:
-        """Read a request."""
-        read = SURFACES[path].read
-        return read(raw, {}, id="req_1", request_id="1", snapshot=ON, principal=CALLER, path=path, query="")
+    def read(self, client: Client, number: int, *, stream: bool) -> Call:
+        """Read the next request of a client."""
+        raw, path = client.request(f"Question {number}", self.steps, stream=stream), client.path(stream=stream)
+        ids = {"id": f"req_{number}", "request_id": str(number)}
+        query = "alt=sse" if stream else ""
+        return SURFACES[client.route].read(raw, {}, **ids, snapshot=ON, principal=CALLER, path=path, query=query)
 
-    def encoded(self, path: str, call: Call, chosen: Deployment, chunks: Sequence[bytes], *, native: bool) -> bytes:
+    def encoded(
+        self, client: Client, call: Call, chosen: Deployment, chunks: Sequence[bytes], *, native: bool
+    ) -> bytes:
         """Return an answer in the client's format."""
         kind = "text/event-stream" if call.stream else "application/json"
-        encoder = SURFACES[path].encoder(call, record(call, chosen=chosen), kind, native=native)
+        encoder = SURFACES[client.route].encoder(call, record(call, chosen=chosen), kind, native=native)
         if encoder is None:
             return b"".join(chunks)
         return b"".join([*(encoder.feed(chunk) for chunk in chunks if chunk), encoder.finish()])
@@ -88,12 +93,13 @@ class Loop:
                 assert upstream.found(body, signed) == upstream.expected(signed, native=native)
 
 
-@given(st.lists(TURNS, min_size=5, max_size=5))
-@settings(max_examples=60, deadline=None)
-def test_a_chat_client_s_loop_keeps_its_signatures(turns: list[Any]) -> None:
+@pytest.mark.parametrize("surface", ["chat", "generate"])
+@given(turns=st.lists(TURNS, min_size=5, max_size=5))
+@settings(max_examples=40, deadline=None)
+def test_a_loop_over_one_surface_keeps_its_signatures(surface: str, turns: list[Any]) -> None:
     loop = Loop()
     for name, shape, stream, size in turns:
-        loop.turn("chat", name, shape, stream=stream, size=size)
+        loop.turn(surface, name, shape, stream=stream, size=size)
 
 
 @given(st.lists(st.tuples(st.sampled_from(("responses", "messages")), TURNS), min_size=5, max_size=5))

@@ -50,7 +50,11 @@ class Step:
 class Client(Protocol):
     """A client of one surface."""
 
-    path: str
+    route: str  # of the table of surfaces
+
+    def path(self, *, stream: bool) -> str:
+        """Return the path of a request."""
+        ...
 
     def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
         """Return the body of the next request."""
@@ -70,7 +74,10 @@ def events(answer: bytes) -> list[Event]:
 class ChatClient:
     """It returns the messages of answers with all their members; deltas are joined by their `index`."""
 
-    path = "/v1/chat/completions"
+    route = "/v1/chat/completions"
+
+    def path(self, *, stream: bool) -> str:
+        return self.route
 
     def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
         messages: list[Event] = [{"role": "user", "content": question}]
@@ -114,7 +121,10 @@ def _join(whole: Event, delta: Event) -> None:
 class ResponsesClient:
     """It keeps the items of `output_item.done`, as Codex CLI does, and returns them."""
 
-    path = "/v1/responses"
+    route = "/v1/responses"
+
+    def path(self, *, stream: bool) -> str:
+        return self.route
 
     def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
         items: list[Event] = [{"type": "message", "role": "user", "content": question}]
@@ -159,7 +169,10 @@ class ResponsesClient:
 class MessagesClient:
     """It returns the blocks of an answer unchanged, as Claude Code does."""
 
-    path = "/v1/messages"
+    route = "/v1/messages"
+
+    def path(self, *, stream: bool) -> str:
+        return self.route
 
     def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
         messages: list[Event] = [{"role": "user", "content": question}]
@@ -212,6 +225,38 @@ class MessagesClient:
             case "tool_use":
                 return Block("call", id=block["id"], name=block["name"], arguments=json.dumps(block["input"]))
         raise AssertionError(block)
+
+
+class GenerateClient:
+    """It returns the parts of an answer unchanged, as Gemini CLI does."""
+
+    route = "/v1beta/models/{model:path}:generateContent"
+
+    def path(self, *, stream: bool) -> str:
+        return "/v1beta/models/auto:" + ("streamGenerateContent" if stream else "generateContent")
+
+    def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
+        contents: list[Event] = [{"role": "user", "parts": [{"text": question}]}]
+        for step in steps:
+            contents.append({"role": "model", "parts": [json.loads(block.text) for block in step.blocks]})
+            results = [
+                {"functionResponse": {**({"id": call.id} if call.id else {}), "name": call.name, "response": {"ok": 1}}}
+                for call in step.calls
+            ]
+            contents.append({"role": "user", "parts": results or [{"text": AGAIN}]})
+        tools = [{"functionDeclarations": [{"name": "look", "parametersJsonSchema": {"type": "object"}}]}]
+        return json.dumps({"contents": contents, "tools": tools}).encode()
+
+    def blocks(self, answer: bytes, *, stream: bool) -> list[Block]:
+        chunks = events(answer) if stream else [json.loads(answer)]
+        parts = [part for chunk in chunks for part in chunk["candidates"][0].get("content", {}).get("parts", ())]
+        return [self._block(part) for part in parts]
+
+    def _block(self, part: Event) -> Block:
+        call = part.get("functionCall")
+        if call is None:
+            return Block("part", json.dumps(part))
+        return Block("call", json.dumps(part), id=call.get("id", ""), name=call["name"])
 
 
 @dataclass
@@ -349,10 +394,10 @@ class GeminiUpstream:
 
 
 class OpenAIUpstream:
-    """Gives the text of its reasoning, as DeepSeek does, and needs it back."""
+    """Gives the text of its reasoning, as DeepSeek does, and needs it back with the results of tools."""
 
     def answer(self, signed: Signed, *, stream: bool) -> bytes:
-        reasoning, calls = self.expected(signed), list(self._calls(signed))
+        reasoning, calls = self._reasoning(signed), list(self._calls(signed))
         texts = [f"Text {signed.number}x{place}." for place, kind in enumerate(signed.shape) if kind == "text"]
         text = "".join(texts)
         finish = "tool_calls" if calls else "stop"
@@ -376,8 +421,11 @@ class OpenAIUpstream:
                 function = {"name": "look", "arguments": json.dumps({"at": place})}
                 yield {"id": f"call_{signed.number}x{place}", "type": "function", "function": function}
 
-    def expected(self, signed: Signed, *, native: bool = False) -> list[str]:
+    def expected(self, signed: Signed, *, native: bool) -> list[str]:
         """The texts of the reasoning."""
+        return self._reasoning(signed) if "call" in signed.shape else []
+
+    def _reasoning(self, signed: Signed) -> list[str]:
         return [mark(signed.number, place) for place, kind in enumerate(signed.shape) if kind in ("think", "redacted")]
 
     def found(self, body: Event, signed: Signed) -> list[str]:
@@ -387,7 +435,7 @@ class OpenAIUpstream:
             marks = (f"call_{signed.number}x", f"Text {signed.number}x")
             if message["role"] == "assistant" and any(_is_of(block, marks) for block in blocks):
                 text = message.get("reasoning_content") or ""
-                return [each for each in self.expected(signed) if each in text]
+                return [each for each in self.expected(signed, native=False) if each in text]
         return []
 
 
@@ -396,4 +444,9 @@ UPSTREAMS: dict[DialectName, Any] = {
     "gemini": GeminiUpstream(),
     "openai": OpenAIUpstream(),
 }
-CLIENTS: dict[str, Client] = {"chat": ChatClient(), "responses": ResponsesClient(), "messages": MessagesClient()}
+CLIENTS: dict[str, Client] = {
+    "chat": ChatClient(),
+    "responses": ResponsesClient(),
+    "messages": MessagesClient(),
+    "generate": GenerateClient(),
+}
