@@ -127,6 +127,13 @@ def test_forced_hosted_tool_is_rejected_without_an_attempt(box: Running, upstrea
     assert upstream.models == []
 
 
+def test_web_search_is_dropped_for_chat_completions(box: Running, upstream: Upstream) -> None:
+    answer, sent = send(box, upstream, {"model": "p/a", "input": "x", "tools": [{"type": "web_search"}]})
+
+    assert "tools" not in sent
+    assert answer.headers["x-router-dropped"] == "tools.web_search"
+
+
 def test_unknown_previous_response_is_rejected(box: Running) -> None:
     answer = httpx.post(
         f"{box.url}/v1/responses", json={"model": "p/a", "input": "x", "previous_response_id": "resp_1"}

@@ -67,6 +67,11 @@ class AnthropicDialect:
             known=self._tools,
             raw_tools=_raw_tools(call, target, accepted.body),
         )
+        dropped = native.dropped
+        if call.hosted:
+            from proxy.dialects.anthropic.hosted import add_hosted  # few calls need it
+
+            dropped += add_hosted(native.body, call.hosted)
         return UpstreamRequest(
             url=f"{versioned(deployment.provider.base_url)}/messages",
             headers=_headers(call, deployment.provider, key),
@@ -74,7 +79,7 @@ class AnthropicDialect:
             connect_timeout=deployment.timeouts.connect,
             proxy=deployment.provider.proxy,
             ca=deployment.provider.ca,
-            dropped=native.dropped,
+            dropped=dropped,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

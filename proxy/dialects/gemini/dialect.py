@@ -62,6 +62,10 @@ class GeminiDialect:
             no_thinking = call.options.disable_thinking
             recalled = Memory(self._recall, call, deployment).find
             native, dropped = native_body(body, deployment, recalled, self._forms, disable_thinking=no_thinking)
+            if call.hosted:
+                from proxy.dialects.gemini.hosted import add_hosted  # few calls need it
+
+                dropped += add_hosted(native, call.hosted, deployment)
             bodies = [native]
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:

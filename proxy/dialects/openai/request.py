@@ -158,6 +158,8 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
     may_differ = facts.replayed or prepared.members or (facts.parts and call.native is not None)
     if may_differ and "messages" in spans and "messages" not in write:
         _edit_messages(call, spans["messages"], prepared, write, dropped)
+    if call.hosted:  # chat completions have no such tool
+        dropped.append("tools.web_search")
     asks = call.stream and prepared.asks_usage and not (call.usage_asked and "stream_options" in spans)
     if asks:
         write["stream_options"] = _ask_for_usage(call.raw, spans)

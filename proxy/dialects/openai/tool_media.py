@@ -1,4 +1,4 @@
-"""Moves images and files of `tool` messages into a message of the user: OpenAI's API accepts only text in tool messages.
+"""Moves images and files of `tool` messages into a message of the user: OpenAI's API accepts only text in tool outputs.
 
 Clients of other formats may return images from tools. The message of the user follows the last `tool` message in a row.
 Source: OpenAI's API reference, "Create chat completion" (tool message: `content`).

@@ -60,9 +60,9 @@ def _word(word: str, tools: list[dict[str, Any]], table: ToolTable) -> Choice:
     if word not in _WORDS:
         raise InvalidRequest("`tool_choice` must be `auto`, `none`, `required` or an object.", param="tool_choice")
     if word == "required" and not tools:
-        if not table.hosted:
+        if not (table.hosted or table.searches):
             raise InvalidRequest("`tool_choice` is `required`, but there are no `tools`.", param="tool_choice")
-        return Choice(tools, refused=_hosted(table.hosted[0]))
+        return Choice(tools, refused=_hosted(table.hosted[0] if table.hosted else "web_search"))
     return Choice(tools, word)
 
 

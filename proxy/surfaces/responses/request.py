@@ -122,6 +122,7 @@ class _Reader:
         call.native = self._native(native, opener)
         call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
         call.refused = choice.refused or conversation.refused
+        call.hosted = tuple(table.searches)
         call.turn = turn
         turn.context = RequestContext(body, table)
         return call

@@ -4,7 +4,8 @@
     custom                a function with one string, `input`; the description has the grammar
     namespace             each of its tools, named `<namespace>__<name>`
     tool_search           a function, if the client executes it
-    hosted tools          none: dropped, and named in `ToolTable.dropped`
+    web_search            none: some providers have one of their own (`ToolTable.searches`)
+    other hosted tools    none: dropped, and named in `ToolTable.dropped`
 
 Tools with `defer_loading` are left out while the client executes `tool_search`, until an item of the input loads them;
 if the server would execute it, all of them are loaded at once. Names for the chat have at most 64 characters: a longer
@@ -27,6 +28,7 @@ SEARCH: Literal["tool_search"] = "tool_search"
 INPUT = "input"  # the parameter of a custom tool's function
 _DIGEST = 8  # characters
 _SEPARATOR = "__"
+_WEB_SEARCH = "web_search"  # of several versions, such as `web_search_2025_08_26`
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _ANYTHING = {"type": "object", "properties": {}}
 _SYNTAX = {"lark": "Lark grammar", "regex": "regular expression"}
@@ -43,12 +45,13 @@ class Tool(NamedTuple):
 class ToolTable:
     """The tools of one request. Make it with `read_tools`; afterwards it does not change.
 
-    `chat` are the functions that the model may call, by their names in the chat. `hosted` are the types of tools that
-    only a provider's own Responses API has.
+    `chat` are the functions that the model may call, by their names in the chat. `searches` are web searches, which a
+    provider executes; `hosted` are the types of tools that only a provider's own Responses API has.
     """
 
     def __init__(self) -> None:
         self.chat: dict[str, dict[str, Any]] = {}
+        self.searches: list[Mapping[str, Any]] = []
         self.hosted: list[str] = []
         self._tools: dict[str, Tool] = {}  # by the name in the chat, deferred ones too
 
@@ -125,6 +128,8 @@ class _Reader:
         elif kind == SEARCH:
             if _is_client_search(tool):
                 self.table.add(Tool(SEARCH, SEARCH), _search(tool, where), where)
+        elif isinstance(kind, str) and kind.startswith(_WEB_SEARCH) and tool.get("external_web_access") is not False:
+            self.table.searches.append(tool)
         elif isinstance(kind, str) and kind:
             self._hosted(kind)
         else:

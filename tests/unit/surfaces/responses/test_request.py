@@ -60,9 +60,12 @@ def test_own_body_has_no_router() -> None:
 
 
 def test_dropped_names_are_listed_once() -> None:
-    call = read(tools=[{"type": "web_search"}], client_metadata={}, input=[{"type": "new"}, {"role": "user"}])
+    tools = [{"type": "file_search"}, {"type": "web_search"}]
 
-    assert call.dropped == ("tools.web_search", "input.new", "client_metadata")
+    call = read(tools=tools, client_metadata={}, input=[{"type": "new"}, {"role": "user"}])
+
+    assert call.dropped == ("tools.file_search", "input.new", "client_metadata")
+    assert call.hosted == ({"type": "web_search"},)
 
 
 def test_forced_hosted_tool_is_for_a_native_target() -> None:

@@ -97,12 +97,21 @@ def test_search_by_the_server_loads_all_tools(search: dict[str, object]) -> None
 
 
 def test_hosted_tools_are_dropped_once_by_type() -> None:
-    hosted = [{"type": "web_search"}, {"type": "web_search", "filters": None}, {"type": "mcp, x", "server_label": "s"}]
+    hosted = [{"type": "file_search"}, {"type": "file_search", "filters": None}, {"type": "mcp, x"}]
 
     table = read_tools([*hosted, function("f")])
 
     assert list(table.chat) == ["f"]
-    assert table.dropped == ["tools.web_search", "tools.mcpx"]
+    assert table.dropped == ["tools.file_search", "tools.mcpx"]
+
+
+def test_web_search_is_for_providers_that_have_one() -> None:
+    search = {"type": "web_search_preview", "user_location": None}
+
+    table = read_tools([search, {"type": "web_search", "external_web_access": False}])
+
+    assert table.searches == [search]
+    assert table.dropped == ["tools.web_search"]
 
 
 def test_own_name_as_namespace_is_that_of_a_deferred_function() -> None:

@@ -1,0 +1,54 @@
+"""Web searches of other formats at Gemini's API."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.core.plan import Target
+from proxy.core.recall import Recall
+from proxy.dialects.gemini.dialect import build
+from proxy.dialects.gemini.hosted import add_hosted
+from tests.support.calls import HELLO, call, deployment, provider
+from tests.support.fakes import FakeClock
+
+CLOCK = FakeClock()
+DIALECT = build(Recall(CLOCK), CLOCK)
+SEARCH = {"type": "web_search"}
+GOOGLE = provider(dialect="gemini")
+NEW, OLD = deployment("gemini-3-flash", GOOGLE), deployment("gemini-2.5-flash", GOOGLE)
+FUNCTIONS: dict[str, Any] = {"functionDeclarations": [{"name": "f"}]}
+
+
+def test_search_stands_beside_functions() -> None:
+    native: dict[str, Any] = {"tools": [FUNCTIONS]}
+
+    assert add_hosted(native, [SEARCH], NEW) == ()
+    assert native["tools"] == [FUNCTIONS, {"googleSearch": {}}]
+
+
+def test_search_is_there_once() -> None:
+    native: dict[str, Any] = {"tools": [{"googleSearch": {}}]}
+
+    assert add_hosted(native, [SEARCH], NEW) == ()
+    assert native["tools"] == [{"googleSearch": {}}]
+
+
+@pytest.mark.parametrize(
+    "native", [{"tools": [FUNCTIONS]}, {"generationConfig": {"responseMimeType": "application/json"}}]
+)
+def test_model_that_supports_one_kind_of_tools_has_no_search(native: dict[str, Any]) -> None:
+    before = dict(native)
+
+    assert add_hosted(native, [SEARCH], OLD) == ("tools.web_search",)
+    assert native == before
+
+
+def test_request_has_the_search() -> None:
+    request = DIALECT.request(replace(call(HELLO), hosted=(SEARCH,)), Target(OLD), None)
+
+    assert json.loads(request.content)["tools"] == [{"googleSearch": {}}]
+    assert request.dropped == ()
