@@ -17,7 +17,7 @@ from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.dialects import NativeFormat
 from proxy.core.failures import UpstreamFailure
-from proxy.core.json_text import SMALL, typed
+from proxy.core.json_text import MISFITS, SMALL, typed
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
@@ -51,6 +51,7 @@ _NAMES = {
         )
     },
 }
+_START = b"event: response."
 _FAILED = ("response.failed", "response.cancelled", "error")
 _LAST = ("response.completed", "response.incomplete")
 _WITHOUT_CONTENT = ("message", "reasoning")  # types of items whose beginning is no content
@@ -130,6 +131,24 @@ class _Errors:
 
 class ResponseEvents(_Errors, NativeEvents):
     """The events of one response, which is complete with its last event."""
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        if not chunk.startswith(_START) or chunk[-2:] != b"\n\n" or 13 in chunk or len(chunk) > SMALL:
+            return False
+        events = [event.partition(b"\ndata: ") for event in chunk[:-2].split(b"\n\n")]
+        if chunk.count(b"\n") != 3 * len(events) or not all(name.endswith(b".delta") for name, _, _ in events):
+            return False
+        try:
+            if not chunk.isascii():
+                chunk.decode()  # strings that are skipped are not checked for UTF-8
+            pieces = [_decode_piece(data) for _, _, data in events]
+        except MISFITS:
+            return False
+        if not all(piece.type.startswith("response.") for piece in pieces):
+            return False
+        for piece in pieces:
+            self.text_bytes += size_of(piece.delta)
+        return True
 
     def _take(self, event: bytes) -> bool:
         if not self.closed and b".delta" in event[:100]:

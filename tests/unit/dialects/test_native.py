@@ -408,3 +408,63 @@ def test_recorded_answers_pass_to_the_byte(path: Any) -> None:
             changed.append(exchange["id"])
 
     assert changed == []
+
+
+# Pieces of content, which have a shorter path
+
+ODD: tuple[bytes, ...] = (
+    b'{"type":"X","index":0,"item_id":"i","delta":{"type":"text_delta","text":"x"}}',
+    b'{"type":"X","index":0,"item_id":"i","delta":"x"}',
+    b'{"type":"X","index":0,"delta":{"type":"text_delta","text":7}}',
+    b'{"type":"X","delta":{},"error":{"message":"no"}}',
+    b'{"type":"X","delta":"x","error":{"message":"no"}}',
+    b'{"type":"error","error":{"type":"api_error","message":"no"},"delta":"x","index":0}',
+    b'{"type":"X","index":0,"delta":{"type":"text_delta","text":"\xff"}}',
+    b'{"type":"X","delta":"\xff"}',
+    b'{"type":"X","delta":"\\ud800"}',
+    b'{"type":"X",\ndata: "delta":"x"}',
+    b'{"type":"X","delta":"x"}\nid: 7',
+    b"{not json}",
+    b"[1]",
+    b"",
+)
+NAMES = (b"content_block_delta", b"response.output_text.delta", b"response.completed", b"error")
+
+
+def states(decoder: NativeDecoder, pieces: list[bytes]) -> list[Any]:
+    """What a decoder gives and shows after each piece, to its first failure."""
+    seen: list[Any] = []
+    try:
+        for piece in pieces:
+            out = decoder.feed(piece)
+            seen.append((out, decoder.committed, decoder.complete, decoder.closed, decoder.text_bytes))
+    except UpstreamFailure as failure:
+        seen.append((failure.kind, str(failure), failure.partial))
+    return seen
+
+
+class LongMessageEvents(MessageEvents):
+    """Reads every event in full."""
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        return False
+
+
+class LongResponseEvents(ResponseEvents):
+    """Reads every event in full."""
+
+    def _is_plain(self, chunk: bytes) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("format", "long"), [(FORMATS[0], LongMessageEvents), (FORMATS[1], LongResponseEvents)])
+def test_odd_pieces_are_read_as_on_the_longer_path(format: Format, long: Callable[[], NativeDecoder]) -> None:
+    start, piece = b"".join([*format.before, format.content[0]]), format.content[0]
+    events = [b"event: %s\ndata: %s\n\n" % (name, odd.replace(b'"X"', b'"%s"' % name)) for name in NAMES for odd in ODD]
+    chunks = [chunk for event in events for chunk in (event, event + piece, piece + event)]
+
+    different = [
+        chunk for chunk in chunks if states(format.decoder(), [start, chunk]) != states(long(), [start, chunk])
+    ]
+
+    assert different == []
