@@ -25,7 +25,7 @@ from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.responses.choice import read_choice
 from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
-from proxy.surfaces.responses.opened import opened
+from proxy.surfaces.responses.opened import native_family, opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
 from proxy.surfaces.responses.stored import named_items, without_ids
 from proxy.surfaces.responses.tools import read_tools
@@ -122,6 +122,7 @@ class _Reader:
         call.native = self._native(native, opener)
         call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
         call.refused = choice.refused or conversation.refused
+        call.family = call.family or native_family([item for _, item in items])
         call.hosted = tuple(table.searches)
         call.turn = turn
         turn.context = RequestContext(body, table)

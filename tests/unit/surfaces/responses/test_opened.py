@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from proxy.core.body import parse
 from proxy.core.call import NativeRequest
 from proxy.core.json_text import compact
 from proxy.surfaces.carriers import Carried
-from proxy.surfaces.responses.opened import opened
+from proxy.surfaces.responses.opened import native_family, opened
 
 USER = {"type": "message", "role": "user", "content": "Hi"}
 OURS = {"type": "reasoning", "summary": [], "encrypted_content": "sbx1.known"}
@@ -68,3 +70,25 @@ def test_only_the_input_changes() -> None:
     changed = opened(native(OURS), [OURS], unseal, summary_of)
 
     assert changed.raw == b'{"model":"m","input":[],"store":false}'
+
+
+OUTPUT = {"type": "function_call_output", "call_id": "c", "output": ""}
+CALL = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
+SAID = {"type": "message", "role": "assistant", "content": "Hm."}
+
+
+@pytest.mark.parametrize(
+    ("items", "family"),
+    [
+        ([USER, THEIRS, CALL, OUTPUT], "openai"),
+        ([USER, THEIRS, SAID, CALL, OUTPUT, CALL, OUTPUT], "openai"),
+        ([USER, OURS, CALL, OUTPUT], None),
+        ([USER, THEIRS, CALL, OUTPUT, OURS, CALL, OUTPUT], None),  # the newest counts
+        ([USER, THEIRS, CALL, OUTPUT, {"role": "user", "content": "Go."}], None),
+        ([USER, THEIRS, SAID, USER, CALL, OUTPUT], None),
+        ([USER, THEIRS, CALL], None),
+        ([], None),
+    ],
+)
+def test_an_open_loop_with_encrypted_reasoning_is_of_a_native_target(items: list[Any], family: str | None) -> None:
+    assert native_family(items) == family
