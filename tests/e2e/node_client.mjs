@@ -57,6 +57,17 @@ seen.tool = called.choices[0].message.tool_calls[0].function;
 const debugged = await client.chat.completions.create({ model: "cheap", messages, router: { debug: true } });
 seen.chosen = debugged.router.chosen;
 
+const written = await client.responses.create({ model: "tier/low", input: messages[0].content });
+seen.response = written.output_text;
+const events = client.responses.stream({
+  model: "auto",
+  input: messages,
+  tools: tools.map(({ type, function: { name, parameters } }) => ({ type, name, parameters, strict: false })),
+});
+seen.kinds = [];
+for await (const event of events) seen.kinds.push(event.type);
+seen.responseTool = (await events.finalResponse()).output.find((item) => item.type === "function_call");
+
 seen.notFound = await errorOf(() => client.chat.completions.create({ model: "tier/lwo", messages }));
 seen.badRequest = await errorOf(() => client.chat.completions.create({ model: "up/small", messages, n: 0 }));
 seen.exhausted = await errorOf(() => client.chat.completions.create({ model: "open/status-500-node", messages }));

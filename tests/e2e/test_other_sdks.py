@@ -168,6 +168,16 @@ def test_node_calls_tools_in_a_stream(node: dict[str, Any]) -> None:
     assert json.loads(node["tool"]["arguments"]) == {"city": "[MOCK] city"}
 
 
+def test_node_gets_a_response(node: dict[str, Any]) -> None:
+    assert node["response"] == node["text"]
+
+
+def test_node_streams_a_response_with_a_call(node: dict[str, Any]) -> None:
+    assert (node["kinds"][0], node["kinds"][-1]) == ("response.created", "response.completed")
+    assert node["responseTool"]["name"] == "get_weather"
+    assert json.loads(node["responseTool"]["arguments"]) == {"city": "[MOCK] city"}
+
+
 def test_node_passes_options_of_our_own(node: dict[str, Any]) -> None:
     assert node["chosen"] == "up/small"
 
