@@ -152,6 +152,10 @@ class Pipeline:
             query=arrival.query,
         )
         record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        if call.options.conversation is not None:
+            from proxy.surfaces.memory.request import with_conversation  # only here: most calls name none
+
+            record.call = call = await run_off_loop(partial(with_conversation, call), len(raw))
         if call.turn is not None:
             record.call = call = await self._turns.begin(call)
         record.plan = plan = await self._router.route(call)
@@ -184,6 +188,10 @@ class Pipeline:
     async def _answer(self, arrival: Arrival, call: Call, record: Record, relay: Relay) -> None:
         """Write the answer in the client's format, with the proxy's headers. Raises `ProxyError` if it breaks off."""
         encoder = arrival.surface.encoder(call, record, relay.headers["content-type"], native=relay.native)
+        if call.options.conversation is not None:
+            from proxy.surfaces.memory.answer import remembering
+
+            encoder = remembering(call, record, relay.headers["content-type"], encoder, arrival.surface)
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")

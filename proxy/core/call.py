@@ -35,6 +35,7 @@ class RouterOptions:
     max_wait_seconds: float | None = None
     disable_thinking: bool = False
     fallbacks: tuple[str, ...] = ()
+    conversation: str | None = None  # a stored conversation that the call continues
 
 
 NO_OPTIONS = RouterOptions()

@@ -14,7 +14,6 @@ PREFIX = "x-router-"
 _LONGEST = 256  # characters of a string
 _PLANNED = {
     "cache": "cache",
-    "conversation": "stored conversations",
 }
 
 
@@ -112,6 +111,7 @@ _READERS: dict[str, Callable[[str, Any], Any]] = {
     "key_id": _string,
     "client_id": _string,
     "task": _one_of(TASKS),
+    "conversation": _string,
     "debug": _boolean,
     "disable_thinking": _boolean,
     "fallbacks": _names,

@@ -122,6 +122,54 @@ def test_a_response_continues_the_one_before(client: openai.OpenAI, upstream: Up
     assert second.previous_response_id == first.id
 
 
+def test_all_apis_share_a_conversation(
+    client: openai.OpenAI, upstream: Upstream, box: Running, http: httpx.Client
+) -> None:
+    upstream.script("m", whole)
+    conversation = client.conversations.create().id
+    option = {"router": {"conversation": conversation}}
+    system: Any = {"role": "system", "content": "Be brief."}
+    client.chat.completions.create(
+        model="p/m", messages=[system, {"role": "user", "content": "chat"}], extra_body=option
+    )
+    chunks = list(
+        client.chat.completions.create(
+            model="p/m", messages=[{"role": "user", "content": "stream"}], stream=True, extra_body=option
+        )
+    )
+    client.responses.create(model="p/m", input="responses", conversation=conversation)
+    message = http.post(
+        f"{box.url}/v1/messages",
+        headers={"x-router-conversation": conversation, "anthropic-version": "2023-06-01"},
+        json={"model": "p/m", "max_tokens": 9, "messages": [{"role": "user", "content": "messages"}]},
+    )
+    with pytest.raises(openai.BadRequestError, match="use `conversation`"):
+        client.responses.create(model="p/m", input="x", extra_body=option)
+    with pytest.raises(openai.NotFoundError):
+        client.chat.completions.create(
+            model="p/m",
+            messages=[system, {"role": "user", "content": "x"}],
+            extra_body={"router": {"conversation": "c"}},
+        )
+
+    answer = text_of("m")
+    assert message.json()["content"][0]["text"] == answer
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer
+    assert asked(upstream) == [("system", "Be brief."), ("user", "chat")]
+    upstream.next()
+    upstream.next()
+    assert asked(upstream) == [
+        ("user", "chat"),
+        ("assistant", answer),
+        ("user", "stream"),
+        ("assistant", answer),
+        ("user", "responses"),
+        ("assistant", answer),
+        ("user", "messages"),
+    ]
+    assert texts(client, conversation)[-2:] == ["messages", answer]
+
+
 def test_unknown_ids_are_rejected_before_a_provider_is_asked(client: openai.OpenAI, upstream: Upstream) -> None:
     upstream.script("m", whole)
     kept = client.responses.create(model="p/m", input="one", store=False)

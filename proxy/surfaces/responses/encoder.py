@@ -13,7 +13,7 @@ from proxy.core.call import Call
 from proxy.core.errors import ProxyError, UpstreamError
 from proxy.core.json_text import object_of
 from proxy.core.record import Record
-from proxy.core.sse import Events, data_of
+from proxy.core.sse import DONE, Events, data_of
 from proxy.core.turn import Turn
 from proxy.surfaces.base import Encoder
 from proxy.surfaces.decision import decision_record
@@ -164,6 +164,8 @@ class StreamEncoder(_Encoder):
             if not self._begun:
                 self._begin(chunk.get("model"))
             self._take(chunk, "delta")
+        elif data and data.strip() == DONE and self._finished is None:  # some providers give no reason
+            self._end("stop")
 
     def _begin(self, model: Any = None) -> None:
         self._begun = True

@@ -23,6 +23,7 @@ WHOLE = {
     "task": "code",
     "debug": True,
     "fallbacks": ["tier/high"],
+    "conversation": "conv_1",
 }
 READ = RouterOptions(
     mode="fast",
@@ -37,6 +38,7 @@ READ = RouterOptions(
     task="code",
     debug=True,
     fallbacks=("tier/high",),
+    conversation="conv_1",
 )
 
 
@@ -110,7 +112,7 @@ def test_an_empty_list_in_a_header_is_empty() -> None:
         ({"max_wait_seconds": -1}, "router.max_wait_seconds"),
         ({"max_wait_seconds": "3"}, "router.max_wait_seconds"),
         ({"cache": "on"}, "router.cache"),
-        ({"conversation": "c1"}, "router.conversation"),
+        ({"conversation": ["conv_1"]}, "router.conversation"),
         ({"colour": 1}, "router.colour"),
         ({"": 1}, "router."),
         ([], "router"),

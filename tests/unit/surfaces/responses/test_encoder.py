@@ -232,6 +232,19 @@ def test_finish_error_is_a_failed_response_that_is_not_stored() -> None:
     assert call.turn.document is None
 
 
+def test_answer_without_a_finish_reason_is_stored_before_its_end() -> None:
+    call = call_of({"stream": True}, store=True)
+    encoder = StreamEncoder(call, record_of(call), call.turn)
+
+    encoder.feed(chunk({"content": "Hel"}))
+    encoder.feed(DONE)
+
+    assert call.turn is not None
+    assert call.turn.document is not None
+    assert call.turn.document["status"] == "completed"
+    assert call.turn.output[0]["content"][0]["text"] == "Hel"
+
+
 def test_broken_stream_ends_with_a_failed_response() -> None:
     call = call_of({"stream": True})
     encoder = StreamEncoder(call, record_of(call), call.turn)
