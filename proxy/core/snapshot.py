@@ -48,6 +48,7 @@ class Snapshot:
     breaker: BreakerPolicy
     retry: RetryPolicy
     deadline: DeadlinePolicy
+    classifier: Literal["rules", "model"] = "rules"
     thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
     queue: QueuePolicy = QueuePolicy()
     failures: Mapping[FailureClass, FailureRule] = field(default_factory=lambda: RULES)

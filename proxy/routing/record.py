@@ -53,6 +53,7 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "tier": profile.tier,
         "score": profile.score,
         "confidence": profile.confidence,
+        "classifier": profile.classifier,
         "features": [{"name": name, "weight": weight} for name, weight in profile.features],
     }
 

@@ -55,12 +55,12 @@ class Router:
         self,
         health: HealthSource,
         *,
-        classifier: Classifier = RULES,
+        classifier: Classifier | None = None,
         count: Count = estimate_tokens,
         off_loop: OffLoop = _in_place,
     ) -> None:
         self._health = health
-        self._classifier = classifier
+        self._classifier = classifier  # `None`: that of the configuration
         self._count = count
         self._off_loop = off_loop
         self._snapshot: Snapshot | None = None  # the one of `_table`
@@ -90,4 +90,14 @@ class Router:
 
     async def _classify(self, call: Call) -> Profile:
         """Classify the prompt of a call. A classifier that asks a model belongs here."""
-        return with_task(await self._off_loop(lambda: self._classifier.classify(call), len(call.raw)), call)
+        classifier = self._classifier or _classifier_of(call.snapshot)
+        return with_task(await self._off_loop(lambda: classifier.classify(call), len(call.raw)), call)
+
+
+def _classifier_of(snapshot: Snapshot) -> Classifier:
+    """Return the classifier of a configuration; the trained one is imported when it is first used."""
+    if snapshot.classifier == "rules":
+        return RULES
+    from proxy.routing.classify.trained import TRAINED
+
+    return TRAINED

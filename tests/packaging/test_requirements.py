@@ -17,10 +17,16 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def pins(lock: str) -> dict[str, str]:
-    """The version of each distribution in a lock file."""
+    """The version of each distribution in a lock file; of several, the one for this version of Python."""
     lines = (ROOT / lock).read_text().splitlines()
     found = [Requirement(line.split(" \\")[0]) for line in lines if line and line[0] not in " #"]
-    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in found}
+    names = [canonicalize_name(each.name) for each in found]
+    fits = [
+        each.marker is None or each.marker.evaluate() or names.count(name) == 1
+        for name, each in zip(names, found, strict=True)
+    ]
+    chosen = [each for each, fit in zip(found, fits, strict=True) if fit]
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in chosen}
 
 
 @pytest.mark.parametrize("lock", LOCKS)

@@ -61,6 +61,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         breaker=BreakerPolicy(**resilience.breaker.model_dump()),
         retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"}), **resilience.retry.budget.model_dump()),
         deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
+        classifier="model" if settings.routing.classifier.kind == "model" else "rules",
         thinking=settings.routing.thinking.model_dump(exclude_none=True),
         queue=QueuePolicy(**resilience.queue.model_dump()),
         failures=_rules(resilience.failures),

@@ -43,13 +43,18 @@ def read_prompt(body: Mapping[str, Any]) -> Prompt:
     text = _text(last)
     tools = body.get("tools") or body.get("functions")
     return Prompt(
-        text=text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}",
+        text=bounded(text),
         characters=len(text),
         system_characters=system,
         turns=turns,
         images=images,
         tools=len(tools) if isinstance(tools, list) else 0,
     )
+
+
+def bounded(text: str) -> str:
+    """Return a text of bounded length: its head and its tail."""
+    return text if len(text) <= _HEAD + _TAIL else f"{text[:_HEAD]}\n{text[-_TAIL:]}"
 
 
 def _text(content: Any) -> str:

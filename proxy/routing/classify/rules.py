@@ -1,7 +1,6 @@
 """The prompt classifier: estimates the task of a prompt and the tier that it needs, by plain rules.
 
-A profile lists features by fixed names, never words of the prompt. Another classifier can replace `RuleClassifier`
-through the same protocol.
+A profile lists features by fixed names, never words of the prompt. `trained.py` has another classifier.
 """
 
 from __future__ import annotations
@@ -27,6 +26,7 @@ class Profile:
     score: float  # 0 (easy) to 1 (hard)
     features: tuple[tuple[str, float], ...]
     confidence: float  # 0 to 1
+    classifier: str = "rules"  # the classifier, and the version of its model
 
 
 class Classifier(Protocol):
@@ -53,7 +53,7 @@ class RuleClassifier:
         reading = read_words(prompt.text)
         asked = call.options.task
         task = asked or reading.task
-        terms = {**_text_terms(prompt, reading, task), **_shape_terms(prompt, call.body)}
+        terms = {**_text_terms(prompt, reading, task), **shape_terms(prompt, call.body)}
         features = tuple((name, round(term, 3)) for name, term in terms.items() if abs(term) >= 0.005)
         score = round(min(1.0, max(0.0, _BASE + sum(term for _, term in features))), 3)
         return Profile(task, tier_of(score), score, features, 1.0 if asked else reading.confidence)
@@ -78,7 +78,8 @@ def _text_terms(prompt: Prompt, reading: Reading, task: str) -> dict[str, float]
     }
 
 
-def _shape_terms(prompt: Prompt, body: Mapping[str, Any]) -> dict[str, float]:
+def shape_terms(prompt: Prompt, body: Mapping[str, Any]) -> dict[str, float]:
+    """Return the terms of the conversation's shape and of the parameters, which no text shows."""
     effort = body.get("reasoning_effort")
     limit = positive(body.get("max_completion_tokens")) or positive(body.get("max_tokens"))
     short, long = limit is not None and limit <= 64, limit is not None and limit >= 4_000

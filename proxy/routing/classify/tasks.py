@@ -40,7 +40,25 @@ class Reading:
 
 def read_words(text: str) -> Reading:
     """Tokenise once and count the votes."""
-    lowered = text.lower()
+    votes, seen = _count(text.lower())
+    task, confidence = _winner(votes)
+    return Reading(
+        task=task,
+        confidence=confidence,
+        depth=len(DEPTH_WORDS & seen.keys()),
+        fences=seen["```"],
+        questions=seen["?"] + seen["\uff1f"],
+        lines=sum(line.lstrip()[:1] in _MARKS for line in text.split("\n")),
+    )
+
+
+def votes_of(lowered: str) -> dict[str, float]:
+    """Return the votes for each task."""
+    return _count(lowered)[0]
+
+
+def _count(lowered: str) -> tuple[dict[str, float], Counter[str]]:
+    """Return the votes for each task, and the tokens."""
     tail = max(_HEAD, len(lowered) - _TAIL)
     middle = Counter(_TOKEN.findall(lowered[_HEAD:tail]))
     seen = Counter(_TOKEN.findall(lowered[:_HEAD]) + _TOKEN.findall(lowered[tail:]))
@@ -52,15 +70,7 @@ def read_words(text: str) -> Reading:
     for phrase, task in TASK_PHRASES:
         if phrase in lowered:
             votes[task] += _PHRASE
-    task, confidence = _winner(votes)
-    return Reading(
-        task=task,
-        confidence=confidence,
-        depth=len(DEPTH_WORDS & seen.keys()),
-        fences=seen["```"],
-        questions=seen["?"] + seen["\uff1f"],
-        lines=sum(line.lstrip()[:1] in _MARKS for line in text.split("\n")),
-    )
+    return votes, seen
 
 
 def _vote(votes: dict[str, float], tokens: Counter[str], weight: float) -> None:

@@ -51,7 +51,7 @@ def test_every_deployment_occurs_once() -> None:
 def test_only_classified_calls_have_a_profile() -> None:
     assert record("tier/low")["profile"] is None
     assert record("openai/mini")["profile"] is None
-    assert record("auto")["profile"].keys() == {"task", "tier", "score", "confidence", "features"}
+    assert record("auto")["profile"].keys() == {"task", "tier", "score", "confidence", "classifier", "features"}
     assert record("openai/mini", fallbacks=("auto",))["profile"] is not None
 
 
