@@ -82,7 +82,7 @@ def read_query(call: Call, health: HealthView, count: Count = estimate_tokens) -
     return Query(
         snapshot=snapshot,
         kind=call.kind,
-        facts=Facts(call.body, count),
+        facts=Facts(call.body, count, soft_limit=call.native is not None),
         options=options,
         health=health,
         providers=_known_names(snapshot, options.providers, "router.providers"),

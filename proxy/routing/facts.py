@@ -19,7 +19,9 @@ _MAX_CHOICES = 128
 class Facts:
     """The requirements of one call, independent of its route."""
 
-    def __init__(self, body: Mapping[str, Any], count: Count = estimate_tokens) -> None:
+    def __init__(self, body: Mapping[str, Any], count: Count = estimate_tokens, *, soft_limit: bool = False) -> None:
+        """`soft_limit`: targets with shorter answers get a smaller limit (`upstream/fit.py`)."""
+        self.soft_limit = soft_limit
         self._body = body
         self._count = count
 

@@ -84,8 +84,9 @@ def by_fit(query: Query, candidate: Candidate) -> Rejection | None:
         return Rejection("kind", f"a model of kind {deployment.kind}, not {query.kind}")
     if deployment.capabilities is not None and (lacking := facts.capabilities - deployment.capabilities):
         return Rejection("capability", f"does not declare {', '.join(sorted(lacking))}")
-    if deployment.max_output is not None and facts.max_tokens is not None and facts.max_tokens > deployment.max_output:
-        return Rejection("output", f"answers with at most {deployment.max_output} tokens")
+    longest = deployment.max_output
+    if longest is not None and (facts.max_tokens or 0) > longest and not facts.soft_limit:
+        return Rejection("output", f"answers with at most {longest} tokens")
     window = deployment.context_window
     if window is not None and (needed := context_needed(deployment, facts)) > window:
         return Rejection("context", f"needs about {needed} tokens of context, has {window}")

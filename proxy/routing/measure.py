@@ -53,4 +53,5 @@ def worst_cost(deployment: Deployment, facts: Facts) -> int | None:
 
 def context_needed(deployment: Deployment, facts: Facts) -> int:
     """Return the context tokens that the call needs: its input and its answer."""
-    return facts.input_tokens + (facts.max_tokens or expected_output(deployment, facts))
+    limit = None if facts.soft_limit else facts.max_tokens
+    return facts.input_tokens + (limit or expected_output(deployment, facts))

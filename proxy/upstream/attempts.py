@@ -16,6 +16,7 @@ from proxy.core.slow import SlowCalls
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect, DialectKey
 from proxy.upstream.attempt import Attempt
+from proxy.upstream.fit import fitted
 from proxy.upstream.health import Lease
 from proxy.upstream.pulse import Pulse
 from proxy.upstream.refused_usage import RefusedUsage
@@ -61,6 +62,8 @@ class Attempts:
         native = call.native is not None and call.native.format == target.deployment.provider.native_format
         if call.refused is not None and not native:
             raise call.refused
+        if call.native is not None and not native:
+            target = fitted(target, call)
         charges: tuple[BudgetCharge, ...] = ()
         if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key:
             charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)

@@ -30,6 +30,7 @@ def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> 
         "models": [
             {"id": "up/small", "tier": "low", "price": {"input": 1, "output": 2}},
             {"id": "up/other", "tier": "low", "price": {"input": 2, "output": 4}},
+            {"id": "up/short", "tier": "high", "max_output": 500, "context_window": 8000},
         ],
         "resilience": without_breakers(),
     }
@@ -316,3 +317,10 @@ def test_request_id_is_a_header(box: Running, http: httpx.Client) -> None:
 
     assert answer.headers["request-id"] == answer.headers["x-router-id"]
     assert "request-id" not in chat.headers
+
+
+def test_large_limit_fits_the_targets_of_a_tier(claude: anthropic.Anthropic, upstream: Upstream) -> None:
+    answer = claude.messages.create(model="tier/high", max_tokens=64000, messages=HELLO, timeout=60)
+
+    assert answer.stop_reason == "end_turn"
+    assert upstream.next().json["max_completion_tokens"] == 500

@@ -6,8 +6,8 @@ that an unsupported one is renamed and keeps its bytes. `reasoning_effort` becom
 for this effort, and is reported as dropped if they contain another one; `router.disable_thinking` becomes those that
 switch thinking off. An effort that the deployment does not define goes to the upstream unchanged.
 
-The clients of other formats always set a limit and often an effort, whatever the model. For these calls the limit is
-at most the model's, and an effort that the model does not understand is removed.
+The clients of other formats often set an effort whatever the model. From these calls an effort that the model does not
+understand is removed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ from proxy.core.json_text import compact_nulled
 from proxy.core.model import Deployment
 from proxy.core.plan import Target
 from proxy.core.spans import Span
-from proxy.dialects.refused import CEILINGS, asks, refused
+from proxy.dialects.refused import asks, refused
 
 _EFFORT = "reasoning_effort"
-_LIMIT = "max_completion_tokens"
 _START = Span(0, 0, 0)
 _LIMITS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
 
@@ -127,12 +126,8 @@ def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) 
 
 
 def _fit(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:
-    """Fit the limit and the effort of a translated request to the model."""
+    """Remove the effort of a translated request if the model does not understand it."""
     deployment = target.deployment
-    most, limit = deployment.max_output, call.body.get(_LIMIT)
-    if most is not None and type(limit) is int and limit > most and target.overrides.keys().isdisjoint(CEILINGS):
-        edits.write[_LIMIT] = to_json(most)
-        edits.dropped.append(_LIMIT)
     effort = call.body.get(_EFFORT)
     if effort is None or _EFFORT in edits.write or _EFFORT in edits.remove or _members(effort, deployment) is not None:
         return

@@ -1,7 +1,6 @@
 """The messages of an Anthropic request as chat messages.
 
-- The results of tools come first in a user's turn, as `tool` messages; they are never dropped. Images and documents in
-  a result follow in a message of the user, because a `tool` message of a chat has only text.
+- The results of tools come first in a user's turn, as `tool` messages; they are never dropped.
 - An assistant's message has one text and a list of calls. What a provider has signed comes back in `thinking` and
   `redacted_thinking` blocks that Signalbox issued (`proxy/surfaces/carriers.py`); other thinking is dropped.
 - Messages with the role `system` may stand anywhere.
@@ -88,24 +87,20 @@ class _Reader:
 
     def _user(self, content: Any, where: str) -> list[Message]:
         results: list[Message] = []
-        beside: list[Part] = []  # images and documents of the results
         parts: list[Part] = []
         for place, block in enumerate(blocks_of(content, where)):
             at = f"{where}[{place}]"
             if block["type"] == "tool_result":
-                result, media = self._result(block, at)
-                results.append(result)
-                beside += media
+                results.append(self._result(block, at))
             else:
                 parts += parts_of(block, at, self._notes)
         self._open = self._open or bool(results)
         if not results:
             self._family = None  # a new question
-        rest = [*beside, *parts]
-        return [*results, {"role": "user", "content": plain(rest)}] if rest or not results else results
+        return [*results, {"role": "user", "content": plain(parts)}] if parts or not results else results
 
-    def _result(self, block: Mapping[str, Any], where: str) -> tuple[Message, list[Part]]:
-        """Return the `tool` message of a result, and the parts that it cannot hold."""
+    def _result(self, block: Mapping[str, Any], where: str) -> Message:
+        """Return the `tool` message of a result."""
         note_cache(block, self._notes)
         id = string(block, "tool_use_id", where)
         parts: list[Part] = []
@@ -113,12 +108,10 @@ class _Reader:
         for place, inner in enumerate(blocks_of("" if content is None else content, f"{where}.content")):
             if inner["type"] != "tool_reference":  # the tool that it names is in `tools`
                 parts += parts_of(inner, f"{where}.content[{place}]", self._notes)
-        text = joined([part["text"] for part in parts if part["type"] == "text"])
-        media = [part for part in parts if part["type"] != "text"]
+        output = plain(parts)
         if block.get("is_error") is True:
-            text = f"Error: {text}" if text else "Error"
-        head = [text_part(f"Output of the tool call `{id}`:")] if media else []
-        return {"role": "tool", "tool_call_id": id, "content": text}, [*head, *media]
+            output = f"Error: {output}".rstrip(": ") if isinstance(output, str) else [text_part("Error:"), *output]
+        return {"role": "tool", "tool_call_id": id, "content": output}
 
     def _assistant(self, content: Any, where: str) -> list[Message]:
         self._open = False

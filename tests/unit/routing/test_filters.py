@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.call import Call
+from proxy.core.call import Call, NativeRequest
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth, Target
 from proxy.routing.candidates import Candidate, read_query
@@ -54,6 +54,12 @@ def test_room_for_the_answer_is_part_of_the_context() -> None:
 
 def test_a_longer_answer_than_the_model_gives_is_rejected() -> None:
     assert kinds(judge(call("auto", body={"max_tokens": 4_001}), MINI, HAIKU)) == ["output", None]
+
+
+def test_limit_of_a_translated_call_rejects_no_model() -> None:
+    asked = replace(call("auto", body={"max_completion_tokens": 64_000}), native=NativeRequest("messages", b"{}", {}))
+
+    assert kinds(judge(asked, MINI, HAIKU)) == [None, None]
 
 
 def test_only_chat_models_chat() -> None:

@@ -219,18 +219,6 @@ def test_thinking_that_cannot_be_disabled_is_named() -> None:
     assert sent(raw, disable_thinking=True).dropped == ()
 
 
-def test_limit_of_a_translated_request_is_at_most_the_model_s() -> None:
-    raw = '{"model":"m","max_completion_tokens":64000,"messages":[]}'
-
-    request = sent(raw, native=True, max_output=16384)
-    renamed = sent(raw, native=True, max_output=16384, unsupported=frozenset({"max_completion_tokens"}))
-
-    assert json.loads(request.content)["max_completion_tokens"] == 16384
-    assert request.dropped == ("max_completion_tokens",)
-    assert json.loads(renamed.content)["max_tokens"] == 16384
-    assert sent(raw, max_output=16384).content == raw.encode()
-
-
 @pytest.mark.parametrize(
     ("effort", "members", "kept"),
     [

@@ -139,7 +139,7 @@ def test_documents_are_files(source: dict[str, Any], file: dict[str, Any]) -> No
     assert messages(user({"type": "document", "source": source}))[0]["content"] == [{"type": "file", "file": file}]
 
 
-def test_results_come_first_and_their_media_beside_them() -> None:
+def test_results_come_first_with_their_media() -> None:
     blocks = [
         text("Look"),
         result([text("one"), {"type": "image", "source": PIXEL}]),
@@ -154,13 +154,13 @@ def test_results_come_first_and_their_media_beside_them() -> None:
         "content": "Well",
         "tool_calls": [{"id": "toolu_1", "type": "function", "function": {"name": "get", "arguments": '{"a":1}'}}],
     }
+    image = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}}
     assert sent[2:5] == [
-        {"role": "tool", "tool_call_id": "toolu_1", "content": "one"},
+        {"role": "tool", "tool_call_id": "toolu_1", "content": [text("one"), image]},
         {"role": "tool", "tool_call_id": "toolu_2", "content": ""},
         {"role": "tool", "tool_call_id": "toolu_3", "content": "Error"},
     ]
-    assert [part["type"] for part in sent[5]["content"]] == ["text", "image_url", "text"]
-    assert len(sent) == 6
+    assert sent[5:] == [{"role": "user", "content": "Look"}]
 
 
 def test_blocks_without_counterpart_are_dropped_and_named() -> None:
