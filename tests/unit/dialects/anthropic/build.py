@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Deployment, Provider
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.snapshot import Snapshot
 from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.surfaces.openai.chat import read_chat
 from tests.support.breaks import last_event
+from tests.support.calls import snapshot
 from tests.support.fakes import FakeClock
 
 USER = {"role": "user", "content": "Hello"}
@@ -51,7 +51,7 @@ def target(
 def call(headers: Mapping[str, str] | None = None, **members: Any) -> Call:
     body = {"model": "anthropic/claude-x", "messages": [USER], **members}
     raw = json.dumps(body).encode()
-    return read_chat(raw, headers or {}, id="req_abc", request_id="r1", snapshot=cast("Snapshot", None))
+    return read_chat(raw, headers or {}, id="req_abc", request_id="r1", snapshot=snapshot())
 
 
 def sent(call: Call, target: Target, recall: Recall | None = None) -> tuple[dict[str, Any], tuple[str, ...]]:
