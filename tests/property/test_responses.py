@@ -64,7 +64,8 @@ def encoder() -> StreamEncoder:
 def test_any_deltas_are_a_legal_stream_however_they_are_cut(
     deltas: list[dict[str, Any]], finish: str | None, data: st.DataObject
 ) -> None:
-    stream = b"".join(chunk(delta) for delta in deltas) + chunk({}, finish) + b"data: [DONE]\n\n"
+    late = data.draw(st.lists(DELTAS, max_size=2))
+    stream = b"".join([*map(chunk, deltas), chunk({}, finish), *map(chunk, late), b"data: [DONE]\n\n"])
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     whole, cut = encoder(), encoder()
 

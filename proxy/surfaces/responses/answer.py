@@ -1,8 +1,8 @@
 """An answer as items: takes the deltas of a chat completion, and opens, fills and closes the items of a response.
 
-Items come in the order in which they begin. A message or reasoning ends when something else begins. A tool call ends
-when something else begins and its arguments are a whole object, else at the end of the answer, because providers may
-send the arguments of parallel calls in turns.
+Items come in the order in which they begin. A message or reasoning ends when something else begins. So does a tool call
+whose arguments are a whole object by then; others end with the answer, because providers may send the arguments of
+parallel calls in turns.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from proxy.surfaces.responses.sealing import Sealing
 from proxy.surfaces.responses.tools import ToolTable
 
 _SIGNED = frozenset(("reasoning_details", "extra_content", "google_parts"))  # members that may have signatures
+_RARE = frozenset(("function_call", "annotations", "images"))
 _I = TypeVar("_I", bound=Item)
 
 
@@ -46,6 +47,7 @@ class Answer:
         self._calls: list[_Call] = []
         self._by_index: dict[int, _Call] = {}
         self._ids: set[str] = set()  # of the calls, for the client
+        self._latest: ToolCallItem | None = None  # the last item, if it is a call
 
     def add(self, delta: Mapping[str, Any], logprobs: Any = None) -> None:
         """Take a delta, or a whole message. Members of unexpected types are ignored."""
@@ -69,7 +71,7 @@ class Answer:
             self._text("refusal").text(refusal)
         if calls:
             self._tool_calls(calls)
-        if len(delta) > 1:
+        if not _RARE.isdisjoint(delta):
             self._rare(delta)
 
     def close(self, status: Status) -> None:
@@ -102,9 +104,9 @@ class Answer:
     def _new(self, kind: type[_I], prefix: str, *more: Any) -> _I:
         """Close what something else follows, and begin an item."""
         self._close_current()
-        for call in self._calls:
-            if call.item is not None and not call.item.closed and call.item.is_whole:
-                call.item.close()
+        latest, self._latest = self._latest, None
+        if latest is not None and latest.is_whole:
+            latest.close()
         index = len(self.items)
         item = kind(self._events, index, f"{prefix}_{self._stem}{index:02x}", *more)
         self.items.append(item)
@@ -211,7 +213,7 @@ class Answer:
         id = call.id if call.id not in self._ids else ""
         id = id or f"call_{self._stem}{len(self.items):02x}"
         self._ids.add(id)
-        call.item = self._new(ToolCallItem, _PREFIX[tool.kind], id, tool)
+        call.item = self._latest = self._new(ToolCallItem, _PREFIX[tool.kind], id, tool)
         for fragment in call.early:
             call.item.arguments(fragment)
 

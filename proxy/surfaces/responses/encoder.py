@@ -60,6 +60,7 @@ class _Encoder:
             conversation=turn.conversation,
         )
         self._finished: str | None = None  # the finish reason, once it has come
+        self._changed = False  # the turn does not have the answer as it is now
 
     def _take(self, completion: Mapping[str, Any], name: str) -> None:
         """Take the delta or message, called `name`, of a chunk or a completion."""
@@ -71,11 +72,14 @@ class _Encoder:
             if isinstance(delta, dict):
                 self._answer.add(delta, choice.get("logprobs"))
             reason = choice.get("finish_reason")
-            if reason and isinstance(reason, str):
+            if self._finished is not None:
+                self._end(self._finished)  # what came after the finish
+            elif reason and isinstance(reason, str):
                 self._end(reason)
         usage = completion.get("usage")
         if usage and isinstance(usage, dict):
             self._document.usage = usage_of(usage)
+            self._changed = True
         tier = completion.get("service_tier")
         if tier and isinstance(tier, str):
             self._document.service_tier = tier
@@ -84,6 +88,7 @@ class _Encoder:
         """Close all items: the answer is complete."""
         document = self._document
         self._finished = reason
+        self._changed = True
         document.incomplete = _INCOMPLETE.get(reason)
         document.status = "failed" if reason == "error" else "incomplete" if document.incomplete else "completed"
         if document.status == "completed":
@@ -95,6 +100,7 @@ class _Encoder:
 
     def _note_turn(self) -> None:
         """Put the complete answer into the turn, which is stored before `finish`."""
+        self._changed = False
         self._update()
         if self._document.status != "failed":
             self._turn.output = self._answer.values()
@@ -132,7 +138,7 @@ class StreamEncoder(_Encoder):
         """Return the events for a piece of a chat completion's stream, but for the last one."""
         for event in self._chunks.feed(data):
             self._read(event)
-        if self._finished is not None:
+        if self._changed and self._finished is not None:
             self._note_turn()
         return self._events.take()
 
@@ -159,6 +165,8 @@ class StreamEncoder(_Encoder):
 
     def _read(self, event: bytes) -> None:
         data = data_of(event)
+        if data == DONE:
+            self._changed = True  # the time of the end is known
         chunk = object_of(data) if data else None
         if chunk is not None:
             if not self._begun:

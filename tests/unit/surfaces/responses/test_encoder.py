@@ -422,6 +422,38 @@ def test_image_is_an_item() -> None:
     assert (item["type"], item["status"], item["result"]) == ("image_generation_call", "completed", "AAAA")
 
 
+def test_image_without_other_members_is_not_lost() -> None:
+    image = {"type": "image_url", "image_url": {"url": "https://a.test/i.png"}}
+
+    [message, item] = verify(streamed(chunk({"content": "Look"}), chunk({"images": [image]}, "stop")))["output"]
+
+    assert (message["type"], item["result"]) == ("message", "https://a.test/i.png")
+
+
+def test_content_after_the_finish_is_an_item_of_the_turn() -> None:
+    call = call_of({"stream": True}, store=True)
+    encoder = StreamEncoder(call, record_of(call), call.turn)
+    assert call.turn is not None
+
+    out = encoder.feed(chunk({"content": "a"}, "length") + chunk({"content": "b"}, "stop"))
+    stored = call.turn.document
+
+    response = verify(events_of(out + encoder.finish()))
+    assert stored == response
+    assert [item["content"][0]["text"] for item in response["output"]] == ["a", "b"]
+    assert response["status"] == "incomplete"
+
+
+def test_older_form_of_a_call_is_a_call() -> None:
+    events = streamed(
+        chunk({"function_call": {"name": "look", "arguments": ""}}),
+        chunk({"function_call": {"arguments": "{}"}}, "function_call"),
+    )
+
+    [call] = verify(events)["output"]
+    assert (call["name"], call["arguments"], call["call_id"]) == ("look", "{}", "call_100")
+
+
 def test_content_of_parts_is_text_and_reasoning() -> None:
     parts = [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "Hi"}]
 
