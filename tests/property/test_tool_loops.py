@@ -87,6 +87,7 @@ class Loop:
         assert b"sbx1." not in content
         assert b"c2J4MS" not in content
         body = json.loads(content)
+        assert name != "gemini" or UPSTREAMS[name].accepts(body)
         for signed in self.signed:
             if signed.dialect == name:
                 upstream = UPSTREAMS[name]

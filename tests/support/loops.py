@@ -388,6 +388,11 @@ class GeminiUpstream:
         parts = [part for content in body["contents"] for part in content["parts"]]
         return [part.get("thoughtSignature", "") for part in parts if self._is_of(part, signed.number)]
 
+    def accepts(self, body: Event) -> bool:
+        """Whether the first call of each turn has a signature, which Gemini 3 requires."""
+        turns = [[part for part in content["parts"] if "functionCall" in part] for content in body["contents"]]
+        return all(calls[0].get("thoughtSignature") for calls in turns if calls)
+
     def _is_of(self, part: Event, number: int) -> bool:
         call = part.get("functionCall", {}).get("args", {}).get("of") == number
         return call or str(part.get("text")).startswith(f"Text {number}x")

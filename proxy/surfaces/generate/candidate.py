@@ -142,7 +142,9 @@ class Candidate:
                 whole = False
                 continue
             function = {**({"id": call.id} if call.id else {}), "name": call.name, "args": arguments}
-            signature = self._sealed(call.carried or (self._text_piece() if not found else [])) or call.signature
+            signature = self._sealed(call.carried) or call.signature
+            if signature is None and not found:
+                signature = self._sealed(self._unsigned())
             found.append({"functionCall": function, **({"thoughtSignature": signature} if signature else {})})
         return found, whole
 
@@ -151,9 +153,15 @@ class Candidate:
         signature = self._sealed(self._pending) or self._signature
         return {"text": "", **({"thoughtSignature": signature} if signature else {})}
 
-    def _text_piece(self) -> list[Piece]:
-        """Return reasoning without a signature, if models of this dialect need it back with the results of tools."""
+    def _unsigned(self) -> list[Piece]:
+        """Return reasoning without a signature, if models of this dialect need it back with the results of tools.
+
+        Without any, an empty carrier shows that another model than Google's made the call: Gemini 3 rejects calls
+        without a signature, unless a value that skips the check takes its place (`without_carriers`).
+        """
         piece = text_piece(self._dialect, "".join(self._reasoning), self._reasoning_name)
+        if piece is None and self._dialect != "gemini":
+            piece = "openai", {}
         return [] if piece is None else [piece]
 
     def _sealed(self, carried: list[Piece]) -> str | None:
