@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from proxy.core.dialects import DialectName
 from proxy.core.errors import InvalidRequest
@@ -18,6 +20,7 @@ class Notes:
     def __init__(self) -> None:
         self.refused: InvalidRequest | None = None  # why only an Anthropic target can serve the call
         self.family: DialectName | None = None  # whose signatures the open tool loop carries
+        self.hosted: list[Mapping[str, Any]] = []  # web searches (`Call.hosted`)
         self._dropped: dict[str, None] = {}
 
     @property

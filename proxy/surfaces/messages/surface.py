@@ -88,6 +88,7 @@ class MessagesSurface:
                 _native(raw, document, headers, query, self._operation), body, partial(unseal, snapshot, principal)
             ),
             dropped=notes.dropped,
+            hosted=tuple(notes.hosted),
             refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
             count=_counted if self._operation else None,
             family=notes.family,

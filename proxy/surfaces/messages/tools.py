@@ -1,8 +1,9 @@
 """Tools and `tool_choice` of an Anthropic request as those of a chat.
 
-Client tools become functions. Server tools (with a dated type, such as `web_search_20250305`) run at Anthropic: they
-are dropped and noted, and a call that must use one is refused for other targets. Names may have 128 characters at
-Anthropic and 64 elsewhere: longer ones are shortened, and `client_names` undoes that in an answer.
+Client tools become functions. Server tools have a dated type, such as `code_execution_20260120`, and run at Anthropic:
+they are dropped and noted, and a call that must use one is refused for other targets. Some providers have a web search
+of their own (`Call.hosted`). Names may have 128 characters at Anthropic and 64 elsewhere: longer ones are shortened, and
+`client_names` undoes that in an answer.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ LONGEST_NAME = 64  # characters, of a function in a chat
 _KEPT = 55  # characters of a longer name; the digest of the whole follows
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 _EMPTY = {"type": "object", "properties": {}}
+_WEB_SEARCH = "web_search_"
 _LOST = ("defer_loading", "allowed_callers", "input_examples")
 
 
@@ -54,9 +56,20 @@ def read_tools(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
             tools.append(_function(tool, where, notes))
         else:
             server.add(str(tool.get("name")))
-            notes.drop(f"tools.{tool['type']}")
+            _note_server_tool(tool, notes)
     choice = _choice(body.get("tool_choice"), [tool["function"]["name"] for tool in tools], server, notes)
     return {"tools": tools, **choice} if tools else {}
+
+
+def _note_server_tool(tool: Mapping[str, Any], notes: Notes) -> None:
+    """Note a server tool: a web search in the form of `Call.hosted`, another one as dropped."""
+    kind = str(tool["type"])
+    if not kind.startswith(_WEB_SEARCH):
+        notes.drop(f"tools.{kind}")
+        return
+    domains = tool.get("allowed_domains")
+    search = {"type": "web_search", "user_location": tool.get("user_location")}
+    notes.hosted.append({**search, "filters": {"allowed_domains": domains}} if domains else search)
 
 
 def _function(tool: Mapping[str, Any], where: str, notes: Notes) -> dict[str, Any]:

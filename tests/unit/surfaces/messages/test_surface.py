@@ -232,14 +232,21 @@ def test_long_tool_names_are_shortened() -> None:
 
 
 def test_server_tools_are_dropped_unless_forced() -> None:
-    free = read(of(tools=[TOOL, SEARCH]))
+    free = read(of(tools=[TOOL, {"type": "code_execution_20260120", "name": "code_execution"}]))
     forced = read(of(tools=[SEARCH], tool_choice={"type": "tool", "name": "web_search"}))
 
-    assert (len(free.body["tools"]), free.dropped, free.refused) == (1, ("tools.web_search_20250305",), None)
+    assert (len(free.body["tools"]), free.dropped, free.refused) == (1, ("tools.code_execution_20260120",), None)
     assert "tools" not in forced.body
     assert forced.refused is not None
     assert forced.refused.param == "tool_choice"
     assert read(of(tools=[SEARCH], tool_choice={"type": "any"})).refused is not None
+
+
+def test_web_search_is_for_providers_that_have_one() -> None:
+    call = read(of(tools=[TOOL, {**SEARCH, "allowed_domains": ["a.test"], "max_uses": 3}]))
+
+    search = {"type": "web_search", "user_location": None, "filters": {"allowed_domains": ["a.test"]}}
+    assert (call.hosted, call.dropped, call.refused) == ((search,), (), None)
 
 
 @pytest.mark.parametrize(
