@@ -2,8 +2,10 @@
 
 Client tools become functions. Server tools have a dated type, such as `code_execution_20260120`, and run at Anthropic:
 they are dropped and noted, and a call that must use one is refused for other targets. Some providers have a web search
-of their own (`Call.hosted`). Names may have 128 characters at Anthropic and 64 elsewhere: longer ones are shortened, and
-`client_names` undoes that in an answer.
+of their own (`Call.hosted`).
+
+Names may have 128 characters at Anthropic and 64 elsewhere: longer ones are shortened, and `client_names` undoes that
+in an answer.
 """
 
 from __future__ import annotations
