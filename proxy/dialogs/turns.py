@@ -22,9 +22,10 @@ from proxy.core.record import Record
 from proxy.core.turn import Turn
 from proxy.core.work import LARGE
 from proxy.dialogs.refusals import refusal
-from proxy.store.dialogs import ENDED, LOCK_SECONDS, DialogStore, History, Item
+from proxy.store.dialogs import ENDED, LOCK_SECONDS, DialogStore, History
 from proxy.store.dialogs import Turn as StoredTurn
 from proxy.store.errors import InvalidValue, Locked, Missing, StoreError, StoreUnavailable, TooLarge
+from proxy.store.items import Item
 from proxy.store.values import check_id
 
 _LOG = logging.getLogger(__name__)

@@ -22,8 +22,8 @@ from proxy.dialogs.refusals import refusal
 from proxy.http.pages import json_response, list_response, page_query
 from proxy.http.reading import BodyReader
 from proxy.store.conversations import Conversation, ConversationStore
-from proxy.store.dialogs import Item
 from proxy.store.errors import Locked, Missing, TooLarge
+from proxy.store.items import Item
 
 T = TypeVar("T")
 
@@ -41,9 +41,9 @@ class Conversations:
         """`POST /v1/conversations`: a new conversation, with `metadata` and `items`."""
         store, body = self._known(), await self._body(request)
         items = body.get("items")
-        new = read_new_items([] if items is None else items, _new_id)
+        new = read_new_items([] if items is None else items, secrets.token_hex())
         tenant: str = request.scope[PRINCIPAL].tenant
-        made = store.create(_new_id("conv"), tenant, _metadata(body.get("metadata")), _stored(new))
+        made = store.create(f"conv_{secrets.token_hex(24)}", tenant, _metadata(body.get("metadata")), _stored(new))
         return JSONResponse(_shown(await _done(made)))
 
     async def retrieve(self, request: Request) -> Response:
@@ -67,9 +67,9 @@ class Conversations:
     async def add_items(self, request: Request) -> Response:
         """`POST /v1/conversations/{id}/items`: add at most 20 items."""
         store, body = self._known(), await self._body(request)
-        new = _stored(read_new_items(body.get("items"), _new_id))
-        await _done(store.add(*_of(request), new))
-        return list_response([item.json for item in new], more=False)
+        new = _stored(read_new_items(body.get("items"), secrets.token_hex()))
+        added = await _done(store.add(*_of(request), new))
+        return list_response([item.json for item in added], more=False)
 
     async def items(self, request: Request) -> Response:
         """`GET /v1/conversations/{id}/items`: a page of the items."""
@@ -111,10 +111,6 @@ async def _done(work: Awaitable[T]) -> T:
         return await work
     except (Missing, Locked, TooLarge) as exc:
         raise refusal(exc) from None
-
-
-def _new_id(prefix: str) -> str:
-    return f"{prefix}_{secrets.token_hex(24)}"
 
 
 def _stored(items: list[dict[str, Any]]) -> list[Item]:

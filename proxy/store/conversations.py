@@ -12,8 +12,9 @@ import msgspec
 
 from proxy.core.clock import Clock
 from proxy.store.database import LOOKUP_SECONDS, Database
-from proxy.store.dialogs import Item, check_size, insert_items, is_free, now_us
+from proxy.store.dialogs import check_size, is_free, now_us
 from proxy.store.errors import Locked, Missing
+from proxy.store.items import Item, Place, insert_items
 from proxy.store.values import check_id, check_text, microseconds, seconds, to_json
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class ConversationStore:
             from proxy.store.schema import conversations
 
             await connection.execute(insert(conversations), row)
-            await insert_items(connection, id, tenant, 0, [(item, False) for item in items])
+            await insert_items(connection, Place(id, tenant, 0), items)
 
         await self._database.write(work)
         return Conversation(id, tenant, metadata, seconds(now), seconds(now))
@@ -104,17 +105,17 @@ class ConversationStore:
         """Return at most `limit` conversations in the order of their ids, beginning behind `after`."""
         return await self._database.report(lambda connection: _list(connection, tenant, after or "", limit))
 
-    async def add(self, tenant: str, id: str, items: Sequence[Item]) -> None:
-        """Append items. Raises `Locked` while a turn runs, `TooLarge`."""
+    async def add(self, tenant: str, id: str, items: Sequence[Item]) -> Sequence[Item]:
+        """Append items, and return them as they are stored. Raises `Locked` while a turn runs, `TooLarge`."""
         check_id(id)
         size = sum(len(item.json) for item in items)
 
-        async def work(connection: AsyncConnection) -> None:
+        async def work(connection: AsyncConnection) -> Sequence[Item]:
             row = await _change(connection, tenant, id, len(items), size, self._clock.time())
             check_size(row.size)
-            await insert_items(connection, id, tenant, row.length - len(items), [(item, False) for item in items])
+            return await insert_items(connection, Place(id, tenant, row.length - len(items)), items)
 
-        await self._database.write(work)
+        return await self._database.write(work)
 
     async def item(self, tenant: str, id: str, item: str) -> bytes:
         """Return an item."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from proxy.core.clock import Clock
 from proxy.store.database import Database
 from proxy.store.errors import Locked, Missing, TooLarge
+from proxy.store.items import Item, Place, insert_items
 from proxy.store.values import check_id, microseconds
 
 if TYPE_CHECKING:
@@ -26,13 +27,6 @@ HISTORY_SECONDS = 5.0  # for reads that a call waits for
 MAX_BYTES = 32 * 1024 * 1024  # of the items of a dialog
 MAX_REFERENCES = 1000
 ENDED = ("completed", "incomplete")  # a response with this status can be continued
-
-
-class Item(NamedTuple):
-    """An item of a dialog as JSON, with its id."""
-
-    id: str
-    json: bytes
 
 
 class History(NamedTuple):
@@ -246,8 +240,8 @@ async def _commit(connection: AsyncConnection, turn: Turn, now: float) -> None:
     position = 0 if turn.conversation is None else await _append(connection, turn, size, time)
     if turn.document is not None and not await _write_response(connection, turn, position, size, time):
         return  # it has ended already
-    added = [(item, False) for item in turn.input] + [(item, True) for item in turn.output]
-    await insert_items(connection, turn.conversation or turn.id, turn.tenant, position, added, turn.id)
+    place = Place(turn.conversation or turn.id, turn.tenant, position, turn.id)
+    await insert_items(connection, place, turn.input, turn.output)
 
 
 async def _is_written(connection: AsyncConnection, turn: Turn) -> bool:
@@ -313,35 +307,6 @@ async def _write_response(connection: AsyncConnection, turn: Turn, position: int
     running = table.c.status.in_(("queued", "in_progress"))
     statement = update(table).where(table.c.id == turn.id, table.c.tenant == turn.tenant, running).values(values)
     return bool((await connection.execute(statement)).rowcount)
-
-
-async def insert_items(
-    connection: AsyncConnection,
-    container: str,
-    tenant: str,
-    position: int,
-    added: Sequence[tuple[Item, bool]],
-    response: str | None = None,
-) -> None:
-    """Insert items from `position` on; each with whether it is a part of an answer."""
-    from sqlalchemy import insert
-
-    from proxy.store.schema import items
-
-    rows = [
-        {
-            "container": container,
-            "position": place,
-            "id": check_id(item.id),
-            "tenant": tenant,
-            "response_id": response,
-            "output": output,
-            "json": item.json,
-        }
-        for place, (item, output) in enumerate(added, position)
-    ]
-    if rows:
-        await connection.execute(insert(items), rows)
 
 
 async def _set_locks(connection: AsyncConnection, locks: Mapping[str, str], now: float, seconds: float | None) -> None:

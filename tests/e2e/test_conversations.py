@@ -14,7 +14,8 @@ import pytest
 from proxy.core.clock import SystemClock
 from proxy.core.location import locate
 from proxy.store.database import Database
-from proxy.store.dialogs import DialogStore, Item, Turn
+from proxy.store.dialogs import DialogStore, Turn
+from proxy.store.items import Item
 from tests.support.servers import signalbox
 
 CONFIG: dict[str, Any] = {

@@ -11,8 +11,9 @@ import pytest
 from proxy.core.clock import SystemClock
 from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
-from proxy.store.dialogs import DialogStore, Item, Turn
+from proxy.store.dialogs import DialogStore, Turn
 from proxy.store.errors import Missing
+from proxy.store.items import Item
 from proxy.store.responses import ResponseStore
 from proxy.store.retention import Retention
 from tests.support.fakes import FakeClock
@@ -67,6 +68,23 @@ async def test_items_are_added_read_and_removed(conversations: ConversationStore
             await conversations.remove(RED, "conv_1", unknown)
         with pytest.raises(Missing, match=f"no item `{unknown}`"):
             await conversations.page(RED, "conv_1", after=unknown, limit=1, ascending=True)
+
+
+async def test_each_id_is_in_a_conversation_once(conversations: ConversationStore, database: Database) -> None:
+    dialogs = DialogStore(database, SystemClock())
+    await conversations.create("conv_1", RED, {}, [item("msg_a"), item("msg_a")])
+    added = await conversations.add(RED, "conv_1", [item("msg_a"), item("__fake_id__"), item("__fake_id__")])
+    before = await dialogs.lock(RED, "conv_1", "t")
+    await dialogs.commit(
+        Turn(RED, "t", "conv_1", [item("msg_a")], [item("msg_b")], "resp_1", b"{}", "completed", before=before)
+    )
+
+    page = await conversations.page(RED, "conv_1", after=None, limit=9, ascending=True)
+    found = ids(page.items)
+    assert len(set(found)) == len(found) == 7
+    assert found[2:5] == [each.id for each in added] == ids(each.json for each in added)
+    assert [id.partition("_")[0] for id in found] == ["msg", "msg", "msg", "", "item", "msg", "msg"]
+    assert (found[0], found[3], found[6]) == ("msg_a", "__fake_id__", "msg_b")
 
 
 @pytest.mark.parametrize("id", ["conv_1", "conv_2"])

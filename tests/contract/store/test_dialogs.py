@@ -11,8 +11,9 @@ import pytest
 from proxy.core.clock import SystemClock
 from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
-from proxy.store.dialogs import LOCK_SECONDS, MAX_BYTES, DialogStore, Item, Turn
+from proxy.store.dialogs import LOCK_SECONDS, MAX_BYTES, DialogStore, Turn
 from proxy.store.errors import Locked, Missing, TooLarge
+from proxy.store.items import Item
 from proxy.store.responses import ResponseStore
 from tests.support.fakes import FakeClock
 

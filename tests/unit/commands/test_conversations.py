@@ -15,7 +15,7 @@ from proxy.core.clock import SystemClock
 from proxy.core.location import Location
 from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
-from proxy.store.dialogs import Item
+from proxy.store.items import Item
 
 ITEMS: list[dict[str, Any]] = [
     {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "The tide\x1b[2J?"}]},

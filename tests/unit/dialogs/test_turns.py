@@ -22,6 +22,7 @@ from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
 from proxy.store.dialogs import LOCK_SECONDS, DialogStore
 from proxy.store.errors import StoreUnavailable
+from proxy.store.items import Item
 from proxy.store.migrate import migrate_to
 from tests.support import calls
 from tests.support.fakes import FakeClock
@@ -95,7 +96,7 @@ def turns(store: Store, clock: FakeClock) -> StoredTurns:
 
 @pytest.fixture
 async def conversation(database: Database, clock: FakeClock) -> str:
-    await ConversationStore(database, clock).create("conv_1", "team:red", {}, [dialogs.Item("a", b'{"id":"a"}')])
+    await ConversationStore(database, clock).create("conv_1", "team:red", {}, [Item("a", b'{"id":"a"}')])
     return "conv_1"
 
 
