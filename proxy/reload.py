@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
+from proxy.config.compile.agents import compile_agents
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.load import Loaded
 from proxy.config.overrides import Overrides, overlay
 from proxy.config.settings.redact import redacted
 from proxy.config.settings.schema import Settings
-from proxy.core.snapshot import Live
+from proxy.core.agents import Agents
+from proxy.core.snapshot import Live, Snapshot
 from proxy.observe.metrics import Metrics
 from proxy.upstream.assembly import Upstream
 from proxy.upstream.identity import changed_keys
@@ -29,8 +32,14 @@ class Configuration(Live):
         self.settings = loaded.settings  # of the file, with the overrides of models
         self.file = loaded.settings
         self.overrides: Overrides = {}  # of models, by the admin API
+        self.agents: Agents = {}  # of the store, by the admin API
         self.workers = workers
         self._at_start = loaded.settings
+
+    def with_agents(self, snapshot: Snapshot) -> Snapshot:
+        """Return a snapshot with the agents of the file and of the store; the file's have priority."""
+        own, ids = compile_agents(self.settings), self.settings.agents
+        return replace(snapshot, agents={n: a for n, a in self.agents.items() if a.id not in ids} | own)
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect, with secrets as `***`.
@@ -71,12 +80,18 @@ class Reloader:
             self._activate(overlay(self._live.file, overrides))
             self._live.overrides = overrides
 
+    def use_agents(self, agents: Agents) -> None:
+        """Activate the agents of the store."""
+        self._live.agents = agents
+        self._live.snapshot = self._live.with_agents(self._live.snapshot)
+
     def _activate(self, settings: Settings) -> None:
         """Put settings in force. All other components read the new snapshot when they next need it."""
         live, upstream = self._live, self._upstream
         snapshot = compile_snapshot(settings, live.workers)
         outdated = live.snapshot
-        live.settings, live.snapshot = settings, snapshot
+        live.settings = settings
+        live.snapshot = snapshot = live.with_agents(snapshot) if live.agents else snapshot
         upstream.dialects.prepare(snapshot)
         for provider, key in changed_keys(outdated, snapshot):
             # failures and limits of the old key or address do not apply to the new one

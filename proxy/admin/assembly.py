@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from starlette.routing import Router
 
 from proxy.admin.accounts import AccountObjects
+from proxy.admin.agents import AgentEndpoints
 from proxy.admin.audit import Audit
 from proxy.admin.breakers import Breakers
 from proxy.admin.budgets import BudgetRows
@@ -36,6 +37,7 @@ ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (
     Usage,
     Requests,
     Models,
+    AgentEndpoints,
     Audit,
     OwnProviderKeys,
 )

@@ -21,7 +21,7 @@ from proxy.core.timestamps import iso
 from proxy.store.errors import Missing
 from proxy.surfaces.reports import MICROSECONDS, filters_of, grouped, time_range
 
-_TEXTS = ("key", "user", "team", "model", "provider", "route", "outcome", "client_id")
+_TEXTS = ("key", "user", "team", "model", "provider", "route", "outcome", "client_id", "agent")
 _TIMES = ("start", "end")
 
 
@@ -73,6 +73,8 @@ def call_record(row: CallRow) -> dict[str, Any]:
         "team": row.team,
         "client_id": row.client_id,
         "model": row.model,
+        "agent": row.agent,
+        "agent_version": row.agent_version,
         "route": row.route,
         "provider": row.provider,
         "upstream_model": row.upstream_model,

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.admin.keys import Issue
+from proxy.config.settings.agents import AgentSettings
+from proxy.core.agents import StoredAgent
 from proxy.core.errors import InvalidRequest
 from proxy.store.accounts import Accounts
+from proxy.store.agents import AgentStore
 from proxy.store.audit_log import AuditLog
 from proxy.store.ledger import LedgerStore
 
@@ -41,6 +44,28 @@ class ModelOverrides(Protocol):
         ...
 
 
+class KnownAgents(Protocol):
+    """The stored agents in force (`proxy/agents.py`)."""
+
+    @property
+    def stored(self) -> Mapping[str, StoredAgent]:
+        """The agents by id."""
+        ...
+
+    async def refresh(self) -> None:
+        """Read the store, and activate what has changed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AgentParts:
+    """The agents of the store and of the file."""
+
+    store: AgentStore
+    known: KnownAgents
+    file: Callable[[], Mapping[str, AgentSettings]]
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """The parts of the store, and what belongs to them."""
@@ -49,6 +74,7 @@ class Storage:
     ledger: LedgerStore
     audit: AuditLog
     overrides: ModelOverrides
+    agents: AgentParts
     now: Callable[[], float]  # seconds since 1970
     issue: Issue | None  # makes a key; without a pepper there is none
     forget: Callable[[], None]  # drops cached keys and users, after a change

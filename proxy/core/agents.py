@@ -40,6 +40,27 @@ class Agent(Struct, frozen=True, gc=False):
         return PREFIX + self.id
 
 
+class StoredVersion(Struct, frozen=True):
+    """A version in the store; it never changes. `fields` are the members of `agents.*` in the file."""
+
+    version: int
+    fields: Mapping[str, Any]
+    created_at: int  # microseconds since 1970
+    created_by: str
+
+
+class StoredAgent(Struct, frozen=True):
+    """An agent in the store, with its newest version and those that have a label."""
+
+    id: str
+    revision: int  # raised by every change
+    latest: int
+    labels: Mapping[str, int]
+    versions: Mapping[int, StoredVersion]
+    created_at: int  # microseconds since 1970
+    updated_at: int
+
+
 Agents = Mapping[str, Agent]  # by name without `agent/`
 
 

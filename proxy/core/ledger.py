@@ -80,6 +80,8 @@ class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     queue_ms: float = 0.0
     cache: str = "bypass"
     decision: bytes | None = None  # the decision record as JSON
+    agent: str | None = None  # the id
+    agent_version: str | None = None
 
 
 class Ledger(Protocol):

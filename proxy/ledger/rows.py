@@ -91,6 +91,7 @@ def call_row(
     """Return the row of a call, as it is at `now`, with the sums over the rows of its attempts."""
     call, plan, chosen, timings = record.call, record.plan, record.chosen, record.timings
     first, code, client_id = timings.first_token, record.code, None if call is None else call.options.client_id
+    use = None if call is None else call.agent
     sums = attempts[0] if len(attempts) == 1 else _summed(attempts) if attempts else _NO_ATTEMPTS
     return CallRow(
         id=record.id,
@@ -120,6 +121,8 @@ def call_row(
         ttft_ms=None if first is None else _ms(first - timings.started),
         queue_ms=_ms(timings.queue_seconds) if timings.queue_seconds else 0.0,
         decision=decision,
+        agent=None if use is None else use.agent.id,
+        agent_version=None if use is None else use.agent.version,
     )
 
 

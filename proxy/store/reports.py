@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Table, func, null, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.ledger import AttemptRow, CallRow
@@ -29,7 +29,7 @@ _DIMENSIONS = {
 _SLOTS = {"day": DAY, "hour": HOUR}
 MAX_GROUPS = 10_000
 GROUPS = (*_DIMENSIONS, *_SLOTS)
-_CALLS = {**_DIMENSIONS, "status": "status", "outcome": "outcome", "client_id": "client_id"}
+_CALLS = {**_DIMENSIONS, "status": "status", "outcome": "outcome", "client_id": "client_id", "agent": "agent"}
 
 
 async def usage(
@@ -74,7 +74,7 @@ async def requests(
 ) -> list[CallRow]:
     """Return calls, the newest first, without their decision records; `after` is the id of the last one seen."""
     table = schema.calls
-    query = select(*(table.c[name] for name in CALL_COLUMNS[:-1]))
+    query = select(*(null() if name == "decision" else table.c[name] for name in CALL_COLUMNS))
     for name, value in filters.items():
         query = query.where(_call_filter(name, value))
     if after is not None:
@@ -83,7 +83,7 @@ async def requests(
             raise Missing(f"there is no request `{after}`")
         query = query.where(tuple_(table.c.time, table.c.id) < tuple_(seen, after))
     query = query.order_by(table.c.time.desc(), table.c.id.desc()).limit(limit)
-    return [call_of((*row, None)) for row in (await connection.execute(query)).all()]
+    return [call_of(row) for row in (await connection.execute(query)).all()]
 
 
 async def request(connection: AsyncConnection, id: str) -> tuple[CallRow, list[AttemptRow]] | None:

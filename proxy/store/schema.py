@@ -103,6 +103,28 @@ model_overrides = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
+agents = Table(
+    "agents",
+    metadata,
+    Column("id", TEXT, primary_key=True),
+    Column("revision", BigInteger, nullable=False),  # raised by every change
+    Column("latest", Integer, nullable=False),  # the number of the newest version
+    Column("labels", TEXT, nullable=False),  # {label: version}
+    Column("deleted", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+agent_versions = Table(
+    "agent_versions",
+    metadata,
+    Column("agent_id", TEXT, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("json", TEXT, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("created_by", TEXT, nullable=False),
+)
+
 audit = Table(
     "audit",
     metadata,
@@ -110,7 +132,7 @@ audit = Table(
     Column("time", BigInteger, nullable=False),
     Column("actor", TEXT, nullable=False),
     Column("action", TEXT, nullable=False),  # create, replace, delete
-    Column("kind", TEXT, nullable=False),  # key, user, team, provider_key, model
+    Column("kind", TEXT, nullable=False),  # key, user, team, provider_key, model, agent
     Column("id", TEXT, nullable=False),
     Column("changes", TEXT, nullable=False),  # {field: [before, after]}, without secrets
 )
@@ -146,6 +168,8 @@ calls = Table(
     Column("queue_ms", Double, nullable=False),
     Column("cache", TEXT, nullable=False),
     Column("decision", LargeBinary),
+    Column("agent", TEXT),
+    Column("agent_version", TEXT),
     Index("calls_time", "time", "id"),
     Index("calls_key_time", "key_id", "time", "id"),
     Index("calls_user_time", "user_id", "time", "id"),
