@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.config.agents import AgentError, read_definition
-from proxy.config.compile.agents import compile_agent
+from proxy.config.compile.agents import compile_agent, compile_agents
 from proxy.core.agents import LATEST, PREFIX, Agent, StoredAgent, StoredVersion, UnknownAgent, by_name
 from proxy.core.clock import Clock
-from proxy.core.errors import Unavailable
+from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.principal import Principal
 from proxy.reload import Configuration, Reloader
 from proxy.routing.permitted import unknown_for
@@ -59,6 +59,19 @@ class StoredAgents:
         self._lock = asyncio.Lock()
         self._begun = 0  # refreshes that have begun
         self._read = 0  # the newest refresh that has succeeded
+
+    @property
+    def file(self) -> dict[str, Agent]:
+        """The agents of the configuration file by id."""
+        return {agent.id: agent for agent in compile_agents(self._live.file).values()}
+
+    def read(self, id: str, fields: Mapping[str, Any]) -> Agent:
+        """Read a definition. Raises `InvalidRequest`."""
+        try:
+            return compile_agent(id, "", read_definition(id, fields))
+        except AgentError as exc:
+            message = f"`{exc.field}`: {exc}"
+            raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from None
 
     async def start(self) -> None:
         """Read the store before the first call; if it does not answer in time, only the file's agents are known."""

@@ -23,6 +23,7 @@ from proxy.admission.identify import Identify, IdentifyNone
 from proxy.admission.limits import ClientLimits
 from proxy.admission.memory import memory_source
 from proxy.admission.watermark import Watermark
+from proxy.agents import StoredAgents
 from proxy.arrival import run_off_loop
 from proxy.capacity.budgets import FailOpen
 from proxy.components import (
@@ -53,6 +54,7 @@ from proxy.settle.access import AccessLine, log_access
 from proxy.settle.call_logs import FOLDER as LOGS
 from proxy.settle.call_logs import CallLogs
 from proxy.settle.settle import Settler
+from proxy.store.agents import AgentStore
 from proxy.store.dialogs import DialogStore
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
@@ -140,6 +142,9 @@ def build(
     watermark = Watermark(memory, gate, clock) if memory else None
     router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
+    reloader = Reloader(live, upstream, metrics)
+    agent_store = AgentStore(database, clock) if database else None
+    agents = StoredAgents(agent_store, live, reloader, clock)
     pipeline = Pipeline(
         live=live,
         router=router,
@@ -151,6 +156,7 @@ def build(
         clock=clock,
         ledger=ledger.recorder if ledger else None,
         turns=turns,
+        agents=agents,
     )
 
     watch(
@@ -164,7 +170,6 @@ def build(
     )
     metrics.initialise(live.snapshot)
 
-    reloader = Reloader(live, upstream, metrics)
     overrides = ModelOverrides(ModelStore(database, clock), live, reloader, clock) if database else None
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
@@ -182,14 +187,15 @@ def build(
             read=BodyReader(limits),
             ask=ask or _no_answers,
             own_keys=own_keys,
-            storage=storage_of(database, records, overrides, live, callers, clock),
+            storage=storage_of(database, records, overrides, agents, live, callers, clock),
             budgets=upstream.budgets,
         ),
         identify,
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
     services = [watcher, logs, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
-    services += [turns, *(ledger.services if ledger else ()), *(store.services if store else ())]
+    services += [agents if database else None, turns]
+    services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,
         pipeline,
@@ -207,7 +213,8 @@ def build(
         database=database,
         clock=clock,
         own_keys=own_keys,
-        start=[each.start for each in (state, upstream, store, overrides, ledger) if each],
+        agents=agents,
+        start=[each.start for each in (state, upstream, store, overrides, agents, ledger) if each],
         services=[each for each in services if each],
         close=[network.aclose, *([database.close] if database else [])],
     )

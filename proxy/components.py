@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from proxy.admin.storage import Storage
+from proxy.admin.storage import AgentParts, Storage
 from proxy.admission.callers import IdentifyCallers
 from proxy.admission.gate import Gate
 from proxy.admission.jwks import Fetch
 from proxy.admission.keys import IssuedKey, Peppers
 from proxy.admission.watermark import Watermark, memory_families
+from proxy.agents import StoredAgents
 from proxy.capacity.state import State, build_state
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.settings.schema import Settings
@@ -27,6 +28,7 @@ from proxy.observe.process import process_families
 from proxy.overrides import ModelOverrides
 from proxy.reload import Configuration
 from proxy.store.accounts import Accounts
+from proxy.store.agents import AgentStore
 from proxy.store.assembly import Store, build_store
 from proxy.store.audit_log import AuditLog
 from proxy.store.database import Database
@@ -99,6 +101,7 @@ def storage_of(
     database: Database | None,
     records: LedgerStore | None,
     overrides: ModelOverrides | None,
+    agents: StoredAgents,
     live: Configuration,
     callers: IdentifyCallers | None,
     clock: Clock,
@@ -111,6 +114,7 @@ def storage_of(
         ledger=records,
         audit=AuditLog(database),
         overrides=overrides,
+        agents=AgentParts(AgentStore(database, clock), agents),
         now=clock.time,
         issue=partial(_issue, live) if live.snapshot.auth.peppers else None,
         forget=callers.forget if callers else lambda: None,

@@ -24,6 +24,7 @@ from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
 from proxy.admission.limits import ClientLimits
 from proxy.arrival import Arrival, run_off_loop
+from proxy.core.agents import AgentFinder, NoAgents, UnknownAgent
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, InvalidRequest, ProxyError, UpstreamRejected
@@ -77,6 +78,7 @@ class Pipeline:
         settler: Settler,
         clock: Clock,
         ledger: Ledger | None = None,
+        agents: AgentFinder | None = None,
         turns: Turns | None = None,
     ) -> None:
         self._live = live
@@ -89,6 +91,7 @@ class Pipeline:
         self._ledger = ledger  # `None`: calls are not recorded
         self._turns: Turns = turns or NoTurns()
         self._clock = clock
+        self._agents = agents or NoAgents()
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
@@ -151,7 +154,12 @@ class Pipeline:
             path=arrival.path,
             query=arrival.query,
         )
-        record.call = call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        try:
+            call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+        except UnknownAgent as unknown:
+            await self._agents.find(unknown, principal)
+            call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
+        record.call = call
         if call.options.conversation is not None:
             from proxy.surfaces.memory.request import with_conversation  # only here: most calls name none
 

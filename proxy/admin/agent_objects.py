@@ -11,10 +11,7 @@ from proxy.admin.actor import Actor
 from proxy.admin.objects import shown_id
 from proxy.admin.pages import invalid_after
 from proxy.admin.storage import AgentParts
-from proxy.config.agents import FIELDS, AgentError, read_definition
-from proxy.config.compile.agents import file_version
-from proxy.config.settings.agents import AgentSettings
-from proxy.core.agents import LATEST, PRODUCTION, StoredAgent, StoredVersion, agent_name
+from proxy.core.agents import LATEST, PRODUCTION, Agent, StoredAgent, StoredVersion, agent_name
 from proxy.core.errors import InvalidRequest, ModelNotFound, NotAllowed, NotFound
 from proxy.core.snapshot import Snapshot
 from proxy.core.timestamps import iso
@@ -26,6 +23,7 @@ MICROSECONDS = 1_000_000
 _LABEL = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,63}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_DIGITS = 9
+_DEFAULTS: Mapping[str, Any] = {"instructions": "", "tools": [], "params": {}, "variables": {}, "description": ""}
 
 Labels = dict[str, int | None]
 
@@ -37,26 +35,25 @@ class AgentObjects:
         self,
         parts: AgentParts,
         snapshot: Snapshot,
-        file: Mapping[str, AgentSettings],
         changed: Callable[[], Awaitable[None]],
     ) -> None:
         self._store = parts.store
         self._known = parts.known
         self._snapshot = snapshot
-        self._file = file  # the agents of the configuration file
+        self._file = parts.known.file
         self._changed = changed  # awaited after every change
 
     async def rows(self) -> list[dict[str, Any]]:
         """Return all agents in the order of their ids."""
         await self._known.refresh()
         rows = {id: _stored_row(agent) for id, agent in self._known.stored.items()}
-        rows |= {id: _file_row(id, settings) for id, settings in self._file.items()}
+        rows |= {id: _file_row(agent) for id, agent in self._file.items()}
         return [rows[id] for id in sorted(rows)]
 
     async def row(self, id: str) -> dict[str, Any]:
         """Return one agent."""
         if id in self._file:
-            return _file_row(id, self._file[id])
+            return _file_row(self._file[id])
         return _stored_row(await self._found(id))
 
     async def create(self, actor: Actor, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,13 +115,13 @@ class AgentObjects:
     async def labels(self, id: str) -> list[dict[str, Any]]:
         """Return the labels of an agent."""
         if id in self._file:
-            return [{"id": PRODUCTION, "label": PRODUCTION, "version": file_version(self._file[id])}]
+            return [_label_row(PRODUCTION, self._file[id].version)]
         return [_label_row(label, version) for label, version in sorted((await self._found(id)).labels.items())]
 
     async def versions(self, id: str, limit: int, after: str | None) -> dict[str, Any]:
         """Return the versions of an agent after the id `after`, the newest first."""
         if id in self._file:
-            data, more = [_file_version_row(id, self._file[id])], False
+            data, more = [_file_version_row(self._file[id])], False
         else:
             agent = await self._found(id)
             before = None if after is None else _number(after.removeprefix(f"{id}@"))
@@ -137,7 +134,7 @@ class AgentObjects:
     async def version(self, id: str, version: str) -> dict[str, Any]:
         """Return one version, by its number or a label."""
         if id in self._file:
-            row = _file_version_row(id, self._file[id])
+            row = _file_version_row(self._file[id])
             if version in (row["version"], PRODUCTION, LATEST):
                 return row
         else:
@@ -183,11 +180,7 @@ class AgentObjects:
 
     def _checked(self, actor: Actor, id: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a definition that can be used. Raises `InvalidRequest` and `NotAllowed`."""
-        try:
-            model = read_definition(id, fields).model
-        except AgentError as exc:
-            message = f"`{exc.field}`: {exc}"
-            raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from None
+        model = self._known.read(id, fields).model
         if agent_name(self._snapshot.aliases, model):
             raise InvalidRequest("`model`: is an agent; name a model, an alias of one or a route.", param="model")
         try:
@@ -259,11 +252,9 @@ def _stored_row(agent: StoredAgent) -> dict[str, Any]:
     }
 
 
-def _file_row(id: str, settings: AgentSettings) -> dict[str, Any]:
-    version = file_version(settings)
-    names = {"version": version, "latest": version, "labels": {PRODUCTION: version}}
-    definition = _definition(settings.model_dump())
-    return {"id": id, "source": "file", **names, **definition, "created_at": None, "updated_at": None}
+def _file_row(agent: Agent) -> dict[str, Any]:
+    version = {"version": agent.version, "latest": agent.version, "labels": {PRODUCTION: agent.version}}
+    return {"id": agent.id, "source": "file", **version, **_of_file(agent), "created_at": None, "updated_at": None}
 
 
 def _version_row(agent: StoredAgent, version: StoredVersion) -> dict[str, Any]:
@@ -277,29 +268,22 @@ def _version_row(agent: StoredAgent, version: StoredVersion) -> dict[str, Any]:
     }
 
 
-def _file_version_row(id: str, settings: AgentSettings) -> dict[str, Any]:
-    version = file_version(settings)
-    definition = _definition(settings.model_dump())
-    return {
-        "id": f"{id}@{version}",
-        "version": version,
-        "labels": [PRODUCTION],
-        **definition,
-        "created_at": None,
-        "created_by": None,
-    }
+def _file_version_row(agent: Agent) -> dict[str, Any]:
+    version = {"id": f"{agent.id}@{agent.version}", "version": agent.version, "labels": [PRODUCTION]}
+    return {**version, **_of_file(agent), "created_at": None, "created_by": None}
 
 
-def _label_row(label: str, version: int) -> dict[str, Any]:
+def _label_row(label: str, version: int | str) -> dict[str, Any]:
     return {"id": label, "label": label, "version": str(version)}
+
+
+def _of_file(agent: Agent) -> dict[str, Any]:
+    return _definition({name: getattr(agent, name) for name in ("model", *_DEFAULTS)})
 
 
 def _definition(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return all fields of a definition, with the defaults of those that it does not have."""
-    defaults = {name: AgentSettings.model_fields[name].get_default() for name in FIELDS}
-    return {name: fields.get(name, default) for name, default in defaults.items() if name != "model"} | {
-        "model": fields.get("model")
-    }
+    return {"model": fields.get("model"), **{name: fields.get(name, _DEFAULTS[name]) for name in _DEFAULTS}}
 
 
 def _missing(id: str) -> NotFound:

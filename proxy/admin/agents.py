@@ -80,7 +80,8 @@ class AgentEndpoints:
         """`POST /admin/agents/{id}/labels`, `PUT /admin/agents/{id}/labels/{label}`: move a label to a version."""
         values = read_object(await self._context.read(request))
         named = {"label": request.path_params["label"]} if "label" in request.path_params else {}
-        return JSONResponse(await self._objects.label(actor_of(request), request.path_params["id"], {**values, **named}))
+        row = await self._objects.label(actor_of(request), request.path_params["id"], {**values, **named})
+        return JSONResponse(row)
 
     async def unlabel(self, request: Request) -> Response:
         """`DELETE /admin/agents/{id}/labels/{label}`: remove a label."""
@@ -100,4 +101,4 @@ class AgentEndpoints:
     @property
     def _objects(self) -> AgentObjects:
         parts = stored(self._context.storage).agents
-        return AgentObjects(parts, self._context.live.snapshot, parts.file(), self._changed)
+        return AgentObjects(parts, self._context.live.snapshot, self._changed)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.admin.keys import Issue
-from proxy.config.settings.agents import AgentSettings
-from proxy.core.agents import StoredAgent
+from proxy.core.agents import Agent, StoredAgent
 from proxy.core.errors import InvalidRequest
 from proxy.store.accounts import Accounts
 from proxy.store.agents import AgentStore
@@ -52,18 +51,26 @@ class KnownAgents(Protocol):
         """The agents by id."""
         ...
 
+    @property
+    def file(self) -> Mapping[str, Agent]:
+        """The agents of the configuration file by id."""
+        ...
+
     async def refresh(self) -> None:
         """Read the store, and activate what has changed."""
+        ...
+
+    def read(self, id: str, fields: Mapping[str, Any]) -> Agent:
+        """Read a definition. Raises `InvalidRequest`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class AgentParts:
-    """The agents of the store and of the file."""
+    """The agents of the store, and of the file."""
 
     store: AgentStore
     known: KnownAgents
-    file: Callable[[], Mapping[str, AgentSettings]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
 
 from proxy.core.errors import InvalidRequest, ModelNotFound
 from proxy.core.model import EMPTY
+
+if TYPE_CHECKING:
+    from proxy.core.principal import Principal
 
 PREFIX = "agent/"
 PRODUCTION = "production"  # the label that a name without one stands for
@@ -78,6 +81,22 @@ class UnknownAgent(ModelNotFound):
     def __init__(self, name: str, param: str) -> None:
         super().__init__("There is no such agent; `GET /v1/models` lists the usable names.", param=param)
         self.name = name  # as the client wrote it, with `agent/`
+
+
+class AgentFinder(Protocol):
+    """Looks for agents that a snapshot does not have (`proxy/agents.py`)."""
+
+    async def find(self, unknown: UnknownAgent, principal: Principal) -> None:
+        """Add the agent to the snapshot in force. Raises `ModelNotFound` if there is none."""
+        ...
+
+
+class NoAgents:
+    """There are no agents but those of the snapshot."""
+
+    async def find(self, unknown: UnknownAgent, principal: Principal) -> None:
+        """Raise the error."""
+        raise unknown
 
 
 def agent_name(aliases: Mapping[str, str], model: str) -> str | None:

@@ -16,6 +16,7 @@ from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
 from proxy.capacity.queue import FairQueue
 from proxy.config.settings.server import ServerSettings
+from proxy.core.agents import AgentFinder
 from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
 from proxy.core.snapshot import Live
@@ -84,6 +85,7 @@ def build_http(
     database: Database | None,
     clock: Clock,
     own_keys: OwnKeyService,
+    agents: AgentFinder,
     start: Sequence[Callable[[], Awaitable[None]]],
     services: Iterable[BackgroundService],
     close: Sequence[Callable[[], Awaitable[None]]],
@@ -103,6 +105,7 @@ def build_http(
         ids=ids,
         read=BodyReader(limits),
         is_admin=admin.admits,
+        agents=agents,
         ask=partial(ask, METRICS) if ask else None,
     )
     proxied = {path: Endpoint(pipeline, surface, limits, ids) for path, surface in SURFACES.items()}

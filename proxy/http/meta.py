@@ -14,6 +14,7 @@ from proxy.admission.gate import Gate, InterruptibleTask, leaving
 from proxy.admission.permissions import PRINCIPAL
 from proxy.arrival import run_off_loop
 from proxy.capacity.queue import FairQueue
+from proxy.core.agents import AgentFinder, UnknownAgent
 from proxy.core.errors import MethodNotAllowed, UpgradeRequired
 from proxy.core.json_text import compact_nulled
 from proxy.core.snapshot import Live
@@ -45,6 +46,7 @@ class Meta:
         ids: Ids,
         read: BodyReader,
         is_admin: Callable[[Request], bool],
+        agents: AgentFinder,
         ask: Callable[[str], Awaitable[list[str]]] | None = None,
     ) -> None:
         self._live = live
@@ -55,6 +57,7 @@ class Meta:
         self._ids = ids
         self._read = read
         self._is_admin = is_admin
+        self._agents = agents
         self._ask = ask  # asks the other workers for their metrics; `None` without workers
 
     async def models(self, request: Request) -> Response:
@@ -98,7 +101,11 @@ class Meta:
             snapshot=self._live.snapshot,
             principal=request.scope[PRINCIPAL],
         )
-        call = await run_off_loop(read, len(raw))
+        try:
+            call = await run_off_loop(read, len(raw))
+        except UnknownAgent as unknown:
+            await self._agents.find(unknown, request.scope[PRINCIPAL])
+            call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
         plan = await self._router.route(call)
         body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
