@@ -25,6 +25,8 @@ from proxy.dialects.table import Dialects
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from tests.support.calls import HELLO, STREAM, call, deployment, plan, provider, record
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
+from tests.support.native_calls import BODIES, native_call, native_target
+from tests.support.natives import anthropic_stream
 from tests.unit.upstream.bench import (
     BODY,
     CUT,
@@ -433,3 +435,33 @@ async def test_a_continuation_needs_money_too() -> None:
     assert isinstance(out, bytes)
     assert b"closed the connection" in out
     assert (await state(b)).reserved == 0
+
+
+NATIVE = native_target("messages", price=PRICE, max_output=1000)
+SAID = anthropic_stream({"type": "text", "text": "Hello"})
+
+
+async def test_a_native_call_reserves_for_the_larger_body_and_pays_what_it_cost() -> None:
+    b = bench({"a": [Answer(SAID)]})
+    raw = json.dumps({**BODIES["messages"], "stream": True, "note": "x" * 2000}).encode()
+    of = native_call("messages", raw, stream=True, on=budgeted(NATIVE))
+
+    async with running(b, of, plan(NATIVE), record(of, started=b.clock.now)) as reply:
+        await anext(reply.chunks)
+        reserved = (await state(b)).reserved
+        async for _ in reply.chunks:
+            pass
+
+    assert reserved == worst_case_nusd(NATIVE, of.body, len(raw))
+    assert await state(b) == Spending(7 * 1000 + 3 * 2000, 0)
+
+
+async def test_a_hard_budget_refuses_tools_that_a_provider_runs() -> None:
+    b = bench({"a": []})
+    tools = [{"type": "web_search_20250305", "name": "web_search"}]
+    raw = json.dumps({**BODIES["messages"], "stream": True, "tools": tools}).encode()
+
+    out, _ = await b.run(native_call("messages", raw, stream=True, on=budgeted(NATIVE)), plan(NATIVE))
+
+    assert isinstance(out, BudgetExceeded)
+    assert "tools that the provider runs" in str(out)
