@@ -317,14 +317,14 @@ def test_a_broken_stream_is_an_error(dialect: str, upstream: NativeUpstream, cli
 def test_what_is_dropped_is_named_unless_the_target_is_gemini(
     upstream: NativeUpstream, box: Running, http: httpx.Client
 ) -> None:
-    body = {"contents": [{"parts": [{"text": "Hello"}]}], "tools": [{"googleSearch": {}}], "safetySettings": []}
+    body = {"contents": [{"parts": [{"text": "Hello"}]}], "tools": [{"urlContext": {}}], "safetySettings": []}
     dropped = {}
     for dialect, model in MODELS.items():
         upstream.script(UPSTREAM[dialect], answer(dialect, text="x"))
         response = http.post(f"{box.url}/v1beta/models/{model}:generateContent", json=body)
         dropped[dialect] = response.headers.get("x-router-dropped")
 
-    named = "safetySettings,tools.googleSearch"
+    named = "safetySettings,tools.urlContext"
     assert dropped == {"openai": named, "anthropic": named, "gemini": None}
     assert upstream.natives[-1].json == body
 

@@ -14,6 +14,7 @@ from typing import Any
 from proxy.core.dialects import DialectName
 from proxy.core.json_text import strict_object_of
 from proxy.surfaces.carriers import Piece, PieceReader, text_piece
+from proxy.surfaces.generate.grounding import grounding
 from proxy.surfaces.generate.signatures import signature_of, wrapped
 
 Part = dict[str, Any]
@@ -57,15 +58,21 @@ class Candidate:
         self._reasoning_name = ""
         self._signature: str | None = None  # Google's own, of the text
         self._logprobs: list[dict[str, Any]] = []
+        self._text: list[str] = []
+        self._annotations: list[dict[str, Any]] = []
 
     def take(self, delta: Mapping[str, Any]) -> list[Part]:
         """Read a delta, or a whole message; return its texts and files."""
         content = delta.get("content")
         if len(delta) == 1 and isinstance(content, str):
+            self._text.append(content)
             return [{"text": content}] if content else []
-        parts = [*self._thought(delta), *_texts(content), *_string(delta.get("refusal"))]
+        texts = [*_texts(content), *_string(delta.get("refusal"))]
+        self._text += [part["text"] for part in texts]
+        parts = [*self._thought(delta), *texts]
         if not delta.keys() <= _PLAIN:
             self._keep(delta)
+            self._annotations += _objects(delta.get("annotations"))
             parts += _files(delta)
             for place, entry in enumerate(_objects(delta.get("tool_calls"))):
                 self._call(entry, place)
@@ -81,7 +88,8 @@ class Candidate:
     def last(self) -> dict[str, Any]:
         """Return the last members of the candidate: the calls and the finish."""
         self._pending += [piece for piece in self._pieces.end() if piece[0] != "gemini"]
-        for call in self._calls.values():
+        if self._calls:
+            [*_, call] = self._calls.values()
             call.carried += self._pending
             self._pending = []
         calls, whole = self._whole_calls()
@@ -91,7 +99,11 @@ class Candidate:
             last |= {"finishReason": "MALFORMED_FUNCTION_CALL", "finishMessage": _MALFORMED}
         else:
             last["finishReason"] = finish
-        return last | ({"logprobsResult": _logprobs(self._logprobs)} if self._logprobs else {})
+        if self._logprobs:
+            last["logprobsResult"] = _logprobs(self._logprobs)
+        if self._annotations and (sources := grounding(self._annotations, "".join(self._text))) is not None:
+            last["groundingMetadata"] = sources
+        return last
 
     def _thought(self, delta: Mapping[str, Any]) -> Iterator[Part]:
         for name in _REASONING:

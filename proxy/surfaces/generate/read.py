@@ -19,7 +19,7 @@ from proxy.surfaces.generate.contents import Unseal, read_contents, read_system
 from proxy.surfaces.generate.fields import Members, members_of
 from proxy.surfaces.generate.settings import read_settings, refusal, shows_thoughts
 from proxy.surfaces.generate.signatures import without_carriers
-from proxy.surfaces.generate.tools import read_tools
+from proxy.surfaces.generate.tools import read_searches, read_tools
 from proxy.surfaces.headers import forwarded
 
 STREAM, COUNT = "streamGenerateContent", "countTokens"
@@ -68,6 +68,7 @@ def read_generate(
         native=_native(request),
         dropped=tuple(dropped),
         refused=InvalidRequest("Only Google's API counts tokens.") if counts else refusal(members),
+        hosted=read_searches(members),
         count=_counted if counts else None,
         family=open_family(chat["messages"]),
     )

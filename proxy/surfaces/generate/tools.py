@@ -1,7 +1,7 @@
 """Google's `tools` and `toolConfig` as the tools of a chat.
 
-Functions become function tools. Google's own tools (search, code execution) have no counterpart and are dropped. A list
-of allowed functions removes the others: every provider can express that.
+Functions become function tools. Of Google's own tools, a web search is left to providers that have one; the others
+(code execution, maps) are dropped. A list of allowed functions removes the others: every provider can express that.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from proxy.surfaces.generate.schema import json_schema, schema_of
 
 Chat = dict[str, Any]  # parameters of a chat
 
+SEARCHES = ("googleSearch", "googleSearchRetrieval")
 _CONFIG = "toolConfig.functionCallingConfig"
 _CHOICES = {"ANY": "required", "NONE": "none", "AUTO": None, "VALIDATED": None, "MODE_UNSPECIFIED": None, "": None}
 _OF_FUNCTION = ("name", "description", "parameters", "parametersJsonSchema")
@@ -38,9 +39,15 @@ def read_tools(body: Members, dropped: dict[str, None]) -> Chat:
             function = _function(declaration, at, dropped)
             functions.setdefault(function["name"], function)
         for name in tool:
-            if name != "functionDeclarations":
+            if name != "functionDeclarations" and name not in SEARCHES:
                 dropped[f"tools.{name[:40]}"] = None
     return _chosen(body, functions, dropped)
+
+
+def read_searches(body: Members) -> tuple[Members, ...]:
+    """Return the web searches that a provider may execute, as in `Call.hosted`."""
+    found = any(name in tool for _, tool in objects_of(body, "tools") for name in SEARCHES)
+    return ({"type": "web_search"},) if found else ()
 
 
 def _function(declaration: Members, where: str, dropped: dict[str, None]) -> Chat:

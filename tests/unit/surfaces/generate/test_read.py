@@ -255,7 +255,7 @@ def test_what_has_no_counterpart_is_named() -> None:
             "contents": [{"parts": [{"text": "x", "videoMetadata": {"fps": 1}}, {"executableCode": {"code": "1"}}]}],
             "safetySettings": [],
             "labels": None,
-            "tools": [{"googleSearch": {}}],
+            "tools": [{"urlContext": {}}],
             "generationConfig": {"topK": 3, "mediaResolution": "LOW"},
         }
     )
@@ -264,7 +264,7 @@ def test_what_has_no_counterpart_is_named() -> None:
         "contents.videoMetadata",
         "contents.executableCode",
         "safetySettings",
-        "tools.googleSearch",
+        "tools.urlContext",
         "generationConfig.topK",
         "generationConfig.mediaResolution",
     }

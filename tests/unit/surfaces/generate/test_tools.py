@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.generate.tools import read_tools
+from proxy.surfaces.generate.tools import read_searches, read_tools
 
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}}
 
@@ -25,7 +25,7 @@ def test_functions_become_tools() -> None:
         {"name": "a", "description": "again"},
     ]
 
-    chat = read_tools({"tools": [{"functionDeclarations": declarations}, {"googleSearch": {}}]}, dropped)
+    chat = read_tools({"tools": [{"functionDeclarations": declarations}, {"googleMaps": {}}]}, dropped)
 
     b = {"type": "object", "properties": {"x": {"type": ["integer", "null"]}}}
     assert chat == {
@@ -34,7 +34,7 @@ def test_functions_become_tools() -> None:
             {"type": "function", "function": {"name": "b", "parameters": b}},
         ]
     }
-    assert list(dropped) == ["tools.functionDeclarations.responseJsonSchema", "tools.googleSearch"]
+    assert list(dropped) == ["tools.functionDeclarations.responseJsonSchema", "tools.googleMaps"]
 
 
 @pytest.mark.parametrize(
@@ -76,3 +76,13 @@ def test_a_forced_call_needs_functions() -> None:
 
     with pytest.raises(InvalidRequest, match="requires functions"):
         read_tools(body, {})
+
+
+def test_search_is_left_to_the_provider() -> None:
+    body = {"tools": [{"functionDeclarations": [{"name": "a"}]}, {"googleSearch": {}}, {"googleSearchRetrieval": {}}]}
+    dropped: dict[str, None] = {}
+
+    assert [tool["function"]["name"] for tool in read_tools(body, dropped)["tools"]] == ["a"]
+    assert dropped == {}
+    assert read_searches(body) == ({"type": "web_search"},)
+    assert read_searches({"tools": [{"codeExecution": {}}]}) == ()
