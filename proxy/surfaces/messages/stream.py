@@ -20,6 +20,7 @@ from proxy.surfaces.messages.blocks import BlockWriter, ToolBlock
 from proxy.surfaces.messages.carry import Seals
 from proxy.surfaces.messages.errors import error_event
 from proxy.surfaces.messages.facts import CallNames, estimated_usage, message_head, stop_reason, usage_of
+from proxy.surfaces.messages.plain import plain_delta
 
 _PLAIN = frozenset(("role", "content", "reasoning_content", "refusal"))  # members without signatures
 
@@ -41,7 +42,16 @@ class MessageStream:
 
     def feed(self, data: bytes) -> bytes:
         """Return the events for canonical ones; `message_delta` and `message_stop` come from `finish`."""
-        head = b"".join([self._read(event) for event in self._events.feed(data)])
+        head = b""
+        for event in self._events.feed(data):
+            delta = plain_delta(event) if self._begun else None
+            if delta is None:
+                head += self._read(event)
+                continue
+            if delta.reasoning_content:
+                self._blocks.thinking(delta.reasoning_content)
+            if delta.content:
+                self._blocks.text(delta.content)
         return head + self._blocks.take()
 
     def finish(self) -> bytes:
@@ -99,14 +109,11 @@ class MessageStream:
         delta = choice.get("delta")
         if not isinstance(delta, dict):
             return
+        self._reasoning(delta)
         text = delta.get("content")
-        plain = len(delta) == 1 and bool(text)
-        if not plain:
-            self._reasoning(delta)
         if isinstance(text, str) and text:
             self._blocks.text(text)
-        if not plain:
-            self._rest(delta)
+        self._rest(delta)
 
     def _reasoning(self, delta: Mapping[str, Any]) -> None:
         """Write thinking, and what is signed, before the text and the calls that it belongs to."""
