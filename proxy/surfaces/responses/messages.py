@@ -6,6 +6,7 @@
     function_call_output, ...   a `tool` message behind its call, in the order of the calls
     additional_tools            none: its tools are those of the call (`loaded`)
     compaction                  a message of the user with the summary
+    image_generation_call       an image of the assistant's message
     item_reference              the stored item
 
 Calls of hosted tools whose output is in another item (`shell_call`, `computer_call`) are calls of a function. What has
@@ -181,6 +182,14 @@ class _Reader:
         output = item.get("output") or item.get("error") or ""
         self._output({**call, "output": output}, where, "mcp_call")
 
+    def image(self, item: Item, where: str) -> None:
+        """Add an image that the model has made; targets that do not read them name them."""
+        result = item.get("result")
+        if isinstance(result, str) and result:
+            self._answer().images.append(f"data:image/png;base64,{result}")  # readers detect the real type
+        else:
+            self._conversation.drop("input.image_generation_call")
+
     def reasoning(self, item: Item, where: str) -> None:
         answer = self._answer()
         sealed, content = item.get("encrypted_content"), item.get("content")
@@ -276,6 +285,7 @@ _READERS: Mapping[str, Callable[[_Reader, Item, str], None]] = {
     "custom_tool_call": _Reader.custom,
     "tool_search_call": _Reader.search,
     "mcp_call": _Reader.mcp,
+    "image_generation_call": _Reader.image,
     "reasoning": _Reader.reasoning,
     "compaction_trigger": _Reader.trigger,
     "item_reference": _Reader.reference,

@@ -235,6 +235,19 @@ def test_reasoning_without_an_answer_is_no_message() -> None:
     assert list(conversation.dropped) == ["input.reasoning"]
 
 
+def test_image_of_the_model_belongs_to_its_message() -> None:
+    conversation = read(
+        USER,
+        {"type": "image_generation_call", "id": "ig_1", "result": "AA=="},
+        {"role": "assistant", "content": "Here."},
+        {"type": "image_generation_call", "id": "ig_2", "result": None},
+    )
+
+    image = {"type": "image_url", "index": 0, "image_url": {"url": "data:image/png;base64,AA=="}}
+    assert conversation.messages[1] == {"role": "assistant", "content": "Here.", "images": [image]}
+    assert list(conversation.dropped) == ["input.image_generation_call"]
+
+
 def test_compaction_is_a_summary_for_the_model() -> None:
     sealed = {"e1": Carried("openai", "", {"summary": "We met."})}
 
