@@ -15,3 +15,4 @@ class RequestContext:
 
     document: Mapping[str, Any]  # the members of the client's body, with those of its agent
     tools: ToolTable
+    compacts: bool = False  # the answer is a summary of the conversation

@@ -18,6 +18,7 @@ from proxy.core.turn import Turn
 from proxy.surfaces.base import Encoder
 from proxy.surfaces.decision import decision_record
 from proxy.surfaces.responses.answer import Answer
+from proxy.surfaces.responses.compacted import CompactionAnswer
 from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.document import ResponseDocument, counted, usage_of
 from proxy.surfaces.responses.events import EventWriter
@@ -50,7 +51,8 @@ class _Encoder:
         self._debug = call.options.debug
         self._turn = turn
         self._events = EventWriter(live=live)
-        self._answer = Answer(self._events, stem, context.tools, Sealing(call, record))
+        kind = CompactionAnswer if context.compacts else Answer
+        self._answer = kind(self._events, stem, context.tools, Sealing(call, record))
         self._document = ResponseDocument(
             turn.id,
             record.time // 1_000_000,
@@ -209,7 +211,10 @@ class WholeEncoder(_Encoder):
         if self._finished is None:
             raise UpstreamError("The target's answer is not a chat completion.")
         self._close()
-        return self._document.encoded(self._answer.values())
+        return self._written(self._document, self._answer.values())
+
+    def _written(self, document: ResponseDocument, output: list[dict[str, Any]]) -> bytes:
+        return document.encoded(output)
 
     def fail(self, error: ProxyError) -> bytes:
         """Return nothing: what is not whole must not look like it."""

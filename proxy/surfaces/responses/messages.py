@@ -213,7 +213,7 @@ class _Reader:
         self._messages.append({"role": "user", "content": summary})
 
     def trigger(self, item: Item, where: str) -> None:
-        message = f"`{where}`: this model cannot compact a conversation here; use `POST /v1/responses/compact`."
+        message = f"`{where}`: a `compaction_trigger` must be the last item of the input."
         self._conversation.refuse(InvalidRequest(message, param=where))
 
     def reference(self, item: Item, where: str) -> None:

@@ -28,6 +28,7 @@ from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools
 from proxy.surfaces.responses.opened import native_family, opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
 from proxy.surfaces.responses.stored import named_items, without_ids
+from proxy.surfaces.responses.summary import asks_for_summary, summary_chat
 from proxy.surfaces.responses.tools import read_tools
 
 _HISTORY = ("previous_response_id", "conversation")
@@ -81,7 +82,7 @@ class _Reader:
         needs_history = bool(turn.previous or turn.conversation or turn.references)
         call = self._call(_placed(items, "input"), turn, whole=not needs_history)
         if turn.store or turn.conversation:
-            turn.input += named_items(items, self.id)
+            turn.input += self._named(items)
         return call
 
     def _complete(self, call: Call, earlier: Sequence[Item]) -> Call:
@@ -90,7 +91,7 @@ class _Reader:
         assert turn is not None
         own = [_found(item, turn) for item in _input(self.document.body.get("input"))]
         if turn.references and turn.input:
-            turn.input[:] = named_items(own, self.id)
+            turn.input[:] = self._named(own)
         placed = [*_placed(earlier, "history"), *_placed(own, "input")]
         return self._call(placed, turn, whole=True, native=[*earlier, *own])
 
@@ -99,6 +100,8 @@ class _Reader:
     ) -> Call:
         """Return the chat call of placed items. `native`: the input of a target that has the Responses API."""
         body = self.document.body
+        compacts = bool(items) and asks_for_summary(items[-1][1])
+        items = items[:-1] if compacts else items
         table = read_tools(body.get("tools"), loaded_tools(items))
         choice = read_choice(body.get("tool_choice"), table)
         opener = partial(unseal, self.snapshot, self.principal)
@@ -110,7 +113,7 @@ class _Reader:
         if "router" in body:
             chat["router"] = body["router"]
         call = read_chat(
-            compact_nulled(chat),
+            compact_nulled(summary_chat(chat) if compacts else chat),
             self.headers,
             id=self.id,
             request_id=self.request_id,
@@ -125,8 +128,12 @@ class _Reader:
         call.family = call.family or native_family([item for _, item in items])
         call.hosted = tuple(table.searches)
         call.turn = turn
-        turn.context = RequestContext(body, table)
+        turn.context = RequestContext(body, table, compacts)
         return call
+
+    def _named(self, items: Sequence[Any]) -> list[Item]:
+        """Return the items as they are stored."""
+        return named_items([item for item in items if not asks_for_summary(item)], self.id)
 
     def _native(self, whole: Sequence[Any] | None, opener: Unseal) -> NativeRequest:
         """Return the client's body without what only the proxy reads; `whole` is its input with the history."""

@@ -8,6 +8,7 @@ from typing import Any
 from proxy.core.call import Call
 from proxy.core.record import Record
 from proxy.surfaces.carriers import Piece, PieceReader, seal, text_piece
+from proxy.surfaces.responses.messages import SUMMARY
 
 
 class Sealing:
@@ -38,6 +39,10 @@ class Sealing:
             return None
         piece = text_piece(chosen.provider.dialect, text, name)
         return None if piece is None else self._sealed(piece)
+
+    def of_summary(self, text: str) -> str:
+        """Return the summary of a conversation, sealed."""
+        return self._sealed(("openai", {SUMMARY: text}))
 
     def _sealed(self, piece: Piece) -> str:
         chosen = self._record.chosen

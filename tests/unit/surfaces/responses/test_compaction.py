@@ -12,7 +12,10 @@ from proxy.core.errors import InvalidRequest, UpstreamError
 from proxy.core.principal import UNKNOWN_CALLER
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.responses.compaction import COMPACT
+from proxy.surfaces.responses.encoder import encoder_of
+from proxy.surfaces.responses.request import read_response
 from tests.support.calls import record, snapshot
+from tests.support.responses import chunk, events_of, verify
 
 HISTORY: list[Any] = [
     {
@@ -73,28 +76,51 @@ def test_summary_is_sealed_in_the_item() -> None:
     assert encoder is not None
     answer = {"choices": [{"message": {"content": "They met."}}], "usage": {"prompt_tokens": 5, "completion_tokens": 2}}
 
-    out = encoder.feed(json.dumps(answer).encode()) + encoder.finish()
+    compaction = json.loads(encoder.feed(json.dumps(answer).encode()) + encoder.finish())
 
-    compaction = json.loads(out)
     [item] = compaction["output"]
     carried = unseal(call.snapshot, call.principal, item["encrypted_content"])
-    assert (compaction["object"], item["type"], compaction["usage"]["total_tokens"]) == (
-        "response.compaction",
-        "compaction",
-        7,
-    )
+    assert (compaction["object"], item["type"]) == ("response.compaction", "compaction")
+    assert compaction["usage"]["total_tokens"] == 7
     assert carried is not None
     assert carried.members == {"summary": "They met."}
 
 
 @pytest.mark.parametrize(
-    "body", [b"{}", b'{"choices":[{"message":{"content":" "}}]}', b"", b'{"choices":[{"message":5}]}']
+    "body", [b'{"choices":[{"message":{"content":" "}}]}', b'{"choices":[{"message":5}]}', b"{}", b""]
 )
 def test_answer_without_a_summary_is_an_error(body: bytes) -> None:
     call = read(input="Hello")
     encoder = COMPACT.encoder(call, record(call), "application/json", native=False)
     assert encoder is not None
-    encoder.feed(body)
 
     with pytest.raises(UpstreamError):
-        encoder.finish()
+        encoder.feed(body) + encoder.finish()
+
+
+def test_trigger_at_the_end_of_an_input_makes_a_stream_with_a_compaction() -> None:
+    body = {"model": "auto", "input": [*HISTORY, {"type": "compaction_trigger"}], "stream": True, "tools": []}
+    call = read_response(json.dumps(body).encode(), {}, id="req_1", request_id="r", snapshot=snapshot())
+    encoder = encoder_of(call, record(call), native=False)
+    assert encoder is not None
+    assert call.turn is not None
+
+    out = encoder.feed(chunk({"reasoning": "hm"}) + chunk({"content": "They "}) + chunk({"content": "met."}, "stop"))
+
+    response = verify(events_of(out + encoder.finish()))
+    assert [item["type"] for item in response["output"]] == ["compaction"]
+    assert [message["role"] for message in call.body["messages"]] == ["system", "user"]
+    assert (call.refused, [item["type"] for item in call.turn.input]) == (
+        None,
+        ["message", "function_call", "function_call_output"],
+    )
+
+
+def test_native_target_gets_the_trigger_itself() -> None:
+    body = {"model": "auto", "input": [{"role": "user", "content": "Hello"}, {"type": "compaction_trigger"}]}
+    raw = json.dumps(body).encode()
+
+    call = read_response(raw, {}, id="req_1", request_id="r", snapshot=snapshot())
+
+    assert call.native is not None
+    assert call.native.raw == raw

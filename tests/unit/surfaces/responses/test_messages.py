@@ -272,8 +272,8 @@ def test_only_its_own_provider_reads_an_image_by_id() -> None:
     assert conversation.refused.param == "input[0].content[0].file_id"
 
 
-def test_trigger_of_a_compaction_is_refused() -> None:
-    conversation = read(USER, {"type": "compaction_trigger"})
+def test_trigger_of_a_compaction_before_other_items_is_refused() -> None:
+    conversation = read(USER, {"type": "compaction_trigger"}, USER)
 
     assert conversation.refused is not None
     assert conversation.refused.param == "input[1]"
