@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from msgspec.json import decode
 
@@ -21,6 +22,7 @@ from proxy.core.json_text import compact_nulled
 from proxy.core.record import Record
 from proxy.core.turn import Turn
 from proxy.core.work import LARGE
+from proxy.dialogs.owners import Owners
 from proxy.dialogs.refusals import refusal
 from proxy.store.dialogs import ENDED, LOCK_SECONDS, DialogStore, History
 from proxy.store.dialogs import Turn as StoredTurn
@@ -34,6 +36,7 @@ RENEW_SECONDS = LOCK_SECONDS / 3
 COMMIT_ATTEMPTS = 4  # the store is probed four times a second after a failure
 COMMIT_PAUSE_SECONDS = 0.4
 
+T = TypeVar("T")
 Lock = tuple[str, str]  # tenant and conversation
 
 
@@ -52,6 +55,7 @@ class StoredTurns:
     def __init__(self, store: DialogStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._owners = Owners()
         self._running: dict[Turn, _Running] = {}
         self._locks: dict[Lock, str] = {}  # owners of the locks of this process
         self._left: dict[Lock, str] = {}  # that were perhaps taken when their call was cancelled
@@ -67,7 +71,7 @@ class StoredTurns:
         if not (turn.store or continues):
             return call
         _check_ids(turn)
-        running = self._running[turn] = _Running(owner=call.id)
+        running = self._running[turn] = _Running(self._owners.name(call.id))
         try:
             await self._store.ready()
             if turn.references:
@@ -89,7 +93,7 @@ class StoredTurns:
         assert turn is not None
         if turn not in self._running:
             return
-        stored = self._stored(call, turn)
+        stored = await _off_loop(partial(self._stored, call, turn), len(call.raw))
         if stored is None:
             return
         try:
@@ -150,13 +154,19 @@ class StoredTurns:
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found") from None
 
     async def _lock(self, tenant: str, conversation: str, running: _Running) -> History:
-        """Lock a conversation and return its items."""
+        """Lock a conversation and return its items. A lock whose process has died is taken."""
         lock = (tenant, conversation)
         if lock in self._locks:
             raise Locked(f"conversation `{conversation}` is locked by another turn")
         self._locks[lock] = running.owner
         try:
-            history = await self._store.lock(tenant, conversation, running.owner)
+            try:
+                history = await self._store.lock(tenant, conversation, running.owner)
+            except Locked as exc:
+                if exc.owner is None or not self._owners.has_died(exc.owner):
+                    raise
+                await self._store.release({conversation: exc.owner})
+                history = await self._store.lock(tenant, conversation, running.owner)
         except InvalidValue as exc:
             del self._locks[lock]
             raise Missing(str(exc)) from None
@@ -202,14 +212,13 @@ class StoredTurns:
 
 
 async def _completed(turn: Turn, history: History) -> Call:
-    """Return the call with its history; a large one is built in a thread."""
+    """Return the call with its history."""
+    return await _off_loop(lambda: turn.complete([decode(item) for item in history.items]), history.size)
 
-    def complete() -> Call:
-        return turn.complete([decode(item) for item in history.items])
 
-    if history.size <= LARGE:
-        return complete()
-    return await asyncio.get_running_loop().run_in_executor(None, complete)
+async def _off_loop(work: Callable[[], T], size: int) -> T:
+    """Run `work` on `size` bytes: in the event loop if they are few, else in a thread."""
+    return work() if size <= LARGE else await asyncio.get_running_loop().run_in_executor(None, work)
 
 
 def _check_ids(turn: Turn) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from msgspec.json import decode
+from msgspec import Struct
+from msgspec.json import Decoder
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +15,13 @@ from proxy.core.json_text import compact
 
 DEFAULT = 20
 MOST = 100
+
+
+class _Named(Struct):
+    id: str
+
+
+_read_id = Decoder(_Named).decode
 
 
 class PageQuery(NamedTuple):
@@ -35,6 +43,11 @@ def page_query(request: Request) -> PageQuery:
     return PageQuery(int(text), order == "asc", query.get("after"))
 
 
+def id_of(item: bytes) -> str:
+    """Return the id of an item, without decoding its other members."""
+    return _read_id(item).id
+
+
 def json_response(body: bytes) -> Response:
     """Return a response with a JSON body."""
     return Response(body, media_type="application/json")
@@ -42,6 +55,6 @@ def json_response(body: bytes) -> Response:
 
 def list_response(items: Sequence[bytes], *, more: bool) -> Response:
     """Return a page of items, each as JSON."""
-    first, last = (decode(items[place])["id"] if items else None for place in (0, -1))
+    first, last = (id_of(items[place]) if items else None for place in (0, -1))
     end = compact({"first_id": first, "last_id": last, "has_more": more})
     return json_response(b'{"object":"list","data":[' + b",".join(items) + b"]," + end[1:])

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec.json import decode
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admission.permissions import PRINCIPAL
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.dialogs.refusals import refusal
-from proxy.http.pages import json_response, list_response, page_query
+from proxy.http.pages import id_of, json_response, list_response, page_query
 from proxy.store.errors import Missing, TooLarge
 from proxy.store.responses import ResponseStore, StoredResponse
 
@@ -58,6 +57,7 @@ class StoredResponses:
             items = await store.input_items(tenant, id)
         except (Missing, TooLarge) as exc:
             raise refusal(exc) from None
+        items = list({id_of(item): item for item in items}.values())  # an item that was sent again is there once
         ordered = items if query.ascending else items[::-1]
         start = 0 if query.after is None else _place(ordered, query.after)
         page = ordered[start : start + query.limit]
@@ -81,6 +81,6 @@ class StoredResponses:
 def _place(items: Sequence[bytes], after: str) -> int:
     """Return the place behind the item `after`. Raises `InvalidRequest`."""
     for place, item in enumerate(items, 1):
-        if decode(item)["id"] == after:
+        if id_of(item) == after:
             return place
     raise InvalidRequest("`after` must be the id of an item of an earlier page.", param="after")

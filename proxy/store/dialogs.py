@@ -22,7 +22,7 @@ from proxy.store.values import check_id, microseconds
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-LOCK_SECONDS = 15.0
+LOCK_SECONDS = 8.0
 HISTORY_SECONDS = 5.0  # for reads that a call waits for
 MAX_BYTES = 32 * 1024 * 1024  # of the items of a dialog
 MAX_REFERENCES = 1000
@@ -196,10 +196,11 @@ async def _lock(connection: AsyncConnection, tenant: str, conversation: str, own
     )
     row = (await connection.execute(statement)).one_or_none()
     if row is None:
-        query = select(table.c.id).where(table.c.id == conversation, table.c.tenant == tenant)
-        if (await connection.execute(query)).one_or_none() is None:
+        query = select(table.c.lock_owner).where(table.c.id == conversation, table.c.tenant == tenant)
+        locked = (await connection.execute(query)).one_or_none()
+        if locked is None:
             raise Missing(f"there is no conversation `{conversation}`")
-        raise Locked(f"conversation `{conversation}` is locked by another turn")
+        raise Locked(f"conversation `{conversation}` is locked by another turn", locked.lock_owner)
     check_size(row.size)
     return History(await _items(connection, conversation), row.size)
 

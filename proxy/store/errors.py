@@ -28,7 +28,11 @@ class InvalidValue(StoreError):
 
 
 class Locked(StoreError):
-    """Another turn of the conversation is running."""
+    """Another turn of the conversation is running; `owner` has its lock."""
+
+    def __init__(self, message: str, owner: str | None = None) -> None:
+        super().__init__(message)
+        self.owner = owner
 
 
 class TooLarge(StoreError):

@@ -323,7 +323,6 @@ def test_kill_9_leaves_whole_turns(http: httpx.Client, tmp_path: Path) -> None:
             process.popen.send_signal(signal.SIGKILL)
             for each in talking:
                 each.result()
-
     stored, responses = asyncio.run(contents(tmp_path))
     for conversation, ids in done.items():
         turns = stored[conversation]
@@ -331,6 +330,10 @@ def test_kill_9_leaves_whole_turns(http: httpx.Client, tmp_path: Path) -> None:
         assert [said["content"][0]["text"] for said in turns[::2]] == [f"turn {n}" for n in range(len(turns) // 2)]
         assert responses[conversation][: len(ids)] == ids  # a turn whose end a client has seen is kept
         assert len(responses[conversation]) == len(turns) // 2
+    with signalbox_process(config, tmp_path) as process:  # locks of the process that was killed are free
+        caller = Caller(process.url, http)
+        again = [caller.turn(conversation, "again", model="mock/small").status_code for conversation in done]
+    assert again == [200] * len(done)
 
 
 async def contents(folder: Path) -> tuple[dict[str, list[Any]], dict[str, list[str]]]:

@@ -193,8 +193,9 @@ async def test_a_lock_expires_unless_it_is_renewed(database: Database, conversat
     clock.pass_(LOCK_SECONDS - 1)
     await dialogs.renew({"conv_1": "turn1"})
     clock.pass_(LOCK_SECONDS - 1)
-    with pytest.raises(Locked):
+    with pytest.raises(Locked) as caught:
         await dialogs.lock("team:red", "conv_1", "turn2")
+    assert caught.value.owner == "turn1"
     clock.pass_(2)
     await dialogs.lock("team:red", "conv_1", "turn2")
 
@@ -208,7 +209,7 @@ async def test_an_expired_lock_of_postgresql_is_free(database: Database, convers
     await conversations.create("conv_1", "team:red", {}, [])
     await dialogs.lock("team:red", "conv_1", "turn1")
 
-    await execute(database, "UPDATE conversations SET lock_until = lock_until - 15000001")
+    await execute(database, "UPDATE conversations SET lock_until = lock_until - 8000001")
 
     await dialogs.lock("team:red", "conv_1", "turn2")
 

@@ -16,6 +16,7 @@ from proxy.core.errors import InvalidRequest, NotFound, ProxyError, Unavailable
 from proxy.core.location import Location
 from proxy.core.principal import Identified, Principal
 from proxy.core.turn import Turn
+from proxy.dialogs.owners import Owners
 from proxy.dialogs.turns import COMMIT_ATTEMPTS, StoredTurns
 from proxy.store import dialogs
 from proxy.store.conversations import ConversationStore
@@ -233,6 +234,15 @@ async def test_a_lock_is_renewed_while_its_turn_runs(
     assert await done(other, call(3, conversation=conversation)) == "a"
     with pytest.raises(InvalidRequest, match="has expired"):
         await turns.commit(answered(begun), RECORD)
+
+
+async def test_the_lock_of_a_process_that_has_died_is_free(store: Store, turns: StoredTurns, conversation: str) -> None:
+    host, pid, started, call_id = Owners().name("req_9").split("/")
+    await store.lock("team:red", conversation, f"{host}/{pid}/{int(started) - 1}/{call_id}")
+
+    assert await done(turns, call(1, conversation=conversation)) == "a"
+    await store.lock("team:red", conversation, f"another-{host}/{pid}/{started}/{call_id}")
+    assert (await refusal(turns, call(2, conversation=conversation)))[2] == "conversation_locked"
 
 
 async def test_a_lock_that_a_cancelled_call_has_taken_is_freed(

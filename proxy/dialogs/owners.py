@@ -1,0 +1,47 @@
+"""Names of the owners of locks: they say which process runs a turn, so that others see whether it has died.
+
+A lock expires when it is not renewed. On the same host it need not be waited for: a process that no longer exists, or
+whose id another process has now, renews nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+class Owners:
+    """The names of this process's turns."""
+
+    def __init__(self) -> None:
+        pid = os.getpid()
+        self._process = f"{socket.gethostname()}/{pid}/{_started(pid)}/"
+
+    def name(self, call_id: str) -> str:
+        """Return the owner's name for the turn of a call."""
+        return self._process + call_id
+
+    def has_died(self, owner: str) -> bool:
+        """Return whether the process of an owner has certainly died; of another host that is unknown."""
+        host, _, rest = owner.partition("/")
+        pid, _, rest = rest.partition("/")
+        started, _, _ = rest.partition("/")
+        if host != self._process.partition("/")[0] or not pid.isdigit():
+            return False
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except (OSError, OverflowError):
+            return False
+        return _started(int(pid)) != started
+
+
+def _started(pid: int) -> str:
+    """Return when a process was started, in ticks since the system's start; empty if the system does not say."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]

@@ -1,0 +1,46 @@
+"""The names of the owners of locks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from proxy.dialogs.owners import Owners
+
+HOST = socket.gethostname()
+
+
+def test_an_owner_lives_as_long_as_its_process() -> None:
+    code = "from proxy.dialogs.owners import Owners; print(Owners().name('req_1')); input()"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        owner = process.stdout.readline().strip()
+        alive = Owners().has_died(owner)
+        process.kill()
+        process.wait()
+
+    assert not alive
+    assert owner.endswith("/req_1")
+    assert Owners().has_died(owner)
+
+
+def test_a_process_with_the_same_id_is_another_one() -> None:
+    mine = Owners().name("req_1")
+    host, pid, started, call = mine.split("/")
+
+    assert not Owners().has_died(mine)
+    assert Owners().has_died(f"{host}/{pid}/{int(started) - 1}/{call}")
+
+
+@pytest.mark.parametrize(
+    "owner",
+    ["", "req_1", f"{HOST}//", f"{HOST}/x/1/req_1", f"{HOST}/{10**30}/1/r", f"other/{os.getpid()}/0/r"],
+)
+def test_what_is_not_known_has_not_died(owner: str) -> None:
+    assert not Owners().has_died(owner)
