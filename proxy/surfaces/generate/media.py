@@ -32,7 +32,7 @@ def inline_part(part: Members, where: str) -> dict[str, Any]:
         return {"type": "input_audio", "input_audio": {"data": data, "format": kind.removeprefix("audio/")}}
     if kind.startswith("video/"):
         return {"type": "video_url", "video_url": {"url": url}}
-    name = text_of(blob, "displayName", where) or f"file.{_ending(kind)}"
+    name = text_of(blob, "displayName", where) or f"document.{_ending(kind)}"
     return {"type": "file", "file": {"filename": name, "file_data": url}}
 
 

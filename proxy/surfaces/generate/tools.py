@@ -24,7 +24,7 @@ Chat = dict[str, Any]  # parameters of a chat
 
 SEARCHES = ("googleSearch", "googleSearchRetrieval")
 _CONFIG = "toolConfig.functionCallingConfig"
-_CHOICES = {"ANY": "required", "NONE": "none", "AUTO": None, "VALIDATED": None, "MODE_UNSPECIFIED": None, "": None}
+_CHOICES = {"ANY": "required", "NONE": "none", "AUTO": "auto", "VALIDATED": None, "MODE_UNSPECIFIED": None, "": None}
 _OF_FUNCTION = ("name", "description", "parameters", "parametersJsonSchema")
 
 
@@ -52,7 +52,7 @@ def read_searches(body: Members) -> tuple[Members, ...]:
 
 def _function(declaration: Members, where: str, dropped: dict[str, None]) -> Chat:
     function: Chat = {"name": needed_text(declaration, "name", where)}
-    if description := text_of(declaration, "description", where):
+    if (description := text_of(declaration, "description", where)) is not None:
         function["description"] = description
     schema = declaration.get("parametersJsonSchema")
     if schema is not None and not isinstance(schema, dict):

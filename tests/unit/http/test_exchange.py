@@ -138,6 +138,20 @@ async def test_no_comment_follows_early_ones_if_they_are_off() -> None:
     assert bodies == [b"head", COMMENT, b"data: last\n\n", b""]
 
 
+async def test_clients_of_google_get_blank_lines_in_place_of_comments() -> None:
+    bodies: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        bodies.append(message.get("body", b"head"))
+
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0, keep_alive=0.0, early_comments=5.0)
+    endpoint = Endpoint(Early(), SURFACES["/v1beta/models/{model:path}:streamGenerateContent"], limits, Ids())
+
+    await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
+
+    assert bodies == [b"head", b"\n", b"data: last\n\n", b""]
+
+
 async def test_an_os_error_of_the_server_is_a_disconnect() -> None:
     pipeline = Scripted()
     pipeline.go_on.set()

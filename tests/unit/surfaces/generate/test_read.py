@@ -164,7 +164,7 @@ PNG = {"mimeType": "image/png", "data": "AAAA"}
         ),
         (
             {"inlineData": {"mimeType": "application/pdf", "data": "AAAA"}},
-            {"type": "file", "file": {"filename": "file.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
+            {"type": "file", "file": {"filename": "document.pdf", "file_data": "data:application/pdf;base64,AAAA"}},
         ),
         (
             {"inlineData": {"mimeType": "video/mp4", "data": "AAAA"}},

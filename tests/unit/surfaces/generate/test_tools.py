@@ -41,7 +41,7 @@ def test_functions_become_tools() -> None:
     ("calling", "names", "choice"),
     [
         ({}, ["a", "b"], None),
-        ({"mode": "AUTO"}, ["a", "b"], None),
+        ({"mode": "AUTO"}, ["a", "b"], "auto"),
         ({"mode": "VALIDATED", "allowedFunctionNames": ["b"]}, ["b"], None),
         ({"mode": "any"}, ["a", "b"], "required"),
         ({"mode": "NONE"}, ["a", "b"], "none"),
