@@ -1,4 +1,7 @@
-"""LangChain and the OpenAI Agents SDK over the Responses API: loops of tools, streams, and stored dialogs."""
+"""LangChain and the OpenAI Agents SDK over the Responses API: loops of tools, streams, and stored dialogs.
+
+The last tests are about dialogs with a provider that has the Responses API itself.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import json
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
+from tests.support.responses import events_of
 from tests.support.servers import Running, signalbox, without_breakers
-from tests.support.upstreams import DONE, FINISH, ROLE, USAGE, Upstream, Wire, chunk, completion, plain, stream
+from tests.support.upstreams import DONE, FINISH, ROLE, USAGE, Upstream, Wire, chunk, completion, event, plain, stream
 
 agents = pytest.importorskip("agents", reason="openai-agents is not installed")
 langchain = pytest.importorskip("langchain_openai", reason="langchain-openai is not installed")
@@ -41,7 +46,10 @@ async def weather(wire: Wire) -> None:
 def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     settings = {
         "store": "sqlite",
-        "providers": {"p": {"base_url": module_upstream.url, "any_model": True}},
+        "providers": {
+            "p": {"base_url": module_upstream.url, "any_model": True},
+            "n": {"base_url": module_upstream.url, "any_model": True, "responses": "native"},
+        },
         "models": [{"id": "p/weather"}],
         "resilience": without_breakers(),
     }
@@ -142,3 +150,51 @@ def test_agent_keeps_its_session_in_a_conversation(box: Running) -> None:
 
     assert outputs == ["1 messages", "3 messages"]
     assert [item["role"] for item in items] == ["user", "assistant", "user", "assistant"]
+
+
+def native_event(kind: str, number: int, **members: Any) -> bytes:
+    return b"event: " + kind.encode() + b"\n" + event({"type": kind, "sequence_number": number, **members})
+
+
+def native_answer(id: str) -> list[bytes]:
+    """The events of a provider's own Responses API."""
+    item = {"id": f"msg_{id}", "type": "message", "role": "assistant", "status": "completed"}
+    item["content"] = [{"type": "output_text", "text": "Hi", "annotations": []}]  # type: ignore[assignment]
+    response = {"id": f"resp_{id}", "object": "response", "created_at": 1, "model": "m", "output": []}
+    done = {**response, "status": "completed", "output": [item], "usage": {"input_tokens": 1, "output_tokens": 1}}
+    place = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    return [
+        native_event("response.created", 0, response={**response, "status": "in_progress"}),
+        native_event("response.output_text.delta", 1, **place, delta="Hi"),
+        native_event("response.completed", 2, response=done),
+    ]
+
+
+def asked(box: Running, **body: Any) -> httpx.Response:
+    return httpx.post(f"{box.url}/v1/responses", json={"input": "Hello", "stream": True, **body})
+
+
+def test_native_answer_is_stored_before_its_last_event(box: Running, module_upstream: Upstream) -> None:
+    module_upstream.script("native", stream(native_answer("one")), stream(native_answer("two")))
+
+    answer = asked(box, model="n/native")
+    stored = httpx.get(f"{box.url}/v1/responses/resp_one").json()
+    after = asked(box, model="n/native", previous_response_id="resp_one", input="And now?")
+
+    assert answer.content == b"".join(native_answer("one"))
+    assert (stored["status"], stored["store"]) == ("completed", True)
+    assert after.status_code == 200
+    hello, hi, now = [item["content"] for item in module_upstream.requests[-1].json["input"]]
+    assert (hello[0]["text"], hi[0]["text"], now) == ("Hello", "Hi", "And now?")
+
+
+def test_native_answer_that_breaks_off_is_a_failed_response(box: Running, module_upstream: Upstream) -> None:
+    events = native_answer("cut")[:2]
+    module_upstream.script("cut", stream(events, Wire.reset))
+
+    answer = asked(box, model="n/cut")
+
+    assert answer.content.startswith(b"".join(events))
+    [last] = events_of(answer.content.removeprefix(b"".join(events)))
+    assert (last["type"], last["sequence_number"], last["response"]["id"]) == ("response.failed", 2, "resp_cut")
+    assert httpx.get(f"{box.url}/v1/responses/resp_cut").status_code == 404
