@@ -39,6 +39,7 @@ class RouterOptions:
 
 
 NO_OPTIONS = RouterOptions()
+_ASKS_FOR_EVENTS = frozenset({"alt=sse", "$alt=sse", "%24alt=sse"})  # in a query
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class NativeRequest:
     @property
     def events(self) -> bool:
         """Whether a streamed answer consists of events; Google's is one JSON array without `alt=sse`."""
-        return self.format != "generate" or "alt=sse" in self.query.split("&")
+        return self.format != "generate" or not _ASKS_FOR_EVENTS.isdisjoint(self.query.split("&"))
 
     def member(self, name: str) -> Any:
         """Return the value of a top-level member; `None` without it."""

@@ -11,11 +11,11 @@ from typing import Any
 
 from proxy.core.dialects import NativeFormat
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.json_text import is_expensive, object_of
+from proxy.core.json_text import object_of
 from proxy.core.sse import DONE, Events, EventTooLarge, data_of
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds
 from proxy.dialects.error_details import bare_json, error_event
-from proxy.dialects.held import LIMIT, HeldAnswer
+from proxy.dialects.held import HeldAnswer
 
 HELD_LIMIT = 8 * 1024 * 1024  # bytes of a stream before its commit point
 _BLANK = b" \t\r\n\xef\xbb\xbf"  # white space, and the byte order mark
@@ -205,7 +205,7 @@ class NativeBody(HeldAnswer, ABC):
     def finish(self) -> bytes:
         """Return the whole body. Raises `UpstreamFailure` if it is empty, not JSON, an error, or another answer."""
         body = bytes(self._held)
-        value = None if len(body) > LIMIT // 8 and is_expensive(body) else object_of(body)
+        value = object_of(body)
         if value is None:
             what = "is not a JSON object" if body.strip() else "is empty"
             raise UpstreamFailure(FailureKind.MALFORMED, f"the upstream's answer {what}")

@@ -93,7 +93,9 @@ class GeminiNative:
             return Embeddings(bounds)
         choices = body.get("n")
         choices = choices if type(choices) is int else 1
-        return GenerateStream(bounds, choices=choices) if call.stream else GenerateBody(bounds)
+        if not call.stream:
+            return GenerateBody(bounds)
+        return GenerateStream(bounds, choices=choices, events=native.events)
 
 
 def build(recall: Recall, clock: Clock) -> Dialect:

@@ -51,17 +51,18 @@ class Progress:
 
 
 class GenerateStream(_Errors, NativeEvents):
-    """A stream of answers, as events or as an array. `choices` is the requested number of candidates."""
+    """A stream of answers. `choices` is the requested number of candidates; `events`: not an array."""
 
     _limit = LIMIT
 
-    def __init__(self, bounds: UsageBounds = UNBOUNDED, *, choices: int = 1) -> None:
+    def __init__(self, bounds: UsageBounds = UNBOUNDED, *, choices: int = 1, events: bool = True) -> None:
         super().__init__(bounds)
         self._expected = choices
         self._candidates: dict[int, Progress] = {}
         self._blocked: str | None = None
         self._gradual = False  # a chunk had no finish, so a finish is an end
         self._counts = Counts()
+        self._is_array = not events
         self._objects: Objects | None = None  # of the array
         self._pending = bytearray()  # of the array: the bytes behind the last whole object
 
@@ -72,7 +73,7 @@ class GenerateStream(_Errors, NativeEvents):
                 self._hold(chunk)
             return self._feed_array(self._objects, chunk)
         out = super().feed(chunk)
-        if self._body is None:
+        if self._body is None or not self._is_array:
             return out
         self._objects, chunk, self._body = Objects(), bytes(self._body), None
         return self._feed_array(self._objects, chunk)
@@ -92,6 +93,11 @@ class GenerateStream(_Errors, NativeEvents):
         rest = bytes(self._pending)
         self._pending.clear()
         return rest
+
+    def _hold(self, chunk: bytes) -> None:
+        super()._hold(chunk)
+        if self._is_array and self._begun and self._body is None and self._objects is None:
+            raise self._broken("consists of events, and an array was asked for")
 
     def _feed_array(self, objects: Objects, chunk: bytes) -> bytes:
         """Return the bytes of whole objects; the closing bracket only if every candidate has its finish."""
