@@ -27,7 +27,7 @@ from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
 from proxy.surfaces.responses.opened import native_family, opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
-from proxy.surfaces.responses.stored import named_items, without_ids
+from proxy.surfaces.responses.stored import named_items, sendable
 from proxy.surfaces.responses.summary import asks_for_summary, summary_chat
 from proxy.surfaces.responses.tools import read_tools
 
@@ -138,7 +138,7 @@ class _Reader:
     def _native(self, whole: Sequence[Any] | None, opener: Unseal) -> NativeRequest:
         """Return the client's body without what only the proxy reads; `whole` is its input with the history."""
         raw, spans = self.raw, self.document.spans
-        items = self.document.body.get("input") if whole is None else without_ids(whole)
+        items = self.document.body.get("input") if whole is None else sendable(whole)
         remove = [name for name in ("router", *(_HISTORY if whole is not None else ())) if name in spans]
         write = {} if whole is None else {"input": compact_nulled(items)}
         if remove or write:

@@ -33,17 +33,23 @@ def named_items(items: Iterable[Any], call_id: str) -> list[Item]:
     return [_named(item, f"{call_id}/{place}") for place, item in enumerate(items) if isinstance(item, dict)]
 
 
-def without_ids(items: Iterable[Any]) -> list[Any]:
-    """Return the items without ids that a provider looks up, and does not find if it has not stored them.
+def sendable(items: Iterable[Any]) -> list[Any]:
+    """Return the items as a provider accepts them that has not stored them: it must not look anything up.
 
-    Calls of hosted tools need their ids, and their provider has made them.
+    They have no ids, and reasoning without its encrypted content is left out. Calls of hosted tools keep their ids,
+    which their provider has made.
     """
-    return [
-        {name: value for name, value in item.items() if name != "id"}
-        if isinstance(item, dict) and item.get("type", "message") in _PREFIXES
-        else item
-        for item in items
-    ]
+    return [_sendable(item) for item in items if not _is_bare_reasoning(item)]
+
+
+def _sendable(item: Any) -> Any:
+    if not isinstance(item, dict) or item.get("type", "message") not in _PREFIXES:
+        return item
+    return {name: value for name, value in item.items() if name != "id"}
+
+
+def _is_bare_reasoning(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") == "reasoning" and not item.get("encrypted_content")
 
 
 def _named(item: Item, seed: str) -> Item:

@@ -1,0 +1,50 @@
+from typing import Any
+
+import pytest
+
+from proxy.surfaces.responses.stored import named_items, sendable
+
+
+def test_item_gets_an_id_of_its_kind() -> None:
+    items = [{"role": "user", "content": "a"}, {"type": "reasoning"}, {"type": "function_call"}, {"type": "new"}]
+
+    named = named_items(items, "req_1")
+
+    assert [item["id"].partition("_")[0] for item in named] == ["msg", "rs", "fc", "item"]
+    assert len({item["id"] for item in named}) == 4
+    assert named_items(items, "req_2")[0]["id"] != named[0]["id"]
+
+
+@pytest.mark.parametrize("id", [None, 5, "", "a b", "x" * 300])
+def test_unusable_id_is_replaced(id: Any) -> None:
+    (item,) = named_items([{"type": "reasoning", "id": id}], "req_1")
+
+    assert item["id"].startswith("rs_")
+
+
+def test_texts_become_parts() -> None:
+    user, assistant = named_items(
+        [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "id": "msg_1"}], "req_1"
+    )
+
+    assert user["content"] == [{"type": "input_text", "text": "a"}]
+    assert user["status"] == "completed"
+    assert assistant["content"] == [{"type": "output_text", "text": "b", "annotations": [], "logprobs": []}]
+    assert assistant["id"] == "msg_1"
+
+
+def test_items_are_sent_without_what_a_provider_looks_up() -> None:
+    items: list[Any] = [
+        {"role": "user", "content": "a", "id": "msg_1"},
+        {"type": "reasoning", "id": "rs_1", "summary": []},
+        {"type": "reasoning", "id": "rs_2", "summary": [], "encrypted_content": "gAAA"},
+        {"type": "web_search_call", "id": "ws_1"},
+        "x",
+    ]
+
+    assert sendable(items) == [
+        {"role": "user", "content": "a"},
+        {"type": "reasoning", "summary": [], "encrypted_content": "gAAA"},
+        {"type": "web_search_call", "id": "ws_1"},
+        "x",
+    ]
