@@ -11,7 +11,14 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from tests.support.natives import NativeUpstream, anthropic_message, anthropic_stream, gemini_chunk, gemini_stream
+from tests.support.natives import (
+    NativeUpstream,
+    anthropic_message,
+    anthropic_stream,
+    gemini_chunk,
+    gemini_stream,
+    google,
+)
 from tests.support.servers import Running, signalbox, without_breakers
 from tests.support.upstreams import Script, Wire, chunk, plain, refuse, stream
 
@@ -47,6 +54,7 @@ def configuration(url: str) -> dict[str, Any]:
             {"id": "openai/vectors", "kind": "embedding"},
             {"id": "anthropic/claude", "thinking": {"high": {"thinking": {"type": "enabled", "budget_tokens": 2048}}}},
             {"id": "gemini/flash"},
+            {"id": "gemini/embedder", "kind": "embedding"},
         ],
         "routing": {
             "aliases": {"gemini-3.8-flash": "openai/gpt"},
@@ -248,6 +256,28 @@ def test_embeddings_of_another_provider(upstream: NativeUpstream, client: genai.
     assert upstream.natives[0].json == {"model": "vectors", "input": ["a", "b"], "dimensions": 2}
 
 
+def test_gemini_embeds_for_a_task(upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("embedder", plain(b'{"embeddings": [{"values": [0.5]}]}'))
+    config = types.EmbedContentConfig(task_type="RETRIEVAL_QUERY")
+
+    answered = client.models.embed_content(model="gemini/embedder", contents=["a"], config=config)
+
+    assert [each.values for each in answered.embeddings or []] == [[0.5]]
+    [request] = upstream.natives[0].json["requests"]
+    assert (request["model"], request["taskType"]) == ("models/embedder", "RETRIEVAL_QUERY")
+
+
+def test_only_gemini_has_cached_contents(upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script("flash", answer("gemini", text="x"))
+
+    cached = generate(client, False, "gemini/flash", "Hello", cached_content="cachedContents/1")
+    with pytest.raises(errors.ClientError, match="choose a Gemini model"):
+        generate(client, False, "openai/gpt", "Hello", cached_content="cachedContents/1")
+
+    assert text_of(cached) == "x"
+    assert upstream.models == ["flash"]
+
+
 def test_single_embedding_has_its_own_shape(upstream: NativeUpstream, box: Running, http: httpx.Client) -> None:
     answered = {"object": "list", "data": [{"embedding": [0.25]}], "usage": {"prompt_tokens": 3, "total_tokens": 3}}
     upstream.script("vectors", plain(json.dumps(answered).encode()))
@@ -296,13 +326,10 @@ def test_fallback_before_the_first_token_is_unseen(upstream: NativeUpstream, cli
     assert upstream.models == ["gpt", "claude"]
 
 
-@pytest.mark.parametrize("dialect", ["openai", "anthropic"])
-def test_a_broken_stream_is_an_error(dialect: str, upstream: NativeUpstream, client: genai.Client) -> None:
-    events = {
-        "openai": [chunk({"content": "Some "}), chunk({"content": "text"})],
-        "anthropic": anthropic_stream({"type": "text", "text": "Some text"})[:4],
-    }
-    upstream.script(UPSTREAM[dialect], stream(events[dialect], Wire.reset))
+@pytest.mark.parametrize("end", [Wire.reset, Wire.end], ids=["reset", "no-finish"])
+@each_dialect
+def test_a_broken_stream_is_an_error(dialect: str, end: Any, upstream: NativeUpstream, client: genai.Client) -> None:
+    upstream.script(UPSTREAM[dialect], stream(BEGUN[dialect], end))
     seen: list[Any] = []
 
     with pytest.raises(errors.ServerError) as broken:
@@ -312,6 +339,42 @@ def test_a_broken_stream_is_an_error(dialect: str, upstream: NativeUpstream, cli
     assert all(each.candidates[0].finish_reason is None for each in seen)
     assert broken.value.status == "UNAVAILABLE"
     assert "broke off" in str(broken.value.message)
+
+
+BEGUN = {
+    "openai": [chunk({"content": "Some "}), chunk({"content": "text"})],
+    "anthropic": anthropic_stream({"type": "text", "text": "Some text"})[:4],
+    "gemini": [google({"candidates": [{"content": {"parts": [{"text": "Some text"}], "role": "model"}}]})],
+}
+
+
+def test_error_of_gemini_in_a_stream_reaches_the_client(upstream: NativeUpstream, client: genai.Client) -> None:
+    failed = google({"error": {"code": 503, "message": "overloaded now", "status": "UNAVAILABLE"}})
+    upstream.script("flash", stream([*BEGUN["gemini"], failed]))
+    seen: list[Any] = []
+
+    with pytest.raises(errors.ServerError, match="overloaded now"):
+        seen.extend(client.models.generate_content_stream(model="gemini/flash", contents="Hello"))
+
+    assert text_of(seen) == "Some text"
+
+
+def test_gemini_gets_the_bytes_of_the_client_and_no_credential(
+    upstream: NativeUpstream, box: Running, http: httpx.Client
+) -> None:
+    raw = b'{ "contents" : [{"parts":[{"text":"\\u00fc"}]}], "cachedContent": "c/1", "new_member": [1e400] }'
+    upstream.script("flash", answer("gemini", text="x"))
+    headers = {"x-goog-api-key": "the-client-key", "content-type": "application/json"}
+    url = f"{box.url}/v1/models/gemini/flash:streamGenerateContent?key=the-client-key&alt=sse"
+
+    response = http.post(url, content=raw, headers=headers)
+
+    [sent] = upstream.natives
+    assert response.status_code == 200
+    assert sent.path == "/v1beta/models/flash:streamGenerateContent?alt=sse"
+    assert sent.body == raw
+    assert sent.headers["x-goog-api-key"] == "the-provider-key"
+    assert "the-client-key" not in str(sent.headers)
 
 
 def test_what_is_dropped_is_named_unless_the_target_is_gemini(
