@@ -140,7 +140,12 @@ def build(
     identify: Identify = callers or IdentifyNone()
     memory = memory_source(server.memory_watermark, member.board.processes if member else _own_process)
     watermark = Watermark(memory, gate, clock) if memory else None
-    router = Router(upstream.slots, count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")), off_loop=run_off_loop)
+    router = Router(
+        upstream.slots,
+        count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")),
+        off_loop=run_off_loop,
+        family_in_memory=upstream.dialects.family_in_memory,
+    )
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     reloader = Reloader(live, upstream, metrics)
     agent_store = AgentStore(database, clock) if database else None

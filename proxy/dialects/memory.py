@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from proxy.core.call import Call
+from proxy.core.dialects import DialectName
 from proxy.core.json_text import nested_is_expensive, value_of
 from proxy.core.model import Deployment
 from proxy.core.recall import Recall
@@ -56,6 +57,25 @@ class Memory:
     def _proof(self, place: int, calls: Sequence[ToolCall]) -> str:
         self._known = self._known or _History(self._messages)
         return self._known.proof(place, calls)
+
+
+def family_in_memory(recall: Recall, call: Call) -> DialectName | None:
+    """Return the family whose signatures of an open tool loop are in memory, for a client that does not return them.
+
+    A loop is open if results of tools follow the last message of the assistant.
+    """
+    messages: Sequence[Mapping[str, Any]] = call.body["messages"]
+    place = len(messages) - 1
+    while place > 0 and messages[place].get("role") == "tool":
+        place -= 1
+    listed = messages[place].get("tool_calls") if place < len(messages) - 1 else None
+    calls = [_tool_call(each) for each in listed] if isinstance(listed, list) and listed else []
+    if not calls or not calls[0].id or not recall.issued(calls[0].id):
+        return None
+    for deployment in call.snapshot.deployments.values():
+        if Memory(recall, call, deployment).find(place, calls) is not None:
+            return deployment.provider.dialect
+    return None
 
 
 class _History:
@@ -107,9 +127,16 @@ def _part(part: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _call_of(call: Mapping[str, Any]) -> list[Any]:
-    function = call.get("function")
-    function = function if isinstance(function, dict) else {}
-    return _call(call.get("id"), function.get("name"), function.get("arguments"))
+    return _call(*_tool_call(call))
+
+
+def _tool_call(call: Any) -> ToolCall:
+    """Return a call of a message; a wrong type gives one that was never issued."""
+    call = call if isinstance(call, dict) else {}
+    id, function = call.get("id"), call.get("function")
+    if not isinstance(function, dict):
+        function = dict[str, Any]()
+    return ToolCall(id if isinstance(id, str) else None, function.get("name"), function.get("arguments"))
 
 
 def _call(id: Any, name: Any, arguments: Any) -> list[Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.dialects import DIALECTS, NATIVE
+from proxy.core.dialects import DIALECTS, NATIVE, DialectName
 from proxy.core.recall import Recall
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.base import Dialect, DialectKey
+from proxy.dialects.memory import family_in_memory
 
 
 class Dialects(dict[DialectKey, Dialect]):
@@ -23,6 +25,10 @@ class Dialects(dict[DialectKey, Dialect]):
         """Import the dialects of a configuration before calls need them."""
         for provider in snapshot.providers.values():
             self.setdefault(provider.dialect, self[provider.dialect])
+
+    def family_in_memory(self, call: Call) -> DialectName | None:
+        """Return the family of models that signed the open tool loop of a chat, if its signatures are in memory."""
+        return family_in_memory(self._recall, call)
 
     def __missing__(self, name: DialectKey) -> Dialect:
         module = _module(name)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from proxy.core.call import NO_OPTIONS, Call
+from proxy.core.dialects import DialectName
 from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth, HealthView, Plan
@@ -58,11 +59,14 @@ class Router:
         classifier: Classifier | None = None,
         count: Count = estimate_tokens,
         off_loop: OffLoop = _in_place,
+        family_in_memory: Callable[[Call], DialectName | None] = lambda call: None,
     ) -> None:
+        """`family_in_memory`: the family that signed the open tool loop of a client that returns no signatures."""
         self._health = health
         self._classifier = classifier  # `None`: that of the configuration
         self._count = count
         self._off_loop = off_loop
+        self._family_in_memory = family_in_memory
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: Mapping[str, Rule] = {}
 
@@ -76,6 +80,9 @@ class Router:
             if call.principal.models:
                 permitted_rule(replace(rule, asked=call.model), call.principal)
             return plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
+        if call.family is None and call.kind == "chat" and size <= LARGE:
+            family = self._family_in_memory(call)
+            call = call if family is None else replace(call, family=family)
         query = read_query(call, self._health.view(call.snapshot), self._count)
         rules = resolve_names(call, self._table)
         profile = await self._classify(call) if needs_profile(rules) else None

@@ -101,3 +101,19 @@ def test_a_loop_that_has_ended_goes_to_the_first_target(
     said = {"type": "message", "role": "assistant", "content": "It is sunny."}
 
     assert ask(box, *opened, said, QUESTION).headers["x-router-provider"] == "o"
+
+
+def test_a_loop_of_a_client_without_signatures_stays_too(box: Running, upstream: NativeUpstream) -> None:
+    upstream.script("claude", ANSWER)
+    question = {"role": "user", "content": "What is the weather?"}
+
+    def chat(*messages: Any, **router: Any) -> httpx.Response:
+        body = {"model": "scenario/both", "messages": [question, *messages], "router": {"debug": True, **router}}
+        return httpx.post(f"{box.url}/v1/chat/completions", json=body).raise_for_status()
+
+    message = chat(providers=["a"]).json()["choices"][0]["message"]
+    plain = {name: message[name] for name in ("role", "content", "tool_calls")}
+    answer = chat(plain, {"role": "tool", "tool_call_id": "toolu_1", "content": "Sunny."})
+
+    assert affinity(answer) == {"family": "anthropic", "kept": True}
+    assert upstream.natives[-1].json["messages"][1]["content"] == [THINKING, USE]

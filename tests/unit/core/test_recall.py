@@ -65,3 +65,19 @@ def test_the_oldest_entries_are_forgotten_first(entries: int, size: int) -> None
 
     assert recall.find("ann", "0", lambda: "p") is None
     assert recall.find("ann", str(entries - 1), lambda: "p") == "x" * size
+
+
+def test_a_name_is_issued_while_an_entry_has_it() -> None:
+    clock = FakeClock()
+    recall = Recall(clock)
+    assert not recall.issued("call_0")
+
+    recall.keep("ann", "call_0", "p", 1)
+    recall.keep("bob", "call_0", "p", 1)
+    assert recall.issued("call_0")
+
+    clock.pass_(MAX_AGE + 1)
+    recall.find("ann", "call_0", lambda: "p")
+    assert recall.issued("call_0")
+    recall.find("bob", "call_0", lambda: "p")
+    assert not recall.issued("call_0")

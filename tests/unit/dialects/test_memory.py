@@ -9,7 +9,8 @@ import pytest
 
 from proxy.core.principal import Principal
 from proxy.core.recall import Recall
-from proxy.dialects.memory import Memory, ToolCall
+from proxy.dialects.memory import Memory, ToolCall, family_in_memory
+from tests.support import calls
 from tests.support.fakes import FakeClock
 from tests.unit.dialects.anthropic.build import call, target
 
@@ -79,3 +80,46 @@ def test_places_may_be_asked_in_any_order() -> None:
     memory = Memory(kept(), replace(call(messages=[*ASKED, *ASKED]), principal=Principal("ann")), target().deployment)
 
     assert [memory.find(place, MADE) for place in (4, 2, 3, 2)] == [None, "signed", None, "signed"]
+
+
+def loop(*then: dict[str, Any], **changed: Any) -> list[dict[str, Any]]:
+    function = {"name": "read_file", "arguments": '{"path": "a"}'}
+    called = {"id": "read_file:0", "type": "function", "function": function, **changed}
+    return [*ASKED, {"role": "assistant", "content": None, "tool_calls": [called]}, *then]
+
+
+RESULT = {"role": "tool", "tool_call_id": "read_file:0", "content": "text"}
+
+
+def family(messages: list[dict[str, Any]], caller: str = "ann", model: str = "anthropic") -> str | None:
+    deployment = target(provider={"name": model}).deployment
+    asked = replace(
+        call(messages=messages), principal=Principal(caller), snapshot=calls.snapshot(deployment, deployment)
+    )
+    return family_in_memory(kept(), asked)
+
+
+def test_an_open_loop_in_memory_has_its_family() -> None:
+    assert family(loop(RESULT)) == family(loop(RESULT, RESULT)) == "anthropic"
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        loop(),
+        loop(RESULT, {"role": "user", "content": "And?"}),
+        loop(RESULT, id="read_file:1"),  # an id that was not issued
+        loop(RESULT, id=None),
+        loop(RESULT, function=None),
+        [RESULT],
+        [{"role": "user", "content": "Other."}, *loop(RESULT)[2:]],
+        [*ASKED, {"role": "assistant", "tool_calls": "x"}, RESULT],
+        [*ASKED, {"role": "assistant", "tool_calls": [1]}, RESULT],
+    ],
+)
+def test_no_other_messages_have_a_family(messages: list[dict[str, Any]]) -> None:
+    assert family(messages) is None
+
+
+def test_another_caller_or_model_has_no_family() -> None:
+    assert family(loop(RESULT), caller="bob") is family(loop(RESULT), model="other") is None

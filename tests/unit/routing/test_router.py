@@ -123,3 +123,11 @@ async def test_auto_follows_its_classifier_but_the_client_s_task() -> None:
 
     assert routed.targets[0].deployment.name == "anthropic/opus"
     assert (routed.decision["profile"]["tier"], routed.decision["profile"]["task"]) == ("high", "code")
+
+
+async def test_the_family_of_a_loop_may_be_in_memory() -> None:
+    router = Router(FixedHealth(), family_in_memory=lambda call: "gemini")
+
+    plan = await router.route(call("tier/low", on=SNAPSHOT))
+
+    assert plan.decision["affinity"] == {"family": "gemini", "kept": False}
