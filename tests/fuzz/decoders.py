@@ -24,6 +24,7 @@ from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.clock import SystemClock
+from proxy.core.dialects import NativeFormat
 from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Provider
 from proxy.core.plan import Target
@@ -33,11 +34,13 @@ from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.dialects.table import Dialects
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
 from tests.support import exchanges, natives, upstreams
 from tests.support.calls import deployment, snapshot
 from tests.support.fakes import FakeClock
+from tests.support.native_calls import native_call, native_target
 from tests.support.servers import ROOT
 
 LONGEST_SEED = 20_000  # bytes: larger answers cost more cases than they find
@@ -155,6 +158,15 @@ def _embeddings(rng: Random, stream: bool) -> Decoder:
     return GeminiDialect(Recall(clock), clock).decoder(call, target, {})
 
 
+def _native(format: NativeFormat) -> Callable[[Random, bool], Decoder]:
+    def decoder(rng: Random, stream: bool) -> Decoder:
+        query = rng.choice(["alt=sse", ""]) if stream else ""
+        call = native_call(format, stream=stream, body={"n": rng.choice([1, 1, 2])}, query=query)
+        return Dialects(FakeClock())[format].decoder(call, Target(native_target(format)), {})
+
+    return decoder
+
+
 # Answers to begin with
 
 
@@ -262,6 +274,12 @@ def _embedding_seeds() -> list[bytes]:
     return [json.dumps(one).encode(), b'{"embeddings":[{"values":[1]},{"values":[2]}]}', *_of_api("gemini-embeddings")]
 
 
+def _response_seeds() -> list[bytes]:
+    stream = [*natives.RESPONSES.opening, natives.RESPONSES.text("Zoë 🚦"), *natives.RESPONSES.closing]
+    errors = [b"".join([*natives.RESPONSES.opening, event]) for event in natives.RESPONSES.errors.values()]
+    return [b"".join(stream), natives.RESPONSES.body("Hi"), *errors, *_of_api("-responses")]
+
+
 KINDS = {
     kind.name: kind
     for kind in (
@@ -270,6 +288,9 @@ KINDS = {
         Kind("gemini", _translating(GeminiDialect, "gemini", n=2), _gemini_seeds, translated=True),
         Kind("passed", _passed, _passed_seeds),
         Kind("embeddings", _embeddings, _embedding_seeds),
+        Kind("native messages", _native("messages"), _anthropic_seeds),
+        Kind("native responses", _native("responses"), _response_seeds),
+        Kind("native generate", _native("generate"), _gemini_seeds),
     )
 }
 

@@ -23,6 +23,7 @@ from proxy.dialects.native import NativeBody, NativeEvents, kept_error, size_of
 
 FORMAT: NativeFormat = "generate"
 _UNSPECIFIED = "BLOCK_REASON_UNSPECIFIED"
+_BLANK = b" \t\r\n"
 _NO_CONTENT = {"thoughtSignature", "thought", "text"}
 
 
@@ -101,8 +102,8 @@ class GenerateStream(_Errors, NativeEvents):
 
     def _feed_array(self, objects: Objects, chunk: bytes) -> bytes:
         """Return the bytes of whole objects; the closing bracket only if every candidate has its finish."""
-        if self.fault is not None:
-            return b""
+        if self.closed:
+            return chunk if self.fault is None and not chunk.strip(_BLANK) else b""
         pending, out = self._pending, bytearray()
         pending += chunk
         try:
@@ -118,7 +119,7 @@ class GenerateStream(_Errors, NativeEvents):
             raise failure from exc
         if objects.closed and self._is_finished() and self._failed_candidates() is None:
             self.committed = self.complete = self.closed = True
-            out += pending
+            out += pending if not pending.strip(_BLANK + b"]") else b""
             pending.clear()
         return bytes(out)
 
