@@ -380,14 +380,14 @@ def test_gemini_gets_the_bytes_of_the_client_and_no_credential(
 def test_what_is_dropped_is_named_unless_the_target_is_gemini(
     upstream: NativeUpstream, box: Running, http: httpx.Client
 ) -> None:
-    body = {"contents": [{"parts": [{"text": "Hello"}]}], "tools": [{"urlContext": {}}], "safetySettings": []}
+    body = {"contents": [{"parts": [{"text": "Hello"}]}], "tools": [{"urlContext": {}}], "labels": {"a": "b"}}
     dropped = {}
     for dialect, model in MODELS.items():
         upstream.script(UPSTREAM[dialect], answer(dialect, text="x"))
         response = http.post(f"{box.url}/v1beta/models/{model}:generateContent", json=body)
         dropped[dialect] = response.headers.get("x-router-dropped")
 
-    named = "safetySettings,tools.urlContext"
+    named = "labels,tools.urlContext"
     assert dropped == {"openai": named, "anthropic": named, "gemini": None}
     assert upstream.natives[-1].json == body
 

@@ -30,6 +30,8 @@ def read_request(raw: bytes, headers: Mapping[str, str], path: str, query: str) 
     if not model:
         raise InvalidRequest("The path must name a model: `/v1beta/models/{model}:generateContent`.", param="model")
     document = parse(raw)
+    for name in sorted(document.repeated):
+        raise InvalidRequest(f"`{name[:64]}` must be given once; the body has it twice.", param=name[:64])
     spans = document.spans
     options = read_options(document.body.pop("router"), headers)
     if "router" in spans:  # no provider knows it

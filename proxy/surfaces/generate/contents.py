@@ -32,6 +32,7 @@ Unseal = Callable[[str], Carried | None]
 _RESULT = ("result", "output")  # members of a result that is only a text
 _BETWEEN = "\n\n"  # texts that become one
 _GOOGLE_ONLY = ("executableCode", "codeExecutionResult", "toolCall", "toolResponse")
+_FILES = ("inlineData", "fileData")  # that a model has made
 _IGNORED = ("videoMetadata", "mediaResolution", "partMetadata")
 
 
@@ -160,10 +161,10 @@ class _Reader:
             text = text_of(part, "text", where) or ""
             if not flag_of(part, "thought", where):
                 answer["content"] = (answer["content"] or "") + text
-        elif not self._is_googles(part) and "inlineData" not in part and "fileData" not in part and not signature:
+        elif any(name in part for name in _FILES):
+            self._drop(next(name for name in _FILES if name in part))
+        elif not self._is_googles(part) and not signature and "thought" not in part:
             raise wrong(where, "a text or a function call")
-        elif "inlineData" in part or "fileData" in part:
-            self._drop("inlineData" if "inlineData" in part else "fileData")
         if signature:
             self._sign(holder, signature)
 

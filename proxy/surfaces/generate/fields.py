@@ -25,10 +25,20 @@ def wrong(where: str, expected: str) -> InvalidRequest:
 
 
 def members_of(value: Any, where: str) -> dict[str, Any]:
-    """Return an object's members under their camelCase names, without nulls. Raises `InvalidRequest`."""
+    """Return an object's members under their camelCase names, without nulls.
+
+    Raises `InvalidRequest` for another value, and for a member that is there under both of its names.
+    """
     if not isinstance(value, dict):
         raise wrong(where, "an object")
-    return {_camel(name): member for name, member in value.items() if member is not None}
+    members: dict[str, Any] = {}
+    for given, member in value.items():
+        if member is not None:
+            name = _camel(given)
+            if name in members:
+                raise InvalidRequest(f"`{place(where, name)}` is given twice, as `{given}` too.", param=where)
+            members[name] = member
+    return members
 
 
 def objects_of(members: Members, name: str, where: str = "") -> list[tuple[str, dict[str, Any]]]:

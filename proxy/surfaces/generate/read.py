@@ -76,7 +76,7 @@ def read_generate(
 
 def chat_of(request: Members, unsealed: Unseal, dropped: dict[str, None]) -> dict[str, Any]:
     """Return the members of a chat body; names of what has no counterpart are added to `dropped`."""
-    dropped |= {name[:40]: None for name in request if name not in _READ}
+    dropped |= {name[:40]: None for name, value in request.items() if value and name not in _READ}
     messages = read_contents(request, unsealed, dropped)
     if (system := read_system(request)) is not None:
         messages.insert(0, system)

@@ -253,8 +253,9 @@ def test_what_has_no_counterpart_is_named() -> None:
     call = read(
         {
             "contents": [{"parts": [{"text": "x", "videoMetadata": {"fps": 1}}, {"executableCode": {"code": "1"}}]}],
-            "safetySettings": [],
+            "safetySettings": [{}],
             "labels": None,
+            "store": False,
             "tools": [{"urlContext": {}}],
             "generationConfig": {"topK": 3, "mediaResolution": "LOW"},
         }
@@ -294,6 +295,10 @@ def test_what_has_no_counterpart_is_named() -> None:
         ({"contents": HELLO, "generationConfig": []}, "generationConfig"),
         ({"contents": HELLO, "tools": [{"functionDeclarations": [{}]}]}, "tools[0].functionDeclarations[0].name"),
         ({"contents": HELLO, "router": {"odd": 1}}, "router.odd"),
+        (
+            {"contents": [{"parts": [], "role": "user"}, {"parts": [{"fileData": {}, "file_data": {}}]}]},
+            "contents[1].parts[0]",
+        ),
     ],
 )
 def test_wrong_member_is_named(body: dict[str, Any], param: str) -> None:
@@ -301,6 +306,36 @@ def test_wrong_member_is_named(body: dict[str, Any], param: str) -> None:
 
     assert error.param == param
     assert f"`{param}" in str(error)
+
+
+def test_repeated_member_is_refused() -> None:
+    error = refused(b'{"contents": [], "contents": [{"parts": [{"text": "x"}]}]}')
+
+    assert error.param == "contents"
+
+
+def test_deep_schema_does_no_harm() -> None:
+    schema: dict[str, Any] = {"type": "STRING"}
+    for _ in range(55):
+        schema = {"type": "OBJECT", "properties": {"a": schema}}
+    declaration = {"name": "a", "parameters": schema}
+
+    call = read({"contents": HELLO, "tools": [{"functionDeclarations": [declaration]}]})
+
+    assert b"STRING" not in call.raw
+    for _ in range(20):
+        schema = {"type": "OBJECT", "properties": {"a": schema}}
+    declaration["parameters"] = schema
+    assert "nested too deeply" in str(refused({"contents": HELLO, "tools": [{"functionDeclarations": [declaration]}]}))
+
+
+def test_what_a_model_made_of_its_own_kind_is_left_out() -> None:
+    parts = [{"inlineData": PNG}, {"thought": True}, {"thoughtSignature": "Z29v"}, {"text": "x"}]
+
+    call = read({"contents": [{"role": "model", "parts": parts}]})
+
+    assert call.body["messages"][0]["content"] == "x"
+    assert call.dropped == ("contents.inlineData",)
 
 
 def test_path_without_a_model_is_refused() -> None:
