@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -30,6 +32,7 @@ def box(module_upstream: Upstream, tmp_path_factory: pytest.TempPathFactory) -> 
         "models": [
             {"id": "up/small", "tier": "low", "price": {"input": 1, "output": 2}},
             {"id": "up/other", "tier": "low", "price": {"input": 2, "output": 4}},
+            {"id": "up/limited"},  # whose key is in cooldown after its 429
             {"id": "up/short", "tier": "high", "max_output": 500, "context_window": 8000},
         ],
         "resilience": without_breakers(),
@@ -168,10 +171,10 @@ def test_cut_stream_ends_with_an_error(box: Running, http: httpx.Client, upstrea
 def test_sdk_raises_the_error_of_a_status(
     claude: anthropic.Anthropic, upstream: Upstream, status: int, kind: str, raised: type[anthropic.APIStatusError]
 ) -> None:
-    upstream.script("small", plain(json.dumps(error("no", "invalid_request_error")).encode(), status))
+    upstream.script("limited", plain(json.dumps(error("no", "invalid_request_error")).encode(), status))
 
     with pytest.raises(raised) as found:
-        claude.messages.create(model="up/small", max_tokens=9, messages=HELLO)
+        claude.messages.create(model="up/limited", max_tokens=9, messages=HELLO)
 
     assert found.value.body["error"]["type"] == kind  # type: ignore[index]
 
@@ -324,3 +327,30 @@ def test_large_limit_fits_the_targets_of_a_tier(claude: anthropic.Anthropic, ups
 
     assert answer.stop_reason == "end_turn"
     assert upstream.next().json["max_completion_tokens"] == 500
+
+
+def test_silent_stream_gets_pings(module_upstream: Upstream, tmp_path: Path, http: httpx.Client) -> None:
+    async def silent(wire: Wire) -> None:
+        await wire.head()
+        await wire.send(ROLE + chunk({"content": "Hel"}))
+        await wire.hold()
+        await wire.send(chunk({"content": "lo"}) + FINISH + DONE)
+        await wire.end()
+
+    module_upstream.clear()
+    module_upstream.script("small", silent)
+    settings = {
+        "server": {"stream_keep_alive": "20ms"},
+        "providers": {"up": {"base_url": module_upstream.url}},
+        "models": [{"id": "up/small"}],
+    }
+    with signalbox(settings, tmp_path) as running:
+        body = {"model": "up/small", "max_tokens": 9, "messages": HELLO, "stream": True}
+        with http.stream("POST", f"{running.url}/v1/messages", json=body) as answer:
+            events = (line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: "))
+            first = list(itertools.takewhile(lambda name: name != "ping", events))
+            module_upstream.next().release()
+            rest = [name for name in events if name != "ping"]
+
+    assert first == ["message_start", "content_block_start", "content_block_delta"]
+    assert rest == ["content_block_delta", "content_block_stop", "message_delta", "message_stop"]
