@@ -56,7 +56,15 @@ def recorded(name: str) -> list[Exchange]:
 class Passage:
     """One exchange sent through: what reached the upstream, and what came back."""
 
-    def __init__(self, http: httpx.Client, box: Running, upstream: NativeUpstream, name: str, exchange: Exchange):
+    def __init__(
+        self,
+        http: httpx.Client,
+        box: Running,
+        upstream: NativeUpstream,
+        name: str,
+        exchange: Exchange,
+        method: str = "",
+    ) -> None:
         rng = Random(exchange["id"])
         model = f"replay-{exchange['id']}"
         style, how = rng.choice(STYLES), rng.choice(CUTS)
@@ -70,7 +78,7 @@ class Passage:
         else:
             sent, marked = exchanges.written(exchange["request"]["body"], style, f"{name}/{model}", rng)
             self.wanted = marked.replace(b"\0", json.dumps(model).encode())
-            path = f"/v1/{name}"
+            path = f"/v1/{name}{method}"
         headers = {"content-type": "application/json", "authorization": "Bearer client"}
         answer = http.post(f"{box.url}{path}", content=sent, headers=headers)
         self.name = f"{exchange['id']} ({style}, {how}, {exchange['path']})"
@@ -88,4 +96,17 @@ def test_recorded_exchanges_pass_to_the_byte(
 ) -> None:
     passages = [Passage(http, box, upstream, name, exchange) for exchange in recorded(name)]
 
+    assert [f"{each.name}: {each.status} {each.got[:200]!r}" for each in passages if not each.unchanged] == []
+
+
+COUNTS = exchanges.FOLDER / "anthropic-count-tokens.jsonl"
+
+
+@pytest.mark.skipif(not COUNTS.is_file(), reason="the recordings are not part of the project")
+def test_counted_tokens_pass_to_the_byte(http: httpx.Client, box: Running, upstream: NativeUpstream) -> None:
+    counted = [each for each in exchanges.read(COUNTS) if each["response"]["status"] == 200]
+
+    passages = [Passage(http, box, upstream, "messages", exchange, "/count_tokens") for exchange in counted]
+
+    assert len(passages) > 3
     assert [f"{each.name}: {each.status} {each.got[:200]!r}" for each in passages if not each.unchanged] == []

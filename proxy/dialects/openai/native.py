@@ -26,6 +26,7 @@ from proxy.core.usage import Usage, UsageBounds, bounds_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.error_details import is_error, says_error
+from proxy.dialects.held import LIMIT
 from proxy.dialects.native import NativeBody, NativeEvents, kept_error, size_of
 from proxy.dialects.native_request import (
     native_body,
@@ -130,7 +131,9 @@ class _Errors:
 
 
 class ResponseEvents(_Errors, NativeEvents):
-    """The events of one response, which is complete with its last event."""
+    """The events of one response, which is complete with its last event. An event may have an image."""
+
+    _limit = LIMIT
 
     def _is_plain(self, chunk: bytes) -> bool:
         if not chunk.startswith(_START) or chunk[-2:] != b"\n\n" or 13 in chunk or len(chunk) > SMALL:

@@ -193,11 +193,10 @@ def test_comments_and_blank_lines_pass(format: Format) -> None:
     assert read(format.decoder(), sent) == b"".join(sent)
 
 
-@pytest.mark.parametrize("format", FORMATS[:2], ids=lambda format: format.name)
-def test_too_much_without_content_is_malformed(format: Format) -> None:
+def test_too_much_without_content_is_malformed() -> None:
     comment = b": " + b"x" * (HELD_LIMIT // 4) + b"\n\n"
 
-    assert failing(format.decoder(), [*format.before, *[comment] * 5]).kind is FailureKind.MALFORMED
+    assert failing(MessageEvents(), [*FORMATS[0].before, *[comment] * 5]).kind is FailureKind.MALFORMED
 
 
 @each_format
