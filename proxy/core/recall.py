@@ -53,6 +53,11 @@ class Recall:
         while self._entries and (len(self._entries) > MAX_ENTRIES or self._bytes > MAX_BYTES):
             self._forget(next(iter(self._entries)))
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is remembered."""
+        return not self._entries
+
     def issued(self, name: str) -> bool:
         """Return whether an entry has that name, for any owner: an answer of this process gave it to a client."""
         return name in self._issued

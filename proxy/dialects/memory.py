@@ -64,6 +64,8 @@ def family_in_memory(recall: Recall, call: Call) -> DialectName | None:
 
     A loop is open if results of tools follow the last message of the assistant.
     """
+    if recall.is_empty or b'"tool_call_id"' not in call.raw:
+        return None  # without decoding the messages
     messages: Sequence[Mapping[str, Any]] = call.body["messages"]
     place = len(messages) - 1
     while place > 0 and messages[place].get("role") == "tool":

@@ -96,6 +96,7 @@ def family(messages: list[dict[str, Any]], caller: str = "ann", model: str = "an
     asked = replace(
         call(messages=messages), principal=Principal(caller), snapshot=calls.snapshot(deployment, deployment)
     )
+    assert b'"tool_call_id"' in asked.raw or RESULT not in messages
     return family_in_memory(kept(), asked)
 
 
