@@ -1,8 +1,8 @@
 """Tools and `tool_choice` of an Anthropic request as those of a chat.
 
-Client tools become functions. Server tools have a dated type, such as `code_execution_20260120`, and run at Anthropic:
-they are dropped and noted, and a call that must use one is refused for other targets. Some providers have a web search
-of their own (`Call.hosted`).
+Client tools become functions, those that Anthropic defines too. Server tools have a dated type, such as
+`code_execution_20260120`, and run at Anthropic: they are dropped and noted, and a call that must use one is refused for
+other targets. Some providers have a web search of their own (`Call.hosted`).
 
 Names may have 128 characters at Anthropic and 64 elsewhere: longer ones are shortened, and `client_names` undoes that
 in an answer.
@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.json_text import object_of
+from proxy.surfaces.messages.client_tools import defined_function
 from proxy.surfaces.messages.content import note_cache, string
 from proxy.surfaces.messages.notes import Notes, invalid
 
@@ -56,6 +57,8 @@ def read_tools(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
             raise invalid(where, "an object")
         if tool.get("type") in (None, "custom"):
             tools.append(_function(tool, where, notes))
+        elif function := defined_function(tool):
+            tools.append({"type": "function", "function": function})
         else:
             server.add(str(tool.get("name")))
             _note_server_tool(tool, notes)

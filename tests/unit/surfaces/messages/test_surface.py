@@ -242,6 +242,19 @@ def test_server_tools_are_dropped_unless_forced() -> None:
     assert read(of(tools=[SEARCH], tool_choice={"type": "any"})).refused is not None
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("bash_20250124", "bash"), ("text_editor_20250728", "str_replace_based_edit_tool"), ("memory_20250818", "memory")],
+)
+def test_tools_that_anthropic_defines_are_functions(kind: str, name: str) -> None:
+    call = read(of(tools=[{"type": kind, "name": name}], tool_choice={"type": "tool", "name": name}))
+
+    function = call.body["tools"][0]["function"]
+    assert function["name"] == name
+    assert "command" in function["parameters"]["properties"]
+    assert (call.dropped, call.refused) == ((), None)
+
+
 def test_web_search_is_for_providers_that_have_one() -> None:
     call = read(of(tools=[TOOL, {**SEARCH, "allowed_domains": ["a.test"], "max_uses": 3}]))
 
