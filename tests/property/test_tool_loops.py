@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.call import Call
-from proxy.core.dialects import DialectName
 from proxy.core.model import Deployment
 from proxy.core.plan import Target
 from proxy.core.principal import Identified
@@ -21,8 +20,12 @@ from tests.support.calls import deployment, provider, record, snapshot
 from tests.support.fakes import FakeClock
 from tests.support.loops import CLIENTS, UPSTREAMS, Client, Signed, Step
 
-NAMES: tuple[DialectName, ...] = ("anthropic", "gemini", "openai")
-MODELS = {name: deployment("m", provider(name, dialect=name)) for name in NAMES}
+NAMES = ("anthropic", "gemini", "openai", "native")
+PROVIDERS: dict[str, dict[str, Any]] = {
+    **{name: {"dialect": name} for name in NAMES},
+    "native": {"dialect": "openai", "responses": "native"},
+}
+MODELS = {name: deployment("m", provider(name, **PROVIDERS[name])) for name in NAMES}
 ON = snapshot(*MODELS.values())
 CALLER = Identified("someone", key_id="k", team="t")
 SHAPES = [
@@ -48,20 +51,21 @@ class Loop:
         self.steps: list[Step] = []
         self.signed: list[Signed] = []
 
-    def turn(self, surface: str, name: DialectName, shape: tuple[str, ...], *, stream: bool, size: int) -> None:
+    def turn(self, surface: str, name: str, shape: tuple[str, ...], *, stream: bool, size: int) -> None:
         """Send the history to one provider, check what arrives there, and take its answer."""
-        client, number = CLIENTS[surface], len(self.steps)
+        client, number, target = CLIENTS[surface], len(self.steps), Target(MODELS[name])
         call = self.read(client, number, stream=stream)
-        native = call.native is not None and call.native.format == MODELS[name].provider.native_format
-        dialect = self.dialects[call.native.format if native and call.native is not None else name]
-        target = Target(MODELS[name])
-        request = dialect.request(call, target, target.deployment.provider.keys[0])
-        self.check(name, request.content, native=native)
-        signed = Signed(name, number, shape, native)
+        provider = target.deployment.provider
+        native = call.native is not None and call.native.format == provider.native_format
+        dialect = self.dialects[surface if native else provider.dialect]  # type: ignore[index]
+        upstream = "responses" if native and name == "native" else provider.dialect
+        request = dialect.request(call, target, provider.keys[0])
+        self.check(upstream, request.content, native=native)
+        signed = Signed(upstream, number, shape, native)
         decoder = dialect.decoder(call, target, {"content-type": "text/event-stream" if stream else "application/json"})
-        answer = UPSTREAMS[name].answer(signed, stream=stream)
+        answer = UPSTREAMS[upstream].answer(signed, stream=stream)
         chunks = [decoder.feed(answer[at : at + size]) for at in range(0, len(answer), size)]
-        out = self.encoded(client, call, MODELS[name], [*chunks, decoder.finish()], native=native)
+        out = self.encoded(client, call, target.deployment, [*chunks, decoder.finish()], native=native)
         self.steps.append(Step(client.blocks(out, stream=stream)))
         self.signed.append(signed)
 
@@ -82,14 +86,14 @@ class Loop:
             return b"".join(chunks)
         return b"".join([*(encoder.feed(chunk) for chunk in chunks if chunk), encoder.finish()])
 
-    def check(self, name: DialectName, content: Any, *, native: bool) -> None:
+    def check(self, name: str, content: Any, *, native: bool) -> None:
         """Check that a provider gets back what it has signed, and nothing that is sealed."""
         assert b"sbx1." not in content
         assert b"c2J4MS" not in content
         body = json.loads(content)
         assert name != "gemini" or UPSTREAMS[name].accepts(body)
         for signed in self.signed:
-            if signed.dialect == name:
+            if signed.upstream == name:
                 upstream = UPSTREAMS[name]
                 assert upstream.found(body, signed) == upstream.expected(signed, native=native)
 

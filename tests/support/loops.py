@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.core.dialects import DialectName
-
 Event = dict[str, Any]
 AGAIN = "Go on."  # follows an answer without calls
 
@@ -263,7 +261,7 @@ class GenerateClient:
 class Signed:
     """An answer that a model gives, and whose signatures it needs back."""
 
-    dialect: DialectName
+    upstream: str  # of `UPSTREAMS`
     number: int
     shape: tuple[str, ...]  # `think`, `redacted`, `text` and `call`, in this order
     native: bool = False  # the client has the provider's own signatures, which no other surface can read
@@ -444,10 +442,52 @@ class OpenAIUpstream:
         return []
 
 
-UPSTREAMS: dict[DialectName, Any] = {
+class ResponsesUpstream:
+    """Encrypts its reasoning."""
+
+    def answer(self, signed: Signed, *, stream: bool) -> bytes:
+        output = list(self._items(signed))
+        head = {"id": f"resp_{signed.number}", "object": "response", "model": "gpt"}
+        whole = {**head, "status": "completed", "output": output, "usage": {"input_tokens": 1, "output_tokens": 1}}
+        if not stream:
+            return json.dumps(whole).encode()
+        found: list[Event] = [{"type": "response.created", "response": {**head, "status": "in_progress", "output": []}}]
+        for place, item in enumerate(output):
+            found += [
+                {"type": "response.output_item.added", "output_index": place, "item": item},
+                {"type": "response.output_item.done", "output_index": place, "item": item},
+            ]
+        found.append({"type": "response.completed", "response": whole})
+        return b"".join(f"event: {each['type']}\ndata: {json.dumps(each)}\n\n".encode() for each in found)
+
+    def _items(self, signed: Signed) -> Iterator[Event]:
+        for place, kind in enumerate(signed.shape):
+            match kind:
+                case "think" | "redacted":
+                    sealed = "gAAAA" + mark(signed.number, place)
+                    yield {"type": "reasoning", "id": f"rs_{place}", "summary": [], "encrypted_content": sealed}
+                case "text":
+                    content = [{"type": "output_text", "text": f"Text {signed.number}x{place}.", "annotations": []}]
+                    yield {"type": "message", "id": f"msg_{place}", "role": "assistant", "content": content}
+                case "call":
+                    id = f"call_{signed.number}x{place}"
+                    yield {"type": "function_call", "call_id": id, "name": "look", "arguments": '{"at": 1}'}
+
+    def expected(self, signed: Signed, *, native: bool) -> list[str]:
+        """The encrypted contents."""
+        return [item["encrypted_content"] for item in self._items(signed) if item["type"] == "reasoning"]
+
+    def found(self, body: Event, signed: Signed) -> list[str]:
+        """The same in a request."""
+        contents = [str(item.get("encrypted_content")) for item in body["input"]]
+        return [content for content in contents if content in self.expected(signed, native=True)]
+
+
+UPSTREAMS: dict[str, Any] = {
     "anthropic": AnthropicUpstream(),
     "gemini": GeminiUpstream(),
     "openai": OpenAIUpstream(),
+    "responses": ResponsesUpstream(),
 }
 CLIENTS: dict[str, Client] = {
     "chat": ChatClient(),
