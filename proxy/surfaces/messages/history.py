@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.dialects import DialectName
-from proxy.core.json_text import NotStrict, compact
+from proxy.core.json_text import compact_nulled
 from proxy.surfaces.carriers import is_carrier
 from proxy.surfaces.messages.content import (
     Part,
@@ -148,10 +148,7 @@ class _Reader:
         arguments = block.get("input")
         if not isinstance(arguments, dict):
             raise invalid(f"{where}.input", "an object")
-        try:
-            text = compact(arguments).decode()
-        except NotStrict:
-            raise invalid(f"{where}.input", "JSON with finite numbers") from None
+        text = compact_nulled(arguments).decode()
         return {"id": id, "type": "function", "function": {"name": chat_name(name), "arguments": text}}
 
     def _carry(self, message: Message, block: Mapping[str, Any]) -> None:

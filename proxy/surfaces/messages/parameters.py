@@ -19,6 +19,7 @@ _READ = frozenset(
 )
 _EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LOW, _MEDIUM = 4_096, 16_384  # tokens: the largest budgets of these efforts
+_LARGE = 1e9
 _ADAPTIVE = "medium"  # if the client sets no effort
 
 
@@ -30,8 +31,9 @@ def read_parameters(body: Mapping[str, Any], notes: Notes, *, counted: bool) -> 
     if _is(body, "stream", bool, "true or false"):
         chat["stream"] = True
     for name in ("temperature", "top_p"):
-        if (value := _is(body, name, (int, float), "a number")) is not None:
-            chat[name] = value
+        value = _is(body, name, (int, float), "a number")
+        if value is not None:
+            chat[name] = _sane(name, value)
     stops = body.get("stop_sequences")
     if stops is not None and not (isinstance(stops, list) and all(isinstance(stop, str) for stop in stops)):
         raise invalid("stop_sequences", "a list of strings")
@@ -103,6 +105,13 @@ def _put_user(chat: dict[str, Any], body: Mapping[str, Any], notes: Notes) -> No
         chat["user"] = user
     elif user:
         notes.drop("metadata.user_id")
+
+
+def _sane(name: str, value: float) -> float:
+    """Return a number, which JSON must be able to express."""
+    if not -_LARGE < value < _LARGE:
+        raise invalid(name, "a number that is not too large")
+    return value
 
 
 def _is(body: Mapping[str, Any], name: str, types: Any, expected: str) -> Any:

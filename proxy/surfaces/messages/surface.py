@@ -13,7 +13,7 @@ from typing import Any
 from proxy.core.body import Document, parse
 from proxy.core.call import Call, NativeRequest
 from proxy.core.errors import InvalidRequest, ProxyError
-from proxy.core.json_text import NotStrict, compact
+from proxy.core.json_text import compact_nulled
 from proxy.core.messages import UNKNOWN
 from proxy.core.principal import Principal
 from proxy.core.record import Record
@@ -35,6 +35,7 @@ from proxy.surfaces.openai.checks import check_repeated, read_shape
 from proxy.surfaces.options import read_options
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
+_CHECKED = frozenset(("messages", "tools"))  # as members of the client's body
 _OWN = "anthropic-"  # headers that a target of this format gets
 
 
@@ -67,8 +68,8 @@ class MessagesSurface:
         if not isinstance(model, str) or not model:
             raise InvalidRequest("`model` must be a name of `GET /v1/models`.", param="model")
         chat = _chat(body, notes, partial(put_back, snapshot, principal), counted=bool(self._operation))
-        own = _written(chat)
-        own_document, shape = parse(own), read_shape(own)
+        own = compact_nulled(chat)
+        own_document, shape = parse(own, checked=_CHECKED), read_shape(own)
         return Call(
             id=id,
             request_id=request_id,
@@ -116,7 +117,7 @@ COUNT_TOKENS = MessagesSurface("count_tokens")
 
 def _counted(tokens: int) -> bytes:
     """Return the answer of `count_tokens`."""
-    return compact({"input_tokens": tokens})
+    return compact_nulled({"input_tokens": tokens})
 
 
 def _chat(body: Mapping[str, Any], notes: Notes, restore: Restore, *, counted: bool) -> dict[str, Any]:
@@ -134,13 +135,6 @@ def _chat(body: Mapping[str, Any], notes: Notes, restore: Restore, *, counted: b
         **read_tools(body, notes),
         **read_parameters(body, notes, counted=counted),
     }
-
-
-def _written(chat: Mapping[str, Any]) -> bytes:
-    try:
-        return compact(chat)
-    except NotStrict as exc:
-        raise InvalidRequest("The body has a number that is too large; use a smaller one.") from exc
 
 
 def _native(raw: bytes, document: Document, headers: Mapping[str, str], query: str, operation: str) -> NativeRequest:
