@@ -8,14 +8,16 @@ from proxy.routing.names import Rule, shown
 from proxy.routing.permitted import may_use
 
 
-def check_agent(call: Call) -> None:
-    """Check the agent of a call whose route is permitted.
+def check_agent(call: Call, rule: Rule) -> None:
+    """Check the agent of a call whose route, `rule`, is permitted.
 
     Raises `NotAllowed` if the caller may not use an agent whose model the request replaces, and `InvalidRequest` if
-    the values of its variables are invalid.
+    the values of its variables are invalid, or the call is one to which agents are not applied.
     """
     use = call.agent
     if use is None:
+        if rule.agent:
+            raise InvalidRequest(f"`model`: {shown(rule.agent)} is an agent, which answers chats only.", param="model")
         return
     name = use.agent.name
     if use.own_model and call.principal.models and not may_use(call.snapshot, name, call.principal):

@@ -44,8 +44,8 @@ def plan_direct(call: Call, rule: Rule, health: DeploymentHealth | None, count: 
 
     `health` is that of the model.
     """
-    if call.agent is not None:
-        check_agent(call)
+    if rule.agent or call.agent is not None:
+        check_agent(call, rule)
     targets, available = rule.members.targets, health is None or health.available
     return Plan(
         route=rule.route,
@@ -100,9 +100,8 @@ def with_task(profile: Profile, call: Call) -> Profile:
 def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
     """Return the plan for resolved names. Raises `ProxyError` if no target can serve the call."""
     selections = [select(rule, query, profile) for rule in rules]
-    if call.agent is not None:
-        check_agent(call)
     rule = rules[0]
+    check_agent(call, rule)
     prefer = list if call.family is None or rule.form == "single" else partial(family_first, call)
     ordered = order_targets(query, (selection.accepted for selection in selections), prefer)
     if not ordered.targets:

@@ -19,6 +19,7 @@ from proxy.core.spans import edit
 
 _BLANK = b" \t\n\r"
 VARIABLES = "router.variables"
+_OF_TOOLS = ("tool_choice", "parallel_tool_calls")
 
 
 class Edits:
@@ -30,6 +31,7 @@ class Edits:
         self._raw = raw
         self._spans = document.spans
         self._write: dict[str, bytes] = {}
+        self._inside: dict[str, dict[str, Any]] = {}  # members to add to objects that are members
         self._remove: list[str] = []
 
     def __contains__(self, name: str) -> bool:
@@ -49,17 +51,34 @@ class Edits:
         if name not in self._spans:
             self.set(name, value)
 
+    def add_inside(self, name: str, member: str, value: Any) -> None:
+        """Add a member to the object that is the member `name`, if the request does not have it."""
+        self._inside.setdefault(name, {})[member] = value
+
     def put(self, name: str, text: bytes) -> None:
         """Set a member to JSON."""
         self._write[name] = text
 
     def remove(self, name: str) -> None:
-        """Remove a member; another one must be left."""
+        """Remove a member."""
         self._remove.append(name)
 
     def result(self) -> bytes:
         """Return the edited object."""
+        for name, members in self._inside.items():
+            self._put_inside(name, members)
+        if self._spans.keys() <= {*self._remove}:  # nothing of it is left
+            return b"{" + b",".join([compact(name) + b":" + text for name, text in self._write.items()]) + b"}"
         return edit(self._raw, self._spans, self._write, self._remove)
+
+    def _put_inside(self, name: str, members: Mapping[str, Any]) -> None:
+        if name not in self:
+            self.set(name, members)
+        elif isinstance(self.members[name], dict):  # anything else is the reader's to judge
+            inner = Edits(self.text(name))
+            for member, value in members.items():
+                inner.add(member, value)
+            self.put(name, inner.result())
 
 
 def with_item(items: bytes, item: Any) -> bytes:
@@ -75,12 +94,14 @@ def first_and_rest(items: bytes) -> tuple[bytes, bytes]:
     return text[1:end].strip(_BLANK.decode()).encode(), text[end:].encode()
 
 
-def use_of(snapshot: Snapshot, name: str, values: Mapping[str, str], param: str = VARIABLES) -> tuple[AgentUse, str]:
+def use_of(
+    snapshot: Snapshot, name: str, values: Mapping[str, str], param: str = VARIABLES, named_by: str = "model"
+) -> tuple[AgentUse, str]:
     """Return the use of an agent and its instructions. `param` is the parameter that has the `values`.
 
     Raises `UnknownAgent`.
     """
-    agent = find_agent(snapshot.agents, name)
+    agent = find_agent(snapshot.agents, name, named_by)
     text, problem = filled(agent, values, param)
     return AgentUse(agent, problem=problem), text
 
@@ -90,12 +111,9 @@ def take_variables(body: Edits) -> dict[str, str]:
     router = body.members.get("router")
     if not isinstance(router, dict) or "variables" not in router:
         return {}
-    if len(router) == 1:
-        body.remove("router")
-    else:
-        options = Edits(body.text("router"))
-        options.remove("variables")
-        body.put("router", options.result())
+    options = Edits(body.text("router"))
+    options.remove("variables")
+    body.put("router", options.result())
     return texts(router["variables"], VARIABLES)
 
 
@@ -120,7 +138,20 @@ def joined(agent: str, request: str) -> str:
     return f"{agent}\n\n{request}" if request else agent
 
 
+def params_of(agent: Agent, body: Edits) -> dict[str, Any]:
+    """Return the parameters that may be added to a body; those of tools belong to the agent's own tools."""
+    own_tools = bool(agent.tools) and "tools" not in body
+    return {name: value for name, value in agent.params.items() if own_tools or name not in _OF_TOOLS}
+
+
 def functions_of(agent: Agent) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
     """Return the functions among the tools of an agent, without the object around them, and the other tools."""
     functions = [tool["function"] for tool in agent.tools if "function" in tool]
     return functions, [tool for tool in agent.tools if "function" not in tool]
+
+
+def forced_function(choice: Any) -> str | None:
+    """Return the name of the function that a chat's `tool_choice` forces."""
+    function = choice.get("function") if isinstance(choice, dict) else None
+    name = function.get("name") if isinstance(function, dict) else None
+    return name if isinstance(name, str) else None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from proxy.core.agents import agent_name
 from proxy.core.body import parse
 from proxy.core.call import Call, NativeRequest
 from proxy.core.errors import InvalidRequest
@@ -17,6 +18,7 @@ from proxy.surfaces.carriers import edited, open_family, unseal
 from proxy.surfaces.generate.body import Request, read_request
 from proxy.surfaces.generate.contents import Unseal, read_contents, read_system
 from proxy.surfaces.generate.fields import Members, members_of
+from proxy.surfaces.generate.path import split_path
 from proxy.surfaces.generate.settings import read_settings, refusal, shows_thoughts
 from proxy.surfaces.generate.signatures import without_carriers
 from proxy.surfaces.generate.tools import read_searches, read_tools
@@ -40,8 +42,14 @@ def read_generate(
     query: str,
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the member and what it should be."""
+    model, operation = split_path(path)
+    counts, agent = operation == COUNT, None
+    lost: tuple[str, ...] = ()
+    if name := agent_name(snapshot.aliases, model):
+        from proxy.surfaces.generate.agents import with_agent  # only here: most calls name none
+
+        raw, agent, lost = with_agent(raw, snapshot, name, counted=counts)
     request = read_request(raw, headers, path, query)
-    counts = request.operation == COUNT
     members = request.members
     if counts and "generateContentRequest" in members:
         members = members_of(members["generateContentRequest"], "generateContentRequest")
@@ -66,11 +74,12 @@ def read_generate(
         spans=canonical.spans,
         messages=_facts(chat["messages"]),
         native=_native(request),
-        dropped=tuple(dropped),
+        dropped=(*dropped, *lost),
         refused=InvalidRequest("Only Google's API counts tokens.") if counts else refusal(members),
         hosted=read_searches(members),
         count=_counted if counts else None,
         family=open_family(chat["messages"]),
+        agent=agent,
     )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from proxy.core.agents import agent_name
 from proxy.core.body import Document, parse
 from proxy.core.call import Call, NativeRequest
 from proxy.core.errors import InvalidRequest, ProxyError
@@ -62,9 +63,16 @@ class MessagesSurface:
         """Read a body. Raises `InvalidRequest` that names the member."""
         document = parse(raw)
         check_repeated(document.repeated)
-        body = document.body
+        body, agent = document.body, None
+        lost: tuple[str, ...] = ()
+        if isinstance(model := body.get("model"), str) and (name := agent_name(snapshot.aliases, model)):
+            from proxy.surfaces.messages.agents import with_agent  # only here: most calls name none
+
+            raw, agent, lost = with_agent(raw, document, snapshot, name, counted=bool(self._operation))
+            document = parse(raw)
+            body = document.body
         options = read_options(body.get("router"), headers)
-        model, notes = body.get("model"), Notes()
+        notes = Notes()
         if not isinstance(model, str) or not model:
             raise InvalidRequest("`model` must be a name of `GET /v1/models`.", param="model")
         chat = _chat(body, notes, partial(put_back, snapshot, principal), counted=bool(self._operation))
@@ -88,11 +96,12 @@ class MessagesSurface:
             native=opened(
                 _native(raw, document, headers, query, self._operation), body, partial(unseal, snapshot, principal)
             ),
-            dropped=notes.dropped,
+            dropped=(*notes.dropped, *lost),
             hosted=tuple(notes.hosted),
             refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
             count=_counted if self._operation else None,
             family=notes.family,
+            agent=agent,
         )
 
     def encoder(self, call: Call, record: Record, content_type: str, *, native: bool) -> Encoder | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.core.agents import AgentUse
 from proxy.core.body import Document
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.agents import Edits, first_and_rest, joined, take_variables, use_of, with_item
+from proxy.surfaces.agents import Edits, first_and_rest, joined, params_of, take_variables, use_of, with_item
 
 _INSTRUCTING = ("system", "developer")  # roles
 _SAME = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}  # two names of one parameter
@@ -17,11 +17,11 @@ def with_agent(raw: bytes, document: Document, snapshot: Snapshot, name: str) ->
     use, text = use_of(snapshot, name, take_variables(body))
     if text:
         body.put("messages", _with_instructions(body.text("messages"), text))
-    if use.agent.tools:
-        body.add("tools", use.agent.tools)
-    for parameter, value in use.agent.params.items():
+    for parameter, value in params_of(use.agent, body).items():
         if _SAME.get(parameter, parameter) not in body:
             body.add(parameter, value)
+    if use.agent.tools:
+        body.add("tools", use.agent.tools)
     return body.result(), use
 
 

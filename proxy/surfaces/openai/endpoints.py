@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.core.agents import agent_name
 from proxy.core.body import Body, Document, parse
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
@@ -61,8 +60,6 @@ def read_passed(
     options = read_options(body.pop("router"), headers)
     model = body.get("model") or endpoint.default_model
     _check(endpoint, body, model)
-    if agent_name(snapshot.aliases, str(model)):
-        raise InvalidRequest("`model`: an agent answers chats only; name a model of this kind.", param="model")
     return Call(
         id=id,
         request_id=request_id,

@@ -27,6 +27,7 @@ _COUNTED = (
     "instructions",
     "tool_choice",
     "parallel_tool_calls",
+    "prompt",
     "router",
 )
 Change = Callable[[Call], Call]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from proxy.core.agents import AgentUse
 from proxy.core.body import Document, parse
 from proxy.core.call import Call, NativeRequest
 from proxy.core.errors import InvalidRequest
@@ -22,6 +23,7 @@ from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.responses.agents import names_agent, with_agent
 from proxy.surfaces.responses.choice import read_choice
 from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
@@ -49,8 +51,13 @@ def read_response(
     document = parse(raw)
     for name in document.repeated:
         raise InvalidRequest(f"`{name[:60]}` must be given once; the body has it twice.", param=name[:60])
+    agent: AgentUse | None = None
+    lost: tuple[str, ...] = ()
+    if names_agent(document.body, snapshot):
+        raw, agent, lost = with_agent(raw, document, snapshot)
+        document = parse(raw)
     _check(document.body)
-    return _Reader(raw, document, headers, id, request_id, snapshot, principal, path, query).read()
+    return _Reader(raw, document, headers, id, request_id, snapshot, principal, path, query, agent, lost).read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,8 @@ class _Reader:
     principal: Principal
     path: str
     query: str
+    agent: AgentUse | None  # applied to the body
+    lost: tuple[str, ...]  # members of the agent without a counterpart
 
     def read(self) -> Call:
         """Return the call with its turn; one with a history is complete only after `Turn.complete`."""
@@ -121,9 +130,10 @@ class _Reader:
             principal=self.principal,
             path=self.path,
             query=self.query,
+            agent=self.agent,
         )
         call.native = self._native(native, opener)
-        call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
+        call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped, *self.lost)))
         call.refused = choice.refused or conversation.refused
         call.family = call.family or native_family([item for _, item in items])
         call.hosted = tuple(table.searches)
@@ -156,8 +166,6 @@ def _check(body: Mapping[str, Any]) -> None:
         raise InvalidRequest(message, param="previous_response_id")
     if body.get("input") is None and all(body.get(name) is None for name in _HISTORY):
         raise InvalidRequest("You must provide `input`: a string or a list of items.", param="input")
-    if body.get("prompt") is not None:
-        raise InvalidRequest("`prompt` is not supported by this version; send its members instead.", param="prompt")
     if body.get("background"):
         message = "`background` is not supported by this version; remove it and read the answer as it comes."
         raise InvalidRequest(message, param="background")

@@ -214,7 +214,6 @@ def test_half_surrogates_do_not_break_the_chat() -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
         ({"previous_response_id": "resp_1", "conversation": "conv_1"}, "previous_response_id"),
-        ({"prompt": {"id": "p"}}, "prompt"),
         ({"background": True}, "background"),
         ({"router": {"mode": "x"}}, "router.mode"),
     ],
