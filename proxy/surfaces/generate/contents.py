@@ -50,23 +50,29 @@ def read_system(body: Members, where: str = "systemInstruction") -> Message | No
     return {"role": "system", "content": text} if text else None
 
 
-def read_contents(body: Members, unseal: Unseal, dropped: dict[str, None]) -> list[Message]:
-    """Return the messages; names of what they lack are added to `dropped`. Raises `InvalidRequest`."""
+def read_contents(
+    body: Members, unseal: Unseal, dropped: dict[str, None]
+) -> tuple[list[Message], InvalidRequest | None]:
+    """Return the messages, and why only Google's own models can read them, if that is so.
+
+    Names of what the messages lack are added to `dropped`. Raises `InvalidRequest`.
+    """
     reader = _Reader(unseal, dropped)
     contents = body.get("contents")
     if isinstance(contents, str):
-        return [{"role": "user", "content": contents}]
+        return [{"role": "user", "content": contents}], None
     for where, content in objects_of(body, "contents"):
         reader.add(content, where)
     reader.close()
     if not reader.messages:
         raise InvalidRequest("`contents` is missing; it must be a list with at least one content.", param="contents")
-    return reader.messages
+    return reader.messages, reader.refused
 
 
 class _Reader:
     def __init__(self, unseal: Unseal, dropped: dict[str, None]) -> None:
         self.messages: list[Message] = []
+        self.refused: InvalidRequest | None = None
         self._unseal = unseal
         self._dropped = dropped
         self._open: list[tuple[str, str]] = []  # id and name of calls without a result
@@ -122,7 +128,10 @@ class _Reader:
         if "inlineData" in part:
             return inline_part(part, where)
         if "fileData" in part:
-            return file_part(part, where)
+            made = file_part(part, where)
+            if "file_id" in made.get("file", {}):
+                self._refuse(f"{where}.fileData.fileUri")
+            return made
         if not self._is_googles(part):
             raise wrong(where, "a text, a file or a function's response")
         return None
@@ -212,6 +221,10 @@ class _Reader:
         for name in _IGNORED:
             if name in part:
                 self._drop(name)
+
+    def _refuse(self, where: str) -> None:
+        message = f"`{where}` is in Google's storage; send the data or another URL, or choose a Gemini model."
+        self.refused = InvalidRequest(message, param=where)
 
     def _drop(self, name: str) -> None:
         self._dropped[f"contents.{name}"] = None

@@ -54,7 +54,7 @@ def read_generate(
     if counts and "generateContentRequest" in members:
         members = members_of(members["generateContentRequest"], "generateContentRequest")
     dropped: dict[str, None] = {}
-    chat = chat_of(members, partial(unseal, snapshot, principal), dropped)
+    chat, refused = chat_of(members, partial(unseal, snapshot, principal), dropped)
     stream = request.operation == STREAM
     written = compact_nulled({"model": request.model, **({"stream": True} if stream else {}), **chat})
     canonical = parse(written)
@@ -75,7 +75,7 @@ def read_generate(
         messages=_facts(chat["messages"]),
         native=_native(request),
         dropped=(*dropped, *lost),
-        refused=InvalidRequest("Only Google's API counts tokens.") if counts else refusal(members),
+        refused=InvalidRequest("Only Google's API counts tokens.") if counts else refused,
         hosted=read_searches(members),
         count=_counted if counts else None,
         family=open_family(chat["messages"]),
@@ -83,13 +83,19 @@ def read_generate(
     )
 
 
-def chat_of(request: Members, unsealed: Unseal, dropped: dict[str, None]) -> dict[str, Any]:
-    """Return the members of a chat body; names of what has no counterpart are added to `dropped`."""
+def chat_of(
+    request: Members, unsealed: Unseal, dropped: dict[str, None]
+) -> tuple[dict[str, Any], InvalidRequest | None]:
+    """Return the members of a chat body, and why only Google's own models can serve the request, if that is so.
+
+    Names of what has no counterpart are added to `dropped`.
+    """
     dropped |= {name[:40]: None for name, value in request.items() if value and name not in _READ}
-    messages = read_contents(request, unsealed, dropped)
+    messages, refused = read_contents(request, unsealed, dropped)
     if (system := read_system(request)) is not None:
         messages.insert(0, system)
-    return {"messages": messages, **read_tools(request, dropped), **read_settings(request, dropped)}
+    chat = {"messages": messages, **read_tools(request, dropped), **read_settings(request, dropped)}
+    return chat, refusal(request) or refused
 
 
 def _counted(tokens: int) -> bytes:

@@ -347,12 +347,15 @@ def test_only_gemini_reads_its_caches_and_speaks() -> None:
     cached = read({"contents": HELLO, "cachedContent": "cachedContents/1"})
     spoken = read({"contents": HELLO, "generationConfig": {"responseModalities": ["AUDIO"]}})
     plain = read({"contents": HELLO, "generationConfig": {"responseModalities": ["TEXT"]}})
+    stored = read({"contents": [*HELLO, {"parts": [{"fileData": {"fileUri": "gs://bucket/a.png"}}]}]})
 
     assert cached.refused is not None
     assert cached.refused.param == "cachedContent"
     assert spoken.refused is not None
     assert spoken.refused.param == "generationConfig.responseModalities"
     assert plain.refused is None
+    assert stored.refused is not None
+    assert stored.refused.param == "contents[1].parts[0].fileData.fileUri"
 
 
 def test_numbers_that_json_lacks_do_no_harm() -> None:
