@@ -201,7 +201,13 @@ async def _change(connection: AsyncConnection, tenant: str, id: str, count: int,
     statement = (
         update(table)
         .where(*_owned(tenant, id), is_free(table, now_us(connection, now)))
-        .values(length=table.c.length + count, size=table.c.size + size, updated_at=microseconds(now))
+        .values(
+            length=table.c.length + count,
+            size=table.c.size + size,
+            updated_at=microseconds(now),
+            lock_owner=None,  # of a turn that did not renew it, and does not know of this change
+            lock_until=None,
+        )
         .returning(table.c.length, table.c.size)
     )
     row = (await connection.execute(statement)).one_or_none()
