@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What some tests need beyond Python: Node.js with the `openai` package, `helm`, nginx, Redis, and PostgreSQL. It is
-# installed once, mostly to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never
+# What some tests need beyond Python: Node.js with the `openai` package and coding agents, `helm`, nginx, Redis, PostgreSQL.
+# It is installed once, mostly to .cache/, and may be missing: the tests that need it then skip, and say so. Never fails, never
 # asks, never waits for ever.
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,6 +8,9 @@ exec </dev/null
 
 cache=$PWD/.cache
 helm_versions="v3.22.0 v3.19.5" # the newest, and one for an older Go
+
+agents="@openai/codex@0.171.0 @anthropic-ai/claude-code@2.1.197 @google/gemini-cli@0.61.0"
+agents_edition=1 # of the list above
 
 absent() { ! command -v "$1" >/dev/null 2>&1; }
 
@@ -54,6 +57,17 @@ install_openai() {
         --loglevel=error "openai@$openai_version" >/dev/null 2>&1 && touch "$cache/node/.openai-$openai_version"
 }
 
+# Codex CLI, Claude Code and Gemini CLI: 800 MB, so only where the registry is fast.
+install_agents() {
+    if absent node || absent npm; then return 1; fi
+    [ -f "$cache/agents/.installed-$agents_edition" ] && return 0
+    echo "Installing three coding agents from npm ..."
+    mkdir -p "$cache/agents"
+    # shellcheck disable=SC2086
+    timeout 300 npm install --prefix "$cache/agents" --no-package-lock --no-audit --no-fund --loglevel=error \
+        $agents >/dev/null 2>&1 && touch "$cache/agents/.installed-$agents_edition"
+}
+
 install_helm() {
     absent helm || return 0
     [ -x "$cache/bin/helm" ] && return 0
@@ -80,6 +94,7 @@ install_postgresql() {
 }
 
 install_openai || echo "Without the openai npm package: its tests are skipped." >&2
+install_agents || echo "Without the coding agents: their tests are skipped." >&2
 install_nginx || echo "Without nginx: the tests of the upstream transport with it are skipped." >&2
 install_redis || echo "Without redis-server: the tests of the shared state are skipped." >&2
 install_postgresql || echo "Without PostgreSQL: the tests of the store with it are skipped." >&2

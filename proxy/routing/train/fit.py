@@ -7,7 +7,6 @@ output. All numbers are rounded before they are stored, which makes the file rep
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ import numpy
 from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 
+from proxy.core.json_text import compact
 from proxy.core.model import TASKS
 from proxy.routing.classify.features import BUCKETS, NAMES, Text
 from proxy.routing.classify.prompt import bounded
@@ -197,7 +197,7 @@ def _file(data: Data, difficulty: Difficulty, tasks: Tasks, standard: Standard, 
         "hash_scale": hash_scale,
         "quantiles": _rounded(quantiles),
     }
-    return MAGIC + json.dumps(header, separators=(",", ":")).encode() + b"\n" + payload
+    return MAGIC + compact(header) + b"\n" + payload
 
 
 def _scale(values: Array) -> float:
