@@ -14,7 +14,9 @@ from typing import Any
 import httpx
 import openai
 import pytest
+from click.testing import CliRunner
 
+from proxy.cli import main
 from proxy.core.clock import SystemClock
 from proxy.core.location import locate
 from proxy.store.database import Database
@@ -298,6 +300,47 @@ def test_without_the_store_a_turn_does_not_reach_a_provider(
     assert "event: response.failed" in broken.text
     assert "response.completed" not in broken.text
     assert plain.status_code == 200
+
+
+def test_dialogs_of_other_tenants_do_not_exist(upstream: Upstream, http: httpx.Client, tmp_path: Path) -> None:
+    config = {
+        **configuration(upstream.url),
+        "auth": {"mode": "keys", "pepper": "pepper-0123456789-0123456789-0123456789"},
+    }
+    upstream.script("m", whole)
+    owners = {"a": ("--team", "red"), "b": ("--team", "red"), "c": ("--user", "ann"), "d": ()}
+    with signalbox(config, tmp_path) as service:
+
+        def shell(*words: str) -> str:
+            done = CliRunner().invoke(main, [*words, "--config", str(service.config)], catch_exceptions=False)
+            assert done.exit_code == 0, done.output
+            return str(done.stdout).strip()
+
+        shell("teams", "create", "red")
+        shell("users", "create", "ann")
+        keys = {name: shell("keys", "create", "--name", name, *owner) for name, owner in owners.items()}
+
+        def ask(key: str, method: str, path: str, **body: Any) -> httpx.Response:
+            headers = {"authorization": f"Bearer {keys[key]}"}
+            return http.request(method, f"{service.url}/v1/{path}", headers=headers, json=body or None)
+
+        conversation = ask("a", "POST", "conversations").json()["id"]
+        turn = {"model": "p/m", "input": "Hi", "conversation": conversation}
+        response = ask("a", "POST", "responses", **turn).json()["id"]
+        follow = {"model": "p/m", "input": "Hi", "previous_response_id": response}
+        seen = {
+            key: [
+                ask(key, "GET", f"conversations/{conversation}").status_code,
+                ask(key, "GET", f"responses/{response}").status_code,
+                ask(key, "POST", "responses", **turn).status_code,
+                ask(key, "POST", "responses", **follow).status_code,
+            ]
+            for key in keys
+        }
+        deleted = [ask(key, "DELETE", f"conversations/{conversation}").status_code for key in ("c", "d", "b", "a")]
+
+    assert seen == {"a": [200] * 4, "b": [200] * 4, "c": [404, 404, 404, 400], "d": [404, 404, 404, 400]}
+    assert deleted == [404, 404, 200, 404]
 
 
 def test_kill_9_leaves_whole_turns(http: httpx.Client, tmp_path: Path) -> None:
