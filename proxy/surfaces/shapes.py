@@ -23,11 +23,12 @@ def is_google(path: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def error_for(error: ProxyError, path: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Return an error as the body of a response; `headers` have lower-case names."""
-    if is_google(path, headers):
+    messages = path == _MESSAGES or path.startswith(_MESSAGES + "/")
+    if not messages and is_google(path, headers):
         from proxy.surfaces.generate.errors import error_body as google_body  # only here: most clients are others
 
         return google_body(error)
-    if path == _MESSAGES or path.startswith(_MESSAGES + "/") or any(name == _ANTHROPIC for name, _ in headers):
+    if messages or any(name == _ANTHROPIC for name, _ in headers):
         from proxy.surfaces.messages.errors import error_body as messages_body  # only here: most clients are others
 
         return messages_body(error)

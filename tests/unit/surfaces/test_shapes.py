@@ -15,6 +15,7 @@ from proxy.surfaces.shapes import error_for
     [
         ("/v1/messages", [], True),
         ("/v1/messages/batches", [], True),
+        ("/v1/messages", [(b"x-goog-api-key", b"key")], True),
         ("/v1/messagesx", [], False),
         ("/v1/models", [(b"anthropic-version", b"2023-06-01")], True),
         ("/v1/models", [(b"authorization", b"Bearer x")], False),
