@@ -82,7 +82,10 @@ class StoredTurns:
                 running.history = await self._lock(call.principal.tenant, turn.conversation, running)
         except (StoreError, InvalidValue) as exc:
             raise refusal(exc) from None
-        return await _completed(turn, running.history) if continues else call
+        if not continues:
+            return call
+        history, running.history = running.history, running.history._replace(items=())  # not kept while the turn runs
+        return await _completed(turn, history)
 
     async def commit(self, call: Call, record: Record) -> None:
         """Write the turn and free its conversation, if its answer is complete.
