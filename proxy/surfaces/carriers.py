@@ -56,6 +56,11 @@ class Carried:
     provider: str  # that answered; empty if unknown
     members: Members
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether it holds more than the texts of reasoning."""
+        return not self.members.keys() <= set(_TEXTS)
+
 
 def seal(call: Call, family: DialectName, members: Members, provider: str = "") -> str:
     """Return members of an assistant message as text for the client of `call`; see `pieces`."""

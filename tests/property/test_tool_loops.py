@@ -66,7 +66,9 @@ class Loop:
         answer = UPSTREAMS[upstream].answer(signed, stream=stream)
         chunks = [decoder.feed(answer[at : at + size]) for at in range(0, len(answer), size)]
         out = self.encoded(client, call, target.deployment, [*chunks, decoder.finish()], native=native)
-        self.steps.append(Step(client.blocks(out, stream=stream)))
+        blocks = client.blocks(out, stream=stream)
+        assert surface != "messages" or all(block.sealed for block in blocks if block.kind == "thinking")
+        self.steps.append(Step(blocks))
         self.signed.append(signed)
 
     def read(self, client: Client, number: int, *, stream: bool) -> Call:
@@ -91,7 +93,7 @@ class Loop:
         assert b"sbx1." not in content
         assert b"c2J4MS" not in content
         body = json.loads(content)
-        assert name != "gemini" or UPSTREAMS[name].accepts(body)
+        assert name not in ("anthropic", "gemini") or UPSTREAMS[name].accepts(body)
         for signed in self.signed:
             if signed.upstream == name:
                 upstream = UPSTREAMS[name]

@@ -165,7 +165,7 @@ class ResponsesClient:
 
 
 class MessagesClient:
-    """It returns the blocks of an answer unchanged, as Claude Code does."""
+    """It returns the blocks of an answer unchanged, as Claude Code does; thinking needs a signature in this API."""
 
     route = "/v1/messages"
 
@@ -175,7 +175,8 @@ class MessagesClient:
     def request(self, question: str, steps: Sequence[Step], *, stream: bool) -> bytes:
         messages: list[Event] = [{"role": "user", "content": question}]
         for step in steps:
-            messages.append({"role": "assistant", "content": [self._native(block) for block in step.blocks]})
+            blocks = [block for block in step.blocks if block.kind != "thinking" or block.sealed]
+            messages.append({"role": "assistant", "content": [self._native(block) for block in blocks]})
             results = [
                 {"type": "tool_result", "tool_use_id": call.id, "content": f"of {call.id}"} for call in step.calls
             ]
@@ -336,6 +337,17 @@ class AnthropicUpstream:
             if message["role"] == "assistant" and any(_is_of(block, marks) for block in content):
                 return [self._name(block) for block in content if block["type"] != "text"]
         return []
+
+    def accepts(self, body: Event) -> bool:
+        """Whether all thinking is signed by Anthropic's models, but for what another API's own client has brought."""
+        contents = [message["content"] for message in body["messages"] if isinstance(message["content"], list)]
+        marks = [block.get("signature") or block.get("data") for content in contents for block in content]
+        kinds = [block["type"] for content in contents for block in content]
+        return all(
+            str(each).startswith((mark(0, 0)[:12], "gAAAA"))
+            for each, kind in zip(marks, kinds, strict=True)
+            if kind in ("thinking", "redacted_thinking")
+        )
 
     def _name(self, block: Event) -> str:
         return str(block.get("signature") or block.get("data") or block["id"])

@@ -10,7 +10,7 @@ from proxy.core.dialects import DialectName
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.carriers import Piece, PieceReader, restore, seal, text_piece, unseal
+from proxy.surfaces.carriers import Carried, Piece, PieceReader, restore, seal, text_piece, unseal
 from proxy.surfaces.messages.facts import tool_id
 
 _FAMILIES: Mapping[str, DialectName] = {"anthropic": "anthropic", "gemini": "gemini", "openai": "openai"}
@@ -32,11 +32,15 @@ class Seals:
         return [self._seal(piece) for piece in self._reader.feed(message)]
 
     def thinking(self, text: str) -> str:
-        """Return a carrier of thinking that ends without a signature, for models that need it back; else empty."""
-        chosen = self._record.chosen
-        ended = self._reader.end()
-        piece = text_piece(chosen.provider.dialect, text, self._member) if chosen is not None else None
-        return self._seal(ended[0]) if ended else "" if piece is None else self._seal(piece)
+        """Return a carrier of thinking that ends without a signature.
+
+        It has the text, for models that need it back; an empty one shows that Anthropic's models have not signed it.
+        """
+        ended, chosen = self._reader.end(), self._record.chosen
+        if ended:
+            return self._seal(ended[0])
+        dialect = chosen.provider.dialect if chosen is not None else "openai"
+        return self._seal(text_piece(dialect, text, self._member) or (_FAMILIES.get(dialect, "openai"), {}))
 
     def rest(self) -> list[str]:
         """Return the carriers of what ends with the answer."""
@@ -53,10 +57,14 @@ class Seals:
         return self._record.chosen.provider.name if self._record.chosen is not None else ""
 
 
-def put_back(snapshot: Snapshot, principal: Principal, message: dict[str, Any], sealed: str) -> DialectName | None:
-    """Put what a carrier holds into an assistant's message; return its family, `None` if it cannot be opened."""
+def put_back(snapshot: Snapshot, principal: Principal, message: dict[str, Any], sealed: str) -> Carried | None:
+    """Put what a carrier holds into an assistant's message, and return it; `None` if it cannot be opened."""
     carried = unseal(snapshot, principal, sealed)
-    if carried is None:
-        return None
-    restore(message, carried)
-    return _FAMILIES.get(carried.family)
+    if carried is not None:
+        restore(message, carried)
+    return carried
+
+
+def family_of(carried: Carried) -> DialectName | None:
+    """Return the family of models that has signed what a carrier holds."""
+    return _FAMILIES.get(carried.family) if carried.is_signed else None

@@ -13,7 +13,8 @@ from typing import Any
 
 from proxy.core.dialects import DialectName
 from proxy.core.json_text import compact_nulled
-from proxy.surfaces.carriers import is_carrier
+from proxy.surfaces.carriers import Carried, is_carrier
+from proxy.surfaces.messages.carry import family_of
 from proxy.surfaces.messages.content import (
     Part,
     blocks_of,
@@ -30,9 +31,7 @@ from proxy.surfaces.messages.notes import Notes, invalid
 from proxy.surfaces.messages.tools import chat_name
 
 Message = dict[str, Any]
-Restore = Callable[
-    [Message, str], DialectName | None
-]  # puts a carrier's content into a message; returns its model family
+Restore = Callable[[Message, str], Carried | None]  # puts a carrier's content into a message, and returns it
 
 _BILLING = "x-anthropic-billing-header:"  # a block of Claude Code that changes with each run
 
@@ -157,7 +156,8 @@ class _Reader:
         if not isinstance(text, str) or not text:
             drop_block(block, self._notes)
             return
-        family = self._restore(message, text)
-        if family is None:
+        carried = self._restore(message, text)
+        if carried is None:
             drop_block(block, self._notes)
-        self._family = family or (None if is_carrier(text) else "anthropic")
+        family = family_of(carried) if carried is not None else None if is_carrier(text) else "anthropic"
+        self._family = family or self._family
