@@ -162,6 +162,8 @@ class AgentObjects:
     ) -> None:
         self._not_of_the_file(id)
         agent = await self._found(id)
+        if define is None:
+            labels = {label: agent.latest if version == NEWEST else version for label, version in labels.items()}
         for version in filter(None, labels.values()):
             await self._check_moved(actor, agent, version)
         try:

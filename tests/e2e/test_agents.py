@@ -73,6 +73,23 @@ def test_an_agent_is_usable_at_once_everywhere(boxes: Boxes) -> None:
         assert (decided["agent"], decided["chosen"]) == ({"id": "writer", "version": "1"}, "up/small")
 
 
+def test_an_agent_is_usable_on_every_surface(boxes: Boxes) -> None:
+    boxes.admin("POST", "agents", WRITER)
+    url = boxes.urls[-1]
+    prompt = {"id": "writer", "version": "1", "variables": {"tone": "dry"}}
+    messages = {"model": "agent/writer", "max_tokens": 5, "messages": HELLO}
+    contents = {"contents": [{"parts": [{"text": "Hello"}]}]}
+
+    answers = {
+        "Be dry.": httpx.post(f"{url}/v1/responses", json={"prompt": prompt, "input": "Hello"}),
+        "Be brief.\n\nBe kind.": httpx.post(f"{url}/v1/messages", json={**messages, "system": "Be kind."}),
+        "Be brief.": httpx.post(f"{url}/v1beta/models/agent/writer:generateContent", json=contents),
+    }
+
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 200]
+    assert [request.body["messages"][0]["content"] for request in boxes.upstream.requests] == list(answers)
+
+
 def test_a_version_and_a_label_are_found_by_another_service(boxes: Boxes) -> None:
     boxes.admin("POST", "agents", WRITER)
     assert boxes.ask("agent/writer", box=-1).status_code == 200
