@@ -67,7 +67,7 @@ def seal(call: Call, family: DialectName, members: Members, provider: str = "") 
     from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
     plain = compact_nulled([family, provider, members])
-    packed = zlib.compress(plain)
+    packed = zlib.compress(plain, 1)
     small = len(plain) // _MOST_GAIN <= len(packed) < len(plain)
     content = b"\x01" + packed if small else b"\x00" + plain
     key = call.snapshot.auth.carrier_keys[0]
