@@ -16,6 +16,7 @@ from proxy.core.snapshot import Snapshot
 from proxy.routing.facts import Facts
 from proxy.routing.members import Missing, find
 from proxy.routing.names import shown
+from proxy.routing.predict import PRIOR, Predictor
 
 RejectionKind = Literal[
     "provider", "key", "kind", "capability", "output", "context", "latency", "cost", "stand_in", "left_out", "surplus"
@@ -38,6 +39,7 @@ class Query:
     require: frozenset[str]
     kind: Kind = "chat"
     principal: Principal = UNKNOWN_CALLER
+    predictor: Predictor = PRIOR
 
     def health_of(self, target: Target) -> DeploymentHealth:
         """Return the health of a target; an unknown target is healthy."""
@@ -59,6 +61,7 @@ class Candidate:
     target: Target
     cost: int | None = None  # expected nano-dollars
     latency: float | None = None  # seconds, measured if known, else configured
+    success: float | None = None  # predicted, 0 to 1; of ranked candidates only
     score: float | None = None
     terms: Mapping[str, float] = field(default_factory=lambda: EMPTY)
     rejection: Rejection | None = None
@@ -69,7 +72,7 @@ class Candidate:
         return self.target.deployment.name
 
 
-def read_query(call: Call, health: HealthView, count: Count = estimate_tokens) -> Query:
+def read_query(call: Call, health: HealthView, count: Count = estimate_tokens, predictor: Predictor = PRIOR) -> Query:
     """Return the query of a call. Raises `InvalidRequest` for an option with an unknown name."""
     options, snapshot = call.options, call.snapshot
     if options.task is not None and options.task not in TASKS:
@@ -89,6 +92,7 @@ def read_query(call: Call, health: HealthView, count: Count = estimate_tokens) -
         exclude=_known_names(snapshot, options.exclude, "router.exclude"),
         require=frozenset(options.require),
         principal=call.principal,
+        predictor=predictor,
     )
 
 

@@ -1,8 +1,8 @@
 """The order of candidates: tiers by price, `auto` by score, and equal models of several providers by their last use.
 
-A score adds quality, cost and latency with the weights of the mode, and a bonus for specialists. A model below the
-needed tier loses a full point per tier, which no mode's weights outweigh; one above it loses by its price. Quality
-beyond the need adds little.
+A score adds predicted success, cost and latency with the weights of the mode, and a bonus for specialists. A model
+whose predicted success is below that of the needed tier loses a full point per tier, which no mode's weights outweigh;
+one above it loses by its price.
 
 Pure functions: the health view supplies the last use of each model.
 """
@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from proxy.core.model import TIERS, Deployment, Mode, Tier
+from proxy.core.model import TIERS, Mode, Tier
 from proxy.routing.candidates import Candidate, Query
+from proxy.routing.classify.rules import Profile
+from proxy.routing.predict import PRIOR, STEP, Predictor, log_odds
 
 WEIGHTS: dict[Mode, dict[str, float]] = {
     "fast": {"quality": 0.2, "cost": 0.15, "latency": 0.65, "specialty": 0.15},
@@ -22,10 +24,6 @@ WEIGHTS: dict[Mode, dict[str, float]] = {
     "accurate": {"quality": 0.75, "cost": 0.1, "latency": 0.15, "specialty": 0.15},
 }
 
-_QUALITY: dict[Tier, float] = {"low": 0.3, "medium": 0.6, "high": 0.9}
-_NO_QUALITY = 0.5
-_NEEDED_SHARE = 0.8  # of the quality term; the rest is for quality beyond the need
-_STEP = 0.3  # quality between two tiers, for models that declare no tier
 _COST_SPAN = math.log(10.0)  # prices this far apart use the whole term
 _LATENCY_SPAN = math.log(4.0)
 _COST_FLOOR = 1_000.0  # nano-dollars; below it prices are the same
@@ -91,53 +89,44 @@ def weights_of(mode: Mode, overrides: Mapping[str, float]) -> dict[str, float]:
     return {name: overrides.get(name, weight) for name, weight in WEIGHTS[mode].items()}
 
 
-def rank(
-    candidates: Sequence[Candidate],
-    needed: Tier,
-    weights: Mapping[str, float],
-    listed: Mapping[str, Tier],
-    task: str | None = None,
-) -> list[Candidate]:
-    """Score all candidates, best first, with a bonus for specialists of `task`.
+@dataclass(frozen=True, slots=True)
+class Criteria:
+    """What the scores of one call depend on, besides the candidates."""
 
-    `listed` gives the tier of models that declare none.
-    """
+    profile: Profile
+    needed: Tier
+    weights: Mapping[str, float]
+    listed: Mapping[str, Tier]  # the tiers of models that declare none
+    predictor: Predictor = PRIOR
+
+
+def rank(candidates: Sequence[Candidate], criteria: Criteria) -> list[Candidate]:
+    """Score all candidates, best first."""
+    weights, profile = criteria.weights, criteria.profile
     costs = _scale([candidate.cost for candidate in candidates], _COST_FLOOR, _COST_SPAN)
     latencies = _scale([candidate.latency for candidate in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
+    required = log_odds(PRIOR.required(profile, criteria.needed))
     scored = []
     for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
         deployment = candidate.target.deployment
-        tier = deployment.tier or listed.get(deployment.name)
+        tier = deployment.tier or criteria.listed.get(deployment.name)
+        success = criteria.predictor.success(profile, deployment, tier)
         terms = {
-            "quality": weights["quality"] * quality_term(deployment, tier, needed),
+            "quality": weights["quality"] * success,
             "cost": weights["cost"] * (_UNPRICED[tier] if cost is None else cost),
             "latency": weights["latency"] * (_UNTIMED if latency is None else latency),
-            "tier": 0.0 - tiers_below(deployment, tier, needed),  # a full point each
-            "specialty": weights["specialty"] if task in deployment.specialties else 0.0,
+            "tier": 0.0 - tiers_below(success, required),  # a full point each
+            "specialty": weights["specialty"] if profile.task in deployment.specialties else 0.0,
         }
         rounded = {name: round(term, 4) for name, term in terms.items()}
-        scored.append(replace(candidate, terms=rounded, score=round(sum(rounded.values()), 4)))
+        total = round(sum(rounded.values()), 4)
+        scored.append(replace(candidate, terms=rounded, score=total, success=round(success, 4)))
     return sorted(scored, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
 
 
-def quality_term(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
-    """Return 0 to 1: the share of the needed quality, and a little for more."""
-    quality = quality_of(deployment, tier)
-    return _NEEDED_SHARE * min(1.0, quality / _QUALITY[needed]) + (1 - _NEEDED_SHARE) * min(1.0, quality)
-
-
-def quality_of(deployment: Deployment, tier: Tier | None) -> float:
-    """Return the configured quality, else that of the tier."""
-    if deployment.quality is not None:
-        return deployment.quality
-    return _NO_QUALITY if tier is None else _QUALITY[tier]
-
-
-def tiers_below(deployment: Deployment, tier: Tier | None, needed: Tier) -> float:
-    """Return by how many tiers a model is below the need."""
-    if tier is not None:
-        return float(max(0, TIERS.index(needed) - TIERS.index(tier)))
-    return max(0.0, (_QUALITY[needed] - quality_of(deployment, tier)) / _STEP)
+def tiers_below(success: float, required: float) -> float:
+    """Return by how many tiers a predicted success is below the required one, which is given as log-odds."""
+    return max(0.0, float(math.floor((required - log_odds(success)) / STEP + 0.5)))
 
 
 def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:

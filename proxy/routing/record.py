@@ -43,6 +43,7 @@ def decision_record(
         "candidates": _candidates(query, reason, ordered, rejected, missing),
         "chosen": ordered.targets[0].name,
         **affinity_record(call, ordered.targets[0]),
+        **({} if profile is None else {"predictor": query.predictor.version}),
         "config_version": call.snapshot.version,
     }
 
@@ -107,6 +108,7 @@ def _row(candidate: Candidate, status: str, reason: str, health: DeploymentHealt
         "reason": reason,
         "score": candidate.score,
         "terms": dict(candidate.terms),
+        "predicted_success": candidate.success,
         "estimated_cost_usd": None if candidate.cost is None else usd(candidate.cost),
         "estimated_wait_ms": round(max(health.wait, health.retry_after) * 1000, 1),
         "latency_ms": None if candidate.latency is None else round(candidate.latency * 1000, 1),
@@ -122,6 +124,7 @@ def _missing_row(missing: Missing) -> dict[str, Any]:
         "reason": f"provider left out: {missing.reason}" if missing.left_out else missing.reason,
         "score": None,
         "terms": {},
+        "predicted_success": None,
         "estimated_cost_usd": None,
         "estimated_wait_ms": 0,
         "latency_ms": None,

@@ -22,6 +22,7 @@ from proxy.routing.classify.rules import RULES, Classifier, Profile
 from proxy.routing.names import Rule, route_table
 from proxy.routing.permitted import permitted_rule
 from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
+from proxy.routing.predict import PRIOR, Predictor
 
 T = TypeVar("T")
 
@@ -67,6 +68,7 @@ class Router:
         self._count = count
         self._off_loop = off_loop
         self._family_in_memory = family_in_memory
+        self.predictor: Predictor = PRIOR  # a service replaces it as a whole when it has learned a better one
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: Mapping[str, Rule] = {}
 
@@ -83,7 +85,7 @@ class Router:
         if call.family is None and call.kind == "chat" and size <= LARGE:
             family = self._family_in_memory(call)
             call = call if family is None else replace(call, family=family)
-        query = read_query(call, self._health.view(call.snapshot), self._count)
+        query = read_query(call, self._health.view(call.snapshot), self._count, self.predictor)
         rules = resolve_names(call, self._table)
         profile = await self._classify(call) if needs_profile(rules) else None
 

@@ -19,6 +19,7 @@ from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tie
 from proxy.routing.names import Rule, members_of_kind
 from proxy.routing.permitted import permitted_members, permitted_rule
 from proxy.routing.rank import (
+    Criteria,
     alternate,
     cheapest_first,
     equal_to_first,
@@ -168,9 +169,14 @@ def _auto(rule: Rule, query: Query, profile: Profile) -> Selection:
     candidates = apply_filters(query, _measured(query, rule.members.targets), avoid_stand_ins=True)
     mode = mode_of(rule, query)
     needed = needed_tier(profile.tier, mode)
-    weights = weights_of(mode, query.snapshot.weights)
-    ranked = rank(accepted(candidates), needed, weights, listed_tiers(query.snapshot), profile.task)
-    ordered = alternate(query, ranked)
+    criteria = Criteria(
+        profile=profile,
+        needed=needed,
+        weights=weights_of(mode, query.snapshot.weights),
+        listed=listed_tiers(query.snapshot),
+        predictor=query.predictor,
+    )
+    ordered = alternate(query, rank(accepted(candidates), criteria))
     note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(ordered)}"
     return _selection(ordered, candidates, rule.members.missing, note)
 

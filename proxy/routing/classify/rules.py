@@ -16,6 +16,10 @@ from proxy.routing.classify.prompt import Prompt, read_prompt
 from proxy.routing.classify.tasks import Reading, read_words
 from proxy.routing.facts import positive
 
+_BASE = 0.10
+_MEDIUM = 0.31
+_HIGH = 0.47
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -27,6 +31,7 @@ class Profile:
     features: tuple[tuple[str, float], ...]
     confidence: float  # 0 to 1
     classifier: str = "rules"  # the classifier, and the version of its model
+    cuts: tuple[float, float] = (_MEDIUM, _HIGH)  # the scores at which the medium and the high tier begin
 
 
 class Classifier(Protocol):
@@ -37,9 +42,6 @@ class Classifier(Protocol):
         ...
 
 
-_BASE = 0.10
-_MEDIUM = 0.31
-_HIGH = 0.47
 _TASK_SCORES = {"math": 0.20, "code": 0.18, "analysis": 0.16, "writing": 0.08, "translation": 0.06, "extraction": 0.05}
 _EFFORT_SCORES = {"none": -0.10, "minimal": -0.10, "low": -0.05, "medium": 0.10, "high": 0.25, "xhigh": 0.30}
 

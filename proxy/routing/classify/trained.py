@@ -163,6 +163,7 @@ class TrainedClassifier:
             features=tuple(strongest[:_MOST]),
             confidence=1.0 if call.options.task else reading.confidence,
             classifier=f"model {model.version} {model.sha256[:12]}",
+            cuts=(MEDIUM, HIGH),
         )
 
 
