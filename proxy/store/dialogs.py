@@ -239,8 +239,9 @@ async def _commit(connection: AsyncConnection, turn: Turn, now: float) -> None:
     size = sum(len(item.json) for item in (*turn.input, *turn.output))
     time = microseconds(now)
     position = 0 if turn.conversation is None else await _append(connection, turn, size, time)
-    if turn.document is not None and not await _write_response(connection, turn, position, size, time):
-        return  # it has ended already
+    stored = turn.document is not None and await _write_response(connection, turn, position, size, time)
+    if not stored and turn.conversation is None:
+        return
     place = Place(turn.conversation or turn.id, turn.tenant, position, turn.id)
     await insert_items(connection, place, turn.input, turn.output)
 
@@ -282,9 +283,14 @@ async def _append(connection: AsyncConnection, turn: Turn, size: int, time: int)
 
 
 async def _write_response(connection: AsyncConnection, turn: Turn, position: int, size: int, time: int) -> bool:
-    """Insert the response, or complete one that is running; return whether it was not complete before."""
-    from sqlalchemy import update
+    """Insert the response, or complete one that is running; return whether that was possible.
 
+    The ids of native answers are the provider's. If it uses one again, the newest response replaces the earlier one,
+    unless that belongs to another tenant or the new one continues another.
+    """
+    from sqlalchemy import delete, update
+
+    from proxy.store.schema import items
     from proxy.store.schema import responses as table
     from proxy.store.statements import insert_new
 
@@ -305,9 +311,13 @@ async def _write_response(connection: AsyncConnection, turn: Turn, position: int
     new = {"id": turn.id, "tenant": turn.tenant, "background": turn.background, "cancelled": False}
     if (await connection.execute(insert_new(connection, table), {**values, **new, "created_at": time})).rowcount:
         return True
-    running = table.c.status.in_(("queued", "in_progress"))
-    statement = update(table).where(table.c.id == turn.id, table.c.tenant == turn.tenant, running).values(values)
-    return bool((await connection.execute(statement)).rowcount)
+    statement = update(table).where(table.c.id == turn.id, table.c.tenant == turn.tenant).values(values)
+    if turn.previous is not None:  # no response may come to continue itself
+        statement = statement.where(table.c.status.in_(("queued", "in_progress")))
+    if not (await connection.execute(statement)).rowcount:
+        return False
+    await connection.execute(delete(items).where(items.c.container == turn.id))
+    return True
 
 
 async def _set_locks(connection: AsyncConnection, locks: Mapping[str, str], now: float, seconds: float | None) -> None:

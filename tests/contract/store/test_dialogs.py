@@ -122,13 +122,31 @@ async def test_only_responses_that_have_ended_are_continued(dialogs: DialogStore
 
 
 async def test_a_running_response_is_completed_once(dialogs: DialogStore, database: Database) -> None:
-    await dialogs.commit(turn(1, status="in_progress", input=[], output=[], document=b"{}"))
+    await dialogs.commit(turn(1, status="in_progress", output=[], document=b"{}"))
 
-    for _ in range(2):
-        await dialogs.commit(turn(1))
+    await dialogs.commit(turn(1))
+    await dialogs.commit(turn(1, again=True, input=[]))
 
     assert ids((await dialogs.history("team:red", "resp_1")).items) == ["in1", "rs1", "out1"]
     assert await count(database, "items") == 3
+
+
+async def test_a_repeated_id_is_that_of_the_newest_response_of_its_tenant(
+    dialogs: DialogStore, conversations: ConversationStore, responses: ResponseStore
+) -> None:
+    await dialogs.commit(turn(1))
+    await dialogs.commit(turn(1, input=[item("new")], document=b'{"new":true}'))
+    await conversations.create("conv_1", "team:blue", {}, [])
+    await dialogs.lock("team:blue", "conv_1", "turn1")
+    await dialogs.commit(turn(1, tenant="team:blue", conversation="conv_1"))
+
+    await continued(dialogs, 1, 1)
+    assert ids((await dialogs.history("team:red", "resp_1")).items) == ["new", "rs1", "out1"]
+    assert (await responses.get("team:red", "resp_1")).document == b'{"new":true}'
+    with pytest.raises(Missing):
+        await responses.get("team:blue", "resp_1")
+    page = await conversations.page("team:blue", "conv_1", after=None, limit=9, ascending=True)
+    assert ids(page.items) == ["in1", "rs1", "out1"]
 
 
 async def test_a_turn_is_added_to_its_conversation(
