@@ -83,14 +83,14 @@ def resolve(
 
 
 def route_table(snapshot: Snapshot) -> dict[str, Rule]:
-    """Resolve all usable names of a snapshot at once, and unique bare ids."""
+    """Resolve all usable names of a snapshot at once, but those of agents, and unique bare ids."""
     by_id: dict[str, list[Deployment]] = {}
     for deployment in snapshot.deployments.values():
         by_id.setdefault(deployment.model, []).append(deployment)
     table = {model: _bare_rule(same_id[0]) for model, same_id in by_id.items() if len(same_id) == 1}
     prefixes = (*RESERVED, *snapshot.providers, *snapshot.left_out)
     table = {name: rule for name, rule in table.items() if name.partition("/")[0] not in prefixes}
-    return table | {usable.id: resolve(snapshot, usable.id) for usable in usable_names(snapshot)}
+    return table | {usable.id: resolve(snapshot, usable.id) for usable in _routes(snapshot)}
 
 
 def members_of_kind(rule: Rule, snapshot: Snapshot, kind: Kind) -> Members:
@@ -108,7 +108,10 @@ def find_model(snapshot: Snapshot, name: str) -> UsableName:
         if usable.id == name:
             return usable
     try:
-        [target] = resolve(snapshot, name, use_default=False).members.targets
+        rule = resolve(snapshot, name, use_default=False)
+        if rule.agent:
+            return UsableName(name, OWNER, "agent")
+        [target] = rule.members.targets
     except (InvalidRequest, ValueError):
         raise ModelNotFound(f"The model {shown(name)} does not exist.{_hint(snapshot, name)}", param="model") from None
     return UsableName(name, target.deployment.provider.name, "model", target.deployment)
@@ -116,6 +119,10 @@ def find_model(snapshot: Snapshot, name: str) -> UsableName:
 
 def usable_names(snapshot: Snapshot) -> list[UsableName]:
     """Return all usable names: models, aliases, and routes and agents with a usable member."""
+    return [*_routes(snapshot), *_usable_agents(snapshot)]
+
+
+def _routes(snapshot: Snapshot) -> list[UsableName]:
     deployments = snapshot.deployments.values()
     names = [UsableName(deployment.name, deployment.provider.name, "model", deployment) for deployment in deployments]
     names += _usable_aliases(snapshot)
@@ -126,7 +133,6 @@ def usable_names(snapshot: Snapshot) -> list[UsableName]:
     if auto_members(snapshot).targets:
         names.append(UsableName("auto", OWNER, "auto"))
         names += [UsableName(f"mode/{mode}", OWNER, "mode") for mode in MODES]
-    names += [UsableName(PREFIX + name, OWNER, "agent") for name in snapshot.agents if _is_usable(snapshot, name)]
     return names
 
 
@@ -143,14 +149,19 @@ def nearest(snapshot: Snapshot, name: str) -> list[str]:
     return [name for _, name in sorted(ranked)[:_SUGGESTIONS]]
 
 
-def _is_usable(snapshot: Snapshot, agent: str) -> bool:
-    """Return whether a name of an agent is listed: one without a version or label, whose model can be used."""
-    if "@" in agent:
-        return False
-    try:
-        return bool(_agent(snapshot, snapshot.agents[agent], "model").members.targets)
-    except (ModelNotFound, InvalidRequest):
-        return False
+def _usable_agents(snapshot: Snapshot) -> Iterator[UsableName]:
+    """Yield the names of agents whose model can be used, each without a version or label."""
+    usable: dict[str, bool] = {}  # by model, which many agents may share
+    for name, agent in snapshot.agents.items():
+        if "@" in name:
+            continue
+        if agent.model not in usable:
+            try:
+                usable[agent.model] = bool(_agent(snapshot, agent, "model").members.targets)
+            except (ModelNotFound, InvalidRequest):
+                usable[agent.model] = False
+        if usable[agent.model]:
+            yield UsableName(agent.name, OWNER, "agent")
 
 
 def _usable_aliases(snapshot: Snapshot) -> Iterator[UsableName]:

@@ -6,7 +6,7 @@ through three steps: resolve the names, classify the prompt (which may await), p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
 from proxy.routing.candidates import read_query
 from proxy.routing.classify.rules import RULES, Classifier, Profile
-from proxy.routing.names import Rule, route_table
+from proxy.routing.names import Rule, resolve, route_table
 from proxy.routing.permitted import permitted_rule
 from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
 from proxy.routing.predict import PRIOR, Predictor
@@ -70,13 +70,15 @@ class Router:
         self._family_in_memory = family_in_memory
         self.predictor: Predictor = PRIOR  # a service replaces it as a whole when it has learned a better one
         self._snapshot: Snapshot | None = None  # the one of `_table`
-        self._table: Mapping[str, Rule] = {}
+        self._table: dict[str, Rule] = {}
 
     async def route(self, call: Call) -> Plan:
         """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
         if call.snapshot is not self._snapshot:
             self._table, self._snapshot = route_table(call.snapshot), call.snapshot
         rule = self._table.get(call.model)
+        if rule is None and call.agent is not None:
+            rule = self._of_agent(call)
         size = len(call.raw)
         if rule is not None and rule.form == "single" and size <= LARGE and call.options is NO_OPTIONS:
             if call.principal.models:
@@ -96,6 +98,13 @@ class Router:
             return plan
 
         return await self._off_loop(work, size)
+
+    def _of_agent(self, call: Call) -> Rule | None:
+        """Resolve the agent of a call once per snapshot; `None` where `resolve_names` has to do it."""
+        if call.agent is None or call.agent.own_model or call.principal.models:
+            return None
+        rule = self._table[call.model] = resolve(call.snapshot, call.model)
+        return rule
 
     async def _classify(self, call: Call) -> Profile:
         """Classify the prompt of a call. A classifier that asks a model belongs here."""

@@ -73,6 +73,13 @@ def test_agents_are_listed_if_their_model_can_be_used() -> None:
     assert listed == ["agent/a", "agent/d"]
 
 
+@pytest.mark.parametrize("model", ["acme/small", "tier/low"])
+def test_a_version_is_found_without_its_model(model: str) -> None:
+    found = find_model(on(model), "agent/a@1")
+
+    assert (found.id, found.kind, found.deployment) == ("agent/a@1", "agent", None)
+
+
 def test_an_agent_whose_model_is_gone_says_so() -> None:
     with pytest.raises(ModelNotFound, match="The model of `agent/a`, `acme/gone`, does not exist"):
         resolve(on("acme/gone"), "agent/a")
