@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from typing import Any
@@ -11,16 +12,28 @@ import pytest
 from proxy.core.agents import Agent, AgentUse, by_name
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, ModelNotFound, NotAllowed
+from proxy.core.model import Deployment
 from proxy.core.plan import Plan
 from proxy.core.principal import Identified
 from proxy.core.snapshot import ScenarioEntry, Snapshot
 from proxy.routing.names import find_model, resolve, usable_names
 from proxy.routing.permitted import names_for
 from proxy.routing.plan import plan
+from proxy.routing.router import Router
 from proxy.surfaces.openai.chat import read_chat
 from tests.support.calls import deployment, snapshot
 
 SMALL, LARGE = deployment("small", tier="low"), deployment("large", tier="high")
+
+
+class Healthy:
+    """Knows no failures."""
+
+    def health_of(self, deployment: Deployment) -> None:
+        return None
+
+    def view(self, snapshot: Snapshot) -> dict[str, Any]:
+        return {}
 
 
 def agents(*models: str, **fields: Any) -> dict[str, Agent]:
@@ -146,6 +159,28 @@ def test_the_agent_of_a_request_with_its_own_model_must_be_allowed() -> None:
     assert plan(replace(call(made, "acme/small", "acme/small", "agent/a"), agent=use), {}).route == "acme/small"
     with pytest.raises(NotAllowed, match="`agent/a`"):
         plan(replace(call(made, "acme/small", "acme/small"), agent=use), {})
+
+
+@pytest.mark.parametrize("model", ["acme/small", "tier/low", "mine"])
+def test_only_a_chat_can_use_an_agent(model: str) -> None:
+    made = on("acme/small" if model == "mine" else model, aliases={"mine": "agent/a"})
+    plain = call(made, "acme/small")
+    embedding = replace(plain, model="mine" if model == "mine" else "agent/a", endpoint="embeddings", kind="embedding")
+
+    with pytest.raises(InvalidRequest, match="answers chats only") as caught:
+        asyncio.run(Router(Healthy()).route(embedding))
+
+    assert caught.value.param == "model"
+
+
+def test_an_agent_with_one_model_is_resolved_once() -> None:
+    made = on("acme/small")
+    router = Router(Healthy())
+
+    plans = [asyncio.run(router.route(call(made, "agent/a"))) for _ in range(2)]
+
+    assert [(plan.route, plan.rule) for plan in plans] == [("acme/small", "agent")] * 2
+    assert plans[0].targets is plans[1].targets
 
 
 @pytest.mark.parametrize("patterns", [[], ["*"]])
