@@ -82,6 +82,7 @@ class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     decision: bytes | None = None  # the decision record as JSON
     agent: str | None = None  # the id
     agent_version: str | None = None
+    features: bytes | None = None  # of a classified prompt, in numbers: see `routing/classify/packed.py`
 
 
 class Ledger(Protocol):

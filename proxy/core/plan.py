@@ -44,6 +44,9 @@ class Plan:
     decide: Callable[[], Mapping[str, Any]] = field(repr=False, compare=False)  # see `decision`
     count_input: Callable[[], int] = field(repr=False, compare=False, default=lambda: 0)  # see `input_tokens`
     content_fallback: bool = False  # a refusal of content goes to the next target
+    features: Callable[[], bytes | None] = field(
+        repr=False, compare=False, default=lambda: None
+    )  # what the classifier has read from the prompt, in numbers: see `routing/classify/packed.py`
     family: frozenset[str] = frozenset()  # names of the targets that can use the signatures of an open tool loop
     _decision: Mapping[str, Any] | None = field(init=False, repr=False, compare=False, default=None)
     _input_tokens: int | None = field(init=False, repr=False, compare=False, default=None)

@@ -123,6 +123,7 @@ def call_row(
         decision=decision,
         agent=None if use is None else use.agent.id,
         agent_version=None if use is None else use.agent.version,
+        features=None if plan is None or decision is None else plan.features(),
     )
 
 

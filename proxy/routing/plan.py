@@ -20,6 +20,7 @@ from proxy.core.principal import Principal
 from proxy.routing.affinity import family_first, family_names, in_family
 from proxy.routing.agents import check_agent, check_fallback
 from proxy.routing.candidates import HEALTHY, Query, read_query
+from proxy.routing.classify.packed import pack
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
 from proxy.routing.permitted import unknown_for
@@ -124,6 +125,7 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
             missing=(missing for selection in selections for missing in selection.missing),
             profile=profile,
         ),
+        features=(lambda: None) if profile is None else partial(pack, profile),
         family=family_names(call, ordered.targets),
         count_input=lambda: query.facts.input_tokens,
         content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,

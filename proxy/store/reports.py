@@ -26,6 +26,7 @@ _DIMENSIONS = {
     "model": "model",
     "route": "route",
 }
+_LARGE = ("decision", "features")  # columns that only the record of one call has
 _SLOTS = {"day": DAY, "hour": HOUR}
 MAX_GROUPS = 10_000
 GROUPS = (*_DIMENSIONS, *_SLOTS)
@@ -74,7 +75,7 @@ async def requests(
 ) -> list[CallRow]:
     """Return calls, the newest first, without their decision records; `after` is the id of the last one seen."""
     table = schema.calls
-    query = select(*(null() if name == "decision" else table.c[name] for name in CALL_COLUMNS))
+    query = select(*(null() if name in _LARGE else table.c[name] for name in CALL_COLUMNS))
     for name, value in filters.items():
         query = query.where(_call_filter(name, value))
     if after is not None:

@@ -170,6 +170,7 @@ calls = Table(
     Column("decision", LargeBinary),
     Column("agent", TEXT),
     Column("agent_version", TEXT),
+    Column("features", LargeBinary),
     Index("calls_time", "time", "id"),
     Index("calls_key_time", "key_id", "time", "id"),
     Index("calls_user_time", "user_id", "time", "id"),
@@ -310,4 +311,37 @@ response_events = Table(
     Column("first", BigInteger, primary_key=True, autoincrement=False),  # the number of the first event in `data`
     Column("last", BigInteger, nullable=False),  # the number of the last one
     Column("data", LargeBinary, nullable=False),  # whole server-sent events
+)
+
+decisions = Table(
+    "decisions",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # of a prompt that was routed without a call
+    Column("time", BigInteger, nullable=False, index=True),
+    Column("tenant", TEXT, nullable=False),
+    Column("decision", LargeBinary, nullable=False),  # the chosen model, and the propensity of each
+    Column("features", LargeBinary),
+)
+
+labels = Table(
+    "labels",
+    metadata,
+    Column("call_id", TEXT, primary_key=True),
+    Column("model", TEXT, primary_key=True),  # provider/model
+    Column("source", TEXT, primary_key=True),  # feedback, or what else has judged the answer
+    Column("time", BigInteger, nullable=False),
+    Column("key_id", TEXT),
+    Column("score", Double, nullable=False),  # 0 to 1
+    Column("weight", Double, nullable=False),
+    Column("propensity", Double, nullable=False),  # the probability with which the model was chosen
+    Column("features", LargeBinary),
+    Index("labels_time", "time", "call_id"),
+)
+
+learned = Table(
+    "learned",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("state", LargeBinary, nullable=False),
 )

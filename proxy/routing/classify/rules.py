@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.core.call import Call
@@ -32,6 +32,8 @@ class Profile:
     confidence: float  # 0 to 1
     classifier: str = "rules"  # the classifier, and the version of its model
     cuts: tuple[float, float] = (_MEDIUM, _HIGH)  # the scores at which the medium and the high tier begin
+    inputs: tuple[float, ...] = field(default=(), repr=False)  # what a learner reads: see `packed.py`
+    hashed: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # buckets of words and pairs, with counts
 
 
 class Classifier(Protocol):

@@ -22,6 +22,7 @@ from typing import Any
 from proxy.core.call import Call
 from proxy.core.model import TASKS, TIERS
 from proxy.routing.classify.features import BUCKETS, NAMES, Text
+from proxy.routing.classify.packed import WORDS, rounded
 from proxy.routing.classify.prompt import read_prompt
 from proxy.routing.classify.rules import Profile, shape_terms
 from proxy.routing.classify.tasks import votes_of
@@ -45,6 +46,9 @@ class Reading:
     task: str
     confidence: float  # of the task, 0 to 1
     features: tuple[tuple[str, float], ...]  # names and their contributions to the difficulty
+    values: Sequence[float]  # the standardised features
+    probabilities: Sequence[float]  # of `TASKS`
+    hashed: Sequence[tuple[int, int]]  # buckets of words and pairs of words, with their counts
 
 
 class Model:
@@ -86,9 +90,11 @@ class Model:
         terms = [weight * value for weight, value in zip(self._dense[0], values, strict=True)]
         by_words = sums[0] * self._scales[0] / divisor
         difficulty = self._base[0] + sum(terms) + by_words
-        scores = self._task_scores(parsed, values, sums, divisor)
+        hashed = list(parsed.buckets())
+        scores = self._task_scores(parsed, values, sums, divisor, hashed)
         best = max(range(len(scores)), key=scores.__getitem__)
-        total = sum([math.exp(score - scores[best]) for score in scores])
+        odds = [math.exp(score - scores[best]) for score in scores]
+        total = sum(odds)
         known = parsed.is_latin
         features = [*zip(NAMES, terms, strict=True), ("words of the prompt", by_words)]
         return Reading(
@@ -96,6 +102,9 @@ class Model:
             task=TASKS[best],
             confidence=round((1.0 if known else 0.3) / total, 3),
             features=tuple(features),
+            values=values,
+            probabilities=[each / total for each in odds],
+            hashed=hashed,
         )
 
     def strongest_words(self, text: str, most: int = 5) -> list[tuple[str, float]]:
@@ -125,9 +134,11 @@ class Model:
         found = [table[word] for word in parsed.words if word in table]
         return list(_unpacked(sum(found), len(OUTPUTS), len(found)))
 
-    def _task_scores(self, parsed: Text, values: list[float], sums: list[int], divisor: float) -> list[float]:
+    def _task_scores(
+        self, parsed: Text, values: list[float], sums: list[int], divisor: float, found: Sequence[tuple[int, int]]
+    ) -> list[float]:
         packed = seen = 0
-        for bucket, times in parsed.buckets():
+        for bucket, times in found:
             packed += self._hashed[bucket] * times
             seen += times
         root = max(seen, 1) ** 0.5
@@ -164,6 +175,8 @@ class TrainedClassifier:
             confidence=1.0 if call.options.task else reading.confidence,
             classifier=f"model {model.version} {model.sha256[:12]}",
             cuts=(MEDIUM, HIGH),
+            inputs=rounded([*reading.values, reading.features[WORDS][1], score, *reading.probabilities]),
+            hashed=tuple(reading.hashed),
         )
 
 
