@@ -9,12 +9,13 @@ import asyncio
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
 
 from proxy import __version__
+from proxy.commands.explain import explain, route
 from proxy.commands.lazy import GROUPS
 from proxy.commands.reports import budgets, usage
 
@@ -38,7 +39,7 @@ def main() -> None:
     """A drop-in OpenAI-compatible reverse proxy for LLMs."""
 
 
-for command in (*GROUPS, usage, budgets):
+for command in (*GROUPS, route, explain, usage, budgets):
     main.add_command(command)
 
 
@@ -158,33 +159,6 @@ def migrate(revision: str | None, only_check: bool, config: Path | None) -> None
         raise click.ClickException(str(exc)) from exc
     changed = "unchanged" if before == after else f"was {before or 'empty'}"
     click.echo(f"{location.name}: revision {after or 'base'}, {changed}")
-
-
-@main.command()
-@click.argument("prompt")
-@click.option("--model", "-m", default="auto", show_default=True, help="The `model` of the call.")
-@click.option(
-    "--option", "-o", "options", multiple=True, metavar="NAME=VALUE", help="A router option of the call; repeatable."
-)
-@config_option
-def route(prompt: str, model: str, options: tuple[str, ...], config: Path | None) -> None:
-    """Print how PROMPT would be routed, without calling a provider."""
-    from proxy.config.compile.snapshot import compile_snapshot
-    from proxy.core.errors import ProxyError
-    from proxy.routing.plan import plan
-    from proxy.surfaces.openai.chat import read_chat
-
-    loaded = _load(config)
-    headers = {f"x-router-{name.replace('_', '-')}": value for name, value in map(_pair, options)}
-    body = {"model": model, "messages": [{"role": "user", "content": prompt}]}
-    try:
-        call = read_chat(
-            json.dumps(body).encode(), headers, id="", request_id="", snapshot=compile_snapshot(loaded.settings)
-        )
-        decision = plan(call, {}).decision
-    except ProxyError as exc:
-        raise click.UsageError(str(exc)) from exc
-    click.echo(json.dumps(dict(decision), indent=2, ensure_ascii=False))
 
 
 @main.command()
@@ -329,10 +303,3 @@ def _check_connections(loaded: Loaded) -> None:
 def _warn(loaded: Loaded) -> None:
     for warning in loaded.warnings:
         click.echo(f"warning: {warning}", err=True)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--option")
-    return name, value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -54,11 +54,13 @@ class Requests:
         found = await ledger.request(id) if visible(id) else None
         if found is None:
             raise NotFound(f"There is no request `{shown_id(id)}`; the records of old requests are deleted.")
-        call, attempts = found
-        decision = None if call.decision is None else json.loads(call.decision)
-        return JSONResponse(
-            {**call_record(call), "attempts": [attempt_record(row) for row in attempts], "decision": decision}
-        )
+        return JSONResponse(whole_record(*found))
+
+
+def whole_record(call: CallRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
+    """Return the record of a call with its attempts and its decision record."""
+    decision = None if call.decision is None else json.loads(call.decision)
+    return {**call_record(call), "attempts": [attempt_record(row) for row in attempts], "decision": decision}
 
 
 def call_record(row: CallRow) -> dict[str, Any]:

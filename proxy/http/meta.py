@@ -23,10 +23,11 @@ from proxy.http.ids import Ids
 from proxy.http.model_list import model_object, model_page
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics
+from proxy.routing.classify.strongest import with_words
 from proxy.routing.permitted import model_for, names_for
 from proxy.routing.router import Router
+from proxy.surfaces.any_shape import read_any_shape
 from proxy.surfaces.headers import sane_id
-from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.shapes import is_google
 
 CONFIG_REJECTED = "The newest configuration was rejected; the previous one stays active. The log has the reason."
@@ -75,7 +76,7 @@ class Meta:
         return JSONResponse(model_object(name))
 
     async def route(self, request: Request) -> Response:
-        """`POST /v1/route`: the decision record of a chat body, without a call."""
+        """`POST /v1/route`: the decision record of a body in any format, and the strongest words, without a call."""
         task = InterruptibleTask()
         self._gate.enter(task)
         try:
@@ -93,7 +94,7 @@ class Meta:
         own = self._ids.new()
         request_id = sane_id(headers.get("x-request-id")) or own
         read = partial(
-            read_chat,
+            read_any_shape,
             raw,
             headers,
             id=own,
@@ -107,7 +108,7 @@ class Meta:
             await self._agents.find(unknown, request.scope[PRINCIPAL])
             call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
         plan = await self._router.route(call)
-        body = {"id": own, **plan.decision, "attempts": [], "cost_usd": None}
+        body = {"id": own, **with_words(plan.decision, call), "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 
     async def websocket(self, request: Request) -> Response:

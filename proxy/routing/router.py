@@ -45,6 +45,18 @@ class HealthSource(Protocol):
         ...
 
 
+class Unmeasured:
+    """Nothing is known of the health of any deployment."""
+
+    def health_of(self, deployment: Deployment) -> DeploymentHealth | None:
+        """Return `None`."""
+        return None
+
+    def view(self, snapshot: Snapshot) -> HealthView:
+        """Return an empty view."""
+        return {}
+
+
 async def _in_place(work: Callable[[], T], size: int) -> T:
     """Run `work` in the event loop, whatever the size of the body."""
     return work()

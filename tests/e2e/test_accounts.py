@@ -39,6 +39,12 @@ class Box:
         assert result.exit_code == code, result.output
         return result.stdout
 
+    def refused(self, *arguments: str, code: int) -> str:
+        """Run a command that fails, and return all that it prints."""
+        result = CliRunner().invoke(main, [*arguments, "--config", str(self.config)])
+        assert result.exit_code == code, result.output
+        return result.output
+
     def chat(self, key: str, model: str = "mock/small") -> httpx.Response:
         """One call, on a connection of its own, so that any worker may receive it."""
         body = {"model": model, "messages": HELLO}
@@ -242,6 +248,24 @@ def test_calls_are_recorded_for_their_caller(single: Box) -> None:
     assert own(single, other["key"], "usage", key=made["id"])["data"] == []
     costs = own(single, other["key"], "organization/costs", start_time=1_700_000_000, limit=1)
     assert [bucket["results"] for bucket in costs["data"]] == [[]]
+
+
+def test_a_recorded_call_is_explained(single: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = single.ok("POST", "keys", {"name": "explained"})
+    id = single.chat(made["key"], "auto").headers["x-router-id"]
+    until(lambda: single.admin.get(f"/admin/requests/{id}").status_code == 200)
+    monkeypatch.setenv("SIGNALBOX_ADMIN_TOKEN", TOKEN)
+
+    of_store = json.loads(single.shell("explain", id, "--json"))
+    of_service = json.loads(single.shell("explain", id, "--json", "--url", single.process.url))
+    text = single.shell("explain", id)
+
+    assert of_store == of_service == single.ok("GET", f"requests/{id}")
+    assert of_store["decision"]["profile"]["task"] == "chat"
+    assert "words" not in of_store["decision"]["profile"]
+    assert "auto -> mock/small" in text
+    assert "There is no request" in single.refused("explain", "req_none", "--url", single.process.url, code=1)
+    assert "There is no such call" in single.refused("explain", "req_none", code=2)
 
 
 def test_no_output_contains_a_key_or_a_secret(single: Box) -> None:

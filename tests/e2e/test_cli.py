@@ -35,6 +35,7 @@ COMMANDS = [
     "schema",
     "migrate",
     "route",
+    "explain",
     "mock",
     "models",
     "healthcheck",
@@ -275,7 +276,7 @@ def _yaml(path: Path) -> Any:
 
 
 def test_a_prompt_is_routed_without_a_call(good: Path) -> None:
-    result = run("route", "Hello", "--config", good)
+    result = run("route", "Hello", "--json", "--config", good)
 
     assert result.exit_code == 0
     decision = json.loads(result.stdout)
@@ -288,18 +289,57 @@ def test_a_prompt_is_routed_without_a_call(good: Path) -> None:
     ("model", "chosen"), [("nice", "mock/large"), ("tier/low", "mock/small"), ("scenario/support", "mock/small")]
 )
 def test_any_name_can_be_routed(good: Path, model: str, chosen: str) -> None:
-    result = run("route", "Hello", "--model", model, "-c", good)
+    result = run("route", "Hello", "--json", "--model", model, "-c", good)
 
     assert json.loads(result.stdout)["chosen"] == chosen
 
 
 def test_options_of_the_router_can_be_given(good: Path) -> None:
-    result = run("route", "Hello", "-o", "exclude=mock/small", "-o", "mode=fast", "-o", "max_latency_ms=9", "-c", good)
+    options = ("-o", "exclude=mock/small", "-o", "mode=fast", "-o", "max_latency_ms=9")
+    result = run("route", "Hello", "--json", *options, "-c", good)
 
     decision = json.loads(result.stdout)
     assert decision["chosen"] == "mock/large"
     assert decision["constraints"]["mode"] == "fast"
     assert decision["constraints"]["max_latency_ms"] == 9
+
+
+def test_a_decision_is_printed_as_a_table(good: Path) -> None:
+    result = run("route", "Prove that hello is a word", "-o", "exclude=mock/small", "-c", good)
+
+    assert result.exit_code == 0
+    labels = [line.split()[0] for line in result.stdout.splitlines() if line]
+    assert labels[:7] == ["route", "why", "prompt", "features", "harder", "easier", "needs"]
+    assert re.search(r"^harder +prove \+0\.060$", result.stdout, re.M)
+    assert re.search(r"^1 +mock/large +", result.stdout, re.M)
+    assert re.search(r"^mock/small +excluded by router.exclude$", result.stdout, re.M)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": HELLO},
+        {"input": "Hello"},
+        {"messages": HELLO, "system": "Be brief.", "max_tokens": 9},
+        {"contents": [{"parts": [{"text": "Hello"}]}]},
+    ],
+)
+def test_a_body_of_any_format_can_be_routed(good: Path, tmp_path: Path, body: dict[str, Any]) -> None:
+    file = tmp_path / "body.json"
+    file.write_text(json.dumps(body))
+
+    result = run("route", "--body", file, "--json", "-m", "mode/fast", "-c", good)
+
+    decision = json.loads(result.stdout)
+    assert decision["route"] == "mode/fast"
+    assert decision["profile"]["task"] == "chat"
+
+
+def test_a_route_needs_either_a_prompt_or_a_body(good: Path, tmp_path: Path) -> None:
+    file = tmp_path / "body.json"
+    file.write_text("{}")
+
+    assert run("route", "-c", good).exit_code == run("route", "Hello", "--body", file, "-c", good).exit_code == 2
 
 
 @pytest.mark.parametrize(

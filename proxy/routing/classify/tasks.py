@@ -52,6 +52,11 @@ def read_words(text: str) -> Reading:
     )
 
 
+def depth_words(text: str) -> list[str]:
+    """Return the different words that ask for depth, in order."""
+    return sorted(DEPTH_WORDS.intersection(_TOKEN.findall(text.lower())))
+
+
 def votes_of(lowered: str) -> dict[str, float]:
     """Return the votes for each task."""
     return _count(lowered)[0]
