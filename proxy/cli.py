@@ -15,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from proxy import __version__
+from proxy.commands.diff import diff
 from proxy.commands.explain import explain, route
 from proxy.commands.lazy import GROUPS
 from proxy.commands.reports import budgets, usage
@@ -39,7 +40,7 @@ def main() -> None:
     """A drop-in OpenAI-compatible reverse proxy for LLMs."""
 
 
-for command in (*GROUPS, route, explain, usage, budgets):
+for command in (*GROUPS, route, explain, diff, usage, budgets):
     main.add_command(command)
 
 

@@ -36,6 +36,7 @@ COMMANDS = [
     "migrate",
     "route",
     "explain",
+    "diff",
     "mock",
     "models",
     "healthcheck",
@@ -357,6 +358,41 @@ def test_what_cannot_be_routed_is_exit_2(good: Path, arguments: list[str], messa
 
     assert result.exit_code == 2
     assert message in result.output.replace("no key is set (K)", "K is not set")
+
+
+# diff
+
+
+def test_the_difference_of_two_configurations_is_in_words(good: Path, tmp_path: Path) -> None:
+    models = [
+        {"id": "mock/small", "tier": "high", "price": {"input": 0.5, "output": 1}},
+        {"id": "mock/large", "tier": "low", "latency": "2s"},
+        {"id": "up/x"},
+    ]
+    other = tmp_path / "new.yaml"
+    other.write_text(yaml.safe_dump({**GOOD, "models": models, "routing": {"aliases": {"nice": "mock/small"}}}))
+
+    result = run("diff", good, other)
+
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "`tier/low` begins with mock/large instead of mock/small.",
+        "`tier/high` begins with mock/small instead of mock/large.",
+        "`nice` begins with mock/small instead of mock/large.",
+        "Alias nice stands for mock/small instead of mock/large.",
+        "Scenario support is removed; it was mock/small, mock/large.",
+        "Model mock/small: moves from tier low to tier high.",
+        "Model mock/small: `price` is set to input=0.5 output=1.",
+        "Model mock/large: moves from tier high to tier low.",
+        "Model mock/large: `latency` is set to 2 s.",
+    ]
+    assert [change["text"] for change in json.loads(run("diff", good, other, "--json").stdout)["data"]] == (
+        result.stdout.splitlines()
+    )
+
+
+def test_equal_configurations_have_no_difference(good: Path) -> None:
+    assert "same effect" in run("diff", good, good).stdout
 
 
 # healthcheck
