@@ -379,12 +379,12 @@ def test_the_difference_of_two_configurations_is_in_words(good: Path, tmp_path: 
         "`tier/low` begins with mock/large instead of mock/small.",
         "`tier/high` begins with mock/small instead of mock/large.",
         "`nice` begins with mock/small instead of mock/large.",
-        "Alias nice stands for mock/small instead of mock/large.",
-        "Scenario support is removed; it was mock/small, mock/large.",
         "Model mock/small: moves from tier low to tier high.",
         "Model mock/small: `price` is set to input=0.5 output=1.",
         "Model mock/large: moves from tier high to tier low.",
         "Model mock/large: `latency` is set to 2 s.",
+        "Alias nice stands for mock/small instead of mock/large.",
+        "Scenario support is removed; it was mock/small, mock/large.",
     ]
     assert [change["text"] for change in json.loads(run("diff", good, other, "--json").stdout)["data"]] == (
         result.stdout.splitlines()
