@@ -8,10 +8,12 @@ priority; only instructions are joined, those of the agent first.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.core.agents import Agent, AgentUse, filled, find_agent
 from proxy.core.body import Document, parse
+from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact, value_at
 from proxy.core.snapshot import Snapshot
@@ -104,6 +106,16 @@ def use_of(
     agent = find_agent(snapshot.agents, name, named_by)
     text, problem = filled(agent, values, param)
     return AgentUse(agent, problem=problem), text
+
+
+def note(call: Call, use: AgentUse | None, lost: tuple[str, ...]) -> Call:
+    """Note in a call which agent was applied to it, and what of the agent has no counterpart; return the call."""
+    call.agent = use
+    if lost:
+        call.dropped = (*call.dropped, *lost)
+        if call.native is not None:
+            call.native = replace(call.native, dropped=(*call.native.dropped, *lost))
+    return call
 
 
 def take_variables(body: Edits) -> dict[str, str]:

@@ -14,6 +14,7 @@ from proxy.core.json_text import compact_nulled, value_of
 from proxy.core.messages import MessageFacts
 from proxy.core.principal import Principal
 from proxy.core.snapshot import Snapshot
+from proxy.surfaces.agents import note
 from proxy.surfaces.carriers import edited, open_family, unseal
 from proxy.surfaces.generate.body import Request, read_request
 from proxy.surfaces.generate.contents import Unseal, read_contents, read_system
@@ -58,7 +59,7 @@ def read_generate(
     stream = request.operation == STREAM
     written = compact_nulled({"model": request.model, **({"stream": True} if stream else {}), **chat})
     canonical = parse(written)
-    return Call(
+    call = Call(
         id=id,
         request_id=request_id,
         endpoint="chat",
@@ -74,13 +75,13 @@ def read_generate(
         spans=canonical.spans,
         messages=_facts(chat["messages"]),
         native=_native(request),
-        dropped=(*dropped, *lost),
+        dropped=tuple(dropped),
         refused=InvalidRequest("Only Google's API counts tokens.") if counts else refused,
         hosted=read_searches(members),
         count=_counted if counts else None,
         family=open_family(chat["messages"]),
-        agent=agent,
     )
+    return note(call, agent, lost)
 
 
 def chat_of(

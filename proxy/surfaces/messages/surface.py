@@ -20,6 +20,7 @@ from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import edit
+from proxy.surfaces.agents import note
 from proxy.surfaces.base import Encoder
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.headers import forwarded
@@ -78,7 +79,7 @@ class MessagesSurface:
         chat = _chat(body, notes, partial(put_back, snapshot, principal), counted=bool(self._operation))
         own = compact_nulled(chat)
         own_document, shape = parse(own, checked=_CHECKED), read_shape(own)
-        return Call(
+        call = Call(
             id=id,
             request_id=request_id,
             endpoint="chat",
@@ -96,13 +97,13 @@ class MessagesSurface:
             native=opened(
                 _native(raw, document, headers, query, self._operation), body, partial(unseal, snapshot, principal)
             ),
-            dropped=(*notes.dropped, *lost),
+            dropped=notes.dropped,
             hosted=tuple(notes.hosted),
             refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
             count=_counted if self._operation else None,
             family=notes.family,
-            agent=agent,
         )
+        return note(call, agent, lost)
 
     def encoder(self, call: Call, record: Record, content_type: str, *, native: bool) -> Encoder | None:
         """Return what writes the answer of a call; `None` if it is in Anthropic's format already."""

@@ -21,6 +21,7 @@ from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
+from proxy.surfaces.agents import note
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.responses.agents import names_agent, with_agent
@@ -133,13 +134,13 @@ class _Reader:
             agent=self.agent,
         )
         call.native = self._native(native, opener)
-        call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped, *self.lost)))
+        call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
         call.refused = choice.refused or conversation.refused
         call.family = call.family or native_family([item for _, item in items])
         call.hosted = tuple(table.searches)
         call.turn = turn
         turn.context = RequestContext(body, table, compacts)
-        return call
+        return note(call, self.agent, self.lost)
 
     def _named(self, items: Sequence[Any]) -> list[Item]:
         """Return the items as they are stored."""

@@ -75,7 +75,9 @@ def test_another_target_gets_it_as_a_chat() -> None:
     assert call.body["messages"][0] == {"role": "system", "content": "You work for Acme."}
     assert [tool["function"]["name"] for tool in call.body["tools"]] == ["look_up"]
     assert (call.body["max_completion_tokens"], call.body["stop"]) == (100, ["END"])
-    assert {"agent.params.seed", "agent.tools.web_search"} <= set(call.dropped)
+    assert call.native is not None
+    assert call.native.dropped == ("agent.tools.web_search", "agent.params.seed")
+    assert set(call.native.dropped) <= set(call.dropped)
 
 
 @pytest.mark.parametrize(
