@@ -26,6 +26,7 @@ from proxy.admission.watermark import Watermark
 from proxy.agents import StoredAgents
 from proxy.arrival import run_off_loop
 from proxy.capacity.budgets import FailOpen
+from proxy.classifier import AskingClassifier
 from proxy.components import (
     callers_of,
     ledger_of,
@@ -146,6 +147,15 @@ def build(
         off_loop=run_off_loop,
         family_in_memory=upstream.dialects.family_in_memory,
     )
+    router.llm = classifier = AskingClassifier(
+        plan=router.route,
+        health=upstream.slots.health_of,
+        executor=upstream.executor,
+        clock=clock,
+        count_attempt=settler.probed,
+        ledger=ledger.recorder if ledger else None,
+    )
+    metrics.watch(classifier.families)
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     reloader = Reloader(live, upstream, metrics)
     agent_store = AgentStore(database, clock) if database else None

@@ -167,6 +167,7 @@ class Pipeline:
         if call.turn is not None:
             record.call = call = await self._turns.begin(call)
         record.plan = plan = await self._router.route(call)
+        record.timings.upstream_seconds += plan.waited
         if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
             arrival.expect_stream(lambda: early_headers(record))
         return call, plan

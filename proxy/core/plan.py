@@ -47,6 +47,7 @@ class Plan:
     features: Callable[[], bytes | None] = field(
         repr=False, compare=False, default=lambda: None
     )  # what the classifier has read from the prompt, in numbers: see `routing/classify/packed.py`
+    waited: float = field(compare=False, default=0.0)  # seconds for which the call waited for a classifying model
     family: frozenset[str] = frozenset()  # names of the targets that can use the signatures of an open tool loop
     _decision: Mapping[str, Any] | None = field(init=False, repr=False, compare=False, default=None)
     _input_tokens: int | None = field(init=False, repr=False, compare=False, default=None)

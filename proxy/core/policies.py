@@ -56,6 +56,16 @@ class SlowPolicy:
 
 
 @dataclass(frozen=True, slots=True)
+class LlmClassifierPolicy:
+    """The model that classifies prompts: which one, for how long to wait, and what it may cost."""
+
+    model: str  # a model or a route
+    deadline: float = 1.0
+    budget: int | None = None  # nano-dollars per day
+    cache: int = 10_000  # answers that are kept
+
+
+@dataclass(frozen=True, slots=True)
 class HedgePolicy:
     """Hedge if a target is slower than `percentile` of its calls, once `samples` of them are known."""
 

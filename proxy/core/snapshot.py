@@ -15,6 +15,7 @@ from proxy.core.policies import (
     BreakerPolicy,
     DeadlinePolicy,
     HedgePolicy,
+    LlmClassifierPolicy,
     ProbePolicy,
     QueuePolicy,
     RetryPolicy,
@@ -49,6 +50,7 @@ class Snapshot:
     retry: RetryPolicy
     deadline: DeadlinePolicy
     classifier: Literal["rules", "model"] = "rules"
+    llm_classifier: LlmClassifierPolicy | None = None  # the model that is asked first
     thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
     queue: QueuePolicy = QueuePolicy()
     failures: Mapping[FailureClass, FailureRule] = field(default_factory=lambda: RULES)

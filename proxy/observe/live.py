@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.core.model import KEYLESS
@@ -66,6 +66,13 @@ def retries_refused(number: int) -> Family:
     name = "signalbox_retries_refused_total"
     text = "Attempts not made because the retry budget was exhausted."
     return Family(name, "counter", text, {name: number})
+
+
+def classifications(results: Mapping[str, int]) -> Family:
+    """Profiles by a language model, and why there was none."""
+    name, text = "signalbox_llm_classifications_total", "Profiles asked of the classifying model, by result."
+    values: dict[str, float] = {series(name, [("result", result)]): number for result, number in results.items()}
+    return Family(name, "counter", text, values)
 
 
 def key_look_ups(number: int) -> Family:

@@ -56,6 +56,8 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "confidence": profile.confidence,
         "classifier": profile.classifier,
         "features": [{"name": name, "weight": weight} for name, weight in profile.features],
+        **({"needs": list(profile.needs)} if profile.needs else {}),
+        **({"fallback": profile.fallback} if profile.fallback else {}),
     }
 
 

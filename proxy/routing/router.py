@@ -57,6 +57,14 @@ class Unmeasured:
         return {}
 
 
+class LlmClassifier(Protocol):
+    """Asks a model for the profiles of prompts (`proxy/classifier.py`)."""
+
+    async def classify(self, call: Call, local: Profile) -> Profile:
+        """Return the profile by the model, or `local`, which this process has made, if the model gives none."""
+        ...
+
+
 async def _in_place(work: Callable[[], T], size: int) -> T:
     """Run `work` in the event loop, whatever the size of the body."""
     return work()
@@ -81,6 +89,8 @@ class Router:
         self._off_loop = off_loop
         self._family_in_memory = family_in_memory
         self.predictor: Predictor = PRIOR  # a service replaces it as a whole when it has learned a better one
+        self.llm: LlmClassifier | None = None  # for configurations with `Snapshot.llm_classifier`
+        self.note: Callable[[Call, Profile], None] | None = None  # takes what is stored of profiles
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: dict[str, Rule] = {}
 
@@ -105,6 +115,7 @@ class Router:
 
         def work() -> Plan:
             plan = plan_routes(call, query, rules, profile)
+            plan.waited = profile.waited if profile is not None else 0.0
             if size > LARGE:
                 plan.count_input()  # keeps the result, so that the event loop never counts a large body
             return plan
@@ -119,9 +130,15 @@ class Router:
         return rule
 
     async def _classify(self, call: Call) -> Profile:
-        """Classify the prompt of a call. A classifier that asks a model belongs here."""
+        """Classify the prompt of a call; where the configuration names a model for this, by asking it."""
         classifier = self._classifier or _classifier_of(call.snapshot)
-        return with_task(await self._off_loop(lambda: classifier.classify(call), len(call.raw)), call)
+        profile = with_task(await self._off_loop(lambda: classifier.classify(call), len(call.raw)), call)
+        if call.snapshot.llm_classifier is not None:
+            asked = self.llm.classify(call, profile) if self.llm is not None else None
+            profile = replace(profile, fallback="no model is asked here") if asked is None else await asked
+        if self.note is not None:
+            self.note(call, profile)
+        return profile
 
 
 def _classifier_of(snapshot: Snapshot) -> Classifier:

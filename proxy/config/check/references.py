@@ -60,6 +60,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     rejects = not isinstance(default, str) or default in ("", "reject")
     if not rejects and (problem := _no_agent(default, names, "the default route")):
         yield Finding(("routing", "default"), problem)
+    yield from _classifier(routing, names)
     for id, agent in _mapping(data.get("agents")).items():
         model = _mapping(agent).get("model")
         if isinstance(model, str) and model and (problem := _no_agent(model, names, "the model of an agent")):
@@ -217,6 +218,21 @@ def _model(name: str, names: Names, what: str) -> str | None:
         via = f"the alias `{name}`, which stands for `{target}`" if name != target else f"`{name}`"
         return f"{what}, not {via}"
     return f"unknown model `{name}`{_hint(name, (*names.models, *names.aliases), names)}"
+
+
+def _classifier(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    """The problem with the model that classifies prompts: it must not need a classified prompt itself."""
+    classifier = _mapping(routing.get("classifier"))
+    model, path = classifier.get("model"), ("routing", "classifier", "model")
+    if model is None and classifier.get("kind") == "llm":
+        yield Finding(path, "is missing; with `kind: llm`, name the model, tier or scenario that classifies prompts")
+    if not isinstance(model, str) or not model:
+        return
+    target = names.target(model)
+    if target == "auto" or target.startswith(("mode/", PREFIX)):
+        yield Finding(path, f"`{model}` cannot classify prompts; use a model, a tier or a scenario")
+    elif problem := _route(model, names):
+        yield Finding(path, problem)
 
 
 def _no_agent(name: str, names: Names, what: str) -> str | None:

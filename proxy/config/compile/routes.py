@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 from proxy.config.settings.schema import Settings
 from proxy.core.model import TIERS, Tier
+from proxy.core.money import nano_dollars
+from proxy.core.policies import LlmClassifierPolicy
 from proxy.core.snapshot import ScenarioEntry
 
 
@@ -14,6 +16,15 @@ def resolve_alias(name: str, aliases: Mapping[str, str]) -> str:
             return name
         name = aliases[name]
     raise ValueError(f"the alias `{name}` is a loop")
+
+
+def compile_classifier(settings: Settings) -> LlmClassifierPolicy | None:
+    """The model that classifies prompts, if the classifier is `llm`."""
+    classifier = settings.routing.classifier
+    if classifier.kind != "llm" or classifier.model is None:
+        return None
+    budget = None if classifier.budget is None else nano_dollars(classifier.budget)
+    return LlmClassifierPolicy(classifier.model, classifier.deadline, budget, classifier.cache)
 
 
 def compile_scenarios(settings: Settings, aliases: Mapping[str, str]) -> dict[str, tuple[ScenarioEntry, ...]]:
@@ -47,6 +58,8 @@ def unlisted_models(
     named = [*aliases.values(), settings.routing.default]
     named += [entry.model for entries in scenarios.values() for entry in entries]
     named += [name for names in tiers.values() for name in names or ()]
+    classifier = settings.routing.classifier
+    named += [aliases.get(classifier.model, classifier.model)] if classifier.kind == "llm" and classifier.model else []
     named += [aliases.get(agent.model, agent.model) for agent in settings.agents.values()]
     open_providers = {name for name, provider in settings.providers.items() if provider.any_model}
     return tuple(

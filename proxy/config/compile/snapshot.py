@@ -16,7 +16,13 @@ from proxy.config.compile.auth import compile_auth
 from proxy.config.compile.budgets import compile_budgets
 from proxy.config.compile.models import compile_catalogue, compile_deployments
 from proxy.config.compile.providers import compile_providers
-from proxy.config.compile.routes import compile_scenarios, compile_tiers, resolve_alias, unlisted_models
+from proxy.config.compile.routes import (
+    compile_classifier,
+    compile_scenarios,
+    compile_tiers,
+    resolve_alias,
+    unlisted_models,
+)
 from proxy.config.settings.redact import redacted
 from proxy.config.settings.resilience import FailureSettings
 from proxy.config.settings.schema import Settings
@@ -61,7 +67,8 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         breaker=BreakerPolicy(**resilience.breaker.model_dump()),
         retry=RetryPolicy(**resilience.retry.model_dump(exclude={"budget"}), **resilience.retry.budget.model_dump()),
         deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
-        classifier="model" if settings.routing.classifier.kind == "model" else "rules",
+        classifier="rules" if settings.routing.classifier.kind == "rules" else "model",
+        llm_classifier=compile_classifier(settings),
         thinking=settings.routing.thinking.model_dump(exclude_none=True),
         queue=QueuePolicy(**resilience.queue.model_dump()),
         failures=_rules(resilience.failures),

@@ -20,7 +20,6 @@ class NotYet:
 # setting path, in the form of `setting_names`, to the missing feature
 NOT_YET: Mapping[str, NotYet] = MappingProxyType(
     {
-        "routing.classifier.kind": NotYet("the classifier `llm`", allowed=("model",)),
         "cache.enabled": NotYet("the cache"),
         "cache.ttl": NotYet("the cache"),
     }

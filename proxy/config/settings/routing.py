@@ -7,6 +7,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from proxy.config.settings.base import Integer, Number, Section, is_json
+from proxy.config.settings.units import PositiveDuration
 from proxy.core.model import Mode
 
 _NOT_SETTABLE = ("messages", "model", "router", "stream")
@@ -65,6 +66,18 @@ class ClassifierSettings(Section):
     at: ClassVar[str | None] = "routing.classifier"
 
     kind: Literal["rules", "model", "llm"] = Field(default="rules", description="How prompts are classified.")
+    model: str | None = Field(
+        default=None, min_length=1, description="With `llm`: the model, tier or scenario that classifies prompts."
+    )
+    deadline: PositiveDuration = Field(
+        default=1.0, description="With `llm`: how long a call waits for the profile of its prompt."
+    )
+    budget: Number | None = Field(
+        default=1, ge=0, description="With `llm`: the most that it may cost per day in USD; `null`: no limit."
+    )
+    cache: Integer = Field(
+        default=10_000, ge=0, le=1_000_000, description="With `llm`: how many profiles a process remembers."
+    )
 
 
 class WeightSettings(Section):

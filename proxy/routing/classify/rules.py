@@ -31,6 +31,9 @@ class Profile:
     features: tuple[tuple[str, float], ...]
     confidence: float  # 0 to 1
     classifier: str = "rules"  # the classifier, and the version of its model
+    needs: tuple[str, ...] = ()  # capabilities that a classifying model has named
+    waited: float = field(default=0.0, compare=False)  # seconds for which the call waited for that model
+    fallback: str = ""  # why no model has classified the prompt, although one is configured
     cuts: tuple[float, float] = (_MEDIUM, _HIGH)  # the scores at which the medium and the high tier begin
     inputs: tuple[float, ...] = field(default=(), repr=False)  # what a learner reads: see `packed.py`
     hashed: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # buckets of words and pairs, with counts

@@ -46,6 +46,24 @@ WRONG = [
     (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; known: none"),
     (routing("  default: agent/x"), "9: routing.default: `agent/x`: the default route cannot be an agent"),
     (routing("  aliases: {a: agent/}"), "9: routing.aliases.a: unknown model or route `agent/`"),
+    # the model that classifies prompts
+    (
+        routing("  classifier: {kind: llm}"),
+        "9: routing.classifier.model: is missing; with `kind: llm`, name the model, tier or scenario",
+    ),
+    (
+        routing("  classifier: {kind: llm, model: gpt-4o}"),
+        "9: routing.classifier.model: unknown model or route `gpt-4o`; did you mean `openai/gpt-4o`?",
+    ),
+    (
+        routing("  classifier: {kind: llm, model: a}\n  aliases: {a: auto}"),
+        "9: routing.classifier.model: `a` cannot classify prompts; use a model, a tier or a scenario",
+    ),
+    (
+        routing("  classifier: {kind: llm, model: mode/fast}"),
+        "9: routing.classifier.model: `mode/fast` cannot classify",
+    ),
+    (routing("  classifier: {kind: llm, model: agent/x}"), "9: routing.classifier.model: `agent/x` cannot classify"),
     # agents
     (MODELS + "agents: {x: {model: gpt-9}}", "8: agents.x.model: unknown model or route `gpt-9`"),
     (
@@ -166,6 +184,8 @@ def test_a_loop_of_aliases_is_reported_at_each_of_them(tmp_path: Path) -> None:
         "  default: scenario/s\n  scenarios: {s: [{model: a, priority: 3, set: {temperature: 0, stop: [a]}}]}\n"
         "  aliases: {a: b, b: openai/gpt-4o, c: tier/low, d: c, e: auto, vendor/f: scenario/s}",
         "  default: a\n  aliases: {a: openai/gpt-4o}",
+        "  classifier: {kind: llm, model: tier/low}",
+        "  classifier: {kind: llm, model: s}\n  aliases: {s: scenario/s}\n  scenarios: {s: [openai/gpt-4o]}",
         "  default: reject\n  tiers: {low: [openai/gpt-4o], high: [openai/gpt-4o-mini, openai/gpt-4o]}",
     ],
 )

@@ -8,7 +8,7 @@ from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 from proxy.config.settings.schema import Settings
 from proxy.core.model import MockOptions, Price, Timeouts
-from proxy.core.policies import BreakerPolicy, DeadlinePolicy, RetryPolicy
+from proxy.core.policies import BreakerPolicy, DeadlinePolicy, LlmClassifierPolicy, RetryPolicy
 from proxy.core.snapshot import Snapshot
 
 TEXT = """
@@ -173,6 +173,15 @@ def test_policies_have_the_values_of_the_file(tmp_path: Path) -> None:
     assert snapshot.retry == RetryPolicy(attempts=9, backoff=1.0)
     assert snapshot.deadline == DeadlinePolicy(soft=1.0)
     assert (snapshot.mode, dict(snapshot.weights)) == ("accurate", {"cost": 2.0})
+
+
+def test_a_model_that_classifies_prompts_is_usable_though_not_listed(tmp_path: Path) -> None:
+    classifier = "  classifier: {kind: llm, model: local/judge, deadline: 300ms, budget: 0.5}\nresilience:"
+    snapshot = compiled(tmp_path, TEXT.replace("resilience:", classifier))
+
+    assert snapshot.llm_classifier == LlmClassifierPolicy("local/judge", 0.3, 500_000_000)
+    assert snapshot.classifier == "model"
+    assert "local/judge" in snapshot.deployments
 
 
 def test_file_defaults_equal_policy_defaults() -> None:

@@ -10,7 +10,6 @@ from proxy.config.settings.describe import setting_names
 from proxy.config.settings.features import NOT_YET
 
 REFUSED = [
-    ("routing.classifier.kind", "routing: {classifier: {kind: llm}}", "routing.classifier.kind", "`rules`"),
     ("cache.enabled", "cache: {enabled: true}", "cache.enabled", "`false`"),
     ("cache.ttl", "cache: {ttl: 2d}", "cache.ttl", "`86400`"),
 ]
