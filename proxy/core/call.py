@@ -39,7 +39,6 @@ class RouterOptions:
 
 
 NO_OPTIONS = RouterOptions()
-_ASKS_FOR_EVENTS = frozenset({"alt=sse", "$alt=sse", "%24alt=sse"})  # in a query
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class NativeRequest:
     format: NativeFormat
     raw: bytes = field(repr=False)
     spans: Mapping[str, Span] = field(repr=False)  # of the top-level members in `raw`
-    query: str = ""  # of the client's URL, without `?`
+    query: str = ""  # of the client's URL, without `?`; of Google's only `alt=sse`
     headers: Mapping[str, str] = field(
         default_factory=lambda: EMPTY, repr=False
     )  # for such a target besides `Call.headers`
@@ -59,7 +58,7 @@ class NativeRequest:
     @property
     def events(self) -> bool:
         """Whether a streamed answer consists of events; Google's is one JSON array without `alt=sse`."""
-        return self.format != "generate" or not _ASKS_FOR_EVENTS.isdisjoint(self.query.split("&"))
+        return self.format != "generate" or self.query == "alt=sse"
 
     def member(self, name: str) -> Any:
         """Return the value of a top-level member; `None` without it."""

@@ -21,7 +21,10 @@ PASSED_HEADERS: tuple[str, ...] = (
     "anthropic-ratelimit-",
 )  # of errors, for clients of the same API
 _OWN_HEADERS = ("content-type", "accept")  # set by the dialect, not by the client
-_CREDENTIALS = frozenset({"key", "api_key", "apikey", "api-key", "access_token", "oauth_token"})  # in a query
+_CREDENTIALS = frozenset(  # in a query
+    {"key", "apikey", "xapikey", "xgoogapikey", "token", "accesstoken", "oauthtoken", "authtoken", "authorization"}
+)
+_NO_LETTERS = str.maketrans("", "", "-_$. ")
 
 
 def request_of(call: Call) -> NativeRequest:
@@ -85,8 +88,12 @@ def native_query(query: str) -> str:
     """Return the client's query with `?`, without the credentials that it may contain; empty without a query."""
     if not query:
         return ""
-    kept = [each for each in query.split("&") if unquote_plus(each.partition("=")[0]).lower() not in _CREDENTIALS]
+    kept = [each for each in query.split("&") if not _is_credential(each.partition("=")[0])]
     return "?" + "&".join(kept) if kept else ""
+
+
+def _is_credential(name: str) -> bool:
+    return unquote_plus(name).lower().translate(_NO_LETTERS) in _CREDENTIALS
 
 
 def upstream_request(

@@ -10,7 +10,7 @@ from proxy.core.call import NativeRequest, RouterOptions
 from proxy.core.errors import InvalidRequest
 from proxy.core.spans import edit
 from proxy.surfaces.generate.fields import members_of
-from proxy.surfaces.generate.path import clean_query, split_path
+from proxy.surfaces.generate.path import STREAM, events_query, split_path
 from proxy.surfaces.options import read_options
 
 
@@ -37,5 +37,6 @@ def read_request(raw: bytes, headers: Mapping[str, str], path: str, query: str) 
     if "router" in spans:  # no provider knows it
         raw = edit(raw, spans, {}, ("router",))
         spans = parse(raw).spans
-    native = NativeRequest("generate", raw, spans, clean_query(query), operation=operation)
+    query = events_query(query) if operation == STREAM else ""
+    native = NativeRequest("generate", raw, spans, query, operation=operation)
     return Request(model, operation, members_of(dict(document.body), "body"), options, native)

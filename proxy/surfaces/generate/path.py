@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import parse_qsl
+
 PREFIXES = ("/v1beta/models/", "/v1/models/")
-_CREDENTIALS = ("key", "access_token", "oauth_token", "%24key", "$key")
+STREAM = "streamGenerateContent"
+EVENTS = "alt=sse"
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -13,7 +16,11 @@ def split_path(path: str) -> tuple[str, str]:
     return model, operation
 
 
-def clean_query(query: str) -> str:
-    """Return a query without credentials, which are the client's own."""
-    kept = [part for part in query.split("&") if part.partition("=")[0].lower() not in _CREDENTIALS]
-    return "&".join(kept)
+def events_query(query: str) -> str:
+    """Return the part of a query that passes to Google: `alt=sse` if it asks for events, else nothing.
+
+    Other parameters are credentials, or change the form of the answer (`callback`, `fields`, other values of `alt`), so
+    that it could not be read.
+    """
+    asked = parse_qsl(query)
+    return EVENTS if ("alt", "sse") in asked or ("$alt", "sse") in asked else ""

@@ -19,13 +19,13 @@ from proxy.surfaces.carriers import edited, open_family, unseal
 from proxy.surfaces.generate.body import Request, read_request
 from proxy.surfaces.generate.contents import Unseal, read_contents, read_system
 from proxy.surfaces.generate.fields import Members, members_of
-from proxy.surfaces.generate.path import split_path
+from proxy.surfaces.generate.path import STREAM, split_path
 from proxy.surfaces.generate.settings import read_settings, refusal, shows_thoughts
 from proxy.surfaces.generate.signatures import without_carriers
 from proxy.surfaces.generate.tools import read_searches, read_tools
 from proxy.surfaces.headers import forwarded
 
-STREAM, COUNT = "streamGenerateContent", "countTokens"
+COUNT = "countTokens"
 _READ = {"contents", "systemInstruction", "tools", "toolConfig", "generationConfig", "cachedContent", "model"}
 _CONFIGS = ("generationConfig", "generation_config")
 _REPLAYED = ("extra_content", "reasoning_details", "google_parts")

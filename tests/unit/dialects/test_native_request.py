@@ -53,11 +53,13 @@ def test_our_own_options_are_removed() -> None:
 
 
 def test_the_query_passes_without_credentials() -> None:
-    call = native_call("messages", query="beta=true&key=secret&API%5FKEY=secret&x=a%20b")
+    call = native_call(
+        "messages", query="beta=true&key=secret&API%5FKEY=secret&%24k%65y=secret&x=a%20b&x-api-key=secret&keys"
+    )
 
     sent = request(call, native_target("messages"))
 
-    assert sent.url == "https://a.test/v1/messages?beta=true&x=a%20b"
+    assert sent.url == "https://a.test/v1/messages?beta=true&x=a%20b&keys"
 
 
 def test_all_headers_of_the_clients_api_pass() -> None:

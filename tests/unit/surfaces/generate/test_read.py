@@ -64,6 +64,30 @@ def test_call_has_canonical_body_and_its_own() -> None:
     assert "secret" not in repr(call)
 
 
+@pytest.mark.parametrize(
+    ("query", "passed"),
+    [
+        ("alt=sse&callback=f&fields=candidates", "alt=sse"),
+        ("%24alt=sse&%24k%65y=secret", "alt=sse"),
+        ("alt=proto&prettyPrint=false", ""),
+        ("%24alt=json;enum-encoding=int", ""),
+        ("alt=SSE", ""),
+    ],
+)
+def test_only_the_wish_for_events_passes_of_the_query(query: str, passed: str) -> None:
+    call = read(b'{"contents": [{"parts": [{"text": "Hi"}]}]}', "/v1beta/models/m:streamGenerateContent", query)
+
+    assert call.native is not None
+    assert (call.native.query, call.native.events) == (passed, passed == "alt=sse")
+
+
+def test_an_answer_without_stream_has_no_events() -> None:
+    call = read(b'{"contents": [{"parts": [{"text": "Hi"}]}]}', "/v1beta/models/m:generateContent", "alt=sse")
+
+    assert call.native is not None
+    assert call.native.query == ""
+
+
 def test_router_options_do_not_reach_the_provider() -> None:
     call = read(b'{"router": {"client_id": "app"}, "contents": [{"parts": [{"text": "Hi"}]}]}')
 
