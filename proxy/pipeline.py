@@ -27,7 +27,7 @@ from proxy.arrival import Arrival, run_off_loop
 from proxy.core.agents import AgentFinder, NoAgents, UnknownAgent
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.errors import InternalError, InvalidRequest, ProxyError, UpstreamRejected
+from proxy.core.errors import InternalError, InvalidRequest, ProxyError
 from proxy.core.ledger import Ledger
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
@@ -177,13 +177,8 @@ class Pipeline:
         assert call.count is not None
         native = call.native.format if call.native is not None else None
         if native is not None and plan.targets[0].deployment.provider.native_format == native:
-            try:
-                relay = await self._executor.run(call, plan, record)
-            except UpstreamRejected:
-                raise
-            except ProxyError:  # the attempts are in the record
-                pass
-            else:
+            relay = await self._executor.count(call, plan, record)
+            if relay is not None:
                 try:
                     await self._answer(arrival, call, record, relay)
                 finally:

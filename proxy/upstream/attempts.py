@@ -65,7 +65,8 @@ class Attempts:
         if call.native is not None and not native:
             target = fitted(target, call)
         charges: tuple[BudgetCharge, ...] = ()
-        if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key:
+        counts = call.count is not None  # which costs nothing
+        if (call.snapshot.budgets is not None or call.principal.budgets) and not lease.own_key and not counts:
             charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
             target = limited(target, call, run.plan, charges)
         adjusted = self.refused_usage.adjusted(target) if self.refused_usage.deployments else target

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from proxy.core.backoff import delay
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.errors import InvalidRequest, ProxyError, RateLimited
+from proxy.core.errors import InvalidRequest, ProxyError, RateLimited, UpstreamRejected
 from proxy.core.failures import FailureKind, FailureRule, UpstreamFailure
 from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
@@ -70,6 +70,34 @@ class Executor:
         except BaseException:
             await attempt.close()
             raise
+
+    async def count(self, call: Call, plan: Plan, record: Record) -> Relay | None:
+        """Return the answer of the first target to a call that only counts tokens; `None` if it does not answer.
+
+        Providers limit counting apart from their models' answers, and some do not have it. So nothing is reserved,
+        waited for or tried again, and the outcome shows nothing about the target. Raises `UpstreamRejected` for a wrong
+        request.
+        """
+        if self._own_keys is not None:
+            plan = self._own_keys.apply(call, plan) or await self._own_keys.load(call, plan)
+        run, target = new_run(self.clock, call, plan, record), plan.targets[0]
+        lease = self._health.lease(target.deployment, key_id=call.options.key_id)
+        if lease is None:
+            return None
+        lease.silence()
+        try:
+            attempt = None if lease.is_trial else self._attempts.new(run, target, lease)
+            if attempt is not None:
+                await attempt.open()
+        except UpstreamFailure as failure:
+            run.failed(target, failure)
+            error = self._error(run, None)
+            if isinstance(error, UpstreamRejected):
+                raise error from None
+            return None
+        except ProxyError:
+            return None
+        return None if attempt is None else Relay(attempt, self.clock, None)
 
     async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""

@@ -22,6 +22,7 @@ class Lease:
         "_health",
         "_measured",
         "_settled",
+        "_silent",
         "admission",
         "breaker",
         "deployment",
@@ -44,6 +45,7 @@ class Lease:
         self._health = health
         self._settled = False
         self._measured = False
+        self._silent = False
 
     @property
     def own_key(self) -> bool:
@@ -54,6 +56,16 @@ class Lease:
     def is_current(self) -> bool:
         """Whether the breaker's state has not changed since the lease was granted."""
         return self.breaker.current(self.admission)
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the attempt shows nothing about the target."""
+        return self._silent
+
+    def silence(self) -> None:
+        """Settle without an outcome, and ignore what is reported later: the attempt shows nothing about the target."""
+        self.settle(ok=None)
+        self._silent = True
 
     def settle(self, *, ok: bool | None, reason: str = "") -> None:
         """Report the attempt's outcome to the breaker; `None` is inconclusive. Only the first call counts.
@@ -75,6 +87,8 @@ class Lease:
 
     def fail(self, failure: UpstreamFailure) -> None:
         """Settle with a failure: apply the failure table to the breaker and to the key."""
+        if self._silent:
+            return
         rule = self._health.rule(failure)
         if rule.key != "none":
             self._health.cool_down(self, failure)
@@ -92,6 +106,8 @@ class Lease:
 
     def _accepted(self, seconds: float | None) -> None:
         health = self._health
+        if self._silent:
+            return
         if health.cooldowns.entries:
             health.accepted(self)
         if seconds is not None and not self._measured:

@@ -234,8 +234,11 @@ class Slots:
             self._limits.settle(lease.reservation, tokens)
 
     def learn(self, lease: Lease, headers: Mapping[str, str]) -> None:
-        """Learn the provider's limits from its response headers, unless the lease's key has been replaced."""
-        if not self._health.is_replaced(lease):
+        """Learn the provider's limits from its response headers, unless the lease's key has been replaced.
+
+        The headers of a silent lease are of other limits.
+        """
+        if not lease.is_silent and not self._health.is_replaced(lease):
             self._limits.learn(lease.deployment, lease.key_id, headers, self._clock.time())
 
     def _probed(self, call: Call, targets: Sequence[Target]) -> frozenset[str]:

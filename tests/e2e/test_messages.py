@@ -263,6 +263,35 @@ def test_anthropic_target_counts_tokens(passing: Running, http: httpx.Client, mo
     assert 0 < estimated.json()["input_tokens"] < 100
 
 
+@pytest.mark.parametrize("status", [401, 404, 429, 500])
+def test_count_that_fails_shows_nothing_about_the_target(
+    passing: Running, http: httpx.Client, module_natives: NativeUpstream, status: int
+) -> None:
+    module_natives.clear()
+    failure = plain(module_natives.url.encode(), status, headers={"retry-after": "30"})
+    module_natives.script("claude", failure, plain(json.dumps(MESSAGE).encode()))
+    body = {"model": "tier/low", "messages": HELLO}
+
+    counted = http.post(f"{passing.url}/v1/messages/count_tokens", json=body)
+    answered = http.post(f"{passing.url}/v1/messages", json={**body, "max_tokens": 9})
+
+    assert (counted.status_code, list(counted.json())) == (200, ["input_tokens"])
+    assert (answered.status_code, answered.json()) == (200, MESSAGE)
+    assert [request.path for request in module_natives.natives] == ["/v1/messages/count_tokens", "/v1/messages"]
+
+
+def test_count_of_a_wrong_request_is_refused(
+    passing: Running, http: httpx.Client, module_natives: NativeUpstream
+) -> None:
+    body = b'{"type":"error","error":{"type":"invalid_request_error","message":"tools: no"},"request_id":"req_up"}'
+    module_natives.clear()
+    module_natives.script("claude", plain(body, 400))
+
+    answer = http.post(f"{passing.url}/v1/messages/count_tokens", json={"model": "tier/low", "messages": HELLO})
+
+    assert (answer.status_code, answer.content) == (400, body)
+
+
 def test_error_of_an_anthropic_target_is_unchanged(
     passing: Running, http: httpx.Client, module_natives: NativeUpstream
 ) -> None:
