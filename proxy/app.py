@@ -146,6 +146,8 @@ def build(
         count=token_counter(environ.get("TIKTOKEN_CACHE_DIR")),
         off_loop=run_off_loop,
         family_in_memory=upstream.dialects.family_in_memory,
+        warm=upstream.warm.find,
+        room=upstream.budgets.room,
     )
     router.llm = classifier = AskingClassifier(
         plan=router.route,
@@ -167,6 +169,7 @@ def build(
         gate=gate,
         limits=ClientLimits(state.counters, live.workers),
         executor=upstream.executor,
+        answered=upstream.warm.note,
         settler=settler,
         clock=clock,
         ledger=ledger.recorder if ledger else None,

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -80,7 +81,9 @@ class Pipeline:
         ledger: Ledger | None = None,
         agents: AgentFinder | None = None,
         turns: Turns | None = None,
+        answered: Callable[[Record], None] | None = None,
     ) -> None:
+        """`answered` is called with the records of calls of `auto`, when they have ended."""
         self._live = live
         self._router = router
         self._identify = identify
@@ -92,6 +95,7 @@ class Pipeline:
         self._turns: Turns = turns or NoTurns()
         self._clock = clock
         self._agents = agents or NoAgents()
+        self._answered = answered
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
@@ -135,9 +139,15 @@ class Pipeline:
             raise fault from exc
         finally:
             record.timings.client_seconds = arrival.client_seconds
-            self._settler.settle(record)
-            if self._ledger is not None:
-                self._ledger.close(record)
+            self._settle(record)
+
+    def _settle(self, record: Record) -> None:
+        """Turn a finished record into metrics, log lines and ledger rows."""
+        self._settler.settle(record)
+        if record.plan is not None and record.plan.conversation is not None and self._answered is not None:
+            self._answered(record)
+        if self._ledger is not None:
+            self._ledger.close(record)
 
     async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan]:
         """Read the call and plan it; a large one in a thread."""

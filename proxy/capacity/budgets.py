@@ -32,10 +32,12 @@ from proxy.capacity.budget_store import (
 )
 from proxy.core.accounts import BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows
+from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import StateUnavailable, Unavailable
 from proxy.core.model import Deployment
 from proxy.core.money import usd
+from proxy.core.plan import Room
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Live
 
@@ -145,6 +147,24 @@ class Budgets:
             self._known.clear()
         self._known[key] = _Known(policy, since, until, charges)
         return charges
+
+    def room(self, call: Call, deployment: Deployment) -> Room | None:
+        """Return what is left of the hard budgets of calls to a provider; `None` if none is known to apply.
+
+        A provider for which users may have own keys has none: those keys count in no budget.
+        """
+        provider, principal = deployment.provider, call.principal
+        if provider.stand_in or (provider.user_keys != "off" and principal.user is not None):
+            return None
+        least: Room | None = None
+        for charge in self.charges(principal, deployment, call.snapshot.budgets):
+            spending = None if charge.hard is None else self._store.peek(charge.counter)
+            if charge.hard is None or spending is None:
+                continue
+            left = 0 if spending.closed else max(0, charge.hard - spending.spent - spending.reserved)
+            if least is None or left < least.nusd:
+                least = Room(name_of(charge.counter), left)
+        return least
 
     async def reserve(
         self, charges: tuple[BudgetCharge, ...], deployment: Deployment, nusd: int | None

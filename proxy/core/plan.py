@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
@@ -30,6 +30,29 @@ class DeploymentHealth(Struct, frozen=True, gc=False):
     used: int = 0  # number of its last use among all uses of equal models; 0: never
 
 
+class CostSample(NamedTuple):
+    """A decision of `auto` as `routing.cost` counts it."""
+
+    score: float  # of the prompt
+    strong: bool  # whether the first target is a strong model
+    weak_nusd: int | None = None  # expected cost at the cheapest weak model, and at the cheapest strong one
+    strong_nusd: int | None = None
+
+
+class Warm(NamedTuple):
+    """The model whose prompt cache holds a conversation, and the tokens of it."""
+
+    model: str  # the deployment's name
+    tokens: int
+
+
+class Room(NamedTuple):
+    """What is left of the hard budgets that the calls of a caller to a provider count in."""
+
+    budget: str  # the name of the one with the least
+    nusd: int
+
+
 HealthView = Mapping[str, DeploymentHealth]  # by deployment name
 
 
@@ -48,6 +71,9 @@ class Plan:
         repr=False, compare=False, default=lambda: None
     )  # what the classifier has read from the prompt, in numbers: see `routing/classify/packed.py`
     waited: float = field(compare=False, default=0.0)  # seconds for which the call waited for a classifying model
+    sample: CostSample | None = None  # for the calibration of `routing.cost`, if that is set
+    propensity: float = 1.0  # the probability with which `auto` chose the first target
+    conversation: bytes | None = field(default=None, compare=False)  # of `auto`, to stay with the model of its answers
     family: frozenset[str] = frozenset()  # names of the targets that can use the signatures of an open tool loop
     _decision: Mapping[str, Any] | None = field(init=False, repr=False, compare=False, default=None)
     _input_tokens: int | None = field(init=False, repr=False, compare=False, default=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +81,11 @@ class ProbePolicy:
 
     enabled: bool = True
     chat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CostTarget:
+    """The share of `auto` that strong models get: of its calls, or of the money that they alone would cost."""
+
+    share: float
+    of: Literal["calls", "spend"] = "calls"

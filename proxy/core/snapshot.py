@@ -13,6 +13,7 @@ from proxy.core.failures import RULES, FailureClass, FailureRule
 from proxy.core.model import EMPTY, Deployment, Mode, Provider, Tier
 from proxy.core.policies import (
     BreakerPolicy,
+    CostTarget,
     DeadlinePolicy,
     HedgePolicy,
     LlmClassifierPolicy,
@@ -51,6 +52,11 @@ class Snapshot:
     deadline: DeadlinePolicy
     classifier: Literal["rules", "model"] = "rules"
     llm_classifier: LlmClassifierPolicy | None = None  # the model that is asked first
+    quality: float | None = None  # the least predicted success of the model that `auto` chooses
+    cost: CostTarget | None = None  # the share of `auto` that strong models get; `None`: as prompts need
+    nudges: Mapping[str, Mapping[str, float]] = field(
+        default_factory=lambda: EMPTY
+    )  # task -> provider or model -> term of its score
     thinking: Mapping[str, str] = field(default_factory=lambda: EMPTY)  # a tier's `reasoning_effort`
     queue: QueuePolicy = QueuePolicy()
     failures: Mapping[FailureClass, FailureRule] = field(default_factory=lambda: RULES)

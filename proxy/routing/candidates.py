@@ -10,20 +10,49 @@ from proxy.core.call import Call, RouterOptions
 from proxy.core.errors import InvalidRequest
 from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.model import CAPABILITIES, EMPTY, TASKS, Kind
-from proxy.core.plan import DeploymentHealth, HealthView, Target
+from proxy.core.plan import DeploymentHealth, HealthView, Room, Target, Warm
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
+from proxy.routing.calibrate import Calibration
 from proxy.routing.facts import Facts
 from proxy.routing.members import Missing, find
 from proxy.routing.names import shown
 from proxy.routing.predict import PRIOR, Predictor
 
 RejectionKind = Literal[
-    "provider", "key", "kind", "capability", "output", "context", "latency", "cost", "stand_in", "left_out", "surplus"
+    "provider",
+    "key",
+    "kind",
+    "capability",
+    "output",
+    "context",
+    "latency",
+    "cost",
+    "stand_in",
+    "unavailable",
+    "capacity",
+    "budget",
+    "left_out",
+    "surplus",
 ]
 
 HEALTHY = DeploymentHealth()
 MAX_FALLBACKS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What `auto` depends on besides the call, its configuration and the health of deployments."""
+
+    predictor: Predictor = PRIOR
+    calibration: Calibration | None = None  # with `routing.cost`
+    warm: Warm | None = None  # the model whose prompt cache holds the conversation
+    rooms: Mapping[str, Room] = field(default_factory=lambda: EMPTY)  # by provider, where hard budgets apply
+    explore: float = 0.0  # the share of calls for which another adequate model may come first
+    draw: float = 0.0  # of the call, 0 to 1, for exploration
+
+
+CALM = Conditions()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +68,13 @@ class Query:
     require: frozenset[str]
     kind: Kind = "chat"
     principal: Principal = UNKNOWN_CALLER
-    predictor: Predictor = PRIOR
+    conditions: Conditions = CALM
+
+    @property
+    def patience(self) -> float:
+        """The seconds that the call may wait for capacity."""
+        wait = self.options.max_wait_seconds
+        return self.snapshot.queue.max_wait if wait is None else wait
 
     def health_of(self, target: Target) -> DeploymentHealth:
         """Return the health of a target; an unknown target is healthy."""
@@ -67,12 +102,17 @@ class Candidate:
     rejection: Rejection | None = None
 
     @property
+    def is_adequate(self) -> bool:
+        """Whether a ranked candidate is neither below the need of the prompt nor outside the target of its cost."""
+        return not self.terms.get("tier") and not self.terms.get("share")
+
+    @property
     def name(self) -> str:
         """The deployment's name."""
         return self.target.deployment.name
 
 
-def read_query(call: Call, health: HealthView, count: Count = estimate_tokens, predictor: Predictor = PRIOR) -> Query:
+def read_query(call: Call, health: HealthView, count: Count = estimate_tokens, conditions: Conditions = CALM) -> Query:
     """Return the query of a call. Raises `InvalidRequest` for an option with an unknown name."""
     options, snapshot = call.options, call.snapshot
     if options.task is not None and options.task not in TASKS:
@@ -92,7 +132,7 @@ def read_query(call: Call, health: HealthView, count: Count = estimate_tokens, p
         exclude=_known_names(snapshot, options.exclude, "router.exclude"),
         require=frozenset(options.require),
         principal=call.principal,
-        predictor=predictor,
+        conditions=conditions,
     )
 
 

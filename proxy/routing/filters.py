@@ -45,6 +45,20 @@ def apply_filters(
     return marked
 
 
+def apply_conditions(query: Query, candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Mark each accepted candidate that cannot serve the call now. If that were all, mark none.
+
+    The attempt loop then decides whether to wait, or with which error to answer.
+    """
+    marked = [
+        candidate
+        if candidate.rejection is not None or (rejection := by_conditions(query, candidate)) is None
+        else replace(candidate, rejection=rejection)
+        for candidate in candidates
+    ]
+    return marked if accepted(marked) else list(candidates)
+
+
 def accepted(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Return the candidates without a rejection."""
     return [candidate for candidate in candidates if candidate.rejection is None]
@@ -67,6 +81,19 @@ def by_choice(query: Query, candidate: Candidate) -> Rejection | None:
     key_id = query.options.key_id
     if key_id is not None and not any(key.id == key_id for key in deployment.provider.keys):
         return Rejection("key", "its provider has no key with the id in router.key_id")
+    return None
+
+
+def by_conditions(query: Query, candidate: Candidate) -> Rejection | None:
+    """Reject a deployment that cannot serve the call within the time that it may wait, or within a budget."""
+    health, patience = query.health_of(candidate.target), query.patience
+    if not health.available and health.retry_after > patience:
+        return Rejection("unavailable", f"not available now: {health.reason or 'unhealthy'}")
+    if health.wait > patience:
+        return Rejection("capacity", "its limits have no capacity within the time that the call may wait")
+    room = query.conditions.rooms.get(candidate.target.deployment.provider.name)
+    if room is not None and (1 if candidate.cost is None else candidate.cost) > room.nusd:
+        return Rejection("budget", f"the budget {room.budget} has less left than the call may cost")
     return None
 
 

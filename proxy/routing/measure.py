@@ -15,11 +15,12 @@ _MAX_OUTPUT = 4_096  # worst case if neither client nor configuration sets a lim
 
 def measured(query: Query, target: Target) -> Candidate:
     """Return the candidate for a target, before any filter."""
-    deployment = target.deployment
+    deployment, warm = target.deployment, query.conditions.warm
     latency = query.health_of(target).latency
+    cached = warm.tokens if warm is not None and warm.model == deployment.name else 0
     return Candidate(
         target,
-        cost=expected_cost(deployment, query.facts),
+        cost=expected_cost(deployment, query.facts, cached),
         latency=deployment.latency if latency is None else latency,
     )
 
@@ -29,12 +30,13 @@ def expected_output(deployment: Deployment, facts: Facts) -> int:
     return min(facts.max_tokens or TYPICAL_OUTPUT, deployment.max_output or TYPICAL_OUTPUT, TYPICAL_OUTPUT)
 
 
-def expected_cost(deployment: Deployment, facts: Facts) -> int | None:
-    """Return the nano-dollars of a typical answer to this call."""
+def expected_cost(deployment: Deployment, facts: Facts, cached: int = 0) -> int | None:
+    """Return the nano-dollars of a typical answer; `cached` tokens of the input cost what cached ones do."""
     if deployment.price is None:
         return None
     output = expected_output(deployment, facts) * facts.choices
-    return cost_nusd(Usage(input=facts.input_tokens, output=output), deployment.price)
+    tokens = facts.input_tokens
+    return cost_nusd(Usage(input=tokens, output=output, cached=min(cached, tokens)), deployment.price)
 
 
 def worst_cost(deployment: Deployment, facts: Facts) -> int | None:

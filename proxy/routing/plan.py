@@ -15,10 +15,11 @@ from proxy.core.call import Call
 from proxy.core.errors import ModelNotFound
 from proxy.core.estimate import Count, estimate_input, estimate_tokens
 from proxy.core.model import EMPTY
-from proxy.core.plan import DeploymentHealth, HealthView, Plan
+from proxy.core.plan import CostSample, DeploymentHealth, HealthView, Plan
 from proxy.core.principal import Principal
 from proxy.routing.affinity import family_first, family_names, in_family
 from proxy.routing.agents import check_agent, check_fallback
+from proxy.routing.auto import Ranking
 from proxy.routing.candidates import HEALTHY, Query, read_query
 from proxy.routing.classify.packed import pack
 from proxy.routing.classify.rules import RULES, Profile
@@ -108,6 +109,7 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
     if not ordered.targets:
         raise refusal(query, rule.route, selections)
     reason = _reason(call, rule, ordered, selections, query)
+    ranking = next((selection.ranking for selection in selections if selection.ranking is not None), None)
     return Plan(
         route=rule.route,
         rule=rule.rule,
@@ -124,12 +126,29 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
             rejected=(candidate for selection in selections for candidate in selection.rejected),
             missing=(missing for selection in selections for missing in selection.missing),
             profile=profile,
+            ranking=ranking,
         ),
         features=(lambda: None) if profile is None else partial(pack, profile),
+        sample=_sample(ranking, ordered),
+        propensity=_propensity(selections, ordered),
         family=family_names(call, ordered.targets),
         count_input=lambda: query.facts.input_tokens,
         content_fallback=rule.form == "scenario" and rule.route.partition("/")[2] in call.snapshot.content_fallback,
     )
+
+
+def _sample(ranking: Ranking | None, ordered: OrderedTargets) -> CostSample | None:
+    """Return the decision as `routing.cost` counts it."""
+    if ranking is None or ranking.sample is None:
+        return None
+    return ranking.sample._replace(strong=ordered.targets[0].name in ranking.strong)
+
+
+def _propensity(selections: Sequence[Selection], ordered: OrderedTargets) -> float:
+    """Return the probability with which `auto` chose the first target; 1 if something else did."""
+    selection = selections[0]
+    by_rank = selection.ranking is not None and selection.accepted[:1] == ordered.targets[:1]
+    return selection.ranking.propensity if selection.ranking is not None and by_rank else 1.0
 
 
 def _reason(call: Call, rule: Rule, ordered: OrderedTargets, selections: Sequence[Selection], query: Query) -> str:

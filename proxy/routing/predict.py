@@ -36,6 +36,10 @@ class Predictor(Protocol):
         """
         ...
 
+    def revise(self, profile: Profile) -> Profile:
+        """Return the profile with the score and the tier that follow from what has been learned, if anything has."""
+        ...
+
 
 class PriorPredictor:
     """The prior: a model's strength follows from its tier, and from `quality` within the tier."""
@@ -45,6 +49,10 @@ class PriorPredictor:
     def success(self, profile: Profile, deployment: Deployment, tier: Tier | None) -> float:
         """Return the prior probability of a good answer."""
         return sigmoid(strength(deployment, tier) - SLOPE * level(profile))
+
+    def revise(self, profile: Profile) -> Profile:
+        """Return the profile as the classifier has made it."""
+        return profile
 
     def required(self, profile: Profile, needed: Tier) -> float:
         """Return the prior success of an average model of the tier that the prompt needs."""

@@ -1,8 +1,8 @@
 """The order of candidates: tiers by price, `auto` by score, and equal models of several providers by their last use.
 
-A score adds predicted success, cost and latency with the weights of the mode, and a bonus for specialists. A model
-whose predicted success is below that of the needed tier loses a full point per tier, which no mode's weights outweigh;
-one above it loses by its price.
+A score adds predicted success, cost and latency with the weights of the mode, and boosts (`boosts.py`). A model whose
+predicted success is below that of the needed tier loses a full point per tier, which no mode's weights outweigh; one
+above it loses by its price. With `routing.cost`, a model on the wrong side of the threshold loses four points.
 
 Pure functions: the health view supplies the last use of each model.
 """
@@ -13,16 +13,20 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from proxy.core.model import TIERS, Mode, Tier
+from proxy.core.model import TIERS, Deployment, Mode, Tier
+from proxy.routing.boosts import Boosts
 from proxy.routing.candidates import Candidate, Query
 from proxy.routing.classify.rules import Profile
 from proxy.routing.predict import PRIOR, STEP, Predictor, log_odds
 
+_BOOSTS = {"specialty": 0.15, "capability": 0.05, "preference": 0.1, "affinity": 0.7}
 WEIGHTS: dict[Mode, dict[str, float]] = {
-    "fast": {"quality": 0.2, "cost": 0.15, "latency": 0.65, "specialty": 0.15},
-    "balanced": {"quality": 0.4, "cost": 0.4, "latency": 0.2, "specialty": 0.15},
-    "accurate": {"quality": 0.75, "cost": 0.1, "latency": 0.15, "specialty": 0.15},
+    "fast": {"quality": 0.2, "cost": 0.15, "latency": 0.65, **_BOOSTS},
+    "balanced": {"quality": 0.4, "cost": 0.4, "latency": 0.2, **_BOOSTS},
+    "accurate": {"quality": 0.75, "cost": 0.1, "latency": 0.15, **_BOOSTS},
 }
+_OUTSIDE_SHARE = 4.0  # points, more than all tiers below
+_MOST_BELOW = 3.0  # tiers
 
 _COST_SPAN = math.log(10.0)  # prices this far apart use the whole term
 _LATENCY_SPAN = math.log(4.0)
@@ -30,6 +34,7 @@ _COST_FLOOR = 1_000.0  # nano-dollars; below it prices are the same
 _LATENCY_FLOOR = 0.02  # seconds
 _UNPRICED: dict[Tier | None, float] = {"low": 0.6, "medium": 0.4, "high": 0.2, None: 0.3}
 _UNTIMED = 0.5
+_EXACT = 1e-6  # differences of floats
 # equal models alternate if their latency is at most that of the fastest, times the ratio, plus the seconds
 SLOWER_RATIO = 1.5
 SLOWER_SECONDS = 0.1
@@ -97,36 +102,54 @@ class Criteria:
     needed: Tier
     weights: Mapping[str, float]
     listed: Mapping[str, Tier]  # the tiers of models that declare none
+    boosts: Boosts
     predictor: Predictor = PRIOR
+    quality: float | None = None  # the least success, instead of that of the needed tier
+    outside: frozenset[str] = frozenset()  # models that the target of `routing.cost` excludes for this prompt
+
+    def tier_of(self, deployment: Deployment) -> Tier | None:
+        """Return the tier of a model."""
+        return deployment.tier or self.listed.get(deployment.name)
+
+    def required(self) -> float:
+        """Return the log-odds of the success that the prompt needs."""
+        if self.quality is not None:
+            return log_odds(self.quality)
+        return log_odds(PRIOR.required(self.profile, self.needed))
+
+    def below(self, success: float, required: float) -> float:
+        """Return by how many tiers a predicted success is below the required log-odds; half a tier is tolerated.
+
+        A `quality` that the operator has set tolerates nothing.
+        """
+        missing = (required - log_odds(success)) / STEP
+        tiers = math.ceil(missing - _EXACT) if self.quality is not None else math.floor(missing + 0.5)
+        return max(0.0, min(_MOST_BELOW, float(tiers)))
 
 
 def rank(candidates: Sequence[Candidate], criteria: Criteria) -> list[Candidate]:
     """Score all candidates, best first."""
-    weights, profile = criteria.weights, criteria.profile
+    weights, profile, required = criteria.weights, criteria.profile, criteria.required()
     costs = _scale([candidate.cost for candidate in candidates], _COST_FLOOR, _COST_SPAN)
     latencies = _scale([candidate.latency for candidate in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
-    required = log_odds(PRIOR.required(profile, criteria.needed))
     scored = []
     for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
         deployment = candidate.target.deployment
-        tier = deployment.tier or criteria.listed.get(deployment.name)
+        tier = criteria.tier_of(deployment)
         success = criteria.predictor.success(profile, deployment, tier)
+        below = criteria.below(success, required)
         terms = {
             "quality": weights["quality"] * success,
             "cost": weights["cost"] * (_UNPRICED[tier] if cost is None else cost),
             "latency": weights["latency"] * (_UNTIMED if latency is None else latency),
-            "tier": 0.0 - tiers_below(success, required),  # a full point each
-            "specialty": weights["specialty"] if profile.task in deployment.specialties else 0.0,
+            "tier": 0.0 - below,  # a full point each
+            "share": -_OUTSIDE_SHARE if deployment.name in criteria.outside else 0.0,
+            **criteria.boosts.terms(deployment, weights, adequate=not below),
         }
         rounded = {name: round(term, 4) for name, term in terms.items()}
         total = round(sum(rounded.values()), 4)
         scored.append(replace(candidate, terms=rounded, score=total, success=round(success, 4)))
     return sorted(scored, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
-
-
-def tiers_below(success: float, required: float) -> float:
-    """Return by how many tiers a predicted success is below the required one, which is given as log-odds."""
-    return max(0.0, float(math.floor((required - log_odds(success)) / STEP + 0.5)))
 
 
 def _scale(values: Sequence[float | None], floor: float, span: float) -> list[float | None]:

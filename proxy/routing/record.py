@@ -9,6 +9,7 @@ from proxy.core.call import Call
 from proxy.core.money import usd
 from proxy.core.plan import DeploymentHealth
 from proxy.routing.affinity import affinity_record
+from proxy.routing.auto import Ranking
 from proxy.routing.candidates import Candidate, Query
 from proxy.routing.classify.rules import Profile
 from proxy.routing.members import Missing
@@ -29,6 +30,7 @@ def decision_record(
     rejected: Iterable[Candidate],
     missing: Iterable[Missing],
     profile: Profile | None,
+    ranking: Ranking | None = None,
 ) -> dict[str, Any]:
     """Return the decision record of one call. The same call and health give the same record."""
     agent = {} if call.agent is None else {"agent": {"id": call.agent.agent.id, "version": call.agent.agent.version}}
@@ -43,7 +45,7 @@ def decision_record(
         "candidates": _candidates(query, reason, ordered, rejected, missing),
         "chosen": ordered.targets[0].name,
         **affinity_record(call, ordered.targets[0]),
-        **({} if profile is None else {"predictor": query.predictor.version}),
+        **({} if ranking is None else {"ranking": _ranking(query, ranking)}),
         "config_version": call.snapshot.version,
     }
 
@@ -58,6 +60,21 @@ def _profile(profile: Profile) -> dict[str, Any]:
         "features": [{"name": name, "weight": weight} for name, weight in profile.features],
         **({"needs": list(profile.needs)} if profile.needs else {}),
         **({"fallback": profile.fallback} if profile.fallback else {}),
+    }
+
+
+def _ranking(query: Query, ranking: Ranking) -> dict[str, Any]:
+    """Return what the scores of the candidates depend on."""
+    conditions = query.conditions
+    calibration, warm = conditions.calibration, conditions.warm
+    return {
+        "needs": ranking.needed,
+        "quality": query.snapshot.quality,
+        "weights": dict(ranking.weights),
+        "predictor": conditions.predictor.version,
+        "calibration": None if calibration is None else calibration.record(),
+        "warm": None if warm is None else {"model": warm.model, "cached_tokens": warm.tokens},
+        "propensity": ranking.propensity,
     }
 
 
@@ -108,6 +125,7 @@ def _row(candidate: Candidate, status: str, reason: str, health: DeploymentHealt
         "model": deployment.model,
         "status": status,
         "reason": reason,
+        "filter": None if candidate.rejection is None else candidate.rejection.kind,
         "score": candidate.score,
         "terms": dict(candidate.terms),
         "predicted_success": candidate.success,
@@ -124,6 +142,7 @@ def _missing_row(missing: Missing) -> dict[str, Any]:
         "model": model,
         "status": "rejected",
         "reason": f"provider left out: {missing.reason}" if missing.left_out else missing.reason,
+        "filter": "left_out",
         "score": None,
         "terms": {},
         "predicted_success": None,

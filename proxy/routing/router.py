@@ -6,19 +6,23 @@ through three steps: resolve the names, classify the prompt (which may await), p
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Protocol, TypeVar
 
 from proxy.core.call import NO_OPTIONS, Call
 from proxy.core.dialects import DialectName
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.model import Deployment
-from proxy.core.plan import DeploymentHealth, HealthView, Plan
+from proxy.core.model import EMPTY, Deployment
+from proxy.core.plan import DeploymentHealth, HealthView, Plan, Room, Warm
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
-from proxy.routing.candidates import read_query
+from proxy.routing.calibrate import EVEN_SCORES, RULE_SCORES, Calibrator
+from proxy.routing.candidates import Conditions, Query, read_query
 from proxy.routing.classify.rules import RULES, Classifier, Profile
+from proxy.routing.conversation import continues, conversation_key
+from proxy.routing.explore import draw_of
 from proxy.routing.names import Rule, resolve, route_table
 from proxy.routing.permitted import permitted_rule
 from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
@@ -81,16 +85,25 @@ class Router:
         count: Count = estimate_tokens,
         off_loop: OffLoop = _in_place,
         family_in_memory: Callable[[Call], DialectName | None] = lambda call: None,
+        warm: Callable[[bytes], Warm | None] = lambda conversation: None,
+        room: Callable[[Call, Deployment], Room | None] = lambda call, deployment: None,
     ) -> None:
-        """`family_in_memory`: the family that signed the open tool loop of a client that returns no signatures."""
+        """`family_in_memory`: the family that signed the open tool loop of a client that returns no signatures.
+
+        `warm`: the model whose prompt cache holds a conversation. `room`: what is left of hard budgets.
+        """
         self._health = health
         self._classifier = classifier  # `None`: that of the configuration
         self._count = count
         self._off_loop = off_loop
         self._family_in_memory = family_in_memory
+        self._warm = warm
+        self._room = room
         self.predictor: Predictor = PRIOR  # a service replaces it as a whole when it has learned a better one
         self.llm: LlmClassifier | None = None  # for configurations with `Snapshot.llm_classifier`
         self.note: Callable[[Call, Profile], None] | None = None  # takes what is stored of profiles
+        self.calibration = Calibrator()
+        self.explore: Callable[[Call], float] = lambda call: 0.0  # the share of exploration that a call allows
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: dict[str, Rule] = {}
 
@@ -109,18 +122,50 @@ class Router:
         if call.family is None and call.kind == "chat" and size <= LARGE:
             family = self._family_in_memory(call)
             call = call if family is None else replace(call, family=family)
-        query = read_query(call, self._health.view(call.snapshot), self._count, self.predictor)
+        query = read_query(call, self._health.view(call.snapshot), self._count)
         rules = resolve_names(call, self._table)
-        profile = await self._classify(call) if needs_profile(rules) else None
+        if not needs_profile(rules):
+            return await self._off_loop(partial(_planned, call, query, rules, None), size)
+        profile = await self._classify(call)
+        conversation = conversation_key(call)
+        conditions = self._conditions(call, rules, profile, conversation)
+        plan = await self._off_loop(
+            partial(_planned, call, replace(query, conditions=conditions), rules, profile), size
+        )
+        plan.conversation, plan.waited = conversation, profile.waited
+        if plan.sample is not None:
+            self.calibration.note(plan.sample)
+        return plan
 
-        def work() -> Plan:
-            plan = plan_routes(call, query, rules, profile)
-            plan.waited = profile.waited if profile is not None else 0.0
-            if size > LARGE:
-                plan.count_input()  # keeps the result, so that the event loop never counts a large body
-            return plan
+    def _conditions(
+        self, call: Call, rules: Sequence[Rule], profile: Profile, conversation: bytes | None
+    ) -> Conditions:
+        """Return what `auto` depends on besides the call, as it is now."""
+        snapshot, target = call.snapshot, call.snapshot.cost
+        calibration = None
+        if target is not None:
+            kind = snapshot.classifier if snapshot.llm_classifier is None else "llm"
+            calibration = self.calibration.current(target, kind, shipped_scores(profile.classifier))
+        share = self.explore(call)
+        return Conditions(
+            predictor=self.predictor,
+            calibration=calibration,
+            warm=self._warm(conversation) if conversation is not None and continues(call) else None,
+            rooms=self._rooms(call, rules) if snapshot.budgets is not None or call.principal.budgets else EMPTY,
+            explore=share,
+            draw=draw_of(call.id) if share > 0.0 else 0.0,
+        )
 
-        return await self._off_loop(work, size)
+    def _rooms(self, call: Call, rules: Sequence[Rule]) -> dict[str, Room]:
+        """Return what is left of hard budgets, by provider."""
+        deployments = {
+            target.deployment.provider.name: target.deployment
+            for rule in rules
+            if rule.form == "auto"
+            for target in rule.members.targets
+        }
+        rooms = {name: self._room(call, deployment) for name, deployment in deployments.items()}
+        return {name: room for name, room in rooms.items() if room is not None}
 
     def _of_agent(self, call: Call) -> Rule | None:
         """Resolve the agent of a call once per snapshot; `None` where `resolve_names` has to do it."""
@@ -138,7 +183,24 @@ class Router:
             profile = replace(profile, fallback="no model is asked here") if asked is None else await asked
         if self.note is not None:
             self.note(call, profile)
-        return profile
+        return self.predictor.revise(profile)
+
+
+def _planned(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
+    """Plan a call; the tokens of a large body are counted here, so that the event loop never does."""
+    plan = plan_routes(call, query, rules, profile)
+    if len(call.raw) > LARGE:
+        plan.count_input()
+    return plan
+
+
+def shipped_scores(classifier: str) -> Sequence[float]:
+    """Return evenly spaced quantiles of the scores of a classifier, from the data that it was tuned on."""
+    if classifier.startswith("model "):
+        from proxy.routing.classify.trained import load
+
+        return load().quantiles
+    return RULE_SCORES if classifier == "rules" else EVEN_SCORES
 
 
 def _classifier_of(snapshot: Snapshot) -> Classifier:

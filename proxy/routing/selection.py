@@ -11,22 +11,15 @@ from dataclasses import dataclass, replace
 
 from proxy.core.model import Mode, Tier
 from proxy.core.plan import Target
+from proxy.routing.auto import Ranking, note_of, rank_auto
 from proxy.routing.candidates import Candidate, Query, Rejection
 from proxy.routing.classify.rules import Profile
-from proxy.routing.filters import AVOIDED_BY_LARGER, accepted, apply_filters, is_real
+from proxy.routing.filters import AVOIDED_BY_LARGER, accepted, apply_conditions, apply_filters, is_real
 from proxy.routing.measure import measured
-from proxy.routing.members import Members, Missing, listed_tiers, next_tier, tier_members
+from proxy.routing.members import Members, Missing, next_tier, tier_members
 from proxy.routing.names import Rule, members_of_kind
 from proxy.routing.permitted import permitted_members, permitted_rule
-from proxy.routing.rank import (
-    Criteria,
-    alternate,
-    cheapest_first,
-    equal_to_first,
-    needed_tier,
-    rank,
-    weights_of,
-)
+from proxy.routing.rank import alternate, cheapest_first, equal_to_first
 
 MAX_TARGETS = 16
 
@@ -39,6 +32,7 @@ class Selection:
     rejected: tuple[Candidate, ...]
     missing: tuple[Missing, ...]
     note: str  # the reason for the first candidate
+    ranking: Ranking | None = None  # of `auto`
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,18 +161,11 @@ def _exceeded(candidates: Iterable[Candidate]) -> bool:
 
 def _auto(rule: Rule, query: Query, profile: Profile) -> Selection:
     candidates = apply_filters(query, _measured(query, rule.members.targets), avoid_stand_ins=True)
+    candidates = apply_conditions(query, candidates)
     mode = mode_of(rule, query)
-    needed = needed_tier(profile.tier, mode)
-    criteria = Criteria(
-        profile=profile,
-        needed=needed,
-        weights=weights_of(mode, query.snapshot.weights),
-        listed=listed_tiers(query.snapshot),
-        predictor=query.predictor,
-    )
-    ordered = alternate(query, rank(accepted(candidates), criteria))
-    note = f"{mode} mode, task {profile.task}, needs tier {needed}: best score of {len(ordered)}"
-    return _selection(ordered, candidates, rule.members.missing, note)
+    ordered, ranking = rank_auto(query, profile, mode, accepted(candidates))
+    note = note_of(query, profile, mode, ranking, len(ordered))
+    return replace(_selection(ordered, candidates, rule.members.missing, note), ranking=ranking)
 
 
 def _measured(query: Query, targets: Iterable[Target]) -> list[Candidate]:

@@ -36,6 +36,7 @@ from proxy.upstream.secrets import Cleaners
 from proxy.upstream.simulate import Simulator
 from proxy.upstream.slots import Slots
 from proxy.upstream.transport import Transport
+from proxy.upstream.warm import WarmPrompts
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,7 @@ class Upstream:
     pulse: Pulse
     state: StateFile
     own_keys: OwnKeys | None  # `None`: users cannot have any
+    warm: WarmPrompts
     services: tuple[BackgroundService, ...]
 
     async def start(self) -> None:
@@ -169,5 +171,6 @@ def build_upstream(
         pulse=pulse,
         state=file,
         own_keys=own_keys,
+        warm=WarmPrompts(clock),
         services=tuple(services),
     )

@@ -29,6 +29,7 @@ from proxy.config.settings.schema import Settings
 from proxy.core.failures import RULES, FailureClass, FailureRule
 from proxy.core.policies import (
     BreakerPolicy,
+    CostTarget,
     DeadlinePolicy,
     HedgePolicy,
     ProbePolicy,
@@ -69,6 +70,9 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         deadline=DeadlinePolicy(**resilience.deadline.model_dump()),
         classifier="rules" if settings.routing.classifier.kind == "rules" else "model",
         llm_classifier=compile_classifier(settings),
+        quality=settings.routing.quality,
+        cost=None if settings.routing.cost is None else CostTarget(**settings.routing.cost.model_dump()),
+        nudges={str(task): terms for task, terms in settings.routing.nudges.items()},
         thinking=settings.routing.thinking.model_dump(exclude_none=True),
         queue=QueuePolicy(**resilience.queue.model_dump()),
         failures=_rules(resilience.failures),

@@ -87,8 +87,35 @@ class WeightSettings(Section):
     cost: Number | None = Field(default=None, ge=0, description="The weight of low cost.")
     latency: Number | None = Field(default=None, ge=0, description="The weight of low latency.")
     specialty: Number | None = Field(default=None, ge=0, description="The weight of a matching specialty.")
+    capability: Number | None = Field(default=None, ge=0, description="The weight of declared capabilities.")
+    preference: Number | None = Field(default=None, ge=0, description="The weight of the client's preference.")
+    affinity: Number | None = Field(
+        default=None, ge=0, description="The weight of the model whose prompt cache holds the conversation."
+    )
 
 
+class CostSettings(Section):
+    """The share of `auto` that strong models get; a number alone is the share of calls."""
+
+    share: Number = Field(ge=0, le=1, description="The share, 0 to 1.")
+    of: Literal["calls", "spend"] = Field(
+        default="calls", description="What is shared: calls, or the money that strong models alone would cost."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_number(cls, value: Any) -> Any:
+        return value if isinstance(value, dict) or value is None else {"share": value}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Accept a number as the share of calls."""
+        described = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "number", "minimum": 0, "maximum": 1}, dict(described)]}
+
+
+TaskName = Literal["code", "writing", "analysis", "translation", "math", "extraction", "chat"]
+Nudge = Annotated[Number, Field(ge=-1, le=1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 
 
@@ -121,6 +148,15 @@ class RoutingSettings(Section):
     weights: WeightSettings = Field(
         default=WeightSettings.model_construct(),
         description="Weights in a model's score; each overrides the mode's weight.",
+    )
+    quality: Number | None = Field(
+        default=None, gt=0, lt=1, description="The least predicted success of the model that `auto` chooses."
+    )
+    cost: CostSettings | None = Field(
+        default=None, description="The share of `auto` that strong models get; absent: as the prompts need."
+    )
+    nudges: dict[TaskName, dict[str, Nudge]] = Field(
+        default={}, description="Terms added to the scores of models or providers, by task."
     )
     content_fallback: tuple[str, ...] = Field(
         default=(), description="Scenarios in which a call rejected by a content filter falls back to the next model."

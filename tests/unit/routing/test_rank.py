@@ -10,6 +10,7 @@ import pytest
 
 from proxy.core.model import EMPTY, MODES, Deployment
 from proxy.core.plan import Target
+from proxy.routing.boosts import Boosts
 from proxy.routing.candidates import Candidate
 from proxy.routing.classify.rules import Profile
 from proxy.routing.rank import WEIGHTS, Criteria, cheapest_first, needed_tier, rank, weights_of
@@ -38,7 +39,7 @@ def scored(
     task: str = "chat",
 ) -> list[Candidate]:
     profile = Profile(task, needed, {"low": 0.1, "medium": 0.4, "high": 0.6}[needed], (), 1.0)
-    return rank(candidates, Criteria(profile, needed, weights, listed))
+    return rank(candidates, Criteria(profile, needed, weights, listed, Boosts(task)))
 
 
 def test_a_tier_is_sorted_by_price_then_speed_then_name() -> None:

@@ -1,0 +1,51 @@
+"""Remembers which model has answered a conversation, while the provider's prompt cache may still hold it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy.core.clock import Clock
+from proxy.core.plan import Warm
+from proxy.core.record import AttemptRecord, Outcome, Record
+
+KEPT_SECONDS = 300.0  # providers keep an unused prompt for 5 to 10 minutes
+MOST = 10_000  # conversations
+LEAST_CACHED = 1_024  # tokens; providers cache no shorter prompt
+
+
+class WarmPrompts:
+    """The conversations of this process that `auto` has routed; the oldest are forgotten."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._warm: OrderedDict[bytes, tuple[float, Warm]] = OrderedDict()
+
+    def find(self, conversation: bytes) -> Warm | None:
+        """Return the model that has answered the conversation within the last minutes."""
+        kept = self._warm.get(conversation)
+        return kept[1] if kept is not None and kept[0] > self._clock.monotonic() else None
+
+    def note(self, record: Record) -> None:
+        """Remember the model that has answered a call of `auto`."""
+        conversation = record.plan.conversation if record.plan is not None else None
+        if conversation is None or record.outcome is not Outcome.OK or record.chosen is None:
+            return
+        self._warm[conversation] = (
+            self._clock.monotonic() + KEPT_SECONDS,
+            Warm(record.chosen.name, _cached_tokens(record.attempts[-1]) if record.attempts else 0),
+        )
+        self._warm.move_to_end(conversation)
+        if len(self._warm) > MOST:
+            self._warm.popitem(last=False)
+
+
+def _cached_tokens(attempt: AttemptRecord) -> int:
+    """Return how many tokens of the next prompt the provider has probably cached.
+
+    Anthropic caches only what requests mark, which its usage shows; others cache every long prompt.
+    """
+    usage = attempt.usage
+    if usage is None or (attempt.deployment.provider.dialect == "anthropic" and not usage.cached + usage.cache_write):
+        return 0
+    tokens = usage.input + usage.output
+    return tokens if tokens >= LEAST_CACHED else 0
