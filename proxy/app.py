@@ -28,6 +28,7 @@ from proxy.arrival import run_off_loop
 from proxy.capacity.budgets import FailOpen
 from proxy.classifier import AskingClassifier
 from proxy.components import (
+    background_of,
     callers_of,
     ledger_of,
     network_of,
@@ -159,6 +160,7 @@ def build(
     )
     metrics.watch(classifier.families)
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
+    background = background_of(database, clock)
     reloader = Reloader(live, upstream, metrics)
     agent_store = AgentStore(database, clock) if database else None
     agents = StoredAgents(agent_store, live, reloader, clock)
@@ -174,6 +176,7 @@ def build(
         clock=clock,
         ledger=ledger.recorder if ledger else None,
         turns=turns,
+        background=background,
         agents=agents,
     )
 
@@ -211,7 +214,16 @@ def build(
         identify,
     )
     watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
-    services = [watcher, logs, *state.services, *upstream.services, watermark, overrides, callers and callers.accounts]
+    services = [
+        background,
+        watcher,
+        logs,
+        *state.services,
+        *upstream.services,
+        watermark,
+        overrides,
+        callers and callers.accounts,
+    ]
     services += [agents if database else None, turns]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
@@ -229,6 +241,7 @@ def build(
         ask=ask,
         ledger=records,
         database=database,
+        background=background,
         clock=clock,
         own_keys=own_keys,
         agents=agents,

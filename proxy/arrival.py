@@ -6,11 +6,20 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Protocol, TypeVar
 
+from proxy.core.turn import Turn
 from proxy.core.work import LARGE
 from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers
 
 T = TypeVar("T")
+
+
+class Detached(Protocol):
+    """A call that runs in the background: its answer is recorded."""
+
+    async def complete(self, turn: Turn) -> None:
+        """Store all events of the answer, and bring the turn in line with them. Raises `ProxyError`."""
+        ...
 
 
 class Arrival(Protocol):
@@ -28,6 +37,7 @@ class Arrival(Protocol):
     client_seconds: float  # time spent waiting for the client
     answer_headers: Mapping[str, str]  # the call's headers, for the error response to a call that ended early
     status: int  # of the response; 0 before it begins
+    detached: Detached | None  # `None`: a client waits for the answer
 
     @property
     def delivering(self) -> bool:

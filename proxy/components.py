@@ -14,6 +14,7 @@ from proxy.admission.jwks import Fetch
 from proxy.admission.keys import IssuedKey, Peppers
 from proxy.admission.watermark import Watermark, memory_families
 from proxy.agents import StoredAgents
+from proxy.background.service import BackgroundCalls
 from proxy.capacity.state import State, build_state
 from proxy.config.errors import ConfigError, Problem
 from proxy.config.settings.schema import Settings
@@ -31,11 +32,13 @@ from proxy.store.accounts import Accounts
 from proxy.store.agents import AgentStore
 from proxy.store.assembly import Store, build_store
 from proxy.store.audit_log import AuditLog
+from proxy.store.background import BackgroundStore
 from proxy.store.database import Database
 from proxy.store.envelope import Envelope
 from proxy.store.errors import StoreUnavailable
 from proxy.store.ledger import LedgerStore
 from proxy.store.provider_keys import ProviderKeys
+from proxy.store.responses import ResponseStore
 from proxy.upstream.assembly import Upstream
 from proxy.upstream.network import Network
 
@@ -56,6 +59,11 @@ def store_of(live: Configuration, gate: Gate, clock: Clock, rng: random.Random) 
         clock=clock,
         rng=rng,
     )
+
+
+def background_of(database: Database | None, clock: Clock) -> BackgroundCalls | None:
+    """Return what runs responses in the background; `None` without a store."""
+    return BackgroundCalls(BackgroundStore(database, clock), ResponseStore(database), clock) if database else None
 
 
 def ledger_of(records: LedgerStore, settings: Settings, clock: Clock) -> BuiltLedger:

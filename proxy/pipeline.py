@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -38,13 +38,14 @@ from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
 from proxy.surfaces.base import Encoder
-from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers
+from proxy.surfaces.headers import Headers, answer_headers, as_text, call_headers, early_headers
 from proxy.upstream.executor import Executor
 from proxy.upstream.relay import Relay
 from proxy.upstream.transport import Feed
 
 _LOG = logging.getLogger(__name__)
 _JSON = {"content-type": "application/json"}
+Run = Callable[[Arrival], Awaitable[None]]
 _EVENT_STREAMS = ("chat", "completion")  # kinds of models whose streams are always events
 
 
@@ -61,6 +62,22 @@ class Turns(Protocol):
 
     async def end(self, call: Call, record: Record) -> None:
         """Release the conversation."""
+        ...
+
+
+class Background(Protocol):
+    """Runs calls without a client that waits for them; `proxy/background` implements it."""
+
+    async def begin(self, arrival: Arrival, raw: bytes, call: Call, run: Run) -> Handle:
+        """Let `run` handle the call of `arrival` in a task of its own. Raises `ProxyError`."""
+        ...
+
+
+class Handle(Protocol):
+    """A call that was begun in the background."""
+
+    async def answer(self, arrival: Arrival, headers: Headers) -> None:
+        """Answer the client of `arrival`. Raises `ProxyError` if the call is not admitted."""
         ...
 
 
@@ -81,6 +98,7 @@ class Pipeline:
         ledger: Ledger | None = None,
         agents: AgentFinder | None = None,
         turns: Turns | None = None,
+        background: Background | None = None,
         answered: Callable[[Record], None] | None = None,
     ) -> None:
         """`answered` is called with the records of calls of `auto`, when they have ended."""
@@ -93,6 +111,7 @@ class Pipeline:
         self._settler = settler
         self._ledger = ledger  # `None`: calls are not recorded
         self._turns: Turns = turns or NoTurns()
+        self._background = background  # `None`: nothing is stored
         self._clock = clock
         self._agents = agents or NoAgents()
         self._answered = answered
@@ -110,11 +129,14 @@ class Pipeline:
             reservation = None
             try:
                 call, plan = await self._plan(arrival, record, principal)
+                if plan is None:
+                    return
                 if call.count is not None:
                     await self._count(arrival, call, plan, record)
                     return
                 if principal.limits:
                     reservation = await self._limits.reserve(call, plan, record)
+                self._announce(arrival, call, record)
                 relay = await self._executor.run(call, plan, record)
                 try:
                     await self._answer(arrival, call, record, relay)
@@ -141,16 +163,23 @@ class Pipeline:
             record.timings.client_seconds = arrival.client_seconds
             self._settle(record)
 
+    def _announce(self, arrival: Arrival, call: Call, record: Record) -> None:
+        """Announce the stream of an admitted call."""
+        if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
+            arrival.expect_stream(lambda: early_headers(record))
+
     def _settle(self, record: Record) -> None:
         """Turn a finished record into metrics, log lines and ledger rows."""
+        if record.handed_over:
+            return
         self._settler.settle(record)
         if record.plan is not None and record.plan.conversation is not None and self._answered is not None:
             self._answered(record)
         if self._ledger is not None:
             self._ledger.close(record)
 
-    async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan]:
-        """Read the call and plan it; a large one in a thread."""
+    async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan | None]:
+        """Read the call and plan it; a large one in a thread. Without a plan, it runs on in the background."""
         raw = await arrival.read()
         record.timings.client_seconds = arrival.client_seconds
         read = partial(
@@ -175,12 +204,22 @@ class Pipeline:
 
             record.call = call = await run_off_loop(partial(with_conversation, call), len(raw))
         if call.turn is not None:
+            if call.turn.background and arrival.detached is None:
+                await self._in_background(arrival, raw, call, record)
+                return call, None
             record.call = call = await self._turns.begin(call)
         record.plan = plan = await self._router.route(call)
         record.timings.upstream_seconds += plan.waited
-        if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
-            arrival.expect_stream(lambda: early_headers(record))
         return call, plan
+
+    async def _in_background(self, arrival: Arrival, raw: bytes, call: Call, record: Record) -> None:
+        """Let the call run on in the background, with a record of its own, and answer the client."""
+        if self._background is None:
+            message = "`background` needs a store: this server keeps no responses (`store: none`)."
+            raise InvalidRequest(message, param="background")
+        handle = await self._background.begin(arrival, raw, call, self.run)
+        record.handed_over = True
+        await handle.answer(arrival, early_headers(record))
 
     async def _count(self, arrival: Arrival, call: Call, plan: Plan, record: Record) -> None:
         """Answer with the tokens of the input: those that a target of the client's format counts, else an estimate."""
@@ -216,6 +255,8 @@ class Pipeline:
             else:
                 await relay.run(_encoded(encoder, arrival.write), arrival.drain)
                 if call.turn is not None:
+                    if arrival.detached is not None:
+                        await arrival.detached.complete(call.turn)
                     await self._turns.commit(call, record)
                 if last := encoder.finish():
                     arrival.write(last)

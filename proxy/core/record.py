@@ -274,6 +274,7 @@ class Record:
         "dropped",
         "exceeded",
         "finish_reason",
+        "handed_over",
         "id",
         "limit_headers",
         "native_finish",
@@ -304,6 +305,7 @@ class Record:
         self.native_finish: str | None = None  # the provider's finish reason of a translated answer
         self.limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
         self.exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
+        self.handed_over = False  # the call runs on in the background, and has another record
         self.finish_reason: str | None = None  # as the provider sent it, of any length
         self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
         self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it

@@ -27,7 +27,8 @@ class Turn:
     conversation: str | None = None
     references: tuple[str, ...] = ()  # ids of stored items that `input` names
     store: bool = False  # keep the response
-    background: bool = False
+    background: bool = False  # it runs without a client that waits for it
+    events: bool = False  # with `background`: keep the events of the answer, so that they can be streamed again
     output: list[Item] = field(default_factory=list, repr=False)  # of the answer
     document: Item | None = field(default=None, repr=False)  # the response object; `None`: the answer is not complete
     context: Any = field(default=None, repr=False)  # the surface's own, from its reader to its encoder

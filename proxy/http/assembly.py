@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from proxy.admission.gate import Gate
 from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
+from proxy.background.service import BackgroundCalls
 from proxy.capacity.queue import FairQueue
 from proxy.config.settings.server import ServerSettings
 from proxy.core.agents import AgentFinder
@@ -83,6 +84,7 @@ def build_http(
     ask: Ask | None,
     ledger: LedgerStore | None,
     database: Database | None,
+    background: BackgroundCalls | None,
     clock: Clock,
     own_keys: OwnKeyService,
     agents: AgentFinder,
@@ -115,7 +117,7 @@ def build_http(
             meta=meta,
             usage=OwnUsage(ledger, clock.time),
             provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),
-            responses=StoredResponses(ResponseStore(database) if database else None),
+            responses=StoredResponses(ResponseStore(database) if database else None, background, limits.keep_alive),
             conversations=Conversations(ConversationStore(database, clock) if database else None, BodyReader(limits)),
             identify=identify,
             admin=admin,

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from starlette.types import Receive, Scope, Send
 
 from proxy.admission.credentials import joined
-from proxy.arrival import Arrival
+from proxy.arrival import Arrival, Detached
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.errors import send_error
 from proxy.http.ids import Ids
@@ -52,6 +52,7 @@ class Endpoint:
 class Exchange:
     """One request and its response: the `Arrival` that the pipeline reads from and writes to."""
 
+    detached: Detached | None = None
     __slots__ = (
         "_begun",
         "_comment_timer",

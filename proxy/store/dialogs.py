@@ -283,7 +283,9 @@ async def _append(connection: AsyncConnection, turn: Turn, size: int, time: int)
 
 
 async def _write_response(connection: AsyncConnection, turn: Turn, position: int, size: int, time: int) -> bool:
-    """Insert the response, or complete one that is running; return whether that was possible.
+    """Insert the response, or complete one that runs in the background; return whether that was possible.
+
+    Raises `Missing` if one in the background does not run any more.
 
     The ids of native answers are the provider's. If it uses one again, the newest response replaces the earlier one,
     unless that belongs to another tenant or the new one continues another.
@@ -308,13 +310,18 @@ async def _write_response(connection: AsyncConnection, turn: Turn, position: int
         "owner": None,
         "owned_until": None,
     }
-    new = {"id": turn.id, "tenant": turn.tenant, "background": turn.background, "cancelled": False}
+    mine = (table.c.id == turn.id, table.c.tenant == turn.tenant)
+    if turn.background:
+        running = table.c.status.in_(("queued", "in_progress"))
+        if not (await connection.execute(update(table).where(*mine, running).values(values))).rowcount:
+            raise Missing(f"response `{turn.id}` has ended already, or was deleted")
+        return True
+    new = {"id": turn.id, "tenant": turn.tenant, "background": False, "cancelled": False}
     if (await connection.execute(insert_new(connection, table), {**values, **new, "created_at": time})).rowcount:
         return True
-    statement = update(table).where(table.c.id == turn.id, table.c.tenant == turn.tenant).values(values)
     if turn.previous is not None:  # no response may come to continue itself
-        statement = statement.where(table.c.status.in_(("queued", "in_progress")))
-    if not (await connection.execute(statement)).rowcount:
+        return False
+    if not (await connection.execute(update(table).where(*mine).values(values))).rowcount:
         return False
     await connection.execute(delete(items).where(items.c.container == turn.id))
     return True

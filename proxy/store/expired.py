@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, exists, or_, select
+from sqlalchemy import delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.store.conversations import delete_contents
@@ -31,6 +31,15 @@ async def delete_responses(connection: AsyncConnection, before: int) -> int:
         await connection.execute(delete(items).where(items.c.container.in_(ids)))
         await connection.execute(delete(responses).where(responses.c.id.in_(ids)))
     return len(ids)
+
+
+async def delete_events(connection: AsyncConnection, before: int) -> int:
+    """Delete the events of responses that have ended before that time."""
+    ended = responses.c.updated_at < before, responses.c.status.not_in(("queued", "in_progress"))
+    some = select(response_events.c.response_id, response_events.c.first)
+    some = some.join(responses, responses.c.id == response_events.c.response_id).where(*ended).limit(SLICE)
+    key = tuple_(response_events.c.response_id, response_events.c.first)
+    return (await connection.execute(delete(response_events).where(key.in_(some)))).rowcount
 
 
 async def delete_conversations(connection: AsyncConnection, before: int) -> int:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 600.0
+EVENTS_SECONDS = 86_400.0  # for which the events of a response in the background are kept after its end
 PAUSE_SECONDS = 0.05  # between two slices, in which others can write
 LOCK = 7_301_447_112_018_002  # PostgreSQL's advisory lock: one process at a time deletes
 
@@ -52,13 +53,14 @@ class Retention:
 
     async def delete_old(self) -> int:
         """Delete all that is older now; return the number of rows. Raises `StoreUnavailable`."""
-        from proxy.store.expired import delete_conversations, delete_responses, delete_rows
+        from proxy.store.expired import delete_conversations, delete_events, delete_responses, delete_rows
         from proxy.store.schema import attempts, calls
 
         deleted = 0
         for seconds, work in (
             (self._records(), partial(delete_rows, attempts)),
             (self._records(), partial(delete_rows, calls)),
+            (EVENTS_SECONDS, delete_events),
             (self._dialogs(), delete_responses),
             (self._dialogs(), delete_conversations),
         ):

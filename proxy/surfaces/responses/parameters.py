@@ -91,7 +91,7 @@ def chat_parameters(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]
         chat["reasoning_effort"] = reasoning["effort"]
     if body.get("truncation") == "auto":
         dropped.append("truncation")
-    if body.get("stream"):
+    if body.get("stream") or body.get("background"):  # the events of a background response are recorded
         chat["stream"] = True
         chat["stream_options"] = {"include_usage": True}
     return chat | _text(body.get("text") or {}), dropped

@@ -89,6 +89,8 @@ class _Reader:
             if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str)
         )
         turn.store = body.get("store") is not False
+        turn.background = bool(body.get("background"))
+        turn.events = turn.background and bool(body.get("stream"))
         needs_history = bool(turn.previous or turn.conversation or turn.references)
         call = self._call(_placed(items, "input"), turn, whole=not needs_history)
         if turn.store or turn.conversation:
@@ -152,6 +154,9 @@ class _Reader:
         items = self.document.body.get("input") if whole is None else sendable(whole)
         remove = [name for name in ("router", *(_HISTORY if whole is not None else ())) if name in spans]
         write = {} if whole is None else {"input": compact_nulled(items)}
+        if self.document.body.get("background"):  # it runs in the background here, not at the provider
+            remove.append("background")
+            write["stream"] = b"true"
         if remove or write:
             raw = edit(raw, spans, write, remove)
             spans = parse(raw).spans
@@ -167,8 +172,8 @@ def _check(body: Mapping[str, Any]) -> None:
         raise InvalidRequest(message, param="previous_response_id")
     if body.get("input") is None and all(body.get(name) is None for name in _HISTORY):
         raise InvalidRequest("You must provide `input`: a string or a list of items.", param="input")
-    if body.get("background"):
-        message = "`background` is not supported by this version; remove it and read the answer as it comes."
+    if body.get("background") and body.get("store") is False:
+        message = "`background` needs `store`, because the response is retrieved later; remove `store: false`."
         raise InvalidRequest(message, param="background")
 
 

@@ -214,7 +214,7 @@ def test_half_surrogates_do_not_break_the_chat() -> None:
         ({"input": []}, "input"),
         ({"input": [{"type": "reasoning", "summary": []}]}, "input"),
         ({"previous_response_id": "resp_1", "conversation": "conv_1"}, "previous_response_id"),
-        ({"background": True}, "background"),
+        ({"background": True, "store": False}, "background"),
         ({"router": {"mode": "x"}}, "router.mode"),
     ],
 )
