@@ -1,7 +1,7 @@
 """Names of the owners of locks: they say which process runs a turn, so that others see whether it has died.
 
-A lock expires when it is not renewed. On the same host it need not be waited for: a process that no longer exists, or
-whose id another process has now, renews nothing.
+A lock expires when it is not renewed. Of a process beside this one it need not be waited for: a process that no longer
+exists, or whose id another process has now, renews nothing.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ class Owners:
 
     def __init__(self) -> None:
         pid = os.getpid()
-        self._process = f"{socket.gethostname()}/{pid}/{_started(pid)}/"
+        self._process = f"{_place()}/{pid}/{_started(pid)}/"
 
     def name(self, call_id: str) -> str:
         """Return the owner's name for the turn of a call."""
         return self._process + call_id
 
     def has_died(self, owner: str) -> bool:
-        """Return whether the process of an owner has certainly died; of another host that is unknown."""
-        host, _, rest = owner.partition("/")
+        """Return whether the process of an owner has certainly died; of another host or container that is unknown."""
+        place, _, rest = owner.partition("/")
         pid, _, rest = rest.partition("/")
         started, _, _ = rest.partition("/")
-        if host != self._process.partition("/")[0] or not pid.isdigit():
+        if place != self._process.partition("/")[0] or not pid.isdigit():
             return False
         try:
             os.kill(int(pid), 0)
@@ -36,6 +36,15 @@ class Owners:
         except (OSError, OverflowError):
             return False
         return _started(int(pid)) != started
+
+
+def _place() -> str:
+    """Return a name for where process ids are unique. Containers can have the same host name, and ids of their own."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{socket.gethostname()}:{boot}:{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _started(pid: int) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from proxy.dialogs.owners import Owners
 
-HOST = socket.gethostname()
+PLACE = Owners().name("req_1").partition("/")[0]
 
 
 def test_an_owner_lives_as_long_as_its_process() -> None:
@@ -31,15 +33,24 @@ def test_an_owner_lives_as_long_as_its_process() -> None:
 
 def test_a_process_with_the_same_id_is_another_one() -> None:
     mine = Owners().name("req_1")
-    host, pid, started, call = mine.split("/")
+    place, pid, started, call = mine.split("/")
 
     assert not Owners().has_died(mine)
-    assert Owners().has_died(f"{host}/{pid}/{int(started) - 1}/{call}")
+    assert Owners().has_died(f"{place}/{pid}/{int(started) - 1}/{call}")
+
+
+@pytest.mark.skipif(not Path("/proc/self/ns/pid").is_symlink(), reason="this system has no containers")
+def test_the_process_ids_of_a_container_with_the_same_host_name_are_others() -> None:
+    other = PLACE.replace(os.readlink("/proc/self/ns/pid"), "pid:[1]")
+
+    assert PLACE.startswith(socket.gethostname())
+    assert other != PLACE
+    assert not Owners().has_died(f"{other}/{os.getpid()}/0/req_1")
 
 
 @pytest.mark.parametrize(
     "owner",
-    ["", "req_1", f"{HOST}//", f"{HOST}/x/1/req_1", f"{HOST}/{10**30}/1/r", "other/1/0/r"],
+    ["", "req_1", f"{PLACE}//", f"{PLACE}/x/1/req_1", f"{PLACE}/{10**30}/1/r", "other/1/0/r"],
     ids=range(6),
 )
 def test_what_is_not_known_has_not_died(owner: str) -> None:
