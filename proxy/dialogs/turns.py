@@ -61,7 +61,7 @@ class StoredTurns:
         self._left: dict[Lock, str] = {}  # that were perhaps taken when their call was cancelled
 
     async def begin(self, call: Call) -> Call:
-        """Return the call with its history, and lock its conversation.
+        """Return the call with its history, and lock its conversation, unless the call only counts tokens.
 
         Raises `InvalidRequest`, `NotFound`, or `Unavailable` while the store does not work.
         """
@@ -79,7 +79,7 @@ class StoredTurns:
             if turn.previous is not None:
                 running.history = await self._history(call.principal.tenant, turn.previous)
             elif turn.conversation is not None:
-                running.history = await self._lock(call.principal.tenant, turn.conversation, running)
+                running.history = await self._conversation(call, turn.conversation, running)
         except (StoreError, InvalidValue) as exc:
             raise refusal(exc) from None
         if not continues:
@@ -156,6 +156,15 @@ class StoredTurns:
             message = f"Previous response with id '{previous[:256]}' not found: {exc}."
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found") from None
 
+    async def _conversation(self, call: Call, conversation: str, running: _Running) -> History:
+        tenant = call.principal.tenant
+        try:
+            if call.count is not None:
+                return await self._store.contents(tenant, conversation)
+            return await self._lock(tenant, conversation, running)
+        except InvalidValue as exc:
+            raise Missing(str(exc)) from None
+
     async def _lock(self, tenant: str, conversation: str, running: _Running) -> History:
         """Lock a conversation and return its items. A lock whose process has died is taken."""
         lock = (tenant, conversation)
@@ -170,10 +179,7 @@ class StoredTurns:
                     raise
                 await self._store.release({conversation: exc.owner})
                 history = await self._store.lock(tenant, conversation, running.owner)
-        except InvalidValue as exc:
-            del self._locks[lock]
-            raise Missing(str(exc)) from None
-        except (Missing, Locked, TooLarge):
+        except (InvalidValue, Missing, Locked, TooLarge):
             del self._locks[lock]
             raise
         running.locked = True

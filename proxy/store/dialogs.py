@@ -81,6 +81,13 @@ class DialogStore:
             lambda connection: _lock(connection, tenant, conversation, owner, self._clock.time()), HISTORY_SECONDS
         )
 
+    async def contents(self, tenant: str, conversation: str) -> History:
+        """Return the items of a conversation, whether a turn runs or not. Raises `Missing` or `TooLarge`."""
+        check_id(conversation, "conversation")
+        return await self._database.read(
+            lambda connection: _contents(connection, tenant, conversation), HISTORY_SECONDS
+        )
+
     async def referenced(self, tenant: str, ids: Sequence[str]) -> Mapping[str, bytes]:
         """Return the items with these ids, of all dialogs of the tenant, by id. Raises `TooLarge`."""
         if len(ids) > MAX_REFERENCES:
@@ -144,6 +151,8 @@ async def _chained(connection: AsyncConnection, tenant: str, previous: str) -> l
         .order_by(chain.c.depth.desc(), items.c.position)
     )
     rows = (await connection.execute(query)).all()
+    if not rows:  # it was deleted since its size was read
+        raise Missing(f"there is no response `{previous}`")
     first = rows[0]
     if first.previous_id is not None:
         raise Missing(f"response `{first.previous_id}`, which `{first.id}` continues, was deleted")
@@ -203,6 +212,19 @@ async def _lock(connection: AsyncConnection, tenant: str, conversation: str, own
         raise Locked(f"conversation `{conversation}` is locked by another turn", locked.lock_owner)
     check_size(row.size)
     return History(await _items(connection, conversation), row.size)
+
+
+async def _contents(connection: AsyncConnection, tenant: str, conversation: str) -> History:
+    from sqlalchemy import select
+
+    from proxy.store.schema import conversations as table
+
+    query = select(table.c.size).where(table.c.id == conversation, table.c.tenant == tenant)
+    size = (await connection.execute(query)).scalar_one_or_none()
+    if size is None:
+        raise Missing(f"there is no conversation `{conversation}`")
+    check_size(size)
+    return History(await _items(connection, conversation), size)
 
 
 def is_free(table: Any, time: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from proxy.core.clock import SystemClock
 from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
-from proxy.store.dialogs import LOCK_SECONDS, MAX_BYTES, DialogStore, Turn
+from proxy.store.dialogs import LOCK_SECONDS, MAX_BYTES, DialogStore, Turn, history_of
 from proxy.store.errors import Locked, Missing, TooLarge
 from proxy.store.items import Item
 from proxy.store.responses import ResponseStore
@@ -111,6 +112,43 @@ async def test_a_deleted_response_takes_its_content_with_it(
     with pytest.raises(Missing, match="resp_1.*was deleted"):
         await dialogs.history("team:red", "resp_2")
     assert await count(database, "items") == 3
+
+
+async def test_a_response_is_deleted_while_it_is_read(
+    dialogs: DialogStore, responses: ResponseStore, database: Database
+) -> None:
+    await dialogs.commit(turn(1))
+
+    class Slow:
+        """A connection; the response is deleted between its statements."""
+
+        def __init__(self, connection: Any) -> None:
+            self._connection = connection
+
+        async def execute(self, statement: Any) -> Any:
+            result = await self._connection.execute(statement)
+            with suppress(Missing):
+                await responses.delete("team:red", "resp_1")
+            return result
+
+    async def read(connection: Any) -> list[str]:
+        try:
+            return ids((await history_of(Slow(connection), "team:red", "resp_1")).items)  # type: ignore[arg-type]
+        except Missing:
+            return []
+
+    assert await database.read(read) in ([], ["in1", "rs1", "out1"])
+
+
+async def test_contents_are_read_while_a_turn_runs(dialogs: DialogStore, conversations: ConversationStore) -> None:
+    await conversations.create("conv_1", "team:red", {}, [item("a"), item("b")])
+    await dialogs.lock("team:red", "conv_1", "turn1")
+
+    found = await dialogs.contents("team:red", "conv_1")
+
+    assert (ids(found.items), found.size) == (["a", "b"], sum(map(len, found.items)))
+    with pytest.raises(Missing):
+        await dialogs.contents("team:blue", "conv_1")
 
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "failed", "cancelled"])

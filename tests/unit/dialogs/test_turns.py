@@ -178,6 +178,20 @@ async def test_a_turn_that_fails_adds_nothing(turns: StoredTurns, conversation: 
     assert (await refusal(turns, call(3, previous="resp_1")))[2] == "previous_response_not_found"
 
 
+async def test_tokens_are_counted_while_a_turn_runs(turns: StoredTurns, conversation: str) -> None:
+    running = await turns.begin(call(1, conversation=conversation))
+    counting = replace(call(2, conversation=conversation), count=lambda tokens: b"")
+
+    assert (await turns.begin(counting)).model == "a"
+    await turns.end(counting, RECORD)
+    await turns.commit(answered(running), RECORD)
+    await turns.end(running, RECORD)
+
+    assert await done(turns, call(3, conversation=conversation)) == "a,in1,out1"
+    unknown = [replace(call(4, conversation=id), count=lambda tokens: b"") for id in ("conv_9", "\0")]
+    assert [await refusal(turns, each) for each in unknown] == [(NotFound, None, "not_found")] * 2
+
+
 async def test_an_unknown_conversation_is_not_found(turns: StoredTurns, conversation: str) -> None:
     unknown = [call(1, conversation="conv_9"), call(2, conversation=conversation, caller=BLUE)]
 
