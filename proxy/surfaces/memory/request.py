@@ -22,7 +22,7 @@ from proxy.surfaces.carriers import unseal
 from proxy.surfaces.memory.answer import items_of_answer
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.responses.messages import read_items
-from proxy.surfaces.responses.stored import named_items
+from proxy.surfaces.responses.stored import named_items, unbroken
 from proxy.surfaces.responses.tools import chat_name
 
 Message = Mapping[str, Any]
@@ -50,7 +50,7 @@ def with_conversation(call: Call) -> Call:
     turn = Turn(
         "resp_" + call.id.removeprefix("req_"),
         named_items(own, call.id),
-        lambda earlier: _complete(made, messages, begin, earlier),
+        lambda earlier: _complete(made, messages, begin, unbroken(earlier, own)),
         conversation=call.options.conversation,
     )
     made = replace(call, turn=turn, native=None)

@@ -14,6 +14,7 @@ from proxy.core.json_text import object_of
 from proxy.core.sse import data_of, split
 from proxy.core.turn import Turn
 from proxy.surfaces.responses.failed import failed_after, failed_event
+from proxy.surfaces.responses.stored import is_id, named_items
 
 # A quote inside a string is escaped, so that text cannot look like this.
 _LAST = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed|cancelled)"')
@@ -91,14 +92,18 @@ class NativeAnswer:
 
 
 def note_response(turn: Turn, response: Any) -> None:
-    """Put a provider's response into the turn, with the members that only the proxy knows."""
+    """Put a provider's response into the turn, with the members that only the proxy knows.
+
+    Ids that the provider does not give, or that cannot be stored, are made.
+    """
     if not isinstance(response, dict) or response.get("status") not in _KEPT:
         return
-    if not isinstance(response.get("id"), str) or not isinstance(response.get("output"), list):
+    if not isinstance(response.get("output"), list):
         return
-    turn.id = response["id"]
-    turn.output = [item for item in response["output"] if isinstance(item, dict)]
-    turn.document = {**response, "previous_response_id": turn.previous, "store": turn.store}
+    turn.output = named_items(response["output"], turn.id)
+    if is_id(response.get("id")):
+        turn.id = response["id"]
+    turn.document = {**response, "id": turn.id, "previous_response_id": turn.previous, "store": turn.store}
     if turn.conversation is not None:
         turn.document["conversation"] = {"id": turn.conversation}
 

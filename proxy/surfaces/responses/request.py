@@ -30,7 +30,7 @@ from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
 from proxy.surfaces.responses.opened import native_family, opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
-from proxy.surfaces.responses.stored import named_items, sendable
+from proxy.surfaces.responses.stored import named_items, sendable, unbroken
 from proxy.surfaces.responses.summary import asks_for_summary, summary_chat
 from proxy.surfaces.responses.tools import read_tools
 
@@ -104,6 +104,7 @@ class _Reader:
         own = [_found(item, turn) for item in _input(self.document.body.get("input"))]
         if turn.references and turn.input:
             turn.input[:] = self._named(own)
+        earlier = unbroken(earlier, own)
         placed = [*_placed(earlier, "history"), *_placed(own, "input")]
         return self._call(placed, turn, whole=True, native=[*earlier, *own])
 

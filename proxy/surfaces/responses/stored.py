@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from proxy.core.turn import Item
@@ -42,6 +42,29 @@ def sendable(items: Iterable[Any]) -> list[Any]:
     return [_sendable(item) for item in items if not _is_bare_reasoning(item)]
 
 
+def is_id(value: Any) -> bool:
+    """Return whether a value can be the id of a response or an item."""
+    return isinstance(value, str) and _SANE_ID.fullmatch(value) is not None
+
+
+def unbroken(earlier: Sequence[Item], own: Sequence[Any]) -> Sequence[Item]:
+    """Return the items of a dialog without the calls of tools that broke off, because their answer was incomplete.
+
+    No client runs such a call, and providers accept none without an output. One that has an output is kept.
+    """
+    broken = {item["call_id"] for item in earlier if _names_call(item, "_call") and item.get("status") == "incomplete"}
+    if broken:
+        broken -= {item["call_id"] for item in (*earlier, *own) if _names_call(item, "_output")}
+    if not broken:
+        return earlier
+    return [item for item in earlier if not (_names_call(item, "_call") and item["call_id"] in broken)]
+
+
+def _names_call(item: Any, kind: str) -> bool:
+    """Return whether an item of a kind names a call by its id."""
+    return isinstance(item, dict) and isinstance(item.get("call_id"), str) and str(item.get("type")).endswith(kind)
+
+
 def _sendable(item: Any) -> Any:
     if not isinstance(item, dict) or item.get("type", "message") not in _PREFIXES:
         return item
@@ -55,7 +78,7 @@ def _is_bare_reasoning(item: Any) -> bool:
 def _named(item: Item, seed: str) -> Item:
     kind = item.get("type", "message")
     id = item.get("id")
-    if not isinstance(id, str) or not _SANE_ID.fullmatch(id):
+    if not is_id(id):
         digest = hashlib.sha256(seed.encode()).hexdigest()[:_DIGITS]
         id = f"{_PREFIXES.get(str(kind), _OTHER)}_{digest}"
     named = {**item, "type": kind, "id": id}

@@ -104,6 +104,16 @@ def test_results_of_tools_follow_the_calls_of_the_conversation() -> None:
     ]
 
 
+def test_calls_that_broke_off_are_left_out() -> None:
+    made = with_conversation(call({"role": "user", "content": "And?"}))
+    broken = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{", "status": "incomplete"}
+
+    whole = completed(made, *HISTORY, broken)
+
+    assert [message["role"] for message in whole.body["messages"]] == ["user", "assistant", "user"]
+    assert "tool_calls" not in whole.body["messages"][1]
+
+
 def test_messages_of_the_assistant_are_stored_with_their_calls() -> None:
     said = {
         "role": "assistant",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from proxy.core.errors import UpstreamError
 from proxy.surfaces.base import Encoder
 from proxy.surfaces.responses.encoder import encoder_of
@@ -115,3 +117,16 @@ def test_whole_answer_is_stored_and_passes() -> None:
 
 def test_whole_answer_that_is_not_stored_needs_no_observer() -> None:
     assert native(stream=False)[1] is None
+
+
+@pytest.mark.parametrize("id", [None, 5, "", "a\0b", "x" * 300, "\ud800"], ids=range(6))
+def test_ids_that_cannot_be_stored_are_made(id: Any) -> None:
+    turn, encoder = native(stream=False, conversation="conv_1")
+    assert encoder is not None
+    answer = {**response("completed", {**ITEM, "id": id}), "id": id}
+
+    encoder.feed(json.dumps(answer).encode())
+
+    assert (turn.id, turn.document["id"]) == ("resp_1", "resp_1")
+    assert turn.output[0]["id"].startswith("msg_")
+    assert json.loads(encoder.finish()) == answer

@@ -116,6 +116,16 @@ def test_history_precedes_the_input() -> None:
     assert [item["type"] for item in turn_of(whole).input] == ["function_call_output"]
 
 
+def test_call_that_broke_off_is_not_continued() -> None:
+    history = [{"type": "message", "role": "user", "content": "go"}, {**CALLED, "status": "incomplete"}]
+
+    whole = turn_of(read(conversation="conv_1")).complete(history)
+
+    assert whole.native is not None
+    assert [item["role"] for item in json.loads(whole.native.raw)["input"]] == ["user", "user"]
+    assert [message["role"] for message in whole.body["messages"]] == ["user", "user"]
+
+
 def test_native_body_of_a_history_has_no_ids() -> None:
     call = read(input="hi", conversation={"id": "conv_1"}, store=False)
     history = [{"type": "message", "id": "msg_1", "role": "user", "content": "go"}, {"type": "mcp_call", "id": "m"}]

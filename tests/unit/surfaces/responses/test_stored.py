@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from proxy.surfaces.responses.stored import named_items, sendable
+from proxy.surfaces.responses.stored import named_items, sendable, unbroken
 
 
 def test_item_gets_an_id_of_its_kind() -> None:
@@ -48,3 +48,16 @@ def test_items_are_sent_without_what_a_provider_looks_up() -> None:
         {"type": "web_search_call", "id": "ws_1"},
         "x",
     ]
+
+
+def test_calls_that_broke_off_are_left_out() -> None:
+    message: Any = {"type": "message", "status": "incomplete", "role": "assistant", "content": []}
+    broken = {"type": "function_call", "status": "incomplete", "call_id": "a", "name": "f", "arguments": '{"x": '}
+    whole = {**broken, "status": "completed", "call_id": "b"}
+    custom = {"type": "custom_tool_call", "status": "incomplete", "call_id": "c", "name": "g", "input": ""}
+    odd: Any = {"type": "new_call", "status": "incomplete", "call_id": ["a"]}
+    output = {"type": "custom_tool_call_output", "call_id": "c", "output": ""}
+
+    assert unbroken([message, broken, whole, custom, odd], ["x", output]) == [message, whole, custom, odd]
+    assert unbroken([message, broken, custom, output], []) == [message, custom, output]
+    assert unbroken([message, whole], []) == [message, whole]
