@@ -48,9 +48,13 @@ def _place() -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process was started, in ticks since the system's start; empty if the system does not say."""
+    """Return when a process was started, in ticks since the system's start.
+
+    Empty if the system does not say, or if the process has ended and only its parent has not noticed.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    return stat.rpartition(")")[2].split()[19]
+    state, *numbers = stat.rpartition(")")[2].split()
+    return "" if state in ("Z", "X") else numbers[18]

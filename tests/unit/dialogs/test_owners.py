@@ -24,9 +24,12 @@ def test_an_owner_lives_as_long_as_its_process() -> None:
         owner = process.stdout.readline().strip()
         alive = Owners().has_died(owner)
         process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and its id is not free yet
+        ended = Owners().has_died(owner)
         process.wait()
 
     assert not alive
+    assert ended
     assert owner.endswith("/req_1")
     assert Owners().has_died(owner)
 
