@@ -10,14 +10,20 @@ from proxy.core.call import NativeRequest
 _OWN_MESSAGES = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 _OWN_RESPONSES = ("function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview")
 _DECLARATIONS = ("functionDeclarations", "function_declarations")
-_SERVERS = ("mcp_servers", "prompt")  # members that bring tools or a prompt of unknown size
+_UNKNOWN = (  # members that bring tools, a prompt of unknown size, or another model
+    *("mcp_servers", "fallbacks"),
+    "prompt",
+    *("cachedContent", "cached_content"),
+)
 
 
 def runs_tools(native: NativeRequest) -> bool:
     """Return whether the provider may run tools, or add to the prompt, for a request."""
-    if any(name in native.spans and native.member(name) for name in _SERVERS):
+    if any(name in native.spans and native.member(name) for name in _UNKNOWN):
         return True
     tools = native.member("tools")
+    if isinstance(tools, dict):  # Google accepts a single one without its list
+        tools = [tools]
     return isinstance(tools, list) and not all(_is_own(native, tool) for tool in tools)
 
 

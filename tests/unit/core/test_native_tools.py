@@ -18,6 +18,7 @@ OWN: list[tuple[NativeFormat, Any]] = [
     ("responses", [{"type": "function", "name": "f"}, {"type": "custom"}, {"type": "namespace", "tools": []}]),
     ("responses", [{"type": "tool_search", "execution": "client"}]),
     ("generate", [{"functionDeclarations": []}, {"function_declarations": []}]),
+    ("generate", {"functionDeclarations": []}),
 ]
 THEIRS: list[tuple[NativeFormat, Any]] = [
     ("messages", [{"name": "f"}, {"type": "web_search_20250305", "name": "web_search"}]),
@@ -28,6 +29,7 @@ THEIRS: list[tuple[NativeFormat, Any]] = [
     ("generate", [{"functionDeclarations": []}, {"googleSearch": {"x": 1}}]),
     ("generate", [{"googleSearch": {}}]),
     ("generate", [{"google_search": {}}]),
+    ("generate", {"googleSearch": {}}),
 ]
 
 
@@ -51,9 +53,17 @@ def test_tools_that_the_provider_runs_are_found(format: NativeFormat, tools: Any
     assert runs_tools(call.native)
 
 
-def test_servers_of_tools_are_found() -> None:
-    raw = json.dumps({**BODIES["messages"], "mcp_servers": [{"url": "https://tools.test"}]}).encode()
-    call = native_call("messages", raw)
+@pytest.mark.parametrize(
+    ("format", "members"),
+    [
+        ("messages", {"mcp_servers": [{"url": "https://tools.test"}]}),
+        ("messages", {"fallbacks": [{"model": "claude-large"}]}),
+        ("generate", {"cachedContent": "cachedContents/1"}),
+        ("generate", {"cached_content": "cachedContents/1"}),
+    ],
+)
+def test_members_of_unknown_cost_are_found(format: NativeFormat, members: dict[str, Any]) -> None:
+    call = native_call(format, json.dumps({**BODIES[format], **members}).encode())
 
     assert call.native is not None
     assert runs_tools(call.native)
