@@ -110,9 +110,10 @@ def _models(native: NativeRequest, model: str) -> dict[str, Any]:
     requests = native.member("requests")
     if isinstance(requests, list) and any(isinstance(each, dict) and each.get("model") != name for each in requests):
         write["requests"] = [{**each, "model": name} if isinstance(each, dict) else each for each in requests]
-    inner = native.member("generateContentRequest")
-    if isinstance(inner, dict) and inner.get("model", name) != name:
-        write["generateContentRequest"] = {**inner, "model": name}
+    for member in ("generateContentRequest", "generate_content_request"):
+        inner = native.member(member)
+        if isinstance(inner, dict) and inner.get("model", name) != name:
+            write[member] = {**inner, "model": name}
     return write
 
 

@@ -110,7 +110,7 @@ def _native(request: Request) -> NativeRequest:
     contents, found = without_carriers(request.members.get("contents"))
     if not found:
         return request.native
-    return edited(request.native, {"contents": contents})
+    return edited(request.native, {"contents": contents}, dropped=("contents.thoughtSignature",))
 
 
 def _facts(messages: list[dict[str, Any]]) -> MessageFacts:

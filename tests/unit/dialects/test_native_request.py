@@ -167,15 +167,19 @@ def test_thinking_can_be_disabled(format: NativeFormat, off: dict[str, Any], exp
 def test_models_inside_googles_bodies_are_replaced() -> None:
     raw = b'{"requests":[{"model":"models/auto","content":{}},{"content":{}}]}'
     batch = native_call("generate", raw, operation="batchEmbedContents", query="")
-    counted = native_call(
-        "generate", b'{"generateContentRequest":{"model":"models/auto","contents":[]}}', operation="countTokens"
-    )
-
     requests = json.loads(request(batch, native_target("generate")).content)["requests"]
-    inner = json.loads(request(counted, native_target("generate")).content)["generateContentRequest"]
 
     assert [each["model"] for each in requests] == ["models/m", "models/m"]
-    assert inner == {"model": "models/m", "contents": []}
+
+
+@pytest.mark.parametrize("name", ["generateContentRequest", "generate_content_request"])
+def test_model_inside_a_counted_request_is_replaced(name: str) -> None:
+    raw = json.dumps({name: {"model": "models/auto", "contents": []}}).encode()
+    counted = native_call("generate", raw, operation="countTokens")
+
+    sent = json.loads(request(counted, native_target("generate")).content)
+
+    assert sent == {name: {"model": "models/m", "contents": []}}
 
 
 def test_embeddings_of_vertex_are_refused() -> None:

@@ -264,6 +264,7 @@ def test_native_body_has_no_carriers() -> None:
         ],
     }
     assert call.native.raw[call.native.spans["labels"].value :].startswith(b'{"a": "b"}')
+    assert call.native.dropped == ("contents.thoughtSignature",)
 
 
 class _Tenant(Principal):
