@@ -312,8 +312,10 @@ class NoTurns:
             )
             raise InvalidRequest(message, param="previous_response_id", code="previous_response_not_found")
         if turn.conversation is not None or turn.references:
-            message = "This server keeps no conversations; send the whole input, or configure `store`."
-            raise InvalidRequest(message, param="conversation" if turn.conversation else "input")
+            by_option = call.options.conversation is not None
+            name = "input" if not turn.conversation else "router.conversation" if by_option else "conversation"
+            message = f"`{name}`: this server keeps no conversations; send the whole input, or configure `store`."
+            raise InvalidRequest(message, param=name)
         return call
 
     async def commit(self, call: Call, record: Record) -> None:

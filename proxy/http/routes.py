@@ -165,7 +165,11 @@ def _not_found(request: Request) -> NotFound:
     bare = re.sub(r"^(?:/(?:openai|api|v1))+(?=/)", "", plain)
     for near in (plain, f"/v1{bare}"):
         if near != path and any(route.include_in_schema for route in _matching(request.app.routes, near)):
-            hint = "; the base URL ends in `/v1`" if near.startswith("/v1") else ""
+            hint = ""
+            if near.startswith("/v1/messages"):
+                hint = "; the base URL ends before `/v1`"
+            elif near.startswith("/v1"):
+                hint = "; the base URL ends in `/v1`"
             return NotFound(f"There is no path `{path[:256]}`. Did you mean `{near}`{hint}?")
     return NotFound(f"There is no path `{path[:256]}`.")
 

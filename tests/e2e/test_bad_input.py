@@ -558,7 +558,7 @@ def test_a_good_host_is_let_in(box: Box, host: str) -> None:
         f"{CHAT}/x",
         "/V1/CHAT/COMPLETIONS",
         "/chat/completions",
-        "/v1/responses",
+        "/v1/threads",
         "/v1/files",
         "/livez/",
         "/openai/deployments/x/chat/completions",
@@ -595,6 +595,12 @@ def test_an_unknown_path_names_the_one_that_was_meant(box: Box, path: str, meant
     _, _, content = parsed(box.raw(request(first=f"POST {path} HTTP/1.1", body=b"")))
 
     assert f"Did you mean `{meant}`" in error_of(content)["message"]
+
+
+def test_the_base_url_of_anthropics_clients_has_no_version(box: Box) -> None:
+    _, _, content = parsed(box.raw(request(first="POST /v1/v1/messages HTTP/1.1", body=b"")))
+
+    assert "`/v1/messages`; the base URL ends before `/v1`?" in error_of(content)["message"]
 
 
 def test_an_unknown_path_that_is_like_none_has_no_hint(box: Box) -> None:
