@@ -18,6 +18,7 @@ from proxy import __version__
 from proxy.commands.diff import diff
 from proxy.commands.explain import explain, route
 from proxy.commands.lazy import GROUPS
+from proxy.commands.replay import replay
 from proxy.commands.reports import budgets, usage
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def main() -> None:
     """A drop-in OpenAI-compatible reverse proxy for LLMs."""
 
 
-for command in (*GROUPS, route, explain, diff, usage, budgets):
+for command in (*GROUPS, route, explain, diff, replay, usage, budgets):
     main.add_command(command)
 
 

@@ -17,7 +17,8 @@ _MEMBERS = {  # of a candidate, by their column
     "wait_ms": "estimated_wait_ms",
 }
 _PROFILE = ("task", "tier", "score", "confidence", "classifier")
-_OTHERS = ("affinity", "agent", "predictor", "calibration", "exploration", "propensity")
+_OTHERS = ("affinity", "agent")
+_RANKING = ("needs", "quality", "predictor", "calibration", "warm", "propensity")
 _LEAST = 0.0005  # weight of a word that is shown
 Row = Mapping[str, Any]
 
@@ -49,6 +50,9 @@ def _choice(decision: Mapping[str, Any]) -> Iterable[str]:
     if needs := decision.get("constraints"):
         shown = [f"{name.replace('_', ' ')} {text(value)}" for name, value in needs.items() if value]
         yield _labelled("needs", ", ".join(shown) or "-")
+    if ranking := decision.get("ranking"):
+        shown = [f"{name} {text(ranking[name])}" for name in _RANKING if ranking.get(name) is not None]
+        yield _labelled("ranking", ", ".join(shown))
     for name in _OTHERS:
         if decision.get(name) is not None:
             yield _labelled(name, text(decision[name]))

@@ -53,6 +53,7 @@ class Calibration:
             "target": self.target.share,
             "of": self.target.of,
             "threshold": self.threshold,
+            "inclusive": self.inclusive,
             "realised": self.realised,
             "version": self.version,
         }

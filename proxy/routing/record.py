@@ -75,6 +75,7 @@ def _ranking(query: Query, ranking: Ranking) -> dict[str, Any]:
         "calibration": None if calibration is None else calibration.record(),
         "warm": None if warm is None else {"model": warm.model, "cached_tokens": warm.tokens},
         "propensity": ranking.propensity,
+        **({"explore": conditions.explore} if conditions.explore else {}),
     }
 
 
@@ -83,9 +84,12 @@ def _constraints(query: Query, mode: str | None) -> dict[str, Any]:
     facts, options = query.facts, query.options
     requested: dict[str, Any] = {
         "mode": mode,
+        "requested_mode": options.mode,
+        "choices": facts.choices if facts.choices > 1 else None,
         "max_tokens": facts.max_tokens,
         "max_cost_usd": options.max_cost_usd,
         "max_latency_ms": options.max_latency_ms,
+        "max_wait_seconds": options.max_wait_seconds,
         "require": list(options.require) or None,
         "providers": list(options.providers) or None,
         "exclude": list(options.exclude) or None,
@@ -132,6 +136,8 @@ def _row(candidate: Candidate, status: str, reason: str, health: DeploymentHealt
         "estimated_cost_usd": None if candidate.cost is None else usd(candidate.cost),
         "estimated_wait_ms": round(max(health.wait, health.retry_after) * 1000, 1),
         "latency_ms": None if candidate.latency is None else round(candidate.latency * 1000, 1),
+        "measured": health.latency is not None,
+        "available": health.available,
     }
 
 
@@ -149,4 +155,6 @@ def _missing_row(missing: Missing) -> dict[str, Any]:
         "estimated_cost_usd": None,
         "estimated_wait_ms": 0,
         "latency_ms": None,
+        "measured": False,
+        "available": False,
     }

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from proxy.core.ledger import AttemptRow, CallRow
@@ -13,6 +14,7 @@ from proxy.store.values import cleaned
 
 _LOG = logging.getLogger(__name__)
 
+_PAGE = 500  # rows with decision records that are read at once
 MAX_LIST = 1001  # one more than a page, to see whether there is another one
 
 
@@ -88,6 +90,27 @@ class LedgerStore:
         return await self._database.report(
             lambda connection: reports.requests(connection, filters, after, min(limit, MAX_LIST))
         )
+
+    async def decided(
+        self, start: int, end: int, *, models: Sequence[str] = (), most: int = 100_000
+    ) -> AsyncIterator[CallRow]:
+        """Yield the calls from `start` to `end` with their decision records, the earliest first.
+
+        If there are more than `most`, the newest of them.
+        """
+        await self._database.open()
+        from proxy.store import reports
+
+        first = await self._database.report(lambda connection: reports.time_of_newest(connection, start, end, most))
+        after, full = (start if first is None else first, ""), True
+        while full:
+            page = await self._database.report(
+                partial(reports.decided, start=after, end=end, model=list(models) or None, limit=_PAGE)
+            )
+            for row in page:
+                yield row
+            full = len(page) == _PAGE
+            after = (page[-1].time, page[-1].id) if page else after
 
     async def request(self, id: str) -> tuple[CallRow, list[AttemptRow]] | None:
         """Return one call with its decision record, and its attempts."""

@@ -87,6 +87,27 @@ async def requests(
     return [call_of(row) for row in (await connection.execute(query)).all()]
 
 
+async def decided(
+    connection: AsyncConnection, start: tuple[int, str], end: int, model: Filter | None, limit: int
+) -> list[CallRow]:
+    """Return calls with their decision records, after `start` (a time and an id) and before `end`, in this order."""
+    table = schema.calls
+    query = select(*(table.c[name] for name in CALL_COLUMNS))
+    query = query.where(tuple_(table.c.time, table.c.id) > tuple_(*start), table.c.time < end)
+    if model is not None:
+        query = query.where(_call_filter("model", model))
+    query = query.order_by(table.c.time, table.c.id).limit(limit)
+    return [call_of(row) for row in (await connection.execute(query)).all()]
+
+
+async def time_of_newest(connection: AsyncConnection, start: int, end: int, number: int) -> int | None:
+    """Return the time of the `number`th newest call from `start` to `end`; `None` if there are not so many."""
+    table = schema.calls
+    query = select(table.c.time).where(table.c.time >= start, table.c.time < end)
+    query = query.order_by(table.c.time.desc(), table.c.id.desc()).offset(number - 1).limit(1)
+    return (await connection.execute(query)).scalar()
+
+
 async def request(connection: AsyncConnection, id: str) -> tuple[CallRow, list[AttemptRow]] | None:
     """Return one call with its attempts."""
     calls, attempts = schema.calls, schema.attempts

@@ -37,6 +37,7 @@ COMMANDS = [
     "route",
     "explain",
     "diff",
+    "replay",
     "mock",
     "models",
     "healthcheck",

@@ -10,6 +10,7 @@ from proxy.routing.classify.prompt import read_prompt
 from proxy.routing.classify.tasks import depth_words
 
 MOST = 5  # in each direction
+_LISTED = 40  # words and signs in each direction, from which the words are taken
 _DEPTH = 0.06  # what the rules add for a word that asks for depth
 
 
@@ -30,4 +31,7 @@ def _strongest(call: Call, classifier: str) -> list[tuple[str, float]]:
         return []
     from proxy.routing.classify.trained import load  # only here: the model is large
 
-    return load().strongest_words(read_prompt(call.body).text, MOST)
+    found = load().strongest_words(read_prompt(call.body).text, _LISTED)
+    words = [pair for pair in found if pair[0][0].isalnum()]  # no punctuation
+    harder, easier = [pair for pair in words if pair[1] > 0], [pair for pair in words if pair[1] < 0]
+    return harder[:MOST] + easier[-MOST:]

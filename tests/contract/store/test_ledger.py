@@ -370,3 +370,20 @@ async def test_too_many_groups_are_rejected(ledger: LedgerStore, monkeypatch: py
     monkeypatch.setattr("proxy.store.reports.MAX_GROUPS", 3)
     with pytest.raises(InvalidValue, match="more than 3 groups"):
         await ledger.usage(["key"], {}, 0, EVER)
+
+
+async def test_calls_are_read_again_in_the_order_of_their_times(
+    ledger: LedgerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.store.ledger._PAGE", 2)
+    rows = [msgspec.structs.replace(CALL, id=f"req_{at}", time=NOON + at // 2, model=f"m{at % 3}") for at in range(7)]
+    await ledger.write(rows[::-1], [])
+
+    async def read(start: int, end: int, **options: Any) -> list[CallRow]:
+        return [row async for row in ledger.decided(start, end, **options)]
+
+    assert await read(NOON, NOON + 9) == rows
+    assert await read(NOON + 1, NOON + 3) == rows[2:6]
+    assert [row.id for row in await read(NOON, NOON + 9, models=["m1"])] == ["req_1", "req_4"]
+    assert await read(NOON, NOON + 9, most=3) == rows[4:]
+    assert await read(NOON + 9, EVER) == []

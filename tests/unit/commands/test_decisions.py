@@ -20,7 +20,11 @@ def test_the_targets_have_their_terms_and_the_rejected_their_reasons() -> None:
     assert {"target", "score", "cost", "latency", "cost_usd", "latency_ms"} <= set(found[table].split())
     assert found[table + 1].split()[0] == "1"
     assert any(line.startswith("local/llama") and line.endswith("excluded by router.exclude") for line in found)
-    assert any(line.startswith("anthropic/haiku: not available now: breaker open") for line in found)
+    assert any(line.startswith("anthropic/haiku ") and line.endswith("breaker open") for line in found)
+
+
+def test_a_fallback_that_is_not_simply_next_has_its_reason() -> None:
+    assert "anthropic/haiku: not available now: breaker open" in lines("tier/low")
 
 
 def test_what_was_not_weighed_is_not_shown() -> None:

@@ -140,7 +140,9 @@ async def test_a_share_of_the_calls_goes_to_strong_models() -> None:
     strong = [plan.targets[0].deployment.model == "opus" for plan in plans]
     assert sum(strong) == pytest.approx(100, abs=8)
     assert plans[-1].sample is not None
-    assert plans[-1].decision["ranking"]["calibration"].keys() == {"target", "of", "threshold", "realised", "version"}
+    assert plans[-1].decision["ranking"]["calibration"].keys() == {
+        *("target", "of", "threshold", "inclusive", "realised", "version")
+    }
     assert "the threshold" in plans[-1].reason
 
 

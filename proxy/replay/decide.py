@@ -1,0 +1,140 @@
+"""Decides recorded calls again, under another configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from proxy.core.call import Call
+from proxy.core.model import EMPTY, Deployment
+from proxy.core.plan import DeploymentHealth, Plan, Room
+from proxy.core.principal import UNKNOWN_CALLER, Principal
+from proxy.core.snapshot import Snapshot
+from proxy.replay.recorded import Recorded
+from proxy.routing.calibrate import Calibration, Calibrator
+from proxy.routing.candidates import Conditions, read_query
+from proxy.routing.classify.rules import Profile
+from proxy.routing.explore import draw_of
+from proxy.routing.facts import Facts
+from proxy.routing.names import Rule, route_table
+from proxy.routing.plan import needs_profile, plan_routes, resolve_names
+from proxy.routing.predict import PRIOR, Predictor
+from proxy.routing.router import shipped_scores
+
+
+class RecordedFacts(Facts):
+    """The requirements of a body as its decision record has them."""
+
+    def __init__(self, call: Recorded) -> None:
+        super().__init__(EMPTY)
+        given = call.constraints
+        self.__dict__.update(
+            input_tokens=call.input_tokens,
+            max_tokens=given.get("max_tokens"),
+            capabilities=frozenset(given.get("capabilities") or ()),
+        )
+        self._choices = int(given.get("choices") or 1)
+
+    @property
+    def choices(self) -> int:
+        """The number of answers."""
+        return self._choices
+
+    @property
+    def sets_effort(self) -> bool:
+        """Unknown: it changes no target."""
+        return False
+
+
+class NotClassified(Exception):
+    """The call was not classified, and under the new configuration its route depends on the prompt."""
+
+
+class Decider:
+    """Plans recorded calls under one configuration."""
+
+    def __init__(self, snapshot: Snapshot, predictor: Predictor = PRIOR) -> None:
+        self.snapshot = snapshot
+        self.predictor = predictor
+        self._calibrator = Calibrator()
+        self._table = dict(route_table(snapshot))
+
+    def plan(
+        self,
+        recorded: Recorded,
+        principal: Principal = UNKNOWN_CALLER,
+        waits: Mapping[str, float] = EMPTY,
+        room: Callable[[Deployment], Room | None] = lambda deployment: None,
+    ) -> Plan:
+        """Return the plan of a call. Raises `ProxyError` if no target can serve it, or `NotClassified`.
+
+        `waits`: the seconds until the limits of deployments have capacity, by name. `room`: what is left of the hard
+        budgets that a deployment's calls count in.
+        """
+        call = _call(recorded, self.snapshot, principal)
+        query = replace(read_query(call, _health(recorded, waits)), facts=RecordedFacts(recorded))
+        rules = resolve_names(call, self._table)
+        if not needs_profile(rules):
+            return plan_routes(call, query, rules, None)
+        if recorded.profile is None:
+            raise NotClassified
+        conditions = Conditions(
+            predictor=self.predictor,
+            calibration=self._calibration(recorded, recorded.profile),
+            warm=recorded.warm,
+            rooms=_rooms(rules, room),
+            explore=float(recorded.ranking.get("explore") or 0.0),
+            draw=draw_of(call.id),
+        )
+        plan = plan_routes(call, replace(query, conditions=conditions), rules, recorded.profile)
+        if plan.sample is not None:
+            self._calibrator.note(plan.sample)
+        return plan
+
+    def _calibration(self, recorded: Recorded, profile: Profile) -> Calibration | None:
+        """Return the calibration of `routing.cost`: that of the record for the same target, else one of the replay."""
+        target = self.snapshot.cost
+        if target is None:
+            return None
+        own = self._calibrator.current(target, profile.classifier, shipped_scores(profile.classifier))
+        return recorded.calibration(target) or own
+
+
+def _rooms(rules: Sequence[Rule], room: Callable[[Deployment], Room | None]) -> dict[str, Room]:
+    """Return what is left of hard budgets for `auto`, by provider."""
+    deployments = {
+        target.deployment.provider.name: target.deployment
+        for rule in rules
+        if rule.form == "auto"
+        for target in rule.members.targets
+    }
+    return {name: found for name, each in deployments.items() if (found := room(each)) is not None}
+
+
+def _call(recorded: Recorded, snapshot: Snapshot, principal: Principal) -> Call:
+    row = recorded.row
+    return Call(
+        id=row.id,
+        request_id=row.request_id,
+        endpoint=row.endpoint,
+        raw=b"",
+        body=EMPTY,
+        model=recorded.model or "",
+        stream=row.stream,
+        usage_asked=False,
+        options=recorded.options,
+        headers=EMPTY,
+        snapshot=snapshot,
+        kind=recorded.kind,
+        principal=principal,
+        family=recorded.family,
+    )
+
+
+def _health(recorded: Recorded, waits: Mapping[str, float]) -> dict[str, DeploymentHealth]:
+    """Return the health at the time of the call, with the waits of the replay."""
+    health = recorded.health()
+    for name, wait in waits.items():
+        before = health.get(name, DeploymentHealth())
+        health[name] = DeploymentHealth(before.available, before.reason, before.retry_after, before.latency, wait)
+    return health
