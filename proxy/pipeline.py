@@ -224,8 +224,7 @@ class Pipeline:
     async def _count(self, arrival: Arrival, call: Call, plan: Plan, record: Record) -> None:
         """Answer with the tokens of the input: those that a target of the client's format counts, else an estimate."""
         assert call.count is not None
-        native = call.native.format if call.native is not None else None
-        if native is not None and plan.targets[0].deployment.provider.native_format == native:
+        if call.passes_to(plan.targets[0].deployment.provider):
             relay = await self._executor.count(call, plan, record)
             if relay is not None:
                 try:
@@ -244,7 +243,7 @@ class Pipeline:
         if call.options.conversation is not None:
             from proxy.surfaces.memory.answer import remembering
 
-            encoder = remembering(call, record, relay.headers["content-type"], encoder, arrival.surface)
+            encoder = remembering(call, record, encoder, arrival.surface)
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")

@@ -11,7 +11,7 @@ from proxy.core.body import parse
 from proxy.core.dialects import DialectName, NativeFormat
 from proxy.core.errors import InvalidRequest
 from proxy.core.messages import UNKNOWN, MessageFacts
-from proxy.core.model import EMPTY, Kind, Mode
+from proxy.core.model import EMPTY, Kind, Mode, Provider
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.spans import Span
@@ -54,6 +54,7 @@ class NativeRequest:
     )  # for such a target besides `Call.headers`
     operation: str = ""  # `generate`: the method, such as `generateContent`; `messages`: "" or `count_tokens`
     dropped: tuple[str, ...] = ()  # what the client sent and `raw` lacks, because no target can read it
+    translated: bool = False  # for every target, because `raw` lacks the stored messages that the call continues
 
     @property
     def events(self) -> bool:
@@ -93,3 +94,8 @@ class Call:
     turn: Turn | None = None  # what it reads from, and adds to, stored dialogs
     family: DialectName | None = None  # an open tool loop carries signatures of this family of models
     agent: AgentUse | None = None  # the agent whose instructions, tools and parameters are in `raw`
+
+    def passes_to(self, provider: Provider) -> bool:
+        """Return whether the client's own body passes unchanged to a provider, because that speaks its format."""
+        native = self.native
+        return native is not None and native.format == provider.native_format and not native.translated

@@ -59,7 +59,7 @@ class Attempts:
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
         call = run.call
-        native = call.native is not None and call.native.format == target.deployment.provider.native_format
+        native = call.passes_to(target.deployment.provider)
         if call.refused is not None and not native:
             raise call.refused
         if call.native is not None and not native:
@@ -76,7 +76,7 @@ class Attempts:
     def dialect(self, call: Call, target: Target) -> Dialect:
         """Return what translates between the client and `target`, or passes the client's own format to it."""
         provider = target.deployment.provider
-        if call.native is not None and call.native.format == provider.native_format:
+        if call.native is not None and call.passes_to(provider):
             return self.dialects[call.native.format]
         return self.dialects[provider.dialect]
 

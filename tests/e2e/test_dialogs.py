@@ -145,6 +145,11 @@ def test_all_apis_share_a_conversation(
         headers={"x-router-conversation": conversation, "anthropic-version": "2023-06-01"},
         json={"model": "p/m", "max_tokens": 9, "messages": [{"role": "user", "content": "messages"}]},
     )
+    contents = {"contents": [{"role": "user", "parts": [{"text": "generate"}]}]}
+    generated = [
+        http.post(f"{box.url}/v1beta/models/p/m:{path}", headers={"x-router-conversation": conversation}, json=contents)
+        for path in ("generateContent", "streamGenerateContent?alt=sse", "streamGenerateContent")
+    ]
     with pytest.raises(openai.BadRequestError, match="use `conversation`"):
         client.responses.create(model="p/m", input="x", extra_body=option)
     with pytest.raises(openai.NotFoundError):
@@ -156,6 +161,9 @@ def test_all_apis_share_a_conversation(
 
     answer = text_of("m")
     assert message.json()["content"][0]["text"] == answer
+    assert "".join(map(google_text, generated[0].json()["candidates"])) == answer
+    assert "".join(google_text(json.loads(line[6:])["candidates"][0]) for line in data_lines(generated[1])) == answer
+    assert "".join(google_text(each["candidates"][0]) for each in generated[2].json()) == answer
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == answer
     assert asked(upstream) == [("system", "Be brief."), ("user", "chat")]
     upstream.next()
@@ -169,7 +177,17 @@ def test_all_apis_share_a_conversation(
         ("assistant", answer),
         ("user", "messages"),
     ]
-    assert texts(client, conversation)[-2:] == ["messages", answer]
+    assert texts(client, conversation)[-8:] == ["messages", answer, *["generate", answer] * 3]
+
+
+def google_text(candidate: dict[str, Any]) -> str:
+    """The text of a candidate of Google's API."""
+    return "".join(part["text"] for part in candidate.get("content", {}).get("parts", ()))
+
+
+def data_lines(answer: httpx.Response) -> list[str]:
+    """The lines of an event stream that have data."""
+    return [line for line in answer.text.splitlines() if line.startswith("data: ")]
 
 
 def test_unknown_ids_are_rejected_before_a_provider_is_asked(client: openai.OpenAI, upstream: Upstream) -> None:

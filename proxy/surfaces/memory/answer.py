@@ -25,10 +25,9 @@ _LIMIT = 1 << 30  # bytes of an event; the decoder has limited them already
 _INCOMPLETE = ("length", "content_filter")
 
 
-def remembering(call: Call, record: Record, content_type: str, inner: Encoder | None, surface: Surface) -> Encoder:
+def remembering(call: Call, record: Record, inner: Encoder | None, surface: Surface) -> Encoder:
     """Return the encoder `inner` of a call, which notes the answer; `None` passes the answer's bytes."""
-    streams = content_type.startswith("text/event-stream")
-    return (_Stream if streams else _Whole)(call, record, inner, surface)
+    return (_Stream if call.stream else _Whole)(call, record, inner, surface)
 
 
 def items_of_answer(call: Call, record: Record, message: Mapping[str, Any], stem: str) -> list[Item]:
@@ -89,7 +88,7 @@ class _Stream(_Encoder):
     def __init__(self, call: Call, record: Record, inner: Encoder | None, surface: Surface) -> None:
         super().__init__(call, record, inner, surface)
         self._events = Events(_LIMIT)
-        self._finished = False
+        self._finished = ""  # the finish reason, once it has come
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's bytes until the answer is complete."""
@@ -115,11 +114,13 @@ class _Stream(_Encoder):
             if isinstance(delta := choice.get("delta"), dict):
                 self._answer.add(delta)
             reason = choice.get("finish_reason")
-            if reason and isinstance(reason, str):
+            if self._finished:
+                self._note(self._finished)  # with what came after the finish
+            elif reason and isinstance(reason, str):
                 self._end(reason)
 
     def _end(self, reason: str) -> None:
-        self._finished = True
+        self._finished = reason
         self._note(reason)
 
 

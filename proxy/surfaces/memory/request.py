@@ -53,7 +53,8 @@ def with_conversation(call: Call) -> Call:
         lambda earlier: _complete(made, messages, begin, unbroken(earlier, own)),
         conversation=call.options.conversation,
     )
-    made = replace(call, turn=turn, native=None)
+    native = replace(call.native, translated=True) if call.native is not None else None
+    made = replace(call, turn=turn, native=native)
     return made
 
 

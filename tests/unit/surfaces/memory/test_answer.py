@@ -25,14 +25,15 @@ RAW = b'{"model":"auto","messages":[{"role":"user","content":"Hi"}],"router":{"c
 LOST = Unavailable("The store does not answer now.")
 
 
-def made() -> tuple[Call, Turn, Record]:
+def made(*, stream: bool = True) -> tuple[Call, Turn, Record]:
     call = with_conversation(calls.call(RAW))
+    call.stream = stream
     assert call.turn is not None
     return call, call.turn, calls.record(call)
 
 
 def stream(call: Call, record: Record, inner: Encoder | None = None) -> Encoder:
-    return remembering(call, record, "text/event-stream", inner, SURFACE)
+    return remembering(call, record, inner, SURFACE)
 
 
 def test_a_stream_waits_for_the_store_from_its_finish_on() -> None:
@@ -49,6 +50,17 @@ def test_a_stream_waits_for_the_store_from_its_finish_on() -> None:
     [item] = turn.output
     assert (item["role"], item["status"], item["content"][0]["text"]) == ("assistant", "completed", text_of("x"))
     assert encoder.finish() == b"".join(end)
+
+
+def test_what_comes_after_the_finish_is_stored() -> None:
+    call, turn, record = made()
+    encoder = stream(call, record)
+
+    for data in (chunk({"content": "a"}, finish="stop"), chunk({"content": "b"}), DONE):
+        encoder.feed(data)
+
+    assert "".join(part["text"] for item in turn.output for part in item["content"]) == "ab"
+    assert turn.document == {"id": turn.id, "status": "completed"}
 
 
 def test_a_stream_that_is_not_stored_ends_with_the_error() -> None:
@@ -105,14 +117,14 @@ def test_a_stream_that_breaks_off_is_not_complete() -> None:
 
 
 def test_a_whole_body_waits_for_the_store() -> None:
-    call, turn, record = made()
+    call, turn, record = made(stream=False)
     function = {"name": "look", "arguments": "{}"}
     answer: dict[str, Any] = completion("Hello")
     answer["choices"][0]["message"]["tool_calls"] = [
         {"id": id, "type": "function", "function": function} for id in ("c1", "c2")
     ]
     body = json.dumps(answer).encode()
-    encoder = remembering(call, record, "application/json", None, SURFACE)
+    encoder = remembering(call, record, None, SURFACE)
 
     assert encoder.feed(body) == b""
     assert [item["type"] for item in turn.output] == ["message", "function_call", "function_call"]

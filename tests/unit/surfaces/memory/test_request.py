@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.call import Call
+from proxy.core.call import Call, NativeRequest
 from proxy.core.errors import InvalidRequest
 from proxy.surfaces.carriers import seal
 from proxy.surfaces.memory.request import with_conversation
@@ -162,6 +162,18 @@ def test_what_a_conversation_cannot_hold_is_named(messages: Any, members: dict[s
         with_conversation(call(*messages, **members))
 
     assert caught.value.param == param
+
+
+def test_the_body_of_another_api_passes_to_no_provider() -> None:
+    anthropic = calls.provider("anthropic", dialect="anthropic")
+    request = call({"role": "user", "content": "Hi"})
+    request.native = NativeRequest("messages", b"{}", {})
+
+    whole = completed(with_conversation(request), *HISTORY)
+
+    assert request.passes_to(anthropic)
+    assert whole.native is not None
+    assert not whole.passes_to(anthropic)
 
 
 def test_other_endpoints_have_no_conversations() -> None:
