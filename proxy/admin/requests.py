@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from proxy.admin.objects import shown_id
 from proxy.admin.pages import bounds, invalid_after
 from proxy.admin.storage import stored
 from proxy.admin.values import visible
+from proxy.core.decisions import read_decision
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.core.money import usd
@@ -59,7 +59,7 @@ class Requests:
 
 def whole_record(call: CallRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
     """Return the record of a call with its attempts and its decision record."""
-    decision = None if call.decision is None else json.loads(call.decision)
+    decision = None if call.decision is None else read_decision(call.decision)
     return {**call_record(call), "attempts": [attempt_record(row) for row in attempts], "decision": decision}
 
 

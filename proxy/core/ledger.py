@@ -79,7 +79,7 @@ class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     ttft_ms: float | None = None
     queue_ms: float = 0.0
     cache: str = "bypass"
-    decision: bytes | None = None  # the decision record as JSON
+    decision: bytes | None = None  # the decision record: see `core/decisions.py`
     agent: str | None = None  # the id
     agent_version: str | None = None
     features: bytes | None = None  # of a classified prompt, in numbers: see `routing/classify/packed.py`

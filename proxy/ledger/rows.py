@@ -8,6 +8,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import structs
 
+from proxy.core.decisions import kept
 from proxy.core.json_text import compact
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.core.plan import Plan
@@ -128,7 +129,7 @@ def call_row(
 
 
 def decision_of(record: Record) -> bytes | None:
-    """Return the decision record as JSON; `None` if the call was not routed.
+    """Return the decision record as the ledger keeps it; `None` if the call was not routed.
 
     That of a call to one model, named by the client, has only what is equal for all such calls, so that it is made
     once: what was weighed is the one model.
@@ -159,9 +160,9 @@ def _direct(route: str, rule: str, reason: str, provider: str, model: str, versi
 
 def _json(plan: Plan) -> bytes:
     try:
-        return msgspec.json.encode(plan.decision)
+        return kept(msgspec.json.encode(plan.decision))
     except (UnicodeEncodeError, TypeError):  # a name of the client that is not valid Unicode
-        return compact(dict(plan.decision))
+        return kept(compact(dict(plan.decision)))
 
 
 def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-import msgspec
-
 from proxy.core.call import RouterOptions
+from proxy.core.decisions import read_decision
 from proxy.core.dialects import DialectName
 from proxy.core.ledger import CallRow
 from proxy.core.model import EMPTY, MODES, TIERS, Kind
@@ -28,7 +27,6 @@ _UNAVAILABLE = "not available now: "  # how the reason of an unavailable candida
 _KINDS: Mapping[str, Kind] = {endpoint.name: endpoint.kind for endpoint in PASSED}
 _MODEL_CUTS = (0.50, 0.62)  # see `routing/classify/trained.py`
 _RULE_CUTS = (0.31, 0.47)
-_decode = msgspec.json.Decoder(dict[str, Any]).decode
 Candidate = Mapping[str, Any]
 
 
@@ -126,7 +124,7 @@ class Recorded:
 def recorded(row: CallRow) -> Recorded:
     """Return the call of a row of the ledger. A decision record that cannot be read is as none."""
     try:
-        decision = {} if row.decision is None else _decode(row.decision)
+        decision = {} if row.decision is None else read_decision(row.decision)
     except ValueError:
         decision = {}
     targets = [each for each in decision.get("candidates") or () if each.get("status") != "rejected"]
