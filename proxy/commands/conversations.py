@@ -12,6 +12,7 @@ from msgspec.json import decode
 from proxy.commands.options import config_option, json_option
 from proxy.commands.shell import Shell, run
 from proxy.commands.tables import block, echo_json, table, text
+from proxy.core.errors import NotFound
 from proxy.core.json_text import compact_nulled
 from proxy.core.timestamps import iso
 from proxy.dialogs.refusals import refusal
@@ -73,7 +74,13 @@ def export(ids: Sequence[str], tenant: str | None, config: Path | None) -> None:
     async def work(shell: Shell) -> None:
         store = _store(shell)
         async for id in _ids(store, ids, tenant):
-            click.echo(compact_nulled(await _whole(store, id)))
+            try:
+                whole = await _whole(store, id)
+            except NotFound:
+                if ids:
+                    raise
+                continue  # deleted since it was listed
+            click.echo(compact_nulled(whole))
 
     run(config, work)
 

@@ -87,6 +87,20 @@ def test_conversations_are_exported_as_json_lines(folder: Path) -> None:
     assert one == everything[0] == json.loads(run(folder, "show", "conv_1", "--json").output)
 
 
+def test_what_is_deleted_during_an_export_is_left_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ConversationStore.list
+
+    async def with_deleted(*arguments: Any) -> Any:
+        found = await listed(*arguments)
+        return [found[0]._replace(id="conv_0"), *found]
+
+    monkeypatch.setattr(ConversationStore, "list", with_deleted)
+
+    exported = [json.loads(line)["id"] for line in run(folder, "export").output.splitlines()]
+
+    assert exported == ["conv_1", "conv_2"]
+
+
 @pytest.mark.parametrize("command", ["show", "export", "delete"])
 def test_an_unknown_conversation_exits_with_2(folder: Path, command: str) -> None:
     done = run(folder, command, "conv_9")
