@@ -22,7 +22,7 @@ PREFIX = "agent/"
 PRODUCTION = "production"  # the label that a name without one stands for
 LATEST = "latest"  # stands for the newest version, and cannot be moved
 
-_VARIABLE = re.compile(r"\{\{[ \t]*([A-Za-z_][A-Za-z0-9_.-]{0,63})[ \t]*\}\}")
+_VARIABLE = re.compile(r"\{\{[ \t]{0,32}([A-Za-z_][A-Za-z0-9_.-]{0,63})[ \t]{0,32}\}\}")
 
 
 class Agent(Struct, frozen=True, gc=False):

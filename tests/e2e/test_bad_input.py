@@ -335,7 +335,6 @@ def test_an_open_provider_takes_no_model_that_cannot_be_one(box: Box, model: str
         ("x-router-max-latency-ms", "-1", "router.max_latency_ms"),
         ("x-router-colour", "red", "router.colour"),
         ("x-router-cache", "on", "router.cache"),
-        ("x-router-conversation", "c1", "router.conversation"),
     ],
 )
 def test_a_wrong_option_in_a_header_is_refused_by_its_name(box: Box, header: str, value: str, param: str) -> None:

@@ -24,7 +24,7 @@ _SAME = ("temperature", "top_p", "top_k")
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
-_SERVER_TOOL = re.compile(r"[a-z_]+_[0-9]{8}")  # a type of Anthropic's own tools
+_SERVER_TOOL = re.compile(r"[a-z_]{1,64}_[0-9]{8}")  # a type of Anthropic's own tools
 
 
 def with_agent(

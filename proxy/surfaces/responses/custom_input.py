@@ -11,7 +11,7 @@ import re
 from proxy.core.json_text import strict_object_of
 
 _OPENING = '{"input":"'
-_BEGIN = re.compile(r'\s*\{\s*"input"\s*:\s*"')
+_BEGIN = re.compile(r'\s{0,64}\{\s{0,64}"input"\s{0,64}:\s{0,64}"')
 _LONGEST_OPENING = 256  # characters, with white space
 _PLAIN = re.compile(r'[^"\\]+')
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|([^u]))")

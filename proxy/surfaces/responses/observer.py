@@ -17,7 +17,7 @@ from proxy.surfaces.responses.failed import failed_after, failed_event
 from proxy.surfaces.responses.stored import is_id, named_items
 
 # A quote inside a string is escaped, so that text cannot look like this.
-_LAST = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed|cancelled)"')
+_LAST = re.compile(rb'"type"\s{0,16}:\s{0,16}"response\.(?:completed|incomplete|failed|cancelled)"')
 _KEPT = ("completed", "incomplete")  # what is stored
 
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import httpx
 
-from proxy.admin.storage import ModelOverrides, Storage
+from proxy.admin.storage import AgentParts, ModelOverrides, Storage
 from proxy.admission.keys import Peppers
 from proxy.capacity.budget_memory import MemoryBudgets
 from proxy.capacity.budgets import Budgets
@@ -97,6 +97,7 @@ async def boxed(database: Database, principal: Principal | None = None) -> Async
         ledger=ledger,
         audit=AuditLog(database),
         overrides=cast("ModelOverrides", None),
+        agents=cast("AgentParts", None),
         now=clock.time,
         issue=Peppers([PEPPER]).issue,
         forget=lambda: forgotten.append(None),

@@ -111,6 +111,8 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
         meta=Mock(),
         provider_keys=Mock(),
         usage=OwnUsage(ledger, lambda: NOW),
+        responses=Mock(),
+        conversations=Mock(),
         identify=identify,
         admin=admin,  # type: ignore[arg-type]
     )
