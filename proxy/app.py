@@ -49,6 +49,7 @@ from proxy.mock.upstream import MockUpstream
 from proxy.observe.metrics import Metrics
 from proxy.overrides import ModelOverrides
 from proxy.pipeline import Pipeline
+from proxy.prompts import StoredPrompts
 from proxy.reload import Configuration, Reloader
 from proxy.routing.router import Router
 from proxy.routing.tokens import token_counter
@@ -60,6 +61,7 @@ from proxy.store.agents import AgentStore
 from proxy.store.dialogs import DialogStore
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
+from proxy.store.prompts import PromptStore
 from proxy.upstream.assembly import build_upstream
 from proxy.upstream.fetch import fetch
 from proxy.upstream.own_key_service import OwnKeyService
@@ -159,6 +161,8 @@ def build(
         ledger=ledger.recorder if ledger else None,
     )
     metrics.watch(classifier.families)
+    prompts = StoredPrompts(PromptStore(database), clock) if database else None
+    router.note = prompts.note if prompts else None
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     background = background_of(database, clock)
     reloader = Reloader(live, upstream, metrics)
@@ -224,7 +228,7 @@ def build(
         overrides,
         callers and callers.accounts,
     ]
-    services += [agents if database else None, turns]
+    services += [agents if database else None, turns, prompts]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,
@@ -242,6 +246,7 @@ def build(
         ledger=records,
         database=database,
         background=background,
+        prompts=prompts,
         clock=clock,
         own_keys=own_keys,
         agents=agents,

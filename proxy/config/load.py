@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from proxy.config.check import budgets, references
 from proxy.config.check.auth import auth_problems
+from proxy.config.check.prompts import prompt_problems
 from proxy.config.check.user_keys import user_key_problems
 from proxy.config.check.validate import Finding, validate
 from proxy.config.check.warnings import address_warnings, value_warnings
@@ -105,7 +106,7 @@ def parse(source: Source, environ: Mapping[str, str], workers: int | None = None
     count = workers or max(running, settings.server.workers if settings else 1)
     if settings:
         invalid += [*unshared(settings, count), *user_key_problems(settings)]
-        invalid += [*auth_problems(settings), *budgets.check(settings)]
+        invalid += [*auth_problems(settings), *budgets.check(settings), *prompt_problems(settings)]
     problems = [Problem(file, line, where(path), message) for path, line, message in reading.problems]
     findings = (*invalid, *islice(references.check(data), MAX_REFERENCES))
     problems += [_problem(file, reading, finding) for finding in findings if not _follows(finding, reading)]

@@ -70,6 +70,7 @@ class Snapshot:
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
     max_in_flight: int = 10_000  # calls of this process at the same time
     access_log: bool = True
+    store_prompts: bool = False  # those that are classified, with their profiles
     request_log: Literal["none", "jsonl", "csv"] = "none"
     daily_log: bool = False
     testing: bool = False  # failures may be simulated

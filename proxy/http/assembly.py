@@ -29,6 +29,7 @@ from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.prompts import Prompts
 from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import BodyReader, Limits
 from proxy.http.responses import StoredResponses
@@ -36,10 +37,12 @@ from proxy.http.routes import AdminApp, error_handlers, routes
 from proxy.http.usage import OwnUsage
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
+from proxy.prompts import StoredPrompts
 from proxy.routing.router import Router
 from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
 from proxy.store.ledger import LedgerStore
+from proxy.store.prompts import PromptStore
 from proxy.store.responses import ResponseStore
 from proxy.surfaces.table import SURFACES
 from proxy.upstream.own_key_service import OwnKeyService
@@ -85,6 +88,7 @@ def build_http(
     ledger: LedgerStore | None,
     database: Database | None,
     background: BackgroundCalls | None,
+    prompts: StoredPrompts | None,
     clock: Clock,
     own_keys: OwnKeyService,
     agents: AgentFinder,
@@ -119,6 +123,7 @@ def build_http(
             provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),
             responses=StoredResponses(ResponseStore(database) if database else None, background, limits.keep_alive),
             conversations=Conversations(ConversationStore(database, clock) if database else None, BodyReader(limits)),
+            prompts=Prompts(PromptStore(database) if database else None, prompts),
             identify=identify,
             admin=admin,
         ),

@@ -22,6 +22,7 @@ from proxy.http.exchange import Endpoint
 from proxy.http.identified import Identified, IdentifiedOrAdmin
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
+from proxy.http.prompts import Prompts
 from proxy.http.provider_keys import OwnProviderKeys
 from proxy.http.reading import ClientGone
 from proxy.http.responses import StoredResponses
@@ -54,6 +55,7 @@ def routes(
     provider_keys: OwnProviderKeys,
     responses: StoredResponses,
     conversations: Conversations,
+    prompts: Prompts,
     identify: Identify,
     admin: AdminApp,
 ) -> list[BaseRoute]:
@@ -97,6 +99,9 @@ def routes(
         identified("/v1/conversations/{id}/items", conversations.items),
         identified("/v1/conversations/{id}/items/{item}", conversations.item),
         identified("/v1/conversations/{id}/items/{item}", conversations.delete_item, "DELETE"),
+        identified("/v1/prompts", prompts.list),
+        identified("/v1/prompts/{id}", prompts.retrieve),
+        identified("/v1/prompts/{id}", prompts.delete, "DELETE"),
         identified("/v1/usage", usage.usage),
         identified("/v1/provider-keys", provider_keys.list),
         identified("/v1/provider-keys", provider_keys.put, "PUT"),

@@ -15,7 +15,7 @@ DIALOGS = 50  # the same for conversations and responses, which have many items
 
 
 async def delete_rows(table: Any, connection: AsyncConnection, before: int) -> int:
-    """Delete rows of `calls` or `attempts`."""
+    """Delete rows of `calls`, `attempts` or `prompts`."""
     old = select(table.c.id).where(table.c.time < before).order_by(table.c.time).limit(SLICE)
     return (await connection.execute(delete(table).where(table.c.id.in_(old)))).rowcount
 

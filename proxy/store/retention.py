@@ -1,4 +1,4 @@
-"""Deletes old calls, attempts and dialogs in small steps, so that writers never wait long."""
+"""Deletes old calls, attempts, prompts and dialogs in small steps, so that writers never wait long."""
 
 from __future__ import annotations
 
@@ -54,13 +54,14 @@ class Retention:
     async def delete_old(self) -> int:
         """Delete all that is older now; return the number of rows. Raises `StoreUnavailable`."""
         from proxy.store.expired import delete_conversations, delete_events, delete_responses, delete_rows
-        from proxy.store.schema import attempts, calls
+        from proxy.store.schema import attempts, calls, prompts
 
         deleted = 0
         for seconds, work in (
             (self._records(), partial(delete_rows, attempts)),
             (self._records(), partial(delete_rows, calls)),
             (EVENTS_SECONDS, delete_events),
+            (self._records(), partial(delete_rows, prompts)),
             (self._dialogs(), delete_responses),
             (self._dialogs(), delete_conversations),
         ):

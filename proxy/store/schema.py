@@ -304,6 +304,17 @@ items = Table(
     Index("items_id", "tenant", "id"),
 )
 
+prompts = Table(
+    "prompts",
+    metadata,
+    Column("id", TEXT, primary_key=True),  # of the call
+    Column("tenant", TEXT, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    Column("json", LargeBinary, nullable=False),  # what `GET /v1/prompts/{id}` returns
+    Index("prompts_time", "time", "id"),
+    Index("prompts_tenant_time", "tenant", "time", "id"),
+)
+
 response_events = Table(
     "response_events",
     metadata,

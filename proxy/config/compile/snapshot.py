@@ -83,6 +83,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         content_fallback=frozenset(settings.routing.content_fallback),
         max_in_flight=-(-settings.server.max_in_flight // workers),
         access_log=settings.logs.access,
+        store_prompts=settings.prompts.store,
         request_log=settings.logs.requests,
         daily_log=settings.logs.daily,
         testing=settings.testing,

@@ -100,6 +100,14 @@ class ConversationSettings(Section):
     )
 
 
+class PromptSettings(Section):
+    """Stored prompts."""
+
+    at: ClassVar[str | None] = "prompts"
+
+    store: bool = Field(default=False, description="Store the prompts of `auto` with their profiles.")
+
+
 class CacheSettings(Section):
     """The response cache."""
 
@@ -175,6 +183,7 @@ class Settings(Section):
     conversations: ConversationSettings = Field(
         default=ConversationSettings.model_construct(), description="Stored conversations and responses."
     )
+    prompts: PromptSettings = Field(default=PromptSettings.model_construct(), description="Stored prompts.")
     cache: CacheSettings = Field(default=CacheSettings.model_construct(), description="The response cache.")
     logs: LogSettings = Field(default=LogSettings.model_construct(), description="Access and request logs.")
     mock_when_no_keys: bool = Field(default=False, description="Let the mock answer for providers without a key.")

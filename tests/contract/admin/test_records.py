@@ -110,6 +110,7 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
         proxied={},
         meta=Mock(),
         provider_keys=Mock(),
+        prompts=Mock(),
         usage=OwnUsage(ledger, lambda: NOW),
         responses=Mock(),
         conversations=Mock(),
