@@ -55,7 +55,7 @@ class Boosts:
 
 def boosts_of(query: Query, profile: Profile, needed: Tier) -> Boosts:
     """Return the boosts of a call."""
-    wanted = query.facts.capabilities
+    wanted = query.facts.capabilities.union(profile.needs)
     if needed != "low" and profile.task in _REASONING_TASKS:
         wanted |= {"reasoning"}
     return Boosts(

@@ -247,6 +247,16 @@ async def test_auto_is_planned_by_the_model_s_profile() -> None:
     assert planned.decision["profile"]["tier"] == "high"
 
 
+@pytest.mark.parametrize(("needs", "bonus"), [('["files"]', True), ("[]", False)])
+async def test_a_capability_that_the_model_names_is_a_boost(needs: str, bonus: bool) -> None:
+    chat = VALID.replace("math", "chat").replace("[]", needs)
+    b = box(answering(chat), of=deployment("m", provider("a"), capabilities=frozenset({"files"})))
+
+    [candidate] = (await b.router.route(b.call())).decision["candidates"]
+
+    assert (candidate["terms"]["capability"] > 0) is bonus
+
+
 async def test_a_direct_call_asks_nothing() -> None:
     b = box()
     raw = b'{"model": "a/m", "messages": [{"role": "user", "content": "Hi"}]}'
