@@ -16,7 +16,6 @@ from proxy.core.model import EMPTY, Deployment, Tier
 from proxy.routing.candidates import Query
 from proxy.routing.classify.rules import Profile
 
-BOOSTS = ("specialty", "nudge", "capability", "preference", "affinity")
 _REASONING_TASKS = ("math", "code", "analysis")
 
 
@@ -30,21 +29,20 @@ class Boosts:
     preferred: Sequence[str] = ()  # providers or models
     warm: str | None = None  # the model whose prompt cache holds the conversation
 
-    def terms(self, deployment: Deployment, weights: Mapping[str, float], *, adequate: bool) -> dict[str, float]:
-        """Return the terms of one model; `adequate`: it is not below the tier that the prompt needs."""
-        declared = deployment.capabilities
-        share = len(self.wanted & declared) / len(self.wanted) if declared and self.wanted else 0.0
-        return {
-            "specialty": weights["specialty"] if self.task in deployment.specialties else 0.0,
-            "nudge": self._nudge(deployment),
-            "capability": weights["capability"] * share,
-            "preference": weights["preference"] * self._preference(deployment) if self.preferred else 0.0,
-            "affinity": weights["affinity"] if adequate and self.warm == deployment.name else 0.0,
-        }
+    def values(self, deployment: Deployment, weights: Mapping[str, float], *, adequate: bool) -> tuple[float, ...]:
+        """Return the terms of one model in that order; `adequate`: it is not below the tier that the prompt needs."""
+        declared, wanted = deployment.capabilities, self.wanted
+        return (
+            weights["specialty"] if self.task in deployment.specialties else 0.0,
+            self._nudge(deployment) if self.nudges else 0.0,
+            weights["capability"] * len(wanted & declared) / len(wanted) if declared and wanted else 0.0,
+            weights["preference"] * self._preference(deployment) if self.preferred else 0.0,
+            weights["affinity"] if adequate and self.warm == deployment.name else 0.0,
+        )
 
     def _nudge(self, deployment: Deployment) -> float:
         nudges = self.nudges
-        return nudges.get(deployment.name, nudges.get(deployment.provider.name, 0.0)) if nudges else 0.0
+        return nudges.get(deployment.name, nudges.get(deployment.provider.name, 0.0))
 
     def _preference(self, deployment: Deployment) -> float:
         """Return 1 for what the client names first, towards 0 for what it names last."""

@@ -37,6 +37,11 @@ RejectionKind = Literal[
 ]
 
 HEALTHY = DeploymentHealth()
+TERMS = (
+    *("quality", "cost", "latency", "tier", "share"),
+    *("specialty", "nudge", "capability", "preference", "affinity"),
+)
+_TIER, _SHARE = TERMS.index("tier"), TERMS.index("share")
 MAX_FALLBACKS = 16
 
 
@@ -98,13 +103,18 @@ class Candidate:
     latency: float | None = None  # seconds, measured if known, else configured
     success: float | None = None  # predicted, 0 to 1; of ranked candidates only
     score: float | None = None
-    terms: Mapping[str, float] = field(default_factory=lambda: EMPTY)
+    values: tuple[float, ...] = ()  # of `TERMS`, of ranked candidates
     rejection: Rejection | None = None
 
     @property
     def is_adequate(self) -> bool:
         """Whether a ranked candidate is neither below the need of the prompt nor outside the target of its cost."""
-        return not self.terms.get("tier") and not self.terms.get("share")
+        return not self.values or not (self.values[_TIER] or self.values[_SHARE])
+
+    @property
+    def terms(self) -> dict[str, float]:
+        """The terms of the score by name; empty without ranking."""
+        return {name: round(value, 4) for name, value in zip(TERMS, self.values, strict=False)}
 
     @property
     def name(self) -> str:

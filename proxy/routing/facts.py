@@ -36,7 +36,7 @@ class Facts:
         limit = positive(self._body.get("max_completion_tokens")) or positive(self._body.get("max_tokens"))
         return min(limit, _MAX_TOKENS) if limit else None
 
-    @property
+    @cached_property
     def choices(self) -> int:
         """The number of answers."""
         return min(positive(self._body.get("n")) or 1, _MAX_CHOICES)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from proxy.core.money import usd
-from proxy.routing.candidates import Candidate, Query, Rejection, RejectionKind
+from proxy.routing.candidates import HEALTHY, Candidate, Query, Rejection, RejectionKind
 from proxy.routing.measure import context_needed, worst_cost
 
 # Kinds of rejections that a larger model may avoid.
@@ -87,6 +87,8 @@ def by_choice(query: Query, candidate: Candidate) -> Rejection | None:
 def by_conditions(query: Query, candidate: Candidate) -> Rejection | None:
     """Reject a deployment that cannot serve the call within the time that it may wait, or within a budget."""
     health, patience = query.health_of(candidate.target), query.patience
+    if health is HEALTHY and not query.conditions.rooms:
+        return None
     if not health.available and health.retry_after > patience:
         return Rejection("unavailable", f"not available now: {health.reason or 'unhealthy'}")
     if health.wait > patience:

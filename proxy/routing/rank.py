@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.core.model import TIERS, Deployment, Mode, Tier
 from proxy.routing.boosts import Boosts
 from proxy.routing.candidates import Candidate, Query
 from proxy.routing.classify.rules import Profile
-from proxy.routing.predict import PRIOR, STEP, Predictor, log_odds
+from proxy.routing.predict import PRIOR, STEP, Predictor, log_odds, sigmoid
 
 _BOOSTS = {"specialty": 0.15, "capability": 0.05, "preference": 0.1, "affinity": 0.7}
 WEIGHTS: dict[Mode, dict[str, float]] = {
@@ -129,26 +129,37 @@ class Criteria:
 
 def rank(candidates: Sequence[Candidate], criteria: Criteria) -> list[Candidate]:
     """Score all candidates, best first."""
-    weights, profile, required = criteria.weights, criteria.profile, criteria.required()
+    weights, profile, boosts, outside = criteria.weights, criteria.profile, criteria.boosts, criteria.outside
+    by_quality, by_cost, by_latency = weights["quality"], weights["cost"], weights["latency"]
+    required = criteria.required()
+    enough = sigmoid(required)  # a success that is not below, without its log-odds
     costs = _scale([candidate.cost for candidate in candidates], _COST_FLOOR, _COST_SPAN)
     latencies = _scale([candidate.latency for candidate in candidates], _LATENCY_FLOOR, _LATENCY_SPAN)
+    success_of = criteria.predictor.success
     scored = []
     for candidate, cost, latency in zip(candidates, costs, latencies, strict=True):
         deployment = candidate.target.deployment
-        tier = criteria.tier_of(deployment)
-        success = criteria.predictor.success(profile, deployment, tier)
-        below = criteria.below(success, required)
-        terms = {
-            "quality": weights["quality"] * success,
-            "cost": weights["cost"] * (_UNPRICED[tier] if cost is None else cost),
-            "latency": weights["latency"] * (_UNTIMED if latency is None else latency),
-            "tier": 0.0 - below,  # a full point each
-            "share": -_OUTSIDE_SHARE if deployment.name in criteria.outside else 0.0,
-            **criteria.boosts.terms(deployment, weights, adequate=not below),
-        }
-        rounded = {name: round(term, 4) for name, term in terms.items()}
-        total = round(sum(rounded.values()), 4)
-        scored.append(replace(candidate, terms=rounded, score=total, success=round(success, 4)))
+        tier = deployment.tier or criteria.listed.get(deployment.name)
+        success = success_of(profile, deployment, tier)
+        below = 0.0 if success >= enough else criteria.below(success, required)
+        values = (
+            by_quality * success,
+            by_cost * (_UNPRICED[tier] if cost is None else cost),
+            by_latency * (_UNTIMED if latency is None else latency),
+            0.0 - below,  # a full point for each tier
+            -_OUTSIDE_SHARE if deployment.name in outside else 0.0,
+            *boosts.values(deployment, weights, adequate=not below),
+        )
+        scored.append(
+            Candidate(
+                candidate.target,
+                cost=candidate.cost,
+                latency=candidate.latency,
+                success=success,
+                score=round(sum(values), 4),
+                values=values,
+            )
+        )
     return sorted(scored, key=lambda candidate: (-(candidate.score or 0.0), price_then_speed(candidate)))
 
 

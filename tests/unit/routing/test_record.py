@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from proxy.core.plan import DeploymentHealth
-from proxy.routing.boosts import BOOSTS
+from proxy.routing.candidates import TERMS
 from proxy.routing.plan import plan
 from tests.unit.routing.build import ILL, call
 
@@ -27,7 +27,7 @@ def test_each_candidate_has_its_terms_and_estimates() -> None:
 
     [chosen] = [row for row in found["candidates"] if row["status"] == "chosen"]
     assert f"{chosen['provider']}/{chosen['model']}" == found["chosen"] == "openai/mini"
-    assert chosen["terms"].keys() == {"quality", "cost", "latency", "tier", "share", *BOOSTS}
+    assert chosen["terms"].keys() == set(TERMS)
     assert chosen["estimated_cost_usd"] > 0
     assert (chosen["estimated_wait_ms"], chosen["latency_ms"]) == (0, 800.0)
     assert found["candidates"][0] is chosen
