@@ -56,6 +56,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     yield from _scenarios(routing, names)
     yield from _content_fallback(routing, names)
     yield from _tiers(routing, names)
+    yield from _nudges(routing, names)
     default = routing.get("default", "reject")
     rejects = not isinstance(default, str) or default in ("", "reject")
     if not rejects and (problem := _no_agent(default, names, "the default route")):
@@ -204,6 +205,14 @@ def _tiers(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
         for index, name in enumerate(entries if isinstance(entries, list) else []):
             if isinstance(name, str) and (problem := _model(name, names, "a tier")):
                 yield Finding((*path, index), problem)
+
+
+def _nudges(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    for task, nudges in _mapping(routing.get("nudges")).items():
+        for name in _mapping(nudges):
+            if name not in names.providers and not names.is_model(name):
+                problem = f"unknown model or provider `{name}`{_hint(name, (*names.models, *names.providers), names)}"
+                yield Finding(("routing", "nudges", task, name), problem)
 
 
 def _model(name: str, names: Names, what: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.errors import BudgetExceeded, StateUnavailable, Unavailable
 from proxy.core.model import Price
+from proxy.core.plan import Room
 from proxy.core.principal import Identified, Principal
 from tests.support import calls
 from tests.support.fakes import FakeClock, turn
@@ -529,3 +531,32 @@ async def test_hard_budgets_reject_without_a_required_shared_state() -> None:
     with pytest.raises(StateUnavailable):
         await reserve(service, 1, TOTAL)
     await reserve(service, 1, TOTAL._replace(hard=False))
+
+
+async def test_the_room_is_the_least_that_hard_budgets_have_left() -> None:
+    found = (TOTAL, BudgetRule("provider", "acme", USD // 2), BudgetRule("team", "red", 1, hard=False))
+    service = budgets(FakeClock(), *found)
+    call = replace(calls.call(on=calls.snapshot(SMALL, budgets=policy(*found))), principal=ALICE)
+    unknown = service.room(call, SMALL)
+    await reserve(service, USD // 8, *found)
+
+    assert unknown is None
+    assert service.room(call, SMALL) == Room("provider/acme", USD // 2 - USD // 8)
+
+
+async def test_a_closed_budget_has_no_room() -> None:
+    service = budgets(FakeClock(), TOTAL)
+    call = calls.call(on=calls.snapshot(SMALL, budgets=policy(TOTAL)))
+    reservation, _ = await reserve(service, 10, TOTAL)
+    service.settle(reservation, 20, SMALL)
+
+    assert service.room(call, SMALL) == Room("total", 0)
+
+
+async def test_stand_ins_and_providers_with_own_keys_of_users_have_no_room() -> None:
+    service = budgets(FakeClock(), TOTAL)
+    call = replace(calls.call(on=calls.snapshot(SMALL, budgets=policy(TOTAL))), principal=ALICE)
+    await reserve(service, 10, TOTAL)
+
+    for fields in ({"stand_in": True}, {"user_keys": "prefer"}):
+        assert service.room(call, replace(SMALL, provider=replace(SMALL.provider, **fields))) is None

@@ -46,6 +46,14 @@ WRONG = [
     (routing("  default: scenario/x"), "9: routing.default: unknown scenario `scenario/x`; known: none"),
     (routing("  default: agent/x"), "9: routing.default: `agent/x`: the default route cannot be an agent"),
     (routing("  aliases: {a: agent/}"), "9: routing.aliases.a: unknown model or route `agent/`"),
+    (
+        routing("  nudges: {code: {open: 0.1, open/any: 0.1, opena: 0.1}}"),
+        "9: routing.nudges.code.opena: unknown model or provider `opena`; did you mean `openai`?",
+    ),
+    (
+        routing("  nudges: {code: {gpt-4o: 0.1}}"),
+        "9: routing.nudges.code.gpt-4o: unknown model or provider `gpt-4o`; did you mean `openai/gpt-4o`?",
+    ),
     # the model that classifies prompts
     (
         routing("  classifier: {kind: llm}"),

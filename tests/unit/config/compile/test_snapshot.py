@@ -8,7 +8,7 @@ from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.load import load
 from proxy.config.settings.schema import Settings
 from proxy.core.model import MockOptions, Price, Timeouts
-from proxy.core.policies import BreakerPolicy, DeadlinePolicy, LlmClassifierPolicy, RetryPolicy
+from proxy.core.policies import BreakerPolicy, CostTarget, DeadlinePolicy, LlmClassifierPolicy, RetryPolicy
 from proxy.core.snapshot import Snapshot
 
 TEXT = """
@@ -182,6 +182,26 @@ def test_a_model_that_classifies_prompts_is_usable_though_not_listed(tmp_path: P
     assert snapshot.llm_classifier == LlmClassifierPolicy("local/judge", 0.3, 500_000_000)
     assert snapshot.classifier == "model"
     assert "local/judge" in snapshot.deployments
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("cost: 30%", CostTarget(0.3)),
+        ("cost: 0.3", CostTarget(0.3)),
+        ("cost: {share: 0.3, of: spend}", CostTarget(0.3, "spend")),
+        ("mode: fast", None),
+    ],
+)
+def test_a_target_of_cost_is_a_share_of_calls_or_of_spend(tmp_path: Path, text: str, target: CostTarget | None) -> None:
+    assert compiled(tmp_path, f"routing: {{{text}}}").cost == target
+
+
+def test_quality_and_nudges_are_those_of_the_file(tmp_path: Path) -> None:
+    text = "providers: {p: {dialect: mock}}\nrouting: {quality: 0.7, nudges: {code: {p: 0.2}}}"
+    snapshot = compiled(tmp_path, text)
+
+    assert (snapshot.quality, snapshot.nudges) == (0.7, {"code": {"p": 0.2}})
 
 
 def test_file_defaults_equal_policy_defaults() -> None:
