@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from proxy.core.errors import ModelNotFound, NotAllowed, ProxyError
+from proxy.core.model import Deployment
+from proxy.core.plan import Room
+from proxy.core.policies import CostTarget
 from proxy.core.principal import Identified
 from proxy.core.snapshot import ScenarioEntry
 from proxy.replay.decide import Decider, NotClassified
@@ -83,3 +87,35 @@ def test_a_deployment_without_capacity_has_its_wait_in_the_plan() -> None:
 def test_options_that_name_what_is_gone_are_errors() -> None:
     with pytest.raises(ProxyError):
         Decider(snapshot(HAIKU)).plan(a_call("tier/low", options={"exclude": ("openai",)}))
+
+
+def test_the_calibration_of_the_record_counts_for_the_same_target() -> None:
+    half = replace(snapshot(), cost=CostTarget(0.5))
+    state = {"target": 0.5, "of": "calls", "threshold": 0.0, "inclusive": True, "realised": 0.5, "version": 7}
+    asked = a_call("auto", "hi")
+    recorded_half = replace(asked, decision={**asked.decision, "ranking": {"calibration": state}})
+
+    same = Decider(half).plan(recorded_half).decision
+    other = Decider(replace(half, cost=CostTarget(0.1))).plan(recorded_half).decision
+
+    assert (same["ranking"]["calibration"], same["chosen"]) == (state, "anthropic/opus")
+    assert other["ranking"]["calibration"]["version"] == 0
+    assert other["chosen"] != "anthropic/opus"
+
+
+def test_a_warm_prompt_cache_is_that_of_the_record() -> None:
+    asked = a_call("auto", "hi")
+    warm = {"model": "anthropic/haiku", "cached_tokens": 7}
+
+    found = SAME.plan(replace(asked, decision={**asked.decision, "ranking": {"warm": warm}})).decision
+
+    assert found["ranking"]["warm"] == warm
+
+
+def test_a_spent_budget_rejects_candidates_of_auto() -> None:
+    def room(deployment: Deployment) -> Room | None:
+        return Room("provider/openai", 0) if deployment.provider.name == "openai" else None
+
+    rows = SAME.plan(a_call("auto"), room=room).decision["candidates"]
+
+    assert {row["model"] for row in rows if row["filter"] == "budget"} == {"mini"}
