@@ -44,6 +44,7 @@ LABELS = {
     "signalbox_provider_usable": {"provider"},
     "signalbox_usage_clamped": {"provider", "model"},
     "signalbox_budget_refusals": {"scope"},
+    "signalbox_llm_classifications": {"result"},
     "signalbox_budget_exceeded": {"scope"},
 }
 
