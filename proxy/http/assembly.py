@@ -35,6 +35,7 @@ from proxy.http.reading import BodyReader, Limits
 from proxy.http.responses import StoredResponses
 from proxy.http.routes import AdminApp, error_handlers, routes
 from proxy.http.usage import OwnUsage
+from proxy.http.websocket.handshake import WebSocketResponses
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.prompts import StoredPrompts
@@ -118,6 +119,7 @@ def build_http(
     app = Starlette(
         routes=routes(
             proxied=proxied,
+            websocket=WebSocketResponses(pipeline, limits, ids, clock.time),
             meta=meta,
             usage=OwnUsage(ledger, clock.time),
             provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),

@@ -19,6 +19,8 @@ class Cycle(RequestResponseCycle):
     with the first bytes of the body, in one write.
     """
 
+    on_leaving: Callable[[], None] | None = None
+
     def __init__(self, protocol: HttpToolsProtocol, *, keep_alive: bool) -> None:
         super().__init__(
             scope=protocol.scope,
@@ -60,6 +62,13 @@ class Cycle(RequestResponseCycle):
             return None
         body, self.body = bytes(self.body), bytearray()
         return body
+
+    def take_over(self) -> asyncio.Transport:
+        """Return the connection, for another protocol than HTTP; the request has no response any more."""
+        self.response_started = True
+        outlet: Any = self.transport
+        connection: asyncio.Transport = outlet.socket
+        return connection
 
     def gone(self) -> None:
         """Report the end of the connection, if the client has not received the whole response."""

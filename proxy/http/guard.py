@@ -35,6 +35,7 @@ class _Headers:
     origins: list[str]
     sites: list[str]
     preflight: bool = False
+    handshake: bool = False  # of WebSocket
 
     @property
     def origin(self) -> str | None:
@@ -103,7 +104,8 @@ class Guard:
                 await self._cors.preflight(scope["headers"], allowed, send)
                 return
             send = self._cors.on_answers(send, allowed)
-            scope["extensions"] = {}  # the response must pass through this `send`
+            if not headers.handshake:
+                scope["extensions"] = {}  # the response must pass through this `send`
         if error is None:
             await self._endpoint(scope)(scope, receive, send)
             return
@@ -139,6 +141,8 @@ def _read(scope: Scope) -> _Headers:
             headers.origins.append(value.decode("latin-1").strip())
         elif name == b"sec-fetch-site":
             headers.sites.append(value.decode("latin-1").strip().lower())
+        elif name == b"sec-websocket-key":
+            headers.handshake = scope["method"] == "GET"
         elif name == b"access-control-request-method":
             headers.preflight = True
     return headers

@@ -15,7 +15,6 @@ from proxy.admission.permissions import PRINCIPAL
 from proxy.arrival import run_off_loop
 from proxy.capacity.queue import FairQueue
 from proxy.core.agents import AgentFinder, UnknownAgent
-from proxy.core.errors import MethodNotAllowed, UpgradeRequired
 from proxy.core.json_text import compact_nulled
 from proxy.core.snapshot import Live
 from proxy.http.google_models import google_model, google_page
@@ -110,20 +109,6 @@ class Meta:
         plan = await self._router.route(call)
         body = {"id": own, **with_words(plan.decision, call), "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
-
-    async def websocket(self, request: Request) -> Response:
-        """`GET /v1/responses`: raise the error after which clients that prefer WebSocket use HTTP at once.
-
-        They try again several times after other statuses than 426.
-        """
-        asked = request.headers.get("upgrade") or request.headers.get("x-upgrade", "")  # see `http/protocol.py`
-        if asked.strip().lower() == "websocket":
-            required = UpgradeRequired("WebSocket is not supported; send `POST /v1/responses`.", retryable=False)
-            required.headers = {"upgrade": "HTTP/1.1"}
-            raise required
-        error = MethodNotAllowed("The method `GET` is not supported for this path.")
-        error.headers = {"allow": "POST"}
-        raise error
 
     async def livez(self, request: Request) -> Response:
         """`GET /livez`: respond while the event loop runs."""

@@ -52,6 +52,13 @@ class Cycle(Output, Protocol):
     on_gone: Callable[[], None] | None  # called once if the client disconnects before it has the whole response
     task: asyncio.Task[Any] | None  # handles the request
 
+    on_leaving: Callable[[], None] | None  # called when the server is about to close the connection
+    disconnected: bool
+
+    def take_over(self) -> asyncio.Transport:
+        """Return the connection, for another protocol than HTTP; the request has no response any more."""
+        ...
+
     def whole_body(self) -> bytes | None:
         """Return the request's body if all of it has arrived, else `None`."""
         ...

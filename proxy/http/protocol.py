@@ -43,6 +43,7 @@ class _Outlet:
     """The transport for uvicorn's code, whose `close` is that of the protocol."""
 
     def __init__(self, transport: asyncio.Transport, close: Callable[[], None], closing: Callable[[], bool]) -> None:
+        self.socket = transport
         self.write = transport.write
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
@@ -162,6 +163,9 @@ class Protocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         super().shutdown()
+        cycle = self._running()
+        if cycle is not None and cycle.on_leaving is not None:
+            cycle.on_leaving()
         if self._closing:
             self._finish()  # the end of the process does not wait for a body that is dropped
 

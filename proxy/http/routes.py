@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Mount, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.admission.identify import Identify
 from proxy.admission.permissions import PermittedRoute
@@ -50,6 +50,7 @@ class AdminApp(Protocol):
 def routes(
     *,
     proxied: Mapping[str, Endpoint],
+    websocket: ASGIApp,
     meta: Meta,
     usage: OwnUsage,
     provider_keys: OwnProviderKeys,
@@ -65,7 +66,7 @@ def routes(
     paths are open.
     """
 
-    def identified(path: str, endpoint: Handle, method: str = "GET") -> Route:
+    def identified(path: str, endpoint: Handle | ASGIApp, method: str = "GET") -> Route:
         middleware = [Middleware(Identified, identify)]
         return PermittedRoute(path, endpoint, permission="identified", methods=[method], middleware=middleware)
 
@@ -81,7 +82,7 @@ def routes(
             PermittedRoute(path, endpoint, permission="identified", methods=["POST"])
             for path, endpoint in proxied.items()
         ),
-        identified("/v1/responses", meta.websocket),
+        identified("/v1/responses", websocket),
         identified("/v1/models", meta.models),
         identified("/v1/models/{id:path}", meta.model),
         identified("/v1beta/models", meta.models),

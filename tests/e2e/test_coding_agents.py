@@ -63,17 +63,22 @@ class Agent:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 
-def codex(agent: Agent, model: str) -> Ended:
-    """A turn of Codex CLI: the Responses API."""
+def codex(agent: Agent, model: str, *more: str) -> Ended:
+    """A turn of Codex CLI: the Responses API. `more` are lines of its provider."""
     provider = {"name": "box", "base_url": f"{agent.url}/v1", "env_key": "BOX_KEY", "wire_api": "responses"}
     lines = [f"{name} = {json.dumps(value)}" for name, value in provider.items()]
-    lines += ["stream_max_retries = 1", "request_max_retries = 1"]
+    lines += ["stream_max_retries = 1", "request_max_retries = 1", *more]
     settings = "\n".join(['model_provider = "box"', "[model_providers.box]", *lines])
     home = agent.folder / ".codex"
     home.mkdir()
     (home / "config.toml").write_text(settings)
     options = ("exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", "-m", model)
     return agent.run("codex", *options, TASK, CODEX_HOME=str(home), BOX_KEY="sk-box")
+
+
+def codex_websocket(agent: Agent, model: str) -> Ended:
+    """The same over WebSocket."""
+    return codex(agent, model, "supports_websockets = true")
 
 
 def claude(agent: Agent, model: str) -> Ended:
@@ -98,14 +103,19 @@ def gemini(agent: Agent, model: str) -> Ended:
     return agent.run("gemini", *options, GOOGLE_GEMINI_BASE_URL=agent.url, GEMINI_API_KEY="sk-box")
 
 
-TURNS: dict[str, Callable[[Agent, str], Ended]] = {"codex": codex, "claude": claude, "gemini": gemini}
+TURNS: dict[str, Callable[[Agent, str], Ended]] = {
+    "codex": codex,
+    "codex-websocket": codex_websocket,
+    "claude": claude,
+    "gemini": gemini,
+}
 pytestmark = pytest.mark.xdist_group("coding agents")
 
 
 @pytest.fixture(params=TURNS)
 def turn(request: pytest.FixtureRequest) -> Callable[[Agent, str], Ended]:
     """A turn of one agent."""
-    if not (BIN / request.param).exists():
+    if not (BIN / request.param.partition("-")[0]).exists():
         pytest.skip(f"{request.param} is not installed: it comes from npm")
     return TURNS[request.param]
 
@@ -167,9 +177,9 @@ def test_an_agent_reports_an_answer_that_breaks_off(turn: Callable[[Agent, str],
     assert PRINTED not in ended.out
 
 
-@pytest.mark.parametrize("name", ["codex", "claude"])  # Gemini CLI retries for minutes
+@pytest.mark.parametrize("name", ["codex", "codex-websocket", "claude"])  # Gemini CLI retries for minutes
 def test_an_agent_reports_a_rate_limit(name: str, agent: Agent, upstream: ToolUpstream) -> None:
-    if not (BIN / name).exists():
+    if not (BIN / name.partition("-")[0]).exists():
         pytest.skip(f"{name} is not installed: it comes from npm")
 
     ended = TURNS[name](agent, "chat/limited")

@@ -78,7 +78,7 @@ class _Reader:
     def read(self) -> Call:
         """Return the call with its turn; one with a history is complete only after `Turn.complete`."""
         body = self.document.body
-        items = _input(body.get("input"))
+        items = input_items(body.get("input"))
         turn = Turn("resp_" + self.id.removeprefix("req_"), [], lambda earlier: self._complete(call, earlier))
         turn.previous = body.get("previous_response_id")
         conversation = body.get("conversation")
@@ -101,7 +101,7 @@ class _Reader:
         """Return the call with the items of its dialog before its own, and with the items that these refer to."""
         turn = call.turn
         assert turn is not None
-        own = [_found(item, turn) for item in _input(self.document.body.get("input"))]
+        own = [found_item(item, turn) for item in input_items(self.document.body.get("input"))]
         if turn.references and turn.input:
             turn.input[:] = self._named(own)
         earlier = unbroken(earlier, own)
@@ -178,7 +178,7 @@ def _check(body: Mapping[str, Any]) -> None:
         raise InvalidRequest(message, param="background")
 
 
-def _input(value: Any) -> list[Any]:
+def input_items(value: Any) -> list[Any]:
     """Return the items of an input; a string is a message of the user."""
     if isinstance(value, str):
         return [{"type": "message", "role": "user", "content": value}]
@@ -189,7 +189,7 @@ def _placed(items: Iterable[Any], name: str) -> list[tuple[str, Any]]:
     return [(f"{name}[{place}]", item) for place, item in enumerate(items)]
 
 
-def _found(item: Any, turn: Turn) -> Any:
+def found_item(item: Any, turn: Turn) -> Any:
     """Return the stored item in place of a reference to it."""
     if isinstance(item, dict) and item.get("type") == "item_reference" and isinstance(item.get("id"), str):
         return turn.found.get(item["id"], item)

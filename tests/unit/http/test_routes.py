@@ -39,6 +39,7 @@ def table_of(identify: Any, admin: Any, proxied: Any = None) -> list[BaseRoute]:
     endpoints: Any = Endpoints()
     return routes(
         proxied=proxied or {},
+        websocket=endpoints.websocket,
         meta=endpoints,
         usage=endpoints,
         provider_keys=endpoints,

@@ -1,0 +1,1 @@
+"""WebSocket connections to `/v1/responses`: each message of a client is a call, each event of its answer a message."""
