@@ -14,6 +14,7 @@ import pytest
 from openai.types.responses import ResponseCreatedEvent
 
 from tests.e2e.conftest import AccessLog
+from tests.support.databases import Postgres
 from tests.support.responses import events_of
 from tests.support.servers import Running, signalbox, signalbox_process, without_breakers
 from tests.support.upstreams import DONE, FINISH, ROLE, Upstream, Wire, held, refuse, stream, text_of, whole, words
@@ -320,3 +321,35 @@ def test_events_are_those_of_one_stream(client: openai.OpenAI, upstream: Upstrea
     assert live.headers["x-router-id"] == id.replace("resp_", "req_")
     assert live.headers["content-type"] == again.headers["content-type"] == "text/event-stream; charset=utf-8"
     assert live.content == again.content
+
+
+def test_a_response_ends_although_the_store_was_away(
+    upstream: Upstream, postgres: Postgres, postgres_url: str, tmp_path: Path
+) -> None:
+    upstream.script("m", SLOW)
+    with signalbox(configuration(upstream.url, postgres_url), tmp_path) as box, sdk(box.url) as client:
+        id = client.responses.create(model="p/m", input="hi", background=True).id
+        request = upstream.next()
+        is_in(client, id, "in_progress")
+        postgres.stop()
+        try:
+            request.release()
+            with pytest.raises(openai.InternalServerError):
+                client.responses.create(model="p/m", input="hi", background=True)
+            until(lambda: "signalbox_store_degraded 1.0" in httpx.get(f"{box.url}/metrics").text)
+        finally:
+            postgres.start()
+        response: Any = until(lambda: available(client, id))
+
+    assert response.status in ("completed", "failed")  # failed: the store was away for longer than 5 s
+    assert (response.error is None) == (response.status == "completed")
+    assert response.output_text in ("m0 n0 n1 ", "m0 ")
+
+
+def available(client: openai.OpenAI, id: str) -> Any:
+    """The response, once it has ended and the store works."""
+    try:
+        response = client.responses.retrieve(id)
+    except openai.InternalServerError:
+        return None
+    return response if response.status not in ("queued", "in_progress") else None
