@@ -21,12 +21,13 @@ from proxy.store.failures import Unusable
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 10.0  # a longer transaction of SQLite, or statement of PostgreSQL, is cancelled
 BUSY_SECONDS = 2.0  # for which a statement waits for another process that writes to the file
+COMMAND_BUSY_SECONDS = 60.0  # the same for a command, which may wait for the migrations of others
 READERS = 4
 CONNECTIONS = 8  # of a process to PostgreSQL
 
 FILE_GONE = "its file was deleted or replaced"
 _INSTRUCTIONS = 100_000  # of SQLite's machine, between two looks at the deadline
-_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", f"busy_timeout={BUSY_SECONDS * 1000:.0f}", "foreign_keys=ON")
+_OF_WRITERS = ("journal_mode=WAL", "synchronous=FULL")
 _SERVER_SETTINGS = {
     "application_name": "signalbox",
     "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
@@ -36,7 +37,7 @@ _SERVER_SETTINGS = {
 }
 
 
-def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
+def sqlite_engine(path: str, *, writer: bool, busy_seconds: float = BUSY_SECONDS) -> AsyncEngine:
     """Return an engine for the one connection that writes, or for several that only read."""
     _hide_values()
     engine = create_async_engine(
@@ -47,7 +48,8 @@ def sqlite_engine(path: str, *, writer: bool) -> AsyncEngine:
         pool_timeout=BUSY_SECONDS,
         hide_parameters=True,
     )
-    pragmas = _PRAGMAS if writer else (*_PRAGMAS[2:], "query_only=ON")
+    mode = _OF_WRITERS if writer else ("query_only=ON",)
+    pragmas = (f"busy_timeout={busy_seconds * 1000:.0f}", "foreign_keys=ON", *mode)
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
     def prepare(connection: Any, record: Any) -> None:
@@ -103,7 +105,7 @@ class _Deadline:
 def engine_of(location: Location) -> AsyncEngine:
     """Return an engine that writes, for a command."""
     if location.kind == "sqlite":
-        return sqlite_engine(location.target, writer=True)
+        return sqlite_engine(location.target, writer=True, busy_seconds=COMMAND_BUSY_SECONDS)
     return postgresql_engine(location.target)
 
 
