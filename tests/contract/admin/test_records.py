@@ -111,6 +111,7 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
         meta=Mock(),
         provider_keys=Mock(),
         prompts=Mock(),
+        websocket=Mock(),
         usage=OwnUsage(ledger, lambda: NOW),
         responses=Mock(),
         conversations=Mock(),
