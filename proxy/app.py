@@ -44,6 +44,8 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.dialogs.turns import StoredTurns
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
+from proxy.learning.memory import LearningMemory
+from proxy.learning.service import Learning
 from proxy.ledger.spending import PastSpending
 from proxy.mock.upstream import MockUpstream
 from proxy.observe.metrics import Metrics
@@ -59,6 +61,7 @@ from proxy.settle.call_logs import CallLogs
 from proxy.settle.settle import Settler
 from proxy.store.agents import AgentStore
 from proxy.store.dialogs import DialogStore
+from proxy.store.learning import LearningStore
 from proxy.store.ledger import LedgerStore
 from proxy.store.models import ModelStore
 from proxy.store.prompts import PromptStore
@@ -163,6 +166,8 @@ def build(
     metrics.watch(classifier.families)
     prompts = StoredPrompts(PromptStore(database), clock) if database else None
     router.note = prompts.note if prompts else None
+    learning = Learning(LearningStore(database) if database else LearningMemory(), live, router, clock)
+    router.explore = learning.explore
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     background = background_of(database, clock)
     reloader = Reloader(live, upstream, metrics)
@@ -175,7 +180,7 @@ def build(
         gate=gate,
         limits=ClientLimits(state.counters, live.workers),
         executor=upstream.executor,
-        answered=upstream.warm.note,
+        answered=[upstream.warm.note, learning.answered],
         settler=settler,
         clock=clock,
         ledger=ledger.recorder if ledger else None,
@@ -212,6 +217,7 @@ def build(
             read=BodyReader(limits),
             ask=ask or _no_answers,
             own_keys=own_keys,
+            learning=learning,
             storage=storage_of(database, records, overrides, agents, live, callers, clock),
             budgets=upstream.budgets,
         ),
@@ -228,7 +234,7 @@ def build(
         overrides,
         callers and callers.accounts,
     ]
-    services += [agents if database else None, turns, prompts]
+    services += [agents if database else None, turns, prompts, learning]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,
@@ -247,10 +253,11 @@ def build(
         database=database,
         background=background,
         prompts=prompts,
+        learning=learning,
         clock=clock,
         own_keys=own_keys,
         agents=agents,
-        start=[each.start for each in (state, upstream, store, overrides, agents, ledger) if each],
+        start=[each.start for each in (state, upstream, store, overrides, agents, ledger, learning) if each],
         services=[each for each in services if each],
         close=[network.aclose, *([database.close] if database else [])],
     )

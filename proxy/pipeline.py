@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -99,9 +99,9 @@ class Pipeline:
         agents: AgentFinder | None = None,
         turns: Turns | None = None,
         background: Background | None = None,
-        answered: Callable[[Record], None] | None = None,
+        answered: Sequence[Callable[[Record], None]] = (),
     ) -> None:
-        """`answered` is called with the records of calls of `auto`, when they have ended."""
+        """Each of `answered` is called with the records of calls of `auto`, when they have ended."""
         self._live = live
         self._router = router
         self._identify = identify
@@ -173,8 +173,9 @@ class Pipeline:
         if record.handed_over:
             return
         self._settler.settle(record)
-        if record.plan is not None and record.plan.conversation is not None and self._answered is not None:
-            self._answered(record)
+        if record.plan is not None and record.plan.conversation is not None:
+            for note in self._answered:
+                note(record)
         if self._ledger is not None:
             self._ledger.close(record)
 

@@ -15,6 +15,7 @@ from proxy.admin.budgets import BudgetRows
 from proxy.admin.config import Config
 from proxy.admin.endpoint import Answer, Context, Endpoint
 from proxy.admin.guard import AdminGuard
+from proxy.admin.learning import Learning
 from proxy.admin.limits import LimitRows
 from proxy.admin.models import Models
 from proxy.admin.provider_keys import OwnProviderKeys
@@ -29,6 +30,7 @@ ENDPOINTS: tuple[Callable[[Context], Endpoint], ...] = (
     Providers,
     Breakers,
     LimitRows,
+    Learning,
     Queues,
     Config,
     Simulate,

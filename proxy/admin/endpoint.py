@@ -19,6 +19,7 @@ from proxy.core.budgets import BudgetRule
 from proxy.core.errors import NotAllowed
 from proxy.core.principal import Role
 from proxy.core.snapshot import Live
+from proxy.learning.service import Learning
 from proxy.upstream.health import Health
 from proxy.upstream.own_key_service import OwnKeyService
 from proxy.upstream.simulate import Simulator
@@ -52,6 +53,7 @@ class Context:
     read: Callable[[Request], Awaitable[bytes]]  # reads a request's body
     ask: Ask  # returns the answers of the other workers to a topic and a body
     own_keys: OwnKeyService  # users' own provider keys
+    learning: Learning
     storage: Storage | None = None  # with `store: none` there is none
     budgets: ReadBudgets | None = None
 

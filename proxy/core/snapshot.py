@@ -10,6 +10,7 @@ from proxy.core.agents import Agents
 from proxy.core.auth import AuthPolicy
 from proxy.core.budgets import BudgetPolicy
 from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.learning import LearningRules
 from proxy.core.model import EMPTY, Deployment, Mode, Provider, Tier
 from proxy.core.policies import (
     BreakerPolicy,
@@ -70,6 +71,7 @@ class Snapshot:
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
     max_in_flight: int = 10_000  # calls of this process at the same time
     access_log: bool = True
+    learning: LearningRules | None = None  # `None`: off
     store_prompts: bool = False  # those that are classified, with their profiles
     request_log: Literal["none", "jsonl", "csv"] = "none"
     daily_log: bool = False

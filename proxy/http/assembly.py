@@ -25,6 +25,7 @@ from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.conversations import Conversations
 from proxy.http.cors import Cors
 from proxy.http.exchange import Endpoint, RunCall
+from proxy.http.feedback import Feedback
 from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
 from proxy.http.ids import Ids
@@ -36,6 +37,7 @@ from proxy.http.responses import StoredResponses
 from proxy.http.routes import AdminApp, error_handlers, routes
 from proxy.http.usage import OwnUsage
 from proxy.http.websocket.handshake import WebSocketResponses
+from proxy.learning.service import Learning
 from proxy.observe.exposition import METRICS
 from proxy.observe.metrics import Metrics
 from proxy.prompts import StoredPrompts
@@ -90,6 +92,7 @@ def build_http(
     database: Database | None,
     background: BackgroundCalls | None,
     prompts: StoredPrompts | None,
+    learning: Learning,
     clock: Clock,
     own_keys: OwnKeyService,
     agents: AgentFinder,
@@ -112,6 +115,7 @@ def build_http(
         ids=ids,
         read=BodyReader(limits),
         is_admin=admin.admits,
+        routed=learning.routed,
         agents=agents,
         ask=partial(ask, METRICS) if ask else None,
     )
@@ -125,6 +129,7 @@ def build_http(
             provider_keys=OwnProviderKeys(own_keys, BodyReader(limits)),
             responses=StoredResponses(ResponseStore(database) if database else None, background, limits.keep_alive),
             conversations=Conversations(ConversationStore(database, clock) if database else None, BodyReader(limits)),
+            feedback=Feedback(learning, BodyReader(limits)),
             prompts=Prompts(PromptStore(database) if database else None, prompts),
             identify=identify,
             admin=admin,

@@ -15,7 +15,9 @@ from proxy.admission.permissions import PRINCIPAL
 from proxy.arrival import run_off_loop
 from proxy.capacity.queue import FairQueue
 from proxy.core.agents import AgentFinder, UnknownAgent
+from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
+from proxy.core.plan import Plan
 from proxy.core.snapshot import Live
 from proxy.http.google_models import google_model, google_page
 from proxy.http.ids import Ids
@@ -46,6 +48,7 @@ class Meta:
         ids: Ids,
         read: BodyReader,
         is_admin: Callable[[Request], bool],
+        routed: Callable[[Call, Plan], None],
         agents: AgentFinder,
         ask: Callable[[str], Awaitable[list[str]]] | None = None,
     ) -> None:
@@ -57,6 +60,7 @@ class Meta:
         self._ids = ids
         self._read = read
         self._is_admin = is_admin
+        self._routed = routed  # takes decisions that may be judged later
         self._agents = agents
         self._ask = ask  # asks the other workers for their metrics; `None` without workers
 
@@ -107,6 +111,7 @@ class Meta:
             await self._agents.find(unknown, request.scope[PRINCIPAL])
             call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
         plan = await self._router.route(call)
+        self._routed(call, plan)
         body = {"id": own, **with_words(plan.decision, call), "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")
 

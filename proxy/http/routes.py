@@ -19,6 +19,7 @@ from proxy.core.errors import InternalError, InvalidRequest, MethodNotAllowed, N
 from proxy.http.conversations import Conversations
 from proxy.http.errors import response_for
 from proxy.http.exchange import Endpoint
+from proxy.http.feedback import Feedback
 from proxy.http.identified import Identified, IdentifiedOrAdmin
 from proxy.http.ids import Ids
 from proxy.http.meta import Meta
@@ -56,6 +57,7 @@ def routes(
     provider_keys: OwnProviderKeys,
     responses: StoredResponses,
     conversations: Conversations,
+    feedback: Feedback,
     prompts: Prompts,
     identify: Identify,
     admin: AdminApp,
@@ -100,6 +102,7 @@ def routes(
         identified("/v1/conversations/{id}/items", conversations.items),
         identified("/v1/conversations/{id}/items/{item}", conversations.item),
         identified("/v1/conversations/{id}/items/{item}", conversations.delete_item, "DELETE"),
+        identified("/v1/feedback", feedback.give, "POST"),
         identified("/v1/prompts", prompts.list),
         identified("/v1/prompts/{id}", prompts.retrieve),
         identified("/v1/prompts/{id}", prompts.delete, "DELETE"),

@@ -36,6 +36,10 @@ class Predictor(Protocol):
         """
         ...
 
+    def required(self, profile: Profile, needed: Tier) -> float:
+        """Return the success that a prompt needs: that of an average model of a tier."""
+        ...
+
     def revise(self, profile: Profile) -> Profile:
         """Return the profile with the score and the tier that follow from what has been learned, if anything has."""
         ...

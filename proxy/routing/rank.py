@@ -115,7 +115,7 @@ class Criteria:
         """Return the log-odds of the success that the prompt needs."""
         if self.quality is not None:
             return log_odds(self.quality)
-        return log_odds(PRIOR.required(self.profile, self.needed))
+        return log_odds(self.predictor.required(self.profile, self.needed))
 
     def below(self, success: float, required: float) -> float:
         """Return by how many tiers a predicted success is below the required log-odds; half a tier is tolerated.

@@ -8,16 +8,17 @@ from sqlalchemy import delete, exists, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.store.conversations import delete_contents
-from proxy.store.schema import conversations, items, response_events, responses
+from proxy.store.schema import conversations, items, labels, response_events, responses
 
 SLICE = 500  # rows that one transaction deletes
 DIALOGS = 50  # the same for conversations and responses, which have many items
 
 
 async def delete_rows(table: Any, connection: AsyncConnection, before: int) -> int:
-    """Delete rows of `calls`, `attempts` or `prompts`."""
-    old = select(table.c.id).where(table.c.time < before).order_by(table.c.time).limit(SLICE)
-    return (await connection.execute(delete(table).where(table.c.id.in_(old)))).rowcount
+    """Delete rows of a table with a time, such as `calls`. Labels of one call are deleted together."""
+    id = table.c.call_id if table is labels else table.c.id
+    old = select(id).where(table.c.time < before).order_by(table.c.time).limit(SLICE)
+    return (await connection.execute(delete(table).where(id.in_(old)))).rowcount
 
 
 async def delete_responses(connection: AsyncConnection, before: int) -> int:

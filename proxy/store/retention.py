@@ -54,7 +54,7 @@ class Retention:
     async def delete_old(self) -> int:
         """Delete all that is older now; return the number of rows. Raises `StoreUnavailable`."""
         from proxy.store.expired import delete_conversations, delete_events, delete_responses, delete_rows
-        from proxy.store.schema import attempts, calls, prompts
+        from proxy.store.schema import attempts, calls, decisions, labels, prompts
 
         deleted = 0
         for seconds, work in (
@@ -62,6 +62,8 @@ class Retention:
             (self._records(), partial(delete_rows, calls)),
             (EVENTS_SECONDS, delete_events),
             (self._records(), partial(delete_rows, prompts)),
+            (self._records(), partial(delete_rows, decisions)),
+            (self._records(), partial(delete_rows, labels)),
             (self._dialogs(), delete_responses),
             (self._dialogs(), delete_conversations),
         ):

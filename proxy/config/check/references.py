@@ -62,6 +62,11 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     if not rejects and (problem := _no_agent(default, names, "the default route")):
         yield Finding(("routing", "default"), problem)
     yield from _classifier(routing, names)
+    learning = _mapping(data.get("learning"))
+    if learning.get("enabled") is True and _mapping(routing.get("classifier")).get("kind", "rules") == "rules":
+        yield Finding(
+            ("learning", "enabled"), "needs the features that `routing.classifier.kind: model` or `llm` reads"
+        )
     for id, agent in _mapping(data.get("agents")).items():
         model = _mapping(agent).get("model")
         if isinstance(model, str) and model and (problem := _no_agent(model, names, "the model of an agent")):

@@ -27,6 +27,7 @@ from proxy.config.settings.redact import redacted
 from proxy.config.settings.resilience import FailureSettings
 from proxy.config.settings.schema import Settings
 from proxy.core.failures import RULES, FailureClass, FailureRule
+from proxy.core.learning import LearningRules
 from proxy.core.policies import (
     BreakerPolicy,
     CostTarget,
@@ -83,6 +84,7 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         content_fallback=frozenset(settings.routing.content_fallback),
         max_in_flight=-(-settings.server.max_in_flight // workers),
         access_log=settings.logs.access,
+        learning=_learning(settings),
         store_prompts=settings.prompts.store,
         request_log=settings.logs.requests,
         daily_log=settings.logs.daily,
@@ -97,6 +99,13 @@ def version(settings: Settings) -> str:
     """Twelve hexadecimal digits that identify settings, catalogue and price book, independent of secrets."""
     text = DATE + price_book().version + json.dumps(redacted(settings), sort_keys=True, ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _learning(settings: Settings) -> LearningRules | None:
+    own = settings.learning
+    if not own.enabled:
+        return None
+    return LearningRules(own.min_labels, own.key_share, own.explore, own.signals)
 
 
 def _rules(failures: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:

@@ -11,6 +11,7 @@ from proxy.config.settings.agents import AgentId, AgentSettings
 from proxy.config.settings.auth import AuthSettings
 from proxy.config.settings.base import Number, Section
 from proxy.config.settings.keys import LimitSettings
+from proxy.config.settings.learning import LearningSettings
 from proxy.config.settings.models import ModelSettings
 from proxy.config.settings.providers import ProviderSettings
 from proxy.config.settings.resilience import ResilienceSettings
@@ -182,6 +183,9 @@ class Settings(Section):
     )
     conversations: ConversationSettings = Field(
         default=ConversationSettings.model_construct(), description="Stored conversations and responses."
+    )
+    learning: LearningSettings = Field(
+        default=LearningSettings.model_construct(), description="Learning from the judged answers of `auto`."
     )
     prompts: PromptSettings = Field(default=PromptSettings.model_construct(), description="Stored prompts.")
     cache: CacheSettings = Field(default=CacheSettings.model_construct(), description="The response cache.")

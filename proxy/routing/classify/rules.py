@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from proxy.core.call import Call
-from proxy.core.model import TIERS, Tier
+from proxy.core.model import EMPTY, TIERS, Tier
 from proxy.routing.classify.prompt import Prompt, read_prompt
 from proxy.routing.classify.tasks import Reading, read_words
 from proxy.routing.facts import positive
@@ -37,6 +37,7 @@ class Profile:
     cuts: tuple[float, float] = (_MEDIUM, _HIGH)  # the scores at which the medium and the high tier begin
     inputs: tuple[float, ...] = field(default=(), repr=False)  # what a learner reads: see `packed.py`
     hashed: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # buckets of words and pairs, with counts
+    learned: Mapping[str, float] = field(default_factory=lambda: EMPTY, repr=False)  # by model: see `learned.py`
 
 
 class Classifier(Protocol):

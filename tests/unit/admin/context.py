@@ -23,11 +23,15 @@ from proxy.capacity.queue import FairQueue
 from proxy.core.auth import AuthMode, AuthPolicy
 from proxy.core.errors import ProxyError
 from proxy.core.snapshot import Live
+from proxy.learning.memory import LearningMemory
+from proxy.learning.service import Learning
+from proxy.routing.router import Router
 from proxy.surfaces.openai.errors import error_body
 from proxy.upstream.health import Health
 from proxy.upstream.own_key_service import OwnKeyService
 from proxy.upstream.simulate import Simulator
 from tests.support.fakes import FakeClock
+from tests.unit.routing.build import FixedHealth
 
 TOKEN = "secret"
 
@@ -45,6 +49,7 @@ def context(live: Live) -> Context:
         read=Request.body,
         ask=_no_answers,
         own_keys=OwnKeyService(live, None, None, _no_answers),
+        learning=Learning(LearningMemory(), live, Router(FixedHealth()), clock),
     )
 
 

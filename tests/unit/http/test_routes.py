@@ -45,6 +45,7 @@ def table_of(identify: Any, admin: Any, proxied: Any = None) -> list[BaseRoute]:
         provider_keys=endpoints,
         responses=endpoints,
         conversations=endpoints,
+        feedback=endpoints,
         prompts=endpoints,
         identify=identify,
         admin=admin,

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from proxy.core.call import Call
-from proxy.core.model import Deployment
+from proxy.core.model import Deployment, Tier
 from proxy.core.plan import DeploymentHealth, Plan, Room, Warm
 from proxy.core.policies import CostTarget
 from proxy.core.principal import Identified
 from proxy.core.snapshot import Snapshot
 from proxy.routing.classify.rules import Profile
 from proxy.routing.conversation import continues, conversation_key
+from proxy.routing.predict import PRIOR
 from proxy.routing.router import Router
 from tests.unit.routing.build import (
     ANTHROPIC,
@@ -323,6 +324,9 @@ class Learned:
 
     def revise(self, profile: Profile) -> Profile:
         return replace(profile, score=0.9, tier="high")
+
+    def required(self, profile: Profile, needed: Tier) -> float:
+        return PRIOR.required(profile, needed)
 
 
 async def test_a_learned_predictor_decides() -> None:

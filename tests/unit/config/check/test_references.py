@@ -72,6 +72,11 @@ WRONG = [
         "9: routing.classifier.model: `mode/fast` cannot classify",
     ),
     (routing("  classifier: {kind: llm, model: agent/x}"), "9: routing.classifier.model: `agent/x` cannot classify"),
+    # learning
+    (
+        routing("  mode: fast") + "learning: {enabled: true}\n",
+        "10: learning.enabled: needs the features that `routing.classifier.kind",
+    ),
     # agents
     (MODELS + "agents: {x: {model: gpt-9}}", "8: agents.x.model: unknown model or route `gpt-9`"),
     (

@@ -1,0 +1,151 @@
+"""Fits a state to labels: a ridge regression for each model with enough of them, and the scale of the score.
+
+The inputs are standardised over the labelled prompts, and count a tenth as much as hashed words: chosen by
+`python -m tests.bench.learning`, see `docs/learning.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+from typing import Any
+
+from proxy.core.learning import LearningRules
+from proxy.core.model import TIERS, Tier
+from proxy.learning.check import Judged, checked
+from proxy.learning.labels import Label, strongest, weights
+from proxy.learning.ridge import Row, solve
+from proxy.routing.classify.packed import LENGTH, SCORE, unpack
+from proxy.routing.classify.rules import Profile
+from proxy.routing.learned import Fitted, LearnedPredictor, ScoreMap, State, gain, packed
+
+PENALTY = 20.0
+SCALE = 0.1  # of the inputs beside hashed words
+TRUST = 100.0  # labels of a model that count as much as the prior
+
+Work = Generator[None, None, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A label with its features and what it counts."""
+
+    label: Label
+    profile: Profile
+    weight: float
+
+
+def examples_of(labels: Sequence[Label], key_share: float) -> list[Example]:
+    """Return the labels that can be learned from, in the order of their ids."""
+    chosen = [label for _, label in sorted(strongest(labels).items()) if label.features]
+    found = []
+    for label, weight in zip(chosen, weights(chosen, key_share), strict=True):
+        profile = profile_of(label.features or b"")
+        if profile is not None and weight > 0:
+            found.append(Example(label, profile, weight))
+    return found
+
+
+def profile_of(features: bytes) -> Profile | None:
+    """Return a profile with the inputs of a label; `None` if they are of another version."""
+    try:
+        inputs, hashed = unpack(features)
+    except ValueError:
+        return None
+    score = inputs[SCORE]
+    return Profile("chat", "low", score, (), 1.0, cuts=(0.5, 0.62), inputs=inputs, hashed=hashed)
+
+
+def fit(version: int, examples: Sequence[Example], tiers: Mapping[str, Tier | None], rules: LearningRules) -> Work:
+    """Return the state for labels, or `None` if no model has enough of them; yield often."""
+    by_model: dict[str, list[Example]] = {}
+    for example in examples:
+        by_model.setdefault(example.label.model, []).append(example)
+    models: dict[str, Fitted] = {}
+    for name in sorted(by_model):
+        own = by_model[name]
+        if name in tiers and sum([example.weight for example in own]) >= rules.least:
+            models[name] = yield from _fit_model(own, tiers[name])
+    if not models:
+        return None
+    until = max(example.label.time for example in examples)
+    state = State(version, len(examples), until, models)
+    scale = yield from _scale(state, examples, tiers)
+    return State(version, len(examples), until, models, scale)
+
+
+def fit_and_check(
+    version: int,
+    examples: Sequence[Example],
+    tiers: Mapping[str, Tier | None],
+    rules: LearningRules,
+    serving: State | None,
+) -> Work:
+    """Return the state for all labels, with the result of the check in `check`; `None` without enough labels.
+
+    The check fits four fifths of the prompts, and compares the predictions for the others.
+    """
+    state = yield from fit(version, examples, tiers, rules)
+    if state is None:
+        return None
+    seen = [example for example in examples if not Judged.is_held_out(example.label.call_id)]
+    part = yield from fit(version, seen, tiers, LearningRules(least=1, key_share=rules.key_share))
+    held_out = [
+        Judged(each.label, each.profile, each.weight) for each in examples if Judged.is_held_out(each.label.call_id)
+    ]
+    yield
+    result = checked(part, serving, held_out, tiers)
+    return State(version, state.labels, state.until, state.models, state.score, result)
+
+
+def _fit_model(examples: Sequence[Example], tier: Tier | None) -> Work:
+    columns = list(zip(*[example.profile.inputs for example in examples], strict=True))
+    means = [fmean(column) for column in columns]
+    factors = [SCALE / (pstdev(column, mean) + 1e-3) for column, mean in zip(columns, means, strict=True)]
+    yield
+    rows = []
+    for number, example in enumerate(examples):
+        profile = example.profile
+        root = max(sum([times for _, times in profile.hashed]), 1) ** 0.5
+        dense = [(value - mean) * by for value, mean, by in zip(profile.inputs, means, factors, strict=True)]
+        places = [*range(LENGTH), *[LENGTH + bucket for bucket, _ in profile.hashed]]
+        values = [*dense, *[times / root for _, times in profile.hashed]]
+        rows.append(Row(places, values, example.label.score, example.weight))
+        if number % 100 == 99:
+            yield
+    intercept, found = yield from solve(rows, PENALTY)
+    weights = [found.get(column, 0.0) * factor for column, factor in enumerate(factors)]
+    intercept -= sum([weight * mean for weight, mean in zip(weights, means, strict=True)])
+    count = sum([example.weight for example in examples])
+    hashed = {column - LENGTH: weight for column, weight in found.items() if column >= LENGTH}
+    return Fitted(tier, len(examples), round(count / (count + TRUST), 4), intercept, *packed(weights, hashed))
+
+
+def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier | None]) -> Work:
+    """Return the scale of the score, if models of two tiers have been learned."""
+    known = sorted({tier for name in state.models if (tier := tiers[name]) is not None}, key=TIERS.index)
+    if len(known) < 2:
+        return None
+    low = tuple(name for name in sorted(state.models) if tiers[name] == known[0])
+    high = tuple(name for name in sorted(state.models) if tiers[name] == known[-1])
+    predictor, gains, scores = LearnedPredictor(state), [], []
+    distinct = {example.label.call_id: example.profile for example in examples}
+    for number, profile in enumerate(distinct.values()):
+        gains.append(gain(low, high, predictor.values(profile)))
+        scores.append(profile.score)
+        if number % 50 == 49:
+            yield
+    share = min(state.models[name].share for name in (*low, *high))
+    if not all(map(math.isfinite, gains)):
+        return None
+    return ScoreMap(
+        low,
+        high,
+        share,
+        gain_mean=fmean(gains),
+        gain_deviation=max(pstdev(gains), 1e-4),
+        score_mean=fmean(scores),
+        score_deviation=pstdev(scores),
+    )

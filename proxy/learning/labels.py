@@ -1,0 +1,56 @@
+"""Labels: judgements of answers, and how much each of them counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+FEEDBACK, SIGNAL = "feedback", "signal"  # sources: what clients say, and how calls ended
+SIGNAL_WEIGHT = 0.1  # beside feedback, which counts 1
+FLOOR = 20.0  # the weight that one key has in any case
+
+
+class Label(Struct, frozen=True, gc=False):
+    """A judgement of the answer of one model to one prompt."""
+
+    call_id: str
+    model: str  # provider/model
+    source: str
+    time: int  # microseconds since 1970
+    key_id: str | None  # whose influence is bounded; `None`: trusted
+    score: float  # 0 to 1
+    weight: float
+    propensity: float  # with which the model was chosen
+    features: bytes | None  # see `routing/classify/packed.py`
+
+
+def strongest(labels: Iterable[Label]) -> dict[tuple[str, str], Label]:
+    """Return one label for each answer: that of the source with the most weight."""
+    found: dict[tuple[str, str], Label] = {}
+    for label in labels:
+        key = (label.call_id, label.model)
+        if key not in found or label.weight >= found[key].weight:
+            found[key] = label
+    return found
+
+
+def weights(labels: Iterable[Label], share: float) -> list[float]:
+    """Return what each label counts: with the labels of all others, no key has more than `share` of the weight.
+
+    `FLOOR` is allowed in any case; it is less than any model needs.
+
+    Labels without a key, of anonymous or of trusted callers, are not bounded.
+    """
+    listed = list(labels)
+    by_key: dict[str | None, float] = defaultdict(float)
+    for label in listed:
+        by_key[label.key_id] += label.weight
+    everything, ratio = sum(by_key.values()), share / max(1.0 - share, 1e-9)
+    factors = {
+        key: min(1.0, max(FLOOR, ratio * (everything - total)) / total)
+        for key, total in by_key.items()
+        if key is not None and total > 0
+    }
+    return [label.weight * factors.get(label.key_id or "", 1.0) for label in listed]

@@ -1,0 +1,97 @@
+"""What is learned from, and what was learned, in the memory of this process: recent decisions, and all of it without a
+store."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+MOST = 20_000  # decisions, of about a kilobyte each
+MOST_LABELS = 20_000
+
+
+class Decision(Struct, frozen=True, gc=False):
+    """What a label needs of a call, or of a prompt that was routed without a call."""
+
+    id: str
+    tenant: str
+    chosen: str  # the model that answered, or would have answered: provider/model
+    targets: tuple[str, ...]  # the models of the plan
+    propensity: float  # with which `chosen` came first
+    features: bytes | None
+
+
+class Decisions:
+    """A bounded memory; the oldest decisions are forgotten."""
+
+    def __init__(self, most: int = MOST) -> None:
+        self._most = most
+        self._by_id: OrderedDict[str, Decision] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def add(self, decision: Decision) -> None:
+        """Remember a decision."""
+        self._by_id[decision.id] = decision
+        if len(self._by_id) > self._most:
+            self._by_id.popitem(last=False)
+
+    def get(self, id: str) -> Decision | None:
+        """Return a decision; `None` if it is not, or no longer, known."""
+        return self._by_id.get(id)
+
+
+class LearningMemory:
+    """Takes the place of `store/learning.py` with `store: none`: nothing survives the process."""
+
+    def __init__(self) -> None:
+        self._labels: OrderedDict[tuple[Any, ...], Mapping[str, Any]] = OrderedDict()
+        self._versions: dict[int, tuple[int, bytes]] = {}
+        self._control: Mapping[str, Any] = {}
+
+    async def add_decisions(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep nothing: `Decisions` has them."""
+
+    async def decision(self, id: str) -> Mapping[str, Any] | None:
+        """Return `None`."""
+        return None
+
+    async def add_labels(self, labels: Sequence[Mapping[str, Any]]) -> None:
+        """Keep labels in place of earlier ones of the same source; the oldest ones are forgotten."""
+        for label in labels:
+            key = (label["call_id"], label["model"], label["source"])
+            self._labels.pop(key, None)
+            self._labels[key] = label
+            if len(self._labels) > MOST_LABELS:
+                self._labels.popitem(last=False)
+
+    async def labels(self, since: int, most: int) -> Sequence[Mapping[str, Any]]:
+        """Return the newest `most` labels from a time on, the oldest first."""
+        return [label for label in self._labels.values() if label["time"] >= since][-most:]
+
+    async def newest(self) -> tuple[int, Mapping[str, Any]]:
+        """Return the number of the newest version, 0 without one, and the state of learning."""
+        return max(self._versions, default=0), self._control
+
+    async def load(self, version: int) -> bytes | None:
+        """Return a version; `None` if it is not kept."""
+        return self._versions[version][1] if version in self._versions else None
+
+    async def versions(self) -> Sequence[tuple[int, int]]:
+        """Return the number and the time of each version that is kept, the newest first."""
+        return [(version, self._versions[version][0]) for version in sorted(self._versions, reverse=True)]
+
+    async def publish(self, version: int, time: int, state: bytes, keep: int) -> bool:
+        """Keep a version and the `keep` before it."""
+        self._versions[version] = (time, state)
+        for old in [each for each in self._versions if each < version - keep]:
+            del self._versions[old]
+        return True
+
+    async def control(self, values: Mapping[str, Any]) -> None:
+        """Replace the state of learning."""
+        self._control = dict(values)

@@ -1,0 +1,333 @@
+"""The service that learns: takes labels, fits new versions in the background, and puts them to use.
+
+All processes read the same labels, versions and state from the store every few seconds, so that replicas agree. A
+version serves only after its check (`check.py`). While learning is frozen, no version is made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.core.call import Call
+from proxy.core.clock import Clock
+from proxy.core.decisions import read_decision
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.core.learning import LearningRules
+from proxy.core.model import Tier
+from proxy.core.plan import Plan
+from proxy.core.principal import Principal
+from proxy.core.record import Record
+from proxy.core.snapshot import Live
+from proxy.core.timestamps import iso
+from proxy.learning.fit import examples_of, fit_and_check
+from proxy.learning.labels import FEEDBACK, Label
+from proxy.learning.memory import MOST, Decision, Decisions
+from proxy.learning.signals import Signals
+from proxy.routing.classify.packed import pack
+from proxy.routing.learned import LearnedPredictor, State, decode, encode
+from proxy.routing.members import listed_tiers
+from proxy.routing.predict import PRIOR, Predictor
+from proxy.store.errors import StoreError
+
+EVERY = 5.0  # seconds between two looks into the store,
+SOON = 1.0  # and after a label, which rarely comes alone
+KEEP = 10  # versions before the newest one
+MOST_LABELS = 10_000  # that a version is fitted to
+BATCH, SHARE = 20, 0.1  # new labels for which a version is made at once: at least so many, and this share of all;
+QUIET = 10_000_000  # with fewer, when none has come for so many microseconds
+LONGEST = 128  # characters of an id
+_LOG = logging.getLogger(__name__)
+Values = Mapping[str, Any]
+
+
+class Store(Protocol):
+    """Where labels and versions are kept: `store/learning.py`, or `LearningMemory`."""
+
+    async def add_decisions(self, rows: Sequence[Values]) -> None: ...
+    async def decision(self, id: str) -> Values | None: ...
+    async def add_labels(self, labels: Sequence[Values]) -> None: ...
+    async def labels(self, since: int, most: int) -> Sequence[Values]: ...
+    async def newest(self) -> tuple[int, Values]: ...
+    async def load(self, version: int) -> bytes | None: ...
+    async def versions(self) -> Sequence[tuple[int, int]]: ...
+    async def publish(self, version: int, time: int, state: bytes, keep: int) -> bool: ...
+    async def control(self, values: Values) -> None: ...
+
+
+class Predicts(Protocol):
+    """The router, whose predictor is replaced."""
+
+    predictor: Predictor
+
+
+class Control(msgspec.Struct, frozen=True):
+    """The state of learning, which all processes share."""
+
+    frozen: bool = False
+    version: int | None = None  # the one that serves after a rollback; `None`: the newest
+    after: int = 0  # versions up to this one were dropped by a reset
+    since: int = 0  # labels before this time do not count, in microseconds since 1970
+
+
+class Learning:
+    """One instance for each process; also a background service."""
+
+    def __init__(self, store: Store, live: Live, router: Predicts, clock: Clock) -> None:
+        self._store = store
+        self._live = live
+        self._router = router
+        self._clock = clock
+        self._decisions = Decisions()
+        self._signals = Signals()
+        self._waiting: list[Values] = []  # decisions that are not in the store yet
+        self._labels: list[Label] = []  # of signals, that are not in the store yet
+        self._wake = asyncio.Event()  # a label has come
+        self._state: State | None = None  # what serves
+        self._tried = 0  # the time of the newest label of the last fit
+        self._rejected: Mapping[str, Any] | None = None  # the result of the last check that failed
+
+    def explore(self, call: Call) -> float:
+        """Return the share of exploration for a call."""
+        rules = call.snapshot.learning
+        return rules.explore if rules is not None else 0.0
+
+    def answered(self, record: Record) -> None:
+        """Remember the decision for a call of `auto` that has ended."""
+        plan, chosen, principal = record.plan, record.chosen, record.principal
+        if plan is None or chosen is None or principal is None:
+            return
+        features = plan.features()
+        if features is not None:
+            first = chosen.name == plan.targets[0].deployment.name
+            targets = tuple(target.deployment.name for target in plan.targets)
+            propensity = plan.propensity if first else 1.0
+            decision = Decision(record.id, principal.tenant, chosen.name, targets, propensity, features)
+            self._decisions.add(decision)
+            rules = self._live.snapshot.learning
+            if rules is not None and rules.signals and len(self._labels) < MOST:
+                self._labels += self._signals.read(record, decision, owner_of(principal), self._now())
+
+    def routed(self, call: Call, plan: Plan) -> None:
+        """Remember the decision for a prompt that was routed without a call."""
+        features, learns = plan.features(), call.snapshot.learning is not None
+        if features is None and learns and call.kind == "chat" and call.snapshot.classifier == "model":
+            from proxy.routing.classify.trained import TRAINED  # also of a named model, so that it can be judged
+
+            features = pack(TRAINED.classify(call))
+        if features is None:
+            return
+        targets, tenant = tuple(target.deployment.name for target in plan.targets), call.principal.tenant
+        self._decisions.add(Decision(call.id, tenant, targets[0], targets, plan.propensity, features))
+        if learns and len(self._waiting) < MOST:
+            about = {"chosen": targets[0], "targets": targets, "propensity": plan.propensity}
+            row = {"id": call.id, "time": self._now(), "tenant": tenant, "features": features}
+            self._waiting.append({**row, "decision": msgspec.json.encode(about)})
+
+    async def judge(self, principal: Principal, id: str, score: float, model: str | None) -> Label:
+        """Keep a judgement of an answer, and return it. Raises `NotFound` and `InvalidRequest`."""
+        decision = self._decisions.get(id)
+        if decision is None and len(id) <= LONGEST:
+            row = await self._store.decision(id)
+            decision = None if row is None else _decision_of(row)
+        if decision is None or decision.tenant != principal.tenant:
+            raise NotFound(f"There is no call or routed prompt `{id[:LONGEST]}`.")
+        name = model or decision.chosen
+        if name not in (decision.chosen, *decision.targets):
+            raise InvalidRequest("`model` must be a model that the decision for this id lists.", param="model")
+        propensity = decision.propensity if name == decision.chosen else 1.0
+        owner = owner_of(principal)
+        label = Label(id, name, FEEDBACK, self._now(), owner, score, 1.0, propensity, decision.features)
+        await self._store.add_labels([msgspec.structs.asdict(label)])
+        self._wake.set()
+        return label
+
+    async def run(self) -> None:
+        """Learn until cancelled."""
+        try:
+            while True:
+                if await self._clock.wait_for(self._wake, EVERY):
+                    self._wake.clear()
+                    await self._clock.sleep(SOON)
+                try:
+                    await self.step()
+                except StoreError as exc:
+                    _LOG.warning("the store of learning cannot be used", extra={"fields": {"error": str(exc)}})
+                except Exception:
+                    _LOG.exception("learning has failed; the version in use stays")
+        finally:
+            with suppress(StoreError):
+                await self.flush()
+
+    async def start(self) -> None:
+        """Put the newest version to use before the first call, if the store answers in time."""
+        if self._live.snapshot.learning is None:
+            return
+        try:
+            async with asyncio.timeout(3.0):
+                await self.follow()
+        except (StoreError, TimeoutError):
+            _LOG.warning("what was learned cannot be read; the prior serves until it can")
+
+    async def step(self) -> None:
+        """Write what waits, follow the store, and make a new version if there are enough new labels."""
+        await self.flush()
+        rules = self._live.snapshot.learning
+        if rules is None and self._state is None:
+            return  # the store is not opened for it
+        control, newest = await self.follow()
+        if rules is not None and not control.frozen and control.version is None:
+            await self._learn(rules, control, newest)
+
+    async def flush(self) -> None:
+        """Write the decisions and the labels that wait."""
+        rows, self._waiting = self._waiting, []
+        labels, self._labels = self._labels, []
+        if rows:
+            await self._store.add_decisions(rows)
+        if labels:
+            await self._store.add_labels([msgspec.structs.asdict(label) for label in labels])
+
+    async def follow(self) -> tuple[Control, int]:
+        """Put the version of the store to use; return the state of learning, and the number of the newest version."""
+        newest, values = await self._store.newest()
+        control = msgspec.convert(values, Control)
+        wanted = control.version or (newest if newest > control.after else 0)
+        if self._live.snapshot.learning is None:
+            wanted = 0
+        if wanted != (self._state.version if self._state is not None else 0):
+            stored = await self._store.load(wanted) if wanted else None
+            self._use(decode(stored) if stored is not None else None)
+        return control, newest
+
+    async def change(self, **changes: Any) -> dict[str, Any]:
+        """Change the state of learning, and return what `status` returns."""
+        _, values = await self._store.newest()
+        control = msgspec.structs.replace(msgspec.convert(values, Control), **changes)
+        await self._store.control(msgspec.structs.asdict(control))
+        return await self.status()
+
+    async def roll_back(self, version: int | None) -> dict[str, Any]:
+        """Serve an earlier version until learning is resumed; by default the one before that in use."""
+        kept = [number for number, _ in await self._store.versions()]
+        control, _ = await self.follow()
+        current = self._state.version if self._state is not None else 0
+        earlier = [number for number in kept if control.after < number < current]
+        if version is None and earlier:
+            version = earlier[0]
+        if version is None or version not in kept:
+            known = ", ".join(map(str, kept)) or "none"
+            raise InvalidRequest(f"`version` must be a version that is kept: {known}.", param="version")
+        return await self.change(version=version)
+
+    async def reset(self) -> dict[str, Any]:
+        """Return to the prior; labels so far do not count any more."""
+        newest, _ = await self._store.newest()
+        return await self.change(version=None, after=newest, since=self._now())
+
+    async def status(self) -> dict[str, Any]:
+        """Return the state of learning, as `/admin/learning` shows it."""
+        control, newest = await self.follow()
+        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS)]
+        state, counts = self._state, dict[str, int]()
+        for label in labels:
+            counts[label.model] = counts.get(label.model, 0) + 1
+        learned = {} if state is None else state.models
+        return {
+            "object": "learning",
+            "enabled": self._live.snapshot.learning is not None,
+            "frozen": control.frozen,
+            "rolled_back": control.version is not None,
+            "version": 0 if state is None else state.version,
+            "newest": newest,
+            "labels": dict(sorted(counts.items())),
+            "models": {name: {"labels": each.labels, "share": each.share} for name, each in learned.items()},
+            "check": None if state is None else state.check,
+            "last_rejected": self._rejected,
+            "versions": [
+                {"version": number, "created_at": iso(time / 1e6)} for number, time in await self._store.versions()
+            ],
+        }
+
+    async def _learn(self, rules: LearningRules, control: Control, newest: int) -> None:
+        last = max(self._tried, self._state.until if self._state is not None else 0)
+        if not await self._store.labels(max(last + 1, control.since), 1):
+            return
+        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS)]
+        latest = labels[-1].time
+        fresh = sum([label.time > last for label in labels])
+        if fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
+            return
+        self._tried = latest
+        work = fit_and_check(newest + 1, examples_of(labels, rules.key_share), self._tiers(), rules, self._state)
+        state = await _sliced(work)
+        if state is None:
+            return
+        if not state.check["passed"]:
+            self._rejected = state.check
+            _LOG.info("a new version of what was learned is not used", extra={"fields": dict(state.check)})
+            return
+        if await self._store.publish(state.version, self._now(), encode(state), KEEP):
+            self._rejected = None
+            _LOG.info("learned from feedback", extra={"fields": {"version": state.version, "labels": state.labels}})
+        await self.follow()
+
+    def _use(self, state: State | None) -> None:
+        self._state = state
+        self._router.predictor = PRIOR if state is None else LearnedPredictor(state)
+
+    def _tiers(self) -> dict[str, Tier | None]:
+        snapshot = self._live.snapshot
+        listed = listed_tiers(snapshot)
+        return {name: listed.get(name, each.tier) for name, each in snapshot.deployments.items()}
+
+    def _now(self) -> int:
+        return int(self._clock.time() * 1e6)
+
+
+async def _sliced(work: Any) -> State | None:
+    """Run a generator in slices, between which the event loop serves calls."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: State | None = end.value
+            return result
+        await asyncio.sleep(0)
+
+
+def owner_of(principal: Principal) -> str | None:
+    """Return whose labels are bounded together: those of a key, or of a user; `None` for callers that are trusted."""
+    if principal.role == "admin":
+        return None
+    return principal.key_id or principal.user
+
+
+def _decision_of(row: Values) -> Decision | None:
+    """Return the decision of a row of the store: of a routed prompt, or of a call."""
+    if "tenant" in row:
+        about = msgspec.json.decode(row["decision"])
+        targets = tuple(about["targets"])
+        return Decision(row["id"], row["tenant"], about["chosen"], targets, about["propensity"], row["features"])
+    if row["provider"] is None:
+        return None  # no model has answered
+    try:
+        record = read_decision(row["decision"] or b"{}")
+    except ValueError:
+        record = {}
+    owner = Principal("-").tenant
+    for kind, id in (("team", row["team_id"]), ("user", row["user_id"]), ("key", row["key_id"])):
+        if id is not None:
+            owner = f"{kind}:{id}"
+            break
+    name = f"{row['provider']}/{row['upstream_model']}"
+    propensity = record.get("ranking", {}).get("propensity", 1.0) if record.get("chosen") == name else 1.0
+    targets = tuple(
+        f"{one['provider']}/{one['model']}" for one in record.get("candidates", ()) if one["status"] != "rejected"
+    )
+    return Decision(row["id"], owner, name, targets, propensity, row["features"])

@@ -1,0 +1,110 @@
+"""Feedback over real sockets: what is learned changes the scores of prompts, and one call goes back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.boxes import ADMIN, Box, boxed
+from tests.support.upstreams import Upstream, running
+from tests.support.waiting import until
+
+TOPICS = {
+    "poetry": "Which verse follows the {} rhyme in this ballad?",
+    "gears": "Which cog turns the {} axle of this crane?",
+}
+NUMBERS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+ASKED = ("red", "blue", "green", "old", "new", "long", "short", "wide", "dark", "light", "thin", "round")
+
+
+def configuration(url: str, folder: Path, *, enabled: bool = True) -> dict[str, Any]:
+    return {
+        "auth": {"admin_token": "admin"},
+        "data_dir": str(folder / "data"),
+        "providers": {"up": {"base_url": url, "keys": [{"id": "one", "value": "sk-one-00000000"}]}},
+        "models": [
+            {"id": "up/weak", "tier": "low", "price": {"input": 0.1, "output": 0.1}},
+            {"id": "up/strong", "tier": "high", "price": {"input": 10, "output": 10}},
+        ],
+        "routing": {"classifier": {"kind": "model"}},
+        "learning": {"enabled": enabled, "min_labels": 60},
+    }
+
+
+def routed(box: Box, text: str) -> dict[str, Any]:
+    body = {"model": "auto", "messages": [{"role": "user", "content": text}]}
+    answer = box.http.post(f"{box.url}/v1/route", json=body)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def judge(box: Box, **body: Any) -> Any:
+    return box.http.post(f"{box.url}/v1/feedback", json=body)
+
+
+def predicted(box: Box) -> tuple[float, float]:
+    """The predicted success of the weak model for two prompts that were never judged."""
+    records = [routed(box, TOPICS[topic].format("very last")) for topic in ("poetry", "gears")]
+    easy, hard = (
+        next(each["predicted_success"] for each in record["candidates"] if each["model"] == "weak")
+        for record in records
+    )
+    return easy, hard
+
+
+def learning(box: Box, path: str = "") -> dict[str, Any]:
+    method = "POST" if path else "GET"
+    answer = box.http.request(method, f"{box.url}/admin/learning{path}", headers=ADMIN)
+    assert answer.status_code == 200
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_predictions_follow_labels_and_return_after_a_reset(tmp_path: Path) -> None:
+    with running(Upstream()) as upstream, boxed(tmp_path, configuration(upstream.url, tmp_path)) as box:
+        before = predicted(box)
+        for number in NUMBERS:
+            for word in ASKED:
+                for topic, weak in (("poetry", 1), ("gears", 0)):
+                    id = routed(box, TOPICS[topic].format(f"{number} {word}"))["id"]
+                    assert judge(box, id=id, score=weak, model="up/weak").status_code == 200
+                    assert judge(box, id=id, thumbs="up", model="up/strong").status_code == 200
+        until(lambda: learning(box)["version"] > 0)
+
+        record = routed(box, TOPICS["gears"].format("very last"))
+        after = predicted(box)
+        reset = learning(box, "/reset")
+
+        assert after[0] - after[1] > before[0] - before[1] + 0.1
+        assert record["ranking"]["predictor"].startswith("learned ")
+        assert "learned from feedback" in [feature["name"] for feature in record["profile"]["features"]]
+        assert reset["version"] == 0
+        assert predicted(box) == before
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_answer_to_a_call_can_be_judged(tmp_path: Path, *, enabled: bool) -> None:
+    with (
+        running(Upstream()) as upstream,
+        boxed(tmp_path, configuration(upstream.url, tmp_path, enabled=enabled)) as box,
+    ):
+        answer = box.ask("auto")
+        id = answer.headers["x-router-id"]
+
+        given = judge(box, id=id, score=0.5)
+
+        assert given.status_code == 200
+        assert given.json() == {"object": "feedback", "id": id, "model": "up/weak", "score": 0.5}
+        assert learning(box)["labels"] == {"up/weak": 1}
+
+
+def test_an_unknown_id_and_a_comment_are_rejected(tmp_path: Path) -> None:
+    with running(Upstream()) as upstream, boxed(tmp_path, configuration(upstream.url, tmp_path)) as box:
+        unknown = judge(box, id="req_nothing", score=1)
+        comment = judge(box, id="req_nothing", score=1, comment="thanks")
+
+    assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "not_found")
+    assert (comment.status_code, comment.json()["error"]["param"]) == (400, "comment")

@@ -1,0 +1,129 @@
+"""Versions: what is learned from labels, and the check before one serves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from zlib import crc32
+
+import pytest
+
+from proxy.core.learning import LearningRules
+from proxy.learning.fit import examples_of, fit_and_check, profile_of
+from proxy.learning.labels import Label
+from proxy.learning.ridge import finish
+from proxy.routing.learned import LearnedPredictor, State, decode, encode
+from proxy.routing.predict import PRIOR
+from tests.unit.learning.build import EASY, HARD, STRONG, WEAK, label, profile, world
+from tests.unit.routing.build import HAIKU, MINI, OPUS
+
+TIERS: Any = {WEAK: "low", STRONG: "high"}
+RULES = LearningRules()
+
+
+def fitted(labels: list[Label], serving: State | None = None) -> State | None:
+    state: State | None = finish(fit_and_check(7, examples_of(labels, 0.2), TIERS, RULES, serving))
+    return state
+
+
+@pytest.fixture(scope="module")
+def learned() -> LearnedPredictor:
+    state = fitted(world(400))
+    assert state is not None
+    return LearnedPredictor(decode(encode(state)))
+
+
+def test_the_weak_model_is_predicted_to_fail_where_it_failed(learned: LearnedPredictor) -> None:
+    easy, hard = learned.revise(profile(EASY, 3)), learned.revise(profile(HARD, 3))
+
+    assert learned.success(easy, MINI, "low") > 0.8
+    assert learned.success(hard, MINI, "low") < 0.4
+    assert learned.success(hard, OPUS, "high") > 0.8
+
+
+def test_the_score_says_where_the_strong_model_is_better(learned: LearnedPredictor) -> None:
+    easy, hard = learned.revise(profile(EASY, 3)), learned.revise(profile(HARD, 3))
+
+    assert hard.score > easy.score + 0.05
+    assert learned.version == "learned 7"
+
+
+def test_the_needed_success_is_that_of_the_learned_models_of_the_tier(learned: LearnedPredictor) -> None:
+    hard = learned.revise(profile(HARD, 3))
+
+    assert learned.required(hard, "low") == learned.success(hard, MINI, "low")
+    assert learned.required(hard, "high") == learned.success(hard, OPUS, "high")
+
+
+def test_a_model_without_labels_is_moved_like_the_learned_ones() -> None:
+    state = fitted([each for each in world(400) if each.model == WEAK])
+    assert state is not None
+    predictor = LearnedPredictor(state)
+    hard = predictor.revise(profile(HARD, 3))
+
+    assert predictor.success(hard, MINI, "low") < PRIOR.success(hard, MINI, "low") - 0.2
+    assert predictor.success(hard, HAIKU, "low") == pytest.approx(predictor.success(hard, MINI, "low"))
+
+
+def test_a_profile_without_inputs_stays_as_it_is(learned: LearnedPredictor) -> None:
+    bare = replace(profile(HARD), inputs=(), hashed=())
+
+    assert learned.revise(bare) is bare
+    assert learned.success(bare, MINI, "low") == PRIOR.success(bare, MINI, "low")
+    assert learned.required(bare, "high") == PRIOR.required(bare, "high")
+
+
+def test_the_same_labels_in_another_order_give_the_same_version() -> None:
+    labels = world(150)
+
+    assert encode(fitted(labels) or State(0, 0, 0, {})) == encode(fitted(labels[::-1]) or State(1, 0, 0, {}))
+
+
+def test_nothing_is_learned_from_fewer_labels_than_needed() -> None:
+    assert fitted(world(99)) is None
+
+
+def test_one_key_alone_teaches_nothing() -> None:
+    assert fitted([label(number, WEAK, 0.0, EASY, key_id="only") for number in range(900)]) is None
+
+
+def test_a_version_passes_the_check_and_has_its_numbers() -> None:
+    state = fitted(world(400))
+
+    assert state is not None
+    assert state.check["passed"]
+    assert state.check["error"] < state.check["error_of_prior"]
+    assert state.check["value"] >= 0
+
+
+def test_a_version_that_predicts_worse_than_the_prior_is_not_used() -> None:
+    labels = world(400)
+    for number, made in enumerate(labels):  # those that are held out contradict the others
+        if crc32(made.call_id.encode()) % 5 == 0 and made.model == WEAK:
+            labels[number] = label(int(made.call_id[4:]), WEAK, 1.0 - made.score, EASY, features=made.features)
+
+    state = fitted(labels)
+
+    assert state is not None
+    assert not state.check["passed"]
+    assert state.check["reason"]
+
+
+def test_only_one_learned_tier_leaves_the_score() -> None:
+    state = fitted([each for each in world(400) if each.model == WEAK])
+
+    assert state is not None
+    assert state.score is None
+    assert LearnedPredictor(state).revise(profile(HARD, 3)).score == profile(HARD, 3).score
+
+
+def test_models_that_are_not_configured_are_not_learned() -> None:
+    assert fitted([label(number, "gone/model", 1.0, EASY) for number in range(300)]) is None
+
+
+def test_features_of_another_version_are_left_out() -> None:
+    assert profile_of(b"\x09abc") is None
+    assert (
+        examples_of([label(1, WEAK, 1.0, EASY, features=b"\x09abc"), label(2, WEAK, 1.0, EASY)], 1.0)[0].label.call_id
+        == "req_2"
+    )

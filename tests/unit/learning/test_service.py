@@ -1,0 +1,261 @@
+"""The service that learns: labels, versions, and going back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from msgspec import structs
+
+from proxy.core.call import Call
+from proxy.core.errors import InvalidRequest, NotFound
+from proxy.core.learning import LearningRules
+from proxy.core.plan import Plan, Target
+from proxy.core.principal import Identified, Principal
+from proxy.core.record import Outcome, Record
+from proxy.core.snapshot import Live
+from proxy.learning.labels import SIGNAL
+from proxy.learning.memory import Decisions, LearningMemory
+from proxy.learning.service import BATCH, Learning
+from proxy.routing.classify.packed import pack
+from proxy.routing.predict import PRIOR, Predictor
+from tests.support.fakes import FakeClock
+from tests.unit.learning.build import EASY, STRONG, WEAK, profile, world
+from tests.unit.routing.build import MINI, OPUS, call, snapshot
+
+RULES = LearningRules(signals=True, explore=0.1)
+ANN, BEN = Identified("ann", user="ann"), Identified("ben", user="ben")
+
+
+class Predicts:
+    predictor: Predictor = PRIOR
+
+
+class Bench:
+    """The service over a store, as one of several processes."""
+
+    def __init__(self, store: LearningMemory | None = None, rules: LearningRules | None = RULES) -> None:
+        self.store, self.router, self.clock = store or LearningMemory(), Predicts(), FakeClock()
+        self.live = Live(replace(snapshot(MINI, OPUS), learning=rules))
+        self.service = Learning(self.store, self.live, self.router, self.clock)
+
+    async def give(self, count: int, **fields: Any) -> None:
+        """Store labels of a world in which the strong model is better at hard prompts."""
+        start = int(self.clock.time() * 1e6) - 20_000_000
+        labels = [structs.replace(each, time=start + each.time, **fields) for each in world(count)]
+        await self.store.add_labels([structs.asdict(each) for each in labels])
+
+    async def learn(self, count: int = 300) -> int:
+        """Let the service learn from labels; return the version in use."""
+        await self.give(count)
+        await self.service.step()
+        return self.version
+
+    @property
+    def version(self) -> int:
+        name, _, number = self.router.predictor.version.partition(" ")
+        return int(number) if name == "learned" else 0
+
+
+def asked(id: str = "req_1", principal: Principal = ANN, number: int = 1) -> tuple[Call, Plan]:
+    """A routed call to two models, and its plan."""
+    packed = pack(profile(EASY, number))
+    plan = Plan("auto", "auto", "", (Target(MINI), Target(OPUS)), dict, features=lambda: packed, propensity=0.7)
+    live = replace(snapshot(MINI, OPUS), learning=RULES)
+    return replace(call("auto", f"prompt {number}", on=live), id=id, principal=principal, raw=b"%d" % number), plan
+
+
+def ended(id: str, finish: str = "stop", number: int = 1, outcome: Outcome = Outcome.OK) -> Record:
+    """The record of a call that the first target has answered."""
+    record = Record(id, "x", 0.0)
+    record.call, record.plan = asked(id, number=number)
+    record.principal, record.chosen, record.finish_reason = ANN, MINI, finish
+    record.end(outcome)
+    return record
+
+
+async def test_a_routed_prompt_can_be_judged() -> None:
+    bench = Bench()
+    bench.service.routed(*asked())
+
+    label = await bench.service.judge(ANN, "req_1", 0.5, None)
+
+    assert (label.model, label.score, label.propensity, label.key_id) == (WEAK, 0.5, 0.7, "ann")
+    assert await bench.store.labels(0, 10) == [structs.asdict(label)]
+
+
+async def test_another_target_of_the_decision_can_be_judged() -> None:
+    bench = Bench()
+    bench.service.routed(*asked())
+
+    label = await bench.service.judge(ANN, "req_1", 1.0, STRONG)
+
+    assert (label.model, label.propensity) == (STRONG, 1.0)
+    with pytest.raises(InvalidRequest, match="the decision for this id lists"):
+        await bench.service.judge(ANN, "req_1", 1.0, "openai/else")
+
+
+async def test_the_model_that_answered_is_judged_after_a_fallback() -> None:
+    bench, record = Bench(), ended("req_1")
+    record.chosen = OPUS
+    bench.service.answered(record)
+
+    label = await bench.service.judge(ANN, "req_1", 1.0, None)
+
+    assert (label.model, label.propensity) == (STRONG, 1.0)
+
+
+@pytest.mark.parametrize(("principal", "id"), [(BEN, "req_1"), (ANN, "req_2"), (ANN, "x" * 500)])
+async def test_ids_that_are_not_the_callers_are_unknown(principal: Principal, id: str) -> None:
+    bench = Bench()
+    bench.service.routed(*asked())
+
+    with pytest.raises(NotFound):
+        await bench.service.judge(principal, id, 1.0, None)
+
+
+async def test_labels_of_admins_are_not_bounded() -> None:
+    bench, admin = Bench(), Identified("root", key_id="k1", role="admin")
+    bench.service.routed(*asked(principal=admin))
+
+    assert (await bench.service.judge(admin, "req_1", 1.0, None)).key_id is None
+
+
+async def test_a_version_serves_when_there_are_enough_labels() -> None:
+    bench = Bench()
+
+    assert await bench.learn(40) == 0
+    assert await bench.learn(300) == 1
+    assert (await bench.service.status())["labels"] == {STRONG: 300, WEAK: 300}
+
+
+async def test_another_process_uses_the_same_version() -> None:
+    first = Bench()
+    await first.learn()
+    second = Bench(first.store)
+
+    await second.service.start()
+
+    assert second.version == 1
+
+
+async def test_no_version_is_made_for_a_few_new_labels_until_no_more_come() -> None:
+    bench = Bench()
+    await bench.learn(300)
+    bench.service.routed(*asked())
+    await bench.service.judge(ANN, "req_1", 0.0, None)
+
+    await bench.service.step()
+    before = bench.version
+    bench.clock.pass_(11.0)
+    await bench.service.step()
+
+    assert BATCH > 1
+    assert (before, bench.version) == (1, 2)
+
+
+async def test_a_frozen_service_makes_no_version() -> None:
+    bench = Bench()
+    await bench.service.change(frozen=True)
+
+    assert await bench.learn() == 0
+    await bench.service.change(frozen=False)
+    await bench.service.step()
+    assert bench.version == 1
+
+
+async def test_an_earlier_version_serves_after_a_rollback() -> None:
+    bench = Bench()
+    await bench.learn(300)
+    bench.clock.pass_(60.0)
+    await bench.learn(400)
+    assert bench.version == 2
+
+    status = await bench.service.roll_back(None)
+
+    assert (status["version"], status["rolled_back"], bench.version) == (1, True, 1)
+    with pytest.raises(InvalidRequest, match="that is kept: 2, 1"):
+        await bench.service.roll_back(9)
+    await bench.service.change(version=None)
+    assert bench.version == 2
+
+
+async def test_a_reset_returns_to_the_prior_and_labels_do_not_count_any_more() -> None:
+    bench = Bench()
+    await bench.learn()
+
+    status = await bench.service.reset()
+    await bench.service.step()
+
+    assert (status["version"], status["labels"], bench.version) == (0, {}, 0)
+    bench.clock.pass_(60.0)
+    assert await bench.learn() == 2
+
+
+async def test_a_disabled_service_uses_the_prior_and_takes_labels() -> None:
+    bench = Bench(rules=None)
+    bench.service.routed(*asked())
+
+    await bench.service.judge(ANN, "req_1", 1.0, None)
+
+    assert await bench.learn() == 0
+    assert bench.service.explore(asked()[0]) == RULES.explore
+
+
+async def test_what_was_learned_is_dropped_when_learning_is_disabled() -> None:
+    bench = Bench()
+    await bench.learn()
+
+    bench.live.snapshot = replace(bench.live.snapshot, learning=None)
+    await bench.service.step()
+
+    assert bench.router.predictor is PRIOR
+
+
+@pytest.mark.parametrize(("finish", "score"), [("stop", 1.0), ("content_filter", 0.0), ("length", 0.0)])
+async def test_the_end_of_a_call_is_a_signal(finish: str, score: float) -> None:
+    bench = Bench()
+    bench.service.answered(ended("req_1", finish))
+
+    await bench.service.flush()
+
+    [label] = await bench.store.labels(0, 10)
+    assert (label["source"], label["score"]) == (SIGNAL, score)
+
+
+async def test_the_same_request_again_within_a_minute_is_a_bad_signal() -> None:
+    bench = Bench()
+    bench.service.answered(ended("req_1"))
+    bench.service.answered(ended("req_2"))
+    bench.service.answered(ended("req_3", number=2))
+    bench.clock.pass_(61.0)
+    bench.service.answered(ended("req_4", number=2))
+
+    await bench.service.flush()
+
+    scores = {label["call_id"]: label["score"] for label in await bench.store.labels(0, 10)}
+    assert scores == {"req_1": 0.0, "req_2": 1.0, "req_3": 1.0, "req_4": 1.0}
+
+
+async def test_failed_calls_and_calls_without_the_setting_are_no_signals() -> None:
+    bench, off = Bench(), Bench(rules=replace(RULES, signals=False))
+    bench.service.answered(ended("req_1", outcome=Outcome.ERROR))
+    off.service.answered(ended("req_1"))
+
+    await bench.service.flush()
+    await off.service.flush()
+
+    assert await bench.store.labels(0, 10) == await off.store.labels(0, 10) == []
+
+
+async def test_old_decisions_are_forgotten() -> None:
+    service = Bench().service
+    service._decisions = Decisions(2)  # noqa: SLF001 - a small memory
+
+    for number in range(3):
+        service.routed(*asked(f"req_{number}"))
+
+    with pytest.raises(NotFound):
+        await service.judge(ANN, "req_0", 1.0, None)
+    assert (await service.judge(ANN, "req_1", 1.0, None)).call_id == "req_1"
