@@ -112,6 +112,7 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
         provider_keys=Mock(),
         prompts=Mock(),
         websocket=Mock(),
+        feedback=Mock(),
         usage=OwnUsage(ledger, lambda: NOW),
         responses=Mock(),
         conversations=Mock(),
