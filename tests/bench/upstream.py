@@ -52,17 +52,22 @@ def piece(data: bytes) -> bytes:
 
 
 class Upstream(asyncio.Protocol):
-    """One connection."""
+    """One connection, which is in `live` while it is open."""
+
+    def __init__(self, live: set[asyncio.Transport]) -> None:
+        self._live = live
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin."""
         self._transport = cast("asyncio.Transport", transport)
+        self._live.add(self._transport)
         self._parser = httptools.HttpRequestParser(self)
         self._body = bytearray()
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End a stream that is under way."""
+        self._live.discard(self._transport)
         if self._timer is not None:
             self._timer.cancel()
 
@@ -104,12 +109,18 @@ class Upstream(asyncio.Protocol):
 
 
 async def serve(port: int, ready: threading.Event, stop: asyncio.Event, found: list[int]) -> None:
-    """Serve until `stop`; the port in use is put into `found` before `ready`."""
-    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", port, backlog=4096)
+    """Serve until `stop`; the port in use is put into `found` before `ready`. Closes every connection in the end."""
+    live = set[asyncio.Transport]()
+    server = await asyncio.get_running_loop().create_server(lambda: Upstream(live), "127.0.0.1", port, backlog=4096)
     found.append(server.sockets[0].getsockname()[1])
     ready.set()
     await stop.wait()
     server.close()
+    if accepting := asyncio.all_tasks() - {asyncio.current_task()}:
+        await asyncio.wait(accepting)
+    for transport in live:
+        transport.abort()
+    await asyncio.sleep(0)  # asyncio closes the sockets in the next turn of the loop
 
 
 @contextmanager

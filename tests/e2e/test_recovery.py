@@ -135,40 +135,34 @@ def test_retries_are_paid_from_one_budget(upstream: Upstream, tmp_path: Path) ->
 class Closing:
     """An upstream that serves one request a connection well, and closes it when the next one arrives."""
 
-    def __init__(self, *, reads: bool) -> None:
+    def __init__(self) -> None:
         self.served = 0
-        self.seen = 0
-        self._reads = reads
         self._ready = threading.Event()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), daemon=True)
         self._thread.start()
         assert self._ready.wait(PATIENCE)
 
-    def _run(self) -> None:
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-        self._ready.set()
-        self._loop.run_forever()
-        server.close()
-        self._loop.close()
+    async def _run(self) -> None:
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            self._ready.set()
+            await self._stop.wait()
 
     def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(PATIENCE)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await self._request(reader)
-        self.served += 1
         head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(ANSWER)
-        writer.write(head + ANSWER)
-        await writer.drain()
-        if self._reads:
+        try:
             await self._request(reader)
-            self.seen += 1
-        else:
+            self.served += 1
+            writer.write(head + ANSWER)
+            await writer.drain()
             await reader.read(1)
-        writer.transport.abort()
+        finally:
+            writer.transport.abort()
 
     async def _request(self, reader: asyncio.StreamReader) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -178,7 +172,7 @@ class Closing:
 
 @pytest.fixture
 def closing() -> Iterator[Closing]:
-    found = Closing(reads=False)
+    found = Closing()
     yield found
     found.stop()
 

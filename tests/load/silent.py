@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 from proxy.core.clock import SystemClock
 from tests.support.upstreams import full_port
@@ -50,6 +51,7 @@ class Mute:
     port: int = 0
     greeted: int = 0  # connections that sent something
     lost: list[float] = field(default_factory=list)  # when connections were closed, by the monotonic clock
+    live: set[asyncio.Transport] = field(default_factory=set)
 
 
 class _MuteConnection(asyncio.Protocol):
@@ -57,11 +59,16 @@ class _MuteConnection(asyncio.Protocol):
         self._mute = mute
         self._greeted = False
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._mute.live.add(self._transport)
+
     def data_received(self, data: bytes) -> None:
         self._mute.greeted += not self._greeted
         self._greeted = True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._mute.live.discard(self._transport)
         self._mute.lost.append(SystemClock().monotonic())
 
 
@@ -75,3 +82,5 @@ async def mute() -> AsyncIterator[Mute]:
         yield found
     finally:
         server.close()
+        for transport in found.live:
+            transport.abort()
