@@ -25,6 +25,7 @@ from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Live
 from proxy.core.timestamps import iso
+from proxy.learning.failures import Failures
 from proxy.learning.fit import examples_of, fit_and_check
 from proxy.learning.labels import FEEDBACK, Label
 from proxy.learning.memory import MOST, Decision, Decisions
@@ -33,7 +34,7 @@ from proxy.routing.classify.packed import pack
 from proxy.routing.learned import LearnedPredictor, State, decode, encode
 from proxy.routing.members import listed_tiers
 from proxy.routing.predict import PRIOR, Predictor
-from proxy.store.errors import StoreError
+from proxy.store.errors import StoreError, StoreUnavailable
 
 EVERY = 5.0  # seconds between two looks into the store,
 SOON = 1.0  # and after a label, which rarely comes alone
@@ -149,6 +150,7 @@ class Learning:
 
     async def run(self) -> None:
         """Learn until cancelled."""
+        failures = Failures(self._clock)
         try:
             while True:
                 if await self._clock.wait_for(self._wake, EVERY):
@@ -157,9 +159,11 @@ class Learning:
                 try:
                     await self.step()
                 except StoreError as exc:
-                    _LOG.warning("the store of learning cannot be used", extra={"fields": {"error": str(exc)}})
-                except Exception:
-                    _LOG.exception("learning has failed; the version in use stays")
+                    if failures.is_new(exc):
+                        _LOG.warning("the store of learning cannot be used", extra={"fields": {"error": str(exc)}})
+                except Exception as exc:
+                    if failures.is_new(exc):
+                        _LOG.exception("learning has failed; the version in use stays")
         finally:
             with suppress(StoreError):
                 await self.flush()
@@ -175,7 +179,7 @@ class Learning:
             _LOG.warning("what was learned cannot be read; the prior serves until it can")
 
     async def step(self) -> None:
-        """Write what waits, follow the store, and make a new version if there are enough new labels."""
+        """Write to the store, follow it, and make a new version if there are enough new labels."""
         await self.flush()
         rules = self._live.snapshot.learning
         if rules is None and self._state is None:
@@ -185,13 +189,19 @@ class Learning:
             await self._learn(rules, control, newest)
 
     async def flush(self) -> None:
-        """Write the decisions and the labels that wait."""
+        """Write new decisions and labels to the store. While it is unavailable, they stay in memory."""
         rows, self._waiting = self._waiting, []
         labels, self._labels = self._labels, []
-        if rows:
-            await self._store.add_decisions(rows)
-        if labels:
-            await self._store.add_labels([msgspec.structs.asdict(label) for label in labels])
+        try:
+            if rows:
+                await self._store.add_decisions(rows)
+                rows = []
+            if labels:
+                await self._store.add_labels([msgspec.structs.asdict(label) for label in labels])
+                labels = []
+        except StoreUnavailable:
+            self._waiting, self._labels = rows + self._waiting, labels + self._labels
+            raise
 
     async def follow(self) -> tuple[Control, int]:
         """Put the version of the store to use; return the state of learning, and the number of the newest version."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from proxy.learning.memory import Decisions, LearningMemory
 from proxy.learning.service import BATCH, Learning
 from proxy.routing.classify.packed import pack
 from proxy.routing.predict import PRIOR, Predictor
+from proxy.store.errors import StoreUnavailable
 from tests.support.fakes import FakeClock
 from tests.unit.learning.build import EASY, STRONG, WEAK, profile, world
 from tests.unit.routing.build import MINI, OPUS, call, snapshot
@@ -30,6 +32,27 @@ ANN, BEN = Identified("ann", user="ann"), Identified("ben", user="ben")
 
 class Predicts:
     predictor: Predictor = PRIOR
+
+
+class Refusing(LearningMemory):
+    """A store that does not work at first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.works = False
+        self.decided: list[Any] = []
+
+    async def add_decisions(self, rows: Sequence[Any]) -> None:
+        self._check()
+        self.decided += rows
+
+    async def add_labels(self, labels: Sequence[Any]) -> None:
+        self._check()
+        await super().add_labels(labels)
+
+    def _check(self) -> None:
+        if not self.works:
+            raise StoreUnavailable("it does not work")
 
 
 class Bench:
@@ -247,6 +270,22 @@ async def test_failed_calls_and_calls_without_the_setting_are_no_signals() -> No
     await off.service.flush()
 
     assert await bench.store.labels(0, 10) == await off.store.labels(0, 10) == []
+
+
+async def test_signals_stay_until_the_store_takes_them() -> None:
+    bench = Bench(Refusing())
+    bench.service.answered(ended("req_1"))
+    bench.service.routed(*asked("req_2"))
+    with pytest.raises(StoreUnavailable):
+        await bench.service.flush()
+    bench.service.answered(ended("req_3", number=2))
+    bench.store.works = True
+
+    await bench.service.flush()
+    await bench.service.flush()
+
+    assert [label["call_id"] for label in await bench.store.labels(0, 10)] == ["req_1", "req_3"]
+    assert [row["id"] for row in bench.store.decided] == ["req_2"]
 
 
 async def test_old_decisions_are_forgotten() -> None:
