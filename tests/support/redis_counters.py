@@ -24,7 +24,7 @@ class TimedClient(StateClient):
         super().__init__(url, SystemClock())
         self.renew: Callable[[], None] = lambda: None
         self._test_clock = clock
-        self._set = 0.0
+        self._set = self._renewed = 0.0  # times of `clock`
         self._setting = False
 
     async def call(
@@ -49,9 +49,10 @@ class TimedClient(StateClient):
             return
         self._setting = True
         while self._set != now:
-            self._set = min(self._set + RENEW_SECONDS, now) if self._set else now
+            self._set = min(self._renewed + RENEW_SECONDS, now) if self._set else now
             super().post(_SET_CLOCK, [CLOCK_KEY], [round(self._set * 1_000_000)])
-            if self._set != now:
+            if self._set - self._renewed >= RENEW_SECONDS:
+                self._renewed = self._set
                 self.renew()
         self._setting = False
 

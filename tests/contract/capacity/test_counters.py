@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.capacity.memory import MemoryCounters
@@ -271,6 +271,7 @@ STEPS = st.lists(st.tuples(st.sampled_from(["reserve", "settle", "release", "pas
 @pytest.mark.parametrize("name", STORES)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS)
+@example([("reserve", 0), ("pass", 30), ("pass", 10), ("pass", 10)])
 async def test_no_interleaving_exceeds_a_limit(
     name: str, request: pytest.FixtureRequest, steps: list[tuple[str, int]]
 ) -> None:
