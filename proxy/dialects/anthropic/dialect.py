@@ -66,12 +66,9 @@ class AnthropicDialect:
             forms=self._forms,
             known=self._tools,
             raw_tools=_raw_tools(call, target, accepted.body),
+            hosted=call.hosted,
+            forced=call.forced,
         )
-        dropped = native.dropped
-        if call.hosted:
-            from proxy.dialects.anthropic.hosted import add_hosted  # few calls need it
-
-            dropped += add_hosted(native.body, call.hosted)
         return UpstreamRequest(
             url=f"{versioned(deployment.provider.base_url)}/messages",
             headers=_headers(call, deployment.provider, key),
@@ -79,7 +76,7 @@ class AnthropicDialect:
             connect_timeout=deployment.timeouts.connect,
             proxy=deployment.provider.proxy,
             ca=deployment.provider.ca,
-            dropped=dropped,
+            dropped=native.dropped,
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

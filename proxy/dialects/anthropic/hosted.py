@@ -8,17 +8,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from proxy.core.errors import InvalidRequest
+
 _TYPE = "web_search_20250305"
 _NAME = "web_search"
+_FORCED = ("any", "tool")  # types of `tool_choice`
 _PLACE = ("city", "region", "country", "timezone")
 
 
-def add_hosted(native: dict[str, Any], hosted: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Add the tools to a native body. Returns the names of those that it cannot have."""
-    tools = native.get("tools", [])
-    if any(tool.get("name") == _NAME for tool in tools):
+def add_hosted(
+    native: dict[str, Any], hosted: Sequence[Mapping[str, Any]], forced: InvalidRequest | None = None
+) -> tuple[str, ...]:
+    """Add the tools to a native body. Returns the names of those that it cannot have.
+
+    Raises `forced`, if a search must be made, and cannot: a function has its name, or must be called itself.
+    """
+    tools, choice = native.get("tools", []), native.get("tool_choice", {})
+    is_taken = any(tool.get("name") == _NAME for tool in tools)
+    if forced is not None and (is_taken or choice.get("type") in _FORCED):
+        raise forced
+    if is_taken:
         return (f"tools.{_NAME}",)
     native["tools"] = [*tools, _web_search(hosted[0])]
+    if forced is not None:
+        native["tool_choice"] = {**choice, "type": "tool", "name": _NAME}
     return ()
 
 

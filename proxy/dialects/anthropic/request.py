@@ -6,7 +6,7 @@ listed. Source: Anthropic's API reference, "Messages"; `docs/providers.md` has t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,9 +93,12 @@ def native_request(
     forms: Forms,
     known: KnownTools,
     raw_tools: bytes = b"",
+    hosted: Sequence[Mapping[str, Any]] = (),
+    forced: InvalidRequest | None = None,
 ) -> Native:
     """Translate the body; `raw_tools` are the client's bytes of `tools`, the key of earlier translations in `known`.
 
+    `hosted` and `forced` are those of the `Call`.
     Raises `InvalidRequest` that names an unsupported parameter.
     """
     body = accepted.body
@@ -123,6 +126,7 @@ def native_request(
     _check_prefill(prompt.messages, deployment)
     _put_tools(native, tools, structure)
     dropped += tools.dropped
+    dropped += _put_hosted(native, hosted, forced)
     dropped += [f"response_format.{keyword}" for keyword in (structure.lost if structure else ())]
     unthinking = _put_no_thinking(native, deployment)
     dropped += _put_sampling(native, body)
@@ -194,6 +198,16 @@ def _put_tools(native: dict[str, Any], tools: Tools, structure: Structure | None
         native["tool_choice"] = tools.choice
     if structure is not None and structure.format is not None:
         native["output_config"] = {"format": structure.format}
+
+
+def _put_hosted(
+    native: dict[str, Any], hosted: Sequence[Mapping[str, Any]], forced: InvalidRequest | None
+) -> tuple[str, ...]:
+    if not hosted:
+        return ()
+    from proxy.dialects.anthropic.hosted import add_hosted  # few calls need it
+
+    return add_hosted(native, hosted, forced)
 
 
 def _put_no_thinking(native: dict[str, Any], deployment: Deployment) -> bool:

@@ -65,7 +65,7 @@ class GeminiDialect:
             if call.hosted:
                 from proxy.dialects.gemini.hosted import add_hosted  # few calls need it
 
-                dropped += add_hosted(native, call.hosted, deployment)
+                dropped += add_hosted(native, call.hosted, deployment, call.forced)
             bodies = [native]
             method = "streamGenerateContent?alt=sse" if call.stream else "generateContent"
         else:

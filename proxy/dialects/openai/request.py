@@ -159,6 +159,8 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
     if may_differ and "messages" in spans and "messages" not in write:
         _edit_messages(call, spans["messages"], prepared, write, dropped)
     if call.hosted:  # chat completions have no such tool
+        if call.forced is not None:
+            raise call.forced
         dropped.append("tools.web_search")
     asks = call.stream and prepared.asks_usage and not (call.usage_asked and "stream_options" in spans)
     if asks:

@@ -1,7 +1,8 @@
 """`tool_choice` of a Responses request, and the functions of the chat that it leaves.
 
 `allowed_tools` is a hard constraint: the chat has no other functions, whatever its target can do. A choice that forces
-a hosted tool can be served only by a provider's own Responses API: it is `refused`.
+a web search is `forced`: the error of targets without one. Other hosted tools can be forced only at a provider's own
+Responses API: such a choice is `refused`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.responses.tools import SEARCH, ToolTable
+from proxy.surfaces.responses.tools import SEARCH, WEB_SEARCH, ToolTable
 
 _WORDS = ("auto", "none", "required")
 
@@ -23,6 +24,8 @@ class Choice:
     tools: list[dict[str, Any]]
     choice: str | dict[str, Any] | None = None
     refused: InvalidRequest | None = None
+    forced: InvalidRequest | None = None
+    searches: bool = True  # a web search of the request may be made
 
     def members(self, parallel: bool | None) -> dict[str, Any]:
         """Return the chat's members; without tools, none of them is allowed."""
@@ -52,7 +55,7 @@ def read_choice(choice: Any, table: ToolTable) -> Choice:
         name = _declared(choice, "tool_choice", table)
         return Choice(tools, {"type": "function", "function": {"name": name}})
     if isinstance(kind, str) and kind:
-        return Choice(tools, refused=_hosted(kind))
+        return _forced(tools, kind, table)
     raise InvalidRequest("`tool_choice.type` must be a string, such as `function`.", param="tool_choice.type")
 
 
@@ -62,8 +65,8 @@ def _word(word: str, tools: list[dict[str, Any]], table: ToolTable) -> Choice:
     if word == "required" and not tools:
         if not (table.hosted or table.searches):
             raise InvalidRequest("`tool_choice` is `required`, but there are no `tools`.", param="tool_choice")
-        return Choice(tools, refused=_hosted(table.hosted[0] if table.hosted else "web_search"))
-    return Choice(tools, word)
+        return _forced(tools, WEB_SEARCH if table.searches else table.hosted[0], table)
+    return Choice(tools, word, searches=word != "none")
 
 
 def _allowed(choice: Mapping[str, Any], table: ToolTable) -> Choice:
@@ -81,9 +84,18 @@ def _allowed(choice: Mapping[str, Any], table: ToolTable) -> Choice:
         if tool.get("type") in ("function", "custom", SEARCH)
     ]
     tools = [table.chat[name] for name in dict.fromkeys(names)]
+    kinds = [str(tool.get("type")) for tool in listed]
+    searches = any(kind.startswith(WEB_SEARCH) for kind in kinds)
     if tools or mode == "auto":
-        return Choice(tools, mode)
-    return Choice(tools, refused=_hosted(str(listed[0].get("type")) if listed else "none"))
+        return Choice(tools, mode, searches=searches)
+    return _forced(tools, WEB_SEARCH if searches else kinds[0] if kinds else "none", table)
+
+
+def _forced(tools: list[dict[str, Any]], kind: str, table: ToolTable) -> Choice:
+    """Return the choice of a hosted tool."""
+    if table.searches and kind.startswith(WEB_SEARCH):
+        return Choice(tools, forced=_hosted(kind))
+    return Choice(tools, refused=_hosted(kind))
 
 
 def _declared(tool: Mapping[str, Any], where: str, table: ToolTable) -> str:

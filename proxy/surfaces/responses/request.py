@@ -138,9 +138,12 @@ class _Reader:
         )
         call.native = self._native(native, opener)
         call.dropped = tuple(dict.fromkeys((*table.dropped, *conversation.dropped, *dropped)))
-        call.refused = choice.refused or conversation.refused
+        call.refused = conversation.refused
         call.family = call.family or native_family([item for _, item in items])
-        call.hosted = tuple(table.searches)
+        if not compacts:  # a summary is written without tools
+            call.refused = choice.refused or call.refused
+            call.hosted = tuple(table.searches) if choice.searches else ()
+            call.forced = choice.forced
         call.turn = turn
         turn.context = RequestContext(body, table, compacts)
         return note(call, self.agent, self.lost)

@@ -28,7 +28,7 @@ SEARCH: Literal["tool_search"] = "tool_search"
 INPUT = "input"  # the parameter of a custom tool's function
 _DIGEST = 8  # characters
 _SEPARATOR = "__"
-_WEB_SEARCH = "web_search"  # of several versions, such as `web_search_2025_08_26`
+WEB_SEARCH = "web_search"  # of several versions, such as `web_search_2025_08_26`
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _ANYTHING = {"type": "object", "properties": {}}
 _SYNTAX = {"lark": "Lark grammar", "regex": "regular expression"}
@@ -128,7 +128,7 @@ class _Reader:
         elif kind == SEARCH:
             if _is_client_search(tool):
                 self.table.add(Tool(SEARCH, SEARCH), _search(tool, where), where)
-        elif isinstance(kind, str) and kind.startswith(_WEB_SEARCH) and tool.get("external_web_access") is not False:
+        elif isinstance(kind, str) and kind.startswith(WEB_SEARCH) and tool.get("external_web_access") is not False:
             self.table.searches.append(tool)
         elif isinstance(kind, str) and kind:
             self._hosted(kind)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import InvalidRequest
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.dialects.anthropic.dialect import build
@@ -17,6 +18,7 @@ from tests.support.fakes import FakeClock
 
 CLOCK = FakeClock()
 DIALECT = build(Recall(CLOCK), CLOCK)
+FORCED = InvalidRequest("`tool_choice` forces a search.", param="tool_choice")
 PLACE = {"type": "approximate", "country": "NO", "city": None, "region": "", "timezone": "Europe/Oslo"}
 
 
@@ -56,3 +58,44 @@ def test_request_has_the_search() -> None:
 
     assert json.loads(request.content)["tools"] == [{"type": "web_search_20250305", "name": "web_search"}]
     assert request.dropped == ()
+
+
+def test_search_is_forced() -> None:
+    hosted = replace(call(HELLO), hosted=({"type": "web_search"},), forced=FORCED)
+    target = Target(deployment(of=provider(dialect="anthropic")))
+
+    request = DIALECT.request(hosted, target, None)
+
+    assert json.loads(request.content)["tool_choice"] == {"type": "tool", "name": "web_search"}
+    assert request.dropped == ()
+
+
+def test_forced_search_keeps_the_rest_of_the_choice() -> None:
+    native: dict[str, Any] = {
+        "tools": [{"name": "f"}],
+        "tool_choice": {"type": "auto", "disable_parallel_tool_use": True},
+    }
+
+    add_hosted(native, [{"type": "web_search"}], FORCED)
+
+    assert native["tool_choice"] == {"type": "tool", "name": "web_search", "disable_parallel_tool_use": True}
+
+
+@pytest.mark.parametrize(
+    "native",
+    [{"tools": [{"name": "web_search"}]}, {"tools": [{"name": "a"}], "tool_choice": {"type": "tool", "name": "a"}}],
+)
+def test_search_that_cannot_be_forced_is_an_error(native: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match="forces a search"):
+        add_hosted(native, [{"type": "web_search"}], FORCED)
+
+
+def test_thinking_gives_way_to_a_forced_search() -> None:
+    thinking = {"low": {"thinking": {"type": "enabled", "budget_tokens": 1024}}}
+    target = Target(replace(deployment(of=provider(dialect="anthropic")), thinking=thinking))
+    hosted = call(HELLO[:-1] + b',"reasoning_effort":"low"}')
+
+    request = DIALECT.request(replace(hosted, hosted=({"type": "web_search"},), forced=FORCED), target, None)
+
+    assert "thinking" not in json.loads(request.content)
+    assert request.dropped == ("reasoning_effort",)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from proxy.core.errors import InvalidRequest
+from proxy.core.model import Deployment
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.dialects.gemini.dialect import build
@@ -18,6 +20,7 @@ from tests.support.fakes import FakeClock
 CLOCK = FakeClock()
 DIALECT = build(Recall(CLOCK), CLOCK)
 SEARCH = {"type": "web_search"}
+FORCED = InvalidRequest("`tool_choice` forces a search.", param="tool_choice")
 GOOGLE = provider(dialect="gemini")
 NEW, OLD = deployment("gemini-3-flash", GOOGLE), deployment("gemini-2.5-flash", GOOGLE)
 FUNCTIONS: dict[str, Any] = {"functionDeclarations": [{"name": "f"}]}
@@ -52,3 +55,20 @@ def test_request_has_the_search() -> None:
 
     assert json.loads(request.content)["tools"] == [{"googleSearch": {}}]
     assert request.dropped == ()
+
+
+@pytest.mark.parametrize("model", [NEW, OLD])
+def test_forced_search_is_the_only_tool(model: Deployment) -> None:
+    native: dict[str, Any] = {"tools": [FUNCTIONS], "toolConfig": {"functionCallingConfig": {"mode": "AUTO"}}}
+
+    assert add_hosted(native, [SEARCH], model, FORCED) == ("tool_choice",)
+    assert native == {"tools": [{"googleSearch": {}}]}
+
+
+def test_forced_search_beside_an_answer_form_is_an_error() -> None:
+    native: dict[str, Any] = {"generationConfig": {"responseMimeType": "application/json"}}
+
+    with pytest.raises(InvalidRequest, match="forces a search"):
+        add_hosted(native, [SEARCH], OLD, FORCED)
+
+    assert add_hosted(native, [SEARCH], NEW, FORCED) == ("tool_choice",)

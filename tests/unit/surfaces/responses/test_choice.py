@@ -72,10 +72,11 @@ def test_members_of_a_chat() -> None:
 @pytest.mark.parametrize(
     ("choice", "tools"),
     [
-        ({"type": "web_search"}, TOOLS),
+        ({"type": "web_search"}, TOOLS[:3]),
         ({"type": "mcp", "server_label": "s"}, TOOLS),
-        ("required", TOOLS[3:]),
-        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}, TOOLS),
+        ("required", [{"type": "mcp", "server_label": "s"}]),
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "mcp"}]}, TOOLS),
+        ({"type": "allowed_tools", "mode": "required", "tools": []}, TOOLS),
     ],
 )
 def test_forced_hosted_tool_is_refused(choice: Any, tools: Any) -> None:
@@ -83,6 +84,40 @@ def test_forced_hosted_tool_is_refused(choice: Any, tools: Any) -> None:
 
     assert refused is not None
     assert refused.param == "tool_choice"
+
+
+@pytest.mark.parametrize(
+    ("choice", "tools"),
+    [
+        ({"type": "web_search"}, TOOLS),
+        ({"type": "web_search_2025_08_26"}, TOOLS[3:]),
+        ("required", TOOLS[3:]),
+        ("required", [{"type": "mcp", "server_label": "s"}, *TOOLS[3:]]),
+        ({"type": "allowed_tools", "mode": "required", "tools": [{"type": "web_search"}]}, TOOLS),
+    ],
+)
+def test_forced_search_needs_a_target_that_has_one(choice: Any, tools: Any) -> None:
+    found = read(choice, tools)
+
+    assert found.refused is None
+    assert found.forced is not None
+    assert found.forced.param == "tool_choice"
+    assert found.searches
+
+
+@pytest.mark.parametrize(
+    ("choice", "searches"),
+    [
+        (None, True),
+        ("auto", True),
+        ("none", False),
+        ({"type": "function", "name": "f"}, True),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]}, False),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}, True),
+    ],
+)
+def test_choice_says_whether_a_search_may_be_made(choice: Any, searches: bool) -> None:
+    assert read(choice).searches is searches
 
 
 @pytest.mark.parametrize(

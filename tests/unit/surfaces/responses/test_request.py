@@ -69,9 +69,28 @@ def test_dropped_names_are_listed_once() -> None:
 
 
 def test_forced_hosted_tool_is_for_a_native_target() -> None:
-    call = read(tools=[{"type": "web_search"}], tool_choice={"type": "web_search"})
+    call = read(tools=[{"type": "mcp"}], tool_choice={"type": "mcp"})
 
     assert call.refused is not None
+
+
+def test_forced_search_is_for_targets_that_search() -> None:
+    call = read(tools=[{"type": "web_search"}], tool_choice={"type": "web_search"})
+
+    assert (call.refused, call.hosted) == (None, ({"type": "web_search"},))
+    assert call.forced is not None
+
+
+def test_choice_without_tools_has_no_search() -> None:
+    assert read(tools=[{"type": "web_search"}], tool_choice="none").hosted == ()
+
+
+def test_summary_is_written_without_tools() -> None:
+    items = [{"role": "user", "content": "hi"}, {"type": "compaction_trigger"}]
+
+    call = read(input=items, tools=[{"type": "web_search"}, {"type": "mcp"}], tool_choice={"type": "web_search"})
+
+    assert (call.hosted, call.forced, call.refused) == ((), None, None)
 
 
 def test_context_has_the_document_and_the_tools() -> None:
