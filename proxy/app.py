@@ -115,7 +115,6 @@ def build(
     live = Configuration(loaded, member.workers if member else 1)
     metrics = Metrics()
     logs = CallLogs(Path(settings.data_dir) / LOGS, clock)
-    settler = Settler(metrics, clock, live, parts.write_access, logs)
     network = network_of(environ)
     state = state_of(settings, clock)
     gate = Gate(live)
@@ -124,6 +123,7 @@ def build(
     records = LedgerStore(database) if database else None
     provider_keys = provider_keys_of(database, settings, clock)
     ledger = ledger_of(records, settings, clock) if records else None
+    settler = Settler(metrics, clock, live, parts.write_access, logs, ledger.recorder if ledger else None)
     upstream = build_upstream(
         live,
         state,
@@ -168,6 +168,7 @@ def build(
     router.note = prompts.note if prompts else None
     learning = Learning(LearningStore(database) if database else LearningMemory(), live, router, clock)
     router.explore = learning.explore
+    settler.answered = (upstream.warm.note, learning.answered)
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     background = background_of(database, clock)
     reloader = Reloader(live, upstream, metrics)
@@ -180,10 +181,8 @@ def build(
         gate=gate,
         limits=ClientLimits(state.counters, live.workers),
         executor=upstream.executor,
-        answered=[upstream.warm.note, learning.answered],
         settler=settler,
         clock=clock,
-        ledger=ledger.recorder if ledger else None,
         turns=turns,
         background=background,
         agents=agents,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Protocol
 
@@ -29,7 +29,6 @@ from proxy.core.agents import AgentFinder, NoAgents, UnknownAgent
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, InvalidRequest, ProxyError
-from proxy.core.ledger import Ledger
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
 from proxy.core.record import Outcome, Record
@@ -95,13 +94,10 @@ class Pipeline:
         executor: Executor,
         settler: Settler,
         clock: Clock,
-        ledger: Ledger | None = None,
         agents: AgentFinder | None = None,
         turns: Turns | None = None,
         background: Background | None = None,
-        answered: Sequence[Callable[[Record], None]] = (),
     ) -> None:
-        """Each of `answered` is called with the records of calls of `auto`, when they have ended."""
         self._live = live
         self._router = router
         self._identify = identify
@@ -109,21 +105,19 @@ class Pipeline:
         self._limits = limits
         self._executor = executor
         self._settler = settler
-        self._ledger = ledger  # `None`: calls are not recorded
         self._turns: Turns = turns or NoTurns()
         self._background = background  # `None`: nothing is stored
         self._clock = clock
         self._agents = agents or NoAgents()
-        self._answered = answered
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
         clock = self._clock
         record = Record(arrival.id, arrival.request_id, clock.monotonic(), int(clock.time() * 1e6))
         try:
-            principal = self._identify(arrival.headers, arrival.address)
-            if principal is None:
-                principal = await self._identify.look_up(arrival.headers, arrival.address)
+            principal = self._identify(arrival.headers, arrival.address) or await self._identify.look_up(
+                arrival.headers, arrival.address
+            )
             record.principal = principal
             self._gate.enter(arrival)
             reservation = None
@@ -136,7 +130,8 @@ class Pipeline:
                     return
                 if principal.limits:
                     reservation = await self._limits.reserve(call, plan, record)
-                self._announce(arrival, call, record)
+                if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
+                    arrival.expect_stream(lambda: early_headers(record))
                 relay = await self._executor.run(call, plan, record)
                 try:
                     await self._answer(arrival, call, record, relay)
@@ -161,23 +156,7 @@ class Pipeline:
             raise fault from exc
         finally:
             record.timings.client_seconds = arrival.client_seconds
-            self._settle(record)
-
-    def _announce(self, arrival: Arrival, call: Call, record: Record) -> None:
-        """Announce the stream of an admitted call."""
-        if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
-            arrival.expect_stream(lambda: early_headers(record))
-
-    def _settle(self, record: Record) -> None:
-        """Turn a finished record into metrics, log lines and ledger rows."""
-        if record.handed_over:
-            return
-        self._settler.settle(record)
-        if record.plan is not None and record.plan.conversation is not None:
-            for note in self._answered:
-                note(record)
-        if self._ledger is not None:
-            self._ledger.close(record)
+            self._settler.settle(record)
 
     async def _plan(self, arrival: Arrival, record: Record, principal: Principal) -> tuple[Call, Plan | None]:
         """Read the call and plan it; a large one in a thread. Without a plan, it runs on in the background."""

@@ -1,4 +1,4 @@
-"""The settler: turns a finished record into metrics and one line in the access log.
+"""The settler: turns a finished record into metrics, one line in the access log, and rows of the ledger.
 
 It runs exactly once per call, whatever the outcome, and never raises: its errors are logged. It does not await, so
 cancellation cannot interrupt it.
@@ -7,9 +7,10 @@ cancellation cannot interrupt it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from proxy.core.clock import Clock
+from proxy.core.ledger import Ledger
 from proxy.core.model import OTHER, Deployment
 from proxy.core.money import NUSD
 from proxy.core.plan import Plan
@@ -27,7 +28,9 @@ _MOST_SERIES = 10_000
 
 
 class Settler:
-    """Settles records into metrics and the access log."""
+    """Settles records into metrics, the access log and the ledger."""
+
+    answered: Sequence[Callable[[Record], None]] = ()  # receive the records of calls of `auto`
 
     def __init__(
         self,
@@ -36,21 +39,30 @@ class Settler:
         live: Live,
         write: Callable[[AccessLine], None] = log_access,
         logs: CallLogs | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._metrics = metrics
         self._clock = clock
         self._live = live
         self._write = write
         self._logs = logs
+        self._ledger = ledger  # `None`: calls are not recorded
         self._calls: dict[tuple[str, tuple[str, str], int], Cell] = {}  # by route, target and status
         self._attempts: dict[tuple[tuple[str, str], str], _AttemptSeries] = {}  # by target and outcome
 
     def settle(self, record: Record) -> None:
-        """Settle one call."""
+        """Settle one call, unless it runs on in the background, with a record of its own."""
+        if record.handed_over:
+            return
         try:
             self._settle(record)
+            if record.plan is not None and record.plan.conversation is not None:
+                for note in self.answered:
+                    note(record)
         except Exception:  # the call has been answered; an error in its accounting must not end the connection
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
+        if self._ledger is not None:
+            self._ledger.close(record)
 
     def probed(self, deployment: Deployment, outcome: str, usage: Usage | None, nusd: int | None) -> None:
         """Count the call of a background probe, which costs money like a client's call."""

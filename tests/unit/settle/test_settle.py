@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from proxy.core.model import Price
-from proxy.core.record import Continued, Record
+from proxy.core.record import AttemptRecord, Continued, Record
 from proxy.core.usage import Usage
 from proxy.observe.metrics import Metrics
 from proxy.settle.settle import Settler
@@ -204,6 +205,56 @@ def test_error_while_settling_is_logged_and_not_raised(caplog: pytest.LogCapture
     assert logged.message == "a call could not be settled"
     assert logged.__dict__["fields"] == {"id": "req_1"}
     assert logged.exc_info
+
+
+class Rows:
+    """A ledger that only notes which records are closed."""
+
+    def __init__(self) -> None:
+        self.closed: list[Record] = []
+
+    def begin(self, record: Record, attempt: AttemptRecord) -> None:
+        """Do nothing."""
+
+    def close(self, record: Record) -> None:
+        self.closed.append(record)
+
+
+def routed(conversation: bytes | None) -> Record:
+    """The record of an answered call; with `conversation`, that of a call of `auto`."""
+    return answered(plan=replace(plan(SMALL), conversation=conversation))
+
+
+def test_records_of_auto_are_passed_on() -> None:
+    settler = Settler(Metrics(), FakeClock(1003.0), live(access_log=False))
+    noted: list[Record] = []
+    settler.answered = (noted.append,)
+
+    settler.settle(routed(None))
+    settler.settle(made := routed(b"c"))
+
+    assert noted == [made]
+
+
+def test_an_error_of_a_receiver_loses_no_row_of_the_ledger(caplog: pytest.LogCaptureFixture) -> None:
+    rows = Rows()
+    settler = Settler(Metrics(), FakeClock(1003.0), live(access_log=False), ledger=rows)
+    settler.answered = ([].__getitem__,)  # type: ignore[assignment]
+
+    settler.settle(made := routed(b"c"))
+
+    assert [logged.message for logged in caplog.records] == ["a call could not be settled"]
+    assert rows.closed == [made]
+
+
+def test_a_call_that_runs_on_in_the_background_is_not_settled() -> None:
+    rows, metrics = Rows(), Metrics()
+    settler = Settler(metrics, FakeClock(1003.0), live(access_log=False), ledger=rows)
+
+    settler.settle(answered(handed_over=True))
+
+    assert rows.closed == []
+    assert b"signalbox_requests_total{" not in metrics.exposition()[0]
 
 
 def line(caplog: pytest.LogCaptureFixture, made: Record) -> dict[str, Any]:
