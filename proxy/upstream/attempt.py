@@ -57,6 +57,8 @@ class Attempt:
         "committed",
         "deadline",
         "decoder",
+        "dialect",
+        "dropped",
         "ended",
         "entry",
         "held",
@@ -83,6 +85,7 @@ class Attempt:
         run: Run,
         target: Target,
         lease: Lease,
+        dialect: Dialect,
         request: UpstreamRequest,
         charges: tuple[BudgetCharge, ...] = (),
         *,
@@ -91,7 +94,9 @@ class Attempt:
         self.run = run
         self.target = target
         self.lease = lease
+        self.dialect = dialect  # translates between the client and the target, or passes the client's own format
         self.request = request
+        self.dropped: tuple[str, ...] = ()  # members of the client's request that the target does not receive
         self.native = native  # the target speaks the client's own format
         self.charges = charges  # its budgets
         self.reserved: BudgetReservation | None = None  # from its budgets
@@ -187,17 +192,6 @@ class Attempt:
             nusd = real_cost(self.entry, reserved) if self.sent else 0
             self._shared.budgets.settle(reserved, nusd, self.target.deployment)
 
-    @property
-    def dialect(self) -> Dialect:
-        """What translates between the client and the target."""
-        return self._shared.dialect(self.run.call, self.target)
-
-    @property
-    def dropped(self) -> tuple[str, ...]:
-        """The members of the client's request that the target does not receive."""
-        call = self.run.call
-        return (*call.dropped, *self.request.dropped) if call.dropped and not self.native else self.request.dropped
-
     def was_slow(self, seconds: float, *, lost: bool = False) -> bool:
         """Judge the time to the first content, and return whether slow calls count as failures and this is one.
 
@@ -253,10 +247,10 @@ class Attempt:
         """
         shared, run, request = self._shared, self.run, self.request
         deployment, record, clock = self.target.deployment, self.run.record, shared.clock
-        dialect = self.dialect
         transport = shared.transports[deployment.provider.dialect]
         if shared.simulator.active:
             transport = shared.simulator.over(transport, deployment.provider.name, deployment.model)
+        self.dropped = request.dropped if self.native else run.call.dropped + request.dropped
         record.dropped = self.dropped
         reasons = run.call.stream and "reasoning" in (deployment.capabilities or ())
         alive = self._keep_alive(longest) if reasons else None
@@ -276,10 +270,10 @@ class Attempt:
             if not LIMIT_HEADERS.isdisjoint(headers):
                 shared.slots.learn(self.lease, headers)
             if response.status not in _WHOLE:
-                raise await self._refusal(dialect, response)
+                raise await self._refusal(response)
             refused = shared.refused_usage
             target = refused.adjusted(self.target) if refused.deployments else self.target
-            self.decoder = decoder = dialect.decoder(run.call, target, headers)
+            self.decoder = decoder = self.dialect.decoder(run.call, target, headers)
             self.held, self.ended, self.broken = await read_to_commit(decoder, response, alive)
         finally:
             self.committed = now = clock.monotonic()
@@ -287,13 +281,13 @@ class Attempt:
         if self.ended and self.broken is None:
             self.held, self.broken = finished(decoder, self.held)
 
-    async def _refusal(self, dialect: Dialect, response: Response) -> UpstreamFailure:
+    async def _refusal(self, response: Response) -> UpstreamFailure:
         """Return the failure of a response that is no answer."""
         if 200 <= response.status < 300:
             message = f"an answer with status {response.status} is not whole"
             return UpstreamFailure(FailureKind.MALFORMED, message)
         body = await read_error(response, ERROR_BODY_LIMIT)
-        return dialect.failure(response.status, response.headers, body, self._shared.clock.time())
+        return self.dialect.failure(response.status, response.headers, body, self._shared.clock.time())
 
     def _keep_alive(self, longest: float) -> Callable[[], None]:
         """Return a function that restarts the timeout."""
@@ -327,7 +321,8 @@ class Attempt:
         if request.asks_usage and refuses_usage(failure):
             shared.refused_usage.add(self.target)
             self._asks_no_usage = True
-            self.request = shared.request(self.run, self.target, self.lease)
+            adjusted = shared.refused_usage.adjusted(self.target)
+            self.request = self.dialect.request(self.run.call, adjusted, self.lease.key)
             return True
         if failure.kind is FailureKind.STALE_CONNECTION and self.run.call.snapshot.retry.stale_post:
             if not request.fresh:

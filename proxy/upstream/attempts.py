@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from proxy.capacity.budget_rules import limited
 from proxy.capacity.budget_store import BudgetCharge
 from proxy.capacity.budgets import Budgets
-from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.dialects import DialectName
+from proxy.core.dialects import DialectName, NativeFormat
 from proxy.core.ledger import Ledger
 from proxy.core.plan import Target
 from proxy.core.slow import SlowCalls
-from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Dialect, DialectKey
 from proxy.upstream.attempt import Attempt
 from proxy.upstream.fit import fitted
@@ -58,11 +56,13 @@ class Attempts:
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""
-        call = run.call
-        native = call.passes_to(target.deployment.provider)
-        if call.refused is not None and not native:
+        call, provider = run.call, target.deployment.provider
+        native: NativeFormat | None = None  # the client's own format, if the target speaks it
+        if call.native is not None and call.passes_to(provider):
+            native = call.native.format
+        elif call.refused is not None:
             raise call.refused
-        if call.native is not None and not native:
+        elif call.native is not None:
             target = fitted(target, call)
         charges: tuple[BudgetCharge, ...] = ()
         counts = call.count is not None  # which costs nothing
@@ -70,17 +70,6 @@ class Attempts:
             charges = self.budgets.charges(call.principal, target.deployment, call.snapshot.budgets)
             target = limited(target, call, run.plan, charges)
         adjusted = self.refused_usage.adjusted(target) if self.refused_usage.deployments else target
-        dialect = self.dialect(call, target)
-        return Attempt(self, run, target, lease, dialect.request(call, adjusted, lease.key), charges, native=native)
-
-    def dialect(self, call: Call, target: Target) -> Dialect:
-        """Return what translates between the client and `target`, or passes the client's own format to it."""
-        provider = target.deployment.provider
-        if call.native is not None and call.passes_to(provider):
-            return self.dialects[call.native.format]
-        return self.dialects[provider.dialect]
-
-    def request(self, run: Run, target: Target, lease: Lease) -> UpstreamRequest:
-        """Return the request for `target`. Raises `InvalidRequest` if its API cannot express the client's request."""
-        dialect = self.dialect(run.call, target)
-        return dialect.request(run.call, self.refused_usage.adjusted(target), lease.key)
+        dialect = self.dialects[native or provider.dialect]
+        request = dialect.request(call, adjusted, lease.key)
+        return Attempt(self, run, target, lease, dialect, request, charges, native=native is not None)

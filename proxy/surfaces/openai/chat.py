@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy.core.agents import AgentUse, agent_name
+from proxy.core.agents import PREFIX, AgentUse
 from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.messages import UNKNOWN
@@ -48,7 +48,8 @@ def read_chat(
         check(body)
         options = body.get("stream_options") or {}
         shape = Shape(body["model"], bool(body.get("stream")), bool(options.get("include_usage")), UNKNOWN)
-    if agent is None and (name := agent_name(snapshot.aliases, shape.model)):
+    name = snapshot.aliases.get(shape.model, shape.model)
+    if agent is None and name.startswith(PREFIX):
         from proxy.surfaces.openai.agents import with_agent  # only here: most calls name none
 
         raw, agent = with_agent(raw, document, snapshot, name)
