@@ -17,11 +17,11 @@ from starlette.responses import JSONResponse, Response
 from proxy.core.errors import NotAuthenticated, ProxyError
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.core.principal import Identified, Principal
-from proxy.http.routes import routes
 from proxy.http.usage import OwnUsage
 from proxy.store.database import Database
 from proxy.store.ledger import LedgerStore
 from tests.contract.admin.box import NOW, Box, boxed
+from tests.support.routes import routes_with
 
 pytestmark = pytest.mark.anyio
 
@@ -106,19 +106,7 @@ async def own(ledger: LedgerStore | None) -> AsyncIterator[httpx.AsyncClient]:
         return JSONResponse({"message": str(exc), "param": exc.param}, exc.http_status)
 
     admin = Mock(admits=lambda request: "x-admin" in request.headers)
-    table = routes(
-        proxied={},
-        meta=Mock(),
-        provider_keys=Mock(),
-        prompts=Mock(),
-        websocket=Mock(),
-        feedback=Mock(),
-        usage=OwnUsage(ledger, lambda: NOW),
-        responses=Mock(),
-        conversations=Mock(),
-        identify=identify,
-        admin=admin,  # type: ignore[arg-type]
-    )
+    table = routes_with(identify=identify, admin=admin, usage=OwnUsage(ledger, lambda: NOW))
     app = Starlette(routes=table, exception_handlers={ProxyError: refused})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://box") as client:
         yield client

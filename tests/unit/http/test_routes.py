@@ -9,53 +9,24 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
+from starlette.responses import Response
+from starlette.routing import Mount, Route
 
-from proxy.admission.permissions import PRINCIPAL, PermittedRoute
+from proxy.admission.permissions import PermittedRoute
 from proxy.core.errors import NotAuthenticated, ProxyError
 from proxy.core.principal import Principal
-from proxy.http.routes import routes
 from proxy.surfaces.table import SURFACES
+from tests.support.routes import routes_with
 
 pytestmark = pytest.mark.anyio
 
 OPEN = {"/livez", "/readyz", "/healthz", "/metrics"}  # without a credential
 
 
-class Endpoints:
-    """Answers every ordinary endpoint with the caller's name."""
-
-    def __getattr__(self, name: str) -> Any:
-        async def endpoint(request: Request) -> Response:
-            principal = request.scope.get(PRINCIPAL)
-            return JSONResponse(principal.name if principal else None)
-
-        return endpoint
-
-
-def table_of(identify: Any, admin: Any, proxied: Any = None) -> list[BaseRoute]:
-    """All routes."""
-    endpoints: Any = Endpoints()
-    return routes(
-        proxied=proxied or {},
-        websocket=endpoints.websocket,
-        meta=endpoints,
-        usage=endpoints,
-        provider_keys=endpoints,
-        responses=endpoints,
-        conversations=endpoints,
-        feedback=endpoints,
-        prompts=endpoints,
-        identify=identify,
-        admin=admin,
-    )
-
-
 def client(identify: Any, *, has_token: bool = False) -> tuple[httpx.AsyncClient, list[tuple[str, str]]]:
     """A client of all routes, and the ordinary ones under `/v1`; `has_token`: it sends the admin token."""
     admin = Mock(admits=lambda request: has_token)
-    table = table_of(identify, admin)
+    table = routes_with(identify=identify, admin=admin)
     under_v1 = [route for route in table if isinstance(route, Route) and route.path.startswith("/v1")]
     paths = [(method, route.path) for route in under_v1 for method in sorted((route.methods or set()) - {"HEAD"})]
 
@@ -118,7 +89,7 @@ async def test_an_endpoint_waits_for_a_caller_who_is_looked_up() -> None:
 
 
 def test_every_route_declares_its_permission() -> None:
-    table = table_of(Mock(), Mock(), {path: Mock() for path in SURFACES})
+    table = routes_with(identify=Mock(), admin=Mock(), proxied={path: Mock() for path in SURFACES})
     undeclared = [route for route in table if not isinstance(route, PermittedRoute | Mount)]
     declared = {route.path: route.permission for route in table if isinstance(route, PermittedRoute)}
 
@@ -133,7 +104,7 @@ def test_every_route_declares_its_permission() -> None:
 
 def test_nothing_under_admin_is_outside_its_guard() -> None:
     admin = Mock()
-    table = table_of(Mock(), admin)
+    table = routes_with(identify=Mock(), admin=admin)
 
     matched = [
         route for route in table if route.matches({"type": "http", "path": "/admin/x", "method": "GET"})[0].value
