@@ -52,9 +52,11 @@ class AnswerWriter:
         functions: bool = False,
         seed: bytes = b"",
         bounds: UsageBounds = UNBOUNDED,
+        searches: bool = False,
     ) -> None:
         """`functions`: the client uses the older `functions`, so that its one call is a `function_call`.
 
+        `searches`: the client's surface reads `web_searches`, which OpenAI's chat does not have.
         `seed`: generated ids are derived from it and from `id`. `bounds`: of the usage that is reported.
         """
         self.id = id
@@ -67,6 +69,7 @@ class AnswerWriter:
         self._stream = stream
         self._usage_asked = usage_asked
         self._functions = functions
+        self._searches = searches
         self._choices: dict[int, _Choice] = {}
         self._out: list[bytes] = []
         self._templates: dict[Hashable, tuple[bytes, bytes]] = {}  # events without the string that they add
@@ -136,6 +139,11 @@ class AnswerWriter:
         both = isinstance(before, list) and isinstance(value, list)
         self._choice(choice).extra[name] = [*before, *value] if both else value  # type: ignore[misc]
         self._delta({name: value}, choice)
+
+    def search(self, queries: list[str], pages: list[str] | None, choice: int = 0) -> None:
+        """A web search that the provider has made; `pages` are the URLs that it found, `None` if it failed."""
+        if self._searches:
+            self.extra("web_searches", [{"queries": queries, "pages": pages}], choice)
 
     def finish(self, reason: str, choice: int = 0) -> None:
         """The choice is finished; a second finish is ignored."""

@@ -46,9 +46,12 @@ DELTAS = st.one_of(
     CALLS,
     SIGNED,
     st.dictionaries(
-        st.sampled_from(("content", "reasoning", "tool_calls", "refusal", "images", "annotations", "extra_content")),
+        st.sampled_from(
+            ("content", "reasoning", "tool_calls", "refusal", "images", "annotations", "extra_content", "web_searches")
+        ),
         ODD,
     ),
+    st.builds(lambda queries, pages: {"web_searches": [{"queries": queries, "pages": pages}]}, ODD, ODD),
 )
 FINISHES = st.sampled_from((None, "stop", "length", "tool_calls", "content_filter"))
 

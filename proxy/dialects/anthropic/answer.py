@@ -233,8 +233,19 @@ class Answer:
             self._sign({"type": "thinking", "thinking": block.text, "signature": block.signature})
         elif block.kind == "redacted_thinking" and _string(block.opening.get("data")):
             self._sign({"type": "redacted_thinking", "data": block.opening["data"]})
+        elif block.kind == "web_search_tool_result":
+            self._search(block.opening)
         if block.citations:
             self._annotate(block)
+
+    def _search(self, result: Mapping[str, Any]) -> None:
+        """Write a web search that Anthropic has made."""
+        for block in self._order:
+            if block.kind == "server_tool_use" and block.opening.get("id") == result.get("tool_use_id"):
+                query = as_object(block.native("")).get("input", {}).get("query")
+                found = result.get("content")  # an object with an error, if the search failed
+                pages = [_string(as_object(page).get("url")) for page in found] if isinstance(found, list) else None
+                self._writer.search([query] if isinstance(query, str) else [], pages)
 
     def _close_call(self, block: OpenBlock) -> None:
         if not block.pieces:

@@ -101,6 +101,7 @@ class AnthropicDialect:
             functions=is_legacy(body),
             bounds=bounds_of(deployment, body, len(call.raw)),
             seed=call.raw,
+            searches=bool(call.hosted),
         )
 
         keep = Memory(self._recall, call, deployment).keep

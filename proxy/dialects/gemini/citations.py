@@ -1,4 +1,4 @@
-"""Translation of Gemini's sources to OpenAI's `annotations`.
+"""Translation of Gemini's sources to OpenAI's `annotations`, and the searches that found them.
 
 Google Search grounding links segments of the text to web pages (`groundingSupports` and `groundingChunks`);
 recitation checks mark quotations (`citationMetadata`). Google's offsets are bytes of UTF-8, OpenAI's are characters.
@@ -22,8 +22,22 @@ def url_citations(grounding: Any, citations: Any, text: str) -> list[dict[str, A
     return unique
 
 
+def search_queries(grounding: Any) -> list[str]:
+    """Return what Google has searched for."""
+    return [query for query in _list(_dict(grounding).get("webSearchQueries")) if isinstance(query, str)]
+
+
+def found_pages(grounding: Any) -> list[str]:
+    """Return the URLs that Google's search has found."""
+    return [url for page in _pages(_dict(grounding)) if isinstance(url := page.get("uri"), str)]
+
+
+def _pages(grounding: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_dict(_dict(chunk).get("web")) for chunk in _list(grounding.get("groundingChunks"))]
+
+
 def _grounded(grounding: dict[str, Any], raw: bytes) -> Iterator[dict[str, Any]]:
-    chunks = [_dict(_dict(chunk).get("web")) for chunk in _list(grounding.get("groundingChunks"))]
+    chunks = _pages(grounding)
     for support in map(_dict, _list(grounding.get("groundingSupports"))):
         segment = _dict(support.get("segment"))
         for place in _list(support.get("groundingChunkIndices")):

@@ -110,6 +110,7 @@ class GeminiDialect:
             functions=is_legacy(body),
             bounds=bounds,
             seed=call.raw,
+            searches=bool(call.hosted),
         )
         keep = Memory(self._recall, call, target.deployment).keep
         names, structure = None, None

@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy.dialects.answer_tool import Structure
 from proxy.dialects.gemini.calls import Calls, Keep
-from proxy.dialects.gemini.citations import url_citations
+from proxy.dialects.gemini.citations import found_pages, search_queries, url_citations
 from proxy.dialects.gemini.places import SIGNATURE, PartOrder
 from proxy.dialects.gemini.typed import TextPart
 from proxy.dialects.names import ToolNames
@@ -100,7 +100,7 @@ class Candidate:
         return f"is empty: the model ended with `{self.finish}`" + (f" ({self._message})" if self._message else "")
 
     def close(self, *, blocked: bool = False) -> None:
-        """Write the end: open calls, annotations, the finish.
+        """Write the end: open calls, annotations, searches, the finish.
 
         `blocked`: the prompt was blocked, so a missing finish will not follow.
         """
@@ -116,6 +116,8 @@ class Candidate:
         annotations = url_citations(self._grounding, self._citations, "".join(self._text))
         if annotations:
             self._writer.extra("annotations", annotations, self._choice)
+        if queries := search_queries(self._grounding):
+            self._writer.search(queries, found_pages(self._grounding), self._choice)
         if self.finish is not None or blocked:
             self._writer.finish(self._reason(), self._choice)
         else:

@@ -11,8 +11,16 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from proxy.surfaces.responses.events import EventWriter
-from proxy.surfaces.responses.items import ImageItem, Item, MessageItem, ReasoningItem, Status, ToolCallItem
-from proxy.surfaces.responses.parts import annotation_of, objects, token_of
+from proxy.surfaces.responses.items import (
+    ImageItem,
+    Item,
+    MessageItem,
+    ReasoningItem,
+    Status,
+    ToolCallItem,
+    WebSearchItem,
+)
+from proxy.surfaces.responses.parts import annotation_of, objects, search_action, token_of
 from proxy.surfaces.responses.sealing import Sealing
 from proxy.surfaces.responses.tools import ToolTable
 
@@ -38,6 +46,7 @@ class Answer:
     def __init__(self, events: EventWriter, stem: str, tools: ToolTable, sealing: Sealing) -> None:
         """`stem` is the part of all ids that is unique to the answer."""
         self.items: list[Item] = []
+        self.shows_sources = False  # searches have the pages that they found
         self._events = events
         self._stem = stem
         self._tools = tools
@@ -58,6 +67,8 @@ class Answer:
         calls = delta.get("tool_calls")
         if not _SIGNED.isdisjoint(delta) or (calls and _is_signed(calls)):
             self._carriers(delta)
+        if searches := delta.get("web_searches"):
+            self._searches(searches)
         content = delta.get("content")
         if logprobs is not None:
             self._logprobs(logprobs)
@@ -142,6 +153,11 @@ class Answer:
                 current.encrypted = sealed
             else:
                 self._current = self._new(ReasoningItem, "rs", sealed)
+
+    def _searches(self, searches: Any) -> None:
+        for search in objects(searches):
+            status: Status = "failed" if search.get("pages") is None else "completed"
+            self._new(WebSearchItem, "ws", search_action(search, sources=self.shows_sources)).close(status)
 
     def _parts(self, content: Any) -> None:
         """Take a content that is a list of parts, as Mistral sends it."""

@@ -24,6 +24,7 @@ from proxy.surfaces.responses.document import ResponseDocument, counted, usage_o
 from proxy.surfaces.responses.events import EventWriter
 from proxy.surfaces.responses.failed import error_of
 from proxy.surfaces.responses.observer import NativeAnswer, NativeStream, keeps
+from proxy.surfaces.responses.parameters import SEARCH_SOURCES
 from proxy.surfaces.responses.sealing import Sealing
 
 EVENT_LIMIT = 1 << 30  # bytes of an event; the decoder has limited them already
@@ -53,6 +54,7 @@ class _Encoder:
         self._events = EventWriter(live=live)
         kind = CompactionAnswer if context.compacts else Answer
         self._answer = kind(self._events, stem, context.tools, Sealing(call, record))
+        self._answer.shows_sources = SEARCH_SOURCES in (context.document.get("include") or ())
         self._document = ResponseDocument(
             turn.id,
             record.time // 1_000_000,

@@ -1,4 +1,4 @@
-"""The items of an answer while they are written: messages, reasoning, tool calls, and images.
+"""The items of an answer while they are written: messages, reasoning, tool calls, web searches, and images.
 
 An item writes its own events: `response.output_item.added` when it is created, its deltas, and
 `response.output_item.done` when it is closed. `value` is the item as it is at that moment.
@@ -15,7 +15,7 @@ from proxy.surfaces.responses.custom_input import CustomInput
 from proxy.surfaces.responses.events import EventWriter, Template, template
 from proxy.surfaces.responses.tools import Tool
 
-Status = Literal["in_progress", "completed", "incomplete"]
+Status = Literal["in_progress", "completed", "incomplete", "failed"]
 
 
 class Item(ABC):
@@ -225,6 +225,25 @@ class ToolCallItem(Item):
                 self._events.delta(self._template, "{}")
             place = self._place(name=self._tool.name, arguments="".join(self._fragments))
             self._events.event("response.function_call_arguments.done", place)
+
+
+class WebSearchItem(Item):
+    """A web search, which the provider has made already."""
+
+    __slots__ = ("_action",)
+
+    def __init__(self, events: EventWriter, index: int, id: str, action: dict[str, Any]) -> None:
+        super().__init__(events, index, id)
+        self._action = action
+        self._add()
+
+    def value(self) -> dict[str, Any]:
+        return {"id": self.id, "type": "web_search_call", "status": self.status, "action": self._action}
+
+    def _end(self) -> None:
+        states = ("in_progress", "searching", *(("completed",) if self.status == "completed" else ()))
+        for state in states:
+            self._events.event(f"response.web_search_call.{state}", self._place())
 
 
 class ImageItem(Item):

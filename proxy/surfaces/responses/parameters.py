@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.core.errors import InvalidRequest
 
+SEARCH_SOURCES = "web_search_call.action.sources"  # of `include`
 LOGPROBS = "message.output_text.logprobs"
 _SAME = (
     "temperature",
@@ -54,7 +55,7 @@ _INCLUDED = {  # values of `include` that concern items of hosted tools, or that
     "reasoning.encrypted_content",
     "file_search_call.results",
     "web_search_call.results",
-    "web_search_call.action.sources",
+    SEARCH_SOURCES,
     "message.input_image.image_url",
     "computer_call_output.output.image_url",
     "code_interpreter_call.outputs",

@@ -1,4 +1,4 @@
-"""Parts of a chat completion as members of a response: log probabilities and citations."""
+"""Parts of a chat completion as members of a response: log probabilities, citations, and web searches."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def annotation_of(note: Mapping[str, Any]) -> dict[str, Any] | None:
         "title": title if isinstance(title, str) else "",
         "url": cited["url"],
     }
+
+
+def search_action(search: Mapping[str, Any], *, sources: bool) -> dict[str, Any]:
+    """Return the action of a web search: what was searched for, and with `sources` the pages that were found."""
+    queries, pages = _texts(search.get("queries")), _texts(search.get("pages"))
+    action: dict[str, Any] = {"type": "search", "query": queries[0] if queries else "", "queries": queries}
+    if sources:
+        action["sources"] = [{"type": "url", "url": url} for url in pages]
+    return action
+
+
+def _texts(value: Any) -> list[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []

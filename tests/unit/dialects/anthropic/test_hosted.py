@@ -11,13 +11,14 @@ import pytest
 from proxy.core.errors import InvalidRequest
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.dialects.anthropic.dialect import build
+from proxy.dialects.anthropic.dialect import AnthropicDialect
 from proxy.dialects.anthropic.hosted import add_hosted
 from tests.support.calls import HELLO, call, deployment, provider
 from tests.support.fakes import FakeClock
+from tests.unit.dialects.anthropic import build
 
 CLOCK = FakeClock()
-DIALECT = build(Recall(CLOCK), CLOCK)
+DIALECT = AnthropicDialect(Recall(CLOCK), CLOCK)
 FORCED = InvalidRequest("`tool_choice` forces a search.", param="tool_choice")
 PLACE = {"type": "approximate", "country": "NO", "city": None, "region": "", "timezone": "Europe/Oslo"}
 
@@ -99,3 +100,25 @@ def test_thinking_gives_way_to_a_forced_search() -> None:
 
     assert "thinking" not in json.loads(request.content)
     assert request.dropped == ("reasoning_effort",)
+
+
+FOUND = [{"type": "web_search_result", "url": "https://a.test", "title": "A", "encrypted_content": "e"}]
+FAILED = {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}
+
+
+@pytest.mark.parametrize(("result", "pages"), [(FOUND, ["https://a.test"]), (FAILED, None)])
+@pytest.mark.parametrize("stream", [True, False])
+def test_search_is_in_the_answer_for_surfaces_that_asked_for_it(result: Any, pages: Any, stream: bool) -> None:
+    use = {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}
+    query = {"type": "input_json_delta", "partial_json": '{"query":"rain"}'}
+    after = {"type": "web_search_tool_result", "tool_use_id": "s", "content": result}
+    chat = build.call(**({"stream": True} if stream else {}))
+    asked = replace(chat, hosted=({"type": "web_search"},))
+    if stream:
+        answer = [build.start(), build.block(0, use, query), build.block(1, after), build.stop(), build.END]
+    else:
+        answer = [build.message({**use, "input": {"query": "rain"}}, after)]
+
+    searches = [{"queries": ["rain"], "pages": pages}]
+    assert json.dumps(searches, separators=(",", ":")).encode() in build.decoded(asked, answer)
+    assert b"web_searches" not in build.decoded(chat, answer)

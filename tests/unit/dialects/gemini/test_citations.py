@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.dialects.gemini.citations import url_citations
+from proxy.dialects.gemini.citations import found_pages, search_queries, url_citations
 
 TEXT = "Köln liegt am Rhein."
 
@@ -45,3 +45,10 @@ def test_a_quotation_is_cited_once() -> None:
 )
 def test_odd_metadata_does_no_harm(odd: Any) -> None:
     assert url_citations(odd, odd, TEXT) == []
+
+
+def test_searches_are_their_queries_and_the_pages() -> None:
+    grounding = {"webSearchQueries": ["rain", 3], "groundingChunks": [{"web": {"uri": "https://a"}}, {"web": 5}, 7]}
+
+    assert (search_queries(grounding), found_pages(grounding)) == (["rain"], ["https://a"])
+    assert (search_queries("odd"), found_pages(None)) == ([], [])

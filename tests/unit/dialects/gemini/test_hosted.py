@@ -12,13 +12,14 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.model import Deployment
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.dialects.gemini.dialect import build
+from proxy.dialects.gemini.dialect import GeminiDialect
 from proxy.dialects.gemini.hosted import add_hosted
 from tests.support.calls import HELLO, call, deployment, provider
 from tests.support.fakes import FakeClock
+from tests.unit.dialects.gemini import build
 
 CLOCK = FakeClock()
-DIALECT = build(Recall(CLOCK), CLOCK)
+DIALECT = GeminiDialect(Recall(CLOCK), CLOCK)
 SEARCH = {"type": "web_search"}
 FORCED = InvalidRequest("`tool_choice` forces a search.", param="tool_choice")
 GOOGLE = provider(dialect="gemini")
@@ -72,3 +73,19 @@ def test_forced_search_beside_an_answer_form_is_an_error() -> None:
         add_hosted(native, [SEARCH], OLD, FORCED)
 
     assert add_hosted(native, [SEARCH], NEW, FORCED) == ("tool_choice",)
+
+
+def test_search_is_in_the_answer_for_surfaces_that_asked_for_it() -> None:
+    grounding = {"webSearchQueries": ["rain"], "groundingChunks": [{"web": {"uri": "https://a.test"}}]}
+    answer = build.chunk({"text": "Rain."}, finish="STOP")
+    answer["candidates"][0]["groundingMetadata"] = grounding
+    chat = build.call({})
+    asked = replace(chat, hosted=(SEARCH,))
+
+    found, without = (
+        build.read(DIALECT.decoder(each, Target(NEW), {}), [json.dumps(answer).encode()]) for each in (asked, chat)
+    )
+
+    message = json.loads(found)["choices"][0]["message"]
+    assert message["web_searches"] == [{"queries": ["rain"], "pages": ["https://a.test"]}]
+    assert b"web_searches" not in without

@@ -470,3 +470,38 @@ def test_debug_adds_the_decision_record() -> None:
     out = encoder.feed(chunk({"content": "Hi"}, "stop")) + encoder.finish()
 
     assert "attempts" in verify(events_of(out))["router"]
+
+
+SEARCHED = {"web_searches": [{"queries": ["rain", "rain today"], "pages": ["https://a.test"]}]}
+
+
+def test_search_is_an_item_with_its_events() -> None:
+    events = streamed(chunk(SEARCHED), chunk({"content": "Rain."}, "stop"))
+
+    response = verify(events)
+    search = response["output"][0]
+    assert (search["type"], search["status"]) == ("web_search_call", "completed")
+    assert search["action"] == {"type": "search", "query": "rain", "queries": ["rain", "rain today"]}
+    assert [event["type"].removeprefix("response.") for event in events[2:7]] == [
+        "output_item.added",
+        "web_search_call.in_progress",
+        "web_search_call.searching",
+        "web_search_call.completed",
+        "output_item.done",
+    ]
+    assert [item["type"] for item in response["output"]] == ["web_search_call", "message"]
+
+
+def test_search_has_its_sources_if_they_are_included() -> None:
+    response = whole({"content": "Rain.", **SEARCHED}, request={"include": ["web_search_call.action.sources"]})
+
+    assert [item["type"] for item in response["output"]] == ["web_search_call", "message"]
+    assert response["output"][0]["action"]["sources"] == [{"type": "url", "url": "https://a.test"}]
+
+
+def test_failed_search_is_failed() -> None:
+    events = streamed(chunk({"web_searches": [{"queries": 3, "pages": None}]}), chunk({"content": "No."}, "stop"))
+
+    search = verify(events)["output"][0]
+    assert (search["status"], search["action"]) == ("failed", {"type": "search", "query": "", "queries": []})
+    assert "response.web_search_call.completed" not in [event["type"] for event in events]
