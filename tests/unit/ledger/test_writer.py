@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -108,7 +109,8 @@ async def test_a_deleted_journal_is_begun_again(tmp_path: Path, store: MemorySto
     async with running(small(ledger(tmp_path, store, clock, segment_bytes=SHORT))) as built:
         for number in range(60):
             call(built, number, clock)
-        (tmp_path / "journal").rename(tmp_path / "deleted")  # at once, while the journal's thread may write in it
+        # Moved first, so that the journal's thread creates no file in a folder that is being deleted.
+        shutil.rmtree((tmp_path / "journal").rename(tmp_path / "deleted"))
         await eventually(lambda: call(built, 1000, clock) or segments(tmp_path))
         store.down = False
         await eventually(lambda: len(store.calls) + built.writer.lost >= 61)
