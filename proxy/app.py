@@ -231,7 +231,7 @@ def build(
         *upstream.services,
         watermark,
         overrides,
-        callers and callers.accounts,
+        callers,
     ]
     services += [agents if database else None, turns, prompts, learning]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 from proxy.admission.accounts import STALE, TTL, AccountCache, Accounts
 from proxy.admission.credentials import MISSING, credential_of
 from proxy.admission.guesses import Guesses
-from proxy.admission.jwks import Fetch
+from proxy.admission.jwks import Fetch, KeySet
 from proxy.admission.jwt import TokenVerifier
 from proxy.admission.key_verifier import KeyVerifier
 from proxy.admission.keys import PREFIX, Peppers
@@ -16,6 +17,8 @@ from proxy.core.clock import Clock
 from proxy.core.errors import NotAuthenticated
 from proxy.core.principal import Principal
 from proxy.core.snapshot import Live
+
+RENEWALS_AT_ONCE = 4  # of key sets, so that an issuer that hangs does not delay the others
 
 
 class IdentifyCallers:
@@ -29,6 +32,7 @@ class IdentifyCallers:
         self.accounts = None if store is None else AccountCache(store, clock)
         self._keys: KeyVerifier | None = None
         self._tokens: TokenVerifier | None = None
+        self._old: asyncio.Queue[KeySet] = asyncio.Queue()  # sets of keys to fetch again
         self._policy = AuthPolicy()
         self._adopt(live.snapshot.auth)
 
@@ -36,6 +40,18 @@ class IdentifyCallers:
         """Look every key, user and team up again: one has changed."""
         if self.accounts is not None:
             self.accounts.expire()
+
+    async def run(self) -> None:
+        """Renew accounts and the keys of issuers before they are too old, until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            if self.accounts is not None:
+                group.create_task(self.accounts.run())
+            for _ in range(RENEWALS_AT_ONCE):
+                group.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        while True:
+            await (await self._old.get()).refresh()
 
     def __call__(self, headers: Mapping[str, str], address: str | None) -> Principal | None:
         """Return a caller that is known already. Raises `ProxyError`."""
@@ -82,4 +98,4 @@ class IdentifyCallers:
         if not policy.tokens:
             self._tokens = None
         elif self._tokens is None or policy.issuers != before.issuers:
-            self._tokens = TokenVerifier(policy.issuers, self._fetch, self._clock, self.accounts)
+            self._tokens = TokenVerifier(policy.issuers, self._fetch, self._clock, self.accounts, self._old.put_nowait)

@@ -14,7 +14,8 @@ from proxy.core.errors import RateLimited, Unavailable
 
 _LOG = logging.getLogger(__name__)
 
-FRESH = 300.0  # seconds after which a set in use is fetched again
+RENEWED = 240.0  # seconds after which a set in use is fetched again in the background
+FRESH = 300.0  # seconds after which a caller waits for that
 KEPT = 86_400.0  # seconds for which the last good set serves while the issuer does not answer
 UNKNOWN_SECONDS = 30.0  # between fetches because of a key that is not in the set
 RETRY_SECONDS = 5.0  # between fetches while there is no set
@@ -31,6 +32,7 @@ FAMILIES = {  # type of a key, and its curve, by algorithm
 }
 
 Fetch = Callable[[str], Awaitable[bytes]]  # raises any exception if there is no answer
+Renew = Callable[["KeySet"], None]  # lets `refresh` be called in the background
 
 
 class PublicKey(NamedTuple):
@@ -48,18 +50,24 @@ class PublicKey(NamedTuple):
 
 
 class KeySet:
-    """The keys of one issuer, by key id. `version` changes whenever the keys do."""
+    """The keys of one issuer, by key id. `version` changes whenever the keys do.
 
-    def __init__(self, url: str, fetch: Fetch, clock: Clock) -> None:
+    While the issuer does not answer, callers whose key is known do not wait for it.
+    """
+
+    def __init__(self, url: str, fetch: Fetch, clock: Clock, renew: Renew) -> None:
         self._url = url
         self._fetch = fetch
         self._clock = clock
+        self._renew = renew
         self._keys: Mapping[str | None, PublicKey] = {}
         self._raw = b""
         self._lock = asyncio.Lock()
         self._waiting = 0
         self._fetched_at = float("-inf")  # the last set that was good
-        self._tried_at = float("-inf")
+        self._tried_at = float("-inf")  # the end of the last fetch
+        self._renewed_at = float("-inf")  # the last call of `renew`
+        self._failing = False  # the last fetch failed
         self.version = 0
 
     def get(self, key_id: str | None) -> PublicKey | None:
@@ -75,20 +83,28 @@ class KeySet:
         """Whether there is a set, and it may still be used."""
         return self._clock.monotonic() - self._fetched_at < KEPT
 
-    @property
-    def is_old(self) -> bool:
-        """Whether the next caller should fetch the set again; the others go on with what there is."""
+    def must_fetch(self) -> bool:
+        """Return whether the next caller must fetch a set that is old; the others go on with what there is.
+
+        A set that is soon too old is fetched in the background.
+        """
         now = self._clock.monotonic()
-        if now - self._fetched_at < FRESH or now - self._tried_at < UNKNOWN_SECONDS:
+        age = now - self._fetched_at
+        if not RENEWED <= age < KEPT or now - self._tried_at < UNKNOWN_SECONDS or self._lock.locked():
             return False
-        return not self._lock.locked()
+        if age >= FRESH and not self._failing:
+            return True
+        if now - self._renewed_at >= UNKNOWN_SECONDS:
+            self._renewed_at = now
+            self._renew(self)
+        return False
 
     async def find(self, key_id: str | None) -> PublicKey | None:
         """Return a key, after a fetch if it is unknown or the set is old. Raises `Unavailable` without any set."""
-        key, old = self.get(key_id), self.is_old
+        key, old = self.get(key_id), self.must_fetch()
         if key is not None and not old:
             return key
-        if self._waiting >= MAX_WAITING:
+        if key is None and self._waiting >= MAX_WAITING:
             raise RateLimited("Too many tokens wait for the keys of their issuer; retry later.", retry_after=1.0)
         self._waiting += 1
         try:
@@ -111,9 +127,16 @@ class KeySet:
         """Whether an unknown key may cause a fetch now."""
         return self._clock.monotonic() - self._tried_at >= (UNKNOWN_SECONDS if self._usable else RETRY_SECONDS)
 
+    async def refresh(self) -> None:
+        """Fetch the set, unless that is under way."""
+        if not self._lock.locked():
+            async with self._lock:
+                await self._refresh()
+
     async def _refresh(self) -> None:
         """Fetch the set; keep the last one if that fails."""
-        self._tried_at = self._clock.monotonic()
+        began = self._clock.monotonic()
+        self._failing = True
         try:
             raw = await self._fetch(self._url)
             keys = read_keys(raw) if raw != self._raw else self._keys
@@ -121,7 +144,9 @@ class KeySet:
             fields = {"url": self._url, "error": f"{type(exc).__name__}: {exc}"[:200]}
             _LOG.warning("keys of a token issuer cannot be fetched", extra={"fields": fields})
             return
-        self._fetched_at = self._tried_at
+        finally:
+            self._tried_at = self._clock.monotonic()  # those that have waited meanwhile do not fetch it again
+        self._fetched_at, self._failing = began, False
         if raw != self._raw:
             self._raw, self._keys = raw, keys
             self.version += 1

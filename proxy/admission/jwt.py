@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.admission.accounts import NO_ACCOUNT, AccountCache, Entry
 from proxy.admission.claims import Identity, identity_of
-from proxy.admission.jwks import Fetch, KeySet
+from proxy.admission.jwks import Fetch, KeySet, Renew
 from proxy.admission.principals import principal_of, refusal
 from proxy.core.accounts import Account
 from proxy.core.auth import Issuer
@@ -45,8 +45,10 @@ class Verified:
 class TokenVerifier:
     """Verifies tokens; one instance serves all requests. Without `accounts` the claims alone describe a caller."""
 
-    def __init__(self, issuers: Iterable[Issuer], fetch: Fetch, clock: Clock, accounts: AccountCache | None) -> None:
-        self._issuers = {issuer.issuer: (issuer, KeySet(issuer.jwks_url, fetch, clock)) for issuer in issuers}
+    def __init__(
+        self, issuers: Iterable[Issuer], fetch: Fetch, clock: Clock, accounts: AccountCache | None, renew: Renew
+    ) -> None:
+        self._issuers = {issuer.issuer: (issuer, KeySet(issuer.jwks_url, fetch, clock, renew)) for issuer in issuers}
         self._clock = clock
         self._accounts = accounts
         self._verified: dict[bytes, Verified] = {}  # by digest, the oldest first
@@ -54,7 +56,7 @@ class TokenVerifier:
     def at_once(self, token: str) -> Identified | None:
         """Return the caller of a cached token. Raises `NotAuthenticated` or `NotAllowed`."""
         verified = self._verified.get(_digest(token))
-        if verified is None or verified.version != verified.keys.version or verified.keys.is_old:
+        if verified is None or verified.version != verified.keys.version or verified.keys.must_fetch():
             return None
         self._check_time(verified)
         if self._accounts is None:
@@ -71,7 +73,7 @@ class TokenVerifier:
         """Return the caller of a token. Raises `NotAuthenticated`, `NotAllowed`, `RateLimited` or `Unavailable`."""
         digest = _digest(token)
         verified = self._verified.get(digest)
-        if verified is None or verified.version != verified.keys.version or verified.keys.is_old:
+        if verified is None or verified.version != verified.keys.version or verified.keys.must_fetch():
             verified = await self._verify(token)
             while len(self._verified) >= MAX_CACHED:
                 del self._verified[next(iter(self._verified))]

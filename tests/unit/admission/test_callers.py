@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from proxy.admission.callers import IdentifyCallers
+from proxy.admission.jwks import RENEWED
 from proxy.admission.keys import Peppers
 from proxy.core.auth import AuthPolicy, Issuer
 from proxy.core.errors import InvalidRequest, NotAuthenticated, ProxyError, Unavailable
@@ -14,7 +16,7 @@ from proxy.core.model import LimitValues
 from proxy.core.principal import Principal
 from tests.support.accounts import PEPPER, FakeAccounts
 from tests.support.calls import live, snapshot
-from tests.support.fakes import FakeClock
+from tests.support.fakes import FakeClock, turn
 from tests.support.tokens import AUDIENCE, ISSUER, TokenIssuer
 
 pytestmark = pytest.mark.anyio
@@ -48,6 +50,23 @@ class Bench:
         except ProxyError as error:
             return error.http_status
         return 200
+
+
+async def test_the_keys_of_issuers_in_use_are_renewed_in_the_background() -> None:
+    bench = Bench(mode="jwt", issuers=(TRUSTED,))
+    token = bench.issuer.token(bench.clock.time())
+    await bench.of(token)
+
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(bench.identify.run())
+        bench.clock.pass_(RENEWED)
+        await bench.of(token)
+        await turn()
+        bench.clock.pass_(RENEWED - 1)
+        await bench.of(token)
+        service.cancel()
+
+    assert bench.issuer.fetches == 2
 
 
 async def test_each_mode_accepts_its_credentials() -> None:

@@ -14,7 +14,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from proxy.admission.accounts import AccountCache
-from proxy.admission.jwks import FRESH, KEPT, MAX_WAITING, RETRY_SECONDS, UNKNOWN_SECONDS
+from proxy.admission.jwks import FRESH, KEPT, MAX_WAITING, RENEWED, RETRY_SECONDS, UNKNOWN_SECONDS, KeySet
 from proxy.admission.jwt import LEEWAY, MAX_CACHED, TokenVerifier
 from proxy.core.accounts import Team, User
 from proxy.core.auth import ClaimNames, Issuer
@@ -41,7 +41,8 @@ class Bench:
         self.issuer = TokenIssuer()
         self.accounts = None if store is None else AccountCache(store, self.clock)
         issuer = Issuer(ISSUER, AUDIENCE, "https://issuer.example/keys", algorithms, claims or ClaimNames())
-        self.verifier = TokenVerifier([issuer], self.issuer.fetch, self.clock, self.accounts)
+        self.renewed: list[KeySet] = []  # sets to fetch in the background
+        self.verifier = TokenVerifier([issuer], self.issuer.fetch, self.clock, self.accounts, self.renewed.append)
 
     def token(self, *arguments: Any, **more: Any) -> str:
         """A token of the issuer."""
@@ -336,7 +337,7 @@ async def test_calls_at_the_same_time_share_one_fetch() -> None:
         return await fetch(url)
 
     issuer = Issuer(ISSUER, AUDIENCE, "https://issuer.example/keys")
-    verifier = TokenVerifier([issuer], slowly, bench.clock, None)
+    verifier = TokenVerifier([issuer], slowly, bench.clock, None, bench.renewed.append)
 
     async with asyncio.TaskGroup() as group:
         calls = [group.create_task(verifier.look_up(token)) for _ in range(MAX_WAITING)]
@@ -348,6 +349,63 @@ async def test_calls_at_the_same_time_share_one_fetch() -> None:
     assert {call.result().user for call in calls} == {"alice"}
     assert refused.result().http_status == 429
     assert bench.issuer.fetches == 1
+
+
+async def test_calls_wait_once_for_an_issuer_that_hangs() -> None:
+    bench = Bench()
+    fetches = 0
+
+    async def hang(url: str) -> bytes:
+        nonlocal fetches
+        fetches += 1
+        await turn()
+        bench.clock.pass_(RETRY_SECONDS)
+        raise TimeoutError
+
+    issuer = Issuer(ISSUER, AUDIENCE, "https://issuer.example/keys")
+    verifier = TokenVerifier([issuer], hang, bench.clock, None, bench.renewed.append)
+
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(bench_refused(verifier, bench.token())) for _ in range(10)]
+
+    assert {call.result().error_code for call in calls} == {"issuer_unavailable"}
+    assert fetches == 1
+
+
+async def test_a_set_in_use_is_fetched_in_the_background() -> None:
+    bench = Bench()
+    token = bench.token()
+    await bench.verify(token)
+    bench.clock.pass_(RENEWED)
+
+    assert bench.verifier.at_once(token) is not None
+    assert bench.verifier.at_once(token) is not None
+
+    [keys] = bench.renewed
+    await keys.refresh()
+    assert bench.issuer.fetches == 2
+    bench.clock.pass_(FRESH - RENEWED)
+    assert bench.verifier.at_once(token) is not None
+
+
+async def test_known_keys_do_not_wait_for_an_issuer_that_fails() -> None:
+    bench = Bench()
+    token = bench.token()
+    await bench.verify(token)
+    bench.issuer.down = True
+    bench.clock.pass_(FRESH)
+    await bench.verify(token)
+    before = bench.issuer.fetches
+
+    for _ in range(10):
+        bench.clock.pass_(UNKNOWN_SECONDS)
+        assert bench.verifier.at_once(token) is not None
+    assert bench.issuer.fetches == before
+    assert len(bench.renewed) == 10
+
+    bench.issuer.down, bench.issuer.keys = False, [jwk(RSA_KEYS[1], "two")]
+    await bench.renewed[0].refresh()
+    assert isinstance(await bench.refused(token), NotAuthenticated)
 
 
 async def bench_refused(verifier: TokenVerifier, token: str) -> ProxyError:
