@@ -13,7 +13,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import count
 from typing import NamedTuple, Protocol
 from weakref import WeakSet, WeakValueDictionary
@@ -217,16 +217,18 @@ class Budgets:
         return (await self.reserve(charges, deployment, nusd))[0] if charges else None
 
     async def read(self, found: Iterable[BudgetRule]) -> list[BudgetRow]:
-        """Return the state of these budgets in their current windows."""
+        """Return the state of these budgets in their current windows.
+
+        Without the shared store: what the ledger has, and what this process has reserved. Raises `StateUnavailable` if
+        the ledger is unavailable too.
+        """
         pairs = self._windows_of(found)
-        counters = [counter_of(rule, window) for rule, window in pairs]
-        rows = list(await self._store.read(counters))
-        for number, row in enumerate(rows):
-            if row is None:
-                rule, window = pairs[number]
-                await self._seed(BudgetCharge(counters[number], window.end))
-                [rows[number]] = await self._store.read([counters[number]])
-        return [BudgetRow(rule, window, row or Spending()) for (rule, window), row in zip(pairs, rows, strict=True)]
+        charges = [BudgetCharge(counter_of(rule, window), window.end) for rule, window in pairs]
+        try:
+            rows = await self._read(charges)
+        except StateUnavailable:
+            rows = [await self._read_alone(charge) for charge in charges]
+        return [BudgetRow(*pair, row) for pair, row in zip(pairs, rows, strict=True)]
 
     def configured(self) -> list[tuple[BudgetRule, Spending]]:
         """Return the budgets of the configuration with what is known of them now, for metrics."""
@@ -267,7 +269,25 @@ class Budgets:
             except BaseException:
                 self._unsure[counter] = charge
                 raise
-        await self.read([rule for rule, _ in self._configured()])
+        await self._read([BudgetCharge(counter_of(rule, window), window.end) for rule, window in self._configured()])
+
+    async def _read(self, charges: Sequence[BudgetCharge]) -> list[Spending]:
+        """Return what has been spent and reserved of counters, after their first use."""
+        rows = list(await self._store.read([charge.counter for charge in charges]))
+        for number, row in enumerate(rows):
+            if row is None:
+                await self._seed(charges[number])
+                [rows[number]] = await self._store.read([charges[number].counter])
+        return [row or Spending() for row in rows]
+
+    async def _read_alone(self, charge: BudgetCharge) -> Spending:
+        """Return what is known of a counter without the shared store."""
+        if (local := self._local.peek(charge.counter) if self._local else None) is not None:
+            return local
+        seen, spent = self._store.peek(charge.counter), await self._spent(charge)
+        if spent is None and seen is None:
+            raise StateUnavailable
+        return Spending(max(seen.spent if seen else 0, spent or 0), 0, seen is not None and seen.closed)
 
     async def _reserve(self, reservation: BudgetReservation) -> Granted | Refused:
         """Reserve in the shared store; without it in this process, unless a hard budget must then refuse."""

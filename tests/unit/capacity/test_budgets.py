@@ -11,7 +11,15 @@ import pytest
 
 from proxy.capacity.budget_memory import MemoryBudgets
 from proxy.capacity.budget_rules import rules
-from proxy.capacity.budget_store import BudgetCharge, BudgetReservation, Granted, Refused, Spending, Unseeded
+from proxy.capacity.budget_store import (
+    BudgetCharge,
+    BudgetCounter,
+    BudgetReservation,
+    Granted,
+    Refused,
+    Spending,
+    Unseeded,
+)
 from proxy.capacity.budgets import LEASE_SECONDS, PATIENCE_SECONDS, REFRESH_SECONDS, RENEW_SECONDS, Budgets, FailOpen
 from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.budgets import BudgetPolicy, BudgetRule
@@ -439,6 +447,14 @@ class Away(MemoryBudgets):
             raise StateUnavailable
         return await super().reserve(reservation, lease)
 
+    async def read(self, counters: Sequence[BudgetCounter]) -> Sequence[Spending | None]:
+        if self.away:
+            raise StateUnavailable
+        return await super().read(counters)
+
+    def peek(self, counter: BudgetCounter) -> Spending | None:
+        return None if self.away else super().peek(counter)
+
     def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
         self.committed += nusd
         super().commit(charges, nusd)
@@ -488,6 +504,26 @@ async def test_only_the_first_calls_of_an_outage_wait() -> None:
     await reserve(service, 1, TOTAL)
 
     assert clock.now == began
+
+
+async def test_without_the_shared_state_the_ledger_shows_what_is_spent() -> None:
+    clock = FakeClock()
+    service = shared(clock, Away(clock), fail_open=True, ledger=Ledger(7))
+
+    [before] = await service.read([TOTAL])
+    await reserve(service, 10, TOTAL)
+    [after] = await service.read([TOTAL])
+
+    assert before.spending == Spending(7, 0)
+    assert after.spending == Spending(7, 10)
+
+
+async def test_without_shared_state_and_ledger_nothing_is_known() -> None:
+    clock = FakeClock()
+    service = shared(clock, Away(clock), fail_open=True, ledger=Broken(7))
+
+    with pytest.raises(StateUnavailable):
+        await service.read([TOTAL])
 
 
 async def test_a_recovered_shared_state_counts_again() -> None:
