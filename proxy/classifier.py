@@ -42,6 +42,7 @@ LABEL = "classifier"  # the key, the caller and the `client_id` of its calls
 ENDPOINT = "classify"  # of its calls in the ledger
 FAILURES = 3  # in a row, after which the model is not asked
 PAUSE_SECONDS = 10.0
+NOT_ASKED = "POST /v1/route asks no model, and remembers no answer for this prompt"
 RESULTS = ("asked", "cached", "repaired", "deadline", "budget", "invalid", "failed", "paused")
 
 Plans = Callable[[Call], Awaitable[Plan]]
@@ -86,8 +87,11 @@ class AskingClassifier:
         self._failures = 0  # in a row
         self._paused_until = 0.0
 
-    async def classify(self, call: Call, local: Profile) -> Profile:
-        """Return the profile by the model, or `local` with the reason why there is none."""
+    async def classify(self, call: Call, local: Profile, *, ask: bool = True) -> Profile:
+        """Return the profile by the model, or `local` with the reason why there is none.
+
+        With `ask=False` only a remembered answer counts: no call is made.
+        """
         policy = call.snapshot.llm_classifier
         if policy is None or call.principal.key_id == LABEL:
             return local
@@ -97,6 +101,8 @@ class AskingClassifier:
         key = digest(call.principal.tenant, prompt)
         answer = self._remembered(policy, key)
         if answer is None:
+            if not ask:
+                return replace(local, fallback=NOT_ASKED)
             began = self._clock.monotonic()
             result = await self._asked(call, prompt, policy)
             local = replace(local, waited=self._clock.monotonic() - began)

@@ -110,7 +110,7 @@ class Meta:
         except UnknownAgent as unknown:
             await self._agents.find(unknown, request.scope[PRINCIPAL])
             call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
-        plan = await self._router.route(call)
+        plan = await self._router.route(call, ask=False)
         self._routed(call, plan)
         body = {"id": own, **with_words(plan.decision, call), "attempts": [], "cost_usd": None}
         return Response(compact_nulled(body), 200, {"x-router-id": own, "x-request-id": request_id}, "application/json")

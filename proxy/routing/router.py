@@ -64,8 +64,11 @@ class Unmeasured:
 class LlmClassifier(Protocol):
     """Asks a model for the profiles of prompts (`proxy/classifier.py`)."""
 
-    async def classify(self, call: Call, local: Profile) -> Profile:
-        """Return the profile by the model, or `local`, which this process has made, if the model gives none."""
+    async def classify(self, call: Call, local: Profile, *, ask: bool = True) -> Profile:
+        """Return the profile by the model, or `local`, which this process has made, if the model gives none.
+
+        With `ask=False` the model is not called: a remembered profile counts, or `local`.
+        """
         ...
 
 
@@ -107,8 +110,11 @@ class Router:
         self._snapshot: Snapshot | None = None  # the one of `_table`
         self._table: dict[str, Rule] = {}
 
-    async def route(self, call: Call) -> Plan:
-        """Return the plan of a call. Raises `ProxyError` if no target can serve it."""
+    async def route(self, call: Call, *, ask: bool = True) -> Plan:
+        """Return the plan of a call. Raises `ProxyError` if no target can serve it.
+
+        With `ask=False` no model is called for the profile of the prompt.
+        """
         if call.snapshot is not self._snapshot:
             self._table, self._snapshot = route_table(call.snapshot), call.snapshot
         rule = self._table.get(call.model)
@@ -126,7 +132,7 @@ class Router:
         rules = resolve_names(call, self._table)
         if not needs_profile(rules):
             return await self._off_loop(partial(_planned, call, query, rules, None), size)
-        profile = await self._classify(call)
+        profile = await self._classify(call, ask=ask)
         conversation = conversation_key(call)
         conditions = self._conditions(call, rules, profile, conversation)
         plan = await self._off_loop(
@@ -174,12 +180,12 @@ class Router:
         rule = self._table[call.model] = resolve(call.snapshot, call.model)
         return rule
 
-    async def _classify(self, call: Call) -> Profile:
+    async def _classify(self, call: Call, *, ask: bool) -> Profile:
         """Classify the prompt of a call; where the configuration names a model for this, by asking it."""
         classifier = self._classifier or _classifier_of(call.snapshot)
         profile = with_task(await self._off_loop(lambda: classifier.classify(call), len(call.raw)), call)
         if call.snapshot.llm_classifier is not None:
-            asked = self.llm.classify(call, profile) if self.llm is not None else None
+            asked = self.llm.classify(call, profile, ask=ask) if self.llm is not None else None
             profile = replace(profile, fallback="no model is asked here") if asked is None else await asked
         if self.note is not None:
             self.note(call, profile)

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.classifier import NOT_ASKED
 from tests.support.accounts import PEPPER
 from tests.support.servers import RecordingUpstream, recording_upstream, signalbox
 from tests.support.waiting import until
@@ -55,12 +56,15 @@ def test_the_model_classifies_and_the_ledger_has_its_calls(box: tuple[str, Recor
     url, upstream = box
     by = credential(url)
 
+    earlier = len(upstream.requests)
+    local = ask(url, "route", by).json()["profile"]
+    requests_of_route = upstream.requests[earlier:]
     answered = ask(url, "chat/completions", by)
-    decided = ask(url, "route", by).json()
+    remembered = ask(url, "route", by).json()["profile"]
 
-    models = [each.body["model"] for each in upstream.requests]
-    assert (answered.status_code, models[0], models.count("judge")) == (200, "judge", 1)
-    assert decided["profile"]["classifier"] == "llm up/judge"
+    models = [each.body["model"] for each in upstream.requests[earlier:]]
+    assert (answered.status_code, models[0], models.count("judge"), len(models)) == (200, "judge", 1, 2)
+    assert (requests_of_route, local["fallback"], remembered["classifier"]) == ([], NOT_ASKED, "llm up/judge")
     records = until(lambda: recorded(url, "?key=classifier"))
     assert [each["request_id"] for each in records] == [answered.headers["x-router-id"]]
 

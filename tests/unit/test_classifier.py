@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.classifier import FAILURES, PAUSE_SECONDS, AskingClassifier
+from proxy.classifier import FAILURES, NOT_ASKED, PAUSE_SECONDS, AskingClassifier
 from proxy.core.call import Call
 from proxy.core.model import Deployment, Price
 from proxy.core.plan import Plan
@@ -255,6 +255,17 @@ async def test_a_capability_that_the_model_names_is_a_boost(needs: str, bonus: b
     [candidate] = (await b.router.route(b.call())).decision["candidates"]
 
     assert (candidate["terms"]["capability"] > 0) is bonus
+
+
+async def test_without_leave_to_ask_only_a_remembered_answer_counts() -> None:
+    b = box(OK)
+
+    local = await b.router.route(b.call(), ask=False)
+    assert (b.bodies, local.decision["profile"]["fallback"]) == ([], NOT_ASKED)
+    await b.router.route(b.call())
+    remembered = await b.router.route(b.call(), ask=False)
+
+    assert (len(b.bodies), remembered.decision["profile"]["classifier"]) == (1, "llm a/m")
 
 
 async def test_a_direct_call_asks_nothing() -> None:
