@@ -90,6 +90,21 @@ def caller(box: Running, http: httpx.Client) -> Caller:
     return Caller(box.url, http)
 
 
+def test_turn_after_a_compaction_has_its_summary_alone(client: openai.OpenAI, upstream: Upstream) -> None:
+    id = client.conversations.create().id
+    client.responses.create(model="p/good", input="My name is Ada.", conversation=id)
+    trigger: Any = [{"type": "compaction_trigger"}]
+    client.responses.create(model="p/good", input=trigger, conversation=id)
+
+    client.responses.create(model="p/good", input="Who am I?", conversation=id)
+
+    asked(upstream), asked(upstream)
+    summary = "Summary of the conversation so far:\n\n" + text_of("good")
+    assert asked(upstream) == [("user", summary), ("user", "Who am I?")]
+    kinds = [item.type for item in client.conversations.items.list(id, order="asc")]
+    assert kinds == ["message", "message", "compaction", "message", "message"]
+
+
 def test_a_conversation_is_sent_with_each_turn(client: openai.OpenAI, upstream: Upstream) -> None:
     upstream.script("m", whole)
     conversation = client.conversations.create(items=[{"role": "user", "content": "I am Ada."}]).id

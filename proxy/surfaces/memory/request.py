@@ -21,8 +21,8 @@ from proxy.core.turn import Item, Turn
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.memory.answer import items_of_answer
 from proxy.surfaces.openai.chat import read_chat
-from proxy.surfaces.responses.messages import read_items
-from proxy.surfaces.responses.stored import named_items, unbroken
+from proxy.surfaces.responses.messages import opened_summary, read_items
+from proxy.surfaces.responses.stored import continued, named_items
 from proxy.surfaces.responses.tools import chat_name
 
 Message = Mapping[str, Any]
@@ -50,7 +50,7 @@ def with_conversation(call: Call) -> Call:
     turn = Turn(
         "resp_" + call.id.removeprefix("req_"),
         named_items(own, call.id),
-        lambda earlier: _complete(made, messages, begin, unbroken(earlier, own)),
+        lambda earlier: _complete(made, messages, begin, earlier, own),
         conversation=call.options.conversation,
     )
     native = replace(call.native, translated=True) if call.native is not None else None
@@ -58,10 +58,14 @@ def with_conversation(call: Call) -> Call:
     return made
 
 
-def _complete(call: Call, messages: Sequence[Message], begin: int, earlier: Sequence[Item]) -> Call:
+def _complete(
+    call: Call, messages: Sequence[Message], begin: int, earlier: Sequence[Item], own: Sequence[Item]
+) -> Call:
     """Return the call with the messages of the conversation behind its first `begin` messages."""
+    opener = partial(unseal, call.snapshot, call.principal)
+    earlier = continued(earlier, own, lambda item: opened_summary(item, opener) is not None)
     placed = [(f"conversation[{place}]", item) for place, item in enumerate(earlier)]
-    history = read_items(placed, chat_name, partial(unseal, call.snapshot, call.principal), whole=False)
+    history = read_items(placed, chat_name, opener, whole=False)
     whole = [*messages[:begin], *history.messages, *messages[begin:]]
     made = read_chat(
         edit(call.raw, call.spans, {"messages": compact_nulled(whole)}),

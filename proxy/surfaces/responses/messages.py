@@ -25,6 +25,7 @@ from proxy.core.json_text import compact_nulled
 from proxy.surfaces.carriers import Carried
 from proxy.surfaces.responses.assistant import Assistant, Message
 from proxy.surfaces.responses.content import content_of, output_of, parts_of, text_of
+from proxy.surfaces.responses.stored import COMPACTIONS
 from proxy.surfaces.responses.tools import INPUT, SEARCH, chat_name
 
 Item = Mapping[str, Any]
@@ -46,7 +47,6 @@ _OUTPUTS = {
     *(f"{kind}_output" for kind in _HOSTED_CALLS),
 }
 _LOADS = ("additional_tools", "tool_search_output")
-_COMPACTIONS = ("compaction", "context_compaction", "compaction_summary")
 _SUMMARY_HEAD = "Summary of the conversation so far:\n\n"
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 
@@ -72,6 +72,13 @@ def summary_of(carried: Carried) -> str | None:
     """Return the text for the model of a compaction that Signalbox has made, else `None`."""
     summary = carried.members.get(SUMMARY)
     return _SUMMARY_HEAD + summary if isinstance(summary, str) else None
+
+
+def opened_summary(item: Item, unseal: Unseal) -> str | None:
+    """Return the text for the model of an item of type `compaction`; `None` if Signalbox has not made it."""
+    sealed = item.get("encrypted_content")
+    carried = unseal(sealed) if isinstance(sealed, str) and sealed else None
+    return None if carried is None else summary_of(carried)
 
 
 def loaded_tools(items: PlacedItems) -> Iterable[tuple[str, Any]]:
@@ -117,7 +124,7 @@ class _Reader:
             self._call(item, where, kind.removesuffix("_call"), _text(item.get(_HOSTED_CALLS[kind])))
         elif kind in _OUTPUTS:
             self._output(item, where, kind)
-        elif kind in _COMPACTIONS:
+        elif kind in COMPACTIONS:
             self._compaction(item)
         elif kind not in _LOADS:
             self._conversation.drop(f"input.{kind}")
@@ -203,9 +210,7 @@ class _Reader:
             self._conversation.drop("input.reasoning")
 
     def _compaction(self, item: Item) -> None:
-        sealed = item.get("encrypted_content")
-        carried = self._unseal(sealed) if isinstance(sealed, str) and sealed else None
-        summary = summary_of(carried) if carried is not None else None
+        summary = opened_summary(item, self._unseal)
         if summary is None:
             self._conversation.drop(f"input.{item['type']}")
             return

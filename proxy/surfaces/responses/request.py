@@ -27,10 +27,17 @@ from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.responses.agents import names_agent, with_agent
 from proxy.surfaces.responses.choice import read_choice
 from proxy.surfaces.responses.context import RequestContext
-from proxy.surfaces.responses.messages import Conversation, Unseal, loaded_tools, read_items, summary_of
+from proxy.surfaces.responses.messages import (
+    Conversation,
+    Unseal,
+    loaded_tools,
+    opened_summary,
+    read_items,
+    summary_of,
+)
 from proxy.surfaces.responses.opened import native_family, opened
 from proxy.surfaces.responses.parameters import chat_parameters, check_parameters
-from proxy.surfaces.responses.stored import named_items, sendable, unbroken
+from proxy.surfaces.responses.stored import continued, named_items, sendable
 from proxy.surfaces.responses.summary import asks_for_summary, summary_chat
 from proxy.surfaces.responses.tools import read_tools
 
@@ -104,9 +111,14 @@ class _Reader:
         own = [found_item(item, turn) for item in input_items(self.document.body.get("input"))]
         if turn.references and turn.input:
             turn.input[:] = self._named(own)
-        earlier = unbroken(earlier, own)
-        placed = [*_placed(earlier, "history"), *_placed(own, "input")]
-        return self._call(placed, turn, whole=True, native=[*earlier, *own])
+        opener = self._opener()
+        readable = continued(earlier, own, lambda item: opened_summary(item, opener) is not None)
+        placed = [*_placed(readable, "history"), *_placed(own, "input")]
+        native = continued(earlier, own, lambda item: True)  # a provider reads its own summaries
+        return self._call(placed, turn, whole=True, native=[*native, *own])
+
+    def _opener(self) -> Unseal:
+        return partial(unseal, self.snapshot, self.principal)
 
     def _call(
         self, items: Sequence[tuple[str, Any]], turn: Turn, *, whole: bool, native: Sequence[Any] | None = None
@@ -117,7 +129,7 @@ class _Reader:
         items = items[:-1] if compacts else items
         table = read_tools(body.get("tools"), loaded_tools(items))
         choice = read_choice(body.get("tool_choice"), table)
-        opener = partial(unseal, self.snapshot, self.principal)
+        opener = self._opener()
         conversation = read_items(items, table.chat_name, opener, whole=whole)
         parameters, dropped = chat_parameters(body)
         messages = _messages(conversation, body.get("instructions"), whole)

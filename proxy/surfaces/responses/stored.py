@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from proxy.core.turn import Item
@@ -20,6 +20,7 @@ _PREFIXES = {
     "tool_search_output": "tso",
     "compaction": "cmp",
 }
+COMPACTIONS = ("compaction", "context_compaction", "compaction_summary")
 _OTHER = "item"
 _DIGITS = 48
 _SANE_ID = re.compile(r"[\x21-\x7e]{1,256}")
@@ -47,6 +48,18 @@ def is_id(value: Any) -> bool:
     return isinstance(value, str) and _SANE_ID.fullmatch(value) is not None
 
 
+def continued(earlier: Sequence[Item], own: Sequence[Any], opens: Callable[[Item], bool]) -> Sequence[Item]:
+    """Return the items of a dialog that a call continues: those from its last summary on, without broken calls.
+
+    `own` are the items of the call. `opens` returns whether the target can read a summary, an item of type
+    `compaction`; it stands for everything before it.
+    """
+    if any(_is_summary(item) and opens(item) for item in own):
+        return ()
+    begin = next((at for at in reversed(range(len(earlier))) if _is_summary(earlier[at]) and opens(earlier[at])), 0)
+    return unbroken(earlier[begin:], own)
+
+
 def unbroken(earlier: Sequence[Item], own: Sequence[Any]) -> Sequence[Item]:
     """Return the items of a dialog without the calls of tools that broke off, because their answer was incomplete.
 
@@ -63,6 +76,10 @@ def unbroken(earlier: Sequence[Item], own: Sequence[Any]) -> Sequence[Item]:
 def _names_call(item: Any, kind: str) -> bool:
     """Return whether an item of a kind names a call by its id."""
     return isinstance(item, dict) and isinstance(item.get("call_id"), str) and str(item.get("type")).endswith(kind)
+
+
+def _is_summary(item: Any) -> bool:
+    return isinstance(item, dict) and item.get("type") in COMPACTIONS
 
 
 def _sendable(item: Any) -> Any:

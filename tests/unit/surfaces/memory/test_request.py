@@ -182,3 +182,15 @@ def test_other_endpoints_have_no_conversations() -> None:
 
     with pytest.raises(InvalidRequest, match="not supported by this endpoint"):
         with_conversation(made)
+
+
+def test_summary_replaces_what_the_conversation_had_before() -> None:
+    made = with_conversation(call({"role": "user", "content": "And?"}))
+    summary = {"type": "compaction", "encrypted_content": seal(made, "openai", {"summary": "They met."}, "p")}
+
+    whole = completed(made, *HISTORY, summary)
+
+    assert [message["content"] for message in whole.body["messages"]] == [
+        "Summary of the conversation so far:\n\nThey met.",
+        "And?",
+    ]

@@ -10,7 +10,7 @@ import pytest
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, UpstreamError
 from proxy.core.principal import UNKNOWN_CALLER
-from proxy.surfaces.carriers import unseal
+from proxy.surfaces.carriers import seal, unseal
 from proxy.surfaces.responses.compaction import COMPACT
 from proxy.surfaces.responses.encoder import encoder_of
 from proxy.surfaces.responses.request import read_response
@@ -124,3 +124,29 @@ def test_native_target_gets_the_trigger_itself() -> None:
 
     assert call.native is not None
     assert call.native.raw == raw
+
+
+def test_summary_replaces_what_a_stored_dialog_had_before() -> None:
+    raw = json.dumps({"model": "auto", "input": "Who am I?", "previous_response_id": "resp_0"}).encode()
+    call = read_response(raw, {}, id="req_1", request_id="r", snapshot=snapshot())
+    assert call.turn is not None
+    ours = {"type": "compaction", "encrypted_content": seal(call, "openai", {"summary": "It is Ada."}, "p")}
+    theirs = {"type": "compaction", "encrypted_content": "gAAA"}
+    said = {"type": "message", "role": "user", "content": "I am Ada."}
+
+    whole, foreign = call.turn.complete([said, ours]), call.turn.complete([said, theirs])
+
+    assert [message["content"] for message in whole.body["messages"]] == [
+        "Summary of the conversation so far:\n\nIt is Ada.",
+        "Who am I?",
+    ]
+    assert [message["content"] for message in foreign.body["messages"]] == ["I am Ada.", "Who am I?"]
+    assert foreign.dropped == ("input.compaction",)
+    assert whole.native is not None
+    assert foreign.native is not None
+    assert b"I am Ada." not in whole.native.raw
+    assert b"It is Ada." in whole.native.raw
+    assert json.loads(foreign.native.raw)["input"] == [
+        theirs,
+        {"type": "message", "role": "user", "content": "Who am I?"},
+    ]

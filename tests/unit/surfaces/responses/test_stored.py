@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from proxy.surfaces.responses.stored import named_items, sendable, unbroken
+from proxy.surfaces.responses.stored import continued, named_items, sendable, unbroken
 
 
 def test_item_gets_an_id_of_its_kind() -> None:
@@ -61,3 +61,18 @@ def test_calls_that_broke_off_are_left_out() -> None:
     assert unbroken([message, broken, whole, custom, odd], ["x", output]) == [message, whole, custom, odd]
     assert unbroken([message, broken, custom, output], []) == [message, custom, output]
     assert unbroken([message, whole], []) == [message, whole]
+
+
+def test_dialog_is_continued_from_its_last_summary_that_can_be_read() -> None:
+    said: Any = [{"type": "message", "id": f"msg_{place}"} for place in range(3)]
+    first, second, foreign = ({"type": "compaction", "encrypted_content": name} for name in ("1", "2", "x"))
+    dialog = [said[0], first, said[1], second, said[2], foreign]
+
+    def opens(item: Any) -> bool:
+        return item["encrypted_content"] != "x"
+
+    assert continued(dialog, [said[0]], opens) == [second, said[2], foreign]
+    assert continued(said, [said[0], "x"], opens) == said
+    assert continued([said[0], foreign], [], opens) == [said[0], foreign]
+    assert continued(dialog, [second], opens) == ()
+    assert continued(dialog, [foreign], opens) == [second, said[2], foreign]
