@@ -46,6 +46,12 @@ SCENARIOS = {
     f"stream of {2 * EVENTS} events, OpenAI dialect": ("up/bench-16-5", True),
     f"stream of {EVENTS} events after a fallback": ("scenario/fallback", True),
 }
+RECORDED = {
+    "plain call with keys, limits, a budget and the ledger": ("up/bench", False),
+    f"stream of {EVENTS} events with keys, limits, a budget and the ledger": ("up/bench-8-5", True),
+}
+ADMIN = "adm-0123456789"
+LIMITS = {"rpm": 1_000_000, "tpm": 1_000_000_000, "concurrency": 1_000}
 
 
 @dataclass
@@ -89,54 +95,89 @@ def configuration(url: str, folder: str) -> dict[str, Any]:
     }
 
 
-def ask(port: int, model: str, *, stream: bool) -> None:
-    """One request by a blocking client. Raises `RuntimeError` if the answer is not whole."""
-    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "one two three four"}]}
+def recorded(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same with virtual keys, limits of the key and of the model, a hard budget, and the ledger in SQLite."""
+    models = [{**model, "max_output": 1000, "limits": LIMITS} for model in settings["models"]]
+    auth = {"mode": "keys", "admin_token": ADMIN, "pepper": "p" * 32}
+    budgets = [{"scope": "total", "usd": 1000, "period": "month"}]
+    return {**settings, "store": "sqlite", "auth": auth, "models": models, "budgets": budgets}
+
+
+def post(port: int, path: str, key: str, body: dict[str, Any]) -> bytes:
+    """The answer to one request of a blocking client. Raises `RuntimeError` if it is an error."""
+    headers = {"content-type": "application/json", **({"authorization": f"Bearer {key}"} if key else {})}
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request("POST", "/v1/chat/completions", json.dumps(body), {"content-type": "application/json"})
+    connection.request("POST", path, json.dumps(body), headers)
     answer = connection.getresponse()
     text = answer.read()
     connection.close()
-    if answer.status != 200 or (stream and b"data: [DONE]" not in text):
-        raise RuntimeError(f"{model}: {answer.status} {text[:300]!r}")
+    if answer.status not in (200, 201):
+        raise RuntimeError(f"{path}: {answer.status} {text[:300]!r}")
+    return text
 
 
-async def walk(port: int, model: str, *, stream: bool) -> Walk:
+def ask(port: int, key: str, model: str, *, stream: bool) -> None:
+    """One call. Raises `RuntimeError` if the answer is not whole."""
+    body = {"model": model, "stream": stream, "messages": [{"role": "user", "content": "one two three four"}]}
+    text = post(port, "/v1/chat/completions", key, body)
+    if stream and b"data: [DONE]" not in text:
+        raise RuntimeError(f"{model}: {text[:300]!r}")
+
+
+async def walk(port: int, key: str, model: str, *, stream: bool) -> Walk:
     """Ask once to warm up and once while counting."""
     loop = asyncio.get_running_loop()
-    await loop.run_in_executor(None, lambda: ask(port, model, stream=stream))
+    await loop.run_in_executor(None, lambda: ask(port, key, model, stream=stream))
     await asyncio.sleep(0.1)  # the first call has settled
     found = Walk()
     sys.setprofile(found.profile)
     try:
-        await loop.run_in_executor(None, lambda: ask(port, model, stream=stream))
+        await loop.run_in_executor(None, lambda: ask(port, key, model, stream=stream))
         await asyncio.sleep(0.02)
     finally:
         sys.setprofile(None)
     return found
 
 
-async def measure(config: Path, log: LogWriter) -> dict[str, Walk]:
-    """Serve `config` with its access lines in `log`, and walk every scenario."""
-    service = build(load(config, {}), {}, Parts(write_access=log.write))
+async def new_key(port: int) -> str:
+    """A virtual key of a new user with a budget, with limits of its own."""
+
+    def create() -> str:
+        post(port, "/admin/users", ADMIN, {"id": "ada", "budget": {"usd": 1000, "period": "month"}})
+        row = json.loads(post(port, "/admin/keys", ADMIN, {"name": "bench", "user": "ada", "limits": LIMITS}))
+        return str(row["key"])
+
+    return await asyncio.get_running_loop().run_in_executor(None, create)
+
+
+async def measure(config: Path, log: LogWriter, scenarios: dict[str, tuple[str, bool]]) -> dict[str, Walk]:
+    """Serve `config` with its access lines in `log`, and walk the scenarios."""
+    loaded = load(config, {})
+    service = build(loaded, {}, Parts(write_access=log.write))
     listener, found = bind("127.0.0.1", 0), dict[str, Walk]()
     async with anyio.create_task_group() as group:
         started = anyio.Event()
 
         group.start_soon(serve, service, listener, ServerSettings(drain=1.0), started.set)
         await started.wait()
-        for name, (model, stream) in SCENARIOS.items():
-            found[name] = await walk(urlsplit(url_of(listener)).port or 0, model, stream=stream)
+        port = urlsplit(url_of(listener)).port or 0
+        key = await new_key(port) if loaded.settings.auth.mode == "keys" else ""
+        for name, (model, stream) in scenarios.items():
+            found[name] = await walk(port, key, model, stream=stream)
         os.kill(os.getpid(), signal.SIGTERM)
     return found
 
 
 def run() -> dict[str, Walk]:
     """All scenarios, in this process."""
+    found = dict[str, Walk]()
     with upstream() as url, tempfile.TemporaryDirectory() as folder, logging_to(StringIO()) as log:
-        config = Path(folder) / "signalbox.yaml"
-        config.write_text(yaml.safe_dump(configuration(url, folder)))
-        return asyncio.run(measure(config, log))
+        lean = configuration(url, folder)
+        for settings, scenarios in ((lean, SCENARIOS), (recorded(lean), RECORDED)):
+            config = Path(folder) / "signalbox.yaml"
+            config.write_text(yaml.safe_dump(settings))
+            found |= asyncio.run(measure(config, log, scenarios))
+    return found
 
 
 def main(arguments: list[str] | None = None) -> None:
