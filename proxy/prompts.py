@@ -18,6 +18,7 @@ from proxy.core.clock import Clock
 from proxy.core.json_text import compact_nulled
 from proxy.routing.classify.prompt import read_prompt
 from proxy.routing.classify.rules import Profile
+from proxy.routing.record import profile_record
 from proxy.store.errors import StoreUnavailable
 from proxy.store.prompts import PromptRow
 
@@ -96,14 +97,5 @@ def _item(call: Call, profile: Profile, created_at: int) -> dict[str, Any]:
         "model": call.model,
         "prompt": prompt.text,
         "characters": prompt.characters,
-        "profile": {
-            "task": profile.task,
-            "tier": profile.tier,
-            "score": profile.score,
-            "confidence": profile.confidence,
-            "classifier": profile.classifier,
-            "features": [{"name": name, "weight": weight} for name, weight in profile.features],
-            "needs": list(profile.needs),
-            "fallback": profile.fallback or None,
-        },
+        "profile": {"needs": [], "fallback": None, **profile_record(profile)},
     }

@@ -40,7 +40,7 @@ def decision_record(
         "route": route,
         "rule": rule,
         "reason": reason,
-        "profile": None if profile is None else _profile(profile),
+        "profile": None if profile is None else profile_record(profile),
         "constraints": _constraints(query, mode),
         "candidates": _candidates(query, reason, ordered, rejected, missing),
         "chosen": ordered.targets[0].name,
@@ -50,7 +50,8 @@ def decision_record(
     }
 
 
-def _profile(profile: Profile) -> dict[str, Any]:
+def profile_record(profile: Profile) -> dict[str, Any]:
+    """Return a profile; `needs` and `fallback` are there if they say something."""
     return {
         "task": profile.task,
         "tier": profile.tier,
