@@ -17,12 +17,11 @@ from proxy.core.agents import LATEST, PREFIX, Agent, StoredAgent, StoredVersion,
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, Unavailable
 from proxy.core.principal import Principal
+from proxy.following import Follower
 from proxy.reload import Configuration, Reloader
 from proxy.routing.permitted import unknown_for
 from proxy.store.errors import StoreError
 
-EVERY = 5.0  # seconds between two looks into the store
-START_SECONDS = 3.0
 BATCH = 200  # agents that are loaded at once
 MAX_PINNED = 256  # earlier versions that clients have named, and that are kept
 
@@ -45,15 +44,17 @@ class AgentStore(Protocol):
         ...
 
 
-class StoredAgents:
+class StoredAgents(Follower):
     """The stored agents in force in this process. Without a store there are none."""
 
+    unreadable = "agents cannot be read from the store; keeping the previous ones"
+
     def __init__(self, store: AgentStore | None, live: Configuration, reloader: Reloader, clock: Clock) -> None:
+        super().__init__(clock)
         self.stored: dict[str, StoredAgent] = {}
         self._store = store
         self._live = live
         self._reloader = reloader
-        self._clock = clock
         self._names: dict[str, dict[str, Agent]] = {}  # by id
         self._pinned: dict[str, Agent] = {}  # earlier versions, by name
         self._lock = asyncio.Lock()
@@ -72,23 +73,6 @@ class StoredAgents:
         except AgentError as exc:
             message = f"`{exc.field}`: {exc}"
             raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from None
-
-    async def start(self) -> None:
-        """Read the store before the first call; if it does not answer in time, only the file's agents are known."""
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self.refresh()
-        except (StoreError, TimeoutError) as exc:
-            self._warn(exc)
-
-    async def run(self) -> None:
-        """Follow the store until cancelled; while it does not answer, the last agents stay in force."""
-        while True:
-            await self._clock.sleep(EVERY)
-            try:
-                await self.refresh()
-            except Exception as exc:
-                self._warn(exc)
 
     async def refresh(self) -> None:
         """Read the store, and activate what has changed. Calls at the same time share one look into the store."""
@@ -161,10 +145,6 @@ class StoredAgents:
         for each in self._names.values():
             names |= each
         self._reloader.use_agents(names)
-
-    def _warn(self, exc: Exception) -> None:
-        fields = {"error": str(exc) or type(exc).__name__}
-        _LOG.warning("agents cannot be read from the store; keeping the previous ones", extra={"fields": fields})
 
 
 def _compiled(id: str, version: StoredVersion) -> Agent | None:

@@ -6,7 +6,6 @@ Every process reads them from the store every few seconds, so that a change reac
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -14,13 +13,8 @@ from proxy.config.errors import ConfigError
 from proxy.config.overrides import OverrideError, check_override, model_rows
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, NotFound
+from proxy.following import Follower
 from proxy.reload import Configuration, Reloader
-from proxy.store.errors import StoreError
-
-EVERY = 5.0  # seconds between two looks into the store
-START_SECONDS = 3.0
-
-_LOG = logging.getLogger(__name__)
 
 
 class OverrideStore(Protocol):
@@ -39,32 +33,17 @@ class OverrideStore(Protocol):
         ...
 
 
-class ModelOverrides:
+class ModelOverrides(Follower):
     """The overrides in force, and their changes. Methods raise `InvalidRequest` and `NotFound`."""
 
+    unreadable = "overrides of models cannot be read; keeping the previous ones"
+
     def __init__(self, store: OverrideStore, live: Configuration, reloader: Reloader, clock: Clock) -> None:
+        super().__init__(clock)
         self._store = store
         self._live = live
         self._reloader = reloader
-        self._clock = clock
         self._lock = asyncio.Lock()  # one change after another, each from the state that the one before left
-
-    async def start(self) -> None:
-        """Read the store before the first call; if it does not answer in time, the file's values apply."""
-        try:
-            async with asyncio.timeout(START_SECONDS):
-                await self.refresh()
-        except (StoreError, TimeoutError, ConfigError) as exc:
-            self._warn(exc)
-
-    async def run(self) -> None:
-        """Follow the store until cancelled; while it does not answer, the last overrides stay in force."""
-        while True:
-            await self._clock.sleep(EVERY)
-            try:
-                await self.refresh()
-            except Exception as exc:
-                self._warn(exc)
 
     async def refresh(self) -> None:
         """Read the store, and activate what has changed."""
@@ -106,10 +85,6 @@ class ModelOverrides:
                 raise InvalidRequest("The model has no override; what the file configures is changed there.")
             await self._store.delete(id, actor)
             await self.refresh()
-
-    def _warn(self, exc: Exception) -> None:
-        fields = {"error": str(exc) or type(exc).__name__}
-        _LOG.warning("overrides of models cannot be read; keeping the previous ones", extra={"fields": fields})
 
     async def _put(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
         try:

@@ -10,11 +10,12 @@ from unittest.mock import Mock
 
 import pytest
 
-from proxy.agents import EVERY, MAX_PINNED, StoredAgents
+from proxy.agents import MAX_PINNED, StoredAgents
 from proxy.config.load import load
 from proxy.core.agents import StoredAgent, StoredVersion, UnknownAgent
 from proxy.core.errors import ModelNotFound, Unavailable
 from proxy.core.principal import UNKNOWN_CALLER, Identified
+from proxy.following import EVERY
 from proxy.observe.metrics import Metrics
 from proxy.reload import Configuration, Reloader
 from proxy.store.errors import StoreUnavailable

@@ -11,8 +11,9 @@ import pytest
 
 from proxy.config.load import load
 from proxy.core.errors import InvalidRequest, NotFound
+from proxy.following import EVERY
 from proxy.observe.metrics import Metrics
-from proxy.overrides import EVERY, ModelOverrides
+from proxy.overrides import ModelOverrides
 from proxy.reload import Configuration, Reloader
 from proxy.store.errors import StoreUnavailable
 from tests.support.fakes import FakeClock
