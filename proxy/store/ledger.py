@@ -61,11 +61,12 @@ class LedgerStore:
     ) -> list[dict[str, Any]]:
         """Return the sums by group, from `start` to `end`, both rounded outward to full hours.
 
-        `group_by` names any of key, user, team, provider, model, route, day and hour. `filters` maps the first six to
-        a value or a list of values. A row has each group under its name (`None` where a call has none; `day` and
-        `hour` as microseconds), and `requests`, `errors`, `attempts`, `input_tokens`, `cached_tokens`,
-        `cache_write_tokens`, `output_tokens`, `reasoning_tokens`, `audio_tokens`, `cost_nusd`, and `own_key_nusd`:
-        what was paid with provider keys of users, which `cost_nusd` does not include.
+        `group_by` names any of key, user, team, provider, model, route, day, hour and minute, which rounds to minutes
+        and sums the records that are kept. `filters` maps the first six to a value or a list of values. A row has each
+        group under its name (`None` where a call has none; times as microseconds), and `requests`, `errors`,
+        `attempts`, `input_tokens`, `cached_tokens`, `cache_write_tokens`, `output_tokens`, `reasoning_tokens`,
+        `audio_tokens`, `cost_nusd`, and `own_key_nusd`: what was paid with provider keys of users, which `cost_nusd`
+        does not include.
 
         Raises `InvalidValue` for unknown groups or filters, and if there are more than 10,000 groups.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Table, func, null, or_, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, func, null, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store import schema
 from proxy.store.errors import InvalidValue, Missing
+from proxy.store.minutes import MINUTE, attempts_by_minute, calls_by_minute
 from proxy.store.recording import ATTEMPT_COLUMNS, CALL_COLUMNS, attempt_of, call_of
 from proxy.store.sums import DAY, HOUR
 from proxy.store.values import check_id
@@ -27,7 +28,7 @@ _DIMENSIONS = {
     "route": "route",
 }
 _LARGE = ("decision", "features")  # columns that only the record of one call has
-_SLOTS = {"day": DAY, "hour": HOUR}
+_SLOTS = {"day": DAY, "hour": HOUR, "minute": MINUTE}
 MAX_GROUPS = 10_000
 GROUPS = (*_DIMENSIONS, *_SLOTS)
 _CALLS = {**_DIMENSIONS, "status": "status", "outcome": "outcome", "client_id": "client_id", "agent": "agent"}
@@ -36,11 +37,11 @@ _CALLS = {**_DIMENSIONS, "status": "status", "outcome": "outcome", "client_id": 
 async def usage(
     connection: AsyncConnection, group_by: Sequence[str], filters: Mapping[str, Filter], start: int, end: int
 ) -> list[Usage]:
-    """Return the sums from `start` to `end`, both rounded outward to full hours, by group."""
+    """Return the sums from `start` to `end`, both rounded outward to full hours (or minutes), by group."""
     if unknown := [name for name in group_by if name not in GROUPS]:
         raise InvalidValue(f"cannot group by `{unknown[0]}`; use {', '.join(GROUPS)}")
     sums: dict[tuple[Any, ...], list[int]] = {}
-    for table, first, last in _ranges(start - start % HOUR, end + -end % HOUR, by_hour="hour" in group_by):
+    for table, first, last in _ranges(start, end, group_by):
         groups = [_group(table, name) for name in group_by]
         measures = [func.coalesce(func.sum(table.c[name]), 0) for name in schema.MEASURES]
         query = select(*groups, *measures).where(table.c.slot >= first, table.c.slot < last)
@@ -123,10 +124,16 @@ async def request(connection: AsyncConnection, id: str) -> tuple[CallRow, list[A
     return call_of(row), [attempt_of(each) for each in (await connection.execute(of_call)).all()]
 
 
-def _ranges(start: int, end: int, *, by_hour: bool) -> Iterator[tuple[Table, int, int]]:
+def _ranges(start: int, end: int, group_by: Sequence[str]) -> Iterator[tuple[FromClause, int, int]]:
     """Yield the table and the part of the range for which it is used: days for whole days, hours for the rest."""
+    if "minute" in group_by:
+        start, end = start - start % MINUTE, end + -end % MINUTE
+        yield calls_by_minute(start, end), start, end
+        yield attempts_by_minute(start, end), start, end
+        return
+    start, end = start - start % HOUR, end + -end % HOUR
     first_day, last_day = start + -start % DAY, end - end % DAY
-    if by_hour or first_day >= last_day:
+    if "hour" in group_by or first_day >= last_day:
         yield schema.usage_hours, start, end
         return
     for table, first, last in (
@@ -138,7 +145,7 @@ def _ranges(start: int, end: int, *, by_hour: bool) -> Iterator[tuple[Table, int
             yield table, first, last
 
 
-def _group(table: Table, name: str) -> ColumnElement[Any]:
+def _group(table: FromClause, name: str) -> ColumnElement[Any]:
     if name in _DIMENSIONS:
         return table.c[_DIMENSIONS[name]]
     return table.c.slot - table.c.slot % _SLOTS[name]
@@ -156,7 +163,7 @@ def _call_filter(name: str, value: Filter) -> ColumnElement[bool]:
     return _matches(table, _CALLS, name, value)
 
 
-def _matches(table: Table, columns: Mapping[str, str], name: str, value: Filter) -> ColumnElement[bool]:
+def _matches(table: FromClause, columns: Mapping[str, str], name: str, value: Filter) -> ColumnElement[bool]:
     if name not in columns:
         raise InvalidValue(f"cannot filter by `{name}`; use {', '.join(columns)}")
     return table.c[columns[name]].in_(_listed(name, value))

@@ -13,8 +13,8 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.money import usd
 from proxy.surfaces.reports import MICROSECONDS, Parameters, UsageQuery, filters_of, grouped
 
-_WIDTHS = {"1h": ("hour", 3600), "1d": ("day", 86_400)}  # the name of the group, and its seconds
-_LIMITS = {"1h": (24, 168), "1d": (7, 31)}  # the default and the maximum
+_WIDTHS = {"1m": ("minute", 60), "1h": ("hour", 3600), "1d": ("day", 86_400)}  # the name of the group, and its seconds
+_LIMITS = {"1m": (60, 1440), "1h": (24, 168), "1d": (7, 31)}  # the default and the maximum
 _COST_LIMITS = (7, 180)
 _FILTERS = {"project_ids": "team", "user_ids": "user", "api_key_ids": "key", "models": "model"}
 _GROUPS = {"project_id": ("team",), "user_id": ("user",), "api_key_id": ("key",), "model": ("model",)}
@@ -29,7 +29,7 @@ class BucketQuery:
     """A page of buckets: what the store sums, and how it is divided. Times are seconds since 1970."""
 
     usage: UsageQuery
-    slot: str  # the group that divides time: `day` or `hour`
+    slot: str  # the group that divides time: `day`, `hour` or `minute`
     seconds: int  # of a bucket
     buckets: tuple[int, ...]  # the beginnings
     end: int
@@ -42,7 +42,7 @@ def read_completions_query(parameters: Parameters, now: float) -> BucketQuery:
     values = _values(parameters, (*_FILTERS, "batch"))
     width = values.get("bucket_width", ["1d"])[-1]
     if width not in _WIDTHS:
-        raise InvalidRequest("`bucket_width`: must be `1h` or `1d`.", param="bucket_width")
+        raise InvalidRequest("`bucket_width`: must be `1m`, `1h` or `1d`.", param="bucket_width")
     return _bucket_query(values, width, _LIMITS[width], _GROUPS, now)
 
 

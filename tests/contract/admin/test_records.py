@@ -307,6 +307,28 @@ async def test_buckets_have_the_groups_and_the_tokens(ledger: LedgerStore) -> No
     }
 
 
+async def test_buckets_of_a_minute_have_the_calls_of_that_minute(ledger: LedgerStore) -> None:
+    called = int(NOW) - HOUR
+    params = {"start_time": called - 60, "end_time": called + 60, "bucket_width": "1m"}
+    async with own(ledger) as client:
+        seen = {
+            who: (
+                await client.get("/v1/organization/usage/completions", params=params, headers={"x-api-key": who})
+            ).json()
+            for who in ("ann's key", "an auditor", "nobody")
+        }
+
+    counts = {
+        who: {
+            bucket["start_time"]: [each["num_model_requests"] for each in bucket["results"]] for bucket in page["data"]
+        }
+        for who, page in seen.items()
+    }
+    minute = called - called % 60
+    assert {who: count[minute] for who, count in counts.items()} == {"ann's key": [1], "an auditor": [3], "nobody": [1]}
+    assert all(count[minute - 60] == [] for count in counts.values())
+
+
 async def test_without_a_store_there_is_no_usage() -> None:
     async with own(None) as client:
         answer = await client.get("/v1/usage", headers={"x-api-key": "nobody"})

@@ -10,9 +10,11 @@ import msgspec
 import pytest
 
 from proxy.core.ledger import AttemptRow, CallRow
+from proxy.store import schema
 from proxy.store.database import Database
 from proxy.store.errors import InvalidValue, Missing
 from proxy.store.ledger import LedgerStore
+from proxy.store.minutes import MINUTE
 from proxy.store.sums import DAY, HOUR, QUARTER
 
 pytestmark = pytest.mark.anyio
@@ -215,6 +217,30 @@ async def test_usage_is_grouped(ledger: LedgerStore) -> None:
         (midnight + DAY, 1, 1, 0),
     ]
     assert [(row["hour"], row["input_tokens"]) for row in by_hour] == [(NOON, 112)]
+
+
+async def test_minutes_are_summed_as_hours_are(ledger: LedgerStore) -> None:
+    minutes = {"a": NOON + 1, "b": NOON + MINUTE - 1, "c": NOON + MINUTE, "d": NOON + 59 * MINUTE}
+    calls = [call(id=id, time=time) for id, time in minutes.items()]
+    calls += [call(id="e", time=NOON, status=500), call(id="f", time=NOON, outcome="partial", user=None)]
+    calls += [call(id="g", time=NOON - 1), call(id="h", time=NOON + HOUR)]
+    rows = [attempt(id=each.id, call_id=each.id, time=each.time, user=each.user) for each in calls]
+    rows += [attempt(id="own", own_key=True, cost_nusd=7, model="large"), msgspec.structs.replace(INTENT, id="intent")]
+    await ledger.write(calls, rows)
+    groups = ["user", "model", "key"]
+
+    by_hour = await ledger.usage(groups, {}, NOON, NOON + HOUR)
+    by_minute = await ledger.usage([*groups, "minute"], {}, NOON, NOON + HOUR)
+    filtered = await ledger.usage(["minute"], {"user": "ann", "model": ["small"]}, NOON + 1, NOON + MINUTE - 1)
+
+    summed: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in by_minute:
+        group = summed.setdefault(tuple(row[name] for name in groups), dict.fromkeys(schema.MEASURES, 0))
+        group |= {name: group[name] + row[name] for name in schema.MEASURES}
+    assert summed == {
+        tuple(row[name] for name in groups): {name: row[name] for name in schema.MEASURES} for row in by_hour
+    }
+    assert [(row["minute"], row["requests"], row["errors"], row["attempts"]) for row in filtered] == [(NOON, 3, 1, 3)]
 
 
 @pytest.mark.parametrize(

@@ -72,11 +72,16 @@ def test_filters_have_our_names() -> None:
     assert query.usage.filters == {"team": ["red"], "user": ["ann"], "key": ["key_1"], "model": ["small"]}
 
 
-def test_hours_are_buckets_too() -> None:
-    query = read_completions_query([("start_time", str(START)), ("bucket_width", "1h")], NOW)
+def test_hours_and_minutes_are_buckets_too() -> None:
+    hours = read_completions_query([("start_time", str(START)), ("bucket_width", "1h")], NOW)
+    minutes = read_completions_query([("start_time", str(START + 59)), ("bucket_width", "1m")], NOW)
+    most = read_completions_query([("start_time", str(START)), ("bucket_width", "1m"), ("limit", "1440")], NOW)
 
-    assert (query.slot, query.seconds, len(query.buckets)) == ("hour", 3600, 24)
-    assert query.next_page == f"page_{START + DAY}"
+    assert (hours.slot, hours.seconds, len(hours.buckets)) == ("hour", 3600, 24)
+    assert hours.next_page == f"page_{START + DAY}"
+    assert (minutes.slot, minutes.seconds, len(minutes.buckets)) == ("minute", 60, 60)
+    assert (minutes.usage.start, minutes.next_page) == (START * US, f"page_{START + 3600}")
+    assert most.next_page == f"page_{START + DAY}"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +89,7 @@ def test_hours_are_buckets_too() -> None:
     [
         ([], "start_time"),
         ([("start_time", "yesterday")], "start_time"),
-        ([("start_time", "1"), ("bucket_width", "1m")], "bucket_width"),
+        ([("start_time", "1"), ("bucket_width", "5m")], "bucket_width"),
         ([("start_time", "1"), ("limit", "32")], "limit"),
         ([("start_time", "1"), ("limit", "0")], "limit"),
         ([("start_time", "1"), ("group_by", "digest")], "group_by"),
