@@ -47,8 +47,6 @@ class AgentStore(Protocol):
 class StoredAgents(Follower):
     """The stored agents in force in this process. Without a store there are none."""
 
-    unreadable = "agents cannot be read from the store; keeping the previous ones"
-
     def __init__(self, store: AgentStore | None, live: Configuration, reloader: Reloader, clock: Clock) -> None:
         super().__init__(clock)
         self.stored: dict[str, StoredAgent] = {}
@@ -145,6 +143,12 @@ class StoredAgents(Follower):
         for each in self._names.values():
             names |= each
         self._reloader.use_agents(names)
+
+    def warn(self, error: str) -> None:
+        """Log that the store cannot be read."""
+        _LOG.warning(
+            "agents cannot be read from the store; keeping the previous ones", extra={"fields": {"error": error}}
+        )
 
 
 def _compiled(id: str, version: StoredVersion) -> Agent | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from proxy.config.errors import ConfigError
 from proxy.core.clock import Clock
@@ -12,13 +11,9 @@ from proxy.store.errors import StoreError
 EVERY = 5.0  # seconds between two looks into the store
 START_SECONDS = 3.0
 
-_LOG = logging.getLogger(__name__)
-
 
 class Follower:
     """A background service; while the store does not answer, what was read last stays in force."""
-
-    unreadable: str  # the warning when the store cannot be read
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -44,6 +39,9 @@ class Follower:
             except Exception as exc:
                 self._warn(exc)
 
+    def warn(self, error: str) -> None:
+        """Log that the store cannot be read."""
+        raise NotImplementedError
+
     def _warn(self, exc: Exception) -> None:
-        fields = {"error": str(exc) or type(exc).__name__}
-        _LOG.warning(self.unreadable, extra={"fields": fields})
+        self.warn(str(exc) or type(exc).__name__)

@@ -6,6 +6,7 @@ Every process reads them from the store every few seconds, so that a change reac
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -15,6 +16,8 @@ from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.following import Follower
 from proxy.reload import Configuration, Reloader
+
+_LOG = logging.getLogger(__name__)
 
 
 class OverrideStore(Protocol):
@@ -35,8 +38,6 @@ class OverrideStore(Protocol):
 
 class ModelOverrides(Follower):
     """The overrides in force, and their changes. Methods raise `InvalidRequest` and `NotFound`."""
-
-    unreadable = "overrides of models cannot be read; keeping the previous ones"
 
     def __init__(self, store: OverrideStore, live: Configuration, reloader: Reloader, clock: Clock) -> None:
         super().__init__(clock)
@@ -85,6 +86,12 @@ class ModelOverrides(Follower):
                 raise InvalidRequest("The model has no override; what the file configures is changed there.")
             await self._store.delete(id, actor)
             await self.refresh()
+
+    def warn(self, error: str) -> None:
+        """Log that the store cannot be read."""
+        _LOG.warning(
+            "overrides of models cannot be read; keeping the previous ones", extra={"fields": {"error": error}}
+        )
 
     async def _put(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
         try:
