@@ -11,8 +11,8 @@ from proxy.store.schema import DIMENSIONS, MEASURES, attempts, calls
 from proxy.store.sums import STARTED
 
 MINUTE = 60 * 1_000_000
-_NOTHING = literal_column("0")
-_ONE = literal_column("1")
+_NOTHING: ColumnElement[Any] = literal_column("0")
+_ONE: ColumnElement[Any] = literal_column("1")
 _FAILED = or_(calls.c.status >= 400, calls.c.outcome.in_(("error", "partial")))  # `is_error` of `sums.py`
 _COST = func.coalesce(attempts.c.cost_nusd, 0)
 
