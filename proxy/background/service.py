@@ -1,8 +1,8 @@
 """Runs responses in the background, and reads and cancels those of all replicas.
 
-The call of such a response runs as a task of this service: nobody's connection ends it, and a drain waits for it. Its
-state and its events are in the store, where every replica reads them. A response whose process has died fails when it
-is next read: at once on the same host, and `LEASE_SECONDS` later elsewhere.
+Each call is a task of this service: it continues when its client disconnects, and a drain waits for it. The state and
+the events of its response are in the store, where every replica reads them. A response whose process has died fails
+when it is next read: at once on the same host, and `LEASE_SECONDS` later elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from proxy.admission.gate import leaving
-from proxy.arrival import Arrival
+from proxy.arrival import Arrival, run_off_loop
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, ProxyError, Unavailable
@@ -75,8 +75,10 @@ class BackgroundCalls:
         )
         events = first_events(response) if turn.events else ()
         id, tenant = recorder.response_id, recorder.tenant
+        members = {"input": turn.input, "previous": turn.previous, "conversation": turn.conversation}
+        request = await run_off_loop(lambda: compact_nulled(members), len(raw))
         try:
-            await self._store.create(NewResponse(id, tenant, recorder.owner, compact_nulled(response), events))
+            await self._store.create(NewResponse(id, tenant, recorder.owner, compact_nulled(response), events, request))
         except StoreError as exc:
             raise refusal(exc) from None
         if self._group is None:

@@ -31,6 +31,7 @@ class NewResponse(NamedTuple):
     owner: str  # the process and its call
     document: bytes  # the response object as JSON
     events: Sequence[bytes]  # the first ones, from number 0; empty: the answer's events are not kept
+    request: bytes | None = None  # what goes into it, as JSON: see `responses.Request`
 
 
 class Batch(NamedTuple):
@@ -119,6 +120,7 @@ async def _create(connection: AsyncConnection, response: NewResponse, now: float
         "updated_at": time,
         "background": True,
         "cancelled": False,
+        "request": response.request,
         "owner": response.owner,
         "owned_until": now_us(connection, now) + microseconds(LEASE_SECONDS),
     }

@@ -85,7 +85,7 @@ class DialogStore:
         """Return the items of a conversation, whether a turn runs or not. Raises `Missing` or `TooLarge`."""
         check_id(conversation, "conversation")
         return await self._database.read(
-            lambda connection: _contents(connection, tenant, conversation), HISTORY_SECONDS
+            lambda connection: contents_of(connection, tenant, conversation), HISTORY_SECONDS
         )
 
     async def referenced(self, tenant: str, ids: Sequence[str]) -> Mapping[str, bytes]:
@@ -214,7 +214,8 @@ async def _lock(connection: AsyncConnection, tenant: str, conversation: str, own
     return History(await _items(connection, conversation), row.size)
 
 
-async def _contents(connection: AsyncConnection, tenant: str, conversation: str) -> History:
+async def contents_of(connection: AsyncConnection, tenant: str, conversation: str) -> History:
+    """Return the items of a conversation. Raises `Missing` or `TooLarge`."""
     from sqlalchemy import select
 
     from proxy.store.schema import conversations as table

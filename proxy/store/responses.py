@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec import Raw, Struct
+from msgspec.json import decode
+
+from proxy.store.background import RUNNING
 from proxy.store.database import LOOKUP_SECONDS, Database
-from proxy.store.dialogs import HISTORY_SECONDS, history_of, items_before
+from proxy.store.dialogs import HISTORY_SECONDS, contents_of, history_of, items_before
 from proxy.store.errors import Missing
 from proxy.store.values import check_id
 
@@ -21,6 +25,14 @@ class StoredResponse(NamedTuple):
     status: str
     background: bool
     document: bytes
+
+
+class Request(Struct, omit_defaults=True):
+    """What goes into a response in the background whose turn is not written yet, or never is."""
+
+    input: list[Raw]
+    previous: str | None = None
+    conversation: str | None = None
 
 
 class ResponseStore:
@@ -87,6 +99,8 @@ async def _input_items(connection: AsyncConnection, tenant: str, id: str) -> Seq
     from proxy.store.schema import items
 
     row = await _row(connection, tenant, id)
+    if row.request is not None:
+        return await _of_request(connection, tenant, decode(row.request, type=Request), running=row.status in RUNNING)
     own = (items.c.response_id == id, items.c.output.is_(False))
     container = row.conversation_id or id
     query = select(items.c.json).where(items.c.container == container, *own).order_by(items.c.position)
@@ -96,3 +110,13 @@ async def _input_items(connection: AsyncConnection, tenant: str, id: str) -> Seq
     if row.conversation_id is not None:
         return [*await items_before(connection, row.conversation_id, id), *mine]
     return mine
+
+
+async def _of_request(connection: AsyncConnection, tenant: str, request: Request, *, running: bool) -> Sequence[bytes]:
+    """Return what goes into a response; what its conversation had before is known only while it is locked."""
+    before: Sequence[bytes] = ()
+    if request.previous is not None:
+        before = (await history_of(connection, tenant, request.previous)).items
+    elif request.conversation is not None and running:
+        before = (await contents_of(connection, tenant, request.conversation)).items
+    return [*before, *map(bytes, request.input)]

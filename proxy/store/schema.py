@@ -286,7 +286,7 @@ responses = Table(
     Column("owner", TEXT),  # the process that runs it
     Column("owned_until", BigInteger),  # renewed while it runs
     Column("cancelled", Boolean, nullable=False),  # the client has requested its end
-    Column("request", LargeBinary),  # the client's request, until the response has ended
+    Column("request", LargeBinary),  # what goes into it (`responses.Request`), until its turn is written
     Index("responses_updated", "updated_at", "id"),
     Index("responses_chain", "chain", "updated_at"),
 )

@@ -100,6 +100,7 @@ def test_a_response_runs_after_its_answer(client: openai.OpenAI, upstream: Upstr
     request = upstream.next()
     is_in(client, queued.id, "in_progress")
     running = client.responses.retrieve(queued.id)
+    inputs: list[Any] = list(client.responses.input_items.list(queued.id))
     with pytest.raises(openai.BadRequestError) as locked:
         client.responses.create(model="p/m", input="hi", conversation=conversation)
     with pytest.raises(openai.BadRequestError, match="cannot be continued"):
@@ -110,6 +111,7 @@ def test_a_response_runs_after_its_answer(client: openai.OpenAI, upstream: Upstr
 
     assert (queued.status, queued.background, queued.output) == ("queued", True, [])
     assert (running.status, running.output) == ("in_progress", [])
+    assert [item.content[0].text for item in inputs] == ["hi"]
     assert locked.value.code == "conversation_locked"
     assert rejected == [400, 400]
     assert (response.status, response.output_text) == ("completed", "m0 n0 n1 ")

@@ -1,7 +1,7 @@
 """Responses that run in the background: the response object in its states, and the events of their streams.
 
-The numbers of events continue those of `response.created` and `response.queued`, which are written before the call is
-made. The last event is made of the final response object, whoever asks for it.
+`response.created` and `response.queued` are written before the call is made; the numbers of its events continue theirs.
+The last event is not stored: every reader makes it from the final response object.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.clock import SystemClock
 from proxy.store.background import MOST_ROWS, BackgroundStore, Batch, NewResponse, StoredEvents
+from proxy.store.conversations import ConversationStore
 from proxy.store.database import Database
 from proxy.store.dialogs import DialogStore, Turn
 from proxy.store.errors import InvalidValue, Missing
@@ -30,8 +31,10 @@ def store(database: Database) -> BackgroundStore:
     return BackgroundStore(database, SystemClock())
 
 
-def new(id: str = "resp_1", events: Sequence[bytes] = (b"0", b"1")) -> NewResponse:
-    return NewResponse(id, RED, f"host/1/1/{id}", b"{}", events)
+def new(
+    id: str = "resp_1", events: Sequence[bytes] = (b"0", b"1"), *, tenant: str = RED, request: bytes | None = None
+) -> NewResponse:
+    return NewResponse(id, tenant, f"host/1/1/{id}", b"{}", events, request)
 
 
 def batch(first: int, *events: bytes, document: bytes | None = None, id: str = "resp_1") -> Batch:
@@ -84,6 +87,35 @@ async def test_a_response_ends_once(store: BackgroundStore, database: Database) 
     assert await store.append([batch(2, b"2"), batch(2, b"2", id="resp_9")]) == ["resp_1", "resp_9"]
     assert await count(database) == 1
     assert await ResponseStore(database).input_items(RED, "resp_1") == []
+
+
+async def test_input_is_there_until_the_turn_is_written(store: BackgroundStore, database: Database) -> None:
+    dialogs, stored = DialogStore(database, SystemClock()), ResponseStore(database)
+    await store.create(new("resp_0"))
+    await dialogs.commit(turn("resp_0"))
+    await store.create(new(request=b'{"input":[{"id":"one"}],"previous":"resp_0"}'))
+    running = await stored.input_items(RED, "resp_1")
+    await store.end(RED, "resp_1", "failed", b"{}")
+    failed = await stored.input_items(RED, "resp_1")
+    await store.create(new("resp_2", request=b'{"input":[{"id":"one"}]}'))
+    await dialogs.commit(turn("resp_2"))
+
+    assert running == failed == [b'{"id":"in"}', b'{"id":"one"}']
+    assert await stored.input_items(RED, "resp_2") == [b'{"id":"in"}']
+
+
+async def test_input_follows_its_conversation_while_that_is_locked(store: BackgroundStore, database: Database) -> None:
+    conversations, stored = ConversationStore(database, SystemClock()), ResponseStore(database)
+    await conversations.create("conv_1", RED, {}, [Item("before", b'{"id":"before"}')])
+    request = b'{"input":[{"id":"one"}],"conversation":"conv_1"}'
+    await store.create(new(request=request))
+    await store.create(new("resp_2", tenant=BLUE, request=request))
+
+    assert await stored.input_items(RED, "resp_1") == [b'{"id":"before"}', b'{"id":"one"}']
+    with pytest.raises(Missing):
+        await stored.input_items(BLUE, "resp_2")
+    await store.end(RED, "resp_1", "failed", b"{}")
+    assert await stored.input_items(RED, "resp_1") == [b'{"id":"one"}']
 
 
 async def test_a_deleted_response_is_not_written_again(store: BackgroundStore, database: Database) -> None:
