@@ -54,6 +54,15 @@ def run(empty_url: str, tmp_path: Path) -> Any:
     return run
 
 
+async def execute(location: Location, statement: str) -> None:
+    from proxy.store.engines import engine_of
+
+    engine = engine_of(location)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(statement)
+    await engine.dispose()
+
+
 async def tables(location: Location) -> dict[str, Any]:
     """The differences between the database and `proxy.store.schema`, as Alembic sees them."""
     from alembic.autogenerate import compare_metadata
@@ -160,7 +169,7 @@ def test_the_oldest_usable_schema_is_used_and_on_postgresql_left_alone(location:
 
 
 def test_migrations_under_load_lose_nothing(location: Location, empty_url: str) -> None:
-    """As when a new version is rolled out, back, and out again."""
+    """As when the revision of the next version is done, undone, and done again."""
     asyncio.run(migrate_to(location, HEAD))
     command = [sys.executable, "-m", "tests.support.store_writer", empty_url, "a", "60"]
 
@@ -168,8 +177,8 @@ def test_migrations_under_load_lose_nothing(location: Location, empty_url: str) 
         assert process.stdout is not None
         for _ in range(5):
             process.stdout.readline()
-        for revision in (OLDEST, HEAD, OLDEST, HEAD):
-            asyncio.run(migrate_to(location, revision))
+        for change in ("ADD COLUMN next TEXT", "DROP COLUMN next") * 2:
+            asyncio.run(execute(location, f"ALTER TABLE calls {change}"))
         process.communicate()
 
     async def spent() -> int:
@@ -181,17 +190,41 @@ def test_migrations_under_load_lose_nothing(location: Location, empty_url: str) 
     assert asyncio.run(spent()) == 60 * SIZE * COST
 
 
-def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
-    from sqlalchemy import text
+def test_each_revision_leaves_what_the_version_before_uses(location: Location) -> None:
+    """It adds tables, and columns that an insert may leave out."""
 
-    from proxy.store.engines import engine_of
+    async def columns() -> dict[tuple[str, str], Any]:
+        from sqlalchemy import inspect
 
-    async def pretend() -> None:
+        from proxy.store.engines import engine_of
+
+        def read(connection: Any) -> dict[tuple[str, str], Any]:
+            found = inspect(connection)
+            return {(table, row["name"]): row for table in found.get_table_names() for row in found.get_columns(table)}
+
         engine = engine_of(location)
-        async with engine.begin() as connection:
-            await connection.execute(text("UPDATE alembic_version SET version_num = '0999'"))
+        async with engine.connect() as connection:
+            result = await connection.run_sync(read)
         await engine.dispose()
+        return result
 
+    lost: list[Any] = []
+    before: dict[tuple[str, str], Any] = {}
+    for revision in known():
+        asyncio.run(migrate_to(location, revision))
+        after = asyncio.run(columns())
+        tables = {table for table, _ in before}
+        for name, row in before.items():
+            same = name in after and all(str(after[name][key]) == str(row[key]) for key in ("type", "nullable"))
+            lost += [] if same else [(revision, name)]
+        added = [name for name in after if name not in before and name[0] in tables]
+        lost += [(revision, name) for name in added if not after[name]["nullable"] and after[name]["default"] is None]
+        before = after
+
+    assert lost == []
+
+
+def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
     async def use() -> Any:
         database = Database(location, SystemClock())
         async with database.running():
@@ -199,7 +232,7 @@ def test_a_newer_schema_is_used_and_left_alone(location: Location) -> None:
             return await LedgerStore(database).request("req_1")
 
     asyncio.run(migrate_to(location, None))
-    asyncio.run(pretend())
+    asyncio.run(execute(location, "UPDATE alembic_version SET version_num = '0999'"))
 
     assert asyncio.run(migrate_to(location, None)) == ("0999", "0999")
     assert asyncio.run(state_of(location)) == ("0999", None)
