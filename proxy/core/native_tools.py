@@ -1,4 +1,4 @@
-"""Tools of a client's own body that the provider itself runs, so that the cost of the answer has no bound."""
+"""Members of a client's own body, such as tools that the provider runs, with which an answer's cost has no bound."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from proxy.core.call import NativeRequest
 _OWN_MESSAGES = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 _OWN_RESPONSES = ("function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview")
 _DECLARATIONS = ("functionDeclarations", "function_declarations")
-_UNKNOWN = (  # members that bring tools, a prompt of unknown size, or another model
-    *("mcp_servers", "fallbacks"),
+_UNKNOWN = (  # members that bring tools, a prompt of unknown size, another model or another price
+    *("mcp_servers", "fallbacks", "thread", "inference_geo"),
     "prompt",
     *("cachedContent", "cached_content"),
 )
 
 
-def runs_tools(native: NativeRequest) -> bool:
-    """Return whether the provider may run tools, or add to the prompt, for a request."""
+def is_unbounded(native: NativeRequest) -> bool:
+    """Return whether the provider may run tools, add to the prompt, or charge more than the model's price."""
     if any(name in native.spans and native.member(name) for name in _UNKNOWN):
+        return True
+    if native.member("speed") not in (None, "standard"):
         return True
     tools = native.member("tools")
     if isinstance(tools, dict):  # Google accepts a single one without its list

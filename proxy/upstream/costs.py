@@ -8,7 +8,7 @@ from proxy.core.call import NativeRequest
 from proxy.core.errors import BudgetExceeded
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.money import worst_case_nusd
-from proxy.core.native_tools import runs_tools
+from proxy.core.native_tools import is_unbounded
 from proxy.core.plan import Target
 from proxy.core.record import AttemptRecord
 from proxy.upstream.run import Run
@@ -31,7 +31,7 @@ async def reserve_worst_case(
     body = {**call.body, **target.overrides} if target.overrides else call.body
     parts = call.messages.parts or call.messages.replayed
     nusd = None
-    if native is None or not runs_tools(native):
+    if native is None or not is_unbounded(native):
         size = len(call.raw) if native is None else max(len(call.raw), len(native.raw))
         nusd = worst_case_nusd(target.deployment, body, size, parts=parts, at=int(now * 1e6))
     try:

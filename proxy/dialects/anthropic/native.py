@@ -37,6 +37,7 @@ from proxy.dialects.native_request import (
     settings_of,
     upstream_request,
 )
+from proxy.dialects.permitted import only_permitted
 
 FORMAT: NativeFormat = "messages"
 COUNT = "count_tokens"
@@ -65,13 +66,14 @@ class AnthropicNative:
         write, remove, dropped = ({}, [], ()) if counts else _settings(native, call, target)
         if isinstance(write.get("stop_sequences"), str):
             write["stop_sequences"] = [write["stop_sequences"]]
+        permitted, unnamed, lost = only_permitted(native, deployment.provider, call.principal)
         return upstream_request(
             target,
             f"{versioned(deployment.provider.base_url)}/messages{'/' + COUNT if counts else ''}"
             f"{native_query(native.query)}",
             _headers(call, native, deployment.provider, key),
-            native_body(native, {**write, "model": deployment.model}, tuple(remove)),
-            (*native.dropped, *dropped),
+            native_body(native, {**permitted, **write, "model": deployment.model}, (*unnamed, *remove)),
+            (*native.dropped, *dropped, *lost),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

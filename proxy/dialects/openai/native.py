@@ -39,6 +39,7 @@ from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.errors import failure_in_200
 from proxy.dialects.openai.request import url_of
 from proxy.dialects.openai.usage import usage_of
+from proxy.dialects.permitted import only_permitted
 
 FORMAT: NativeFormat = "responses"
 _NAMES = {
@@ -80,12 +81,13 @@ class ResponsesNative:
         native, deployment = request_of(call), target.deployment
         provider = deployment.provider
         write, remove, dropped = _settings(native, call, target)
+        permitted, unnamed, lost = only_permitted(native, provider, call.principal)
         return upstream_request(
             target,
             url_of(provider, deployment.model, "/responses"),
             native_headers(call, native, provider, key),
-            native_body(native, {**write, "model": deployment.model}, tuple(remove)),
-            (*native.dropped, *dropped),
+            native_body(native, {**permitted, **write, "model": deployment.model}, (*unnamed, *remove)),
+            (*native.dropped, *dropped, *lost),
         )
 
     def failure(self, status: int, headers: Mapping[str, str], body: bytes, now: float) -> UpstreamFailure:

@@ -11,6 +11,7 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.spans import edit
 from proxy.surfaces.generate.fields import members_of
 from proxy.surfaces.generate.path import STREAM, events_query, split_path
+from proxy.surfaces.openai.checks import check_unique
 from proxy.surfaces.options import read_options
 
 
@@ -30,8 +31,7 @@ def read_request(raw: bytes, headers: Mapping[str, str], path: str, query: str) 
     if not model:
         raise InvalidRequest("The path must name a model: `/v1beta/models/{model}:generateContent`.", param="model")
     document = parse(raw)
-    for name in sorted(document.repeated):
-        raise InvalidRequest(f"`{name[:64]}` must be given once; the body has it twice.", param=name[:64])
+    check_unique(document.repeated)
     spans = document.spans
     options = read_options(document.body.pop("router"), headers)
     if "router" in spans:  # no provider knows it

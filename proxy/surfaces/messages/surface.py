@@ -33,7 +33,7 @@ from proxy.surfaces.messages.notes import Notes
 from proxy.surfaces.messages.parameters import read_parameters
 from proxy.surfaces.messages.stream import MessageStream
 from proxy.surfaces.messages.tools import read_tools
-from proxy.surfaces.openai.checks import check_repeated, read_shape
+from proxy.surfaces.openai.checks import check_unique, read_shape
 from proxy.surfaces.options import read_options
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
@@ -63,7 +63,7 @@ class MessagesSurface:
     ) -> Call:
         """Read a body. Raises `InvalidRequest` that names the member."""
         document = parse(raw)
-        check_repeated(document.repeated)
+        check_unique(document.repeated)
         body, agent = document.body, None
         lost: tuple[str, ...] = ()
         if isinstance(model := body.get("model"), str) and (name := agent_name(snapshot.aliases, model)):

@@ -100,6 +100,15 @@ def check_repeated(repeated: Collection[str]) -> None:
             raise InvalidRequest(f"`{name}` must be given once; the body has it twice.", param=name)
 
 
+def check_unique(repeated: Collection[str]) -> None:
+    """Raise `InvalidRequest` if any member is repeated, for bodies that may pass to a provider, which may read another.
+
+    Of repeated members the proxy reads the last one.
+    """
+    for name in repeated:
+        raise InvalidRequest(f"`{name[:60]}` must be given once; the body has it twice.", param=name[:60])
+
+
 def check(body: Mapping[str, Any]) -> None:
     """Raise `InvalidRequest` that names the parameter and what it should be."""
     model = body.get("model")

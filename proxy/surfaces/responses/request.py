@@ -24,6 +24,7 @@ from proxy.core.turn import Item, Turn
 from proxy.surfaces.agents import note
 from proxy.surfaces.carriers import unseal
 from proxy.surfaces.openai.chat import read_chat
+from proxy.surfaces.openai.checks import check_unique
 from proxy.surfaces.responses.agents import names_agent, with_agent
 from proxy.surfaces.responses.choice import read_choice
 from proxy.surfaces.responses.context import RequestContext
@@ -57,8 +58,7 @@ def read_response(
 ) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter and what it should be."""
     document = parse(raw)
-    for name in document.repeated:
-        raise InvalidRequest(f"`{name[:60]}` must be given once; the body has it twice.", param=name[:60])
+    check_unique(document.repeated)
     agent: AgentUse | None = None
     lost: tuple[str, ...] = ()
     if names_agent(document.body, snapshot):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.dialects import NativeFormat
-from proxy.core.native_tools import runs_tools
+from proxy.core.native_tools import is_unbounded
 from tests.support.native_calls import BODIES, native_call
 
 OWN: list[tuple[NativeFormat, Any]] = [
@@ -42,7 +42,7 @@ def test_tools_of_the_client_have_a_bounded_cost(format: NativeFormat, tools: An
     call = native_call(format, body(format, tools))
 
     assert call.native is not None
-    assert not runs_tools(call.native)
+    assert not is_unbounded(call.native)
 
 
 @pytest.mark.parametrize(("format", "tools"), THEIRS)
@@ -50,7 +50,7 @@ def test_tools_that_the_provider_runs_are_found(format: NativeFormat, tools: Any
     call = native_call(format, body(format, tools))
 
     assert call.native is not None
-    assert runs_tools(call.native)
+    assert is_unbounded(call.native)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,10 @@ def test_tools_that_the_provider_runs_are_found(format: NativeFormat, tools: Any
     [
         ("messages", {"mcp_servers": [{"url": "https://tools.test"}]}),
         ("messages", {"fallbacks": [{"model": "claude-large"}]}),
+        ("messages", {"thread": {"type": "continue", "previous_message_id": "msg_1"}}),
+        ("messages", {"speed": "fast"}),
+        ("messages", {"speed": ["standard"]}),
+        ("messages", {"inference_geo": "us"}),
         ("generate", {"cachedContent": "cachedContents/1"}),
         ("generate", {"cached_content": "cachedContents/1"}),
     ],
@@ -66,4 +70,12 @@ def test_members_of_unknown_cost_are_found(format: NativeFormat, members: dict[s
     call = native_call(format, json.dumps({**BODIES[format], **members}).encode())
 
     assert call.native is not None
-    assert runs_tools(call.native)
+    assert is_unbounded(call.native)
+
+
+def test_members_of_the_usual_price_are_bounded() -> None:
+    members = {"speed": "standard", "inference_geo": None, "fallbacks": [], "thread": None}
+    call = native_call("messages", json.dumps({**BODIES["messages"], **members}).encode())
+
+    assert call.native is not None
+    assert not is_unbounded(call.native)

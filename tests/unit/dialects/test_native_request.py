@@ -13,6 +13,7 @@ from proxy.core.dialects import NativeFormat
 from proxy.core.errors import InvalidRequest
 from proxy.core.model import Deployment, ProviderKey
 from proxy.core.plan import Target
+from proxy.core.principal import Identified, Principal
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.table import Dialects
 from tests.support.fakes import FakeClock
@@ -196,3 +197,54 @@ def test_responses_go_to_azures_version() -> None:
 
     assert sent.url == "https://acme.test/openai/v1/responses?api-version=preview"
     assert sent.headers["api-key"] == "sk-main-secret"
+
+
+def restricted(call: Call, *patterns: str) -> Call:
+    principal: Principal = Identified("k", models=(patterns,))
+    return replace(call, principal=principal)
+
+
+FALLBACKS = b'{"model":"auto","fallbacks":%b}'
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "kept"),
+    [
+        (b'[{"model":"m2"},{"model":"big"}]', [{"model": "m2"}]),
+        (b'[{"model":"m2","model":"big"}]', None),
+        (b'[{"model":"big","model":"m2"}]', [{"model": "m2"}]),
+        (b'[{"model":"big"},"m2",{"model":["m2"]}]', None),
+        (b'"default"', None),
+        (b'{"model":"big"}', None),
+    ],
+)
+def test_fallbacks_name_only_permitted_models(fallbacks: bytes, kept: list[dict[str, Any]] | None) -> None:
+    call = restricted(native_call("messages", FALLBACKS % fallbacks), "auto", "a/m*")
+
+    sent = request(call, native_target("messages"))
+
+    assert json.loads(sent.content) == {"model": "m"} | ({"fallbacks": kept} if kept else {})
+    assert b"big" not in sent.content
+    assert sent.dropped == (() if fallbacks.startswith(b'[{"model":"big","model"') else ("fallbacks",))
+
+
+def test_fallbacks_of_a_caller_with_all_models_keep_their_bytes() -> None:
+    call = native_call("messages", FALLBACKS % b'[ {"model":"big"} ]')
+
+    assert request(call, native_target("messages")).content == b'{"model":"m","fallbacks":[ {"model":"big"} ]}'
+
+
+def test_tools_name_only_permitted_models() -> None:
+    advisor = {"type": "advisor_20260301", "name": "advisor", "model": "big"}
+    own = {"type": "advisor_20260301", "name": "advisor", "model": "m2"}
+    image = {"type": "image_generation", "model": "gpt-image-2"}
+    raw = json.dumps({"model": "auto", "tools": [advisor, {"name": "get"}, own, {"type": "image_generation"}, image]})
+
+    for format in FORMATS[:2]:
+        call = restricted(native_call(format, raw.encode()), "auto", "a/m*")
+        sent = request(call, native_target(format))
+        only = request(replace(call, principal=restricted(call, "auto").principal), native_target(format))
+
+        assert json.loads(sent.content)["tools"] == [{"name": "get"}, own, {"type": "image_generation"}]
+        assert sent.dropped == ("tools.advisor_20260301", "tools.image_generation")
+        assert json.loads(only.content)["tools"] == [{"name": "get"}, {"type": "image_generation"}]

@@ -362,8 +362,12 @@ def test_unpaired_surrogates_and_odd_numbers_are_no_fault() -> None:
     assert call.body["messages"] == [{"role": "user", "content": "?x"}]
     with pytest.raises(InvalidRequest):
         read(b'{"model":"auto","max_tokens":9,"temperature":1e999,"messages":[{"role":"user","content":"x"}]}')
+
+
+@pytest.mark.parametrize("member", ['"model":"b"', '"max_tokens":10', '"fallbacks":[{"model":"b"}],"fallbacks":[]'])
+def test_repeated_member_is_refused(member: str) -> None:
     with pytest.raises(InvalidRequest, match="twice"):
-        read(b'{"model":"auto","model":"b","max_tokens":9,"messages":[{"role":"user","content":"x"}]}')
+        read(f'{{"model":"auto",{member},"max_tokens":9,"messages":[{{"role":"user","content":"x"}}]}}'.encode())
 
 
 def test_dropped_names_are_few_short_and_plain() -> None:
