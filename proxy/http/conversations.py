@@ -7,13 +7,14 @@ items can neither be added nor removed.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admission.permissions import PRINCIPAL
+from proxy.arrival import run_off_loop
 from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
@@ -26,6 +27,7 @@ from proxy.store.errors import Locked, Missing, TooLarge
 from proxy.store.items import Item
 
 T = TypeVar("T")
+Body = Mapping[str, Any]
 
 _PAIRS, _NAME, _VALUE = 16, 64, 512  # the largest metadata, as in OpenAI's API
 
@@ -39,11 +41,9 @@ class Conversations:
 
     async def create(self, request: Request) -> Response:
         """`POST /v1/conversations`: a new conversation, with `metadata` and `items`."""
-        store, body = self._known(), await self._body(request)
-        items = body.get("items")
-        new = read_new_items([] if items is None else items, secrets.token_hex())
+        store, (items, metadata) = self._known(), await self._body(request, _new_conversation)
         tenant: str = request.scope[PRINCIPAL].tenant
-        made = store.create(f"conv_{secrets.token_hex(24)}", tenant, _metadata(body.get("metadata")), _stored(new))
+        made = store.create(f"conv_{secrets.token_hex(24)}", tenant, metadata, items)
         return JSONResponse(_shown(await _done(made)))
 
     async def retrieve(self, request: Request) -> Response:
@@ -52,10 +52,8 @@ class Conversations:
 
     async def update(self, request: Request) -> Response:
         """`POST /v1/conversations/{id}`: other `metadata`."""
-        store, body = self._known(), await self._body(request)
-        if "metadata" not in body:
-            raise InvalidRequest("You must provide `metadata`: an object with strings.", param="metadata")
-        changed = store.set_metadata(*_of(request), _metadata(body["metadata"]))
+        store, metadata = self._known(), await self._body(request, _new_metadata)
+        changed = store.set_metadata(*_of(request), metadata)
         return JSONResponse(_shown(await _done(changed)))
 
     async def delete(self, request: Request) -> Response:
@@ -66,8 +64,7 @@ class Conversations:
 
     async def add_items(self, request: Request) -> Response:
         """`POST /v1/conversations/{id}/items`: add at most 20 items."""
-        store, body = self._known(), await self._body(request)
-        new = _stored(read_new_items(body.get("items"), secrets.token_hex()))
+        store, new = self._known(), await self._body(request, _new_items)
         added = await _done(store.add(*_of(request), new))
         return list_response([item.json for item in added], more=False)
 
@@ -95,9 +92,10 @@ class Conversations:
             raise InvalidRequest("This server keeps no conversations; configure `store` to use them.")
         return self._store
 
-    async def _body(self, request: Request) -> Mapping[str, Any]:
+    async def _body(self, request: Request, read: Callable[[Body], T]) -> T:
+        """Return what `read` makes of the members of the body."""
         raw = await self._read(request)
-        return parse(raw).body if raw.strip() else {}
+        return await run_off_loop(lambda: read(parse(raw).body if raw.strip() else {}), len(raw))
 
 
 def _of(request: Request) -> tuple[str, str]:
@@ -113,8 +111,20 @@ async def _done(work: Awaitable[T]) -> T:
         raise refusal(exc) from None
 
 
-def _stored(items: list[dict[str, Any]]) -> list[Item]:
+def _new_conversation(body: Body) -> tuple[list[Item], dict[str, str]]:
+    items = [] if body.get("items") is None else _new_items(body)
+    return items, _metadata(body.get("metadata"))
+
+
+def _new_items(body: Body) -> list[Item]:
+    items = read_new_items(body.get("items"), secrets.token_hex())
     return [Item(item["id"], compact_nulled(item)) for item in items]
+
+
+def _new_metadata(body: Body) -> dict[str, str]:
+    if "metadata" not in body:
+        raise InvalidRequest("You must provide `metadata`: an object with strings.", param="metadata")
+    return _metadata(body["metadata"])
 
 
 def _shown(conversation: Conversation) -> dict[str, Any]:
@@ -132,6 +142,9 @@ def _metadata(value: Any) -> dict[str, str]:
         return {}
     if not isinstance(value, dict) or len(value) > _PAIRS:
         raise InvalidRequest(f"`metadata` must be an object with at most {_PAIRS} members.", param="metadata")
+    if not _is_unicode(value):
+        message = "`metadata` must be valid Unicode; it has half of a surrogate pair."
+        raise InvalidRequest(message, param="metadata")
     for name, text in value.items():
         if len(name) > _NAME:
             message = f"`metadata`: a name must have at most {_NAME} characters."
@@ -140,3 +153,11 @@ def _metadata(value: Any) -> dict[str, str]:
             message = f"`metadata.{name}` must be a string of at most {_VALUE} characters."
             raise InvalidRequest(message, param=f"metadata.{name}")
     return value
+
+
+def _is_unicode(metadata: Mapping[str, Any]) -> bool:
+    try:
+        "".join([*metadata, *(text for text in metadata.values() if isinstance(text, str))]).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
