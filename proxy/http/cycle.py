@@ -11,6 +11,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+_field = b"%b: %b\r\n".__mod__
+
 
 class Cycle(RequestResponseCycle):
     """One request and its response.
@@ -77,18 +79,13 @@ class Cycle(RequestResponseCycle):
         if self.on_gone is not None:
             self.on_gone()
         self.disconnected = True
-        self._release()
-
-    def _release(self) -> None:
-        """Break the reference cycles with the task and the scope, which would wait for the garbage collector."""
-        self.task = None
-        self.scope["extensions"] = {}
+        self.task, self.scope["extensions"] = None, {}  # breaks reference cycles
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
         """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        fields = [b"%b: %b\r\n" % field for field in (*self.default_headers, *headers)]
+        fields = [*map(_field, self.default_headers), *map(_field, headers)]
         bodiless = self.scope["method"] == "HEAD" or status in (204, 304)
         if length is not None:
             fields.append(b"content-length: %d\r\n" % length)
@@ -128,7 +125,7 @@ class Cycle(RequestResponseCycle):
         if data:
             self.transport.write(data)
         self.response_complete = True
-        self._release()
+        self.task, self.scope["extensions"] = None, {}  # breaks reference cycles
         self.message_event.set()
         if not self.keep_alive:
             self.transport.close()

@@ -54,8 +54,10 @@ class Guard:
         forwarded: Forwarded | None = None,
         endpoints: Mapping[str, ASGIApp] = _NONE,
     ) -> None:
+        """`endpoints` answer POST requests, by path."""
         self._app = app
-        self._endpoints = endpoints  # of POST requests, by path: called without the router; they handle their errors
+        # called without the router; they handle their errors
+        self._endpoints = {("POST", path): endpoint for path, endpoint in endpoints.items()}
         self._ids = ids
         self._browsers = browsers
         self._cors = cors  # `None`: off
@@ -70,7 +72,7 @@ class Guard:
         if self._forwarded is not None:
             scope = self._forwarded.apply(scope)
         if self._cors is None and self._is_known(scope["headers"]):
-            await self._endpoint(scope)(scope, receive, send)
+            await self._endpoints.get((scope["method"], scope["path"]), self._app)(scope, receive, send)
         else:
             await self._judge(scope, receive, send)
 
@@ -85,10 +87,6 @@ class Guard:
             elif name in _OF_BROWSERS:
                 return False
         return host in self._hosts
-
-    def _endpoint(self, scope: Scope) -> ASGIApp:
-        """Return what answers an accepted request."""
-        return self._endpoints.get(scope["path"], self._app) if scope["method"] == "POST" else self._app
 
     async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, and pass it on or answer it."""
@@ -107,7 +105,7 @@ class Guard:
             if not headers.handshake:
                 scope["extensions"] = {}  # the response must pass through this `send`
         if error is None:
-            await self._endpoint(scope)(scope, receive, send)
+            await self._endpoints.get((scope["method"], scope["path"]), self._app)(scope, receive, send)
             return
         own = self._ids.new()
         error.headers = {"x-router-id": own, "x-request-id": own}

@@ -77,9 +77,9 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._closing = True
-        self._stop_deadline()
-        self._stop_dropping()
-        self._stop_stall()
+        for timer in (self._deadline, self._drop_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
         cycle: Any = self.cycle  # None before the first request
         if cycle is not None:
             cycle.gone()
@@ -152,14 +152,21 @@ class Protocol(HttpToolsProtocol):
             self.flow.resume_reading()  # or the client's disconnect would not be noticed while the call runs
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
-        if self._closing:
+        self.server_state.total_requests += 1
+        if self._closing or self._socket.is_closing():
             return
+        self.flow.resume_reading()
+        self._await_request()
         if self._framing is not None:
             self._dropped = 0
             self._start_dropping(DROP_ROUNDS)
         elif self._buffer:
             self.loop.call_soon(self._next_message)
+
+    def _await_request(self) -> None:
+        """Close the connection if no request arrives within the time for which it is kept alive."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
     def shutdown(self) -> None:
         super().shutdown()
@@ -176,21 +183,25 @@ class Protocol(HttpToolsProtocol):
         """Pass the next message to the parser, if its head is complete and the client has taken the last response."""
         if self._closing or self._framing is not None or not self._buffer:
             return
-        if self._running() is not None or self.flow.write_paused:
+        cycle: Any = self.cycle  # None before the first request
+        if (cycle is not None and not cycle.response_complete) or self.flow.write_paused:
             if len(self._buffer) > MAX_HEAD:
                 self.flow.pause_reading()
             return
         self._unset_keepalive_if_required()
-        if self._deadline is None:
-            self._deadline = self.loop.call_later(self.header_timeout, self._too_late)
         if self._buffer[0] in b"\r\n":
             self._skip_blank_lines()
         end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
+        if 0 <= end <= MAX_LINE and self._blank <= MAX_BLANK:
+            self._head(end + 4)
+            return
         self._searched = len(self._buffer)
         if error := self._head_error(end):
             self._refuse(error)
         elif end >= 0:
             self._head(end + 4)
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.header_timeout, self._too_late)
 
     def _skip_blank_lines(self) -> None:
         length = len(self._buffer)
@@ -214,7 +225,8 @@ class Protocol(HttpToolsProtocol):
         head, rest = bytes(self._buffer[:end]), bytes(self._buffer[end:])
         self._buffer.clear()
         self._searched = self._blank = 0
-        self._stop_deadline()
+        if self._deadline is not None:
+            self._stop_deadline()
         self._headed = self._whole = False
         super().data_received(_UPGRADE.sub(b"\r\nx-upgrade:", head))
         if self._closing:
@@ -224,7 +236,9 @@ class Protocol(HttpToolsProtocol):
             return
         if not self._whole:
             self._framing = framing_of(self.scope["headers"])
-        if rest:
+            if rest:
+                self._body(rest, self._framing)
+        elif rest:
             self.data_received(rest)
 
     def _check_authority(self) -> None:
@@ -254,11 +268,10 @@ class Protocol(HttpToolsProtocol):
         self._framing = None
         if self._drop_timer is not None:  # the response was complete before its request
             self._stop_dropping()
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
-        self._buffer += data[end:]
-        self._next_message()
+            self._await_request()
+        if end < len(data):
+            self._buffer += data[end:]
+            self._next_message()
 
     def _too_late(self) -> None:
         if self._buffer:
