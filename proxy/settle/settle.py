@@ -147,13 +147,16 @@ class Settler:
         if usage is not None:
             series.count_usage(usage)
         if nusd:
-            series.count_cost(nusd)
+            cost = series.cost
+            if cost is None:
+                cost = series.cost = self._metrics.cost.labels(*labels)
+            cost.value += nusd / NUSD
 
 
 class _AttemptSeries:
     """The counters of one target and outcome. Those of tokens and cost are looked up when they first count."""
 
-    __slots__ = ("_cost", "_input", "_labels", "_metrics", "_output", "attempts")
+    __slots__ = ("_input", "_labels", "_metrics", "_output", "attempts", "cost")
 
     def __init__(self, metrics: Metrics, labels: tuple[str, str], outcome: str) -> None:
         self.attempts = metrics.attempts.labels(*labels, outcome)
@@ -161,13 +164,7 @@ class _AttemptSeries:
         self._labels = labels
         self._input: Cell | None = None
         self._output: Cell | None = None
-        self._cost: Cell | None = None
-
-    def count_cost(self, nusd: int) -> None:
-        """Count a cost that is known or estimated."""
-        if self._cost is None:
-            self._cost = self._metrics.cost.labels(*self._labels)
-        self._cost.value += nusd / NUSD
+        self.cost: Cell | None = None  # known or estimated, in dollars
 
     def count_usage(self, usage: Usage) -> None:
         """Count tokens."""

@@ -126,7 +126,6 @@ class Attempt:
             self._shared.slots.release(self.lease)
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
-        self.deadline.bind()
         try:
             while True:
                 try:
@@ -161,17 +160,18 @@ class Attempt:
             self._shared.slots.release(self.lease)
             self.settle_budgets()
             return
-        self.deadline.stop()
         if self.entry.first_token is not None and self.entry.outcome is AttemptOutcome.STARTED:
             self.estimate_usage()  # the client has left
         self.entry.close(self._shared.clock.monotonic())
-        self.settle_budgets()
+        if self.reserved is not None:
+            self.settle_budgets()
         response, self.response = self.response, None
         try:
             if response is not None:
                 await response.aclose()
         finally:
-            self.lease.settle(ok=None)
+            if not self.lease.settled:
+                self.lease.settle(ok=None)
             if self.lease.reservation:
                 self._shared.slots.give_back(self.lease, self.entry.used_tokens, unused=False)
 

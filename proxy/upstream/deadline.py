@@ -10,7 +10,7 @@ import asyncio
 
 
 class Deadline:
-    """Cancels the task that called `bind` at `end` (seconds of the event loop's clock), unless it is stopped before.
+    """Cancels the task that made it at `end` (seconds of the event loop's clock), unless it is stopped before.
 
     The task catches `CancelledError`; `expired` then tells a passed deadline from any other cancellation.
     """
@@ -19,13 +19,13 @@ class Deadline:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[object] | None = None
+        self._task: asyncio.Task[object] | None = asyncio.current_task()
         self._handle: asyncio.TimerHandle | None = None
         self._fired = False
         self.end = 0.0
 
     def bind(self) -> None:
-        """Make this the deadline of the calling task."""
+        """Make this the deadline of the calling task instead."""
         self._task = asyncio.current_task()
 
     def start(self, seconds: float) -> None:

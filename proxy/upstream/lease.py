@@ -21,7 +21,6 @@ class Lease:
     __slots__ = (
         "_health",
         "_measured",
-        "_settled",
         "_silent",
         "admission",
         "breaker",
@@ -30,6 +29,7 @@ class Lease:
         "key",
         "key_id",
         "reservation",
+        "settled",
     )
 
     def __init__(
@@ -43,7 +43,7 @@ class Lease:
         self.is_trial = admission.probe or admission.forced  # whether the outcome decides about the breaker's state
         self.reservation: Reservation | None = None  # under the key's limits, if it has any
         self._health = health
-        self._settled = False
+        self.settled = False
         self._measured = False
         self._silent = False
 
@@ -72,17 +72,17 @@ class Lease:
 
         `reason` names the failure.
         """
-        if self._settled:
+        if self.settled:
             return
-        self._settled = True
+        self.settled = True
         breaker = self.breaker
         if ok is False or self.admission is not breaker.closed_admission or breaker.consecutive:
             self._health.settle(self, ok=ok, reason=reason)  # otherwise the outcome changes nothing
 
     def return_unused(self) -> None:
         """Settle a lease that found no capacity. Does not notify the queue, because nothing has changed."""
-        if not self._settled:
-            self._settled = True
+        if not self.settled:
+            self.settled = True
             self._health.settle(self, ok=None, notify=False)
 
     def fail(self, failure: UpstreamFailure) -> None:

@@ -45,7 +45,7 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED, service: Any = None) -
         media = _media_of_endpoint(value, written)
         cached = cached or _other_cached(value)
     else:
-        media = _media(prompt, completion)
+        media = _media(prompt, completion) if prompt or completion else None
     service = service if service in _SERVICES else None
     return known(Usage(read, written, cached, cache_write, reasoning, 0, media, service), bounds)
 

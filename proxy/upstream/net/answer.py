@@ -104,7 +104,7 @@ class Answer:
             return
         self._not_body = 0
         if self.sink is None:
-            self.size += sum([len(piece) for piece in pieces[before:]])
+            self.size += sum(map(len, pieces[before:]))
             return
         try:
             self.full = not self.sink(pieces[0] if len(pieces) == 1 else b"".join(pieces))

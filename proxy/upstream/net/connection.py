@@ -49,7 +49,7 @@ class Connection(asyncio.BufferedProtocol):
         self._poll = select.poll()
         self._served = False  # has completed an answer
         self._waiter: asyncio.Future[None] | None = None
-        self._reading = True
+        self.reading = True  # False while `pause` holds
         self._writing = True
         self._rest: memoryview | None = None  # the part of the request that was not written yet
 
@@ -79,14 +79,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause(self) -> None:
         """Stop reading until `resume`."""
-        if self._reading and not self.closed:
-            self._reading = False
+        if self.reading and not self.closed:
+            self.reading = False
             self._transport.pause_reading()
 
     def resume(self, answer: Answer) -> None:
         """Resume reading for `answer`, if reading was paused."""
-        if not self._reading and self.answer is answer and not self.closed:
-            self._reading = True
+        if not self.reading and self.answer is answer and not self.closed:
+            self.reading = True
             self._transport.resume_reading()
 
     def release(self) -> bool:
@@ -102,8 +102,8 @@ class Connection(asyncio.BufferedProtocol):
                 self._on_session(self._transport.get_extra_info("ssl_object").session)
         sent = self._rest is None and not self._transport.get_write_buffer_size()
         if answer.complete and answer.reusable and sent:
-            if not self._reading:
-                self._reading = True
+            if not self.reading:
+                self.reading = True
                 self._transport.resume_reading()
             return True
         answer.end()

@@ -35,7 +35,7 @@ class NetResponse(Response):
         while True:
             if answer.size:
                 data = answer.take()
-                if connection is not None:
+                if connection is not None and not connection.reading:
                     connection.resume(answer)
                 return data
             if answer.complete or connection is None:
