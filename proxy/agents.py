@@ -66,11 +66,7 @@ class StoredAgents(Follower):
 
     def read(self, id: str, fields: Mapping[str, Any]) -> Agent:
         """Read a definition. Raises `InvalidRequest`."""
-        try:
-            return compile_agent(id, "", read_definition(id, fields))
-        except AgentError as exc:
-            message = f"`{exc.field}`: {exc}"
-            raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from None
+        return read_agent(id, fields)
 
     async def refresh(self) -> None:
         """Read the store, and activate what has changed. Calls at the same time share one look into the store."""
@@ -149,6 +145,15 @@ class StoredAgents(Follower):
         _LOG.warning(
             "agents cannot be read from the store; keeping the previous ones", extra={"fields": {"error": error}}
         )
+
+
+def read_agent(id: str, fields: Mapping[str, Any]) -> Agent:
+    """Read a definition. Raises `InvalidRequest`."""
+    try:
+        return compile_agent(id, "", read_definition(id, fields))
+    except AgentError as exc:
+        message = f"`{exc.field}`: {exc}"
+        raise InvalidRequest(message if message.endswith("?") else f"{message}.", param=exc.field) from None
 
 
 def _compiled(id: str, version: StoredVersion) -> Agent | None:

@@ -34,6 +34,7 @@ GROUPS = (
     LazyGroup("keys", "proxy.commands.keys", "Create, list, change and delete virtual keys."),
     LazyGroup("users", "proxy.commands.users", "Create, list, change and delete users."),
     LazyGroup("teams", "proxy.commands.teams", "Create, list, change and delete teams."),
+    LazyGroup("agents", "proxy.commands.agents", "Create, list, change and delete agents."),
     LazyGroup("conversations", "proxy.commands.conversations", "List, show, export and delete stored conversations."),
     LazyGroup(
         "provider-keys", "proxy.commands.provider_keys", "List users' own provider keys, and rotate their encryption."

@@ -44,6 +44,7 @@ COMMANDS = [
     "keys",
     "users",
     "teams",
+    "agents",
     "conversations",
     "usage",
     "budgets",
