@@ -9,13 +9,24 @@ understand. A new surface is a folder beside this module and its rows in `table.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from proxy.core.call import Call
 from proxy.core.errors import ProxyError
 from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Snapshot
+
+
+class Arrived(TypedDict):
+    """The keyword arguments of a `ReadCall`, for readers that pass them on."""
+
+    id: str
+    request_id: str
+    snapshot: Snapshot
+    principal: Principal
+    path: str
+    query: str
 
 
 class ReadCall(Protocol):

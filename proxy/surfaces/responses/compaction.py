@@ -7,14 +7,12 @@ sealed (`proxy/surfaces/carriers.py`), in an item of type `compaction`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled, object_of
-from proxy.core.principal import Principal
 from proxy.core.record import Record
-from proxy.core.snapshot import Snapshot
-from proxy.surfaces.base import Encoder, ReadCall
+from proxy.surfaces.base import Arrived, Encoder, ReadCall
 from proxy.surfaces.responses.document import ResponseDocument, usage_of
 from proxy.surfaces.responses.encoder import WholeEncoder
 from proxy.surfaces.responses.input_tokens import changed, part_of
@@ -39,17 +37,7 @@ class CompactSurface(ResponsesSurface):
         return CompactEncoder(call, record, call.turn)
 
 
-def read_compact(
-    raw: bytes,
-    headers: Mapping[str, str],
-    *,
-    id: str,
-    request_id: str,
-    snapshot: Snapshot,
-    principal: Principal,
-    path: str,
-    query: str,
-) -> Call:
+def read_compact(raw: bytes, headers: Mapping[str, str], **arrived: Unpack[Arrived]) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter."""
     body = object_of(part_of(raw, _READ)) or {}
     items = body.get("input")
@@ -57,8 +45,7 @@ def read_compact(
         items = [{"role": "user", "content": items}]
     if items is None or isinstance(items, list):
         body["input"] = [*(items or ()), {"type": TRIGGER}]
-    arrival: dict[str, Any] = {"id": id, "request_id": request_id, "snapshot": snapshot, "principal": principal}
-    return changed(read_response(compact_nulled(body), headers, **arrival, path=path, query=query), _translated)
+    return changed(read_response(compact_nulled(body), headers, **arrived), _translated)
 
 
 def _translated(call: Call) -> Call:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Unpack
 
 from msgspec.json import decode
 
@@ -15,12 +15,10 @@ from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, ProxyError
 from proxy.core.json_text import compact_nulled
-from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.record import Record
-from proxy.core.snapshot import Snapshot
 from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
-from proxy.surfaces.base import Encoder
+from proxy.surfaces.base import Arrived, Encoder
 from proxy.surfaces.openai.surface import COMMENT
 from proxy.surfaces.responses.background import queued_response
 from proxy.surfaces.responses.document import usage_of
@@ -69,29 +67,9 @@ class ConnectionSurface:
             return _STREAM
         return edit(message, spans, {"stream": b"true"}, [name for name in _OWN if name in spans])
 
-    def read(
-        self,
-        raw: bytes,
-        headers: Mapping[str, str],
-        *,
-        id: str,
-        request_id: str,
-        snapshot: Snapshot,
-        principal: Principal = UNKNOWN_CALLER,
-        path: str = "",
-        query: str = "",
-    ) -> Call:
+    def read(self, raw: bytes, headers: Mapping[str, str], **arrived: Unpack[Arrived]) -> Call:
         """Read a body; its history is added if the connection remembers it."""
-        call = RESPONSES.read(
-            raw,
-            headers,
-            id=id,
-            request_id=request_id,
-            snapshot=snapshot,
-            principal=principal,
-            path=path,
-            query=query,
-        )
+        call = RESPONSES.read(raw, headers, **arrived)
         turn = self._turn = call.turn
         assert turn is not None
         own = input_items(parse(raw).body.get("input"))
@@ -106,7 +84,7 @@ class ConnectionSurface:
             history = [*before, *earlier]
             whole = complete(history)
             if before and turn.store:
-                turn.input[:0] = named_items(before, f"{id}/before")
+                turn.input[:0] = named_items(before, f"{call.id}/before")
             self._said = [*history, *(found_item(item, turn) for item in own)]
             return whole
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Unpack
 
 from proxy.core.body import parse
 from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
-from proxy.core.principal import Principal
-from proxy.core.snapshot import Snapshot
 from proxy.core.turn import Item
-from proxy.surfaces.base import ReadCall
+from proxy.surfaces.base import Arrived, ReadCall
 from proxy.surfaces.responses.request import read_response
 from proxy.surfaces.responses.surface import ResponsesSurface
 
@@ -42,21 +40,9 @@ class InputTokensSurface(ResponsesSurface):
         return read_input_tokens
 
 
-def read_input_tokens(
-    raw: bytes,
-    headers: Mapping[str, str],
-    *,
-    id: str,
-    request_id: str,
-    snapshot: Snapshot,
-    principal: Principal,
-    path: str,
-    query: str,
-) -> Call:
+def read_input_tokens(raw: bytes, headers: Mapping[str, str], **arrived: Unpack[Arrived]) -> Call:
     """Read and check a body. Raises `InvalidRequest` that names the parameter."""
-    body = part_of(raw, _COUNTED)
-    arrival: dict[str, Any] = {"id": id, "request_id": request_id, "snapshot": snapshot, "principal": principal}
-    return changed(read_response(body, headers, **arrival, path=path, query=query), _counted)
+    return changed(read_response(part_of(raw, _COUNTED), headers, **arrived), _counted)
 
 
 def part_of(raw: bytes, names: Sequence[str]) -> bytes:
