@@ -125,11 +125,11 @@ class Pipeline:
                 call, plan = await self._plan(arrival, record, principal)
                 if plan is None:
                     return
+                if principal.limits:
+                    reservation = await self._limits.reserve(call, plan, record)
                 if call.count is not None:
                     await self._count(arrival, call, plan, record)
                     return
-                if principal.limits:
-                    reservation = await self._limits.reserve(call, plan, record)
                 if call.stream and call.kind in _EVENT_STREAMS and (call.native is None or call.native.events):
                     arrival.expect_stream(lambda: early_headers(record))
                 relay = await self._executor.run(call, plan, record)

@@ -2,6 +2,9 @@
 
 A call reserves under all of them in one step, after it is planned and before it is attempted, and settles with the
 tokens that it used. A caller without limits costs nothing: the pipeline skips this step.
+
+Calls that only count tokens have the same limits of requests and concurrency, but counters of their own: a client that
+counts often must not use up its calls, and one that only counts must not load the server without a limit.
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ _UNITS = {
     "tpd": "tokens in 24 hours",
     "concurrency": "concurrent calls",
 }
+_COUNTING = "counting"  # in the owner of a counter of calls that only count tokens
 _WHOLE = {seconds: go_duration(seconds).encode() for seconds in WINDOWS.values()}  # after which a window is unused
 
 
@@ -44,6 +48,7 @@ class _Template(NamedTuple):
     limits: Limits
     charges: Sequence[Charge]
     counts_tokens: bool
+    counting: Sequence[Charge]  # of a call that only counts tokens
 
 
 class ClientLimits:
@@ -57,6 +62,8 @@ class ClientLimits:
     async def reserve(self, call: Call, plan: Plan, record: Record) -> Reservation:
         """Reserve a call under the limits of its caller. Raises `RateLimited`, which names the limit."""
         charges = self._charges(call, plan)
+        if not charges:
+            return Reservation("", ())
         result: Reservation | Wait | None = None
         if not self._store.shared:
             result = self._store.reserve_at_once(charges)
@@ -69,8 +76,8 @@ class ClientLimits:
         return result
 
     def settle(self, reservation: Reservation, record: Record) -> None:
-        """End the reservation of a call: what it used counts, and nothing if no attempt was made."""
-        if not record.attempts:
+        """End a reservation with what the call used. One without an attempt counts nothing, unless it counts tokens."""
+        if not record.attempts and (record.call is None or record.call.count is None):
             self._store.release(reservation)
         else:
             self._store.settle(reservation, used_tokens(record))
@@ -83,6 +90,8 @@ class ClientLimits:
             if len(self._templates) >= MAX_TEMPLATES:
                 self._templates.clear()
             template = self._templates[id(limits)] = self._template(limits)
+        if call.count is not None:
+            return template.counting
         if not template.counts_tokens:
             return template.charges
         # a call whose output may be longer than the limit reserves all of it; its input must fit
@@ -102,7 +111,12 @@ class ClientLimits:
             for kind, seconds in WINDOWS.items()
             if (limit := getattr(values, kind)) is not None
         )
-        return _Template(limits, charges, any(charge.estimated for charge in charges))
+        counting = tuple(
+            charge._replace(counter=CounterKey((*charge.counter.owner, _COUNTING), charge.counter.kind))
+            for charge in charges
+            if not charge.estimated
+        )
+        return _Template(limits, charges, any(charge.estimated for charge in charges), counting)
 
 
 def used_tokens(record: Record) -> int | None:
@@ -126,8 +140,10 @@ def _tokens(call: Call, plan: Plan) -> int:
 def _refusal(wait: Wait) -> RateLimited:
     charge = wait.charge
     assert charge is not None
-    (what, name), kind = charge.counter
+    (what, name, *counting), kind = charge.counter
     limit = f"The limit of {charge.limit} {_UNITS[kind]} (`{kind}`) of the {what} `{name}`"
+    if counting:
+        limit += " for counts of tokens"
     if wait.seconds == math.inf:
         message = f"{limit} is lower than the {charge.amount} tokens of this request; send a shorter one."
         return RateLimited(message, retry_after=charge.seconds, retryable=False)

@@ -67,13 +67,16 @@ class NativeRequest:
         return None if span is None else parse(b'{"value":' + self.raw[span.value : span.end] + b"}").body["value"]
 
 
+COUNTING = "count_tokens"  # the endpoint of calls that only count tokens, of every surface
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One parsed client request: `raw` as received, `body` without `router`. Do not modify it after it is made."""
 
     id: str  # assigned by the proxy: req_...
     request_id: str  # from the client if it is valid, else assigned by the proxy
-    endpoint: str  # chat, embeddings, ...: see `surfaces/openai/endpoints.py`
+    endpoint: str  # chat, count_tokens, embeddings, ...: see `surfaces/openai/endpoints.py`
     raw: bytes = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     model: str

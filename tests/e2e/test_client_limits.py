@@ -97,6 +97,24 @@ def test_a_limit_is_kept_and_reported(box: tuple[str, dict[str, str]], http: htt
     assert 0 < int(answers[3].headers["retry-after"]) <= 61
 
 
+def test_counts_of_tokens_are_limited_apart_from_calls(box: tuple[str, dict[str, str]], http: httpx.Client) -> None:
+    url, keys = box
+    headers = {"x-api-key": keys["three"]}
+    hello = [{"role": "user", "content": "Hello"}]
+    counts: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/messages/count_tokens", {"model": "mock/small", "messages": hello}),
+        ("/v1beta/models/mock/small:countTokens", {"contents": "Hello"}),
+        ("/v1/responses/input_tokens", {"model": "mock/small", "input": "Hello"}),
+    ]
+
+    counted = [http.post(url + path, json=body, headers=headers) for path, body in (*counts, *counts)]
+    answer = chat(http, url, keys["three"])
+
+    assert [each.status_code for each in counted] == [200, 200, 200, 429, 429, 429]
+    assert [each.headers["x-ratelimit-remaining-requests"] for each in counted[:4]] == ["2", "1", "0", "0"]
+    assert (answer.status_code, answer.headers["x-ratelimit-remaining-requests"]) == (200, "2")
+
+
 def test_defaults_and_users_limit_too(box: tuple[str, dict[str, str]], http: httpx.Client) -> None:
     url, keys = box
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy.core.agents import agent_name
 from proxy.core.body import parse
-from proxy.core.call import Call, NativeRequest
+from proxy.core.call import COUNTING, Call, NativeRequest
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled, value_of
 from proxy.core.messages import MessageFacts
@@ -62,7 +62,7 @@ def read_generate(
     call = Call(
         id=id,
         request_id=request_id,
-        endpoint="chat",
+        endpoint=COUNTING if counts else "chat",
         raw=written,
         body=canonical.body,
         model=request.model,

@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from proxy.core.call import Call
+from proxy.core.call import COUNTING, Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
 from proxy.core.record import Record
@@ -83,7 +83,7 @@ def _complete(
 def _check(call: Call) -> None:
     if call.turn is not None:
         raise InvalidRequest(f"`{_OPTION}` is not for this endpoint; use `conversation`.", param=_OPTION)
-    if call.endpoint != "chat":
+    if call.endpoint not in ("chat", COUNTING):
         raise InvalidRequest(f"`{_OPTION}` is not supported by this endpoint; it is for chats.", param=_OPTION)
     body = call.body
     for name, allowed in (("n", (1,)), ("audio", ()), ("functions", ())):

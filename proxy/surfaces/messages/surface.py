@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.core.agents import agent_name
 from proxy.core.body import Document, parse
-from proxy.core.call import Call, NativeRequest
+from proxy.core.call import COUNTING, Call, NativeRequest
 from proxy.core.errors import InvalidRequest, ProxyError
 from proxy.core.json_text import compact_nulled
 from proxy.core.messages import UNKNOWN
@@ -82,7 +82,7 @@ class MessagesSurface:
         call = Call(
             id=id,
             request_id=request_id,
-            endpoint="chat",
+            endpoint=COUNTING if self._operation else "chat",
             raw=own,
             body=own_document.body,
             model=model,

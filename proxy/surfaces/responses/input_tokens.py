@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Unpack
 
 from proxy.core.body import parse
-from proxy.core.call import Call
+from proxy.core.call import COUNTING, Call
 from proxy.core.json_text import compact_nulled
 from proxy.core.turn import Item
 from proxy.surfaces.base import Arrived, ReadCall
@@ -65,8 +65,7 @@ def changed(call: Call, change: Change) -> Call:
 
 
 def _counted(call: Call) -> Call:
-    call.native = None
-    call.count = _answer
+    call.native, call.endpoint, call.count = None, COUNTING, _answer
     return call
 
 

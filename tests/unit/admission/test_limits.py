@@ -220,6 +220,34 @@ async def test_a_call_without_an_attempt_counts_nothing() -> None:
     assert await bench.used() == {}
 
 
+async def test_counts_of_tokens_have_counters_of_their_own() -> None:
+    bench = Bench((KEY, LimitValues(rpm=1, tpm=10, concurrency=3)))
+    counting, plan, row = bench.call()
+    counting.count = lambda tokens: b""
+
+    reservation = await bench.limits.reserve(counting, plan, row)
+    bench.limits.settle(reservation, row)
+    with pytest.raises(RateLimited, match=r"\(`rpm`\) of the key `key_1` for counts of tokens is reached"):
+        await bench.limits.reserve(counting, plan, row)
+    await bench.reserve()
+
+    assert await bench.used() == {
+        ("key", "key_1", "counting", "rpm"): 1,
+        **{("key", "key_1", kind): used for kind, used in (("rpm", 1), ("tpm", 10), ("concurrency", 1))},
+    }
+
+
+async def test_counts_of_tokens_have_no_limit_of_tokens() -> None:
+    bench = Bench((KEY, LimitValues(tpm=1)))
+    counting, plan, row = bench.call()
+    counting.count = lambda tokens: b""
+
+    reservation = await bench.limits.reserve(counting, plan, row)
+    bench.limits.settle(reservation, row)
+
+    assert (await bench.used(), headers(row)) == ({}, {})
+
+
 async def test_several_attempts_are_summed_up() -> None:
     bench = Bench((KEY, LimitValues(tpm=1000)))
     reservation, row = await bench.reserve()

@@ -91,7 +91,7 @@ def test_a_call_is_a_chat_call_with_the_client_s_bytes() -> None:
 def test_counting_needs_no_limit() -> None:
     call = read({"model": "auto", "messages": HELLO, "tools": []}, of=COUNT_TOKENS)
 
-    assert call.body == {"model": "auto", "messages": HELLO}
+    assert (call.endpoint, call.body) == ("count_tokens", {"model": "auto", "messages": HELLO})
     assert call.native is not None
     assert call.native.operation == "count_tokens"
 

@@ -19,6 +19,7 @@ def test_call_counts_its_input_and_its_history() -> None:
     whole = call.turn.complete([{"type": "message", "role": "user", "content": "Earlier"}])
 
     assert (call.turn.store, call.native, whole.native) == (False, None, None)
+    assert call.endpoint == whole.endpoint == "count_tokens"
     assert [message["content"] for message in whole.body["messages"]] == ["Earlier", "Hello"]
     assert whole.count is not None
     assert json.loads(whole.count(42)) == {"object": "response.input_tokens", "input_tokens": 42}
