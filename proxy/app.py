@@ -181,6 +181,7 @@ def build(
         gate=gate,
         limits=ClientLimits(state.counters, live.workers),
         executor=upstream.executor,
+        watch=learning.watch,
         settler=settler,
         clock=clock,
         turns=turns,

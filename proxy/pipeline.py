@@ -36,7 +36,7 @@ from proxy.core.snapshot import Live
 from proxy.core.work import LARGE
 from proxy.routing.router import Router
 from proxy.settle.settle import Settler
-from proxy.surfaces.base import Encoder
+from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers, answer_headers, as_text, call_headers, early_headers
 from proxy.upstream.executor import Executor
 from proxy.upstream.relay import Relay
@@ -80,6 +80,14 @@ class Handle(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Reads answers on their way to clients; `Learning.watch` implements it."""
+
+    def __call__(self, call: Call, record: Record, encoder: Encoder | None, surface: Surface) -> Encoder | None:
+        """Return the encoder of an answer in canonical format: the given one, or one around it."""
+        ...
+
+
 class Pipeline:
     """Runs calls; one instance serves all of them."""
 
@@ -97,6 +105,7 @@ class Pipeline:
         agents: AgentFinder | None = None,
         turns: Turns | None = None,
         background: Background | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._live = live
         self._router = router
@@ -109,6 +118,7 @@ class Pipeline:
         self._background = background  # `None`: nothing is stored
         self._clock = clock
         self._agents = agents or NoAgents()
+        self._watch = watch
 
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
@@ -224,6 +234,8 @@ class Pipeline:
             from proxy.surfaces.memory.answer import remembering
 
             encoder = remembering(call, record, encoder, arrival.surface)
+        if call.snapshot.learning is not None and self._watch is not None and not relay.native:
+            encoder = self._watch(call, record, encoder, arrival.surface)
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")

@@ -95,6 +95,8 @@ def call_record(row: CallRow) -> dict[str, Any]:
         "ttft_ms": None if row.ttft_ms is None else round(row.ttft_ms, 3),
         "queue_ms": round(row.queue_ms, 3),
         "cache": row.cache,
+        "rating": row.rating,
+        "rating_reasons": row.rating_reasons.split(", ") if row.rating_reasons else [],
     }
 
 

@@ -83,6 +83,8 @@ class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     agent: str | None = None  # the id
     agent_version: str | None = None
     features: bytes | None = None  # of a classified prompt, in numbers: see `routing/classify/packed.py`
+    rating: float | None = None  # of the answer, 0 to 1: see `learning/rating.py`
+    rating_reasons: str | None = None  # separated by `, `
 
 
 class Ledger(Protocol):

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from proxy.core.call import Call
 from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
@@ -68,6 +68,13 @@ class Continued:
     provider: str
     model: str
     after_characters: int
+
+
+class Rating(NamedTuple):
+    """What cheap signs say about an answer: see `learning/rating.py`."""
+
+    score: float  # 0 to 1
+    reasons: tuple[str, ...]  # why it is less than 1
 
 
 class Timings:
@@ -281,6 +288,7 @@ class Record:
         "outcome",
         "plan",
         "principal",
+        "rating",
         "request_id",
         "status",
         "time",
@@ -309,6 +317,7 @@ class Record:
         self.finish_reason: str | None = None  # as the provider sent it, of any length
         self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
         self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it
+        self.rating: Rating | None = None  # of a complete answer of `auto`, with `learning.signals`
 
     def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:
         """Return the record of an attempt that starts now."""

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
@@ -35,6 +36,10 @@ from proxy.routing.learned import LearnedPredictor, State, decode, encode
 from proxy.routing.members import listed_tiers
 from proxy.routing.predict import PRIOR, Predictor
 from proxy.store.errors import StoreError, StoreUnavailable
+
+if TYPE_CHECKING:
+    from proxy.learning.rating import Answer
+    from proxy.surfaces.base import Encoder, Surface
 
 EVERY = 5.0  # seconds between two looks into the store,
 SOON = 1.0  # and after a label, which rarely comes alone
@@ -97,6 +102,15 @@ class Learning:
         """Return the share of exploration for a call."""
         rules = call.snapshot.learning
         return rules.explore if rules is not None else 0.0
+
+    def watch(self, call: Call, record: Record, encoder: Encoder | None, surface: Surface) -> Encoder | None:
+        """Return the encoder of an answer; one around it, if the answer is rated."""
+        rules, plan = call.snapshot.learning, record.plan
+        if rules is None or not rules.signals or plan is None or plan.conversation is None:
+            return encoder
+        from proxy.learning.reading import Reading  # only here: most processes rate nothing
+
+        return Reading(encoder, surface, stream=call.stream, done=partial(_rate, record, call.body))
 
     def answered(self, record: Record) -> None:
         """Remember the decision for a call of `auto` that has ended."""
@@ -309,6 +323,16 @@ async def _sliced(work: Any) -> State | None:
             result: State | None = end.value
             return result
         await asyncio.sleep(0)
+
+
+def _rate(record: Record, body: Values, answer: Answer | None) -> None:
+    """Rate an answer. An error in it must not break the answer."""
+    from proxy.learning.rating import rate
+
+    try:
+        record.rating = rate(body, answer, record.finish_reason)
+    except Exception:
+        _LOG.exception("an answer cannot be rated", extra={"fields": {"id": record.id}})
 
 
 def owner_of(principal: Principal) -> str | None:

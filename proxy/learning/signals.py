@@ -1,8 +1,7 @@
-"""Signals: what the end of a call says about the answer, without reading it.
+"""Signals: what the end of a call says about the answer.
 
-    0    the answer was refused or filtered, or cut by a length that the client did not set,
-         or the same caller sends the same request again within a minute
-    1    anything else that ended well
+The score is the rating of the answer (`rating.py`), or 0 if the same caller sends the same request again within a
+minute.
 
 A signal counts little beside feedback. Calls without a bad sign count too: bad signs alone would say that all fail.
 """
@@ -20,8 +19,6 @@ from proxy.learning.memory import Decision
 
 AGAIN = 60_000_000  # microseconds in which the same request is a complaint about its first answer
 _MOST = 10_000  # requests that are remembered
-_REFUSED = frozenset({"content_filter", "refusal"})
-_LIMITS = ("max_completion_tokens", "max_tokens")
 
 
 class Signals:
@@ -40,7 +37,7 @@ class Signals:
             SIGNAL,
             now,
             owner,
-            0.0 if _is_bad(record) else 1.0,
+            record.rating.score if record.rating is not None else _by_end(record),
             SIGNAL_WEIGHT,
             decision.propensity,
             decision.features,
@@ -55,8 +52,8 @@ class Signals:
         return [structs.replace(before, score=0.0, time=now), label]
 
 
-def _is_bad(record: Record) -> bool:
-    if record.finish_reason in _REFUSED:
-        return True
-    body = {} if record.call is None else record.call.body
-    return record.finish_reason == "length" and all(body.get(name) is None for name in _LIMITS)
+def _by_end(record: Record) -> float:
+    """Return the score of an answer that was not read, such as one in a provider's own format."""
+    from proxy.learning.rating import rate
+
+    return rate({} if record.call is None else record.call.body, None, record.finish_reason).score

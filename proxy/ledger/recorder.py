@@ -169,6 +169,7 @@ class Recorder:
             record.outcome,
             record.status,
             record.code,
+            record.rating,
             [(each.outcome, each.usage, each.cost_nusd) for each in attempts],
         )
         if mark == entry.mark:

@@ -92,7 +92,7 @@ def call_row(
     """Return the row of a call, as it is at `now`, with the sums over the rows of its attempts."""
     call, plan, chosen, timings = record.call, record.plan, record.chosen, record.timings
     first, code, client_id = timings.first_token, record.code, None if call is None else call.options.client_id
-    use = None if call is None else call.agent
+    use, rating = None if call is None else call.agent, record.rating
     sums = attempts[0] if len(attempts) == 1 else _summed(attempts) if attempts else _NO_ATTEMPTS
     return CallRow(
         id=record.id,
@@ -125,6 +125,8 @@ def call_row(
         agent=None if use is None else use.agent.id,
         agent_version=None if use is None else use.agent.version,
         features=None if plan is None or decision is None else plan.features(),
+        rating=None if rating is None else rating.score,
+        rating_reasons=None if rating is None else ", ".join(rating.reasons),
     )
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from proxy.core.model import Deployment
 from proxy.core.money import usd
-from proxy.core.record import AttemptRecord
+from proxy.core.record import AttemptRecord, Rating
 
 _ACCESS = logging.getLogger("proxy.access")
 LONGEST = 256  # characters of a name
@@ -47,6 +47,7 @@ class AccessLine(Struct, frozen=True, gc=False):
     predicted_queue_seconds: float
     overhead_seconds: float
     continued_after: int | None  # characters
+    rating: Rating | None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of the line; its time, level and event come before them."""
@@ -73,6 +74,7 @@ class AccessLine(Struct, frozen=True, gc=False):
             "predicted_wait_ms": round(self.predicted_queue_seconds * 1000, 1),
             "overhead_ms": round(self.overhead_seconds * 1000, 3),
             **({} if self.continued_after is None else {"continued_after": self.continued_after}),
+            **({} if self.rating is None else {"rating": self.rating.score, "rating_reasons": self.rating.reasons}),
         }
 
 
@@ -111,7 +113,8 @@ class AccessLineEncoder:
             f'"waited_ms": {_ms(line.queue_seconds)}, '
             f'"predicted_wait_ms": {_ms(line.predicted_queue_seconds)}, '
             f'"overhead_ms": {_decimal(line.overhead_seconds * 1000)}'
-            + ("}" if continued is None else f', "continued_after": {continued}}}')
+            + ("" if continued is None else f', "continued_after": {continued}')
+            + ("}" if line.rating is None else _rating(line.rating))
         )
 
     def _names_of(self, line: AccessLine) -> str:
@@ -144,6 +147,11 @@ class AccessLineEncoder:
         if attempt.cause:
             text += f', "cause": {quoted(attempt.cause)}, "error": {quoted(attempt.error or "")}'
         return text + "}"
+
+
+def _rating(rating: Rating) -> str:
+    reasons = ", ".join([quoted(reason) for reason in rating.reasons])
+    return f', "rating": {rating.score}, "rating_reasons": [{reasons}]}}'
 
 
 def _attempt_fields(attempt: AttemptRecord) -> dict[str, Any]:

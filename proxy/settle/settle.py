@@ -119,6 +119,7 @@ class Settler:
                     timings.predicted_queue_seconds,
                     overhead,
                     record.continued.after_characters if record.continued is not None else None,
+                    record.rating,
                 )
             )
 

@@ -171,6 +171,8 @@ calls = Table(
     Column("agent", TEXT),
     Column("agent_version", TEXT),
     Column("features", LargeBinary),
+    Column("rating", Double),
+    Column("rating_reasons", TEXT),
     Index("calls_time", "time", "id"),
     Index("calls_key_time", "key_id", "time", "id"),
     Index("calls_user_time", "user_id", "time", "id"),
@@ -346,6 +348,7 @@ labels = Table(
     Column("weight", Double, nullable=False),
     Column("propensity", Double, nullable=False),  # the probability with which the model was chosen
     Column("features", LargeBinary),
+    Column("comment", TEXT),
     Index("labels_time", "time", "call_id"),
 )
 

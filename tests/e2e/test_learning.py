@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.boxes import ADMIN, Box, boxed
-from tests.support.upstreams import Upstream, running
+from tests.support.upstreams import DONE, Upstream, chunk, completion, plain, running, stream, words
 from tests.support.waiting import until
 
 TOPICS = {
@@ -99,6 +100,32 @@ def test_the_answer_to_a_call_can_be_judged(tmp_path: Path, *, enabled: bool) ->
         assert given.status_code == 200
         assert given.json() == {"object": "feedback", "id": id, "model": "up/weak", "score": 0.5}
         assert learning(box)["labels"] == {"up/weak": 1}
+
+
+def test_answers_are_rated_in_records_and_learned_from(tmp_path: Path) -> None:
+    config = configuration("", tmp_path)
+    with running(Upstream()) as upstream:
+        config["providers"]["up"]["base_url"] = upstream.url
+        config["learning"]["signals"], config["store"] = True, "sqlite"
+        refusal = json.dumps(completion("I'm sorry, but I can't help with that.")).encode()
+        upstream.script("weak", plain(refusal), stream([*words("a"), chunk(finish="stop"), DONE]))
+        with boxed(tmp_path, config) as box:
+            refused = box.ask("auto", messages=[{"role": "user", "content": "one"}])
+            streamed = box.ask("auto", messages=[{"role": "user", "content": "two"}], stream=True)
+            named = box.ask("up/weak", stream=True)
+
+            records = {each["id"]: each for each in until(lambda: three_requests(box))}
+            until(lambda: learning(box)["labels"] == {"up/weak": 2})
+
+    found = [records[answer.headers["x-router-id"]] for answer in (refused, streamed, named)]
+    assert streamed.content == b"".join([*words("a"), chunk(finish="stop"), DONE])
+    assert [each["rating"] for each in found] == [0.0, 1.0, None]
+    assert [each["rating_reasons"] for each in found] == [["refusal"], [], []]
+
+
+def three_requests(box: Box) -> list[dict[str, Any]] | None:
+    listed = box.admin("requests")
+    return listed if len(listed) == 3 else None
 
 
 def test_an_unknown_id_and_a_comment_are_rejected(tmp_path: Path) -> None:

@@ -22,4 +22,7 @@ class LearningSettings(Section):
     explore: Number = Field(
         default=0, ge=0, le=0.5, description="The share of `auto` calls in which another adequate model may come first."
     )
-    signals: bool = Field(default=False, description="Learn from how calls ended, too.")
+    signals: bool = Field(
+        default=False,
+        description="Rate the answers of `auto` by cheap signs, and learn from the ratings.",
+    )

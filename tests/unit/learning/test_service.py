@@ -14,7 +14,7 @@ from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.learning import LearningRules
 from proxy.core.plan import Plan, Target
 from proxy.core.principal import Identified, Principal
-from proxy.core.record import Outcome, Record
+from proxy.core.record import Outcome, Rating, Record
 from proxy.core.snapshot import Live
 from proxy.learning.labels import SIGNAL
 from proxy.learning.memory import Decisions, LearningMemory
@@ -22,11 +22,13 @@ from proxy.learning.service import BATCH, Learning
 from proxy.routing.classify.packed import pack
 from proxy.routing.predict import PRIOR, Predictor
 from proxy.store.errors import StoreUnavailable
+from proxy.surfaces.table import SURFACES
 from tests.support.fakes import FakeClock
 from tests.unit.learning.build import EASY, STRONG, WEAK, profile, world
 from tests.unit.routing.build import MINI, OPUS, call, snapshot
 
 RULES = LearningRules(signals=True, explore=0.1)
+CHAT = SURFACES["/v1/chat/completions"]
 ANN, BEN = Identified("ann", user="ann"), Identified("ben", user="ben")
 
 
@@ -270,6 +272,45 @@ async def test_failed_calls_and_calls_without_the_setting_are_no_signals() -> No
     await off.service.flush()
 
     assert await bench.store.labels(0, 10) == await off.store.labels(0, 10) == []
+
+
+async def test_the_rating_of_an_answer_is_a_signal() -> None:
+    bench, record = Bench(), ended("req_1")
+    record.rating = Rating(0.2, ("other language",))
+
+    bench.service.answered(record)
+    await bench.service.flush()
+
+    [label] = await bench.store.labels(0, 10)
+    assert label["score"] == 0.2
+
+
+@pytest.mark.parametrize(
+    ("rules", "conversation"), [(RULES, None), (replace(RULES, signals=False), b"x"), (None, b"x")]
+)
+def test_only_answers_of_auto_are_read_and_only_for_signals(
+    rules: LearningRules | None, conversation: bytes | None
+) -> None:
+    record = ended("req_1")
+    call, plan = asked()
+    plan.conversation, record.plan = conversation, plan
+
+    call = replace(call, snapshot=replace(call.snapshot, learning=rules))
+
+    assert Bench().service.watch(call, record, None, CHAT) is None
+
+
+def test_an_answer_that_is_read_is_rated() -> None:
+    record = ended("req_1")
+    call, plan = asked()
+    plan.conversation, record.plan = b"x", plan
+    reading = Bench().service.watch(call, record, None, CHAT)
+    assert reading is not None
+
+    reading.feed(b'{"choices": [{"message": {"content": ""}}]}')
+    reading.finish()
+
+    assert record.rating == (0.0, ("empty",))
 
 
 async def test_signals_stay_until_the_store_takes_them() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.record import Rating
 from proxy.settle.access import AccessLine, AccessLineEncoder, log_access
 from tests.support.calls import attempt, deployment, provider
 
@@ -39,6 +40,7 @@ def access_line(**fields: Any) -> AccessLine:
         "predicted_queue_seconds": 0.2,
         "overhead_seconds": 0.0012,
         "continued_after": None,
+        "rating": None,
     }
     return AccessLine(**{**values, **fields})
 
@@ -58,6 +60,8 @@ def dumped(line: AccessLine) -> str:
         {"input_tokens": None, "output_tokens": None, "cost_nusd": None, "first_token_seconds": None},
         {"cost_nusd": 1_234_567_890, "seconds": 600.0, "queue_seconds": 0.30004, "overhead_seconds": 0.0},
         {"overhead_seconds": 12.0, "predicted_queue_seconds": 1e-9, "continued_after": 5},
+        {"continued_after": 5, "rating": Rating(0.2, ("repetition", "cut"))},
+        {"rating": Rating(1.0, ())},
         {"request_id": 'a"b\\c', "client_id": 'x\nb\r{"level":"error"}', "model": "\u2028\u2029\x85\x1b[31m\x00"},
         {"model": "é😀\ud800", "route": "\ud800", "code": '"'},
         {"chosen": deployment("é\ud800", provider("acme", stand_in=True)), "attempts": [attempt(of=deployment('"'))]},
