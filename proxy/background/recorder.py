@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from proxy.arrival import Arrival, Detached
+from proxy.core.errors import ProxyError
 from proxy.core.json_text import compact_nulled
 from proxy.core.turn import Item, Turn
 from proxy.store.background import Batch
@@ -64,6 +65,7 @@ class Recorder:
         self._size = 0  # bytes in `_pending`
         self._begun = False  # the answer has
         self._stored_begun = False
+        self._completes = False  # the turn is being written
 
     async def read(self) -> bytes:
         """Return the body, once."""
@@ -75,9 +77,15 @@ class Recorder:
         if not self.admitted.done():
             self.admitted.set_result(None)
 
+    def reject(self, error: ProxyError) -> None:
+        """Report an error to the client, unless the call is admitted."""
+        if not self.admitted.done():
+            self.admitted.set_exception(error)
+            self.admitted.exception()  # the client may have left
+
     def interrupt(self, why: str) -> None:
-        """End the call early: `draining`, or `client_closed` if it was cancelled."""
-        if self.interrupted is None and self.task is not None:
+        """End the call early, unless its turn is being written: `draining`, or `client_closed` if it was cancelled."""
+        if self.interrupted is None and self.task is not None and not self._completes:
             self.interrupted = why
             self.task.cancel()
 
@@ -107,6 +115,7 @@ class Recorder:
     async def complete(self, turn: Turn) -> None:
         """Write all events, and give the turn the id that the client has. Raises `ProxyError`."""
         await self._flush(self)
+        self._completes = True
         turn.id = self.response_id
         if turn.document is not None:
             turn.document = self.answer_events.own(turn.document)

@@ -8,6 +8,7 @@ when it is next read: at once on the same host, and `LEASE_SECONDS` later elsewh
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ from proxy.store.responses import ResponseStore
 if TYPE_CHECKING:
     from proxy.background.reader import Begun
     from proxy.background.recorder import Recorder
+
+_LOG = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.25  # between two writes of events
 RENEW_SECONDS = 1.0  # between two renewals, which also find out what was cancelled elsewhere
@@ -63,6 +66,8 @@ class BackgroundCalls:
 
         turn = call.turn
         assert turn is not None
+        if self._group is None:
+            raise leaving()
         response = queued_response(call, int(self._clock.time()))
         recorder = Recorder(
             arrival,
@@ -81,10 +86,11 @@ class BackgroundCalls:
             await self._store.create(NewResponse(id, tenant, recorder.owner, compact_nulled(response), events, request))
         except StoreError as exc:
             raise refusal(exc) from None
-        if self._group is None:
+        if self._group is None:  # since the response was written, which fails when its lease expires
             raise leaving()
         self._running[id] = recorder
         recorder.task = self._group.create_task(self._run(recorder, run))
+        recorder.task.add_done_callback(lambda task: self._ended(recorder))
         self._busy.set()
         return Begun(self, recorder, response)
 
@@ -173,27 +179,28 @@ class BackgroundCalls:
         task = recorder.task
         error: ProxyError | None = None
         try:
-            try:
-                await run(recorder)
-            except ProxyError as exc:
-                error = exc
-            except asyncio.CancelledError:
-                if recorder.interrupted is None or task is None or task.uncancel():
-                    raise
-                error = Unavailable("The server is shutting down.", code="draining")
-            if error is not None and not recorder.admitted.done():
-                with suppress(Missing, StoreUnavailable):
-                    await self._responses.delete(recorder.tenant, recorder.response_id)
-                recorder.admitted.set_exception(error)
-                recorder.admitted.exception()  # its client may have left
-            elif recorder.interrupted != "client_closed":
-                await self._end(recorder, error)
-        finally:
-            del self._running[recorder.response_id]
-            if not recorder.admitted.done():
-                recorder.admitted.set_exception(leaving())
-                recorder.admitted.exception()
-            recorder.wake()
+            await run(recorder)
+        except ProxyError as exc:
+            error = exc
+        except asyncio.CancelledError:
+            if recorder.interrupted is None or task is None or task.uncancel():
+                raise
+            error = Unavailable("The server is shutting down.", code="draining")
+        except Exception:
+            _LOG.exception("internal error of a response in the background", extra={"fields": {"id": recorder.id}})
+            error = InternalError("Internal error of the proxy; the log has the details under this response's id.")
+        if error is not None and not recorder.admitted.done():
+            with suppress(Missing, StoreUnavailable):
+                await self._responses.delete(recorder.tenant, recorder.response_id)
+            recorder.reject(error)
+        elif recorder.interrupted != "client_closed":
+            await self._end(recorder, error)
+
+    def _ended(self, recorder: Recorder) -> None:
+        """Forget a recorder whose task has ended, or was cancelled before it began."""
+        del self._running[recorder.response_id]
+        recorder.reject(leaving())
+        recorder.wake()
 
     async def _end(self, recorder: Recorder, error: ProxyError | None) -> None:
         """Write the response as failed, if its turn was not committed."""
