@@ -14,8 +14,8 @@ def joined(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
     """Return headers by name; the values of equal names become one list (RFC 9110 section 5.3)."""
     joined: dict[str, str] = {}
     for raw, text in headers:
-        name, value = raw.decode("latin-1"), text.decode("latin-1")
-        joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        name = raw.decode("latin-1")
+        joined[name] = f"{joined[name]}, {text.decode('latin-1')}" if name in joined else text.decode("latin-1")
     return joined
 
 

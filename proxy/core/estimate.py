@@ -18,6 +18,8 @@ _PIECES = 16
 USUAL_OUTPUT = 1024  # tokens of an answer of unlimited length
 MAX_CHOICES = 128
 _SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
+_COUNTED = frozenset({"tools", "functions", "response_format", "input", "prompt"})  # beside the messages
+_COUNTED_IN_MESSAGES = frozenset({"name", "refusal", "reasoning_content", "tool_calls", "function_call"})
 _WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
 _MESSAGE = 4  # tokens around each message
@@ -58,10 +60,14 @@ def requested_output(body: Mapping[str, Any], kind: str, longest: int | None) ->
     if kind in _WITHOUT_OUTPUT:
         return 0
     usual = min(longest or USUAL_OUTPUT, USUAL_OUTPUT)
-    if _SIZES.isdisjoint(body):
-        return usual
-    asked = _natural(body.get("max_completion_tokens")) or _natural(body.get("max_tokens"))
-    return (asked or usual) * min(_natural(body.get("n")) or 1, MAX_CHOICES)
+    asked = choices = None
+    for name in _SIZES.intersection(body):
+        number = _natural(body[name])
+        if name == "n":
+            choices = number
+        elif number is not None and (asked is None or name == "max_completion_tokens"):
+            asked = number
+    return (asked or usual) * min(choices or 1, MAX_CHOICES)
 
 
 def _natural(value: Any) -> int | None:
@@ -83,8 +89,8 @@ def estimate_input(body: Mapping[str, Any], count: Count = estimate_tokens) -> i
     if isinstance(messages, list):
         for message in messages:
             total += _MESSAGE + _message(message, count)
-    for name in ("tools", "functions", "response_format", "input", "prompt"):
-        if value := body.get(name):
+    for name in _COUNTED.intersection(body):
+        if value := body[name]:
             total += count(_flat(value))
     return total
 
@@ -99,8 +105,8 @@ def _message(message: Any, count: Count) -> int:
         total = sum(_part(part, count) for part in content)
     else:
         total = count(_flat(content))
-    for name in ("name", "refusal", "reasoning_content", "tool_calls", "function_call"):
-        if value := message.get(name):
+    for name in _COUNTED_IN_MESSAGES.intersection(message):
+        if value := message[name]:
             total += count(_flat(value))
     return total
 

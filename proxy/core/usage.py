@@ -20,8 +20,8 @@ UNKNOWN_WINDOW = 2_000_000  # tokens; the largest context window of common model
 _TEXT_TOKENS = 8  # per byte of a request of texts; normalisation may lengthen a text before it is tokenised
 _MIN_TEXT_TOKENS = 4096
 _HUGE = 10**18
-_CEILINGS = ("max_completion_tokens", "max_tokens")
-_BOUNDING = frozenset((*_CEILINGS, "input", "prompt", "n", "best_of"))  # parameters that change the bounds
+_CEILINGS = frozenset(("max_completion_tokens", "max_tokens"))
+_BOUNDING = _CEILINGS | {"input", "prompt", "n", "best_of"}  # parameters that change the bounds
 
 
 class Media(Struct, frozen=True, gc=False):
@@ -160,13 +160,14 @@ def bounds_of(deployment: Deployment, body: Mapping[str, Any], size: int) -> Usa
     """Return the bounds of an answer to a request of `size` bytes: context window, longest answer, number of inputs."""
     window = deployment.context_window or UNKNOWN_WINDOW
     longest = deployment.max_output or window
-    if _BOUNDING.isdisjoint(body):
-        return UsageBounds(max(window, size), longest)
-    several = max(_length(body.get("input")), _length(body.get("prompt")))
-    for name in _CEILINGS:
-        asked = body.get(name)
+    present = _BOUNDING.intersection(body)
+    for name in present & _CEILINGS:
+        asked = body[name]
         if type(asked) is int and longest < asked <= UNKNOWN_WINDOW:
             longest = asked  # the model's own limit may be larger than is configured
+    if present <= _CEILINGS:
+        return UsageBounds(max(window, size), longest)
+    several = max(_length(body.get("input")), _length(body.get("prompt")))
     choices = max(_natural(body.get("n")), _natural(body.get("best_of")))
     most = max(window * several, size)
     if "messages" not in body and _is_text(body.get("input") or body.get("prompt")):

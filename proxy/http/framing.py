@@ -88,10 +88,5 @@ class Chunks:
 
 def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing:
     """Return the framing of an incomplete body; the parser has validated its `headers`."""
-    length = b"0"
-    for name, value in headers:
-        if name == b"transfer-encoding":
-            return Chunks()
-        if name == b"content-length":
-            length = value
-    return Length(int(length))
+    fields = dict(headers)
+    return Chunks() if b"transfer-encoding" in fields else Length(int(fields.get(b"content-length", b"0")))

@@ -8,7 +8,7 @@ well-formed `Host`, except in HTTP/1.0, which has none.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -22,7 +22,7 @@ from proxy.http.ids import Ids
 from proxy.surfaces.shapes import error_for
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_OF_BROWSERS = (b"origin", b"sec-fetch-site")
+_OF_BROWSERS = frozenset((b"origin", b"sec-fetch-site"))
 _MOST_HOSTS = 1000  # that are remembered
 _NONE: Mapping[str, ASGIApp] = {}
 
@@ -76,17 +76,10 @@ class Guard:
         else:
             await self._judge(scope, receive, send)
 
-    def _is_known(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Return whether no browser has sent a request, and its only `Host` was accepted before."""
-        host: bytes | None = None
-        for name, value in headers:
-            if name == b"host":
-                if host is not None:
-                    return False
-                host = value
-            elif name in _OF_BROWSERS:
-                return False
-        return host in self._hosts
+    def _is_known(self, headers: Collection[tuple[bytes, bytes]]) -> bool:
+        """Return whether no browser has sent a request, no header is repeated, and its `Host` was accepted before."""
+        fields = dict(headers)
+        return len(fields) == len(headers) and _OF_BROWSERS.isdisjoint(fields) and fields.get(b"host") in self._hosts
 
     async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, and pass it on or answer it."""

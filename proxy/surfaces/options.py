@@ -19,6 +19,8 @@ _PLANNED = {
 
 def read_options(value: Any, headers: Mapping[str, str]) -> RouterOptions:
     """Return the options. Raises `InvalidRequest` for an unknown name or a wrong type. Header names are lower case."""
+    if value is None and PREFIX not in "\n".join(headers):
+        return NO_OPTIONS  # as for most calls
     options = {}
     for name in headers:
         if name.startswith(PREFIX):

@@ -45,7 +45,7 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED, service: Any = None) -
         media = _media_of_endpoint(value, written)
         cached = cached or _other_cached(value)
     else:
-        media = _media(prompt, completion) if prompt or completion else None
+        media = _media(prompt, completion)
     service = service if service in _SERVICES else None
     return known(Usage(read, written, cached, cache_write, reasoning, 0, media, service), bounds)
 
@@ -68,7 +68,8 @@ def _media_of_endpoint(value: Mapping[str, Any], written: int) -> Media | None:
 
 
 def _media(read: Mapping[str, Any], written: Mapping[str, Any]) -> Media | None:
-    if not (_has_media(read) or _has_media(written)):
+    inputs = read.get("audio_tokens") or read.get("image_tokens")
+    if not (inputs or written.get("audio_tokens") or written.get("image_tokens")):
         return None
     cached = _object(read, "cached_tokens_details")
     numbers = (
@@ -80,10 +81,6 @@ def _media(read: Mapping[str, Any], written: Mapping[str, Any]) -> Media | None:
         written.get("image_tokens"),
     )
     return media_of(Media(*(count(number) or 0 for number in numbers)))
-
-
-def _has_media(details: Mapping[str, Any]) -> bool:
-    return bool(details.get("audio_tokens") or details.get("image_tokens"))
 
 
 def _object(value: Mapping[str, Any], name: str) -> Mapping[str, Any]:

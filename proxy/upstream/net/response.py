@@ -13,7 +13,7 @@ from proxy.upstream.transport import Drain, Feed, Response
 
 
 class NetResponse(Response):
-    """A response whose body comes from a connection, which the response holds until `close`.
+    """A response whose body comes from a connection, which the response holds until `aclose`.
 
     `pool` takes the connection back; `None`: it is closed after this exchange.
     """
@@ -68,17 +68,14 @@ class NetResponse(Response):
             answer.sink = None
 
     async def aclose(self) -> None:
-        """End the exchange."""
-        self.close()
-
-    def close(self) -> None:
-        """Return the connection to its pool if it may serve another exchange; otherwise close it."""
+        """Return the connection to its pool if it may serve another exchange; otherwise close it. Waits for nothing."""
         connection, self._connection = self._connection, None
         if connection is not None and connection.release():
             if self._pool is None:
                 connection.close()
             else:
-                self._pool.put(connection, self._answer.keep_alive)
+                headers = self._answer.headers
+                self._pool.put(connection, self._answer.keep_alive if "keep-alive" in headers else None)
 
     def unpacked(self, encoding: str) -> Response:
         """Return the response with a decompressed body."""

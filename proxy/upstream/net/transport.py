@@ -60,7 +60,7 @@ class NetTransport:
                     raise answer.fault
                 await connection.progress()
         except BaseException:
-            response.close()
+            await response.aclose()
             raise
         response.status, response.headers = answer.status, answer.headers
         encoding = answer.headers.get("content-encoding")
