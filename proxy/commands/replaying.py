@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import click
+from msgspec import convert
 
 from proxy.admission.principals import principal_of
 from proxy.capacity.budget_rules import counter_of
@@ -18,9 +19,12 @@ from proxy.core.ledger import CallRow
 from proxy.core.principal import UNKNOWN_CALLER, Identified, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.timestamps import seconds_of
+from proxy.learning.service import Control
+from proxy.replay.learned import Predictors, Version
 from proxy.replay.recorded import recorded
 from proxy.replay.replay import Replay
 from proxy.replay.report import Report
+from proxy.store.learning import LearningStore
 
 _US = 1_000_000
 _QUARTER = 900  # seconds; the sums of spending begin at multiples of it
@@ -41,7 +45,9 @@ async def report_of(
     rows = shell.ledger.decided(int(start * _US), int(end * _US), models=models, most=limit)
     async for row in rows:
         if replay is None:
-            replay = Replay(snapshot, spent=await _spent(shell, snapshot, row.time / _US))
+            spent = await _spent(shell, snapshot, row.time / _US)
+            predictors = await _predictors(shell, snapshot)
+            replay = Replay(snapshot, predictor_of=predictors.of, spent=spent)
         report.add(replay.replay(recorded(row), await callers.of(row)))
     return report.as_json()
 
@@ -68,6 +74,22 @@ class Callers:
         if key is None:
             found.key_id = key_id
         return found
+
+
+async def _predictors(shell: Shell, snapshot: Snapshot) -> Predictors:
+    """Return what the store has learned; nothing if the configuration does not learn."""
+    if snapshot.learning is None:
+        return Predictors((), ())
+    store = LearningStore(shell.database)
+    newest, values = await store.newest()
+    control = convert(values, Control)
+    kept = [
+        Version(number, created_at, state)
+        for number, created_at in await store.versions()
+        if (state := await store.load(number)) is not None
+    ]
+    last = control.version or newest
+    return Predictors(kept, [version.number for version in kept if control.after < version.number <= last])
 
 
 async def _spent(shell: Shell, snapshot: Snapshot, start: float) -> dict[BudgetCounter, int]:

@@ -21,6 +21,8 @@ from proxy.routing.plan import needs_profile, plan_routes, resolve_names
 from proxy.routing.predict import PRIOR, Predictor
 from proxy.routing.router import shipped_scores
 
+PredictorOf = Callable[[Recorded], Predictor]
+
 
 class RecordedFacts(Facts):
     """The requirements of a body as its decision record has them."""
@@ -50,12 +52,17 @@ class NotClassified(Exception):
     """The call was not classified, and under the new configuration its route depends on the prompt."""
 
 
+def prior_of(call: Recorded) -> Predictor:
+    """Return the prior predictor, for every call."""
+    return PRIOR
+
+
 class Decider:
     """Plans recorded calls under one configuration."""
 
-    def __init__(self, snapshot: Snapshot, predictor: Predictor = PRIOR) -> None:
+    def __init__(self, snapshot: Snapshot, predictor_of: PredictorOf = prior_of) -> None:
         self.snapshot = snapshot
-        self.predictor = predictor
+        self._predictor_of = predictor_of
         self._calibrator = Calibrator()
         self._table = dict(route_table(snapshot))
 
@@ -68,6 +75,7 @@ class Decider:
     ) -> Plan:
         """Return the plan of a call. Raises `ProxyError` if no target can serve it, or `NotClassified`.
 
+        What was learned has revised the profile of the call already.
         `waits`: the seconds until the limits of deployments have capacity, by name. `room`: what is left of the hard
         budgets that a deployment's calls count in.
         """
@@ -79,7 +87,7 @@ class Decider:
         if recorded.profile is None:
             raise NotClassified
         conditions = Conditions(
-            predictor=self.predictor,
+            predictor=self._predictor_of(recorded),
             calibration=self._calibration(recorded, recorded.profile),
             warm=recorded.warm,
             rooms=_rooms(rules, room),

@@ -20,7 +20,7 @@ from proxy.core.policies import CostTarget
 from proxy.core.usage import Usage
 from proxy.routing.calibrate import Calibration
 from proxy.routing.classify.packed import unpack
-from proxy.routing.classify.rules import Profile
+from proxy.routing.classify.rules import Profile, tier_of
 from proxy.surfaces.openai.endpoints import PASSED
 
 _UNAVAILABLE = "not available now: "  # how the reason of an unavailable candidate begins: see `routing/record.py`
@@ -39,7 +39,7 @@ class Recorded:
     served: str | None  # the deployment that answered, by name
     failed: frozenset[str]  # the targets that came before it and did not answer
     usage: Usage | None
-    profile: Profile | None
+    profile: Profile | None  # by the classifier, without what was learned
 
     @property
     def kind(self) -> Kind:
@@ -187,15 +187,19 @@ def _profile(row: CallRow, profile: Mapping[str, Any] | None) -> Profile | None:
         inputs, hashed = ((), ()) if row.features is None else unpack(row.features)
     except ValueError:  # of another release
         inputs, hashed = (), ()
+    cuts = _RULE_CUTS if classifier == "rules" else _MODEL_CUTS
+    score, tier = float(profile.get("score") or 0.0), profile["tier"]
+    if (before := profile.get("before_learning")) is not None:
+        score, tier = float(before), tier_of(float(before), cuts)
     return Profile(
         task=str(profile.get("task")),
-        tier=profile["tier"],
-        score=float(profile.get("score") or 0.0),
+        tier=tier,
+        score=score,
         features=tuple((str(each["name"]), float(each["weight"])) for each in profile.get("features") or ()),
         confidence=float(profile.get("confidence") or 0.0),
         classifier=classifier,
         needs=tuple(profile.get("needs") or ()),
-        cuts=_RULE_CUTS if classifier == "rules" else _MODEL_CUTS,
+        cuts=cuts,
         inputs=inputs,
         hashed=hashed,
     )

@@ -7,7 +7,7 @@ answer in the replay. Limits and budgets count what the replay sends where.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.capacity.budget_store import BudgetCounter
@@ -18,11 +18,10 @@ from proxy.core.plan import Plan
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.replay.budgets import Spending
-from proxy.replay.decide import Decider, NotClassified
+from proxy.replay.decide import Decider, NotClassified, PredictorOf, prior_of
 from proxy.replay.limits import Limits
 from proxy.replay.recorded import Recorded
 from proxy.routing.members import listed_tiers
-from proxy.routing.predict import PRIOR, Predictor
 
 _US = 1_000_000
 # codes of calls that no target answered, although nothing but the call and the configuration decided about them
@@ -59,12 +58,19 @@ class Replay:
     """Replays calls under one configuration. Use one instance for all calls, the earliest first."""
 
     def __init__(
-        self, snapshot: Snapshot, *, predictor: Predictor = PRIOR, spent: Mapping[BudgetCounter, int] | None = None
+        self,
+        snapshot: Snapshot,
+        *,
+        predictor_of: PredictorOf = prior_of,
+        spent: Mapping[BudgetCounter, int] | None = None,
     ) -> None:
-        """`spent`: what was spent before the first call, in the budgets' windows that contain its time."""
+        """`predictor_of`: what was learned when a call was decided.
+
+        `spent`: what was spent before the first call, in the budgets' windows that contain its time.
+        """
         self._snapshot = snapshot
-        self._predictor = predictor
-        self._decider = Decider(snapshot, predictor)
+        self._predictor_of = predictor_of
+        self._decider = Decider(snapshot, predictor_of)
         self._limits = Limits()
         self._spending = Spending(snapshot.budgets, spent)
         self._limited = [each for each in snapshot.deployments.values() if each.limited]
@@ -74,6 +80,8 @@ class Replay:
     def replay(self, call: Recorded, principal: Principal = UNKNOWN_CALLER) -> Outcome:
         """Return what becomes of a call; `principal` is its caller."""
         row = call.row
+        if call.profile is not None:
+            call = replace(call, profile=self._predictor_of(call).revise(call.profile))
         before = None if call.served is None else self._before(call, call.served)
         if before is None and row.code not in _DECIDED:
             return self._outcome(call, None, skipped=f"no target answered it: {row.code or row.outcome}")
@@ -172,4 +180,4 @@ class Replay:
         if call.profile is None:
             return None
         tier = deployment.tier or self._tiers.get(deployment.name)
-        return self._predictor.success(call.profile, deployment, tier)
+        return self._predictor_of(call).success(call.profile, deployment, tier)

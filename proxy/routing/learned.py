@@ -21,10 +21,10 @@ from typing import Any
 
 from msgspec import Struct, msgpack
 
-from proxy.core.model import TIERS, Deployment, Tier
+from proxy.core.model import Deployment, Tier
 from proxy.routing.classify.features import BUCKETS
 from proxy.routing.classify.packed import LENGTH
-from proxy.routing.classify.rules import Profile
+from proxy.routing.classify.rules import Profile, tier_of
 from proxy.routing.predict import PRIOR, log_odds, sigmoid
 
 _DENSE = struct.Struct(f"<{LENGTH}f")
@@ -117,15 +117,15 @@ class LearnedPredictor:
         score = self.score(profile, values)
         if score is None:
             return replace(profile, learned=learned)
-        medium, high = profile.cuts
         term = (_TERM, round(score - profile.score, 4))
         features = sorted((*profile.features, term), key=lambda each: (-abs(each[1]), each[0]))
         return replace(
             profile,
             score=score,
-            tier=TIERS[(score >= medium) + (score >= high)],
+            tier=tier_of(score, profile.cuts),
             features=tuple(features[: max(len(profile.features), 1)]),
             learned=learned,
+            before_learning=profile.score,
         )
 
     def score(self, profile: Profile, values: Mapping[str, float]) -> float | None:

@@ -51,7 +51,7 @@ def decision_record(
 
 
 def profile_record(profile: Profile) -> dict[str, Any]:
-    """Return a profile; `needs` and `fallback` are there if they say something."""
+    """Return a profile; the last three members are there if they say something."""
     return {
         "task": profile.task,
         "tier": profile.tier,
@@ -61,6 +61,7 @@ def profile_record(profile: Profile) -> dict[str, Any]:
         "features": [{"name": name, "weight": weight} for name, weight in profile.features],
         **({"needs": list(profile.needs)} if profile.needs else {}),
         **({"fallback": profile.fallback} if profile.fallback else {}),
+        **({} if profile.before_learning is None else {"before_learning": profile.before_learning}),
     }
 
 

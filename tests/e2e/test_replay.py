@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from proxy.cli import main
+from proxy.core.clock import SystemClock
+from proxy.core.location import locate
+from proxy.routing.learned import State, encode
+from proxy.store.database import Database
+from proxy.store.learning import LearningStore
 from tests.support.servers import signalbox_process
 from tests.support.waiting import PATIENCE, until
 
@@ -95,6 +101,22 @@ def test_a_budget_rejects_calls_and_fails_a_condition(folder: Path) -> None:
     assert result.exit_code == 1
     assert "budget" in result.stdout
     assert "rejected>50%: 80%" in result.output
+
+
+def test_what_the_store_has_learned_is_read(folder: Path) -> None:
+    async def publish() -> None:
+        location = locate(f"sqlite:///{folder}/signalbox.db", "")
+        assert location is not None
+        database = Database(location, SystemClock())
+        await LearningStore(database).publish(1, 1, encode(State(1, 0, 0, {})), 10)
+        await database.close()
+
+    asyncio.run(publish())
+    learning = {"learning": {"enabled": True}, "routing": {"classifier": {"kind": "model"}}}
+
+    report = json.loads(replay(folder, "--json", **learning).stdout)
+
+    assert (report["calls"]["replayed"], report["calls"]["moved"]) == (len(CALLS), 0)
 
 
 @pytest.mark.parametrize(

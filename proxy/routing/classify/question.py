@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 from proxy.core.call import Call
 from proxy.core.json_text import object_of
-from proxy.core.model import TASKS, TIERS
+from proxy.core.model import TASKS
 from proxy.routing.classify.prompt import Prompt
-from proxy.routing.classify.rules import Profile, shape_terms
+from proxy.routing.classify.rules import Profile, shape_terms, tier_of
 from proxy.routing.classify.trained import HIGH, MEDIUM
 
 NEEDS = ("tools", "vision", "json_schema", "reasoning", "audio", "files")  # capabilities that a prompt may call for
@@ -116,7 +116,7 @@ def profiled(call: Call, prompt: Prompt, local: Profile, answer: Answer, model: 
     return replace(
         local,
         task=call.options.task or answer.task,
-        tier=TIERS[(score >= MEDIUM) + (score >= HIGH)],
+        tier=tier_of(score, (MEDIUM, HIGH)),
         score=score,
         features=tuple(terms),
         confidence=1.0 if call.options.task else CONFIDENCE,

@@ -38,6 +38,7 @@ class Profile:
     inputs: tuple[float, ...] = field(default=(), repr=False)  # what a learner reads: see `packed.py`
     hashed: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # buckets of words and pairs, with counts
     learned: Mapping[str, float] = field(default_factory=lambda: EMPTY, repr=False)  # by model: see `learned.py`
+    before_learning: float | None = None  # the score of the classifier, if what was learned has changed it
 
 
 class Classifier(Protocol):
@@ -70,9 +71,10 @@ class RuleClassifier:
 RULES = RuleClassifier()
 
 
-def tier_of(score: float) -> Tier:
-    """Return the tier for a score."""
-    return TIERS[(score >= _MEDIUM) + (score >= _HIGH)]
+def tier_of(score: float, cuts: tuple[float, float] = (_MEDIUM, _HIGH)) -> Tier:
+    """Return the tier for a score; `cuts` are the scores at which the medium and the high tier begin."""
+    medium, high = cuts
+    return TIERS[(score >= medium) + (score >= high)]
 
 
 def _text_terms(prompt: Prompt, reading: Reading, task: str) -> dict[str, float]:

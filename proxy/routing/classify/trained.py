@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from proxy.core.call import Call
-from proxy.core.model import TASKS, TIERS
+from proxy.core.model import TASKS
 from proxy.routing.classify.features import BUCKETS, NAMES, Text
 from proxy.routing.classify.packed import WORDS, rounded
 from proxy.routing.classify.prompt import read_prompt
-from proxy.routing.classify.rules import Profile, shape_terms
+from proxy.routing.classify.rules import Profile, shape_terms, tier_of
 from proxy.routing.classify.tasks import votes_of
 
 FILE = Path(__file__).with_name("model.bin")
@@ -169,7 +169,7 @@ class TrainedClassifier:
         score = round(min(1.0, max(0.0, reading.difficulty + sum(shape.values()))), 4)
         return Profile(
             task=call.options.task or reading.task,
-            tier=TIERS[(score >= MEDIUM) + (score >= HIGH)],
+            tier=tier_of(score, (MEDIUM, HIGH)),
             score=score,
             features=tuple(strongest[:_MOST]),
             confidence=1.0 if call.options.task else reading.confidence,
