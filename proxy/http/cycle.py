@@ -73,9 +73,7 @@ class Cycle(RequestResponseCycle):
         return connection
 
     def gone(self) -> None:
-        """Report the end of the connection, if the client has not received the whole response."""
-        if self.response_complete and not self.flow.write_paused:
-            return
+        """Report that the connection ended before the client has received the whole response."""
         if self.on_gone is not None:
             self.on_gone()
         self.disconnected = True

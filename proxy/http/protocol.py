@@ -81,7 +81,7 @@ class Protocol(HttpToolsProtocol):
             if timer is not None:
                 timer.cancel()
         cycle: Any = self.cycle  # None before the first request
-        if cycle is not None:
+        if cycle is not None and (self.flow.write_paused or not cycle.response_complete):
             cycle.gone()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()  # after a reset, uvicorn would keep the connection until the timer ends
@@ -226,7 +226,8 @@ class Protocol(HttpToolsProtocol):
         self._buffer.clear()
         self._searched = self._blank = 0
         if self._deadline is not None:
-            self._stop_deadline()
+            self._deadline.cancel()
+            self._deadline = None
         self._headed = self._whole = False
         super().data_received(_UPGRADE.sub(b"\r\nx-upgrade:", head))
         if self._closing:

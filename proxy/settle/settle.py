@@ -143,38 +143,25 @@ class Settler:
         if series is None:
             if len(self._attempts) >= _MOST_SERIES:
                 self._attempts.clear()
-            series = self._attempts[labels, outcome] = _AttemptSeries(self._metrics, labels, outcome)
+            series = self._attempts[labels, outcome] = _AttemptSeries(self._metrics.attempts.labels(*labels, outcome))
         series.attempts.value += 1
         if usage is not None:
-            series.count_usage(usage)
+            if series.input is None or series.output is None:
+                series.input = self._metrics.tokens.labels(*labels, "input")
+                series.output = self._metrics.tokens.labels(*labels, "output")
+            series.input.value += usage.input
+            series.output.value += usage.output
+            if usage.cached or usage.reasoning or usage.source == "clamped":
+                self._count_details(labels, usage)
         if nusd:
             cost = series.cost
             if cost is None:
                 cost = series.cost = self._metrics.cost.labels(*labels)
             cost.value += nusd / NUSD
 
-
-class _AttemptSeries:
-    """The counters of one target and outcome. Those of tokens and cost are looked up when they first count."""
-
-    __slots__ = ("_input", "_labels", "_metrics", "_output", "attempts", "cost")
-
-    def __init__(self, metrics: Metrics, labels: tuple[str, str], outcome: str) -> None:
-        self.attempts = metrics.attempts.labels(*labels, outcome)
-        self._metrics = metrics
-        self._labels = labels
-        self._input: Cell | None = None
-        self._output: Cell | None = None
-        self.cost: Cell | None = None  # known or estimated, in dollars
-
-    def count_usage(self, usage: Usage) -> None:
-        """Count tokens."""
-        metrics, labels = self._metrics, self._labels
-        if self._input is None or self._output is None:
-            self._input = metrics.tokens.labels(*labels, "input")
-            self._output = metrics.tokens.labels(*labels, "output")
-        self._input.value += usage.input
-        self._output.value += usage.output
+    def _count_details(self, labels: tuple[str, str], usage: Usage) -> None:
+        """Count the tokens that few answers have, and report impossible numbers."""
+        metrics = self._metrics
         if usage.cached:
             metrics.tokens.labels(*labels, "cached").inc(usage.cached)
         if usage.reasoning:
@@ -183,6 +170,18 @@ class _AttemptSeries:
             metrics.usage_clamped.labels(*labels).inc()
             fields = {"provider": labels[0], "model": labels[1], "input": usage.input, "output": usage.output}
             _LOG.warning("an upstream reported more tokens than its answer can have", extra={"fields": fields})
+
+
+class _AttemptSeries:
+    """The counters of one target and outcome. Those of tokens and cost are looked up when they first count."""
+
+    __slots__ = ("attempts", "cost", "input", "output")
+
+    def __init__(self, attempts: Cell) -> None:
+        self.attempts = attempts
+        self.input: Cell | None = None  # tokens
+        self.output: Cell | None = None
+        self.cost: Cell | None = None  # known or estimated, in dollars
 
 
 def _route_label(plan: Plan | None) -> str:

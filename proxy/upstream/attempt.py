@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, cast
+
+from msgspec import structs
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
 from proxy.core.durations import duration_text
@@ -326,7 +327,7 @@ class Attempt:
             return True
         if failure.kind is FailureKind.STALE_CONNECTION and self.run.call.snapshot.retry.stale_post:
             if not request.fresh:
-                self.request = replace(request, fresh=True)
+                self.request = structs.replace(request, fresh=True)
                 return True
         elif failure.kind is FailureKind.BAD_REQUEST and self._asks_no_usage:
             shared.refused_usage.discard(self.target)

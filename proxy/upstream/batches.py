@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import replace
+
+from msgspec import structs
 
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.wire import UpstreamRequest
@@ -25,7 +26,7 @@ async def send_batches(transport: Transport, request: UpstreamRequest, answered:
     bodies: list[bytes] = []
     contents = (request.content, *request.further)
     for number, content in enumerate(contents, 1):
-        response = await transport.send(replace(request, content=content, further=()))
+        response = await transport.send(structs.replace(request, content=content, further=()))
         accepted = 200 <= response.status < 300
         if number == len(contents) or not accepted:
             chunks = _after(bodies if accepted else [], response)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from proxy.core.model import EMPTY
 from proxy.core.wire import UpstreamRequest
@@ -33,7 +34,7 @@ class Network:
             proxy = self._environment.proxy_for(request.url)
         if proxy is None:
             return self._direct.send(request)
-        return self._by_proxy().send(replace(request, proxy=proxy))
+        return self._by_proxy().send(structs.replace(request, proxy=proxy))
 
     async def aclose(self) -> None:
         """Close every connection."""

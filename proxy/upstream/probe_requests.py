@@ -12,6 +12,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 
+from msgspec import structs
+
 from proxy.capacity.budgets import Budgets
 from proxy.capacity.limits import Limits
 from proxy.capacity.store import Wait
@@ -179,7 +181,7 @@ class ProbeRequests:
         try:
             async with (
                 asyncio.timeout(TIMEOUT_SECONDS),
-                aclosing(await transport.send(replace(request, fresh=True))) as response,
+                aclosing(await transport.send(structs.replace(request, fresh=True))) as response,
             ):
                 if not 200 <= response.status < 300:
                     body = await read_error(response, MAX_ERROR_BYTES)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from msgspec import Struct
 
 from proxy.core.call import Call
 from proxy.core.clock import Clock
@@ -35,8 +37,7 @@ def worst(failed: Sequence[FailedTarget]) -> FailedTarget:
     return failed[min(range(len(failed)), key=order)]
 
 
-@dataclass(slots=True)
-class Run:
+class Run(Struct):
     """The attempt loop's state for one call; times are monotonic seconds."""
 
     clock: Clock
@@ -47,9 +48,9 @@ class Run:
     attempts: int  # attempts left
     patience: float  # seconds left for waiting in the queue
     since: float  # start of the deadlines
-    failed_targets: list[FailedTarget] = field(default_factory=list)  # in order of failure
+    failed_targets: list[FailedTarget] = []  # in order of failure
     outgrown: Deployment | None = None  # the last deployment whose context window was too small
-    retries: dict[str, int] = field(default_factory=dict)  # retries with the same key, by deployment
+    retries: dict[str, int] = {}  # retries with the same key, by deployment
     cut_short: bool = False  # the retry budget ended the call; a later call may succeed
     may_force: bool = True  # if no other target is left, attempt those with open breakers
 
