@@ -111,11 +111,11 @@ class Candidate:
         self._calls.remember()
         if self._beside and not self._calls.answered:
             self._writer.text("".join(self._beside), self._choice)
-        if extra := self._order.extra():
-            self._writer.extra("extra_content", {"google": extra}, self._choice)
         annotations = url_citations(self._grounding, self._citations, "".join(self._text))
         if annotations:
             self._writer.extra("annotations", annotations, self._choice)
+        if extra := self._order.extra():
+            self._writer.extra("extra_content", {"google": extra}, self._choice)
         if queries := search_queries(self._grounding):
             self._writer.search(queries, found_pages(self._grounding), self._choice)
         if self.finish is not None or blocked:

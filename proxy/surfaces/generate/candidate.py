@@ -16,6 +16,7 @@ from proxy.core.json_text import strict_object_of
 from proxy.surfaces.carriers import Piece, PieceReader, text_piece
 from proxy.surfaces.generate.grounding import grounding
 from proxy.surfaces.generate.signatures import signature_of, wrapped
+from proxy.surfaces.sources import image_data
 
 Part = dict[str, Any]
 Members = dict[str, Any]
@@ -221,13 +222,11 @@ def _files(delta: Mapping[str, Any]) -> list[Part]:
 
 
 def _image(image: Mapping[str, Any]) -> Part:
-    source = image.get("image_url")
-    url = source.get("url") if isinstance(source, dict) else None
-    if not isinstance(url, str) or not url.startswith("data:"):
+    inline = image_data(image)
+    if inline is None:
         return {}
-    kind, _, data = url.removeprefix("data:").partition(";base64,")
     signature = signature_of(image)
-    part = {"inlineData": {"mimeType": kind, "data": data}}
+    part = {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
     return part | ({"thoughtSignature": signature} if signature else {})
 
 

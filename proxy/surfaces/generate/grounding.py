@@ -5,40 +5,29 @@ OpenAI's offsets are characters, Google's are bytes of UTF-8. Source: ai.google.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
+
+from proxy.surfaces.sources import Citation, citations_of
 
 Members = dict[str, Any]
 
 
-def grounding(annotations: Sequence[Members], text: str) -> Members | None:
+def grounding(annotations: Any, text: str) -> Members | None:
     """Return the sources in `annotations` of a whole `text`; `None` without any."""
     chunks: dict[str, Members] = {}
     supports: list[Members] = []
-    for annotation in annotations:
-        citation = annotation.get("url_citation")
-        if not isinstance(citation, dict):
-            continue
-        url = citation.get("url")
-        if not isinstance(url, str) or not url:
-            continue
-        title = citation.get("title")
-        chunks.setdefault(url, {"web": {"uri": url, "title": title if isinstance(title, str) and title else url}})
-        segment = _segment(text, citation.get("start_index"), citation.get("end_index"))
-        if segment is not None:
-            supports.append({"segment": segment, "groundingChunkIndices": [list(chunks).index(url)]})
+    for citation in citations_of(annotations, text):
+        chunks.setdefault(citation.url, {"web": {"uri": citation.url, "title": citation.title}})
+        if citation.cited:
+            place = list(chunks).index(citation.url)
+            supports.append({"segment": _segment(text, citation), "groundingChunkIndices": [place]})
     if not chunks:
         return None
     return {"groundingChunks": list(chunks.values()), **({"groundingSupports": supports} if supports else {})}
 
 
-def _segment(text: str, start: Any, end: Any) -> Members | None:
-    """Return the part of the text that a source supports; `None` without a position."""
-    if type(start) is not int or type(end) is not int or not 0 <= start < end <= len(text):
-        return None
-    before, cited = text[:start].encode("utf-8", "replace"), text[start:end]
-    return {
-        "startIndex": len(before),
-        "endIndex": len(before) + len(cited.encode("utf-8", "replace")),
-        "text": cited,
-    }
+def _segment(text: str, citation: Citation) -> Members:
+    """Return the part of the text that a source supports."""
+    start = len(text[: citation.start].encode("utf-8", "replace"))
+    end = start + len(citation.cited.encode("utf-8", "replace"))
+    return {"startIndex": start, "endIndex": end, "text": citation.cited}

@@ -12,6 +12,7 @@ from proxy.core.record import Record
 from proxy.surfaces.decision import decision_record
 from proxy.surfaces.messages.carry import Seals
 from proxy.surfaces.messages.facts import CallNames, message_head, stop_reason, usage_of
+from proxy.surfaces.messages.rare import citation_blocks, image_blocks
 
 Block = dict[str, Any]
 
@@ -45,7 +46,7 @@ class MessageAnswer:
         return compact_nulled(
             {
                 **message_head(self._call, self._record, completion.get("model")),
-                "content": [*self._thinking(message), *_texts(message), *calls],
+                "content": [*self._thinking(message), *_texts(message), *image_blocks(message.get("images")), *calls],
                 "stop_reason": reason,
                 "stop_sequence": None,
                 "usage": usage_of(completion.get("usage"), self._record),
@@ -81,13 +82,16 @@ class MessageAnswer:
 
 
 def _texts(message: Mapping[str, Any]) -> list[Block]:
-    """Return the text and the refusal; a list of parts is one text."""
+    """Return the text with its sources, and the refusal; a list of parts is one text."""
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(str(part.get("text") or "") for part in content if isinstance(part, dict))
-    return [
+    blocks: list[Block] = [
         {"type": "text", "text": text} for text in (content, message.get("refusal")) if isinstance(text, str) and text
     ]
+    if isinstance(content, str) and content and (cited := citation_blocks(message.get("annotations"), content)):
+        blocks[0]["citations"] = cited
+    return blocks
 
 
 def _arguments(arguments: Any) -> dict[str, Any]:

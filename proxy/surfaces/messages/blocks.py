@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from proxy.core.json_text import compact_nulled, strict_object_of
 from proxy.surfaces.messages.facts import CallNames
+from proxy.surfaces.messages.rare import citation_blocks
 
-Kind = Literal["text", "thinking", "signature"]
+Kind = Literal["text", "thinking", "signature"]  # of what comes in pieces
+Block = dict[str, Any]
 
 _DELTA = b'event: content_block_delta\ndata: {"type":"content_block_delta","index":%d,"delta":{"type":"%b","%b":'
 _START = b'event: content_block_start\ndata: {"type":"content_block_start","index":%d,"content_block":%b}\n\n'
@@ -23,6 +25,7 @@ _DELTAS = {
     "thinking": (b"thinking_delta", b"thinking"),
     "signature": (b"signature_delta", b"signature"),
     "arguments": (b"input_json_delta", b"partial_json"),
+    "citation": (b"citations_delta", b"citation"),
 }
 _OPENINGS = {"text": b'{"type":"text","text":""}', "thinking": b'{"type":"thinking","thinking":"","signature":""}'}
 
@@ -56,9 +59,10 @@ class BlockWriter:
         self._thought: list[str] = []  # the text of the open block of thinking
         self._out: list[bytes] = []
         self._index = -1  # of the block that was opened last
-        self._open: Kind | ToolBlock | None = None
+        self._open: Kind | ToolBlock | Literal["whole"] | None = None
+        self._texts: list[str] = []  # of the answer
         self._heads: dict[str, bytes] = {}  # starts of the deltas of the open block
-        self._queue: list[tuple[Kind, list[str]] | ToolBlock] = []  # what waits for the open call
+        self._queue: list[tuple[Kind, list[str]] | ToolBlock | Block] = []  # what waits for the open call
 
     def take(self) -> bytes:
         """Return the events since the last time."""
@@ -68,6 +72,7 @@ class BlockWriter:
 
     def text(self, text: str) -> None:
         """A piece of the answer's text."""
+        self._texts.append(text)
         if self._open == "text":
             self._delta("text", text)
         else:
@@ -84,6 +89,17 @@ class BlockWriter:
     def signature(self, sealed: str) -> None:
         """The signature of the thinking before it, or of a block of its own."""
         self._add("signature", sealed)
+
+    def cite(self, annotations: Any) -> None:
+        """Cite the sources of the text, if no other block has followed it."""
+        if self._open == "text":
+            for citation in citation_blocks(annotations, "".join(self._texts)):
+                self._delta("citation", citation)
+
+    def whole(self, block: Block) -> None:
+        """A block that does not come in pieces."""
+        self._queue.append(block)
+        self.advance()
 
     def call(self, block: ToolBlock) -> None:
         """A tool call begins."""
@@ -127,9 +143,12 @@ class BlockWriter:
             self._queue.append((kind, [text]))
         self.advance()
 
-    def _write(self, item: tuple[Kind, list[str]] | ToolBlock) -> None:
+    def _write(self, item: tuple[Kind, list[str]] | ToolBlock | Block) -> None:
         if isinstance(item, ToolBlock):
             self._open_call(item)
+        elif isinstance(item, dict):
+            self._begin(compact_nulled(item))
+            self._open = "whole"
         elif item[0] == "signature":
             self._sign(item[1][0])
         else:
@@ -174,10 +193,10 @@ class BlockWriter:
             self._thought.clear()
         self._out.append(_STOP % self._index)
 
-    def _delta(self, kind: str, text: str) -> None:
-        if not text:
+    def _delta(self, kind: str, value: str | Block) -> None:
+        if not value:
             return
         head = self._heads.get(kind)
         if head is None:
             head = self._heads[kind] = _DELTA % (self._index, *_DELTAS[kind])
-        self._out.append(b"%b%b}}\n\n" % (head, compact_nulled(text)))
+        self._out.append(b"%b%b}}\n\n" % (head, compact_nulled(value)))

@@ -114,10 +114,10 @@ class _Reader:
 
     def _assistant(self, content: Any, where: str) -> list[Message]:
         self._open = False
-        message: Message = {"role": "assistant", "content": None}
         texts: list[str] = []
         calls: list[dict[str, Any]] = []
         sealed: list[Mapping[str, Any]] = []
+        images: list[Part] = []
         for place, block in enumerate(blocks_of(content, where)):
             at = f"{where}[{place}]"
             match block["type"]:
@@ -130,16 +130,15 @@ class _Reader:
                     texts.append(string(block, "content", at) if block.get("content") is not None else "")
                 case "thinking" | "redacted_thinking":
                     sealed.append(block)
+                case "image":  # of an earlier answer
+                    images += [{**part, "index": len(images)} for part in parts_of(block, at, self._notes)]
                 case _:
                     drop_block(block, self._notes)
-        if calls:
-            message["tool_calls"] = calls
         text = "".join(texts)
-        if text:
-            message["content"] = text
+        message = _answer(text, calls, images)
         for block in sealed:
             self._carry(message, block)
-        return [message] if text or calls else []
+        return [message] if any((text, calls, images)) else []
 
     def _call(self, block: Mapping[str, Any], where: str) -> dict[str, Any]:
         note_cache(block, self._notes)
@@ -161,3 +160,13 @@ class _Reader:
             drop_block(block, self._notes)
         family = family_of(carried) if carried is not None else None if is_carrier(text) else "anthropic"
         self._family = family or self._family
+
+
+def _answer(text: str, calls: list[dict[str, Any]], images: list[Part]) -> Message:
+    """Return an assistant's message."""
+    message: Message = {"role": "assistant", "content": text or (None if calls else "")}
+    if calls:
+        message["tool_calls"] = calls
+    if images:
+        message["images"] = images
+    return message

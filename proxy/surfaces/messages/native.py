@@ -1,9 +1,9 @@
 """The messages of a call for an Anthropic target, where other providers gave earlier answers.
 
 Anthropic rejects signatures that it has not made. A thinking block with a carrier (`proxy/surfaces/carriers.py`) is
-replaced by the blocks in it, if these are Anthropic's own, and else left out. Anthropic also requires that the answer
-to which results of tools belong begins with its thinking; if it cannot, thinking is switched off for this call. Every
-other body keeps its bytes.
+replaced by the blocks in it, if these are Anthropic's own, and else left out; so are images and sources of answers.
+Anthropic also requires that the answer to which results of tools belong begins with its thinking; if it cannot,
+thinking is switched off for this call. Every other body keeps its bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 from proxy.core.call import NativeRequest
 from proxy.core.json_text import value_of
 from proxy.surfaces.carriers import PREFIX, Carried, edited, is_carrier
+from proxy.surfaces.messages.rare import without_foreign
 
 Block = dict[str, Any]
 Unseal = Callable[[str], Carried | None]
@@ -21,6 +22,7 @@ Unseal = Callable[[str], Carried | None]
 _SEQUENCE = "signalbox.blocks.v1:"  # how an entry with all blocks begins (`proxy/dialects/anthropic/replay.py`)
 _HOLDERS = {"thinking": "signature", "redacted_thinking": "data"}
 _OWN_IDS = ("toolu_", "srvtoolu_")  # how Anthropic's ids of calls begin
+_MARKS = (PREFIX.encode(), b'"image"', b'"encrypted_index"')  # one of them is in every body with blocks to leave out
 _CLEARS_THINKING = "clear_thinking"  # type of an edit of `context_management`, which needs thinking
 
 
@@ -28,11 +30,12 @@ def opened(native: NativeRequest, body: Mapping[str, Any], unseal: Unseal) -> Na
     """Return the request without carriers, and without thinking where the conversation does not allow it."""
     write: dict[str, Any] = {}
     messages, opener = body["messages"], _Opener(unseal)
-    if PREFIX.encode() in native.raw:
+    if any(mark in native.raw for mark in _MARKS):
         messages = [other for message in messages for other in opener.message(message)]
         if messages != body["messages"]:
             write["messages"] = messages
     dropped = ["messages.content.thinking"] if opener.lost else []
+    dropped += ["messages.content.image"] if opener.lost_images else []
     remove = []
     if "thinking" in native.spans and _is_manual(body["thinking"]) and _in_foreign_loop(messages):
         remove, dropped = ["thinking"], [*dropped, "thinking"]
@@ -44,10 +47,10 @@ def opened(native: NativeRequest, body: Mapping[str, Any], unseal: Unseal) -> Na
 
 
 class _Opener:
-    """Opens carriers. `lost`: at least one of them was left out."""
+    """Opens carriers. `lost` and `lost_images`: at least one carrier, one image was left out."""
 
     def __init__(self, unseal: Unseal) -> None:
-        self.lost = False
+        self.lost = self.lost_images = False
         self._unseal = unseal
         self._sequence: list[Block] = []  # all blocks of the message, from a carrier of it
 
@@ -58,6 +61,10 @@ class _Opener:
             return [message]
         self._sequence = []
         blocks = [other for block in content for other in self._block(block)]
+        if message.get("role") == "assistant":
+            own = [without_foreign(block) for block in blocks]
+            self.lost_images = self.lost_images or None in own
+            blocks = [block for block in own if block is not None]
         blocks = _in_sequence(blocks, self._sequence) or blocks
         return [{**message, "content": blocks}] if blocks or not content else []
 

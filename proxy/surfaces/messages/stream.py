@@ -21,6 +21,7 @@ from proxy.surfaces.messages.carry import Seals
 from proxy.surfaces.messages.errors import error_event
 from proxy.surfaces.messages.facts import CallNames, estimated_usage, message_head, stop_reason, usage_of
 from proxy.surfaces.messages.plain import plain_delta
+from proxy.surfaces.messages.rare import image_blocks
 
 _PLAIN = frozenset(("role", "content", "reasoning_content", "refusal"))  # members without signatures
 
@@ -129,6 +130,9 @@ class MessageStream:
         if isinstance(refusal, str) and refusal:
             self._refused = True
             self._blocks.text(refusal)
+        self._blocks.cite(delta.get("annotations"))
+        for image in image_blocks(delta.get("images")):
+            self._blocks.whole(image)
         calls = delta.get("tool_calls")
         for entry in calls if isinstance(calls, list) else ():
             if isinstance(entry, dict):

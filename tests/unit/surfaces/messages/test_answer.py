@@ -143,3 +143,24 @@ def test_a_broken_answer_is_nothing() -> None:
 
 def test_native_answers_need_no_encoder() -> None:
     assert MESSAGES.encoder(call(), record(), "application/json", native=True) is None
+
+
+def test_sources_and_images_are_in_the_blocks() -> None:
+    place = {"start_index": 0, "end_index": 3, "title": "News", "url": "https://news.test"}
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    cited = {
+        "type": "web_search_result_location",
+        "cited_text": "Won",
+        "url": "https://news.test",
+        "title": "News",
+        "encrypted_index": "",
+    }
+
+    content = message_of(
+        answered(content="Won.", annotations=[{"type": "url_citation", "url_citation": place}], images=[image])
+    )["content"]
+
+    assert content == [
+        {"type": "text", "text": "Won.", "citations": [cited]},
+        {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}},
+    ]

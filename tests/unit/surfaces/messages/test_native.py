@@ -140,3 +140,27 @@ def test_odd_messages_are_left_to_anthropic() -> None:
 
     assert sent["messages"][1:3] == odd
     assert dropped == ()
+
+
+def test_images_and_sources_of_other_providers_are_left_out() -> None:
+    own = {"type": "web_search_result_location", "url": "https://a.test", "encrypted_index": "E1"}
+    other = {**own, "encrypted_index": ""}
+    text = {"type": "text", "text": "Won."}
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
+    question = {"role": "user", "content": [image]}
+
+    body, dropped = read(answer({**text, "citations": [own, other]}, {**text, "citations": [other]}, image), question)
+
+    assert body["messages"][1:] == [answer({**text, "citations": [own]}, text), question]
+    assert dropped == ("messages.content.image",)
+
+
+def test_anthropics_sources_and_images_of_users_keep_their_bytes() -> None:
+    own = {"type": "web_search_result_location", "url": "https://a.test", "encrypted_index": "E1"}
+    image = {"type": "image", "source": {"type": "url", "url": "https://a.test"}}
+    native, body = request(
+        answer({"type": "text", "text": "Won.", "citations": [own]}, {"type": "text", "text": "x", "citations": None}),
+        {"role": "user", "content": [image]},
+    )
+
+    assert opened(native, body, CARRIERS.get) is native

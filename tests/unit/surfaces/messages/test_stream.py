@@ -124,3 +124,39 @@ def test_decision_record_is_in_the_last_event() -> None:
     stream.feed(chunk({"content": "Hi"}) + FINISH)
 
     assert events(stream.finish())[-1]["router"]["id"] == "req_1"
+
+
+def test_sources_are_citations_of_the_text() -> None:
+    place = {"start_index": 3, "end_index": 7, "title": "News", "url": "https://news.test"}
+    notes = [{"type": "url_citation", "url_citation": each} for each in (place, {"url": "https://b.test"}, {"url": 1})]
+    stream = encoder()
+
+    out = stream.feed(chunk({"content": "It "}) + chunk({"content": "won."}) + chunk({"annotations": [*notes, "x"]}))
+
+    deltas = [event["delta"] for event in events(out) if event["type"] == "content_block_delta"]
+    common = {"type": "web_search_result_location", "encrypted_index": ""}
+    assert deltas[2:] == [
+        {
+            "type": "citations_delta",
+            "citation": {**common, "cited_text": "won.", "url": "https://news.test", "title": "News"},
+        },
+        {
+            "type": "citations_delta",
+            "citation": {**common, "cited_text": "", "url": "https://b.test", "title": "https://b.test"},
+        },
+    ]
+
+
+def test_images_are_blocks() -> None:
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    stream = encoder()
+
+    out = stream.feed(
+        chunk({"content": "Here:"}) + chunk({"images": [image, {"image_url": {"url": "https://a.test"}}]})
+    )
+    rest = stream.finish()
+
+    started = [event["content_block"] for event in events(out + rest) if event["type"] == "content_block_start"]
+    source = {"type": "base64", "media_type": "image/png", "data": "AAAA"}
+    assert started[1:] == [{"type": "image", "source": source}]
+    assert [event["type"] for event in events(rest)][0] == "content_block_stop"

@@ -375,3 +375,13 @@ def test_dropped_names_are_few_short_and_plain() -> None:
 
     assert len(call.dropped) <= 40
     assert all(len(name) <= 60 and name.isascii() for name in call.dropped)
+
+
+def test_images_of_earlier_answers_are_kept() -> None:
+    image = {"type": "image", "source": PIXEL}
+    use = {"type": "image_url", "image_url": {"url": "data:image/gif;base64,R0lGODlh"}}
+
+    alone, both = messages({"role": "assistant", "content": [image]}, {"role": "assistant", "content": [image, USE]})
+
+    assert alone == {"role": "assistant", "content": "", "images": [{**use, "index": 0}]}
+    assert (both["content"], both["images"]) == (None, [{**use, "index": 0}])
