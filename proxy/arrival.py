@@ -31,6 +31,7 @@ class Arrival(Protocol):
     path: str
     query: str  # without `?`
     address: str | None  # the client's IP address, if it is known
+    history: int  # bytes that the surface remembers, and may read with the body
     surface: Surface  # of the request's path
     encoder: Encoder | None  # writes the answer, set when it begins; `None`: canonical bytes go out as they are
     interrupted: str | None  # why the call ended early: `client_closed` or `draining`

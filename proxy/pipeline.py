@@ -183,11 +183,12 @@ class Pipeline:
             path=arrival.path,
             query=arrival.query,
         )
+        size = len(raw) + arrival.history
         try:
-            call = read() if len(raw) <= LARGE else await run_off_loop(read, len(raw))
+            call = read() if size <= LARGE else await run_off_loop(read, size)
         except UnknownAgent as unknown:
             await self._agents.find(unknown, principal)
-            call = await run_off_loop(partial(read, snapshot=self._live.snapshot), len(raw))
+            call = await run_off_loop(partial(read, snapshot=self._live.snapshot), size)
         record.call = call
         if call.options.conversation is not None:
             from proxy.surfaces.memory.request import with_conversation  # only here: most calls name none

@@ -24,6 +24,7 @@ class Recorder:
     """One call and its answer. `flush` writes what is pending to the store."""
 
     delivering = False
+    history = 0
 
     def __init__(
         self,

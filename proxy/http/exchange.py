@@ -84,6 +84,8 @@ class Exchange:
         "write",
     )
 
+    history = 0
+
     def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
         self.headers: Mapping[str, str] = joined(scope["headers"])
         self.id = endpoint.ids.new()

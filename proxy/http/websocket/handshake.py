@@ -22,6 +22,7 @@ from proxy.http.reading import Limits
 
 if TYPE_CHECKING:
     from proxy.http.websocket.channel import Channel
+    from proxy.surfaces.responses.connection import Remembered
 
 _BETA = "responses_websockets"  # in `openai-beta`: about this connection, not about the calls
 _HEAD = (
@@ -37,6 +38,7 @@ class WebSocketResponses:
         self._limits = limits
         self._ids = ids
         self._now = now
+        self._remembered: Remembered | None = None  # by the connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection. Raises `ProxyError` if there is none."""
@@ -48,7 +50,9 @@ class WebSocketResponses:
 
         from proxy.http.websocket.channel import Channel  # here: most processes have no such connection
         from proxy.http.websocket.session import Session
+        from proxy.surfaces.responses.connection import Remembered
 
+        self._remembered = self._remembered or Remembered()
         channel = Channel(cycle, self._limits)
         client = scope.get("client")
         session = Session(
@@ -56,6 +60,7 @@ class WebSocketResponses:
             self._run,
             self._ids,
             self._now,
+            self._remembered,
             headers={name: value for name, value in headers.items() if name != "openai-beta" or _BETA not in value},
             address=client[0] if client else None,
             query=scope["query_string"].decode("latin-1"),

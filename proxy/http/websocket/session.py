@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 
-from proxy.arrival import Detached
+from proxy.arrival import Detached, run_off_loop
 from proxy.core.errors import InvalidRequest, ProxyError, Unavailable
 from proxy.core.json_text import compact_nulled, object_of
 from proxy.core.sse import data_of, split
@@ -16,7 +16,7 @@ from proxy.http.websocket.channel import Channel
 from proxy.http.websocket.frames import Close
 from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers
-from proxy.surfaces.responses.connection import ConnectionSurface
+from proxy.surfaces.responses.connection import ConnectionSurface, Remembered
 
 IDLE_SECONDS = 600.0  # without a message
 LONGEST_SECONDS = 3600.0  # of a connection; a turn that runs then is completed
@@ -32,13 +32,14 @@ class Session:
         run: RunCall,
         ids: Ids,
         now: Callable[[], float],
+        remembered: Remembered,
         *,
         headers: Mapping[str, str],
         address: str | None,
         query: str,
     ) -> None:
         self.channel = channel
-        self.surface = ConnectionSurface(now)
+        self.surface = ConnectionSurface(now, remembered)
         self.ids = ids
         self.headers = headers
         self.address = address
@@ -49,8 +50,12 @@ class Session:
     async def serve(self) -> None:
         """Serve messages until the connection ends."""
         end = self._loop.time() + LONGEST_SECONDS
-        while (message := await self._next(end)) is not None:
-            await self._turn(message)
+        try:
+            while (message := await self._next(end)) is not None:
+                await self._turn(message)
+                self.surface.end(await run_off_loop(self.surface.items, self.surface.size + len(message)))
+        finally:
+            self.surface.forget()
 
     async def _next(self, end: float) -> bytes | None:
         """Return the next message; `None` if there is none. Closes a connection that is idle, or too old."""
@@ -87,7 +92,6 @@ class Session:
         finally:
             self.channel.on_end = None
             arrival.close()
-            self.surface.end()
 
 
 class MessageArrival:
@@ -99,6 +103,7 @@ class MessageArrival:
         self.path = "/v1/responses"
         self.query = session.query
         self.address = session.address
+        self.history = session.surface.size
         self.surface: Surface = session.surface
         self._connection = session.surface
         self.encoder: Encoder | None = None
@@ -120,7 +125,7 @@ class MessageArrival:
     async def read(self) -> bytes:
         """Return the body. Raises `InvalidRequest`."""
         message, self._message = self._message, b""
-        return self._connection.body_of(message)
+        return await run_off_loop(lambda: self._connection.body_of(message), len(message))
 
     def expect_stream(self, headers: Callable[[], Headers]) -> None:
         """Do nothing: pings keep the connection alive."""

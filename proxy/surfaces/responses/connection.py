@@ -31,6 +31,23 @@ _CREATE = "response.create"
 _STREAM = b'{"stream":true}'
 _OWN = ("type", "stream_options", "background", "generate", "stream_id")  # not of a body
 MOST_REMEMBERED = 32 * 1024 * 1024  # bytes of items
+MOST_IN_ALL = 256 * 1024 * 1024  # of all connections
+
+
+class Remembered:
+    """The bytes of items that all connections of the process remember."""
+
+    def __init__(self, most: int = MOST_IN_ALL) -> None:
+        self._most = most
+        self._size = 0
+
+    def replace(self, before: int, after: int) -> bool:
+        """Count `after` bytes in place of `before`; return whether there is memory for them, else count none."""
+        self._size -= before
+        if after > MOST_REMEMBERED or self._size + after > self._most:
+            return False
+        self._size += after
+        return True
 
 
 class ConnectionSurface:
@@ -38,9 +55,10 @@ class ConnectionSurface:
 
     keep_alive = COMMENT
 
-    def __init__(self, now: Callable[[], float]) -> None:
-        """`now` returns seconds since 1970."""
+    def __init__(self, now: Callable[[], float], remembered: Remembered) -> None:
+        """`now` returns seconds since 1970; `remembered` is shared by all connections."""
         self._now = now
+        self._all = remembered
         self._turn: Turn | None = None  # of the call
         self._generates = True  # it asks for an answer
         self._remembered = ""  # the id of the response
@@ -48,6 +66,11 @@ class ConnectionSurface:
         self._previous: str | None = None  # what the call continues, if that is remembered
         self._said: list[Any] = []  # the items of the call's input, with those before
         self.answered: Item | None = None  # the response object of the last answer
+
+    @property
+    def size(self) -> int:
+        """Bytes of the items that are remembered."""
+        return len(self._items)
 
     def body_of(self, message: bytes) -> bytes:
         """Return the body of the `POST` that a message stands for. Raises `InvalidRequest`."""
@@ -72,7 +95,7 @@ class ConnectionSurface:
         call = RESPONSES.read(raw, headers, **arrived)
         turn = self._turn = call.turn
         assert turn is not None
-        own = input_items(parse(raw).body.get("input"))
+        own = input_items(turn.context.document.get("input"))
         self._said = own
         before: list[Any] = []
         if turn.previous is not None and turn.previous == self._remembered:
@@ -111,18 +134,35 @@ class ConnectionSurface:
         """Take the response object of a terminal event."""
         self.answered = response
 
-    def end(self) -> None:
-        """Remember the answer if it is not stored; forget what a call that failed has continued."""
+    def items(self) -> bytes:
+        """Return the items of the last call with all before them and its answer, as JSON; empty without an answer.
+
+        An answer that is stored has none either: the store remembers it.
+        """
         response, turn = self.answered, self._turn
-        if response is None or turn is None or response.get("status") not in ("completed", "incomplete"):
+        if response is None or turn is None or (turn.store and self._generates):
+            return b""
+        output = response.get("output")
+        return compact_nulled([*self._said, *output]) if isinstance(output, list) else b""
+
+    def end(self, items: bytes) -> None:
+        """Remember `items` with the id of the answer. Forget what a call that failed has continued."""
+        response = self.answered
+        if response is None or response.get("status") not in ("completed", "incomplete"):
             if self._previous is not None:
-                self._remembered, self._items = "", b""
-            return
-        output, id = response.get("output"), response.get("id")
-        if isinstance(output, list) and isinstance(id, str) and not (turn.store and self._generates):
-            items = compact_nulled([*self._said, *output])
-            self._remembered, self._items = (id, items) if len(items) <= MOST_REMEMBERED else ("", b"")
+                self.forget()
+        elif items and isinstance(response.get("id"), str):
+            self._remember(response["id"], items)
         self._said = []
+
+    def forget(self) -> None:
+        """Remember nothing."""
+        self._remember("", b"")
+
+    def _remember(self, id: str, items: bytes) -> None:
+        if not self._all.replace(len(self._items), len(items)):
+            id, items = "", b""
+        self._remembered, self._items = id, items
 
     def _prepared(self, call: Call, tokens: int) -> bytes:
         """Return the events of a response without output, which the next message continues."""

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+from proxy.core.principal import UNKNOWN_CALLER
 from proxy.http.ids import Ids
 from proxy.http.websocket.session import IDLE_SECONDS, LONGEST_SECONDS, Session
+from proxy.surfaces.responses.connection import Remembered
+from tests.support.calls import snapshot
 from tests.support.clocks import START
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
@@ -47,7 +50,7 @@ class Calls:
 
 
 def session(channel: Any, calls: Any) -> Session:
-    return Session(channel, calls, Ids(), lambda: 0.0, headers={}, address=None, query="")
+    return Session(channel, calls, Ids(), lambda: 0.0, Remembered(), headers={}, address=None, query="")
 
 
 async def test_an_idle_connection_is_closed() -> None:
@@ -69,3 +72,45 @@ async def test_a_connection_is_closed_after_an_hour() -> None:
     [message] = channel.sent
     assert (message["type"], message["error"]["code"]) == ("error", "websocket_connection_limit_reached")
     assert channel.codes == [1000]
+
+
+class Talking(Quiet):
+    """A channel whose client sends some messages, and then nothing."""
+
+    delivering = False
+
+    def __init__(self, *messages: dict[str, Any]) -> None:
+        super().__init__(IDLE_SECONDS + 1)
+        self._messages = [json.dumps({"type": "response.create", **message}).encode() for message in messages]
+
+    async def receive(self) -> bytes:
+        return self._messages.pop(0) if self._messages else await super().receive()
+
+
+class Answers:
+    """Reads each call, and answers it."""
+
+    def __init__(self) -> None:
+        self.histories: list[int] = []
+
+    async def run(self, arrival: Any) -> None:
+        self.histories.append(arrival.history)
+        raw = await arrival.read()
+        arrived = {"id": arrival.id, "request_id": "r", "snapshot": snapshot(), "principal": UNKNOWN_CALLER}
+        arrival.surface.read(raw, {}, **arrived, path=arrival.path, query="")
+        response = {"id": "resp_1", "status": "completed", "output": []}
+        event = {"type": "response.completed", "response": response}
+        arrival.write(b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n")
+
+
+async def test_what_a_connection_remembers_is_part_of_the_next_call() -> None:
+    calls = Answers()
+    first = {"model": "auto", "input": "x" * 1000, "store": False}
+    channel = Talking(first, {**first, "input": "y", "previous_response_id": "resp_1"})
+    made = session(channel, calls)
+
+    await made.serve()
+
+    assert calls.histories[0] == 0
+    assert calls.histories[1] > 1000
+    assert made.surface.size == 0
