@@ -37,6 +37,7 @@ class CostSample(NamedTuple):
     strong: bool  # whether the first target is a strong model
     weak_nusd: int | None = None  # expected cost at the cheapest weak model, and at the cheapest strong one
     strong_nusd: int | None = None
+    nusd: int | None = None  # expected cost at the first target
 
 
 class Warm(NamedTuple):

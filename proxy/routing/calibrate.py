@@ -68,6 +68,7 @@ class Calibrator:
         self._prior: Sequence[float] = ()
         self._seen: deque[CostSample] = deque(maxlen=WINDOW)
         self._missed = 0.0  # strong calls above the target
+        self._usual: float | None = None  # what a call costs at a strong model, for targets of spend
         self._since = 0  # requests since the last change
 
     def current(self, target: CostTarget, classifier: str, prior: Sequence[float]) -> Calibration:
@@ -86,7 +87,11 @@ class Calibrator:
         if current is None:
             return
         self._seen.append(sample)
-        missed = self._missed + _used(current.target, sample) - current.target.share
+        if current.target.of == "spend" and sample.strong_nusd:
+            usual = self._usual or sample.strong_nusd
+            self._usual = usual + (sample.strong_nusd - usual) / len(self._seen)
+        weight = _weight(sample, self._usual)
+        missed = self._missed + weight * (_used(current.target, sample) - current.target.share)
         self._missed = max(-_MOST_MISSED, min(_MOST_MISSED, missed))
         self._since += 1
         if self._since >= EVERY:
@@ -95,9 +100,12 @@ class Calibrator:
 
     def _next(self, target: CostTarget, version: int) -> Calibration:
         share = max(0.0, min(1.0, target.share - self._missed / HORIZON))
-        threshold, inclusive = _cut(_weighted(target, self._seen, self._prior), share)
-        used = [_used(target, sample) for sample in self._seen]
-        return Calibration(target, threshold, inclusive, version, round(sum(used) / len(used), 4) if used else None)
+        self._usual = _usual_cost(target, self._seen)
+        weights = [_weight(sample, self._usual) for sample in self._seen]
+        threshold, inclusive = _cut(_weighted(target, self._seen, weights, self._prior), share)
+        used = [weight * _used(target, sample) for weight, sample in zip(weights, self._seen, strict=True)]
+        realised = round(sum(used) / sum(weights), 4) if weights else None
+        return Calibration(target, threshold, inclusive, version, realised)
 
 
 class _Step(NamedTuple):
@@ -108,16 +116,33 @@ class _Step(NamedTuple):
 
 
 def _used(target: CostTarget, sample: CostSample) -> float:
-    """Return what a decision used of the share: 1 for a strong model, 0 or its share of the cost for a weak one."""
+    """Return what a decision used: 1 for a strong model and 0 for a weak one, or its share of a strong one's cost."""
+    if target.of == "spend" and sample.nusd is not None and sample.strong_nusd:
+        return sample.nusd / sample.strong_nusd
     return 1.0 if sample.strong else 1.0 - _gain(target, sample)
 
 
-def _weighted(target: CostTarget, seen: Sequence[CostSample], prior: Sequence[float]) -> tuple[list[_Step], float]:
+def _usual_cost(target: CostTarget, seen: Sequence[CostSample]) -> float | None:
+    """Return what a call costs at a strong model on average; `None` where calls are counted, or no price is known."""
+    if target.of == "calls":
+        return None
+    known = [sample.strong_nusd for sample in seen if sample.strong_nusd]
+    return sum(known) / len(known) if known else None
+
+
+def _weight(sample: CostSample, usual: float | None) -> float:
+    """Return how many usual calls a decision counts as: one, or in proportion to its cost at a strong model."""
+    return sample.strong_nusd / usual if usual and sample.strong_nusd else 1.0
+
+
+def _weighted(
+    target: CostTarget, seen: Sequence[CostSample], weights: Sequence[float], prior: Sequence[float]
+) -> tuple[list[_Step], float]:
     """Return the steps from the highest score down, and the share if no prompt goes to a strong model."""
     each = PRIOR_WEIGHT / max(len(prior), 1)
-    total = len(seen) + each * len(prior)
-    gains = [_gain(target, one) for one in seen]
-    usual = sum(gains) / len(gains) if gains else 1.0
+    total = sum(weights) + each * len(prior)
+    gains = [weight * _gain(target, one) for weight, one in zip(weights, seen, strict=True)]
+    usual = sum(gains) / sum(weights) if gains else 1.0
     steps = chain(
         (_Step(one.score, gain / total) for one, gain in zip(seen, gains, strict=True)),
         (_Step(score, usual * each / total) for score in prior),

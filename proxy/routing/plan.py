@@ -141,7 +141,8 @@ def _sample(ranking: Ranking | None, ordered: OrderedTargets) -> CostSample | No
     """Return the decision as `routing.cost` counts it."""
     if ranking is None or ranking.sample is None:
         return None
-    return ranking.sample._replace(strong=ordered.targets[0].name in ranking.strong)
+    first = ordered.targets[0]
+    return ranking.sample._replace(strong=first.name in ranking.strong, nusd=first.cost)
 
 
 def _propensity(selections: Sequence[Selection], ordered: OrderedTargets) -> float:

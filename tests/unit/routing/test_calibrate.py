@@ -61,6 +61,22 @@ def test_a_target_of_spend_is_realised_in_money(target: float) -> None:
     assert spent(samples[500:]) == pytest.approx(target, abs=0.03)
 
 
+@pytest.mark.parametrize("target", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("draw", [HARD, EASY])
+def test_a_target_of_spend_counts_long_calls_for_more(target: float, draw: Callable[[random.Random], float]) -> None:
+    rng, calibrator, spent, strong_alone = random.Random(7), Calibrator(), 0, 0
+    for score in drawn(draw, 500):  # harder prompts cost more, and the weak model that answers is not the cheapest
+        strong_nusd = int(STRONG_NUSD * rng.lognormvariate(3 * score, 0.5))
+        strong = calibrator.current(CostTarget(target, "spend"), "rules", PRIOR).needs_strong(score)
+        nusd = strong_nusd if strong else strong_nusd // 10
+        calibrator.note(CostSample(score, strong, strong_nusd // 20, strong_nusd, nusd))
+        spent, strong_alone = spent + nusd, strong_alone + strong_nusd
+
+    assert spent / strong_alone == pytest.approx(target, abs=0.02)
+    realised = calibrator.current(CostTarget(target, "spend"), "rules", PRIOR).realised
+    assert realised == pytest.approx(spent / strong_alone, abs=1e-4)
+
+
 @pytest.mark.parametrize(("target", "expected"), [(0.0, 0.0), (1.0, 1.0)])
 def test_the_ends_are_exact(target: float, expected: float) -> None:
     assert share(run(CostTarget(target), drawn(HARD, 200))) == expected
