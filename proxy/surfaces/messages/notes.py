@@ -19,6 +19,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.refused: InvalidRequest | None = None  # why only an Anthropic target can serve the call
+        self.forced: InvalidRequest | None = None  # a web search must be made (`Call.forced`)
         self.family: DialectName | None = None  # whose signatures the open tool loop carries
         self.hosted: list[Mapping[str, Any]] = []  # web searches (`Call.hosted`)
         self._dropped: dict[str, None] = {}
@@ -32,6 +33,10 @@ class Notes:
         """Note that `name` is not translated; it may be a client's text."""
         if len(self._dropped) < _MOST_NAMES:
             self._dropped[_NOT_IN_NAMES.sub("", name)[:_LONGEST_NAME]] = None
+
+    def force(self, message: str, param: str) -> None:
+        """Note that a target without a web search cannot serve the call."""
+        self.forced = InvalidRequest(message, param=param)
 
     def refuse(self, message: str, param: str) -> None:
         """Note that a target of another dialect cannot serve the call; the first reason is kept."""

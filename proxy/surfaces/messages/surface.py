@@ -99,6 +99,7 @@ class MessagesSurface:
             ),
             dropped=notes.dropped,
             hosted=tuple(notes.hosted),
+            forced=notes.forced,
             refused=InvalidRequest("Only Anthropic's API counts tokens.") if self._operation else notes.refused,
             count=_counted if self._operation else None,
             family=notes.family,

@@ -49,7 +49,7 @@ def read_tools(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         listed = []
     if not isinstance(listed, list):
         raise invalid("tools", "a list of tools")
-    server: set[str] = set()
+    server: dict[str, str] = {}  # types of server tools by their names
     tools: list[dict[str, Any]] = []
     for place, tool in enumerate(listed):
         where = f"tools[{place}]"
@@ -60,7 +60,7 @@ def read_tools(body: Mapping[str, Any], notes: Notes) -> dict[str, Any]:
         elif function := defined_function(tool):
             tools.append({"type": "function", "function": function})
         else:
-            server.add(str(tool.get("name")))
+            server[str(tool.get("name"))] = str(tool["type"])
             _note_server_tool(tool, notes)
     choice = _choice(body.get("tool_choice"), [tool["function"]["name"] for tool in tools], server, notes)
     return {"tools": tools, **choice} if tools else {}
@@ -94,8 +94,8 @@ def _function(tool: Mapping[str, Any], where: str, notes: Notes) -> dict[str, An
     return {"type": "function", "function": function}
 
 
-def _choice(choice: Any, names: list[str], server: set[str], notes: Notes) -> dict[str, Any]:
-    """Return the members of the chat for `tool_choice`; note a forced tool that only Anthropic has."""
+def _choice(choice: Any, names: list[str], server: Mapping[str, str], notes: Notes) -> dict[str, Any]:
+    """Return the members of the chat for `tool_choice`; note a forced tool that not all providers have."""
     if choice is None:
         return {}
     kind = choice.get("type") if isinstance(choice, dict) else None
@@ -105,21 +105,27 @@ def _choice(choice: Any, names: list[str], server: set[str], notes: Notes) -> di
     if kind == "tool":
         name = string(choice, "name", "tool_choice")
         if name in server:
-            notes.refuse(_forced(name), "tool_choice")
+            _force(name, server, notes)
         elif chat_name(name) not in names:
             raise invalid("tool_choice.name", "the name of one of `tools`")
-        members["tool_choice"] = {"type": "function", "function": {"name": chat_name(name)}}
+        else:
+            members["tool_choice"] = {"type": "function", "function": {"name": chat_name(name)}}
     else:
         if kind == "any" and server and not names:
-            notes.refuse(_forced(min(server)), "tool_choice")
+            _force(min(server, key=lambda name: (not server[name].startswith(_WEB_SEARCH), name)), server, notes)
+        if kind == "none":
+            notes.hosted.clear()
         members["tool_choice"] = _CHOICES[kind]
     if choice.get("disable_parallel_tool_use") is True:
         members["parallel_tool_calls"] = False
     return members
 
 
-def _forced(name: str) -> str:
-    return (
-        f"`tool_choice` requires the server tool `{name[:64]}`, which only Anthropic models have; "
+def _force(name: str, server: Mapping[str, str], notes: Notes) -> None:
+    """Note that a server tool is forced. Some providers have a web search; other tools only Anthropic has."""
+    message = (
+        f"`tool_choice` requires the server tool `{name[:64]}`, which this model does not have; "
         "remove it or choose an Anthropic model."
     )
+    note = notes.force if server[name].startswith(_WEB_SEARCH) else notes.refuse
+    note(message, "tool_choice")

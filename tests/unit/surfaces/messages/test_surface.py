@@ -232,14 +232,38 @@ def test_long_tool_names_are_shortened() -> None:
 
 
 def test_server_tools_are_dropped_unless_forced() -> None:
-    free = read(of(tools=[TOOL, {"type": "code_execution_20260120", "name": "code_execution"}]))
-    forced = read(of(tools=[SEARCH], tool_choice={"type": "tool", "name": "web_search"}))
+    execution = {"type": "code_execution_20260120", "name": "code_execution"}
+    free = read(of(tools=[TOOL, execution]))
+    forced = read(of(tools=[execution], tool_choice={"type": "tool", "name": "code_execution"}))
 
     assert (len(free.body["tools"]), free.dropped, free.refused) == (1, ("tools.code_execution_20260120",), None)
     assert "tools" not in forced.body
     assert forced.refused is not None
     assert forced.refused.param == "tool_choice"
-    assert read(of(tools=[SEARCH], tool_choice={"type": "any"})).refused is not None
+    assert read(of(tools=[execution], tool_choice={"type": "any"})).refused is not None
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"),
+    [
+        ([SEARCH], {"type": "tool", "name": "web_search"}),
+        ([TOOL, SEARCH], {"type": "tool", "name": "web_search"}),
+        ([SEARCH], {"type": "any"}),
+        ([{"type": "code_execution_20260120", "name": "code_execution"}, SEARCH], {"type": "any"}),
+    ],
+)
+def test_forced_web_search_is_for_targets_that_have_one(tools: Any, choice: Any) -> None:
+    call = read(of(tools=tools, tool_choice=choice))
+
+    assert call.refused is None
+    assert call.forced is not None
+    assert call.forced.param == "tool_choice"
+    assert len(call.hosted) == 1
+    assert "tool_choice" not in call.body
+
+
+def test_choice_without_tools_has_no_web_search() -> None:
+    assert read(of(tools=[SEARCH], tool_choice={"type": "none"})).hosted == ()
 
 
 @pytest.mark.parametrize(
