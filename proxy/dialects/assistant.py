@@ -16,12 +16,13 @@ from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import strict_object_of
 from proxy.dialects.memory import ToolCall
 
+_EXTRA = "extra_content"  # Google's member of messages and calls
 FOREIGN = (
     "reasoning_details",
     "reasoning_content",
     "reasoning",
     "thinking_blocks",
-    "extra_content",
+    _EXTRA,
     "google_parts",
     "images",
     "audio",
@@ -52,6 +53,13 @@ class Dropped:
         for name in FOREIGN:
             if message.get(name) and name not in read:
                 self.member(name)
+        calls = message.get("tool_calls")
+        if _EXTRA not in read and isinstance(calls, list) and any(map(_has_extra, calls)):
+            self.member(_EXTRA)  # the signature of a call
+
+
+def _has_extra(call: Any) -> bool:
+    return isinstance(call, dict) and bool(call.get(_EXTRA))
 
 
 def plain_text(message: Mapping[str, Any]) -> str | None:

@@ -70,6 +70,18 @@ def test_anthropic_has_no_parts_of_gemini(members: dict[str, Any]) -> None:
     assert dropped == (f"messages.{next(iter(members))}",)
 
 
+def test_signature_of_googles_call_is_named() -> None:
+    signed = {"google": {"thought_signature": "sig"}}
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": signed}
+    answer = {"role": "assistant", "content": None, "tool_calls": [call]}
+    messages = [USER, answer, {"role": "tool", "tool_call_id": "c", "content": "1"}]
+
+    _, dropped = anthropic.sent(anthropic.call(messages=messages), anthropic.target())
+
+    assert dropped == ("messages.extra_content",)
+    assert gemini.dropped({"messages": messages}) == ()
+
+
 @pytest.mark.parametrize(
     "members",
     [
