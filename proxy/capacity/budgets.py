@@ -44,7 +44,7 @@ from proxy.core.snapshot import Live
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 20.0
 REFRESH_SECONDS = 5.0
-PATIENCE_SECONDS = 1.0  # for which calls wait at the start of an outage of the shared store
+PATIENCE_SECONDS = 0.6  # for which calls wait at the start of an outage of the shared store, beside its discovery
 CHECK_SECONDS = 0.05
 SEEDED_AT_ONCE = 500  # counters, so that leases are renewed in time
 FOREVER_US = 9_000_000_000 * 1_000_000  # the end of a window without end, in microseconds

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from proxy.capacity.redis.client import Argument, Script, StateClient, state_key
+from proxy.capacity.redis.client import Script, StateClient, state_key
+from proxy.capacity.redis.connection import Argument
 from proxy.capacity.redis.counters import RENEW_SECONDS, RedisCounters
 from proxy.core.clock import SystemClock
 from tests.support.fakes import FakeClock

@@ -149,10 +149,16 @@ class Line:
         self.cut()
 
     @property
+    def port(self) -> int:
+        """The port of this proxy."""
+        assert self._server is not None
+        port: int = self._server.sockets[0].getsockname()[1]
+        return port
+
+    @property
     def url(self) -> str:
         """The URL of the server through this proxy."""
-        assert self._server is not None
-        return f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0?socket_timeout=0.5"
+        return f"redis://127.0.0.1:{self.port}/0?socket_timeout=0.5"
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -167,6 +173,7 @@ class Line:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._copy(reader, far_writer))
                 group.create_task(self._copy(far_reader, writer))
+        writer.close()
 
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import deque
 from collections.abc import Sequence
 
 from proxy.capacity.budget_store import (
@@ -23,10 +24,12 @@ from proxy.capacity.budget_store import (
     Unseeded,
 )
 from proxy.capacity.redis.budget_scripts import budget_scripts
-from proxy.capacity.redis.client import Argument, StateClient, state_key
+from proxy.capacity.redis.client import StateClient, state_key
+from proxy.capacity.redis.connection import Argument
 from proxy.capacity.redis.scripts import SERVER_TIME
 
 MAX_SETTLED = 10_000  # ids of settled reservations that are kept
+MAX_UNRETURNED = 1000  # reservations that ended while Redis was unavailable; others return with their lease
 MAX_SEEN = 10_000  # counters whose last known state is kept
 RENEWED_AT_ONCE = 100  # charges in one script, so that Redis is never busy for long
 
@@ -44,6 +47,7 @@ class RedisBudgets:
         self._scripts = budget_scripts(time)
         self._settled: dict[str, None] = {}  # ids, oldest first
         self._owed: dict[BudgetCounter, tuple[int, bool, BudgetCharge]] = {}  # cost, whether it closes, charge
+        self._unreturned: deque[BudgetReservation] = deque(maxlen=MAX_UNRETURNED)
         self._seen: dict[BudgetCounter, Spending] = {}
         client.on_recovery.append(self._pay)
 
@@ -77,7 +81,11 @@ class RedisBudgets:
         if not self._client.available:
             for charge in reservation.charges:
                 self._owe(charge, nusd, closes=closes and charge.hard is not None)
+            self._unreturned.append(reservation)
             return
+        self._end(reservation, nusd, closes=closes)
+
+    def _end(self, reservation: BudgetReservation, nusd: int, *, closes: bool = False) -> None:
         arguments: list[Argument] = [_member(reservation), reservation.nusd, nusd]
         for charge in reservation.charges:
             arguments += (int(closes and charge.hard is not None), _expiry(charge))
@@ -128,7 +136,9 @@ class RedisBudgets:
             self._owed[charge.counter] = before + nusd, closed or closes, charge
 
     def _pay(self) -> None:
-        """Add what was settled while Redis was unavailable; a repeated sum counts once."""
+        """Add what was settled while Redis was unavailable, and return what was reserved; repetitions count once."""
+        while self._unreturned:
+            self._end(self._unreturned.popleft(), 0)
         owed, self._owed = self._owed, {}
         for nusd, closes, charge in owed.values():
             receipt = state_key("budget-sum", secrets.token_hex(8))

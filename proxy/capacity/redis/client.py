@@ -3,9 +3,9 @@
 All commands of a process share one connection, on which they are pipelined in order, so no call waits for a free
 connection and a command sent later takes effect later. Everything is a script, loaded once per connection.
 
-A failure, an answer that takes longer than `ANSWER_SECONDS`, and an error that says that Redis cannot serve (`NOPERM`,
-`OOM`, `READONLY`) end the connection. Until a background probe succeeds, every request fails at once with
-`StateUnavailable`. What `post` sends is kept meanwhile.
+A failure ends the connection. So do an answer that takes longer than `answer_seconds`, a time as long as that in which
+no answer is faster than `slow_seconds`, and an error that says that Redis cannot serve (`NOPERM`, `OOM`, `READONLY`).
+Until a background probe succeeds, every request fails at once with `StateUnavailable`. What `post` sends is kept.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
 from hashlib import sha1
 from typing import TYPE_CHECKING, Any
 
+from proxy.capacity.redis.connection import Argument, answer, close, connector, warn_of_eviction
 from proxy.core.clock import Clock
 from proxy.core.errors import StateUnavailable
 
@@ -28,15 +28,12 @@ if TYPE_CHECKING:
 
 _LOG = logging.getLogger(__name__)
 
-CONNECT_SECONDS = 1.0  # for the connection, the handshake and the first probe; `socket_connect_timeout` of the URL
-ANSWER_SECONDS = 0.25  # a longer answer counts as a failure; `socket_timeout` of the URL
+SLOW = 0.2  # of the seconds for an answer: a call waits for several answers, one after the other
 RETRY_SECONDS = 0.5  # between two probes while Redis is unavailable
 LATE_SECONDS = 0.05  # a timer that is later shows that this process was busy, not that Redis is slow
+PROBES = 3  # of a Redis that was slow; the fastest answer counts, because this process may be busy
 MAX_KEPT = 10_000  # background commands that are kept while Redis is unavailable; the oldest are dropped
 PREFIX = "{signalbox}"  # of all keys: a hash tag, so that a cluster keeps them on one node
-URL_FORM = "use `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS"
-
-Argument = str | int | float | bytes
 
 
 class Script:
@@ -91,7 +88,8 @@ class StateClient:
 
         Raises `ValueError` for a URL that is not valid, without its text, which may contain a password.
         """
-        self._new_connection, self._connect_seconds, self.answer_seconds = _connector(url)
+        self._new_connection, self._connect_seconds, self.answer_seconds = connector(url)
+        self.slow_seconds = SLOW * self.answer_seconds
         self._clock = clock
         self._policy = policy
         self._connection: AbstractConnection | None = None
@@ -103,6 +101,8 @@ class StateClient:
         self._logged_at = -math.inf
         self._dropped = 0  # background commands, in this outage
         self._timer: asyncio.TimerHandle | None = None
+        self._slow_since: float | None = None  # no answer has been fast since then
+        self._was_slow = False  # the reason of this outage: it ends when Redis is fast
         self._reason = "not connected yet"  # why Redis is unavailable
         self.available = False
         self.on_recovery: list[Callable[[], None]] = []  # called whenever Redis is available (again)
@@ -169,20 +169,28 @@ class StateClient:
         try:
             async with asyncio.timeout(self._connect_seconds):
                 await connection.connect()  # type: ignore[no-untyped-call]
-                await _answer(connection, "EVAL", _PROBE.text, 1, state_key("probe"), 1)
-                await _warn_of_eviction(connection)
+                fastest = min([await self._probe(connection) for _ in range(PROBES if self._was_slow else 1)])
+                await warn_of_eviction(connection)
         except TimeoutError:
             self._fail(f"no connection within {self._connect_seconds:g} s")
         except Exception as exc:  # of the library, the operating system or TLS
             self._fail(_described(exc))
         else:
-            self._available(connection)
+            if not self._was_slow or fastest < self.slow_seconds:
+                self._available(connection)
         finally:
             if self._connection is not connection:
-                await _close(connection)
+                await close(connection)
+
+    async def _probe(self, connection: AbstractConnection) -> float:
+        """Run a script, and return how long that took."""
+        began = self._clock.monotonic()
+        await answer(connection, "EVAL", _PROBE.text, 1, state_key("probe"), 1)
+        return self._clock.monotonic() - began
 
     def _available(self, connection: AbstractConnection) -> None:
         self._connection = connection
+        self._slow_since, self._was_slow = None, False
         self._loaded.clear()
         self._failed.clear()
         self._wake.set()  # sends what was kept
@@ -230,6 +238,8 @@ class StateClient:
                 except ResponseError as exc:
                     result = exc
                 command = self._sent.popleft()
+                if self._slow_since and self._clock.monotonic() - command.sent_at < self.slow_seconds:
+                    self._slow_since = None
                 if isinstance(result, NoScriptError):  # after SCRIPT FLUSH
                     self._loaded.discard(command.script.digest)
                     self._enqueue(command)
@@ -276,22 +286,37 @@ class StateClient:
     def _set_timer(self) -> None:
         """Watch the oldest command that has no answer: one timer for all of them."""
         if self._timer is None and self._sent:
-            due = self._sent[0].sent_at + self.answer_seconds
-            wait = max(0.0, due - self._clock.monotonic())
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(wait, self._check, loop.time() + wait)
+            age = self._clock.monotonic() - self._sent[0].sent_at
+            due = self.slow_seconds if age < self.slow_seconds else self.answer_seconds
+            self._check_after(max(0.0, due - age))
+
+    def _check_after(self, wait: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(wait, self._check, loop.time() + wait)
 
     def _check(self, due: float) -> None:
         self._timer = None
         if not self._sent:
             return
-        loop = asyncio.get_running_loop()
-        if loop.time() - due > LATE_SECONDS:  # the answer may have arrived while this process was busy
-            self._timer = loop.call_later(LATE_SECONDS, self._check, loop.time() + LATE_SECONDS)
-        elif self._clock.monotonic() - self._sent[0].sent_at >= self.answer_seconds:
+        age = self._clock.monotonic() - self._sent[0].sent_at
+        late = asyncio.get_running_loop().time() - due
+        if late > LATE_SECONDS:  # the answer may have arrived while this process was busy
+            self._slow_since = None
+            self._check_after(LATE_SECONDS)
+        elif age >= self.answer_seconds:
             self._fail(f"no answer within {self.answer_seconds * 1000:g} ms")
+        elif age >= self.slow_seconds and late < self.slow_seconds / 2 and self._is_slow():
+            self._was_slow = True
+            self._fail(f"answers take longer than {self.slow_seconds * 1000:g} ms")
         else:
             self._set_timer()
+
+    def _is_slow(self) -> bool:
+        """Return whether no answer has been fast for some time; the oldest command has had none for too long."""
+        now = self._clock.monotonic()
+        if self._slow_since is None:
+            self._slow_since = now
+        return now - self._slow_since >= self.answer_seconds
 
     def _fail(self, reason: str, *, logged: bool = True) -> None:
         """Open the circuit: fail what waits for an answer, keep what nothing waits for and was not sent."""
@@ -315,7 +340,7 @@ class StateClient:
     async def _disconnect(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await _close(connection)
+            await close(connection)
 
 
 def state_key(*parts: str) -> str:
@@ -331,51 +356,6 @@ def _resolve(command: _Command, result: Any) -> None:
         answer.set_result(result)
     elif command.on_abandoned is not None and answer.cancelled():
         command.on_abandoned(result)
-
-
-def _connector(url: str) -> tuple[Callable[[], AbstractConnection], float, float]:
-    """Return what makes connections to `url`, with the seconds for a connection and for an answer.
-
-    Imports the library.
-    """
-    try:
-        from redis.asyncio import ConnectionPool
-    except ImportError:
-        raise ValueError("needs the library `redis`; install `signalbox-proxy[redis]`") from None
-    try:
-        pool = ConnectionPool.from_url(url, protocol=2)
-        kwargs: dict[str, Any] = dict(pool.connection_kwargs)
-        answer = float(kwargs.pop("socket_timeout", ANSWER_SECONDS))
-        connect = float(kwargs.pop("socket_connect_timeout", CONNECT_SECONDS))
-        new = partial(pool.connection_class, **kwargs, socket_timeout=None, socket_connect_timeout=connect)
-        new()  # finds unknown options
-    except (ValueError, TypeError):
-        raise ValueError(f"is not a valid URL; {URL_FORM}") from None
-    return new, connect, answer
-
-
-async def _answer(connection: AbstractConnection, *words: Argument) -> Any:
-    await connection.send_packed_command(connection.pack_command(*words), check_health=False)
-    return await connection.read_response()
-
-
-async def _close(connection: AbstractConnection) -> None:
-    with contextlib.suppress(Exception):  # it is given up in any case
-        await connection.disconnect(nowait=True)
-
-
-async def _warn_of_eviction(connection: AbstractConnection) -> None:
-    """Warn if Redis may drop counters: limits then allow more than configured."""
-    from redis.exceptions import ResponseError
-
-    try:
-        memory = await _answer(connection, "INFO", "memory")
-    except ResponseError:
-        return  # not permitted
-    rows = dict(line.split(":", 1) for line in memory.decode(errors="replace").splitlines() if ":" in line)
-    policy = rows.get("maxmemory_policy", "noeviction")
-    if rows.get("maxmemory", "0") != "0" and policy != "noeviction":
-        _LOG.warning("Redis may evict the shared state", extra={"fields": {"maxmemory_policy": policy}})
 
 
 def _concerns_one_script(error: Exception) -> bool:

@@ -69,8 +69,7 @@ async def test_what_is_settled_in_an_outage_is_added_after_it(tmp_path: Path) ->
             await available(client)
 
             row = await state(store)
-    assert row is not None
-    assert row.spent == 14
+    assert row == Spending(14, 0)
 
 
 async def test_a_settlement_whose_answer_is_lost_counts_once(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -178,6 +179,19 @@ async def test_a_slow_server_is_unavailable_until_it_is_fast(redis: RedisServer)
         with pytest.raises(StateUnavailable):
             await client.call(APPEND, [KEY], ["b"])
         assert not client.available
+
+        line.delay = 0.0
+        await until(lambda: client.available)
+
+
+async def test_a_server_that_is_always_a_little_slow_is_unavailable_too(redis: RedisServer) -> None:
+    async with Line(redis.port) as line, connected(line.url) as client:
+        line.delay = client.slow_seconds
+        assert line.delay * 2 < client.answer_seconds
+        while client.available:  # it answers each call, but no call is fast
+            with contextlib.suppress(StateUnavailable):
+                await client.call(APPEND, [KEY], ["a"])
+        assert redis.command("GET", KEY) != "$-1\r\n"
 
         line.delay = 0.0
         await until(lambda: client.available)
