@@ -44,6 +44,7 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.dialogs.turns import StoredTurns
 from proxy.http.assembly import build_http, client_limits
 from proxy.http.reading import BodyReader
+from proxy.internal_calls import InternalCalls
 from proxy.learning.memory import LearningMemory
 from proxy.learning.service import Learning
 from proxy.ledger.spending import PastSpending
@@ -155,7 +156,7 @@ def build(
         warm=upstream.warm.find,
         room=upstream.budgets.room,
     )
-    router.llm = classifier = AskingClassifier(
+    internal_calls = InternalCalls(
         plan=router.route,
         health=upstream.slots.health_of,
         executor=upstream.executor,
@@ -163,6 +164,7 @@ def build(
         count_attempt=settler.probed,
         ledger=ledger.recorder if ledger else None,
     )
+    router.llm = classifier = AskingClassifier(calls=internal_calls, clock=clock)
     metrics.watch(classifier.families)
     prompts = StoredPrompts(PromptStore(database), clock) if database else None
     router.note = prompts.note if prompts else None

@@ -16,6 +16,7 @@ from proxy.core.policies import BreakerPolicy, LlmClassifierPolicy
 from proxy.core.principal import Identified
 from proxy.core.record import AttemptRecord, Record
 from proxy.core.snapshot import Snapshot
+from proxy.internal_calls import InternalCalls
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.router import Router
 from proxy.surfaces.openai.chat import read_chat
@@ -54,7 +55,7 @@ class Box:
 
     def __post_init__(self) -> None:
         self.router = Router(self.bench.slots)
-        self.classifier = self.router.llm = AskingClassifier(
+        calls = InternalCalls(
             plan=self.router.route,
             health=self.bench.slots.health_of,
             executor=self.bench.executor,
@@ -62,6 +63,7 @@ class Box:
             count_attempt=lambda *_: None,
             ledger=self,
         )
+        self.classifier = self.router.llm = AskingClassifier(calls=calls, clock=self.bench.clock)
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
         """Nothing to do: intents are the executor's."""
