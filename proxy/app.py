@@ -168,8 +168,10 @@ def build(
     metrics.watch(classifier.families)
     prompts = StoredPrompts(PromptStore(database), clock) if database else None
     router.note = prompts.note if prompts else None
-    learning = Learning(LearningStore(database) if database else LearningMemory(), live, router, clock)
+    learning_store = LearningStore(database) if database else LearningMemory()
+    learning = Learning(learning_store, live, router, clock, internal_calls)
     router.explore = learning.explore
+    metrics.watch(learning.judge.families if learning.judge else list)
     settler.answered = (upstream.warm.note, learning.answered)
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     background = background_of(database, clock)
@@ -236,7 +238,7 @@ def build(
         overrides,
         callers,
     ]
-    services += [agents if database else None, turns, prompts, learning]
+    services += [agents if database else None, turns, prompts, learning, learning.judge]
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,

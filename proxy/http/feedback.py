@@ -28,7 +28,7 @@ class Feedback:
     async def give(self, request: Request) -> Response:
         """`POST /v1/feedback`: keep a score in place of an earlier one for the same answer."""
         id, score, model = read_feedback(await self._read(request))
-        label = await self._learning.judge(request.scope[PRINCIPAL], id, score, model)
+        label = await self._learning.give(request.scope[PRINCIPAL], id, score, model)
         return JSONResponse({"object": "feedback", "id": id, "model": label.model, "score": label.score})
 
 

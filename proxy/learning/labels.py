@@ -7,8 +7,9 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-FEEDBACK, SIGNAL = "feedback", "signal"  # sources: what clients say, and how calls ended
-SIGNAL_WEIGHT = 0.1  # beside feedback, which counts 1
+FEEDBACK, JUDGE, SIGNAL = "feedback", "judge", "signal"  # sources: clients, a model, and ratings by cheap signs
+JUDGE_WEIGHT = 0.5  # beside feedback, which counts 1
+SIGNAL_WEIGHT = 0.1
 FLOOR = 20.0  # the weight that one key has in any case
 
 

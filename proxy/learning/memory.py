@@ -7,21 +7,10 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
+from proxy.learning.decisions import Decision
 
 MOST = 20_000  # decisions, of about a kilobyte each
 MOST_LABELS = 20_000
-
-
-class Decision(Struct, frozen=True, gc=False):
-    """What a label needs of a call, or of a prompt that was routed without a call."""
-
-    id: str
-    tenant: str
-    chosen: str  # the model that answered, or would have answered: provider/model
-    targets: tuple[str, ...]  # the models of the plan
-    propensity: float  # with which `chosen` came first
-    features: bytes | None
 
 
 class Decisions:

@@ -54,16 +54,10 @@ class _Completion(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Completion).decode
 
 
-class Reading:
-    """An encoder around that of the call, if it has one. It reads canonical bytes, and calls `done` in the end."""
+class _Collected:
+    """What has been read of an answer."""
 
-    def __init__(
-        self, inner: Encoder | None, surface: Surface, *, stream: bool, done: Callable[[Answer | None], None]
-    ) -> None:
-        self._inner = inner
-        self._surface = surface
-        self._stream = stream
-        self._done = done
+    def __init__(self) -> None:
         self._texts: list[str] = []
         self._calls: dict[int, list[str]] = {}  # name, and the pieces of the arguments
         self._custom: set[int] = set()
@@ -71,36 +65,10 @@ class Reading:
         self._refused = self._media = False
         self._readable = True
 
-    def feed(self, data: bytes) -> bytes:
-        """Return the client's bytes for `data`."""
-        if self._left > 0 and self._readable:
-            if self._stream:
-                for event in split(data):
-                    text = data_of(event)
-                    if text and text != DONE:
-                        self._read(text)
-            else:
-                self._read(data)
-        return data if self._inner is None else self._inner.feed(data)
-
-    def finish(self) -> bytes:
-        """Return the client's last bytes."""
-        last = b"" if self._inner is None else self._inner.finish()
-        self._done(self._answer() if self._readable else None)
-        return last
-
-    def fail(self, error: ProxyError) -> bytes:
-        """Return the client's last bytes after a failure."""
-        return self._surface.event(error) if self._inner is None else self._inner.fail(error)
-
-    def _answer(self) -> Answer:
-        calls = [
-            ToolCall(name, "".join(pieces), is_function=index not in self._custom)
-            for index, (name, *pieces) in sorted(self._calls.items())
-        ]
-        return Answer("".join(self._texts), tuple(calls), self._refused, self._media, whole=self._left > 0)
-
-    def _read(self, text: bytes) -> None:
+    def read(self, text: bytes) -> None:
+        """Read a chunk or a whole completion."""
+        if self._left <= 0 or not self._readable:
+            return
         completion = typed(_decode, text)
         if completion is None:
             self._readable = False  # it has another shape, and nothing is known of the answer
@@ -109,6 +77,16 @@ class Reading:
             message = choice.delta or choice.message
             if message is not None and choice.index == 0:
                 self._add(message, whole=choice.message is not None)
+
+    def answer(self) -> Answer | None:
+        """Return the answer; `None` if it cannot be read."""
+        if not self._readable:
+            return None
+        calls = [
+            ToolCall(name, "".join(pieces), is_function=index not in self._custom)
+            for index, (name, *pieces) in sorted(self._calls.items())
+        ]
+        return Answer("".join(self._texts), tuple(calls), self._refused, self._media, whole=self._left > 0)
 
     def _add(self, message: _Message, *, whole: bool) -> None:
         if message.content:
@@ -134,3 +112,44 @@ class Reading:
         if text:
             pieces.append(text[: self._left])
             self._left -= len(text)
+
+
+class Reading:
+    """An encoder around that of the call, if it has one. It reads canonical bytes, and calls `done` in the end."""
+
+    def __init__(
+        self, inner: Encoder | None, surface: Surface, *, stream: bool, done: Callable[[Answer | None], None]
+    ) -> None:
+        self._inner = inner
+        self._surface = surface
+        self._stream = stream
+        self._done = done
+        self._collected = _Collected()
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the client's bytes for `data`."""
+        if self._stream:
+            for event in split(data):
+                text = data_of(event)
+                if text and text != DONE:
+                    self._collected.read(text)
+        else:
+            self._collected.read(data)
+        return data if self._inner is None else self._inner.feed(data)
+
+    def finish(self) -> bytes:
+        """Return the client's last bytes."""
+        last = b"" if self._inner is None else self._inner.finish()
+        self._done(self._collected.answer())
+        return last
+
+    def fail(self, error: ProxyError) -> bytes:
+        """Return the client's last bytes after a failure."""
+        return self._surface.event(error) if self._inner is None else self._inner.fail(error)
+
+
+def answer_of(body: bytes) -> Answer | None:
+    """Return the answer of a whole chat completion; `None` if it has another shape."""
+    collected = _Collected()
+    collected.read(body)
+    return collected.answer()

@@ -17,7 +17,6 @@ import msgspec
 
 from proxy.core.call import Call
 from proxy.core.clock import Clock
-from proxy.core.decisions import read_decision
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.learning import LearningRules
 from proxy.core.model import Tier
@@ -26,10 +25,13 @@ from proxy.core.principal import Principal
 from proxy.core.record import Record
 from proxy.core.snapshot import Live
 from proxy.core.timestamps import iso
+from proxy.internal_calls import InternalCalls
+from proxy.learning.decisions import Decision, decision_for, decision_of, owner_of
 from proxy.learning.failures import Failures
 from proxy.learning.fit import examples_of, fit_and_check
+from proxy.learning.judge import Drawn, Judge, Sample, drawn
 from proxy.learning.labels import FEEDBACK, Label
-from proxy.learning.memory import MOST, Decision, Decisions
+from proxy.learning.memory import MOST, Decisions
 from proxy.learning.signals import Signals
 from proxy.routing.classify.packed import pack
 from proxy.routing.learned import LearnedPredictor, State, decode, encode
@@ -84,7 +86,10 @@ class Control(msgspec.Struct, frozen=True):
 class Learning:
     """One instance for each process; also a background service."""
 
-    def __init__(self, store: Store, live: Live, router: Predicts, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, live: Live, router: Predicts, clock: Clock, calls: InternalCalls | None = None
+    ) -> None:
+        self.judge = Judge(calls, live, clock, self._judged) if calls is not None else None
         self._store = store
         self._live = live
         self._router = router
@@ -92,7 +97,7 @@ class Learning:
         self._decisions = Decisions()
         self._signals = Signals()
         self._waiting: list[Values] = []  # decisions that are not in the store yet
-        self._labels: list[Label] = []  # of signals, that are not in the store yet
+        self._labels: list[Label] = []  # of signals and of the judge, that are not in the store yet
         self._wake = asyncio.Event()  # a label has come
         self._state: State | None = None  # what serves
         self._tried = 0  # the time of the newest label of the last fit
@@ -104,29 +109,42 @@ class Learning:
         return rules.explore if rules is not None else 0.0
 
     def watch(self, call: Call, record: Record, encoder: Encoder | None, surface: Surface) -> Encoder | None:
-        """Return the encoder of an answer; one around it, if the answer is rated."""
+        """Return the encoder of an answer; one around it, if the answer is rated or judged."""
         rules, plan = call.snapshot.learning, record.plan
-        if rules is None or not rules.signals or plan is None or plan.conversation is None:
+        if rules is None or plan is None or plan.conversation is None:
             return encoder
-        from proxy.learning.reading import Reading  # only here: most processes rate nothing
+        chosen = record.chosen
+        sampled = drawn(call, plan, chosen, rules) if self.judge is not None and chosen is not None else None
+        if not rules.signals and sampled is None:
+            return encoder
+        from proxy.learning.reading import Reading  # only here: most processes read no answers
 
-        return Reading(encoder, surface, stream=call.stream, done=partial(_rate, record, call.body))
+        return Reading(encoder, surface, stream=call.stream, done=partial(self._read, call, record, sampled))
+
+    def _read(self, call: Call, record: Record, sampled: Drawn | None, answer: Answer | None) -> None:
+        """Rate a complete answer, and give it to the judge. An error in this must not break the answer."""
+        from proxy.learning.rating import rate
+
+        rules = call.snapshot.learning
+        try:
+            if rules is not None and rules.signals:
+                record.rating = rate(call.body, answer, record.finish_reason)
+            decision = decision_for(record) if sampled is not None else None
+            if self.judge is None or sampled is None or decision is None or answer is None or answer.media:
+                return
+            other = sampled.shadow if sampled.shadow != decision.chosen else None
+            self.judge.put(Sample(call, decision, owner_of(call.principal), answer, other))
+        except Exception:
+            _LOG.exception("an answer cannot be rated", extra={"fields": {"id": record.id}})
 
     def answered(self, record: Record) -> None:
         """Remember the decision for a call of `auto` that has ended."""
-        plan, chosen, principal = record.plan, record.chosen, record.principal
-        if plan is None or chosen is None or principal is None:
-            return
-        features = plan.features()
-        if features is not None:
-            first = chosen.name == plan.targets[0].deployment.name
-            targets = tuple(target.deployment.name for target in plan.targets)
-            propensity = plan.propensity if first else 1.0
-            decision = Decision(record.id, principal.tenant, chosen.name, targets, propensity, features)
+        decision = decision_for(record)
+        if decision is not None and record.principal is not None:
             self._decisions.add(decision)
             rules = self._live.snapshot.learning
-            if rules is not None and rules.signals and len(self._labels) < MOST:
-                self._labels += self._signals.read(record, decision, owner_of(principal), self._now())
+            if rules is not None and rules.signals:
+                self._keep(self._signals.read(record, decision, owner_of(record.principal), self._now()))
 
     def routed(self, call: Call, plan: Plan) -> None:
         """Remember the decision for a prompt that was routed without a call."""
@@ -144,12 +162,12 @@ class Learning:
             row = {"id": call.id, "time": self._now(), "tenant": tenant, "features": features}
             self._waiting.append({**row, "decision": msgspec.json.encode(about)})
 
-    async def judge(self, principal: Principal, id: str, score: float, model: str | None) -> Label:
+    async def give(self, principal: Principal, id: str, score: float, model: str | None) -> Label:
         """Keep a judgement of an answer, and return it. Raises `NotFound` and `InvalidRequest`."""
         decision = self._decisions.get(id)
         if decision is None and len(id) <= LONGEST:
             row = await self._store.decision(id)
-            decision = None if row is None else _decision_of(row)
+            decision = None if row is None else decision_of(row)
         if decision is None or decision.tenant != principal.tenant:
             raise NotFound(f"There is no call or routed prompt `{id[:LONGEST]}`.")
         name = model or decision.chosen
@@ -305,6 +323,15 @@ class Learning:
         self._state = state
         self._router.predictor = PRIOR if state is None else LearnedPredictor(state)
 
+    def _keep(self, labels: Sequence[Label]) -> None:
+        """Take labels that go to the store soon, unless too many are waiting."""
+        if len(self._labels) < MOST:
+            self._labels += labels
+
+    def _judged(self, labels: Sequence[Label]) -> None:
+        self._keep(labels)
+        self._wake.set()
+
     def _tiers(self) -> dict[str, Tier | None]:
         snapshot = self._live.snapshot
         listed = listed_tiers(snapshot)
@@ -323,45 +350,3 @@ async def _sliced(work: Any) -> State | None:
             result: State | None = end.value
             return result
         await asyncio.sleep(0)
-
-
-def _rate(record: Record, body: Values, answer: Answer | None) -> None:
-    """Rate an answer. An error in it must not break the answer."""
-    from proxy.learning.rating import rate
-
-    try:
-        record.rating = rate(body, answer, record.finish_reason)
-    except Exception:
-        _LOG.exception("an answer cannot be rated", extra={"fields": {"id": record.id}})
-
-
-def owner_of(principal: Principal) -> str | None:
-    """Return whose labels are bounded together: those of a key, or of a user; `None` for callers that are trusted."""
-    if principal.role == "admin":
-        return None
-    return principal.key_id or principal.user
-
-
-def _decision_of(row: Values) -> Decision | None:
-    """Return the decision of a row of the store: of a routed prompt, or of a call."""
-    if "tenant" in row:
-        about = msgspec.json.decode(row["decision"])
-        targets = tuple(about["targets"])
-        return Decision(row["id"], row["tenant"], about["chosen"], targets, about["propensity"], row["features"])
-    if row["provider"] is None:
-        return None  # no model has answered
-    try:
-        record = read_decision(row["decision"] or b"{}")
-    except ValueError:
-        record = {}
-    owner = Principal("-").tenant
-    for kind, id in (("team", row["team_id"]), ("user", row["user_id"]), ("key", row["key_id"])):
-        if id is not None:
-            owner = f"{kind}:{id}"
-            break
-    name = f"{row['provider']}/{row['upstream_model']}"
-    propensity = record.get("ranking", {}).get("propensity", 1.0) if record.get("chosen") == name else 1.0
-    targets = tuple(
-        f"{one['provider']}/{one['model']}" for one in record.get("candidates", ()) if one["status"] != "rejected"
-    )
-    return Decision(row["id"], owner, name, targets, propensity, row["features"])

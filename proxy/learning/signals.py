@@ -14,8 +14,8 @@ from hashlib import blake2b
 from msgspec import structs
 
 from proxy.core.record import Outcome, Record
+from proxy.learning.decisions import Decision
 from proxy.learning.labels import SIGNAL, SIGNAL_WEIGHT, Label
-from proxy.learning.memory import Decision
 
 AGAIN = 60_000_000  # microseconds in which the same request is a complaint about its first answer
 _MOST = 10_000  # requests that are remembered

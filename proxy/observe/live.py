@@ -75,6 +75,15 @@ def classifications(results: Mapping[str, int]) -> Family:
     return Family(name, "counter", text, values)
 
 
+def judgements(results: Mapping[tuple[str, str], int]) -> Family:
+    """Answers that a model has judged, and shadow calls, by result."""
+    name, text = "signalbox_judgements_total", "Answers given to the judging model, and shadow calls, by result."
+    values: dict[str, float] = {
+        series(name, [("kind", kind), ("result", result)]): number for (kind, result), number in results.items()
+    }
+    return Family(name, "counter", text, values)
+
+
 def key_look_ups(number: int) -> Family:
     """Look-ups of keys, users and teams in the store."""
     name, text = "signalbox_key_lookups_total", "Look-ups of keys, users and teams in the store."

@@ -113,6 +113,7 @@ def watch(metrics: Metrics) -> None:
     metrics.watch(lambda: [families.retries_refused(0), families.providers(snapshot()), families.lag(0.0)])
     metrics.watch(lambda: [families.store(degraded=False), families.state(degraded=False)])
     metrics.watch(lambda: [families.key_look_ups(0), families.classifications({"asked": 0})])
+    metrics.watch(lambda: [families.judgements({("judge", "done"): 0})])
     metrics.watch(lambda: budget_amounts([(BudgetRule("total", "", 1), 0, 0)]))
     metrics.watch(lambda: budget_counts({}, {}, {}))
     metrics.watch(process_families)

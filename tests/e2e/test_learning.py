@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from proxy.routing.explore import draw_of
 from tests.support.boxes import ADMIN, Box, boxed
 from tests.support.upstreams import DONE, Upstream, chunk, completion, plain, running, stream, words
 from tests.support.waiting import until
@@ -102,7 +104,7 @@ def test_the_answer_to_a_call_can_be_judged(tmp_path: Path, *, enabled: bool) ->
         assert learning(box)["labels"] == {"up/weak": 1}
 
 
-def test_answers_are_rated_in_records_and_learned_from(tmp_path: Path) -> None:
+def test_answers_are_rated_in_records(tmp_path: Path) -> None:
     config = configuration("", tmp_path)
     with running(Upstream()) as upstream:
         config["providers"]["up"]["base_url"] = upstream.url
@@ -114,8 +116,7 @@ def test_answers_are_rated_in_records_and_learned_from(tmp_path: Path) -> None:
             streamed = box.ask("auto", messages=[{"role": "user", "content": "two"}], stream=True)
             named = box.ask("up/weak", stream=True)
 
-            records = {each["id"]: each for each in until(lambda: three_requests(box))}
-            until(lambda: learning(box)["labels"] == {"up/weak": 2})
+            records = {each["id"]: each for each in until(lambda: requests(box, 3))}
 
     found = [records[answer.headers["x-router-id"]] for answer in (refused, streamed, named)]
     assert streamed.content == b"".join([*words("a"), chunk(finish="stop"), DONE])
@@ -123,9 +124,39 @@ def test_answers_are_rated_in_records_and_learned_from(tmp_path: Path) -> None:
     assert [each["rating_reasons"] for each in found] == [["refusal"], [], []]
 
 
-def three_requests(box: Box) -> list[dict[str, Any]] | None:
+def requests(box: Box, count: int) -> list[dict[str, Any]] | None:
+    """All records, when there are so many."""
     listed = box.admin("requests")
-    return listed if len(listed) == 3 else None
+    return listed if len(listed) == count else None
+
+
+def test_verdicts_of_one_replica_are_labels_at_the_other(tmp_path: Path, postgres_url: str) -> None:
+    with running(Upstream()) as upstream, ExitStack() as stack:
+        config = configuration(upstream.url, tmp_path) | {"store": postgres_url}
+        config["models"].append({"id": "up/judge", "tier": "high", "price": {"input": 50, "output": 50}})
+        config["learning"] |= {"judge": {"model": "up/judge", "share": 1}, "shadow": {"share": 0.5}}
+        upstream.script("judge", plain(json.dumps(completion('{"score": 5}')).encode()))
+        boxes = []
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            own = config | {"data_dir": str(tmp_path / name / "data")}
+            boxes.append(stack.enter_context(boxed(tmp_path / name, own)))
+
+        calls = [{"messages": [{"role": "user", "content": f"call {number}"}]} for number in range(12)]
+        ids = [boxes[0].ask("auto", router={"exclude": ["up/judge"]}, **call).headers["x-router-id"] for call in calls]
+        labels = until(lambda: judged(boxes[1], "up/weak", 12))
+        expected = sum(draw_of(f"shadow {id}") < 0.5 for id in ids)
+        callers = [each["key_id"] for each in until(lambda: requests(boxes[1], 24 + 2 * expected))]
+
+    assert labels.get("up/strong", 0) == upstream.models.count("strong") == expected
+    assert upstream.models.count("judge") == 12 + expected
+    assert [callers.count(each) for each in (None, "judge", "shadow")] == [12, 12 + expected, expected]
+
+
+def judged(box: Box, model: str, count: int) -> dict[str, int] | None:
+    """The labels by model, when there are enough of one of them."""
+    labels: dict[str, int] = learning(box)["labels"]
+    return labels if labels.get(model, 0) >= count else None
 
 
 def test_an_unknown_id_and_a_comment_are_rejected(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ LABELS = {
     "signalbox_usage_clamped": {"provider", "model"},
     "signalbox_budget_refusals": {"scope"},
     "signalbox_llm_classifications": {"result"},
+    "signalbox_judgements": {"kind", "result"},
     "signalbox_budget_exceeded": {"scope"},
 }
 

@@ -62,11 +62,7 @@ def check(data: Mapping[str, Any]) -> Iterator[Finding]:
     if not rejects and (problem := _no_agent(default, names, "the default route")):
         yield Finding(("routing", "default"), problem)
     yield from _classifier(routing, names)
-    learning = _mapping(data.get("learning"))
-    if learning.get("enabled") is True and _mapping(routing.get("classifier")).get("kind", "rules") == "rules":
-        yield Finding(
-            ("learning", "enabled"), "needs the features that `routing.classifier.kind: model` or `llm` reads"
-        )
+    yield from _learning(_mapping(data.get("learning")), routing, names)
     for id, agent in _mapping(data.get("agents")).items():
         model = _mapping(agent).get("model")
         if isinstance(model, str) and model and (problem := _no_agent(model, names, "the model of an agent")):
@@ -234,17 +230,34 @@ def _model(name: str, names: Names, what: str) -> str | None:
     return f"unknown model `{name}`{_hint(name, (*names.models, *names.aliases), names)}"
 
 
+def _learning(learning: Mapping[str, Any], routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
+    """Problems with the model that judges answers, and with what learning needs."""
+    if learning.get("enabled") is True and _mapping(routing.get("classifier")).get("kind", "rules") == "rules":
+        yield Finding(
+            ("learning", "enabled"), "needs the features that `routing.classifier.kind: model` or `llm` reads"
+        )
+    model = _mapping(learning.get("judge")).get("model")
+    if isinstance(model, str) and model:
+        yield from _asked_model(model, ("learning", "judge", "model"), "judge answers", names)
+    elif _mapping(learning.get("shadow")).get("share"):
+        yield Finding(("learning", "shadow", "share"), "needs `learning.judge.model`, which judges the answers")
+
+
 def _classifier(routing: Mapping[str, Any], names: Names) -> Iterator[Finding]:
     """The problem with the model that classifies prompts: it must not need a classified prompt itself."""
     classifier = _mapping(routing.get("classifier"))
     model, path = classifier.get("model"), ("routing", "classifier", "model")
     if model is None and classifier.get("kind") == "llm":
         yield Finding(path, "is missing; with `kind: llm`, name the model, tier or scenario that classifies prompts")
-    if not isinstance(model, str) or not model:
-        return
+    if isinstance(model, str) and model:
+        yield from _asked_model(model, path, "classify prompts", names)
+
+
+def _asked_model(model: str, path: tuple[str, ...], what: str, names: Names) -> Iterator[Finding]:
+    """The problem with a model that Signalbox asks itself."""
     target = names.target(model)
     if target == "auto" or target.startswith(("mode/", PREFIX)):
-        yield Finding(path, f"`{model}` cannot classify prompts; use a model, a tier or a scenario")
+        yield Finding(path, f"`{model}` cannot {what}; use a model, a tier or a scenario")
     elif problem := _route(model, names):
         yield Finding(path, problem)
 

@@ -60,6 +60,8 @@ def unlisted_models(
     named += [name for names in tiers.values() for name in names or ()]
     classifier = settings.routing.classifier
     named += [aliases.get(classifier.model, classifier.model)] if classifier.kind == "llm" and classifier.model else []
+    judge = settings.learning.judge.model
+    named += [aliases.get(judge, judge)] if settings.learning.enabled and judge else []
     named += [aliases.get(agent.model, agent.model) for agent in settings.agents.values()]
     open_providers = {name for name, provider in settings.providers.items() if provider.any_model}
     return tuple(

@@ -27,7 +27,8 @@ from proxy.config.settings.redact import redacted
 from proxy.config.settings.resilience import FailureSettings
 from proxy.config.settings.schema import Settings
 from proxy.core.failures import RULES, FailureClass, FailureRule
-from proxy.core.learning import LearningRules
+from proxy.core.learning import JudgePolicy, LearningRules, ShadowPolicy
+from proxy.core.money import nano_dollars
 from proxy.core.policies import (
     BreakerPolicy,
     CostTarget,
@@ -105,7 +106,17 @@ def _learning(settings: Settings) -> LearningRules | None:
     own = settings.learning
     if not own.enabled:
         return None
-    return LearningRules(own.min_labels, own.key_share, own.explore, own.signals)
+    judge = None
+    if own.judge.model is not None:
+        judge = JudgePolicy(own.judge.model, own.judge.share, own.judge.deadline, _nano_dollars(own.judge.budget))
+    shadow = ShadowPolicy(own.shadow.share, _nano_dollars(own.shadow.budget)) if own.shadow.share else None
+    return LearningRules(
+        own.min_labels, own.key_share, own.explore, own.signals, own.comments, judge=judge, shadow=shadow
+    )
+
+
+def _nano_dollars(usd: float | None) -> int | None:
+    return None if usd is None else nano_dollars(usd)
 
 
 def _rules(failures: Mapping[FailureClass, FailureSettings]) -> dict[FailureClass, FailureRule]:

@@ -104,7 +104,7 @@ async def test_a_routed_prompt_can_be_judged() -> None:
     bench = Bench()
     bench.service.routed(*asked())
 
-    label = await bench.service.judge(ANN, "req_1", 0.5, None)
+    label = await bench.service.give(ANN, "req_1", 0.5, None)
 
     assert (label.model, label.score, label.propensity, label.key_id) == (WEAK, 0.5, 0.7, "ann")
     assert await bench.store.labels(0, 10) == [structs.asdict(label)]
@@ -114,11 +114,11 @@ async def test_another_target_of_the_decision_can_be_judged() -> None:
     bench = Bench()
     bench.service.routed(*asked())
 
-    label = await bench.service.judge(ANN, "req_1", 1.0, STRONG)
+    label = await bench.service.give(ANN, "req_1", 1.0, STRONG)
 
     assert (label.model, label.propensity) == (STRONG, 1.0)
     with pytest.raises(InvalidRequest, match="the decision for this id lists"):
-        await bench.service.judge(ANN, "req_1", 1.0, "openai/else")
+        await bench.service.give(ANN, "req_1", 1.0, "openai/else")
 
 
 async def test_the_model_that_answered_is_judged_after_a_fallback() -> None:
@@ -126,7 +126,7 @@ async def test_the_model_that_answered_is_judged_after_a_fallback() -> None:
     record.chosen = OPUS
     bench.service.answered(record)
 
-    label = await bench.service.judge(ANN, "req_1", 1.0, None)
+    label = await bench.service.give(ANN, "req_1", 1.0, None)
 
     assert (label.model, label.propensity) == (STRONG, 1.0)
 
@@ -137,14 +137,14 @@ async def test_ids_that_are_not_the_callers_are_unknown(principal: Principal, id
     bench.service.routed(*asked())
 
     with pytest.raises(NotFound):
-        await bench.service.judge(principal, id, 1.0, None)
+        await bench.service.give(principal, id, 1.0, None)
 
 
 async def test_labels_of_admins_are_not_bounded() -> None:
     bench, admin = Bench(), Identified("root", key_id="k1", role="admin")
     bench.service.routed(*asked(principal=admin))
 
-    assert (await bench.service.judge(admin, "req_1", 1.0, None)).key_id is None
+    assert (await bench.service.give(admin, "req_1", 1.0, None)).key_id is None
 
 
 async def test_a_version_serves_when_there_are_enough_labels() -> None:
@@ -169,7 +169,7 @@ async def test_no_version_is_made_for_a_few_new_labels_until_no_more_come() -> N
     bench = Bench()
     await bench.learn(300)
     bench.service.routed(*asked())
-    await bench.service.judge(ANN, "req_1", 0.0, None)
+    await bench.service.give(ANN, "req_1", 0.0, None)
 
     await bench.service.step()
     before = bench.version
@@ -222,7 +222,7 @@ async def test_a_disabled_service_uses_the_prior_and_takes_labels() -> None:
     bench = Bench(rules=None)
     bench.service.routed(*asked())
 
-    await bench.service.judge(ANN, "req_1", 1.0, None)
+    await bench.service.give(ANN, "req_1", 1.0, None)
 
     assert await bench.learn() == 0
     assert bench.service.explore(asked()[0]) == RULES.explore
@@ -337,5 +337,5 @@ async def test_old_decisions_are_forgotten() -> None:
         service.routed(*asked(f"req_{number}"))
 
     with pytest.raises(NotFound):
-        await service.judge(ANN, "req_0", 1.0, None)
-    assert (await service.judge(ANN, "req_1", 1.0, None)).call_id == "req_1"
+        await service.give(ANN, "req_0", 1.0, None)
+    assert (await service.give(ANN, "req_1", 1.0, None)).call_id == "req_1"

@@ -77,6 +77,18 @@ WRONG = [
         routing("  mode: fast") + "learning: {enabled: true}\n",
         "10: learning.enabled: needs the features that `routing.classifier.kind",
     ),
+    (
+        routing("  classifier: {kind: model}") + "learning: {enabled: true, judge: {model: gpt-9}}\n",
+        "10: learning.judge.model: unknown model or route `gpt-9`",
+    ),
+    (
+        routing("  classifier: {kind: model}") + "learning: {enabled: true, judge: {model: auto}}\n",
+        "10: learning.judge.model: `auto` cannot judge answers; use a model, a tier or a scenario",
+    ),
+    (
+        routing("  classifier: {kind: model}") + "learning: {enabled: true, shadow: {share: 0.1}}\n",
+        "10: learning.shadow.share: needs `learning.judge.model`, which judges the answers",
+    ),
     # agents
     (MODELS + "agents: {x: {model: gpt-9}}", "8: agents.x.model: unknown model or route `gpt-9`"),
     (
