@@ -161,20 +161,22 @@ class Attempt:
             self._shared.slots.release(self.lease)
             self.settle_budgets()
             return
-        if self.entry.first_token is not None and self.entry.outcome is AttemptOutcome.STARTED:
-            self.estimate_usage()  # the client has left
-        self.entry.close(self._shared.clock.monotonic())
-        if self.reserved is not None:
-            self.settle_budgets()
         response, self.response = self.response, None
         try:
-            if response is not None:
-                await response.aclose()
+            if self.entry.first_token is not None and self.entry.outcome is AttemptOutcome.STARTED:
+                self.estimate_usage()  # the client has left
+            self.entry.close(self._shared.clock.monotonic())
+            if self.reserved is not None:
+                self.settle_budgets()
         finally:
-            if not self.lease.settled:
-                self.lease.settle(ok=None)
-            if self.lease.reservation:
-                self._shared.slots.give_back(self.lease, self.entry.used_tokens, unused=False)
+            try:
+                if response is not None:
+                    await response.aclose()
+            finally:
+                if not self.lease.settled:
+                    self.lease.settle(ok=None)
+                if self.lease.reservation:
+                    self._shared.slots.give_back(self.lease, self.entry.used_tokens, unused=False)
 
     def estimate_usage(self) -> None:
         """Estimate the usage of an answer that broke off, or whose upstream reports none."""

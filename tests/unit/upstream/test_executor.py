@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from proxy.core.errors import ProxyError
-from proxy.core.model import Timeouts
+from proxy.core.model import LimitValues, Timeouts
 from proxy.core.plan import Plan, Target
 from proxy.core.policies import BreakerPolicy, RetryPolicy
 from proxy.surfaces.openai.errors import error_body
@@ -443,6 +444,28 @@ async def test_a_reply_knows_whether_it_streams() -> None:
             await reply.aclose()
 
     assert [reply.stream for reply in replies] == [True, False]
+
+
+class Uncountable(dict[str, Any]):
+    """A body whose messages cannot be read."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == "messages":
+            raise ZeroDivisionError
+        return super().get(name, default)
+
+
+async def test_an_error_while_an_attempt_is_settled_leaks_nothing() -> None:
+    one = target("a", limits=LimitValues(concurrency=1))
+    b = bench({"a": [Answer([TEXT, TEXT, STOP, DONE]), OK]})
+    of = replace(call(STREAM, on=on(one)), body=Uncountable(model="m", stream=True))
+
+    with pytest.raises(ZeroDivisionError):
+        async with running(b, of, replace(plan(one), count_input=lambda: 1), record(of)) as reply:
+            await anext(reply.chunks)
+
+    out, _ = await b.run(call(HELLO, on=on(one)), plan(one))
+    assert (out, b.transport.open) == (BODY, 0)
 
 
 async def test_a_fault_after_the_commit_point_is_never_failed_over() -> None:
