@@ -31,8 +31,11 @@ _EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
 class Responses(Protocol):
     """Where responses are read; `service.py` implements it."""
 
-    async def view(self, tenant: str, id: str, after: int = -1) -> View:
-        """Return a response with its events behind number `after`. Raises `NotFound` or `StoreUnavailable`."""
+    async def view(self, tenant: str, id: str, after: int | None = None) -> View:
+        """Return a response with its events behind number `after`, or with none.
+
+        Raises `NotFound` or `StoreUnavailable`.
+        """
         ...
 
     def recorder(self, tenant: str, id: str) -> Recorder | None:

@@ -138,8 +138,8 @@ class BackgroundCalls:
                 if recorder.response_id not in alive:
                     recorder.interrupt("client_closed")
 
-    async def view(self, tenant: str, id: str, after: int = -1) -> View:
-        """Return a response with its events behind number `after`; one whose process has died fails.
+    async def view(self, tenant: str, id: str, after: int | None = None) -> View:
+        """Return a response with its events behind number `after`, or with none; one whose process has died fails.
 
         Raises `NotFound`, or `StoreUnavailable`.
         """

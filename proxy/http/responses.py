@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from proxy.admission.permissions import PRINCIPAL
+from proxy.arrival import run_off_loop
 from proxy.background.service import BackgroundCalls
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.json_text import object_of
 from proxy.dialogs.refusals import refusal
-from proxy.http.pages import id_of, json_response, list_response, page_query
+from proxy.http.pages import PageQuery, id_of, json_response, list_response, page_query
 from proxy.store.background import RUNNING
 from proxy.store.errors import Missing, TooLarge
 from proxy.store.responses import ResponseStore, StoredResponse
@@ -71,11 +73,7 @@ class StoredResponses:
             items = await store.input_items(tenant, id)
         except (Missing, TooLarge) as exc:
             raise refusal(exc) from None
-        items = list({id_of(item): item for item in items}.values())  # an item that was sent again is there once
-        ordered = items if query.ascending else items[::-1]
-        start = 0 if query.after is None else _place(ordered, query.after)
-        page = ordered[start : start + query.limit]
-        return list_response(page, more=start + len(page) < len(ordered))
+        return await run_off_loop(partial(_page, items, query), sum(map(len, items)))
 
     async def _found(self, request: Request) -> StoredResponse:
         store, tenant, id = self._of(request)
@@ -119,6 +117,14 @@ class StoredResponses:
         if self._store is None:
             raise NotFound(f"There is no response `{id[:256]}`: this server keeps no responses (`store: none`).")
         return self._store, request.scope[PRINCIPAL].tenant, id
+
+
+def _page(items: Sequence[bytes], query: PageQuery) -> Response:
+    items = list({id_of(item): item for item in items}.values())  # an item that was sent again is there once
+    ordered = items if query.ascending else items[::-1]
+    start = 0 if query.after is None else _place(ordered, query.after)
+    page = ordered[start : start + query.limit]
+    return list_response(page, more=start + len(page) < len(ordered))
 
 
 def _place(items: Sequence[bytes], after: str) -> int:

@@ -96,8 +96,8 @@ class BackgroundStore:
             lambda connection: _end(connection, tenant, id, status, document, self._clock.time())
         )
 
-    async def view(self, tenant: str, id: str, after: int) -> View:
-        """Return a response with its events behind number `after`. Raises `Missing`."""
+    async def view(self, tenant: str, id: str, after: int | None) -> View:
+        """Return a response with its events behind number `after`, or with none. Raises `Missing`."""
         check_id(id)
         now = self._clock.time()
         return await self._database.read(lambda connection: _view(connection, tenant, id, after, now), LOOKUP_SECONDS)
@@ -187,7 +187,7 @@ async def _end(connection: AsyncConnection, tenant: str, id: str, status: str, d
     return bool((await connection.execute(statement)).rowcount)
 
 
-async def _view(connection: AsyncConnection, tenant: str, id: str, after: int, now: float) -> View:
+async def _view(connection: AsyncConnection, tenant: str, id: str, after: int | None, now: float) -> View:
     from sqlalchemy import select
 
     from proxy.store.schema import response_events as events
@@ -200,11 +200,11 @@ async def _view(connection: AsyncConnection, tenant: str, id: str, after: int, n
     ).one_or_none()
     if row is None:
         raise Missing(f"there is no response `{id}`")
-    # all events are there if it has ended: they are written before
-    query = select(events.c.first, events.c.last, events.c.data).where(events.c.response_id == id)
-    rows = (
-        await connection.execute(query.where(events.c.last > after).order_by(events.c.first).limit(MOST_ROWS + 1))
-    ).all()
-    streamed = bool(rows) or (await connection.execute(query.limit(1))).first() is not None
+    own = events.c.response_id == id
+    rows: Sequence[Any] = ()
+    if after is not None:  # all events are there if it has ended: they are written before
+        query = select(events.c.first, events.c.last, events.c.data).where(own, events.c.last > after)
+        rows = (await connection.execute(query.order_by(events.c.first).limit(MOST_ROWS + 1))).all()
+    streamed = bool(rows) or (await connection.execute(select(events.c.first).where(own).limit(1))).first() is not None
     found = [StoredEvents(each.first, each.last, each.data) for each in rows[:MOST_ROWS]]
     return View(row.status, row.document, row.owner or "", bool(row.expired), streamed, found, len(rows) > MOST_ROWS)

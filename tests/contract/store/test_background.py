@@ -159,6 +159,8 @@ async def test_a_batch_may_be_written_again(store: BackgroundStore) -> None:
     await store.append([batch(2, b"2", b"3")])
 
     assert (await store.view(RED, "resp_1", 1)).events == [StoredEvents(2, 3, b"23")]
+    without = await store.view(RED, "resp_1", None)
+    assert (without.events, without.streamed, without.more) == ([], True, False)
 
 
 async def test_many_events_are_read_in_parts(store: BackgroundStore) -> None:

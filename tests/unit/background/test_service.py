@@ -59,7 +59,7 @@ class Store:
             self.rows[id] |= {"status": status, "document": document}
         return ran
 
-    async def view(self, tenant: str, id: str, after: int) -> View:
+    async def view(self, tenant: str, id: str, after: int | None) -> View:
         self.check()
         if id not in self.rows:
             raise Missing(f"there is no response `{id}`")
