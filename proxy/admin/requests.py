@@ -54,7 +54,8 @@ class Requests:
         found = await ledger.request(id) if visible(id) else None
         if found is None:
             raise NotFound(f"There is no request `{shown_id(id)}`; the records of old requests are deleted.")
-        return JSONResponse(whole_record(*found))
+        judgements = await self._context.learning.judgements(id)
+        return JSONResponse({**whole_record(*found), "judgements": judgements})
 
 
 def whole_record(call: CallRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from proxy.core.errors import InvalidRequest
 from proxy.http.reading import BodyReader
 from proxy.learning.service import Learning
 
-FIELDS = ("id", "score", "thumbs", "model")
+FIELDS = ("id", "score", "thumbs", "model", "comment")
+LONGEST_COMMENT = 2_000  # characters
 _THUMBS = {"up": 1.0, "down": 0.0}
 
 
@@ -27,13 +28,13 @@ class Feedback:
 
     async def give(self, request: Request) -> Response:
         """`POST /v1/feedback`: keep a score in place of an earlier one for the same answer."""
-        id, score, model = read_feedback(await self._read(request))
-        label = await self._learning.give(request.scope[PRINCIPAL], id, score, model)
+        id, score, model, comment = read_feedback(await self._read(request))
+        label = await self._learning.give(request.scope[PRINCIPAL], id, score, model, comment)
         return JSONResponse({"object": "feedback", "id": id, "model": label.model, "score": label.score})
 
 
-def read_feedback(raw: bytes) -> tuple[str, float, str | None]:
-    """Return the id, the score and the model of a body. Raises `InvalidRequest`."""
+def read_feedback(raw: bytes) -> tuple[str, float, str | None, str | None]:
+    """Return the id, the score, the model and the comment of a body. Raises `InvalidRequest`."""
     try:
         body = json.loads(raw, parse_constant=_not_finite)
     except (ValueError, RecursionError):
@@ -44,7 +45,8 @@ def read_feedback(raw: bytes) -> tuple[str, float, str | None]:
         if name not in FIELDS:
             text = name[:80].encode("ascii", "replace").decode()
             raise InvalidRequest(f"`{text}`: there is no such field; the fields are {', '.join(FIELDS)}.", param=text)
-    return _text(body, "id"), _score(body), None if body.get("model") is None else _text(body, "model")
+    model = None if body.get("model") is None else _text(body, "model")
+    return _text(body, "id"), _score(body), model, _comment(body.get("comment"))
 
 
 def _text(body: dict[str, Any], name: str) -> str:
@@ -52,6 +54,17 @@ def _text(body: dict[str, Any], name: str) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= 512 or not value.isprintable():
         raise InvalidRequest(f"`{name}` must be a text of 1 to 512 characters.", param=name)
     return value
+
+
+def _comment(value: Any) -> str | None:
+    """Return a comment, which may have several lines; `None` without one."""
+    if value is None:
+        return None
+    fits = isinstance(value, str) and 0 < len(value) <= LONGEST_COMMENT and "\0" not in value
+    if not fits or value.encode("utf-8", "replace").decode() != value:
+        message = f"`comment` must be a text of 1 to {LONGEST_COMMENT} characters of valid Unicode."
+        raise InvalidRequest(message, param="comment")
+    return str(value)
 
 
 def _score(body: dict[str, Any]) -> float:

@@ -25,6 +25,7 @@ class Label(Struct, frozen=True, gc=False):
     weight: float
     propensity: float  # with which the model was chosen
     features: bytes | None  # see `routing/classify/packed.py`
+    comment: str | None = None  # is not read back to learn from
 
 
 def strongest(labels: Iterable[Label]) -> dict[tuple[str, str], Label]:

@@ -62,6 +62,11 @@ class LearningMemory:
         """Return the newest `most` labels from a time on, the oldest first."""
         return [label for label in self._labels.values() if label["time"] >= since][-most:]
 
+    async def judgements(self, call_id: str) -> Sequence[Mapping[str, Any]]:
+        """Return the labels of a call, by model and source."""
+        found = [label for label in self._labels.values() if label["call_id"] == call_id]
+        return sorted(found, key=lambda label: (label["model"], label["source"]))
+
     async def newest(self) -> tuple[int, Mapping[str, Any]]:
         """Return the number of the newest version, 0 without one, and the state of learning."""
         return max(self._versions, default=0), self._control

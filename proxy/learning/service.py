@@ -61,6 +61,7 @@ class Store(Protocol):
     async def decision(self, id: str) -> Values | None: ...
     async def add_labels(self, labels: Sequence[Values]) -> None: ...
     async def labels(self, since: int, most: int) -> Sequence[Values]: ...
+    async def judgements(self, call_id: str) -> Sequence[Values]: ...
     async def newest(self) -> tuple[int, Values]: ...
     async def load(self, version: int) -> bytes | None: ...
     async def versions(self) -> Sequence[tuple[int, int]]: ...
@@ -162,8 +163,14 @@ class Learning:
             row = {"id": call.id, "time": self._now(), "tenant": tenant, "features": features}
             self._waiting.append({**row, "decision": msgspec.json.encode(about)})
 
-    async def give(self, principal: Principal, id: str, score: float, model: str | None) -> Label:
+    async def give(
+        self, principal: Principal, id: str, score: float, model: str | None, comment: str | None = None
+    ) -> Label:
         """Keep a judgement of an answer, and return it. Raises `NotFound` and `InvalidRequest`."""
+        rules = self._live.snapshot.learning
+        if comment is not None and (rules is None or not rules.comments):
+            message = "`comment`: this server keeps no comments (`learning.comments`); send the score without one."
+            raise InvalidRequest(message, param="comment")
         decision = self._decisions.get(id)
         if decision is None and len(id) <= LONGEST:
             row = await self._store.decision(id)
@@ -175,7 +182,7 @@ class Learning:
             raise InvalidRequest("`model` must be a model that the decision for this id lists.", param="model")
         propensity = decision.propensity if name == decision.chosen else 1.0
         owner = owner_of(principal)
-        label = Label(id, name, FEEDBACK, self._now(), owner, score, 1.0, propensity, decision.features)
+        label = Label(id, name, FEEDBACK, self._now(), owner, score, 1.0, propensity, decision.features, comment)
         await self._store.add_labels([msgspec.structs.asdict(label)])
         self._wake.set()
         return label
@@ -253,6 +260,19 @@ class Learning:
         control = msgspec.structs.replace(msgspec.convert(values, Control), **changes)
         await self._store.control(msgspec.structs.asdict(control))
         return await self.status()
+
+    async def judgements(self, call_id: str) -> list[dict[str, Any]]:
+        """Return what was given to the answers of a call, as `/admin/requests` shows it."""
+        return [
+            {
+                "source": each["source"],
+                "model": each["model"],
+                "score": each["score"],
+                "time": iso(each["time"] / 1e6),
+                "comment": each["comment"],
+            }
+            for each in await self._store.judgements(call_id)
+        ]
 
     async def roll_back(self, version: int | None) -> dict[str, Any]:
         """Serve an earlier version until learning is resumed; by default the one before that in use."""

@@ -42,6 +42,10 @@ class LearningStore:
         """Return the newest `most` labels from a time on, the oldest first."""
         return await self._database.read(lambda connection: _labels(connection, since, most))
 
+    async def judgements(self, call_id: str) -> Sequence[Values]:
+        """Return the labels of a call with their comments, by model and source."""
+        return await self._database.read(lambda connection: _judgements(connection, call_id), LOOKUP_SECONDS)
+
     async def newest(self) -> tuple[int, Mapping[str, Any]]:
         """Return the number of the newest version, 0 without one, and the state of learning."""
         return await self._database.read(_newest, LOOKUP_SECONDS)
@@ -95,6 +99,17 @@ async def _labels(connection: AsyncConnection, since: int, most: int) -> Sequenc
     query = select(*(labels.c[name] for name in COLUMNS)).where(labels.c.time >= since)
     query = query.order_by(labels.c.time.desc(), labels.c.call_id).limit(most)
     return [dict(row) for row in reversed((await connection.execute(query)).mappings().all())]
+
+
+async def _judgements(connection: AsyncConnection, call_id: str) -> Sequence[Values]:
+    from sqlalchemy import select
+
+    from proxy.store.schema import labels
+
+    names = ("source", "model", "score", "time", "comment")
+    query = select(*(labels.c[name] for name in names)).where(labels.c.call_id == call_id)
+    found = (await connection.execute(query.order_by(labels.c.model, labels.c.source))).mappings().all()
+    return [dict(row) for row in found]
 
 
 async def _newest(connection: AsyncConnection) -> tuple[int, Mapping[str, Any]]:

@@ -229,7 +229,7 @@ async def test_a_record_has_its_attempts_and_its_decision(box: Box) -> None:
     [attempt] = shown["attempts"]
     assert (attempt["id"], attempt["outcome"], attempt["cost_usd"]) == ("req_1-1", "ok", 1.0)
     assert shown["decision"] == {"id": "x"}
-    assert {**shown, "attempts": 1} == {**listed, "decision": {"id": "x"}}
+    assert {**shown, "attempts": 1} == {**listed, "decision": {"id": "x"}, "judgements": []}
     assert (listed["key_id"], listed["request_id"], listed["cost_usd"]) == ("key_a", "client-req_1", 1.0)
 
 
@@ -344,5 +344,6 @@ async def test_no_record_contains_more_than_its_fields(box: Box) -> None:
 
     assert "team" in shown
     assert set(shown["attempts"][0]) <= {*attempt.__struct_fields__, "cost_usd"}
+    assert shown.pop("judgements") == []
     assert set(shown) <= {*call.__struct_fields__, "cost_usd"}
     assert msgspec.json.encode(shown)

@@ -47,6 +47,17 @@ async def test_a_label_takes_the_place_of_an_earlier_one_of_its_source(store: Le
     assert found[-1] == label("a", 2, score=0.0)
 
 
+async def test_the_judgements_of_a_call_have_comments(store: LearningStore) -> None:
+    await store.add_labels([label("a", 1, comment="too long"), label("a", 2, source="signal"), label("b", 3)])
+
+    found = await store.judgements("a")
+
+    assert [(each["source"], each["time"], each["comment"]) for each in found] == [
+        ("feedback", 1, "too long"),
+        ("signal", 2, None),
+    ]
+
+
 async def test_the_decision_of_a_routed_prompt_is_found(store: LearningStore) -> None:
     row = {"id": "req_1", "time": 5, "tenant": "-", "decision": b"{}", "features": None}
     await store.add_decisions([row])

@@ -19,11 +19,17 @@ from proxy.http.feedback import read_feedback
     ],
 )
 def test_a_score_or_thumbs_are_read(body: str, score: float) -> None:
-    assert read_feedback(body.encode()) == ("req_1", score, None)
+    assert read_feedback(body.encode()) == ("req_1", score, None, None)
 
 
 def test_a_model_is_read() -> None:
-    assert read_feedback(b'{"id": "req_1", "score": 1, "model": "a/b"}') == ("req_1", 1.0, "a/b")
+    assert read_feedback(b'{"id": "req_1", "score": 1, "model": "a/b"}') == ("req_1", 1.0, "a/b", None)
+
+
+def test_a_comment_of_several_lines_is_read() -> None:
+    raw = '{"id": "req_1", "score": 1, "comment": "Schön,\\n aber kurz 😀"}'
+
+    assert read_feedback(raw.encode())[3] == "Schön,\n aber kurz 😀"
 
 
 @pytest.mark.parametrize(
@@ -47,7 +53,12 @@ def test_a_model_is_read() -> None:
         ('{"id": "req_1", "thumbs": "sideways"}', "`up` or `down`"),
         ('{"id": "req_1", "thumbs": ["up"]}', "`up` or `down`"),
         ('{"id": "req_1", "score": 1, "model": ""}', "`model` must be"),
-        ('{"id": "req_1", "score": 1, "comment": "fine"}', "`comment`: there is no such field"),
+        ('{"id": "req_1", "score": 1, "note": "fine"}', "`note`: there is no such field"),
+        ('{"id": "req_1", "score": 1, "comment": ""}', "`comment` must be"),
+        ('{"id": "req_1", "score": 1, "comment": ["fine"]}', "`comment` must be"),
+        ('{"id": "req_1", "score": 1, "comment": "\\u0000"}', "`comment` must be"),
+        ('{"id": "req_1", "score": 1, "comment": "\\ud800"}', "`comment` must be"),
+        (f'{{"id": "req_1", "score": 1, "comment": "{"x" * 2001}"}}', "`comment` must be"),
     ],
 )
 def test_a_wrong_body_is_rejected_with_the_field(body: str, message: str) -> None:

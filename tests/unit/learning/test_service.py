@@ -140,6 +140,20 @@ async def test_ids_that_are_not_the_callers_are_unknown(principal: Principal, id
         await bench.service.give(principal, id, 1.0, None)
 
 
+async def test_a_comment_is_kept_only_where_the_configuration_keeps_comments() -> None:
+    bench, off = Bench(rules=replace(RULES, comments=True)), Bench()
+    for each in (bench, off):
+        each.service.routed(*asked())
+
+    await bench.service.give(ANN, "req_1", 0.5, None, "too long")
+
+    [found] = await bench.service.judgements("req_1")
+    assert (found["source"], found["model"], found["score"], found["comment"]) == ("feedback", WEAK, 0.5, "too long")
+    with pytest.raises(InvalidRequest, match="this server keeps no comments"):
+        await off.service.give(ANN, "req_1", 0.5, None, "too long")
+    assert await off.service.judgements("req_1") == []
+
+
 async def test_labels_of_admins_are_not_bounded() -> None:
     bench, admin = Bench(), Identified("root", key_id="k1", role="admin")
     bench.service.routed(*asked(principal=admin))
