@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -39,20 +39,6 @@ _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 
 
-class _Outlet:
-    """The transport for uvicorn's code, whose `close` is that of the protocol."""
-
-    def __init__(self, transport: asyncio.Transport, close: Callable[[], None], closing: Callable[[], bool]) -> None:
-        self.socket = transport
-        self.write = transport.write
-        self.abort = transport.abort
-        self.get_extra_info = transport.get_extra_info
-        self.pause_reading = transport.pause_reading
-        self.resume_reading = transport.resume_reading
-        self.close = close
-        self.is_closing = closing
-
-
 class Protocol(HttpToolsProtocol):
     """One connection. `header_timeout` and `write_stall`, in seconds, are set by `protocol_class`."""
 
@@ -72,7 +58,18 @@ class Protocol(HttpToolsProtocol):
         self._dropped = 0
         self._drop_timer: asyncio.TimerHandle | None = None
         self._stall_timer: asyncio.TimerHandle | None = None
-        super().connection_made(_Outlet(transport, self._close, self._is_closing))  # type: ignore[arg-type]
+        # the transport for uvicorn's code, whose `close` is that of this protocol
+        outlet: Any = SimpleNamespace(
+            socket=transport,
+            write=transport.write,
+            abort=transport.abort,
+            get_extra_info=transport.get_extra_info,
+            pause_reading=transport.pause_reading,
+            resume_reading=transport.resume_reading,
+            close=self._close,
+            is_closing=self._is_closing,
+        )
+        super().connection_made(outlet)
         self._deadline: asyncio.TimerHandle | None = self.loop.call_later(self.header_timeout, self._too_late)
 
     def connection_lost(self, exc: Exception | None) -> None:
