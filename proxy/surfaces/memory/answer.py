@@ -16,7 +16,7 @@ from proxy.core.record import Record
 from proxy.core.sse import DONE, Events, data_of
 from proxy.core.turn import Item
 from proxy.surfaces.base import Encoder, Surface
-from proxy.surfaces.responses.answer import Answer
+from proxy.surfaces.responses.answer import Answer, numbered
 from proxy.surfaces.responses.events import EventWriter
 from proxy.surfaces.responses.sealing import Sealing
 from proxy.surfaces.responses.tools import ToolTable
@@ -33,7 +33,7 @@ def remembering(call: Call, record: Record, inner: Encoder | None, surface: Surf
 def items_of_answer(call: Call, record: Record, message: Mapping[str, Any], stem: str) -> list[Item]:
     """Return an assistant's message as items; their ids are unique if `stem` is."""
     answer = _answer(call, record, stem)
-    answer.add(_numbered(message))
+    answer.add(numbered(message))
     answer.ensure_message()
     answer.close("completed")
     return answer.values()
@@ -41,16 +41,6 @@ def items_of_answer(call: Call, record: Record, message: Mapping[str, Any], stem
 
 def _answer(call: Call, record: Record, stem: str) -> Answer:
     return Answer(EventWriter(live=False), stem, ToolTable(), Sealing(call, record))
-
-
-def _numbered(message: Mapping[str, Any]) -> dict[str, Any]:
-    """Number the calls of a message, which are whole, so that equal ids do not join them."""
-    calls = message.get("tool_calls")
-    numbered = [
-        {**call, "index": place} if isinstance(call, dict) else call
-        for place, call in enumerate(calls if isinstance(calls, list) else ())
-    ]
-    return {**message, "tool_calls": numbered}
 
 
 class _Encoder:
@@ -132,7 +122,7 @@ class _Whole(_Encoder):
         completion = object_of(data) or {}
         for choice in _choices(completion):
             if isinstance(message := choice.get("message"), dict):
-                self._answer.add(_numbered(message))
+                self._answer.add(numbered(message))
                 self._note(str(choice.get("finish_reason")))
         self._held += self._encoded(data)
         return b""

@@ -234,6 +234,17 @@ class Answer:
             call.item.arguments(fragment)
 
 
+def numbered(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a whole message with its calls numbered, so that equal ids do not join them."""
+    calls = message.get("tool_calls")
+    if not isinstance(calls, list):
+        return message
+    return {
+        **message,
+        "tool_calls": [{**call, "index": at} if isinstance(call, dict) else call for at, call in enumerate(calls)],
+    }
+
+
 def _is_signed(calls: Any) -> bool:
     return isinstance(calls, list) and any(isinstance(call, dict) and "extra_content" in call for call in calls)
 

@@ -17,7 +17,7 @@ from proxy.core.sse import DONE, Events, data_of
 from proxy.core.turn import Turn
 from proxy.surfaces.base import Encoder
 from proxy.surfaces.decision import decision_record
-from proxy.surfaces.responses.answer import Answer
+from proxy.surfaces.responses.answer import Answer, numbered
 from proxy.surfaces.responses.compacted import CompactionAnswer
 from proxy.surfaces.responses.context import RequestContext
 from proxy.surfaces.responses.document import ResponseDocument, counted, usage_of
@@ -74,7 +74,8 @@ class _Encoder:
                 continue  # a response has one choice
             delta = choice.get(name)
             if isinstance(delta, dict):
-                self._answer.add(delta, choice.get("logprobs"))
+                whole = name == "message"
+                self._answer.add(numbered(delta) if whole else delta, choice.get("logprobs"))
             reason = choice.get("finish_reason")
             if self._finished is not None:
                 self._end(self._finished)  # what came after the finish
@@ -226,19 +227,7 @@ class WholeEncoder(_Encoder):
         model = completion.get("model")
         if model and isinstance(model, str):
             self._document.model = model
-        self._take(_numbered(completion), "message")
+        self._take(completion, "message")
         if self._finished is None:
             self._end("stop")
         self._note_turn()
-
-
-def _numbered(completion: dict[str, Any]) -> dict[str, Any]:
-    """Number the calls of a message, which are whole, so that equal ids do not join them."""
-    choices = completion.get("choices")
-    for choice in choices if isinstance(choices, list) else ():
-        message = choice.get("message") if isinstance(choice, dict) else None
-        calls = message.get("tool_calls") if isinstance(message, dict) else None
-        for place, call in enumerate(calls if isinstance(calls, list) else ()):
-            if isinstance(call, dict):
-                call["index"] = place
-    return completion
