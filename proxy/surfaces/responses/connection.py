@@ -19,12 +19,13 @@ from proxy.core.record import Record
 from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
 from proxy.surfaces.base import Arrived, Encoder
+from proxy.surfaces.carriers import is_carrier
 from proxy.surfaces.openai.surface import COMMENT
 from proxy.surfaces.responses.background import queued_response
 from proxy.surfaces.responses.document import usage_of
 from proxy.surfaces.responses.events import EventWriter
 from proxy.surfaces.responses.request import found_item, input_items
-from proxy.surfaces.responses.stored import named_items
+from proxy.surfaces.responses.stored import named_items, since_summary
 from proxy.surfaces.responses.surface import RESPONSES
 
 _CREATE = "response.create"
@@ -137,13 +138,15 @@ class ConnectionSurface:
     def items(self) -> bytes:
         """Return the items of the last call with all before them and its answer, as JSON; empty without an answer.
 
-        An answer that is stored has none either: the store remembers it.
+        An answer that is stored has none either: the store remembers it. A summary replaces what was before it.
         """
         response, turn = self.answered, self._turn
         if response is None or turn is None or (turn.store and self._generates):
             return b""
         output = response.get("output")
-        return compact_nulled([*self._said, *output]) if isinstance(output, list) else b""
+        if not isinstance(output, list):
+            return b""
+        return compact_nulled(since_summary([*self._said, *output], _is_own_summary))
 
     def end(self, items: bytes) -> None:
         """Remember `items` with the id of the answer. Forget what a call that failed has continued."""
@@ -173,3 +176,7 @@ class ConnectionSurface:
         response |= {"status": "completed", "completed_at": response["created_at"], "usage": usage_of({})}
         events.event("response.completed", {"response": response})
         return events.take()
+
+
+def _is_own_summary(item: Item) -> bool:
+    return is_carrier(item.get("encrypted_content"))

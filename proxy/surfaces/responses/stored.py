@@ -56,8 +56,13 @@ def continued(earlier: Sequence[Item], own: Sequence[Any], opens: Callable[[Item
     """
     if any(_is_summary(item) and opens(item) for item in own):
         return ()
-    begin = next((at for at in reversed(range(len(earlier))) if _is_summary(earlier[at]) and opens(earlier[at])), 0)
-    return unbroken(earlier[begin:], own)
+    return unbroken(since_summary(earlier, opens), own)
+
+
+def since_summary(items: Sequence[Item], opens: Callable[[Item], bool]) -> Sequence[Item]:
+    """Return the items from the last summary on that `opens`; all of them if there is none."""
+    begin = next((at for at in reversed(range(len(items))) if _is_summary(items[at]) and opens(items[at])), 0)
+    return items[begin:]
 
 
 def unbroken(earlier: Sequence[Item], own: Sequence[Any]) -> Sequence[Item]:

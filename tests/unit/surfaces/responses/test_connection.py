@@ -7,6 +7,7 @@ from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.principal import UNKNOWN_CALLER
+from proxy.surfaces.carriers import seal
 from proxy.surfaces.responses.connection import MOST_REMEMBERED, ConnectionSurface, Remembered
 from tests.support.calls import snapshot
 
@@ -93,3 +94,18 @@ def test_one_connection_has_a_bound() -> None:
 
     assert not remembered.replace(0, MOST_REMEMBERED + 1)
     assert remembered.replace(0, MOST_REMEMBERED)
+
+
+def test_summary_replaces_what_was_before_it() -> None:
+    made = surface()
+    taken(made, input="x" * 1000, store=False)
+    answered(made, "resp_1")
+    call = taken(made, input=[{"type": "compaction_trigger"}], store=False, previous_response_id="resp_1")
+    summary = {"type": "compaction", "encrypted_content": seal(call, "openai", {"summary": "They met."}, "p")}
+    made.note({"id": "resp_2", "status": "completed", "output": [summary]})
+    made.end(made.items())
+
+    next_call = taken(made, input="And?", store=False, previous_response_id="resp_2")
+
+    assert made.size < 1000
+    assert texts(next_call) == ["Summary of the conversation so far:\n\nThey met.", "And?"]
