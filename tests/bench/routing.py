@@ -3,8 +3,9 @@
     python -m tests.bench.routing --data FOLDER
 
 The split: a category of exam questions is scored by a model that was trained on the other categories, with its
-questions and without options; the tasks of `self-instruct-seed` and `arena-hard-v2` by a model that was trained on the
-other sources. The rows `length` and `rules` are what the classifier has to beat. APGR is defined in `docs/routing.md`.
+questions and without options; the tasks of a source by a model that was trained on the other sources (`HELD_OUT` has
+those that are held out together). The columns `length` and `rules` are what the classifier has to beat. APGR is defined
+in `docs/routing.md`.
 """
 
 from __future__ import annotations
@@ -12,27 +13,38 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy
+from scipy.stats import spearmanr
 
 from proxy.core.model import TASKS
 from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.tasks import read_words
 from proxy.routing.classify.trained import load
-from proxy.routing.train.data import Data, Labelled, Question, read_data
-from proxy.routing.train.fit import Difficulty, Inputs, Standard, Tasks, question_inputs, task_prompts
+from proxy.routing.train.data import Data, Question, read_data
+from proxy.routing.train.fit import Difficulty, Inputs, Standard, Tasks, hints_of, question_inputs, task_prompts
 
 PAIRS = (
     ("Mixtral-8x7B-Instruct-v0.1", "gemini-1.5-pro-002"),
     ("Meta-Llama-3-8B", "Meta-Llama-3-70B"),
     ("Mistral-7B-Instruct-v0.2", "Meta-Llama-3_1-70B-Instruct"),
 )
-HELD_OUT = ("self-instruct-seed", "arena-hard-v2")
+# Sources that are held out together: they resemble each other, or have the same origin.
+HELD_OUT = (
+    ("self-instruct-seed", "self-instruct-user"),
+    ("arena-hard-v2", "arena-hard-v0.1"),
+    ("bbh",),
+    ("p3-t0",),
+    ("mathqa",),
+    ("humaneval",),
+    ("gpteacher-codegen",),
+)
 MEDIUM, HIGH = 0.40, 0.60  # quantiles of the difficulty that part three tiers
 Scores = Any  # an array of numbers
+Hints = Sequence[tuple[Inputs, Any]]
 
 
 def out(line: str) -> None:
@@ -51,7 +63,7 @@ def apgr(scores: Scores, weak: Scores, strong: Scores) -> float:
     return float(numpy.trapezoid([recovered for _, recovered in points], [share for share, _ in points]))
 
 
-def held_out_difficulties(questions: Sequence[Question], inputs: Inputs, difficulties: Scores) -> Scores:
+def held_out_difficulties(questions: Sequence[Question], inputs: Inputs, difficulties: Scores, hints: Hints) -> Scores:
     """Return the difficulty of each question without options, by a model that has not seen its category."""
     count = len(questions)
     categories = numpy.array([question.category for question in questions])
@@ -59,7 +71,7 @@ def held_out_difficulties(questions: Sequence[Question], inputs: Inputs, difficu
     scores = numpy.zeros(count)
     for category in sorted(set(categories.tolist())):
         seen = part(inputs, both != category)
-        model = Difficulty(seen, difficulties[both != category], Standard(seen.dense))
+        model = Difficulty(seen, difficulties[both != category], Standard(seen.dense), hints)
         own = numpy.flatnonzero(categories == category)
         scores[own] = model(part(inputs, own))
     return scores
@@ -73,15 +85,11 @@ def part(inputs: Inputs, chosen: Scores) -> Inputs:
     return some
 
 
-def accuracy(prompts: Sequence[Labelled], task_of: Callable[[Labelled], str]) -> float:
-    """Return the share of prompts whose task is right."""
-    return sum(task_of(prompt) == prompt.task for prompt in prompts) / len(prompts)
-
-
 def print_difficulty(data: Data) -> None:
     """Print the APGR of each pair of models, and the gain of three tiers."""
     inputs, difficulties = question_inputs(data.questions, data.vectors)
-    scores = held_out_difficulties(data.questions, inputs, difficulties)
+    hints = hints_of(data.prompts, data.vectors)
+    scores = held_out_difficulties(data.questions, inputs, difficulties, hints)
     length = numpy.array([len(question.text) for question in data.questions], float)
     out(f"{'APGR, categories held out':60} length  classifier")
     for weak_name, strong_name in PAIRS:
@@ -101,18 +109,34 @@ def successes(data: Data, model: str) -> Scores:
 def print_tasks(data: Data) -> None:
     """Print the accuracy of the task on sources that were held out."""
     prompts = task_prompts(data)
-    seen = [prompt for prompt in prompts if prompt.source not in HELD_OUT]
-    inputs = Inputs([prompt.text for prompt in seen], data.vectors)
-    labels = numpy.array([TASKS.index(prompt.task) for prompt in seen])
-    model = Tasks(inputs, labels, [prompt.source for prompt in seen], Standard(inputs.dense))
+    inputs = Inputs([prompt.text for prompt in prompts], data.vectors)
+    labels = numpy.array([TASKS.index(prompt.task) for prompt in prompts])
+    sources = numpy.array([prompt.source for prompt in prompts])
     out(f"\n{'accuracy of the task, sources held out':60} rules   classifier")
-    for source in HELD_OUT:
-        unseen = [prompt for prompt in prompts if prompt.source == source]
-        scores = model(Inputs([prompt.text for prompt in unseen], data.vectors))
-        found = dict(zip((prompt.text for prompt in unseen), scores.argmax(1).tolist(), strict=True))
-        rules = accuracy(unseen, lambda prompt: read_words(bounded(prompt.text)).task)
-        own = sum(TASKS[found[prompt.text]] == prompt.task for prompt in unseen) / len(unseen)
-        out(f"{source + f' ({len(unseen)})':60} {rules:.3f}   {own:.3f}")
+    for held_out in HELD_OUT:
+        seen = numpy.flatnonzero(~numpy.isin(sources, held_out))
+        known = part(inputs, seen)
+        model = Tasks(known, labels[seen], sources[seen].tolist(), Standard(known.dense))
+        for source in held_out:
+            own = numpy.flatnonzero(sources == source)
+            right = model(part(inputs, own)).argmax(1) == labels[own]
+            rules = [read_words(bounded(prompts[at].text)).task == prompts[at].task for at in own.tolist()]
+            out(f"{source + f' ({len(own)})':60} {numpy.mean(rules):.3f}   {right.mean():.3f}")
+
+
+def print_steps(data: Data) -> None:
+    """Print how well the difficulty ranks calculations by their steps, by a model that has not seen the source."""
+    inputs, difficulties = question_inputs(data.questions, data.vectors)
+    out(f"\n{'rank correlation with the steps of a calculation':60} length  classifier")
+    for source in ("mathqa", "svamp"):
+        hints = hints_of([prompt for prompt in data.prompts if prompt.source != source], data.vectors)
+        model = Difficulty(inputs, difficulties, Standard(inputs.dense), hints)
+        own = [prompt for prompt in data.prompts if prompt.source == source and prompt.steps]
+        steps = numpy.array([prompt.steps for prompt in own])
+        length = numpy.array([len(prompt.text) for prompt in own])
+        scores = model(Inputs([prompt.text for prompt in own], data.vectors))
+        rho = [float(spearmanr(values, steps).statistic) for values in (length, scores)]
+        out(f"{source + f' ({len(own)})':60} {rho[0]:.3f}   {rho[1]:.3f}")
 
 
 def print_times() -> None:
@@ -137,6 +161,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the training data")
     data = read_data(parser.parse_args().data)
     print_difficulty(data)
+    print_steps(data)
     print_tasks(data)
     print_times()
 

@@ -22,15 +22,21 @@ from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.tasks import votes_of
 from proxy.routing.classify.trained import EXPONENT, MAGIC, OUTPUTS, pack_words
 from proxy.routing.train.data import Data, Labelled, Question
-from proxy.routing.train.templates import make_prompts
+from proxy.routing.train.templates import make_prompts, multiple_choice
 
-VERSION = "1"
+VERSION = "2"
 BOUND = 2.5  # standard deviations to which features are cut
 RIDGE = 300.0
 WORD_SCALE = 10.0**0.5  # of the vectors beside the features, in the ridge regression
 LENGTH_SHARE = 0.2  # of the difficulty's deviation, for the length alone
-DENSE_SCALE = 0.1  # of the features beside the other inputs, in the logistic regression
-RULE_SHARE = 1.0  # added to the weight of a rule's vote for its own task
+STEP = 0.08  # that a step of a calculation adds to the difficulty, among the prompts of a source
+MOST_STEPS = 8
+# What is added to the difficulty of these tasks, among the prompts of a source that has several.
+HARDER = {"math": 0.2, "code": 0.2, "analysis": 0.1}
+SEVERAL = ("arena-hard-v2", "self-instruct-seed")  # these sources
+DENSE_SCALE = 0.07  # of the features beside the votes of rules, in the logistic regression,
+TEXT_SCALE = 2.0  # and of the words
+RULE_SHARE = 1.5  # added to the weight of a rule's vote for its own task
 _ITERATIONS = 120
 Array = Any  # of numpy
 
@@ -73,20 +79,30 @@ class Standard:
 
 
 class Difficulty:
-    """The difficulty as a linear function of standardised features and of the sum of word vectors."""
+    """The difficulty as a linear function of standardised features and of the sum of word vectors.
 
-    def __init__(self, inputs: Inputs, difficulties: Array, standard: Standard) -> None:
-        dense = standard(inputs.dense)
-        columns = numpy.hstack([dense, inputs.words * WORD_SCALE])
-        mean, base = columns.mean(0), float(difficulties.mean())
-        centred = columns - mean
-        normal = centred.T @ centred + RIDGE * numpy.eye(columns.shape[1])
-        weights = numpy.linalg.solve(normal, centred.T @ (difficulties - base))
+    `hints` are prompts whose difficulties are only known relative to each other: each set has its own intercept.
+    """
+
+    def __init__(
+        self, inputs: Inputs, difficulties: Array, standard: Standard, hints: Sequence[tuple[Inputs, Array]] = ()
+    ) -> None:
+        sets = [self._columns(each, values, standard) for each, values in ((inputs, difficulties), *hints)]
+        centred, mean, base = sets[0][0], sets[0][2], float(difficulties.mean())
+        normal = sum([columns.T @ columns for columns, _, _ in sets]) + RIDGE * numpy.eye(centred.shape[1])
+        weights = numpy.linalg.solve(normal, sum([columns.T @ values for columns, values, _ in sets]))
         deviation = float((centred @ weights).std())
         weights[NAMES.index("characters")] += LENGTH_SHARE * deviation
         self.base = base - float(mean @ weights)
         self.dense, self.words = weights[: len(NAMES)], weights[len(NAMES) :] * WORD_SCALE
         self._standard = standard
+
+    @staticmethod
+    def _columns(inputs: Inputs, values: Array, standard: Standard) -> tuple[Array, Array, Array]:
+        """Return columns and values without their means, and the means of the columns."""
+        columns = numpy.hstack([standard(inputs.dense), inputs.words * WORD_SCALE])
+        mean = columns.mean(0)
+        return columns - mean, values - values.mean(), mean
 
     def __call__(self, inputs: Inputs) -> Array:
         return self.base + self._standard(inputs.dense) @ self.dense + inputs.words @ self.words
@@ -99,8 +115,8 @@ class Tasks:
         columns = sparse.hstack(
             [
                 sparse.csr_matrix(standard(inputs.dense) * DENSE_SCALE),
-                sparse.csr_matrix(inputs.words),
-                inputs.hashed,
+                sparse.csr_matrix(inputs.words * TEXT_SCALE),
+                inputs.hashed * TEXT_SCALE,
                 sparse.csr_matrix(inputs.votes),
             ]
         ).tocsr()
@@ -111,7 +127,8 @@ class Tasks:
         self.base = numpy.full(len(TASKS), -10.0)
         self.base[regression.classes_] = regression.intercept_
         ends = numpy.cumsum([len(NAMES), inputs.words.shape[1], BUCKETS])
-        dense, self.words, self.hashed, votes = numpy.split(weights, ends, axis=1)
+        dense, words, hashed, votes = numpy.split(weights, ends, axis=1)
+        self.words, self.hashed = words * TEXT_SCALE, hashed * TEXT_SCALE
         self.dense = dense * DENSE_SCALE
         self.votes = votes + RULE_SHARE * numpy.eye(len(TASKS))
         self._standard = standard
@@ -128,6 +145,20 @@ def question_inputs(questions: Sequence[Question], vectors: dict[str, Array]) ->
     return Inputs(texts, vectors), numpy.concatenate([difficulties, difficulties])
 
 
+def hints_of(prompts: Sequence[Labelled], vectors: dict[str, Array]) -> list[tuple[Inputs, Array]]:
+    """Return the inputs of prompts whose steps or tasks show which are harder, by source, and by how much."""
+    found: dict[str, list[tuple[str, float]]] = {}
+    for prompt in prompts:
+        if prompt.steps:
+            found.setdefault(prompt.source, []).append((prompt.text, STEP * min(prompt.steps, MOST_STEPS)))
+        elif prompt.source in SEVERAL:
+            found.setdefault(prompt.source, []).append((prompt.text, HARDER.get(prompt.task, 0.0)))
+    return [
+        (Inputs([text for text, _ in pairs], vectors), numpy.array([harder for _, harder in pairs]))
+        for pairs in found.values()
+    ]
+
+
 def task_prompts(data: Data) -> list[Labelled]:
     """Return the prompts from which tasks are learned: the labelled ones, exam questions, and those of templates."""
     sentences = [
@@ -139,6 +170,10 @@ def task_prompts(data: Data) -> list[Labelled]:
     programs = [each.text.strip()[:600] for each in data.prompts if each.source == "humaneval"]
     made = [Labelled(text, task, "template") for text, task in make_prompts(sentences, passages, programs)]
     exam = [Labelled(question.text, _exam_task(question), "exam") for question in data.questions[::4]]
+    exam += [
+        Labelled(multiple_choice(at, question.text, question.options), _exam_task(question), "exam")
+        for at, question in enumerate(data.questions[2::4])
+    ]
     return [*data.prompts, *made, *exam]
 
 
@@ -166,7 +201,7 @@ def train(data: Data) -> bytes:
     prompts = task_prompts(data)
     inputs = Inputs([prompt.text for prompt in prompts], data.vectors)
     standard = Standard(numpy.vstack([questions.dense, inputs.dense]))
-    difficulty = Difficulty(questions, difficulties, standard)
+    difficulty = Difficulty(questions, difficulties, standard, hints_of(data.prompts, data.vectors))
     labels = numpy.array([TASKS.index(prompt.task) for prompt in prompts])
     tasks = Tasks(inputs, labels, [prompt.source for prompt in prompts], standard)
     mixed = numpy.concatenate([difficulty(questions), difficulty(inputs)])

@@ -14,6 +14,16 @@ from proxy.core.model import TASKS
 
 NUMBERS = (2, 3, 4, 5, 7, 8, 9, 12, 15, 18, 20, 24, 25, 30, 36, 40, 48, 60, 75, 80, 100, 120, 150, 240, 365, 1000)
 
+# How an examiner writes a multiple-choice question, the sign after a letter, and the number of options.
+FORMS = (
+    ("{question}\n{options}", ".", 10),
+    ("Question: {question}\nOptions:\n{options}\nAnswer:", ")", 4),
+    ("Choose the correct answer.\n\n{question}\n\n{options}", ".", 4),
+    ("{question}\n\n{options}\n\nAnswer with the letter of the right option.", ")", 10),
+    ("Answer this multiple-choice question and explain.\n{question}\n{options}", ".", 4),
+)
+_DISTINCT = ("{s}", "{l}")  # a template that repeats one of these gets another value each time
+
 
 def read_templates() -> dict[str, list[str]]:
     """Return the lines of each section of `templates.txt`."""
@@ -51,10 +61,17 @@ def make_prompts(
         for at in range(each):
             text = sections[task][at % len(sections[task])]
             for name, values in choices.items():
-                if name in text:
-                    text = text.replace(name, str(rng.choice(values)))
+                while name in text:
+                    text = text.replace(name, str(rng.choice(values)), 1 if name in _DISTINCT else -1)
             made.setdefault(_varied(text, rng), task)
     return list(made.items())
+
+
+def multiple_choice(at: int, question: str, options: Sequence[str]) -> str:
+    """Return a question with its options, in the form with a number; numbers start over after the last form."""
+    form, sign, most = FORMS[at % len(FORMS)]
+    listed = [f"{letter}{sign} {option}" for letter, option in zip("ABCDEFGHIJ", options[:most], strict=False)]
+    return form.format(question=question, options="\n".join(listed))
 
 
 def _varied(text: str, rng: random.Random) -> str:

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy
 import pytest
 
 from proxy.core.model import TASKS
 from proxy.routing.classify.trained import FILE
-from proxy.routing.train.templates import make_prompts, read_templates
+from proxy.routing.train.data import Labelled
+from proxy.routing.train.fit import HARDER, STEP, hints_of
+from proxy.routing.train.templates import make_prompts, multiple_choice, read_templates
 
 ROOT = Path(__file__).parents[4]
 DATA = Path(os.environ.get("SIGNALBOX_ROUTING_DATA", ROOT.parent / "shared" / "routing-data"))
@@ -46,3 +49,31 @@ def test_every_template_is_filled() -> None:
     prompts = make_prompts(["A sentence."], ["A passage."], ["pass"], each=len(max(read_templates().values(), key=len)))
 
     assert [text for text, _ in prompts if any(name in text for name in ("{t}", "{l}", "{s}", "{p}", "{k}"))] == []
+
+
+def test_a_template_that_repeats_a_sentence_gets_different_ones() -> None:
+    sentences = [f"Sentence number {number}." for number in range(1000)]
+    prompts = [text for text, _ in make_prompts(sentences, ["A passage."], ["pass"], each=100)]
+    pair = next(text for text in prompts if text.lower().startswith("do these two sentences"))
+
+    first, second = pair.splitlines()[1:]
+    assert first != second
+
+
+def test_a_multiple_choice_question_has_the_letters_of_its_options() -> None:
+    assert multiple_choice(0, "Why {x}?", ["one", "two"]) == "Why {x}?\nA. one\nB. two"
+    assert multiple_choice(6, "Why?", ["one", "two"]) == "Question: Why?\nOptions:\nA) one\nB) two\nAnswer:"
+
+
+def test_hints_compare_prompts_of_one_source_only() -> None:
+    prompts = [
+        Labelled("1 + 1", "math", "svamp", steps=1),
+        Labelled("1 + 1 + 1", "math", "svamp", steps=2),
+        Labelled("Hi", "chat", "clinc-oos"),
+        Labelled("Prove it.", "math", "arena-hard-v2"),
+        Labelled("A poem.", "writing", "arena-hard-v2"),
+    ]
+
+    hints = hints_of(prompts, {"poem": numpy.zeros(64)})
+
+    assert [harder.tolist() for _, harder in hints] == [[STEP, 2 * STEP], [HARDER["math"], 0.0]]
