@@ -239,6 +239,10 @@ def build(
         callers,
     ]
     services += [agents if database else None, turns, prompts, learning, learning.judge]
+    if state.client:
+        from proxy.shared_routing import SharedRouting  # only where the state is shared
+
+        services.append(SharedRouting(state.client, upstream.warm, router.calibration, clock))
     services += [*(ledger.services if ledger else ()), *(store.services if store else ())]
     edge = build_http(
         live,

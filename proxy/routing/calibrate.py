@@ -11,7 +11,7 @@ Calibration reads no clock and draws nothing: the same requests in the same orde
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, NamedTuple
@@ -60,9 +60,15 @@ class Calibration:
 
 
 class Calibrator:
-    """The live calibration of one process; every worker reaches the target for its own calls."""
+    """The live calibration of one process. Each reaches the target for its own calls.
+
+    Decisions of other replicas count for the quantile, but what the share has missed is each replica's own: if every
+    replica made up what all have missed, they would do it several times.
+    """
 
     def __init__(self) -> None:
+        self.on_note: Callable[[CostTarget, str, CostSample], None] | None = None  # takes what others should know
+        self._others: deque[tuple[CostTarget, str, CostSample]] = deque(maxlen=WINDOW)  # for another key, so far
         self._key: tuple[CostTarget, str] | None = None
         self._current: Calibration | None = None
         self._prior: Sequence[float] = ()
@@ -77,15 +83,18 @@ class Calibrator:
         if self._current is None or key != self._key:
             self._key, self._prior = key, prior
             self._seen.clear()
-            self._missed, self._since = 0.0, 0
+            self._seen.extend(sample for of, by, sample in self._others if (of, by) == key)
+            self._missed, self._since, self._usual = 0.0, 0, None
             self._current = self._next(target, 0)
         return self._current
 
     def note(self, sample: CostSample) -> None:
         """Count a decision."""
         current = self._current
-        if current is None:
+        if current is None or self._key is None:
             return
+        if self.on_note is not None:
+            self.on_note(*self._key, sample)
         self._seen.append(sample)
         if current.target.of == "spend" and sample.strong_nusd:
             usual = self._usual or sample.strong_nusd
@@ -93,8 +102,23 @@ class Calibrator:
         weight = _weight(sample, self._usual)
         missed = self._missed + weight * (_used(current.target, sample) - current.target.share)
         self._missed = max(-_MOST_MISSED, min(_MOST_MISSED, missed))
-        self._since += 1
-        if self._since >= EVERY:
+        self._count(1)
+
+    def follow(self, decisions: Iterable[tuple[CostTarget, str, CostSample]]) -> None:
+        """Count decisions of other replicas; those for another target or classifier wait until it is this one's."""
+        samples = []
+        for target, classifier, sample in decisions:
+            if (target, classifier) == self._key:
+                samples.append(sample)
+            else:
+                self._others.append((target, classifier, sample))
+        self._seen.extend(samples)
+        self._count(len(samples))
+
+    def _count(self, requests: int) -> None:
+        current = self._current
+        self._since += requests
+        if current is not None and self._since >= EVERY:
             self._since = 0
             self._current = self._next(current.target, current.version + 1)
 

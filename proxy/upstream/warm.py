@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.plan import Warm
@@ -14,9 +15,10 @@ LEAST_CACHED = 1_024  # tokens; providers cache no shorter prompt
 
 
 class WarmPrompts:
-    """The conversations of this process that `auto` has routed; the oldest are forgotten."""
+    """The conversations that `auto` has routed; the oldest are forgotten."""
 
     def __init__(self, clock: Clock) -> None:
+        self.on_note: Callable[[bytes, Warm], None] | None = None  # takes what other replicas should know
         self._clock = clock
         self._warm: OrderedDict[bytes, tuple[float, Warm]] = OrderedDict()
 
@@ -30,10 +32,19 @@ class WarmPrompts:
         conversation = record.plan.conversation if record.plan is not None else None
         if conversation is None or record.outcome is not Outcome.OK or record.chosen is None:
             return
-        self._warm[conversation] = (
-            self._clock.monotonic() + KEPT_SECONDS,
-            Warm(record.chosen.name, _cached_tokens(record.attempts[-1]) if record.attempts else 0),
-        )
+        warm = Warm(record.chosen.name, _cached_tokens(record.attempts[-1]) if record.attempts else 0)
+        self._keep(conversation, warm, KEPT_SECONDS)
+        if self.on_note is not None:
+            self.on_note(conversation, warm)
+
+    def follow(self, conversation: bytes, warm: Warm, seconds: float) -> None:
+        """Remember what another replica has answered, for so many seconds, unless something newer is known."""
+        kept = self._warm.get(conversation)
+        if seconds > 0 and (kept is None or kept[0] < self._clock.monotonic() + seconds):
+            self._keep(conversation, warm, seconds)
+
+    def _keep(self, conversation: bytes, warm: Warm, seconds: float) -> None:
+        self._warm[conversation] = (self._clock.monotonic() + seconds, warm)
         self._warm.move_to_end(conversation)
         if len(self._warm) > MOST:
             self._warm.popitem(last=False)

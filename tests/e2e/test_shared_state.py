@@ -171,3 +171,24 @@ def test_calls_under_limits_are_rejected_if_the_policy_is_closed(tmp_path: Path,
         server.start()
         until(lambda: degraded(box) == 0)
         assert box.ask("up/a").status_code == 200
+
+
+def test_a_conversation_of_auto_stays_with_its_model_at_another_replica(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer
+) -> None:
+    tiers = [{"id": f"up/{tier}", "tier": tier, "price": {"input": 1, "output": 1}} for tier in ("low", "high")]
+    messages = [{"role": "user", "content": "Prove rigorously that the integral converges, step by step. " * 5}]
+    later = [*messages, {"role": "assistant", "content": "It does."}, {"role": "user", "content": "thanks"}]
+    config = {**configuration(upstream, redis.url), "models": tiers, "routing": {}}
+    with replicas(tmp_path, config) as boxes:
+        first = boxes[0].ask("auto", messages=messages).headers["x-router-model"]
+
+        def warm() -> Any:
+            record = boxes[1].http.post(f"{boxes[1].url}/v1/route", json={"model": "auto", "messages": later}).json()
+            return record["ranking"]["warm"]
+
+        assert until(warm) == {"model": "up/high", "cached_tokens": 0}
+        redis.stop()
+        second = boxes[1].ask("auto", messages=later).headers["x-router-model"]
+
+    assert (first, second) == ("high", "high")

@@ -70,3 +70,23 @@ def test_the_oldest_conversations_are_forgotten() -> None:
 
     assert warm.find(b"0") is None
     assert warm.find(b"1") is not None
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(KEPT_SECONDS - 20, "a/m"), (KEPT_SECONDS - 5, "b/n")])
+def test_of_two_answers_of_replicas_the_newer_one_counts(seconds: float, expected: str) -> None:
+    clock = FakeClock()
+    warm = WarmPrompts(clock)
+    warm.follow(b"c", Warm("a/m", 0), KEPT_SECONDS - 10)
+    warm.follow(b"c", Warm("b/n", 0), seconds)
+
+    found = warm.find(b"c")
+
+    assert found is not None
+    assert found.model == expected
+
+
+def test_an_answer_of_a_replica_that_is_too_old_is_not_kept() -> None:
+    warm = WarmPrompts(FakeClock())
+    warm.follow(b"c", Warm("a/m", 0), -1.0)
+
+    assert warm.find(b"c") is None
