@@ -11,8 +11,8 @@ from proxy.core.json_text import compact_nulled, object_of, strict_object_of
 from proxy.core.record import Record
 from proxy.surfaces.decision import decision_record
 from proxy.surfaces.messages.carry import Seals
-from proxy.surfaces.messages.facts import CallNames, message_head, stop_reason, usage_of
-from proxy.surfaces.messages.rare import citation_blocks, image_blocks
+from proxy.surfaces.messages.facts import CallNames, message_head, search_seed, stop_reason, usage_of
+from proxy.surfaces.messages.rare import citation_blocks, image_blocks, search_blocks, search_usage
 
 Block = dict[str, Any]
 
@@ -39,6 +39,7 @@ class MessageAnswer:
         message = choice.get("message")
         message = message if isinstance(message, dict) else {}
         calls = self._calls(message)
+        searches = search_blocks(message.get("web_searches"), message.get("annotations"), search_seed(self._call))
         refusal = message.get("refusal")
         refused = isinstance(refusal, str) and bool(refusal)
         reason = stop_reason(choice.get("finish_reason"), calls=bool(calls), refused=refused)
@@ -46,10 +47,16 @@ class MessageAnswer:
         return compact_nulled(
             {
                 **message_head(self._call, self._record, completion.get("model")),
-                "content": [*self._thinking(message), *_texts(message), *image_blocks(message.get("images")), *calls],
+                "content": [
+                    *self._thinking(message),
+                    *_texts(message),
+                    *searches,
+                    *image_blocks(message.get("images")),
+                    *calls,
+                ],
                 "stop_reason": reason,
                 "stop_sequence": None,
-                "usage": usage_of(completion.get("usage"), self._record),
+                "usage": {**usage_of(completion.get("usage"), self._record), **search_usage(searches)},
                 **debug,
             }
         )

@@ -74,6 +74,11 @@ def tool_id(id: str) -> str:
     return _NOT_IN_IDS.sub("_", id)
 
 
+def search_seed(call: Call) -> str:
+    """Return the part of the ids of an answer's web searches that no other answer has."""
+    return _NOT_IN_IDS.sub("", call.id.removeprefix("req_")).replace("-", "")
+
+
 class CallNames:
     """The ids and names of the tool calls of one answer, as the client has them."""
 

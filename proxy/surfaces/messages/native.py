@@ -1,9 +1,9 @@
 """The messages of a call for an Anthropic target, where other providers gave earlier answers.
 
 Anthropic rejects signatures that it has not made. A thinking block with a carrier (`proxy/surfaces/carriers.py`) is
-replaced by the blocks in it, if these are Anthropic's own, and else left out; so are images and sources of answers.
-Anthropic also requires that the answer to which results of tools belong begins with its thinking; if it cannot,
-thinking is switched off for this call. Every other body keeps its bytes.
+replaced by the blocks in it, if these are Anthropic's own, and else left out; so are images, searches and sources of
+answers. Anthropic also requires that the answer to which results of tools belong begins with its thinking; if it
+cannot, thinking is switched off for this call. Every other body keeps its bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from proxy.core.call import NativeRequest
 from proxy.core.json_text import value_of
 from proxy.surfaces.carriers import PREFIX, Carried, edited, is_carrier
-from proxy.surfaces.messages.rare import without_foreign
+from proxy.surfaces.messages.rare import SEARCH, is_foreign, without_sources
 
 Block = dict[str, Any]
 Unseal = Callable[[str], Carried | None]
@@ -22,7 +22,12 @@ Unseal = Callable[[str], Carried | None]
 _SEQUENCE = "signalbox.blocks.v1:"  # how an entry with all blocks begins (`proxy/dialects/anthropic/replay.py`)
 _HOLDERS = {"thinking": "signature", "redacted_thinking": "data"}
 _OWN_IDS = ("toolu_", "srvtoolu_")  # how Anthropic's ids of calls begin
-_MARKS = (PREFIX.encode(), b'"image"', b'"encrypted_index"')  # one of them is in every body with blocks to leave out
+_MARKS = (
+    PREFIX.encode(),
+    b'"image"',
+    b'"encrypted_index"',
+    SEARCH.encode(),
+)  # one of them is in every body with blocks to leave out
 _CLEARS_THINKING = "clear_thinking"  # type of an edit of `context_management`, which needs thinking
 
 
@@ -34,8 +39,7 @@ def opened(native: NativeRequest, body: Mapping[str, Any], unseal: Unseal) -> Na
         messages = [other for message in messages for other in opener.message(message)]
         if messages != body["messages"]:
             write["messages"] = messages
-    dropped = ["messages.content.thinking"] if opener.lost else []
-    dropped += ["messages.content.image"] if opener.lost_images else []
+    dropped = [f"messages.content.{kind}" for kind in opener.lost]
     remove = []
     if "thinking" in native.spans and _is_manual(body["thinking"]) and _in_foreign_loop(messages):
         remove, dropped = ["thinking"], [*dropped, "thinking"]
@@ -47,10 +51,10 @@ def opened(native: NativeRequest, body: Mapping[str, Any], unseal: Unseal) -> Na
 
 
 class _Opener:
-    """Opens carriers. `lost` and `lost_images`: at least one carrier, one image was left out."""
+    """Opens carriers. `lost` has the types of the blocks that were left out."""
 
     def __init__(self, unseal: Unseal) -> None:
-        self.lost = self.lost_images = False
+        self.lost: dict[str, None] = {}
         self._unseal = unseal
         self._sequence: list[Block] = []  # all blocks of the message, from a carrier of it
 
@@ -62,9 +66,9 @@ class _Opener:
         self._sequence = []
         blocks = [other for block in content for other in self._block(block)]
         if message.get("role") == "assistant":
-            own = [without_foreign(block) for block in blocks]
-            self.lost_images = self.lost_images or None in own
-            blocks = [block for block in own if block is not None]
+            foreign = [block for block in blocks if is_foreign(block)]
+            self.lost |= {block["type"]: None for block in foreign}
+            blocks = [without_sources(block) for block in blocks if not is_foreign(block)]
         blocks = _in_sequence(blocks, self._sequence) or blocks
         return [{**message, "content": blocks}] if blocks or not content else []
 
@@ -75,7 +79,7 @@ class _Opener:
             return [block]
         carried = self._unseal(str(sealed))
         if carried is None or carried.family != "anthropic":
-            self.lost = True
+            self.lost["thinking"] = None
             return []
         entries = carried.members.get("reasoning_details")
         return [

@@ -19,11 +19,12 @@ from proxy.surfaces.decision import decision_record
 from proxy.surfaces.messages.blocks import BlockWriter, ToolBlock
 from proxy.surfaces.messages.carry import Seals
 from proxy.surfaces.messages.errors import error_event
-from proxy.surfaces.messages.facts import CallNames, estimated_usage, message_head, stop_reason, usage_of
+from proxy.surfaces.messages.facts import CallNames, estimated_usage, message_head, search_seed, stop_reason, usage_of
 from proxy.surfaces.messages.plain import plain_delta
-from proxy.surfaces.messages.rare import image_blocks
+from proxy.surfaces.messages.rare import image_blocks, search_blocks, search_usage
 
 _PLAIN = frozenset(("role", "content", "reasoning_content", "refusal"))  # members without signatures
+_COMMON = _PLAIN | {"reasoning", "tool_calls", "reasoning_details"}
 
 
 class MessageStream:
@@ -40,6 +41,8 @@ class MessageStream:
         self._finish: Any = None
         self._refused = False
         self._usage: Any = None
+        self._annotations: list[Any] = []
+        self._searches: list[dict[str, Any]] = []  # blocks
 
     def feed(self, data: bytes) -> bytes:
         """Return the events for canonical ones; `message_delta` and `message_stop` come from `finish`."""
@@ -63,7 +66,7 @@ class MessageStream:
         self._blocks.end(self._seals.rest)
         reason = stop_reason(self._finish, calls=self._blocks.calls > 0, refused=self._refused)
         delta = {"stop_reason": reason, "stop_sequence": None}
-        usage = usage_of(self._usage, self._record)
+        usage = {**usage_of(self._usage, self._record), **search_usage(self._searches)}
         debug = {"router": decision_record(self._record)} if self._call.options.debug else {}
         return b"".join(
             (
@@ -130,13 +133,27 @@ class MessageStream:
         if isinstance(refusal, str) and refusal:
             self._refused = True
             self._blocks.text(refusal)
-        self._blocks.cite(delta.get("annotations"))
-        for image in image_blocks(delta.get("images")):
-            self._blocks.whole(image)
+        if not delta.keys() <= _COMMON:
+            self._rare(delta)
         calls = delta.get("tool_calls")
         for entry in calls if isinstance(calls, list) else ():
             if isinstance(entry, dict):
                 self._tool_call(entry)
+
+    def _rare(self, delta: Mapping[str, Any]) -> None:
+        """Write sources, searches and images."""
+        notes = delta.get("annotations")
+        if isinstance(notes, list):
+            self._annotations += notes
+            self._blocks.cite(notes)
+        if searches := delta.get("web_searches"):
+            seed = f"{search_seed(self._call)}{len(self._searches)}x"
+            found = search_blocks(searches, self._annotations, seed)
+            self._searches += found
+            for block in found:
+                self._blocks.whole(block)
+        for image in image_blocks(delta.get("images")):
+            self._blocks.whole(image)
 
     def _tool_call(self, entry: Mapping[str, Any]) -> None:
         function = entry.get("function")

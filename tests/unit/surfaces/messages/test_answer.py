@@ -145,6 +145,17 @@ def test_native_answers_need_no_encoder() -> None:
     assert MESSAGES.encoder(call(), record(), "application/json", native=True) is None
 
 
+def test_searches_are_in_the_blocks_and_counted() -> None:
+    searches = [{"queries": ["who"], "pages": ["https://a.test"]}]
+
+    message = message_of(answered(content="Won.", web_searches=searches))
+
+    use, found = message["content"][1:]
+    assert (use["name"], use["input"], use["id"]) == ("web_search", {"query": "who"}, found["tool_use_id"])
+    assert [page["url"] for page in found["content"]] == ["https://a.test"]
+    assert message["usage"]["server_tool_use"]["web_search_requests"] == 1
+
+
 def test_sources_and_images_are_in_the_blocks() -> None:
     place = {"start_index": 0, "end_index": 3, "title": "News", "url": "https://news.test"}
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}

@@ -149,10 +149,14 @@ def test_images_and_sources_of_other_providers_are_left_out() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AAAA"}}
     question = {"role": "user", "content": [image]}
 
-    body, dropped = read(answer({**text, "citations": [own, other]}, {**text, "citations": [other]}, image), question)
+    search = {"type": "server_tool_use", "id": "srvtoolu_sbx10", "name": "web_search", "input": {"query": "x"}}
+    found = {"type": "web_search_tool_result", "tool_use_id": "srvtoolu_sbx10", "content": []}
+    cited = ({**text, "citations": [own, other]}, {**text, "citations": [other]})
+
+    body, dropped = read(answer(*cited, search, found, image), question)
 
     assert body["messages"][1:] == [answer({**text, "citations": [own]}, text), question]
-    assert dropped == ("messages.content.image",)
+    assert dropped == tuple(f"messages.content.{block['type']}" for block in (search, found, image))
 
 
 def test_anthropics_sources_and_images_of_users_keep_their_bytes() -> None:

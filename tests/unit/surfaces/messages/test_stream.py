@@ -147,6 +147,30 @@ def test_sources_are_citations_of_the_text() -> None:
     ]
 
 
+def test_searches_are_blocks_behind_the_text() -> None:
+    note = {"type": "url_citation", "url_citation": {"url": "https://a.test", "title": "A"}}
+    searches = [{"queries": ["who", "when"], "pages": ["https://a.test", "https://b.test"]}, {"queries": 1}, "x"]
+    stream = encoder()
+
+    out = stream.feed(chunk({"content": "Won.", "annotations": [note]}) + chunk({"web_searches": searches}))
+    rest = events(stream.finish())
+
+    _, *blocks = [event["content_block"] for event in events(out) + rest if event["type"] == "content_block_start"]
+    assert [(block["type"], block.get("id") or block["tool_use_id"]) for block in blocks] == [
+        ("server_tool_use", "srvtoolu_sbx10x0"),
+        ("web_search_tool_result", "srvtoolu_sbx10x0"),
+        ("server_tool_use", "srvtoolu_sbx10x1"),
+        ("web_search_tool_result", "srvtoolu_sbx10x1"),
+    ]
+    assert blocks[0]["input"] == {"query": "who; when"}
+    assert [(page["url"], page["title"]) for page in blocks[1]["content"]] == [
+        ("https://a.test", "A"),
+        ("https://b.test", "https://b.test"),
+    ]
+    assert blocks[3]["content"] == {"type": "web_search_tool_result_error", "error_code": "unavailable"}
+    assert rest[-2]["usage"]["server_tool_use"] == {"web_search_requests": 2, "web_fetch_requests": 0}
+
+
 def test_images_are_blocks() -> None:
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
     stream = encoder()
