@@ -92,7 +92,7 @@ class Call:
     native: NativeRequest | None = None  # the client's body, if it is not in OpenAI's chat format
     dropped: tuple[str, ...] = ()  # members of that body that chat does not have: named unless the target is native
     refused: InvalidRequest | None = None  # why only a native target can serve the call
-    hosted: tuple[Mapping[str, Any], ...] = ()  # web searches, to be executed by a provider; as in the Responses API
+    hosted: tuple[Mapping[str, Any], ...] = ()  # web searches for a provider; as in the Responses API, with `max_uses`
     forced: InvalidRequest | None = None  # a web search must be made: the error of a target that cannot
     count: Callable[[int], bytes] | None = None  # it only asks for the tokens of its input: returns the answer's body
     turn: Turn | None = None  # what it reads from, and adds to, stored dialogs

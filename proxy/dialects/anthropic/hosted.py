@@ -44,4 +44,6 @@ def _web_search(tool: Mapping[str, Any]) -> dict[str, Any]:
     place = {name: location[name] for name in _PLACE if location.get(name)} if isinstance(location, dict) else {}
     if place:
         made["user_location"] = {"type": "approximate", **place}
+    if type(tool.get("max_uses")) is int:
+        made["max_uses"] = tool["max_uses"]
     return made

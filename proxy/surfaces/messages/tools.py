@@ -73,7 +73,7 @@ def _note_server_tool(tool: Mapping[str, Any], notes: Notes) -> None:
         notes.drop(f"tools.{kind}")
         return
     domains = tool.get("allowed_domains")
-    search = {"type": "web_search", "user_location": tool.get("user_location")}
+    search = {"type": "web_search", "user_location": tool.get("user_location"), "max_uses": tool.get("max_uses")}
     notes.hosted.append({**search, "filters": {"allowed_domains": domains}} if domains else search)
 
 

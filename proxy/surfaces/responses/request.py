@@ -154,7 +154,7 @@ class _Reader:
         call.family = call.family or native_family([item for _, item in items])
         if not compacts:  # a summary is written without tools
             call.refused = choice.refused or call.refused
-            call.hosted = tuple(table.searches) if choice.searches else ()
+            call.hosted = _searches(table.searches, body.get("max_tool_calls")) if choice.searches else ()
             call.forced = choice.forced
         call.turn = turn
         turn.context = RequestContext(body, table, compacts)
@@ -191,6 +191,11 @@ def _check(body: Mapping[str, Any]) -> None:
     if body.get("background") and body.get("store") is False:
         message = "`background` needs `store`, because the response is retrieved later; remove `store: false`."
         raise InvalidRequest(message, param="background")
+
+
+def _searches(tools: Iterable[Mapping[str, Any]], most: int | None) -> tuple[Mapping[str, Any], ...]:
+    """Return web searches as in `Call.hosted`; at most `most` calls of hosted tools may be made."""
+    return tuple(tools) if most is None else tuple({**tool, "max_uses": most} for tool in tools)
 
 
 def input_items(value: Any) -> list[Any]:

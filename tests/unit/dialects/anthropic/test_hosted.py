@@ -29,6 +29,7 @@ PLACE = {"type": "approximate", "country": "NO", "city": None, "region": "", "ti
         ({"type": "web_search", "search_context_size": "low"}, {}),
         ({"filters": {"allowed_domains": ["a.test"]}}, {"allowed_domains": ["a.test"]}),
         ({"filters": None, "user_location": None}, {}),
+        ({"max_uses": 2}, {"max_uses": 2}),
         (
             {"user_location": PLACE},
             {"user_location": {"type": "approximate", "country": "NO", "timezone": "Europe/Oslo"}},

@@ -282,7 +282,7 @@ def test_tools_that_anthropic_defines_are_functions(kind: str, name: str) -> Non
 def test_web_search_is_for_providers_that_have_one() -> None:
     call = read(of(tools=[TOOL, {**SEARCH, "allowed_domains": ["a.test"], "max_uses": 3}]))
 
-    search = {"type": "web_search", "user_location": None, "filters": {"allowed_domains": ["a.test"]}}
+    search = {"type": "web_search", "user_location": None, "max_uses": 3, "filters": {"allowed_domains": ["a.test"]}}
     assert (call.hosted, call.dropped, call.refused) == ((search,), (), None)
 
 

@@ -81,6 +81,13 @@ def test_forced_search_is_for_targets_that_search() -> None:
     assert call.forced is not None
 
 
+def test_number_of_searches_is_limited() -> None:
+    call = read(tools=[{"type": "web_search"}], max_tool_calls=2)
+
+    assert call.hosted == ({"type": "web_search", "max_uses": 2},)
+    assert call.dropped == ()
+
+
 def test_choice_without_tools_has_no_search() -> None:
     assert read(tools=[{"type": "web_search"}], tool_choice="none").hosted == ()
 
