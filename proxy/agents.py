@@ -11,8 +11,6 @@ import logging
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from proxy.config.agents import AgentError, read_definition
-from proxy.config.compile.agents import compile_agent, compile_agents
 from proxy.core.agents import LATEST, PREFIX, Agent, StoredAgent, StoredVersion, UnknownAgent, by_name
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, Unavailable
@@ -62,7 +60,7 @@ class StoredAgents(Follower):
     @property
     def file(self) -> dict[str, Agent]:
         """The agents of the configuration file by id."""
-        return {agent.id: agent for agent in compile_agents(self._live.file).values()}
+        return {agent.id: agent for agent in self._live.loaded.snapshot.agents.values()}
 
     def read(self, id: str, fields: Mapping[str, Any]) -> Agent:
         """Read a definition. Raises `InvalidRequest`."""
@@ -149,6 +147,9 @@ class StoredAgents(Follower):
 
 def read_agent(id: str, fields: Mapping[str, Any]) -> Agent:
     """Read a definition. Raises `InvalidRequest`."""
+    from proxy.config.agents import AgentError, read_definition  # pydantic
+    from proxy.config.compile.agents import compile_agent
+
     try:
         return compile_agent(id, "", read_definition(id, fields))
     except AgentError as exc:
@@ -157,6 +158,9 @@ def read_agent(id: str, fields: Mapping[str, Any]) -> Agent:
 
 
 def _compiled(id: str, version: StoredVersion) -> Agent | None:
+    from proxy.config.agents import AgentError, read_definition  # pydantic
+    from proxy.config.compile.agents import compile_agent
+
     try:
         return compile_agent(id, str(version.version), read_definition(id, version.fields))
     except AgentError as exc:  # of another release

@@ -38,7 +38,7 @@ from proxy.components import (
     store_of,
     watch,
 )
-from proxy.config.load import Loaded
+from proxy.config.loaded import Loaded
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
 from proxy.dialogs.turns import StoredTurns
@@ -111,19 +111,19 @@ def build(
 
     Raises `ConfigError` if the configuration is invalid.
     """
-    parts, settings = parts or Parts(), loaded.settings
-    clock, server = parts.clock, settings.server
+    parts, process = parts or Parts(), loaded.process
+    clock, server = parts.clock, process.server
     live = Configuration(loaded, member.workers if member else 1)
     metrics = Metrics()
-    logs = CallLogs(Path(settings.data_dir) / LOGS, clock)
+    logs = CallLogs(Path(process.data_dir) / LOGS, clock)
     network = network_of(environ)
-    state = state_of(settings, clock)
+    state = state_of(process, clock)
     gate = Gate(live)
     store = store_of(live, gate, clock, parts.rng)
     database = store.database if store else None
     records = LedgerStore(database) if database else None
-    provider_keys = provider_keys_of(database, settings, clock)
-    ledger = ledger_of(records, settings, clock) if records else None
+    provider_keys = provider_keys_of(database, process, clock)
+    ledger = ledger_of(records, process, clock) if records else None
     settler = Settler(metrics, clock, live, parts.write_access, logs, ledger.recorder if ledger else None)
     upstream = build_upstream(
         live,
@@ -134,15 +134,13 @@ def build(
         rng=parts.rng,
         count=settler.probed,
         ledger=ledger.recorder if ledger else None,
-        state_path=Path(settings.data_dir) / STATE_FILE,
-        own_secrets=settings.auth.secrets(),
+        state_path=Path(process.data_dir) / STATE_FILE,
+        own_secrets=process.secrets,
         pulse=parts.pulse,
         past=PastSpending(ledger.writer, ledger.journal, records, clock) if ledger and records else None,
-        fail_open=FailOpen(
-            state=settings.dependencies.state.fail == "open", store=settings.dependencies.store.fail == "open"
-        ),
+        fail_open=FailOpen(state=not process.state_required, store=not process.store_required),
         read_only=member is not None and member.index > 0,
-        key_source=provider_keys if settings.auth.mode != "none" else None,
+        key_source=provider_keys if live.snapshot.auth.mode != "none" else None,
     )
     callers = callers_of(live, database, partial(fetch, parts.transport or network), clock)
     identify: Identify = callers or IdentifyNone()
@@ -208,7 +206,7 @@ def build(
     ask = member.ask if member else None
     limits = client_limits(server, watermark)
     own_keys = OwnKeyService(
-        live, provider_keys, upstream.own_keys, ask or _no_answers, registered=settings.auth.mode == "keys"
+        live, provider_keys, upstream.own_keys, ask or _no_answers, registered=live.snapshot.auth.mode == "keys"
     )
     admin = build_admin(
         Context(

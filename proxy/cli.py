@@ -22,7 +22,7 @@ from proxy.commands.replay import replay
 from proxy.commands.reports import budgets, usage
 
 if TYPE_CHECKING:
-    from proxy.config.load import Loaded
+    from proxy.config.loaded import Loaded
 
 FAULTS = ("error", "timeout", "slow", "cut", "bad_json")
 
@@ -54,13 +54,20 @@ for command in (*GROUPS, route, explain, diff, replay, usage, budgets):
 @click.option("--workers", type=click.IntRange(1), help="The number of processes; overrides `server.workers`.")
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy until SIGTERM."""
-    from proxy.runtime_file import announced
+    from proxy.config.apart import LoadedApart
+    from proxy.config.errors import ConfigError
+
+    loading = LoadedApart(config or _default_path(), os.environ, workers)
+    from proxy.runtime_file import announced  # while the configuration is loaded
     from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
 
-    loaded = _load(config, workers)
+    try:
+        loaded = loading.result()
+    except ConfigError as exc:
+        raise click.UsageError(str(exc)) from exc
     _check_connections(loaded)
-    settings = loaded.settings.server
-    host, port = host or settings.host, settings.port if port is None else port
+    server = loaded.process.server
+    host, port = host or server.host, server.port if port is None else port
     try:
         listener = bind(host, port)
     except OSError as exc:
@@ -94,10 +101,8 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
 @config_option
 def check(file: Path | None, config: Path | None) -> None:
     """Validate a configuration; exit 0 if it is valid, 2 if not."""
-    from proxy.config.compile.snapshot import compile_snapshot
-
     loaded = _load(file or config)
-    snapshot = compile_snapshot(loaded.settings)
+    snapshot = loaded.snapshot
     _check_connections(loaded)
     _warn(loaded)
     click.echo(
@@ -243,7 +248,7 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
 
     host, port = os.environ.get("SIGNALBOX_HOST") or "127.0.0.1", os.environ.get("SIGNALBOX_PORT") or "8080"
     try:
-        server = load(path, os.environ).settings.server
+        server = load(path, os.environ).process.server
         host, port = server.host, str(server.port)
     except ConfigError as exc:
         click.echo(f"warning: the configuration is not valid, so the service is assumed at {host}:{port}", err=True)
@@ -252,29 +257,26 @@ def _running_url(config: Path | None, source: ParameterSource | None) -> str:
 
 
 def _default_path() -> Path:
-    from proxy.config.load import default_path
+    from proxy.config.source import default_path
 
     return default_path()
 
 
-def _load(path: Path | None, workers: int | None = None) -> Loaded:
-    from proxy.config.compile.snapshot import compile_snapshot
+def _load(path: Path | None) -> Loaded:
     from proxy.config.errors import ConfigError
     from proxy.config.load import load
 
     try:
-        loaded = load(path or _default_path(), os.environ, workers)
-        compile_snapshot(loaded.settings)
+        return load(path or _default_path(), os.environ)
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
-    return loaded
 
 
 def _check_schema(loaded: Loaded) -> None:
     """Check the schema of PostgreSQL; a server that does not answer is only a warning, as it is later."""
     from proxy.core.location import locate
 
-    location = locate(loaded.settings.store, loaded.settings.data_dir)
+    location = locate(loaded.process.store, loaded.process.data_dir)
     if location is None or location.kind == "sqlite":  # whose schema is migrated when the file is opened
         return
     from proxy.store.errors import StoreUnavailable
@@ -297,7 +299,7 @@ def _check_connections(loaded: Loaded) -> None:
 
     try:
         network_of(os.environ)
-        state_of(loaded.settings, SystemClock())
+        state_of(loaded.process, SystemClock())
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
 

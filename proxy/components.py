@@ -17,9 +17,9 @@ from proxy.agents import StoredAgents
 from proxy.background.service import BackgroundCalls
 from proxy.capacity.state import State, build_state
 from proxy.config.errors import ConfigError, Problem
-from proxy.config.settings.schema import Settings
 from proxy.core.clock import Clock
 from proxy.core.location import locate
+from proxy.core.process import ProcessPolicy
 from proxy.ledger.assembly import BuiltLedger, build_ledger
 from proxy.observe.live import key_look_ups
 from proxy.observe.live import state as state_family
@@ -45,16 +45,16 @@ from proxy.upstream.network import Network
 
 def store_of(live: Configuration, gate: Gate, clock: Clock, rng: random.Random) -> Store | None:
     """Return the store; `None` with `store: none`."""
-    settings = live.settings
-    location = locate(settings.store, settings.data_dir)
+    process = live.loaded.process
+    location = locate(process.store, process.data_dir)
     if location is None:
         return None
     return build_store(
         location,
-        retention=lambda: live.settings.logs.retention,
-        dialog_retention=lambda: live.settings.conversations.retention,
-        required=settings.dependencies.store.fail == "closed",
-        eager=settings.auth.mode != "none",
+        retention=lambda: live.snapshot.keep_records,
+        dialog_retention=lambda: live.snapshot.keep_dialogs,
+        required=process.store_required,
+        eager=live.snapshot.auth.mode != "none",
         on_change=lambda degraded: gate.without_store(on=degraded),
         clock=clock,
         rng=rng,
@@ -66,10 +66,10 @@ def background_of(database: Database | None, clock: Clock) -> BackgroundCalls | 
     return BackgroundCalls(BackgroundStore(database, clock), ResponseStore(database), clock) if database else None
 
 
-def ledger_of(records: LedgerStore, settings: Settings, clock: Clock) -> BuiltLedger:
+def ledger_of(records: LedgerStore, process: ProcessPolicy, clock: Clock) -> BuiltLedger:
     """Return the ledger, which writes to `records`."""
-    closed = settings.dependencies.store.fail == "closed"
-    return build_ledger(Path(settings.data_dir), records, clock, unavailable=StoreUnavailable, closed=closed)
+    folder, closed = Path(process.data_dir), process.store_required
+    return build_ledger(folder, records, clock, unavailable=StoreUnavailable, closed=closed)
 
 
 def network_of(environ: Mapping[str, str]) -> Network:
@@ -80,10 +80,10 @@ def network_of(environ: Mapping[str, str]) -> Network:
         raise ConfigError([Problem("environment", None, "", str(exc))]) from None
 
 
-def state_of(settings: Settings, clock: Clock) -> State:
+def state_of(process: ProcessPolicy, clock: Clock) -> State:
     """Return the state of limits. Raises `ConfigError` if its URL is not valid."""
     try:
-        return build_state(settings.state, clock, fail_open=settings.dependencies.state.fail == "open")
+        return build_state(process.state, clock, fail_open=not process.state_required)
     except ValueError as exc:
         raise ConfigError([Problem("configuration", None, "state", str(exc))]) from None
 
@@ -96,13 +96,11 @@ def callers_of(live: Configuration, database: Database | None, fetch: Fetch, clo
     return IdentifyCallers(live, accounts, fetch, clock, share=1 / live.workers)
 
 
-def provider_keys_of(database: Database | None, settings: Settings, clock: Clock) -> ProviderKeys | None:
+def provider_keys_of(database: Database | None, process: ProcessPolicy, clock: Clock) -> ProviderKeys | None:
     """Return users' own provider keys; `None` without a store or an encryption key."""
-    current = settings.auth.encryption_key
-    if database is None or current is None:
+    if database is None or not process.encryption_keys:
         return None
-    keys = [key.get_secret_value() for key in (current, *settings.auth.previous_encryption_keys)]
-    return ProviderKeys(database, Envelope(keys), clock)
+    return ProviderKeys(database, Envelope(process.encryption_keys), clock)
 
 
 def storage_of(
@@ -126,7 +124,7 @@ def storage_of(
         now=clock.time,
         issue=partial(_issue, live) if live.snapshot.auth.peppers else None,
         forget=callers.forget if callers else lambda: None,
-        counts_shared=live.workers == 1 or live.settings.state != "memory",
+        counts_shared=live.workers == 1 or live.loaded.process.state != "memory",
     )
 
 

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from proxy.config.errors import ConfigError
-from proxy.config.overrides import OverrideError, check_override, model_rows
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.following import Follower
@@ -52,6 +51,8 @@ class ModelOverrides(Follower):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all models: effective values, their origins, the file's values and the override's."""
+        from proxy.config.overrides import model_rows  # pydantic
+
         return model_rows(self._live.file, self._live.overrides)
 
     def row(self, id: str) -> dict[str, Any]:
@@ -94,6 +95,8 @@ class ModelOverrides(Follower):
         )
 
     async def _put(self, id: str, fields: Mapping[str, Any], actor: str) -> dict[str, Any]:
+        from proxy.config.overrides import OverrideError, check_override  # pydantic
+
         try:
             check_override(self._live.file, id, fields)
         except OverrideError as exc:

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from proxy.config.compile.agents import compile_agents
-from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
-from proxy.config.load import Loaded
-from proxy.config.overrides import Overrides, overlay
-from proxy.config.settings.redact import redacted
-from proxy.config.settings.schema import Settings
+from proxy.config.loaded import Loaded
 from proxy.core.agents import Agents
 from proxy.core.snapshot import Live, Snapshot
 from proxy.observe.metrics import Metrics
 from proxy.upstream.assembly import Upstream
 from proxy.upstream.identity import changed_keys
+
+if TYPE_CHECKING:  # they import pydantic
+    from proxy.config.overrides import Overrides
+    from proxy.config.settings.schema import Settings
 
 _LOG = logging.getLogger(__name__)
 
@@ -25,28 +24,58 @@ AT_START = ("server", "data_dir", "store", "state", "dependencies")  # settings 
 
 
 class Configuration(Live):
-    """The settings and the snapshot in force in one of several workers; a reload replaces both."""
+    """The configuration in force in one of several workers: a reload replaces the file's, and with it the snapshot.
+
+    `settings` and `file` need pydantic, which is imported when they are first used; calls use the snapshot only.
+    """
 
     def __init__(self, loaded: Loaded, workers: int = 1) -> None:
-        super().__init__(compile_snapshot(loaded.settings, workers))
-        self.settings = loaded.settings  # of the file, with the overrides of models
-        self.file = loaded.settings
+        self.loaded = loaded
         self.overrides: Overrides = {}  # of models, by the admin API
         self.agents: Agents = {}  # of the store, by the admin API
         self.workers = workers
-        self._at_start = loaded.settings
+        self._at_start = loaded
+        super().__init__(self.compiled(loaded, {}))
 
-    def with_agents(self, snapshot: Snapshot) -> Snapshot:
-        """Return a snapshot with the agents of the file and of the store; the file's have priority."""
-        own, ids = compile_agents(self.settings), self.settings.agents
-        return replace(snapshot, agents={n: a for n, a in self.agents.items() if a.id not in ids} | own)
+    @property
+    def file(self) -> Settings:
+        """The settings of the file."""
+        return self.loaded.settings
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the file, with the overrides of models."""
+        from proxy.config.overrides import overlay
+
+        return overlay(self.file, self.overrides)
+
+    def compiled(self, loaded: Loaded, overrides: Overrides) -> Snapshot:
+        """Return the snapshot of a file and of overrides: this worker's share of the calls, and all agents.
+
+        Raises `ConfigError`.
+        """
+        snapshot = loaded.snapshot
+        if overrides:
+            from proxy.config.compile.snapshot import compile_snapshot
+            from proxy.config.overrides import overlay
+
+            snapshot = compile_snapshot(overlay(loaded.settings, overrides))
+        share = -(-snapshot.max_in_flight // self.workers)
+        return replace(snapshot, max_in_flight=share, agents=self.with_stored(snapshot.agents))
+
+    def with_stored(self, own: Agents) -> Agents:
+        """Return agents of a file and those of the store; the file's have priority."""
+        ids = {agent.id for agent in own.values()}
+        return {**{name: agent for name, agent in self.agents.items() if agent.id not in ids}, **own}
 
     def shown(self) -> dict[str, Any]:
         """Return the settings in effect, with secrets as `***`.
 
         A reload applies all settings but `AT_START`, which need a restart; `server.max_in_flight` does not.
         """
-        now, first = self.settings, self._at_start
+        from proxy.config.settings.redact import redacted
+
+        now, first = self.settings, self._at_start.settings
         server = first.server.model_copy(update={"max_in_flight": now.server.max_in_flight})
         kept = {name: getattr(first, name) for name in AT_START}
         return redacted(now.model_copy(update={**kept, "server": server}))
@@ -63,11 +92,11 @@ class Reloader:
     def take(self, loaded: Loaded) -> None:
         """Activate `loaded`. Raises `ConfigError`, and changes nothing, if it cannot be compiled or needs a restart."""
         live = self._live
-        before = live.settings
+        before = live.file
         if problem := _needs_restart(before, loaded.settings):
             raise ConfigError([Problem(str(loaded.path), None, *problem)])
-        self._activate(overlay(loaded.settings, live.overrides))
-        live.file, live.error = loaded.settings, None
+        self._activate(loaded, live.overrides)
+        live.error = None
         self._metrics.reload_success.set(1)
         for warning in loaded.warnings:
             _LOG.warning("configuration", extra={"fields": {"warning": warning}})
@@ -77,21 +106,20 @@ class Reloader:
     def override(self, overrides: Overrides) -> None:
         """Activate overrides of models. Raises `ConfigError`, and changes nothing, if they cannot be compiled."""
         if overrides != self._live.overrides:
-            self._activate(overlay(self._live.file, overrides))
-            self._live.overrides = overrides
+            self._activate(self._live.loaded, overrides)
 
     def use_agents(self, agents: Agents) -> None:
         """Activate the agents of the store."""
-        self._live.agents = agents
-        self._live.snapshot = self._live.with_agents(self._live.snapshot)
+        live = self._live
+        live.agents = agents
+        live.snapshot = replace(live.snapshot, agents=live.with_stored(live.loaded.snapshot.agents))
 
-    def _activate(self, settings: Settings) -> None:
-        """Put settings in force. All other components read the new snapshot when they next need it."""
+    def _activate(self, loaded: Loaded, overrides: Overrides) -> None:
+        """Put a file and overrides in force. All other components read the new snapshot when they next need it."""
         live, upstream = self._live, self._upstream
-        snapshot = compile_snapshot(settings, live.workers)
+        snapshot = live.compiled(loaded, overrides)
         outdated = live.snapshot
-        live.settings = settings
-        live.snapshot = snapshot = live.with_agents(snapshot) if live.agents else snapshot
+        live.loaded, live.overrides, live.snapshot = loaded, overrides, snapshot
         upstream.dialects.prepare(snapshot)
         for provider, key in changed_keys(outdated, snapshot):
             # failures and limits of the old key or address do not apply to the new one

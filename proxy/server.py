@@ -29,9 +29,9 @@ import uvloop
 from proxy.admission.gate import Gate
 from proxy.app import Parts, Service, build
 from proxy.config.compile.auth import process_key
-from proxy.config.load import Loaded
-from proxy.config.settings.server import ServerSettings
+from proxy.config.loaded import Loaded
 from proxy.core.clock import SystemClock
+from proxy.core.process import ServerPolicy
 from proxy.http.protocol import protocol_class
 from proxy.settle.log import logging_to, output_lock, standard_output
 
@@ -165,7 +165,7 @@ def serve_alone(loaded: Loaded, listener: socket.socket, host: str, on_start: Ca
     """Serve in this process until a signal ends it. Raises `ConfigError`."""
     with logging_to(standard_output()) as log:
         service = build(loaded, os.environ, Parts(write_access=log.write), host=host)
-        uvloop.run(serve(service, listener, loaded.settings.server, on_start))
+        uvloop.run(serve(service, listener, loaded.process.server, on_start))
 
 
 def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_start: Callable[[], None]) -> None:
@@ -179,9 +179,9 @@ def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_st
             service = build(loaded, os.environ, Parts(write_access=log.write), host=host, member=member)
             if member.restarted:
                 service.refresh()  # the file may have changed since the first start
-            uvloop.run(serve(service, member, loaded.settings.server))
+            uvloop.run(serve(service, member, loaded.process.server))
 
-    clock, drain = SystemClock(), loaded.settings.server.drain
+    clock, drain = SystemClock(), loaded.process.server.drain
     process_key()  # the workers inherit it
     gc.collect()
     gc.freeze()  # workers share the memory of what exists before they are forked
@@ -191,7 +191,7 @@ def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_st
 async def serve(
     service: Service,
     connections: socket.socket | Member,
-    settings: ServerSettings,
+    settings: ServerPolicy,
     on_start: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve the connections of a bound socket, or those that a worker gets, until a signal or a command ends it.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hmac
 
 from starlette.requests import Request
-from starlette.routing import BaseRoute, Router
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
+from proxy.admin.api import Api
 from proxy.admin.endpoint import ROLE
 from proxy.admission.credentials import credential_of, joined
 from proxy.admission.identify import Identify, identified
@@ -23,7 +24,7 @@ class AdminGuard:
     access does not learn which paths exist. Each route then checks the role (`AdminRoute`).
     """
 
-    def __init__(self, api: Router, live: Live, identify: Identify) -> None:
+    def __init__(self, api: Api, live: Live, identify: Identify) -> None:
         self._api = api
         self._live = live
         self._identify = identify
@@ -31,7 +32,7 @@ class AdminGuard:
     @property
     def routes(self) -> list[BaseRoute]:
         """The guarded routes."""
-        return self._api.routes
+        return self._api.router.routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request. Raises `ProxyError` without access."""
@@ -47,7 +48,8 @@ class AdminGuard:
                     code="insufficient_permissions",
                 )
             scope[ROLE], scope[PRINCIPAL] = principal.role, principal
-        await self._api(scope, receive, send)
+        api = await self._api.load()
+        await api(scope, receive, send)
 
     def admits(self, request: Request) -> bool:
         """Return whether the client has the admin token."""

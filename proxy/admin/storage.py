@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from proxy.admin.keys import Issue
 from proxy.core.agents import Agent, StoredAgent
 from proxy.core.errors import InvalidRequest
 from proxy.store.accounts import Accounts
 from proxy.store.agents import AgentStore
 from proxy.store.audit_log import AuditLog
 from proxy.store.ledger import LedgerStore
+
+if TYPE_CHECKING:  # it imports pydantic
+    from proxy.admin.keys import Issue
 
 
 class ModelOverrides(Protocol):

@@ -9,7 +9,9 @@ import click
 
 from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError
-from proxy.config.load import Loaded, default_path, load
+from proxy.config.load import load
+from proxy.config.loaded import Loaded
+from proxy.config.source import default_path
 
 
 def loaded(path: Path | None) -> Loaded:

@@ -12,7 +12,7 @@ import click
 from proxy.commands.options import json_option
 
 if TYPE_CHECKING:
-    from proxy.config.load import Loaded
+    from proxy.config.loaded import Loaded
     from proxy.core.snapshot import Snapshot
 
 _file = click.Path(path_type=Path, dir_okay=False)

@@ -19,8 +19,9 @@ from proxy.admin.teams import Teams
 from proxy.admin.users import Users
 from proxy.admission.keys import Peppers
 from proxy.config.errors import ConfigError
-from proxy.config.load import default_path, load
+from proxy.config.load import load
 from proxy.config.settings.schema import Settings
+from proxy.config.source import default_path
 from proxy.core.clock import Clock, SystemClock
 from proxy.core.errors import ProxyError
 from proxy.core.location import locate

@@ -4,16 +4,12 @@ It reads only the file, the `.env` in the same directory, certificate files and 
 `ConfigError` without a cause, because the original exception could contain text of the file.
 """
 
-import hashlib
 import io
-import os
-import stat
+import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from importlib import resources
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
 
 from proxy.config.check import budgets, references
 from proxy.config.check.auth import auth_problems
@@ -22,51 +18,17 @@ from proxy.config.check.user_keys import user_key_problems
 from proxy.config.check.validate import Finding, validate
 from proxy.config.check.warnings import address_warnings, value_warnings
 from proxy.config.check.workers import unshared
+from proxy.config.compile.process import compile_process
+from proxy.config.compile.snapshot import compile_snapshot
 from proxy.config.errors import ConfigError, Problem
+from proxy.config.loaded import Loaded
 from proxy.config.settings.describe import shape_of
 from proxy.config.settings.schema import Settings
+from proxy.config.source import Source, fetch, file_error, is_pipe
 from proxy.config.yaml import document, read
 from proxy.config.yaml.shape import Shape
 
-MAX_BYTES = 1024 * 1024
 MAX_REFERENCES = 100  # of problems with names that are reported
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A valid configuration. `fingerprint` identifies the content of the file and its `.env`."""
-
-    settings: Settings
-    path: Path
-    warnings: tuple[str, ...]
-    fingerprint: str
-    from_pipe: bool = False  # it cannot be read again
-    workers: int = 1  # processes that serve it
-    fixed_workers: int | None = None  # `--workers`, which overrides `server.workers`
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The bytes of a file and of its `.env`."""
-
-    path: Path
-    content: bytes = field(repr=False)
-    env_file: Path | None
-    env_content: bytes = field(repr=False)
-
-    @property
-    def fingerprint(self) -> str:
-        """A digest that changes when either changes."""
-        return hashlib.sha256(b"%d:%s%s" % (len(self.content), self.content, self.env_content)).hexdigest()
-
-
-def default_path() -> Path:
-    """`config/signalbox.yaml` in the working directory, else the default file of the package."""
-    here = Path("config/signalbox.yaml")
-    if here.is_file():
-        return here
-    shipped = Path(str(resources.files("proxy.config") / "default.yaml"))
-    return shipped if shipped.is_file() else Path(__file__).resolve().parents[2] / here
 
 
 def load(path: Path, environ: Mapping[str, str], workers: int | None = None) -> Loaded:
@@ -76,22 +38,6 @@ def load(path: Path, environ: Mapping[str, str], workers: int | None = None) -> 
     """
     loaded = parse(fetch(path, pipes=True), environ, workers)
     return replace(loaded, from_pipe=True) if is_pipe(path) else loaded
-
-
-def is_pipe(path: Path) -> bool:
-    """Whether `path` is a pipe or a device, which can be read only once: `--config <(...)`, `/dev/stdin`."""
-    return path.exists() and not path.is_file() and not path.is_dir()
-
-
-def fetch(path: Path, *, pipes: bool = False) -> Source:
-    """Read the bytes. Raises `ConfigError` if the file cannot be read or is too large.
-
-    A pipe is an error unless `pipes` is set, because opening or reading it may block forever.
-    """
-    beside = path.parent / ".env"
-    env_file = beside if beside.is_file() else None
-    content = _content(path, "the configuration", pipes=pipes)
-    return Source(path, content, env_file, b"" if env_file is None else _content(env_file, "the environment file"))
 
 
 def parse(source: Source, environ: Mapping[str, str], workers: int | None = None, *, running: int = 1) -> Loaded:
@@ -115,8 +61,16 @@ def parse(source: Source, environ: Mapping[str, str], workers: int | None = None
     warnings = [Problem(file, line, where(path), message) for path, line, message in reading.warnings]
     findings = (*references.name_warnings(data), *value_warnings(settings), *address_warnings(data, settings))
     warnings += [_problem(file, reading, finding) for finding in findings]
-    shown = tuple(map(str, warnings))
-    return Loaded(settings, source.path, shown, source.fingerprint, workers=count, fixed_workers=workers)
+    return Loaded(
+        compile_snapshot(settings),
+        compile_process(settings),
+        pickle.dumps(settings),
+        source.path,
+        tuple(map(str, warnings)),
+        source.fingerprint,
+        workers=count,
+        fixed_workers=workers,
+    )
 
 
 def _read(source: Source, shape: Shape, environ: Mapping[str, str]) -> read.Reading:
@@ -126,7 +80,7 @@ def _read(source: Source, shape: Shape, environ: Mapping[str, str]) -> read.Read
         root = document.parse(_text(source.path, source.content))
         if not isinstance(root, document.Mapping):
             what = "is empty" if root is None else "must be a mapping of settings"
-            raise _error(source.path, f"{what}; start with a section such as `server:` or `providers:`")
+            raise file_error(source.path, f"{what}; start with a section such as `server:` or `providers:`")
         reading = read.read(root, shape, {**_variables(source), **environ})
     except document.YamlError as exc:
         failure = Problem(str(source.path), exc.line, "", str(exc))
@@ -161,34 +115,6 @@ def _variables(source: Source) -> dict[str, str]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _content(path: Path, what: str, *, pipes: bool = False) -> bytes:
-    message = ""
-    content = b""
-    try:
-        with _open(path, wait=pipes) as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if pipes or stat.S_ISREG(mode):
-                content = file.read(MAX_BYTES + 1)
-            else:
-                message = f"{what} must be a file, not a pipe or a device"
-    except FileNotFoundError:
-        message = f"{what} does not exist; set its path with `--config` or SIGNALBOX_CONFIG"
-    except IsADirectoryError:
-        message = f"{what} must be a file, not a directory"
-    except OSError as exc:
-        message = f"{what} cannot be read: {(exc.strerror or 'unknown reason').lower()}"
-    if len(content) > MAX_BYTES:
-        message = f"{what} is larger than 1 MiB"
-    if message:
-        raise _error(path, message)
-    return content
-
-
-def _open(path: Path, *, wait: bool) -> BinaryIO:
-    """Open the file for reading; with `wait`, wait for a writer if it is a pipe."""
-    return open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | (0 if wait else os.O_NONBLOCK)), "rb")
-
-
 def _text(path: Path, content: bytes) -> str:
     line: int | None = None
     try:
@@ -196,7 +122,3 @@ def _text(path: Path, content: bytes) -> str:
     except UnicodeDecodeError as exc:
         line = content.count(b"\n", 0, exc.start) + 1
     raise ConfigError([Problem(str(path), line, "", "is not UTF-8; save it in UTF-8")])
-
-
-def _error(path: Path, message: str) -> ConfigError:
-    return ConfigError([Problem(str(path), None, "", message)])

@@ -13,8 +13,9 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from proxy.config.errors import ConfigError, Problem
-from proxy.config.load import Loaded, fetch, parse
+from proxy.config.errors import ConfigError
+from proxy.config.loaded import Loaded
+from proxy.config.source import fetch, file_error
 from proxy.core.clock import Clock
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,7 @@ class Watcher:
         """Return a new configuration or an error; `None` if nothing changed."""
         forced, self._forced = self._forced, False
         if self._from_pipe and not self._path.is_file():
-            return _problem(self._path, _READ_ONCE) if forced else None
+            return file_error(self._path, _READ_ONCE) if forced else None
         marks = self._current_marks()
         if marks[0] is None:
             return self._missing(forced=forced)
@@ -98,6 +99,8 @@ class Watcher:
             return exc if new or forced else None
         if not self._is_new(marks, source.fingerprint) and not forced:
             return None
+        from proxy.config.load import parse  # only for a changed file: it imports pydantic
+
         try:
             return parse(source, self._environ, self._fixed_workers, running=self._workers)
         except ConfigError as exc:
@@ -116,7 +119,7 @@ class Watcher:
             return None
         self._missing_polls = max(self._missing_polls, 2)
         self._marks, self._seen = None, ""
-        return _problem(self._path, "the configuration file is missing; keeping the previous configuration")
+        return file_error(self._path, "the configuration file is missing; keeping the previous configuration")
 
     def _notify(self, outcome: Loaded | ConfigError | None) -> None:
         if outcome is None:
@@ -149,7 +152,3 @@ def _mark(path: Path) -> _Mark:
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size, status.st_ino, status.st_dev
-
-
-def _problem(path: Path, message: str) -> ConfigError:
-    return ConfigError([Problem(str(path), None, "", message)])

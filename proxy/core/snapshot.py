@@ -71,6 +71,8 @@ class Snapshot:
     )  # provider name -> model id -> what is known of it; for the models that `any_model` allows
     max_in_flight: int = 10_000  # calls of this process at the same time
     access_log: bool = True
+    keep_records: float | None = None  # seconds for which the store keeps calls and attempts; `None`: for ever
+    keep_dialogs: float | None = None  # the same of responses and conversations
     learning: LearningRules | None = None  # `None`: off
     store_prompts: bool = False  # those that are classified, with their profiles
     request_log: Literal["none", "jsonl", "csv"] = "none"

@@ -16,10 +16,10 @@ from proxy.admission.identify import Identify
 from proxy.admission.watermark import Watermark
 from proxy.background.service import BackgroundCalls
 from proxy.capacity.queue import FairQueue
-from proxy.config.settings.server import ServerSettings
 from proxy.core.agents import AgentFinder
 from proxy.core.background import BackgroundService
 from proxy.core.clock import Clock
+from proxy.core.process import ServerPolicy
 from proxy.core.snapshot import Live
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.conversations import Conversations
@@ -54,7 +54,7 @@ Answer = Callable[[str], Awaitable[str]]
 Ask = Callable[[str, str], Awaitable[list[str]]]
 
 
-def client_limits(server: ServerSettings, watermark: Watermark | None) -> Limits:
+def client_limits(server: ServerPolicy, watermark: Watermark | None) -> Limits:
     """Return the limits for one client."""
     return Limits(
         max_body=server.max_body,
@@ -85,7 +85,7 @@ def build_http(
     metrics: Metrics,
     admin: AdminApp,
     limits: Limits,
-    server: ServerSettings,
+    server: ServerPolicy,
     host: str,
     ask: Ask | None,
     ledger: LedgerStore | None,

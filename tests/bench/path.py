@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 from types import FrameType
@@ -30,7 +30,6 @@ import yaml
 
 from proxy.app import Parts, build
 from proxy.config.load import load
-from proxy.config.settings.server import ServerSettings
 from proxy.server import bind, serve, url_of
 from proxy.settle.log import LogWriter, logging_to
 from tests.bench.upstream import upstream
@@ -158,10 +157,10 @@ async def measure(config: Path, log: LogWriter, scenarios: dict[str, tuple[str, 
     async with anyio.create_task_group() as group:
         started = anyio.Event()
 
-        group.start_soon(serve, service, listener, ServerSettings(drain=1.0), started.set)
+        group.start_soon(serve, service, listener, replace(loaded.process.server, drain=1.0), started.set)
         await started.wait()
         port = urlsplit(url_of(listener)).port or 0
-        key = await new_key(port) if loaded.settings.auth.mode == "keys" else ""
+        key = await new_key(port) if loaded.snapshot.auth.mode == "keys" else ""
         for name, (model, stream) in scenarios.items():
             found[name] = await walk(port, key, model, stream=stream)
         os.kill(os.getpid(), signal.SIGTERM)

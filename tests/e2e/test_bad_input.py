@@ -486,8 +486,8 @@ def impatient(shared: Box, tmp_path: Path) -> Iterator[Box]:
     path = tmp_path / "signalbox.yaml"
     path.write_text(yaml.safe_dump(config("http://127.0.0.1:9/v1")))
     loaded = load(path, {})
-    server = loaded.settings.server.model_copy(update={"header_timeout": 0.05})
-    service = build(replace(loaded, settings=loaded.settings.model_copy(update={"server": server})), {})
+    server = replace(loaded.process.server, header_timeout=0.05)
+    service = build(replace(loaded, process=replace(loaded.process, server=server)), {})
     with serving(service.asgi) as url:
         yield Box(url, shared.upstream, shared.http)
 

@@ -341,7 +341,8 @@ def test_limits_that_are_added_later_are_rejected(tmp_path: Path) -> None:
 
 
 def test_workers_that_end_at_their_start_end_the_service(tmp_path: Path) -> None:
-    script = "import os\nos.register_at_fork(after_in_child=lambda: os._exit(3))\n"
+    of_worker = "'proxy.workers.supervisor' in sys.modules"  # the process that loads the configuration works
+    script = f"import os, sys\nos.register_at_fork(after_in_child=lambda: {of_worker} and os._exit(3))\n"
     (tmp_path / "sitecustomize.py").write_text(script)
 
     code, text = refused(tmp_path, MOCK, PYTHONPATH=str(tmp_path))

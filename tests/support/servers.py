@@ -94,7 +94,7 @@ def signalbox(
     path.write_text(yaml.safe_dump(_kept_in(folder, config)))
     loaded = load(path, environ or {})
     service = build(loaded, environ or {}, parts)
-    with serving(service.asgi, loaded.settings.server.write_stall) as url:
+    with serving(service.asgi, loaded.process.server.write_stall) as url:
         RUNNING.append(url)
         try:
             yield Running(url, service, path)

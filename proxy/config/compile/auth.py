@@ -1,12 +1,17 @@
 """Compiles the section `auth` and the defaults of keys."""
 
+from __future__ import annotations
+
 import hmac
 import os
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from proxy.config.settings.schema import Settings
 from proxy.core.auth import AuthPolicy, ClaimNames, Issuer
 from proxy.core.model import LimitValues
+
+if TYPE_CHECKING:  # `process_key` needs none of it
+    from proxy.config.settings.schema import Settings
 
 _SALT = b"signalbox carrier 1"
 

@@ -43,8 +43,8 @@ from proxy.core.snapshot import Snapshot
 from proxy.prices.book import price_book
 
 
-def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
-    """Compile for one of several workers, which share `server.max_in_flight` evenly.
+def compile_snapshot(settings: Settings) -> Snapshot:
+    """Compile valid settings.
 
     Raises `ConfigError` if a `ca_file` has become unreadable since the settings were checked.
     """
@@ -83,8 +83,10 @@ def compile_snapshot(settings: Settings, workers: int = 1) -> Snapshot:
         probes=ProbePolicy(**resilience.probes.model_dump()),
         mid_stream=resilience.mid_stream,
         content_fallback=frozenset(settings.routing.content_fallback),
-        max_in_flight=-(-settings.server.max_in_flight // workers),
+        max_in_flight=settings.server.max_in_flight,
         access_log=settings.logs.access,
+        keep_records=settings.logs.retention,
+        keep_dialogs=settings.conversations.retention,
         learning=_learning(settings),
         store_prompts=settings.prompts.store,
         request_log=settings.logs.requests,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping
 
 import pytest
 from starlette.routing import Route
 
+from proxy.admin.api import TOPICS, Api
 from proxy.admin.assembly import build_admin
 from proxy.admin.endpoint import AdminRoute
 from proxy.admission.identify import IdentifyNone
@@ -122,3 +124,19 @@ def test_every_route_declares_whether_it_changes_something() -> None:
     ]
 
     assert wrong == []
+
+
+def test_the_topics_are_those_that_endpoints_answer() -> None:
+    api = Api(context(live()))
+
+    assert {topic for endpoint in api.endpoints for topic in endpoint.answers} == set(TOPICS)
+
+
+async def test_the_endpoints_are_loaded_at_the_first_request() -> None:
+    api = Api(context(live()))
+
+    async with asyncio.TaskGroup() as group:
+        loads = [group.create_task(api.load()) for _ in range(2)]
+
+    assert loads[0].result() is loads[1].result()
+    assert len(api.router.routes) > 10

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config.errors import ConfigError
-from proxy.config.load import Loaded, load
+from proxy.config.load import load
+from proxy.config.loaded import Loaded
 
 
 def write(folder: Path, text: str | bytes, name: str = "signalbox.yaml") -> Path:

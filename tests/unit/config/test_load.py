@@ -6,7 +6,8 @@ import pytest
 from pydantic import SecretStr
 
 from proxy.config.errors import ConfigError
-from proxy.config.load import MAX_BYTES, default_path, load
+from proxy.config.load import load
+from proxy.config.source import MAX_BYTES, default_path
 from proxy.config.yaml.expand import Unset
 from tests.unit.config.files import loaded, problems, write
 

@@ -8,7 +8,8 @@ import anyio
 import pytest
 
 from proxy.config.errors import ConfigError, Problem
-from proxy.config.load import Loaded, load
+from proxy.config.load import load
+from proxy.config.loaded import Loaded
 from proxy.config.watch import Watcher
 
 

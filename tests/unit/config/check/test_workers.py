@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from proxy.config.errors import ConfigError
-from proxy.config.load import fetch, load, parse
+from proxy.config.load import load, parse
+from proxy.config.source import fetch
 
 MODEL = """
 server: {workers: %d}

@@ -1,0 +1,92 @@
+"""The configuration that a child process loads for the service."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.config.apart import LoadedApart
+from proxy.config.errors import ConfigError
+from proxy.config.load import load
+
+FULL = """
+auth:
+  mode: keys
+  admin_token: adm-0123456789
+  pepper: pppppppppppppppppppppppppppppppp
+  encryption_key: eeeeeeeeeeeeeeeeeeeeeeeeeeeeeeee
+providers:
+  acme: {base_url: "http://127.0.0.1:1/v1", keys: [{id: main, value: "${ACME}"}, {id: spare, value: "${SPARE}"}]}
+  claude: {dialect: anthropic, keys: [sk-ant-0123456789], any_model: true}
+models: [{id: acme/large, tier: high}]
+agents: {helper: {model: acme/large, instructions: Help.}}
+budgets: [{scope: total, usd: 5}]
+"""
+SERVES = """
+import os, sys
+from pathlib import Path
+from proxy.config.apart import LoadedApart
+loading = LoadedApart(Path(sys.argv[1]), {})
+import proxy.server
+from proxy.app import build
+build(loading.result(), {})
+print([name for name in ("pydantic", "yaml", "proxy.config.settings.schema") if name in sys.modules])
+"""
+
+
+def test_it_equals_what_is_loaded_here(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text(FULL)
+    environ = {"ACME": "sk-acme-0123456789"}
+
+    apart, here = LoadedApart(path, environ, 1).result(), load(path, environ, 1)
+
+    assert apart == here
+    assert apart.settings == here.settings
+    assert apart.snapshot.auth.carrier_keys == here.snapshot.auth.carrier_keys
+
+
+def test_the_key_of_carriers_is_that_of_this_process(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text("providers: {mock: {dialect: mock}}\n")
+
+    apart = LoadedApart(path, {}).result()
+
+    assert apart.snapshot.auth.carrier_keys == load(path, {}).snapshot.auth.carrier_keys
+
+
+def test_problems_are_reported_as_here(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text("server: {prot: 1}\nmodels: [{id: none/x}]\n")
+
+    with pytest.raises(ConfigError) as here:
+        load(path, {})
+    with pytest.raises(ConfigError) as apart:
+        LoadedApart(path, {}).result()
+
+    assert apart.value.problems == here.value.problems
+
+
+def test_a_pipe_is_read_once(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"providers: {mock: {dialect: mock}}\n")
+    os.close(writing)
+
+    loaded = LoadedApart(Path(f"/dev/fd/{reading}"), {}).result()
+    os.close(reading)
+
+    assert loaded.from_pipe
+    assert list(loaded.snapshot.providers) == ["mock"]
+
+
+def test_a_service_imports_nothing_that_validates(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text(f"data_dir: {tmp_path}\nproviders: {{mock: {{dialect: mock}}}}\n")
+
+    run = subprocess.run([sys.executable, "-c", SERVES, path], capture_output=True, text=True, check=True)
+
+    assert run.stdout == "[]\n"
