@@ -35,8 +35,13 @@ class _Check:
 
     def passes(self, value: Any, schema: Any, level: int) -> bool:
         self._left -= 1
-        if not isinstance(schema, dict) or level > MOST_LEVELS or self._left < 0:
+        if not isinstance(schema, dict):
             return schema is not False
+        for name in ("type", "enum", "required"):
+            if isinstance(listed := schema.get(name), list):
+                self._left -= len(listed) // 10  # these cost less than values
+        if level > MOST_LEVELS or self._left < 0:
+            return True
         if isinstance(reference := schema.get("$ref"), str):
             return self.passes(value, self._definition(reference), level + 1)
         options = schema.get("anyOf")

@@ -40,7 +40,7 @@ RESULTS = (
     *((SHADOW, result) for result in ("done", *_FAILURES)),
 )
 MOST = 64  # answers that wait to be judged
-LARGEST = 128 * 1024  # bytes of a request that is judged
+LARGEST = 64 * 1024  # bytes of a request that is judged
 AT_ONCE = 4  # answers that are judged at the same time
 SHADOW_SECONDS = 120.0  # for the answer of a shadow call
 _STREAM = ("stream", "stream_options", "n", "background")  # members of a request that a shadow call does not repeat,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.core.json_text import compact, object_of
-from proxy.learning.rating import Answer, text_of
+from proxy.learning.rating import Answer, shortened
 from proxy.routing.classify.question import MAX_ANSWER, InvalidAnswer
 
 BEST = 10
@@ -64,17 +64,11 @@ def _conversation(body: Mapping[str, Any]) -> list[dict[str, str]]:
     listed = [each for each in messages if isinstance(each, Mapping)] if isinstance(messages, list) else []
     system = [each for each in listed[:-_MESSAGES] if each.get("role") in ("system", "developer")][:1]
     return [
-        {"role": str(each.get("role"))[:20], "content": _bounded(text_of(each.get("content")), _LONGEST)}
+        {"role": str(each.get("role"))[:20], "content": shortened(each.get("content"), _LONGEST)}
         for each in [*system, *listed[-_MESSAGES:]]
     ]
 
 
 def _shown(answer: Answer) -> str:
     calls = [f"[calls the tool {call.name} with {call.arguments}]" for call in answer.calls]
-    return _bounded("\n".join([answer.text, *calls]).strip(), _LONGEST_ANSWER)
-
-
-def _bounded(text: str, longest: int) -> str:
-    if len(text) <= longest:
-        return text
-    return f"{text[: longest // 2]}\n[... {len(text) - longest} characters are left out ...]\n{text[-longest // 2 :]}"
+    return shortened("\n".join([answer.text, *calls]).strip(), _LONGEST_ANSWER)

@@ -39,7 +39,8 @@ SCORES: Mapping[str, float] = {
     "other format": 0.3,
 }
 LIMITS = ("max_completion_tokens", "max_tokens")
-_READ = 4_000  # characters at the start and the end of a message in which requests are searched
+_READ = 8_000  # characters of a message in which requests are searched
+_PARTS = 20  # of a message
 _SHORT = 800  # characters of a refusal, at most
 _REPEATED = 1_000  # characters from which a text is examined for repetition
 _TAIL = 4_096  # bytes that are examined
@@ -57,7 +58,6 @@ _REFUSAL = re.compile(
 )
 _JSON_ASKED = re.compile(r"\b(?:only|just|nothing but)\s+(?:with\s+)?(?:a\s+)?(?:valid\s+)?json\b|\bjson only\b", re.I)
 _WORD_ASKED = re.compile(r"\b(?:answer|reply|respond)\b[^.!?\n]{0,30}?\b(?:one|a single) word\b(?! or)", re.I)
-_FENCE = re.compile(r"\A\s*```\w*\s*(.*?)\s*```\s*\Z", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,8 @@ def _of_answer(body: Mapping[str, Any], answer: Answer) -> Iterator[str]:
     elif not text and not answer.calls and not answer.media and answer.whole:
         yield "empty"
     elif answer.calls:
-        if answer.whole and not all(_is_valid(call, body) for call in answer.calls):
+        tools = _tools(body) if answer.whole else {}
+        if not all(_is_valid(call, tools) for call in answer.calls):
             yield "invalid tool call"
     else:
         yield from _of_text(body, text, whole=answer.whole)
@@ -130,13 +131,26 @@ def _of_text(body: Mapping[str, Any], text: str, *, whole: bool) -> Iterator[str
 
 def requests_of(body: Mapping[str, Any]) -> str:
     """Return the bounded text of the system prompt and of the last message of the user."""
-    texts: dict[str, str] = {}
+    contents: dict[str, Any] = {}
     messages = body.get("messages")
     for message in messages if isinstance(messages, list) else ():
         role = message.get("role") if isinstance(message, Mapping) else None
         if role in ("system", "developer", "user"):
-            texts["user" if role == "user" else "system"] = text_of(message.get("content"))
-    return "\n".join(text if len(text) <= 2 * _READ else text[:_READ] + text[-_READ:] for text in texts.values())
+            contents["user" if role == "user" else "system"] = message.get("content")
+    return "\n".join(shortened(content, _READ) for content in contents.values())
+
+
+def shortened(content: Any, longest: int) -> str:
+    """Return the start and the end of the text of a content of any size."""
+    if isinstance(content, list):
+        parts = content if len(content) <= _PARTS else [*content[: _PARTS // 2], *content[-_PARTS // 2 :]]
+        texts = [part.get("text") for part in parts if isinstance(part, Mapping)]
+        content = "\n".join(shortened(text, longest) for text in texts if isinstance(text, str))
+    text = content if isinstance(content, str) else ""
+    if len(text) <= longest:
+        return text
+    half = longest // 2
+    return f"{text[:half]}\n[... {len(text) - longest} characters are left out ...]\n{text[-half:]}"
 
 
 def text_of(content: Any) -> str:
@@ -170,13 +184,17 @@ def _has_format(text: str, prompt: str) -> bool:
     if _WORD_ASKED.search(prompt):
         return len(text.split()) <= 3
     if _JSON_ASKED.search(prompt) and not nested_is_expensive(text):
-        fenced = _FENCE.match(text)
-        return value_of(fenced[1] if fenced else text) is not None
+        return value_of(_unfenced(text)) is not None
     return True
 
 
-def _is_valid(call: ToolCall, body: Mapping[str, Any]) -> bool:
-    tools = _tools(body)
+def _unfenced(text: str) -> str:
+    """Return what a fence of Markdown encloses, or the text."""
+    first, line_feed, rest = text.partition("\n")
+    return rest[:-3] if line_feed and first.startswith("```") and rest.endswith("```") else text
+
+
+def _is_valid(call: ToolCall, tools: Mapping[str, Any]) -> bool:
     if call.name not in tools:
         return not tools
     if not call.is_function or nested_is_expensive(call.arguments):

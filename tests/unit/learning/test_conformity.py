@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.learning.conformity import MOST_LEVELS, conforms
+from proxy.learning.conformity import MOST_LEVELS, MOST_VALUES, conforms
 
 PERSON = {
     "type": "object",
@@ -78,3 +78,11 @@ def test_deep_values_end() -> None:
         value = [value]
 
     assert conforms(value, {"items": {"$ref": "#"}})
+
+
+@pytest.mark.parametrize("name", ["type", "enum", "required"])
+def test_schemas_with_very_long_lists_accept_everything(name: str) -> None:
+    short, long = ["odd", "string"], ["odd", "string"] * 10 * MOST_VALUES
+
+    assert not conforms({}, {"type": "string", name: short} if name != "type" else {name: short})
+    assert conforms([{}] * 1000, {"items": {name: long}})

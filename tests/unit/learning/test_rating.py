@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.learning.rating import SCORES, Answer, ToolCall, rate
+from proxy.learning.rating import SCORES, Answer, ToolCall, rate, requests_of
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 STRUCTURED = {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": SCHEMA}}}
@@ -133,6 +133,23 @@ def test_another_language_than_asked() -> None:
 )
 def test_another_format_than_asked(prompt: str, text: str, found: tuple[str, ...]) -> None:
     assert reasons(asked(prompt), text) == found
+
+
+def test_text_that_only_looks_like_a_fence_is_read_in_linear_time() -> None:
+    text = "```" + " " * 100_000 + "x"
+
+    assert reasons(asked("List them. Return only JSON."), text) == ("repetition", "other format")
+
+
+def test_a_prompt_of_any_size_is_searched_at_its_start_and_its_end() -> None:
+    text = "The bridge is one of the oldest in the country, and it has been repaired many times by the people."
+    parts = [{"type": "text", "text": "x" * 50_000}] * 500
+
+    body = asked("")
+    body["messages"][1]["content"] = [*parts, {"type": "text", "text": "Answer in German."}]
+
+    assert reasons(body, text) == ("other language",)
+    assert len(requests_of(body)) < 20_000
 
 
 def test_a_part_of_a_long_answer_is_not_checked_for_form() -> None:
