@@ -10,7 +10,7 @@ from msgspec import Struct
 FEEDBACK, JUDGE, SIGNAL = "feedback", "judge", "signal"  # sources: clients, a model, and ratings by cheap signs
 JUDGE_WEIGHT = 0.5  # beside feedback, which counts 1
 SIGNAL_WEIGHT = 0.1
-FLOOR = 20.0  # the weight that one key has in any case
+FLOOR = 10.0  # the weight that one key has in any case: less than `learning.min_labels` can be
 
 
 class Label(Struct, frozen=True, gc=False):
@@ -41,9 +41,7 @@ def strongest(labels: Iterable[Label]) -> dict[tuple[str, str], Label]:
 def weights(labels: Iterable[Label], share: float) -> list[float]:
     """Return what each label counts: with the labels of all others, no key has more than `share` of the weight.
 
-    `FLOOR` is allowed in any case; it is less than any model needs.
-
-    Labels without a key, of anonymous or of trusted callers, are not bounded.
+    `FLOOR` is allowed in any case. Labels without a key, of anonymous or of trusted callers, are not bounded.
     """
     listed = list(labels)
     by_key: dict[str | None, float] = defaultdict(float)

@@ -3,7 +3,7 @@ store."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,9 +58,20 @@ class LearningMemory:
             if len(self._labels) > MOST_LABELS:
                 self._labels.popitem(last=False)
 
-    async def labels(self, since: int, most: int) -> Sequence[Mapping[str, Any]]:
-        """Return the newest `most` labels from a time on, the oldest first."""
-        return [label for label in self._labels.values() if label["time"] >= since][-most:]
+    async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Mapping[str, Any]]:
+        """Return the newest `most` labels from a time on, the oldest first; of each key at most `of_key`."""
+        found: list[Mapping[str, Any]] = []
+        by_key: Counter[str] = Counter()
+        for label in reversed(self._labels.values()):
+            key = label["key_id"]
+            if label["time"] < since or (of_key is not None and key is not None and by_key[key] >= of_key):
+                continue
+            found.append(label)
+            if len(found) == most:
+                break
+            if key is not None:
+                by_key[key] += 1
+        return found[::-1]
 
     async def judgements(self, call_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the labels of a call, by model and source."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -60,7 +61,7 @@ class Store(Protocol):
     async def add_decisions(self, rows: Sequence[Values]) -> None: ...
     async def decision(self, id: str) -> Values | None: ...
     async def add_labels(self, labels: Sequence[Values]) -> None: ...
-    async def labels(self, since: int, most: int) -> Sequence[Values]: ...
+    async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Values]: ...
     async def judgements(self, call_id: str) -> Sequence[Values]: ...
     async def newest(self) -> tuple[int, Values]: ...
     async def load(self, version: int) -> bytes | None: ...
@@ -320,7 +321,8 @@ class Learning:
         last = max(self._tried, self._state.until if self._state is not None else 0)
         if not await self._store.labels(max(last + 1, control.since), 1):
             return
-        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS)]
+        of_key = math.ceil(rules.key_share * MOST_LABELS)
+        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS, of_key)]
         latest = labels[-1].time
         fresh = sum([label.time > last for label in labels])
         if fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:

@@ -13,6 +13,7 @@ from proxy.store.values import check_id, to_json
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
+SEARCHED = 10  # times as many of the newest labels are searched for those of other keys
 CONTROL = "learning"  # the name of a row of `meta`
 COLUMNS = ("call_id", "model", "source", "time", "key_id", "score", "weight", "propensity", "features")
 Values = Mapping[str, Any]
@@ -38,9 +39,9 @@ class LearningStore:
         key = ("call_id", "model", "source")
         await self._database.write(lambda connection: _put(connection, "labels", key, labels))
 
-    async def labels(self, since: int, most: int) -> Sequence[Values]:
-        """Return the newest `most` labels from a time on, the oldest first."""
-        return await self._database.read(lambda connection: _labels(connection, since, most))
+    async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Values]:
+        """Return the newest `most` labels from a time on, the oldest first; of each key at most `of_key`."""
+        return await self._database.read(lambda connection: _labels(connection, since, most, of_key))
 
     async def judgements(self, call_id: str) -> Sequence[Values]:
         """Return the labels of a call with their comments, by model and source."""
@@ -91,12 +92,20 @@ async def _decision(connection: AsyncConnection, id: str) -> Mapping[str, Any] |
     return None if row is None else dict(row)
 
 
-async def _labels(connection: AsyncConnection, since: int, most: int) -> Sequence[Values]:
-    from sqlalchemy import select
+async def _labels(connection: AsyncConnection, since: int, most: int, of_key: int | None) -> Sequence[Values]:
+    from sqlalchemy import and_, func, or_, select
 
     from proxy.store.schema import labels
 
     query = select(*(labels.c[name] for name in COLUMNS)).where(labels.c.time >= since)
+    if of_key is not None:
+        key = ("call_id", "model", "source")
+        some = select(*(labels.c[name] for name in (*key, "key_id", "time"))).where(labels.c.time >= since)
+        newest = some.order_by(labels.c.time.desc(), labels.c.call_id).limit(most * SEARCHED).subquery()
+        place = func.row_number().over(partition_by=newest.c.key_id, order_by=(newest.c.time.desc(), newest.c.call_id))
+        ranked = select(newest, place.label("place")).subquery()
+        query = query.join(ranked, and_(*(labels.c[name] == ranked.c[name] for name in key)))
+        query = query.where(or_(ranked.c.key_id.is_(None), ranked.c.place <= of_key))
     query = query.order_by(labels.c.time.desc(), labels.c.call_id).limit(most)
     return [dict(row) for row in reversed((await connection.execute(query)).mappings().all())]
 

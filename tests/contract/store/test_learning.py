@@ -37,6 +37,17 @@ async def test_the_newest_labels_are_listed_with_the_oldest_first(store: Learnin
     assert await store.labels(0, 1) == [label("c", 3)]
 
 
+async def test_one_key_cannot_displace_the_labels_of_others(store: LearningStore) -> None:
+    await store.add_labels([label(f"free{time}", time) for time in range(3)])
+    await store.add_labels([label(f"other{time}", time, key_id="k2") for time in range(3, 5)])
+    await store.add_labels([label(f"flood{time}", time, key_id="k1") for time in range(5, 30)])
+
+    found = await store.labels(1, 6, 2)
+
+    assert [each["call_id"] for each in found] == ["free1", "free2", "other3", "other4", "flood28", "flood29"]
+    assert [each["time"] for each in await store.labels(0, 2, 3)] == [28, 29]
+
+
 async def test_a_label_takes_the_place_of_an_earlier_one_of_its_source(store: LearningStore) -> None:
     await store.add_labels([label("a", 1), label("a", 1, source="signal"), label("a", 1, model="acme/large")])
     await store.add_labels([label("a", 2, score=0.0)])

@@ -169,6 +169,29 @@ async def test_a_version_serves_when_there_are_enough_labels() -> None:
     assert (await bench.service.status())["labels"] == {STRONG: 300, WEAK: 300}
 
 
+async def test_one_key_alone_is_never_learned_from() -> None:
+    bench = Bench(rules=replace(RULES, least=20))
+    labels = [structs.replace(each, key_id="k1") for each in world(1000) if each.model == WEAK]
+    await bench.store.add_labels([structs.asdict(each) for each in labels])
+
+    await bench.service.step()
+
+    assert bench.version == 0
+
+
+async def test_one_key_cannot_displace_the_labels_of_others() -> None:
+    store = LearningMemory()
+    flood = [
+        structs.replace(each, call_id=f"flood_{each.time}", time=500 + each.time, key_id="k1") for each in world(100)
+    ]
+    await store.add_labels([structs.asdict(each) for each in (*world(50), *flood)])
+
+    found = await store.labels(0, 120, 20)
+
+    assert [each["key_id"] for each in found] == [None] * 100 + ["k1"] * 20
+    assert found[-1]["time"] == 599
+
+
 async def test_another_process_uses_the_same_version() -> None:
     first = Bench()
     await first.learn()
