@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from proxy.core.call import Call, RouterOptions
 from proxy.core.errors import InvalidRequest
@@ -94,8 +94,7 @@ class Rejection:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A target under consideration, with its expected cost and latency."""
 
     target: Target
@@ -114,7 +113,7 @@ class Candidate:
     @property
     def terms(self) -> dict[str, float]:
         """The terms of the score by name; empty without ranking."""
-        return {name: round(value, 4) for name, value in zip(TERMS, self.values, strict=False)}
+        return {name: round(value, 4) if value else 0.0 for name, value in zip(TERMS, self.values, strict=False)}
 
     @property
     def name(self) -> str:

@@ -7,7 +7,6 @@ Health is not a filter: the attempt loop decides whether to attempt an unhealthy
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from proxy.core.money import usd
 from proxy.routing.candidates import HEALTHY, Candidate, Query, Rejection, RejectionKind
@@ -41,7 +40,7 @@ def apply_filters(
         rejection = choice or (by_stand_in(candidate) if drop_stand_ins else None)
         if rejection is None:
             rejection = (by_fit(query, candidate) if fit else None) or by_limits(query, candidate)
-        marked.append(candidate if rejection is None else replace(candidate, rejection=rejection))
+        marked.append(candidate if rejection is None else candidate._replace(rejection=rejection))
     return marked
 
 
@@ -53,7 +52,7 @@ def apply_conditions(query: Query, candidates: Sequence[Candidate]) -> list[Cand
     marked = [
         candidate
         if candidate.rejection is not None or (rejection := by_conditions(query, candidate)) is None
-        else replace(candidate, rejection=rejection)
+        else candidate._replace(rejection=rejection)
         for candidate in candidates
     ]
     return marked if accepted(marked) else list(candidates)

@@ -82,7 +82,7 @@ def order_targets(
     surplus = Rejection("surplus", f"beyond the {MAX_TARGETS} targets of a plan")
     return OrderedTargets(
         targets=tuple(ordered[:MAX_TARGETS]),
-        surplus=tuple(replace(candidate, rejection=surplus) for candidate in ordered[MAX_TARGETS:]),
+        surplus=tuple(candidate._replace(rejection=surplus) for candidate in ordered[MAX_TARGETS:]),
         skipped=ranked.index(available[0]) if available else 0,
     )
 

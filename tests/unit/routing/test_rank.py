@@ -23,7 +23,7 @@ ALL = [HIGH, MEDIUM, LOW]
 
 
 def like(candidate: Candidate, model: str, **fields: object) -> Candidate:
-    return replace(candidate, target=Target(replace(candidate.target.deployment, model=model, **fields)))  # type: ignore[arg-type]
+    return candidate._replace(target=Target(replace(candidate.target.deployment, model=model, **fields)))  # type: ignore[arg-type]
 
 
 def names(candidates: list[Candidate]) -> list[str]:
@@ -43,10 +43,10 @@ def scored(
 
 
 def test_a_tier_is_sorted_by_price_then_speed_then_name() -> None:
-    free = replace(like(LOW, "free"), cost=0)
-    unpriced = replace(like(LOW, "unpriced"), cost=None)
-    slow = replace(like(LOW, "slow"), latency=9.0)
-    untimed = replace(like(LOW, "untimed"), latency=None)
+    free = like(LOW, "free")._replace(cost=0)
+    unpriced = like(LOW, "unpriced")._replace(cost=None)
+    slow = like(LOW, "slow")._replace(latency=9.0)
+    untimed = like(LOW, "untimed")._replace(latency=None)
     twin = like(LOW, "lox")
 
     ordered = cheapest_first([unpriced, untimed, slow, twin, LOW, free])
@@ -63,7 +63,7 @@ def test_every_mode_prefers_an_adequate_model(mode: str, needed: str, best: str)
 
 
 def test_fast_takes_the_quickest_of_the_adequate_ones() -> None:
-    quick = replace(like(HIGH, "quick"), latency=0.2)
+    quick = like(HIGH, "quick")._replace(latency=0.2)
 
     assert names(scored([*ALL, quick], "medium", WEIGHTS["fast"]))[0] == "quick"
     assert names(scored([*ALL, quick], "medium", WEIGHTS["balanced"]))[0] == "medium"
@@ -81,7 +81,7 @@ def test_a_better_quality_wins_among_equals() -> None:
 
 
 def test_without_prices_easy_prompts_go_to_the_low_tier() -> None:
-    bare = [replace(each, cost=None, latency=None) for each in ALL]
+    bare = [each._replace(cost=None, latency=None) for each in ALL]
 
     assert names(scored(bare, "low", WEIGHTS["balanced"])) == ["low", "medium", "high"]
 
@@ -108,7 +108,7 @@ def test_equal_scores_go_by_price_latency_and_name() -> None:
 
 
 def test_small_price_differences_change_scores_little() -> None:
-    dearer = replace(like(LOW, "dearer"), cost=105_000)
+    dearer = like(LOW, "dearer")._replace(cost=105_000)
 
     first, second = scored([LOW, dearer], "low", WEIGHTS["balanced"])
 
