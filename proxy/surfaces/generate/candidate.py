@@ -61,6 +61,7 @@ class Candidate:
         self._logprobs: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._annotations: list[dict[str, Any]] = []
+        self._searches: list[dict[str, Any]] = []
 
     def take(self, delta: Mapping[str, Any]) -> list[Part]:
         """Read a delta, or a whole message; return its texts and files."""
@@ -74,6 +75,7 @@ class Candidate:
         if not delta.keys() <= _PLAIN:
             self._keep(delta)
             self._annotations += _objects(delta.get("annotations"))
+            self._searches += _objects(delta.get("web_searches"))
             parts += _files(delta)
             for place, entry in enumerate(_objects(delta.get("tool_calls"))):
                 self._call(entry, place)
@@ -102,8 +104,9 @@ class Candidate:
             last["finishReason"] = finish
         if self._logprobs:
             last["logprobsResult"] = _logprobs(self._logprobs)
-        if self._annotations and (sources := grounding(self._annotations, "".join(self._text))) is not None:
-            last["groundingMetadata"] = sources
+        if self._annotations or self._searches:
+            sources = grounding(self._annotations, self._searches, "".join(self._text))
+            last |= {"groundingMetadata": sources} if sources else {}
         return last
 
     def _thought(self, delta: Mapping[str, Any]) -> Iterator[Part]:

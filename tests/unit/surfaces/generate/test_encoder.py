@@ -235,6 +235,16 @@ def test_images_and_parts_of_google_pass() -> None:
     ]
 
 
+def test_searches_are_named_in_grounding_metadata() -> None:
+    searches = [{"queries": ["who", 1], "pages": []}, {"queries": "odd"}]
+
+    answer = whole({"content": "x", "web_searches": searches})
+    without = whole({"content": "x", "web_searches": searches[1:]})
+
+    assert answer["candidates"][0]["groundingMetadata"] == {"webSearchQueries": ["who"]}
+    assert "groundingMetadata" not in without["candidates"][0]
+
+
 def test_sources_become_grounding_metadata() -> None:
     cited = {"start_index": 2, "end_index": 5, "url": "https://a.test", "title": "A"}
     notes = [{"type": "url_citation", "url_citation": cited}, {"url_citation": {"url": "https://b.test"}}, {"odd": 1}]
