@@ -23,7 +23,9 @@ COMPLETION_TOKENS = 16  # of a text completion whose request sets no limit, in O
 _SET_UP = 64  # tokens that providers add to a prompt
 _TOOLS_SET_UP = 1_024  # tokens that providers add to a prompt with tools
 _EDGE_US = 60_000_000  # a price that begins this soon may hold when the request is sent
-_SEARCHES = ("web_search_options", "search_parameters")  # each search costs extra, and adds its results to the prompt
+_UNBOUNDED = frozenset(  # each search costs extra, and adds its results to the prompt; other models have other prices
+    ("web_search_options", "search_parameters", "plugins", "models", "fallbacks")
+)
 _OWN_TOOLS = ("function", "custom")  # types of tools that the client runs
 _TEXT_PARTS = ("text", "refusal", "thinking")
 _REPLAYED = ("images", "google_parts")  # parts of earlier answers that are sent back to their provider
@@ -158,7 +160,9 @@ def _dearest_output(price: Price) -> int:
 
 def _most_input(deployment: Deployment, body: Mapping[str, Any], size: int, parts: bool) -> int | None:
     """Return the most tokens of the prompt."""
-    if deployment.kind in ("image", "audio") or any(body.get(name) for name in _SEARCHES):
+    if deployment.kind in ("image", "audio"):
+        return None
+    if not _UNBOUNDED.isdisjoint(body) and any(body.get(name) for name in _UNBOUNDED):
         return None
     tokens = size + _SET_UP
     if tools := body.get("tools") or body.get("functions"):

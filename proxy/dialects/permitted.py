@@ -1,7 +1,8 @@
-"""Members of a client's own body that name further models, for a caller who may not use every model.
+"""Members of a client's body that name further models, for a caller who may not use every model.
 
-Anthropic's `fallbacks` name models that answer if the first one declines. Anthropic's advisor and OpenAI's generation
-of images are tools with a model. The provider would use these models without a check of our own.
+Anthropic's `fallbacks` name models that answer if the first one declines, as OpenRouter's `models` and LiteLLM's
+`fallbacks` do for chats. Anthropic's advisor and OpenAI's generation of images are tools with a model. The provider
+would use these models without a check of our own.
 """
 
 from __future__ import annotations
@@ -30,9 +31,8 @@ def only_permitted(
     write: dict[str, Any] = {}
     dropped: list[str] = []
     if fallbacks := native.member("fallbacks"):
-        entries = fallbacks if isinstance(fallbacks, list) else [fallbacks]  # `"default"`: the provider chooses them
-        write["fallbacks"] = [entry for entry in entries if _may_use(entry, provider, principal)]
-        if len(write["fallbacks"]) < len(entries):
+        write["fallbacks"] = permitted_entries(fallbacks, provider, principal)
+        if write["fallbacks"] != fallbacks:
             dropped.append("fallbacks")
     tools = native.member("tools")
     if isinstance(tools, list) and any(map(_names_model, tools)):
@@ -46,10 +46,19 @@ def only_permitted(
     return kept, tuple(write.keys() - kept.keys()), tuple(dict.fromkeys(dropped))
 
 
+def permitted_entries(models: Any, provider: Provider, principal: Principal) -> list[Any]:
+    """Return the entries of a list of models, names or objects, that a caller may use.
+
+    A value that is no list, such as Anthropic's `"default"`, lets the provider choose them: nothing of it is left.
+    """
+    entries = models if isinstance(models, list) else ()
+    return [entry for entry in entries if _may_use(entry, provider, principal)]
+
+
 def _names_model(tool: Any) -> bool:
     return isinstance(tool, dict) and "model" in tool
 
 
 def _may_use(holder: Any, provider: Provider, principal: Principal) -> bool:
-    model = holder.get("model") if isinstance(holder, dict) else None
+    model = holder.get("model") if isinstance(holder, dict) else holder
     return isinstance(model, str) and principal.allows((f"{provider.name}/{model}",))

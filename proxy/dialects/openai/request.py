@@ -22,6 +22,7 @@ from proxy.dialects.credential import credential
 from proxy.dialects.openai.history import edited_messages, members_of
 from proxy.dialects.openai.parameters import edits_of, may_need_edits, to_json
 from proxy.dialects.openai.tool_media import with_moved_media
+from proxy.dialects.permitted import permitted_entries
 from proxy.dialects.refused import pairs_of
 
 MAX_PREPARED = 512
@@ -39,6 +40,7 @@ _PATHS = {
 }
 _SHARED = ("accept", "content-type")  # headers of clients that have few values
 _ROUTER = ("router",)
+_MODELS = ("models", "fallbacks")  # of OpenRouter and LiteLLM: models that answer if the first one fails
 _ASK_FOR_USAGE = b'{"include_usage":true}'
 
 
@@ -154,6 +156,8 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
         write, remove, dropped = edits.write, (*remove, *edits.remove), edits.dropped
     if call.model != deployment.model:
         write["model"] = prepared.model
+    if call.principal.models:
+        dropped += _permit(call, spans, deployment.provider, write)
     facts = call.messages
     may_differ = facts.replayed or prepared.members or (facts.parts and call.native is not None)
     if may_differ and "messages" in spans and "messages" not in write:
@@ -166,6 +170,21 @@ def _content(call: Call, target: Target, prepared: Prepared) -> tuple[bytes, tup
     if asks:
         write["stream_options"] = _ask_for_usage(call.raw, spans)
     return edit(call.raw, spans, write, remove), tuple(dropped), asks
+
+
+def _permit(call: Call, spans: Mapping[str, Span], provider: Provider, write: dict[str, bytes]) -> list[str]:
+    """Write the members that name further models with those that the caller may use; return the names of the lost.
+
+    A member of which nothing is left is null, which asks for nothing.
+    """
+    lost = []
+    for name in _MODELS:
+        models = call.body.get(name) if name in spans and name not in write else None
+        if models:
+            permitted = permitted_entries(models, provider, call.principal)
+            write[name] = compact(permitted or None)
+            lost += [name] if permitted != models else []
+    return lost
 
 
 def _edit_messages(call: Call, span: Span, prepared: Prepared, write: dict[str, bytes], dropped: list[str]) -> None:

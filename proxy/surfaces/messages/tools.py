@@ -72,6 +72,8 @@ def _note_server_tool(tool: Mapping[str, Any], notes: Notes) -> None:
     if not kind.startswith(_WEB_SEARCH):
         notes.drop(f"tools.{kind}")
         return
+    if tool.get("blocked_domains"):
+        notes.drop(f"tools.{kind}.blocked_domains")
     domains = tool.get("allowed_domains")
     search = {"type": "web_search", "user_location": tool.get("user_location"), "max_uses": tool.get("max_uses")}
     notes.hosted.append({**search, "filters": {"allowed_domains": domains}} if domains else search)

@@ -25,7 +25,14 @@ from proxy.core.messages import (
 
 M = TypeVar("M")
 
-_EDITED = ("model", "stream", "stream_options", "router")  # what the proxy reads or edits must not be ambiguous
+_EDITED = (
+    "model",
+    "stream",
+    "stream_options",
+    "router",
+    "models",
+    "fallbacks",
+)  # what the proxy reads or edits must not be ambiguous
 
 _Count = Annotated[int, Meta(ge=1)]
 _Ceiling = Annotated[int, Meta(ge=-1)]  # -1, of local servers, is no limit

@@ -275,9 +275,12 @@ def test_parts_of_text_are_bytes() -> None:
 
 @pytest.mark.parametrize(
     "members",
-    [{"web_search_options": {"search_context_size": "low"}}, {"tools": [{"type": "web_search"}]}],
+    [
+        *({"web_search_options": {"search_context_size": "low"}}, {"tools": [{"type": "web_search"}]}),
+        *({"plugins": [{"id": "web"}]}, {"models": ["large"]}, {"fallbacks": ["large"]}),
+    ],
 )
-def test_searches_have_no_bound(members: dict[str, Any]) -> None:
+def test_searches_and_other_models_have_no_bound(members: dict[str, Any]) -> None:
     assert worst(hello(**members)) is None
 
 

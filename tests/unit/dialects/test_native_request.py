@@ -213,7 +213,7 @@ FALLBACKS = b'{"model":"auto","fallbacks":%b}'
         (b'[{"model":"m2"},{"model":"big"}]', [{"model": "m2"}]),
         (b'[{"model":"m2","model":"big"}]', None),
         (b'[{"model":"big","model":"m2"}]', [{"model": "m2"}]),
-        (b'[{"model":"big"},"m2",{"model":["m2"]}]', None),
+        (b'[{"model":"big"},7,{"model":["m2"]},{"m2":["m2"]}]', None),
         (b'"default"', None),
         (b'{"model":"big"}', None),
     ],

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.core.model import Deployment, ProviderKey
 from proxy.core.plan import Target
+from proxy.core.principal import Identified
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.openai import request as module
 from proxy.dialects.openai.parameters import Edits, edits_of, may_need_edits
@@ -125,3 +126,26 @@ def test_body_that_needs_no_edits_gets_none(members: dict[str, Any], unsupported
 
     if not may_need_edits(asked, target, asked.spans, pairs_of(unsupported)):
         assert edits_of(asked, target, asked.spans) == Edits({})
+
+
+@pytest.mark.parametrize("name", ["models", "fallbacks"])
+@pytest.mark.parametrize(
+    ("models", "kept"),
+    [
+        ('["m2","big",{"model":"m3"},1]', ["m2", {"model": "m3"}]),
+        ('["m2"]', ["m2"]),
+        ('["big"]', None),
+        ('"big"', None),
+    ],
+)
+def test_further_models_are_only_permitted_ones(name: str, models: str, kept: Any) -> None:
+    raw = HELLO.replace(b"{", f'{{"{name}":{models},'.encode(), 1)
+    asked = call(raw)
+    asked.principal = Identified("k", models=(("auto", "acme/m*"),))
+
+    sent = RequestBuilder().request(asked, Target(ACME), KEY)
+
+    assert json.loads(sent.content)[name] == kept
+    assert b"big" not in sent.content
+    assert sent.dropped == (() if models == '["m2"]' else (name,))
+    assert models.encode() in built(RequestBuilder(), raw).content

@@ -409,3 +409,10 @@ def test_images_of_earlier_answers_are_kept() -> None:
 
     assert alone == {"role": "assistant", "content": "", "images": [{**use, "index": 0}]}
     assert (both["content"], both["images"]) == (None, [{**use, "index": 0}])
+
+
+def test_blocked_domains_of_a_web_search_are_named() -> None:
+    call = read(of(tools=[{**SEARCH, "blocked_domains": ["b.test"], "allowed_domains": []}]))
+
+    assert call.dropped == ("tools.web_search_20250305.blocked_domains",)
+    assert len(call.hosted) == 1
