@@ -44,11 +44,12 @@ _VERBS = (
     r"answer|reply|respond|write|explain|antworte|antworten sie|schreibe|répondez|réponds|responde|responda|rispondi"
     r"|antwoord"
 )
-_NOT = re.compile(r"\b(?:not|never|don['’]t|nicht|ne|no|non)\W+(?:\w+\W+)?$")
+_NOT = re.compile(r"\b(?:not|never|don['’]t|nicht|ne|no|non)\W{1,20}(?:\w{1,20}\W{1,20})?$")
 _REQUEST = re.compile(
-    rf"\b(?:{_VERBS})\b[^.!?\n]{{0,40}}?\b(?:in|auf|en|em|het)\s+(?P<name>{'|'.join(_NAMES.values())})\b", re.IGNORECASE
+    rf"\b(?:{_VERBS})\b[^.!?\n]{{0,40}}?\b(?:in|auf|en|em|het)\s{{1,8}}(?P<name>{'|'.join(_NAMES.values())})\b",
+    re.IGNORECASE,
 )
-_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]*`", re.DOTALL)
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{0,500}`", re.DOTALL)
 _WORD = re.compile(r"[^\W\d_]+")
 _LEAST_WORDS = 20
 _LEAST_LETTERS = 40

@@ -56,7 +56,9 @@ _REFUSAL = re.compile(
     r"|lo siento,? (?:pero )?no puedo)",
     re.IGNORECASE,
 )
-_JSON_ASKED = re.compile(r"\b(?:only|just|nothing but)\s+(?:with\s+)?(?:a\s+)?(?:valid\s+)?json\b|\bjson only\b", re.I)
+_JSON_ASKED = re.compile(
+    r"\b(?:only|just|nothing but)\s{1,8}(?:with\s{1,8})?(?:a\s{1,8})?(?:valid\s{1,8})?json\b|\bjson only\b", re.I
+)
 _WORD_ASKED = re.compile(r"\b(?:answer|reply|respond)\b[^.!?\n]{0,30}?\b(?:one|a single) word\b(?! or)", re.I)
 
 

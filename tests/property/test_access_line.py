@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.core.record import AttemptOutcome
+from proxy.core.record import AttemptOutcome, Rating
 from proxy.settle.access import AccessLine, AccessLineEncoder
 from tests.support.calls import attempt, deployment, provider
 
@@ -48,6 +48,7 @@ LINES = st.builds(
     predicted_queue_seconds=SECONDS,
     overhead_seconds=SECONDS,
     continued_after=st.none() | st.integers(0, 10**6),
+    rating=st.none() | st.builds(Rating, st.floats(0, 1), st.lists(TEXT, max_size=3).map(tuple)),
 )
 
 
