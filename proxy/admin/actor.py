@@ -10,7 +10,7 @@ from typing import NoReturn
 from starlette.requests import Request
 
 from proxy.admission.permissions import PRINCIPAL
-from proxy.core.accounts import Budget
+from proxy.core.accounts import Budget, ModelLimits
 from proxy.core.errors import NotAllowed
 from proxy.core.model import LimitValues
 from proxy.core.principal import Principal
@@ -31,7 +31,13 @@ class Actor:
         if role != "member" and self.principal is not None and self.principal.role != "admin":
             raise NotAllowed(f"`role`: only an admin may grant the role `{role}`.")
 
-    def check_grant(self, models: Sequence[str] | None, limits: LimitValues, budget: Budget | None) -> None:
+    def check_grant(
+        self,
+        models: Sequence[str] | None,
+        limits: LimitValues,
+        budget: Budget | None,
+        model_limits: ModelLimits | None = None,
+    ) -> None:
         """Raise `NotAllowed` if an object with these values may do more than the actor itself."""
         own = self.principal
         if own is None:
@@ -39,11 +45,14 @@ class Actor:
         for patterns in own.models:
             if models is None or not all(_covered(model, patterns) for model in models):
                 _beyond("models", f"name models within {', '.join(f'`{pattern}`' for pattern in patterns)}")
-        for _, most in own.limits:
+        for (_, _, *of_model), most in own.limits:
+            field, granted = "limits", limits
+            if of_model:
+                field, granted = f"model_limits.{of_model[1]}", (model_limits or {}).get(of_model[1], LimitValues())
             for kind in _KINDS:
-                bound, value = getattr(most, kind), getattr(limits, kind)
+                bound, value = getattr(most, kind), getattr(granted, kind)
                 if bound is not None and (value is None or value > bound):
-                    _beyond(f"limits.{kind}", f"give at most {bound}")
+                    _beyond(f"{field}.{kind}", f"give at most {bound}")
         for _, _, most_spent in own.budgets:
             if not _within(budget, most_spent):
                 _beyond("budget", f"give at most {most_spent.nusd / 1e9:g} USD per {most_spent.period}")

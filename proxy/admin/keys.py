@@ -16,12 +16,14 @@ from proxy.admin.values import (
     BudgetBody,
     LimitsBody,
     Metadata,
+    ModelLimitsBody,
     Name,
     ObjectId,
     Patterns,
     Time,
     shown_budget,
     shown_limits,
+    shown_model_limits,
 )
 from proxy.admission.keys import IssuedKey
 from proxy.core.accounts import VirtualKey
@@ -40,6 +42,7 @@ class KeyChange(Body):
     team: ObjectId | None = None
     models: Patterns | None = None
     limits: LimitsBody | None = None
+    model_limits: ModelLimitsBody | None = None
     budget: BudgetBody | None = None
     expires_at: Time | None = None
     disabled: bool = False
@@ -81,6 +84,7 @@ class Keys(Objects[VirtualKey]):
             "team": row.team,
             "models": row.models,
             "limits": shown_limits(row.limits),
+            "model_limits": shown_model_limits(row.model_limits),
             "budget": shown_budget(row.budget),
             "expires_at": iso(row.expires_at),
             "disabled": row.disabled,

@@ -13,7 +13,16 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from proxy.admin.actor import Actor
 from proxy.admin.pages import invalid_after
-from proxy.admin.values import BudgetBody, LimitsBody, budget_of, limits_of, visible
+from proxy.admin.values import (
+    MOST_MODEL_LIMITS,
+    BudgetBody,
+    LimitsBody,
+    ModelLimitsBody,
+    budget_of,
+    limits_of,
+    model_limits_of,
+    visible,
+)
 from proxy.core.accounts import Team, User, VirtualKey
 from proxy.core.errors import InvalidRequest, NotAllowed, NotFound
 from proxy.store.accounts import Accounts
@@ -124,7 +133,7 @@ class Objects(ABC, Generic[Row]):
 
     def _check_grant(self, actor: Actor, row: Row) -> None:
         """Raise `NotAllowed` if the actor may not grant the row."""
-        actor.check_grant(row.models, row.limits, row.budget)
+        actor.check_grant(row.models, row.limits, row.budget, row.model_limits)
 
     async def _create_references(self, actor: Actor, values: Mapping[str, Any]) -> None:
         """Create the user and the team that a body names, if they do not exist: without limits, a member of the team.
@@ -160,6 +169,7 @@ class Change(Protocol):
     """A body that may name limits and a budget."""
 
     limits: LimitsBody | None
+    model_limits: ModelLimitsBody | None
     budget: BudgetBody | None
 
     @property
@@ -169,10 +179,18 @@ class Change(Protocol):
 
 
 def changes(body: Change, before: VirtualKey | User | Team | None) -> dict[str, Any]:
-    """Return the fields of a row that a body changes. Raises `InvalidRequest` for a budget without an amount."""
+    """Return the fields of a row that a body changes.
+
+    Raises `InvalidRequest` for a budget without an amount, and for too many models with limits.
+    """
     fields = body.named
     if "limits" in fields:
         fields["limits"] = limits_of(body.limits, before.limits if before else None)
+    if "model_limits" in fields:
+        fields["model_limits"] = model_limits_of(body.model_limits, before.model_limits if before else None)
+        if len(fields["model_limits"]) > MOST_MODEL_LIMITS:
+            message = f"`model_limits`: must name at most {MOST_MODEL_LIMITS} models."
+            raise InvalidRequest(message, param="model_limits")
     if "budget" in fields:
         try:
             fields["budget"] = budget_of(body.budget, before.budget if before else None)

@@ -10,7 +10,17 @@ import msgspec
 from proxy.admin.actor import Actor
 from proxy.admin.bodies import read_values
 from proxy.admin.objects import Objects, changes
-from proxy.admin.values import Body, BudgetBody, LimitsBody, ObjectId, Patterns, shown_budget, shown_limits
+from proxy.admin.values import (
+    Body,
+    BudgetBody,
+    LimitsBody,
+    ModelLimitsBody,
+    ObjectId,
+    Patterns,
+    shown_budget,
+    shown_limits,
+    shown_model_limits,
+)
 from proxy.core.accounts import Team
 from proxy.core.timestamps import iso
 
@@ -20,6 +30,7 @@ class TeamChange(Body):
 
     models: Patterns | None = None
     limits: LimitsBody | None = None
+    model_limits: ModelLimitsBody | None = None
     budget: BudgetBody | None = None
     disabled: bool = False
 
@@ -42,6 +53,7 @@ class Teams(Objects[Team]):
             "id": row.id,
             "models": row.models,
             "limits": shown_limits(row.limits),
+            "model_limits": shown_model_limits(row.model_limits),
             "budget": shown_budget(row.budget),
             "disabled": row.disabled,
             "created_at": iso(row.created_at),

@@ -14,12 +14,13 @@ from zoneinfo import ZoneInfo
 import msgspec
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
 
-from proxy.core.accounts import Budget, Period
+from proxy.core.accounts import Budget, ModelLimits, Period
 from proxy.core.model import LimitValues
 from proxy.core.money import nano_dollars, usd
 from proxy.core.timestamps import seconds_of
 
 MOST_USD = 1_000_000_000.0  # its nano-dollars fit into 64 bits
+MOST_MODEL_LIMITS = 50  # of one key, user or team: each call compares its model with all of them
 _MOST_COUNT = 10**12
 _LONGEST_ID, _LONGEST_PATTERN, _MOST_PATTERNS = 100, 300, 1000
 _METADATA_BYTES, _METADATA_LEVELS = 16 * 1024, 10
@@ -120,6 +121,15 @@ class LimitsBody(Body):
     concurrency: Count | None = None
 
 
+def _of_models(value: dict[str, LimitsBody | None]) -> dict[str, LimitsBody | None]:
+    if value:
+        _patterns(list(value))
+    return value
+
+
+ModelLimitsBody = Annotated[dict[str, LimitsBody | None], AfterValidator(_of_models)]
+
+
 class BudgetBody(Body):
     """A budget of a key, user or team."""
 
@@ -132,6 +142,17 @@ class BudgetBody(Body):
 def limits_of(body: LimitsBody | None, before: LimitValues | None = None) -> LimitValues:
     """Return `before` with the limits that the body names; without a body no limits."""
     return LimitValues() if body is None else replace(before or LimitValues(), **body.named)
+
+
+def model_limits_of(body: Mapping[str, LimitsBody | None] | None, before: ModelLimits | None = None) -> ModelLimits:
+    """Return `before` with the limits of the models that the body names; without a body none.
+
+    Limits that are all null are dropped.
+    """
+    if body is None:
+        return {}
+    named = {pattern: limits_of(limits, (before or {}).get(pattern)) for pattern, limits in body.items()}
+    return {pattern: limits for pattern, limits in {**(before or {}), **named}.items() if limits != LimitValues()}
 
 
 def budget_of(body: BudgetBody | None, before: Budget | None = None) -> Budget | None:
@@ -153,6 +174,11 @@ def budget_of(body: BudgetBody | None, before: Budget | None = None) -> Budget |
 def shown_limits(limits: LimitValues) -> dict[str, Any]:
     """Return limits as an answer has them."""
     return asdict(limits)
+
+
+def shown_model_limits(limits: ModelLimits) -> dict[str, Any]:
+    """Return limits by model as an answer has them."""
+    return {pattern: shown_limits(values) for pattern, values in limits.items()}
 
 
 def shown_budget(budget: Budget | None) -> Mapping[str, Any] | None:

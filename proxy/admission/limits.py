@@ -1,4 +1,4 @@
-"""Limits of clients: requests, tokens and concurrent calls of a key, its user and its team.
+"""Limits of clients: requests, tokens and concurrent calls of a key, its user and its team, in all or for a model.
 
 A call reserves under all of them in one step, after it is planned and before it is attempted, and settles with the
 tokens that it used. A caller without limits costs nothing: the pipeline skips this step.
@@ -10,7 +10,8 @@ counts often must not use up its calls, and one that only counts must not load t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from proxy.capacity.kinds import DAY, TOKENS, WINDOWS
@@ -21,7 +22,7 @@ from proxy.core.errors import RateLimited
 from proxy.core.estimate import requested_output
 from proxy.core.model import LimitValues
 from proxy.core.plan import Plan
-from proxy.core.principal import Owner
+from proxy.core.principal import OF_MODEL, Owner
 from proxy.core.record import Record
 
 SOONEST = 0.05  # seconds of the shortest `retry-after`
@@ -49,6 +50,7 @@ class _Template(NamedTuple):
     charges: Sequence[Charge]
     counts_tokens: bool
     counting: Sequence[Charge]  # of a call that only counts tokens
+    of_models: Sequence[tuple[str, Sequence[Charge]]]  # of calls to the models that a pattern matches
 
 
 class ClientLimits:
@@ -92,31 +94,41 @@ class ClientLimits:
             template = self._templates[id(limits)] = self._template(limits)
         if call.count is not None:
             return template.counting
-        if not template.counts_tokens:
-            return template.charges
+        charges, counts_tokens = template.charges, template.counts_tokens
+        if template.of_models:
+            charges = [*charges, *_charges_of_model(template.of_models, call, plan)]
+            counts_tokens = any(charge.estimated for charge in charges)
+        if not counts_tokens:
+            return charges
         # a call whose output may be longer than the limit reserves all of it; its input must fit
         given = plan.input_tokens
         tokens = _tokens(call, plan)
         return [
             Charge(counter, limit, seconds, max(min(tokens, limit), given), True) if estimated else charge
-            for charge in template.charges
+            for charge in charges
             for counter, limit, seconds, _, estimated in (charge,)
         ]
 
     def _template(self, limits: Limits) -> _Template:
         """Return what a call of one token reserves."""
-        charges = tuple(
-            Charge(CounterKey(owner, kind), max(1, limit // self._processes), seconds, 1, kind in TOKENS)
-            for owner, values in limits
-            for kind, seconds in WINDOWS.items()
-            if (limit := getattr(values, kind)) is not None
-        )
+        charges: list[Charge] = []
+        of_models: list[tuple[str, Sequence[Charge]]] = []
+        for owner, values in limits:
+            own = [
+                Charge(CounterKey(owner, kind), max(1, limit // self._processes), seconds, 1, kind in TOKENS)
+                for kind, seconds in WINDOWS.items()
+                if (limit := getattr(values, kind)) is not None
+            ]
+            if OF_MODEL in owner[2:]:
+                of_models.append((owner[-1], own))
+            else:
+                charges += own
         counting = tuple(
             charge._replace(counter=CounterKey((*charge.counter.owner, _COUNTING), charge.counter.kind))
             for charge in charges
             if not charge.estimated
         )
-        return _Template(limits, charges, any(charge.estimated for charge in charges), counting)
+        return _Template(limits, charges, any(charge.estimated for charge in charges), counting, of_models)
 
 
 def used_tokens(record: Record) -> int | None:
@@ -131,6 +143,14 @@ def used_tokens(record: Record) -> int | None:
     return tokens
 
 
+def _charges_of_model(of_models: Sequence[tuple[str, Sequence[Charge]]], call: Call, plan: Plan) -> Iterator[Charge]:
+    """Yield the charges for the model that a call names, the route behind the name, and the first target."""
+    names = {call.model, plan.route, *(target.deployment.name for target in plan.targets[:1])}
+    for pattern, charges in of_models:
+        if any(fnmatchcase(name, pattern) for name in names):
+            yield from charges
+
+
 def _tokens(call: Call, plan: Plan) -> int:
     """Return the tokens that a call may use."""
     longest = plan.targets[0].deployment.max_output if plan.targets else None
@@ -140,10 +160,10 @@ def _tokens(call: Call, plan: Plan) -> int:
 def _refusal(wait: Wait) -> RateLimited:
     charge = wait.charge
     assert charge is not None
-    (what, name, *counting), kind = charge.counter
+    (what, name, *more), kind = charge.counter
     limit = f"The limit of {charge.limit} {_UNITS[kind]} (`{kind}`) of the {what} `{name}`"
-    if counting:
-        limit += " for counts of tokens"
+    if more:
+        limit += " for counts of tokens" if more == [_COUNTING] else f" for `{more[1]}`"
     if wait.seconds == math.inf:
         message = f"{limit} is lower than the {charge.amount} tokens of this request; send a shorter one."
         return RateLimited(message, retry_after=charge.seconds, retryable=False)

@@ -7,9 +7,10 @@ from dataclasses import fields
 
 from proxy.core.accounts import Account, Budget, BudgetScope
 from proxy.core.model import LimitValues
-from proxy.core.principal import Identified, Owner, Role
+from proxy.core.principal import OF_MODEL, Identified, Owner, Role
 
 UNLIMITED = LimitValues()
+_SCOPES: tuple[BudgetScope, ...] = ("key", "user", "team")  # of the parts of an account
 
 
 def refusal(account: Account) -> str | None:
@@ -52,6 +53,10 @@ def principal_of(
         limited.append((("user", user), _tighter(limits, own_user.limits if own_user else UNLIMITED)))
     if own_team is not None:
         limited.append((("team", own_team.id), own_team.limits))
+    for scope, row in zip(_SCOPES, account, strict=True):
+        if row is not None:
+            of_models = row.model_limits.items()
+            limited += [((scope, row.id, OF_MODEL, pattern), values) for pattern, values in of_models]
     return Identified(
         name,
         key_id=key.id if key else None,
@@ -69,8 +74,7 @@ def _models(account: Account) -> Iterator[tuple[str, ...] | None]:
 
 
 def _budgets(account: Account) -> Iterator[tuple[BudgetScope, str, Budget]]:
-    scopes: tuple[BudgetScope, ...] = ("key", "user", "team")
-    for scope, row in zip(scopes, account, strict=True):
+    for scope, row in zip(_SCOPES, account, strict=True):
         if row is not None and row.budget is not None:
             yield scope, row.id, row.budget
 

@@ -44,7 +44,7 @@ def create(config: Path | None, as_json: bool, metadata: tuple[str, ...], **opti
 @grants
 @click.option("--expires", "expires_at", metavar="TIME", help="When the key expires, such as 2027-01-31T00:00:00Z.")
 @click.option("--metadata", multiple=True, metavar="NAME=VALUE", help="Values that replace the earlier ones.")
-@clearable("user", "team", "models", "limits", "budget", "expires_at", "metadata")
+@clearable("user", "team", "models", "limits", "model_limits", "budget", "expires_at", "metadata")
 @json_option
 @config_option
 def update(

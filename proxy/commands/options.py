@@ -21,6 +21,7 @@ config_option = click.option(
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 LIMITS = ("rpm", "rpd", "tpm", "tpd", "concurrency")
 _BUDGET = re.compile(r"\$?(\d{1,10}(?:\.\d{1,9})?)\s*(?:usd)?(?:/(day|week|month|total))?(:soft)?", re.I | re.ASCII)
+_NUMBER = re.compile(r"\d{1,12}", re.ASCII)
 _HELP = {
     "rpm": "Requests per minute.",
     "rpd": "Requests per 24 hours.",
@@ -28,6 +29,24 @@ _HELP = {
     "tpd": "Tokens per 24 hours.",
     "concurrency": "Concurrent calls.",
 }
+
+
+class ModelLimitType(click.ParamType[tuple[str, dict[str, int]]]):
+    """A pattern of models with its limits: `openai/gpt-4o=rpm:5,tpd:100000`."""
+
+    name = "PATTERN=LIMIT:NUMBER"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, dict[str, int]]:
+        """Return the pattern, and the fields of its limits."""
+        pattern, _, text = value.rpartition("=")
+        limits = [part.partition(":") for part in text.split(",")]
+        if not pattern or not all(
+            name in LIMITS and number.isascii() and number.isdigit() for name, _, number in limits
+        ):
+            self.fail(f"{value!r} is no limit of a model such as openai/gpt-4o=rpm:5,tpd:100000", param, ctx)
+        return pattern, {name: int(number) for name, _, number in limits}
 
 
 class BudgetType(click.ParamType[dict[str, Any]]):
@@ -48,6 +67,13 @@ def grants(command: F) -> F:
     """Add the options of what a key, a user or a team may use."""
     for name in reversed(LIMITS):
         command = click.option(f"--{name}", type=click.IntRange(1), help=_HELP[name])(command)
+    command = click.option(
+        "--model-limit",
+        "model_limits",
+        type=ModelLimitType(),
+        multiple=True,
+        help="Limits of the models that match a pattern, such as openai/gpt-4o=rpm:5,tpd:100000; repeatable.",
+    )(command)
     command = click.option(
         "--budget", type=BudgetType(), help="The budget, such as 5usd/month; with `:soft` calls beyond it only warn."
     )(command)
@@ -70,6 +96,8 @@ def fields_of(options: Mapping[str, Any], clear: Sequence[str] = ()) -> dict[str
     fields = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
     if limits:
         fields["limits"] = limits
+    if "model_limits" in fields:
+        fields["model_limits"] = dict(fields["model_limits"])
     return {**fields, **dict.fromkeys(clear)}
 
 

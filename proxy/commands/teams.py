@@ -29,7 +29,7 @@ def create(id: str, config: Path | None, as_json: bool, **options: Any) -> None:
 @click.command()
 @click.argument("id")
 @grants
-@clearable("models", "limits", "budget")
+@clearable("models", "limits", "model_limits", "budget")
 @json_option
 @config_option
 def update(id: str, config: Path | None, as_json: bool, clear: tuple[str, ...], **options: Any) -> None:

@@ -35,7 +35,7 @@ def create(id: str, config: Path | None, as_json: bool, **options: Any) -> None:
 @_role_option
 @_team_option
 @grants
-@clearable("team", "models", "limits", "budget")
+@clearable("team", "models", "limits", "model_limits", "budget")
 @json_option
 @config_option
 def update(id: str, config: Path | None, as_json: bool, clear: tuple[str, ...], **options: Any) -> None:

@@ -10,6 +10,7 @@ from proxy.core.model import LimitValues
 
 Period = Literal["day", "week", "month", "total"]
 BudgetScope = Literal["total", "provider", "team", "user", "key"]
+ModelLimits = dict[str, LimitValues]  # by pattern, such as `openai/gpt-4o` or `tier/*`
 
 
 class Budget(Struct, frozen=True):
@@ -27,6 +28,7 @@ class Team(Struct, frozen=True, kw_only=True):
     id: str
     models: tuple[str, ...] | None = None
     limits: LimitValues = LimitValues()
+    model_limits: ModelLimits = {}
     budget: Budget | None = None
     disabled: bool = False
     created_at: float = 0.0
@@ -40,6 +42,7 @@ class User(Struct, frozen=True, kw_only=True):
     team: str | None = None
     models: tuple[str, ...] | None = None
     limits: LimitValues = LimitValues()
+    model_limits: ModelLimits = {}
     budget: Budget | None = None
     disabled: bool = False
     created_at: float = 0.0
@@ -58,6 +61,7 @@ class VirtualKey(Struct, frozen=True, kw_only=True):
     team: str | None = None
     models: tuple[str, ...] | None = None
     limits: LimitValues = LimitValues()
+    model_limits: ModelLimits = {}
     budget: Budget | None = None
     expires_at: float | None = None
     disabled: bool = False

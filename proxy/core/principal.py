@@ -10,7 +10,8 @@ from proxy.core.accounts import Budget, BudgetScope
 from proxy.core.model import LimitValues
 
 Role = Literal["admin", "auditor", "member"]
-Owner = tuple[str, str]  # whose limits are counted: ("key", id), ("user", id) or ("team", id)
+Owner = tuple[str, ...]  # whose limits are counted: ("key", id), ("user", id) or ("team", id)
+OF_MODEL = "model"  # (*owner, OF_MODEL, pattern) owns the limits for the models that match the pattern
 
 
 class Principal:

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from sqlalchemy import RowMapping, Table
 
-from proxy.core.accounts import Budget, Team, User, VirtualKey
+from proxy.core.accounts import Budget, ModelLimits, Team, User, VirtualKey
 from proxy.core.model import LimitValues
 from proxy.store import schema
 from proxy.store.errors import InvalidValue
@@ -49,6 +49,8 @@ def _column(name: str, value: Any) -> Any:
         return None if value is None else check_id(value, name)
     if name in ("models", "budget"):
         return None if value is None else to_json(value)
+    if name == "model_limits":
+        return to_json(value) if value else None
     if name in ("limits", "metadata"):
         return to_json(value)
     if name in ("created_at", "expires_at"):
@@ -63,11 +65,12 @@ def _time(name: str, value: float) -> int:
 
 
 def _read_common(row: Mapping[str, Any]) -> dict[str, Any]:
-    models, budget = row["models"], row["budget"]
+    models, budget, model_limits = row["models"], row["budget"], row["model_limits"]
     return {
         "id": row["id"],
         "models": None if models is None else msgspec.json.decode(models, type=tuple[str, ...]),
         "limits": msgspec.json.decode(row["limits"], type=LimitValues),
+        "model_limits": {} if model_limits is None else msgspec.json.decode(model_limits, type=ModelLimits),
         "budget": None if budget is None else msgspec.json.decode(budget, type=Budget),
         "disabled": bool(row["disabled"]),
         "created_at": seconds(row["created_at"]),

@@ -63,12 +63,15 @@ def test_a_limit_holds_over_replicas(tmp_path: Path, upstream: Upstream, redis: 
         assert len(upstream.requests) == 5
 
 
-def test_a_limit_of_a_key_holds_over_replicas(tmp_path: Path, upstream: Upstream, redis: RedisServer) -> None:
+@pytest.mark.parametrize("limits", [{"limits": {"rpm": 5}}, {"model_limits": {"up/*": {"rpm": 5}}}])
+def test_a_limit_of_a_key_holds_over_replicas(
+    tmp_path: Path, upstream: Upstream, redis: RedisServer, limits: dict[str, Any]
+) -> None:
     auth = {"mode": "keys", "pepper": "p" * 32, "admin_token": "admin"}
     shared = {**configuration(upstream, redis.url), "auth": auth, "store": f"sqlite:///{tmp_path / 'shared.db'}"}
     with replicas(tmp_path, shared, 2) as boxes, patient_client() as http:
         http.post(f"{boxes[0].url}/admin/users", headers=ADMIN, json={"id": "ann"})
-        row = {"name": "ours", "user": "ann", "limits": {"rpm": 5}}
+        row = {"name": "ours", "user": "ann", **limits}
         created = http.post(f"{boxes[0].url}/admin/keys", headers=ADMIN, json=row).json()
         headers = {"authorization": f"Bearer {created['key']}"}
         body = {"model": "up/free", "messages": [{"role": "user", "content": "Hello"}]}

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncEngine
 
 _LOG = logging.getLogger(__name__)
-HEAD = "0008"
-OLDEST = "0008"  # the oldest revision that this version can use
+HEAD = "0009"
+OLDEST = "0009"  # the oldest revision that this version can use
 BASE = "base"  # no tables
 LOCK = 7_301_447_112_018_001  # PostgreSQL's advisory lock of migrations
 LOCK_SECONDS = 300

@@ -12,7 +12,7 @@ import pytest
 from proxy.admission.keys import Peppers, is_well_formed
 from proxy.core.accounts import Budget
 from proxy.core.model import LimitValues
-from proxy.core.principal import Identified
+from proxy.core.principal import OF_MODEL, Identified
 from proxy.store.accounts import Accounts
 from proxy.store.database import Database
 from tests.contract.admin.box import PEPPER, Box, boxed
@@ -35,7 +35,7 @@ async def test_a_user_and_a_team_are_created_with_their_defaults(box: Box) -> No
     team = await box.ok("POST", "teams", {"id": "red"})
     user = await box.ok("POST", "users", {"id": "ann", "team": "red"})
 
-    common = {"models": None, "limits": NO_LIMITS, "budget": None, "disabled": False}
+    common = {"models": None, "limits": NO_LIMITS, "model_limits": {}, "budget": None, "disabled": False}
     created = {"created_at": "2027-01-15T08:16:40Z"}
     assert team == {"id": "red", **common, **created}
     assert user == {"id": "ann", "role": "member", "team": "red", **common, **created}
@@ -66,6 +66,7 @@ async def test_a_key_has_all_its_fields(box: Box) -> None:
         "user": "ann",
         "models": ["openai/*", "tier/low"],
         "limits": {"rpm": 5, "tpd": 1_000_000},
+        "model_limits": {"openai/gpt-4o": {"rpm": 2}},
         "budget": {"usd": 5, "period": "week", "hard": False},
         "expires_at": "2027-06-01T00:00:00+02:00",
         "metadata": {"purpose": "tests", "deep": [1, None]},
@@ -76,6 +77,7 @@ async def test_a_key_has_all_its_fields(box: Box) -> None:
     assert {name: made[name] for name in fields} == {
         **fields,
         "limits": {**NO_LIMITS, "rpm": 5, "tpd": 1_000_000},
+        "model_limits": {"openai/gpt-4o": {**NO_LIMITS, "rpm": 2}},
         "budget": {"usd": 5.0, "period": "week", "hard": False, "timezone": "UTC"},
         "expires_at": "2027-05-31T22:00:00Z",
     }
@@ -100,6 +102,20 @@ async def test_a_change_changes_what_it_names(box: Box) -> None:
     }
     assert cleared == {**changed, "budget": None, "limits": NO_LIMITS}
     assert await box.ok("GET", path) == cleared
+
+
+async def test_limits_of_models_change_one_by_one(box: Box) -> None:
+    for kind, body in KINDS.items():
+        made = await box.ok("POST", kind, body | {"model_limits": {"a/*": {"rpm": 1, "tpm": 9}, "b/c": {"rpd": 2}}})
+        path = f"{kind}/{made['id']}"
+
+        changed = await box.ok("PATCH", path, {"model_limits": {"a/*": {"rpm": 3}, "b/c": None, "d": {"rpm": 4}}})
+        ended = await box.ok("PATCH", path, {"model_limits": {"a/*": {"rpm": None, "tpm": None}}})
+        cleared = await box.ok("PATCH", path, {"model_limits": None})
+
+        assert changed["model_limits"] == {"a/*": {**NO_LIMITS, "rpm": 3, "tpm": 9}, "d": {**NO_LIMITS, "rpm": 4}}
+        assert ended["model_limits"] == {"d": {**NO_LIMITS, "rpm": 4}}
+        assert cleared["model_limits"] == {}
 
 
 async def test_concurrent_changes_of_one_object_all_count(box: Box) -> None:
@@ -173,6 +189,10 @@ INVALID: list[tuple[dict[str, Any], str]] = [
     ({"name": "n", "id": "key_mine"}, "id"),
     ({"name": "n", "limits": {"rpm": 0}}, "limits.rpm"),
     ({"name": "n", "limits": {"rps": 1}}, "limits.rps"),
+    ({"name": "n", "model_limits": {"": {"rpm": 1}}}, "model_limits"),
+    ({"name": "n", "model_limits": {"a b": {"rpm": 1}}}, "model_limits"),
+    ({"name": "n", "model_limits": {"a/b": {"rpm": 0}}}, "model_limits.a/b.rpm"),
+    ({"name": "n", "model_limits": {f"a/{number}": {"rpm": 1} for number in range(51)}}, "model_limits"),
     ({"name": "n", "budget": {"period": "day"}}, "budget"),
     ({"name": "n", "budget": {"usd": -1}}, "budget.usd"),
     ({"name": "n", "expires_at": "2020-01-01"}, "expires_at"),
@@ -297,10 +317,15 @@ RESTRICTED = Identified(
     "key:ann",
     role="admin",
     models=(("openai/*",),),
-    limits=((("user", "ann"), LimitValues(rpm=10)),),
+    limits=((("user", "ann"), LimitValues(rpm=10)), (("user", "ann", OF_MODEL, "openai/o*"), LimitValues(rpd=4))),
     budgets=(("user", "ann", Budget(5 * 10**9)),),
 )
-WITHIN = {"models": ["openai/gpt-4o"], "limits": {"rpm": 10}, "budget": {"usd": 5}}
+WITHIN = {
+    "models": ["openai/gpt-4o"],
+    "limits": {"rpm": 10},
+    "model_limits": {"openai/o*": {"rpd": 4}},
+    "budget": {"usd": 5},
+}
 
 
 BEYOND: list[dict[str, Any]] = [
@@ -308,6 +333,8 @@ BEYOND: list[dict[str, Any]] = [
     {"models": ["*"]},
     {"limits": {"rpm": 11}},
     {"limits": {"rpm": None}},
+    {"model_limits": {"openai/o*": {"rpd": 5}}},
+    {"model_limits": None},
     {"budget": {"usd": 6}},
     {"budget": None},
 ]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import pytest
 
-from proxy.commands.options import BudgetType, fields_of, pairs
+from proxy.commands.options import BudgetType, ModelLimitType, fields_of, pairs
 
 
 @pytest.mark.parametrize(
@@ -28,6 +28,20 @@ def test_a_budget_is_an_amount_and_a_period(text: str, usd: float, period: str, 
 def test_other_budgets_are_rejected(text: str) -> None:
     with pytest.raises(click.BadParameter):
         BudgetType().convert(text, None, None)
+
+
+def test_a_limit_of_a_model_has_its_pattern_and_numbers() -> None:
+    given = tuple(ModelLimitType().convert(text, None, None) for text in ("a/b=rpm:5,tpd:9", "x=y/*=concurrency:1"))
+
+    assert fields_of({"model_limits": given}) == {
+        "model_limits": {"a/b": {"rpm": 5, "tpd": 9}, "x=y/*": {"concurrency": 1}}
+    }
+
+
+@pytest.mark.parametrize("text", ["", "a/b", "a/b=", "=rpm:5", "a/b=rpm", "a/b=rps:5", "a/b=rpm:-5", "a/b=rpm:5,"])
+def test_other_limits_of_models_are_rejected(text: str) -> None:
+    with pytest.raises(click.BadParameter):
+        ModelLimitType().convert(text, None, None)
 
 
 def test_omitted_options_name_no_field() -> None:
