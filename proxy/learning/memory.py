@@ -73,6 +73,10 @@ class LearningMemory:
                 by_key[key] += 1
         return found[::-1]
 
+    async def counts(self, since: int, most: int) -> Mapping[str, int]:
+        """Return how many of the newest `most` labels from a time on belong to each model."""
+        return Counter([label["model"] for label in await self.labels(since, most)])
+
     async def judgements(self, call_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the labels of a call, by model and source."""
         found = [label for label in self._labels.values() if label["call_id"] == call_id]

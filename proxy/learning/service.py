@@ -29,7 +29,6 @@ from proxy.core.timestamps import iso
 from proxy.internal_calls import InternalCalls
 from proxy.learning.decisions import Decision, decision_for, decision_of, owner_of
 from proxy.learning.failures import Failures
-from proxy.learning.fit import examples_of, fit_and_check
 from proxy.learning.judge import Drawn, Judge, Sample, drawn
 from proxy.learning.labels import FEEDBACK, Label
 from proxy.learning.memory import MOST, Decisions
@@ -62,6 +61,7 @@ class Store(Protocol):
     async def decision(self, id: str) -> Values | None: ...
     async def add_labels(self, labels: Sequence[Values]) -> None: ...
     async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Values]: ...
+    async def counts(self, since: int, most: int) -> Mapping[str, int]: ...
     async def judgements(self, call_id: str) -> Sequence[Values]: ...
     async def newest(self) -> tuple[int, Values]: ...
     async def load(self, version: int) -> bytes | None: ...
@@ -296,10 +296,7 @@ class Learning:
     async def status(self) -> dict[str, Any]:
         """Return the state of learning, as `/admin/learning` shows it."""
         control, newest = await self.follow()
-        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS)]
-        state, counts = self._state, dict[str, int]()
-        for label in labels:
-            counts[label.model] = counts.get(label.model, 0) + 1
+        state, counts = self._state, await self._store.counts(control.since, MOST_LABELS)
         learned = {} if state is None else state.models
         return {
             "object": "learning",
@@ -328,6 +325,8 @@ class Learning:
         if fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
             return
         self._tried = latest
+        from proxy.learning.fit import examples_of, fit_and_check  # only here: most processes learn nothing
+
         work = fit_and_check(newest + 1, examples_of(labels, rules.key_share), self._tiers(), rules, self._state)
         state = await _sliced(work)
         if state is None:

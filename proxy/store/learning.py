@@ -43,6 +43,10 @@ class LearningStore:
         """Return the newest `most` labels from a time on, the oldest first; of each key at most `of_key`."""
         return await self._database.read(lambda connection: _labels(connection, since, most, of_key))
 
+    async def counts(self, since: int, most: int) -> Mapping[str, int]:
+        """Return how many of the newest `most` labels from a time on belong to each model."""
+        return await self._database.read(lambda connection: _counts(connection, since, most))
+
     async def judgements(self, call_id: str) -> Sequence[Values]:
         """Return the labels of a call with their comments, by model and source."""
         return await self._database.read(lambda connection: _judgements(connection, call_id), LOOKUP_SECONDS)
@@ -108,6 +112,16 @@ async def _labels(connection: AsyncConnection, since: int, most: int, of_key: in
         query = query.where(or_(ranked.c.key_id.is_(None), ranked.c.place <= of_key))
     query = query.order_by(labels.c.time.desc(), labels.c.call_id).limit(most)
     return [dict(row) for row in reversed((await connection.execute(query)).mappings().all())]
+
+
+async def _counts(connection: AsyncConnection, since: int, most: int) -> Mapping[str, int]:
+    from sqlalchemy import func, select
+
+    from proxy.store.schema import labels
+
+    newest = select(labels.c.model).where(labels.c.time >= since).order_by(labels.c.time.desc()).limit(most).subquery()
+    query = select(newest.c.model, func.count().label("labels")).group_by(newest.c.model)
+    return {row.model: row.labels for row in (await connection.execute(query)).all()}
 
 
 async def _judgements(connection: AsyncConnection, call_id: str) -> Sequence[Values]:

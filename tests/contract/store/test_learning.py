@@ -58,6 +58,13 @@ async def test_a_label_takes_the_place_of_an_earlier_one_of_its_source(store: Le
     assert found[-1] == label("a", 2, score=0.0)
 
 
+async def test_the_labels_of_each_model_are_counted(store: LearningStore) -> None:
+    await store.add_labels([label("a", 1), label("b", 2), label("b", 2, model="acme/large"), label("c", 3)])
+
+    assert await store.counts(2, 10) == {"acme/small": 2, "acme/large": 1}
+    assert await store.counts(0, 1) == {"acme/small": 1}
+
+
 async def test_the_judgements_of_a_call_have_comments(store: LearningStore) -> None:
     await store.add_labels([label("a", 1, comment="too long"), label("a", 2, source="signal"), label("b", 3)])
 
