@@ -22,11 +22,12 @@ class Side:
     calls: int = 0
     nusd: int = 0
 
-    def add(self, served: Served | None, *, priced: bool = True) -> None:
-        """Count a call; its cost only if it is `priced` on both sides."""
+    def add(self, served: Served | None, *, with_cost: bool) -> None:
+        """Count a call, if it is answered on this side."""
         if served is not None:
             self.calls += 1
-            self.nusd += (served.cost_nusd or 0) if priced else 0
+            if with_cost:
+                self.nusd += served.cost_nusd or 0
 
 
 @dataclass(slots=True)
@@ -39,10 +40,8 @@ class Pair:
 
     def add(self, outcome: Outcome) -> None:
         """Count a call on each side on which it is answered."""
-        before, after = outcome.before, outcome.after
-        priced = before is None or after is None or None not in (before.cost_nusd, after.cost_nusd)
-        self.before.add(before, priced=priced)
-        self.after.add(after, priced=priced)
+        self.before.add(outcome.before, with_cost=_counts_cost(outcome))
+        self.after.add(outcome.after, with_cost=_counts_cost(outcome))
         self.moved += outcome.moved
 
     def as_json(self) -> dict[str, Any]:
@@ -103,9 +102,9 @@ class Report:
         for group in groups:
             group.add(outcome)
         if before is not None:
-            self._models[before.model].before.add(before)
+            self._models[before.model].before.add(before, with_cost=_counts_cost(outcome))
         if after is not None:
-            self._models[after.model].after.add(after)
+            self._models[after.model].after.add(after, with_cost=_counts_cost(outcome))
         if outcome.moved or (before is None) != (after is None):
             names = (before.model if before else NONE, after.model if after else NONE)
             self._moves[names].append(outcome)
@@ -181,6 +180,12 @@ class Report:
                 }
             )
         return rows
+
+
+def _counts_cost(outcome: Outcome) -> bool:
+    """Return whether the costs of a call count: where both sides answer, both must be known, so that sums compare."""
+    before, after = outcome.before, outcome.after
+    return before is None or after is None or None not in (before.cost_nusd, after.cost_nusd)
 
 
 def _compared(pair: tuple[Sequence[float], Sequence[float]], digits: int) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Any
+
+import pytest
 
 from proxy.replay.page import page
 from proxy.replay.replay import Outcome, Served
@@ -35,6 +38,14 @@ MIXED = (
     outcome(None, None, skipped="no target answered it: x"),
     outcome(CHEAP, UNPRICED, time=3 * DAY, wait_ms=5.0),
 )
+
+
+@pytest.mark.parametrize("groups", ["models", "routes", "days"])
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_the_costs_of_all_groups_are_the_total(groups: str, side: str) -> None:
+    found: Any = report(*MIXED)
+
+    assert sum(row[f"cost_{side}_usd"] for row in found[groups]) == pytest.approx(found["cost_usd"][side])
 
 
 def test_the_sums_of_both_sides() -> None:
