@@ -7,7 +7,7 @@ priority; only instructions are joined, those of the agent first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -154,6 +154,22 @@ def params_of(agent: Agent, body: Edits) -> dict[str, Any]:
     """Return the parameters that may be added to a body; those of tools belong to the agent's own tools."""
     own_tools = bool(agent.tools) and "tools" not in body
     return {name: value for name, value in agent.params.items() if own_tools or name not in _OF_TOOLS}
+
+
+def add_params(params: Mapping[str, Any], add: Callable[[str, Any], bool]) -> list[str]:
+    """Add parameters of a chat with `add`, which returns `False` for one without a counterpart; name these."""
+    return [f"agent.params.{name}" for name, value in params.items() if not add(name, value)]
+
+
+def stops_of(value: Any) -> Any:
+    """Return a chat's `stop` as a list."""
+    return [value] if isinstance(value, str) else value
+
+
+def schema_of(form: Any) -> Any:
+    """Return the JSON Schema in a chat's `response_format`."""
+    named = form.get("json_schema") if isinstance(form, dict) else None
+    return named.get("schema") if isinstance(named, dict) else None
 
 
 def functions_of(agent: Agent) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:

@@ -9,10 +9,13 @@ from proxy.core.agents import Agent, AgentUse
 from proxy.core.snapshot import Snapshot
 from proxy.surfaces.agents import (
     Edits,
+    add_params,
     forced_function,
     functions_of,
     joined,
     params_of,
+    schema_of,
+    stops_of,
     take_variables,
     use_of,
     with_item,
@@ -64,18 +67,7 @@ def _apply(body: Edits, agent: Agent, text: str) -> list[str]:
     functions, others = functions_of(agent)
     if functions:
         body.add("tools", [{"functionDeclarations": [_declaration(function) for function in functions]}])
-    lost = [f"agent.tools.{tool['type']}" for tool in others]
-    config = _Config(body)
-    for name, value in params.items():
-        if name == "tool_choice":
-            known = _add_choice(body, value)
-        elif name == "parallel_tool_calls":
-            known = bool(value)
-        else:
-            known = config.add(name, value)
-        if not known:
-            lost.append(f"agent.params.{name}")
-    return lost
+    return [*(f"agent.tools.{tool['type']}" for tool in others), *add_params(params, _Params(body).add)]
 
 
 def _name(body: Edits, name: str) -> str:
@@ -118,8 +110,8 @@ def _add_choice(body: Edits, choice: Any) -> bool:
     return True
 
 
-class _Config:
-    """Adds parameters of a chat to the `generationConfig` of a body."""
+class _Params:
+    """Adds parameters of a chat to a body, most of them to its `generationConfig`."""
 
     def __init__(self, body: Edits) -> None:
         self._body = body
@@ -129,8 +121,12 @@ class _Config:
 
     def add(self, name: str, value: Any) -> bool:
         """Add a parameter, if the request does not have it; return whether it has a counterpart."""
+        if name == "tool_choice":
+            return _add_choice(self._body, value)
+        if name == "parallel_tool_calls":
+            return bool(value)
         if name in _PARAMS:
-            self._put(_PARAMS[name], [value] if name == "stop" and isinstance(value, str) else value)
+            self._put(_PARAMS[name], stops_of(value) if name == "stop" else value)
         elif name == "reasoning_effort" and isinstance(value, str) and value in _BUDGETS:
             self._put(_THINKING, {"thinkingBudget": _BUDGETS[value]})
         elif name == "response_format" and isinstance(value, dict):
@@ -143,9 +139,8 @@ class _Config:
         if form.get("type") not in ("json_schema", "json_object") or any(name in self._has for name in _FORMATS):
             return
         self._put(_FORMATS, "application/json")
-        schema = form.get("json_schema")
-        if isinstance(schema, dict) and schema.get("schema"):
-            self._body.add_inside(self._name, "responseJsonSchema", schema["schema"])
+        if schema := schema_of(form):
+            self._body.add_inside(self._name, "responseJsonSchema", schema)
 
     def _put(self, names: tuple[str, str], value: Any) -> None:
         if not any(name in self._has for name in names):

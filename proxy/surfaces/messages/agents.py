@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from proxy.core.agents import Agent, AgentUse
@@ -11,10 +12,13 @@ from proxy.core.body import Document
 from proxy.core.snapshot import Snapshot
 from proxy.surfaces.agents import (
     Edits,
+    add_params,
     forced_function,
     functions_of,
     joined,
     params_of,
+    schema_of,
+    stops_of,
     take_variables,
     use_of,
     with_item,
@@ -23,6 +27,7 @@ from proxy.surfaces.agents import (
 _SAME = ("temperature", "top_p", "top_k")
 _LIMITS = ("max_tokens", "max_completion_tokens")
 _EFFORTS = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
+_OF_CHOICE = ("tool_choice", "parallel_tool_calls")  # parameters that `_add_choice` adds
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 _SERVER_TOOL = re.compile(r"[a-z_]{1,64}_[0-9]{8}")  # a type of Anthropic's own tools
 
@@ -42,7 +47,7 @@ def with_agent(
     params = params_of(use.agent, body)
     lost = [*_add_tools(body, use.agent), *_add_choice(body, params)]
     if not counted:
-        lost += _add_params(body, params)
+        lost += add_params(params, partial(_add_param, body))
     return body.result(), use, tuple(lost)
 
 
@@ -81,23 +86,18 @@ def _add_choice(body: Edits, params: Mapping[str, Any]) -> list[str]:
     return ["agent.params.tool_choice"] if choice is not None and chosen is None else []
 
 
-def _add_params(body: Edits, params: Mapping[str, Any]) -> list[str]:
-    """Add parameters of a chat; return those without a counterpart."""
-    lost = []
-    for name, value in params.items():
-        if name in _SAME:
-            body.add(name, value)
-        elif name in _LIMITS:
-            body.add("max_tokens", value)
-        elif name == "stop":
-            body.add("stop_sequences", [value] if isinstance(value, str) else value)
-        elif name == "user":
-            body.add_inside("metadata", "user_id", value)
-        elif _add_config(body, name, value):
-            continue
-        elif name not in ("tool_choice", "parallel_tool_calls"):
-            lost.append(f"agent.params.{name}")
-    return lost
+def _add_param(body: Edits, name: str, value: Any) -> bool:
+    if name in _SAME:
+        body.add(name, value)
+    elif name in _LIMITS:
+        body.add("max_tokens", value)
+    elif name == "stop":
+        body.add("stop_sequences", stops_of(value))
+    elif name == "user":
+        body.add_inside("metadata", "user_id", value)
+    else:
+        return name in _OF_CHOICE or _add_config(body, name, value)
+    return True
 
 
 def _add_config(body: Edits, name: str, value: Any) -> bool:
@@ -107,13 +107,8 @@ def _add_config(body: Edits, name: str, value: Any) -> bool:
     elif name == "reasoning_effort" and isinstance(value, str) and value in _EFFORTS:
         if "thinking" not in body:
             body.add_inside("output_config", "effort", _EFFORTS[value])
-    elif name == "response_format" and (schema := _schema(value)) is not None:
+    elif name == "response_format" and (schema := schema_of(value)) is not None:
         body.add_inside("output_config", "format", {"type": "json_schema", "schema": schema})
     else:
         return False
     return True
-
-
-def _schema(form: Any) -> Any:
-    named = form.get("json_schema") if isinstance(form, dict) else None
-    return named.get("schema") if isinstance(named, dict) else None

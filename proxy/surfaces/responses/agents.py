@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from msgspec.structs import replace
@@ -11,7 +12,17 @@ from proxy.core.agents import PREFIX, Agent, AgentUse, agent_name
 from proxy.core.body import Document
 from proxy.core.errors import InvalidRequest
 from proxy.core.snapshot import Snapshot
-from proxy.surfaces.agents import Edits, forced_function, functions_of, joined, params_of, take_variables, texts, use_of
+from proxy.surfaces.agents import (
+    Edits,
+    add_params,
+    forced_function,
+    functions_of,
+    joined,
+    params_of,
+    take_variables,
+    texts,
+    use_of,
+)
 
 _PROMPT = "prompt.variables"
 _SAME = frozenset(
@@ -52,7 +63,7 @@ def with_agent(raw: bytes, document: Document, snapshot: Snapshot) -> tuple[byte
     instructions = document.body.get("instructions")
     if text and isinstance(instructions, str | None):
         body.set("instructions", joined(text, instructions or ""))
-    lost = _add_params(body, params_of(use.agent, body))
+    lost = add_params(params_of(use.agent, body), partial(_add_param, body))
     _add_tools(body, use.agent)
     return body.result(), use, tuple(lost)
 
@@ -82,25 +93,22 @@ def _named(prompt: Any, own: str | None) -> str:
     return own if "@" in own else whole
 
 
-def _add_params(body: Edits, params: Mapping[str, Any]) -> list[str]:
-    """Add parameters of a chat; return those without a counterpart."""
-    lost = []
-    for name, value in params.items():
-        if name in _SAME:
-            body.add(name, value)
-        elif name in _LIMITS:
-            body.add("max_output_tokens", value)
-        elif name == "reasoning_effort":
-            body.add_inside("reasoning", "effort", value)
-        elif name == "verbosity":
-            body.add_inside("text", "verbosity", value)
-        elif name == "response_format" and isinstance(value, dict):
-            body.add_inside("text", "format", _format(value))
-        elif name == "tool_choice":
-            body.add("tool_choice", _choice(value))
-        else:
-            lost.append(f"agent.params.{name}")
-    return lost
+def _add_param(body: Edits, name: str, value: Any) -> bool:
+    if name in _SAME:
+        body.add(name, value)
+    elif name in _LIMITS:
+        body.add("max_output_tokens", value)
+    elif name == "reasoning_effort":
+        body.add_inside("reasoning", "effort", value)
+    elif name == "verbosity":
+        body.add_inside("text", "verbosity", value)
+    elif name == "response_format" and isinstance(value, dict):
+        body.add_inside("text", "format", _format(value))
+    elif name == "tool_choice":
+        body.add("tool_choice", _choice(value))
+    else:
+        return False
+    return True
 
 
 def _format(form: Mapping[str, Any]) -> dict[str, Any]:
