@@ -22,7 +22,7 @@ from proxy.core.snapshot import Snapshot
 from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
 from proxy.surfaces.agents import note
-from proxy.surfaces.carriers import unseal
+from proxy.surfaces.carriers import is_carrier, unseal
 from proxy.surfaces.openai.chat import read_chat
 from proxy.surfaces.openai.checks import check_unique
 from proxy.surfaces.responses.agents import names_agent, with_agent
@@ -112,10 +112,15 @@ class _Reader:
         if turn.references and turn.input:
             turn.input[:] = self._named(own)
         opener = self._opener()
-        readable = continued(earlier, own, lambda item: opened_summary(item, opener) is not None)
-        placed = [*_placed(readable, "history"), *_placed(own, "input")]
-        native = continued(earlier, own, lambda item: True)  # a provider reads its own summaries
-        return self._call(placed, turn, whole=True, native=[*native, *own])
+
+        def opens(item: Item) -> bool:
+            return opened_summary(item, opener) is not None
+
+        def native_opens(item: Item) -> bool:  # a provider reads its own summaries
+            return not is_carrier(item.get("encrypted_content")) or opens(item)
+
+        placed = [*_placed(continued(earlier, own, opens), "history"), *_placed(own, "input")]
+        return self._call(placed, turn, whole=True, native=[*continued(earlier, own, native_opens), *own])
 
     def _opener(self) -> Unseal:
         return partial(unseal, self.snapshot, self.principal)

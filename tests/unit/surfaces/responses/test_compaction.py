@@ -135,6 +135,7 @@ def test_summary_replaces_what_a_stored_dialog_had_before() -> None:
     said = {"type": "message", "role": "user", "content": "I am Ada."}
 
     whole, foreign = call.turn.complete([said, ours]), call.turn.complete([said, theirs])
+    forged = call.turn.complete([said, {**ours, "encrypted_content": "sbx1.forged"}])
 
     assert [message["content"] for message in whole.body["messages"]] == [
         "Summary of the conversation so far:\n\nIt is Ada.",
@@ -144,6 +145,8 @@ def test_summary_replaces_what_a_stored_dialog_had_before() -> None:
     assert foreign.dropped == ("input.compaction",)
     assert whole.native is not None
     assert foreign.native is not None
+    assert forged.native is not None
+    assert b"I am Ada." in forged.native.raw
     assert b"I am Ada." not in whole.native.raw
     assert b"It is Ada." in whole.native.raw
     assert json.loads(foreign.native.raw)["input"] == [
