@@ -143,6 +143,7 @@ def test_an_outage_of_redis_is_survived_as_configured(
             assert box.ask("up/whole", max_tokens=100).status_code == 200
             server.stop()
             until(lambda: box.metric("signalbox_state_degraded") == 1)
+            until(lambda: spent() == pytest.approx(CALL_USD, abs=1e-9))  # of the records
             during = box.ask("up/whole", max_tokens=100)
             server.start()  # empty
             until(lambda: box.metric("signalbox_state_degraded") == 0)
