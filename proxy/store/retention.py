@@ -50,6 +50,8 @@ class Retention:
                     await self.delete_old()
                 except StoreUnavailable:
                     _LOG.debug("retention waits for the store")
+                except Exception:  # such as of a schema that was migrated down; calls do not depend on it
+                    _LOG.exception("old records could not be deleted")
 
     async def delete_old(self) -> int:
         """Delete all that is older now; return the number of rows. Raises `StoreUnavailable`."""
