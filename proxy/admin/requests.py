@@ -54,14 +54,26 @@ class Requests:
         found = await ledger.request(id) if visible(id) else None
         if found is None:
             raise NotFound(f"There is no request `{shown_id(id)}`; the records of old requests are deleted.")
-        judgements = await self._context.learning.judgements(id)
-        return JSONResponse({**whole_record(*found), "judgements": judgements})
+        return JSONResponse(whole_record(*found, await self._context.learning.judgements(id)))
 
 
-def whole_record(call: CallRow, attempts: Sequence[AttemptRow]) -> dict[str, Any]:
-    """Return the record of a call with its attempts and its decision record."""
+def whole_record(
+    call: CallRow, attempts: Sequence[AttemptRow], judgements: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return the record of a call with its attempts, its decision record and what was given to its answers."""
     decision = None if call.decision is None else read_decision(call.decision)
-    return {**call_record(call), "attempts": [attempt_record(row) for row in attempts], "decision": decision}
+    return {
+        **call_record(call),
+        "attempts": [attempt_record(row) for row in attempts],
+        "decision": decision,
+        "judgements": [judgement_record(row) for row in judgements],
+    }
+
+
+def judgement_record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was given to an answer of a call, by a client, the judge, or its rating."""
+    shown = {name: row[name] for name in ("source", "model", "score", "comment")}
+    return {**shown, "time": iso(row["time"] / MICROSECONDS)}
 
 
 def call_record(row: CallRow) -> dict[str, Any]:

@@ -34,7 +34,10 @@ _CALL = (
     "ms",
     "ttft_ms",
     "queue_ms",
+    "rating",
+    "rating_reasons",
 )
+_JUDGEMENTS = ("source", "model", "score", "time", "comment")
 
 
 @click.command()
@@ -96,12 +99,14 @@ def explanation(call: Mapping[str, Any]) -> str:
     from proxy.commands.decisions import decision_text
     from proxy.commands.tables import block, table
 
-    fields = {name: call[name] for name in _CALL if call.get(name) not in (None, "")}
+    fields = {name: call[name] for name in _CALL if call.get(name) not in (None, "", [])}
     blocks = [block(fields)]
     decision = call.get("decision")
     blocks.append("The call was not routed." if decision is None else decision_text(decision))
     attempts = call.get("attempts") or ()
     blocks.append(table(_ATTEMPTS, attempts) if attempts else "There was no attempt.")
+    if judgements := call.get("judgements"):
+        blocks.append(table(_JUDGEMENTS, judgements))
     return "\n\n".join(blocks)
 
 
@@ -137,13 +142,14 @@ async def _recorded(shell: Shell, id: str) -> dict[str, Any]:
     """Return the record of a call, as `GET /admin/requests/{id}` does. Raises `NotFound`."""
     from proxy.admin.requests import whole_record
     from proxy.core.errors import NotFound
+    from proxy.store.learning import LearningStore
 
     found = await shell.ledger.request(id)
     if found is None:
         raise NotFound(
             "There is no such call in the store; it takes calls about a second after their end, and deletes old ones."
         )
-    return whole_record(*found)
+    return whole_record(*found, await LearningStore(shell.database).judgements(id))
 
 
 def _asked(url: str, id: str) -> dict[str, Any]:

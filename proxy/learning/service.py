@@ -96,6 +96,7 @@ class Learning:
         self._live = live
         self._router = router
         self._clock = clock
+        self._failures = Failures(clock)
         self._decisions = Decisions()
         self._signals = Signals()
         self._waiting: list[Values] = []  # decisions that are not in the store yet
@@ -136,8 +137,9 @@ class Learning:
                 return
             other = sampled.shadow if sampled.shadow != decision.chosen else None
             self.judge.put(Sample(call, decision, owner_of(call.principal), answer, other))
-        except Exception:
-            _LOG.exception("an answer cannot be rated", extra={"fields": {"id": record.id}})
+        except Exception as exc:
+            if self._failures.is_new(exc):
+                _LOG.exception("an answer cannot be rated", extra={"fields": {"id": record.id}})
 
     def answered(self, record: Record) -> None:
         """Remember the decision for a call of `auto` that has ended."""
@@ -190,7 +192,7 @@ class Learning:
 
     async def run(self) -> None:
         """Learn until cancelled."""
-        failures = Failures(self._clock)
+        failures = self._failures
         try:
             while True:
                 if await self._clock.wait_for(self._wake, EVERY):
@@ -262,18 +264,9 @@ class Learning:
         await self._store.control(msgspec.structs.asdict(control))
         return await self.status()
 
-    async def judgements(self, call_id: str) -> list[dict[str, Any]]:
-        """Return what was given to the answers of a call, as `/admin/requests` shows it."""
-        return [
-            {
-                "source": each["source"],
-                "model": each["model"],
-                "score": each["score"],
-                "time": iso(each["time"] / 1e6),
-                "comment": each["comment"],
-            }
-            for each in await self._store.judgements(call_id)
-        ]
+    async def judgements(self, call_id: str) -> Sequence[Values]:
+        """Return the labels of a call, with their comments."""
+        return await self._store.judgements(call_id)
 
     async def roll_back(self, version: int | None) -> dict[str, Any]:
         """Serve an earlier version until learning is resumed; by default the one before that in use."""
@@ -320,6 +313,8 @@ class Learning:
             return
         of_key = math.ceil(rules.key_share * MOST_LABELS)
         labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS, of_key)]
+        if not labels:
+            return  # they were deleted meanwhile
         latest = labels[-1].time
         fresh = sum([label.time > last for label in labels])
         if fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:

@@ -147,9 +147,11 @@ def test_verdicts_of_one_replica_are_labels_at_the_other(tmp_path: Path, postgre
         labels = until(lambda: judged(boxes[1], "up/weak", 12))
         expected = sum(draw_of(f"shadow {id}") < 0.5 for id in ids)
         callers = [each["key_id"] for each in until(lambda: requests(boxes[1], 24 + 2 * expected))]
+        shown = boxes[1].http.get(f"{boxes[1].url}/admin/requests/{ids[0]}", headers=ADMIN).json()["judgements"]
 
     assert labels.get("up/strong", 0) == upstream.models.count("strong") == expected
     assert upstream.models.count("judge") == 12 + expected
+    assert ("judge", "up/weak", 0.5) in [(each["source"], each["model"], each["score"]) for each in shown]
     assert [callers.count(each) for each in (None, "judge", "shadow")] == [12, 12 + expected, expected]
 
 
