@@ -96,10 +96,10 @@ class SharedRouting:
         entry = self._entry()
         while True:
             now, entries = await self._client.call(_EXCHANGE, _KEYS, [self._last, BATCH, entry])
-            for id, (_, news) in entries:
+            for id, fields in entries:
                 self._last = id
                 with suppress(DecodeError):  # of another version
-                    self._apply(_read(news), (now - int(id.partition(b"-")[0])) / MILLISECONDS)
+                    self._apply(_read(fields[1]), (now - int(id.partition(b"-")[0])) / MILLISECONDS)
             if len(entries) < BATCH:
                 return
             entry = b""

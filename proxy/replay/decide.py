@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from proxy.core.call import Call
@@ -12,11 +12,11 @@ from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.replay.recorded import Recorded
 from proxy.routing.calibrate import Calibration, Calibrator
-from proxy.routing.candidates import Conditions, read_query
+from proxy.routing.candidates import Conditions, read_query, rooms_of
 from proxy.routing.classify.rules import Profile
 from proxy.routing.explore import draw_of
 from proxy.routing.facts import Facts
-from proxy.routing.names import Rule, route_table
+from proxy.routing.names import route_table
 from proxy.routing.plan import needs_profile, plan_routes, resolve_names
 from proxy.routing.predict import PRIOR, Predictor
 from proxy.routing.router import shipped_scores
@@ -90,7 +90,7 @@ class Decider:
             predictor=self._predictor_of(recorded),
             calibration=self._calibration(recorded, recorded.profile),
             warm=recorded.warm,
-            rooms=_rooms(rules, room),
+            rooms=rooms_of(rules, room),
             explore=float(recorded.ranking.get("explore") or 0.0),
             draw=draw_of(call.id),
         )
@@ -106,17 +106,6 @@ class Decider:
             return None
         own = self._calibrator.current(target, profile.classifier, shipped_scores(profile.classifier))
         return recorded.calibration(target) or own
-
-
-def _rooms(rules: Sequence[Rule], room: Callable[[Deployment], Room | None]) -> dict[str, Room]:
-    """Return what is left of hard budgets for `auto`, by provider."""
-    deployments = {
-        target.deployment.provider.name: target.deployment
-        for rule in rules
-        if rule.form == "auto"
-        for target in rule.members.targets
-    }
-    return {name: found for name, each in deployments.items() if (found := room(each)) is not None}
 
 
 def _call(recorded: Recorded, snapshot: Snapshot, principal: Principal) -> Call:

@@ -20,13 +20,12 @@ from proxy.core.policies import CostTarget
 from proxy.core.usage import Usage
 from proxy.routing.calibrate import Calibration
 from proxy.routing.classify.packed import unpack
-from proxy.routing.classify.rules import Profile, tier_of
+from proxy.routing.classify.rules import CUTS, Profile, tier_of
+from proxy.routing.classify.trained import HIGH, MEDIUM
 from proxy.surfaces.openai.endpoints import PASSED
 
 _UNAVAILABLE = "not available now: "  # how the reason of an unavailable candidate begins: see `routing/record.py`
 _KINDS: Mapping[str, Kind] = {endpoint.name: endpoint.kind for endpoint in PASSED}
-_MODEL_CUTS = (0.50, 0.62)  # see `routing/classify/trained.py`
-_RULE_CUTS = (0.31, 0.47)
 Candidate = Mapping[str, Any]
 
 
@@ -187,7 +186,7 @@ def _profile(row: CallRow, profile: Mapping[str, Any] | None) -> Profile | None:
         inputs, hashed = ((), ()) if row.features is None else unpack(row.features)
     except ValueError:  # of another release
         inputs, hashed = (), ()
-    cuts = _RULE_CUTS if classifier == "rules" else _MODEL_CUTS
+    cuts = CUTS if classifier == "rules" else (MEDIUM, HIGH)
     score, tier = float(profile.get("score") or 0.0), profile["tier"]
     if (before := profile.get("before_learning")) is not None:
         score, tier = float(before), tier_of(float(before), cuts)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from proxy.core.call import Call, RouterOptions
 from proxy.core.errors import InvalidRequest
 from proxy.core.estimate import Count, estimate_tokens
-from proxy.core.model import CAPABILITIES, EMPTY, TASKS, Kind
+from proxy.core.model import CAPABILITIES, EMPTY, TASKS, Deployment, Kind
 from proxy.core.plan import DeploymentHealth, HealthView, Room, Target, Warm
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.routing.calibrate import Calibration
 from proxy.routing.facts import Facts
 from proxy.routing.members import Missing, find
-from proxy.routing.names import shown
+from proxy.routing.names import Rule, shown
 from proxy.routing.predict import PRIOR, Predictor
 
 RejectionKind = Literal[
@@ -171,3 +171,15 @@ def _known_names(snapshot: Snapshot, names: Iterable[str], param: str) -> frozen
 def _is_model(snapshot: Snapshot, name: str) -> bool:
     """Return whether the configuration contains the model or lets clients name it."""
     return name in snapshot.known or not isinstance(find(snapshot, name), Missing)
+
+
+def rooms_of(rules: Iterable[Rule], room: Callable[[Deployment], Room | None]) -> dict[str, Room]:
+    """Return what is left of hard budgets for the models of `auto`, by provider; `room` is that of one deployment."""
+    deployments = {
+        target.deployment.provider.name: target.deployment
+        for rule in rules
+        if rule.form == "auto"
+        for target in rule.members.targets
+    }
+    rooms = {name: room(deployment) for name, deployment in deployments.items()}
+    return {name: left for name, left in rooms.items() if left is not None}

@@ -19,7 +19,7 @@ from proxy.core.plan import DeploymentHealth, HealthView, Plan, Room, Warm
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
 from proxy.routing.calibrate import EVEN_SCORES, RULE_SCORES, Calibrator
-from proxy.routing.candidates import Conditions, Query, read_query
+from proxy.routing.candidates import Conditions, Query, read_query, rooms_of
 from proxy.routing.classify.rules import RULES, Classifier, Profile
 from proxy.routing.conversation import continues, conversation_key
 from proxy.routing.explore import draw_of
@@ -157,21 +157,12 @@ class Router:
             predictor=self.predictor,
             calibration=calibration,
             warm=self._warm(conversation) if conversation is not None and continues(call) else None,
-            rooms=self._rooms(call, rules) if snapshot.budgets is not None or call.principal.budgets else EMPTY,
+            rooms=rooms_of(rules, partial(self._room, call))
+            if snapshot.budgets is not None or call.principal.budgets
+            else EMPTY,
             explore=share,
             draw=draw_of(call.id) if share > 0.0 else 0.0,
         )
-
-    def _rooms(self, call: Call, rules: Sequence[Rule]) -> dict[str, Room]:
-        """Return what is left of hard budgets, by provider."""
-        deployments = {
-            target.deployment.provider.name: target.deployment
-            for rule in rules
-            if rule.form == "auto"
-            for target in rule.members.targets
-        }
-        rooms = {name: self._room(call, deployment) for name, deployment in deployments.items()}
-        return {name: room for name, room in rooms.items() if room is not None}
 
     def _of_agent(self, call: Call) -> Rule | None:
         """Resolve the agent of a call once per snapshot; `None` where `resolve_names` has to do it."""

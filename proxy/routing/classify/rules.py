@@ -17,8 +17,7 @@ from proxy.routing.classify.tasks import Reading, read_words
 from proxy.routing.facts import positive
 
 _BASE = 0.10
-_MEDIUM = 0.31
-_HIGH = 0.47
+CUTS = (0.31, 0.47)  # scores at which the medium and the high tier begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class Profile:
     needs: tuple[str, ...] = ()  # capabilities that a classifying model has named
     waited: float = field(default=0.0, compare=False)  # seconds for which the call waited for that model
     fallback: str = ""  # why no model has classified the prompt, although one is configured
-    cuts: tuple[float, float] = (_MEDIUM, _HIGH)  # the scores at which the medium and the high tier begin
+    cuts: tuple[float, float] = CUTS  # the scores at which the medium and the high tier begin
     inputs: tuple[float, ...] = field(default=(), repr=False)  # what a learner reads: see `packed.py`
     hashed: tuple[tuple[int, int], ...] = field(default=(), repr=False)  # buckets of words and pairs, with counts
     learned: Mapping[str, float] = field(default_factory=lambda: EMPTY, repr=False)  # by model: see `learned.py`
@@ -71,7 +70,7 @@ class RuleClassifier:
 RULES = RuleClassifier()
 
 
-def tier_of(score: float, cuts: tuple[float, float] = (_MEDIUM, _HIGH)) -> Tier:
+def tier_of(score: float, cuts: tuple[float, float] = CUTS) -> Tier:
     """Return the tier for a score; `cuts` are the scores at which the medium and the high tier begin."""
     medium, high = cuts
     return TIERS[(score >= medium) + (score >= high)]
