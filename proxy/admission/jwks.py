@@ -140,6 +140,9 @@ class KeySet:
         try:
             raw = await self._fetch(self._url)
             keys = read_keys(raw) if raw != self._raw else self._keys
+        except asyncio.CancelledError:  # its caller has left; clients that do so must not keep the set from others
+            self._renew(self)
+            raise
         except Exception as exc:
             fields = {"url": self._url, "error": f"{type(exc).__name__}: {exc}"[:200]}
             _LOG.warning("keys of a token issuer cannot be fetched", extra={"fields": fields})

@@ -372,6 +372,29 @@ async def test_calls_wait_once_for_an_issuer_that_hangs() -> None:
     assert fetches == 1
 
 
+async def test_a_fetch_goes_on_when_its_caller_has_left() -> None:
+    bench = Bench()
+    token, fetch, hangs = bench.token(), bench.issuer.fetch, True
+
+    async def slowly(url: str) -> bytes:
+        if hangs:
+            await asyncio.Event().wait()
+        return await fetch(url)
+
+    issuer = Issuer(ISSUER, AUDIENCE, "https://issuer.example/keys")
+    verifier = TokenVerifier([issuer], slowly, bench.clock, None, bench.renewed.append)
+    async with asyncio.TaskGroup() as group:
+        call = group.create_task(verifier.look_up(token))
+        await turn()
+        call.cancel()
+
+    hangs = False
+    [keys] = bench.renewed
+    await keys.refresh()
+    assert (await verifier.look_up(token)).user == "alice"
+    assert bench.issuer.fetches == 1
+
+
 async def test_a_set_in_use_is_fetched_in_the_background() -> None:
     bench = Bench()
     token = bench.token()
