@@ -39,7 +39,7 @@ class Peppers:
 
     def __init__(self, peppers: Iterable[str]) -> None:
         self._peppers = [pepper.encode() for pepper in peppers]
-        self._newest = self._peppers[0]
+        self._newest = hmac.new(self._peppers[0], digestmod="sha256")  # prepared: every call needs a digest
 
     @property
     def ids(self) -> list[str]:
@@ -48,7 +48,9 @@ class Peppers:
 
     def digest(self, key: str) -> bytes:
         """Return the digest of a key under the newest pepper."""
-        return hmac.digest(self._newest, key.encode(), "sha256")
+        digest = self._newest.copy()
+        digest.update(key.encode())
+        return digest.digest()
 
     def digests(self, key: str) -> list[bytes]:
         """Return the digests of a key under all peppers, the newest first."""
