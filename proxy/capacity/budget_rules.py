@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetCounter, Refused
 from proxy.core.accounts import BudgetScope
+from proxy.core.body import overlaid
 from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, reset_text, rule_of
 from proxy.core.call import Call
 from proxy.core.errors import BudgetExceeded
@@ -58,7 +59,7 @@ def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetChar
     """
     if call.endpoint not in ("chat", "completions") or all(each.hard is None for each in charges):
         return target
-    body = {**call.body, **target.overrides} if target.overrides else call.body
+    body = overlaid(call.body, target.overrides)
     if call.endpoint == "completions":
         ceiling = completion_ceiling(body)
         if body.get("max_tokens") == ceiling:

@@ -71,6 +71,10 @@ class Body(Mapping[str, Any]):
         value = self._members.pop(name, None)
         return _value_of(value) if type(value) is Raw else value
 
+    def overlaid(self, values: Mapping[str, Any]) -> Body:
+        """Return a body with these values in place of its own; it decodes nothing."""
+        return Body({**self._members, **values})
+
     def __contains__(self, name: object) -> bool:
         return name in self._members
 
@@ -79,6 +83,13 @@ class Body(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self._members)
+
+
+def overlaid(body: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body with these values in place of its own, and decode nothing that it has not decoded yet."""
+    if not values:
+        return body
+    return body.overlaid(values) if isinstance(body, Body) else {**body, **values}
 
 
 class Document(Struct, frozen=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
 from proxy.capacity.budgets import Budgets
+from proxy.core.body import overlaid
 from proxy.core.call import NativeRequest
 from proxy.core.errors import BudgetExceeded
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -28,7 +29,7 @@ async def reserve_worst_case(
     exceeded are noted in the call's record.
     """
     call = run.call
-    body = {**call.body, **target.overrides} if target.overrides else call.body
+    body = overlaid(call.body, target.overrides)
     parts = call.messages.parts or call.messages.replayed
     nusd = None
     if native is None or not is_unbounded(native):

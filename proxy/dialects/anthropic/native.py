@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.core.body import overlaid
 from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.dialects import NativeFormat
@@ -91,7 +92,7 @@ class AnthropicNative:
         native = request_of(call)
         if native.operation == COUNT:
             return CountBody()
-        body = {**call.body, **target.overrides} if target.overrides else call.body
+        body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(native.raw)))
         return MessageEvents(bounds) if call.stream else MessageBody(bounds)
 

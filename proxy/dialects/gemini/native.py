@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from proxy.core.body import overlaid
 from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest
@@ -85,7 +86,7 @@ class GeminiNative:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return a decoder for one answer."""
         native = request_of(call)
-        body = {**call.body, **target.overrides} if target.overrides else call.body
+        body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(native.raw)))
         if native.operation == "countTokens":
             return CountedTokens()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
+from proxy.core.body import overlaid
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.dialects import DIALECTS
@@ -51,7 +52,7 @@ class OpenAIDialect(RequestBuilder):
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return the decoder for one answer."""
-        body = {**call.body, **target.overrides} if target.overrides else call.body
+        body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, len(call.raw))
         if call.endpoint not in ("chat", "completions"):
             return _passed(call, headers, bounds)

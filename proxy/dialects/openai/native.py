@@ -13,6 +13,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.json import Decoder as JsonDecoder
 
+from proxy.core.body import overlaid
 from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.dialects import NativeFormat
@@ -102,7 +103,7 @@ class ResponsesNative:
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return a decoder for one answer."""
-        body = {**call.body, **target.overrides} if target.overrides else call.body
+        body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(request_of(call).raw)))
         return ResponseEvents(bounds) if call.stream else ResponseBody(bounds)
 

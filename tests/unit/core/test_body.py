@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from msgspec import Raw
 
-from proxy.core.body import Body, parse
+from proxy.core.body import Body, overlaid, parse
 from proxy.core.errors import InvalidRequest
 from proxy.core.exact import MAX_DEPTH, MAX_MEMBERS, MAX_WORK
 from proxy.core.work import MAX_STRINGS, MEMBER_WORK, NESTED_WORK, NUMBER_WORK
@@ -230,3 +231,19 @@ def test_integer_that_python_does_not_read_is_rejected(before: int) -> None:
 )
 def test_repeated_members_are_found(raw: bytes) -> None:
     assert parse(raw).repeated
+
+
+def test_other_values_are_laid_over_a_body_without_decoding_it() -> None:
+    body = Body({"messages": Raw(b"not JSON"), "n": Raw(b"1")})
+
+    found = overlaid(body, {"n": 2, "max_tokens": 5})
+
+    assert list(found) == ["messages", "n", "max_tokens"]
+    assert (found["n"], found["max_tokens"], body["n"]) == (2, 5, 1)
+
+
+def test_a_body_without_other_values_is_itself() -> None:
+    body = Body({"n": 1})
+
+    assert overlaid(body, {}) is body
+    assert overlaid({"n": 1}, {"n": 2}) == {"n": 2}
