@@ -11,6 +11,7 @@ from typing import Any
 import anthropic
 import httpx
 import pytest
+from anthropic.types import Message, ServerToolUseBlock, TextBlock, WebSearchToolResultBlock
 
 from tests.support import upstreams
 from tests.support.natives import NativeUpstream
@@ -223,8 +224,11 @@ MESSAGE = {
 def passing(module_natives: NativeUpstream, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     url = module_natives.url.removesuffix("/v1")
     settings = {
-        "providers": {"anthropic": {"dialect": "anthropic", "base_url": url, "keys": [{"id": "a", "value": "sk-a"}]}},
-        "models": [{"id": "anthropic/claude", "tier": "low"}],
+        "providers": {
+            "anthropic": {"dialect": "anthropic", "base_url": url, "keys": [{"id": "a", "value": "sk-a"}]},
+            "gemini": {"dialect": "gemini", "base_url": url, "keys": [{"id": "g", "value": "g-1"}]},
+        },
+        "models": [{"id": "anthropic/claude", "tier": "low"}, {"id": "gemini/flash"}],
         "resilience": without_breakers(),
     }
     with signalbox(settings, tmp_path_factory.mktemp("passing")) as running:
@@ -247,6 +251,44 @@ def test_anthropic_target_gets_the_client_s_bytes(
     assert {name: sent.headers.get(name) for name in headers} == {**headers, "x-api-key": "sk-a"}
     assert answer.content == json.dumps(MESSAGE).encode()
     assert "x-router-dropped" not in answer.headers
+
+
+def test_web_search_of_claude_code_is_gemini_s(
+    passing: Running, http: httpx.Client, module_natives: NativeUpstream
+) -> None:
+    module_natives.clear()
+    page = {"uri": "https://news.test", "title": "News"}
+    support = {"segment": {"startIndex": 0, "endIndex": 4, "text": "Rain"}, "groundingChunkIndices": [0]}
+    found = {"webSearchQueries": ["rain"], "groundingChunks": [{"web": page}], "groundingSupports": [support]}
+    candidate = {
+        "content": {"parts": [{"text": "Rain today.", "thoughtSignature": "czE="}], "role": "model"},
+        "finishReason": "STOP",
+        "groundingMetadata": found,
+    }
+    module_natives.script("flash", plain(json.dumps({"candidates": [candidate]}).encode()))
+    module_natives.script("claude", plain(json.dumps(MESSAGE).encode()))
+    search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 8}
+    body = {"model": "gemini/flash", "max_tokens": 99, "messages": HELLO, "tools": [search]}
+    forced = {"tool_choice": {"type": "tool", "name": "web_search"}, "thinking": {"type": "disabled"}}
+
+    answer = Message.model_validate(http.post(f"{passing.url}/v1/messages?beta=true", json=body | forced).json())
+    history = [*HELLO, {"role": "assistant", "content": answer.model_dump()["content"]}, *HELLO]
+    http.post(f"{passing.url}/v1/messages", json=body | {"model": "tier/low", "messages": history})
+
+    *_, text, step, results = answer.content
+    assert isinstance(text, TextBlock)
+    assert isinstance(step, ServerToolUseBlock)
+    assert isinstance(results, WebSearchToolResultBlock)
+    assert [
+        (each.url, each.cited_text) for each in text.citations or () if each.type == "web_search_result_location"
+    ] == [("https://news.test", "Rain")]
+    assert step.input == {"query": "rain"}
+    assert isinstance(results.content, list)
+    assert [(each.url, each.title) for each in results.content] == [("https://news.test", "News")]
+    assert answer.usage.server_tool_use is not None
+    assert answer.usage.server_tool_use.web_search_requests == 1
+    sent = json.loads(module_natives.requests[-1].body)["messages"][1]["content"]
+    assert [(block["type"], block["text"], block.get("citations")) for block in sent] == [("text", "Rain today.", None)]
 
 
 def test_anthropic_target_counts_tokens(passing: Running, http: httpx.Client, module_natives: NativeUpstream) -> None:
