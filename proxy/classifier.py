@@ -28,6 +28,8 @@ LABEL = "classifier"  # the key, the caller and the `client_id` of its calls
 ENDPOINT = "classify"  # of its calls in the ledger
 FAILURES = 3  # in a row, after which the model is not asked
 PAUSE_SECONDS = 10.0
+MAX_FAILING = 1_000  # tenants whose failures are counted
+_MODEL = ""  # as the cause of failures
 NOT_ASKED = "POST /v1/route asks no model, and remembers no answer for this prompt"
 RESULTS = ("asked", "cached", "repaired", "deadline", "budget", "invalid", "failed", "paused")
 
@@ -47,8 +49,8 @@ class AskingClassifier:
         self._answers: OrderedDict[bytes, Answer] = OrderedDict()  # by digest, the least recently used first
         self._answers_of = ""  # the model of these answers
         self._caller: Caller | None = None  # of the newest configuration
-        self._failures = 0  # in a row
-        self._paused_until = 0.0
+        self._failures: Counter[str] = Counter()  # in a row, of the model, or of the prompts of a tenant
+        self._paused_until: dict[str, float] = {}
 
     async def classify(self, call: Call, local: Profile, *, ask: bool = True) -> Profile:
         """Return the profile by the model, or `local` with the reason why there is none.
@@ -81,7 +83,8 @@ class AskingClassifier:
 
     async def _asked(self, call: Call, prompt: Prompt, policy: LlmClassifierPolicy) -> Answer | str:
         """Return the model's answer, or why there is none."""
-        if self._clock.monotonic() < self._paused_until:
+        tenant, paused_until = call.principal.tenant, self._paused_until
+        if self._clock.monotonic() < max(paused_until.get(_MODEL, 0.0), paused_until.get(tenant, 0.0)):
             self.results["paused"] += 1
             return "paused after failures"
         deadline = asyncio.timeout(policy.deadline)
@@ -95,23 +98,28 @@ class AskingClassifier:
                     deadline,
                 )
         except TimeoutError:
-            return self._failed("deadline", "deadline")
+            return self._failed(_MODEL, "deadline", "deadline")
         except BudgetExceeded:
-            return self._failed("budget", "its budget is used up")
+            return self._failed(_MODEL, "budget", "its budget is used up")
         except InvalidAnswer:
-            return self._failed("invalid", "invalid answer")
-        except ProxyError:
-            return self._failed("failed", "its model has failed")
+            return self._failed(tenant, "invalid", "invalid answer")
+        except ProxyError as error:
+            return self._failed(tenant if error.http_status == 400 else _MODEL, "failed", "its model has failed")
         self.results["repaired" if repaired else "asked"] += 1
-        self._failures = 0
+        for cause in (_MODEL, tenant):
+            self._failures.pop(cause, None)
+            self._paused_until.pop(cause, None)
         return answer
 
-    def _failed(self, result: str, reason: str) -> str:
-        """Count a failure, and return the reason."""
+    def _failed(self, cause: str, result: str, reason: str) -> str:
+        """Count a failure, and return the reason. A tenant's prompts that have no answer pause no other tenant."""
         self.results[result] += 1
-        self._failures += 1
-        if self._failures >= FAILURES:
-            self._paused_until = self._clock.monotonic() + PAUSE_SECONDS
+        if len(self._failures) >= MAX_FAILING:
+            self._failures.clear()
+            self._paused_until.clear()
+        self._failures[cause] += 1
+        if self._failures[cause] >= FAILURES:
+            self._paused_until[cause] = self._clock.monotonic() + PAUSE_SECONDS
         return reason
 
     def _caller_of(self, snapshot: Snapshot, policy: LlmClassifierPolicy) -> Caller:

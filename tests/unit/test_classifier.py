@@ -219,6 +219,18 @@ async def test_after_repeated_failures_calls_do_not_wait() -> None:
     assert seen(await b.ask()) == ASKED
 
 
+@pytest.mark.parametrize("failure", [refusal(400), answering("no")])
+async def test_prompts_without_an_answer_pause_no_other_tenant(failure: Answer) -> None:
+    b = box(*[failure] * 2 * FAILURES, OK)
+    for number in range(FAILURES):
+        await b.ask(str(number))
+    while len(b.bodies) < 2 * FAILURES:
+        await b.ask(by=f"k{len(b.bodies)}")
+
+    assert (await b.ask()).fallback == "paused after failures"
+    assert seen(await b.ask(by="other")) == ASKED
+
+
 async def test_the_budget_ends_the_questions() -> None:
     b = box(OK, OK, budget=3_000_000)  # a question reserves more than the half of it, and costs as much
 
