@@ -12,6 +12,7 @@ import msgspec
 
 from proxy.core.failures import FailureKind
 from proxy.core.model import RouteKey
+from proxy.core.principal import OF_MODEL
 
 MAX_COUNT = 1_000_000
 MAX_AMOUNT = 10**15 - 1
@@ -123,17 +124,22 @@ def owner_name(owner: tuple[str, ...]) -> str | None:
     """Return the name of the owner of a counter in the state file; `None` if its counters are not saved."""
     if isinstance(owner, RouteKey):
         return route_name(owner)
-    return f"{_CLIENT}{owner[0]}/{owner[1]}" if len(owner) == 2 and owner[0] in _CLIENTS else None
+    if owner[0] not in _CLIENTS or (len(owner) > 2 and owner[2] != OF_MODEL):
+        return None
+    what, id, *model = owner
+    # neither an id nor a pattern can have a line break
+    return f"{_CLIENT}{what}/{id}" + (f"\n{model[1]}" if model else "")
 
 
 def owner_named(name: str) -> tuple[str, ...]:
     """Return the owner with that name. Raises `ValueError` if `owner_name` cannot have returned it."""
     if not name.startswith(_CLIENT):
         return route_named(name)
-    what, _, id = name.removeprefix(_CLIENT).partition("/")
+    what, _, rest = name.removeprefix(_CLIENT).partition("/")
+    id, _, model = rest.partition("\n")
     if what not in _CLIENTS or not id:
         raise ValueError("the name of a client must have the form client:<key, user or team>/<id>")
-    return (what, id)
+    return (what, id, OF_MODEL, model) if model else (what, id)
 
 
 def route_named(name: str) -> RouteKey:

@@ -9,6 +9,7 @@ from proxy.capacity import memory, outstanding
 from proxy.capacity.memory import MemoryCounters
 from proxy.capacity.store import Charge, CounterKey, Reservation, Wait
 from proxy.core.model import RouteKey
+from proxy.core.principal import OF_MODEL
 from proxy.core.saved import SavedWindow
 from tests.support.fakes import FakeClock
 
@@ -161,13 +162,14 @@ async def test_short_windows_can_be_left_out() -> None:
 
 async def test_counts_of_clients_are_continued_too() -> None:
     store, other = MemoryCounters(FakeClock()), MemoryCounters(FakeClock())
-    charges = [Charge(CounterKey((what, "a/b:c"), "rpd"), 3, 86_400.0, 2) for what in ("key", "user", "team")]
+    owners = [(what, "a/b:c", *model) for what in ("key", "user", "team") for model in ((), (OF_MODEL, "x/y:z*"))]
+    charges = [Charge(CounterKey(owner, "rpd"), 3, 86_400.0, 2) for owner in owners]
     await store.reserve(charges)
 
     other.restore(store.export(0.0), 0.0)
 
     assert [row.counter for row in await other.read()] == sorted(charge.counter for charge in charges)
-    assert [row.used for row in await other.read()] == [2, 2, 2]
+    assert [row.used for row in await other.read()] == [2] * len(owners)
 
 
 async def test_slots_end_with_the_process() -> None:
