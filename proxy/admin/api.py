@@ -41,9 +41,13 @@ class Api:
         """Return the routes; the first time they are loaded in a thread, because calls would wait for the imports."""
         if not self._loaded:
             async with self._lock:
-                await asyncio.to_thread(lambda: self.router)
+                await asyncio.to_thread(self._load)
                 self._loaded = True
         return self.router
+
+    def _load(self) -> None:
+        self._context.config()  # the types of all settings
+        _ = self.router
 
     async def _answer(self, topic: str, body: str) -> str:
         await self.load()

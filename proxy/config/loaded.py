@@ -33,4 +33,5 @@ class Loaded:
     def settings(self) -> Settings:
         """The settings, for the admin API and the commands; the first use imports pydantic."""
         settings: Settings = pickle.loads(self.pickled)
+        type(settings).model_rebuild()  # it takes long; the admin API uses this first in a thread, and validates later
         return settings
