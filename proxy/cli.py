@@ -65,6 +65,8 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
         loaded = loading.result()
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc
+    except ChildProcessError as exc:
+        raise click.ClickException(str(exc)) from exc
     _check_connections(loaded)
     server = loaded.process.server
     host, port = host or server.host, server.port if port is None else port

@@ -10,7 +10,10 @@ import copyreg
 import io
 import os
 import pickle
+import select
+import signal
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -27,18 +30,24 @@ class LoadedApart:
     def __init__(self, path: Path, environ: Mapping[str, str], workers: int | None = None) -> None:
         process_key()  # the child compiles it into the snapshot
         self._answer, answer = os.pipe()
-        self._child = os.fork()
-        if self._child == 0:
+        self.child = os.fork()
+        if self.child == 0:
+            os.close(self._answer)  # so that this process notices when its parent has ended
             _send(answer, path, environ, workers)
         os.close(answer)
 
     def result(self) -> Loaded:
-        """Wait for the configuration. Raises `ConfigError` with every problem of the file."""
+        """Wait for the configuration.
+
+        Raises `ConfigError` with every problem of the file, and `ChildProcessError` if the child ended before it had
+        sent the configuration.
+        """
         with open(self._answer, "rb") as answer:
             received = answer.read()
-        os.waitpid(self._child, 0)
-        if not received:
-            raise RuntimeError("the process that loads the configuration has ended early")
+        status = os.waitstatus_to_exitcode(os.waitpid(self.child, 0)[1])
+        if status:
+            how = f"by {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+            raise ChildProcessError(f"the process that loads the configuration ended {how}; start again")
         loaded: Loaded | tuple[Problem, ...] = pickle.loads(received)
         if isinstance(loaded, Loaded):
             return loaded
@@ -49,6 +58,7 @@ def _send(answer: int, path: Path, environ: Mapping[str, str], workers: int | No
     """In the child: load the configuration, send it, and exit."""
     status = 1
     try:
+        threading.Thread(target=_exit_without_reader, args=(answer,), daemon=True).start()
         from proxy.config.load import load
 
         try:
@@ -62,6 +72,14 @@ def _send(answer: int, path: Path, environ: Mapping[str, str], workers: int | No
         sys.excepthook(type(exc), exc, exc.__traceback__)
     finally:
         os._exit(status)
+
+
+def _exit_without_reader(answer: int) -> None:
+    """Exit when the parent has ended: reading a pipe could wait for ever."""
+    poll = select.poll()
+    poll.register(answer, 0)  # reports errors: the pipe has no reader
+    poll.poll()
+    os._exit(1)
 
 
 def _pickled(value: object) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,6 +26,14 @@ providers:
 models: [{id: acme/large, tier: high}]
 agents: {helper: {model: acme/large, instructions: Help.}}
 budgets: [{scope: total, usd: 5}]
+"""
+WAITS = """
+import sys
+from pathlib import Path
+from proxy.config.apart import LoadedApart
+loading = LoadedApart(Path(sys.argv[1]), {})
+print("loading", flush=True)
+loading.result()
 """
 SERVES = """
 import os, sys
@@ -81,6 +90,28 @@ def test_a_pipe_is_read_once(tmp_path: Path) -> None:
 
     assert loaded.from_pipe
     assert list(loaded.snapshot.providers) == ["mock"]
+
+
+def test_a_child_that_is_killed_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    os.mkfifo(path)  # the child waits for a writer
+    loading = LoadedApart(path, {})
+
+    os.kill(loading.child, signal.SIGKILL)
+
+    with pytest.raises(ChildProcessError, match="SIGKILL"):
+        loading.result()
+
+
+def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    os.mkfifo(path)
+    with subprocess.Popen([sys.executable, "-c", WAITS, path], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"loading\n"
+        parent.kill()
+
+        assert parent.stdout.read() == b""  # its end: the child, which has it too, has ended
 
 
 def test_a_service_imports_nothing_that_validates(tmp_path: Path) -> None:
