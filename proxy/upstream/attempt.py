@@ -140,17 +140,17 @@ class Attempt:
                     if response is not None:
                         await response.aclose()
                     left = run.left
+            if self._asks_no_usage:
+                self._shared.refused_usage.log(self.target)
+            self.entry.first_token = self.committed
+            seconds = self.committed - self.entry.started
+            if run.call.stream and self.was_slow(seconds):
+                self.lease.slow(seconds)
+            elif self.lease.is_trial and self.broken is None:
+                self.lease.succeed()  # settle a probe now, because the stream may take minutes
         except BaseException:
             await self.close()
             raise
-        if self._asks_no_usage:
-            self._shared.refused_usage.log(self.target)
-        self.entry.first_token = self.committed
-        seconds = self.committed - self.entry.started
-        if run.call.stream and self.was_slow(seconds):
-            self.lease.slow(seconds)
-        elif self.lease.is_trial and self.broken is None:
-            self.lease.succeed()  # settle a probe now, because the stream may take minutes
 
     async def close(self) -> None:
         """Release connection, lease and reservation; only the first call has an effect."""

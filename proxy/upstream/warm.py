@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from proxy.core.clock import Clock
 from proxy.core.plan import Warm
-from proxy.core.record import AttemptRecord, Outcome, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Outcome, Record
 
 KEPT_SECONDS = 300.0  # providers keep an unused prompt for 5 to 10 minutes
 MOST = 10_000  # conversations
@@ -32,7 +32,8 @@ class WarmPrompts:
         conversation = record.plan.conversation if record.plan is not None else None
         if conversation is None or record.outcome is not Outcome.OK or record.chosen is None:
             return
-        warm = Warm(record.chosen.name, _cached_tokens(record.attempts[-1]) if record.attempts else 0)
+        answer = next((each for each in reversed(record.attempts) if each.outcome is AttemptOutcome.OK), None)
+        warm = Warm(record.chosen.name, _cached_tokens(answer) if answer is not None else 0)
         self._keep(conversation, warm, KEPT_SECONDS)
         if self.on_note is not None:
             self.on_note(conversation, warm)

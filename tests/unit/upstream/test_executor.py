@@ -468,6 +468,18 @@ async def test_an_error_while_an_attempt_is_settled_leaks_nothing() -> None:
     assert (out, b.transport.open) == (BODY, 0)
 
 
+async def test_an_error_while_a_first_content_is_judged_leaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = target("a", limits=LimitValues(concurrency=1))
+    b = bench({"a": [STREAMED, OK]})
+    monkeypatch.setattr(type(b.slow), "judge", lambda *_, **__: 1 / 0)
+
+    with pytest.raises(ZeroDivisionError):
+        await b.run(call(STREAM, on=on(one)), plan(one))
+
+    out, _ = await b.run(call(HELLO, on=on(one)), plan(one))
+    assert (out, b.transport.open) == (BODY, 0)
+
+
 async def test_a_fault_after_the_commit_point_is_never_failed_over() -> None:
     b = bench({"a": [Answer([TEXT, CUT])], "b": [STREAMED]})
 

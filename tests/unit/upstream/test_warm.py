@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proxy.core.plan import Warm
-from proxy.core.record import Outcome, Record
+from proxy.core.record import AttemptOutcome, Outcome, Record
 from proxy.core.usage import Usage
 from proxy.upstream.warm import KEPT_SECONDS, MOST, WarmPrompts
 from tests.support import calls
@@ -22,7 +22,8 @@ def answered(
     record = calls.record(plan=calls.plan(deployment), outcome=outcome)
     assert record.plan is not None
     record.plan.conversation = conversation
-    record.attempt(deployment, "main", 1001.0).usage = Usage(**usage)
+    attempt = record.attempt(deployment, "main", 1001.0)
+    attempt.usage, attempt.outcome = Usage(**usage), AttemptOutcome.OK
     return record
 
 
@@ -41,6 +42,15 @@ def test_an_answer_makes_its_model_warm(deployment: Any, usage: dict[str, int], 
 
     assert warm.find(b"c") == Warm(deployment.name, tokens)
     assert warm.find(b"other") is None
+
+
+def test_an_attempt_that_lost_a_hedge_has_cached_nothing() -> None:
+    warm = WarmPrompts(FakeClock())
+    record = answered(input=2000, output=10)
+    record.attempt(ANTHROPIC, "main", 1002.0).outcome = AttemptOutcome.HEDGE_LOST
+    warm.note(record)
+
+    assert warm.find(b"c") == Warm(OPENAI.name, 2010)
 
 
 def test_a_prompt_gets_cold() -> None:
