@@ -1,7 +1,7 @@
 """Fits a state to labels: a ridge regression for each model with enough of them, and the scale of the score.
 
-The inputs are standardised over the labelled prompts, and count a tenth as much as hashed words: chosen by
-`python -m tests.bench.learning`, see `docs/learning.md`.
+The inputs are standardised over the labelled prompts, and count a tenth as much as hashed words; the score counts in
+full. `python -m tests.bench.learning` has chosen these numbers, see `docs/learning.md`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from proxy.routing.classify.rules import Profile
 from proxy.routing.learned import Fitted, LearnedPredictor, ScoreMap, State, gain, packed
 
 PENALTY = 20.0
-SCALE = 0.1  # of the inputs beside hashed words
+SCALE = 0.1  # of the inputs beside hashed words,
+SCORE_SCALE = 1.0  # and of the score, whose slope is learned first
 TRUST = 100.0  # labels of a model that count as much as the prior
 
 Work = Generator[None, None, Any]
@@ -104,6 +105,7 @@ def _fit_model(examples: Sequence[Example], tier: Tier | None) -> Work:
     columns = list(zip(*[example.profile.inputs for example in examples], strict=True))
     means = [fmean(column) for column in columns]
     factors = [SCALE / (pstdev(column, mean) + 1e-3) for column, mean in zip(columns, means, strict=True)]
+    factors[SCORE] *= SCORE_SCALE / SCALE
     yield
     rows = []
     for number, example in enumerate(examples):

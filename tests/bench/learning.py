@@ -34,8 +34,8 @@ from proxy.routing.classify.rules import Profile
 from proxy.routing.classify.trained import load
 from proxy.routing.learned import LearnedPredictor
 from proxy.routing.train.data import Data, read_data
-from proxy.routing.train.fit import Difficulty, Inputs, Standard, question_inputs
-from tests.bench.routing import PAIRS, apgr, out, part, successes
+from proxy.routing.train.fit import Difficulty, Inputs, Standard, hints_of, question_inputs
+from tests.bench.routing import PAIRS, Hints, apgr, out, part, successes
 
 MIXED = (
     ("chemistry", "biology", "economics", "psychology", "computer science"),
@@ -57,13 +57,13 @@ class Traffic:
     scores: Any
 
 
-def traffic_of(data: Data, inputs: Inputs, difficulties: Any, held_out: Sequence[str]) -> Traffic:
+def traffic_of(data: Data, inputs: Inputs, difficulties: Any, hints: Hints, held_out: Sequence[str]) -> Traffic:
     """Return the traffic of the held-out categories."""
     categories = numpy.array([question.category for question in data.questions])
     both = numpy.concatenate([categories, categories])
     seen = part(inputs, ~numpy.isin(both, held_out))
     standard = Standard(seen.dense)
-    model = Difficulty(seen, difficulties[~numpy.isin(both, held_out)], standard)
+    model = Difficulty(seen, difficulties[~numpy.isin(both, held_out)], standard, hints)
     rows = numpy.flatnonzero(numpy.isin(categories, held_out))
     own = part(inputs, rows)
     scores = numpy.clip(model(own), 0, 1)
@@ -146,10 +146,11 @@ def main() -> None:
     arguments = parser.parse_args()
     data = read_data(arguments.data)
     inputs, difficulties = question_inputs(data.questions, data.vectors)
+    hints = hints_of(data.prompts, data.vectors)
     for count, groups in RUNS:
         found: dict[str, list[float]] = defaultdict(list)
         for categories in groups:
-            traffic = traffic_of(data, inputs, difficulties, categories)
+            traffic = traffic_of(data, inputs, difficulties, hints, categories)
             for pair in PAIRS:
                 for seed in range(arguments.seeds):
                     for name, value in measured(data, traffic, pair, count, seed):
