@@ -68,6 +68,8 @@ def _send(answer: int, path: Path, environ: Mapping[str, str], workers: int | No
         with open(answer, "wb") as pipe:
             pipe.write(_pickled(loaded))
         status = 0
+    except BrokenPipeError:  # the parent has ended
+        pass
     except Exception as exc:
         sys.excepthook(type(exc), exc, exc.__traceback__)
     finally:
