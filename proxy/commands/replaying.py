@@ -110,11 +110,11 @@ def _since(text: str, end: float) -> float:
     try:
         return end - positive_seconds(text)
     except ValueError:
-        return _time("--since", text)
+        return _time("--since", text, " or a duration, such as 7d")
 
 
-def _time(option: str, text: str) -> float:
+def _time(option: str, text: str, otherwise: str = "") -> float:
     try:
         return seconds_of(text)
     except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint=option) from exc
+        raise click.BadParameter(f"{exc}{otherwise}", param_hint=option) from exc

@@ -122,7 +122,7 @@ def test_what_the_store_has_learned_is_read(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--since", "yesterday"], "--since"),
+        (["--since", "yesterday"], "or a duration, such as 7d"),
         (["--until", "2020-01-01", "--since", "2021-01-01"], "before --until"),
         (["--fail-if", "cost>lots"], "cost>+5%"),
     ],
