@@ -88,7 +88,7 @@ async def _predictors(shell: Shell, snapshot: Snapshot) -> Predictors:
         for number, created_at in await store.versions()
         if (state := await store.load(number)) is not None
     ]
-    last = control.version or newest
+    last = newest if control.version is None else control.version
     return Predictors(kept, [version.number for version in kept if control.after < version.number <= last])
 
 

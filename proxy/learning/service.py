@@ -80,7 +80,7 @@ class Control(msgspec.Struct, frozen=True):
     """The state of learning, which all processes share."""
 
     frozen: bool = False
-    version: int | None = None  # the one that serves after a rollback; `None`: the newest
+    version: int | None = None  # the one that serves after a rollback, 0 for the prior; `None`: the newest
     after: int = 0  # versions up to this one were dropped by a reset
     since: int = 0  # labels before this time do not count, in microseconds since 1970
 
@@ -249,7 +249,9 @@ class Learning:
         """Put the version of the store to use; return the state of learning, and the number of the newest version."""
         newest, values = await self._store.newest()
         control = msgspec.convert(values, Control)
-        wanted = control.version or (newest if newest > control.after else 0)
+        wanted = control.version
+        if wanted is None:
+            wanted = newest if newest > control.after else 0
         if self._live.snapshot.learning is None:
             wanted = 0
         if wanted != (self._state.version if self._state is not None else 0):
@@ -269,16 +271,19 @@ class Learning:
         return await self._store.judgements(call_id)
 
     async def roll_back(self, version: int | None) -> dict[str, Any]:
-        """Serve an earlier version until learning is resumed; by default the one before that in use."""
+        """Serve an earlier version, or the prior, until learning is resumed; by default the one before that in use."""
         kept = [number for number, _ in await self._store.versions()]
         control, _ = await self.follow()
         current = self._state.version if self._state is not None else 0
-        earlier = [number for number in kept if control.after < number < current]
-        if version is None and earlier:
-            version = earlier[0]
-        if version is None or version not in kept:
-            known = ", ".join(map(str, kept)) or "none"
-            raise InvalidRequest(f"`version` must be a version that is kept: {known}.", param="version")
+        known = ", ".join(map(str, kept)) or "none"
+        if version is None:
+            if not current:
+                message = f"The prior serves already. Send `version`, a version that is kept: {known}."
+                raise InvalidRequest(message, param="version")
+            version = next((number for number in kept if control.after < number < current), 0)
+        if version != 0 and version not in kept:
+            message = f"`version` must be a version that is kept: {known}, or 0, the prior."
+            raise InvalidRequest(message, param="version")
         return await self.change(version=version)
 
     async def reset(self) -> dict[str, Any]:

@@ -237,10 +237,25 @@ async def test_an_earlier_version_serves_after_a_rollback() -> None:
     status = await bench.service.roll_back(None)
 
     assert (status["version"], status["rolled_back"], bench.version) == (1, True, 1)
-    with pytest.raises(InvalidRequest, match="that is kept: 2, 1"):
+    with pytest.raises(InvalidRequest, match="that is kept: 2, 1, or 0, the prior"):
         await bench.service.roll_back(9)
     await bench.service.change(version=None)
     assert bench.version == 2
+
+
+async def test_the_prior_serves_after_a_rollback_of_the_first_version() -> None:
+    bench = Bench()
+    await bench.learn(300)
+
+    status = await bench.service.roll_back(None)
+    await bench.service.step()
+
+    assert (status["version"], status["rolled_back"], bench.version) == (0, True, 0)
+    assert status["labels"]
+    with pytest.raises(InvalidRequest, match="The prior serves already"):
+        await bench.service.roll_back(None)
+    await bench.service.change(version=None)
+    assert bench.version == 1
 
 
 async def test_a_reset_returns_to_the_prior_and_labels_do_not_count_any_more() -> None:
