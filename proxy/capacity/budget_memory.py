@@ -57,20 +57,26 @@ class MemoryBudgets:
 
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
-        accounts = self._accounts
-        if missing := [charge for charge in reservation.charges if charge.counter not in accounts]:
-            return Unseeded(tuple(missing))
+        return self.reserve_at_once(reservation, lease)
+
+    def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
+        """Do what `reserve` does."""
+        accounts, charges, nusd = self._accounts, reservation.charges, reservation.nusd
+        for charge in charges:
+            if charge.counter not in accounts:
+                return Unseeded(tuple([each for each in charges if each.counter not in accounts]))
         now = self._clock.monotonic()
-        pairs = [(charge, accounts[charge.counter]) for charge in reservation.charges]
-        for charge, account in pairs:
-            if charge.hard is None or account.allows(reservation.nusd, charge.hard):
-                continue
-            account.expire(now)
-            if not account.allows(reservation.nusd, charge.hard):
-                return Refused(charge, Spending(account.spent, account.reserved, account.closed))
+        exceeded: tuple[BudgetCharge, ...] = ()
+        for charge in charges:
+            account = accounts[charge.counter]
+            if charge.hard is not None and not account.allows(nusd, charge.hard):
+                account.expire(now)
+                if not account.allows(nusd, charge.hard):
+                    return Refused(charge, Spending(account.spent, account.reserved, account.closed))
+            if charge.soft is not None and account.spent >= charge.soft:
+                exceeded += (charge,)
         self._add(reservation, now + lease)
-        exceeded = [charge for charge, account in pairs if charge.soft is not None and account.spent >= charge.soft]
-        return Granted(tuple(exceeded)) if exceeded else GRANTED
+        return Granted(exceeded) if exceeded else GRANTED
 
     async def seed(self, charge: BudgetCharge, nusd: int, *, again: bool = False) -> None:
         """Set what a counter has spent before its first use; `again`: it may have been seeded with too little."""

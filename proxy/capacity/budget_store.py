@@ -85,6 +85,10 @@ class BudgetStore(Protocol):
         """Whether other processes count in it too."""
         ...
 
+    def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded | None:
+        """Do what `reserve` does; `None`, and nothing is reserved, if the store has to be waited for."""
+        ...
+
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
         ...

@@ -177,11 +177,13 @@ class Budgets:
             self.refused[hard.counter.scope] += 1
             raise unbounded_error(hard.counter, deployment)
         reservation = BudgetReservation(f"{self._id}-{next(self._numbers):x}", charges, nusd or 0)
-        try:
-            result = await self._reserve(reservation)
-        except BaseException:
-            self._store.settle(reservation, 0)  # a shared store may have reserved it
-            raise
+        result = self._store.reserve_at_once(reservation, LEASE_SECONDS)
+        if result is None or isinstance(result, Unseeded):
+            try:
+                result = await self._reserve(reservation)
+            except BaseException:
+                self._store.settle(reservation, 0)  # a shared store may have reserved it
+                raise
         if isinstance(result, Refused):
             self.refused[result.charge.counter.scope] += 1
             raise exceeded_error(result, reservation.nusd, self._clock.time())

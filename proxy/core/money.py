@@ -101,8 +101,12 @@ def output_ceiling(deployment: Deployment) -> int:
 
 def requested_ceiling(body: Mapping[str, Any]) -> int | None:
     """Return the limit of tokens that a request sets for each answer; `None` if it sets none."""
-    limits = [limit for name in CEILINGS if type(limit := body.get(name)) is int and limit > 0]
-    return max(limits, default=None)
+    most = 0
+    for name in CEILINGS:
+        limit = body.get(name)
+        if type(limit) is int and limit > most:
+            most = limit
+    return most or None
 
 
 def worst_case_nusd(

@@ -51,6 +51,9 @@ class RedisBudgets:
         self._seen: dict[BudgetCounter, Spending] = {}
         client.on_recovery.append(self._pay)
 
+    def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> None:
+        """Reserve nothing: only Redis knows what other processes have spent."""
+
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Reserve for `lease` seconds in all counters of the reservation, or in none."""
         charges = reservation.charges

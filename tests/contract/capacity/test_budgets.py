@@ -86,6 +86,17 @@ async def test_reserved_money_is_not_available(store: BudgetStore) -> None:
     assert await store.reserve(reservation(40, hard(100), id="a-3"), LEASE) == Granted()
 
 
+async def test_a_store_in_memory_reserves_without_waiting(store: BudgetStore) -> None:
+    held = reservation(60, hard(100))
+
+    assert store.reserve_at_once(held, LEASE) == (None if store.shared else Granted())
+
+    assert await state(store) == Spending(0, 0 if store.shared else 60)
+    assert await store.reserve(reservation(60, hard(100), id="a-2"), LEASE) == (
+        Granted() if store.shared else Refused(hard(100), Spending(0, 60))
+    )
+
+
 async def test_all_counters_are_charged_or_none(store: BudgetStore) -> None:
     result = await store.reserve(reservation(60, hard(100), hard(50, TOTAL)), LEASE)
 

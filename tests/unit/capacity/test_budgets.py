@@ -442,10 +442,13 @@ class Away(MemoryBudgets):
         super().__init__(clock)
         self.committed = 0
 
+    def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> None:
+        pass
+
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         if self.away:
             raise StateUnavailable
-        return await super().reserve(reservation, lease)
+        return super().reserve_at_once(reservation, lease)
 
     async def read(self, counters: Sequence[BudgetCounter]) -> Sequence[Spending | None]:
         if self.away:
