@@ -57,11 +57,11 @@ def serve(config: Path | None, host: str | None, port: int | None, workers: int 
     from proxy.config.apart import LoadedApart
     from proxy.config.errors import ConfigError
 
-    loading = LoadedApart(config or _default_path(), os.environ, workers)
-    from proxy.runtime_file import announced  # while the configuration is loaded
-    from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
-
     try:
+        loading = LoadedApart(config or _default_path(), os.environ, workers)
+        from proxy.runtime_file import announced  # while the configuration is loaded
+        from proxy.server import bind, raise_descriptor_limit, serve_alone, serve_with_workers, url_of
+
         loaded = loading.result()
     except ConfigError as exc:
         raise click.UsageError(str(exc)) from exc

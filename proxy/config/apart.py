@@ -25,12 +25,21 @@ from proxy.config.loaded import Loaded
 
 
 class LoadedApart:
-    """A configuration that a child process loads. Create it before this process has threads."""
+    """A configuration that a child process loads. Create it before this process has threads.
+
+    Raises `ChildProcessError` if no process can be started.
+    """
 
     def __init__(self, path: Path, environ: Mapping[str, str], workers: int | None = None) -> None:
         process_key()  # the child compiles it into the snapshot
         self._answer, answer = os.pipe()
-        self.child = os.fork()
+        try:
+            self.child = os.fork()
+        except OSError as exc:
+            os.close(self._answer)
+            os.close(answer)
+            message = f"no process can be started to load the configuration: {(exc.strerror or str(exc)).lower()}"
+            raise ChildProcessError(message) from exc
         if self.child == 0:
             os.close(self._answer)  # so that this process notices when its parent has ended
             _send(answer, path, environ, workers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -101,6 +102,16 @@ def test_a_child_that_is_killed_is_an_error(tmp_path: Path) -> None:
 
     with pytest.raises(ChildProcessError, match="SIGKILL"):
         loading.result()
+
+
+def test_no_process_left_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(os, "fork", fork)
+
+    with pytest.raises(ChildProcessError, match="no process can be started"):
+        LoadedApart(tmp_path / "signalbox.yaml", {})
 
 
 def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
