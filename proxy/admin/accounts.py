@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from proxy.admin.actor import actor_of
+from proxy.admin.api import FORGET
 from proxy.admin.bodies import read_object
 from proxy.admin.endpoint import Answer, Context, reads, writes
 from proxy.admin.keys import Keys
@@ -19,7 +20,6 @@ from proxy.admin.storage import Storage, stored
 from proxy.admin.teams import Teams
 from proxy.admin.users import Users
 
-FORGET = "forget"  # the topic of a question to other workers
 _Kind = Callable[[Storage, Callable[[], Awaitable[None]]], Objects[Any]]
 
 
@@ -45,7 +45,7 @@ class AccountObjects:
             writes("PATCH", "/teams/{id:path}", partial(self.change, _teams)),
             writes("DELETE", "/teams/{id:path}", partial(self.delete, _teams)),
         ]
-        self.answers: dict[str, Answer] = {FORGET: self.answer}
+        self.answers: dict[str, Answer] = {}
 
     async def list(self, kind: _Kind, request: Request) -> Response:
         """`GET /admin/keys`, `/admin/users`, `/admin/teams`: one page, in the order of the ids."""
@@ -70,11 +70,6 @@ class AccountObjects:
     async def delete(self, kind: _Kind, request: Request) -> Response:
         """`DELETE /admin/keys/{id}` and so on."""
         return JSONResponse(await self._objects(kind).delete(actor_of(request), request.path_params["id"]))
-
-    async def answer(self, body: str) -> str:
-        """Forget cached keys and users, as another worker asks after a change."""
-        stored(self._context.storage).forget()
-        return ""
 
     async def _changed(self) -> None:
         stored(self._context.storage).forget()

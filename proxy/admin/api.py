@@ -12,15 +12,18 @@ from functools import cached_property, partial
 from starlette.routing import Router
 
 from proxy.admin.endpoint import Answer, Context, Endpoint
+from proxy.admin.storage import stored
 
-TOPICS = ("agents", "forget", "learning", "overrides", "reset", "simulate")  # questions of other workers
+FORGET = "forget"  # the question of another worker that has changed a key, a user or a team
+TOPICS = ("agents", "learning", "overrides", "reset", "simulate")  # questions that endpoints answer
 
 
 class Api:
     """The endpoints, and their answers to the questions of other workers by topic."""
 
     def __init__(self, context: Context) -> None:
-        self.answers: Mapping[str, Answer] = {topic: partial(self._answer, topic) for topic in TOPICS}
+        answers: dict[str, Answer] = {topic: partial(self._answer, topic) for topic in TOPICS}
+        self.answers: Mapping[str, Answer] = {**answers, FORGET: self._forget}
         self._context = context
         self._loaded = False
         self._lock = asyncio.Lock()
@@ -53,3 +56,8 @@ class Api:
         await self.load()
         answer = next(endpoint.answers[topic] for endpoint in self.endpoints if topic in endpoint.answers)
         return await answer(body)
+
+    async def _forget(self, body: str) -> str:
+        """Forget cached keys and users at once: a key that was deleted must not be accepted while endpoints load."""
+        stored(self._context.storage).forget()
+        return ""

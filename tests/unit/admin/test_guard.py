@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 from starlette.routing import Route
@@ -140,3 +142,13 @@ async def test_the_endpoints_are_loaded_at_the_first_request() -> None:
 
     assert loads[0].result() is loads[1].result()
     assert len(api.router.routes) > 10
+
+
+async def test_a_deleted_key_is_forgotten_before_the_endpoints_are_loaded() -> None:
+    storage = Mock()
+    api = Api(replace(context(live()), storage=storage))
+
+    await api.answers["forget"]("")
+
+    storage.forget.assert_called_once_with()
+    assert "endpoints" not in vars(api)
