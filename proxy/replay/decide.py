@@ -91,7 +91,7 @@ class Decider:
             calibration=self._calibration(recorded, recorded.profile),
             warm=recorded.warm,
             rooms=rooms_of(rules, room),
-            explore=float(recorded.ranking.get("explore") or 0.0),
+            explore=self.snapshot.learning.explore if self.snapshot.learning is not None else 0.0,
             draw=draw_of(call.id),
         )
         plan = plan_routes(call, replace(query, conditions=conditions), rules, recorded.profile)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import ModelNotFound, NotAllowed, ProxyError
+from proxy.core.learning import LearningRules
 from proxy.core.model import Deployment
 from proxy.core.plan import Room
 from proxy.core.policies import CostTarget
@@ -101,6 +102,17 @@ def test_the_calibration_of_the_record_counts_for_the_same_target() -> None:
     assert (same["ranking"]["calibration"], same["chosen"]) == (state, "anthropic/opus")
     assert other["ranking"]["calibration"]["version"] == 0
     assert other["chosen"] != "anthropic/opus"
+
+
+@pytest.mark.parametrize(("learning", "others"), [(LearningRules(explore=1.0), True), (None, False)])
+def test_the_share_of_exploration_is_that_of_the_new_configuration(
+    learning: LearningRules | None, others: bool
+) -> None:
+    exploring = Decider(replace(snapshot(), learning=learning))
+
+    chosen = {exploring.plan(a_call("auto", "hi", id=f"req_{n}")).decision["chosen"] for n in range(50)}
+
+    assert (len(chosen) > 1) is others
 
 
 def test_a_warm_prompt_cache_is_that_of_the_record() -> None:
