@@ -27,6 +27,7 @@ class Ranking:
     strong: frozenset[str] = frozenset()  # the models that `routing.cost` counts as strong
     sample: CostSample | None = None  # with `routing.cost`; `strong` is set when the targets are in order
     propensity: float = 1.0
+    explored: bool = False  # exploration put the first model there
 
 
 def rank_auto(
@@ -48,8 +49,10 @@ def rank_auto(
     ranking = Ranking(needed, weights)
     if conditions.calibration is not None and candidates:
         criteria, ranking = _within_share(query, criteria, ranking, candidates)
-    ordered, propensity = explore(query, rank(candidates, criteria))
-    return alternate(query, ordered), replace(ranking, propensity=propensity)
+    ranked = rank(candidates, criteria)
+    ordered, propensity = explore(query, ranked)
+    explored = ordered[:1] != ranked[:1]
+    return alternate(query, ordered), replace(ranking, propensity=propensity, explored=explored)
 
 
 def note_of(query: Query, profile: Profile, mode: Mode, ranking: Ranking, count: int) -> str:
@@ -58,11 +61,13 @@ def note_of(query: Query, profile: Profile, mode: Mode, ranking: Ranking, count:
     if calibration is not None:
         strong = calibration.needs_strong(profile.score)
         side = f"{'at least' if strong else 'below'} the threshold {calibration.threshold:.3f} of routing.cost"
-        return f"{mode} mode, task {profile.task}, score {profile.score:.3f} is {side}: best of {count}"
+        best = "drawn by exploration, of" if ranking.explored else "best of"
+        return f"{mode} mode, task {profile.task}, score {profile.score:.3f} is {side}: {best} {count}"
     need = f"needs tier {ranking.needed}"
     if query.snapshot.quality is not None:
         need = f"needs a success of {query.snapshot.quality:g}"
-    return f"{mode} mode, task {profile.task}, {need}: best score of {count}"
+    best = "drawn by exploration, of" if ranking.explored else "best score of"
+    return f"{mode} mode, task {profile.task}, {need}: {best} {count}"
 
 
 def _within_share(

@@ -290,6 +290,12 @@ async def test_exploration_has_its_share_and_logs_the_propensity() -> None:
         "sonnet": {0.1},
         "opus": {0.1},
     }
+    reasons = {model: {plan.decision["reason"] for plan in found} for model, found in by_model.items()}
+    assert reasons == {
+        "mini": {"balanced mode, task chat, needs tier low: best score of 3"},
+        "sonnet": {"balanced mode, task chat, needs tier low: drawn by exploration, of 3"},
+        "opus": {"balanced mode, task chat, needs tier low: drawn by exploration, of 3"},
+    }
 
 
 async def test_exploration_repeats_for_the_same_id() -> None:
