@@ -8,6 +8,7 @@ lost. A new replica reads the log from its start.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from contextlib import suppress
 from secrets import token_hex
@@ -98,7 +99,7 @@ class SharedRouting:
             now, entries = await self._client.call(_EXCHANGE, _KEYS, [self._last, BATCH, entry])
             for id, fields in entries:
                 self._last = id
-                with suppress(DecodeError):  # of another version
+                with suppress(DecodeError, UnicodeDecodeError):  # of another version
                     self._apply(_read(fields[1]), (now - int(id.partition(b"-")[0])) / MILLISECONDS)
             if len(entries) < BATCH:
                 return
@@ -128,4 +129,10 @@ class SharedRouting:
         for conversation, model, tokens, seconds in news.answered:
             left = KEPT_SECONDS - max(0.0, age) - max(0.0, seconds)
             self._warm.follow(conversation, Warm(model, tokens), left)
-        self._calibrator.follow(news.decisions)
+        self._calibrator.follow(each for each in news.decisions if _has_meaning(each.sample))
+
+
+def _has_meaning(sample: CostSample) -> bool:
+    """Return whether a decision can be counted; a log that others can write to may hold any number."""
+    costs = (sample.weak_nusd, sample.strong_nusd, sample.nusd)
+    return math.isfinite(sample.score) and all(cost is None or cost >= 0 for cost in costs)

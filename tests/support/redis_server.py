@@ -68,12 +68,13 @@ class RedisServer:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
 
-    def command(self, *words: str) -> str:
+    def command(self, *words: str | bytes) -> str:
         """Run one command and return the first answer, as text."""
         with socket.create_connection(("127.0.0.1", self.port), timeout=10) as peer:
             peer.sendall(b"*%d\r\n" % len(words))
             for word in words:
-                peer.sendall(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()))
+                data = word.encode() if isinstance(word, str) else word
+                peer.sendall(b"$%d\r\n%s\r\n" % (len(data), data))
             answer = peer.recv(65536)
             if answer.startswith(b"$") and not answer.startswith(b"$-1"):
                 head, _, text = answer.partition(b"\r\n")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+from msgspec import msgpack
 
 from proxy.capacity.redis.client import StateClient
 from proxy.core.clock import SystemClock
@@ -15,7 +17,7 @@ from proxy.core.errors import StateUnavailable
 from proxy.core.plan import CostSample, Warm
 from proxy.core.policies import CostTarget
 from proxy.routing.calibrate import EVEN_SCORES, EVERY, Calibration, Calibrator
-from proxy.shared_routing import BATCH, MOST, SharedRouting
+from proxy.shared_routing import BATCH, MOST, Decision, News, SharedRouting
 from proxy.upstream.warm import KEPT_SECONDS, WarmPrompts
 from tests.support.redis_server import RedisServer
 from tests.support.redis_server import redis as redis
@@ -144,14 +146,38 @@ async def test_an_entry_has_a_bounded_size(pair: tuple[Replica, Replica]) -> Non
     assert two.warm.find(b"1") == two.warm.find(b"%d" % MOST) == Warm(OPENAI.name, 0)
 
 
-async def test_entries_that_cannot_be_read_are_skipped(redis: RedisServer, pair: tuple[Replica, Replica]) -> None:
+@pytest.mark.parametrize("entry", ["of another version", b"\x81\xa7process\xa1\xff", b""])
+async def test_entries_that_cannot_be_read_are_skipped(
+    redis: RedisServer, pair: tuple[Replica, Replica], entry: str | bytes
+) -> None:
     one, two = pair
-    redis.command("XADD", "{signalbox}:routing", "*", "news", "of another version")
+    redis.command("XADD", "{signalbox}:routing", "*", "news", entry)
     one.warm.note(answered(input=2000, output=10))
 
     await exchange(one, two)
 
     assert two.warm.find(b"c") == WARM
+
+
+@pytest.mark.parametrize(
+    "sample",
+    [
+        CostSample(math.nan, strong=True),
+        CostSample(math.inf, strong=True),
+        CostSample(0.5, strong=True, strong_nusd=-1, nusd=1),
+    ],
+)
+async def test_decisions_without_a_meaning_do_not_count(
+    redis: RedisServer, pair: tuple[Replica, Replica], sample: CostSample
+) -> None:
+    one, _ = pair
+    before = one.calibration()
+    news = News("another", decisions=[Decision(TARGET, "rules", sample)] * EVERY)
+    redis.command("XADD", "{signalbox}:routing", "*", "news", msgpack.encode(news))
+
+    await exchange(one)
+
+    assert one.calibration() == before
 
 
 async def test_without_redis_each_replica_keeps_its_own(redis: RedisServer, pair: tuple[Replica, Replica]) -> None:
