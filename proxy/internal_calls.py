@@ -49,13 +49,17 @@ class Caller:
 
 
 def caller_of(snapshot: Snapshot, name: str, endpoint: str, model: str, *, budget: int | None, wait: float) -> Caller:
-    """Return a caller with a budget per day. It covers models with a price; what others cost is unknown."""
+    """Return a caller with a budget per day, unless no model of it has a price: what these cost is unknown.
+
+    If one has a price, the budget refuses those without.
+    """
     try:
         deployments = [target.deployment for target in resolve(snapshot, model).members.targets]
     except ProxyError:
         deployments = []  # a call will fail
     budgets: tuple[tuple[Any, str, Budget], ...] = ()
-    if budget is not None and all(each.billed_price is not None for each in deployments):
+    unpriced = [each.billed_price is None for each in deployments]
+    if budget is not None and not (unpriced and all(unpriced)):
         budgets = (("key", name, Budget(budget, "day")),)
     structured = all("json_schema" in (each.capabilities or ("json_schema",)) for each in deployments)
     return Caller(name, endpoint, model, snapshot, Identified(name, key_id=name, budgets=budgets), structured, wait)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from proxy.core.accounts import Budget
 from proxy.core.call import Call
 from proxy.core.learning import JudgePolicy, LearningRules, ShadowPolicy
 from proxy.core.model import Price
@@ -16,7 +17,7 @@ from proxy.core.plan import Plan, Target
 from proxy.core.principal import Identified
 from proxy.core.record import AttemptRecord, Record
 from proxy.core.snapshot import Live
-from proxy.internal_calls import InternalCalls
+from proxy.internal_calls import InternalCalls, caller_of
 from proxy.learning.decisions import Decision
 from proxy.learning.judge import LARGEST, MOST, Drawn, Judge, Sample, drawn
 from proxy.learning.labels import Label
@@ -168,6 +169,15 @@ async def test_the_budget_ends_the_judgements() -> None:
     await box.judge.judge(sample())
 
     assert box.results == {("judge", "done"): 1, ("judge", "budget"): 1}
+
+
+async def test_a_route_with_one_price_has_a_budget() -> None:
+    priced, free = deployment("judge", provider("j"), price=PRICE), deployment("judge", provider("f"))
+    on = snapshot(priced, free)
+    caller, without = (caller_of(on, "judge", "judge", model, budget=5, wait=1.0) for model in ("judge", "f/judge"))
+
+    assert caller.principal.budgets == (("key", "judge", Budget(5, "day")),)
+    assert without.principal.budgets == ()
 
 
 async def test_a_failed_shadow_call_leaves_the_answer_to_be_judged() -> None:
