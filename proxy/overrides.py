@@ -47,7 +47,11 @@ class ModelOverrides(Follower):
 
     async def refresh(self) -> None:
         """Read the store, and activate what has changed."""
-        self._reloader.override(await self._store.all())
+        overrides, loaded = await self._store.all(), self._live.loaded
+        if overrides != self._live.overrides and not loaded.has_settings:
+            await asyncio.to_thread(lambda: loaded.settings)  # calls would wait for the imports
+            overrides = await self._store.all()  # the admin API may have changed them meanwhile
+        self._reloader.override(overrides)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return all models: effective values, their origins, the file's values and the override's."""

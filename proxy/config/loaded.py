@@ -35,3 +35,8 @@ class Loaded:
         settings: Settings = pickle.loads(self.pickled)
         type(settings).model_rebuild()  # it takes long; the admin API uses this first in a thread, and validates later
         return settings
+
+    @property
+    def has_settings(self) -> bool:
+        """Whether the settings were used before."""
+        return "settings" in vars(self)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -84,6 +86,25 @@ def stored() -> Stored:
 @pytest.fixture
 def service(path: Path, stored: Stored) -> Service:
     return Service(path, stored)
+
+
+async def test_the_settings_are_loaded_in_a_thread(
+    service: Service, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def loads(pickled: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return pickle.loads(pickled)
+
+    monkeypatch.setattr("proxy.config.loaded.pickle", Mock(loads=loads))
+    stored.rows["acme/small"] = {"enabled": False}
+
+    await service.overrides.refresh()
+
+    assert service.models == ["acme/large"]
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
 
 
 async def test_a_change_is_in_force_when_it_returns(service: Service) -> None:
