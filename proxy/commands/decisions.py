@@ -17,6 +17,7 @@ _MEMBERS = {  # of a candidate, by their column
     "wait_ms": "estimated_wait_ms",
 }
 _PROFILE = ("task", "tier", "score", "confidence", "classifier")
+_PROFILE_IF_SET = ("before_learning", "needs")
 _OTHERS = ("affinity", "agent")
 _RANKING = ("needs", "quality", "predictor", "calibration", "warm", "propensity")
 _LEAST = 0.0005  # weight of a word that is shown
@@ -40,7 +41,10 @@ def _choice(decision: Mapping[str, Any]) -> Iterable[str]:
     yield _labelled("route", f"{text(asked)} -> {text(decision.get('chosen'))}")
     yield _labelled("why", text(decision.get("reason")))
     if (profile := decision.get("profile")) is not None:
-        yield _labelled("prompt", ", ".join(f"{name} {text(profile.get(name))}" for name in _PROFILE))
+        names = [*_PROFILE, *(name for name in _PROFILE_IF_SET if profile.get(name))]
+        yield _labelled("prompt", ", ".join(f"{name.replace('_', ' ')} {text(profile.get(name))}" for name in names))
+        if (problem := profile.get("fallback")) is not None:
+            yield _labelled("fallback", f"to the local profile: {text(problem)}")
         features = [(each["name"], each["weight"]) for each in profile.get("features") or ()]
         yield _labelled("features", _weighed(features))
         if "words" in profile:

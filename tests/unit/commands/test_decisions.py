@@ -39,3 +39,24 @@ def test_a_record_of_a_named_model_is_enough() -> None:
     text = decision_text({"route": "a/b", "chosen": "a/b", "candidates": [], "config_version": "v"})
 
     assert text.splitlines() == ["route      a/b -> a/b", "why        -", "version    v"]
+
+
+def test_what_a_model_and_learning_have_said_of_the_prompt_is_shown() -> None:
+    profile = {
+        "task": "math",
+        "tier": "high",
+        "score": 0.7,
+        "confidence": 0.9,
+        "classifier": "llm a/b",
+        "before_learning": 0.6,
+        "needs": ["vision", "tools"],
+        "fallback": "deadline",
+    }
+
+    found = decision_text({"route": "a/b", "chosen": "a/b", "profile": profile}).splitlines()
+
+    assert found[2] == (
+        "prompt     task math, tier high, score 0.7, confidence 0.9, classifier llm a/b, "
+        "before learning 0.6, needs vision,tools"
+    )
+    assert found[3] == "fallback   to the local profile: deadline"
