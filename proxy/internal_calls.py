@@ -101,7 +101,7 @@ class InternalCalls:
         twice. Raises `ProxyError`, or `InvalidAnswer` for the second answer.
         """
         structured = caller.structured and caller.model not in self._refusing
-        body = question(structured)
+        body, refused = question(structured), False
         try:
             text = text_of(await self.whole(call, caller, body, deadline))
             return read(text), False
@@ -110,9 +110,11 @@ class InternalCalls:
         except ProxyError as error:
             if not structured or error.http_status != 400:
                 raise
+            body, refused = question(False), True
+        answer = await self.whole(call, caller, body, deadline)
+        if refused:  # for its schema, because without it the question is answered
             self._refusing.add(caller.model)
-            body = question(False)
-        return read(text_of(await self.whole(call, caller, body, deadline))), True
+        return read(text_of(answer)), True
 
     async def whole(self, call: Call, caller: Caller, body: Mapping[str, Any], deadline: asyncio.Timeout) -> bytes:
         """Make one call that belongs to a client's call, and return the body of its answer. Raises `ProxyError`."""

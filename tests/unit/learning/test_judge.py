@@ -180,6 +180,16 @@ async def test_a_route_with_one_price_has_a_budget() -> None:
     assert without.principal.budgets == ()
 
 
+async def test_a_prompt_that_is_refused_takes_no_schema_from_others() -> None:
+    box = Box({"j": [E400, E400, GOOD, E400, GOOD, GOOD]})
+
+    for _ in range(4):
+        await box.judge.judge(sample())
+
+    assert ["response_format" in body for body in box.bodies] == [True, False, True, True, False, False]
+    assert box.results == {("judge", "failed"): 1, ("judge", "done"): 2, ("judge", "repaired"): 1}
+
+
 async def test_a_failed_shadow_call_leaves_the_answer_to_be_judged() -> None:
     box = Box({"s": [E400], "j": [GOOD]})
 
