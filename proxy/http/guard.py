@@ -8,7 +8,7 @@ well-formed `Host`, except in HTTP/1.0, which has none.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -71,15 +71,13 @@ class Guard:
             return
         if self._forwarded is not None:
             scope = self._forwarded.apply(scope)
-        if self._cors is None and self._is_known(scope["headers"]):
+        headers = scope["headers"]
+        fields = dict(headers)
+        plain = self._cors is None and _OF_BROWSERS.isdisjoint(fields)
+        if plain and fields.get(b"host") in self._hosts and len(fields) == len(headers):  # no header is repeated
             await self._endpoints.get((scope["method"], scope["path"]), self._app)(scope, receive, send)
         else:
             await self._judge(scope, receive, send)
-
-    def _is_known(self, headers: Collection[tuple[bytes, bytes]]) -> bool:
-        """Return whether no browser has sent a request, no header is repeated, and its `Host` was accepted before."""
-        fields = dict(headers)
-        return len(fields) == len(headers) and _OF_BROWSERS.isdisjoint(fields) and fields.get(b"host") in self._hosts
 
     async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check a request, and pass it on or answer it."""
