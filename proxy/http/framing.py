@@ -86,7 +86,7 @@ class Chunks:
         return False
 
 
-def framing_of(headers: Iterable[tuple[bytes, bytes]]) -> Framing:
-    """Return the framing of an incomplete body; the parser has validated its `headers`."""
+def length_of(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """Return the length of a body, `None` if it is chunked; the parser has validated its `headers`."""
     fields = dict(headers)
-    return Chunks() if b"transfer-encoding" in fields else Length(int(fields.get(b"content-length", b"0")))
+    return None if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))

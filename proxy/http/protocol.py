@@ -21,7 +21,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestTimeout, UriTooLong
 from proxy.http.cycle import Cycle
-from proxy.http.framing import Framing, framing_of
+from proxy.http.framing import Chunks, Framing, Length, length_of
 from proxy.http.output import CYCLE
 from proxy.surfaces.openai.errors import error_body
 
@@ -233,7 +233,11 @@ class Protocol(HttpToolsProtocol):
             self.send_400_response("")
             return
         if not self._whole:
-            self._framing = framing_of(self.scope["headers"])
+            length = length_of(self.scope["headers"])
+            if rest and length == len(rest):  # the whole body came with the head
+                super().data_received(rest)
+                return
+            self._framing = Chunks() if length is None else Length(length)
             if rest:
                 self._body(rest, self._framing)
         elif rest:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
-from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, Framing, framing_of
+from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, Framing, Length, length_of
 
-CHUNKED = (b"transfer-encoding", b"chunked")
 WHOLE = b"5;ext=1\r\nhello\r\nA\r\n0123456789\r\n0\r\nx-a: b\r\nx-c: d\r\n\r\n"
 
 
@@ -20,21 +19,27 @@ def ends(framing: Framing, data: bytes, piece: int) -> int | None:
     return None
 
 
+def test_a_body_is_chunked_or_has_a_length() -> None:
+    assert length_of([(b"host", b"a"), (b"transfer-encoding", b"chunked")]) is None
+    assert length_of([(b"host", b"a"), (b"content-length", b"5")]) == 5
+    assert length_of([(b"host", b"a")]) == 0
+
+
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize("body", [WHOLE, b"0\r\n\r\n", b"000\r\n\r\n", b"1\r\n\n\r\n0;a\r\n\r\n"])
 def test_a_chunked_body_ends_after_its_trailers(body: bytes, piece: int) -> None:
-    assert ends(framing_of([CHUNKED]), body + b"GET / HTTP/1.1\r\n", piece) == len(body)
+    assert ends(Chunks(), body + b"GET / HTTP/1.1\r\n", piece) == len(body)
 
 
 @pytest.mark.parametrize("piece", [1, 4, 1000])
 def test_a_body_with_a_length_ends_after_it(piece: int) -> None:
-    assert ends(framing_of([(b"host", b"a"), (b"content-length", b"5")]), b"helloGET", piece) == 5
+    assert ends(Length(5), b"helloGET", piece) == 5
 
 
 @pytest.mark.parametrize("piece", [1, 1000])
 def test_a_body_without_its_end_continues(piece: int) -> None:
     assert ends(Chunks(), WHOLE[:-1], piece) is None
-    assert ends(framing_of([(b"content-length", b"9")]), b"hello", piece) is None
+    assert ends(Length(9), b"hello", piece) is None
 
 
 @pytest.mark.parametrize("data", [b"x\r\n", b"\r\n", b"-;\r\n", b"-6\r\n", b"+5\r\n", b";\r\n"])
