@@ -145,7 +145,7 @@ class Attempt:
             self.entry.first_token = self.committed
             seconds = self.committed - self.entry.started
             if run.call.stream and self.was_slow(seconds):
-                self.lease.slow(seconds)
+                self.lease.succeed(seconds, slow=True)
             elif self.lease.is_trial and self.broken is None:
                 self.lease.succeed()  # settle a probe now, because the stream may take minutes
         except BaseException:

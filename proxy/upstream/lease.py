@@ -94,22 +94,17 @@ class Lease:
             self._health.cool_down(self, failure)
         self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
 
-    def slow(self, seconds: float) -> None:
-        """Settle with an answer that came far too late: the key works, but the breaker counts a failure."""
-        self._accepted(seconds)
-        self.settle(ok=False, reason=SLOW)
+    def succeed(self, seconds: float | None = None, *, slow: bool = False) -> None:
+        """Settle with success, which resets the key's count of rejections; `seconds`: to the first content.
 
-    def succeed(self, seconds: float | None = None) -> None:
-        """Settle with success, which resets the key's count of rejections; `seconds`: to the first content."""
-        self._accepted(seconds)
-        self.settle(ok=True)
-
-    def _accepted(self, seconds: float | None) -> None:
-        health = self._health
+        `slow`: the answer came far too late, so that the breaker counts a failure although the key works.
+        """
         if self._silent:
             return
+        health = self._health
         if health.cooldowns.entries:
             health.accepted(self)
         if seconds is not None and not self._measured:
             self._measured = True
             health.latency.add(self.deployment.name, seconds)
+        self.settle(ok=not slow, reason=SLOW if slow else "")

@@ -240,7 +240,7 @@ async def test_of_open_breakers_one_opened_by_slowness_is_tried_first() -> None:
         if of is dead:
             lease.fail(UpstreamFailure(FailureKind.CONNECT, "x"))
         else:
-            lease.slow(9.0)
+            lease.succeed(9.0, slow=True)
 
     out, made = await made_of(b, asking(dead), dead, slow)
 

@@ -456,7 +456,7 @@ def test_a_slow_answer_counts_for_the_breaker_but_not_the_key() -> None:
 
     for _ in range(POLICY.consecutive):
         got = lease(health)
-        got.slow(5.0)
+        got.succeed(5.0, slow=True)
         got.succeed()  # what the stream shows later comes too late
 
     [row] = health.breaker_rows()

@@ -93,7 +93,7 @@ def test_slow_and_unclassified_failures_use_the_own_open_time() -> None:
     lease = health.lease(ONE)
     assert lease
 
-    lease.slow(9.0)
+    lease.succeed(9.0, slow=True)
 
     assert open_for(health) == 60.0
 
