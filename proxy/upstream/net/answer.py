@@ -44,7 +44,6 @@ class Answer:
         "_fields",
         "_interim",
         "_not_body",
-        "_parser",
         "_size",
         "_until_close",
         "began",
@@ -54,6 +53,7 @@ class Answer:
         "full",
         "headers",
         "on_body",
+        "parser",
         "ready",
         "reusable",
         "sink",
@@ -81,9 +81,9 @@ class Answer:
         self._interim = 0
         self._not_body = 0  # bytes since the last byte of the body
         self._until_close = False
-        self._parser: Any = httptools.HttpResponseParser(self)  # refers to this object, until `release`
-        # Accept control characters in values, so that `_headers` can drop that header instead of rejecting the answer.
-        self._parser.set_dangerous_leniencies(lenient_headers=True)
+        self.parser: Any = httptools.HttpResponseParser(self)  # refers to this object, until the exchange ends
+        # Accept control characters in values: such a header is dropped later, instead of rejecting the answer.
+        self.parser.set_dangerous_leniencies(lenient_headers=True)
 
     def feed(self, data: bytes | memoryview) -> None:
         """Parse the next bytes. Must not be called after a fault or after the end."""
@@ -91,7 +91,7 @@ class Answer:
         pieces = self._body
         before = len(pieces)
         try:
-            self._parser.feed_data(data)
+            self.parser.feed_data(data)
         except (_Stop, httptools.HttpParserError) as exc:
             if self.complete:
                 self.reusable = False  # extra bytes after the answer could be mistaken for the next answer
@@ -129,10 +129,6 @@ class Answer:
         else:
             self.fault = failure or broken_off(began=self.began)
 
-    def release(self) -> None:
-        """Break the reference cycle with the parser at the end of the exchange; nothing is fed any more."""
-        self._parser = None
-
     @property
     def keep_alive(self) -> float | None:
         """The upstream's timeout for idle connections in seconds, or `None` if it did not send one."""
@@ -156,7 +152,7 @@ class Answer:
             self._fields.append((name, value))
 
     def on_headers_complete(self) -> None:
-        status = self._parser.get_status_code()
+        status = self.parser.get_status_code()
         if 100 <= status < 200:  # without a body, as the parser ensures
             self._interim += 1
             if status == 101 or self._interim > MAX_INTERIM:
@@ -164,7 +160,11 @@ class Answer:
             return
         if status < 100:
             self._stop("invalid status code")
-        headers = self._headers()
+        headers: dict[str, str] = {}
+        for raw_name, raw_value in self._fields:
+            name, value = raw_name.decode("latin-1").lower(), raw_value.strip(b" \t").decode("latin-1")
+            if value.isprintable() or not _CONTROL.search(value):
+                headers[name] = f"{headers[name]}, {value}" if name in headers else value
         coding = headers.get("transfer-encoding")
         if coding is not None and coding.strip().lower() != "chunked":
             self._stop("a transfer coding other than chunked")
@@ -174,16 +174,7 @@ class Answer:
     def on_message_complete(self) -> None:
         if self.ready:
             self.complete = True
-            self.reusable = self._parser.should_keep_alive()
-
-    def _headers(self) -> dict[str, str]:
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in self._fields:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.strip(b" \t").decode("latin-1")
-            if not value.isprintable() and _CONTROL.search(value):
-                continue
-            headers[name] = f"{headers[name]}, {value}" if name in headers else value
-        return headers
+            self.reusable = self.parser.should_keep_alive()
 
     def _stop(self, reason: str) -> None:
         self.fault = not_http(reason)

@@ -93,7 +93,7 @@ class Connection(asyncio.BufferedProtocol):
         """End the exchange. Returns True if the connection can be reused; otherwise it is closed."""
         answer, self.answer = self.answer, None
         if answer is not None:
-            answer.release()
+            answer.parser = None  # breaks the reference cycle; nothing is fed any more
         if answer is None or self.closed:
             return False
         if answer.complete and not self._served:
