@@ -76,6 +76,7 @@ class Attempt:
         "target",
     )
 
+    deadline: Deadline
     decoder: Decoder
     entry: AttemptRecord  # in the call's record; a resent request has one of its own
     response: Response | None
@@ -103,7 +104,6 @@ class Attempt:
         self.reserved: BudgetReservation | None = None  # from its budgets
         self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
         self.response = None
-        self.deadline = Deadline()
         self.sent = False
         self.committed = 0.0  # monotonic seconds
         self.held = b""  # the client's bytes up to the commit point
@@ -225,7 +225,7 @@ class Attempt:
         self.entry, self.sent = entry, True
         timeouts = deployment.timeouts
         self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
-        self.deadline.start(min(self._patience, left))
+        self.deadline = Deadline(min(self._patience, left))
         try:
             await self._until_commit(min(left, timeouts.total))
         except UpstreamFailure as failure:

@@ -10,26 +10,26 @@ import asyncio
 
 
 class Deadline:
-    """Cancels the task that made it at `end` (seconds of the event loop's clock), unless it is stopped before.
+    """Cancels the task that made it after `seconds`, at `end` of the event loop's clock, unless it is stopped before.
 
     The task catches `CancelledError`; `expired` then tells a passed deadline from any other cancellation.
     """
 
     __slots__ = ("_fired", "_handle", "_loop", "_task", "end")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(self, seconds: float) -> None:
+        self._loop = loop = asyncio.get_running_loop()
         self._task: asyncio.Task[object] | None = asyncio.current_task()
-        self._handle: asyncio.TimerHandle | None = None
         self._fired = False
-        self.end = 0.0
+        self.end = loop.time() + seconds
+        self._handle: asyncio.TimerHandle | None = loop.call_at(self.end, self._check)
 
     def bind(self) -> None:
         """Make this the deadline of the calling task instead."""
         self._task = asyncio.current_task()
 
     def start(self, seconds: float) -> None:
-        """End after `seconds`, counted from now."""
+        """End after `seconds`, counted from now, instead."""
         self.end = self._loop.time() + seconds
         handle = self._handle
         if handle is None or handle.cancelled() or handle.when() > self.end:

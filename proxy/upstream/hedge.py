@@ -70,7 +70,6 @@ class _Race:
                 await attempt.close()
 
     async def _open(self, number: int, attempt: Attempt) -> None:
-        attempt.deadline.bind()
         try:
             await attempt.open()
             self.results[number] = None
