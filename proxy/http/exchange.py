@@ -140,7 +140,14 @@ class Exchange:
                 leaving.headers = dict(self.answer_headers)
                 await self._fail(leaving)
         finally:
-            self._close()
+            self._ended = True
+            self._task = None
+            self._out.close()
+            for timer in (self._early_timer, self._comment_timer):
+                if timer is not None:
+                    timer.cancel()
+            for task in self._tasks:
+                task.cancel()
 
     async def read(self) -> bytes:
         """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client's disconnect cancels the call."""
@@ -291,14 +298,3 @@ class Exchange:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    def _close(self) -> None:
-        """Cancel the timers and tasks of the exchange."""
-        self._ended = True
-        self._task = None
-        self._out.close()
-        for timer in (self._early_timer, self._comment_timer):
-            if timer is not None:
-                timer.cancel()
-        for task in self._tasks:
-            task.cancel()
