@@ -28,7 +28,7 @@ async def read_to_commit(
     """
     held = b""
     try:
-        while chunk := await response.read():
+        while not response.ended and (chunk := await response.read()):
             if alive is not None:
                 alive()
             held += decoder.feed(chunk)

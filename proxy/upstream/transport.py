@@ -22,6 +22,7 @@ class Response:
     otherwise.
     """
 
+    ended = False  # the body is known to have been read to its end: there is nothing more to `read`
     __slots__ = ("_chunks", "_close", "headers", "status")
 
     def __init__(

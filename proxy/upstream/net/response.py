@@ -18,7 +18,7 @@ class NetResponse(Response):
     `pool` takes the connection back; `None`: it is closed after this exchange.
     """
 
-    __slots__ = ("_answer", "_connection", "_pool")
+    __slots__ = ("_answer", "_connection", "_pool", "ended")
 
     if TYPE_CHECKING:
         status: int
@@ -28,6 +28,7 @@ class NetResponse(Response):
         self._connection: Connection | None = connection
         self._answer = answer
         self._pool = pool
+        self.ended = False
 
     async def read(self) -> bytes:
         """Return all received bytes; empty at the end. Raises `UpstreamFailure`."""
@@ -35,6 +36,7 @@ class NetResponse(Response):
         while True:
             if answer.size:
                 data = answer.take()
+                self.ended = answer.complete
                 if connection is not None and not connection.reading:
                     connection.resume(answer)
                 return data
