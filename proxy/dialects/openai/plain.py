@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -19,6 +19,7 @@ class JsonDecoder(HeldAnswer):
 
     _wanted = "a chat completion"
     _member = "choices"  # what every answer has
+    _typed: Callable[[bytes], Answer | Vectors | None] = staticmethod(completion_of)  # if it is an ordinary one
 
     def finish(self) -> bytes:
         """Return the whole body. Raises `UpstreamFailure` if it is empty, not JSON, an error, or another answer."""
@@ -31,10 +32,6 @@ class JsonDecoder(HeldAnswer):
             self.usage = usage_of(usage, self._bounds, service)
         self.committed = self.complete = self.closed = True
         return body
-
-    def _typed(self, body: bytes) -> Answer | Vectors | None:
-        """Return the answer if it is an ordinary one."""
-        return completion_of(body)
 
     def _usage(self, body: bytes) -> tuple[Any, Any]:
         """Check any body and return its usage and its service tier."""
