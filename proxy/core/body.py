@@ -108,46 +108,38 @@ def parse(raw: bytes, *, checked: Collection[str] = ()) -> Document:
     """
     if len(raw) > SMALL:
         check_work(raw)
-    members = _members(raw, checked)
-    spans = None if members is None else _spans(raw, members)
-    if members is None or spans is None:
+    plain = _plain(raw, checked)
+    if plain is None:
         values, spans, repeated = parse_exactly(raw)
         return Document(Body(values), spans, repeated)
+    members, spans = plain
     return Document(Body(members), spans, _NONE)
 
 
-def _members(raw: bytes, checked: Collection[str]) -> dict[str, Any] | None:
-    """Return the members, undecoded; `None` if the exact reader has to look at the body."""
+def _plain(raw: bytes, checked: Collection[str]) -> tuple[dict[str, Any], dict[str, Span]] | None:
+    """Return the members, undecoded, and their spans; `None` if the exact reader has to look at the body.
+
+    Every value is compared with the bytes where it should be. As long as they are equal, the next key is the next
+    member's; with a repeated name or one that is written with escapes, the object does not end after `members`.
+    """
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check the encoding of what it does not decode
         members = _split(raw)
+        if not 0 < len(members) <= MAX_MEMBERS:
+            return None
+        spans, match, end = {}, _match_first(raw), 0
         for name, value in members.items():
             if len(value) > _SAFE_SIZE and name not in checked and may_exceed(value, MAX_DEPTH - 1):
                 return None
+            if match is None or not raw.startswith(value, start := match.end()):
+                return None
+            end = start + len(value)
+            spans[name] = Span(match.start(1) - 1, start, end)
+            match = _match_next(raw, end)
     except (ValueError, RecursionError):
         return None
-    return members if len(members) <= MAX_MEMBERS else None
-
-
-def _spans(raw: bytes, members: dict[str, Raw]) -> dict[str, Span] | None:
-    """Return the spans of all members; `None` if a name is repeated or written with escapes.
-
-    Every value is compared with the bytes where it should be. As long as they are equal, the next key is the next
-    member's; with a repeated name, there are more members than `members` has, so that the object does not end.
-    """
-    spans = {}
-    match, end = _match_first(raw), 0
-    for name, value in members.items():
-        if match is None:
-            return None
-        start = match.end()
-        if not raw.startswith(value, start):
-            return None
-        end = start + len(value)
-        spans[name] = Span(match.start(1) - 1, start, end)
-        match = _match_next(raw, end)
-    return spans if spans and match is None and _match_end(raw, end) else None
+    return (members, spans) if match is None and _match_end(raw, end) else None
 
 
 def _value_of(raw: Raw) -> Any:
