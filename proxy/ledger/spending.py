@@ -24,7 +24,7 @@ class Sums(Protocol):
 
 
 class PastSpending:
-    """Reads what was spent, after the writer has emptied its queue."""
+    """Reads what was spent, after the writer has written the calls that are finished by then."""
 
     def __init__(self, writer: Writer, journal: Journal, store: Sums, clock: Clock) -> None:
         self._writer = writer
@@ -39,7 +39,8 @@ class PastSpending:
 
     async def spent(self, scope: str, id: str, start: int, end: int) -> int:
         """Return the nano-dollars that were spent from `start` to `end` (microseconds since 1970)."""
-        until = self._clock.monotonic() + LONGEST_WAIT
-        while self._writer.queued and self._clock.monotonic() < until:
+        writer, until = self._writer, self._clock.monotonic() + LONGEST_WAIT
+        finished = writer.stored + writer.queued
+        while writer.stored < finished and self._clock.monotonic() < until:
             await self._clock.sleep(CHECK_SECONDS)
         return await self._store.spent(scope, id, start, end)

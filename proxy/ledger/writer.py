@@ -1,5 +1,7 @@
 """The writer: brings finished calls from the journal to the store, in batches.
 
+A batch collects for `BATCH_SECONDS`, also under load, because each transaction has a cost of its own, however small.
+
 While the store is unavailable the rows stay in the journal, and the writer tries again with growing pauses. At most
 `MOST_QUEUED` calls are kept in memory; those beyond them are *spilled*: read from the journal again.
 """
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -48,6 +51,7 @@ class Writer:
         self.carry: Callable[[Entry], None] = lambda entry: None  # `Recorder.carry`
         self.most_queued = MOST_QUEUED
         self.most_unjournaled = MOST_UNJOURNALED
+        self.stored = 0  # calls of the queue that the store has had, in the order in which they came
         self.lost = 0  # calls that are neither in the journal nor in the store, and calls that the store rejects
         self._journal = journal
         self._store = store
@@ -84,7 +88,7 @@ class Writer:
         finally:
             with suppress(TimeoutError, self._unavailable, OSError):
                 async with asyncio.timeout(FLUSH_SECONDS):
-                    await self.drain()
+                    await self.drain(rest=True)
             self._journal.close()
 
     def _overflow(self, entry: Entry) -> None:
@@ -114,13 +118,20 @@ class Writer:
             await self._clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def drain(self) -> None:
-        """Write what is finished. Raises an error if the store is unavailable, or the journal cannot be read."""
+    async def drain(self, *, rest: bool = False) -> None:
+        """Write what is finished. Raises an error if the store is unavailable, or the journal cannot be read.
+
+        A call that finishes meanwhile waits for the next batch, unless there are enough for a full one or, for `rest`,
+        no later batch follows.
+        """
+        due = math.inf if rest else self.stored + len(self._queue)
         while True:
-            if self._queue:
+            if self._queue and (self.stored < due or len(self._queue) >= BATCH):
                 await self._write_queued()
             elif (segment := self._journal.spilled()) is not None:
-                await self._write_spilled(segment)
+                due = math.inf  # the queue must be empty before a segment is read
+                if not self._queue:
+                    await self._write_spilled(segment)
             else:
                 await self._dispose()
                 if self._journal.full_segments >= MOST_FULL_SEGMENTS:
@@ -148,6 +159,7 @@ class Writer:
         for entry in entries:
             queue.popleft()
             entry.release()
+        self.stored += len(entries)
 
     async def _write_spilled(self, segment: Segment) -> None:
         """Write the finished calls of a segment. The queue is empty, so no newer outcome of them waits in it."""

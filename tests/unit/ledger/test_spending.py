@@ -16,39 +16,42 @@ pytestmark = pytest.mark.anyio
 
 
 class Queue:
-    """A writer whose queue shrinks by one at each look."""
+    """A writer that writes a call at each look, while others finish so that its queue never gets shorter."""
 
     def __init__(self, calls: int, written: int = 1) -> None:
-        self.calls = calls
+        self.queued = calls
+        self.seen = 100 - written  # what `stored` was at the last look
         self._written = written
 
     @property
-    def queued(self) -> int:
-        self.calls -= self._written
-        return max(0, self.calls)
+    def stored(self) -> int:
+        self.seen += self._written
+        return self.seen
 
 
 class Store:
-    """A store that notes what was queued when it was asked."""
+    """A store that notes how many calls it had when it was asked."""
 
     def __init__(self, queue: Queue) -> None:
         self.queue = queue
-        self.queued_then: int | None = None
+        self.stored_then: int | None = None
 
     async def spent(self, scope: str, id: str, start: int, end: int) -> int:
-        self.queued_then = max(0, self.queue.calls)
+        self.stored_then = self.queue.seen
         return end - start
 
 
-@pytest.mark.parametrize(("calls", "written", "queued_then"), [(0, 1, 0), (5, 1, 0), (5, 0, 5)])
-async def test_the_store_is_asked_once_the_queue_is_empty(calls: int, written: int, queued_then: int) -> None:
+@pytest.mark.parametrize(("calls", "written", "stored_then"), [(0, 1, 101), (5, 1, 105), (5, 0, 100)])
+async def test_the_store_is_asked_once_it_has_the_calls_that_were_finished(
+    calls: int, written: int, stored_then: int
+) -> None:
     clock, queue = FakeClock(), Queue(calls, written)
     store = Store(queue)
 
     spent = await PastSpending(cast("Writer", queue), Journal(Path("unused")), store, clock).spent("total", "", 0, 7)
 
     assert spent == 7
-    assert store.queued_then == queued_then
+    assert store.stored_then == stored_then
     assert clock.now - FakeClock().now <= LONGEST_WAIT + 0.1
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+from proxy.core.ledger import AttemptRow, CallRow
 from proxy.core.record import Outcome
 from proxy.ledger import writer as module
 from proxy.ledger.assembly import BuiltLedger
@@ -49,6 +51,51 @@ async def test_finished_calls_are_written_once(tmp_path: Path, store: MemoryStor
     assert max(store.batches) <= 500
     assert len(store.attempts) == 700
     assert set(store.outcomes().values()) == {"ok"}
+
+
+class Busy(MemoryStore):
+    """A store during whose first writes further calls finish."""
+
+    def __init__(self, meanwhile: list[int]) -> None:
+        super().__init__()
+        self.meanwhile = meanwhile  # that finish during each write
+        self.finish: Callable[[int], None] = lambda number: None
+
+    async def write(self, calls: Sequence[CallRow], attempts: Sequence[AttemptRow]) -> None:
+        await super().write(calls, attempts)
+        first = len(self.calls) + 1000
+        for number in range(self.meanwhile.pop(0) if self.meanwhile else 0):
+            self.finish(first + number)
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "batches", "waits"),
+    [([3, 2, 1], [1, 3, 2, 1], 4), ([500, 7], [1, 500, 7], 2)],
+    ids=["few", "a-full-batch"],
+)
+async def test_calls_that_finish_during_a_write_collect_for_a_batch(
+    tmp_path: Path, meanwhile: list[int], batches: list[int], waits: int
+) -> None:
+    clock, store = FakeClock(), Busy(meanwhile)
+    async with running(ledger(tmp_path, store, clock)) as built:
+        store.finish = lambda number: call(built, number, clock)
+        call(built, 1, clock)
+        await eventually(lambda: len(store.calls) == sum(batches))
+
+    assert store.batches == batches
+    assert clock.slept.count(module.BATCH_SECONDS) == waits
+
+
+async def test_calls_that_finish_during_the_last_write_are_written(tmp_path: Path) -> None:
+    clock, store = FakeClock(), Busy([3, 2])
+    built = ledger(tmp_path, store, clock)
+    store.finish = lambda number: call(built, number, clock)
+    call(built, 1, clock)
+
+    await built.writer.drain(rest=True)
+
+    assert store.batches == [1, 3, 2]
+    assert built.writer.queued == 0
 
 
 async def test_a_call_that_is_not_closed_is_not_written(tmp_path: Path, store: MemoryStore) -> None:
