@@ -14,6 +14,7 @@ from proxy.catalogue.lookup import vendor_of
 from proxy.config.check.addresses import implausible, implausible_proxy
 from proxy.config.check.credentials import credential_warnings
 from proxy.config.check.validate import Finding
+from proxy.config.settings.learning import LearningSettings
 from proxy.config.settings.models import ModelSettings, TimeoutOverrides
 from proxy.config.settings.providers import ProviderSettings, TimeoutSettings
 from proxy.config.settings.schema import Settings
@@ -44,6 +45,7 @@ def value_warnings(settings: Settings) -> Iterator[Finding]:
             "replicas; set the same key for all of them"
         )
         yield Finding(("auth", "encryption_key"), message)
+    yield from _learning(settings.learning)
     for name, provider in settings.providers.items():
         yield from _timeouts(("providers", name), provider.timeouts, provider.timeouts.total)
     for index, model in enumerate(settings.models):
@@ -51,6 +53,16 @@ def value_warnings(settings: Settings) -> Iterator[Finding]:
         total = of_provider.total if model.timeouts.total is None else model.timeouts.total
         yield from _timeouts(("models", index), model.timeouts, total)
         yield from _numbers(("models", index), model)
+
+
+def _learning(learning: LearningSettings) -> Iterator[Finding]:
+    if "enabled" in learning.model_fields_set:
+        return
+    parts = {"signals": learning.signals, "comments": learning.comments, "explore": learning.explore}
+    for name, value in {**parts, "judge": learning.judge.model}.items():
+        if value:
+            message = "has no effect without `learning.enabled: true`; add it, or remove this"
+            yield Finding(("learning", name), message)
 
 
 def _timeouts(path: Path, timeouts: TimeoutSettings | TimeoutOverrides, total: float) -> Iterator[Finding]:

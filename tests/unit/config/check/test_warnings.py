@@ -133,3 +133,26 @@ def test_a_watermark_below_an_idle_process_is_a_warning(tmp_path: Path, size: st
 )
 def test_replicas_without_an_encryption_key_are_a_warning(tmp_path: Path, text: str, warned: bool) -> None:
     assert ["auth.encryption_key" in each for each in warnings(tmp_path, text)] == [True] * warned
+
+
+@pytest.mark.parametrize(
+    ("learning", "names"),
+    [
+        (
+            "{signals: true, comments: true, explore: 0.1, judge: {model: p/m}}",
+            ["signals", "comments", "explore", "judge"],
+        ),
+        ("{signals: true, enabled: true}", []),
+        ("{signals: true, enabled: false}", []),  # switched off on purpose
+        ("{signals: false, min_labels: 50}", []),
+    ],
+)
+def test_a_part_of_learning_without_learning_is_a_warning(tmp_path: Path, learning: str, names: list[str]) -> None:
+    found = warnings(
+        tmp_path,
+        "providers: {p: {base_url: 'http://localhost/v1'}}\nmodels: [{id: p/m}]\n"
+        f"routing: {{classifier: {{kind: model}}}}\nlearning: {learning}",
+    )
+
+    without = "has no effect without `learning.enabled: true`; add it, or remove this"
+    assert found == [f"4: learning.{name}: {without}" for name in names]
