@@ -14,6 +14,7 @@ from proxy.core.call import NativeRequest
 from proxy.core.model import Provider
 from proxy.core.principal import Principal
 
+FURTHER_MODELS = ("models", "fallbacks")  # of a chat, and of an entry of such a list
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_.-]")
 _LONGEST_NAME = 60  # characters
 
@@ -60,5 +61,9 @@ def _names_model(tool: Any) -> bool:
 
 
 def _may_use(holder: Any, provider: Provider, principal: Principal) -> bool:
-    model = holder.get("model") if isinstance(holder, dict) else holder
-    return isinstance(model, str) and principal.allows((f"{provider.name}/{model}",))
+    if isinstance(holder, dict):
+        inner = [models for name in FURTHER_MODELS if (models := holder.get(name))]
+        if any(permitted_entries(models, provider, principal) != models for models in inner):
+            return False
+        holder = holder.get("model")
+    return isinstance(holder, str) and principal.allows((f"{provider.name}/{holder}",))

@@ -22,7 +22,7 @@ from proxy.dialects.credential import credential
 from proxy.dialects.openai.history import edited_messages, members_of
 from proxy.dialects.openai.parameters import edits_of, may_need_edits, to_json
 from proxy.dialects.openai.tool_media import with_moved_media
-from proxy.dialects.permitted import permitted_entries
+from proxy.dialects.permitted import FURTHER_MODELS, permitted_entries
 from proxy.dialects.refused import pairs_of
 
 MAX_PREPARED = 512
@@ -40,7 +40,6 @@ _PATHS = {
 }
 _SHARED = ("accept", "content-type")  # headers of clients that have few values
 _ROUTER = ("router",)
-_MODELS = ("models", "fallbacks")  # of OpenRouter and LiteLLM: models that answer if the first one fails
 _ASK_FOR_USAGE = b'{"include_usage":true}'
 
 
@@ -178,7 +177,7 @@ def _permit(call: Call, spans: Mapping[str, Span], provider: Provider, write: di
     A member of which nothing is left is null, which asks for nothing.
     """
     lost = []
-    for name in _MODELS:
+    for name in FURTHER_MODELS:
         models = call.body.get(name) if name in spans and name not in write else None
         if models:
             permitted = permitted_entries(models, provider, call.principal)

@@ -214,6 +214,7 @@ FALLBACKS = b'{"model":"auto","fallbacks":%b}'
         (b'[{"model":"m2","model":"big"}]', None),
         (b'[{"model":"big","model":"m2"}]', [{"model": "m2"}]),
         (b'[{"model":"big"},7,{"model":["m2"]},{"m2":["m2"]}]', None),
+        (b'[{"model":"m2","fallbacks":[{"model":"m3","models":["big"]}]},{"model":"m4"}]', [{"model": "m4"}]),
         (b'"default"', None),
         (b'{"model":"big"}', None),
     ],

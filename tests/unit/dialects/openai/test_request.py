@@ -132,8 +132,9 @@ def test_body_that_needs_no_edits_gets_none(members: dict[str, Any], unsupported
 @pytest.mark.parametrize(
     ("models", "kept"),
     [
-        ('["m2","big",{"model":"m3"},1]', ["m2", {"model": "m3"}]),
+        ('["m2","big",{"model":"m3","models":["m4"]},1]', ["m2", {"model": "m3", "models": ["m4"]}]),
         ('["m2"]', ["m2"]),
+        ('["m2",{"model":"m3","fallbacks":["big"]}]', ["m2"]),
         ('["big"]', None),
         ('"big"', None),
     ],
