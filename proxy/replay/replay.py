@@ -25,7 +25,8 @@ from proxy.routing.members import listed_tiers
 
 _US = 1_000_000
 # codes of calls that no target answered, although nothing but the call and the configuration decided about them
-_DECIDED = ("model_not_found", "no_candidate_available", "context_length_exceeded")
+_BY_NEEDS = ("no_candidate_available", "context_length_exceeded")
+_DECIDED = ("model_not_found", *_BY_NEEDS)
 LIMITS, BUDGET, FAILED = "limits", "budget", "no other target"
 
 
@@ -85,6 +86,10 @@ class Replay:
         before = None if call.served is None else self._before(call, call.served)
         if before is None and row.code not in _DECIDED:
             return self._outcome(call, None, skipped=f"no target answered it: {row.code or row.outcome}")
+        if before is None and row.code in _BY_NEEDS and not call.decision:
+            return self._outcome(
+                call, None, skipped=f"no model could serve it, and its needs are not recorded: {row.code}"
+            )
         tokens = call.input_tokens + (0 if call.usage is None else call.usage.output)
         now = row.time / _US
         waits = {each.name: self._limits.wait(each, now, tokens) for each in self._limited}

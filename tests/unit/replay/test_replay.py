@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from proxy.core.accounts import Budget
 from proxy.core.budgets import BudgetPolicy, BudgetRule
 from proxy.core.model import LimitValues, Price
@@ -134,6 +136,13 @@ def test_a_call_that_was_rejected_by_its_name_may_be_answered_now() -> None:
     assert found.before is None
     assert found.after is not None
     assert (found.after.model, found.after.cost_nusd, found.moved) == ("openai/mini", None, False)
+
+
+@pytest.mark.parametrize("code", ["no_candidate_available", "context_length_exceeded"])
+def test_a_call_that_was_rejected_for_needs_that_were_not_recorded_is_not_replayed(code: str) -> None:
+    found = Replay(snapshot()).replay(recorded(rejected("tier/low", code)))
+
+    assert (found.after, found.skipped) == (None, f"no model could serve it, and its needs are not recorded: {code}")
 
 
 def test_other_failures_are_not_replayed() -> None:
