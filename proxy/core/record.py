@@ -251,13 +251,13 @@ class AttemptRecord:
         usage = self.usage
         if self.cost_nusd is None:
             return "unknown"
-        if usage is None:
+        if usage is None or usage.source != "reported":
             return "estimated"
-        return "exact" if usage.source == "reported" and self._knows_service(usage.service) else "estimated"
+        return "exact" if usage.service is None or self._knows_service(usage.service) else "estimated"
 
-    def _knows_service(self, service: str | None) -> bool:
+    def _knows_service(self, service: str) -> bool:
         price = self.deployment.billed_price
-        if service is None or price is None:
+        if price is None:
             return True
         services = dict(price.at(self.time).services)
         return not services or service in services

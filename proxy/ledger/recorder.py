@@ -164,14 +164,9 @@ class Recorder:
         return self._write(entry, INTENT, (intent_row(record, attempt, entry.principal), started), within_limit=True)
 
     def _end(self, entry: Entry, record: Record) -> None:
-        attempts = record.attempts
-        mark = (
-            record.outcome,
-            record.status,
-            record.code,
-            record.rating,
-            [(each.outcome, each.usage, each.cost_nusd) for each in attempts],
-        )
+        mark: list[object] = [record.outcome, record.status, record.code, record.rating]
+        for each in record.attempts:
+            mark += (each.outcome, each.usage, each.cost_nusd)
         if mark == entry.mark:
             return
         now = self._clock.monotonic()

@@ -44,22 +44,14 @@ def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> 
 
 def attempt_rows(record: Record, principal: Principal, now: float) -> list[AttemptRow]:
     """Return the rows of all attempts, as they are at `now` (monotonic seconds)."""
-    rows, plan = [], record.plan
-    route = None if plan is None else _text(plan.route)
+    rows = []
     for attempt in record.attempts:
-        deployment, usage = attempt.deployment, attempt.usage
-        started, first, cause = attempt.started, attempt.first_token, attempt.cause
+        usage, started, first, cause = attempt.usage, attempt.started, attempt.first_token, attempt.cause
         counts = usage or _NO_USAGE
         media = counts.media
         rows.append(
-            AttemptRow(
-                id=attempt.id,
-                call_id=record.id,
-                number=attempt.number,
-                time=attempt.time,
-                provider=deployment.labels[0],
-                model=_text(deployment.model),
-                provider_key=attempt.key_id,
+            structs.replace(
+                intent_row(record, attempt, principal),
                 outcome=attempt.outcome,
                 status=attempt.status,
                 cause=None if cause is None else _text(cause),
@@ -76,11 +68,6 @@ def attempt_rows(record: Record, principal: Principal, now: float) -> list[Attem
                 cost_nusd=attempt.cost_nusd,
                 cost_status=attempt.cost_status,
                 price_version=attempt.price_version,
-                own_key=attempt.own_key,
-                key_id=principal.key_id,
-                user=principal.user,
-                team=principal.team,
-                route=route,
             )
         )
     return rows
