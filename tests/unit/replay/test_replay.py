@@ -139,7 +139,7 @@ def test_a_call_that_was_rejected_by_its_name_may_be_answered_now() -> None:
 
 
 @pytest.mark.parametrize("code", ["no_candidate_available", "context_length_exceeded"])
-def test_a_call_that_was_rejected_for_needs_that_were_not_recorded_is_not_replayed(code: str) -> None:
+def test_a_rejected_call_without_recorded_needs_is_not_replayed(code: str) -> None:
     found = Replay(snapshot()).replay(recorded(rejected("tier/low", code)))
 
     assert (found.after, found.skipped) == (None, f"no model could serve it, and its needs are not recorded: {code}")
