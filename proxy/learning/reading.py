@@ -103,7 +103,9 @@ class _Collected:
 
     def _add_call(self, index: int, about: _Function, *, custom: bool) -> None:
         pieces = self._calls.setdefault(index, [""])
-        pieces[0] += about.name or ""
+        name = (about.name or "")[: max(0, self._left)]
+        pieces[0] += name
+        self._left -= len(name)
         if custom:
             self._custom.add(index)
         self._keep(pieces, about.arguments or about.input or "")

@@ -79,6 +79,15 @@ def test_a_long_answer_is_read_in_part() -> None:
     assert not answer.whole
 
 
+def test_long_names_of_tools_are_read_in_part() -> None:
+    piece = {"index": 0, "function": {"name": "a" * (MOST - 1)}}
+
+    _, answer = read(*[event(tool_calls=[piece])] * 3)
+
+    assert list(answer.calls) == [ToolCall("a" * MOST, "")]
+    assert not answer.whole
+
+
 @pytest.mark.parametrize("body", [b'{"choices": 3}', b'{"choices": [{"message": {"refusal": 1}}]}', b"{", b"\xff{"])
 def test_an_answer_of_another_shape_passes_and_is_unknown(body: bytes) -> None:
     out, answer = read(body, stream=False)
