@@ -54,10 +54,6 @@ class Cycle(RequestResponseCycle):
         if self.delivering:
             await self.flow.drain()
 
-    def close(self) -> None:
-        """Stop reporting a disconnect."""
-        self.on_gone = None
-
     def whole_body(self) -> bytes | None:
         """Return the request's body if all of it has arrived, else `None`."""
         if self.more_body or self.disconnected or self.waiting_for_100_continue:

@@ -142,7 +142,8 @@ class Exchange:
         finally:
             self._ended = True
             self._task = None
-            self._out.close()
+            if cycle is not None:
+                cycle.on_gone = None
             for timer in (self._early_timer, self._comment_timer):
                 if timer is not None:
                     timer.cancel()

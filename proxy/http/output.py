@@ -41,10 +41,6 @@ class Output(Protocol):
         """Wait until the client accepts more data, or has disconnected."""
         ...
 
-    def close(self) -> None:
-        """End the exchange: write and report nothing after this."""
-        ...
-
 
 class Cycle(Output, Protocol):
     """One request and its response on a connection; `proxy.http.cycle` implements it."""
@@ -79,7 +75,6 @@ class AsgiOutput:
         self._messages: list[Message] = []
         self._sending = 0
         self._lock = asyncio.Lock()
-        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def delivering(self) -> bool:
@@ -105,7 +100,7 @@ class AsgiOutput:
             messages, self._messages = self._messages, []
             for message in messages:
                 self._sending += 1
-                self._timer = self._loop.call_later(self._write_stall, self._on_stall)
+                timer = self._loop.call_later(self._write_stall, self._on_stall)
                 try:
                     await self._send(message)
                     self._sending -= 1
@@ -114,9 +109,4 @@ class AsgiOutput:
                     await asyncio.sleep(0)  # the call is cancelled here
                     return
                 finally:
-                    self.close()
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+                    timer.cancel()
