@@ -35,9 +35,9 @@ class RetryBudget:
     def called(self, now: float) -> None:
         """Count a call's first attempt."""
         if now >= self._part_end:
-            self._count_newest()
-            self._part_start = now
-            self._part_end = (now // _PART + 1) * _PART
+            if self._newest:
+                self._calls.take(self._newest, self._part_start)
+            self._newest, self._part_start, self._part_end = 0, now, (now // _PART + 1) * _PART
         self._newest += 1
 
     def take(self, now: float) -> bool:
@@ -50,15 +50,12 @@ class RetryBudget:
 
     def allowed(self, now: float) -> float:
         """Return the number of further attempts allowed within the last `SECONDS`."""
-        self._count_newest()
+        if self._newest:
+            self._calls.take(self._newest, self._part_start)
+            self._newest = 0
         policy = self._live.snapshot.retry
         return policy.share * self._calls.used(now) + policy.floor * SECONDS
 
     def used(self, now: float) -> int:
         """Return the number of further attempts in the last `SECONDS`."""
         return self._retries.used(now)
-
-    def _count_newest(self) -> None:
-        if self._newest:
-            self._calls.take(self._newest, self._part_start)
-            self._newest = 0
