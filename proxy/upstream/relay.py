@@ -260,8 +260,8 @@ def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call)
     headers = cleaner.headers(response.headers, dialect.passed)
     if dialect.translates:
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
-    else:
-        kind = cleaner.header(response.headers.get("content-type")) or (EVENTS if call.stream else JSON)
+    elif (kind := response.headers.get("content-type", "")) != JSON:
+        kind = cleaner.header(kind) or (EVENTS if call.stream else JSON)
     events = call.stream and (call.native is None or call.native.events)
     headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=events)
     return headers
