@@ -52,7 +52,7 @@ class OpenAIDialect(RequestBuilder):
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return the decoder for one answer."""
-        body = overlaid(call.body, target.overrides)
+        body = overlaid(call.body, target.overrides) if target.overrides else call.body
         bounds = bounds_of(target.deployment, body, len(call.raw))
         if call.endpoint not in ("chat", "completions"):
             return _passed(call, headers, bounds)
