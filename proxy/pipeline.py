@@ -269,6 +269,7 @@ class Pipeline:
         record.timings.client_seconds = arrival.client_seconds
         error.headers = as_text(call_headers(record, self._clock.monotonic()))
         record.end(Outcome.ERROR, status=arrival.status or error.http_status, code=error.error_code)
+        record.rejection = error.decide
 
     def _left(self, record: Record, arrival: Arrival) -> None:
         """Record that the call ended early: the client disconnected, or the server is draining."""

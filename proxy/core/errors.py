@@ -7,7 +7,7 @@ the client after the loop has ended. The client's surface writes its bytes (`sur
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 
@@ -22,6 +22,7 @@ class ProxyError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str | None] = None
+    decide: Callable[[], Mapping[str, Any]] | None = None  # the decision record, if no target can serve the call
 
     def __init__(
         self,

@@ -12,10 +12,10 @@ is in nano-dollars.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from proxy.core.call import Call
 from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
@@ -289,6 +289,7 @@ class Record:
         "plan",
         "principal",
         "rating",
+        "rejection",
         "request_id",
         "status",
         "time",
@@ -317,6 +318,7 @@ class Record:
         self.finish_reason: str | None = None  # as the provider sent it, of any length
         self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
         self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it
+        self.rejection: Callable[[], Mapping[str, Any]] | None = None  # makes the decision record without a plan
         self.rating: Rating | None = None  # of a complete answer of `auto`, with `learning.signals`
 
     def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:

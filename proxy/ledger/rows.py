@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -11,7 +12,6 @@ from msgspec import structs
 from proxy.core.decisions import kept
 from proxy.core.json_text import compact
 from proxy.core.ledger import AttemptRow, CallRow
-from proxy.core.plan import Plan
 from proxy.core.principal import Principal
 from proxy.core.record import AttemptOutcome, AttemptRecord, Record
 from proxy.core.usage import Usage
@@ -118,18 +118,18 @@ def call_row(
 
 
 def decision_of(record: Record) -> bytes | None:
-    """Return the decision record as the ledger keeps it; `None` if the call was not routed.
+    """Return the decision record as the ledger keeps it; `None` if nothing was decided.
 
     That of a call to one model, named by the client, has only what is equal for all such calls, so that it is made
     once: what was weighed is the one model.
     """
     plan = record.plan
     if plan is None:
-        return None
+        return None if record.rejection is None else _json(record.rejection())
     if plan.rule in _BY_NAME and len(plan.targets) == 1 and record.call is not None:
         only, version = plan.targets[0].deployment, record.call.snapshot.version
         return _direct(plan.route, plan.rule, plan.reason, only.provider.name, only.model, version)
-    return _json(plan)
+    return _json(plan.decision)
 
 
 @lru_cache(1024)
@@ -147,11 +147,11 @@ def _direct(route: str, rule: str, reason: str, provider: str, model: str, versi
     )
 
 
-def _json(plan: Plan) -> bytes:
+def _json(decision: Mapping[str, Any]) -> bytes:
     try:
-        return kept(msgspec.json.encode(plan.decision))
+        return kept(msgspec.json.encode(decision))
     except (UnicodeEncodeError, TypeError):  # a name of the client that is not valid Unicode
-        return kept(compact(dict(plan.decision)))
+        return kept(compact(dict(decision)))
 
 
 def _summed(rows: Sequence[AttemptRow]) -> AttemptRow:

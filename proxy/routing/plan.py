@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
+from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.errors import ModelNotFound
@@ -106,16 +107,12 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
     check_agent(call, rule)
     prefer = list if call.family is None or rule.form == "single" else partial(family_first, call)
     ordered = order_targets(query, (selection.accepted for selection in selections), prefer)
-    if not ordered.targets:
-        raise refusal(query, rule.route, selections)
-    reason = _reason(call, rule, ordered, selections, query)
     ranking = next((selection.ranking for selection in selections if selection.ranking is not None), None)
-    return Plan(
-        route=rule.route,
-        rule=rule.rule,
-        reason=reason,
-        targets=tuple(candidate.target for candidate in ordered.targets),
-        decide=lambda: decision_record(
+    error = None if ordered.targets else refusal(query, rule.route, selections)
+    reason = str(error) if error is not None else _reason(call, rule, ordered, selections, query)
+
+    def decide() -> Mapping[str, Any]:
+        return decision_record(
             call,
             query,
             route=rule.route,
@@ -127,7 +124,17 @@ def plan_routes(call: Call, query: Query, rules: Sequence[Rule], profile: Profil
             missing=(missing for selection in selections for missing in selection.missing),
             profile=profile,
             ranking=ranking,
-        ),
+        )
+
+    if error is not None:
+        error.decide = decide
+        raise error
+    return Plan(
+        route=rule.route,
+        rule=rule.rule,
+        reason=reason,
+        targets=tuple(candidate.target for candidate in ordered.targets),
+        decide=decide,
         features=(lambda: None) if profile is None else partial(pack, profile),
         sample=_sample(ranking, ordered),
         propensity=_propensity(selections, ordered),

@@ -43,8 +43,8 @@ def decision_record(
         "profile": None if profile is None else profile_record(profile),
         "constraints": _constraints(query, mode),
         "candidates": _candidates(query, reason, ordered, rejected, missing),
-        "chosen": ordered.targets[0].name,
-        **affinity_record(call, ordered.targets[0]),
+        "chosen": ordered.targets[0].name if ordered.targets else None,
+        **(affinity_record(call, ordered.targets[0]) if ordered.targets else {}),
         **({} if ranking is None else {"ranking": _ranking(query, ranking)}),
         "config_version": call.snapshot.version,
     }

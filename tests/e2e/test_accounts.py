@@ -45,9 +45,9 @@ class Box:
         assert result.exit_code == code, result.output
         return result.output
 
-    def chat(self, key: str, model: str = "mock/small") -> httpx.Response:
+    def chat(self, key: str, model: str = "mock/small", **more: Any) -> httpx.Response:
         """One call, on a connection of its own, so that any worker may receive it."""
-        body = {"model": model, "messages": HELLO}
+        body = {"model": model, "messages": HELLO, **more}
         headers = {"authorization": f"Bearer {key}"}
         with httpx.Client(trust_env=False, timeout=PATIENCE) as client:
             return client.post(f"{self.process.url}/v1/chat/completions", json=body, headers=headers)
@@ -266,6 +266,19 @@ def test_a_recorded_call_is_explained(single: Box, monkeypatch: pytest.MonkeyPat
     assert "auto -> mock/small" in text
     assert "There is no request" in single.refused("explain", "req_none", "--url", single.process.url, code=1)
     assert "There is no such call" in single.refused("explain", "req_none", code=2)
+
+
+def test_the_rejections_of_a_call_without_a_possible_target_are_explained(single: Box) -> None:
+    made = single.ok("POST", "keys", {"name": "rejected"})
+    answer = single.chat(made["key"], "auto", router={"exclude": ["mock/small"]})
+    id = answer.headers["x-router-id"]
+    until(lambda: single.admin.get(f"/admin/requests/{id}").status_code == 200)
+
+    text = single.shell("explain", id)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "no_candidate_available")
+    assert "excluded by router.exclude" in text
+    assert single.ok("GET", f"requests/{id}")["decision"]["chosen"] is None
 
 
 def test_no_output_contains_a_key_or_a_secret(single: Box) -> None:

@@ -119,6 +119,14 @@ def test_a_routed_call_has_the_whole_decision_record() -> None:
     assert decision_of(record) == b'{"chosen":"acme/small"}'
 
 
+def test_a_call_without_a_possible_target_has_its_decision_record() -> None:
+    record = Record("req_1", "theirs", 1000.0, 5)
+    undecided = decision_of(record)
+    record.rejection = lambda: {"chosen": None}
+
+    assert (undecided, decision_of(record)) == (None, b'{"chosen":null}')
+
+
 def test_a_call_to_a_named_model_has_what_all_such_calls_share() -> None:
     record, attempt = begun(1, FakeClock())
     record.plan = calls.plan(attempt.deployment, route="acme/small", big="x" * 1000)

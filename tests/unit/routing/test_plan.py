@@ -69,6 +69,17 @@ def test_an_unsatisfiable_requirement_is_a_400_with_its_reason() -> None:
     assert "anthropic/haiku: lacks a capability" in str(error)
 
 
+def test_a_call_without_a_possible_target_has_a_decision_record() -> None:
+    error = refused(call("tier/low", exclude=("openai/mini", "anthropic/haiku")))
+
+    assert error.decide is not None
+    decision = error.decide()
+    assert (decision["route"], decision["chosen"], decision["reason"]) == ("tier/low", None, str(error))
+    rejected = {f"{row['provider']}/{row['model']}": row["reason"] for row in decision["candidates"]}
+    assert rejected["openai/mini"] == "excluded by router.exclude"
+    assert {row["status"] for row in decision["candidates"]} == {"rejected"}
+
+
 def test_an_unlisted_model_is_not_in_the_reason() -> None:
     found = plan(call("local/clients-own-word"), {})
 
