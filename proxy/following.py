@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 
 from proxy.config.errors import ConfigError
 from proxy.core.clock import Clock
@@ -12,15 +13,15 @@ EVERY = 5.0  # seconds between two looks into the store
 START_SECONDS = 3.0
 
 
-class Follower:
+class Follower(ABC):
     """A background service; while the store does not answer, what was read last stays in force."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
 
+    @abstractmethod
     async def refresh(self) -> None:
         """Read the store, and activate what has changed."""
-        raise NotImplementedError
 
     async def start(self) -> None:
         """Read the store before the first call; if it does not answer in time, only the file applies."""
@@ -39,9 +40,9 @@ class Follower:
             except Exception as exc:
                 self._warn(exc)
 
+    @abstractmethod
     def warn(self, error: str) -> None:
         """Log that the store cannot be read."""
-        raise NotImplementedError
 
     def _warn(self, exc: Exception) -> None:
         self.warn(str(exc) or type(exc).__name__)

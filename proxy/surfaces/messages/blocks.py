@@ -62,7 +62,7 @@ class BlockWriter:
         self._open: Kind | ToolBlock | Literal["whole"] | None = None
         self._texts: list[str] = []  # of the answer
         self._heads: dict[str, bytes] = {}  # starts of the deltas of the open block
-        self._queue: list[tuple[Kind, list[str]] | ToolBlock | Block] = []  # what waits for the open call
+        self._queue: list[tuple[Kind, list[str]] | ToolBlock | Block] = []  # written when the open call is complete
 
     def take(self) -> bytes:
         """Return the events since the last time."""
