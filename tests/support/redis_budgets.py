@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from proxy.capacity.redis.budgets import RedisBudgets
 from tests.support.fakes import FakeClock
-from tests.support.redis_counters import TEST_TIME, TimedClient
+from tests.support.redis_counters import TEST_TIME, TimedClient, connected
 
 
 @asynccontextmanager
@@ -16,11 +15,5 @@ async def redis_budgets(url: str, clock: FakeClock) -> AsyncIterator[RedisBudget
     """Yield a store of one process."""
     client = TimedClient(url, clock)
     store = RedisBudgets(client, time=TEST_TIME)
-    await client.start()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(client.run())
-        await asyncio.sleep(0)
-        try:
-            yield store
-        finally:
-            task.cancel()
+    async with connected(client):
+        yield store

@@ -66,11 +66,18 @@ async def redis_counters(
     client = TimedClient(url, clock)
     store = RedisCounters(client, own_clock or clock, time=TEST_TIME)
     client.renew = store.renew
+    async with connected(client):
+        yield store
+
+
+@asynccontextmanager
+async def connected(client: StateClient) -> AsyncIterator[None]:
+    """Connect a client, and serve its commands."""
     await client.start()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(client.run())
         await asyncio.sleep(0)
         try:
-            yield store
+            yield
         finally:
             task.cancel()

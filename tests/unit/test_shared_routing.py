@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from proxy.core.policies import CostTarget
 from proxy.routing.calibrate import EVEN_SCORES, EVERY, Calibration, Calibrator
 from proxy.shared_routing import BATCH, MOST, Decision, News, SharedRouting
 from proxy.upstream.warm import KEPT_SECONDS, WarmPrompts
+from tests.support.redis_counters import connected
 from tests.support.redis_server import RedisServer
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
@@ -63,14 +63,8 @@ async def replica(url: str) -> AsyncIterator[Replica]:
     clock = Later()
     client, warm, calibrator = StateClient(url, clock), WarmPrompts(clock), Calibrator()
     shared = SharedRouting(client, warm, calibrator, clock)
-    await client.start()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(client.run())
-        await asyncio.sleep(0)
-        try:
-            yield Replica(clock, client, warm, calibrator, shared)
-        finally:
-            task.cancel()
+    async with connected(client):
+        yield Replica(clock, client, warm, calibrator, shared)
 
 
 @pytest.fixture

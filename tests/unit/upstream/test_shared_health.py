@@ -21,6 +21,7 @@ from proxy.core.policies import BreakerPolicy
 from proxy.upstream.health import Health
 from proxy.upstream.shared_health import SharedHealth
 from tests.support.calls import deployment, live, provider
+from tests.support.redis_counters import connected
 from tests.support.redis_server import RedisServer, redis_server_at
 from tests.support.redis_server import redis as redis
 from tests.support.redis_server import shared_redis as shared_redis
@@ -67,14 +68,8 @@ async def replica(url: str, of: Deployment = MODEL) -> AsyncIterator[Replica]:
     health = Health(clock, config, notify=lambda *resources: notified.append(resources))
     limits = Limits(MemoryCounters(clock), clock, config)
     shared = SharedHealth(client, health, limits, config, clock)
-    await client.start()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(client.run())
-        await asyncio.sleep(0)
-        try:
-            yield Replica(client, health, limits, shared, notified)
-        finally:
-            task.cancel()
+    async with connected(client):
+        yield Replica(client, health, limits, shared, notified)
 
 
 @pytest.fixture
