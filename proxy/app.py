@@ -170,7 +170,7 @@ def build(
     learning = Learning(learning_store, live, router, clock, internal_calls)
     router.explore = learning.explore
     metrics.watch(learning.judge.families if learning.judge else list)
-    settler.answered = (upstream.warm.note, learning.answered)
+    settler.answered, settler.named = (upstream.warm.note, learning.answered), learning.named
     turns = StoredTurns(DialogStore(database, clock), clock) if database else None
     background = background_of(database, clock)
     reloader = Reloader(live, upstream, metrics)

@@ -1,4 +1,4 @@
-"""`/admin/learning`: what was learned from feedback, and freeze, resume, rollback and reset of it."""
+"""`/admin/learning`: what was learned from feedback, and update, freeze, resume, rollback and reset of it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class Learning:
         self._context = context
         self.routes = [
             reads("/learning", self.show),
+            writes("POST", "/learning/update", self.update),
             writes("POST", "/learning/freeze", self.freeze),
             writes("POST", "/learning/resume", self.resume),
             writes("POST", "/learning/rollback", self.roll_back),
@@ -30,6 +31,10 @@ class Learning:
     async def show(self, request: Request) -> Response:
         """`GET /admin/learning`: the version in use, its check, the labels by model, and the versions that are kept."""
         return JSONResponse(await self._service.status())
+
+    async def update(self, request: Request) -> Response:
+        """`POST /admin/learning/update`: learn from all labels now, instead of when enough have come."""
+        return await self._changed(await self._service.update())
 
     async def freeze(self, request: Request) -> Response:
         """`POST /admin/learning/freeze`: make no more versions; labels are still taken."""

@@ -19,7 +19,7 @@ from proxy.core.ledger import CallRow
 from proxy.core.principal import UNKNOWN_CALLER, Identified, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.core.timestamps import seconds_of
-from proxy.learning.service import Control
+from proxy.learning.control import Control
 from proxy.replay.learned import Predictors, Version
 from proxy.replay.recorded import recorded
 from proxy.replay.replay import Replay

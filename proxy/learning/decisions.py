@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from proxy.core.call import Call
 from proxy.core.decisions import read_decision
 from proxy.core.principal import Principal
 from proxy.core.record import Record
+from proxy.core.work import LARGE
 
 
 class Decision(Struct, frozen=True, gc=False):
@@ -65,3 +67,13 @@ def owner_of(principal: Principal) -> str | None:
     if principal.role == "admin":
         return None
     return principal.key_id or principal.user
+
+
+def features_of(call: Call) -> bytes | None:
+    """Return the features of a prompt that no classifier has read yet; `None` if it has none."""
+    if call.kind != "chat" or len(call.raw) > LARGE or call.snapshot.classifier != "model":
+        return None
+    from proxy.routing.classify.packed import pack
+    from proxy.routing.classify.trained import TRAINED  # loads a model, for which most processes have no use
+
+    return pack(TRAINED.classify(call))

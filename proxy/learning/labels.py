@@ -41,13 +41,16 @@ def strongest(labels: Iterable[Label]) -> dict[tuple[str, str], Label]:
 def weights(labels: Iterable[Label], share: float) -> list[float]:
     """Return what each label counts: with the labels of all others, no key has more than `share` of the weight.
 
-    `FLOOR` is allowed in any case. Labels without a key, of anonymous or of trusted callers, are not bounded.
+    `FLOOR` is allowed in any case. Labels without a key, of anonymous or of trusted callers, are not bounded; with a
+    share of 1, no labels are.
     """
     listed = list(labels)
+    if share >= 1.0:
+        return [label.weight for label in listed]
     by_key: dict[str | None, float] = defaultdict(float)
     for label in listed:
         by_key[label.key_id] += label.weight
-    everything, ratio = sum(by_key.values()), share / max(1.0 - share, 1e-9)
+    everything, ratio = sum(by_key.values()), share / (1.0 - share)
     factors = {
         key: min(1.0, max(FLOOR, ratio * (everything - total)) / total)
         for key, total in by_key.items()

@@ -23,17 +23,17 @@ from proxy.core.learning import LearningRules
 from proxy.core.model import Tier
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
-from proxy.core.record import Record
+from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Live
 from proxy.core.timestamps import iso
 from proxy.internal_calls import InternalCalls
-from proxy.learning.decisions import Decision, decision_for, decision_of, owner_of
+from proxy.learning.control import Control, Store, Values
+from proxy.learning.decisions import Decision, decision_for, decision_of, features_of, owner_of
 from proxy.learning.failures import Failures
 from proxy.learning.judge import Drawn, Judge, Sample, drawn
 from proxy.learning.labels import FEEDBACK, Label
 from proxy.learning.memory import MOST, Decisions
 from proxy.learning.signals import Signals
-from proxy.routing.classify.packed import pack
 from proxy.routing.learned import LearnedPredictor, State, decode, encode
 from proxy.routing.members import listed_tiers
 from proxy.routing.predict import PRIOR, Predictor
@@ -51,38 +51,12 @@ BATCH, SHARE = 20, 0.1  # new labels for which a version is made at once: at lea
 QUIET = 10_000_000  # with fewer, when none has come for so many microseconds
 LONGEST = 128  # characters of an id
 _LOG = logging.getLogger(__name__)
-Values = Mapping[str, Any]
-
-
-class Store(Protocol):
-    """Where labels and versions are kept: `store/learning.py`, or `LearningMemory`."""
-
-    async def add_decisions(self, rows: Sequence[Values]) -> None: ...
-    async def decision(self, id: str) -> Values | None: ...
-    async def add_labels(self, labels: Sequence[Values]) -> None: ...
-    async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Values]: ...
-    async def counts(self, since: int, most: int) -> Mapping[str, int]: ...
-    async def judgements(self, call_id: str) -> Sequence[Values]: ...
-    async def newest(self) -> tuple[int, Values]: ...
-    async def load(self, version: int) -> bytes | None: ...
-    async def versions(self) -> Sequence[tuple[int, int]]: ...
-    async def publish(self, version: int, time: int, state: bytes, keep: int) -> bool: ...
-    async def control(self, values: Values) -> None: ...
 
 
 class Predicts(Protocol):
     """The router, whose predictor is replaced."""
 
     predictor: Predictor
-
-
-class Control(msgspec.Struct, frozen=True):
-    """The state of learning, which all processes share."""
-
-    frozen: bool = False
-    version: int | None = None  # the one that serves after a rollback, 0 for the prior; `None`: the newest
-    after: int = 0  # versions up to this one were dropped by a reset
-    since: int = 0  # labels before this time do not count, in microseconds since 1970
 
 
 class Learning:
@@ -150,13 +124,22 @@ class Learning:
             if rules is not None and rules.signals:
                 self._keep(self._signals.read(record, decision, owner_of(record.principal), self._now()))
 
+    def named(self, record: Record) -> None:
+        """Remember a call that `auto` has not decided, such as one to a named model, so that it can be judged."""
+        call, plan = record.call, record.plan
+        if call is None or plan is None or record.outcome is not Outcome.OK or call.count is not None:
+            return
+        features = features_of(call)
+        plan.features = lambda: features  # also for the ledger
+        decision = decision_for(record)
+        if decision is not None:
+            self._decisions.add(decision)
+
     def routed(self, call: Call, plan: Plan) -> None:
         """Remember the decision for a prompt that was routed without a call."""
         features, learns = plan.features(), call.snapshot.learning is not None
-        if features is None and learns and call.kind == "chat" and call.snapshot.classifier == "model":
-            from proxy.routing.classify.trained import TRAINED  # also of a named model, so that it can be judged
-
-            features = pack(TRAINED.classify(call))
+        if features is None and learns:
+            features = features_of(call)  # also of a named model, so that it can be judged
         if features is None:
             return
         targets, tenant = tuple(target.deployment.name for target in plan.targets), call.principal.tenant
@@ -229,6 +212,18 @@ class Learning:
         control, newest = await self.follow()
         if rules is not None and not control.frozen and control.version is None:
             await self._learn(rules, control, newest)
+
+    async def update(self) -> dict[str, Any]:
+        """Make a version of all labels now, if it passes its check, and return what `status` returns."""
+        rules = self._live.snapshot.learning
+        if rules is None:
+            raise InvalidRequest("`learning.enabled` is not set; without it, nothing is learned.")
+        await self.flush()
+        control, newest = await self.follow()
+        if control.frozen or control.version is not None:
+            raise InvalidRequest("Learning is frozen or rolled back. Send `POST /admin/learning/resume` first.")
+        await self._learn(rules, control, newest, now=True)
+        return await self.status()
 
     async def flush(self) -> None:
         """Write new decisions and labels to the store. While it is unavailable, they stay in memory."""
@@ -312,9 +307,9 @@ class Learning:
             ],
         }
 
-    async def _learn(self, rules: LearningRules, control: Control, newest: int) -> None:
+    async def _learn(self, rules: LearningRules, control: Control, newest: int, *, now: bool = False) -> None:
         last = max(self._tried, self._state.until if self._state is not None else 0)
-        if not await self._store.labels(max(last + 1, control.since), 1):
+        if not now and not await self._store.labels(max(last + 1, control.since), 1):
             return
         of_key = math.ceil(rules.key_share * MOST_LABELS)
         labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS, of_key)]
@@ -322,7 +317,7 @@ class Learning:
             return  # they were deleted meanwhile
         latest = labels[-1].time
         fresh = sum([label.time > last for label in labels])
-        if fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
+        if not now and fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
             return
         self._tried = latest
         from proxy.learning.fit import examples_of, fit_and_check  # only here: most processes learn nothing

@@ -30,7 +30,8 @@ _MOST_SERIES = 10_000
 class Settler:
     """Settles records into metrics, the access log and the ledger."""
 
-    answered: Sequence[Callable[[Record], None]] = ()  # receive the records of calls of `auto`
+    answered: Sequence[Callable[[Record], None]] = ()  # receive the records of calls of `auto`,
+    named: Callable[[Record], None] | None = None  # and of other calls, where `learning` is enabled
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class Settler:
             if record.plan is not None and record.plan.conversation is not None:
                 for note in self.answered:
                     note(record)
+            elif record.call is not None and record.call.snapshot.learning is not None and self.named is not None:
+                self.named(record)
         except Exception:  # the call has been answered; an error in its accounting must not end the connection
             _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
         if self._ledger is not None:

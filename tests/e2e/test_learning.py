@@ -104,6 +104,27 @@ def test_the_answer_to_a_call_can_be_judged(tmp_path: Path, *, enabled: bool) ->
         assert learning(box)["labels"] == {"up/weak": 1}
 
 
+@pytest.mark.parametrize("store", ["none", "sqlite"])
+def test_answers_of_models_that_the_client_named_are_learned_from_at_once(tmp_path: Path, store: str) -> None:
+    with (
+        running(Upstream()) as upstream,
+        boxed(tmp_path, configuration(upstream.url, tmp_path) | {"store": store}) as box,
+    ):
+        before = predicted(box)
+        for number in range(40):
+            for topic, weak in (("poetry", 1), ("gears", 0)):
+                text = TOPICS[topic].format(f"{NUMBERS[number % 10]} {ASKED[number % 12]}")
+                for model, score in (("up/weak", weak), ("up/strong", 1)):
+                    answer = box.ask(model, messages=[{"role": "user", "content": text}])
+                    assert judge(box, id=answer.headers["x-router-id"], score=score).status_code == 200
+        state = learning(box, "/update")
+        after = predicted(box)
+
+    assert state["version"] > 0
+    assert state["labels"] == {"up/strong": 80, "up/weak": 80}
+    assert after[0] - after[1] > before[0] - before[1] + 0.1
+
+
 def test_answers_are_rated_in_records(tmp_path: Path) -> None:
     config = configuration("", tmp_path)
     with running(Upstream()) as upstream:

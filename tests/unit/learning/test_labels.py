@@ -35,3 +35,9 @@ def test_a_key_that_is_alone_counts_no_more_than_the_floor() -> None:
 
 def test_trusted_labels_are_not_bounded() -> None:
     assert weights([label(number, WEAK, 1.0, EASY) for number in range(500)], 0.2) == [1.0] * 500
+
+
+def test_a_share_of_all_bounds_no_key() -> None:
+    labels = [label(number, WEAK, 1.0, EASY, key_id="only") for number in range(80)]
+
+    assert weights(labels, 1.0) == [1.0] * 80

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from msgspec import structs
@@ -12,6 +12,7 @@ from msgspec import structs
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest, NotFound
 from proxy.core.learning import LearningRules
+from proxy.core.model import Kind
 from proxy.core.plan import Plan, Target
 from proxy.core.principal import Identified, Principal
 from proxy.core.record import Outcome, Rating, Record
@@ -131,6 +132,37 @@ async def test_the_model_that_answered_is_judged_after_a_fallback() -> None:
     assert (label.model, label.propensity) == (STRONG, 1.0)
 
 
+def named(id: str = "req_1", kind: Kind = "chat", classifier: Literal["rules", "model"] = "model") -> Record:
+    """The record of a call to a model by its name."""
+    record, live = ended(id), replace(snapshot(MINI, OPUS), learning=RULES, classifier=classifier)
+    asked = call("openai/mini", "Which verse follows?", on=live)
+    record.call = replace(asked, id=id, principal=ANN, kind=kind)
+    record.plan = Plan("openai/mini", "direct", "", (Target(MINI),), dict)
+    return record
+
+
+async def test_the_answer_of_a_model_that_the_client_named_can_be_judged() -> None:
+    bench, record = Bench(), named()
+    bench.service.named(record)
+    features = record.plan.features() if record.plan else None
+
+    label = await bench.service.give(ANN, "req_1", 0.0, None)
+    await bench.service.flush()
+
+    assert features is not None
+    assert (label.model, label.propensity, label.features) == (WEAK, 1.0, features)
+    assert await bench.store.labels(0, 10) == [structs.asdict(label)]  # and no rating, which only `auto` has
+
+
+@pytest.mark.parametrize("record", [named(kind="embeddings"), named(classifier="rules")])
+async def test_a_prompt_without_features_is_not_remembered(record: Record) -> None:
+    bench = Bench()
+    bench.service.named(record)
+
+    with pytest.raises(NotFound):
+        await bench.service.give(ANN, "req_1", 0.0, None)
+
+
 @pytest.mark.parametrize(("principal", "id"), [(BEN, "req_1"), (ANN, "req_2"), (ANN, "x" * 500)])
 async def test_ids_that_are_not_the_callers_are_unknown(principal: Principal, id: str) -> None:
     bench = Bench()
@@ -215,6 +247,32 @@ async def test_no_version_is_made_for_a_few_new_labels_until_no_more_come() -> N
 
     assert BATCH > 1
     assert (before, bench.version) == (1, 2)
+
+
+async def test_an_update_makes_a_version_of_a_few_new_labels() -> None:
+    bench = Bench()
+    await bench.learn(300)
+    bench.service.routed(*asked())
+    await bench.service.give(ANN, "req_1", 0.0, None)
+
+    status = await bench.service.update()
+
+    assert (status["version"], bench.version) == (2, 2)
+
+
+@pytest.mark.parametrize("changes", [{"frozen": True}, {"version": 0}])
+async def test_an_update_of_a_frozen_service_is_rejected(changes: dict[str, Any]) -> None:
+    bench = Bench()
+    await bench.give(300)
+    await bench.service.change(**changes)
+
+    with pytest.raises(InvalidRequest, match="frozen or rolled back"):
+        await bench.service.update()
+
+
+async def test_an_update_without_learning_is_rejected() -> None:
+    with pytest.raises(InvalidRequest, match=r"`learning\.enabled` is not set"):
+        await Bench(rules=None).service.update()
 
 
 async def test_a_frozen_service_makes_no_version() -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from proxy.core.learning import LearningRules
 from proxy.core.model import Price
 from proxy.core.record import AttemptRecord, Continued, Record
 from proxy.core.usage import Usage
@@ -234,6 +235,19 @@ def test_records_of_auto_are_passed_on() -> None:
     settler.settle(made := routed(b"c"))
 
     assert noted == [made]
+
+
+@pytest.mark.parametrize("rules", [LearningRules(), None])
+def test_records_of_other_calls_are_passed_on_where_learning_is_enabled(rules: LearningRules | None) -> None:
+    settler = Settler(Metrics(), FakeClock(1003.0), live(access_log=False))
+    named: list[Record] = []
+    settler.named = named.append
+    made = answered(call=call(on=replace(snapshot(SMALL), learning=rules)), plan=plan(SMALL))
+
+    settler.settle(made)
+    settler.settle(routed(b"c"))
+
+    assert named == ([made] if rules else [])
 
 
 def test_an_error_of_a_receiver_loses_no_row_of_the_ledger(caplog: pytest.LogCaptureFixture) -> None:
