@@ -33,6 +33,7 @@ class FailureKind(StrEnum):
     CONTENT_FILTERED = "content_filtered"  # 400 with the dialect's marker
     UNSUPPORTED = "unsupported"  # never sent: the target's API has nothing for what the client asks
     OVER_BUDGET = "over_budget"  # never sent: a hard budget does not allow it
+    OVER_LIMIT = "over_limit"  # never sent: a limit of the caller for this model does not allow it
     BAD_REQUEST = "bad_request"  # a 4xx that blames the client's request
     BROKEN_STREAM = "broken_stream"  # any fault after the commit point
 
@@ -103,6 +104,7 @@ VERDICTS: dict[FailureKind, Verdict] = {
     FailureKind.CONTENT_FILTERED: Verdict("content", fall_back=False, rank=Rank.REQUEST),
     FailureKind.UNSUPPORTED: Verdict("content", rank=Rank.UNSENT, sent=False),
     FailureKind.OVER_BUDGET: Verdict("content", rank=Rank.UNSENT, sent=False),
+    FailureKind.OVER_LIMIT: Verdict("content", rank=Rank.WAIT, sent=False),
     FailureKind.BAD_REQUEST: Verdict("content", fall_back=False, rank=Rank.REQUEST),
     FailureKind.BROKEN_STREAM: Verdict("server_error", fall_back=False),
 }

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from proxy.core.call import Call
 from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
+from proxy.core.limited import ModelLimits
 from proxy.core.model import Deployment
 from proxy.core.money import cost_nusd
 from proxy.core.plan import Plan
@@ -284,6 +285,7 @@ class Record:
         "handed_over",
         "id",
         "limit_headers",
+        "model_limits",
         "native_finish",
         "outcome",
         "plan",
@@ -313,6 +315,7 @@ class Record:
         self.upstream_request_id: str | None = None
         self.native_finish: str | None = None  # the provider's finish reason of a translated answer
         self.limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
+        self.model_limits: ModelLimits | None = None  # of the caller, if any: each attempt reserves under them
         self.exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
         self.handed_over = False  # the call runs on in the background, and has another record
         self.finish_reason: str | None = None  # as the provider sent it, of any length

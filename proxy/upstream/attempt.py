@@ -20,6 +20,7 @@ from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.limit_headers import NAMES as LIMIT_HEADERS
+from proxy.core.limited import ModelLimits, ModelReservation
 from proxy.core.money import requested_ceiling
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome, AttemptRecord
@@ -67,6 +68,7 @@ class Attempt:
         "later_events",
         "lease",
         "ledger",
+        "limited",
         "native",
         "request",
         "reserved",
@@ -102,6 +104,7 @@ class Attempt:
         self.native = native  # the target speaks the client's own format
         self.charges = charges  # its budgets
         self.reserved: BudgetReservation | None = None  # from its budgets
+        self.limited: ModelReservation | None = None  # under its caller's limits of models, if any
         self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
         self.response = None
         self.sent = False
@@ -116,6 +119,22 @@ class Attempt:
         self._asks_no_usage = False  # the request was repeated without `stream_options`
         self._closed = False
 
+    async def reserve(self, limits: ModelLimits) -> UpstreamFailure | None:
+        """Reserve under the caller's limits of models; if they do not allow the attempt, close it and return why.
+
+        Raises `StateUnavailable` if the limits cannot be counted.
+        """
+        try:
+            result = await limits.reserve(self.target.deployment)
+        except BaseException:
+            await self.close()
+            raise
+        if isinstance(result, UpstreamFailure):
+            await self.close()
+            return result
+        self.limited = result
+        return None
+
     async def open(self) -> None:
         """Send, and read to the commit point; if the attempt fails, it is closed.
 
@@ -124,7 +143,7 @@ class Attempt:
         run = self.run
         left = run.left
         if left <= 0:
-            self._shared.slots.release(self.lease)
+            await self.close()
             raise deadline_error(run.call.snapshot.deadline.hard)
         run.attempts -= 1
         try:
@@ -160,6 +179,8 @@ class Attempt:
         if not self.sent:
             self._shared.slots.release(self.lease)
             self.settle_budgets()
+            if self.limited is not None:
+                self.limited.end(None)
             return
         response, self.response = self.response, None
         try:
@@ -177,6 +198,8 @@ class Attempt:
                     self.lease.settle(ok=None)
                 if self.lease.reservation:
                     self._shared.slots.give_back(self.lease, self.entry.used_tokens, unused=False)
+                if self.limited is not None:
+                    self.limited.end(self.entry)
 
     def estimate_usage(self) -> None:
         """Estimate the usage of an answer that broke off, or whose upstream reports none."""

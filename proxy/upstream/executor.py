@@ -15,6 +15,7 @@ from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import InvalidRequest, ProxyError, RateLimited, UpstreamRejected
 from proxy.core.failures import FailureKind, FailureRule, UpstreamFailure
+from proxy.core.limited import ModelLimits
 from proxy.core.model import Deployment
 from proxy.core.plan import Plan, Target
 from proxy.core.record import Record
@@ -136,8 +137,9 @@ class Executor:
         error.retryable = error.retryable or run.cut_short
         if isinstance(error, RateLimited):
             rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
-            if isinstance(refusal, RateLimited) and refusal.retry_after is not None:
-                rests.append(refusal.retry_after)
+            own = error.retry_after if run.failure.kind is FailureKind.OVER_LIMIT else None
+            queued = refusal.retry_after if isinstance(refusal, RateLimited) else None
+            rests += [seconds for seconds in (own, queued) if seconds is not None]
             error.retry_after = min(rests, default=error.retry_after)  # the earliest of all
         return error
 
@@ -160,6 +162,10 @@ class Executor:
             return None
         if picked := self._slots.take_at_once(run.call, targets, run.plan):
             return picked
+        if run.record.model_limits is not None:
+            targets = await self._allowed(run, targets, run.record.model_limits)
+            if not targets:
+                return None
         began = self.clock.monotonic()
         patience = max(0.0, min(run.patience, run.left))
         try:
@@ -168,6 +174,18 @@ class Executor:
             )
         finally:
             self._waited(run, began)
+
+    async def _allowed(self, run: Run, targets: list[Target], limits: ModelLimits) -> list[Target]:
+        """Return the targets that the caller's limits of models allow now; no call queues for the others."""
+        allowed = []
+        for target in targets:
+            refusal = await limits.refusal(target.deployment)
+            if refusal is None:
+                allowed.append(target)
+            else:
+                run.targets.remove(target)
+                run.failed(target, refusal)
+        return allowed
 
     def _waited(self, run: Run, began: float) -> None:
         seconds = self.clock.monotonic() - began
@@ -186,8 +204,11 @@ class Executor:
                 if not isinstance(exc, InvalidRequest):
                     raise
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
+            limits = run.record.model_limits
+            if limits is not None and (refusal := await attempt.reserve(limits)) is not None:
+                return failure or refusal
             if run.record.attempts and run.pays and not self._budget.take(self.clock.monotonic()):
-                self._slots.release(lease)
+                await attempt.close()
                 run.attempts, run.cut_short = 0, True  # the call ends with its last failure
                 return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
             try:

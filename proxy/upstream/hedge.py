@@ -154,8 +154,11 @@ class Hedge:
             except BaseException:
                 self._slots.release(lease)
                 raise
+            limits = run.record.model_limits
+            if limits is not None and await attempt.reserve(limits) is not None:
+                continue
             if not self._budget.take(self._clock.monotonic()):
-                self._slots.release(lease)
+                await attempt.close()
                 return None
             run.targets.remove(target)
             return attempt

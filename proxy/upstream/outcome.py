@@ -24,6 +24,7 @@ from proxy.upstream.health import Block
 from proxy.upstream.own_keys import rejected_key
 from proxy.upstream.run import FailedTarget, worst
 
+MINUTE = 60.0  # `retry-after` of a request that exceeds a limit by itself
 _MOST_SAID = 300  # characters of a provider's message, if several targets are named
 _MOST_NAMED = 8
 
@@ -120,6 +121,9 @@ def _unsent(failure: UpstreamFailure, others: str) -> ProxyError:
     """Return the error if no request could be sent."""
     if failure.kind is FailureKind.OVER_BUDGET:
         return BudgetExceeded(f"{failure}{others}", retry_after=failure.retry_after)
+    if failure.kind is FailureKind.OVER_LIMIT:
+        seconds = failure.retry_after
+        return RateLimited(f"{failure}{others}", retry_after=seconds or MINUTE, retryable=seconds is not None)
     return InvalidRequest(str(failure), param=failure.param, code=failure.code, retryable=False)
 
 

@@ -31,6 +31,8 @@ def worst(failed: Sequence[FailedTarget]) -> FailedTarget:
     def order(number: int) -> tuple[int, float, int]:
         failure = failed[number].failure
         rank = failure.verdict.rank
+        if failure.kind is FailureKind.OVER_LIMIT and failure.retry_after is None:
+            rank = Rank.UNSENT  # no wait mends it
         wait = float("inf") if failure.retry_after is None else failure.retry_after
         return rank, wait if rank is Rank.WAIT else 0.0, -number
 

@@ -32,13 +32,17 @@ CONFIG: dict[str, Any] = {
         "broken": {"dialect": "mock", "failure_rate": 1.0},
     },
     "models": [{"id": "mock/small"}, {"id": "slow/small"}, {"id": "broken/small"}],
-    "resilience": {"breaker": {"consecutive": 1000, "window_failures": 1000}, "retry": {"attempts": 1}},
+    "resilience": {
+        "breaker": {"consecutive": 1000, "window_failures": 1000},
+        "retry": {"attempts": 2, "same_target": 0},
+    },
 }
 LIMITS = {
     "three": LimitValues(rpm=3, tpm=100_000),
     "one": LimitValues(concurrency=1, tpm=2500),
     "free": LimitValues(rpd=1000),
     "default": LimitValues(),
+    "models": LimitValues(rpd=1000),
 }
 
 
@@ -60,6 +64,7 @@ async def _create(folder: Path) -> dict[str, str]:
                 last4=last4,
                 limits=limits,
                 user="alice" if name.startswith("alice") else None,
+                model_limits={"mock/*": LimitValues(rpm=2)} if name == "models" else {},
             )
             await accounts.create(row, "test")
             issued[name] = key
@@ -169,3 +174,19 @@ def test_concurrent_calls_are_limited(box: tuple[str, dict[str, str]]) -> None:
             return sorted(call.result() for call in calls)
 
     assert asyncio.run(ask()) == [0, 429, 429]
+
+
+def test_fallbacks_count_for_the_limit_of_their_own_model(box: tuple[str, dict[str, str]], http: httpx.Client) -> None:
+    url, keys = box
+    fallbacks = {"fallbacks": ["mock/small"]}
+
+    answers = [chat(http, url, keys["models"], "broken/small", router=fallbacks) for _ in range(3)]
+    direct = chat(http, url, keys["models"])
+
+    assert [answer.status_code for answer in (*answers, direct)] == [200, 200, 429, 429]
+    assert [answer.headers.get("x-ratelimit-remaining-requests") for answer in answers] == ["1", "0", "0"]
+    error = answers[2].json()["error"]
+    assert error["code"] == "rate_limit_exceeded"
+    assert "2 requests per minute (`rpm`) of the key `models` for `mock/*` is reached" in error["message"]
+    assert "Also failed: `broken/small`" in error["message"]
+    assert 0 < int(answers[2].headers["retry-after"]) <= 61

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +16,7 @@ from proxy.core.errors import RateLimited
 from proxy.core.failures import FailureKind
 from proxy.core.model import LimitValues
 from proxy.core.plan import Plan
-from proxy.core.principal import OF_MODEL, Identified, Owner
+from proxy.core.principal import Identified, Owner
 from proxy.core.record import AttemptOutcome, Record
 from proxy.core.usage import Usage
 from tests.support.calls import call, deployment, record, snapshot
@@ -116,44 +114,6 @@ async def test_a_refusal_names_the_limit_and_its_owner(values: LimitValues, kind
     assert f"{words} (`{kind}`) of the user `alice` is reached" in str(error)
     assert error.retry_after is not None
     assert error.retry_after > 0
-
-
-OF_SMALL: Owner = (*KEY, OF_MODEL, "acme/small")
-
-
-@pytest.mark.parametrize(
-    ("pattern", "model", "route"),
-    [
-        ("acme/small", "auto", "auto"),  # the first target
-        ("acme/*", "acme/small", "acme/small"),
-        ("gpt-4", "gpt-4", "acme/small"),
-        ("tier/*", "auto", "tier/low"),
-    ],
-)
-async def test_a_limit_of_a_model_counts_its_calls_only(pattern: str, model: str, route: str) -> None:
-    bench = Bench((KEY, LimitValues(rpm=9)), ((*KEY, OF_MODEL, pattern), LimitValues(rpm=1)))
-    other, plan, row = bench.call(model="far/other")
-    await bench.limits.reserve(other, replace(plan, route="far/other", targets=()), row)
-    made, plan, row = bench.call(model=model)
-    plan = replace(plan, route=route)
-    await bench.limits.reserve(made, plan, row)
-
-    words = f"1 requests per minute (`rpm`) of the key `key_1` for `{pattern}` is reached"
-    with pytest.raises(RateLimited, match=re.escape(words)):
-        await bench.limits.reserve(made, plan, row)
-    assert headers(row)["limit-requests"] == "1"
-    assert await bench.used() == {("key", "key_1", "rpm"): 2, ("key", "key_1", OF_MODEL, pattern, "rpm"): 1}
-
-
-async def test_tokens_of_a_model_are_reserved_and_settled() -> None:
-    bench = Bench((OF_SMALL, LimitValues(tpm=1000, concurrency=1)))
-
-    reservation, row = await bench.reserve(max_tokens=50)
-    reserved = await bench.used()
-    bench.limits.settle(reservation, ended(row, Usage(7, 5)))
-
-    assert reserved == {(*OF_SMALL, "tpm"): INPUT + 50, (*OF_SMALL, "concurrency"): 1}
-    assert await bench.used() == {(*OF_SMALL, "tpm"): 12}
 
 
 async def test_a_call_fits_again_after_retry_after() -> None:

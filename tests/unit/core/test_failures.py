@@ -36,6 +36,7 @@ TABLE = {
     "content_filtered": ("content", False, False, Rank.REQUEST),
     "unsupported": ("content", True, False, Rank.UNSENT),
     "over_budget": ("content", True, False, Rank.UNSENT),
+    "over_limit": ("content", True, False, Rank.WAIT),
     "bad_request": ("content", False, False, Rank.REQUEST),
     "broken_stream": ("server_error", False, False, Rank.TRANSIENT),
 }
@@ -78,7 +79,11 @@ def test_few_kinds_have_the_other_columns() -> None:
     rows = VERDICTS.items()
 
     assert [kind for kind, row in rows if row.other_key] == [FailureKind.MODEL_MISSING]
-    assert [kind for kind, row in rows if not row.sent] == [FailureKind.UNSUPPORTED, FailureKind.OVER_BUDGET]
+    assert [kind for kind, row in rows if not row.sent] == [
+        FailureKind.UNSUPPORTED,
+        FailureKind.OVER_BUDGET,
+        FailureKind.OVER_LIMIT,
+    ]
     assert [kind for kind, row in rows if not row.known_cost] == [FailureKind.FIRST_TOKEN_TIMEOUT]
     assert [kind for kind, row in rows if row.shown_by_list] == [FailureKind.OVERLOADED, FailureKind.SERVER_ERROR]
 

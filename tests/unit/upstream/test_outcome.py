@@ -42,6 +42,7 @@ TABLE = [
     (K.CONTENT_FILTERED, 400, 400, "invalid_request_error", "content_filter"),
     (K.UNSUPPORTED, None, 400, "invalid_request_error", "theirs"),
     (K.OVER_BUDGET, None, 429, "insufficient_quota", "insufficient_quota"),
+    (K.OVER_LIMIT, None, 429, "rate_limit_error", "rate_limit_exceeded"),
     (K.BAD_REQUEST, 422, 422, "invalid_request_error", "theirs"),
     (K.BROKEN_STREAM, None, 502, "server_error", "upstream_error"),
 ]
