@@ -117,29 +117,49 @@ def parse(raw: bytes, *, checked: Collection[str] = ()) -> Document:
 
 
 def _plain(raw: bytes, checked: Collection[str]) -> tuple[dict[str, Any], dict[str, Span]] | None:
-    """Return the members, undecoded, and their spans; `None` if the exact reader has to look at the body.
-
-    Every value is compared with the bytes where it should be. As long as they are equal, the next key is the next
-    member's; with a repeated name or one that is written with escapes, the object does not end after `members`.
-    """
+    """Return the members, undecoded, and their spans; `None` if the exact reader has to look at the body."""
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check the encoding of what it does not decode
         members = _split(raw)
         if not 0 < len(members) <= MAX_MEMBERS:
             return None
-        spans, match, end = {}, _match_first(raw), 0
         for name, value in members.items():
             if len(value) > _SAFE_SIZE and name not in checked and may_exceed(value, MAX_DEPTH - 1):
                 return None
-            if match is None or not raw.startswith(value, start := match.end()):
-                return None
-            end = start + len(value)
-            spans[name] = Span(match.start(1) - 1, start, end)
-            match = _match_next(raw, end)
     except (ValueError, RecursionError):
         return None
-    return (members, spans) if match is None and _match_end(raw, end) else None
+    # `{"name":value,"name":value}`: if the body is as long as that, there is nothing else in it, such as blanks, a
+    # repeated name, or one that is written with escapes.
+    least = sum(map(len, members)) + sum(map(len, members.values())) + 4 * len(members) + 1
+    spans = _compact_spans(members) if least == len(raw) else _spans(raw, members)
+    return None if spans is None else (members, spans)
+
+
+def _compact_spans(members: dict[str, Raw]) -> dict[str, Span]:
+    spans, at = {}, 1
+    for name, value in members.items():
+        start = at + len(name) + 3
+        end = start + len(value)
+        spans[name] = Span(at, start, end)
+        at = end + 1
+    return spans
+
+
+def _spans(raw: bytes, members: dict[str, Raw]) -> dict[str, Span] | None:
+    """Find the members in a body that is not compact; `None` if they are not all that it contains.
+
+    Every value is compared with the bytes where it should be. As long as they are equal, the next key is the next
+    member's; with a repeated name or one that is written with escapes, the object does not end after `members`.
+    """
+    spans, match, end = {}, _match_first(raw), 0
+    for name, value in members.items():
+        if match is None or not raw.startswith(value, start := match.end()):
+            return None
+        end = start + len(value)
+        spans[name] = Span(match.start(1) - 1, start, end)
+        match = _match_next(raw, end)
+    return spans if match is None and _match_end(raw, end) else None
 
 
 def _value_of(raw: Raw) -> Any:
