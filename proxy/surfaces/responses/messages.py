@@ -235,8 +235,11 @@ class _Reader:
         if kind == "tool_search_output" and item.get("call_id") is None:
             return  # of a search by the server
         id = _call_id(item, where)
-        self._close()
         places = self._outputs.get(id)
+        if places is None or self._messages[places[-1]] is not None:
+            # No earlier call waits for it. The output of an earlier call does not end the answer that is being read.
+            self._close_if_calls(id)
+            places = self._outputs.get(id)
         if places is None:
             if self._whole:
                 message = f"`{where}.call_id`: no tool call found for function call output with call_id {_short(id)}."
@@ -245,6 +248,11 @@ class _Reader:
         place = next((place for place in places if self._messages[place] is None), places[-1])
         content = self._content(item, where, kind)
         self._messages[place] = {"role": "tool", "tool_call_id": id, "content": content}
+
+    def _close_if_calls(self, id: str) -> None:
+        """End the assistant's message if it contains a call with this id."""
+        if self._open is not None and any(call["id"] == id for call in self._open.calls):
+            self._close()
 
     def _content(self, item: Item, where: str, kind: str) -> str | list[dict[str, Any]]:
         output = item.get("output")

@@ -85,6 +85,16 @@ def test_output_is_moved_behind_its_call() -> None:
     ]
 
 
+@pytest.mark.parametrize("before", [[], [output("c1", "first")]], ids=["late", "again"])
+def test_output_of_an_earlier_call_does_not_split_an_answer(before: list[Any]) -> None:
+    said = {"role": "assistant", "content": "a"}
+
+    conversation = read(call("c1"), *before, USER, said, output("c1"), said)
+
+    assert [message["role"] for message in conversation.messages] == ["assistant", "tool", "user", "assistant"]
+    assert conversation.messages[-1]["content"] == "a\n\na"
+
+
 def test_equal_ids_of_calls_are_answered_in_order() -> None:
     conversation = read(call("c"), output("c", "one"), call("c"), output("c", "two"))
 
