@@ -24,11 +24,10 @@ from proxy.core.snapshot import Live
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.conversations import Conversations
 from proxy.http.cors import Cors
-from proxy.http.exchange import Endpoint, RunCall
+from proxy.http.exchange import Endpoint, Ids, RunCall
 from proxy.http.feedback import Feedback
 from proxy.http.forwarded import Forwarded
 from proxy.http.guard import Guard
-from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.prompts import Prompts
 from proxy.http.provider_keys import OwnProviderKeys

@@ -8,7 +8,11 @@ cancels the call, so that the upstream's connection is closed at once.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope, Send
@@ -17,13 +21,13 @@ from proxy.admission.credentials import joined
 from proxy.arrival import Arrival, Detached
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.errors import send_error
-from proxy.http.ids import Ids
-from proxy.http.output import CYCLE, AsgiOutput, Cycle, Output
+from proxy.http.output import CYCLE, AsgiOutput, Output
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers, sane_id
 from proxy.surfaces.openai.surface import COMMENT
 
+Client = tuple[str, int]  # address and port
 PIECE = 256 * 1024  # bytes of a whole body per write
 
 
@@ -33,6 +37,14 @@ class RunCall(Protocol):
     async def run(self, arrival: Arrival) -> None:
         """Raises `ProxyError`, which becomes the client's error."""
         ...
+
+
+class Ids:
+    """Ids of requests, unique across processes: `req_` with a random prefix of this process and a counter."""
+
+    def __init__(self) -> None:
+        prefix = secrets.token_hex(8)
+        self.new: Callable[[], str] = map(f"req_{prefix}%08x".__mod__, count(1)).__next__
 
 
 class Endpoint:
@@ -45,88 +57,77 @@ class Endpoint:
         self.ids = ids
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one request."""
-        return Exchange(self, scope, receive, send).serve(self._pipeline)
+        """Serve one request, as an ASGI application."""
+        out: Output | None = (scope.get("extensions") or {}).get(CYCLE)
+        if out is None:
+            out = AsgiOutput(receive, send, self.limits.write_stall)
+        query = scope["query_string"].decode("latin-1")
+        return self.serve(out, joined(scope["headers"]), scope.get("client"), scope["path"], query)
+
+    def serve(
+        self, out: Output, headers: Mapping[str, str], client: Client | None, path: str, query: str
+    ) -> Coroutine[Any, Any, None]:
+        """Serve one request; `headers` have lower-case names."""
+        return Exchange(self, out, headers, client, path, query).serve(self._pipeline)
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """The requests that need no ASGI application: those to `endpoints` for `hosts`, by clients that are no browsers."""
+
+    endpoints: Mapping[bytes, Endpoint]  # of `POST`, by path
+    hosts: set[str] = field(default_factory=set)  # values of `Host` that `Guard` has accepted
+
+    def passes(self, headers: Mapping[str, str], query: bytes) -> bool:
+        """Whether a request with these headers, none of them repeated, may go to its endpoint at once."""
+        browser = "origin" in headers or "sec-fetch-site" in headers
+        return not browser and headers.get("host") in self.hosts and b"#" not in query
 
 
 class Exchange:
-    """One request and its response: the `Arrival` that the pipeline reads from and writes to."""
+    """One request and its response: the `Arrival` that the pipeline reads from and writes to.
 
-    detached: Detached | None = None
-    __slots__ = (
-        "_begun",
-        "_comment_timer",
-        "_content",
-        "_cycle",
-        "_early_timer",
-        "_ended",
-        "_events",
-        "_limits",
-        "_loop",
-        "_out",
-        "_receive",
-        "_send",
-        "_task",
-        "_tasks",
-        "_undelivered",
-        "answer_headers",
-        "address",
-        "client_seconds",
-        "encoder",
-        "headers",
-        "id",
-        "interrupted",
-        "path",
-        "query",
-        "request_id",
-        "status",
-        "surface",
-        "write",
-    )
+    Attributes of the class are the initial values of those of an instance.
+    """
 
     history = 0
+    detached: Detached | None = None
+    encoder: Encoder | None = None
+    interrupted: str | None = None
+    client_seconds = 0.0
+    answer_headers: Mapping[str, str] = MappingProxyType({})
+    status = 0
+    _task: asyncio.Task[Any] | None = None
+    _tasks: set[asyncio.Task[None]] | None = None  # beside the call
+    _undelivered = False  # the client disconnected before it had read everything
+    _begun = False  # the head was written
+    _ended = False
+    _events = False  # the response is an event stream
+    _content = False  # the answer has reached its commit point
+    _comment_timer: asyncio.TimerHandle | None = None
+    _early_timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, endpoint: Endpoint, scope: Scope, receive: Receive, send: Send) -> None:
-        self.headers: Mapping[str, str] = joined(scope["headers"])
-        self.id = endpoint.ids.new()
-        request_id = self.headers.get("x-request-id")
-        self.request_id = self.id if request_id is None else sane_id(request_id) or self.id
-        client = scope.get("client")
+    def __init__(
+        self, endpoint: Endpoint, out: Output, headers: Mapping[str, str], client: Client | None, path: str, query: str
+    ) -> None:
+        self.headers = headers
+        self.id = self.request_id = endpoint.ids.new()
+        if "x-request-id" in headers:
+            self.request_id = sane_id(headers["x-request-id"]) or self.id
         self.address: str | None = client[0] if client else None
-        self.path: str = scope["path"]
-        self.query: str = scope["query_string"].decode("latin-1")
+        self.path = path
+        self.query = query
         self.surface = endpoint.surface
-        self.encoder: Encoder | None = None
-        self.interrupted: str | None = None
-        self.client_seconds = 0.0
-        self.answer_headers: Mapping[str, str] = {}
-        self.status = 0
+        self.write = out.write
         self._limits = endpoint.limits
-        self._receive = receive
-        self._send = send
-        self._cycle: Cycle | None = (scope.get("extensions") or {}).get(CYCLE)
-        self._out: Output
+        self._out = out
         self._loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[Any] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._undelivered = False  # the client disconnected before it had read everything
-        self._begun = False  # the head was written
-        self._ended = False
-        self._events = False  # the response is an event stream
-        self._content = False  # the answer has reached its commit point
-        self._comment_timer: asyncio.TimerHandle | None = None
-        self._early_timer: asyncio.TimerHandle | None = None
 
     async def serve(self, pipeline: RunCall) -> None:
         """Run the call in this task; a disconnect cancels it."""
-        cycle = self._cycle
-        self._task = asyncio.current_task() if cycle is None else cycle.task
-        if cycle is not None:
-            cycle.on_gone = self._gone
-            self._out = cycle
-        else:
-            self._out = AsgiOutput(self._send, self._limits.write_stall, self._gone)
-        self.write = self._out.write
+        out = self._out
+        self._task = out.task or asyncio.current_task()
+        out.on_gone = self._gone
         try:
             try:
                 await pipeline.run(self)
@@ -141,31 +142,30 @@ class Exchange:
                 await self._fail(leaving)
         finally:
             self._ended = True
-            self._task = None
-            if cycle is not None:
-                cycle.on_gone = None
-            for timer in (self._early_timer, self._comment_timer):
-                if timer is not None:
-                    timer.cancel()
-            for task in self._tasks:
+            self._task = out.on_gone = None
+            if self._early_timer is not None:
+                self._early_timer.cancel()
+            if self._comment_timer is not None:
+                self._comment_timer.cancel()
+            for task in self._tasks or ():
                 task.cancel()
 
     async def read(self) -> bytes:
         """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client's disconnect cancels the call."""
-        cycle = self._cycle
-        if cycle is not None and (body := cycle.whole_body()) is not None:
+        out = self._out
+        if (body := out.whole_body()) is not None:
             self._limits.check(self.headers, len(body))
             return body
         began = self._loop.time()
         try:
-            body = await read_body(self._receive, self.headers, self._limits)
+            body = await read_body(out.receive, self.headers, self._limits)
         except ClientGone:
             self.interrupt("client_closed")
             await asyncio.Event().wait()  # until the cancellation arrives
             raise
         finally:
             self.client_seconds += self._loop.time() - began
-        if cycle is None:
+        if not out.reports_disconnect:
             self._spawn(self._watch())
         return body
 
@@ -231,7 +231,7 @@ class Exchange:
         if not self._begun:
             error.headers = {"x-router-id": self.id, "x-request-id": self.request_id, **error.headers}
             self._begun = self._ended = True
-            await send_error(error, self._send, self.surface.error(error))
+            await send_error(error, self._out.send, self.surface.error(error))
         elif self._events:
             last = self.surface.event(error) if self.encoder is None else self.encoder.fail(error)
             self._out.write(last)
@@ -251,7 +251,7 @@ class Exchange:
         self.interrupt("client_closed")
 
     async def _watch(self) -> None:
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._out.receive())["type"] != "http.disconnect":
             pass
         self._gone()
 
@@ -296,6 +296,7 @@ class Exchange:
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` beside the call until the exchange ends."""
+        tasks = self._tasks = self._tasks or set()
         task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)

@@ -7,22 +7,12 @@ extensions and trailers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Protocol
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
 
 MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, in addition to an eighth of the data
 MAX_CHUNK_LINE = 4 * 1024
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` also accepts a sign, `0x` and `_`
-
-
-class Framing(Protocol):
-    """Counts a body that arrives in pieces."""
-
-    def end(self, data: bytes) -> int | None:
-        """Return the end of the message in `data`, or `None` if it continues. Raises `ProxyError` above the limits."""
-        ...
 
 
 class Length:
@@ -32,7 +22,7 @@ class Length:
         self._left = length
 
     def end(self, data: bytes) -> int | None:
-        """As `Framing`."""
+        """As `Framing` of `connection.py`."""
         left = self._left
         self._left -= len(data)
         return left if left <= len(data) else None
@@ -49,7 +39,7 @@ class Chunks:
         self._data = 0
 
     def end(self, data: bytes) -> int | None:
-        """As `Framing`."""
+        """As `Framing` of `connection.py`."""
         at = 0
         while at < len(data):
             if self._left:
@@ -84,9 +74,3 @@ class Chunks:
         self._left = size + 2 if size else 0
         self._trailers = not size
         return False
-
-
-def length_of(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
-    """Return the length of a body, `None` if it is chunked; the parser has validated its `headers`."""
-    fields = dict(headers)
-    return None if b"transfer-encoding" in fields else int(fields.get(b"content-length", b"0"))

@@ -17,14 +17,14 @@ from proxy.core.errors import InvalidRequest, OriginNotAllowed, ProxyError
 from proxy.http.browsers import Browsers, is_loopback
 from proxy.http.cors import Cors
 from proxy.http.errors import send_error
+from proxy.http.exchange import Direct, Endpoint, Ids
 from proxy.http.forwarded import Forwarded
-from proxy.http.ids import Ids
 from proxy.surfaces.shapes import error_for
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 _OF_BROWSERS = frozenset((b"origin", b"sec-fetch-site"))
 _MOST_HOSTS = 1000  # that are remembered
-_NONE: Mapping[str, ASGIApp] = {}
+_NONE: Mapping[str, Endpoint] = {}
 
 
 @dataclass(slots=True)
@@ -52,12 +52,13 @@ class Guard:
         browsers: Browsers,
         cors: Cors | None = None,
         forwarded: Forwarded | None = None,
-        endpoints: Mapping[str, ASGIApp] = _NONE,
+        endpoints: Mapping[str, Endpoint] = _NONE,
     ) -> None:
         """`endpoints` answer POST requests, by path."""
         self._app = app
         # called without the router; they handle their errors
-        self._endpoints = {("POST", path): endpoint for path, endpoint in endpoints.items()}
+        self._endpoints: Mapping[tuple[str, str], ASGIApp] = {("POST", path): each for path, each in endpoints.items()}
+        self.direct = Direct({path.encode(): endpoint for path, endpoint in endpoints.items()})
         self._ids = ids
         self._browsers = browsers
         self._cors = cors  # `None`: off
@@ -112,6 +113,8 @@ class Guard:
         if not browser:
             if host is not None and len(self._hosts) < _MOST_HOSTS:
                 self._hosts.add(host)
+                if self._cors is None and self._forwarded is None:
+                    self.direct.hosts.add(host.decode("latin-1"))
             return None
         if len(headers.origins) > 1 or len(headers.sites) > 1:
             raise OriginNotAllowed("`origin` and `sec-fetch-site` must each be sent once.")

@@ -19,8 +19,8 @@ from proxy.core.call import Call
 from proxy.core.json_text import compact_nulled
 from proxy.core.plan import Plan
 from proxy.core.snapshot import Live
+from proxy.http.exchange import Ids
 from proxy.http.google_models import google_model, google_page
-from proxy.http.ids import Ids
 from proxy.http.model_list import model_object, model_page
 from proxy.http.reading import BodyReader
 from proxy.observe.metrics import Metrics

@@ -9,16 +9,33 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from starlette.types import Message, Send
+from starlette.types import Message, Receive, Send
 
 CYCLE = "signalbox.cycle"  # the ASGI extension that holds the `Cycle` of a request
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Output(Protocol):
-    """The response of one exchange."""
+    """One request and its response."""
 
+    task: asyncio.Task[Any] | None  # handles the request; `None`: unknown
+    on_gone: Callable[[], None] | None  # called once if the client disconnects before it has the whole response
+    reports_disconnect: bool  # else `receive` must be awaited to notice a disconnect
     last_write: float  # time of the last write of the body, in seconds of the event loop's clock
+
+    def whole_body(self) -> bytes | None:
+        """Return the request's body if all of it has arrived, else `None`: then await `receive`."""
+        ...
+
+    @property
+    def receive(self) -> Receive:
+        """ASGI's `receive`, for the body of the request."""
+        ...
+
+    @property
+    def send(self) -> Send:
+        """ASGI's `send`, instead of `start`, `write` and `finish`."""
+        ...
 
     @property
     def delivering(self) -> bool:
@@ -43,10 +60,7 @@ class Output(Protocol):
 
 
 class Cycle(Output, Protocol):
-    """One request and its response on a connection; `proxy.http.cycle` implements it."""
-
-    on_gone: Callable[[], None] | None  # called once if the client disconnects before it has the whole response
-    task: asyncio.Task[Any] | None  # handles the request
+    """A request on a connection of `protocol.py`; `cycle.py` implements it."""
 
     on_leaving: Callable[[], None] | None  # called when the server is about to close the connection
     disconnected: bool
@@ -55,26 +69,29 @@ class Cycle(Output, Protocol):
         """Return the connection, for another protocol than HTTP; the request has no response any more."""
         ...
 
-    def whole_body(self) -> bytes | None:
-        """Return the request's body if all of it has arrived, else `None`."""
-        ...
-
 
 class AsgiOutput:
     """The response through ASGI's `send`: `write` collects messages, and `drain` sends them.
 
-    `on_stall` is called if the server does not accept a message within `write_stall` seconds, or reports a disconnect.
+    `on_gone` is called if the server does not accept a message within `write_stall` seconds, or reports a disconnect.
     """
 
-    def __init__(self, send: Send, write_stall: float, on_stall: Callable[[], None]) -> None:
-        self._send = send
+    task: asyncio.Task[Any] | None = None
+    on_gone: Callable[[], None] | None = None
+    reports_disconnect = False
+
+    def __init__(self, receive: Receive, send: Send, write_stall: float) -> None:
+        self.receive: Receive = receive
+        self.send: Send = send
         self._write_stall = write_stall
-        self._on_stall = on_stall
         self.last_write = 0.0
         self._loop = asyncio.get_running_loop()
         self._messages: list[Message] = []
         self._sending = 0
         self._lock = asyncio.Lock()
+
+    def whole_body(self) -> bytes | None:
+        return None
 
     @property
     def delivering(self) -> bool:
@@ -100,13 +117,17 @@ class AsgiOutput:
             messages, self._messages = self._messages, []
             for message in messages:
                 self._sending += 1
-                timer = self._loop.call_later(self._write_stall, self._on_stall)
+                timer = self._loop.call_later(self._write_stall, self._gone)
                 try:
-                    await self._send(message)
+                    await self.send(message)
                     self._sending -= 1
                 except OSError:  # some servers report a disconnect so
-                    self._on_stall()
+                    self._gone()
                     await asyncio.sleep(0)  # the call is cancelled here
                     return
                 finally:
                     timer.cancel()
+
+    def _gone(self) -> None:
+        if self.on_gone is not None:
+            self.on_gone()

@@ -18,10 +18,9 @@ from proxy.admission.permissions import PermittedRoute
 from proxy.core.errors import InternalError, InvalidRequest, MethodNotAllowed, NotFound, ProxyError, Unavailable
 from proxy.http.conversations import Conversations
 from proxy.http.errors import response_for
-from proxy.http.exchange import Endpoint
+from proxy.http.exchange import Endpoint, Ids
 from proxy.http.feedback import Feedback
 from proxy.http.identified import Identified, IdentifiedOrAdmin
-from proxy.http.ids import Ids
 from proxy.http.meta import Meta
 from proxy.http.prompts import Prompts
 from proxy.http.provider_keys import OwnProviderKeys

@@ -61,6 +61,7 @@ def serving(app: ASGIApp, write_stall: float = 60.0) -> Iterator[str]:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
         timeout_keep_alive=75,  # as `signalbox serve`; clients that close after 5 s would race with 5 s
         timeout_graceful_shutdown=1,
     )

@@ -15,8 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from proxy.admission.credentials import joined
 from proxy.core.errors import InvalidRequest, MethodNotAllowed, UpgradeRequired
-from proxy.http.exchange import RunCall
-from proxy.http.ids import Ids
+from proxy.http.exchange import Ids, RunCall
 from proxy.http.output import CYCLE, Cycle
 from proxy.http.reading import Limits
 

@@ -10,8 +10,7 @@ from proxy.arrival import Detached, run_off_loop
 from proxy.core.errors import InvalidRequest, ProxyError, Unavailable
 from proxy.core.json_text import compact_nulled, object_of
 from proxy.core.sse import data_of, split
-from proxy.http.exchange import RunCall
-from proxy.http.ids import Ids
+from proxy.http.exchange import Ids, RunCall
 from proxy.http.websocket.channel import Channel
 from proxy.http.websocket.frames import Close
 from proxy.surfaces.base import Encoder, Surface

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
 from proxy.core.errors import InternalError
-from proxy.http.exchange import Endpoint
-from proxy.http.ids import Ids
+from proxy.http.exchange import Endpoint, Ids
 from proxy.http.reading import Limits
 from proxy.surfaces.openai.surface import COMMENT
 from proxy.surfaces.table import SURFACES
@@ -165,3 +165,15 @@ async def test_an_os_error_of_the_server_is_a_disconnect() -> None:
     await endpoint(SCOPE, Client().receive, send)  # type: ignore[arg-type]
 
     assert pipeline.delivering is True
+
+
+def test_ids_are_unique_within_a_process_and_between_processes() -> None:
+    one, two = Ids(), Ids()
+
+    made = [ids.new() for ids in (one, two) for _ in range(1000)]
+
+    assert len(set(made)) == 2000
+
+
+def test_an_id_is_one_word_that_any_header_takes() -> None:
+    assert re.fullmatch(r"req_[0-9a-f]{24}", Ids().new())

@@ -9,8 +9,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.http.browsers import Browsers
+from proxy.http.exchange import Ids
 from proxy.http.guard import Guard
-from proxy.http.ids import Ids
 
 pytestmark = pytest.mark.anyio
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
+from proxy.http.connection import WRITE_BUFFER
+from proxy.http.exchange import Direct
 from proxy.http.output import CYCLE
-from proxy.http.protocol import WRITE_BUFFER, protocol_class
+from proxy.http.protocol import protocol_class
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -93,7 +97,7 @@ async def test_a_reset_ends_the_keep_alive_timer() -> None:
 
     protocol.data_received(REQUEST)
     await turns()
-    timer = protocol.timeout_keep_alive_task
+    timer = protocol.idle_timer
     protocol.connection_lost(ConnectionResetError())
 
     assert timer.cancelled()
@@ -111,3 +115,124 @@ async def test_absolute_target_without_a_path_is_the_root() -> None:
     await asyncio.sleep(0)
 
     assert (paths, transport.written[:12]) == (["/"], b"HTTP/1.1 200")
+
+
+class Seen:
+    """An ASGI application, and an endpoint that needs none; both note what they get, and answer 200."""
+
+    def __init__(self, hosts: set[str]) -> None:
+        self.direct = Direct({b"/call": self}, hosts)  # type: ignore[dict-item]
+        self.requests: list[tuple[str, str, str, Mapping[str, str]]] = []
+
+    async def serve(self, out: Any, headers: Mapping[str, str], client: Any, path: str, query: str) -> None:
+        self.requests.append(("direct", path, query, headers))
+        out.start(200, [], 0)
+        out.finish()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+        self.requests.append(("asgi", scope["path"], scope["query_string"].decode(), headers))
+        await app(scope, receive, send)
+
+
+async def test_an_accepted_call_goes_to_its_endpoint_at_once() -> None:
+    seen = Seen({"localhost"})
+    protocol, transport = made(seen)
+    head = b"POST /call?beta=true HTTP/1.1\r\nHost: localhost\r\nX-Tag:  a b\r\nContent-Length: 0\r\n\r\n"
+
+    protocol.data_received(head)
+    await turns()
+    protocol.connection_lost(None)
+
+    headers = {"host": "localhost", "x-tag": "a b", "content-length": "0"}
+    assert (seen.requests, transport.written[:12]) == ([("direct", "/call", "beta=true", headers)], b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET /call HTTP/1.1\r\nhost: localhost",
+        b"POST /other HTTP/1.1\r\nhost: localhost",
+        b"POST /call HTTP/1.1\r\nhost: unknown",
+        b"POST /call HTTP/1.0",
+        b"POST /call HTTP/1.1\r\nhost: localhost\r\norigin: http://a.example",
+        b"POST /call HTTP/1.1\r\nhost: localhost\r\nSec-Fetch-Site: none",
+        b"POST /call HTTP/1.1\r\nhost: localhost\r\nhost: localhost",
+        b"POST /call HTTP/1.1\r\nhost: localhost\r\nHost: localhost",
+        b"POST /call HTTP/1.1\r\nhost: localhost\r\nx-a: 1\r\nx-a: 2",
+        b"POST /call?a#b HTTP/1.1\r\nhost: localhost",
+        b"POST http://localhost/call HTTP/1.1\r\nhost: localhost",
+    ],
+)
+async def test_other_requests_go_through_the_application(head: bytes) -> None:
+    seen = Seen({"localhost"})
+    protocol, _ = made(seen)
+
+    protocol.data_received(head + b"\r\n\r\n")
+    await turns()
+    protocol.connection_lost(None)
+
+    assert [request[0] for request in seen.requests] == ["asgi"]
+
+
+async def test_repeated_headers_reach_the_application_in_their_order() -> None:
+    scopes: list[Any] = []
+
+    async def record(scope: Any, receive: Any, send: Any) -> None:
+        scopes.append(scope["headers"])
+        await app(scope, receive, send)
+
+    protocol, _ = made(record)
+    protocol.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\nx-b: 2\r\nx-a: 3\r\n\r\n")
+    await turns()
+    protocol.connection_lost(None)
+
+    assert scopes == [[(b"host", b"localhost"), (b"x-a", b"1"), (b"x-b", b"2"), (b"x-a", b"3")]]
+
+
+async def test_requests_of_a_connection_share_a_task() -> None:
+    tasks: list[Any] = []
+
+    async def record(scope: Any, receive: Any, send: Any) -> None:
+        tasks.append(asyncio.current_task())
+        await app(scope, receive, send)
+
+    protocol, _ = made(record)
+    for _ in range(3):
+        protocol.data_received(REQUEST)
+        await turns()
+    protocol.connection_lost(None)
+    await turns()
+
+    assert (len(tasks), len(set(tasks)), tasks[0].done()) == (3, 1, True)
+
+
+async def test_handler_that_goes_on_delays_no_request() -> None:
+    released = asyncio.Event()
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        await released.wait()
+
+    protocol, transport = made(slow)
+    for _ in range(2):
+        protocol.data_received(REQUEST)
+        await turns()
+    answered = transport.written.count(b"200 OK")
+    released.set()
+    await turns()
+    protocol.connection_lost(None)
+
+    assert answered == 2
+
+
+async def test_response_that_does_not_begin_is_an_error() -> None:
+    async def silent(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    protocol, transport = made(silent)
+    protocol.data_received(REQUEST)
+    await turns()
+    protocol.connection_lost(None)
+
+    assert (transport.written[:12], transport.closing) == (b"HTTP/1.1 500", True)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.core.principal import UNKNOWN_CALLER
-from proxy.http.ids import Ids
+from proxy.http.exchange import Ids
 from proxy.http.websocket.session import IDLE_SECONDS, LONGEST_SECONDS, Session
 from proxy.surfaces.responses.connection import Remembered
 from tests.support.calls import snapshot
