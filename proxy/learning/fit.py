@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Any
 
+from msgspec import structs
+
 from proxy.core.learning import LearningRules
 from proxy.core.model import TIERS, Tier
 from proxy.learning.check import Judged, checked
@@ -25,6 +27,8 @@ PENALTY = 20.0
 SCALE = 0.1  # of the inputs beside hashed words,
 SCORE_SCALE = 1.0  # and of the score, whose slope is learned first
 TRUST = 100.0  # labels of a model that count as much as the prior
+ALONE = 0.7  # what the success of strong models counts for the score, if no prompt has labels of a weak model too
+FEWEST = 20.0  # labels of a model that is learned because others have many
 
 Work = Generator[None, None, Any]
 
@@ -49,6 +53,12 @@ def examples_of(labels: Sequence[Label], key_share: float) -> list[Example]:
     return found
 
 
+def counted(examples: Sequence[Example]) -> dict[str, float]:
+    """Return what the labels of each model count together."""
+    names = sorted({example.label.model for example in examples})
+    return {name: round(sum([each.weight for each in examples if each.label.model == name]), 2) for name in names}
+
+
 def profile_of(features: bytes) -> Profile | None:
     """Return a profile with the inputs of a label; `None` if they are of another version."""
     try:
@@ -65,10 +75,10 @@ def fit(version: int, examples: Sequence[Example], tiers: Mapping[str, Tier | No
     for example in examples:
         by_model.setdefault(example.label.model, []).append(example)
     models: dict[str, Fitted] = {}
-    for name in sorted(by_model):
-        own = by_model[name]
-        if name in tiers and sum([example.weight for example in own]) >= rules.least:
-            models[name] = yield from _fit_model(own, tiers[name])
+    counts = {name: sum([each.weight for each in own]) for name, own in by_model.items() if name in tiers}
+    for name in sorted(counts):
+        if counts[name] >= _needed(rules.least, counts):
+            models[name] = yield from _fit_model(by_model[name], tiers[name])
     if not models:
         return None
     until = max(example.label.time for example in examples)
@@ -91,14 +101,17 @@ def fit_and_check(
     state = yield from fit(version, examples, tiers, rules)
     if state is None:
         return None
-    seen = [example for example in examples if not Judged.is_held_out(example.label.call_id)]
+    seen = [example for example in examples if not Judged.is_held_out(example.label)]
     part = yield from fit(version, seen, tiers, LearningRules(least=1, key_share=rules.key_share))
-    held_out = [
-        Judged(each.label, each.profile, each.weight) for each in examples if Judged.is_held_out(each.label.call_id)
-    ]
+    held_out = [Judged(each.label, each.profile, each.weight) for each in examples if Judged.is_held_out(each.label)]
     yield
-    result = checked(part, serving, held_out, tiers)
+    result = yield from checked(part, serving, held_out, tiers)
     return State(version, state.labels, state.until, state.models, state.score, result)
+
+
+def _needed(least: int, counts: Mapping[str, float]) -> float:
+    """Return the labels that a model needs: fewer, if all models together have twice as many as one needs."""
+    return max(FEWEST, least / 4) if sum(counts.values()) >= 2 * least else float(least)
 
 
 def _fit_model(examples: Sequence[Example], tier: Tier | None) -> Work:
@@ -132,20 +145,23 @@ def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier |
         return None
     low = tuple(name for name in sorted(state.models) if tiers[name] == known[0])
     high = tuple(name for name in sorted(state.models) if tiers[name] == known[-1])
+    prompts: dict[bytes | None, tuple[Profile, set[str]]] = {}
+    for example in examples:
+        prompts.setdefault(example.label.features, (example.profile, set()))[1].add(example.label.model)
+    pairs = sum([not names.isdisjoint(low) and not names.isdisjoint(high) for _, names in prompts.values()])
+    scale = ScoreMap(low, high, 0.0, 0.0, 1.0, 0.0, 0.0, ALONE + (1.0 - ALONE) * pairs / len(prompts))
     predictor, gains, scores = LearnedPredictor(state), [], []
-    distinct = {example.label.call_id: example.profile for example in examples}
-    for number, profile in enumerate(distinct.values()):
-        gains.append(gain(low, high, predictor.values(profile)))
+    for number, (profile, _) in enumerate(prompts.values()):
+        gains.append(gain(scale, predictor.values(profile)))
         scores.append(profile.score)
         if number % 50 == 49:
             yield
     share = min(state.models[name].share for name in (*low, *high))
     if not all(map(math.isfinite, gains)):
         return None
-    return ScoreMap(
-        low,
-        high,
-        share,
+    return structs.replace(
+        scale,
+        share=share,
         gain_mean=fmean(gains),
         gain_deviation=max(pstdev(gains), 1e-4),
         score_mean=fmean(scores),

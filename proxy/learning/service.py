@@ -48,7 +48,8 @@ SOON = 1.0  # and after a label, which rarely comes alone
 KEEP = 10  # versions before the newest one
 MOST_LABELS = 10_000  # that a version is fitted to
 BATCH, SHARE = 20, 0.1  # new labels for which a version is made at once: at least so many, and this share of all;
-QUIET = 10_000_000  # with fewer, when none has come for so many microseconds
+QUIET = 3_000_000  # with fewer, when none has come for so many microseconds;
+PAUSE = 10.0  # after a version, times as long as it took to make it
 LONGEST = 128  # characters of an id
 _LOG = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ class Learning:
         self._labels: list[Label] = []  # of signals and of the judge, that are not in the store yet
         self._wake = asyncio.Event()  # a label has come
         self._state: State | None = None  # what serves
+        self._learns = asyncio.Lock()  # held while a version is made
         self._tried = 0  # the time of the newest label of the last fit
+        self._paused_until = 0.0  # no version is made before
         self._rejected: Mapping[str, Any] | None = None  # the result of the last check that failed
 
     def explore(self, call: Call) -> float:
@@ -161,7 +164,7 @@ class Learning:
         if decision is None and len(id) <= LONGEST:
             row = await self._store.decision(id)
             decision = None if row is None else decision_of(row)
-        if decision is None or decision.tenant != principal.tenant:
+        if decision is None or (decision.tenant != principal.tenant and principal.role != "admin"):
             raise NotFound(f"There is no call or routed prompt `{id[:LONGEST]}`.")
         name = model or decision.chosen
         if name not in (decision.chosen, *decision.targets):
@@ -308,32 +311,44 @@ class Learning:
         }
 
     async def _learn(self, rules: LearningRules, control: Control, newest: int, *, now: bool = False) -> None:
-        last = max(self._tried, self._state.until if self._state is not None else 0)
-        if not now and not await self._store.labels(max(last + 1, control.since), 1):
-            return
-        of_key = math.ceil(rules.key_share * MOST_LABELS)
-        labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS, of_key)]
-        if not labels:
-            return  # they were deleted meanwhile
-        latest = labels[-1].time
-        fresh = sum([label.time > last for label in labels])
-        if not now and fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
-            return
-        self._tried = latest
-        from proxy.learning.fit import examples_of, fit_and_check  # only here: most processes learn nothing
-
-        work = fit_and_check(newest + 1, examples_of(labels, rules.key_share), self._tiers(), rules, self._state)
-        state = await _sliced(work)
-        if state is None:
-            return
-        if not state.check["passed"]:
-            self._rejected = state.check
-            _LOG.info("a new version of what was learned is not used", extra={"fields": dict(state.check)})
-            return
-        if await self._store.publish(state.version, self._now(), encode(state), KEEP):
+        """Make a version of all labels; without `now` only if enough of them are new."""
+        async with self._learns:
+            last = max(self._tried, self._state.until if self._state is not None else 0)
+            if not now and (
+                self._clock.monotonic() < self._paused_until
+                or not await self._store.labels(max(last + 1, control.since), 1)
+            ):
+                return
+            of_key = math.ceil(rules.key_share * MOST_LABELS)
+            labels = [Label(**values) for values in await self._store.labels(control.since, MOST_LABELS, of_key)]
+            if not labels:
+                return  # they were deleted meanwhile
+            latest = labels[-1].time
+            fresh = sum([label.time > last for label in labels])
+            if not now and fresh < max(BATCH, SHARE * len(labels)) and self._now() - latest < QUIET:
+                return
+            self._tried, began = latest, self._clock.monotonic()
+            state = await self._fitted(rules, labels, newest + 1)
+            self._paused_until = self._clock.monotonic() + PAUSE * (self._clock.monotonic() - began)
+        if state is not None and await self._store.publish(state.version, self._now(), encode(state), KEEP):
             self._rejected = None
             _LOG.info("learned from feedback", extra={"fields": {"version": state.version, "labels": state.labels}})
         await self.follow()
+
+    async def _fitted(self, rules: LearningRules, labels: Sequence[Label], version: int) -> State | None:
+        """Return a version that has passed its check; else keep the reason for `status`."""
+        from proxy.learning.fit import counted, examples_of, fit_and_check  # only here: most processes learn nothing
+
+        examples = examples_of(labels, rules.key_share)
+        state = await _sliced(fit_and_check(version, examples, self._tiers(), rules, self._state))
+        if state is None:
+            reason = "no model has `min_labels` labels that count; `key_share` bounds those of one key"
+            self._rejected = {"passed": False, "counted": counted(examples), "reason": reason}
+        elif not state.check["passed"]:
+            self._rejected = state.check
+            _LOG.info("a new version of what was learned is not used", extra={"fields": dict(state.check)})
+            return None
+        return state
 
     def _use(self, state: State | None) -> None:
         self._state = state

@@ -54,6 +54,7 @@ class ScoreMap(Struct, frozen=True):
     gain_deviation: float
     score_mean: float
     score_deviation: float
+    strong: float = 1.0  # what the success of the strong models counts, beside the failure of the weak ones
 
 
 class State(Struct, frozen=True):
@@ -133,7 +134,7 @@ class LearnedPredictor:
         scale = self.state.score
         if scale is None:
             return None
-        deviations = (gain(scale.low, scale.high, values) - scale.gain_mean) / scale.gain_deviation
+        deviations = (gain(scale, values) - scale.gain_mean) / scale.gain_deviation
         learned = scale.score_mean + scale.score_deviation * deviations
         return round(min(1.0, max(0.0, (1.0 - scale.share) * profile.score + scale.share * learned)), 4)
 
@@ -162,6 +163,8 @@ class LearnedPredictor:
         return PRIOR.required(profile, self.state.models[name].tier or "medium")
 
 
-def gain(low: Sequence[str], high: Sequence[str], values: Mapping[str, float]) -> float:
-    """Return the mean value of strong models minus that of weak ones."""
-    return sum([values[name] for name in high]) / len(high) - sum([values[name] for name in low]) / len(low)
+def gain(scale: ScoreMap, values: Mapping[str, float], strong: float | None = None) -> float:
+    """Return the mean value of strong models, times what it counts, minus that of weak ones."""
+    high = sum([values[name] for name in scale.high]) / len(scale.high)
+    low = sum([values[name] for name in scale.low]) / len(scale.low)
+    return (scale.strong if strong is None else strong) * high - low

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
-from zlib import crc32
 
 import pytest
+from msgspec import structs
 
 from proxy.core.learning import LearningRules
-from proxy.learning.fit import examples_of, fit_and_check, profile_of
+from proxy.learning.check import Judged
+from proxy.learning.fit import ALONE, examples_of, fit_and_check, profile_of
 from proxy.learning.labels import Label
 from proxy.learning.ridge import finish
 from proxy.routing.learned import LearnedPredictor, State, decode, encode
@@ -83,6 +84,32 @@ def test_nothing_is_learned_from_fewer_labels_than_needed() -> None:
     assert fitted(world(99)) is None
 
 
+def test_a_model_with_few_labels_is_learned_beside_others() -> None:
+    labels = [each for number, each in enumerate(world(300)) if each.model == STRONG or number < 80]
+    state, few = fitted(labels), fitted(labels[40:170])
+
+    assert state is not None
+    assert {name: each.labels for name, each in state.models.items()} == {STRONG: 300, WEAK: 40}
+    assert state.score is not None
+    assert few is not None
+    assert set(few.models) == {STRONG}
+
+
+def test_the_failure_of_weak_models_counts_more_without_pairs() -> None:
+    both = fitted(world(400))
+    one = fitted([each for number, each in enumerate(world(800)) if number % 4 in (0, 3)])
+
+    assert [each.score.strong for each in (both, one) if each and each.score] == [1.0, ALONE]
+
+
+def test_all_labels_of_a_prompt_are_held_out_together() -> None:
+    labels = world(50)
+    pairs = zip(labels[::2], labels[1::2], strict=True)
+
+    assert all(Judged.is_held_out(weak) == Judged.is_held_out(strong) for weak, strong in pairs)
+    assert 0 < sum(map(Judged.is_held_out, labels)) < len(labels)
+
+
 def test_one_key_alone_teaches_nothing() -> None:
     assert fitted([label(number, WEAK, 0.0, EASY, key_id="only") for number in range(900)]) is None
 
@@ -99,8 +126,8 @@ def test_a_version_passes_the_check_and_has_its_numbers() -> None:
 def test_a_version_that_predicts_worse_than_the_prior_is_not_used() -> None:
     labels = world(400)
     for number, made in enumerate(labels):  # those that are held out contradict the others
-        if crc32(made.call_id.encode()) % 5 == 0 and made.model == WEAK:
-            labels[number] = label(int(made.call_id[4:]), WEAK, 1.0 - made.score, EASY, features=made.features)
+        if Judged.is_held_out(made) and made.model == WEAK:
+            labels[number] = structs.replace(made, score=1.0 - made.score)
 
     state = fitted(labels)
 

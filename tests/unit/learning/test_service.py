@@ -209,6 +209,23 @@ async def test_one_key_alone_is_never_learned_from() -> None:
     await bench.service.step()
 
     assert bench.version == 0
+    assert (await bench.service.status())["last_rejected"]["counted"] == {WEAK: 10.0}
+
+
+async def test_one_key_that_is_trusted_is_learned_from() -> None:
+    bench = Bench(rules=replace(RULES, key_share=1.0))
+    await bench.give(300, key_id="k1")
+
+    await bench.service.step()
+
+    assert bench.version == 1
+
+
+async def test_an_admin_judges_answers_of_every_caller() -> None:
+    bench = Bench()
+    bench.service.routed(*asked())
+
+    assert (await bench.service.give(Identified("root", key_id="k1", role="admin"), "req_1", 1.0, None)).score == 1.0
 
 
 async def test_one_key_cannot_displace_the_labels_of_others() -> None:
