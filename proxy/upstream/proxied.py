@@ -33,7 +33,7 @@ class HttpxTransport:
 
     async def send(self, request: UpstreamRequest) -> Response:
         """Send, and return the response when its head has arrived; `aclose` closes the connection."""
-        framed(prepare(request), request)  # raises `ValueError` for headers that must not be sent
+        framed(prepare(request).head, request)  # raises `ValueError` for headers that must not be sent
         try:
             response = await self._send(request)
         except httpx.TransportError as exc:

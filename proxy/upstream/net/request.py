@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -32,21 +31,11 @@ class Origin(NamedTuple):
     ca: str | None  # a private CA in PEM
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A head without extra headers, `content-length` and the empty line at its end."""
 
     origin: Origin
     head: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Newest:
-    """The newest request with these headers, which must not be modified."""
-
-    headers: Mapping[str, str]
-    target: tuple[str, str, str | None]  # method, URL and CA
-    prepared: Prepared
 
 
 class Heads:
@@ -54,7 +43,6 @@ class Heads:
 
     def __init__(self) -> None:
         self._prepared: dict[tuple[object, ...], Prepared] = {}
-        self._newest: dict[int, _Newest] = {}  # by the identity of headers, most of which serve many requests
 
     def get(self, request: UpstreamRequest) -> Prepared:
         """Return the origin and the head of a request.
@@ -62,19 +50,12 @@ class Heads:
         Raises `UpstreamFailure` for a URL or host name that is not valid, and `ValueError` for a header that must not
         be sent.
         """
-        headers, target = request.headers, (request.method, request.url, request.ca)
-        newest = self._newest.get(id(headers))
-        if newest is not None and newest.headers is headers and newest.target == target:
-            return newest.prepared
-        key = (*target, *headers.items())
+        key = (request.method, request.url, request.ca, *request.headers.items())
         prepared = self._prepared.get(key)
         if prepared is None:
             if len(self._prepared) >= MAX_PREPARED:
                 self._prepared.clear()
             prepared = self._prepared[key] = prepare(request)
-        if len(self._newest) >= MAX_PREPARED:
-            self._newest.clear()
-        self._newest[id(headers)] = _Newest(headers, target, prepared)
         return prepared
 
 
@@ -108,9 +89,8 @@ def _idna(host: str) -> str:
         raise connect_failure(socket.gaierror(socket.EAI_NONAME, "the name is not valid")) from None
 
 
-def framed(prepared: Prepared, request: UpstreamRequest) -> bytes:
-    """Return the whole head. Raises `ValueError` for an extra header that must not be sent."""
-    head = prepared.head
+def framed(head: bytes, request: UpstreamRequest) -> bytes:
+    """Return the whole head of a prepared one. Raises `ValueError` for an extra header that must not be sent."""
     if request.extra_headers:
         head += "".join(f"{line}\r\n" for line in _fields(request.extra_headers)).encode("latin-1")
     if request.method == "GET" and not request.content:

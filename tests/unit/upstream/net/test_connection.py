@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.core.failures import FailureKind
-from proxy.upstream.net.connection import HIGH_WATER, WRITE_SIZE, Connection
+from proxy.upstream.net.connection import COMPLETE, HIGH_WATER, IDLE, READY, WRITE_SIZE, Connection
 
 pytestmark = pytest.mark.anyio
 
@@ -71,9 +71,9 @@ class Bench:
 
     def serve(self) -> None:
         """One exchange from its beginning to its end."""
-        answer = self.connection.send(HEAD, b"")
+        self.connection.send(HEAD, b"")
         self.receive(ANSWER)
-        assert (answer.take(), self.connection.release()) == (b"ok", True)
+        assert (self.connection.take(), self.connection.release()) == (b"ok", True)
 
 
 @pytest.fixture
@@ -105,35 +105,35 @@ async def test_connection_serves_one_exchange_after_the_other(bench: Bench) -> N
     for _ in range(3):
         bench.serve()
 
-    assert (bench.connection.answer, bench.transport.ended, bench.lost) == (None, "", [])
+    assert (bench.connection.state, bench.transport.ended, bench.lost) == (IDLE, "", [])
 
 
 async def test_answer_before_the_request_is_the_last_one(bench: Bench) -> None:
     bench.receive(ANSWER[:10])
 
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.receive(ANSWER[10:])
 
-    assert (answer.take(), bench.connection.release()) == (b"ok", False)
+    assert (bench.connection.take(), bench.connection.release()) == (b"ok", False)
     assert bench.transport.ended == "aborted"
 
 
 async def test_request_that_was_not_sent_in_whole_ends_the_connection(bench: Bench) -> None:
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.transport.buffered = 1
     bench.receive(ANSWER)
 
-    assert (answer.complete, bench.connection.release()) == (True, False)
+    assert (bench.connection.state, bench.connection.release()) == (COMPLETE, False)
 
 
 async def test_refusal_stops_the_request(bench: Bench) -> None:
     bench.connection.pause_writing()
-    answer = bench.connection.send(HEAD, bytes(10 * WRITE_SIZE))
+    bench.connection.send(HEAD, bytes(10 * WRITE_SIZE))
     bench.receive(REFUSAL)
     bench.connection.resume_writing()
 
     assert len(bench.transport.written) == len(HEAD) + WRITE_SIZE
-    assert (answer.complete, bench.connection.release()) == (True, False)
+    assert (bench.connection.state, bench.connection.release()) == (COMPLETE, False)
 
 
 async def test_success_does_not_stop_the_request(bench: Bench) -> None:
@@ -148,7 +148,7 @@ async def test_success_does_not_stop_the_request(bench: Bench) -> None:
 
 
 async def test_reading_stops_while_the_answer_is_not_taken(bench: Bench) -> None:
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.receive(b"HTTP/1.1 200 OK\r\ncontent-length: 10000000\r\n\r\n")
     bench.receive(bytes(HIGH_WATER))
     assert bench.transport.reading
@@ -156,8 +156,7 @@ async def test_reading_stops_while_the_answer_is_not_taken(bench: Bench) -> None
     bench.receive(b"x")
     assert not bench.transport.reading
 
-    answer.take()
-    bench.connection.resume(answer)
+    bench.connection.take()
     assert bench.transport.reading
 
 
@@ -177,32 +176,32 @@ async def test_kept_connection_that_ends_without_a_byte_is_stale(
 ) -> None:
     bench.serve()
 
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.connection.connection_lost(error)
 
-    assert answer.fault is not None
-    assert (answer.fault.kind, answer.fault.cause) == (kind, cause)
+    assert bench.connection.fault is not None
+    assert (bench.connection.fault.kind, bench.connection.fault.cause) == (kind, cause)
     assert bench.lost == []  # it was not idle
 
 
 @pytest.mark.parametrize("error", [None, ConnectionResetError()])
 async def test_new_connection_is_never_stale(bench: Bench, error: Exception | None) -> None:
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.connection.connection_lost(error)
 
-    assert answer.fault is not None
-    assert answer.fault.kind is FailureKind.CONNECT
+    assert bench.connection.fault is not None
+    assert bench.connection.fault.kind is FailureKind.CONNECT
 
 
 async def test_answer_that_has_begun_is_never_stale(bench: Bench) -> None:
     bench.serve()
 
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.receive(b"\r\n")
     bench.connection.eof_received()
 
-    assert answer.fault is not None
-    assert answer.fault.kind is FailureKind.CONNECT
+    assert bench.connection.fault is not None
+    assert bench.connection.fault.kind is FailureKind.CONNECT
 
 
 async def test_connection_that_ends_while_idle_is_reported_once(bench: Bench) -> None:
@@ -224,20 +223,20 @@ async def test_unasked_bytes_end_an_idle_connection(bench: Bench) -> None:
 
 
 async def test_bytes_after_the_answer_end_the_connection_at_once(bench: Bench) -> None:
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
     bench.receive(ANSWER)
     bench.receive(b"H")
 
     assert bench.transport.ended == "aborted"
-    assert (answer.take(), answer.fault, bench.connection.release()) == (b"ok", None, False)
+    assert (bench.connection.take(), bench.connection.fault, bench.connection.release()) == (b"ok", None, False)
 
 
 async def test_connection_that_ended_before_the_request_says_so(bench: Bench) -> None:
     bench.connection.eof_received()
 
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
 
-    assert answer.fault is not None
+    assert bench.connection.fault is not None
     assert bench.transport.written == b""
 
 
@@ -246,7 +245,7 @@ async def progress(connection: Connection) -> None:
 
 
 async def test_waiting_ends_with_progress_and_with_the_connection(bench: Bench) -> None:
-    answer = bench.connection.send(HEAD, b"")
+    bench.connection.send(HEAD, b"")
 
     async with asyncio.TaskGroup() as group:
         group.create_task(progress(bench.connection))
@@ -257,7 +256,7 @@ async def test_waiting_ends_with_progress_and_with_the_connection(bench: Bench) 
         await asyncio.sleep(0)
         bench.connection.connection_lost(None)
 
-    assert (answer.take(), answer.complete) == (b"o", False)
+    assert (bench.connection.take(), bench.connection.state) == (b"o", READY)
 
 
 async def test_connection_with_something_to_read_is_not_silent() -> None:

@@ -49,7 +49,7 @@ def test_url_becomes_origin_and_head(url: str, origin: tuple[Any, ...], first: s
 
 
 def test_head_has_what_every_request_needs() -> None:
-    head = framed(prepare(request(headers={"x-a": "b\u00e9"})), request()).decode("latin-1")
+    head = framed(prepare(request(headers={"x-a": "b\u00e9"})).head, request()).decode("latin-1")
 
     assert head.startswith("POST ")
     assert "\r\nx-a: b\u00e9\r\n" in head
@@ -62,7 +62,7 @@ def test_extra_headers_follow_the_prepared_ones() -> None:
     plain = request(headers={"x-a": "1"})
     extra = request(headers={"x-a": "1"}, extra_headers={"traceparent": "00-1"})
 
-    head = framed(prepare(plain), extra)
+    head = framed(prepare(plain).head, extra)
 
     assert prepare(extra) == prepare(plain)
     assert head.endswith(b"x-a: 1\r\ntraceparent: 00-1\r\ncontent-length: 2\r\n\r\n")
@@ -73,14 +73,14 @@ def test_extra_header_that_must_not_be_sent_is_an_error(extra: dict[str, str]) -
     made = request(extra_headers=extra)
 
     with pytest.raises(ValueError, match="header"):
-        framed(prepare(made), made)
+        framed(prepare(made).head, made)
 
 
 def test_request_without_a_body_has_no_length_only_as_get() -> None:
     get, post = request(method="GET", content=b""), request(content=b"")
 
-    assert b"content-length" not in framed(prepare(get), get)
-    assert b"content-length: 0\r\n" in framed(prepare(post), post)
+    assert b"content-length" not in framed(prepare(get).head, get)
+    assert b"content-length: 0\r\n" in framed(prepare(post).head, post)
 
 
 def test_trust_is_a_part_of_the_origin() -> None:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.core.failures import FailureKind
-from proxy.upstream.net.answer import MAX_HEAD, MAX_HEADERS, MAX_INTERIM, Answer
+from proxy.upstream.net.connection import (
+    COMPLETE,
+    MAX_HEAD,
+    MAX_HEADERS,
+    MAX_INTERIM,
+    READY,
+    Connection,
+)
 
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
@@ -97,8 +108,25 @@ ENDLESS = {  # what comes before, and what comes again and again
 }
 
 
-def fed(*pieces: bytes) -> Answer:
-    """An answer that gets these pieces as a connection would give them."""
+class Answer(Connection):
+    """An answer that gets bytes as a connection would give them."""
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(1 << 20)
+        super().__init__(memoryview(self.buffer), Mock())
+        self.connection_made(Mock(spec=asyncio.Transport, get_extra_info=lambda name: Mock(fileno=lambda: 0)))
+
+    def feed(self, data: bytes) -> None:
+        self.buffer[: len(data)] = data
+        self.buffer_updated(len(data))
+
+    @property
+    def complete(self) -> bool:
+        return self.state == COMPLETE
+
+
+def fed(*pieces: bytes) -> Any:
+    """An answer that gets these pieces."""
     answer = Answer()
     for piece in pieces:
         if answer.fault is None and not answer.complete:
@@ -117,7 +145,7 @@ def test_whole_answer_is_complete(name: str) -> None:
 
     answer = fed(data)
 
-    assert (answer.ready, answer.complete, answer.fault) == (True, True, None)
+    assert (answer.state, answer.fault) == (COMPLETE, None)
     assert (answer.take(), answer.reusable) == (body, reusable)
 
 
@@ -136,7 +164,7 @@ def test_end_before_the_last_byte_is_a_fault(name: str) -> None:
 
     for length in range(len(data)):
         answer = fed(data[:length])
-        answer.end()
+        answer.eof_received()
 
         assert answer.fault is not None, length
         assert answer.fault.kind is FailureKind.CONNECT
@@ -146,9 +174,9 @@ def test_end_before_the_last_byte_is_a_fault(name: str) -> None:
 @pytest.mark.parametrize("data", UNTIL_CLOSE.values(), ids=UNTIL_CLOSE)
 def test_body_without_framing_ends_with_connection(data: bytes) -> None:
     answer = fed(data)
-    assert not answer.complete
+    assert answer.state == READY
 
-    answer.end()
+    answer.eof_received()
 
     assert (answer.complete, answer.reusable, answer.take()) == (True, False, b"hello")
 
@@ -158,7 +186,7 @@ def test_invalid_answer_is_refused(name: str) -> None:
     data = REFUSED[name]
 
     for answer in (fed(data), fed(*(data[at : at + 1] for at in range(len(data))))):
-        answer.end()
+        answer.eof_received()
 
         assert answer.fault is not None
         assert (answer.fault.kind, answer.complete) == (FailureKind.CONNECT, False)
@@ -218,28 +246,13 @@ def test_headers_of_1xx_answers_do_not_count() -> None:
     assert answer.headers == {"content-length": "0"}
 
 
-@pytest.mark.parametrize(
-    ("value", "seconds"),
-    [
-        (b"timeout=5", 5.0),
-        (b"timeout=5, max=100", 5.0),
-        (b"max=100, Timeout = 7", 7.0),
-        (b"max=100", None),
-        (b"timeout=", None),
-        (b"timeout=" + b"9" * 50, None),
-        (b"xtimeout=5", None),
-    ],
-)
-def test_keep_alive_hint_is_read(value: bytes, seconds: float | None) -> None:
-    assert fed(OK + b"keep-alive: " + value + b"\r\ncontent-length: 0\r\n\r\n").keep_alive == seconds
+@pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(110, "Connection timed out")])
+def test_error_of_the_connection_is_a_fault_unless_the_answer_is_complete(error: Exception) -> None:
+    whole, broken = fed(WHOLE["in chunks"][0]), fed(UNTIL_CLOSE["HTTP/1.1"])
 
+    whole.connection_lost(error)
+    broken.connection_lost(error)
 
-def test_failure_of_the_connection_is_the_fault() -> None:
-    whole, broken = fed(WHOLE["in chunks"][0]), fed(CHUNKED)
-    cause = fed(b"x").fault
-    assert cause is not None
-
-    whole.end(cause)
-    broken.end(cause)
-
-    assert (whole.fault, broken.fault) == (None, cause)
+    assert (whole.fault, whole.state, broken.state) == (None, COMPLETE, READY)
+    assert broken.fault is not None
+    assert broken.fault.cause == ("reset" if isinstance(error, ConnectionError) else "timeout")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.upstream.net.pool import MARGIN, Pool
+from proxy.upstream.net.transport import MARGIN, Pool
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -16,6 +16,7 @@ class Idle:
     """An open connection without an exchange."""
 
     silent = True
+    answers = 1
 
     def __init__(self) -> None:
         self.closed = False
