@@ -12,6 +12,7 @@ from proxy.core.errors import HeadTooLarge, InvalidRequest
 
 MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, in addition to an eighth of the data
 MAX_CHUNK_LINE = 4 * 1024
+_CODING = "transfer-encoding"
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` also accepts a sign, `0x` and `_`
 
 
@@ -74,3 +75,17 @@ class Chunks:
         self._left = size + 2 if size else 0
         self._trailers = not size
         return False
+
+
+def check_coding(value: str, version: str) -> None:
+    """Raise `InvalidRequest` for a `transfer-encoding` other than one `chunked`, and for any in HTTP/1.0.
+
+    The parser accepts every list that ends with `chunked`, and would pass on a body that is still encoded; a proxy
+    in front that reads it differently could see another request in it (RFC 9112 section 6.1).
+    """
+    if version < "1.1":
+        raise InvalidRequest("HTTP/1.0 has no `transfer-encoding`; send the body with `content-length`.", param=_CODING)
+    if [coding for each in value.lower().split(",") if (coding := each.strip(" \t"))] != ["chunked"]:
+        raise InvalidRequest(
+            "`transfer-encoding` must be `chunked`; send the body without other codings.", param=_CODING
+        )

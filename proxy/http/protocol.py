@@ -28,7 +28,7 @@ from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestT
 from proxy.http.connection import DROP_ROUNDS, Connection, Framing
 from proxy.http.cycle import Cycle
 from proxy.http.exchange import Direct
-from proxy.http.framing import Chunks, Length
+from proxy.http.framing import Chunks, Length, check_coding
 from proxy.http.head import Names, fields_of, scope_of
 from proxy.http.output import CYCLE
 from proxy.surfaces.openai.errors import error_body
@@ -233,6 +233,9 @@ class Protocol(Connection):
             return
         try:
             length = self._begin(head)
+        except InvalidRequest as error:
+            self._refuse(error)
+            return
         except (httptools.HttpParserError, ValueError):
             self._refuse_invalid()
             return
@@ -260,7 +263,7 @@ class Protocol(Connection):
     def _begin(self, head: bytes) -> int | None:
         """Begin to handle the request whose `head` was parsed; return its body's length, `None` if it is chunked.
 
-        Raises `ValueError` or `HttpParserError` if the target is not valid.
+        Raises `ValueError` or `HttpParserError` if the target is not valid, `InvalidRequest` for transfer codings.
         """
         parser, names, direct = self._parser, self.names, self._direct
         method, version = parser.get_method(), parser.get_http_version()
@@ -269,6 +272,8 @@ class Protocol(Connection):
         target, _, query = self._url.partition(b"?")
         endpoint = direct.endpoints.get(target) if method == b"POST" else None
         single = len(headers) + 2 == head.count(b"\n")  # no header is repeated
+        if "transfer-encoding" in headers:
+            check_coding((headers if single else joined(fields_of(head)))["transfer-encoding"], version)
         if endpoint is not None and single and direct.passes(headers, query):
             handler = endpoint.serve(cycle, headers, self._client, target.decode("ascii"), query.decode("latin-1"))
         else:

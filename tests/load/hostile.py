@@ -188,6 +188,7 @@ def hostile_requests() -> dict[str, tuple[bytes, tuple[int, ...]]]:
         "negative length": (_post(b'{"model":', length=-1), (400,)),
         "two lengths": (_post(_chat(b""), "content-length: 3", length=5), (400,)),
         "length and chunks": (_post(b"0\r\n\r\n", chunked, length=5), (400,)),
+        "chunks in another coding": (_post(b"0\r\n\r\n", "transfer-encoding: gzip, chunked"), (400,)),
         "negative chunk": (_post(b"-5\r\nhello\r\n", chunked), (400,)),
         "huge chunk": (_post(b"ffffffffffffffff\r\n{", chunked), (408,)),
         "one-byte chunks, 4 MiB": (_post(b"1\r\n{\r\n" * (4 * MIB // 6), chunked), (400, 413, 431)),

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
 from proxy.http.connection import Framing
-from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, Length
+from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, Length, check_coding
 
 WHOLE = b"5;ext=1\r\nhello\r\nA\r\n0123456789\r\n0\r\nx-a: b\r\nx-c: d\r\n\r\n"
 
@@ -18,6 +18,24 @@ def ends(framing: Framing, data: bytes, piece: int) -> int | None:
         if end is not None:
             return at + end
     return None
+
+
+@pytest.mark.parametrize("value", ["chunked", "CHUNKED", " chunked\t", ", chunked,"])
+def test_a_transfer_encoding_may_be_chunked(value: str) -> None:
+    check_coding(value, "1.1")
+
+
+@pytest.mark.parametrize("value", ["gzip, chunked", "identity,chunked", "chunked, chunked", "", "chunked;a=b"])
+def test_other_transfer_encodings_are_rejected(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="must be `chunked`") as caught:
+        check_coding(value, "1.1")
+
+    assert caught.value.param == "transfer-encoding"
+
+
+def test_http_1_0_has_no_transfer_encoding() -> None:
+    with pytest.raises(InvalidRequest, match="HTTP/1.0 has no `transfer-encoding`"):
+        check_coding("chunked", "1.0")
 
 
 @pytest.mark.parametrize("piece", [1, 2, 3, 7, 1000])
