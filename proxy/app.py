@@ -38,6 +38,7 @@ from proxy.components import (
     store_of,
     watch,
 )
+from proxy.config.apart import pickled
 from proxy.config.loaded import Loaded
 from proxy.config.watch import Watcher
 from proxy.core.clock import Clock, SystemClock
@@ -96,7 +97,7 @@ class Service:
     asgi: ASGIApp
     gate: Gate
     reload: Callable[[], None]  # soon
-    refresh: Callable[[], None]  # at once, before it serves
+    refresh: Callable[[Loaded | None], None]  # before it serves: the last configuration of other workers, if any
 
 
 def build(
@@ -225,7 +226,13 @@ def build(
         ),
         identify,
     )
-    watcher = Watcher(loaded.path, environ, clock=clock, on_load=reloader.take, on_error=reloader.keep, loaded=loaded)
+
+    def take(loaded: Loaded) -> None:
+        reloader.take(loaded)
+        if member:
+            member.loaded(pickled(loaded))
+
+    watcher = Watcher(loaded.path, environ, clock=clock, on_load=take, on_error=reloader.keep, loaded=loaded)
     services = [
         background,
         watcher,
@@ -269,7 +276,7 @@ def build(
     )
     if member:
         member.answers |= {**edge.answers, **admin.answers, **own_keys.answers}
-    return Service(edge.asgi, gate, watcher.reload, watcher.check)
+    return Service(edge.asgi, gate, watcher.reload, watcher.refresh)
 
 
 def _own_process() -> Iterable[int | str]:

@@ -14,6 +14,7 @@ import errno
 import gc
 import logging
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -178,7 +179,8 @@ def serve_with_workers(loaded: Loaded, listener: socket.socket, host: str, on_st
         with logging_to(standard_output(lock)) as log:
             service = build(loaded, os.environ, Parts(write_access=log.write), host=host, member=member)
             if member.restarted:
-                service.refresh()  # the file may have changed since the first start
+                last = member.configuration
+                service.refresh(None if last is None else pickle.loads(last))
             uvloop.run(serve(service, member, loaded.process.server))
 
     clock, drain = SystemClock(), loaded.process.server.drain

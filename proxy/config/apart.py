@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -75,7 +76,7 @@ def _send(answer: int, path: Path, environ: Mapping[str, str], workers: int | No
         except ConfigError as exc:
             loaded = exc.problems
         with open(answer, "wb") as pipe:
-            pipe.write(_pickled(loaded))
+            pipe.write(pickled(loaded))
         status = 0
     except BrokenPipeError:  # the parent has ended
         pass
@@ -93,7 +94,10 @@ def _exit_without_reader(answer: int) -> None:
     os._exit(1)
 
 
-def _pickled(value: object) -> bytes:
+def pickled(value: Loaded | tuple[Problem, ...]) -> bytes:
+    """Return a configuration, without settings that are in use, or its problems in a form that `pickle.loads` reads."""
+    if isinstance(value, Loaded):
+        value = replace(value)
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer)
     pickler.dispatch_table = copyreg.dispatch_table | {MappingProxyType: _reduced}

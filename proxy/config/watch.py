@@ -73,6 +73,13 @@ class Watcher:
                 fields = {"error": type(exc).__name__}
                 logger.error("the configuration could not be read or activated", extra={"fields": fields})
 
+    def refresh(self, last: Loaded | None) -> None:
+        """Load `last`, what the file had when it was last loaded, if given; then poll once."""
+        if last is not None:
+            self._seen, self._marks = last.fingerprint, None
+            self._notify(last)
+        self.check()
+
     def check(self, *, force: bool = False) -> None:
         """Poll once; with `force`, load even without a change."""
         self._forced = self._forced or force

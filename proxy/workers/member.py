@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import socket
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any
@@ -33,10 +34,12 @@ class Member:
         connections: socket.socket,
         control: socket.socket,
         restarted: bool,
+        configuration: bytes | None = None,
     ) -> None:
         self.index = index
         self.workers = workers
         self.restarted = restarted  # it replaces one that has ended
+        self.configuration = configuration  # the last one that the workers loaded since the start, if any
         self.board = board
         self.row = board.row(index)
         self.row[PID] = os.getpid()
@@ -48,12 +51,14 @@ class Member:
         self._ids = count(1)
         self._waiting: dict[int, asyncio.Future[list[str]]] = {}
         self._outbox: asyncio.WriteTransport | None = None
+        self._unsent = bytearray()  # messages from before `run`
 
     async def run(self, take: Take) -> None:
         """Receive connections, each given to `take`, and commands, until cancelled."""
         loop = asyncio.get_running_loop()
         transport, _ = await loop.create_unix_connection(lambda: _Control(self), sock=self._control)
         self._outbox = transport
+        transport.write(self._unsent)
         self._connections.setblocking(False)
         async with asyncio.TaskGroup() as group:
             self._group = group
@@ -72,6 +77,10 @@ class Member:
     def leave(self) -> None:
         """Ask the supervisor for no more connections."""
         self._send({"kind": "leaving"})
+
+    def loaded(self, configuration: bytes) -> None:
+        """Report a configuration that this worker has loaded: the one with which later workers start."""
+        self._send({"kind": "loaded", "configuration": b64encode(configuration).decode()})
 
     async def ask(self, topic: str, body: str = "") -> list[str]:
         """Return the answers of all other workers; those that do not answer in time are left out."""
@@ -124,7 +133,9 @@ class Member:
         self._send({"kind": "answer", "id": number, "body": text})
 
     def _send(self, message: Message) -> None:
-        if self._outbox is not None and not self._outbox.is_closing():
+        if self._outbox is None:
+            self._unsent += encode(message)
+        elif not self._outbox.is_closing():
             self._outbox.write(encode(message))
 
     def _receive(self, take: Take) -> None:

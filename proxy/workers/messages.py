@@ -5,11 +5,12 @@
     {"kind": "leaving"}                        {"kind": "interrupt"}  end at once
     {"kind": "ask", "id", "topic", "body"}     {"kind": "reload"}
     {"kind": "answer", "id", "body"}           {"kind": "question", "id", "topic", "body"}
-                                               {"kind": "reply", "id", "answers"}
+    {"kind": "loaded", "configuration"}        {"kind": "reply", "id", "answers"}
                                                {"kind": "log", "record"}
 
 A worker asks all others by way of the supervisor, which collects their answers. Connections come over a second pair:
-one byte each, with the socket beside it.
+one byte each, with the socket beside it. `configuration` is in base64; the supervisor gives the last one to each worker
+that it starts.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import traceback
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import IO, Any, NoReturn
@@ -64,6 +65,7 @@ class Supervisor:
         self._wakeup, self._waker = socket.socketpair()
         self._signals: list[int] = []
         self._announced = False
+        self._configuration: bytes | None = None  # the last one that a worker has loaded
         self._stop_by: float | None = None  # when workers are killed that have not ended
 
     def run(self) -> None:
@@ -122,6 +124,7 @@ class Supervisor:
         code = 1
         try:
             signal.set_wakeup_fd(-1)
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # until the worker serves
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which the supervisor gets too
@@ -139,6 +142,7 @@ class Supervisor:
                 connections=connections,
                 control=control,
                 restarted=self._announced,
+                configuration=self._configuration,
             )
             self._main(member)
             code = 0
@@ -188,6 +192,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda number, _: self._signals.append(number))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         self._selector.register(self._wakeup, selectors.EVENT_READ, lambda _: self._wakeup.recv(4096))
 
     def _pause(self) -> float:
@@ -248,6 +253,8 @@ class Supervisor:
                 self._on_start()
         elif kind == "leaving":
             worker.leaving = True
+        elif kind == "loaded":
+            self._configuration = b64decode(message["configuration"])
         elif kind == "ask":
             self._questions.ask(worker, message, self._workers.values())
         elif kind == "answer":

@@ -284,6 +284,25 @@ def test_a_replaced_worker_starts_with_the_current_configuration(tmp_path: Path)
     assert statuses == {200}
 
 
+@pytest.mark.parametrize("text", [None, "models: 5"], ids=["missing", "invalid"])
+def test_a_replaced_worker_starts_with_the_last_valid_configuration(tmp_path: Path, text: str | None) -> None:
+    with signalbox_process(MOCK, tmp_path) as process:
+        path = tmp_path / "signalbox.yaml"
+        config = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({**config, "models": [{"id": "mock/other"}]}))
+        until(lambda: len(events(process, "configuration loaded")) >= 2)
+        total(process.url)  # of all workers: by now the supervisor has received what they sent before
+        if text is None:
+            path.unlink()
+        else:
+            path.write_text(text)
+        for pid in workers_of(process):
+            os.kill(pid, signal.SIGKILL)
+        statuses = [chat(httpx, process.url, model).status_code for model in ("mock/other", "mock/m") for _ in range(4)]
+
+    assert statuses == [200] * 4 + [404] * 4
+
+
 def test_what_the_admin_api_changes_changes_in_all_workers(tmp_path: Path) -> None:
     with signalbox_process({**MOCK, "testing": True}, tmp_path) as process, ExitStack() as stack:
         clients = [stack.enter_context(httpx.Client()) for _ in range(2)]

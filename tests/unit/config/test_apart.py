@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.apart import LoadedApart
+from proxy.config.apart import LoadedApart, pickled
 from proxy.config.errors import ConfigError
 from proxy.config.load import load
 
@@ -46,6 +47,17 @@ from proxy.app import build
 build(loading.result(), {})
 print([name for name in ("pydantic", "yaml", "proxy.config.settings.schema") if name in sys.modules])
 """
+
+
+def test_settings_in_use_are_not_pickled_twice(tmp_path: Path) -> None:
+    path = tmp_path / "signalbox.yaml"
+    path.write_text(FULL)
+    loaded = load(path, {})
+    before = pickled(loaded)
+    assert loaded.settings.models
+
+    assert pickled(loaded) == before
+    assert not pickle.loads(before).has_settings
 
 
 def test_it_equals_what_is_loaded_here(tmp_path: Path) -> None:

@@ -97,6 +97,34 @@ def test_a_touch_without_a_change_is_not_reported(tmp_path: Path) -> None:
     assert desk.reported == []
 
 
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_refresh_loads_the_last_configuration_and_what_came_after_it(tmp_path: Path, gone: bool) -> None:
+    desk = Desk(tmp_path)
+    first = load(desk.path, {})
+    desk.write("server: {port: 2}\n")
+    last = load(desk.path, {})
+    watcher = desk.watch(first)
+    if gone:
+        desk.path.unlink()
+    else:
+        desk.write("server: {port: 3}\n")
+
+    watcher.refresh(last)
+    watcher.check()
+
+    assert desk.reported == ([2, GONE] if gone else [2, 3])
+
+
+def test_a_refresh_without_a_last_configuration_is_a_check(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    watcher = desk.watch(load(desk.path, {}))
+    desk.write("server: {port: 2}\n")
+
+    watcher.refresh(None)
+
+    assert desk.reported == [2]
+
+
 def test_a_forced_check_loads_what_has_not_changed(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
 
