@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,7 @@ for command in (*GROUPS, route, explain, diff, replay, usage, budgets):
 @click.option("--workers", type=click.IntRange(1), help="The number of processes; overrides `server.workers`.")
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy until SIGTERM."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # it would end the process until there is a handler
     from proxy.config.apart import LoadedApart
     from proxy.config.errors import ConfigError
 

@@ -229,6 +229,7 @@ async def serve(
         await server.serve(sockets)
         for task in tasks:
             task.cancel()
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # the event loop removes the handler when it closes
 
 
 def _handle_signals(service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
@@ -240,7 +241,13 @@ def _handle_signals(service: Service, server: uvicorn.Server, leaving: asyncio.E
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, leave)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    _reload_on_hangup(service)
+
+
+def _reload_on_hangup(service: Service) -> None:
+    """Reload on SIGHUP, which was blocked until now."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGHUP,))
 
 
 def _attach(member: Member, server: _Server, start: Callable[[Coroutine[Any, Any, None]], Any]) -> None:
@@ -265,7 +272,7 @@ def _obey(member: Member, service: Service, server: uvicorn.Server, leaving: asy
     member.commands = {"drain": leave, "interrupt": partial(_interrupt, service, server), "reload": service.reload}
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, leave)
-    loop.add_signal_handler(signal.SIGHUP, service.reload)
+    _reload_on_hangup(service)
 
 
 async def _drain(gate: Gate, server: uvicorn.Server, leaving: asyncio.Event, seconds: float) -> None:

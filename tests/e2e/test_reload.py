@@ -322,6 +322,41 @@ def test_a_configuration_from_a_pipe_serves_and_outlives_sighup(tmp_path: Path) 
     assert log.read_text().count("configuration rejected") == 1
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_during_the_start_reloads_after_it(tmp_path: Path, workers: int) -> None:
+    pipe, log = tmp_path / "signalbox.yaml", tmp_path / "log"
+    os.mkfifo(pipe)
+    settings = {"data_dir": str(tmp_path / "data"), "store": "none", "providers": {"mock": {"dialect": "mock"}}}
+    serve = [sys.executable, "-m", "proxy", "serve", "--port", "0", "--workers", str(workers), "--config", str(pipe)]
+
+    with (
+        log.open("w") as output,
+        subprocess.Popen(
+            serve, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ) as popen,
+    ):
+        try:
+            writing = until(lambda: _opened(pipe))  # the service has started, and waits for its configuration
+            os.killpg(popen.pid, signal.SIGHUP)
+            os.write(writing, yaml.safe_dump(settings).encode())
+            os.close(writing)
+            until(lambda: log.read_text().count("came from a pipe") == workers)
+            popen.send_signal(signal.SIGTERM)
+            code = popen.wait(PATIENCE)
+        finally:
+            popen.kill()
+
+    assert code == 0
+
+
+def _opened(pipe: Path) -> int | None:
+    """The pipe for writing, once a process reads it."""
+    try:
+        return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
+
+
 def test_a_pipe_as_configuration_blocks_neither_reload_nor_exit(tmp_path: Path) -> None:
     settings = {"providers": {"mock": {"dialect": "mock"}}, "models": [{"id": "mock/one"}]}
     with signalbox_process(settings, tmp_path) as process:
