@@ -43,6 +43,14 @@ def workers_of(process: Process) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def replace_workers(process: Process) -> None:
+    """Kill both workers, and wait until both are replaced: what a killed one was given before is lost."""
+    before = workers_of(process)
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: len(after := workers_of(process)) == 2 and not {*after} & {*before})
+
+
 def chat(client: httpx.Client | Any, url: str, model: str = "mock/m", **more: Any) -> httpx.Response:
     answer: httpx.Response = client.post(
         f"{url}/v1/chat/completions", json={"model": model, "messages": MESSAGES}, timeout=PATIENCE, **more
@@ -276,9 +284,7 @@ def test_a_replaced_worker_starts_with_the_current_configuration(tmp_path: Path)
         config = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({**config, "models": [{"id": "mock/other"}]}))
         until(lambda: len(events(process, "configuration loaded")) >= 2)
-        before = workers_of(process)
-        for pid in before:
-            os.kill(pid, signal.SIGKILL)
+        replace_workers(process)
         statuses = {chat(httpx, process.url, "mock/other").status_code for _ in range(4)}
 
     assert statuses == {200}
@@ -296,8 +302,7 @@ def test_a_replaced_worker_starts_with_the_last_valid_configuration(tmp_path: Pa
             path.unlink()
         else:
             path.write_text(text)
-        for pid in workers_of(process):
-            os.kill(pid, signal.SIGKILL)
+        replace_workers(process)
         statuses = [chat(httpx, process.url, model).status_code for model in ("mock/other", "mock/m") for _ in range(4)]
 
     assert statuses == [200] * 4 + [404] * 4
