@@ -118,7 +118,7 @@ def unbounded_error(counter: BudgetCounter, deployment: Deployment) -> BudgetExc
         return BudgetExceeded(f"{start} the cost of `{model}` has none; only soft budgets allow images and audio.")
     return BudgetExceeded(
         f"{start} the most tokens of this call to `{model}` are unknown; configure `context_window` of the model, and "
-        "use neither tools that the provider runs nor web search."
+        "use neither tools that the provider runs nor web search, nor a service tier without a price."
     )
 
 

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from proxy.core.model import Deployment, Price
-from proxy.core.usage import Usage
+from proxy.core.usage import Usage, service_of
 
 _TOKENS = 1_000_000  # prices are per million tokens
 NUSD = 1_000_000_000  # nano-dollars in a dollar
@@ -26,6 +26,7 @@ _EDGE_US = 60_000_000  # a price that begins this soon may hold when the request
 _UNBOUNDED = frozenset(  # each search costs extra, and adds its results to the prompt; other models have other prices
     ("web_search_options", "search_parameters", "plugins", "models", "fallbacks")
 )
+_CHEAPER = (None, "flex", "batch", "scale")  # service tiers that cost at most what the standard one does
 _OWN_TOOLS = ("function", "custom")  # types of tools that the client runs
 _TEXT_PARTS = ("text", "refusal", "thinking")
 _REPLAYED = ("images", "google_parts")  # parts of earlier answers that are sent back to their provider
@@ -127,11 +128,21 @@ def worst_case_nusd(
     written = None if read is None else _most_output(deployment, body, size)
     if price is None or read is None or written is None:
         return None
+    tier = body.get("service_tier")
+    if tier is not None and not _has_bound(deployment, price, service_of(tier)):
+        return None
     most = 0
-    for rates in _possible(price, read, at, any_service=body.get("service_tier") is not None):
+    for rates in _possible(price, read, at, any_service=tier is not None):
         total = read * _dearest_input(rates) + written * _dearest_output(rates)
         most = max(most, -(-total // _TOKENS) + rates.request)
     return most
+
+
+def _has_bound(deployment: Deployment, price: Price, service: str | None) -> bool:
+    """Return whether an answer of a service tier costs at most what the price says; other dialects drop the tier."""
+    if service in _CHEAPER or deployment.provider.dialect != "openai" or "service_tier" in deployment.unsupported:
+        return True
+    return all(service in dict(each.services) for each in (price, *(time.price for time in price.times)))
 
 
 def _possible(price: Price, input_tokens: int, at: int | None, *, any_service: bool) -> Iterator[Price]:

@@ -10,6 +10,7 @@ from proxy.core.call import NativeRequest
 _OWN_MESSAGES = ("custom", "bash_", "text_editor_", "computer_", "memory_")
 _OWN_RESPONSES = ("function", "custom", "namespace", "local_shell", "apply_patch", "computer", "computer_use_preview")
 _DECLARATIONS = ("functionDeclarations", "function_declarations")
+_CHEAP = ("standard", "flex", "unspecified")
 _UNKNOWN = (  # members that bring tools, a prompt of unknown size, another model or another price
     *("mcp_servers", "fallbacks", "thread", "inference_geo"),
     "prompt",
@@ -23,10 +24,17 @@ def is_unbounded(native: NativeRequest) -> bool:
         return True
     if native.member("speed") not in (None, "standard"):
         return True
+    if native.format == "generate" and not _is_cheap(native.member("serviceTier") or native.member("service_tier")):
+        return True
     tools = native.member("tools")
     if isinstance(tools, dict):  # Google accepts a single one without its list
         tools = [tools]
     return isinstance(tools, list) and not all(_is_own(native, tool) for tool in tools)
+
+
+def _is_cheap(tier: Any) -> bool:
+    """Return whether Google's service tier costs at most what the standard one does."""
+    return tier is None or (isinstance(tier, str) and tier.lower().removeprefix("service_tier_") in _CHEAP)
 
 
 def _is_own(native: NativeRequest, tool: Any) -> bool:

@@ -260,8 +260,7 @@ class AttemptRecord:
         price = self.deployment.billed_price
         if price is None:
             return True
-        services = dict(price.at(self.time).services)
-        return not services or service in services
+        return service in dict(price.at(self.time).services)
 
     @property
     def price_version(self) -> str | None:

@@ -12,7 +12,7 @@ from functools import partial, reduce
 from operator import add
 from typing import Any, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from proxy.core.model import Deployment
 
@@ -60,14 +60,33 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class UsageBounds(Struct, frozen=True, gc=False):
-    """The most tokens that one answer can have read and written."""
+    """The most tokens that one answer can have read and written, and the service tier that its request asks for."""
 
     input: int = UNKNOWN_WINDOW
     output: int = UNKNOWN_WINDOW
+    service: str | None = None  # of an answer that does not name its own; `None`: the standard one
 
 
 UNBOUNDED = UsageBounds()
+OTHER_SERVICE = "other"
+_STANDARD = frozenset(("", "auto", "default", "standard", "standard_only", "on_demand"))
+_SERVICES = frozenset(("flex", "priority", "fast", "ultrafast", "scale", "batch"))
 _NO_MEDIA = Media()
+
+
+def service_of(named: Any) -> str | None:
+    """Return the service tier that a request or an answer names; `None` for the standard one, or without a name.
+
+    Names whose price no list has become `other`: their cost is an estimate.
+    """
+    if not isinstance(named, str) or (name := named.lower()) in _STANDARD:
+        return None
+    return name if name in _SERVICES else OTHER_SERVICE
+
+
+def asking(bounds: UsageBounds, service: str | None) -> UsageBounds:
+    """Return the bounds of an answer whose request asks for a service tier."""
+    return bounds if service is None else structs.replace(bounds, service=service)
 
 
 def count(value: Any) -> int | None:

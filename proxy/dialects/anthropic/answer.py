@@ -15,7 +15,7 @@ from proxy.dialects.answer_tool import Structure, unwrapped
 from proxy.dialects.anthropic.block import OpenBlock, as_object
 from proxy.dialects.anthropic.replay import is_plain, needs_places, places_detail, signed_entry
 from proxy.dialects.anthropic.typed import BlockDelta
-from proxy.dialects.anthropic.usage import add_counts, usage_of
+from proxy.dialects.anthropic.usage import Counter
 from proxy.dialects.memory import ToolCall
 from proxy.dialects.names import Renaming, ToolNames
 from proxy.dialects.rewriter import MemberRewriter
@@ -60,7 +60,7 @@ class Answer:
         self._explanation = ""  # of a refusal
         self._characters = 0
         self._annotations = 0
-        self._counts: dict[str, int] = {}
+        self._counter = Counter(writer.bounds)
         self._has_model = False  # the upstream has sent the model's name
 
     def read(self, event: Mapping[str, Any]) -> None:
@@ -288,9 +288,7 @@ class Answer:
             self._writer.extra("annotations", notes)
 
     def _count(self, usage: Any) -> None:
-        add_counts(self._counts, usage)
-        if self._counts:
-            self._writer.usage = usage_of(self._counts, self._writer.bounds)
+        self._writer.usage = self._counter.add(usage)
 
     _READERS = {
         "message_start": _start,

@@ -18,14 +18,14 @@ from proxy.core.json_text import MISFITS, SMALL
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, bounds_of
+from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, asking, bounds_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.anthropic.block import as_object
 from proxy.dialects.anthropic.dialect import VERSION, versioned
 from proxy.dialects.anthropic.errors import failure as classify
 from proxy.dialects.anthropic.errors import failure_in_200, has_shape, is_error
 from proxy.dialects.anthropic.typed import START, decode_delta
-from proxy.dialects.anthropic.usage import add_counts, usage_of
+from proxy.dialects.anthropic.usage import Counter, named_service
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.native import NativeBody, NativeEvents, kept_error, size_of
 from proxy.dialects.native_request import (
@@ -51,6 +51,7 @@ _NAMES = {
 }
 _EMPTY_BLOCKS = ("text", "thinking", "redacted_thinking")  # whose start is no content
 _SEPARATOR = b"\n\n" + START
+_SERVICE = ("speed", "service_tier", "inference_geo")  # members that change the price
 _PARTS = ("text", "thinking", "partial_json")
 
 
@@ -94,6 +95,7 @@ class AnthropicNative:
             return CountBody()
         body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(native.raw)))
+        bounds = asking(bounds, named_service({name: native.member(name) for name in _SERVICE}))
         return MessageEvents(bounds) if call.stream else MessageBody(bounds)
 
 
@@ -120,7 +122,7 @@ class MessageEvents(_Errors, NativeEvents):
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
         super().__init__(bounds)
-        self._counts: dict[str, int] = {}
+        self._counter = Counter(bounds)
         self._started = False
         self._pings = 0
 
@@ -184,8 +186,7 @@ class MessageEvents(_Errors, NativeEvents):
         self.committed = self.committed or self._pings >= PINGS
 
     def _count(self, usage: Any) -> None:
-        add_counts(self._counts, usage)
-        self.usage = usage_of(self._counts, self._bounds) if self._counts else None
+        self.usage = self._counter.add(usage)
 
     _READERS = {
         "message_start": _start,
@@ -206,9 +207,7 @@ class MessageBody(_Errors, NativeBody):
         return isinstance(value.get("content"), list) and bool(value["content"] or value.get("stop_reason"))
 
     def _read(self, value: dict[str, Any]) -> None:
-        counts: dict[str, int] = {}
-        add_counts(counts, value.get("usage"))
-        self.usage = usage_of(counts, self._bounds)
+        self.usage = Counter(self._bounds).add(value.get("usage"))
         reason = value.get("stop_reason")
         self.native_finish = self.finish_reason = reason if isinstance(reason, str) else None
 

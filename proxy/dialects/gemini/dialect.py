@@ -27,6 +27,7 @@ from proxy.dialects.gemini.request import native_body
 from proxy.dialects.gemini.stream import GeminiDecoder
 from proxy.dialects.gemini.structure import structure_of
 from proxy.dialects.gemini.tools import names_of
+from proxy.dialects.gemini.usage import asking_for
 from proxy.dialects.memory import Memory
 from proxy.dialects.model_lists import list_request
 from proxy.dialects.refused import request_body
@@ -97,7 +98,7 @@ class GeminiDialect:
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return a decoder for one answer. The type is detected from the body, not from `headers`."""
         body = {**call.body, **target.overrides}
-        bounds = bounds_of(target.deployment, body, len(call.raw))
+        bounds = asking_for(bounds_of(target.deployment, body, len(call.raw)), headers, None)
         if call.endpoint == "embeddings":
             return EmbeddingsDecoder(body, target.deployment.model, bounds)
         choices = body.get("n")

@@ -24,6 +24,7 @@ from proxy.dialects.gemini.dialect import model_url
 from proxy.dialects.gemini.errors import failure as classify
 from proxy.dialects.gemini.errors import has_shape
 from proxy.dialects.gemini.native_answer import FORMAT, CountedTokens, Embeddings, GenerateBody, GenerateStream
+from proxy.dialects.gemini.usage import asking_for
 from proxy.dialects.native import kept_error
 from proxy.dialects.native_request import (
     PASSED_HEADERS,
@@ -90,6 +91,7 @@ class GeminiNative:
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(native.raw)))
         if native.operation == "countTokens":
             return CountedTokens()
+        bounds = asking_for(bounds, headers, native.member("serviceTier") or native.member("service_tier"))
         if native.operation in _EMBEDS:
             return Embeddings(bounds)
         choices = body.get("n")

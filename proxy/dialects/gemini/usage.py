@@ -6,11 +6,12 @@ beside the candidates' tokens. Source: ai.google.dev/api/generate-content, Usage
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Struct
 
-from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, count, known, media_of
+from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, asking, count, known, media_of, service_of
 
 _AUDIO = ("AUDIO",)
 _IMAGES = ("IMAGE", "VIDEO", "DOCUMENT")
@@ -37,10 +38,14 @@ class Counts(Struct, rename="camel", frozen=True, gc=False):
     prompt_tokens_details: _Details = ()
     cache_tokens_details: _Details = ()
     candidates_tokens_details: _Details = ()
+    traffic_type: str = ""
+    service_tier: str = ""
 
 
 _NUMBERS = Counts.__struct_encode_fields__[:5]
-_DETAILS = Counts.__struct_encode_fields__[5:]
+_DETAILS = Counts.__struct_encode_fields__[5:8]
+_TIERS = Counts.__struct_encode_fields__[8:]
+TIER_HEADER = "x-gemini-service-tier"
 
 
 def counts_of(reported: Any) -> Counts:
@@ -48,8 +53,21 @@ def counts_of(reported: Any) -> Counts:
     if not isinstance(reported, dict):
         return Counts()
     prompt, tools, candidates, thoughts, cached = (count(reported.get(name)) or 0 for name in _NUMBERS)
-    details = (_details(reported.get(name)) for name in _DETAILS)
-    return Counts(prompt, tools, candidates, thoughts, cached, *details)
+    of_prompt, of_cache, of_candidates = (_details(reported.get(name)) for name in _DETAILS)
+    traffic, tier = (str(reported.get(name) or "") for name in _TIERS)
+    return Counts(prompt, tools, candidates, thoughts, cached, of_prompt, of_cache, of_candidates, traffic, tier)
+
+
+def asking_for(bounds: UsageBounds, headers: Mapping[str, str], asked: Any) -> UsageBounds:
+    """Return the bounds of an answer with the service tier in its headers, else the one that its request asks for."""
+    return asking(bounds, _service(headers.get(TIER_HEADER) or asked))
+
+
+def _service(named: Any) -> str | None:
+    """Return a service tier, such as `priority`, `SERVICE_TIER_PRIORITY` or Vertex's `ON_DEMAND_PRIORITY`."""
+    if not isinstance(named, str) or named.endswith("UNSPECIFIED"):
+        return None
+    return service_of(named.lower().removeprefix("service_tier_").removeprefix("on_demand_"))
 
 
 def _details(reported: Any) -> _Details:
@@ -80,6 +98,7 @@ def usage_of(counts: Counts, bounds: UsageBounds = UNBOUNDED) -> Usage | None:
         counts.thoughts_token_count,
         0,
         _media(counts),
+        _service(named) if (named := counts.service_tier or counts.traffic_type) else bounds.service,
     )
     return known(usage, bounds)
 

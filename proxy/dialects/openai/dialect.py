@@ -17,7 +17,7 @@ from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.usage import UsageBounds, bounds_of
+from proxy.core.usage import UsageBounds, asking, bounds_of, service_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.model_lists import list_request
@@ -54,6 +54,8 @@ class OpenAIDialect(RequestBuilder):
         """Return the decoder for one answer."""
         body = overlaid(call.body, target.overrides) if target.overrides else call.body
         bounds = bounds_of(target.deployment, body, len(call.raw))
+        if (tier := body.get("service_tier")) is not None and "service_tier" not in target.deployment.unsupported:
+            bounds = asking(bounds, service_of(tier))
         if call.endpoint not in ("chat", "completions"):
             return _passed(call, headers, bounds)
         if not call.stream:

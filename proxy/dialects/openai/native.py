@@ -23,7 +23,7 @@ from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
 from proxy.core.sse import data_of
-from proxy.core.usage import Usage, UsageBounds, bounds_of
+from proxy.core.usage import Usage, UsageBounds, asking, bounds_of, service_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.error_details import is_error, says_error
@@ -105,6 +105,7 @@ class ResponsesNative:
         """Return a decoder for one answer."""
         body = overlaid(call.body, target.overrides)
         bounds = bounds_of(target.deployment, body, max(len(call.raw), len(request_of(call).raw)))
+        bounds = asking(bounds, service_of(request_of(call).member("service_tier")))
         return ResponseEvents(bounds) if call.stream else ResponseBody(bounds)
 
 

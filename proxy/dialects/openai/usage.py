@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, count, known, media_of
+from proxy.core.usage import UNBOUNDED, Media, Usage, UsageBounds, count, known, media_of, service_of
 
 _NO_DETAILS: Mapping[str, Any] = {}
 _OTHER_DETAILS = frozenset({"input_tokens_details", "input_token_details", "prompt_cache_hit_tokens"})
-_SERVICES = ("flex", "priority", "fast")  # service tiers with prices of their own
 
 
 def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED, service: Any = None) -> Usage | None:
     """Read a `usage` object within `bounds`; `None` if it counts nothing. `service` is the answer's `service_tier`.
+
+    An answer that names no service tier has the one that its request asks for.
 
     DeepSeek names its cached tokens `prompt_cache_hit_tokens`; images and audio have `input_tokens` and
     `output_tokens`.
@@ -46,7 +47,7 @@ def usage_of(value: Any, bounds: UsageBounds = UNBOUNDED, service: Any = None) -
         cached = cached or _other_cached(value)
     else:
         media = _media(prompt, completion)
-    service = service if service in _SERVICES else None
+    service = bounds.service if service is None else None if service == "default" else service_of(service)
     return known(Usage(read, written, cached, cache_write, reasoning, 0, media, service), bounds)
 
 

@@ -324,6 +324,23 @@ def test_a_service_tier_may_cost_more() -> None:
     assert worst(hello(max_tokens=1), price=price) == bound(hello(max_tokens=1), output=1)
 
 
+@pytest.mark.parametrize("tier", ["priority", "fast", "ultrafast", "gold"])
+def test_a_dearer_service_tier_without_its_price_has_no_bound(tier: str) -> None:
+    price = replace(PRICE, services=((tier, LONG),))
+    body = hello(max_tokens=1, service_tier=tier)
+
+    assert worst(body) is None
+    assert worst(body, unsupported=frozenset({"service_tier"})) is not None
+    assert (worst(body, price=price) is None) == (tier == "gold")
+
+
+@pytest.mark.parametrize("tier", ["auto", "default", "flex", "scale"])
+def test_a_service_tier_that_costs_no_more_has_a_bound(tier: str) -> None:
+    body = hello(max_tokens=1, service_tier=tier)
+
+    assert worst(body) == bound(body, output=1)
+
+
 def test_a_fraction_is_rounded_up() -> None:
     tiny = Price(1, 0, 1, 1)
 

@@ -62,6 +62,9 @@ def test_tools_that_the_provider_runs_are_found(format: NativeFormat, tools: Any
         ("messages", {"speed": "fast"}),
         ("messages", {"speed": ["standard"]}),
         ("messages", {"inference_geo": "us"}),
+        ("generate", {"serviceTier": "priority"}),
+        ("generate", {"service_tier": "SERVICE_TIER_PRIORITY"}),
+        ("generate", {"serviceTier": ["flex"]}),
         ("generate", {"cachedContent": "cachedContents/1"}),
         ("generate", {"cached_content": "cachedContents/1"}),
     ],
@@ -76,6 +79,14 @@ def test_members_of_unknown_cost_are_found(format: NativeFormat, members: dict[s
 def test_members_of_the_usual_price_are_bounded() -> None:
     members = {"speed": "standard", "inference_geo": None, "fallbacks": [], "thread": None}
     call = native_call("messages", json.dumps({**BODIES["messages"], **members}).encode())
+
+    assert call.native is not None
+    assert not is_unbounded(call.native)
+
+
+@pytest.mark.parametrize("tier", [None, "flex", "standard", "SERVICE_TIER_FLEX"])
+def test_service_tiers_that_cost_no_more_are_bounded(tier: Any) -> None:
+    call = native_call("generate", json.dumps({**BODIES["generate"], "serviceTier": tier}).encode())
 
     assert call.native is not None
     assert not is_unbounded(call.native)

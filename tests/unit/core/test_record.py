@@ -171,7 +171,7 @@ def test_attempt_with_the_callers_own_key_is_marked() -> None:
         (Usage(1, 1), "exact"),
         (Usage(1, 1, source="estimated"), "estimated"),
         (Usage(1, 1, source="clamped"), "estimated"),
-        (Usage(1, 1, service="priority"), "exact"),
+        (Usage(1, 1, service="priority"), "estimated"),
     ],
 )
 def test_a_cost_is_exact_if_the_provider_counted(usage: Usage | None, status: str) -> None:

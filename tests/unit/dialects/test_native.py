@@ -10,13 +10,18 @@ from typing import Any
 
 import pytest
 
+from proxy.core.dialects import NativeFormat
 from proxy.core.failures import FailureKind, UpstreamFailure
+from proxy.core.plan import Target
 from proxy.dialects.anthropic.native import CountBody, MessageBody, MessageEvents
 from proxy.dialects.base import NativeDecoder
 from proxy.dialects.gemini.native_answer import CountedTokens, Embeddings, GenerateBody, GenerateStream
 from proxy.dialects.native import HELD_LIMIT
 from proxy.dialects.openai.native import ResponseBody, ResponseEvents
+from proxy.dialects.table import Dialects
 from tests.support import exchanges
+from tests.support.fakes import FakeClock
+from tests.support.native_calls import BODIES, native_call, native_target
 from tests.support.natives import anthropic_stream, gemini_chunk, google, named
 
 RECORDED = ("anthropic-messages", "openai-responses", "gemini-generate")
@@ -267,6 +272,85 @@ def test_usage_of_a_response_has_its_parts() -> None:
     assert decoder.usage is not None
     assert (decoder.usage.input, decoder.usage.cached) == (70, 60)
     assert (decoder.usage.output, decoder.usage.reasoning, decoder.usage.service) == (30, 20, "priority")
+
+
+ANSWERS: dict[NativeFormat, dict[str, Any]] = {
+    "messages": {
+        "type": "message",
+        "content": [{"type": "text", "text": "Hi"}],
+        "usage": {"input_tokens": 7, "output_tokens": 3},
+    },
+    "responses": response(),
+    "generate": gemini_chunk({"text": "Hi"}, finish="STOP"),
+}
+
+
+def asked(name: NativeFormat, members: dict[str, Any], headers: dict[str, str] | None = None) -> NativeDecoder:
+    """The decoder of the answer to a request with these members."""
+    call = native_call(name, json.dumps({**BODIES[name], **members}).encode())
+    decoder = Dialects(FakeClock())[name].decoder(call, Target(native_target(name)), headers or {})
+    assert isinstance(decoder, (MessageBody, ResponseBody, GenerateBody))
+    return decoder
+
+
+REQUESTS: list[tuple[NativeFormat, dict[str, Any], str | None]] = [
+    ("messages", {}, None),
+    ("messages", {"speed": "fast"}, "fast"),
+    ("messages", {"speed": "standard", "service_tier": "auto"}, None),
+    ("messages", {"inference_geo": "us"}, "other"),
+    ("responses", {"service_tier": "priority"}, "priority"),
+    ("responses", {"service_tier": "auto"}, None),
+    ("generate", {"serviceTier": "priority"}, "priority"),
+    ("generate", {"service_tier": "SERVICE_TIER_FLEX"}, "flex"),
+]
+
+
+@pytest.mark.parametrize(("name", "members", "service"), REQUESTS)
+def test_an_answer_that_names_no_service_tier_has_the_one_of_its_request(
+    name: NativeFormat, members: dict[str, Any], service: str | None
+) -> None:
+    decoder = asked(name, members)
+
+    read(decoder, [json.dumps(ANSWERS[name]).encode()])
+
+    assert decoder.usage is not None
+    assert decoder.usage.service == service
+
+
+NAMED: list[tuple[NativeFormat, dict[str, Any], dict[str, Any], str | None]] = [
+    ("messages", {}, {"speed": "fast", "service_tier": "standard"}, "fast"),
+    ("messages", {"speed": "fast"}, {"speed": "standard"}, None),
+    ("messages", {"speed": "fast"}, {"service_tier": "standard", "speed": None}, "fast"),
+    ("messages", {}, {"service_tier": "priority", "inference_geo": "global"}, "priority"),
+    ("messages", {}, {"inference_geo": "us"}, "other"),
+    ("generate", {}, {"trafficType": "ON_DEMAND_PRIORITY"}, "priority"),
+    ("generate", {"serviceTier": "priority"}, {"trafficType": "ON_DEMAND"}, None),
+    ("generate", {}, {"trafficType": "PROVISIONED_THROUGHPUT"}, "other"),
+    ("generate", {"serviceTier": "priority"}, {"serviceTier": "standard"}, None),
+]
+
+
+@pytest.mark.parametrize(("name", "members", "reported", "service"), NAMED)
+def test_the_service_tier_that_an_answer_names_counts(
+    name: NativeFormat, members: dict[str, Any], reported: dict[str, Any], service: str | None
+) -> None:
+    decoder, answer = asked(name, members), dict(ANSWERS[name])
+    member = "usage" if name == "messages" else "usageMetadata"
+    answer[member] = {**answer[member], **reported}
+
+    read(decoder, [json.dumps(answer).encode()])
+
+    assert decoder.usage is not None
+    assert decoder.usage.service == service
+
+
+def test_the_headers_of_gemini_name_the_service_tier() -> None:
+    decoder = asked("generate", {"serviceTier": "priority"}, {"x-gemini-service-tier": "standard"})
+
+    read(decoder, [json.dumps(ANSWERS["generate"]).encode()])
+
+    assert decoder.usage is not None
+    assert decoder.usage.service is None
 
 
 def test_an_incomplete_response_is_a_whole_answer() -> None:

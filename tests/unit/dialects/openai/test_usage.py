@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.usage import Media, Usage, UsageBounds
+from proxy.core.usage import Media, Usage, UsageBounds, asking
 from proxy.dialects.openai.usage import usage_of
 
 
@@ -106,10 +106,29 @@ def test_text_has_no_media(details: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("service", "kept"),
-    [("flex", "flex"), ("priority", "priority"), ("default", None), ("auto", None), (None, None), ([], None)],
+    [
+        ("flex", "flex"),
+        ("priority", "priority"),
+        ("ULTRAFAST", "ultrafast"),
+        ("gold", "other"),
+        ("default", None),
+        ("auto", None),
+        (None, None),
+        ([], None),
+    ],
 )
 def test_service_tiers_with_their_own_price_are_kept(service: Any, kept: str | None) -> None:
     usage = usage_of({"prompt_tokens": 5, "completion_tokens": 5}, service=service)
+
+    assert usage is not None
+    assert usage.service == kept
+
+
+@pytest.mark.parametrize(("service", "kept"), [(None, "priority"), ("default", None), ("flex", "flex")])
+def test_an_answer_without_a_service_tier_has_the_one_of_its_request(service: Any, kept: str | None) -> None:
+    bounds = asking(UsageBounds(), "priority")
+
+    usage = usage_of({"prompt_tokens": 5, "completion_tokens": 5}, bounds, service)
 
     assert usage is not None
     assert usage.service == kept
