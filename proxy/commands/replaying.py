@@ -15,6 +15,7 @@ from proxy.commands.shell import Shell
 from proxy.config.settings.units import positive_seconds
 from proxy.core.accounts import Account, Team, User, VirtualKey
 from proxy.core.budgets import window_at
+from proxy.core.call import COUNTING
 from proxy.core.ledger import CallRow
 from proxy.core.principal import UNKNOWN_CALLER, Identified, Principal
 from proxy.core.snapshot import Snapshot
@@ -44,6 +45,8 @@ async def report_of(
     report = Report()
     rows = shell.ledger.decided(int(start * _US), int(end * _US), models=models, most=limit)
     async for row in rows:
+        if row.endpoint == COUNTING:
+            continue  # it asks for no answer, and costs nothing
         if replay is None:
             spent = await _spent(shell, snapshot, row.time / _US)
             predictors = await _predictors(shell, snapshot)

@@ -53,6 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         signalbox_process(configuration(folder), folder) as process,
         httpx.Client(base_url=process.url, trust_env=False, timeout=PATIENCE) as client,
     ):
+        counted = {"model": "mock/large", "messages": [{"role": "user", "content": "How many?"}]}
+        assert client.post("/v1/messages/count_tokens", json=counted).status_code == 200  # is not replayed
         for model, text in CALLS:
             body = {"model": model, "messages": [{"role": "user", "content": text}], "max_tokens": 20}
             client.post("/v1/chat/completions", json=body)
