@@ -65,6 +65,8 @@ class RequestLine(Struct, frozen=True, gc=False):
     fallback_attempts: int
     alternatives: tuple[str, ...]
     cache: str
+    rating: float | None
+    rating_reasons: tuple[str, ...]
 
     def as_json(self) -> bytes:
         """Return one line of JSON in ASCII."""
@@ -131,6 +133,8 @@ def request_line(record: Record, time: float, seconds: float) -> RequestLine:
         fallback_attempts=max(0, len(record.attempts) - 1),
         alternatives=_alternatives(record),
         cache="bypass",
+        rating=record.rating.score if record.rating else None,
+        rating_reasons=tuple(record.rating.reasons) if record.rating else (),
     )
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.core.failures import FailureKind
 from proxy.core.model import Price
-from proxy.core.record import AttemptOutcome, Outcome, Record
+from proxy.core.record import AttemptOutcome, Outcome, Rating, Record
 from proxy.settle.request_line import COLUMNS, csv_lines, error_type, request_line
 from tests.support import calls
 from tests.support.fakes import FakeClock
@@ -66,7 +66,20 @@ def test_a_successful_call_has_its_names_and_numbers() -> None:
         "decision_reason": "because",
         "alternatives": [],
         "cache": "bypass",
+        "rating_reasons": [],
     }
+
+
+def test_a_rated_answer_has_its_rating() -> None:
+    record, _ = begun(1, FakeClock(), calls.deployment())
+    record.rating = Rating(0.1, ("repetition", "other format"))
+    answered(record)
+
+    line = line_of(record)
+    cells = dict(zip(COLUMNS, request_line(record, TIME, 2.0).cells(), strict=True))
+
+    assert (line["rating"], line["rating_reasons"]) == (0.1, ["repetition", "other format"])
+    assert (cells["rating"], cells["rating_reasons"]) == (0.1, "repetition; other format")
 
 
 def test_a_fallback_names_the_alternatives_and_what_failed() -> None:
