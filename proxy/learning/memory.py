@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from proxy.learning.decisions import Decision
@@ -37,7 +38,9 @@ class Decisions:
 class LearningMemory:
     """Takes the place of `store/learning.py` with `store: none`: nothing survives the process."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_LABELS) -> None:
+        self._most = most
+        self._by_key: Counter[str] = Counter()  # labels of each key
         self._labels: OrderedDict[tuple[Any, ...], Mapping[str, Any]] = OrderedDict()
         self._versions: dict[int, tuple[int, bytes]] = {}
         self._control: Mapping[str, Any] = {}
@@ -53,10 +56,27 @@ class LearningMemory:
         """Keep labels in place of earlier ones of the same source; the oldest ones are forgotten."""
         for label in labels:
             key = (label["call_id"], label["model"], label["source"])
-            self._labels.pop(key, None)
+            self._forget(key)
             self._labels[key] = label
-            if len(self._labels) > MOST_LABELS:
-                self._labels.popitem(last=False)
+            if label["key_id"] is not None:
+                self._by_key[label["key_id"]] += 1
+            if len(self._labels) > self._most:
+                self._forget(self._least_needed())
+
+    def _forget(self, key: tuple[Any, ...]) -> None:
+        label = self._labels.pop(key, None)
+        owner = None if label is None else label["key_id"]
+        if owner is not None:
+            self._by_key[owner] -= 1
+            if not self._by_key[owner]:
+                del self._by_key[owner]
+
+    def _least_needed(self) -> tuple[Any, ...]:
+        """Return the oldest label; of a key that has given more than half of all, so that it displaces no others."""
+        owner, count = max(self._by_key.items(), key=itemgetter(1), default=("", 0))
+        if count * 2 <= len(self._labels):
+            return next(iter(self._labels))
+        return next(key for key, label in self._labels.items() if label["key_id"] == owner)
 
     async def labels(self, since: int, most: int, of_key: int | None = None) -> Sequence[Mapping[str, Any]]:
         """Return the newest `most` labels from a time on, the oldest first; of each key at most `of_key`."""
@@ -74,8 +94,9 @@ class LearningMemory:
         return found[::-1]
 
     async def counts(self, since: int, most: int) -> Mapping[str, int]:
-        """Return how many of the newest `most` labels from a time on belong to each model."""
-        return Counter([label["model"] for label in await self.labels(since, most)])
+        """Return how many answers of each model the newest `most` labels from a time on judge."""
+        answers = {(label["model"], label["call_id"]) for label in await self.labels(since, most)}
+        return Counter([model for model, _ in answers])
 
     async def judgements(self, call_id: str) -> Sequence[Mapping[str, Any]]:
         """Return the labels of a call, by model and source."""

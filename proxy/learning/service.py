@@ -197,13 +197,17 @@ class Learning:
                 await self.flush()
 
     async def start(self) -> None:
-        """Put the newest version to use before the first call, if the store answers in time."""
+        """Put the newest version to use before the first call, if the store answers in time.
+
+        Where its tables have to be created first, it may not, and nothing was learned.
+        """
         if self._live.snapshot.learning is None:
             return
         try:
-            async with asyncio.timeout(3.0):
-                await self.follow()
-        except (StoreError, TimeoutError):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(3.0):
+                    await self.follow()
+        except StoreError:
             _LOG.warning("what was learned cannot be read; the prior serves until it can")
 
     async def step(self) -> None:

@@ -44,7 +44,7 @@ class LearningStore:
         return await self._database.read(lambda connection: _labels(connection, since, most, of_key))
 
     async def counts(self, since: int, most: int) -> Mapping[str, int]:
-        """Return how many of the newest `most` labels from a time on belong to each model."""
+        """Return how many answers of each model the newest `most` labels from a time on judge."""
         return await self._database.read(lambda connection: _counts(connection, since, most))
 
     async def judgements(self, call_id: str) -> Sequence[Values]:
@@ -119,8 +119,9 @@ async def _counts(connection: AsyncConnection, since: int, most: int) -> Mapping
 
     from proxy.store.schema import labels
 
-    newest = select(labels.c.model).where(labels.c.time >= since).order_by(labels.c.time.desc()).limit(most).subquery()
-    query = select(newest.c.model, func.count().label("labels")).group_by(newest.c.model)
+    some = select(labels.c.model, labels.c.call_id).where(labels.c.time >= since)
+    newest = some.order_by(labels.c.time.desc()).limit(most).subquery()
+    query = select(newest.c.model, func.count(newest.c.call_id.distinct()).label("labels")).group_by(newest.c.model)
     return {row.model: row.labels for row in (await connection.execute(query)).all()}
 
 

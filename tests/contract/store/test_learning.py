@@ -65,6 +65,12 @@ async def test_the_labels_of_each_model_are_counted(store: LearningStore) -> Non
     assert await store.counts(0, 1) == {"acme/small": 1}
 
 
+async def test_an_answer_with_a_rating_and_feedback_is_counted_once(store: LearningStore) -> None:
+    await store.add_labels([label("a", 1), label("a", 2, source="signal"), label("b", 3, source="signal")])
+
+    assert await store.counts(0, 10) == {"acme/small": 2}
+
+
 async def test_the_judgements_of_a_call_have_comments(store: LearningStore) -> None:
     await store.add_labels([label("a", 1, comment="too long"), label("a", 2, source="signal"), label("b", 3)])
 
