@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MOST_UNREAD = 64 * 1024  # bytes of a request's body that wait to be read before the connection is not read any more
 _field = b": ".join
+_END = (b"", b"")  # of a head
 
 
 class Cycle:
@@ -100,36 +101,47 @@ class Cycle:
 
     def abandon(self) -> None:
         """End a response that its handler has left incomplete: as an error or, if it has begun, by closing."""
-        if self.disconnected or self.response_complete:
-            return
         if self.response_started:
             self._connection.close()
         else:
             text = b"Internal Server Error"
             self.keep_alive = False
-            self.start(500, [(b"content-type", b"text/plain; charset=utf-8")], len(text))
-            self.finish(b"" if self.bodiless else text)
+            self.answer(500, [(b"content-type", b"text/plain; charset=utf-8")], b"" if self.bodiless else text)
 
     def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
         """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body."""
+        bodiless = self.bodiless or status in (204, 304)
+        self._left = 0 if bodiless else length
+        last = b""
+        if length is not None:
+            last = b"content-length: %d" % length
+        elif not bodiless and self.chunks:
+            self._chunked = True
+            last = b"transfer-encoding: chunked"
+        elif not bodiless:
+            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection ends the body
+        self._head = self._head_of(status, headers, last)
+
+    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Write a whole response. Return whether the write buffer has space."""
+        self._head = self._head_of(status, headers, b"content-length: %d" % len(body))
+        return self.finish(body)
+
+    def _head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]], last: bytes) -> bytes:
+        """Return the head of the response, which begins now; `last` is one more header, which may be empty."""
         self.response_started = True
         self.waiting_for_100_continue = False
         lines = [_status_line(status), *map(_field, self._connection.default_headers), *map(_field, headers)]
-        bodiless = self.bodiless or status in (204, 304)
-        if length is not None:
-            lines.append(b"content-length: %d" % length)
-        elif not bodiless and self.chunks:
-            self._chunked = True
-            lines.append(b"transfer-encoding: chunked")
-        elif not bodiless:
-            self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection ends the body
+        if last:
+            lines.append(last)
         if not self.keep_alive:
             lines.append(b"connection: close")
+        breaks = len(lines) + 1
+        lines += _END
         head = b"\r\n".join(lines)
-        if head.count(b"\n") != len(lines) - 1 or head.count(b"\r") != len(lines) - 1:
+        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
             raise RuntimeError("a response header contains a line break")
-        self._left = 0 if bodiless else length
-        self._head = head + b"\r\n\r\n"
+        return head
 
     def write(self, data: bytes) -> bool:
         """Write a piece of the body. Return whether the write buffer has space."""

@@ -154,7 +154,9 @@ class Exchange:
         """Return the body. Raises `RequestTooLarge` or `RequestTimeout`; a client's disconnect cancels the call."""
         out = self._out
         if (body := out.whole_body()) is not None:
-            self._limits.check(self.headers, len(body))
+            limits = self._limits
+            if len(body) > limits.max_body or "content-encoding" in self.headers:
+                limits.check(self.headers, len(body))
             return body
         began = self._loop.time()
         try:
@@ -187,15 +189,18 @@ class Exchange:
 
     async def answer(self, status: int, headers: Headers, body: bytes) -> None:
         """Write a whole response."""
+        if len(body) <= PIECE:
+            self._begun = self._ended = True
+            self.status = status
+            if not self._out.answer(status, headers, body):
+                await self.drain()
+            return
         self._begin(status, headers, len(body))
-        rest = len(body) - PIECE
-        if rest > 0:
-            for at in range(0, rest, PIECE):
-                if not self.write(body[at : at + PIECE]):
-                    await self.drain()
-            body = body[-(len(body) % PIECE or PIECE) :]
+        for at in range(0, len(body) - PIECE, PIECE):
+            if not self.write(body[at : at + PIECE]):
+                await self.drain()
         self._ended = True
-        if not self._out.finish(body):
+        if not self._out.finish(body[-(len(body) % PIECE or PIECE) :]):
             await self.drain()
 
     async def begin_stream(self, status: int, headers: Headers, *, events: bool) -> None:

@@ -46,6 +46,10 @@ class Output(Protocol):
         """Begin the response; `length` is the size of its body, `None` if unknown."""
         ...
 
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Write a whole response. Return False if `drain` must be called."""
+        ...
+
     def write(self, data: bytes) -> bool:
         """Write a piece of the body. Return False if `drain` must be called before the next one."""
         ...
@@ -102,6 +106,10 @@ class AsgiOutput:
         if length is not None:
             fields.append((b"content-length", b"%d" % length))
         self._messages.append({"type": "http.response.start", "status": status, "headers": fields})
+
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
+        self.start(status, headers, len(body))
+        return self.finish(body)
 
     def write(self, data: bytes) -> bool:
         self.last_write = self._loop.time()

@@ -221,15 +221,13 @@ class Protocol(Connection):
 
     def _head(self, head: bytes, rest: bytes) -> None:
         """Parse a complete head, and the data after it."""
-        self._stop_deadline()
+        if self._deadline is not None:
+            self._stop_deadline()
         if b"\r\nupgrade" in head.lower():
             head = _UPGRADE.sub(b"\r\nx-upgrade:", head)
         self._fields.clear()
         self._url, self._headed, self._whole = b"", False, False
         if not self._parse(head):
-            return
-        if not self._headed:
-            self._refuse_invalid()
             return
         try:
             length = self._begin(head)
@@ -263,8 +261,10 @@ class Protocol(Connection):
     def _begin(self, head: bytes) -> int | None:
         """Begin to handle the request whose `head` was parsed; return its body's length, `None` if it is chunked.
 
-        Raises `ValueError` or `HttpParserError` if the target is not valid, `InvalidRequest` for transfer codings.
+        Raises `ValueError` or `HttpParserError` if it is not valid, `InvalidRequest` for transfer codings.
         """
+        if not self._headed:
+            raise ValueError("the head is not complete")
         parser, names, direct = self._parser, self.names, self._direct
         method, version = parser.get_method(), parser.get_http_version()
         cycle = Cycle(self, keep_alive=self._persistent and version >= "1.1")
@@ -317,7 +317,8 @@ class Protocol(Connection):
                 _LOG.exception("internal error while handling a request")
             finally:
                 self._tasks.discard(task)
-                cycle.abandon()
+                if not (cycle.response_complete or cycle.disconnected):
+                    cycle.abandon()
             while task.cancelling():
                 task.uncancel()
             if self._closing or self._next is not None:
