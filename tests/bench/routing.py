@@ -3,9 +3,9 @@
     python -m tests.bench.routing --data FOLDER
 
 The split: a category of exam questions is scored by a model that was trained on the other categories, with its
-questions and without options; the tasks of a source by a model that was trained on the other sources (`HELD_OUT` has
-those that are held out together). The columns `length` and `rules` are what the classifier has to beat. APGR is defined
-in `docs/routing.md`.
+questions, without and with options; the other prompts of a source by a model that was trained on the other sources
+(`HELD_OUT` has those that are held out together). The columns `length` and `rules` are what the classifier has to
+beat. Intervals have 95 %, from resampled questions. APGR is defined in `docs/routing.md`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy
-from scipy.stats import spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from proxy.core.model import TASKS
 from proxy.routing.classify.prompt import bounded
+from proxy.routing.classify.rules import RULES
 from proxy.routing.classify.tasks import read_words
 from proxy.routing.classify.trained import load
 from proxy.routing.train.data import Data, Question, read_data
 from proxy.routing.train.fit import Difficulty, Inputs, Standard, Tasks, hints_of, question_inputs, task_prompts
+from tests.unit.routing.build import call
 
 PAIRS = (
     ("Mixtral-8x7B-Instruct-v0.1", "gemini-1.5-pro-002"),
@@ -42,6 +44,9 @@ HELD_OUT = (
     ("humaneval",),
     ("gpteacher-codegen",),
 )
+# Tasks in which a weak model fails more often, and those in which it fails less often.
+HARD, EASY = ("math", "code"), ("writing", "extraction", "chat")
+RESAMPLED = 200
 MEDIUM, HIGH = 0.40, 0.60  # quantiles of the difficulty that part three tiers
 Scores = Any  # an array of numbers
 Hints = Sequence[tuple[Inputs, Any]]
@@ -64,15 +69,14 @@ def apgr(scores: Scores, weak: Scores, strong: Scores) -> float:
 
 
 def held_out_difficulties(questions: Sequence[Question], inputs: Inputs, difficulties: Scores, hints: Hints) -> Scores:
-    """Return the difficulty of each question without options, by a model that has not seen its category."""
-    count = len(questions)
+    """Return the difficulties of all questions without options, then with them, by a model without their category."""
     categories = numpy.array([question.category for question in questions])
     both = numpy.concatenate([categories, categories])
-    scores = numpy.zeros(count)
+    scores = numpy.zeros(len(both))
     for category in sorted(set(categories.tolist())):
         seen = part(inputs, both != category)
         model = Difficulty(seen, difficulties[both != category], Standard(seen.dense), hints)
-        own = numpy.flatnonzero(categories == category)
+        own = numpy.flatnonzero(both == category)
         scores[own] = model(part(inputs, own))
     return scores
 
@@ -85,20 +89,63 @@ def part(inputs: Inputs, chosen: Scores) -> Inputs:
     return some
 
 
+def by_length(texts: Sequence[str]) -> Scores:
+    """Return the length of each text."""
+    return numpy.array([len(text) for text in texts], float)
+
+
+def by_rules(texts: Sequence[str]) -> Scores:
+    """Return the score of each text by plain rules."""
+    return numpy.array([RULES.classify(call("auto", text)).score for text in texts])
+
+
 def print_difficulty(data: Data) -> None:
     """Print the APGR of each pair of models, and the gain of three tiers."""
     inputs, difficulties = question_inputs(data.questions, data.vectors)
     hints = hints_of(data.prompts, data.vectors)
-    scores = held_out_difficulties(data.questions, inputs, difficulties, hints)
-    length = numpy.array([len(question.text) for question in data.questions], float)
-    out(f"{'APGR, categories held out':60} length  classifier")
-    for weak_name, strong_name in PAIRS:
-        weak, strong = successes(data, weak_name), successes(data, strong_name)
-        out(f"{weak_name + ' / ' + strong_name:60} {apgr(length, weak, strong):.3f}   {apgr(scores, weak, strong):.3f}")
-        tiers = numpy.digitize(scores, numpy.quantile(scores, (MEDIUM, HIGH)))
-        gains = [float((strong - weak)[tiers == tier].mean()) for tier in range(3)]
-        listed = ", ".join(f"{gain:.3f}" for gain in gains)
-        out(f"{'  gain of the strong model in the low, medium, high tier':60} {listed}")
+    both = held_out_difficulties(data.questions, inputs, difficulties, hints)
+    for form, scores, texts in (
+        ("without options", both[: len(data.questions)], [question.text for question in data.questions]),
+        ("with options", both[len(data.questions) :], [question.with_options for question in data.questions]),
+    ):
+        out(f"{'APGR, categories held out, ' + form:60} length               rules                classifier")
+        columns = (by_length(texts), by_rules(texts), scores)
+        for weak_name, strong_name in PAIRS:
+            weak, strong = successes(data, weak_name), successes(data, strong_name)
+            cells = "  ".join(f"{with_interval(column, weak, strong):19}" for column in columns)
+            out(f"{weak_name + ' / ' + strong_name:60} {cells}")
+            tiers = numpy.digitize(scores, numpy.quantile(scores, (MEDIUM, HIGH)))
+            gains = [float((strong - weak)[tiers == tier].mean()) for tier in range(3)]
+            listed = ", ".join(f"{gain:.3f}" for gain in gains)
+            out(f"{'  gain of the strong model in the low, medium, high tier':60} {listed}")
+
+
+def with_interval(scores: Scores, weak: Scores, strong: Scores) -> str:
+    """Return the APGR with its interval."""
+    drawn = numpy.random.default_rng(0).integers(0, len(scores), (RESAMPLED, len(scores)))
+    low, high = numpy.quantile([apgr(scores[rows], weak[rows], strong[rows]) for rows in drawn], (0.025, 0.975))
+    return f"{apgr(scores, weak, strong):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def print_kinds(data: Data) -> None:
+    """Print how often a prompt of a hard task has a higher difficulty than one of an easy task of the same sources."""
+    inputs, difficulties = question_inputs(data.questions, data.vectors)
+    out(f"\n{'a hard task ranks above an easy one':60} length rules  classifier")
+    for held_out in (*HELD_OUT[:2], tuple(source for each in HELD_OUT[2:] for source in each)):
+        hints = hints_of([prompt for prompt in data.prompts if prompt.source not in held_out], data.vectors)
+        model = Difficulty(inputs, difficulties, Standard(inputs.dense), hints)
+        own = [prompt for prompt in data.prompts if prompt.source in held_out]
+        texts, hard = [prompt.text for prompt in own], numpy.array([prompt.task in HARD for prompt in own])
+        easy = numpy.array([prompt.task in EASY for prompt in own])
+        columns = (by_length(texts), by_rules(texts), model(Inputs(texts, data.vectors)))
+        cells = "  ".join(f"{above(column[hard], column[easy]):.3f}" for column in columns)
+        out(f"{', '.join(held_out[:2]) + (', ...' if len(held_out) > 2 else ''):60} {cells}")
+
+
+def above(high: Scores, low: Scores) -> float:
+    """Return the share of pairs in which the first is higher; equal ones count half."""
+    ranks = rankdata(numpy.concatenate([high, low]))
+    return float((ranks[: len(high)].sum() - len(high) * (len(high) + 1) / 2) / len(high) / len(low))
 
 
 def successes(data: Data, model: str) -> Scores:
@@ -127,16 +174,16 @@ def print_tasks(data: Data) -> None:
 def print_steps(data: Data) -> None:
     """Print how well the difficulty ranks calculations by their steps, by a model that has not seen the source."""
     inputs, difficulties = question_inputs(data.questions, data.vectors)
-    out(f"\n{'rank correlation with the steps of a calculation':60} length  classifier")
+    out(f"\n{'rank correlation with the steps of a calculation':60} length rules  classifier")
     for source in ("mathqa", "svamp"):
         hints = hints_of([prompt for prompt in data.prompts if prompt.source != source], data.vectors)
         model = Difficulty(inputs, difficulties, Standard(inputs.dense), hints)
         own = [prompt for prompt in data.prompts if prompt.source == source and prompt.steps]
         steps = numpy.array([prompt.steps for prompt in own])
-        length = numpy.array([len(prompt.text) for prompt in own])
-        scores = model(Inputs([prompt.text for prompt in own], data.vectors))
-        rho = [float(spearmanr(values, steps).statistic) for values in (length, scores)]
-        out(f"{source + f' ({len(own)})':60} {rho[0]:.3f}   {rho[1]:.3f}")
+        texts = [prompt.text for prompt in own]
+        columns = (by_length(texts), by_rules(texts), model(Inputs(texts, data.vectors)))
+        cells = "  ".join(f"{float(spearmanr(column, steps).statistic):.3f}" for column in columns)
+        out(f"{source + f' ({len(own)})':60} {cells}")
 
 
 def print_times() -> None:
@@ -161,6 +208,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder with the training data")
     data = read_data(parser.parse_args().data)
     print_difficulty(data)
+    print_kinds(data)
     print_steps(data)
     print_tasks(data)
     print_times()
