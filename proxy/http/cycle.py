@@ -131,7 +131,7 @@ class Cycle:
         """Return the head of the response, which begins now; `last` is one more header, which may be empty."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        lines = [_status_line(status), *map(_field, self._connection.default_headers), *map(_field, headers)]
+        lines = [_status_line(status), *map(_field, self._connection.state.default_headers), *map(_field, headers)]
         if last:
             lines.append(last)
         if not self.keep_alive:

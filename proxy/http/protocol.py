@@ -56,7 +56,7 @@ class Protocol(Connection):
         self._direct: Direct = getattr(config.app, "direct", None) or Direct({})
         self._connections: set[Any] = server_state.connections
         self._tasks: set[Any] = server_state.tasks
-        self.default_headers = server_state.default_headers
+        self.state = server_state
         self._keep_alive = config.timeout_keep_alive
         self._fields: dict[bytes, bytes] = {}  # of the head that was parsed last, without repeated ones
         self.on_header = self._fields.setdefault  # called by the parser: no Python code runs for a header

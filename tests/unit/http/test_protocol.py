@@ -52,11 +52,11 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     cycle.finish()
 
 
-def made(app: Any = app) -> tuple[Any, Transport]:
+def made(app: Any = app, state: ServerState | None = None) -> tuple[Any, Transport]:
     """A protocol with a connection."""
     config = uvicorn.Config(app)
     config.load()
-    protocol = protocol_class(10.0, 60.0)(config, ServerState(), {})
+    protocol = protocol_class(10.0, 60.0)(config, state or ServerState(), {})
     transport = Transport()
     protocol.connection_made(transport)
     return protocol, transport
@@ -101,6 +101,22 @@ async def test_a_reset_ends_the_keep_alive_timer() -> None:
     protocol.connection_lost(ConnectionResetError())
 
     assert timer.cancelled()
+
+
+async def test_date_is_that_of_the_response() -> None:
+    state = ServerState()
+    protocol, transport = made(state=state)
+
+    for date in (b"Mon", b"Tue"):
+        state.default_headers = [(b"date", date)]  # as uvicorn does each second
+        protocol.data_received(REQUEST)
+        await turns()
+    protocol.connection_lost(None)
+
+    assert [line for line in transport.written.split(b"\r\n") if line.startswith(b"date")] == [
+        b"date: Mon",
+        b"date: Tue",
+    ]
 
 
 async def test_absolute_target_without_a_path_is_the_root() -> None:
