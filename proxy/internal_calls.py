@@ -22,7 +22,7 @@ from proxy.core.ledger import Ledger
 from proxy.core.model import Deployment
 from proxy.core.plan import DeploymentHealth, Plan
 from proxy.core.principal import Identified, Principal
-from proxy.core.record import Outcome, Record
+from proxy.core.record import Outcome, Record, Timings
 from proxy.core.snapshot import Snapshot
 from proxy.core.usage import Usage
 from proxy.routing.classify.question import InvalidAnswer, repair
@@ -122,7 +122,7 @@ class InternalCalls:
         id = f"{call.id}-{caller.name}-{next(self._numbers)}"
         raw = compact(body)
         read = await run_off_loop(lambda: _read(raw, id, call.id, caller), len(raw))
-        record = Record(id, call.id, clock.monotonic(), int(clock.time() * 1e6))
+        record = Record(id, call.id, Timings(clock.monotonic()), int(clock.time() * 1e6))
         record.principal, record.call = caller.principal, replace(read, endpoint=caller.endpoint)
         try:
             record.plan = plan = await self._plan(read)

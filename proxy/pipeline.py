@@ -31,7 +31,7 @@ from proxy.core.clock import Clock
 from proxy.core.errors import InternalError, InvalidRequest, ProxyError
 from proxy.core.plan import Plan
 from proxy.core.principal import Principal
-from proxy.core.record import Outcome, Record
+from proxy.core.record import Outcome, Record, Timings
 from proxy.core.snapshot import Live
 from proxy.core.work import LARGE
 from proxy.routing.router import Router
@@ -123,7 +123,7 @@ class Pipeline:
     async def run(self, arrival: Arrival) -> None:
         """Handle one call and settle it. Raises `ProxyError` carrying the call's headers."""
         clock = self._clock
-        record = Record(arrival.id, arrival.request_id, clock.monotonic(), int(clock.time() * 1e6))
+        record = Record(arrival.id, arrival.request_id, Timings(clock.monotonic()), int(clock.time() * 1e6))
         try:
             principal = self._identify(arrival.headers, arrival.address) or await self._identify.look_up(
                 arrival.headers, arrival.address

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
+from msgspec import Struct
+
 from proxy.core.call import Call
 from proxy.core.failures import VERDICTS, FailureKind, UpstreamFailure
 from proxy.core.limited import ModelLimits
@@ -78,31 +80,18 @@ class Rating(NamedTuple):
     reasons: tuple[str, ...]  # why it is less than 1
 
 
-class Timings:
+class Timings(Struct, eq=False):
     """The stopwatch of one call: the time spent on upstreams, on the client and in the queue."""
 
-    __slots__ = (
-        "_upstream_since",
-        "_upstream_waits",
-        "answered",
-        "client_seconds",
-        "first_token",
-        "predicted_queue_seconds",
-        "queue_seconds",
-        "started",
-        "upstream_seconds",
-    )
-
-    def __init__(self, started: float) -> None:
-        self.started = started
-        self.first_token: float | None = None  # when the answer reached its commit point
-        self.answered: float | None = None  # when the answer was complete
-        self.upstream_seconds = 0.0  # waiting for upstreams; concurrent waits count once
-        self.client_seconds = 0.0  # waiting for the client
-        self.queue_seconds = 0.0  # waiting for capacity
-        self.predicted_queue_seconds = 0.0
-        self._upstream_waits = 0  # waits in progress
-        self._upstream_since = 0.0  # when the waits in progress began
+    started: float
+    first_token: float | None = None  # when the answer reached its commit point
+    answered: float | None = None  # when the answer was complete
+    upstream_seconds: float = 0.0  # waiting for upstreams; concurrent waits count once
+    client_seconds: float = 0.0  # waiting for the client
+    queue_seconds: float = 0.0  # waiting for capacity
+    predicted_queue_seconds: float = 0.0
+    _upstream_waits: int = 0  # waits in progress
+    _upstream_since: float = 0.0  # when the waits in progress began
 
     def upstream_begins(self, now: float) -> None:
         """Begin a wait for an upstream; waits may overlap."""
@@ -127,52 +116,30 @@ class Timings:
         return own if own > 0.0 else 0.0
 
 
-class AttemptRecord:
+class AttemptRecord(Struct, eq=False):
     """One attempt: which target with which key, when, how it ended, and what it used."""
 
-    __slots__ = (
-        "_call_id",
-        "_cost_nusd",
-        "_priced",
-        "cause",
-        "deployment",
-        "ended",
-        "error",
-        "first_token",
-        "key_id",
-        "number",
-        "outcome",
-        "part_answered",
-        "started",
-        "status",
-        "time",
-        "usage",
-    )
-
-    def __init__(
-        self, call_id: str, number: int, deployment: Deployment, key_id: str | None, started: float, time: int = 0
-    ) -> None:
-        self._call_id = call_id
-        self.number = number  # the first attempt is 1
-        self.deployment = deployment
-        self.key_id = key_id
-        self.started = started
-        self.time = time  # when it started, in microseconds since 1970
-        self.first_token: float | None = None  # when the answer reached its commit point
-        self.ended: float | None = None
-        self.outcome: FailureKind | AttemptOutcome = AttemptOutcome.STARTED
-        self.status: int | None = None  # the upstream's
-        self.cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
-        self.error: str | None = None  # the message of that failure, without URL, credential or key
-        self.part_answered = False  # one of the several requests of the attempt has an answer
-        self.usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
-        self._priced: Usage | None = None  # the usage that `_cost_nusd` belongs to
-        self._cost_nusd: int | None = None
+    call_id: str
+    number: int  # the first attempt is 1
+    deployment: Deployment
+    key_id: str | None
+    started: float
+    time: int = 0  # when it started, in microseconds since 1970
+    first_token: float | None = None  # when the answer reached its commit point
+    ended: float | None = None
+    outcome: FailureKind | AttemptOutcome = AttemptOutcome.STARTED
+    status: int | None = None  # the upstream's
+    cause: str | None = None  # cause of a failed connection: dns, refused, tls, reset, timeout, ...
+    error: str | None = None  # the message of that failure, without URL, credential or key
+    part_answered: bool = False  # one of the several requests of the attempt has an answer
+    usage: Usage | None = None  # estimated, for an attempt that lost a hedge or was continued
+    _priced: Usage | None = None  # the usage that `_cost_nusd` belongs to
+    _cost_nusd: int | None = None
 
     @property
     def id(self) -> str:
         """The call's id and the attempt's number: `req_1-2`."""
-        return f"{self._call_id}-{self.number}"
+        return f"{self.call_id}-{self.number}"
 
     @property
     def own_key(self) -> bool:
@@ -269,59 +236,32 @@ class AttemptRecord:
         return None if price is None or self.cost_nusd is None else price.version
 
 
-class Record:
+class Record(Struct, eq=False):
     """The record of one call."""
 
-    __slots__ = (
-        "attempts",
-        "call",
-        "chosen",
-        "code",
-        "continued",
-        "dropped",
-        "exceeded",
-        "finish_reason",
-        "handed_over",
-        "id",
-        "limit_headers",
-        "model_limits",
-        "native_finish",
-        "outcome",
-        "plan",
-        "principal",
-        "rating",
-        "rejection",
-        "request_id",
-        "status",
-        "time",
-        "timings",
-        "upstream_request_id",
-    )
-
-    def __init__(self, id: str, request_id: str, started: float, time: int = 0) -> None:
-        self.id = id
-        self.request_id = request_id
-        self.time = time  # when the call started, in microseconds since 1970
-        self.timings = Timings(started)
-        self.principal: Principal | None = None  # the caller, once it is identified
-        self.call: Call | None = None
-        self.plan: Plan | None = None
-        self.attempts: list[AttemptRecord] = []
-        self.chosen: Deployment | None = None  # of the attempt that answered, or of the last one
-        self.outcome = Outcome.STARTED
-        self.status = 0
-        self.code: str | None = None
-        self.upstream_request_id: str | None = None
-        self.native_finish: str | None = None  # the provider's finish reason of a translated answer
-        self.limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
-        self.model_limits: ModelLimits | None = None  # of the caller, if any: each attempt reserves under them
-        self.exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
-        self.handed_over = False  # the call runs on in the background, and has another record
-        self.finish_reason: str | None = None  # as the provider sent it, of any length
-        self.dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
-        self.continued: Continued | None = None  # the answer broke off, and `chosen` continued it
-        self.rejection: Callable[[], Mapping[str, Any]] | None = None  # makes the decision record without a plan
-        self.rating: Rating | None = None  # of a complete answer of `auto`, with `learning.signals`
+    id: str
+    request_id: str
+    timings: Timings
+    time: int = 0  # when the call started, in microseconds since 1970
+    principal: Principal | None = None  # the caller, once it is identified
+    call: Call | None = None
+    plan: Plan | None = None
+    attempts: list[AttemptRecord] = []
+    chosen: Deployment | None = None  # of the attempt that answered, or of the last one
+    outcome: Outcome = Outcome.STARTED
+    status: int = 0
+    code: str | None = None
+    upstream_request_id: str | None = None
+    native_finish: str | None = None  # the provider's finish reason of a translated answer
+    limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
+    model_limits: ModelLimits | None = None  # of the caller, if any: each attempt reserves under them
+    exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
+    handed_over: bool = False  # the call runs on in the background, and has another record
+    finish_reason: str | None = None  # as the provider sent it, of any length
+    dropped: tuple[str, ...] = ()  # parameters that the chosen target does not support
+    continued: Continued | None = None  # the answer broke off, and `chosen` continued it
+    rejection: Callable[[], Mapping[str, Any]] | None = None  # makes the decision record without a plan
+    rating: Rating | None = None  # of a complete answer of `auto`, with `learning.signals`
 
     def attempt(self, deployment: Deployment, key_id: str | None, now: float) -> AttemptRecord:
         """Return the record of an attempt that starts now."""

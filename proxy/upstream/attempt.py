@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from msgspec import structs
 
 from proxy.capacity.budget_store import BudgetCharge, BudgetReservation
+from proxy.core.clean import Cleaner
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError
 from proxy.core.failures import FailureKind, UpstreamFailure
@@ -48,40 +49,22 @@ _WHOLE = (200, 201, 202, 203)  # statuses of complete answers; clients receive 2
 class Attempt:
     """One attempt, from the sending of its request to the end of its answer."""
 
-    __slots__ = (
-        "_asks_no_usage",
-        "_closed",
-        "_patience",
-        "_shared",
-        "cleaner",
-        "broken",
-        "charges",
-        "committed",
-        "deadline",
-        "decoder",
-        "dialect",
-        "dropped",
-        "ended",
-        "entry",
-        "held",
-        "later_bytes",
-        "later_events",
-        "lease",
-        "ledger",
-        "limited",
-        "native",
-        "request",
-        "reserved",
-        "response",
-        "run",
-        "sent",
-        "target",
-    )
-
     deadline: Deadline
     decoder: Decoder
     entry: AttemptRecord  # in the call's record; a resent request has one of its own
-    response: Response | None
+    response: Response | None = None
+    dropped: tuple[str, ...] = ()  # members of the client's request that the target does not receive
+    reserved: BudgetReservation | None = None  # from its budgets
+    limited: ModelReservation | None = None  # under its caller's limits of models, if any
+    sent = False
+    committed = 0.0  # monotonic seconds
+    held = b""  # the client's bytes up to the commit point
+    later_bytes = later_events = 0  # that the client got after the commit point
+    ended = False  # the upstream's body has ended
+    broken: UpstreamFailure | None = None  # the answer broke off together with its commit point
+    _patience = 0.0
+    _asks_no_usage = False  # the request was repeated without `stream_options`
+    _closed = False
 
     def __init__(
         self,
@@ -95,29 +78,20 @@ class Attempt:
         *,
         native: bool = False,
     ) -> None:
+        self._shared = shared
+        self.ledger = shared.ledger
         self.run = run
         self.target = target
         self.lease = lease
         self.dialect = dialect  # translates between the client and the target, or passes the client's own format
         self.request = request
-        self.dropped: tuple[str, ...] = ()  # members of the client's request that the target does not receive
         self.native = native  # the target speaks the client's own format
         self.charges = charges  # its budgets
-        self.reserved: BudgetReservation | None = None  # from its budgets
-        self.limited: ModelReservation | None = None  # under its caller's limits of models, if any
-        self.cleaner = shared.cleaners.of(target.deployment.provider)  # the filter for what the provider sends
-        self.response = None
-        self.sent = False
-        self.committed = 0.0  # monotonic seconds
-        self.held = b""  # the client's bytes up to the commit point
-        self.later_bytes = self.later_events = 0  # that the client got after the commit point
-        self.ended = False  # the upstream's body has ended
-        self.broken: UpstreamFailure | None = None  # the answer broke off together with its commit point
-        self.ledger = shared.ledger
-        self._shared = shared
-        self._patience = 0.0
-        self._asks_no_usage = False  # the request was repeated without `stream_options`
-        self._closed = False
+
+    @property
+    def cleaner(self) -> Cleaner:
+        """The filter for what the provider sends."""
+        return self._shared.cleaners.of(self.target.deployment.provider)
 
     async def reserve(self, limits: ModelLimits) -> UpstreamFailure | None:
         """Reserve under the caller's limits of models; if they do not allow the attempt, close it and return why.

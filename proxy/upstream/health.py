@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from proxy.core.breaker import Admission, Breaker
 from proxy.core.clock import Clock
 from proxy.core.failures import REPEATED, FailureKind, FailureRule, UpstreamFailure, class_of
 from proxy.core.model import KEYLESS, Deployment, ProviderKey, RouteKey
@@ -80,8 +81,8 @@ class Health:
         if len(routes) == 1 and key_id is None and not avoid and not self.cooldowns.entries:
             breaker = self.breakers.healthy.get(routes[0]) or self.breakers.get(routes[0])
             if breaker.closed_admission is not None:
-                keys = deployment.provider.keys
-                return Lease(self, deployment, keys[0] if keys else None, breaker, breaker.closed_admission)
+                keys, key_id = deployment.provider.keys, routes[0].key_id
+                return Lease(self, deployment, keys[0] if keys else None, key_id, breaker, breaker.closed_admission)
         return self._lease(deployment, key_id, avoid, force=force, sparing=sparing)
 
     def _lease(
@@ -105,7 +106,13 @@ class Health:
         key, route = self._keys.next(ready)
         breaker = self.breakers.get(route)
         admission = breaker.admit(policy, now, force=force)
-        return Lease(self, deployment, key, breaker, admission) if admission else None
+        return self._granted(deployment, key, breaker, admission) if admission else None
+
+    def _granted(
+        self, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, admission: Admission
+    ) -> Lease:
+        trial = admission.probe or admission.forced
+        return Lease(self, deployment, key, KEYLESS if key is None else key.id, breaker, admission, trial)
 
     def blocked(self, deployment: Deployment, key_id: str | None = None) -> Block | None:
         """Return why `lease` would return `None` now, or `None` if it would return a lease."""
@@ -227,7 +234,7 @@ class Health:
         """Return a lease to probe a breaker that is not closed, shortly before its open time ends or later."""
         breaker = self.breakers.failed.get(deployment.route(key.id if key else KEYLESS))
         admission = breaker.early(self._live.snapshot.breaker, self._clock.monotonic()) if breaker else None
-        return Lease(self, deployment, key, breaker, admission) if breaker and admission else None
+        return self._granted(deployment, key, breaker, admission) if breaker and admission else None
 
     def probed(self, candidate: ProbeCandidate, failure: UpstreamFailure | None) -> None:
         """Apply the outcome of a background probe of a key: end its cooldown, or extend it after a `failure`."""

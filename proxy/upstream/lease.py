@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 from proxy.capacity.store import Reservation
 from proxy.core.breaker import Admission, Breaker
 from proxy.core.failures import UpstreamFailure
-from proxy.core.model import KEYLESS, Deployment, ProviderKey
+from proxy.core.model import Deployment, ProviderKey
 
 if TYPE_CHECKING:
     from proxy.upstream.health import Health
@@ -15,37 +17,20 @@ if TYPE_CHECKING:
 SLOW = "slow"  # the reason of a breaker opened by slow calls
 
 
-class Lease:
+class Lease(Struct, eq=False):
     """The right to use one key of one deployment for one attempt; settle it exactly once."""
 
-    __slots__ = (
-        "_health",
-        "_measured",
-        "_silent",
-        "admission",
-        "breaker",
-        "deployment",
-        "is_trial",
-        "key",
-        "key_id",
-        "reservation",
-        "settled",
-    )
-
-    def __init__(
-        self, health: Health, deployment: Deployment, key: ProviderKey | None, breaker: Breaker, admission: Admission
-    ) -> None:
-        self.deployment = deployment
-        self.key = key
-        self.key_id = KEYLESS if key is None else key.id  # for records
-        self.breaker = breaker
-        self.admission = admission
-        self.is_trial = admission.probe or admission.forced  # whether the outcome decides about the breaker's state
-        self.reservation: Reservation | None = None  # under the key's limits, if it has any
-        self._health = health
-        self.settled = False
-        self._measured = False
-        self._silent = False
+    health: Health
+    deployment: Deployment
+    key: ProviderKey | None
+    key_id: str  # for records
+    breaker: Breaker
+    admission: Admission
+    is_trial: bool = False  # the outcome decides about the breaker's state
+    reservation: Reservation | None = None  # under the key's limits, if it has any
+    settled: bool = False
+    is_silent: bool = False  # the attempt shows nothing about the target
+    measured: bool = False
 
     @property
     def own_key(self) -> bool:
@@ -57,15 +42,10 @@ class Lease:
         """Whether the breaker's state has not changed since the lease was granted."""
         return self.breaker.current(self.admission)
 
-    @property
-    def is_silent(self) -> bool:
-        """Whether the attempt shows nothing about the target."""
-        return self._silent
-
     def silence(self) -> None:
         """Settle without an outcome, and ignore what is reported later: the attempt shows nothing about the target."""
         self.settle(ok=None)
-        self._silent = True
+        self.is_silent = True
 
     def settle(self, *, ok: bool | None, reason: str = "") -> None:
         """Report the attempt's outcome to the breaker; `None` is inconclusive. Only the first call counts.
@@ -77,21 +57,21 @@ class Lease:
         self.settled = True
         breaker = self.breaker
         if ok is False or self.admission is not breaker.closed_admission or breaker.consecutive:
-            self._health.settle(self, ok=ok, reason=reason)  # otherwise the outcome changes nothing
+            self.health.settle(self, ok=ok, reason=reason)  # otherwise the outcome changes nothing
 
     def return_unused(self) -> None:
         """Settle a lease that found no capacity. Does not notify the queue, because nothing has changed."""
         if not self.settled:
             self.settled = True
-            self._health.settle(self, ok=None, notify=False)
+            self.health.settle(self, ok=None, notify=False)
 
     def fail(self, failure: UpstreamFailure) -> None:
         """Settle with a failure: apply the failure table to the breaker and to the key."""
-        if self._silent:
+        if self.is_silent:
             return
-        rule = self._health.rule(failure)
+        rule = self.health.rule(failure)
         if rule.key != "none":
-            self._health.cool_down(self, failure)
+            self.health.cool_down(self, failure)
         self.settle(ok=False if rule.breaker else None, reason=failure.kind.value)
 
     def succeed(self, seconds: float | None = None, *, slow: bool = False) -> None:
@@ -99,12 +79,12 @@ class Lease:
 
         `slow`: the answer came far too late, so that the breaker counts a failure although the key works.
         """
-        if self._silent:
+        if self.is_silent:
             return
-        health = self._health
+        health = self.health
         if health.cooldowns.entries:
             health.accepted(self)
-        if seconds is not None and not self._measured:
-            self._measured = True
+        if seconds is not None and not self.measured:
+            self.measured = True
             health.latency.add(self.deployment.name, seconds)
         self.settle(ok=not slow, reason=SLOW if slow else "")

@@ -28,7 +28,7 @@ from proxy.core.model import KEYLESS, Deployment, Provider, ProviderKey
 from proxy.core.money import worst_case_nusd
 from proxy.core.plan import Target
 from proxy.core.principal import Principal
-from proxy.core.record import AttemptOutcome, AttemptRecord, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Record, Timings
 from proxy.core.record import Outcome as CallOutcome
 from proxy.core.snapshot import Live
 from proxy.core.usage import Usage
@@ -107,7 +107,7 @@ class ProbeRequests:
             return False
         clock = self._clock
         tokens: int | None = 0
-        record = Record(f"probe_{secrets.token_hex(12)}", "-", clock.monotonic(), int(clock.time() * 1e6))
+        record = Record(f"probe_{secrets.token_hex(12)}", "-", Timings(clock.monotonic()), int(clock.time() * 1e6))
         record.principal, record.call = PROBE, replace(call, endpoint="probe")
         try:
             outcome, attempt = await self._paid(deployment, record, key_id, call, request)

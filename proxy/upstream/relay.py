@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from proxy.core.call import Call
-from proxy.core.clean import LONGEST_BODY, Cleaner
+from proxy.core.clean import LONGEST_BODY
 from proxy.core.clock import Clock
 from proxy.core.durations import duration_text
 from proxy.core.errors import ProxyError, UpstreamError
@@ -55,8 +55,7 @@ class Relay:
     def __init__(self, attempt: Attempt, clock: Clock, rescue: Rescue | None = None) -> None:
         call, response = attempt.run.call, attempt.response
         assert response is not None
-        cleaner = attempt.cleaner
-        self.headers = _headers(attempt, cleaner, response, call)
+        self.headers = _headers(attempt, response, call)
         events = call.kind in ("chat", "completion") or self.headers["content-type"].startswith(EVENTS)
         self.stream = call.stream or not self.headers["content-type"].startswith(JSON)
         self.native = attempt.native  # the bytes are in the client's own format
@@ -65,7 +64,6 @@ class Relay:
         self._response = response
         self._decoder = attempt.decoder
         self._clock = clock
-        self._cleaner = cleaner
         self._rescue = rescue if events else None
         self._ledger = attempt.ledger
         self._closed = False  # the upstream has sent the end of the answer
@@ -184,7 +182,7 @@ class Relay:
         if not out:
             return True
         if self._decoder.passed_error:
-            out = self._cleaner.data(out)
+            out = self._attempt.cleaner.data(out)
         if self._rescue is not None:
             self._rescue.saw(out)
         return self._write(out)
@@ -202,7 +200,7 @@ class Relay:
     def _error(self, failure: UpstreamFailure, *, reported: bool) -> ProxyError:
         if reported and len(failure.event) <= LONGEST_BODY:
             error = reported_error(failure)
-            error.native_event, error.native_format = self._cleaner.data(failure.event), failure.format
+            error.native_event, error.native_format = self._attempt.cleaner.data(failure.event), failure.format
         else:
             error = broken_error(failure, self._record.chosen)
         self._record.code = error.error_code
@@ -225,12 +223,12 @@ class Relay:
     def _note_finish(self) -> None:
         native = self._decoder.native_finish
         self._record.finish_reason = self._decoder.finish_reason
-        self._record.native_finish = self._cleaner.field(native) if native else None
+        self._record.native_finish = self._attempt.cleaner.field(native) if native else None
 
     def _end(self, failure: UpstreamFailure | None) -> None:
         """Record how the answer ended; a complete answer stays complete."""
         if failure is not None:
-            self._cleaner.failure(failure)
+            self._attempt.cleaner.failure(failure)
             # The traceback refers to `run`: the cycle would keep the answer until it is collected.
             failure.__traceback__ = failure.__context__ = failure.__cause__ = None
         record, entry, lease = self._record, self._attempt.entry, self._attempt.lease
@@ -254,14 +252,18 @@ class Relay:
         lease.fail(UpstreamFailure(FailureKind.BROKEN_STREAM, str(failure)))
 
 
-def _headers(attempt: Attempt, cleaner: Cleaner, response: Response, call: Call) -> dict[str, str]:
+def _headers(attempt: Attempt, response: Response, call: Call) -> dict[str, str]:
     """Return the upstream headers that pass to the client: `content-type` and those that the dialect names."""
-    dialect = attempt.dialect
-    headers = cleaner.headers(response.headers, dialect.passed)
+    dialect, prefixes = attempt.dialect, attempt.dialect.passed
+    headers: dict[str, str] = {}
+    for name in response.headers:
+        if name.startswith(prefixes):
+            headers = attempt.cleaner.headers(response.headers, prefixes)
+            break
     if dialect.translates:
         kind = EVENTS + "; charset=utf-8" if call.stream else JSON
     elif (kind := response.headers.get("content-type", "")) != JSON:
-        kind = cleaner.header(kind) or (EVENTS if call.stream else JSON)
+        kind = attempt.cleaner.header(kind) or (EVENTS if call.stream else JSON)
     events = call.stream and (call.native is None or call.native.events)
     headers["content-type"] = _label(kind, call.kind, call.endpoint, stream=events)
     return headers

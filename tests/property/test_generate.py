@@ -12,7 +12,7 @@ from proxy.core.auth import AuthPolicy
 from proxy.core.call import Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.principal import UNKNOWN_CALLER
-from proxy.core.record import Record
+from proxy.core.record import Record, Timings
 from proxy.surfaces.generate.surface import EMBEDDINGS, GENERATE
 from tests.support.calls import deployment, snapshot
 
@@ -191,7 +191,7 @@ def test_any_order_of_deltas_gives_a_legal_answer(
 
 
 def encoded(call: Call, pieces: list[bytes]) -> bytes:
-    record = Record("req_1", "theirs", 1000.0)
+    record = Record("req_1", "theirs", Timings(1000.0))
     record.chosen = deployment()
     encoder = GENERATE.encoder(call, record, "text/event-stream", native=False)
     assert encoder is not None

@@ -77,10 +77,10 @@ def plan(*deployments: Deployment, route: str = "tier/low", **fields: Any) -> Pl
 
 def record(of: Call | None = None, *, started: float = 1000.0, **fields: Any) -> Record:
     """The record of a call that has just begun."""
-    row = Record("req_1", "theirs", started)
+    row = Record("req_1", "theirs", Timings(started))
     row.call = of
     for name, value in fields.items():
-        setattr(row.timings if name in Timings.__slots__ else row, name, value)
+        setattr(row.timings if name in Timings.__struct_fields__ else row, name, value)
     return row
 
 

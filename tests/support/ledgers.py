@@ -11,7 +11,7 @@ from proxy.core.clock import Clock, SystemClock
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.core.model import Deployment
 from proxy.core.principal import Identified
-from proxy.core.record import AttemptOutcome, AttemptRecord, Outcome, Record
+from proxy.core.record import AttemptOutcome, AttemptRecord, Outcome, Record, Timings
 from proxy.core.usage import Usage
 from proxy.ledger.assembly import BuiltLedger, build_ledger
 from proxy.ledger.journal import SEGMENT_BYTES
@@ -63,7 +63,7 @@ def ledger(
 def begun(number: int, clock: Clock, of: Deployment | None = None) -> tuple[Record, AttemptRecord]:
     """A call that has been routed, and its first attempt."""
     target = of or calls.deployment()
-    record = Record(f"req_{number}", f"theirs-{number}", clock.monotonic(), int(clock.time() * 1e6))
+    record = Record(f"req_{number}", f"theirs-{number}", Timings(clock.monotonic()), int(clock.time() * 1e6))
     record.principal = CALLER
     record.call = calls.call(on=calls.snapshot(target))
     record.plan = calls.plan(target, chosen=target.name)

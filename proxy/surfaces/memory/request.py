@@ -15,7 +15,7 @@ from typing import Any
 from proxy.core.call import COUNTING, Call
 from proxy.core.errors import InvalidRequest
 from proxy.core.json_text import compact_nulled
-from proxy.core.record import Record
+from proxy.core.record import Record, Timings
 from proxy.core.spans import edit
 from proxy.core.turn import Item, Turn
 from proxy.surfaces.carriers import unseal
@@ -109,7 +109,7 @@ def _items(message: Message, where: str, call: Call, place: int) -> list[Item]:
         output = _content("" if content is None else content, f"{where}.content")
         return [{"type": "function_call_output", "call_id": id, "output": output, "status": "completed"}]
     if role == "assistant":
-        record = Record(call.id, call.request_id, 0.0)
+        record = Record(call.id, call.request_id, Timings(0.0))
         return items_of_answer(call, record, message, f"{call.id.removeprefix('req_')}{place:x}m")
     message_text = f"`{where}.role`: only system, developer, user, assistant and tool are supported with `{_OPTION}`."
     raise InvalidRequest(message_text, param=f"{where}.role")

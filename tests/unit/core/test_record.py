@@ -195,7 +195,7 @@ def test_a_cost_has_the_version_of_its_price() -> None:
 
 def test_the_price_is_that_of_the_start_of_the_attempt() -> None:
     dear = PriceTime(replace(PRICE, input=9_000_000_000), start=5_000_000)
-    made = Record("req_1", "theirs", 1000.0, 3_000_000)
+    made = Record("req_1", "theirs", Timings(1000.0), 3_000_000)
     early, late = (made.attempt(deployment(price=replace(PRICE, times=(dear,))), "k", now) for now in (1001.0, 1002.5))
     early.usage = late.usage = Usage(1, 0)
 

@@ -15,7 +15,7 @@ from proxy.core.learning import LearningRules
 from proxy.core.model import Kind
 from proxy.core.plan import Plan, Target
 from proxy.core.principal import Identified, Principal
-from proxy.core.record import Outcome, Rating, Record
+from proxy.core.record import Outcome, Rating, Record, Timings
 from proxy.core.snapshot import Live
 from proxy.learning.labels import SIGNAL
 from proxy.learning.memory import Decisions, LearningMemory
@@ -94,7 +94,7 @@ def asked(id: str = "req_1", principal: Principal = ANN, number: int = 1) -> tup
 
 def ended(id: str, finish: str = "stop", number: int = 1, outcome: Outcome = Outcome.OK) -> Record:
     """The record of a call that the first target has answered."""
-    record = Record(id, "x", 0.0)
+    record = Record(id, "x", Timings(0.0))
     record.call, record.plan = asked(id, number=number)
     record.principal, record.chosen, record.finish_reason = ANN, MINI, finish
     record.end(outcome)

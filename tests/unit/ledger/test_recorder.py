@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.core.errors import Unavailable
-from proxy.core.record import Outcome, Record
+from proxy.core.record import Outcome, Record, Timings
 from proxy.core.usage import Usage
 from proxy.ledger.journal import Journal, JournalFull, read_segment
 from proxy.ledger.payloads import INTENT, OUTCOME, decode_intent, decode_outcome
@@ -118,7 +118,7 @@ def test_a_call_that_fails_without_an_attempt_is_recorded(desk: Desk) -> None:
 
 
 def test_a_caller_who_is_not_identified_is_not_recorded(desk: Desk) -> None:
-    record = Record("req_1", "theirs", desk.clock.monotonic())
+    record = Record("req_1", "theirs", Timings(desk.clock.monotonic()))
     record.end(Outcome.ERROR, status=401, code="invalid_api_key")
 
     desk.recorder.close(record)

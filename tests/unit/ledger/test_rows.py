@@ -9,7 +9,7 @@ import pytest
 
 from proxy.core.failures import FailureKind
 from proxy.core.model import Price
-from proxy.core.record import AttemptOutcome, Outcome, Record
+from proxy.core.record import AttemptOutcome, Outcome, Record, Timings
 from proxy.core.usage import Media, Usage
 from proxy.ledger.rows import attempt_rows, call_row, decision_of, intent_row
 from tests.support import calls
@@ -89,7 +89,7 @@ def test_cost_is_kept_with_its_status_and_the_version_of_its_price() -> None:
 
 
 def test_a_call_that_was_never_read_has_a_row() -> None:
-    record = Record("req_1", "theirs", 1000.0, 5)
+    record = Record("req_1", "theirs", Timings(1000.0), 5)
     record.end(Outcome.ERROR, status=400, code="bad")
 
     row = call_row(record, [], CALLER, 1000.5, None)
@@ -120,7 +120,7 @@ def test_a_routed_call_has_the_whole_decision_record() -> None:
 
 
 def test_a_call_without_a_possible_target_has_its_decision_record() -> None:
-    record = Record("req_1", "theirs", 1000.0, 5)
+    record = Record("req_1", "theirs", Timings(1000.0), 5)
     undecided = decision_of(record)
     record.rejection = lambda: {"chosen": None}
 

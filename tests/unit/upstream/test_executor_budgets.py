@@ -19,7 +19,7 @@ from proxy.core.money import worst_case_nusd
 from proxy.core.plan import Target
 from proxy.core.policies import HedgePolicy
 from proxy.core.principal import Identified
-from proxy.core.record import Record
+from proxy.core.record import Record, Timings
 from proxy.core.snapshot import Snapshot
 from proxy.dialects.table import Dialects
 from proxy.surfaces.openai.endpoints import PASSED, read_passed
@@ -386,7 +386,7 @@ async def test_both_attempts_of_a_hedge_are_settled() -> None:
     b = bench({"a": [Answer([Stall()])], "b": [STREAMED]})
     of = asked(budgeted(A, B, hedge=HedgePolicy(enabled=True, samples=1)), STREAM)
     b.slow.judge(A.name, 1.0, of.snapshot.slow, teach=True, own=0.0)
-    made = Record("req_1", "theirs", b.clock.now)
+    made = Record("req_1", "theirs", Timings(b.clock.now))
 
     out, made = await b.run(of, plan(A, B), made)
 
