@@ -168,7 +168,7 @@ def build(
     prompts = StoredPrompts(PromptStore(database), clock) if database else None
     router.note = prompts.note if prompts else None
     learning_store = LearningStore(database) if database else LearningMemory()
-    learning = Learning(learning_store, live, router, clock, internal_calls)
+    learning = Learning(learning_store, live, router, clock, internal_calls, state.is_degraded)
     router.explore = learning.explore
     metrics.watch(learning.judge.families if learning.judge else list)
     settler.answered, settler.named = (upstream.warm.note, learning.answered), learning.named

@@ -35,6 +35,10 @@ class State:
         """The background work."""
         return (self.client, self.redis) if self.client and self.redis else ()
 
+    def is_degraded(self) -> bool:
+        """Return whether a shared state is unavailable, so that each process counts by itself."""
+        return self.client is not None and not self.client.available
+
     async def start(self) -> None:
         """Connect, before the first call."""
         if self.client:

@@ -41,8 +41,9 @@ RESULTS = (
 )
 MOST = 64  # answers that wait to be judged
 LARGEST = 64 * 1024  # bytes of a request that is judged
-AT_ONCE = 4  # answers that are judged at the same time
-SHADOW_SECONDS = 120.0  # for the answer of a shadow call
+AT_ONCE = 4  # answers that are judged at the same time,
+SHADOWS = 2  # besides those that wait for a shadow call, which holds capacity that clients could use
+SHADOW_SECONDS = 30.0  # for the answer of a shadow call
 _STREAM = ("stream", "stream_options", "n", "background")  # members of a request that a shadow call does not repeat,
 _CLIENT = ("store", "metadata", "user", "safety_identifier", "prompt_cache_key")  # nor what identifies persons
 T = TypeVar("T")
@@ -95,19 +96,29 @@ def _other_model(call: Call, plan: Plan, chosen: Deployment) -> str | None:
 class Judge:
     """One instance for each process; also a background service. `keep` gets the labels."""
 
-    def __init__(self, calls: InternalCalls, live: Live, clock: Clock, keep: Callable[[Sequence[Label]], None]) -> None:
+    def __init__(
+        self,
+        calls: InternalCalls,
+        live: Live,
+        clock: Clock,
+        keep: Callable[[Sequence[Label]], None],
+        degraded: Callable[[], bool] = lambda: False,
+    ) -> None:
+        """`degraded`: the counters of budgets are those of this process alone, instead of those of all replicas."""
         self.results: Counter[tuple[str, str]] = Counter(dict.fromkeys(RESULTS, 0))
         self._keep = keep
         self._calls = calls
         self._live = live
         self._clock = clock
+        self._degraded = degraded
         self._waiting: asyncio.Queue[Sample] = asyncio.Queue(MOST)
+        self._shadows: asyncio.Queue[Sample] = asyncio.Queue(MOST)  # those with a shadow call
         self._callers: dict[str, Caller] = {}  # of the newest configuration, by model
 
     def put(self, sample: Sample) -> None:
         """Take an answer, unless too many are waiting."""
         try:
-            self._waiting.put_nowait(sample)
+            (self._waiting if sample.shadow is None else self._shadows).put_nowait(sample)
         except asyncio.QueueFull:
             self._count(JUDGING, "dropped")
 
@@ -119,12 +130,13 @@ class Judge:
         """Judge until cancelled."""
         failures = Failures(self._clock)
         async with asyncio.TaskGroup() as tasks:
-            for _ in range(AT_ONCE):
-                tasks.create_task(self._work(failures))
+            for waiting, workers in ((self._waiting, AT_ONCE), (self._shadows, SHADOWS)):
+                for _ in range(workers):
+                    tasks.create_task(self._work(waiting, failures))
 
-    async def _work(self, failures: Failures) -> None:
+    async def _work(self, waiting: asyncio.Queue[Sample], failures: Failures) -> None:
         while True:
-            sample = await self._waiting.get()
+            sample = await waiting.get()
             try:
                 await self.judge(sample)
             except Exception as exc:
@@ -167,7 +179,7 @@ class Judge:
                 deadline,
             )
 
-        found = await self._within(JUDGING, policy.deadline, ask)
+        found = await self._within(JUDGING, policy, policy.deadline, ask)
         if found is None:
             return None
         score, repaired = found
@@ -185,14 +197,23 @@ class Judge:
         async def ask(deadline: asyncio.Timeout) -> bytes:
             return await self._calls.whole(call, caller, body, deadline)
 
-        found = await self._within(SHADOW, SHADOW_SECONDS, ask)
+        found = await self._within(SHADOW, policy, SHADOW_SECONDS, ask)
         answer = None if found is None else answer_of(found)
         if found is not None:
             self._count(SHADOW, "invalid" if answer is None else "done")
         return answer
 
-    async def _within(self, kind: str, seconds: float, ask: Callable[[asyncio.Timeout], Awaitable[T]]) -> T | None:
+    async def _within(
+        self,
+        kind: str,
+        policy: JudgePolicy | ShadowPolicy,
+        seconds: float,
+        ask: Callable[[asyncio.Timeout], Awaitable[T]],
+    ) -> T | None:
         """Return what `ask` returns; `None` after a failure, which is counted."""
+        if policy.budget is not None and self._degraded():  # each replica would spend a whole budget
+            self._count(kind, "budget")
+            return None
         deadline = asyncio.timeout(seconds)
         try:
             async with deadline:

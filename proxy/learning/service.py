@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -64,9 +64,16 @@ class Learning:
     """One instance for each process; also a background service."""
 
     def __init__(
-        self, store: Store, live: Live, router: Predicts, clock: Clock, calls: InternalCalls | None = None
+        self,
+        store: Store,
+        live: Live,
+        router: Predicts,
+        clock: Clock,
+        calls: InternalCalls | None = None,
+        degraded: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.judge = Judge(calls, live, clock, self._judged) if calls is not None else None
+        """`calls` are those of the judge; for `degraded` see there."""
+        self.judge = Judge(calls, live, clock, self._judged, degraded) if calls is not None else None
         self._store = store
         self._live = live
         self._router = router

@@ -20,6 +20,7 @@ def test_limits_in_memory_need_no_service() -> None:
     assert isinstance(state.counters, MemoryCounters)
     assert state.memory is state.counters
     assert state.services == ()
+    assert not state.is_degraded()
 
 
 @pytest.mark.parametrize(("fail_open", "kind"), [(True, FallbackCounters), (False, RedisCounters)])
@@ -27,6 +28,7 @@ def test_the_policy_chooses_what_counts_during_an_outage(fail_open: bool, kind: 
     state = build_state("redis://127.0.0.1:1/0", SystemClock(), fail_open=fail_open)
 
     assert type(state.counters) is kind
+    assert state.is_degraded()  # it has not connected yet
     assert state.memory is None  # the state file must not save them
     assert state.services == (state.client, state.redis)
 

@@ -19,7 +19,7 @@ from proxy.core.record import AttemptRecord, Record
 from proxy.core.snapshot import Live
 from proxy.internal_calls import InternalCalls, caller_of
 from proxy.learning.decisions import Decision
-from proxy.learning.judge import LARGEST, MOST, Drawn, Judge, Sample, drawn
+from proxy.learning.judge import LARGEST, MOST, SHADOW_SECONDS, SHADOWS, Drawn, Judge, Sample, drawn
 from proxy.learning.labels import Label
 from proxy.learning.rating import Answer
 from proxy.routing.router import Router
@@ -68,6 +68,7 @@ class Box:
     rules: LearningRules | None = RULES
     labels: list[Label] = field(default_factory=list)
     calls: list[Record] = field(default_factory=list)
+    degraded: bool = False
 
     def __post_init__(self) -> None:
         self.bench = bench(self.script, clock=VirtualClock())
@@ -80,7 +81,7 @@ class Box:
             count_attempt=lambda *_: None,
             ledger=self,
         )
-        self.judge = Judge(calls, self.live, self.bench.clock, self.labels.extend)
+        self.judge = Judge(calls, self.live, self.bench.clock, self.labels.extend, lambda: self.degraded)
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
         """Nothing to do."""
@@ -169,6 +170,40 @@ async def test_the_budget_ends_the_judgements() -> None:
     await box.judge.judge(sample())
 
     assert box.results == {("judge", "done"): 1, ("judge", "budget"): 1}
+
+
+async def test_nothing_with_a_budget_is_judged_without_the_shared_state() -> None:
+    rules = LearningRules(judge=JudgePolicy("j/judge", budget=10**9), shadow=ShadowPolicy(1.0, budget=10**9))
+    box, free = Box({}, rules, degraded=True), Box({"s": [GOOD], "j": [GOOD, GOOD]}, degraded=True)
+
+    for each in (box, free):
+        await each.judge.judge(sample("s/strong"))
+
+    assert box.bodies == []
+    assert box.results == {("shadow", "budget"): 1, ("judge", "budget"): 1}
+    assert free.results == {("shadow", "done"): 1, ("judge", "done"): 2}
+
+
+async def test_shadow_calls_that_hang_do_not_stop_the_judge() -> None:
+    box = Box({"s": [fakes.Answer([Stall()])] * MOST, "j": [GOOD] * (MOST + 1)})
+    for _ in range(MOST):
+        box.judge.put(sample("s/strong"))
+    box.judge.put(sample())
+    clock = box.bench.clock
+    began = clock.monotonic()
+
+    async with asyncio.TaskGroup() as tasks:
+        service = tasks.create_task(box.judge.run())
+        while not box.labels:
+            await clock.sleep(0.1)
+        judged_at, under_way = clock.monotonic(), len(box.bodies)
+        while box.results.get(("shadow", "deadline"), 0) < SHADOWS:
+            await clock.sleep(0.1)
+        service.cancel()
+
+    assert under_way == SHADOWS + 1
+    assert judged_at - began < 1.0
+    assert SHADOW_SECONDS <= clock.monotonic() - began < SHADOW_SECONDS + 1.0
 
 
 async def test_a_route_with_one_price_has_a_budget() -> None:
