@@ -2,8 +2,9 @@
 
 They go to the journal before the end of an answer is sent, and from there to the store. A row is identified by its id:
 writing it again, from any process, changes nothing, or completes an attempt that was only an intent. Fields are added
-at the end and with a default, because journals of another release are read. Times are
-microseconds since 1970, durations milliseconds, money nano-dollars.
+at the end and with a default, because journals of another release are read, and because a call makes its rows with
+positional arguments, which take a tenth of the time of named ones. Times are microseconds since 1970, durations
+milliseconds, money nano-dollars.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from proxy.core.record import AttemptRecord, Record
 from proxy.core.record import CostStatus as CostStatus
 
 
-class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+class AttemptRow(Struct, frozen=True, array_like=True, gc=False):
     """One attempt. An intent has the outcome `started`; after a crash it becomes `unknown`."""
 
     id: str  # req_...-1
@@ -49,7 +50,7 @@ class AttemptRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
     route: str | None = None
 
 
-class CallRow(Struct, frozen=True, array_like=True, kw_only=True, gc=False):
+class CallRow(Struct, frozen=True, array_like=True, gc=False):
     """One call. Tokens and cost are the sums over its attempts."""
 
     id: str  # req_...

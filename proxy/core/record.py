@@ -216,24 +216,25 @@ class AttemptRecord(Struct, eq=False):
     @property
     def cost_status(self) -> CostStatus:
         """Whether the cost is exact: computed with the tokens that the provider reported, at a known price."""
-        usage = self.usage
-        if self.cost_nusd is None:
-            return "unknown"
+        return self.bill[1]
+
+    @property
+    def bill(self) -> tuple[int | None, CostStatus, str | None]:
+        """The cost, its status, and the version of the price that it was computed with."""
+        cost, usage, price = self.cost_nusd, self.usage, self.deployment.billed_price
+        if cost is None:
+            return None, "unknown", None
+        version = None if price is None else price.version
         if usage is None or usage.source != "reported":
-            return "estimated"
-        return "exact" if usage.service is None or self._knows_service(usage.service) else "estimated"
+            return cost, "estimated", version
+        exact = usage.service is None or self._knows_service(usage.service)
+        return cost, "exact" if exact else "estimated", version
 
     def _knows_service(self, service: str) -> bool:
         price = self.deployment.billed_price
         if price is None:
             return True
         return service in dict(price.at(self.time).services)
-
-    @property
-    def price_version(self) -> str | None:
-        """The version of the price that the cost was computed with."""
-        price = self.deployment.billed_price
-        return None if price is None or self.cost_nusd is None else price.version
 
 
 class Record(Struct, eq=False):

@@ -55,9 +55,10 @@ class Entry:
 
     def unpin(self) -> None:
         """Let the earlier segments go, because the newest one has all that is needed."""
-        for segment in self.pinned:
-            segment.calls -= 1
-        self.pinned = []
+        if self.pinned:
+            for segment in self.pinned:
+                segment.calls -= 1
+            self.pinned = []
 
     def release(self) -> None:
         """Let all segments go, because the rows are in the store."""
@@ -164,9 +165,13 @@ class Recorder:
         return self._write(entry, INTENT, (intent_row(record, attempt, entry.principal), started), within_limit=True)
 
     def _end(self, entry: Entry, record: Record) -> None:
-        mark: list[object] = [record.outcome, record.status, record.code, record.rating]
-        for each in record.attempts:
-            mark += (each.outcome, each.usage, each.cost_nusd)
+        mark = (
+            record.outcome,
+            record.status,
+            record.code,
+            record.rating,
+            [(each.outcome, each.usage, each.cost_nusd) for each in record.attempts],
+        )
         if mark == entry.mark:
             return
         now = self._clock.monotonic()

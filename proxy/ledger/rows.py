@@ -11,7 +11,7 @@ from msgspec import structs
 
 from proxy.core.decisions import kept
 from proxy.core.json_text import compact
-from proxy.core.ledger import AttemptRow, CallRow
+from proxy.core.ledger import AttemptRow, CallRow, CostStatus
 from proxy.core.principal import Principal
 from proxy.core.record import AttemptOutcome, AttemptRecord, Record
 from proxy.core.usage import Usage
@@ -19,6 +19,7 @@ from proxy.core.usage import Usage
 LONGEST = 256  # characters of a name that a client can choose
 _BY_NAME = ("direct", "alias", "bare")  # rules of routes for which the client itself has named the target
 _NO_USAGE = Usage()
+_UNBILLED: tuple[int | None, CostStatus, str | None] = None, "unknown", None
 _NO_ATTEMPTS = AttemptRow(id="", call_id="", number=0, time=0, provider="", model="", provider_key=None, outcome="")
 
 
@@ -26,48 +27,71 @@ def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> 
     """Return the row of an attempt that is about to be sent."""
     deployment, plan = attempt.deployment, record.plan
     return AttemptRow(
-        id=attempt.id,
-        call_id=record.id,
-        number=attempt.number,
-        time=attempt.time,
-        provider=deployment.labels[0],
-        model=_text(deployment.model),
-        provider_key=attempt.key_id,
-        outcome=AttemptOutcome.STARTED,
-        own_key=attempt.own_key,
-        key_id=principal.key_id,
-        user=principal.user,
-        team=principal.team,
-        route=None if plan is None else _text(plan.route),
+        attempt.id,
+        record.id,
+        attempt.number,
+        attempt.time,
+        deployment.labels[0],
+        _text(deployment.model),
+        attempt.key_id,
+        AttemptOutcome.STARTED,
+        None,  # what follows is not known yet
+        None,
+        None,
+        None,
+        None,
+        0,
+        0,
+        0,
+        None,
+        0,
+        0,
+        0,
+        *_UNBILLED,
+        attempt.own_key,
+        principal.key_id,
+        principal.user,
+        principal.team,
+        None if plan is None else _text(plan.route),
     )
 
 
 def attempt_rows(record: Record, principal: Principal, now: float) -> list[AttemptRow]:
     """Return the rows of all attempts, as they are at `now` (monotonic seconds)."""
-    rows = []
+    rows, plan = [], record.plan
     for attempt in record.attempts:
-        usage, started, first, cause = attempt.usage, attempt.started, attempt.first_token, attempt.cause
+        deployment, started, first, cause = attempt.deployment, attempt.started, attempt.first_token, attempt.cause
+        usage = attempt.usage
         counts = usage or _NO_USAGE
         media = counts.media
         rows.append(
-            structs.replace(
-                intent_row(record, attempt, principal),
-                outcome=attempt.outcome,
-                status=attempt.status,
-                cause=None if cause is None else _text(cause),
-                ms=_ms((now if attempt.ended is None else attempt.ended) - started),
-                ttft_ms=None if first is None else _ms(first - started),
-                input_tokens=None if usage is None else usage.input,
-                cached_tokens=counts.cached,
-                cache_write_tokens=counts.cache_write,
-                cache_write_1h_tokens=counts.cache_write_1h,
-                output_tokens=None if usage is None else usage.output,
-                reasoning_tokens=counts.reasoning,
-                audio_tokens=0 if media is None else media.audio,
-                image_tokens=0 if media is None else media.image,
-                cost_nusd=attempt.cost_nusd,
-                cost_status=attempt.cost_status,
-                price_version=attempt.price_version,
+            AttemptRow(
+                attempt.id,
+                record.id,
+                attempt.number,
+                attempt.time,
+                deployment.labels[0],
+                _text(deployment.model),
+                attempt.key_id,
+                attempt.outcome,
+                attempt.status,
+                None if cause is None else _text(cause),
+                _ms((now if attempt.ended is None else attempt.ended) - started),
+                None if first is None else _ms(first - started),
+                None if usage is None else usage.input,
+                counts.cached,
+                counts.cache_write,
+                counts.cache_write_1h,
+                None if usage is None else usage.output,
+                counts.reasoning,
+                0 if media is None else media.audio,
+                0 if media is None else media.image,
+                *attempt.bill,
+                attempt.own_key,
+                principal.key_id,
+                principal.user,
+                principal.team,
+                None if plan is None else _text(plan.route),
             )
         )
     return rows
@@ -82,38 +106,39 @@ def call_row(
     use, rating = None if call is None else call.agent, record.rating
     sums = attempts[0] if len(attempts) == 1 else _summed(attempts) if attempts else _NO_ATTEMPTS
     return CallRow(
-        id=record.id,
-        request_id=record.request_id,
-        time=record.time,
-        endpoint="" if call is None else call.endpoint,
-        key_id=principal.key_id,
-        user=principal.user,
-        team=principal.team,
-        client_id=None if client_id is None else _text(client_id),
-        model=None if call is None else _text(call.model),
-        route=None if plan is None else _text(plan.route),
-        provider=None if chosen is None else chosen.labels[0],
-        upstream_model=None if chosen is None else _text(chosen.model),
-        stream=False if call is None else call.stream,
-        status=record.status,
-        outcome=record.outcome,
-        code=None if code is None else _text(code),
-        attempts=len(record.attempts),
-        input_tokens=sums.input_tokens,
-        cached_tokens=sums.cached_tokens,
-        output_tokens=sums.output_tokens,
-        reasoning_tokens=sums.reasoning_tokens,
-        cost_nusd=sums.cost_nusd,
-        cost_status=record.cost_status if len(attempts) > 1 else sums.cost_status,
-        ms=_ms(now - timings.started),
-        ttft_ms=None if first is None else _ms(first - timings.started),
-        queue_ms=_ms(timings.queue_seconds) if timings.queue_seconds else 0.0,
-        decision=decision,
-        agent=None if use is None else use.agent.id,
-        agent_version=None if use is None else use.agent.version,
-        features=None if plan is None or decision is None else plan.features(),
-        rating=None if rating is None else rating.score,
-        rating_reasons=None if rating is None else ", ".join(rating.reasons),
+        record.id,
+        record.request_id,
+        record.time,
+        "" if call is None else call.endpoint,
+        principal.key_id,
+        principal.user,
+        principal.team,
+        None if client_id is None else _text(client_id),
+        None if call is None else _text(call.model),
+        None if plan is None else _text(plan.route),
+        None if chosen is None else chosen.labels[0],
+        None if chosen is None else _text(chosen.model),
+        False if call is None else call.stream,
+        record.status,
+        record.outcome,
+        None if code is None else _text(code),
+        len(record.attempts),
+        sums.input_tokens,
+        sums.cached_tokens,
+        sums.output_tokens,
+        sums.reasoning_tokens,
+        sums.cost_nusd,
+        record.cost_status if len(attempts) > 1 else sums.cost_status,
+        _ms(now - timings.started),
+        None if first is None else _ms(first - timings.started),
+        _ms(timings.queue_seconds) if timings.queue_seconds else 0.0,
+        "bypass",
+        decision,
+        None if use is None else use.agent.id,
+        None if use is None else use.agent.version,
+        None if plan is None or decision is None else plan.features(),
+        None if rating is None else rating.score,
+        None if rating is None else ", ".join(rating.reasons),
     )
 
 

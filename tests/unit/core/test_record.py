@@ -188,9 +188,9 @@ def test_a_service_tier_without_its_price_makes_the_cost_an_estimate() -> None:
 def test_a_cost_has_the_version_of_its_price() -> None:
     priced = deployment(price=replace(PRICE, version="book 1"))
 
-    assert attempt("ok", priced, usage=Usage(1, 1)).price_version == "book 1"
-    assert attempt("ok", priced).price_version is None
-    assert attempt("ok", deployment(), usage=Usage(1, 1)).price_version is None
+    assert attempt("ok", priced, usage=Usage(1, 1)).bill[2] == "book 1"
+    assert attempt("ok", priced).bill == (None, "unknown", None)
+    assert attempt("ok", deployment(), usage=Usage(1, 1)).bill == (None, "unknown", None)
 
 
 def test_the_price_is_that_of_the_start_of_the_attempt() -> None:

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from proxy.core.failures import FailureKind
+from proxy.core.ledger import AttemptRow
 from proxy.core.model import Price
 from proxy.core.record import AttemptOutcome, Outcome, Record, Timings
 from proxy.core.usage import Media, Usage
@@ -43,6 +44,17 @@ def test_an_attempt_has_its_tokens_times_and_outcome() -> None:
     assert (row.outcome, row.status, row.ms, row.ttft_ms) == ("ok", 200, 1000.0, 250.0)
     assert (row.input_tokens, row.output_tokens, row.cached_tokens, row.reasoning_tokens) == (10, 5, 4, 2)
     assert (row.cache_write_tokens, row.cache_write_1h_tokens, row.audio_tokens, row.image_tokens) == (3, 1, 6, 1)
+
+
+def test_an_intent_has_only_what_is_known_before_it_is_sent() -> None:
+    record, attempt = begun(1, FakeClock())
+
+    row = intent_row(record, attempt, CALLER)
+
+    names = ("id", "call_id", "number", "time", "provider", "model", "provider_key", "outcome")
+    owner = ("own_key", "key_id", "user", "team", "route")
+    known = {name: getattr(row, name) for name in (*names, *owner)}
+    assert row == AttemptRow(**known)
 
 
 def test_the_time_of_a_closed_attempt_is_that_of_its_end() -> None:
