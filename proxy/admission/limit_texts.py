@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 from proxy.capacity.kinds import DAY, WINDOWS
-from proxy.capacity.store import Charge, Reservation, Wait
+from proxy.capacity.store import Reservation, Wait
 from proxy.core.durations import go_duration
 
 SOONEST = 0.05  # seconds of the shortest `retry-after`
@@ -39,17 +40,24 @@ def refusal(wait: Wait) -> tuple[str, float | None]:
 
 def headers_of(*reservations: Reservation) -> Headers:
     """Return OpenAI's headers for the tightest limit of requests, and that of tokens."""
-    tightest: dict[bytes, tuple[int, Charge]] = {}
+    of_requests = of_tokens = None
     for reservation in reservations:
         for charge, used in zip(reservation.charges, reservation.used, strict=True):
-            if charge.seconds:
-                unit = b"tokens" if charge.estimated else b"requests"
-                left = max(0, charge.limit - used)
-                if unit not in tightest or left < tightest[unit][0]:
-                    tightest[unit] = left, charge
+            _, limit, seconds, _, estimated = charge
+            if not seconds:
+                continue
+            left = limit - used if used < limit else 0
+            if estimated:
+                if of_tokens is None or left < of_tokens[0]:
+                    of_tokens = left, charge
+            elif of_requests is None or left < of_requests[0]:
+                of_requests = left, charge
     headers: Headers = []
-    for unit, (left, charge) in tightest.items():
-        headers += _three(unit, charge.limit, left, _WHOLE[charge.seconds])
+    for unit, tightest in ((b"requests", of_requests), (b"tokens", of_tokens)):
+        if tightest is not None:
+            left, charge = tightest
+            limited, name, reset = _fixed(unit, charge.limit, charge.seconds)
+            headers += (limited, (name, b"%d" % left), reset)
     return headers
 
 
@@ -61,6 +69,13 @@ def headers_of_refusal(wait: Wait) -> Headers:
     unit = b"tokens" if charge.estimated else b"requests"
     left = max(0, charge.limit - wait.used)
     return _three(unit, charge.limit, left, go_duration(min(max(SOONEST, wait.seconds), DAY)).encode())
+
+
+@lru_cache(1024)
+def _fixed(unit: bytes, limit: int, seconds: float) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes, bytes]]:
+    """Return what the headers for a limit have in common: that of the limit, the name of what is left, the reset."""
+    limited, left, reset = _three(unit, limit, 0, _WHOLE[seconds])
+    return limited, left[0], reset
 
 
 def _three(unit: bytes, limit: int, left: int, reset: bytes) -> Headers:

@@ -51,7 +51,7 @@ class MemoryCounters:
 
     def fits_at_once(self, charges: Sequence[Charge]) -> bool:
         """Return whether all charges fit in counters that exist."""
-        return self._fit(charges, self._clock.monotonic())
+        return self._fitting(charges, self._clock.monotonic()) is not None
 
     def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
         """Reserve all charges; `None` if one does not fit."""
@@ -60,19 +60,19 @@ class MemoryCounters:
 
     def _reserve(self, charges: Sequence[Charge]) -> Reservation | Wait:
         now = self._clock.monotonic()
-        if not self._fit(charges, now) and (wait := self._longest(charges, now)):
+        counters = self._fitting(charges, now)
+        if counters is None and (wait := self._longest(charges, now)):
             return wait
-        number, used = str(next(self._ids)), []
+        number, used, touch = str(next(self._ids)), [], self._counters.move_to_end
         parts = self._parts[number] = []
+        existing = None if counters is None else iter(counters)
         for charge in charges:
-            key, _, seconds, amount, estimated = charge
+            key, _, _, amount, estimated = charge
             if not amount:
                 used.append(0)
                 continue
-            counter = self._counters.get(key)
-            if counter is None or counter.seconds != seconds:
-                counter = self._new_counter(charge, now)
-            self._counters.move_to_end(key)
+            counter = self._counter(charge, now) if existing is None else next(existing)
+            touch(key)
             if isinstance(counter, SlotCounter):
                 counter.add(number, amount, now)
                 parts.append((counter, 0, amount, None))
@@ -172,22 +172,26 @@ class MemoryCounters:
         reserved.add(reservation, charge.amount, now)
         return reserved
 
-    def _fit(self, charges: Iterable[Charge], now: float) -> bool:
-        """Return whether all charges fit in counters that exist, which is the usual case; `_longest` decides others."""
+    def _fitting(self, charges: Iterable[Charge], now: float) -> list[Window | SlotCounter] | None:
+        """Return the counters of the charges, except those of nothing, if all charges fit in counters that exist.
+
+        `None`: `_longest` decides.
+        """
         if self._cooldowns:
             if now < self._last_cooldown_end:
-                return False
+                return None
             self._cooldowns.clear()
-        counters = self._counters
-        for counter_key, limit, seconds, amount, _ in charges:
+        get, found = self._counters.get, []
+        for key, limit, seconds, amount, _ in charges:
             if amount:
-                counter = counters.get(counter_key)
+                counter = get(key)
                 if counter is None or counter.seconds != seconds:
-                    return False
+                    return None
                 counter.limit = limit
                 if not counter.fits(amount, now):
-                    return False
-        return True
+                    return None
+                found.append(counter)
+        return found
 
     def _longest(self, charges: Iterable[Charge], now: float) -> Wait | None:
         """Return the longest of the charges' waits, or `None` if all fit."""
@@ -232,8 +236,11 @@ class MemoryCounters:
                 return Wait(estimate, reserved.usual, at_once, exact=False, portion=portion)
         return Wait(exact, portion=portion)
 
-    def _new_counter(self, charge: Charge, now: float) -> Window | SlotCounter:
-        """Return a new counter for the charge; it replaces one of another window length."""
+    def _counter(self, charge: Charge, now: float) -> Window | SlotCounter:
+        """Return the counter of the charge. A new one replaces one of another window length."""
+        known = self._counters.get(charge.counter)
+        if known is not None and known.seconds == charge.seconds:
+            return known
         if len(self._counters) >= self._sweep_at:
             self._sweep(now)
         counter = Window(charge.seconds, charge.limit) if charge.seconds else SlotCounter(charge.limit)
