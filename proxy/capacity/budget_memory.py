@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 
 from proxy.capacity.budget_store import (
@@ -33,8 +34,11 @@ class _Account:
         self.end = end
         self.held: dict[str, tuple[int, float]] = {}
 
-    def allows(self, nusd: int, limit: int) -> bool:
-        return not self.closed and self.spent + self.reserved + nusd <= limit
+    def hold(self, id: str, held: tuple[int, float]) -> None:
+        """Reserve an amount until a time; a reservation that is held already gets a new lease."""
+        if id not in self.held:
+            self.reserved += held[0]
+        self.held[id] = held
 
     def expire(self, now: float) -> None:
         """Give back the reservations whose leases have ended."""
@@ -52,7 +56,7 @@ class MemoryBudgets:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._accounts: dict[BudgetCounter, _Account] = {}
-        self._settled: dict[str, None] = {}  # ids, oldest first
+        self._settled: OrderedDict[str, None] = OrderedDict()  # ids, oldest first
         self._prune_at = MIN_PRUNED
 
     async def reserve(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
@@ -61,21 +65,23 @@ class MemoryBudgets:
 
     def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> Granted | Refused | Unseeded:
         """Do what `reserve` does."""
-        accounts, charges, nusd = self._accounts, reservation.charges, reservation.nusd
-        for charge in charges:
-            if charge.counter not in accounts:
-                return Unseeded(tuple([each for each in charges if each.counter not in accounts]))
+        get, charges, id, nusd = self._accounts.get, reservation.charges, reservation.id, reservation.nusd
+        accounts = [account for charge in charges if (account := get(charge.counter)) is not None]
+        if len(accounts) < len(charges):
+            return Unseeded(tuple([each for each in charges if each.counter not in self._accounts]))
         now = self._clock.monotonic()
         exceeded: tuple[BudgetCharge, ...] = ()
-        for charge in charges:
-            account = accounts[charge.counter]
-            if charge.hard is not None and not account.allows(nusd, charge.hard):
+        for charge, account in zip(charges, accounts, strict=True):
+            _, _, hard, soft = charge
+            if hard is not None and (account.closed or account.spent + account.reserved + nusd > hard):
                 account.expire(now)
-                if not account.allows(nusd, charge.hard):
+                if account.closed or account.spent + account.reserved + nusd > hard:
                     return Refused(charge, Spending(account.spent, account.reserved, account.closed))
-            if charge.soft is not None and account.spent >= charge.soft:
+            if soft is not None and account.spent >= soft:
                 exceeded += (charge,)
-        self._add(reservation, now + lease)
+        held = nusd, now + lease
+        for account in accounts:
+            account.hold(id, held)
         return Granted(exceeded) if exceeded else GRANTED
 
     async def seed(self, charge: BudgetCharge, nusd: int, *, again: bool = False) -> None:
@@ -89,20 +95,20 @@ class MemoryBudgets:
 
     def settle(self, reservation: BudgetReservation, nusd: int) -> None:
         """End a reservation with the real cost; again does no harm. A cost above it closes its hard budgets."""
-        settled = self._settled
-        if reservation.id in settled:
+        settled, id, above = self._settled, reservation.id, nusd > reservation.nusd
+        if id in settled:
             return
-        settled[reservation.id] = None
+        settled[id] = None
         if len(settled) > MAX_SETTLED:
-            del settled[next(iter(settled))]
+            settled.popitem(last=False)
         for charge in reservation.charges:
             account = self._accounts.get(charge.counter)
             if account is None:
                 continue  # its window ended long ago
-            if held := account.held.pop(reservation.id, None):
+            if held := account.held.pop(id, None):
                 account.reserved -= held[0]
             account.spent += nusd
-            if nusd > reservation.nusd and charge.hard is not None:
+            if above and charge.hard is not None:
                 account.closed = True
 
     def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
@@ -134,12 +140,8 @@ class MemoryBudgets:
 
     def _add(self, reservation: BudgetReservation, until: float) -> None:
         for charge in reservation.charges:
-            account = self._accounts.get(charge.counter)
-            if account is None:
-                continue
-            if reservation.id not in account.held:
-                account.reserved += reservation.nusd
-            account.held[reservation.id] = (reservation.nusd, until)
+            if account := self._accounts.get(charge.counter):
+                account.hold(reservation.id, (reservation.nusd, until))
 
     def _prune(self) -> None:
         """Forget windows that ended long ago; what they have spent is in the store of records."""

@@ -59,7 +59,7 @@ def limited(target: Target, call: Call, plan: Plan, charges: Sequence[BudgetChar
     """
     if call.endpoint not in ("chat", "completions") or all(each.hard is None for each in charges):
         return target
-    body = overlaid(call.body, target.overrides)
+    body = overlaid(call.body, target.overrides) if target.overrides else call.body
     if call.endpoint == "completions":
         ceiling = completion_ceiling(body)
         if body.get("max_tokens") == ceiling:

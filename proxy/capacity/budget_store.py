@@ -39,12 +39,13 @@ class BudgetCharge(NamedTuple):
 class BudgetReservation:
     """`nusd` reserved for one attempt from the counters of `charges`, which differ."""
 
-    __slots__ = ("__weakref__", "charges", "id", "nusd")
+    __slots__ = ("__weakref__", "charges", "id", "locally", "nusd")
 
     def __init__(self, id: str, charges: tuple[BudgetCharge, ...], nusd: int) -> None:
         self.id = id  # unique over all processes
         self.charges = charges
         self.nusd = nusd
+        self.locally = False  # in this process alone, while the shared store is unavailable
 
 
 class Spending(NamedTuple):

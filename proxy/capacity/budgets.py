@@ -121,7 +121,6 @@ class Budgets:
         self._fail_open = fail_open
         self._away_since: float | None = None  # the first failure of the shared store in this outage
         self._local: MemoryBudgets | None = None  # while a shared store is unavailable
-        self._locally: WeakSet[BudgetReservation] = WeakSet()  # reservations in `_local`, not in the shared store
         self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # to seed again: the ledger may have more
         self._warned = -math.inf
         self._numbers = count()
@@ -196,7 +195,7 @@ class Budgets:
     def settle(self, reservation: BudgetReservation, nusd: int, deployment: Deployment) -> None:
         """End a reservation with the real cost."""
         self._running.discard(reservation)
-        if reservation in self._locally:
+        if reservation.locally:
             if self._local is not None:
                 self._local.settle(reservation, nusd)
             self._store.settle(reservation, 0)  # `renew` may have reserved it there meanwhile
@@ -257,7 +256,7 @@ class Budgets:
         running = list(self._running)
         self._store.renew(running, LEASE_SECONDS)
         if self._local is not None:
-            self._local.renew([each for each in running if each in self._locally], LEASE_SECONDS)
+            self._local.renew([each for each in running if each.locally], LEASE_SECONDS)
 
     async def refresh(self) -> None:
         """Read the budgets of the configuration for metrics; seed again the counters that lack the ledger.
@@ -301,7 +300,7 @@ class Budgets:
             if self._local is None:
                 self._local = MemoryBudgets(self._clock)
             result = await self._reserve_in(self._local, reservation)
-            self._locally.add(reservation)
+            reservation.locally = True
         else:
             self._local = None
         return result

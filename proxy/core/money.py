@@ -19,6 +19,7 @@ NUSD = 1_000_000_000  # nano-dollars in a dollar
 LONGEST_BY_DEFAULT = 16_384  # tokens of an answer whose request sets no limit
 _UNKNOWN_OUTPUT = 4_096  # the same, for a model whose longest answer is unknown
 CEILINGS = ("max_completion_tokens", "max_tokens")  # of a chat; a text completion has only `max_tokens`
+_CEILINGS = frozenset(CEILINGS)
 COMPLETION_TOKENS = 16  # of a text completion whose request sets no limit, in OpenAI's API
 _SET_UP = 64  # tokens that providers add to a prompt
 _TOOLS_SET_UP = 1_024  # tokens that providers add to a prompt with tools
@@ -27,6 +28,9 @@ _UNBOUNDED = frozenset(  # each search costs extra, and adds its results to the 
     ("web_search_options", "search_parameters", "plugins", "models", "fallbacks")
 )
 _CHEAPER = (None, "flex", "batch", "scale")  # service tiers that cost at most what the standard one does
+_BOUNDING = _UNBOUNDED | {  # members that change the bounds of a chat, beside its messages and `CEILINGS`
+    "tools", "functions", "response_format", "n", "best_of", "prediction", "prompt", "input", "service_tier"
+}  # fmt: skip
 _OWN_TOOLS = ("function", "custom")  # types of tools that the client runs
 _TEXT_PARTS = ("text", "refusal", "thinking")
 _REPLAYED = ("images", "google_parts")  # parts of earlier answers that are sent back to their provider
@@ -103,8 +107,8 @@ def output_ceiling(deployment: Deployment) -> int:
 def requested_ceiling(body: Mapping[str, Any]) -> int | None:
     """Return the limit of tokens that a request sets for each answer; `None` if it sets none."""
     most = 0
-    for name in CEILINGS:
-        limit = body.get(name)
+    for name in _CEILINGS.intersection(body):
+        limit = body[name]
         if type(limit) is int and limit > most:
             most = limit
     return most or None
@@ -124,9 +128,16 @@ def worst_case_nusd(
     price = deployment.billed_price
     if deployment.provider.stand_in or (price is None and deployment.provider.mock is not None):
         return 0
-    read = None if price is None else _most_input(deployment, body, size, parts)
+    if price is None:
+        return None
+    if not parts and price.is_flat and deployment.kind == "chat" and _BOUNDING.isdisjoint(body):  # the usual case
+        longest = _longest(deployment, body)
+        if longest is None:
+            return None
+        return -(-((size + _SET_UP) * _dearest_input(price) + longest * price.output) // _TOKENS)
+    read = _most_input(deployment, body, size, parts)
     written = None if read is None else _most_output(deployment, body, size)
-    if price is None or read is None or written is None:
+    if read is None or written is None:
         return None
     tier = body.get("service_tier")
     if tier is not None and not _has_bound(deployment, price, service_of(tier)):
@@ -238,18 +249,21 @@ def _most_output(deployment: Deployment, body: Mapping[str, Any], size: int) -> 
     """Return the most tokens of all answers."""
     if deployment.kind in ("embedding", "moderation"):
         return 0
-    if deployment.unsupported.issuperset(CEILINGS):
-        each = deployment.max_output  # no limit is sent
-    elif "messages" in body or "prompt" not in body:
-        each = requested_ceiling(body) or output_ceiling(deployment)
-    else:
-        each = completion_ceiling(body)
+    is_chat = "messages" in body or "prompt" not in body or deployment.unsupported.issuperset(CEILINGS)
+    each = _longest(deployment, body) if is_chat else completion_ceiling(body)
     n, best_of = _answers(body.get("n")), _answers(body.get("best_of"))
     if each is None or n is None or best_of is None:
         return None
     if body.get("prediction"):
         each += size  # tokens of a prediction that the answer does not use cost as much as those of the answer
     return each * max(n, best_of) * _prompts(body.get("prompt"))
+
+
+def _longest(deployment: Deployment, body: Mapping[str, Any]) -> int | None:
+    """Return the most tokens of each answer to a chat."""
+    if deployment.unsupported and deployment.unsupported.issuperset(CEILINGS):
+        return deployment.max_output  # no limit is sent
+    return requested_ceiling(body) or output_ceiling(deployment)
 
 
 def completion_ceiling(body: Mapping[str, Any]) -> int:

@@ -29,7 +29,7 @@ async def reserve_worst_case(
     exceeded are noted in the call's record.
     """
     call = run.call
-    body = overlaid(call.body, target.overrides)
+    body = overlaid(call.body, target.overrides) if target.overrides else call.body
     parts = call.messages.parts or call.messages.replayed
     nusd = None
     if native is None or not is_unbounded(native):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Sequence
 
 from proxy.capacity.budget_store import (
@@ -45,7 +45,7 @@ class RedisBudgets:
     def __init__(self, client: StateClient, *, time: str = SERVER_TIME) -> None:
         self._client = client
         self._scripts = budget_scripts(time)
-        self._settled: dict[str, None] = {}  # ids, oldest first
+        self._settled: OrderedDict[str, None] = OrderedDict()  # ids, oldest first
         self._owed: dict[BudgetCounter, tuple[int, bool, BudgetCharge]] = {}  # cost, whether it closes, charge
         self._unreturned: deque[BudgetReservation] = deque(maxlen=MAX_UNRETURNED)
         self._seen: dict[BudgetCounter, Spending] = {}
@@ -79,7 +79,7 @@ class RedisBudgets:
             return
         settled[reservation.id] = None
         if len(settled) > MAX_SETTLED:
-            del settled[next(iter(settled))]
+            settled.popitem(last=False)
         closes = nusd > reservation.nusd
         if not self._client.available:
             for charge in reservation.charges:
