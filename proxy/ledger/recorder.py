@@ -11,6 +11,7 @@ closed`). Rows that could not be written to the journal stay in memory until the
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,8 @@ class Recorder:
         self._put = put
         self._closed = closed
         self._failing = False
+        self._logged_at = -math.inf
+        self._unlogged = 0  # internal errors since the last one that was logged
         self._encode = msgspec.msgpack.Encoder().encode
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
@@ -105,7 +108,7 @@ class Recorder:
             written = self._begin(self._open.get(record.id) or self._opened(record), record, attempt)
         except Exception:
             self.unjournaled += 1
-            _LOG.exception("a call could not be recorded", extra={"fields": {"id": record.id}})
+            self._log_error(record)
         if not written and self._closed:
             self.rejected += 1
             record.attempts.remove(attempt)
@@ -117,7 +120,7 @@ class Recorder:
         try:
             self._end(self._open.get(record.id) or self._opened(record), record)
         except Exception:
-            _LOG.exception("a call could not be recorded", extra={"fields": {"id": record.id}})
+            self._log_error(record)
 
     def close(self, record: Record) -> None:
         """Record the outcome of a call if it has changed, and give its rows to the writer.
@@ -133,7 +136,7 @@ class Recorder:
             entry.record = None
             self._put(entry)
         except Exception:
-            _LOG.exception("a call could not be recorded", extra={"fields": {"id": record.id}})
+            self._log_error(record)
         finally:
             self._open.pop(record.id, None)
 
@@ -201,6 +204,16 @@ class Recorder:
             _LOG.info("the journal can be written again", extra={"fields": {"unjournaled": self.unjournaled}})
         entry.note(segment)
         return True
+
+    def _log_error(self, record: Record) -> None:
+        """Log the exception that is being handled, at most once a second: it may repeat at every call."""
+        now = self._clock.monotonic()
+        if now - self._logged_at < 1.0:
+            self._unlogged += 1
+            return
+        fields = {"id": record.id, "unlogged": self._unlogged}
+        self._logged_at, self._unlogged = now, 0
+        _LOG.exception("a call could not be recorded", extra={"fields": fields})
 
     def _failed(self, exc: OSError) -> None:
         self.unjournaled += 1

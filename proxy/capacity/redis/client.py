@@ -33,6 +33,8 @@ RETRY_SECONDS = 0.5  # between two probes while Redis is unavailable
 LATE_SECONDS = 0.05  # a timer that is later shows that this process was busy, not that Redis is slow
 PROBES = 3  # of a Redis that was slow; the fastest answer counts, because this process may be busy
 MAX_KEPT = 10_000  # background commands that are kept while Redis is unavailable; the oldest are dropped
+LOGGED_AGAIN_SECONDS = 60.0  # between two log lines of scripts that fail with the same keys
+MAX_LOGGED = 100  # keys whose last line is remembered
 PREFIX = "{signalbox}"  # of all keys: a hash tag, so that a cluster keeps them on one node
 
 
@@ -99,6 +101,7 @@ class StateClient:
         self._failed = asyncio.Event()
         self._loaded: set[str] = set()  # digests of the scripts that Redis knows
         self._logged_at = -math.inf
+        self._logged: dict[str, float] = {}  # when a failure of scripts with these keys was logged
         self._dropped = 0  # background commands, in this outage
         self._timer: asyncio.TimerHandle | None = None
         self._slow_since: float | None = None  # no answer has been fast since then
@@ -272,11 +275,19 @@ class StateClient:
             return
         if command.answer is not None and not command.answer.done():
             command.answer.set_exception(StateUnavailable())
-        now = self._clock.monotonic()
-        if now - self._logged_at >= 1.0:
-            self._logged_at = now
+        if self._may_log(str(command.keys)):
             fields = {"error": _described(error), "keys": command.keys}
             _LOG.error("a script of the shared state failed", extra={"fields": fields})
+
+    def _may_log(self, keys: str) -> bool:
+        """Return whether to log that a script failed: at most once a second, and once a minute of the same keys."""
+        now = self._clock.monotonic()
+        if now - self._logged_at < 1.0 or now - self._logged.get(keys, -math.inf) < LOGGED_AGAIN_SECONDS:
+            return False
+        if len(self._logged) >= MAX_LOGGED:
+            self._logged.clear()
+        self._logged_at = self._logged[keys] = now
+        return True
 
     def _enqueue(self, command: _Command) -> None:
         self._waiting.append(command)

@@ -8,9 +8,8 @@ import pytest
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store.database import Database
-from proxy.store.expired import SLICE
 from proxy.store.ledger import LedgerStore
-from proxy.store.retention import Retention
+from proxy.store.retention import SLICE, Retention
 from tests.support.fakes import FakeClock
 
 pytestmark = pytest.mark.anyio

@@ -222,7 +222,21 @@ def test_an_error_while_recording_breaks_nothing(desk: Desk, caplog: pytest.LogC
     desk.recorder.end(record)
     desk.recorder.close(record)
 
-    assert [entry.message for entry in caplog.records] == ["a call could not be recorded"] * 2
+    assert [entry.message for entry in caplog.records] == ["a call could not be recorded"]
+    assert desk.open == {}
+
+
+def test_repeated_errors_are_logged_once_a_second(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    for second in range(3):
+        for number in range(100):
+            record, attempt = begun(100 * second + number, desk.clock)
+            record.request_id = object()  # type: ignore[assignment]
+            desk.recorder.begin(record, attempt)
+            desk.recorder.close(record)
+        desk.clock.pass_(1.0)
+
+    fields = [entry.fields for entry in caplog.records]  # type: ignore[attr-defined]
+    assert [each["unlogged"] for each in fields] == [0, 199, 199]
     assert desk.open == {}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.capacity.redis.client import Script, StateClient, state_key
+from proxy.capacity.redis.client import LOGGED_AGAIN_SECONDS, Script, StateClient, state_key
 from proxy.core.clock import SystemClock
 from proxy.core.errors import StateUnavailable
 from tests.support.certificates import Certificates
@@ -28,9 +28,18 @@ PUSH = Script("return redis.call('LPUSH', KEYS[1], ARGV[1])")
 KEY = state_key("test")
 
 
+class Later(SystemClock):
+    """A clock that can be moved on."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead
+
+
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[StateClient]:
-    client = StateClient(url, SystemClock())
+async def connected(url: str, clock: SystemClock | None = None) -> AsyncIterator[StateClient]:
+    client = StateClient(url, clock or SystemClock())
     await client.start()
     async with asyncio.TaskGroup() as group:
         task = group.create_task(client.run())
@@ -257,6 +266,22 @@ async def test_a_foreign_value_fails_one_call_only(redis: RedisServer) -> None:
             await client.call(PUSH, [KEY], ["a"])
 
         assert client.available
+
+
+async def test_a_failure_that_repeats_is_logged_once_a_minute(
+    redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, other = Later(), state_key("other")
+    async with connected(redis.url, clock) as client:
+        for key in (KEY, other):
+            await client.call(APPEND, [key], ["a"])
+        for key, seconds in ((KEY, 0.0), (KEY, 2.0), (other, 2.0), (KEY, 2.0), (other, LOGGED_AGAIN_SECONDS)):
+            clock.ahead += seconds
+            with pytest.raises(StateUnavailable):
+                await client.call(PUSH, [key], ["a"])
+
+    failures = [record for record in caplog.records if record.getMessage() == "a script of the shared state failed"]
+    assert [record.fields["keys"] for record in failures] == [[KEY], [other], [other]]  # type: ignore[attr-defined]
 
 
 async def test_a_server_that_evicts_is_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
