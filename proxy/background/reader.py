@@ -24,8 +24,8 @@ from proxy.surfaces.responses.background import deleted_event, failed_response, 
 
 POLL_SECONDS = 0.5  # between two reads of a response that another process runs
 SILENCE_SECONDS = 5.0  # after which a reader without events returns nothing, so that its client may get a comment
-_JSON = (b"content-type", b"application/json")
-_EVENTS = (b"content-type", b"text/event-stream; charset=utf-8")
+_JSON = b"content-type: application/json\r\n"
+_EVENTS = b"content-type: text/event-stream; charset=utf-8\r\n"
 
 
 class Responses(Protocol):
@@ -59,10 +59,10 @@ class Begun:
         recorder = self._recorder
         await asyncio.shield(recorder.admitted)
         if not recorder.keeps_events:
-            await arrival.answer(200, [*headers, _JSON], compact_nulled(self._response))
+            await arrival.answer(200, headers + _JSON, compact_nulled(self._response))
             return
         reader = Reader(self._calls, recorder.tenant, recorder.response_id, -1, self._response)
-        await arrival.begin_stream(200, [*headers, _EVENTS], events=True)
+        await arrival.begin_stream(200, headers + _EVENTS, events=True)
         arrival.encoder = reader
         async for data in reader.events():
             if data and not arrival.write(data):

@@ -7,19 +7,20 @@ with the first bytes of the body, in one write.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message, Scope
 
+from proxy.surfaces.headers import Headers, header
+
 if TYPE_CHECKING:
     from proxy.http.protocol import Protocol
 
 MOST_UNREAD = 64 * 1024  # bytes of a request's body that wait to be read before the connection is not read any more
-_field = b": ".join
-_END = (b"", b"")  # of a head
+_line = b"%b: %b\r\n".__mod__
 
 
 class Cycle:
@@ -106,42 +107,37 @@ class Cycle:
         else:
             text = b"Internal Server Error"
             self.keep_alive = False
-            self.answer(500, [(b"content-type", b"text/plain; charset=utf-8")], b"" if self.bodiless else text)
+            self.answer(500, b"content-type: text/plain; charset=utf-8\r\n", b"" if self.bodiless else text)
 
-    def start(self, status: int, headers: Sequence[tuple[bytes, bytes]], length: int | None = None) -> None:
-        """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body."""
+    def start(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Begin the response; `length` is the size of its body, `None` if unknown. The head is sent with the body.
+
+        `headers` are lines with their ends, and have neither `content-length` nor `connection`.
+        """
         bodiless = self.bodiless or status in (204, 304)
         self._left = 0 if bodiless else length
         last = b""
         if length is not None:
-            last = b"content-length: %d" % length
+            last = b"content-length: %d\r\n" % length
         elif not bodiless and self.chunks:
             self._chunked = True
-            last = b"transfer-encoding: chunked"
+            last = b"transfer-encoding: chunked\r\n"
         elif not bodiless:
             self.keep_alive = False  # HTTP/1.0 has no chunks: the end of the connection ends the body
         self._head = self._head_of(status, headers, last)
 
-    def answer(self, status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    def answer(self, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole response. Return whether the write buffer has space."""
-        self._head = self._head_of(status, headers, b"content-length: %d" % len(body))
+        self._head = self._head_of(status, headers, b"content-length: %d\r\n" % len(body))
         return self.finish(body)
 
-    def _head_of(self, status: int, headers: Sequence[tuple[bytes, bytes]], last: bytes) -> bytes:
-        """Return the head of the response, which begins now; `last` is one more header, which may be empty."""
+    def _head_of(self, status: int, headers: Headers, last: Headers) -> bytes:
+        """Return the head of the response, which begins now."""
         self.response_started = True
         self.waiting_for_100_continue = False
-        lines = [_status_line(status), *map(_field, self._connection.state.default_headers), *map(_field, headers)]
-        if last:
-            lines.append(last)
-        if not self.keep_alive:
-            lines.append(b"connection: close")
-        breaks = len(lines) + 1
-        lines += _END
-        head = b"\r\n".join(lines)
-        if head.count(b"\n") != breaks or head.count(b"\r") != breaks:
-            raise RuntimeError("a response header contains a line break")
-        return head
+        close = b"" if self.keep_alive else b"connection: close\r\n"
+        date = b"".join(map(_line, self._connection.state.default_headers))
+        return b"%b%b%b%b%b\r\n" % (_status_line(status), date, headers, last, close)
 
     def write(self, data: bytes) -> bool:
         """Write a piece of the body. Return whether the write buffer has space."""
@@ -223,20 +219,20 @@ class Cycle:
 
     def _start_by(self, message: Message) -> None:
         """Begin the response of an `http.response.start` message."""
-        length, headers = None, []
+        length, headers = None, list[Headers]()
         for name, value in message["headers"]:
             if name.lower() == b"content-length":
                 length = int(value)
             elif name.lower() == b"connection" and value.lower() == b"close":
                 self.keep_alive = False
             else:
-                headers.append((name.lower(), value))
-        self.start(message["status"], headers, length)
+                headers.append(header(name.lower(), value))
+        self.start(message["status"], b"".join(headers), length)
 
 
 @lru_cache(100)
 def _status_line(status: int) -> bytes:
     try:
-        return b"HTTP/1.1 %d %b" % (status, HTTPStatus(status).phrase.encode())
+        return b"HTTP/1.1 %d %b\r\n" % (status, HTTPStatus(status).phrase.encode())
     except ValueError:  # an upstream's own status
-        return b"HTTP/1.1 %d " % status
+        return b"HTTP/1.1 %d \r\n" % status

@@ -265,7 +265,7 @@ class Exchange:
         if self._begun or self._ended:
             return
         self._events = True
-        self._begin(200, [*headers(), (b"content-type", b"text/event-stream; charset=utf-8")])
+        self._begin(200, headers() + b"content-type: text/event-stream; charset=utf-8\r\n")
         self._comment()
 
     def _comment_later(self, seconds: float) -> None:

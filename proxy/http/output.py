@@ -6,13 +6,14 @@ Both delay the head until the first bytes of the body, so that they are sent in 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from starlette.types import Message, Receive, Send
 
+from proxy.surfaces.headers import Headers, pairs
+
 CYCLE = "signalbox.cycle"  # the ASGI extension that holds the `Cycle` of a request
-Headers = Sequence[tuple[bytes, bytes]]
 
 
 class Output(Protocol):
@@ -102,7 +103,7 @@ class AsgiOutput:
         return self._sending > 0
 
     def start(self, status: int, headers: Headers, length: int | None) -> None:
-        fields = list(headers)
+        fields = pairs(headers)
         if length is not None:
             fields.append((b"content-length", b"%d" % length))
         self._messages.append({"type": "http.response.start", "status": status, "headers": fields})

@@ -23,7 +23,7 @@ from proxy.http.pages import PageQuery, id_of, json_response, list_response, pag
 from proxy.store.background import RUNNING
 from proxy.store.errors import Missing, TooLarge
 from proxy.store.responses import ResponseStore, StoredResponse
-from proxy.surfaces.headers import STREAM_HEADERS
+from proxy.surfaces.headers import STREAM_HEADERS, as_text
 from proxy.surfaces.openai.surface import COMMENT
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ class StoredResponses:
         from proxy.background.reader import Reader
 
         reader = Reader(self._background, tenant, id, int(text), object_of(view.document) or {})
-        headers = {name.decode(): value.decode() for name, value in STREAM_HEADERS}
-        return StreamingResponse(self._alive(reader), headers=headers, media_type="text/event-stream")
+        return StreamingResponse(self._alive(reader), headers=as_text(STREAM_HEADERS), media_type="text/event-stream")
 
     async def _alive(self, reader: Reader) -> AsyncIterator[bytes]:
         """Yield the events of a reader, and comments while there are none."""

@@ -42,7 +42,7 @@ async def test_body_is_read_once() -> None:
 async def test_events_follow_those_that_the_store_has() -> None:
     made = recorder()
     changed = made.changed
-    await made.begin_stream(200, [], events=True)
+    await made.begin_stream(200, b"", events=True)
     made.write(events("created", "in_progress", "output_text.delta"))
     first = made.batch()
     assert first is not None
@@ -72,7 +72,7 @@ async def test_call_waits_for_a_store_that_is_behind() -> None:
 
 async def test_without_a_stream_no_event_is_kept() -> None:
     made = recorder(keeps_events=False)
-    await made.answer(200, [], events("output_text.delta", "completed"))
+    await made.answer(200, b"", events("output_text.delta", "completed"))
 
     batch = made.batch()
 

@@ -112,8 +112,8 @@ def answers(gate: asyncio.Event | None = None, error: Exception | None = None, *
     async def run(arrival: Arrival) -> None:
         assert isinstance(arrival, Recorder)
         if admits:
-            arrival.expect_stream(list)
-            await arrival.begin_stream(200, [], events=True)
+            arrival.expect_stream(bytes)
+            await arrival.begin_stream(200, b"", events=True)
         if gate is not None:
             await gate.wait()
         if error is not None:
@@ -177,7 +177,7 @@ async def test_bug_in_one_call_ends_no_other(caplog: pytest.LogCaptureFixture) -
 
 async def test_answer_without_an_end_is_a_failed_response() -> None:
     async def run(arrival: Arrival) -> None:
-        arrival.expect_stream(list)
+        arrival.expect_stream(bytes)
 
     async with running() as service:
         await service.begin(run)
@@ -226,8 +226,8 @@ async def test_call_whose_turn_is_being_written_is_not_ended() -> None:
 
     async def run(arrival: Arrival) -> None:
         assert isinstance(arrival, Recorder)
-        arrival.expect_stream(list)
-        await arrival.begin_stream(200, [], events=True)
+        arrival.expect_stream(bytes)
+        await arrival.begin_stream(200, b"", events=True)
         turn = begun_call(1).turn
         assert turn is not None
         await arrival.complete(turn)

@@ -31,7 +31,7 @@ class Scripted:
     async def run(self, arrival: Any) -> None:
         await arrival.read()
         try:
-            await arrival.begin_stream(200, [(b"content-type", b"text/event-stream")], events=True)
+            await arrival.begin_stream(200, b"content-type: text/event-stream\r\n", events=True)
             await self.go_on.wait()
             if not arrival.write(b"data: last\n\n"):
                 await arrival.drain()
@@ -45,9 +45,9 @@ class Early:
 
     async def run(self, arrival: Any) -> None:
         await arrival.read()
-        arrival.expect_stream(list)
+        arrival.expect_stream(bytes)
         await asyncio.sleep(6.0)
-        await arrival.begin_stream(200, [], events=True)
+        await arrival.begin_stream(200, b"", events=True)
         arrival.write(b"data: last\n\n")
         await arrival.drain()
         await asyncio.sleep(60.0)
@@ -63,7 +63,7 @@ class Failing:
     async def run(self, arrival: Any) -> None:
         await arrival.read()
         if self.begun:
-            await arrival.begin_stream(200, [(b"content-type", b"text/event-stream")], events=True)
+            await arrival.begin_stream(200, b"content-type: text/event-stream\r\n", events=True)
         raise InternalError("Internal error.")
 
 

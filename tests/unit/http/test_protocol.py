@@ -48,7 +48,7 @@ class Transport(asyncio.Transport):
 async def app(scope: Any, receive: Any, send: Any) -> None:
     """Answer 200 without a body."""
     cycle = scope["extensions"][CYCLE]
-    cycle.start(200, [], 0)
+    cycle.start(200, b"", 0)
     cycle.finish()
 
 
@@ -142,7 +142,7 @@ class Seen:
 
     async def serve(self, out: Any, headers: Mapping[str, str], client: Any, path: str, query: str) -> None:
         self.requests.append(("direct", path, query, headers))
-        out.start(200, [], 0)
+        out.start(200, b"", 0)
         out.finish()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from proxy.core.model import Price
 from proxy.core.record import Record
 from proxy.core.usage import Usage
-from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers, sane_id
+from proxy.surfaces.headers import answer_headers, as_text, call_headers, early_headers, header, pairs, sane_id
 from tests.support.calls import attempt, deployment, plan, record
 
 SMALL = deployment()
@@ -19,7 +19,7 @@ def shown(made: Record, now: float) -> dict[str, str]:
     """The headers of the call, each of which stands once."""
     headers = call_headers(made, now)
     found = as_text(headers)
-    assert len(found) == len(headers)
+    assert len(found) == len(pairs(headers))
     return found
 
 
@@ -90,7 +90,7 @@ def test_answer_has_upstream_headers_but_its_own_processing_time() -> None:
     made = record(plan=plan(SMALL), chosen=SMALL)
     upstream = {"content-type": "application/json", "openai-version": "é\u2028", "openai-processing-ms": "9"}
 
-    headers = answer_headers(made, 1000.25, upstream, stream=False)
+    headers = pairs(answer_headers(made, 1000.25, upstream, stream=False))
 
     assert (b"content-type", b"application/json") in headers
     assert (b"openai-version", b"\xe9?") in headers
@@ -107,13 +107,13 @@ def test_whole_answer_shows_its_cost(tokens: int | None, shown_cost: bytes | Non
 
     headers = answer_headers(record(attempts=[attempt("ok", dear, usage=usage)]), 1000.0, {}, stream=False)
 
-    assert dict(headers).get(b"x-router-cost-usd") == shown_cost
+    assert dict(pairs(headers)).get(b"x-router-cost-usd") == shown_cost
 
 
 def test_stream_is_not_cached_or_buffered_and_shows_no_cost() -> None:
     dear = deployment(price=Price(1_000_000_000, 0, 0, 0))
 
-    headers = answer_headers(record(attempts=[attempt("ok", dear, usage=Usage(1))]), 1000.0, {}, stream=True)
+    headers = pairs(answer_headers(record(attempts=[attempt("ok", dear, usage=Usage(1))]), 1000.0, {}, stream=True))
 
     assert headers[-2:] == [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
     assert b"x-router-cost-usd" not in dict(headers)
@@ -130,3 +130,9 @@ def test_early_stream_shows_what_is_known_before_an_attempt() -> None:
         "cache-control": "no-cache",
         "x-accel-buffering": "no",
     }
+
+
+@pytest.mark.parametrize(("name", "value"), [(b"a", b"b\nc"), (b"a", b"b\rc"), (b"a\n", b"b"), (b"a\r", b"b")])
+def test_line_break_in_a_header_is_an_error(name: bytes, value: bytes) -> None:
+    with pytest.raises(ValueError, match="line break"):
+        header(name, value)
