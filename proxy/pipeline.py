@@ -83,8 +83,10 @@ class Handle(Protocol):
 class Watch(Protocol):
     """Reads answers on their way to clients; `Learning.watch` implements it."""
 
-    def __call__(self, call: Call, record: Record, encoder: Encoder | None, surface: Surface) -> Encoder | None:
-        """Return the encoder of an answer in canonical format: the given one, or one around it."""
+    def __call__(
+        self, call: Call, record: Record, encoder: Encoder | None, surface: Surface, *, native: bool
+    ) -> Encoder | None:
+        """Return the encoder of an answer: the given one, or one around it. `native`: as for `Surface.encoder`."""
         ...
 
 
@@ -235,8 +237,8 @@ class Pipeline:
             from proxy.surfaces.memory.answer import remembering
 
             encoder = remembering(call, record, encoder, arrival.surface)
-        if call.snapshot.learning is not None and self._watch is not None and not relay.native:
-            encoder = self._watch(call, record, encoder, arrival.surface)
+        if call.snapshot.learning is not None and self._watch is not None:
+            encoder = self._watch(call, record, encoder, arrival.surface, native=relay.native)
         if relay.stream:
             headers = answer_headers(record, self._clock.monotonic(), relay.headers, stream=call.stream)
             events = relay.headers["content-type"].startswith("text/event-stream")

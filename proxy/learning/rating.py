@@ -45,6 +45,10 @@ _SHORT = 800  # characters of a refusal, at most
 _REPEATED = 1_000  # characters from which a text is examined for repetition
 _TAIL = 4_096  # bytes that are examined
 _COMPRESSED = 0.07  # of their size, below which they say the same again and again; tables and code have more
+_FINISHES = {  # the providers' own finish reasons, and those of chat that they stand for
+    **dict.fromkeys(("max_tokens", "max_output_tokens"), "length"),
+    **dict.fromkeys(("safety", "prohibited_content", "blocklist", "spii", "recitation"), "content_filter"),
+}
 _CANNOT = r"(?:can(?:no|['’])t|cannot|won['’]t|am unable|am not able|['’]m unable|['’]m not able)"
 _REFUSAL = re.compile(
     r"(?:(?:i['’]m sorry|i am sorry|sorry|i apologi[sz]e|unfortunately)\b[^.!?\n]{0,80}?\bi\b[^.!?\n]{0,20}?"
@@ -91,6 +95,7 @@ def rate(body: Mapping[str, Any], answer: Answer | None, finish: str | None) -> 
 
 
 def _of_end(body: Mapping[str, Any], finish: str | None) -> Iterator[str]:
+    finish = _FINISHES.get((finish or "").lower(), finish)
     if finish == "refusal":
         yield "refusal"
     elif finish == "content_filter":
@@ -106,7 +111,7 @@ def _of_answer(body: Mapping[str, Any], answer: Answer) -> Iterator[str]:
     elif not text and not answer.calls and not answer.media and answer.whole:
         yield "empty"
     elif answer.calls:
-        tools = _tools(body) if answer.whole else {}
+        tools = tools_of(body) if answer.whole else {}
         if not all(_is_valid(call, tools) for call in answer.calls):
             yield "invalid tool call"
     else:
@@ -205,7 +210,7 @@ def _is_valid(call: ToolCall, tools: Mapping[str, Any]) -> bool:
     return isinstance(value, dict) and conforms(value, tools[call.name])
 
 
-def _tools(body: Mapping[str, Any]) -> dict[str, Any]:
+def tools_of(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return the schema of the parameters of each tool, by name."""
     found: dict[str, Any] = {}
     for name in ("tools", "functions"):

@@ -1,6 +1,6 @@
 """Reads the answer of a call on its way to the client, which gets the same bytes.
 
-Only the first `MOST` characters are kept, and only until the answer is complete.
+Only the first characters are kept, and only until the answer is complete.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ import msgspec
 from proxy.core.errors import ProxyError
 from proxy.core.json_text import typed
 from proxy.core.sse import DONE, data_of, split
-from proxy.learning.rating import Answer, ToolCall, text_of
+from proxy.learning.collected import Collected
+from proxy.learning.rating import Answer, text_of
 from proxy.surfaces.base import Encoder, Surface
-
-MOST = 100_000  # characters of an answer
-_MOST_CALLS = 128
 
 
 class _Function(msgspec.Struct, gc=False):
@@ -54,79 +52,56 @@ class _Completion(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Completion).decode
 
 
-class _Collected:
-    """What has been read of an answer."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._calls: dict[int, list[str]] = {}  # name, and the pieces of the arguments
-        self._custom: set[int] = set()
-        self._left = MOST
-        self._refused = self._media = False
-        self._readable = True
+class Chat(Collected):
+    """Reads chat completions."""
 
     def read(self, text: bytes) -> None:
         """Read a chunk or a whole completion."""
-        if self._left <= 0 or not self._readable:
+        if self.left <= 0 or not self.readable:
             return
         completion = typed(_decode, text)
         if completion is None:
-            self._readable = False  # it has another shape, and nothing is known of the answer
+            self.readable = False  # it has another shape, and nothing is known of the answer
             return
         for choice in completion.choices:
             message = choice.delta or choice.message
             if message is not None and choice.index == 0:
                 self._add(message, whole=choice.message is not None)
 
-    def answer(self) -> Answer | None:
-        """Return the answer; `None` if it cannot be read."""
-        if not self._readable:
-            return None
-        calls = [
-            ToolCall(name, "".join(pieces), is_function=index not in self._custom)
-            for index, (name, *pieces) in sorted(self._calls.items())
-        ]
-        return Answer("".join(self._texts), tuple(calls), self._refused, self._media, whole=self._left > 0)
-
     def _add(self, message: _Message, *, whole: bool) -> None:
         if message.content:
-            self._keep(self._texts, text_of(message.content))
-        self._refused |= bool(message.refusal)
-        self._media |= bool(message.audio or message.images)
+            self.add_text(text_of(message.content))
+        self.refused |= bool(message.refusal)
+        self.media |= bool(message.audio or message.images)
         for place, call in enumerate(message.tool_calls or ()):
             about = call.function or call.custom
-            index = place if whole else call.index
-            if about is not None and (index in self._calls or len(self._calls) < _MOST_CALLS):
-                self._add_call(index, about, custom=call.custom is not None)
+            if about is not None:
+                self._add_call(place if whole else call.index, about, custom=call.custom is not None)
         if message.function_call is not None:
             self._add_call(0, message.function_call, custom=False)
 
     def _add_call(self, index: int, about: _Function, *, custom: bool) -> None:
-        pieces = self._calls.setdefault(index, [""])
-        name = (about.name or "")[: max(0, self._left)]
-        pieces[0] += name
-        self._left -= len(name)
-        if custom:
-            self._custom.add(index)
-        self._keep(pieces, about.arguments or about.input or "")
-
-    def _keep(self, pieces: list[str], text: str) -> None:
-        if text:
-            pieces.append(text[: self._left])
-            self._left -= len(text)
+        self.add_call(index, about.name or "", about.arguments or about.input or "", custom=custom)
 
 
 class Reading:
-    """An encoder around that of the call, if it has one. It reads canonical bytes, and calls `done` in the end."""
+    """An encoder around that of the call, if it has one. It reads what it gets, and calls `done` in the end."""
 
     def __init__(
-        self, inner: Encoder | None, surface: Surface, *, stream: bool, done: Callable[[Answer | None], None]
+        self,
+        inner: Encoder | None,
+        surface: Surface,
+        *,
+        stream: bool,
+        done: Callable[[Answer | None], None],
+        collected: Collected | None = None,
     ) -> None:
+        """`stream`: it consists of events. `collected` reads them; without it they are chat completions."""
         self._inner = inner
         self._surface = surface
         self._stream = stream
         self._done = done
-        self._collected = _Collected()
+        self._collected = Chat() if collected is None else collected
 
     def feed(self, data: bytes) -> bytes:
         """Return the client's bytes for `data`."""
@@ -152,6 +127,6 @@ class Reading:
 
 def answer_of(body: bytes) -> Answer | None:
     """Return the answer of a whole chat completion; `None` if it has another shape."""
-    collected = _Collected()
+    collected = Chat()
     collected.read(body)
     return collected.answer()

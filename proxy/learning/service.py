@@ -95,10 +95,12 @@ class Learning:
         rules = call.snapshot.learning
         return rules.explore if rules is not None else 0.0
 
-    def watch(self, call: Call, record: Record, encoder: Encoder | None, surface: Surface) -> Encoder | None:
+    def watch(
+        self, call: Call, record: Record, encoder: Encoder | None, surface: Surface, *, native: bool = False
+    ) -> Encoder | None:
         """Return the encoder of an answer; one around it, if the answer is rated or judged."""
         rules, plan = call.snapshot.learning, record.plan
-        if rules is None or plan is None or plan.conversation is None:
+        if rules is None or plan is None or plan.conversation is None or call.count is not None:
             return encoder
         chosen = record.chosen
         sampled = drawn(call, plan, chosen, rules) if self.judge is not None and chosen is not None else None
@@ -106,7 +108,12 @@ class Learning:
             return encoder
         from proxy.learning.reading import Reading  # only here: most processes read no answers
 
-        return Reading(encoder, surface, stream=call.stream, done=partial(self._read, call, record, sampled))
+        done = partial(self._read, call, record, sampled)
+        if native and call.native is not None:
+            from proxy.learning.native import native_reading
+
+            return native_reading(call, call.native, encoder, surface, done)
+        return Reading(encoder, surface, stream=call.stream, done=done)
 
     def _read(self, call: Call, record: Record, sampled: Drawn | None, answer: Answer | None) -> None:
         """Rate a complete answer, and give it to the judge. An error in this must not break the answer."""
@@ -204,10 +211,7 @@ class Learning:
                 await self.flush()
 
     async def start(self) -> None:
-        """Put the newest version to use before the first call, if the store answers in time.
-
-        Where its tables have to be created first, it may not, and nothing was learned.
-        """
+        """Put the newest version to use before the first call, if the store answers in time."""
         if self._live.snapshot.learning is None:
             return
         try:

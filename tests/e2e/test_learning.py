@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from proxy.routing.explore import draw_of
-from tests.support.boxes import ADMIN, Box, boxed
+from tests.support.boxes import ADMIN, KEYS, Box, boxed
+from tests.support.natives import NativeUpstream, anthropic_message, anthropic_stream, response
 from tests.support.upstreams import DONE, Upstream, chunk, completion, plain, running, stream, words
 from tests.support.waiting import until
 
@@ -143,6 +144,42 @@ def test_answers_are_rated_in_records(tmp_path: Path) -> None:
     assert streamed.content == b"".join([*words("a"), chunk(finish="stop"), DONE])
     assert [each["rating"] for each in found] == [0.0, 1.0, None]
     assert [each["rating_reasons"] for each in found] == [["refusal"], [], []]
+
+
+def test_native_answers_are_rated(tmp_path: Path, module_natives: NativeUpstream) -> None:
+    upstream, refusal = module_natives, "I'm sorry, but I can't help with that."
+    upstream.clear()
+    config = configuration(upstream.url, tmp_path) | {"store": "sqlite"}
+    config["learning"]["signals"] = True
+    config["providers"] = {
+        "a": {"dialect": "anthropic", "base_url": upstream.url, "keys": KEYS[:1]},
+        "r": {"dialect": "openai", "base_url": f"{upstream.url}/v1", "responses": "native", "keys": KEYS[:1]},
+    }
+    config["models"] = [{"id": "a/claude", "tier": "low"}, {"id": "r/gpt", "tier": "high"}]
+    said = anthropic_stream({"type": "text", "text": refusal})
+    upstream.script(
+        "claude", stream(said), plain(json.dumps(anthropic_message({"type": "text", "text": "Hi"})).encode())
+    )
+    upstream.script("gpt", plain(json.dumps(response(refusal)).encode()))
+    with boxed(tmp_path, config) as box:
+        messages = {"model": "auto", "max_tokens": 50, "messages": [{"role": "user", "content": "one"}]}
+        headers = {"anthropic-version": "2023-06-01", "x-router-providers": "a"}
+        answers = [
+            box.http.post(f"{box.url}/v1/messages", json={**messages, "stream": True}, headers=headers),
+            box.http.post(f"{box.url}/v1/messages", json=messages, headers=headers),
+            box.http.post(
+                f"{box.url}/v1/responses", json={"model": "auto", "input": "one", "router": {"providers": ["r"]}}
+            ),
+        ]
+        records = {each["id"]: each for each in until(lambda: requests(box, 3))}
+
+    assert answers[0].content == b"".join(said)
+    found = [records[answer.headers["x-router-id"]] for answer in answers]
+    assert [(each["rating"], each["rating_reasons"]) for each in found] == [
+        (0.0, ["refusal"]),
+        (1.0, []),
+        (0.0, ["refusal"]),
+    ]
 
 
 def requests(box: Box, count: int) -> list[dict[str, Any]] | None:

@@ -55,7 +55,15 @@ def test_a_refusal_of_the_format() -> None:
 
 
 @pytest.mark.parametrize(
-    ("finish", "reason"), [("content_filter", "filtered"), ("refusal", "refusal"), ("length", "cut")]
+    ("finish", "reason"),
+    [
+        ("content_filter", "filtered"),
+        ("refusal", "refusal"),
+        ("length", "cut"),
+        ("max_tokens", "cut"),
+        ("MAX_TOKENS", "cut"),
+        ("SAFETY", "filtered"),
+    ],
 )
 def test_the_finish_reason(finish: str, reason: str) -> None:
     assert reasons(asked("Where?"), "In", finish) == (reason,)

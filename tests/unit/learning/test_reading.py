@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from proxy.core.errors import UpstreamError
+from proxy.learning.collected import MOST
 from proxy.learning.rating import Answer, ToolCall
-from proxy.learning.reading import MOST, Reading
+from proxy.learning.reading import Reading
 from proxy.surfaces.table import SURFACES
 
 CHAT = SURFACES["/v1/chat/completions"]
