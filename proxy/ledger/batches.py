@@ -23,7 +23,19 @@ class LedgerStore(Protocol):
 
 
 async def write_batch(store: LedgerStore, batch: Sequence[Finished], unavailable: type[Exception]) -> int:
-    """Write calls; return how many of them the store rejects, which are logged. Raises `unavailable`.
+    """Write calls; return how many of them the store rejects, which is logged. Raises `unavailable`."""
+    rejected = await _rejected(store, batch, unavailable)
+    if rejected:
+        id, why = rejected[0]
+        fields = {"id": id, "why": why, "calls": len(rejected)}
+        _LOG.error("the store rejects calls of the ledger", extra={"fields": fields})
+    return len(rejected)
+
+
+async def _rejected(
+    store: LedgerStore, batch: Sequence[Finished], unavailable: type[Exception]
+) -> list[tuple[str | None, str]]:
+    """Write calls; return the ids of those that the store rejects, and why.
 
     A call that the database does not accept must not keep the others from it, so the batch is halved until it is alone.
     """
@@ -36,10 +48,8 @@ async def write_batch(store: LedgerStore, batch: Sequence[Finished], unavailable
     except Exception as exc:
         if len(batch) > 1:
             half = len(batch) // 2
-            rejected = await write_batch(store, batch[:half], unavailable)
-            return rejected + await write_batch(store, batch[half:], unavailable)
+            rejected = await _rejected(store, batch[:half], unavailable)
+            return rejected + await _rejected(store, batch[half:], unavailable)
         ids = [row.id for row in calls] or [row.call_id for row in attempts]
-        fields = {"id": ids[0] if ids else None, "why": type(exc).__name__}
-        _LOG.error("the store rejects a call of the ledger", extra={"fields": fields})
-        return 1
-    return 0
+        return [(ids[0] if ids else None, type(exc).__name__)]
+    return []

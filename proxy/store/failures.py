@@ -23,6 +23,7 @@ class Failure(NamedTuple):
 
 
 _SQLSTATES = {
+    "0A000": Failure(Kind.LOST, "the tables have changed"),  # a statement that was prepared before
     "08": Failure(Kind.LOST, "the connection was lost"),
     "25006": Failure(Kind.LOST, "the server is read-only"),  # a standby, after a failover
     "28": Failure(Kind.DOWN, "the server rejects the user or the password"),
@@ -30,6 +31,7 @@ _SQLSTATES = {
     "40001": Failure(Kind.CONFLICT, "too many conflicting transactions"),
     "40P01": Failure(Kind.CONFLICT, "too many conflicting transactions"),
     "42P01": Failure(Kind.DOWN, "a table is missing; run `signalbox migrate`"),
+    "42703": Failure(Kind.DOWN, "a column is missing; run `signalbox migrate`"),
     "42501": Failure(Kind.DOWN, "the user may not access a table"),
     "53100": Failure(Kind.DOWN, "the server's disk is full"),
     "53": Failure(Kind.DOWN, "the server has no free connection or memory"),
@@ -46,6 +48,8 @@ _SQLITE = {
     "unable to open": Failure(Kind.DOWN, "the file cannot be opened"),
     "readonly": Failure(Kind.DOWN, "the file cannot be written to"),
     "no such table": Failure(Kind.LOST, "a table is missing"),
+    "no such column": Failure(Kind.LOST, "a column is missing"),
+    "has no column named": Failure(Kind.LOST, "a column is missing"),
     "not a database": Failure(Kind.DOWN, "the file is not a SQLite database"),
     "malformed": Failure(Kind.DOWN, "the file is damaged"),
     "interrupted": Failure(Kind.SLOW, "the statement took too long"),

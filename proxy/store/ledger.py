@@ -39,9 +39,9 @@ class LedgerStore:
         except StoreError:
             raise
         except Exception as exc:  # of a driver, because of a value: one row must not block all that follow
-            _LOG.warning("records had values that cannot be stored", extra={"fields": {"kind": type(exc).__name__}})
             calls, attempts = [cleaned(call) for call in calls], [cleaned(attempt) for attempt in attempts]
             await self._database.write(lambda connection: recording.write(connection, calls, attempts))
+            _LOG.warning("records had values that cannot be stored", extra={"fields": {"kind": type(exc).__name__}})
 
     async def spent(self, scope: str, id: str, start: int, end: int) -> int:
         """Return the nano-dollars spent from `start` to `end`, which are multiples of a quarter hour.
