@@ -19,6 +19,7 @@ USUAL_OUTPUT = 1024  # tokens of an answer of unlimited length
 MAX_CHOICES = 128
 _SIZES = frozenset({"max_completion_tokens", "max_tokens", "n"})  # members that determine the length of the answer
 _COUNTED = frozenset({"tools", "functions", "response_format", "input", "prompt"})  # beside the messages
+_PLAIN = frozenset({"role", "content"})  # members of a message that has only a text
 _COUNTED_IN_MESSAGES = frozenset({"name", "refusal", "reasoning_content", "tool_calls", "function_call"})
 _WITHOUT_OUTPUT = ("embedding", "moderation", "image", "audio")  # kinds without output tokens
 
@@ -88,7 +89,10 @@ def estimate_input(body: Mapping[str, Any], count: Count = estimate_tokens) -> i
     messages = body.get("messages")
     if isinstance(messages, list):
         for message in messages:
-            total += _MESSAGE + _message(message, count)
+            if type(message) is dict and message.keys() <= _PLAIN and type(text := message.get("content")) is str:
+                total += _MESSAGE + count(text)  # as most messages
+            else:
+                total += _MESSAGE + _message(message, count)
     for name in _COUNTED.intersection(body):
         if value := body[name]:
             total += count(_flat(value))

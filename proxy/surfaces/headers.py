@@ -12,7 +12,7 @@ from proxy.core.record import Record
 Headers = bytes  # the lines of headers, each with its end: b"x-router-id: req_1\r\n"
 
 _SANE = re.compile(r"[\x21-\x7e]{1,128}")
-FORWARDED = ("content-type", "accept", "openai-beta", "anthropic-beta", "traceparent", "idempotency-key")
+FORWARDED = frozenset(("content-type", "accept", "openai-beta", "anthropic-beta", "traceparent", "idempotency-key"))
 STREAM_HEADERS: Headers = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _CALL = (
     "x-router-id: %s\r\nx-request-id: %s\r\nx-router-cache: bypass\r\nx-router-attempts: %d\r\n"
@@ -30,11 +30,10 @@ def sane_id(text: str | None) -> str | None:
 def forwarded(headers: Mapping[str, str]) -> dict[str, str]:
     """Return the client's headers that go upstream, without values that are not plain ASCII. Names are lower case."""
     passed = {}
-    for name in FORWARDED:
-        if name in headers:
-            value = headers[name]
-            if value.isascii() and value.isprintable():
-                passed[name] = value
+    for name in sorted(FORWARDED & headers.keys()):
+        value = headers[name]
+        if value.isascii() and value.isprintable():
+            passed[name] = value
     return passed
 
 

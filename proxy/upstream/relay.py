@@ -51,6 +51,7 @@ class Relay:
     """
 
     status = 200
+    _closed = False  # the upstream has sent the end of the answer
 
     def __init__(self, attempt: Attempt, clock: Clock, rescue: Rescue | None = None) -> None:
         call, response = attempt.run.call, attempt.response
@@ -66,7 +67,6 @@ class Relay:
         self._clock = clock
         self._rescue = rescue if events else None
         self._ledger = attempt.ledger
-        self._closed = False  # the upstream has sent the end of the answer
         self._record = record = attempt.run.record
         record.chosen, record.dropped = attempt.target.deployment, attempt.dropped
         record.timings.first_token = attempt.committed
