@@ -64,7 +64,7 @@ async def _write(connection: AsyncConnection, rows: Sequence[PromptRow]) -> None
     from proxy.store.schema import prompts
     from proxy.store.statements import insert_text
 
-    statement = f"{insert_text(connection, prompts, _COLUMNS)} ON CONFLICT DO NOTHING"
+    statement = f"{insert_text(connection.dialect.name, prompts, _COLUMNS)} ON CONFLICT DO NOTHING"
     await connection.exec_driver_sql(statement, [tuple(row) for row in sorted(rows)])
 
 

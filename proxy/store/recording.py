@@ -6,19 +6,24 @@ again, also by a process that does not know whether its last transaction was com
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from msgspec.structs import astuple
 from sqlalchemy import Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from proxy.core.ledger import AttemptRow, CallRow
 from proxy.store import schema
-from proxy.store.statements import add_text, insert_columns_text, insert_text
+from proxy.store.statements import add_text, in_driver, insert_columns_text, insert_rows_text, insert_text
 from proxy.store.sums import Sums, supersedes, unique_attempts
 from proxy.store.values import to_json
 
+if TYPE_CHECKING:
+    import sqlite3
+
+AT_ONCE = 50  # rows of one statement of SQLite: its thread gives up the interpreter only once for all of them
 _RENAMED = {"user": "user_id", "team": "team_id"}
 CALL_COLUMNS = tuple(_RENAMED.get(name, name) for name in CallRow.__struct_fields__)
 ATTEMPT_COLUMNS = tuple(_RENAMED.get(name, name) for name in AttemptRow.__struct_fields__)
@@ -26,10 +31,16 @@ ATTEMPT_COLUMNS = tuple(_RENAMED.get(name, name) for name in AttemptRow.__struct
 
 async def write(connection: AsyncConnection, calls: Sequence[CallRow], attempts: Sequence[AttemptRow]) -> None:
     """Write the rows; the caller commits. Of several rows of one call the last one stays."""
+    calls_by_id, attempts_by_id = {call.id: call for call in calls}, unique_attempts(attempts)
+    if connection.dialect.name == "sqlite" and await in_driver(
+        connection, lambda driver: _written_as_new(driver, calls_by_id, attempts_by_id)
+    ):
+        return
     sums = Sums()
-    await _write_calls(connection, {call.id: call for call in calls}, sums)
-    await _write_attempts(connection, unique_attempts(attempts), sums)
-    await _write_sums(connection, sums)
+    await _write_calls(connection, calls_by_id, sums)
+    await _write_attempts(connection, attempts_by_id, sums)
+    for statement, rows in _sum_rows(connection.dialect.name, sums):
+        await connection.exec_driver_sql(statement, rows)
 
 
 def call_of(row: Sequence[Any]) -> CallRow:
@@ -81,7 +92,7 @@ async def _insert(
     # in the order of their ids, so that two writers of the same rows wait for each other, and not both
     ids = sorted(rows)
     if connection.dialect.name == "postgresql":
-        by_column = tuple(map(list, zip(*(msgspec.structs.astuple(rows[id]) for id in ids), strict=True)))
+        by_column = tuple(map(list, zip(*(astuple(rows[id]) for id in ids), strict=True)))
         inserted = await connection.exec_driver_sql(insert_columns_text(table, columns), by_column)
         return inserted.scalars().all()
     # no other process writes to SQLite during the transaction
@@ -89,8 +100,8 @@ async def _insert(
     there = set((await connection.exec_driver_sql(query, (to_json(ids),))).scalars())
     new = [id for id in ids if id not in there]
     if new:
-        statement = insert_text(connection, table, columns)
-        await connection.exec_driver_sql(statement, [msgspec.structs.astuple(rows[id]) for id in new])
+        statement = insert_text("sqlite", table, columns)
+        await connection.exec_driver_sql(statement, [astuple(rows[id]) for id in new])
     return new
 
 
@@ -112,18 +123,54 @@ async def _update(connection: AsyncConnection, table: Table, columns: Sequence[s
 
 
 def _values(columns: Sequence[str], row: Any) -> dict[str, Any]:
-    return dict(zip(columns, msgspec.structs.astuple(row), strict=True))
+    return dict(zip(columns, astuple(row), strict=True))
 
 
-async def _write_sums(connection: AsyncConnection, sums: Sums) -> None:
+def _sum_rows(dialect: str, sums: Sums) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Yield the statements that add to the sums, each with its rows."""
     names = ("slot", *schema.DIMENSIONS, *schema.MEASURES)
     for table, changes in ((schema.usage_hours, sums.hours), (schema.usage_days, sums.days())):
         rows = [
             (slot, *dimensions, *measures) for (slot, dimensions), measures in sorted(changes.items()) if any(measures)
         ]
         if rows:
-            await connection.exec_driver_sql(add_text(connection, table, names, schema.MEASURES), rows)
+            yield add_text(dialect, table, names, schema.MEASURES), rows
     spent = [(*spender, slot, nusd) for (spender, slot), nusd in sorted(sums.spend().items()) if nusd]
     if spent:
-        statement = add_text(connection, schema.spend, ("scope", "id", "slot", "nusd"), ("nusd",))
-        await connection.exec_driver_sql(statement, spent)
+        yield add_text(dialect, schema.spend, ("scope", "id", "slot", "nusd"), ("nusd",)), spent
+
+
+def _written_as_new(
+    driver: sqlite3.Connection, calls: Mapping[str, CallRow], attempts: Mapping[str, AttemptRow]
+) -> bool:
+    """Write rows in the thread of SQLite; write nothing and return false if one of them is there already.
+
+    This is one visit to the thread, where each statement of SQLAlchemy takes three.
+    """
+    if not (
+        _all_inserted(driver, schema.calls, CALL_COLUMNS, calls)
+        and _all_inserted(driver, schema.attempts, ATTEMPT_COLUMNS, attempts)
+    ):
+        driver.execute("ROLLBACK")
+        driver.execute("BEGIN IMMEDIATE")
+        return False
+    sums = Sums()
+    for call in calls.values():
+        sums.add_call(call)
+    for attempt in attempts.values():
+        sums.add_attempt(attempt)
+    for statement, rows in _sum_rows("sqlite", sums):
+        driver.executemany(statement, rows)
+    return True
+
+
+def _all_inserted(driver: sqlite3.Connection, table: Table, columns: Sequence[str], rows: Mapping[str, Any]) -> bool:
+    """Insert the rows that are new; return whether all of them are."""
+    values = [astuple(rows[id]) for id in sorted(rows)]
+    whole = len(values) - len(values) % AT_ONCE
+    statement, inserted = insert_rows_text(table, columns, AT_ONCE), 0
+    for start in range(0, whole, AT_ONCE):
+        inserted += driver.execute(statement, list(chain.from_iterable(values[start : start + AT_ONCE]))).rowcount
+    if whole < len(values):
+        inserted += driver.executemany(insert_rows_text(table, columns, 1), values[whole:]).rowcount
+    return inserted == len(values)
