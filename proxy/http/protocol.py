@@ -122,14 +122,16 @@ class Protocol(Connection):
 
     def on_body(self, body: bytes) -> None:
         """Called by the parser."""
-        if self._running is not None:
-            self._running.take_body(body)
+        cycle = self._running
+        if cycle is not None and cycle.more_body:
+            cycle.take_body(body)
 
     def on_message_complete(self) -> None:
         """Called by the parser."""
         self._whole = True
-        if self._running is not None:
-            self._running.end_body()
+        cycle = self._running
+        if cycle is not None and cycle.more_body:
+            cycle.end_body()
         if self._read_paused:
             self.resume_reading()  # or the client's disconnect would not be noticed while the call runs
 
@@ -230,7 +232,7 @@ class Protocol(Connection):
         if not self._parse(head):
             return
         try:
-            length = self._begin(head)
+            cycle, length = self._begin(head)
         except InvalidRequest as error:
             self._refuse(error)
             return
@@ -239,6 +241,7 @@ class Protocol(Connection):
             return
         if not self._whole:
             if rest and length == len(rest):  # the whole body came with the head
+                cycle.body, cycle.more_body = rest, False
                 self._parse(rest)
                 return
             self._framing = Chunks() if length is None else Length(length)
@@ -258,8 +261,8 @@ class Protocol(Connection):
             return False
         return True
 
-    def _begin(self, head: bytes) -> int | None:
-        """Begin to handle the request whose `head` was parsed; return its body's length, `None` if it is chunked.
+    def _begin(self, head: bytes) -> tuple[Cycle, int | None]:
+        """Begin to handle the request whose `head` was parsed; return it, and its body's length: `None` if chunked.
 
         Raises `ValueError` or `HttpParserError` if it is not valid, `InvalidRequest` for transfer codings.
         """
@@ -289,10 +292,11 @@ class Protocol(Connection):
         elif "expect" in headers and headers["expect"].lower() == "100-continue":
             # after an early response it is unknown whether the client sends the body
             cycle.waiting_for_100_continue, cycle.keep_alive = True, False
+        length = None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
         cycle.more_body = not self._whole
         self._cycle = self._running = cycle
         self._handle_soon(cycle, handler)
-        return None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
+        return cycle, length
 
     def _handle_soon(self, cycle: Cycle, handler: Handler) -> None:
         """Let `handler` handle the request: in the task that waits for one, or in a new task."""

@@ -139,11 +139,9 @@ class AccessLineEncoder:
             provider, model, key_id = map(_text, key)
             start = f'{{"provider": {provider}, "model": {model}, "key": {key_id}'
             _keep(self._attempts, key, start)
-        status = attempt.status
-        text = (
-            f'{start}, "outcome": "{attempt.outcome}", '
-            f'"status": {"null" if status is None else status}, "ms": {attempt.ms:.1f}'
-        )
+        status, ended = attempt.status, attempt.ended
+        ms = "0.0" if ended is None else f"{(ended - attempt.started) * 1000:.1f}"
+        text = f'{start}, "outcome": "{attempt.outcome}", "status": {"null" if status is None else status}, "ms": {ms}'
         if attempt.cause:
             text += f', "cause": {quoted(attempt.cause)}, "error": {quoted(attempt.error or "")}'
         return text + "}"
@@ -177,8 +175,11 @@ def _ms(seconds: float) -> str:
 
 def _decimal(value: float) -> str:
     """Return a number with at most three decimals, as `round` and `repr` show it."""
-    text = f"{value:.3f}".rstrip("0")
-    return text + "0" if text.endswith(".") else text
+    text = f"{value:.3f}"
+    if text[-1] != "0":
+        return text
+    text = text.rstrip("0")
+    return text + "0" if text[-1] == "." else text
 
 
 def _keep(texts: dict[Any, str], key: Any, text: str) -> None:

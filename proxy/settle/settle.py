@@ -81,7 +81,11 @@ class Settler:
                 metrics.first_token.observe(first)
         metrics.duration.observe(seconds)
         metrics.overhead.observe(overhead)
-        self._calls_of(plan, chosen, record.status).value += 1
+        labels = chosen.labels if chosen is not None else _UNKNOWN
+        calls = self._calls.get((plan.route if plan is not None else OTHER, labels, record.status))
+        if calls is None:
+            calls = self._new_calls(plan, labels, record.status)
+        calls.value += 1
 
         tokens_in: int | None = None
         tokens_out: int | None = None
@@ -126,18 +130,14 @@ class Settler:
                 )
             )
 
-    def _calls_of(self, plan: Plan | None, chosen: Deployment | None, status: int) -> Cell:
-        """Return the counter of calls with this route, target and status."""
-        labels = chosen.labels if chosen is not None else _UNKNOWN
-        route = plan.route if plan is not None else OTHER
-        cell = self._calls.get((route, labels, status))
-        if cell is None:
-            label = _route_label(plan)
-            cell = self._metrics.requests.labels(label, *labels, str(status))
-            if label == route:  # a route that only a client has named is not kept
-                if len(self._calls) >= _MOST_SERIES:
-                    self._calls.clear()
-                self._calls[route, labels, status] = cell
+    def _new_calls(self, plan: Plan | None, labels: tuple[str, str], status: int) -> Cell:
+        """Return the counter of calls with this route, target and status, and keep it."""
+        label = _route_label(plan)
+        cell = self._metrics.requests.labels(label, *labels, str(status))
+        if plan is None or label == plan.route:  # a route that only a client has named is not kept
+            if len(self._calls) >= _MOST_SERIES:
+                self._calls.clear()
+            self._calls[label, labels, status] = cell
         return cell
 
     def _count_attempt(self, deployment: Deployment, outcome: str, usage: Usage | None, nusd: int | None) -> None:

@@ -69,7 +69,7 @@ def answer_headers(record: Record, now: float, upstream: Mapping[str, str], *, s
     headers = call_headers(record, now)
     for name, value in upstream.items():
         if name != "openai-processing-ms":
-            headers += header(name.encode("latin-1"), value.encode("latin-1", "replace"))
+            headers += _passed(name, value)
     if stream:
         headers += STREAM_HEADERS
     elif (cost := record.cost_nusd) is not None:
@@ -114,6 +114,11 @@ def _fallback_reason(record: Record, plan: Plan) -> str:
 @lru_cache(1024)  # most texts come from the configuration, or are made of it
 def _route_headers(route: str, reason: str) -> Headers:
     return header(b"x-router-route", _visible(route)) + header(b"x-router-reason", _visible(reason))
+
+
+@lru_cache(100)  # few values differ, and they can be long
+def _passed(name: str, value: str) -> Headers:
+    return header(name.encode("latin-1"), value.encode("latin-1", "replace"))
 
 
 @lru_cache(1024)
