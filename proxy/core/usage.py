@@ -60,11 +60,15 @@ class Usage(Struct, frozen=True, gc=False):
 
 
 class UsageBounds(Struct, frozen=True, gc=False):
-    """The most tokens that one answer can have read and written, and the service tier that its request asks for."""
+    """The most tokens that one answer can have read and written, and the service tier that its request asks for.
+
+    `exact` returns larger bounds, computed if needed.
+    """
 
     input: int = UNKNOWN_WINDOW
     output: int = UNKNOWN_WINDOW
     service: str | None = None  # of an answer that does not name its own; `None`: the standard one
+    exact: Callable[[], UsageBounds] | None = None
 
 
 UNBOUNDED = UsageBounds()
@@ -116,6 +120,8 @@ def bounded(usage: Usage, bounds: UsageBounds = UNBOUNDED) -> Usage:
         and 0 <= cache_write <= bounds.input
         and 0 <= usage.reasoning <= bounds.output
     )
+    if not possible and bounds.exact is not None:
+        return bounded(usage, bounds.exact())
     plain = not usage.cache_write_1h and usage.media is None
     if possible and plain and cached + cache_write <= counted and usage.reasoning <= usage.output:
         return usage

@@ -11,16 +11,15 @@ LIMIT = 64 * 1024 * 1024  # bytes
 class HeldAnswer:
     """Collects the body. A subclass adds `finish`, which reads it and sets `committed`, `complete` and `closed`."""
 
+    committed = complete = closed = passed_error = False
     native_finish: str | None = None
     finish_reason: str | None = None
-    passed_error: bool = False
+    fault: UpstreamFailure | None = None
+    usage: Usage | None = None
+    _held: bytes | bytearray = b""
 
     def __init__(self, bounds: UsageBounds = UNBOUNDED) -> None:
         self._bounds = bounds
-        self._held: bytes | bytearray = b""
-        self.committed = self.complete = self.closed = False
-        self.fault: UpstreamFailure | None = None
-        self.usage: Usage | None = None
 
     def feed(self, chunk: bytes) -> bytes:
         """Collect `chunk`. Raises `UpstreamFailure` if the body is too large."""

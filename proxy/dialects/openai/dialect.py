@@ -7,6 +7,7 @@ Compatible providers are rows of configuration: their base URL, the name of the 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from urllib.parse import urlencode
 
 from proxy.core.body import overlaid
@@ -17,7 +18,7 @@ from proxy.core.failures import UpstreamFailure
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
-from proxy.core.usage import UsageBounds, asking, bounds_of, service_of
+from proxy.core.usage import UNKNOWN_WINDOW, UsageBounds, asking, bounds_of, service_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
 from proxy.dialects.model_lists import list_request
@@ -52,10 +53,12 @@ class OpenAIDialect(RequestBuilder):
 
     def decoder(self, call: Call, target: Target, headers: Mapping[str, str]) -> Decoder:
         """Return the decoder for one answer."""
-        body = overlaid(call.body, target.overrides) if target.overrides else call.body
-        bounds = bounds_of(target.deployment, body, len(call.raw))
-        if (tier := body.get("service_tier")) is not None and "service_tier" not in target.deployment.unsupported:
-            bounds = asking(bounds, service_of(tier))
+        deployment, spans = target.deployment, call.spans
+        if call.endpoint == "chat" and spans and "service_tier" not in spans and not target.overrides:
+            window = deployment.context_window or UNKNOWN_WINDOW
+            bounds = UsageBounds(window, deployment.max_output or window, exact=partial(_bounds, call, target))
+        else:
+            bounds = _bounds(call, target)
         if call.endpoint not in ("chat", "completions"):
             return _passed(call, headers, bounds)
         if not call.stream:
@@ -73,6 +76,16 @@ class OpenAIDialect(RequestBuilder):
 def build(recall: Recall, clock: Clock) -> Dialect:
     """Return the translator, which needs neither memory nor clock."""
     return OpenAIDialect()
+
+
+def _bounds(call: Call, target: Target) -> UsageBounds:
+    """Return the bounds of the answer to a request."""
+    body = overlaid(call.body, target.overrides) if target.overrides else call.body
+    bounds = bounds_of(target.deployment, body, len(call.raw))
+    tier = body.get("service_tier")
+    if tier is None or "service_tier" in target.deployment.unsupported:
+        return bounds
+    return asking(bounds, service_of(tier))
 
 
 def _prompts(call: Call) -> int:

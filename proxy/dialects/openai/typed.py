@@ -1,4 +1,4 @@
-"""Typed views of ordinary chunks and answers in the OpenAI dialect, decoded and validated by `msgspec`.
+"""Typed views of ordinary chunks and lists of vectors in the OpenAI dialect, decoded and validated by `msgspec`.
 
 A view declares the members that a decoder looks at, each with its ordinary values. JSON that fits means the same to
 `core/json_text.py`. Everything else (an error, no choices, an unusual type or finish reason, half a surrogate pair,
@@ -16,8 +16,8 @@ from proxy.core.json_text import SMALL, is_expensive, typed
 from proxy.core.sse import data_line
 
 _NUMBERS = tuple(bytes([byte]) for byte in b"-0123456789")  # how numbers begin
-_Kind = Literal["chat.completion.chunk", "chat.completion", "text_completion", ""]
-_Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call", ""]
+Kind = Literal["chat.completion.chunk", "chat.completion", "text_completion", ""]
+Finish = Literal["stop", "length", "tool_calls", "content_filter", "function_call", ""]
 
 
 class Delta(Struct, gc=False):
@@ -38,7 +38,7 @@ class ChunkChoice(Struct, gc=False):
     """A choice of a chunk, of a chat (`delta`) or of a text completion (`text`)."""
 
     index: int | None = 0
-    finish_reason: _Finish | None = None
+    finish_reason: Finish | None = None
     delta: Delta | None = None
     text: str | None = None
     error: None = None
@@ -49,30 +49,7 @@ class Chunk(Struct, gc=False):
 
     choices: Annotated[list[ChunkChoice], Meta(min_length=1)]
     usage: dict[str, Any] | None = None
-    object: _Kind | None = None
-    type: None = None
-    error: None = None
-
-
-class _Message(Struct, gc=False):
-    """Any object."""
-
-
-class AnswerChoice(Struct, gc=False):
-    """A choice of a chat completion."""
-
-    message: _Message
-    finish_reason: _Finish | None = None
-    error: None = None
-
-
-class Answer(Struct, gc=False):
-    """A whole chat completion that holds choices and no error."""
-
-    choices: Annotated[list[AnswerChoice], Meta(min_length=1)]
-    usage: dict[str, Any] | None = None
-    service_tier: str | None = None
-    object: _Kind | None = None
+    object: Kind | None = None
     type: None = None
     error: None = None
 
@@ -95,7 +72,6 @@ class Vectors(Struct, gc=False):
 
 
 decode_chunk = Decoder(Chunk).decode
-_decode_answer = Decoder(Answer).decode
 _decode_vectors = Decoder(Vectors).decode
 
 
@@ -113,11 +89,6 @@ def chunk_of(event: bytes) -> Chunk | None:
     """The chunk in an event that is a single `data` line; `None` if it does not fit."""
     data = data_line(event)
     return None if data is None or len(data) > SMALL else typed(decode_chunk, data)
-
-
-def completion_of(body: bytes) -> Answer | None:
-    """The chat completion that `body` is; `None` if it does not fit."""
-    return None if len(body) > SMALL and is_expensive(body) else typed(_decode_answer, body)
 
 
 def vectors_of(body: bytes, least: int) -> Vectors | None:

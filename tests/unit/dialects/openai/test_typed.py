@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import pytest
+import json
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.core.usage import UsageBounds
 from proxy.dialects.openai.passed import PassedJson
-from proxy.dialects.openai.plain import JsonDecoder
+from proxy.dialects.openai.plain import JsonDecoder, completion_of
 from proxy.dialects.openai.stream import StreamDecoder
-from proxy.dialects.openai.typed import chunk_of, completion_of, vectors_of
+from proxy.dialects.openai.typed import chunk_of, vectors_of
 from tests.support.exact import (
     ExactDecoder,
     ExactJsonDecoder,
@@ -42,6 +47,48 @@ def test_odd_chunks_are_read_as_without_typed_views(before: list[bytes], choices
 def test_odd_answers_are_read_as_without_typed_views() -> None:
     for text in odd_answers():
         assert states(JsonDecoder(), [wire(text)]) == states(ExactJsonDecoder(), [wire(text)]), text
+
+
+COUNTS = st.sampled_from([0, 1, 5, 10, 25, -1, 10**30, 2.0, 2.5, True, None, "7", {}, []])
+DETAILS = ("cached_tokens", "cache_write_tokens", "reasoning_tokens", "audio_tokens", "image_tokens")
+USAGES = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "prompt_cache_hit_tokens"), COUNTS),
+        **{
+            name: COUNTS | st.dictionaries(st.sampled_from(DETAILS), COUNTS)
+            for name in ("prompt_tokens_details", "completion_tokens_details", "input_tokens_details")
+        },
+    },
+)
+PLAIN = {
+    "prompt_tokens": 10,
+    "completion_tokens": 5,
+    "total_tokens": 15,
+    "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 1, "audio_tokens": 0},
+    "completion_tokens_details": {"reasoning_tokens": 2, "accepted_prediction_tokens": 0},
+}
+
+
+TIERS = st.sampled_from([None, "flex", "default", "new"])
+
+
+@given(USAGES | USAGES.map(lambda usage: PLAIN | usage) | COUNTS, TIERS, TIERS)
+def test_usage_is_read_as_without_typed_views(usage: object, service: str | None, asked: str | None) -> None:
+    value = {"choices": [{"message": {}}], "usage": usage, "service_tier": service}
+    bounds = UsageBounds(20, 20, asked, lambda: UsageBounds(40, 40))
+
+    typed, exact = (states(made(bounds), [json.dumps(value).encode()]) for made in (JsonDecoder, ExactJsonDecoder))
+
+    assert typed == exact
+
+
+def test_usage_within_exact_bounds_is_not_clamped() -> None:
+    body = json.dumps({"choices": [{"message": {}}], "usage": PLAIN}).encode()
+
+    found = [states(JsonDecoder(UsageBounds(9, 4, exact=exact)), [body])[-1][5] for exact in (UsageBounds, None)]
+
+    assert [usage and usage.source for usage in found] == ["reported", "clamped"]
 
 
 @pytest.mark.parametrize("least", [1, 2])
