@@ -23,7 +23,7 @@ from proxy.core.plan import Target
 from proxy.core.spans import Span
 from proxy.dialects.refused import asks, refused
 
-_EFFORT = "reasoning_effort"
+EFFORT = "reasoning_effort"
 _START = Span(0, 0, 0)
 _LIMITS = (("max_tokens", "max_completion_tokens"), ("max_completion_tokens", "max_tokens"))
 
@@ -52,7 +52,7 @@ def may_need_edits(call: Call, target: Target, spans: Mapping[str, Span], pairs:
     return (
         bool(target.overrides)
         or call.options.disable_thinking
-        or _EFFORT in spans
+        or EFFORT in spans
         or not target.deployment.unsupported.isdisjoint(spans)
         or call.native is not None
         or (bool(pairs) and any(first in spans and second in spans for first, second in pairs))
@@ -108,19 +108,19 @@ def _rename(edits: Edits, name: str, other: str, call: Call, spans: Mapping[str,
 
 def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:
     deployment = target.deployment
-    effort = target.overrides.get(_EFFORT, call.body.get(_EFFORT))
+    effort = target.overrides.get(EFFORT, call.body.get(EFFORT))
     off = call.options.disable_thinking
     members = deployment.thinking_off if off else _members(effort, deployment)
     if members is None and off and deployment.thinking:
         edits.dropped.append("router.disable_thinking")
-    if members is None or members == {_EFFORT: effort}:
+    if members is None or members == {EFFORT: effort}:
         return
-    edits.write.pop(_EFFORT, None)
-    if _EFFORT in spans:
-        edits.remove.add(_EFFORT)
-        edits.dropped += [_EFFORT] if off or members.get(_EFFORT, effort) != effort else []
+    edits.write.pop(EFFORT, None)
+    if EFFORT in spans:
+        edits.remove.add(EFFORT)
+        edits.dropped += [EFFORT] if off or members.get(EFFORT, effort) != effort else []
     for name, value in members.items():
-        if off or name == _EFFORT or name not in spans:
+        if off or name == EFFORT or name not in spans:
             edits.write[name] = to_json(value)
             edits.remove.discard(name)
 
@@ -128,12 +128,12 @@ def _think(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) 
 def _fit(edits: Edits, call: Call, target: Target, spans: Mapping[str, Span]) -> None:
     """Remove the effort of a translated request if the model does not understand it."""
     deployment = target.deployment
-    effort = call.body.get(_EFFORT)
-    if effort is None or _EFFORT in edits.write or _EFFORT in edits.remove or _members(effort, deployment) is not None:
+    effort = call.body.get(EFFORT)
+    if effort is None or EFFORT in edits.write or EFFORT in edits.remove or _members(effort, deployment) is not None:
         return
     capabilities = deployment.capabilities
     if effort == "none" or (capabilities is not None and "reasoning" not in capabilities):
-        edits.drop(_EFFORT, spans)
+        edits.drop(EFFORT, spans)
 
 
 def _members(effort: Any, deployment: Deployment) -> Mapping[str, Any] | None:

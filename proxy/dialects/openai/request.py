@@ -20,7 +20,7 @@ from proxy.core.spans import Span, edit
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.credential import credential
 from proxy.dialects.openai.history import edited_messages, members_of
-from proxy.dialects.openai.parameters import edits_of, may_need_edits, to_json
+from proxy.dialects.openai.parameters import EFFORT, edits_of, may_need_edits, to_json
 from proxy.dialects.openai.tool_media import with_moved_media
 from proxy.dialects.permitted import FURTHER_MODELS, permitted_entries
 from proxy.dialects.refused import pairs_of
@@ -40,6 +40,8 @@ _PATHS = {
 }
 _SHARED = ("accept", "content-type")  # headers of clients that have few values
 _ROUTER = ("router",)
+_EDITED = frozenset(("router", EFFORT))
+_EVERY = frozenset(("model",))  # every body has this member
 _ASK_FOR_USAGE = b'{"include_usage":true}'
 
 
@@ -55,6 +57,7 @@ class Prepared:
     asks_usage: bool  # streams are asked for their usage
     pairs: tuple[tuple[str, str], ...]  # parameters that the model does not accept together
     members: tuple[str, ...]  # members of messages that the model does not accept
+    edited: frozenset[str]  # members of bodies with which more than the model's name may have to be edited
 
 
 class RequestBuilder:
@@ -70,12 +73,28 @@ class RequestBuilder:
         Parameters that the model does not accept are removed. Raises `InvalidRequest` where that would change the
         answer's meaning, and for an endpoint that the mock does not have.
         """
-        deployment = target.deployment
-        accept, content_type = call.headers.get("accept"), call.headers.get("content-type")
+        deployment, headers, spans = target.deployment, call.headers, call.spans
+        accept, content_type = headers.get("accept"), headers.get("content-type")
         kind = (id(deployment), id(key), call.endpoint, call.stream, accept, content_type)
         prepared = self._prepared.get(kind) or self._prepare(kind, call, deployment, key)
-        content, dropped, asks_usage = _content(call, target, prepared)
-        provider, headers = deployment.provider, call.headers
+        if (
+            "model" not in spans
+            or not prepared.edited.isdisjoint(spans)
+            or call.stream
+            or target.overrides
+            or call.native is not None
+            or call.hosted
+            or call.options.disable_thinking
+            or call.principal.models
+            or call.messages.replayed
+        ):
+            content, dropped, asks_usage = _content(call, target, prepared)
+        else:  # at most the model's name differs
+            content, dropped, asks_usage = call.raw, (), False
+            if call.model != deployment.model:
+                view, model = memoryview(content), spans["model"]
+                content = b"".join((view[: model.value], prepared.model, view[model.end :]))
+        provider = deployment.provider
         return UpstreamRequest(
             prepared.url,
             prepared.headers,
@@ -103,6 +122,7 @@ def _prepared(call: Call, deployment: Deployment, key: ProviderKey | None) -> Pr
     if deployment.provider.dialect == "mock" and call.endpoint != "chat":
         raise InvalidRequest(f"`{deployment.name}`: the mock answers chat completions only.", param="model")
     provider, unsupported = deployment.provider, deployment.unsupported
+    members = members_of(unsupported) if call.endpoint == "chat" else ()
     is_text = call.endpoint in ("chat", "completions")
     return Prepared(
         deployment,
@@ -112,7 +132,10 @@ def _prepared(call: Call, deployment: Deployment, key: ProviderKey | None) -> Pr
         model=to_json(deployment.model),
         asks_usage=is_text and provider.stream_usage == "ask" and "stream_options" not in unsupported,
         pairs=pairs_of(unsupported),
-        members=members_of(unsupported) if call.endpoint == "chat" else (),
+        members=members,
+        edited=_EVERY
+        if members or call.endpoint in FORMS
+        else _EDITED.union(*(rule.split("+") for rule in unsupported)),
     )
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.errors import InvalidRequest
 from proxy.core.model import Deployment, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.principal import Identified
@@ -126,6 +128,12 @@ def test_body_that_needs_no_edits_gets_none(members: dict[str, Any], unsupported
 
     if not may_need_edits(asked, target, asked.spans, pairs_of(unsupported)):
         assert edits_of(asked, target, asked.spans) == Edits({})
+    with suppress(InvalidRequest):
+        requests = RequestBuilder()
+        sent = requests.request(asked, target, KEY)
+        [prepared] = requests._prepared.values()  # noqa: SLF001
+        edited = module._content(asked, target, prepared)  # noqa: SLF001
+        assert (sent.content, sent.dropped, sent.asks_usage) == edited
 
 
 @pytest.mark.parametrize("name", ["models", "fallbacks"])
