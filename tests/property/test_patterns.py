@@ -25,7 +25,6 @@ REPEATS = (kinds.MAX_REPEAT, kinds.MIN_REPEAT, kinds.POSSESSIVE_REPEAT)
 LINEAR = {
     "proxy.http.protocol._UPGRADE": "the repeat begins after a fixed word, so each character is read once",
     "proxy.http.guard._HOST": "matched from the start only, and nothing that follows begins as the repeat does",
-    "proxy.upstream.net.connection._FIELD": "anchored at the start of a line, on a response head of bounded size",
     "proxy.core.multipart._NAME": "anchored at the start of a line, on at most 8 KiB of headers",
     "proxy.core.multipart._FILE": "anchored at the start of a line, on at most 8 KiB of headers",
     "proxy.dialects.anthropic.tools._SERVER_TOOL": "matched from the start only, with a tail of fixed length",
