@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
+from proxy.core.clock import Clock
+from proxy.store.errors import StoreUnavailable
+
+RETRIES = (0.2, 1.0)  # seconds before feedback is written to the store again
 Values = Mapping[str, Any]
 
 
@@ -33,3 +37,15 @@ class Control(msgspec.Struct, frozen=True):
     version: int | None = None  # the one that serves after a rollback, 0 for the prior; `None`: the newest
     after: int = 0  # versions up to this one were dropped by a reset
     since: int = 0  # labels before this time do not count, in microseconds since 1970
+
+
+async def written_again(write: Callable[[], Awaitable[None]], clock: Clock) -> None:
+    """Write to the store; again after a moment if others are writing to it. Raises `StoreUnavailable`."""
+    for pause in RETRIES:
+        try:
+            await write()
+        except StoreUnavailable:
+            await clock.sleep(pause)
+        else:
+            return
+    await write()

@@ -139,12 +139,10 @@ def _fit_model(examples: Sequence[Example], tier: Tier | None) -> Work:
 
 
 def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier | None]) -> Work:
-    """Return the scale of the score, if models of two tiers have been learned."""
-    known = sorted({tier for name in state.models if (tier := tiers[name]) is not None}, key=TIERS.index)
-    if len(known) < 2:
+    """Return the scale of the score, if weak and strong models have been learned."""
+    low, high = _ends(state, examples, tiers)
+    if not low:
         return None
-    low = tuple(name for name in sorted(state.models) if tiers[name] == known[0])
-    high = tuple(name for name in sorted(state.models) if tiers[name] == known[-1])
     prompts: dict[bytes | None, tuple[Profile, set[str]]] = {}
     for example in examples:
         prompts.setdefault(example.label.features, (example.profile, set()))[1].add(example.label.model)
@@ -167,3 +165,22 @@ def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier |
         score_mean=fmean(scores),
         score_deviation=pstdev(scores),
     )
+
+
+def _ends(
+    state: State, examples: Sequence[Example], tiers: Mapping[str, Tier | None]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the learned models of the lowest and of the highest tier; nothing if all are of the same.
+
+    Where no model has a tier, they are the one with the least and the one with the greatest mean score.
+    """
+    names = sorted(state.models)
+    known = sorted({tier for name in names if (tier := tiers[name]) is not None}, key=TIERS.index)
+    if len(known) > 1:
+        low, high = (tuple([name for name in names if tiers[name] == tier]) for tier in (known[0], known[-1]))
+        return low, high
+    if known or len(names) < 2:
+        return (), ()
+    means = {name: fmean([each.label.score for each in examples if each.label.model == name]) for name in names}
+    worst, *_, best = sorted(names, key=lambda name: (means[name], name))
+    return (worst,), (best,)

@@ -27,7 +27,7 @@ from proxy.core.record import Outcome, Record
 from proxy.core.snapshot import Live
 from proxy.core.timestamps import iso
 from proxy.internal_calls import InternalCalls
-from proxy.learning.control import Control, Store, Values
+from proxy.learning.control import Control, Store, Values, written_again
 from proxy.learning.decisions import Decision, decision_for, decision_of, features_of, owner_of
 from proxy.learning.failures import Failures
 from proxy.learning.judge import Drawn, Judge, Sample, drawn
@@ -186,7 +186,7 @@ class Learning:
         propensity = decision.propensity if name == decision.chosen else 1.0
         owner = owner_of(principal)
         label = Label(id, name, FEEDBACK, self._now(), owner, score, 1.0, propensity, decision.features, comment)
-        await self._store.add_labels([msgspec.structs.asdict(label)])
+        await written_again(lambda: self._store.add_labels([msgspec.structs.asdict(label)]), self._clock)
         self._wake.set()
         return label
 

@@ -22,8 +22,8 @@ TIERS: Any = {WEAK: "low", STRONG: "high"}
 RULES = LearningRules()
 
 
-def fitted(labels: list[Label], serving: State | None = None) -> State | None:
-    state: State | None = finish(fit_and_check(7, examples_of(labels, 0.2), TIERS, RULES, serving))
+def fitted(labels: list[Label], serving: State | None = None, tiers: Any = TIERS) -> State | None:
+    state: State | None = finish(fit_and_check(7, examples_of(labels, 0.2), tiers, RULES, serving))
     return state
 
 
@@ -142,6 +142,17 @@ def test_only_one_learned_tier_leaves_the_score() -> None:
     assert state is not None
     assert state.score is None
     assert LearnedPredictor(state).revise(profile(HARD, 3)).score == profile(HARD, 3).score
+
+
+def test_without_tiers_the_model_with_the_better_scores_is_strong() -> None:
+    without = fitted(world(400), tiers=dict.fromkeys(TIERS))
+    same = fitted(world(400), tiers=dict.fromkeys(TIERS, "low"))
+
+    assert without is not None
+    assert without.score is not None
+    assert (without.score.low, without.score.high) == ((WEAK,), (STRONG,))
+    assert same is not None
+    assert same.score is None
 
 
 def test_models_that_are_not_configured_are_not_learned() -> None:

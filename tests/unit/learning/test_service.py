@@ -456,6 +456,34 @@ async def test_signals_stay_until_the_store_takes_them() -> None:
     assert [row["id"] for row in bench.store.decided] == ["req_2"]
 
 
+@pytest.mark.parametrize("failures", [1, 2])
+async def test_feedback_is_written_again_if_the_store_is_busy(failures: int) -> None:
+    class Busy(LearningMemory):
+        left = failures
+
+        async def add_labels(self, labels: Sequence[Any]) -> None:
+            self.left -= 1
+            if self.left >= 0:
+                raise StoreUnavailable("all connections are in use")
+            await super().add_labels(labels)
+
+    bench = Bench(Busy())
+    bench.service.routed(*asked())
+
+    label = await bench.service.give(ANN, "req_1", 1.0, None)
+
+    assert await bench.store.labels(0, 10) == [structs.asdict(label)]
+    assert bench.clock.slept == [0.2, 1.0][:failures]
+
+
+async def test_feedback_that_cannot_be_written_is_an_error() -> None:
+    bench = Bench(Refusing())
+    bench.service.routed(*asked())
+
+    with pytest.raises(StoreUnavailable):
+        await bench.service.give(ANN, "req_1", 1.0, None)
+
+
 async def test_old_decisions_are_forgotten() -> None:
     service = Bench().service
     service._decisions = Decisions(2)  # noqa: SLF001 - a small memory
