@@ -14,14 +14,14 @@ from typing import Any
 
 from proxy.core.call import Call
 from proxy.core.errors import ModelNotFound
-from proxy.core.estimate import Count, estimate_input, estimate_tokens
+from proxy.core.estimate import Count, estimate_tokens
 from proxy.core.model import EMPTY
-from proxy.core.plan import CostSample, DeploymentHealth, HealthView, Plan
+from proxy.core.plan import CostSample, HealthView, Plan
 from proxy.core.principal import Principal
 from proxy.routing.affinity import family_first, family_names, in_family
 from proxy.routing.agents import check_agent, check_fallback
 from proxy.routing.auto import Ranking
-from proxy.routing.candidates import HEALTHY, Query, read_query
+from proxy.routing.candidates import Query, read_query
 from proxy.routing.classify.packed import pack
 from proxy.routing.classify.rules import RULES, Profile
 from proxy.routing.names import Rule, resolve
@@ -40,24 +40,6 @@ def plan(call: Call, health: HealthView, *, count: Count = estimate_tokens) -> P
     rules = resolve_names(call)
     profile = with_task(RULES.classify(call), call) if needs_profile(rules) else None
     return plan_routes(call, query, rules, profile)
-
-
-def plan_direct(call: Call, rule: Rule, health: DeploymentHealth | None, count: Count) -> Plan:
-    """Return the same plan as `plan` for a call to one model without routing options, without reading the body.
-
-    `health` is that of the model.
-    """
-    if rule.agent or call.agent is not None:
-        check_agent(call, rule)
-    targets, available = rule.members.targets, health is None or health.available
-    return Plan(
-        route=rule.route,
-        rule=rule.rule,
-        reason=_header_text(rule.note if available else f"{rule.note}; no target is available now"),
-        targets=targets,
-        decide=lambda: plan(call, {targets[0].deployment.name: health or HEALTHY}, count=count).decision,
-        count_input=lambda: estimate_input(call.body, count),
-    )
 
 
 def resolve_names(call: Call, table: Mapping[str, Rule] = EMPTY) -> list[Rule]:
@@ -175,11 +157,11 @@ def _reason(call: Call, rule: Rule, ordered: OrderedTargets, selections: Sequenc
     if call.family is not None and rule.form != "single":
         kept = in_family(call, chosen.target.deployment.provider)
         sentence += f"; {'stays with' if kept else 'leaves'} the family {call.family} of the open tool loop"
-    return _header_text(sentence)
+    return header_text(sentence)
 
 
 @lru_cache(1024)  # most sentences are notes of rules
-def _header_text(sentence: str) -> str:
+def header_text(sentence: str) -> str:
     """Return a sentence that is safe in a header: printable ASCII in one line. It contains no text of the client."""
     plain = sentence if sentence.isascii() else sentence.encode("ascii", "replace").decode()
     return (plain if plain.isprintable() else _UNPRINTABLE.sub("?", plain))[:_MAX_REASON]

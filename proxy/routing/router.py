@@ -13,19 +13,20 @@ from typing import Protocol, TypeVar
 
 from proxy.core.call import NO_OPTIONS, Call
 from proxy.core.dialects import DialectName
-from proxy.core.estimate import Count, estimate_tokens
+from proxy.core.estimate import Count, estimate_input, estimate_tokens
 from proxy.core.model import EMPTY, Deployment
 from proxy.core.plan import DeploymentHealth, HealthView, Plan, Room, Warm
 from proxy.core.snapshot import Snapshot
 from proxy.core.work import LARGE
+from proxy.routing.agents import check_agent
 from proxy.routing.calibrate import EVEN_SCORES, RULE_SCORES, Calibrator
-from proxy.routing.candidates import Conditions, Query, read_query, rooms_of
+from proxy.routing.candidates import HEALTHY, Conditions, Query, read_query, rooms_of
 from proxy.routing.classify.rules import RULES, Classifier, Profile
 from proxy.routing.conversation import continues, conversation_key
 from proxy.routing.explore import draw_of
 from proxy.routing.names import Rule, resolve, route_table
 from proxy.routing.permitted import permitted_rule
-from proxy.routing.plan import needs_profile, plan_direct, plan_routes, resolve_names, with_task
+from proxy.routing.plan import header_text, needs_profile, plan, plan_routes, resolve_names, with_task
 from proxy.routing.predict import PRIOR, Predictor
 
 T = TypeVar("T")
@@ -124,7 +125,7 @@ class Router:
         if rule is not None and rule.form == "single" and size <= LARGE and call.options is NO_OPTIONS:
             if call.principal.models:
                 permitted_rule(replace(rule, asked=call.model), call.principal)
-            return plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
+            return _plan_direct(call, rule, self._health.health_of(rule.members.targets[0].deployment), self._count)
         if call.family is None and call.kind == "chat" and size <= LARGE:
             family = self._family_in_memory(call)
             call = call if family is None else replace(call, family=family)
@@ -183,12 +184,30 @@ class Router:
         return self.predictor.revise(profile)
 
 
+def _plan_direct(call: Call, rule: Rule, health: DeploymentHealth | None, count: Count) -> Plan:
+    """Return the same plan as `plan` does, for a call to one model without routing options, without reading the body.
+
+    `health` is that of the model.
+    """
+    if rule.agent or call.agent is not None:
+        check_agent(call, rule)
+    targets, available = rule.members.targets, health is None or health.available
+    return Plan(
+        route=rule.route,
+        rule=rule.rule,
+        reason=header_text(rule.note if available else f"{rule.note}; no target is available now"),
+        targets=targets,
+        decide=lambda: plan(call, {targets[0].deployment.name: health or HEALTHY}, count=count).decision,
+        count_input=lambda: estimate_input(call.body, count),
+    )
+
+
 def _planned(call: Call, query: Query, rules: Sequence[Rule], profile: Profile | None) -> Plan:
     """Plan a call; the tokens of a large body are counted here, so that the event loop never does."""
-    plan = plan_routes(call, query, rules, profile)
+    planned = plan_routes(call, query, rules, profile)
     if len(call.raw) > LARGE:
-        plan.count_input()
-    return plan
+        planned.count_input()
+    return planned
 
 
 def shipped_scores(classifier: str) -> Sequence[float]:
