@@ -39,6 +39,7 @@ from tests.load import (
     streams,
     total_outage,
     upstream_silence,
+    worker_throughput,
 )
 from tests.load.harness import Options
 from tests.load.report import Report
@@ -73,6 +74,7 @@ MODULES = (
     streams,
     total_outage,
     upstream_silence,
+    worker_throughput,
 )
 
 
