@@ -65,6 +65,13 @@ class Outcome:
 
 
 @dataclass
+class Start:
+    """When a deadline began: the start of the connection, or the end of the head once that was sent."""
+
+    time: float
+
+
+@dataclass
 class Slow:
     """All slow clients of a run."""
 
@@ -75,20 +82,22 @@ class Slow:
     async def run(self, kind: str) -> None:
         """Send slowly until the answer or the end of the connection comes."""
         client = self.box.client()
-        began = now()
+        start = Start(now())
         reader, writer = await client.connect()
         async with anyio.create_task_group() as group:
-            group.start_soon(self._send, writer, KINDS[kind])
+            group.start_soon(self._send, writer, KINDS[kind], start)
             try:
                 data = await reader.read(65536)
-                self.outcomes[kind].append(Outcome(int(data[9:12]) if data else 0, now() - began))
+                self.outcomes[kind].append(Outcome(int(data[9:12]) if data else 0, now() - start.time))
             except ConnectionError:
-                self.outcomes[kind].append(Outcome(-1, now() - began))
+                self.outcomes[kind].append(Outcome(-1, now() - start.time))
             group.cancel_scope.cancel()
         writer.close()
 
-    async def _send(self, writer: asyncio.StreamWriter, pieces: list[Piece]) -> None:
+    async def _send(self, writer: asyncio.StreamWriter, pieces: list[Piece], start: Start) -> None:
         for data, pause in pieces:
+            if b"\r\n\r\n" in data:
+                start.time = now()
             writer.write(data)
             await asyncio.sleep(pause * self.timeout)
 
