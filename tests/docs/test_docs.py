@@ -33,6 +33,7 @@ from proxy.observe.budgets import budget_amounts, budget_counts
 from proxy.observe.metrics import Metrics
 from proxy.observe.process import process_families
 from proxy.surfaces.options import _PLANNED
+from proxy.surfaces.table import SURFACES
 from proxy.workers.questions import worker_families
 from tests.support.calls import live, snapshot
 from tests.support.ledgers import MemoryStore, ledger
@@ -236,10 +237,12 @@ def test_every_path_is_documented() -> None:
     admin = "".join(path.read_text() for path in (ROOT / "proxy" / "admin").glob("*.py"))
     found = re.findall(r'(?:Route|reads|writes)\((?:"[A-Z]+", )?"(/[^"]*)"', admin)
     paths += [f"/admin{path}".replace(":path}", "}") for path in found]
+    paths += [path for path in SURFACES if "{" not in path]
+    paths += [f":{path.rpartition(':')[2]}" for path in SURFACES if "{" in path]  # after a model's name
     page = prose(DOCS / "api.md")
 
     assert len(paths) >= 10
-    assert [path for path in paths if path != "/admin" and f" {path}`" not in page] == []
+    assert [path for path in paths if path != "/admin" and not re.search(rf"(^|[ `}}]){re.escape(path)}`", page)] == []
 
 
 def test_every_failure_and_every_fault_of_the_mock_is_documented() -> None:
