@@ -1,8 +1,8 @@
 """The composition root: builds the service from a configuration.
 
-Each room has an assembly that builds it and returns the parts that others use. There are no globals and no lookups:
-constructors take their dependencies. Tests replace the clock, randomness and the network through `Parts`; everything
-else is real.
+Each folder has an assembly that builds its components and returns the parts that others use. There are no globals and
+no lookups: constructors take their dependencies. Tests replace the clock, randomness and the network through `Parts`;
+everything else is real.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def _provider(provider: Provider, models: Sequence[Deployment], state: State) ->
         [deployment.model for deployment in models],
         keys,
         breakers=state.breakers,
-        rests=cooldowns,
+        cooldowns=cooldowns,
         limits=state.limits,
     )
     return {

@@ -39,7 +39,7 @@ class Bucket:
 
 
 class Guesses:
-    """Unknown keys, by digest, and how many of them were looked up lately. `share` is this process's part."""
+    """Unknown keys, by digest, and how many of them were looked up recently. `share` is this process's part."""
 
     def __init__(self, clock: Clock, share: float = 1.0) -> None:
         self._clock = clock
@@ -48,7 +48,7 @@ class Guesses:
         self._unknown: OrderedDict[bytes, float] = OrderedDict()  # until when
 
     def is_unknown(self, digest: bytes) -> bool:
-        """Return whether the key was looked up in vain lately."""
+        """Return whether the key was looked up recently and not found."""
         return self._unknown.get(digest, 0.0) > self._clock.monotonic()
 
     def forget(self) -> None:

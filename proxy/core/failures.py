@@ -71,8 +71,8 @@ class FailureRule:
     """The reaction to a class of failures; times are in seconds.
 
     `retries` None is the retry policy's `same_target`, `backoff` and `max_backoff` None are its own, `open` and
-    `max_open` None the breaker's. A key rests for as long as the provider says or else for `rest`, and never longer
-    than `max_rest`; a rejected one for `rest`, and twice as long with each rejection in a row.
+    `max_open` None the breaker's. A key is in cooldown for as long as the provider asks or else for `rest`, and
+    never longer than `max_rest`; a rejected one for `rest`, and twice as long with each rejection in a row.
     """
 
     retries: int | None = 0  # on the same target
@@ -81,7 +81,7 @@ class FailureRule:
     breaker: bool = False  # counts against the circuit breaker
     open: float | None = None
     max_open: float | None = None
-    key: KeyEffect = "none"  # rest the key: for this model, or for all
+    key: KeyEffect = "none"  # which calls the cooldown of the key is for: those of this model, or all
     rest: float = 5.0
     max_rest: float = 24 * 3600.0
 

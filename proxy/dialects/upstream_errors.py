@@ -89,13 +89,13 @@ def failure_in_200(
     Without a status, the codes and words decide; without any of these, it is the upstream's own error.
     """
     status = named or details.status or (429 if blame.LIMIT.search(details.words) else None)
-    kind, told = kind_of(status or 400, details, own), status or 400
+    kind, shown = kind_of(status or 400, details, own), status or 400
     if status is None and kind in (_K.BAD_REQUEST, _K.WRONG_ADDRESS):
-        kind, told = _K.SERVER_ERROR, 500
+        kind, shown = _K.SERVER_ERROR, 500
     return UpstreamFailure(
         kind,
         details.message or "the upstream sent an error without a message",
-        status=told,
+        status=shown,
         retry_after=retry_after({}, text, 0.0),
         native=native,
         param=details.param,

@@ -39,15 +39,15 @@ def diagnose(
     keys: Sequence[str],
     *,
     breakers: Iterable[Row] = (),
-    rests: Iterable[Row] = (),
+    cooldowns: Iterable[Row] = (),
     limits: Iterable[Row] = (),
 ) -> Diagnosis:
     """Diagnose `provider` with these models (ids without the provider) and key ids (empty: keyless)."""
     pairs = {(model, key) for model in models for key in keys or (KEYLESS,)}
-    rests = [row for row in rests if row["provider"] == provider]
+    cooldowns = [row for row in cooldowns if row["provider"] == provider]
     breakers = [row for row in breakers if row["provider"] == provider and row["state"] != "closed"]
-    rejected = _of(pairs, (row for row in rests if row["reason"] == "key_rejected"))
-    limited = _of(pairs, (row for row in rests if row["reason"] == "rate_limited"))
+    rejected = _of(pairs, (row for row in cooldowns if row["reason"] == "key_rejected"))
+    limited = _of(pairs, (row for row in cooldowns if row["reason"] == "rate_limited"))
     limited |= _of(pairs, (row for row in limits if row["provider"] == provider and _used_up(row)))
     broken = _of(pairs, breakers)
     barred = rejected | limited | broken

@@ -136,11 +136,11 @@ class Executor:
         error = error_for(run.failed_targets, run.record.attempts, only=run.only, rules=run.call.snapshot.failures)
         error.retryable = error.retryable or run.cut_short
         if isinstance(error, RateLimited):
-            rests = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
+            waits = [block.retry_after for _, block in blocks if block.reason == FailureKind.RATE_LIMITED]
             own = error.retry_after if run.failure.kind is FailureKind.OVER_LIMIT else None
             queued = refusal.retry_after if isinstance(refusal, RateLimited) else None
-            rests += [seconds for seconds in (own, queued) if seconds is not None]
-            error.retry_after = min(rests, default=error.retry_after)  # the earliest of all
+            waits += [seconds for seconds in (own, queued) if seconds is not None]
+            error.retry_after = min(waits, default=error.retry_after)  # the earliest of all
         return error
 
     async def _pick(self, run: Run) -> Picked | None:

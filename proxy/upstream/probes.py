@@ -127,7 +127,7 @@ class Prober:
             finally:
                 for lease, _ in leases:
                     lease.settle(ok=None)
-        except Exception:  # nobody awaits a probe: it has to report its own errors
+        except Exception:  # a probe is not awaited, so it reports its own errors
             _LOG.exception("internal error in a probe")
         finally:
             self._running.discard((provider_name, key_id))

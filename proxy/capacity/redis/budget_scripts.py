@@ -113,7 +113,8 @@ for index = 1, #KEYS / 3 do
 end
 """
 
-# KEYS: a receipt, and one charge. ARGV: a cost, 1 to close the counter, and its expiry.
+# KEYS: a key that exists once the charge has been added, and one charge.
+# ARGV: a cost, 1 to close the counter, and its expiry.
 _ADD = """
 if not call('SET', KEYS[1], 1, 'NX', 'EX', 86400) then return end
 call('HINCRBY', KEYS[2], 'spent', ARGV[1])

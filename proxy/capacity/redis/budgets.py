@@ -144,9 +144,9 @@ class RedisBudgets:
             self._end(self._unreturned.popleft(), 0)
         owed, self._owed = self._owed, {}
         for nusd, closes, charge in owed.values():
-            receipt = state_key("budget-sum", secrets.token_hex(8))
+            sum_key = state_key("budget-sum", secrets.token_hex(8))
             arguments = [nusd, int(closes), _expiry(charge)]
-            self._client.post(self._scripts.add, [receipt, *_keys([charge])], arguments, repeat=True)
+            self._client.post(self._scripts.add, [sum_key, *_keys([charge])], arguments, repeat=True)
 
 
 def _keys(charges: Sequence[BudgetCharge]) -> list[str]:

@@ -7,8 +7,8 @@ from proxy.config.settings.keys import LimitSettings
 from proxy.config.settings.schema import Settings
 from proxy.config.yaml.read import Path
 
-_MESSAGE = "with {workers} workers a {what} needs a shared `state`; {mend}"
-_MEND = "set `state: redis://...`, remove it, or use one worker (`server.workers`, `--workers`)"
+_MESSAGE = "with {workers} workers a {what} needs a shared `state`; {remedy}"
+_REMEDY = "set `state: redis://...`, remove it, or use one worker (`server.workers`, `--workers`)"
 
 
 def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
@@ -22,12 +22,12 @@ def unshared(settings: Settings, workers: int) -> Iterator[Finding]:
     if _limits(settings.defaults.key_limits):
         places.append(("defaults", "key_limits"))
     for place in places:
-        yield Finding(place, _MESSAGE.format(workers=workers, what="limit", mend=_MEND))
+        yield Finding(place, _MESSAGE.format(workers=workers, what="limit", remedy=_REMEDY))
     places = [("budgets", index) for index in range(len(settings.budgets))]
     if settings.defaults.user_budget is not None and settings.auth.mode != "none":  # only then there are users
         places.append(("defaults", "user_budget"))
     for place in places:
-        yield Finding(place, _MESSAGE.format(workers=workers, what="budget", mend=_MEND))
+        yield Finding(place, _MESSAGE.format(workers=workers, what="budget", remedy=_REMEDY))
 
 
 def _limits(limits: LimitSettings) -> bool:

@@ -84,8 +84,8 @@ def question(model: str, prompt: Prompt, *, structured: bool) -> dict[str, Any]:
 
 def repair(body: Mapping[str, Any], answer: str, problem: str) -> dict[str, Any]:
     """Return the body that asks again after an invalid answer."""
-    wish = f"This is not valid: {problem}. Answer with the JSON object and nothing else."
-    further = [{"role": "assistant", "content": answer[:MAX_ANSWER] or "-"}, {"role": "user", "content": wish}]
+    correction = f"This is not valid: {problem}. Answer with the JSON object and nothing else."
+    further = [{"role": "assistant", "content": answer[:MAX_ANSWER] or "-"}, {"role": "user", "content": correction}]
     return {**body, "messages": [*body["messages"], *further]}
 
 

@@ -25,11 +25,11 @@ def down(model: str, key: str = "k1", state: str = "open", of: str = "acme") -> 
 
 
 def rejected(key: str = "k1", of: str = "acme") -> dict[str, Any]:
-    return {"rests": {"provider": of, "key": key, "model": None, "reason": "key_rejected"}}
+    return {"cooldowns": {"provider": of, "key": key, "model": None, "reason": "key_rejected"}}
 
 
 def resting(model: str, key: str = "k1") -> dict[str, Any]:
-    return {"rests": {"provider": "acme", "key": key, "model": model, "reason": "rate_limited"}}
+    return {"cooldowns": {"provider": "acme", "key": key, "model": model, "reason": "rate_limited"}}
 
 
 def counted(model: str, used: int, limit: int | None = 10, rest: float = 0.0, key: str = "k1") -> dict[str, Any]:
@@ -40,7 +40,7 @@ def counted(model: str, used: int, limit: int | None = 10, rest: float = 0.0, ke
 def diagnosed(
     *rows: dict[str, Any], models: tuple[str, ...] = MODELS, keys: tuple[str, ...] = ("k1", "k2")
 ) -> Diagnosis:
-    sorted_rows: dict[str, list[Any]] = {"breakers": [], "rests": [], "limits": []}
+    sorted_rows: dict[str, list[Any]] = {"breakers": [], "cooldowns": [], "limits": []}
     for each in rows:
         for kind, row in each.items():
             sorted_rows[kind].append(row)
@@ -128,7 +128,7 @@ async def test_the_rows_are_those_of_health_and_limits() -> None:
     spent = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9s"}
     limits.learn(models[2], "k1", spent, clock.time())
 
-    rows = {"breakers": health.breaker_rows(), "rests": health.cooldown_rows(), "limits": await limits.rows()}
+    rows = {"breakers": health.breaker_rows(), "cooldowns": health.cooldown_rows(), "limits": await limits.rows()}
 
     assert diagnose("acme", MODELS, ("k1",), **rows) == diagnosed(
         down("a"), resting("b"), counted("c", 0, None, 9.0), keys=("k1",)
