@@ -12,6 +12,7 @@ from starlette.types import Receive
 
 from proxy.admission.watermark import BodyMemory, Watermark
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
+from proxy.upstream.deadline import Deadline
 
 MIN_RATE = 64 * 1024  # bytes per second; a larger body may take longer
 _TOTAL_FACTOR = 3  # times `body_silence`: the total time, plus that of `MIN_RATE`
@@ -61,28 +62,34 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limits: Limits
 
 
 async def _pieces(receive: Receive, headers: Mapping[str, str], limits: Limits, memory: BodyMemory) -> bytes:
-    body = bytearray()
+    body: bytes | bytearray = b""
     more = True
-    now = asyncio.get_running_loop().time
-    deadline = now() + _TOTAL_FACTOR * limits.body_silence
-    while more:
-        left = deadline + len(body) / MIN_RATE - now()
-        try:
-            async with asyncio.timeout(min(limits.body_silence, left)):
-                message = await receive()
-        except TimeoutError:
-            if left > limits.body_silence:
-                text = f"No data of the request's body arrived for {limits.body_silence:g} s."
-            else:
-                text = "The request's body arrived too slowly; send it faster, or send less."
-            raise RequestTimeout(text) from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body += message.get("body", b"")
-        limits.check(headers, len(body))
-        if len(body) > memory.covered:  # of unknown length
-            memory.cover(min(2 * len(body), limits.max_body))
-        more = message.get("more_body", False)
+    now, silence = asyncio.get_running_loop().time, limits.body_silence
+    deadline = Deadline(silence)
+    last = now() + _TOTAL_FACTOR * silence  # the end for a body of no bytes
+    try:
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            body += message.get("body", b"")
+            limits.check(headers, len(body))
+            if len(body) > memory.covered:  # of unknown length
+                memory.cover(min(2 * len(body), limits.max_body))
+            more = message.get("more_body", False)
+            if more:
+                body = bytearray(body) if isinstance(body, bytes) else body  # to which the rest is added in place
+                deadline.end = min(now() + silence, last + len(body) / MIN_RATE)
+    except asyncio.CancelledError:
+        if not deadline.expired():
+            raise
+        if deadline.end < last + len(body) / MIN_RATE:
+            text = f"No data of the request's body arrived for {silence:g} s."
+        else:
+            text = "The request's body arrived too slowly; send it faster, or send less."
+        raise RequestTimeout(text) from None
+    finally:
+        deadline.stop()
     return bytes(body)
 
 
