@@ -25,14 +25,30 @@ from proxy.upstream.breakers import MAX_BREAKERS, Breakers
 from proxy.upstream.cooldowns import MAX_COOLDOWNS, CooldownKey, Cooldowns
 from proxy.upstream.identity import replaced
 from proxy.upstream.keys import Choice, KeyRing
-from proxy.upstream.latency import Latencies
 from proxy.upstream.lease import SLOW as SLOW
 from proxy.upstream.lease import Lease as Lease
 from proxy.upstream.probe_candidates import ProbeCandidate, probe_candidates
 
 _LOG = logging.getLogger(__name__)
 
+LATENCY_WEIGHT = 0.2  # of a new measurement in the moving average
+MAX_LATENCIES = 10_000  # `any_model` lets clients name models; the oldest are dropped
 FORCE_INTERVAL_SECONDS = 0.25  # between two forced attempts at a target, after a call's first attempt
+
+
+class Latencies:
+    """Moving averages of the seconds to the first content, by deployment; `seconds` is for reading."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def add(self, name: str, seconds: float) -> None:
+        """Add the time to the first content of a successful answer."""
+        averages = self.seconds
+        before = averages.get(name, seconds)
+        averages[name] = before + LATENCY_WEIGHT * (seconds - before)
+        if len(averages) > MAX_LATENCIES:
+            del averages[next(iter(averages))]
 
 
 class ProbeOutcome(NamedTuple):

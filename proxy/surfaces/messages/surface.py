@@ -33,7 +33,8 @@ from proxy.surfaces.messages.notes import Notes
 from proxy.surfaces.messages.parameters import read_parameters
 from proxy.surfaces.messages.stream import MessageStream
 from proxy.surfaces.messages.tools import read_tools
-from proxy.surfaces.openai.checks import check_unique, read_shape
+from proxy.surfaces.openai.checks import check_unique
+from proxy.surfaces.openai.shape import read_shape
 from proxy.surfaces.options import read_options
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'

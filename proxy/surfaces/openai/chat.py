@@ -1,6 +1,6 @@
 """`POST /v1/chat/completions`: reads the body, which is also the internal form of a call.
 
-The body is read as far as routing needs it (`checks.py`); the proxy's own options (`router`) are read in
+The body is read as far as routing needs it (`shape.py`); the proxy's own options (`router`) are read in
 `surfaces/options.py`.
 """
 
@@ -16,7 +16,8 @@ from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.snapshot import Snapshot
 from proxy.surfaces.carriers import open_family
 from proxy.surfaces.headers import forwarded
-from proxy.surfaces.openai.checks import Shape, check, check_repeated, read_shape
+from proxy.surfaces.openai.checks import check, check_repeated
+from proxy.surfaces.openai.shape import Shape, read_shape
 from proxy.surfaces.options import read_options
 
 _NONE: frozenset[str] = frozenset()

@@ -1,29 +1,15 @@
 """The checks of a chat body: what routing and translation rely on. Everything else is the upstream's to judge.
 
-`read_shape` checks a body as a whole without decoding its messages. It does not say what is wrong: for a body that it
-does not accept, `check` finds the error or accepts the body after all.
+`read_shape` (`shape.py`) checks a body as a whole without decoding its messages. It does not say what is wrong: for a
+body that it does not accept, `check` finds the error or accepts the body after all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Generic, TypeVar
-
-from msgspec import Meta, Struct, ValidationError
-from msgspec.json import Decoder
+from typing import Any
 
 from proxy.core.errors import InvalidRequest
-from proxy.core.exact import MAX_DEPTH
-from proxy.core.messages import (
-    AnyMessage,
-    AnyObject,
-    MessageFacts,
-    PlainMessage,
-    facts_of_any,
-    facts_of_plain,
-)
-
-M = TypeVar("M")
 
 _EDITED = (
     "model",
@@ -33,71 +19,6 @@ _EDITED = (
     "models",
     "fallbacks",
 )  # what the proxy reads or edits must not be ambiguous
-
-_Count = Annotated[int, Meta(ge=1)]
-_Ceiling = Annotated[int, Meta(ge=-1)]  # -1, of local servers, is no limit
-
-
-class _StreamOptions(Struct, gc=False):
-    include_usage: bool | None = None
-
-
-class _Chat(Struct, Generic[M], gc=False):
-    model: str
-    messages: list[M]
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-    n: _Count | None = None
-    max_tokens: _Ceiling | None = None
-    max_completion_tokens: _Ceiling | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    seed: int | None = None
-    stop: str | list[str] | None = None
-    tools: list[AnyObject] | None = None
-    functions: list[AnyObject] | None = None
-    tool_choice: str | AnyObject | None = None
-    response_format: AnyObject | None = None
-    user: str | None = None
-    parallel_tool_calls: bool | None = None
-    logprobs: bool | None = None
-
-
-class Shape(Struct, frozen=True, gc=False):
-    """What the proxy needs to know of every chat body."""
-
-    model: str
-    stream: bool
-    usage_asked: bool  # the client requests the stream's usage chunk
-    messages: MessageFacts
-
-
-_read_plain = Decoder(_Chat[PlainMessage]).decode
-_read_any = Decoder(_Chat[AnyMessage]).decode
-_LEVELS = MAX_DEPTH - 2  # for a message: the body and the list around it are two
-
-
-def read_shape(raw: bytes) -> Shape | None:
-    """Return the shape of a chat body; `None` if `check` has to look at it.
-
-    This is no proof that `raw` is valid: the encoding of skipped strings and repeated members are not checked.
-    """
-    chat: _Chat[PlainMessage] | _Chat[AnyMessage]
-    try:
-        try:
-            chat = plain = _read_plain(raw)
-            messages = facts_of_plain(plain.messages, _LEVELS)
-        except ValidationError:
-            chat = other = _read_any(raw)
-            messages = facts_of_any(other.messages)
-    except (ValueError, RecursionError):
-        return None
-    if messages is None or not (chat.model and chat.messages) or 0 in (chat.max_tokens, chat.max_completion_tokens):
-        return None
-    options = chat.stream_options
-    return Shape(chat.model, chat.stream is True, options is not None and options.include_usage is True, messages)
 
 
 def check_repeated(repeated: Collection[str]) -> None:

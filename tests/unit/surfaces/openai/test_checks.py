@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.core.errors import InvalidRequest
-from proxy.surfaces.openai.checks import Shape, check, check_repeated, read_shape
+from proxy.surfaces.openai.checks import check, check_repeated
+from proxy.surfaces.openai.shape import Shape, read_shape
 
 HELLO = {"model": "auto", "messages": [{"role": "user", "content": "Hi"}]}
 ANYTHING = st.recursive(

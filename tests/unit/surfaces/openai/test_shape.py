@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.core.messages import AnyMessage, MessageFacts, PlainMessage, facts_of_any, facts_of_plain
+from proxy.core.messages import MessageFacts
+from proxy.surfaces.openai.shape import AnyMessage, PlainMessage, facts_of_any, facts_of_plain
 
 LEVELS = 20
 DEEP: Any = []
