@@ -117,33 +117,31 @@ def parse(raw: bytes, *, checked: Collection[str] = ()) -> Document:
 
 
 def _plain(raw: bytes, checked: Collection[str]) -> tuple[dict[str, Any], dict[str, Span]] | None:
-    """Return the members, undecoded, and their spans; `None` if the exact reader has to look at the body."""
+    """Return the members, undecoded, and their spans; `None` if the exact reader has to look at the body.
+
+    The spans are those of a compact body: `{"name":value,"name":value}`. If the body is as long as that, there is
+    nothing else in it: no blanks, no repeated name, and none that is written with escapes.
+    """
     try:
         if not raw.isascii():
             raw.decode()  # msgspec does not check the encoding of what it does not decode
         members = _split(raw)
         if not 0 < len(members) <= MAX_MEMBERS:
             return None
+        spans: dict[str, Span] | None
+        spans, at = {}, 1
         for name, value in members.items():
-            if len(value) > _SAFE_SIZE and name not in checked and may_exceed(value, MAX_DEPTH - 1):
+            size = len(value)
+            if size > _SAFE_SIZE and name not in checked and may_exceed(value, MAX_DEPTH - 1):
                 return None
+            start = at + len(name) + 3
+            spans[name] = Span(at, start, start + size)
+            at = start + size + 1
     except (ValueError, RecursionError):
         return None
-    # `{"name":value,"name":value}`: if the body is as long as that, there is nothing else in it, such as blanks, a
-    # repeated name, or one that is written with escapes.
-    least = sum(map(len, members)) + sum(map(len, members.values())) + 4 * len(members) + 1
-    spans = _compact_spans(members) if least == len(raw) else _spans(raw, members)
+    if at != len(raw):
+        spans = _spans(raw, members)
     return None if spans is None else (members, spans)
-
-
-def _compact_spans(members: dict[str, Raw]) -> dict[str, Span]:
-    spans, at = {}, 1
-    for name, value in members.items():
-        start = at + len(name) + 3
-        end = start + len(value)
-        spans[name] = Span(at, start, end)
-        at = end + 1
-    return spans
 
 
 def _spans(raw: bytes, members: dict[str, Raw]) -> dict[str, Span] | None:
