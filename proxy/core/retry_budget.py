@@ -29,6 +29,7 @@ class RetryBudget:
         self.refused = 0  # attempts refused since the start
         self._calls = Window(SECONDS, 0)  # used as a counter; `allowed` returns the limit
         self._retries = Window(SECONDS, 0)
+        self._taken = 0  # the stamp of the last one
         self._newest = 0  # calls of the current part of the window, which `_calls` does not contain yet
         self._part_start = self._part_end = 0.0
 
@@ -45,8 +46,12 @@ class RetryBudget:
         if self._retries.used(now) + 1 > self.allowed(now):
             self.refused += 1
             return False
-        self._retries.take(1, now)
+        self._taken = self._retries.take(1, now)
         return True
+
+    def give_back(self, now: float, count: int = 1) -> None:
+        """Undo the last `take`, because the attempt was not sent; `count` 0: it took nothing."""
+        self._retries.correct(self._taken, -count, now)
 
     def allowed(self, now: float) -> float:
         """Return the number of further attempts allowed within the last `SECONDS`."""

@@ -204,25 +204,37 @@ class Executor:
                 if not isinstance(exc, InvalidRequest):
                     raise
                 return UpstreamFailure(FailureKind.UNSUPPORTED, str(exc), param=exc.param, code=exc.error_code)
-            limits = run.record.model_limits
-            if limits is not None and (refusal := await attempt.reserve(limits)) is not None:
-                return failure or refusal
-            if run.record.attempts and run.pays and not self._budget.take(self.clock.monotonic()):
-                await attempt.close()
-                run.attempts, run.cut_short = 0, True  # the call ends with its last failure
-                return failure or run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
+            pays = bool(run.record.attempts) and run.pays
+            if pays or run.record.model_limits is not None:
+                refusal = await self._refusal(run, attempt, pays=pays)
+                if refusal is not None:
+                    return failure or refusal
             try:
                 if run.call.snapshot.hedge.enabled:
                     return await self._hedge.open(run, attempt)
                 await attempt.open()
                 return attempt
             except UpstreamFailure as exc:
+                if not exc.verdict.sent:
+                    self._budget.give_back(self.clock.monotonic(), int(pays))
+                    return failure or exc
                 run.next_key(target, failure, exc)
                 failure = exc
             again = None if force or not run.spare else await self._retry(run, target, lease, failure, avoid)
             if again is None:
                 return failure
             lease = again
+
+    async def _refusal(self, run: Run, attempt: Attempt, *, pays: bool) -> UpstreamFailure | None:
+        """Return why an attempt is not made, and close it: a limit of the caller, or the retry budget if it `pays`."""
+        limits = run.record.model_limits
+        if limits is not None and (refusal := await attempt.reserve(limits)) is not None:
+            return refusal
+        if pays and not self._budget.take(self.clock.monotonic()):
+            await attempt.close()
+            run.attempts, run.cut_short = 0, True  # the call ends with its last failure
+            return run.failure or UpstreamFailure(FailureKind.OVERLOADED, "retry budget exhausted")
+        return None
 
     async def _retry(
         self, run: Run, target: Target, lease: Lease, failure: UpstreamFailure, avoid: set[str]

@@ -33,6 +33,7 @@ from tests.support.databases import Postgres, binaries
 SHORT_FORM = Options(calls=3_000)
 
 CALLS = 10_000_000
+FILL_SECONDS = 120.0  # for the records of one day
 SECONDS = 20.0
 DAYS = 60
 KEYS = 500  # of 100 users and 10 teams, with two models each
@@ -109,7 +110,7 @@ async def _fill(database: Database, first: int, count: int, start: int) -> None:
     """Insert the calls of one day."""
     places = {"first": first, "end": first + count, "start": start, "step": DAY // count}
     for statement in _STATEMENTS:
-        await database.write(partial(_execute, statement=statement.format(**places)))
+        await database.write(partial(_execute, statement=statement.format(**places)), FILL_SECONDS)
 
 
 async def _execute(connection: AsyncConnection, statement: str) -> None:

@@ -67,6 +67,7 @@ async def check(report: Report, options: Options) -> None:
 async def _replicas(up: Upstreams) -> AsyncIterator[list[Gateway]]:
     with tempfile.TemporaryDirectory(prefix="signalbox-load-") as folder, redis_server_at(Path(folder)) as redis:
         config = {
+            "server": {"keep_alive": "10m"},  # longer than an idle connection of the client lasts
             "store": f"sqlite:///{folder}/signalbox.db",
             "state": redis.url,
             "auth": {"mode": "keys", "pepper": "${SIGNALBOX_PEPPER}"},
@@ -103,6 +104,7 @@ async def _limit(report: Report, boxes: Sequence[Gateway], up: Upstreams, second
         client.close()
     times = sorted(seen.at for seen in await up.log("up") if seen.model == "free")
     fullest = max(sum(at <= each < at + MINUTE for each in times) for at in times)
+    report.figure("answers", dict(sorted(statuses.items())))
     report.equal("answers other than 200 and 429", sum(statuses.values()) - statuses[200] - statuses[429], 0)
     report.equal("answers 200, and requests upstream", statuses[200], len(times))
     report.at_most("most requests of a minute", fullest, rpm)

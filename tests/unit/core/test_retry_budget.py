@@ -103,3 +103,13 @@ def test_an_outage_is_never_multiplied(rate: int, floor: float, most: float) -> 
 
 def test_without_a_budget_an_outage_quadruples_the_calls() -> None:
     assert outage(100, 1.0, 300.0) == 4.0
+
+
+def test_what_was_not_sent_is_given_back() -> None:
+    budget = retry_budget(0.0, 1.0)
+    assert taken(budget, 1000.0) == 5
+
+    budget.give_back(1000.5)
+
+    assert budget.used(1000.5) == 4
+    assert taken(budget, 1000.5) == 1

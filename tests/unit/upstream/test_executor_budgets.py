@@ -17,7 +17,7 @@ from proxy.core.errors import BudgetExceeded, ProxyError
 from proxy.core.model import Deployment, Price, Timeouts
 from proxy.core.money import worst_case_nusd
 from proxy.core.plan import Target
-from proxy.core.policies import HedgePolicy
+from proxy.core.policies import HedgePolicy, RetryPolicy
 from proxy.core.principal import Identified
 from proxy.core.record import Record, Timings
 from proxy.core.snapshot import Snapshot
@@ -259,6 +259,17 @@ async def test_a_failure_is_more_helpful_than_a_budget() -> None:
     assert isinstance(out, ProxyError)
     assert out.http_status == 502
     assert "`b/m`: The budget `total`" in str(out)
+
+
+async def test_a_fallback_that_a_budget_refuses_costs_no_retry_budget() -> None:
+    b = bench({"a": [E500]})
+    dear = target("b", price=PRICE, max_output=9_000_000)
+    rule = TOTAL._replace(nusd=BOUND or 0)
+
+    _, made = await b.run(asked(budgeted(A, dear, rule=rule, retry=RetryPolicy(same_target=0))), plan(A, dear))
+
+    assert outcomes(made) == ["a server_error"]
+    assert b.budget.used(b.clock.now) == 0
 
 
 async def test_budgets_of_the_principal_count_too() -> None:
