@@ -36,9 +36,9 @@ from proxy.dialects.native_request import (
     settings_of,
     upstream_request,
 )
+from proxy.dialects.openai.dialect import url_of
 from proxy.dialects.openai.errors import failure as classify
 from proxy.dialects.openai.errors import failure_in_200
-from proxy.dialects.openai.request import url_of
 from proxy.dialects.openai.usage import usage_of
 from proxy.dialects.permitted import only_permitted
 

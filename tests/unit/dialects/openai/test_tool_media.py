@@ -8,7 +8,7 @@ from typing import Any
 
 from proxy.core.call import NativeRequest
 from proxy.core.plan import Target
-from proxy.dialects.openai.request import RequestBuilder
+from proxy.dialects.openai.dialect import OpenAIDialect
 from proxy.dialects.openai.tool_media import MOVED, with_moved_media
 from tests.support.calls import call, deployment
 
@@ -53,7 +53,7 @@ def sent(*, native: bool) -> list[dict[str, Any]]:
     body = {"model": "auto", "messages": [output("c", IMAGE)]}
     made = call(json.dumps(body).encode())
     request = replace(made, native=NativeRequest("responses", b"{}", {})) if native else made
-    content = RequestBuilder().request(request, Target(deployment()), None).content
+    content = OpenAIDialect().request(request, Target(deployment()), None).content
     messages: list[dict[str, Any]] = json.loads(content)["messages"]
     return messages
 

@@ -1,4 +1,4 @@
-"""RequestBuilder in the OpenAI format: what is prepared once, and what belongs to one call."""
+"""OpenAIDialect in the OpenAI format: what is prepared once, and what belongs to one call."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from proxy.core.model import Deployment, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.principal import Identified
 from proxy.core.wire import UpstreamRequest
-from proxy.dialects.openai import request as module
+from proxy.dialects.openai import dialect as module
+from proxy.dialects.openai.dialect import OpenAIDialect
+from proxy.dialects.openai.edits import edited_body
 from proxy.dialects.openai.parameters import Edits, edits_of, may_need_edits
-from proxy.dialects.openai.request import RequestBuilder
 from proxy.dialects.refused import pairs_of
 from tests.support.calls import HELLO, STREAM, call, deployment, provider
 
@@ -27,14 +28,14 @@ ACME = deployment("m", provider())
 
 
 def built(
-    requests: RequestBuilder, raw: bytes = HELLO, key: ProviderKey | None = KEY, of: Deployment = ACME, **headers: str
+    requests: OpenAIDialect, raw: bytes = HELLO, key: ProviderKey | None = KEY, of: Deployment = ACME, **headers: str
 ) -> UpstreamRequest:
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     return requests.request(call(raw, headers=sent), Target(of), key)
 
 
 def test_headers_are_prepared_once_for_a_deployment_and_a_key() -> None:
-    requests = RequestBuilder()
+    requests = OpenAIDialect()
     first = built(requests, accept="*/*")
 
     again = built(requests, accept="*/*", traceparent="00-1")
@@ -45,7 +46,7 @@ def test_headers_are_prepared_once_for_a_deployment_and_a_key() -> None:
 
 
 def test_prepared_headers_are_not_shared_where_they_differ() -> None:
-    requests = RequestBuilder()
+    requests = OpenAIDialect()
 
     assert built(requests).headers["authorization"] == "Bearer sk-1"
     assert built(requests, key=OTHER).headers["authorization"] == "Bearer sk-2"
@@ -58,14 +59,14 @@ def test_prepared_headers_are_not_shared_where_they_differ() -> None:
 def test_client_cannot_replace_a_prepared_header() -> None:
     of = deployment("m", provider(auth_header="Idempotency-Key"))
 
-    request = built(RequestBuilder(), of=of, idempotency_key="client")
+    request = built(OpenAIDialect(), of=of, idempotency_key="client")
 
     assert (request.headers["idempotency-key"], request.extra_headers) == ("sk-1", {})
 
 
 def test_number_of_prepared_headers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_PREPARED", 3)
-    requests = RequestBuilder()
+    requests = OpenAIDialect()
 
     for number in range(10):
         assert built(requests, accept=str(number)).headers["accept"] == str(number)
@@ -76,7 +77,7 @@ def test_number_of_prepared_headers_is_bounded(monkeypatch: pytest.MonkeyPatch) 
 def test_call_that_names_the_model_itself_keeps_its_bytes() -> None:
     raw = b'{"model":"m","messages":[{"role":"user","content":"Hi"}]}'
 
-    assert built(RequestBuilder(), raw).content is raw
+    assert built(OpenAIDialect(), raw).content is raw
 
 
 @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ def test_call_that_names_the_model_itself_keeps_its_bytes() -> None:
 def test_streams_are_asked_for_their_usage(options: str, expected: str) -> None:
     raw = f'{{"model":"m","messages":[{{"role":"user"}}],"stream":true{options}}}'
 
-    request = built(RequestBuilder(), raw.encode())
+    request = built(OpenAIDialect(), raw.encode())
 
     assert request.asks_usage
     assert f'"stream_options":{expected}}}' in request.content.decode()
@@ -105,8 +106,8 @@ def test_messages_are_read_only_where_they_may_be_edited() -> None:
     )
 
     assert (plain.messages.replayed, replayed.messages.replayed) == (False, True)
-    assert RequestBuilder().request(plain, Target(ACME), KEY).content is plain.raw
-    assert RequestBuilder().request(replayed, Target(ACME), KEY).dropped == ("messages.images",)
+    assert OpenAIDialect().request(plain, Target(ACME), KEY).content is plain.raw
+    assert OpenAIDialect().request(replayed, Target(ACME), KEY).dropped == ("messages.images",)
 
 
 RULES = ["temperature", "top_p", "max_tokens", "stop", "temperature+top_p", "seed+n", "max_completion_tokens"]
@@ -129,10 +130,10 @@ def test_body_that_needs_no_edits_gets_none(members: dict[str, Any], unsupported
     if not may_need_edits(asked, target, asked.spans, pairs_of(unsupported)):
         assert edits_of(asked, target, asked.spans) == Edits({})
     with suppress(InvalidRequest):
-        requests = RequestBuilder()
+        requests = OpenAIDialect()
         sent = requests.request(asked, target, KEY)
         [prepared] = requests._prepared.values()  # noqa: SLF001
-        edited = module._content(asked, target, prepared)  # noqa: SLF001
+        edited = edited_body(asked, target, prepared)
         assert (sent.content, sent.dropped, sent.asks_usage) == edited
 
 
@@ -152,9 +153,9 @@ def test_further_models_are_only_permitted_ones(name: str, models: str, kept: An
     asked = call(raw)
     asked.principal = Identified("k", models=(("auto", "acme/m*"),))
 
-    sent = RequestBuilder().request(asked, Target(ACME), KEY)
+    sent = OpenAIDialect().request(asked, Target(ACME), KEY)
 
     assert json.loads(sent.content)[name] == kept
     assert b"big" not in sent.content
     assert sent.dropped == (() if models == '["m2"]' else (name,))
-    assert models.encode() in built(RequestBuilder(), raw).content
+    assert models.encode() in built(OpenAIDialect(), raw).content
