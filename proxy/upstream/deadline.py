@@ -19,7 +19,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self._loop = loop = asyncio.get_running_loop()
-        self._task: asyncio.Task[object] | None = asyncio.current_task()
+        self._task: asyncio.Task[object] | None = asyncio.current_task(loop)
         self._fired = False
         self.end = loop.time() + seconds
         self._handle: asyncio.TimerHandle | None = loop.call_at(self.end, self._check)

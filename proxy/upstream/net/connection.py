@@ -148,7 +148,7 @@ class Connection(asyncio.BufferedProtocol):
         self._head = b""
         if self.sink is not None:
             self.detach()
-        if state == IDLE or self.closed:
+        if self.closed:
             return False
         if state == COMPLETE:
             self.answers += 1
@@ -245,15 +245,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         text = head.decode("latin-1") + "\r\n"
         headers = {name.lower(): value for name, value in _FIELD.findall(text)}
-        if len(headers) != text.count("\n") - 1 or len(headers) > MAX_HEADERS:
+        if not len(headers) == text.count("\n") - 1 <= MAX_HEADERS:
             headers = self._unusual_headers(text)
-        coding = headers.get("transfer-encoding")
-        if coding is not None and coding.strip().lower() != "chunked":
-            self._stop("a transfer coding other than chunked")
-        self._until_close = coding is None and "content-length" not in headers
+        self._until_close = False
+        if "content-length" not in headers or "transfer-encoding" in headers:
+            self._read_framing(headers.get("transfer-encoding"))
         self.status, self.headers, self.state = status, headers, READY
         self._interim = 0
-        if status >= 300 and self._rest is not None:
+        if self._rest is not None and status >= 300:
             self._rest = _NEVER_SENT  # the upstream has rejected the request before reading all of it
 
     def on_message_complete(self) -> None:
@@ -268,6 +267,12 @@ class Connection(asyncio.BufferedProtocol):
         self._interim += 1
         if status == 101 or self._interim > MAX_INTERIM:
             self._stop("switched protocols" if status == 101 else "too many 1xx answers")
+
+    def _read_framing(self, coding: str | None) -> None:
+        """Note where the body of an answer without a length ends."""
+        if coding is not None and coding.strip().lower() != "chunked":
+            self._stop("a transfer coding other than chunked")
+        self._until_close = coding is None
 
     def _unusual_headers(self, text: str) -> dict[str, str]:
         """Return the headers of a head with repeated names, folded lines or control characters in values."""
