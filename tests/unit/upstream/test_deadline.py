@@ -1,0 +1,108 @@
+"""Deadlines of calls, which share one timer of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+
+from proxy.upstream.deadline import Deadline
+
+LONG = 600.0
+SHORT = 0.001
+
+
+async def ends(deadline: Deadline) -> bool:
+    """Wait for a cancellation, and return whether the deadline caused it."""
+    try:
+        await asyncio.Event().wait()
+    except asyncio.CancelledError:
+        return deadline.expired()
+    raise AssertionError("an event that nothing sets was set")
+
+
+async def passed(seconds: float) -> bool:
+    """Run a deadline of its own in this task."""
+    return await ends(Deadline(seconds))
+
+
+async def test_passed_deadline_cancels_its_task_and_takes_that_back() -> None:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(passed(SHORT))
+
+    assert task.result() is True
+    assert task.cancelling() == 0
+
+
+async def test_other_cancellation_is_not_that_of_the_deadline() -> None:
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(passed(LONG))
+        await asyncio.sleep(0)
+        task.cancel()
+
+    assert task.result() is False
+
+
+async def test_each_deadline_ends_its_own_task() -> None:
+    async with asyncio.TaskGroup() as group:
+        long, short, other, later = [group.create_task(passed(each)) for each in (LONG, SHORT, LONG, 5 * SHORT)]
+        assert await short is True
+        assert await later is True
+        assert not long.done()
+        assert not other.done()
+        long.cancel()
+        other.cancel()
+
+    assert [long.result(), other.result()] == [False, False]
+
+
+async def test_moved_and_stopped_deadlines_do_not_pass() -> None:
+    moved, stopped = Deadline(SHORT), Deadline(SHORT)
+    moved.end = inf
+    stopped.stop()
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(passed(5 * SHORT))
+
+    assert task.result() is True
+    assert [moved.expired(), stopped.expired()] == [False, False]
+    moved.stop()
+
+
+async def test_deadline_that_was_moved_passes_at_its_new_end() -> None:
+    async def started_again() -> bool:
+        deadline = Deadline(LONG)
+        deadline.stop()
+        deadline.start(SHORT)
+        return await ends(deadline)
+
+    async def moved() -> bool:
+        deadline = Deadline(SHORT)
+        deadline.end += 5 * SHORT
+        return await ends(deadline)
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(started_again()), group.create_task(moved())]
+
+    assert [task.result() for task in tasks] == [True, True]
+
+
+async def test_bound_deadline_ends_the_task_that_it_is_bound_to() -> None:
+    async def made() -> Deadline:
+        return Deadline(LONG)
+
+    async def bound() -> bool:
+        async with asyncio.TaskGroup() as inner:
+            making = inner.create_task(made())
+        deadline = making.result()
+        deadline.bind()
+        deadline.start(SHORT)
+        return await ends(deadline)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(bound())
+
+    assert task.result() is True
+
+
+def test_deadlines_of_an_event_loop_work_after_those_of_another() -> None:
+    assert [asyncio.run(passed(SHORT)) for _ in range(2)] == [True, True]
