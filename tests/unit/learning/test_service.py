@@ -266,6 +266,28 @@ async def test_no_version_is_made_for_a_few_new_labels_until_no_more_come() -> N
     assert (before, bench.version) == (1, 2)
 
 
+async def test_a_version_is_followed_by_a_pause() -> None:
+    bench = Bench()
+    bench.service._paused_until = bench.clock.monotonic() + 5.0  # noqa: SLF001 - as after a long computation
+
+    assert await bench.learn() == 0
+    bench.clock.pass_(5.0)
+    await bench.service.step()
+    assert bench.version == 1
+
+
+async def test_a_start_does_not_wait_for_a_slow_store(caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(LearningMemory):
+        async def newest(self) -> tuple[int, Any]:
+            raise TimeoutError
+
+    bench = Bench(Slow())
+
+    await bench.service.start()
+
+    assert (bench.version, caplog.records) == (0, [])
+
+
 async def test_an_update_makes_a_version_of_a_few_new_labels() -> None:
     bench = Bench()
     await bench.learn(300)
