@@ -60,6 +60,13 @@ def test_a_key_is_stored_as_its_hmac_under_the_newest_pepper() -> None:
     assert (issued.prefix, issued.last4) == (issued.key[:8], issued.key[-4:])
 
 
+@pytest.mark.parametrize("size", [1, 32, 63, 64, 65, 200])
+def test_digest_is_hmac_sha_256_for_peppers_of_any_length(size: int) -> None:
+    pepper, key = "\u00e9" + "p" * size, new_key()
+
+    assert Peppers([pepper]).digest(key) == hmac.digest(pepper.encode(), key.encode(), "sha256")
+
+
 def test_a_rotated_pepper_verifies_its_keys() -> None:
     issued = Peppers([OLD]).issue()
     rotated = Peppers([NEW, OLD])
