@@ -128,8 +128,8 @@ class Cycle:
 
     def answer(self, status: int, headers: Headers, body: bytes) -> bool:
         """Write a whole response. Return whether the write buffer has space."""
-        self._head = self._head_of(status, headers, b"content-length: %d\r\n" % len(body))
-        return self.finish(body)
+        head = self._head_of(status, headers, b"content-length: %d\r\n" % len(body))
+        return True if self.disconnected else self._end(head + body)
 
     def _head_of(self, status: int, headers: Headers, last: Headers) -> bytes:
         """Return the head of the response, which begins now."""
@@ -160,6 +160,10 @@ class Cycle:
             data = b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data) if data else b"0\r\n\r\n"
         if self._head:
             data, self._head = self._head + data, b""
+        return self._end(data)
+
+    def _end(self, data: bytes) -> bool:
+        """Write the last bytes of the response, if any. Return whether the write buffer has space."""
         if data:
             self._transport.write(data)
         self.response_complete = True

@@ -142,7 +142,9 @@ class Protocol(Connection):
             return
         if self._read_paused:
             self.resume_reading()
-        self._await_request()
+        self._idle_since = self.loop.time()
+        if self.idle_timer is None:
+            self._await_request()
         if self._framing is not None:
             self._dropped = 0
             self._start_dropping(DROP_ROUNDS)
@@ -302,7 +304,9 @@ class Protocol(Connection):
         """Let `handler` handle the request: in the task that waits for one, or in a new task."""
         waiting, self._next = self._next, None
         if waiting is None:
-            self.loop.create_task(self._handle(cycle, handler))
+            task = self.loop.create_task(self._handle(cycle, handler))
+            self._tasks.add(task)  # uvicorn waits for these before it ends
+            task.add_done_callback(self._tasks.discard)
         else:
             waiting.set_result((cycle, handler))
 
@@ -314,13 +318,11 @@ class Protocol(Connection):
         while request is not None:
             cycle, handler = request
             cycle.task = task
-            self._tasks.add(task)  # uvicorn waits for these before it ends
             try:
                 await handler
             except Exception:
                 _LOG.exception("internal error while handling a request")
             finally:
-                self._tasks.discard(task)
                 if not (cycle.response_complete or cycle.disconnected):
                     cycle.abandon()
             while task.cancelling():
