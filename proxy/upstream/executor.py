@@ -98,7 +98,13 @@ class Executor:
             return None
         except ProxyError:
             return None
-        return None if attempt is None else Relay(attempt, self.clock, None)
+        if attempt is None:
+            return None
+        try:
+            return Relay(attempt, self.clock, None)
+        except BaseException:
+            await attempt.close()
+            raise
 
     async def first(self, run: Run) -> Attempt:
         """Return the first attempt that reaches its commit point. Raises `ProxyError` if none does."""
