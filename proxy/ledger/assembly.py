@@ -82,7 +82,7 @@ def build_ledger(
     """
     folder = data_dir / FOLDER
     open_calls: dict[str, Entry] = {}
-    journal = Journal(folder, segment_bytes=segment_bytes)
+    journal = Journal(folder, segment_bytes=segment_bytes, mapped=True)
     writer = Writer(journal, store, clock, open_calls=open_calls, unavailable=unavailable)
     recorder = Recorder(journal, clock, writer.put, open_calls=open_calls, closed=closed)
     writer.carry = recorder.carry

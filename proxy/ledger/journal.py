@@ -4,8 +4,9 @@
     data_dir/journal/journal-XXXX/lock      held by the owner as long as it lives: a free lock means a dead owner
     data_dir/journal/journal-XXXX/N.log     segments of frames (`frames.py`); the last one grows
 
-A record is one unbuffered write, so it survives a kill at any point. A background thread syncs new records every
-`SYNC_SECONDS`: a power failure loses at most those. A segment is deleted once everything in it is in the store.
+A record is one unbuffered write, or one copy to a mapping of the file (`mapped.py`), so it survives a kill at any
+point. A background thread syncs new records every `SYNC_SECONDS`: a power failure loses at most those. A segment is
+deleted once everything in it is in the store.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from proxy.ledger.frames import MAGIC, framed, payloads
+from proxy.ledger.mapped import MappedEnd, is_safe
 
 MIB = 1024 * 1024
 SEGMENT_BYTES = 4 * MIB
@@ -40,12 +42,13 @@ class JournalFull(OSError):
 class Segment:
     """One file of a journal, and the number of calls in it that are not in the store."""
 
-    __slots__ = ("calls", "descriptor", "outdated", "path", "size", "spilled", "torn")
+    __slots__ = ("calls", "descriptor", "mapped", "outdated", "path", "size", "spilled", "torn")
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self.descriptor = descriptor  # -1: closed
         self.size = 0
+        self.mapped: MappedEnd | None = None  # `None`: records are written
         self.calls = 0  # not in the store yet
         self.spilled = 0  # of these, the finished ones that are in this file only and must be read from it
         self.outdated: set[str] = set()  # calls of which a later segment has a newer outcome
@@ -61,12 +64,15 @@ class Journal:
         *,
         segment_bytes: int = SEGMENT_BYTES,
         journal_bytes: int = JOURNAL_BYTES,
+        mapped: bool = False,
     ) -> None:
+        """`mapped`: map the files, where that is safe."""
         self.others_bytes = 0  # of dead journals that are not recovered yet
         self.bytes = 0
         self.notify: Callable[[], None] = lambda: None  # called when there is something new to sync
         self._segment_bytes = segment_bytes
         self._journal_bytes = journal_bytes
+        self._mapped = mapped
         self._synced = True
         self._unsynced: list[int] = []  # descriptors of full segments and of the folder
         self._closed: list[Segment] = []
@@ -86,6 +92,7 @@ class Journal:
             lock = _open_lock(self._path / _LOCK)
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._lock = lock
+        self._mapped = self._mapped and is_safe(self._path)
 
     @property
     def deleted(self) -> bool:
@@ -114,7 +121,8 @@ class Journal:
         segment = self._current
         if segment is None or segment.torn or segment.size + length > self._segment_bytes:
             segment = self._rotated()
-        _write(segment, frame)
+        if segment.mapped is None or not segment.mapped.put(segment.size, frame):
+            _write(segment, frame)
         segment.size += length
         self.bytes += length
         if self._synced:
@@ -171,6 +179,8 @@ class Journal:
         for descriptor in self.unsynced():
             os.close(descriptor)
         if self._current is not None:
+            if self._current.mapped is not None:
+                self._current.mapped.close(self._current.size)
             os.close(self._current.descriptor)
             self._current = None
         if self._lock is not None:
@@ -181,7 +191,7 @@ class Journal:
         """Begin a new segment. Raises `OSError`, and keeps the current one, if it cannot be created."""
         self.open()
         path = self._path / f"{self._number + 1:08}.log"
-        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         segment = Segment(path, descriptor)
         try:
             _write(segment, MAGIC)
@@ -190,6 +200,7 @@ class Journal:
             path.unlink()
             raise
         segment.size = len(MAGIC)
+        segment.mapped = MappedEnd(descriptor) if self._mapped else None
         self.bytes += len(MAGIC)
         self._number += 1
         if self._current is not None:
@@ -201,6 +212,8 @@ class Journal:
     def _close_current(self) -> None:
         assert self._current is not None
         segment, self._current = self._current, None
+        if segment.mapped is not None:
+            segment.mapped.close(segment.size)
         self._unsynced.append(segment.descriptor)
         segment.descriptor = -1
         self._closed.append(segment)
