@@ -25,7 +25,7 @@ from proxy.settle.access import AccessLine, AccessLineEncoder
 
 QUEUE_SIZE = 20_000  # lines
 PATIENCE = 2.0  # seconds for the remaining lines at the end
-PERIOD = 0.01  # seconds between two batches
+PERIOD = 0.02  # seconds between two batches; after one without a line the thread waits for the next line
 BATCH = 64 * 1024  # characters that are written at once
 
 
@@ -97,15 +97,15 @@ class LogWriter(logging.Handler):
 
     def _run(self) -> None:
         """Write batches until `stop`, then the rest."""
-        while not self._stopping.is_set():
-            if not self._entries:
-                self._idle = True
-                if not self._entries:  # nothing was queued before `write` could see that the thread is idle
-                    self._wake.wait()
-                self._idle = False
-                self._wake.clear()
-            self._stopping.wait(PERIOD)
-            self._write_queued()
+        while not self._stopping.wait(PERIOD):
+            if self._entries:
+                self._write_queued()
+                continue
+            self._idle = True
+            if not self._entries:  # nothing was queued before `write` could see that the thread is idle
+                self._wake.wait()
+            self._idle = False
+            self._wake.clear()
         self._write_queued()
 
     def _write_queued(self) -> None:
