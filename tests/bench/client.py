@@ -25,7 +25,7 @@ import uvloop
 from proxy.core.clock import SystemClock
 
 _CLOCK = SystemClock()
-_STAMP = re.compile(rb'"created":(\d{10,20}),')
+STAMP = re.compile(rb'"created":(\d{10,20}),')
 _TEXT = 'the quick brown fox jumps over a lazy dog while "quoted" words\nand new lines and \u00e9t\u00e9 pass '
 
 
@@ -82,7 +82,7 @@ class Connection(asyncio.Protocol):
         if self._run.events:
             now = _CLOCK.monotonic() * 1e9
             whole, end, self._rest = (self._rest + data).rpartition(b"\n\n")
-            stamps = _STAMP.findall(whole + end)
+            stamps = STAMP.findall(whole + end)
             self._events += len(stamps)
             self._run.delays += [(now - int(stamp)) / 1000 for stamp in stamps]
             self._done = self._done or b"data: [DONE]" in whole

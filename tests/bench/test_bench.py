@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+from urllib.request import Request, urlopen
+
+import pytest
 
 from tests.bench import client, path
 from tests.bench.meter import cpu_seconds, resident_bytes, tree
@@ -32,6 +35,20 @@ def test_a_stream_with_too_few_events_is_bad() -> None:
         found = drive(url, "bench-15-0", events=16, requests=3)
 
     assert (found["ok"], found["bad"]) == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("path_of_call", "end"),
+    [("/v1/messages", b'"message_stop"}'), ("/v1beta/models/bench-5-0:streamGenerateContent", b'"bench0123456789"}')],
+)
+def test_the_upstream_streams_in_the_formats_of_other_dialects(path_of_call: str, end: bytes) -> None:
+    with upstream() as url:
+        body = client.body_of("small", "bench-5-0", stream=True)
+        with urlopen(Request(url + path_of_call, body)) as response:
+            events = response.read()
+
+    assert events.count(b'" word"') == 5
+    assert events.rstrip().endswith(end)
 
 
 def test_the_path_of_every_scenario_is_counted() -> None:

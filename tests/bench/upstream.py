@@ -1,11 +1,12 @@
-"""The upstream of the benchmarks: OpenAI's chat completions with as little work as Python allows.
+"""The upstream of the benchmarks: chat completions with as little work as Python allows.
 
     python -m tests.bench.upstream PORT
 
 `POST /v1/chat/completions` answers one fixed JSON object, or, where the body asks for a stream, events of which each
 carries the time at which it was written (`created`, nanoseconds of the monotonic clock, which all processes of a
 machine share), so that a client can tell how long each event was on its way. The model's name says how: `bench`, or
-`bench-EVENTS-DELAY`, the delay between two events in milliseconds.
+`bench-EVENTS-DELAY`, the delay between two events in milliseconds. Streams also come in the formats of Anthropic
+(`/messages`) and Gemini (`:streamGenerateContent`), with the same text in each event.
 
 One `asyncio.Protocol` on httptools. Its own CPU time is not part of any result.
 """
@@ -15,10 +16,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import httptools
 
@@ -41,9 +42,50 @@ _USAGE = (
     b'data: {"id":"chatcmpl-bench0123456789","object":"chat.completion.chunk","created":1,"model":'
     b'"gpt-4o-mini-2024-07-18","choices":[],"usage":{"prompt_tokens":21,"completion_tokens":%d,"total_tokens":%d}}\n\n'
 )
+_DONE = b"data: [DONE]\n\n"
+_ANTHROPIC_START = (
+    b'event: message_start\ndata: {"type":"message_start","message":{"id":"msg_bench","type":"message","role":'
+    b'"assistant","model":"claude-bench","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens"'
+    b':21,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":1}}}\n\n'
+    b'event: content_block_start\ndata: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":'
+    b'""}}\n\n'
+)
+_ANTHROPIC_EVENT = (
+    b'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":'
+    b'" word"}}\n\n'
+)
+_ANTHROPIC_END = (
+    b'event: content_block_stop\ndata: {"type":"content_block_stop","index":0}\n\n'
+    b'event: message_delta\ndata: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},'
+    b'"usage":{"output_tokens":64}}\n\n'
+    b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+)
+_GEMINI_EVENT = (
+    b'data: {"candidates":[{"content":{"parts":[{"text":" word"}],"role":"model"},%s"index":0}],"usageMetadata":'
+    b'{"promptTokenCount":21,"candidatesTokenCount":64,"totalTokenCount":85,"promptTokensDetails":[{"modality":"TEXT",'
+    b'"tokenCount":21}]},"modelVersion":"gemini-bench","responseId":"bench0123456789"}\r\n\r\n'
+)
 _HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"
 _STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 _CLOCK = SystemClock()
+
+
+class Format(NamedTuple):
+    """A stream: what comes before its events, each event, the last one, and what follows them."""
+
+    start: bytes
+    event: Callable[[], bytes]
+    last: Callable[[], bytes]
+    end: bytes
+
+
+def _stamped(finish: bytes) -> bytes:
+    return _EVENT % (int(_CLOCK.monotonic() * 1e9), finish)
+
+
+OPENAI = Format(b"", partial(_stamped, b"null"), partial(_stamped, b'"stop"'), _DONE)
+ANTHROPIC = Format(_ANTHROPIC_START, lambda: _ANTHROPIC_EVENT, lambda: _ANTHROPIC_EVENT, _ANTHROPIC_END)
+GEMINI = Format(b"", lambda: _GEMINI_EVENT % b"", lambda: _GEMINI_EVENT % b'"finishReason":"STOP",', b"")
 
 
 def piece(data: bytes) -> bytes:
@@ -78,34 +120,40 @@ class Upstream(asyncio.Protocol):
         except httptools.HttpParserError:
             self._transport.close()
 
+    def on_url(self, url: bytes) -> None:
+        """The path, which names the format, and Gemini's model."""
+        self._url = url
+
     def on_body(self, data: bytes) -> None:
         """A piece of a request's body."""
         self._body += data
 
     def on_message_complete(self) -> None:
         """Answer."""
-        body = bytes(self._body)
+        body, url = bytes(self._body), self._url
         self._body.clear()
-        if b'"stream":true' not in body and b'"stream": true' not in body:
+        gemini = b":streamGenerateContent" in url
+        if not gemini and b'"stream":true' not in body and b'"stream": true' not in body:
             self._transport.write(_HEAD % len(ANSWER) + ANSWER)
             return
-        name = body.partition(b'"bench-')[2].partition(b'"')[0]
+        kind = GEMINI if gemini else ANTHROPIC if url.endswith(b"/messages") else OPENAI
+        name = url.partition(b"/bench-")[2].partition(b":")[0] or body.partition(b'"bench-')[2].partition(b'"')[0]
         count, _, delay = name.partition(b"-")
-        self._transport.write(_STREAM)
-        self._next(int(count or 8), 0, int(delay or 0) / 1000, usage=b'"include_usage"' in body)
+        self._transport.write(_STREAM + (piece(kind.start) if kind.start else b""))
+        usage = kind is OPENAI and b'"include_usage"' in body
+        self._next(kind, int(count or 8), 0, int(delay or 0) / 1000, usage=usage)
 
-    def _next(self, count: int, at: int, delay: float, *, usage: bool) -> None:
+    def _next(self, kind: Format, count: int, at: int, delay: float, *, usage: bool) -> None:
         while at < count:
             at += 1
-            finish = b'"stop"' if at == count else b"null"
-            self._transport.write(piece(_EVENT % (int(_CLOCK.monotonic() * 1e9), finish)))
+            self._transport.write(piece(kind.last() if at == count else kind.event()))
             if delay and at < count:
-                later = partial(self._next, count, at, delay, usage=usage)
+                later = partial(self._next, kind, count, at, delay, usage=usage)
                 self._timer = asyncio.get_running_loop().call_later(delay, later)
                 return
         if usage:
             self._transport.write(piece(_USAGE % (count, count + 21)))
-        self._transport.write(piece(b"data: [DONE]\n\n") + b"0\r\n\r\n")
+        self._transport.write((piece(kind.end) if kind.end else b"") + b"0\r\n\r\n")
 
 
 async def serve(port: int, ready: threading.Event, stop: asyncio.Event, found: list[int]) -> None:
