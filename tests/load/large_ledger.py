@@ -33,7 +33,7 @@ from tests.support.databases import Postgres, binaries
 SHORT_FORM = Options(calls=3_000)
 
 CALLS = 10_000_000
-FILL_SECONDS = 120.0  # for the records of one day
+PIECE = 20_000  # records that one statement inserts, which must not take long
 SECONDS = 20.0
 DAYS = 60
 KEYS = 500  # of 100 users and 10 teams, with two models each
@@ -53,7 +53,7 @@ _KEY, _MODEL = f"(n * 7919 % {KEYS})", f"(n * 7919 % 5 + n / {KEYS} % 2)"
 _OWNER = f"'key_' || {_KEY}, 'user_' || {_KEY} % 100, 'team_' || {_KEY} % 10"
 _NUMBERS = "WITH RECURSIVE x(n) AS (SELECT CAST({first} AS bigint) UNION ALL SELECT n + 1 FROM x WHERE n + 1 < {end})"
 _TIME = "{start} + (n - {first}) * {step} + {step} / 2"
-_STATEMENTS = (
+_ROWS = (
     f"""INSERT INTO calls (id, request_id, time, endpoint, key_id, user_id, team_id, model, route, provider,
     upstream_model, stream, status, outcome, attempts, input_tokens, cached_tokens, output_tokens, reasoning_tokens,
     cost_nusd, cost_status, ms, queue_ms, cache)
@@ -64,13 +64,13 @@ _STATEMENTS = (
     cost_status, own_key, key_id, user_id, team_id, route)
     {_NUMBERS} SELECT 'req_' || n || '-1', 'req_' || n, 1, {_TIME}, 'acme', 'model_' || {_MODEL}, 'ok', 200, 100, 0, 0,
     0, 20, 0, 0, 0, 1000, 'exact', false, {_OWNER}, 'tier/low' FROM x""",
-    *(
-        f"""INSERT INTO {table} (slot, {", ".join((*DIMENSIONS, *MEASURES))})
-        SELECT time - time % {slot}, key_id, user_id, team_id, provider, model, route, count(*), 0, count(*),
-        sum(input_tokens), 0, 0, sum(output_tokens), 0, 0, sum(cost_nusd), 0 FROM attempts
-        WHERE time >= {{start}} AND time < {{start}} + {DAY} GROUP BY 1, 2, 3, 4, 5, 6, 7"""
-        for table, slot in (("usage_hours", HOUR), ("usage_days", DAY))
-    ),
+)
+_SUMS = tuple(
+    f"""INSERT INTO {table} (slot, {", ".join((*DIMENSIONS, *MEASURES))})
+    SELECT time - time % {slot}, key_id, user_id, team_id, provider, model, route, count(*), 0, count(*),
+    sum(input_tokens), 0, 0, sum(output_tokens), 0, 0, sum(cost_nusd), 0 FROM attempts
+    WHERE time >= {{start}} AND time < {{start}} + {DAY} GROUP BY 1, 2, 3, 4, 5, 6, 7"""
+    for table, slot in (("usage_hours", HOUR), ("usage_days", DAY))
 )
 
 
@@ -108,9 +108,13 @@ async def _on(report: Report, options: Options, store: str) -> None:
 
 async def _fill(database: Database, first: int, count: int, start: int) -> None:
     """Insert the calls of one day."""
-    places = {"first": first, "end": first + count, "start": start, "step": DAY // count}
-    for statement in _STATEMENTS:
-        await database.write(partial(_execute, statement=statement.format(**places)), FILL_SECONDS)
+    step = DAY // count
+    for at in range(0, count, PIECE):
+        places = {"first": first + at, "end": first + min(at + PIECE, count), "start": start + at * step, "step": step}
+        for statement in _ROWS:
+            await database.write(partial(_execute, statement=statement.format(**places)))
+    for statement in _SUMS:
+        await database.write(partial(_execute, statement=statement.format(start=start)))
 
 
 async def _execute(connection: AsyncConnection, statement: str) -> None:
