@@ -43,9 +43,7 @@ MAX_HEADERS = 256  # in one head; also the limit for the lines between two piece
 MAX_INTERIM = 100  # 1xx answers: some servers send one every few seconds while they work
 
 _NEVER_SENT = memoryview(b"")  # marks a request that is not sent completely: `release` then closes the connection
-_CONTROL = r"\x00-\x08\x0a-\x1f\x7f"
-_NOT_IN_VALUES = re.compile(f"[{_CONTROL}]")
-_FIELD = re.compile(rf"\r\n([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+((?:[^{_CONTROL}]*[^{_CONTROL} \t])?)[ \t]*+(?=\r\n)")
+_NOT_IN_VALUES = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class _Stop(Exception):
@@ -243,9 +241,11 @@ class Connection(asyncio.BufferedProtocol):
         if status < 200:
             self._pass_interim(status)
             return
-        text = head.decode("latin-1") + "\r\n"
-        headers = {name.lower(): value for name, value in _FIELD.findall(text)}
-        if not len(headers) == text.count("\n") - 1 <= MAX_HEADERS:
+        text = head.decode("latin-1")
+        lines = text.split("\r\n")[1:]
+        headers = {name.lower(): value.strip(" \t") for name, _, value in [line.partition(":") for line in lines]}
+        plain = len(headers) == len(lines) <= MAX_HEADERS and "\r\n " not in text and "\r\n\t" not in text
+        if not plain or not "".join(headers.values()).isprintable():
             headers = self._unusual_headers(text)
         self._until_close = False
         if "content-length" not in headers or "transfer-encoding" in headers:
@@ -275,8 +275,8 @@ class Connection(asyncio.BufferedProtocol):
         self._until_close = coding is None
 
     def _unusual_headers(self, text: str) -> dict[str, str]:
-        """Return the headers of a head with repeated names, folded lines or control characters in values."""
-        lines = re.split(r"\r\n(?![ \t])", text)[1:-1]
+        """Return the headers of a head with repeated names, folded lines or unusual characters in values."""
+        lines = re.split(r"\r\n(?![ \t])", text)[1:]
         if len(lines) > MAX_HEADERS:
             self._stop("too many headers")
         headers: dict[str, str] = {}
