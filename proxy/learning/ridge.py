@@ -17,6 +17,7 @@ from typing import Any
 ITERATIONS = 20
 TOLERANCE = 1e-3  # of the residual, relative to that of the start
 SLICE = 20_000  # values that are multiplied between two yields: about 2 ms
+_ROWS = 50  # that are sorted by columns between two yields: about as long
 
 Vector = list[float]
 
@@ -32,29 +33,44 @@ class Row:
 
 
 class _Lines:
-    """The rows or the columns of a sparse matrix: each gives the sum of its products with a vector."""
+    """The rows or the columns of a sparse matrix: each gives the sum of its products with a vector.
 
-    def __init__(self, lines: Sequence[tuple[Sequence[int], Sequence[float]]]) -> None:
-        self._lines: list[tuple[Callable[[Vector], Sequence[float]], Sequence[float]]] = []
-        self._breaks = []  # where a slice ends
+    They consist of tuples, in which the garbage collector does not search for cycles again and again.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[Callable[[Vector], Sequence[float]], Sequence[float]]] = []
+        self._breaks: list[int] = []  # where a slice ends
+
+    def take(self, lines: Sequence[tuple[Sequence[int], Sequence[float]]]) -> Generator[None, None, _Lines]:
+        """Take the lines, and return itself; yield often."""
         values = 0
         for number, (places, factors) in enumerate(lines):
             if len(places) == 1:  # `itemgetter` of one place returns no sequence
                 places, factors = (places[0], places[0]), (factors[0], 0.0)
-            self._lines.append((itemgetter(*places) if places else _nothing, factors))
+            self.lines.append((itemgetter(*places) if places else _nothing, tuple(factors)))
             values += len(places) + 5
             if values > SLICE:
                 self._breaks.append(number + 1)
                 values = 0
+                yield
         self._breaks.append(len(lines))
+        return self
 
     def times(self, vector: Vector) -> Generator[None, None, Vector]:
         """Return the products with a vector."""
         out: Vector = []
         for end in self._breaks:
-            out += [sum(map(mul, get(vector), factors)) for get, factors in self._lines[len(out) : end]]
+            out += [sum(map(mul, get(vector), factors)) for get, factors in self.lines[len(out) : end]]
             yield
         return out
+
+
+def freed(items: list[Any]) -> Generator[None, None, None]:
+    """Empty a list of rows in slices: to free millions of numbers at once takes a twentieth of a second."""
+    while items:
+        del items[-2 * _ROWS :]
+        yield
 
 
 def _nothing(vector: Vector) -> Sequence[float]:
@@ -65,22 +81,29 @@ def solve(
     rows: Sequence[Row], penalty: float, start: Mapping[int, float] | None = None
 ) -> Generator[None, None, tuple[float, dict[int, float]]]:
     """Return the intercept and the weights by column; yield often. `start` is a solution of similar rows."""
-    seen = Counter(column for row in rows for column in row.columns)
-    columns = sorted(column for column, times in seen.items() if times > 1)
+    seen: Counter[int] = Counter()
+    for number, row in enumerate(rows):
+        seen.update(row.columns)
+        if number % _ROWS == _ROWS - 1:
+            yield
+    position = {column: at for at, column in enumerate(sorted(column for column, times in seen.items() if times > 1))}
+    columns = list(position)
     yield
-    position = {column: at for at, column in enumerate(columns)}
-    lines = [_known(row, position) for row in rows]
-    yield
+    lines: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
     by_column: list[tuple[list[int], list[float]]] = [([], []) for _ in columns]
-    for number, (places, values) in enumerate(lines):
+    for number, row in enumerate(rows):
+        places, values = _known(row, position)
+        lines.append((places, values))
         for place, value in zip(places, values, strict=True):
             by_column[place][0].append(number)
             by_column[place][1].append(value)
-    yield
+        if number % _ROWS == _ROWS - 1:
+            yield
     weights = [row.weight for row in rows]
     mean = sum([row.weight * row.value for row in rows]) / sum(weights)
     targets = [row.weight * (row.value - mean) for row in rows]
-    by_row, by_col = _Lines(lines), _Lines(by_column)
+    by_row = yield from _Lines().take(lines)
+    by_col = yield from _Lines().take(by_column)
     x = [0.0] * len(columns) if start is None else [start.get(column, 0.0) for column in columns]
     wanted = yield from by_col.times(targets)
 
@@ -92,6 +115,8 @@ def solve(
     now = yield from product(x)
     residual = [value - own for value, own in zip(wanted, now, strict=True)]
     yield from _descend(product, x, residual, TOLERANCE * TOLERANCE * _dot(wanted, wanted))
+    for held in (lines, by_column, by_row.lines, by_col.lines):
+        yield from freed(held)
     return mean, dict(zip(columns, x, strict=True))
 
 
@@ -112,11 +137,11 @@ def _descend(
         yield
 
 
-def _known(row: Row, position: Mapping[int, int]) -> tuple[list[int], list[float]]:
+def _known(row: Row, position: Mapping[int, int]) -> tuple[tuple[int, ...], tuple[float, ...]]:
     pairs = [
         (position[column], value) for column, value in zip(row.columns, row.values, strict=True) if column in position
     ]
-    return [place for place, _ in pairs], [value for _, value in pairs]
+    return tuple([place for place, _ in pairs]), tuple([value for _, value in pairs])
 
 
 def _dot(first: Vector, second: Vector) -> float:

@@ -354,8 +354,8 @@ class Learning:
         """Return a version that has passed its check; else keep the reason for `status`."""
         from proxy.learning.fit import counted, examples_of, fit_and_check  # only here: most processes learn nothing
 
-        examples = examples_of(labels, rules.key_share)
-        state = await _sliced(fit_and_check(version, examples, self._tiers(), rules, self._state))
+        examples = await _sliced(examples_of(labels, rules.key_share))
+        state: State | None = await _sliced(fit_and_check(version, examples, self._tiers(), rules, self._state))
         if state is None:
             reason = "no model has `min_labels` labels that count; `key_share` bounds those of one key"
             self._rejected = {"passed": False, "counted": counted(examples), "reason": reason}
@@ -387,12 +387,11 @@ class Learning:
         return int(self._clock.time() * 1e6)
 
 
-async def _sliced(work: Any) -> State | None:
-    """Run a generator in slices, between which the event loop serves calls."""
+async def _sliced(work: Any) -> Any:
+    """Run a generator in slices, between which the event loop serves calls; return what it returns."""
     while True:
         try:
             next(work)
         except StopIteration as end:
-            result: State | None = end.value
-            return result
+            return end.value
         await asyncio.sleep(0)

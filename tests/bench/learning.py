@@ -114,7 +114,7 @@ def measured(data: Data, traffic: Traffic, pair: tuple[str, str], count: int, se
     for name, explored in (("both", None), *((f"chosen, explored {share:.0%}", share) for share in EXPLORED)):
         labels = labels_of(traffic, labelled, weak, strong, explored, rng)
         began = time.process_time()
-        state = finish(fit_and_check(1, examples_of(labels, 1.0), TIERS, LearningRules(least=50), None))
+        state = finish(fit_and_check(1, finish(examples_of(labels, 1.0)), TIERS, LearningRules(least=50), None))
         yield "seconds of CPU for a version", time.process_time() - began
         if state is None:
             continue
@@ -128,7 +128,7 @@ def print_times(traffic: Traffic, data: Data) -> None:
     """Print what learning adds to a decision."""
     weak, strong = (successes(data, name)[traffic.rows] for name in PAIRS[0])
     labels = labels_of(traffic, numpy.arange(500), weak, strong, None, None)
-    state = finish(fit_and_check(1, examples_of(labels, 1.0), TIERS, LearningRules(), None))
+    state = finish(fit_and_check(1, finish(examples_of(labels, 1.0)), TIERS, LearningRules(), None))
     predictor, profile = LearnedPredictor(state), replace(traffic.profiles[0], features=(("characters", 0.1),))
     times = []
     for _ in range(2_000):

@@ -23,7 +23,7 @@ RULES = LearningRules()
 
 
 def fitted(labels: list[Label], serving: State | None = None, tiers: Any = TIERS) -> State | None:
-    state: State | None = finish(fit_and_check(7, examples_of(labels, 0.2), tiers, RULES, serving))
+    state: State | None = finish(fit_and_check(7, finish(examples_of(labels, 0.2)), tiers, RULES, serving))
     return state
 
 
@@ -160,8 +160,16 @@ def test_models_that_are_not_configured_are_not_learned() -> None:
 
 
 def test_features_of_another_version_are_left_out() -> None:
+    labels = [label(1, WEAK, 1.0, EASY, features=b"\x09abc"), label(2, WEAK, 1.0, EASY)]
+
     assert profile_of(b"\x09abc") is None
-    assert (
-        examples_of([label(1, WEAK, 1.0, EASY, features=b"\x09abc"), label(2, WEAK, 1.0, EASY)], 1.0)[0].label.call_id
-        == "req_2"
-    )
+    assert [example.label.call_id for example in finish(examples_of(labels, 1.0))] == ["req_2"]
+
+
+def test_work_is_done_in_many_slices() -> None:
+    labels, rules = world(1_000), LearningRules()
+
+    examples = finish(examples_of(labels, 1.0))
+
+    assert sum(1 for _ in examples_of(labels, 1.0)) >= 40
+    assert sum(1 for _ in fit_and_check(1, examples, TIERS, rules, None)) > 300

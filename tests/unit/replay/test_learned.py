@@ -38,7 +38,7 @@ class Hard:
 @pytest.fixture(scope="module")
 def state() -> State:
     made = finish(
-        fit_and_check(FIRST, examples_of(world(400), 0.2), {WEAK: "low", STRONG: "high"}, LearningRules(), None)
+        fit_and_check(FIRST, finish(examples_of(world(400), 0.2)), {WEAK: "low", STRONG: "high"}, LearningRules(), None)
     )
     assert isinstance(made, State)
     return made
