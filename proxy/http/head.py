@@ -1,4 +1,4 @@
-"""The head of a request: the names of its headers, and its ASGI scope."""
+"""The head of a request: its limits, the names of its headers, and its ASGI scope."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from urllib.parse import unquote
 
 import httptools
 
+from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, UriTooLong
+
 Fields = list[tuple[bytes, bytes]]
 
+MAX_HEAD = 64 * 1024
+MAX_LINE = 16 * 1024  # of the request line
+MAX_BLANK = 8  # bytes of empty lines before a request
 _NAMES = 1000  # that are kept
 _LONGEST = 64  # bytes of such a name
 
@@ -22,6 +27,21 @@ class Names(dict[bytes, str]):
         if len(self) < _NAMES and len(raw) <= _LONGEST:
             self[raw] = name
         return name
+
+
+def head_error(data: bytearray, end: int, blank: int) -> ProxyError | None:
+    """Return the error of a head at the start of `data`, if any. It ends at `end`, or is incomplete (-1).
+
+    `blank` is the number of bytes of empty lines that came before it.
+    """
+    if blank > MAX_BLANK:
+        return InvalidRequest("The request is not valid HTTP: too many empty lines before it.")
+    size = end if end >= 0 else len(data)
+    if size > MAX_LINE and data.find(b"\r\n", 0, MAX_LINE) < 0:
+        return UriTooLong(f"The request line is longer than {MAX_LINE} bytes.")
+    if size > MAX_HEAD:
+        return HeadTooLarge(f"The request's headers are larger than {MAX_HEAD} bytes.")
+    return None
 
 
 def fields_of(head: bytes) -> Fields:

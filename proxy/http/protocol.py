@@ -24,18 +24,17 @@ from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
 from proxy.admission.credentials import joined
-from proxy.core.errors import HeadTooLarge, InvalidRequest, ProxyError, RequestTimeout, UriTooLong
+from proxy.core.errors import InvalidRequest, ProxyError, RequestTimeout
 from proxy.http.connection import DROP_ROUNDS, Connection, Framing
 from proxy.http.cycle import Cycle
 from proxy.http.exchange import Direct
 from proxy.http.framing import Chunks, Length, check_coding
-from proxy.http.head import Names, fields_of, scope_of
+from proxy.http.head import MAX_HEAD, MAX_LINE, Names, fields_of, head_error, scope_of
 from proxy.http.output import CYCLE
 from proxy.surfaces.openai.errors import error_body
 
-MAX_HEAD = 64 * 1024
-MAX_LINE = 16 * 1024  # of the request line
-MAX_BLANK = 8  # bytes of empty lines before a request
+SMALL_BODY = 64 * 1024  # bytes of a body that usually arrives soon after its head; its request waits for it
+SOON = 0.01  # seconds
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
 _REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 _LOG = logging.getLogger(__name__)
@@ -70,6 +69,8 @@ class Protocol(Connection):
         self._cycle: Cycle | None = None  # of the last request
         self._running: Cycle | None = None  # of the request whose response is not complete
         self._next: asyncio.Future[tuple[Cycle, Handler] | None] | None = None  # that a task waits for
+        self._waiting: tuple[Cycle, Handler] | None = None  # the request, if it waits for a small body
+        self._start_timer: asyncio.TimerHandle | None = None
         self._deadline: asyncio.TimerHandle | None = None  # of a head
         self.idle_timer: asyncio.TimerHandle | None = None
         self._idle_since = 0.0
@@ -87,6 +88,7 @@ class Protocol(Connection):
             self.idle_timer.cancel()
         if self._cycle is not None and (self.write_paused or self._running is not None):
             self._cycle.gone()
+        self._start()
         super().connection_lost(exc)
         if self._next is not None and not self._next.done():
             self._next.set_result(None)
@@ -132,6 +134,8 @@ class Protocol(Connection):
         cycle = self._running
         if cycle is not None and cycle.more_body:
             cycle.end_body()
+            if self._waiting is not None:
+                self._start()
         if self._read_paused:
             self.resume_reading()  # or the client's disconnect would not be noticed while the call runs
 
@@ -194,7 +198,7 @@ class Protocol(Connection):
         if self._buffer[0] in b"\r\n":
             self._skip_blank_lines()
         end = self._buffer.find(b"\r\n\r\n", max(0, self._searched - 3))
-        if error := self._head_error(end):
+        if error := head_error(self._buffer, end, self._blank):
             self._refuse(error)
         elif end >= 0:
             head, rest = bytes(self._buffer[: end + 4]), bytes(self._buffer[end + 4 :])
@@ -212,21 +216,9 @@ class Protocol(Connection):
         self._blank += length - len(self._buffer)
         self._searched = 0
 
-    def _head_error(self, end: int) -> ProxyError | None:
-        """Return the error of the head in the buffer, if any; it ends at `end`, or is incomplete (-1)."""
-        if self._blank > MAX_BLANK:
-            return InvalidRequest("The request is not valid HTTP: too many empty lines before it.")
-        size = end if end >= 0 else len(self._buffer)
-        if size > MAX_LINE and self._buffer.find(b"\r\n", 0, MAX_LINE) < 0:
-            return UriTooLong(f"The request line is longer than {MAX_LINE} bytes.")
-        if size > MAX_HEAD:
-            return HeadTooLarge(f"The request's headers are larger than {MAX_HEAD} bytes.")
-        return None
-
     def _head(self, head: bytes, rest: bytes) -> None:
         """Parse a complete head, and the data after it."""
-        if self._deadline is not None:
-            self._stop_deadline()
+        self._stop_deadline()
         if b"\r\nupgrade" in head.lower():
             head = _UPGRADE.sub(b"\r\nx-upgrade:", head)
         self._fields.clear()
@@ -234,23 +226,30 @@ class Protocol(Connection):
         if not self._parse(head):
             return
         try:
-            cycle, length = self._begin(head)
+            cycle, handler, length = self._request(head)
         except InvalidRequest as error:
             self._refuse(error)
             return
         except (httptools.HttpParserError, ValueError):
             self._refuse_invalid()
             return
-        if not self._whole:
-            if rest and length == len(rest):  # the whole body came with the head
+        self._cycle = self._running = cycle
+        if self._whole or length == len(rest):
+            self._handle_soon(cycle, handler)
+            if self._whole and rest:
+                self.data_received(rest)
+            elif rest:  # the whole body came with the head
                 cycle.body, cycle.more_body = rest, False
                 self._parse(rest)
-                return
-            self._framing = Chunks() if length is None else Length(length)
-            if rest:
-                self._body(rest, self._framing)
-        elif rest:
-            self.data_received(rest)
+            return
+        self._framing = Chunks() if length is None else Length(length)
+        if length is None or length > SMALL_BODY or cycle.waiting_for_100_continue:
+            self._handle_soon(cycle, handler)
+        else:
+            self._waiting = cycle, handler
+            self._start_timer = self.loop.call_later(SOON, self._start)
+        if rest:
+            self._body(rest, self._framing)
 
     def _parse(self, data: bytes) -> bool:
         """Pass data to the parser. Return whether it is valid; otherwise the request is refused."""
@@ -263,8 +262,8 @@ class Protocol(Connection):
             return False
         return True
 
-    def _begin(self, head: bytes) -> tuple[Cycle, int | None]:
-        """Begin to handle the request whose `head` was parsed; return it, and its body's length: `None` if chunked.
+    def _request(self, head: bytes) -> tuple[Cycle, Handler, int | None]:
+        """Return the request whose `head` was parsed, its handler, and the length of its body: `None` if chunked.
 
         Raises `ValueError` or `HttpParserError` if it is not valid, `InvalidRequest` for transfer codings.
         """
@@ -296,9 +295,14 @@ class Protocol(Connection):
             cycle.waiting_for_100_continue, cycle.keep_alive = True, False
         length = None if "transfer-encoding" in headers else int(headers.get("content-length", "0"))
         cycle.more_body = not self._whole
-        self._cycle = self._running = cycle
-        self._handle_soon(cycle, handler)
-        return cycle, length
+        return cycle, handler, length
+
+    def _start(self) -> None:
+        """Let the request be handled that waits for its body."""
+        if self._waiting is not None and self._start_timer is not None:
+            self._start_timer.cancel()
+            (cycle, handler), self._waiting = self._waiting, None
+            self._handle_soon(cycle, handler)
 
     def _handle_soon(self, cycle: Cycle, handler: Handler) -> None:
         """Let `handler` handle the request: in the task that waits for one, or in a new task."""

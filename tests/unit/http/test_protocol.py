@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from proxy.http.connection import WRITE_BUFFER
 from proxy.http.exchange import Direct
 from proxy.http.output import CYCLE
-from proxy.http.protocol import protocol_class
+from proxy.http.protocol import SOON, protocol_class
 
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
@@ -252,3 +252,57 @@ async def test_response_that_does_not_begin_is_an_error() -> None:
     protocol.connection_lost(None)
 
     assert (transport.written[:12], transport.closing) == (b"HTTP/1.1 500", True)
+
+
+CALL = b"POST /call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n"
+
+
+async def test_call_waits_for_a_small_body() -> None:
+    seen = Seen({"localhost"})
+    protocol, transport = made(seen)
+
+    protocol.data_received(CALL)
+    await turns()
+    before = len(seen.requests)
+    protocol.data_received(b"bo")
+    protocol.data_received(b"dyPOST /call")
+    await turns()
+    protocol.connection_lost(None)
+
+    assert (before, len(seen.requests), transport.written.count(b"200 OK")) == (0, 1, 1)
+
+
+@pytest.mark.virtual_time
+async def test_call_does_not_wait_long_for_its_body() -> None:
+    seen = Seen({"localhost"})
+    protocol, _ = made(seen)
+
+    protocol.data_received(CALL)
+    await asyncio.sleep(2 * SOON)
+    protocol.connection_lost(None)
+
+    assert len(seen.requests) == 1
+
+
+@pytest.mark.parametrize("more", [b"expect: 100-continue\r\n", b"transfer-encoding: chunked\r\n"])
+async def test_call_with_a_body_of_its_own_time_does_not_wait(more: bytes) -> None:
+    seen = Seen({"localhost"})
+    protocol, _ = made(seen)
+    length = b"" if b"chunked" in more else b"content-length: 4\r\n"
+
+    protocol.data_received(b"POST /call HTTP/1.1\r\nhost: localhost\r\n" + length + more + b"\r\n")
+    await turns()
+    protocol.connection_lost(None)
+
+    assert len(seen.requests) == 1
+
+
+async def test_call_whose_client_leaves_before_its_body_is_handled() -> None:
+    seen = Seen({"localhost"})
+    protocol, _ = made(seen)
+
+    protocol.data_received(CALL)
+    protocol.connection_lost(None)
+    await turns()
+
+    assert len(seen.requests) == 1
