@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, TypeVar
 
 from proxy.core.clock import Clock
@@ -193,5 +194,6 @@ class Postgresql:
 
 
 async def _load() -> None:
-    """Import SQLAlchemy in a thread: it takes some tenths of a second."""
-    await asyncio.to_thread(__import__, "proxy.store.engines")
+    """Import SQLAlchemy, and what the ledger needs of it, in a thread: it takes some tenths of a second."""
+    for name in ("proxy.store.engines", "proxy.store.recording"):
+        await asyncio.to_thread(import_module, name)

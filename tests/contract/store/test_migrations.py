@@ -90,6 +90,50 @@ def test_the_newest_revision_has_the_tables_of_the_schema(location: Location) ->
     assert asyncio.run(tables(location))["diff"] == []
 
 
+async def details(location: Location) -> dict[str, Any]:
+    """The columns, keys and indexes of each table, and what else SQLite says of it."""
+    from sqlalchemy import inspect, text
+
+    from proxy.store.engines import engine_of
+
+    def look(connection: Any) -> dict[str, Any]:
+        found, inspector = {}, inspect(connection)
+        for name in inspector.get_table_names():
+            columns = {
+                (each["name"], str(each["type"]), each["nullable"], each["default"])
+                for each in inspector.get_columns(name)
+            }
+            indexes = {
+                (each["name"], tuple(each["column_names"]), bool(each["unique"]))
+                for each in inspector.get_indexes(name)
+            }
+            unique = {tuple(each["column_names"]) for each in inspector.get_unique_constraints(name)}
+            keys = inspector.get_pk_constraint(name)["constrained_columns"]
+            statement = ""
+            if connection.dialect.name == "sqlite":
+                statement = connection.scalar(text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": name})
+            found[name] = columns, indexes, unique, keys, "WITHOUT ROWID" in statement
+        return found
+
+    engine = engine_of(location)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(look)
+    finally:
+        await engine.dispose()
+
+
+def test_a_new_database_equals_one_that_had_all_revisions(location: Location) -> None:
+    asyncio.run(migrate_to(location, None))
+    created = asyncio.run(details(location))
+    asyncio.run(migrate_to(location, "base"))
+    asyncio.run(migrate_to(location, known()[0]))
+    asyncio.run(migrate_to(location, None))
+
+    assert asyncio.run(details(location)) == created
+    assert asyncio.run(tables(location))["diff"] == []
+
+
 def test_each_revision_can_be_undone_and_done_again(location: Location) -> None:
     seen: list[set[str]] = []
     for revision in (*known(), *reversed(known()[:-1]), "base", "head"):
