@@ -35,6 +35,7 @@ from proxy.core.budgets import BudgetPolicy, BudgetRule, Window, Windows
 from proxy.core.call import Call
 from proxy.core.clock import Clock
 from proxy.core.errors import StateUnavailable, Unavailable
+from proxy.core.log_limit import LogLimit
 from proxy.core.model import Deployment
 from proxy.core.money import usd
 from proxy.core.plan import Room
@@ -122,7 +123,7 @@ class Budgets:
         self._away_since: float | None = None  # the first failure of the shared store in this outage
         self._local: MemoryBudgets | None = None  # while a shared store is unavailable
         self._unsure: dict[BudgetCounter, BudgetCharge] = {}  # to seed again: the ledger may have more
-        self._warned = -math.inf
+        self._warnings = LogLimit()
         self._numbers = count()
         self._windows = Windows()
         self._known: dict[tuple[object, ...], _Known] = {}  # by caller and provider
@@ -248,7 +249,7 @@ class Budgets:
             except StateUnavailable:
                 continue  # this is logged elsewhere
             except Exception as exc:
-                if self._may_warn():
+                if self._warnings.passes(self._clock.monotonic()) is not None:
                     _LOG.warning("budgets could not be read", extra={"fields": {"error": type(exc).__name__}})
 
     def renew(self) -> None:
@@ -365,18 +366,10 @@ class Budgets:
             if not self._fail_open.store:
                 message = "Past spending cannot be read from the store; try again in a few seconds."
                 raise Unavailable(message, code="overloaded", retry_after=2.0) from exc
-            if self._may_warn():
+            if self._warnings.passes(self._clock.monotonic()) is not None:
                 fields = {"budget": name_of(counter), "error": type(exc).__name__}
                 _LOG.warning("past spending cannot be read; a budget begins with 0", extra={"fields": fields})
             return None
-
-    def _may_warn(self) -> bool:
-        """Return whether to log a warning, at most once a second."""
-        now = self._clock.monotonic()
-        if now - self._warned < 1.0:
-            return False
-        self._warned = now
-        return True
 
     def _configured(self) -> list[tuple[BudgetRule, Window]]:
         policy = self._live.snapshot.budgets

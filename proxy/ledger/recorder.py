@@ -11,7 +11,6 @@ closed`). Rows that could not be written to the journal stay in memory until the
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +19,7 @@ import msgspec
 from proxy.core.clock import Clock
 from proxy.core.errors import Unavailable
 from proxy.core.ledger import AttemptRow, CallRow
+from proxy.core.log_limit import LogLimit
 from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.record import AttemptRecord, Record
 from proxy.ledger.journal import Journal, Segment
@@ -93,8 +93,7 @@ class Recorder:
         self._put = put
         self._closed = closed
         self._failing = False
-        self._logged_at = -math.inf
-        self._unlogged = 0  # internal errors since the last one that was logged
+        self._errors = LogLimit()  # internal errors
         self._encode = msgspec.msgpack.Encoder().encode
 
     def begin(self, record: Record, attempt: AttemptRecord) -> None:
@@ -207,13 +206,10 @@ class Recorder:
 
     def _log_error(self, record: Record) -> None:
         """Log the exception that is being handled, at most once a second: it may repeat at every call."""
-        now = self._clock.monotonic()
-        if now - self._logged_at < 1.0:
-            self._unlogged += 1
-            return
-        fields = {"id": record.id, "unlogged": self._unlogged}
-        self._logged_at, self._unlogged = now, 0
-        _LOG.exception("a call could not be recorded", extra={"fields": fields})
+        unlogged = self._errors.passes(self._clock.monotonic())
+        if unlogged is not None:
+            fields = {"id": record.id, "unlogged": unlogged}
+            _LOG.exception("a call could not be recorded", extra={"fields": fields})
 
     def _failed(self, exc: OSError) -> None:
         self.unjournaled += 1

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.core.clock import Clock
 from proxy.core.ledger import Ledger
+from proxy.core.log_limit import LogLimit
 from proxy.core.model import OTHER, Deployment
 from proxy.core.money import NUSD
 from proxy.core.plan import Plan
@@ -48,6 +49,7 @@ class Settler:
         self._write = write
         self._logs = logs
         self._ledger = ledger  # `None`: calls are not recorded
+        self._errors = LogLimit()
         self._calls: dict[tuple[str, tuple[str, str], int], Cell] = {}  # by route, target and status
         self._attempts: dict[tuple[tuple[str, str], str], _AttemptSeries] = {}  # by target and outcome
 
@@ -63,7 +65,10 @@ class Settler:
             elif record.call is not None and record.call.snapshot.learning is not None and self.named is not None:
                 self.named(record)
         except Exception:  # the call has been answered; an error in its accounting must not end the connection
-            _LOG.exception("a call could not be settled", extra={"fields": {"id": record.id}})
+            unlogged = self._errors.passes(self._clock.monotonic())
+            if unlogged is not None:
+                fields = {"id": record.id, "unlogged": unlogged}
+                _LOG.exception("a call could not be settled", extra={"fields": fields})
         if self._ledger is not None:
             self._ledger.close(record)
 

@@ -204,7 +204,7 @@ def test_error_while_settling_is_logged_and_not_raised(caplog: pytest.LogCapture
 
     [logged] = caplog.records
     assert logged.message == "a call could not be settled"
-    assert logged.__dict__["fields"] == {"id": "req_1"}
+    assert logged.__dict__["fields"] == {"id": "req_1", "unlogged": 0}
     assert logged.exc_info
 
 
