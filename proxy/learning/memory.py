@@ -38,6 +38,8 @@ class Decisions:
 class LearningMemory:
     """Takes the place of `store/learning.py` with `store: none`: nothing survives the process."""
 
+    shared = False
+
     def __init__(self, most: int = MOST_LABELS) -> None:
         self._most = most
         self._by_key: Counter[str] = Counter()  # labels of each key

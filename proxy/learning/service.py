@@ -34,6 +34,7 @@ from proxy.learning.judge import Drawn, Judge, Sample, drawn
 from proxy.learning.labels import FEEDBACK, Label
 from proxy.learning.memory import MOST, Decisions
 from proxy.learning.signals import Signals
+from proxy.learning.slices import sliced
 from proxy.routing.learned import LearnedPredictor, State, decode, encode
 from proxy.routing.members import listed_tiers
 from proxy.routing.predict import PRIOR, Predictor
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from proxy.surfaces.base import Encoder, Surface
 
 EVERY = 5.0  # seconds between two looks into the store,
-SOON = 1.0  # and after a label, which rarely comes alone
+SOON = 1.0  # and after a label or a routed prompt, which rarely comes alone
 KEEP = 10  # versions before the newest one
 MOST_LABELS = 10_000  # that a version is fitted to
 BATCH, SHARE = 20, 0.1  # new labels for which a version is made at once: at least so many, and this share of all;
@@ -83,7 +84,7 @@ class Learning:
         self._signals = Signals()
         self._waiting: list[Values] = []  # decisions that are not in the store yet
         self._labels: list[Label] = []  # of signals and of the judge, that are not in the store yet
-        self._wake = asyncio.Event()  # a label has come
+        self._wake = asyncio.Event()  # a label or a routed prompt has come
         self._state: State | None = None  # what serves
         self._learns = asyncio.Lock()  # held while a version is made
         self._tried = 0  # the time of the newest label of the last fit
@@ -165,6 +166,7 @@ class Learning:
             about = {"chosen": targets[0], "targets": targets, "propensity": plan.propensity}
             row = {"id": call.id, "time": self._now(), "tenant": tenant, "features": features}
             self._waiting.append({**row, "decision": msgspec.json.encode(about)})
+            self._wake.set()
 
     async def give(
         self, principal: Principal, id: str, score: float, model: str | None, comment: str | None = None
@@ -174,10 +176,7 @@ class Learning:
         if comment is not None and (rules is None or not rules.comments):
             message = "`comment`: this server keeps no comments (`learning.comments`); send the score without one."
             raise InvalidRequest(message, param="comment")
-        decision = self._decisions.get(id)
-        if decision is None and len(id) <= LONGEST:
-            row = await self._store.decision(id)
-            decision = None if row is None else decision_of(row)
+        decision = self._decisions.get(id) or await self._stored(id)
         if decision is None or (decision.tenant != principal.tenant and principal.role != "admin"):
             raise NotFound(f"There is no call or routed prompt `{id[:LONGEST]}`.")
         name = model or decision.chosen
@@ -189,6 +188,16 @@ class Learning:
         await written_again(lambda: self._store.add_labels([msgspec.structs.asdict(label)]), self._clock)
         self._wake.set()
         return label
+
+    async def _stored(self, id: str) -> Decision | None:
+        """Return a decision of the store, which gets those of other processes after a moment."""
+        if len(id) > LONGEST:
+            return None
+        row = await self._store.decision(id)
+        if row is None and self._store.shared:
+            await self._clock.sleep(SOON)
+            row = await self._store.decision(id)
+        return None if row is None else decision_of(row)
 
     async def run(self) -> None:
         """Learn until cancelled."""
@@ -354,8 +363,8 @@ class Learning:
         """Return a version that has passed its check; else keep the reason for `status`."""
         from proxy.learning.fit import counted, examples_of, fit_and_check  # only here: most processes learn nothing
 
-        examples = await _sliced(examples_of(labels, rules.key_share))
-        state: State | None = await _sliced(fit_and_check(version, examples, self._tiers(), rules, self._state))
+        examples = await sliced(examples_of(labels, rules.key_share))
+        state: State | None = await sliced(fit_and_check(version, examples, self._tiers(), rules, self._state))
         if state is None:
             reason = "no model has `min_labels` labels that count; `key_share` bounds those of one key"
             self._rejected = {"passed": False, "counted": counted(examples), "reason": reason}
@@ -385,13 +394,3 @@ class Learning:
 
     def _now(self) -> int:
         return int(self._clock.time() * 1e6)
-
-
-async def _sliced(work: Any) -> Any:
-    """Run a generator in slices, between which the event loop serves calls; return what it returns."""
-    while True:
-        try:
-            next(work)
-        except StopIteration as end:
-            return end.value
-        await asyncio.sleep(0)

@@ -22,6 +22,8 @@ Values = Mapping[str, Any]
 class LearningStore:
     """Every method raises `StoreUnavailable` while the database does not work. Times are microseconds since 1970."""
 
+    shared = True
+
     def __init__(self, database: Database) -> None:
         self._database = database
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -170,6 +171,24 @@ async def test_ids_that_are_not_the_callers_are_unknown(principal: Principal, id
 
     with pytest.raises(NotFound):
         await bench.service.give(principal, id, 1.0, None)
+
+
+async def test_a_decision_of_another_process_is_found_after_a_moment() -> None:
+    class Late(LearningMemory):
+        shared = True
+        asked = 0
+
+        async def decision(self, id: str) -> Any:
+            self.asked += 1
+            about = msgspec.json.encode({"chosen": WEAK, "targets": [WEAK], "propensity": 0.5})
+            row = {"id": id, "tenant": ANN.tenant, "features": b"x", "decision": about}
+            return row if self.asked > 1 and id == "req_1" else None
+
+    bench = Bench(Late())
+
+    assert (await bench.service.give(ANN, "req_1", 1.0, None)).propensity == 0.5
+    with pytest.raises(NotFound):
+        await bench.service.give(ANN, "req_2", 1.0, None)
 
 
 async def test_a_comment_is_kept_only_where_the_configuration_keeps_comments() -> None:
