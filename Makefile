@@ -22,15 +22,15 @@ PARALLEL := --numprocesses=auto --dist=worksteal
 help:
 	@echo 'make run     start Signalbox on http://127.0.0.1:8080 (ARGS="--port 9000" and the like)'
 	@echo 'make test    all tests, in parallel (ARGS="tests/unit -x" for a part of them)'
-	@echo 'make coverage  all tests once more, with branch coverage and its gate'
+	@echo 'make coverage  all tests with branch coverage, and its limit'
 	@echo 'make check   formatting, lint, spelling, types and architecture'
 	@echo 'make load    checks of reliability under load (ARGS="failing_target chaos"; without ARGS, lists them)'
 	@echo 'make bench   CPU of a call beside nginx, and the length of its path (ARGS="--rounds 3 --workloads ns16,st50")'
-	@echo 'make format  format and mend what can be mended'
-	@echo 'make docs    write the generated pages of docs/ anew'
+	@echo 'make format  format, and fix what can be fixed automatically'
+	@echo 'make docs    regenerate the generated pages of docs/'
 	@echo 'make prices  compile the price book from the installed genai-prices'
 	@echo 'make lock    compile requirements*.txt from pyproject.toml (UPGRADE=--upgrade for the newest)'
-	@echo 'make clean   remove everything that these made'
+	@echo 'make clean   remove everything that these commands created'
 
 # Compiling first saves 0.2 s and 3 MiB where the environment keeps Python from writing what it has compiled.
 run: $(VENV)/.runtime

@@ -43,7 +43,7 @@ _LOG = logging.getLogger(__name__)
 _NO_IPV6 = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, socket.EAI_ADDRFAMILY, socket.EAI_NONAME)
 GC_THRESHOLD = (50_000, 20, 100)  # measured by `tests/load/streams.py`
 MAX_DIGITS = 640  # the smallest limit that Python accepts
-LAST_WORDS = 2.0  # seconds that interrupted streams have to send their error event
+INTERRUPT_GRACE = 2.0  # seconds that interrupted streams have to send their error event
 
 
 class _Server(uvicorn.Server):
@@ -212,7 +212,7 @@ async def serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=max(1, round(settings.keep_alive)),
-        timeout_graceful_shutdown=LAST_WORDS,  # type: ignore[arg-type]
+        timeout_graceful_shutdown=INTERRUPT_GRACE,  # type: ignore[arg-type]
     )
     leaving = asyncio.Event()
     server = _Server(config)
@@ -223,7 +223,7 @@ async def serve(
             _handle_signals(service, server, leaving)
             server.on_start = on_start
         else:
-            _obey(connections, service, server, leaving)
+            _follow_supervisor(connections, service, server, leaving)
             server.count_connections(connections.count)
             server.on_start = partial(_attach, connections, server, lambda work: tasks.append(group.create_task(work)))
         await server.serve(sockets)
@@ -259,7 +259,7 @@ def _interrupt(service: Service, server: uvicorn.Server) -> None:
     server.should_exit = True
 
 
-def _obey(member: Member, service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
+def _follow_supervisor(member: Member, service: Service, server: uvicorn.Server, leaving: asyncio.Event) -> None:
     """Follow the supervisor's commands. A signal to this process alone ends it alone, and is never taken for two.
 
     Service managers send SIGTERM to every process of a service, in addition to the supervisor's command.
@@ -282,5 +282,5 @@ async def _drain(gate: Gate, server: uvicorn.Server, leaving: asyncio.Event, sec
     if not await gate.emptied(seconds):
         _LOG.warning("calls are interrupted", extra={"fields": {"in_flight": gate.inside}})
         gate.interrupt()
-        await gate.emptied(LAST_WORDS)
+        await gate.emptied(INTERRUPT_GRACE)
     server.should_exit = True

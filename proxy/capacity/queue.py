@@ -121,7 +121,7 @@ class FairQueue:
             if waiter.error is not None:
                 raise waiter.error
             if self._attempting is waiter:
-                claimed = {resource for resource in waiter.resources if self._barred(waiter, resource)}
+                claimed = {resource for resource in waiter.resources if self._is_claimed(waiter, resource)}
                 result = await self._attempt(waiter, attempt, claimed)
                 if not isinstance(result, Wait):
                     self._rotate(waiter)
@@ -155,17 +155,17 @@ class FairQueue:
             self._attempting = self._next(now)
             if self._attempting is not None:
                 self._attempting.turn.set()
-            elif not self._reject_hopeless(now) and not self._reject_expired(now):
+            elif not self._reject_too_late(now) and not self._reject_expired(now):
                 self._set_timer()
                 return
 
     def _next(self, now: float) -> Waiter | None:
-        """Return the first waiter that can attempt; resources that earlier ones wait for are barred to it."""
+        """Return the first waiter that can attempt; it may not use resources that earlier ones wait for."""
         self._heads, self._bars, self._own, self._ahead = {}, {}, set(), set()
         self._alarm = soonest = math.inf
         closed = 0  # resources for which no waiter may overtake
         for waiter in self._order():
-            if all(self._barred(waiter, resource) for resource in waiter.resources):
+            if all(self._is_claimed(waiter, resource) for resource in waiter.resources):
                 self._own.update((waiter.caller, resource) for resource in waiter.resources)
                 continue
             if waiter.due <= now or self._was_notified(waiter):
@@ -184,7 +184,7 @@ class FairQueue:
         self._alarm = soonest
         return None
 
-    def _barred(self, waiter: Waiter, resource: Resource) -> bool:
+    def _is_claimed(self, waiter: Waiter, resource: Resource) -> bool:
         """Return whether others precede `waiter` for the resource `resource`."""
         bar = self._bars.get(resource)
         return bar is not None and (bar <= waiter.size or (waiter.caller, resource) in self._own)
@@ -217,7 +217,7 @@ class FairQueue:
                     again.append(row)
             rows = again
 
-    def _reject_hopeless(self, now: float) -> bool:
+    def _reject_too_late(self, now: float) -> bool:
         """After a whole round, reject new waiters that would wait too long; return whether there were any."""
         fresh, self._fresh = self._fresh, []
         rejected = False
@@ -313,7 +313,7 @@ class FairQueue:
         waiter.turn.set()
 
     def _leave(self, waiter: Waiter) -> None:
-        """Remove a served, rejected or cancelled waiter; others may use the resources that it barred."""
+        """Remove a served, rejected or cancelled waiter; others may use the resources that it claimed."""
         self._remove(waiter)
         self._next_turn()
 

@@ -150,10 +150,10 @@ def _line(item: dict[str, Any]) -> str:
     kind = item.get("role") or item.get("type")
     parts = item.get("content") or item.get("summary")
     if isinstance(parts, list):
-        said = " ".join(str(part.get("text") or part.get("refusal") or f"[{part.get('type')}]") for part in parts)
+        contents = " ".join(str(part.get("text") or part.get("refusal") or f"[{part.get('type')}]") for part in parts)
     else:
-        said = " ".join(str(item[name]) for name in ("name", "arguments", "input", "output") if item.get(name))
-    return text(f"{kind}: {said}")[:_WIDEST]
+        contents = " ".join(str(item[name]) for name in ("name", "arguments", "input", "output") if item.get(name))
+    return text(f"{kind}: {contents}")[:_WIDEST]
 
 
 COMMANDS = [list_, show, export, delete]

@@ -76,7 +76,7 @@ def _candidates(headers: Mapping[str, str], text: str, now: float) -> Iterator[f
     if match := _TEXT.search(text):
         yield duration(match[1])
     yield _longest_reset(headers, now)
-    yield _moment(headers.get("x-ratelimit-reset"), now)
+    yield _instant(headers.get("x-ratelimit-reset"), now)
 
 
 def _asked_for(headers: Mapping[str, str], now: float) -> Iterator[float | None]:
@@ -93,7 +93,7 @@ def _longest_reset(headers: Mapping[str, str], now: float) -> float | None:
         remaining = headers.get(name.replace("reset", "remaining"))
         if remaining is not None and _number(remaining) != 0:
             continue
-        seconds = _moment(headers[name], now)
+        seconds = _instant(headers[name], now)
         if seconds is not None:
             found.append(seconds)
     return max(found, default=None)
@@ -142,7 +142,7 @@ def _seconds(time: datetime) -> float:
     return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
-def _moment(text: str | None, now: float) -> float | None:
+def _instant(text: str | None, now: float) -> float | None:
     """Return a reset in any of its forms as seconds from now."""
     if not text or not _is_short(text):
         return None

@@ -22,7 +22,7 @@ _MOST_DIGITS = 300  # of an integer that is read exactly; the server limits Pyth
 _VERY_LARGE: int = 10**_MOST_DIGITS
 _BLANK = re.compile(r"[ \t\n\r]*")
 SMALL = 64 * 1024  # bytes; a text of this size is cheap to read
-MISFITS = (DecodeError, UnicodeDecodeError, RecursionError)  # of JSON that does not fit a typed view
+DECODE_ERRORS = (DecodeError, UnicodeDecodeError, RecursionError)  # of JSON that does not fit a typed view
 _T = TypeVar("_T")
 MAX_WORK = 8_000_000  # units: an item of a list is 1, a list or object 5, a member 20; large embeddings have 6 million
 _MOST_QUOTES = 2_000_000  # quotes above which a text is expensive
@@ -108,7 +108,7 @@ def typed(decode: Callable[[bytes], _T], data: bytes) -> _T | None:
         if not data.isascii():
             data.decode()  # strings that are skipped are not checked for UTF-8
         return decode(data)
-    except MISFITS:
+    except DECODE_ERRORS:
         return None
 
 

@@ -134,7 +134,7 @@ def worst_case_nusd(
         longest = _longest(deployment, body)
         if longest is None:
             return None
-        return -(-((size + _SET_UP) * _dearest_input(price) + longest * price.output) // _TOKENS)
+        return -(-((size + _SET_UP) * _highest_input(price) + longest * price.output) // _TOKENS)
     read = _most_input(deployment, body, size, parts)
     written = None if read is None else _most_output(deployment, body, size)
     if read is None or written is None:
@@ -144,7 +144,7 @@ def worst_case_nusd(
         return None
     most = 0
     for rates in _possible(price, read, at, any_service=tier is not None):
-        total = read * _dearest_input(rates) + written * _dearest_output(rates)
+        total = read * _highest_input(rates) + written * _highest_output(rates)
         most = max(most, -(-total // _TOKENS) + rates.request)
     return most
 
@@ -170,7 +170,7 @@ def _possible(price: Price, input_tokens: int, at: int | None, *, any_service: b
             yield from (tier.price for tier in rates.tiers if tier.above < input_tokens)
 
 
-def _dearest_input(price: Price) -> int:
+def _highest_input(price: Price) -> int:
     most = max(price.input, price.cached_input, price.cache_write, price.cache_write_1h or 0)
     media = price.media
     if media is None:
@@ -178,7 +178,7 @@ def _dearest_input(price: Price) -> int:
     return max(most, media.input_audio, media.input_image, media.cached_audio, media.cached_image)
 
 
-def _dearest_output(price: Price) -> int:
+def _highest_output(price: Price) -> int:
     media = price.media
     most = max(price.output, price.reasoning or 0)
     return most if media is None else max(most, media.output_audio, media.output_image)

@@ -1,4 +1,4 @@
-"""The schema of the state file. Decoding validates it, so that whatever reads these values need not.
+"""The schema of the state file. Decoding validates it, so that its readers need not.
 
 The file may contain anything: it was written by another version, damaged, or edited. Times are in seconds since the
 epoch. The names of fields are those of version 1 of the file, where a cooldown is a `rest`.

@@ -98,12 +98,12 @@ def error_in(value: Any) -> Mapping[str, Any]:
 
 def is_error(value: Mapping[str, Any], answer: str = "choices") -> bool:
     """Whether an object that came with status 200 is an error; `answer` is the member that every answer has."""
-    if value.get("object") == "error" or value.get("type") == "error" or says_error(value.get("error")):
+    if value.get("object") == "error" or value.get("type") == "error" or reports_error(value.get("error")):
         return True
     found = value.get(answer)
     if found:
         return isinstance(found, list) and any(_failed(choice) for choice in found)
-    if any(says_error(value.get(name)) for name in _ERRORS) or any(value.get(name) is False for name in _SUCCESSES):
+    if any(reports_error(value.get(name)) for name in _ERRORS) or any(value.get(name) is False for name in _SUCCESSES):
         return True
     return any(isinstance(value.get(name), str) for name in _TEXTS) or _failed_base(value.get("base_resp"))
 
@@ -134,13 +134,13 @@ def _candidates(value: Mapping[str, Any]) -> Iterator[Any]:
     yield value.get("Error")
     choices = value.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict) and says_error(choice.get("error")):
+        if isinstance(choice, dict) and reports_error(choice.get("error")):
             yield choice["error"] if isinstance(choice["error"], dict) else {"message": str(choice["error"])}
     base = value.get("base_resp")
     yield {**base, "code": base.get("status_code")} if isinstance(base, dict) and _failed_base(base) else None
 
 
-def says_error(error: Any) -> bool:
+def reports_error(error: Any) -> bool:
     """Whether a member for errors contains one: `null`, `{}` and an object of nulls do not."""
     if isinstance(error, dict):
         return any(value not in (None, "", [], {}) for value in error.values())
@@ -148,7 +148,7 @@ def says_error(error: Any) -> bool:
 
 
 def _failed(choice: Any) -> bool:
-    return isinstance(choice, dict) and (choice.get("finish_reason") == "error" or says_error(choice.get("error")))
+    return isinstance(choice, dict) and (choice.get("finish_reason") == "error" or reports_error(choice.get("error")))
 
 
 def _failed_base(base: Any) -> bool:

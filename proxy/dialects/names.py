@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.dialects.rewriter import MemberRewriter
-from proxy.dialects.schema.drafts import LISTS, NAMED, SHELVES
+from proxy.dialects.schema.drafts import DEFINITIONS, LISTS, NAMED
 
 _ODD = re.compile(r"[^a-zA-Z0-9_-]+")
 _DIGEST = 8  # characters
@@ -99,7 +99,7 @@ def member_names(schema: Any) -> Iterator[str]:
                     for names in value.values():
                         yield from _strings(names)
             elif isinstance(value, dict) and keyword not in _NO_SCHEMAS:
-                pending += value.values() if keyword in NAMED or keyword in SHELVES else (value, *value.values())
+                pending += value.values() if keyword in NAMED or keyword in DEFINITIONS else (value, *value.values())
             elif isinstance(value, list) and (keyword in LISTS or keyword == "items"):
                 pending += value
 

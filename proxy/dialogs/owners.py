@@ -1,7 +1,7 @@
-"""Names of the owners of locks: they say which process runs a turn, so that others see whether it has died.
+"""Names of the owners of locks. A name identifies the process that runs a turn, so that others see whether it has died.
 
-A lock expires when it is not renewed. Of a process beside this one it need not be waited for: a process that no longer
-exists, or whose id another process has now, renews nothing.
+A lock that is not renewed expires. The lock of a process on this machine need not expire first: it is known to be free
+if the process does not exist, or if another process has its id now.
 """
 
 from __future__ import annotations

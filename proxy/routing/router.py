@@ -1,4 +1,4 @@
-"""The router: the one entrance to this room. `Router.route` turns a call into a plan.
+"""The router: the entry point of this package. `Router.route` turns a call into a plan.
 
 A call to one model without routing options is a look-up in a table that is compiled once per snapshot. Other calls go
 through three steps: resolve the names, classify the prompt (which may await), plan.

@@ -50,10 +50,10 @@ def diagnose(
     limited = _of(pairs, (row for row in cooldowns if row["reason"] == "rate_limited"))
     limited |= _of(pairs, (row for row in limits if row["provider"] == provider and _used_up(row)))
     broken = _of(pairs, breakers)
-    barred = rejected | limited | broken
-    if not barred:
+    blocked = rejected | limited | broken
+    if not blocked:
         return HEALTHY
-    status: Status = "unhealthy" if barred == pairs else "degraded"
+    status: Status = "unhealthy" if blocked == pairs else "degraded"
     # the largest cause; for equal ones, first the one that the operator must fix
     largest = max((rejected, broken - rejected, limited - rejected - broken), key=len)
     if largest == rejected:
@@ -84,13 +84,13 @@ def _own_fault(breakers: Iterable[Row], broken: set[Pair]) -> tuple[Pattern, str
 
 def _of(pairs: set[Pair], rows: Iterable[Row]) -> set[Pair]:
     """Return the route keys that the rows concern; a model of `None` means all models of a key."""
-    barred: set[Pair] = set()
+    blocked: set[Pair] = set()
     for row in rows:
         if row["model"] is None:
-            barred |= {pair for pair in pairs if pair[1] == row["key"]}
+            blocked |= {pair for pair in pairs if pair[1] == row["key"]}
         elif (row["model"], row["key"]) in pairs:
-            barred.add((row["model"], row["key"]))
-    return barred
+            blocked.add((row["model"], row["key"]))
+    return blocked
 
 
 def _used_up(row: Row) -> bool:

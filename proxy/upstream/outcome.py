@@ -25,7 +25,7 @@ from proxy.upstream.own_keys import rejected_key
 from proxy.upstream.run import FailedTarget, worst
 
 MINUTE = 60.0  # `retry-after` of a request that exceeds a limit by itself
-_MOST_SAID = 300  # characters of a provider's message, if several targets are named
+_MOST_CHARACTERS = 300  # characters of a provider's message, if several targets are named
 _MOST_NAMED = 8
 
 _UNCHANGED = ("messages", "generate")  # formats whose clients receive the upstream's own errors
@@ -131,7 +131,7 @@ def _words(failed: FailedTarget) -> str:
     """Return the message for one failed target, without its name."""
     failure = failed.failure
     status = failure.status
-    what = str(failure).rstrip(". ")[:_MOST_SAID]
+    what = str(failure).rstrip(". ")[:_MOST_CHARACTERS]
     match failure.kind:
         case FailureKind.KEY_REJECTED:
             # The client's key is valid. The provider's message may contain a part of the provider key.

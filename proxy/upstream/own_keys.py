@@ -68,7 +68,7 @@ class OwnKeys:
         """
         name = call.principal.user
         if name is None:
-            return self._applied(plan, _NOBODY)
+            return self._applied(plan, _NO_USER)
         user = self._users.get(name)
         if user is None or self._clock.monotonic() - user.read_at > STALE_SECONDS:
             return None
@@ -173,7 +173,7 @@ class _User:
         return known[1]
 
 
-_NOBODY = _User({}, 0.0)
+_NO_USER = _User({}, 0.0)
 _UNKNOWN = _User({}, 0.0, known=False)
 
 
@@ -219,6 +219,6 @@ def _no_target(plan: Plan, user: _User) -> ProxyError:
         message = "The store of users' provider keys is unavailable; try again shortly."
         return Unavailable(message, code="store_unavailable")
     named = ", ".join(f"`{name}`" for name in providers)
-    whose = "add one with `PUT /v1/provider-keys`" if user is not _NOBODY else "use a credential that belongs to a user"
-    message = f"Calls to {named} need a provider key of your own; {whose}."
+    hint = "add one with `PUT /v1/provider-keys`" if user is not _NO_USER else "use a credential that belongs to a user"
+    message = f"Calls to {named} need a provider key of your own; {hint}."
     return InvalidRequest(message, code="provider_key_required", retryable=False)

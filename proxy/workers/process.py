@@ -15,7 +15,7 @@ _READ = 1 << 20  # bytes at once
 class Worker:
     """Sends and receives without blocking: what the worker does not read yet waits in a buffer.
 
-    `row` is its row of the board; `hear` gets each message.
+    `row` is its row of the board; `on_message` gets each message.
     """
 
     def __init__(
@@ -28,7 +28,7 @@ class Worker:
         control: socket.socket,
         selector: selectors.BaseSelector,
         started: float,
-        hear: Callable[[Worker, Message], None],
+        on_message: Callable[[Worker, Message], None],
     ) -> None:
         self.index = index
         self.pid = pid
@@ -40,7 +40,7 @@ class Worker:
         self._connections = connections
         self._control = control
         self._selector = selector
-        self._hear = hear
+        self._on_message = on_message
         self._decoder = Decoder()
         self._outbox = bytearray()
         self._closed = False  # its end of the control socket
@@ -92,7 +92,7 @@ class Worker:
             each.close()
         self._row[PID] = 0
 
-    def _talk(self, events: int) -> None:
+    def _on_ready(self, events: int) -> None:
         if events & selectors.EVENT_WRITE:
             self._flush()
         if events & selectors.EVENT_READ:
@@ -111,7 +111,7 @@ class Worker:
             self._watch()
             return False
         for message in self._decoder.feed(data):
-            self._hear(self, message)
+            self._on_message(self, message)
         return True
 
     def _flush(self) -> None:
@@ -132,7 +132,7 @@ class Worker:
         if not wanted:
             self._selector.unregister(self._control)
         elif not self._watched:
-            self._selector.register(self._control, wanted, self._talk)
+            self._selector.register(self._control, wanted, self._on_ready)
         else:
-            self._selector.modify(self._control, wanted, self._talk)
+            self._selector.modify(self._control, wanted, self._on_ready)
         self._watched = wanted

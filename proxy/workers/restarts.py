@@ -19,6 +19,6 @@ class Restarts:
         failures = self._failures[index] = 0 if settled else self._failures[index] + 1
         return DELAYS[min(max(failures - 1, 0), len(DELAYS) - 1)]
 
-    def hopeless(self, index: int) -> bool:
+    def gives_up(self, index: int) -> bool:
         """Return whether another start of this worker is not worth a try, if no other worker is left."""
         return self._failures[index] >= GIVE_UP

@@ -30,7 +30,7 @@ from proxy.workers.restarts import Restarts
 _LOG = logging.getLogger(__name__)
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 FORK_AGAIN = 1.0  # seconds until it forks again after the system had no memory or process left
-LAST_WORDS = 10.0  # seconds beyond the drain until workers are killed
+KILL_GRACE = 10.0  # seconds beyond the drain until workers are killed
 
 
 class StartError(Exception):
@@ -80,7 +80,7 @@ class Supervisor:
             while self._workers or self._restarts:
                 for key, events in self._selector.select(self._pause()):
                     key.data(events)
-                self._tend()
+                self._handle_due()
         finally:
             logging.getLogger().removeHandler(handler)
             self._kill()
@@ -116,7 +116,7 @@ class Supervisor:
             control=control,
             selector=self._selector,
             started=self._clock.monotonic(),
-            hear=self._hear,
+            on_message=self._on_message,
         )
 
     def _become(self, index: int, connections: socket.socket, control: socket.socket) -> NoReturn:
@@ -169,7 +169,7 @@ class Supervisor:
             raise StartError(f"worker {worker.index} {_how(code)} before all workers were ready")
         lived = self._clock.monotonic() - worker.started
         delay = self._policy.ended(worker.index, ready=worker.ready, leaving=worker.leaving, lived=lived)
-        if self._policy.hopeless(worker.index) and not any(other.ready for other in self._workers.values()):
+        if self._policy.gives_up(worker.index) and not any(other.ready for other in self._workers.values()):
             raise StartError(f"worker {worker.index} {_how(code)}, as it did at several starts before")
         self._restarts[worker.index] = self._clock.monotonic() + delay
         self._questions.restarts += 1
@@ -202,7 +202,7 @@ class Supervisor:
             due.append(self._stop_by)
         return max(0.0, min(due) - self._clock.monotonic())
 
-    def _tend(self) -> None:
+    def _handle_due(self) -> None:
         """Do what signals ask for and what is due."""
         while self._signals:
             self._signal(self._signals.pop(0))
@@ -224,15 +224,15 @@ class Supervisor:
         if number == signal.SIGCHLD:
             self._reap()
         elif number == signal.SIGHUP:
-            self._tell("reload")
+            self._send_all("reload")
         elif self._stop_by is None:
             self._restarts.clear()
-            self._stop_by = self._clock.monotonic() + self._drain + LAST_WORDS
-            self._tell("drain")
+            self._stop_by = self._clock.monotonic() + self._drain + KILL_GRACE
+            self._send_all("drain")
         else:  # a second signal does not wait
-            self._tell("interrupt")
+            self._send_all("interrupt")
 
-    def _tell(self, kind: str) -> None:
+    def _send_all(self, kind: str) -> None:
         for worker in self._workers.values():
             worker.send({"kind": kind})
 
@@ -244,7 +244,7 @@ class Supervisor:
 
     # Messages
 
-    def _hear(self, worker: Worker, message: Message) -> None:
+    def _on_message(self, worker: Worker, message: Message) -> None:
         kind = message["kind"]
         if kind == "ready":
             worker.ready = True

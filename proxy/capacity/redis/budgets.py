@@ -46,10 +46,10 @@ class RedisBudgets:
         self._client = client
         self._scripts = budget_scripts(time)
         self._settled: OrderedDict[str, None] = OrderedDict()  # ids, oldest first
-        self._owed: dict[BudgetCounter, tuple[int, bool, BudgetCharge]] = {}  # cost, whether it closes, charge
+        self._deferred: dict[BudgetCounter, tuple[int, bool, BudgetCharge]] = {}  # cost, whether it closes, charge
         self._unreturned: deque[BudgetReservation] = deque(maxlen=MAX_UNRETURNED)
         self._seen: dict[BudgetCounter, Spending] = {}
-        client.on_recovery.append(self._pay)
+        client.on_recovery.append(self._send_deferred)
 
     def reserve_at_once(self, reservation: BudgetReservation, lease: float) -> None:
         """Reserve nothing: only Redis knows what other processes have spent."""
@@ -83,7 +83,7 @@ class RedisBudgets:
         closes = nusd > reservation.nusd
         if not self._client.available:
             for charge in reservation.charges:
-                self._owe(charge, nusd, closes=closes and charge.hard is not None)
+                self._defer(charge, nusd, closes=closes and charge.hard is not None)
             self._unreturned.append(reservation)
             return
         self._end(reservation, nusd, closes=closes)
@@ -97,9 +97,9 @@ class RedisBudgets:
     def commit(self, charges: Sequence[BudgetCharge], nusd: int) -> None:
         """Add a cost that was reserved elsewhere, in the background."""
         for charge in charges:
-            self._owe(charge, nusd, closes=False)
+            self._defer(charge, nusd, closes=False)
         if self._client.available:
-            self._pay()
+            self._send_deferred()
 
     def renew(self, reservations: Sequence[BudgetReservation], lease: float) -> None:
         """Extend the leases to `lease` seconds from now, in the background."""
@@ -133,17 +133,17 @@ class RedisBudgets:
                 self._seen[counter] = row
         return rows
 
-    def _owe(self, charge: BudgetCharge, nusd: int, *, closes: bool) -> None:
-        before, closed, _ = self._owed.get(charge.counter, (0, False, charge))
+    def _defer(self, charge: BudgetCharge, nusd: int, *, closes: bool) -> None:
+        before, closed, _ = self._deferred.get(charge.counter, (0, False, charge))
         if nusd or closes:
-            self._owed[charge.counter] = before + nusd, closed or closes, charge
+            self._deferred[charge.counter] = before + nusd, closed or closes, charge
 
-    def _pay(self) -> None:
+    def _send_deferred(self) -> None:
         """Add what was settled while Redis was unavailable, and return what was reserved; repetitions count once."""
         while self._unreturned:
             self._end(self._unreturned.popleft(), 0)
-        owed, self._owed = self._owed, {}
-        for nusd, closes, charge in owed.values():
+        deferred, self._deferred = self._deferred, {}
+        for nusd, closes, charge in deferred.values():
             sum_key = state_key("budget-sum", secrets.token_hex(8))
             arguments = [nusd, int(closes), _expiry(charge)]
             self._client.post(self._scripts.add, [sum_key, *_keys([charge])], arguments, repeat=True)

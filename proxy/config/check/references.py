@@ -1,7 +1,7 @@
 """Checks the references between names in a file: models, aliases, scenarios, tiers, agents, the default route.
 
-It works on unvalidated data, so that it reports problems even if types are problem elsewhere. Messages contain names of
-models, aliases and routes, and no other values.
+It works on unvalidated data, so that it reports problems even if other values have wrong types. Messages contain names
+of models, aliases and routes, and no other values.
 """
 
 from collections.abc import Iterator, Mapping

@@ -192,9 +192,9 @@ class Answer:
             return
         if block.rewriter is not None:
             text = block.rewriter.feed(text)
-        self._say(block, text)
+        self._add_text(block, text)
 
-    def _say(self, block: OpenBlock, text: str) -> None:
+    def _add_text(self, block: OpenBlock, text: str) -> None:
         self._characters += len(text)
         block.ended = self._characters
         self._writer.text(text)
@@ -228,7 +228,7 @@ class Answer:
         if block.kind == "tool_use":
             self._close_call(block)
         elif block.kind == "text" and block.rewriter is not None:
-            self._say(block, block.rewriter.rest())
+            self._add_text(block, block.rewriter.rest())
         elif block.kind == "thinking" and block.signature:
             self._sign({"type": "thinking", "thinking": block.text, "signature": block.signature})
         elif block.kind == "redacted_thinking" and _string(block.opening.get("data")):

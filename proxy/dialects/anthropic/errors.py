@@ -12,7 +12,7 @@ from typing import Any
 from proxy.core.failures import FailureKind, UpstreamFailure
 from proxy.core.json_text import value_of
 from proxy.dialects.error_details import is_error as holds_error
-from proxy.dialects.error_details import read_error, says_error
+from proxy.dialects.error_details import read_error, reports_error
 from proxy.dialects.upstream_errors import failure_in_200 as in_200
 from proxy.dialects.upstream_errors import failure_of
 
@@ -62,5 +62,5 @@ def is_error(value: Mapping[str, Any]) -> bool:
     """Whether a JSON object is an error, with or without its `type`."""
     kind = value.get("type")
     if isinstance(kind, str) and (kind in _EVENTS or kind.startswith(("message_", "content_block_"))):
-        return says_error(value.get("error"))
+        return reports_error(value.get("error"))
     return holds_error(value, "content")

@@ -14,7 +14,7 @@ from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.dialects import NativeFormat
 from proxy.core.failures import UpstreamFailure
-from proxy.core.json_text import MISFITS, SMALL
+from proxy.core.json_text import DECODE_ERRORS, SMALL
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
@@ -135,7 +135,7 @@ class MessageEvents(_Errors, NativeEvents):
             if not text.isascii():
                 text.decode()  # strings that are skipped are not checked for UTF-8
             values = list(map(decode_delta, lines))
-        except MISFITS:
+        except DECODE_ERRORS:
             return False
         if 10 in text and text.count(b"\n") != 3 * len(lines) - 3:  # an event of several lines
             return False

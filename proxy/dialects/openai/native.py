@@ -18,7 +18,7 @@ from proxy.core.call import Call, NativeRequest
 from proxy.core.clock import Clock
 from proxy.core.dialects import NativeFormat
 from proxy.core.failures import UpstreamFailure
-from proxy.core.json_text import MISFITS, SMALL, typed
+from proxy.core.json_text import DECODE_ERRORS, SMALL, typed
 from proxy.core.model import Provider, ProviderKey
 from proxy.core.plan import Target
 from proxy.core.recall import Recall
@@ -26,7 +26,7 @@ from proxy.core.sse import data_of
 from proxy.core.usage import Usage, UsageBounds, asking, bounds_of, service_of
 from proxy.core.wire import UpstreamRequest
 from proxy.dialects.base import Decoder, Dialect
-from proxy.dialects.error_details import is_error, says_error
+from proxy.dialects.error_details import is_error, reports_error
 from proxy.dialects.held import LIMIT
 from proxy.dialects.native import NativeBody, NativeEvents, kept_error, size_of
 from proxy.dialects.native_request import (
@@ -120,7 +120,7 @@ class _Errors:
     def _is_error(self, value: dict[str, Any]) -> bool:
         kind = value.get("type")
         if isinstance(kind, str) and kind.startswith("response."):
-            return kind in _FAILED or says_error(value.get("error"))
+            return kind in _FAILED or reports_error(value.get("error"))
         if value.get("object") == "response":
             return value.get("status") in ("failed", "cancelled")
         return (kind is None or kind == "error") and is_error(value, "output")
@@ -149,7 +149,7 @@ class ResponseEvents(_Errors, NativeEvents):
             if not chunk.isascii():
                 chunk.decode()  # strings that are skipped are not checked for UTF-8
             pieces = [_decode_piece(data) for _, _, data in events]
-        except MISFITS:
+        except DECODE_ERRORS:
             return False
         if not all(piece.type.startswith("response.") for piece in pieces):
             return False

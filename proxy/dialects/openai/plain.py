@@ -12,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 from msgspec.json import Decoder
 
 from proxy.core.failures import FailureKind, UpstreamFailure
-from proxy.core.json_text import MISFITS, SMALL, is_expensive, loads
+from proxy.core.json_text import DECODE_ERRORS, SMALL, is_expensive, loads
 from proxy.core.usage import UNBOUNDED, Usage, UsageBounds, service_of
 from proxy.dialects.error_details import is_error
 from proxy.dialects.held import LIMIT, HeldAnswer
@@ -86,7 +86,7 @@ def completion_of(body: bytes) -> Answer | None:
         if not body.isascii():
             body.decode()  # strings that are skipped are not checked for UTF-8
         return _decode_answer(body)
-    except MISFITS:
+    except DECODE_ERRORS:
         return None
 
 
@@ -142,7 +142,7 @@ def _tokens_of(raw: Raw, bounds: UsageBounds, service: str | None) -> Usage | No
     """Read a `usage`, as `usage_of` does."""
     try:
         tokens = _decode_tokens(raw)
-    except MISFITS:
+    except DECODE_ERRORS:
         return usage_of(loads(bytes(raw)), bounds, service)
     read, written = tokens.prompt_tokens, tokens.completion_tokens
     of_read = tokens.prompt_tokens_details or _NOTHING_READ

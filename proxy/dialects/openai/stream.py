@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy.core.body import parse
 from proxy.core.errors import InvalidRequest
-from proxy.core.json_text import MISFITS, SMALL, object_of
+from proxy.core.json_text import DECODE_ERRORS, SMALL, object_of
 from proxy.core.spans import edit
 from proxy.core.sse import Events
 from proxy.core.usage import UNBOUNDED, UsageBounds
@@ -69,7 +69,7 @@ class StreamDecoder(EventRelay):
             if not text.isascii():
                 text.decode()  # strings that are skipped are not checked for UTF-8
             values = list(map(decode_chunk, lines))
-        except MISFITS:
+        except DECODE_ERRORS:
             return super().feed(chunk)
         if 10 in text and text.count(b"\n") != 2 * len(lines) - 2:  # an event of several lines
             return super().feed(chunk)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote, urldefrag, urljoin
 
-from proxy.dialects.schema.drafts import LISTS, NAMED, REFERENCES, SHELVES, SINGLE, Ref, is_old, is_schema, normal
+from proxy.dialects.schema.drafts import DEFINITIONS, LISTS, NAMED, REFERENCES, SINGLE, Ref, is_old, is_schema, normal
 from proxy.dialects.schema.language import Schema
 
 _ALIASES = 50  # length of a chain of references to references
@@ -112,7 +112,7 @@ class Document:
 def subschemas(node: Schema) -> Iterator[Any]:
     """Yield the subschemas of a node, for all drafts."""
     for name, value in node.items():
-        if isinstance(value, dict) and (name in NAMED or name in SHELVES or name == "dependencies"):
+        if isinstance(value, dict) and (name in NAMED or name in DEFINITIONS or name == "dependencies"):
             yield from value.values()
         elif isinstance(value, list) and (name in LISTS or name == "items"):
             yield from value

@@ -43,7 +43,7 @@ COUNTS = frozenset(
     }
 )
 NUMBERS = frozenset({"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"})
-SHELVES = ("$defs", "definitions")
+DEFINITIONS = ("$defs", "definitions")
 _IDENTITY = frozenset(
     {
         "$schema",

@@ -1,4 +1,4 @@
-"""The surface of Google's API: `:generateContent`, `:countTokens`, `:embedContent` and their relatives.
+"""The surface of Google's API: `:generateContent`, `:countTokens`, `:embedContent` and related endpoints.
 
 A request becomes a call in OpenAI's format, and keeps its own bytes for targets that speak Google's format.
 `docs/gemini-clients.md` has the table of what is translated.

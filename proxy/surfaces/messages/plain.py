@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Struct
 from msgspec.json import Decoder
 
-from proxy.core.json_text import MISFITS
+from proxy.core.json_text import DECODE_ERRORS
 from proxy.core.sse import data_line
 
 
@@ -40,6 +40,6 @@ def plain_delta(event: bytes) -> PlainDelta | None:
         return None
     try:
         choices = _decode(line).choices
-    except MISFITS:
+    except DECODE_ERRORS:
         return None
     return choices[0].delta if len(choices) == 1 else None

@@ -1,6 +1,6 @@
 """The surface of a connection on which one response continues another, also one that is not stored.
 
-The connection remembers its last response that is not stored, with everything that was said before it.
+The connection remembers its last response that is not stored, with everything before it.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ConnectionSurface:
         self._remembered = ""  # the id of the response
         self._items = b""  # its items with all before them, as JSON
         self._previous: str | None = None  # what the call continues, if that is remembered
-        self._said: list[Any] = []  # the items of the call's input, with those before
+        self._call_items: list[Any] = []  # the items of the call's input, with those before
         self.answered: Item | None = None  # the response object of the last answer
 
     @property
@@ -75,7 +75,7 @@ class ConnectionSurface:
 
     def body_of(self, message: bytes) -> bytes:
         """Return the body of the `POST` that a message stands for. Raises `InvalidRequest`."""
-        self._said, self._previous, self._turn, self.answered = [], None, None, None
+        self._call_items, self._previous, self._turn, self.answered = [], None, None, None
         document = parse(message)
         body, spans = document.body, document.spans
         if body.get("type") != _CREATE:
@@ -97,7 +97,7 @@ class ConnectionSurface:
         turn = self._turn = call.turn
         assert turn is not None
         own = input_items(turn.context.document.get("input"))
-        self._said = own
+        self._call_items = own
         before: list[Any] = []
         if turn.previous is not None and turn.previous == self._remembered:
             self._previous, turn.previous = turn.previous, None
@@ -109,7 +109,7 @@ class ConnectionSurface:
             whole = complete(history)
             if before and turn.store:
                 turn.input[:0] = named_items(before, f"{call.id}/before")
-            self._said = [*history, *(found_item(item, turn) for item in own)]
+            self._call_items = [*history, *(found_item(item, turn) for item in own)]
             return whole
 
         turn.complete = completed
@@ -146,7 +146,7 @@ class ConnectionSurface:
         output = response.get("output")
         if not isinstance(output, list):
             return b""
-        return compact_nulled(since_summary([*self._said, *output], _is_own_summary))
+        return compact_nulled(since_summary([*self._call_items, *output], _is_own_summary))
 
     def end(self, items: bytes) -> None:
         """Remember `items` with the id of the answer. Forget what a call that failed has continued."""
@@ -156,7 +156,7 @@ class ConnectionSurface:
                 self.forget()
         elif items and isinstance(response.get("id"), str):
             self._remember(response["id"], items)
-        self._said = []
+        self._call_items = []
 
     def forget(self) -> None:
         """Remember nothing."""

@@ -35,7 +35,7 @@ KEEP_ALIVE_PLAIN = 4.0  # local servers, uvicorn and vLLM among them, close afte
 MAX_IDLE = 256  # idle connections to one origin
 MARGIN = 1.0  # seconds before the upstream's own keep-alive timeout, for requests in transit
 FRESH = 0.1  # seconds for which an idle connection that was kept before is taken without a look at its socket
-_TLS_GOODBYE = 1.0  # seconds for the TLS shutdown
+_TLS_SHUTDOWN = 1.0  # seconds for the TLS shutdown
 _TIMEOUT = re.compile(r"(?:^|[, ])timeout ?= ?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 
 
@@ -168,7 +168,7 @@ class NetTransport:
             sock=connected,
             ssl=context,
             server_hostname=origin.host,
-            ssl_shutdown_timeout=_TLS_GOODBYE,
+            ssl_shutdown_timeout=_TLS_SHUTDOWN,
         )
         return connection
 

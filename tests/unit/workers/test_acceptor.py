@@ -46,7 +46,7 @@ class Box:
             control=control,
             selector=self.selector,
             started=0.0,
-            hear=lambda worker, message: None,
+            on_message=lambda worker, message: None,
         )
 
     def update(self, seconds: float = 0.0) -> None:

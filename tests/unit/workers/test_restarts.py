@@ -13,7 +13,7 @@ def test_a_worker_that_has_served_for_a_while_is_replaced_at_once() -> None:
     restarts = Restarts(1)
 
     assert [restarts.ended(0, ready=True, leaving=False, lived=SETTLED) for _ in range(9)] == [0.0] * 9
-    assert not restarts.hopeless(0)
+    assert not restarts.gives_up(0)
 
 
 def test_a_worker_that_was_asked_to_end_is_replaced_at_once() -> None:
@@ -32,10 +32,10 @@ def test_a_start_that_succeeds_ends_the_row() -> None:
     restarts = Restarts(1)
     for _ in range(GIVE_UP):
         fail(restarts)
-    before = restarts.hopeless(0)
+    before = restarts.gives_up(0)
     restarts.ended(0, ready=True, leaving=False, lived=SETTLED)
 
-    assert (before, restarts.hopeless(0), fail(restarts)) == (True, False, 0.0)
+    assert (before, restarts.gives_up(0), fail(restarts)) == (True, False, 0.0)
 
 
 def test_each_worker_has_its_own_row() -> None:
@@ -43,4 +43,4 @@ def test_each_worker_has_its_own_row() -> None:
     for _ in range(GIVE_UP):
         fail(restarts, 0)
 
-    assert (restarts.hopeless(0), restarts.hopeless(1), fail(restarts, 1)) == (True, False, 0.0)
+    assert (restarts.gives_up(0), restarts.gives_up(1), fail(restarts, 1)) == (True, False, 0.0)
