@@ -28,6 +28,19 @@ class Framing(Protocol):
         ...
 
 
+class Length:
+    """A body with `content-length`."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+
+    def end(self, data: bytes) -> int | None:
+        """As `Framing`."""
+        left = self._left
+        self._left -= len(data)
+        return left if left <= len(data) else None
+
+
 class Connection(asyncio.Protocol):
     """One connection. `header_timeout` and `write_stall` are seconds."""
 

@@ -51,7 +51,7 @@ class Endpoint:
     """The endpoint of a proxied path."""
 
     def __init__(self, pipeline: RunCall, surface: Surface, limits: Limits, ids: Ids) -> None:
-        self._pipeline = pipeline
+        self.pipeline = pipeline
         self.surface = surface
         self.limits = limits
         self.ids = ids
@@ -61,14 +61,8 @@ class Endpoint:
         out: Output | None = (scope.get("extensions") or {}).get(CYCLE)
         if out is None:
             out = AsgiOutput(receive, send, self.limits.write_stall)
-        query = scope["query_string"].decode("latin-1")
-        return self.serve(out, joined(scope["headers"]), scope.get("client"), scope["path"], query)
-
-    def serve(
-        self, out: Output, headers: Mapping[str, str], client: Client | None, path: str, query: str
-    ) -> Coroutine[Any, Any, None]:
-        """Serve one request; `headers` have lower-case names."""
-        return Exchange(self, out, headers, client, path, query).serve(self._pipeline)
+        headers, query = joined(scope["headers"]), scope["query_string"].decode("latin-1")
+        return Exchange(self, out, headers, scope.get("client"), scope["path"], query).serve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +72,17 @@ class Direct:
     endpoints: Mapping[bytes, Endpoint]  # of `POST`, by path
     hosts: set[str] = field(default_factory=set)  # values of `Host` that `Guard` has accepted
 
-    def passes(self, headers: Mapping[str, str], query: bytes) -> bool:
-        """Whether a request with these headers, none of them repeated, may go to its endpoint at once."""
-        browser = "origin" in headers or "sec-fetch-site" in headers
-        return not browser and headers.get("host") in self.hosts and b"#" not in query
+    def handler(
+        self, url: bytes, headers: Mapping[str, str], client: Client | None, out: Output
+    ) -> Coroutine[Any, Any, None] | None:
+        """Return what serves a `POST` request, or `None`. `headers` have lower-case names, and none was repeated."""
+        path, _, query = url.partition(b"?")
+        endpoint = self.endpoints.get(path)
+        if endpoint is None or headers.get("host") not in self.hosts or b"#" in query:
+            return None
+        if "origin" in headers or "sec-fetch-site" in headers:  # of a browser
+            return None
+        return Exchange(endpoint, out, headers, client, path.decode("ascii"), query.decode("latin-1")).serve()
 
 
 class Exchange:
@@ -120,17 +121,18 @@ class Exchange:
         self.surface = endpoint.surface
         self.write = out.write
         self._limits = endpoint.limits
+        self._pipeline = endpoint.pipeline
         self._out = out
         self._loop = asyncio.get_running_loop()
 
-    async def serve(self, pipeline: RunCall) -> None:
+    async def serve(self) -> None:
         """Run the call in this task; a disconnect cancels it."""
         out = self._out
         self._task = out.task or asyncio.current_task()
         out.on_gone = self._gone
         try:
             try:
-                await pipeline.run(self)
+                await self._pipeline.run(self)
             except ProxyError as error:
                 await self._fail(error)
         except asyncio.CancelledError:

@@ -1,4 +1,4 @@
-"""Finds the end of a request's body, and limits the size of chunk framing.
+"""Finds the end of a chunked body, and limits the size of its framing.
 
 The parser needs one message at a time. It validates the same bytes again; here they are only counted: chunk sizes,
 extensions and trailers.
@@ -14,19 +14,6 @@ MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, in addition to a
 MAX_CHUNK_LINE = 4 * 1024
 _CODING = "transfer-encoding"
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` also accepts a sign, `0x` and `_`
-
-
-class Length:
-    """A body with `content-length`."""
-
-    def __init__(self, length: int) -> None:
-        self._left = length
-
-    def end(self, data: bytes) -> int | None:
-        """As `Framing` of `connection.py`."""
-        left = self._left
-        self._left -= len(data)
-        return left if left <= len(data) else None
 
 
 class Chunks:

@@ -25,10 +25,10 @@ from uvicorn.server import ServerState
 
 from proxy.admission.credentials import joined
 from proxy.core.errors import InvalidRequest, ProxyError, RequestTimeout
-from proxy.http.connection import DROP_ROUNDS, Connection, Framing
+from proxy.http.connection import DROP_ROUNDS, Connection, Framing, Length
 from proxy.http.cycle import Cycle
 from proxy.http.exchange import Direct
-from proxy.http.framing import Chunks, Length, check_coding
+from proxy.http.framing import Chunks, check_coding
 from proxy.http.head import MAX_HEAD, MAX_LINE, Names, fields_of, head_error, scope_of
 from proxy.http.output import CYCLE
 from proxy.surfaces.openai.errors import error_body
@@ -58,10 +58,10 @@ class Protocol(Connection):
         self.state = server_state
         self._keep_alive = config.timeout_keep_alive
         self._fields: dict[bytes, bytes] = {}  # of the head that was parsed last, without repeated ones
-        self.on_header = self._fields.setdefault  # called by the parser: no Python code runs for a header
+        self._urls: list[bytes] = []  # the target of that head
+        self.on_header, self.on_url = self._fields.setdefault, self._urls.append  # for the parser: no Python code runs
         self._parser: Any = httptools.HttpRequestParser(self)
         self._parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._url = b""
         self._headed = False  # the parser has read the head
         self._persistent = False  # the client wants to send more requests
         self._searched = 0  # bytes of the buffer that do not contain the end of a head
@@ -112,10 +112,6 @@ class Protocol(Connection):
             else:
                 self._buffer += data
                 self._next_message()
-
-    def on_url(self, url: bytes) -> None:
-        """Called by the parser."""
-        self._url += url
 
     def on_headers_complete(self) -> None:
         """Called by the parser."""
@@ -222,7 +218,8 @@ class Protocol(Connection):
         if b"\r\nupgrade" in head.lower():
             head = _UPGRADE.sub(b"\r\nx-upgrade:", head)
         self._fields.clear()
-        self._url, self._headed, self._whole = b"", False, False
+        self._urls.clear()
+        self._headed = self._whole = False
         if not self._parse(head):
             return
         try:
@@ -269,21 +266,19 @@ class Protocol(Connection):
         """
         if not self._headed:
             raise ValueError("the head is not complete")
-        parser, names, direct = self._parser, self.names, self._direct
+        parser, names, url = self._parser, self.names, b"".join(self._urls)
         method, version = parser.get_method(), parser.get_http_version()
         cycle = Cycle(self, keep_alive=self._persistent and version >= "1.1")
         headers = {names[name]: value.decode("latin-1") for name, value in self._fields.items()}
-        target, _, query = self._url.partition(b"?")
-        endpoint = direct.endpoints.get(target) if method == b"POST" else None
         single = len(headers) + 2 == head.count(b"\n")  # no header is repeated
         if "transfer-encoding" in headers:
             check_coding((headers if single else joined(fields_of(head)))["transfer-encoding"], version)
-        if endpoint is not None and single and direct.passes(headers, query):
-            handler = endpoint.serve(cycle, headers, self._client, target.decode("ascii"), query.decode("latin-1"))
-        else:
+        direct = method == b"POST" and single
+        handler = self._direct.handler(url, headers, self._client, cycle) if direct else None
+        if handler is None:
             fields = [(name.lower(), value) for name, value in self._fields.items()] if single else fields_of(head)
             headers = joined(fields)
-            scope = scope_of(method, self._url, version, fields)
+            scope = scope_of(method, url, version, fields)
             scope["client"], scope["server"], scope["state"] = self._client, self._server, self._app_state.copy()
             scope["extensions"] = {CYCLE: cycle}
             handler = cycle.run(self._app, scope)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
-from proxy.http.connection import Framing
-from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, Length, check_coding
+from proxy.http.connection import Framing, Length
+from proxy.http.framing import MAX_CHUNK_LINE, MAX_FRAMING, Chunks, check_coding
 
 WHOLE = b"5;ext=1\r\nhello\r\nA\r\n0123456789\r\n0\r\nx-a: b\r\nx-c: d\r\n\r\n"
 

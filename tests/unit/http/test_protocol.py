@@ -11,10 +11,13 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from proxy.http.connection import WRITE_BUFFER
-from proxy.http.exchange import Direct
+from proxy.http.exchange import Direct, Endpoint, Ids
 from proxy.http.output import CYCLE
 from proxy.http.protocol import SOON, protocol_class
+from proxy.http.reading import Limits
+from proxy.surfaces.table import SURFACES
 
+LIMITS = Limits(max_body=100, body_silence=10.0, write_stall=10.0)
 REQUEST = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n"
 
 
@@ -137,13 +140,13 @@ class Seen:
     """An ASGI application, and an endpoint that needs none; both note what they get, and answer 200."""
 
     def __init__(self, hosts: set[str]) -> None:
-        self.direct = Direct({b"/call": self}, hosts)  # type: ignore[dict-item]
+        self.direct = Direct({b"/call": Endpoint(self, SURFACES["/v1/chat/completions"], LIMITS, Ids())}, hosts)
         self.requests: list[tuple[str, str, str, Mapping[str, str]]] = []
 
-    async def serve(self, out: Any, headers: Mapping[str, str], client: Any, path: str, query: str) -> None:
-        self.requests.append(("direct", path, query, headers))
-        out.start(200, b"", 0)
-        out.finish()
+    async def run(self, arrival: Any) -> None:
+        self.requests.append(("direct", arrival.path, arrival.query, arrival.headers))
+        await arrival.read()
+        await arrival.answer(200, b"", b"")
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         headers = {name.decode(): value.decode() for name, value in scope["headers"]}
