@@ -29,6 +29,7 @@ LINEAR = {
     "proxy.core.multipart._FILE": "anchored at the start of a line, on at most 8 KiB of headers",
     "proxy.dialects.anthropic.tools._SERVER_TOOL": "matched from the start only, with a tail of fixed length",
     "proxy.dialects.blame._QUOTED": "each repeat stops at the next quotation mark, on at most 4000 characters",
+    "proxy.upstream.net.connection._FIELD": "the repeats are possessive, but for that of the value, which reads a line",
     "proxy.observe.prometheus._LABEL": "reads the names of our own series, whose labels are bounded",
     "proxy.routing.classify.features.TOKEN": "what follows the repeat may be missing, so it never fails",
     "proxy.learning.languages._CODE": "what follows the repeat may be the end of the text, so it never fails",

@@ -43,7 +43,10 @@ MAX_HEADERS = 256  # in one head; also the limit for the lines between two piece
 MAX_INTERIM = 100  # 1xx answers: some servers send one every few seconds while they work
 
 _NEVER_SENT = memoryview(b"")  # marks a request that is not sent completely: `release` then closes the connection
-_NOT_IN_VALUES = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = r"\x00-\x08\x0a-\x1f\x7f"
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_NOT_IN_VALUES = re.compile(f"[{_CONTROL}]")
+_FIELD = re.compile(rf"\r\n([!#$%&'*+.^_`|~0-9A-Za-z-]++):[ \t]*+((?:[^{_CONTROL}]*[^{_CONTROL} \t])?)[ \t]*+(?=\r\n)")
 
 
 class _Stop(Exception):
@@ -237,15 +240,15 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
-        head, _, self._head = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
+        head, end, self._head = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
         if status < 200:
             self._pass_interim(status)
             return
-        text = head.decode("latin-1")
-        lines = text.split("\r\n")[1:]
-        headers = {name.lower(): value.strip(" \t") for name, _, value in [line.partition(":") for line in lines]}
-        plain = len(headers) == len(lines) <= MAX_HEADERS and "\r\n " not in text and "\r\n\t" not in text
-        if not plain or not "".join(headers.values()).isprintable():
+        text = head.decode("latin-1") + "\r\n"
+        headers = {name.lower(): value for name, value in _FIELD.findall(text)}
+        if not end:
+            self._stop("the head has no empty line at its end")
+        if not len(headers) == text.count("\n") - 1 <= MAX_HEADERS:
             headers = self._unusual_headers(text)
         self._until_close = False
         if "content-length" not in headers or "transfer-encoding" in headers:
@@ -275,14 +278,21 @@ class Connection(asyncio.BufferedProtocol):
         self._until_close = coding is None
 
     def _unusual_headers(self, text: str) -> dict[str, str]:
-        """Return the headers of a head with repeated names, folded lines or unusual characters in values."""
-        lines = re.split(r"\r\n(?![ \t])", text)[1:]
+        """Return the headers of a head with repeated names, folded lines or control characters in values.
+
+        The parser also accepts some heads with other ends of lines, in which it sees other headers than its caller.
+        """
+        first, *lines, _ = re.split(r"\r\n(?![ \t])", text)
         if len(lines) > MAX_HEADERS:
             self._stop("too many headers")
+        if "\r" in first:
+            self._stop("the first line of the head is folded")
         headers: dict[str, str] = {}
         for line in lines:
-            name, _, value = line.partition(":")
-            name, value = name.lower(), re.sub(r"\r\n[ \t]+", " ", value).strip(" \t")
+            name, _, value = re.sub(r"\r\n[ \t]+", " ", line).partition(":")
+            if not _NAME.fullmatch(name) or "\r" in value or "\n" in value:
+                self._stop("the head has a line that is no header")
+            name, value = name.lower(), value.strip(" \t")
             if not _NOT_IN_VALUES.search(value):
                 headers[name] = f"{headers[name]}, {value}" if name in headers else value
         return headers
