@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
@@ -48,7 +49,8 @@ def fields_of(head: bytes) -> Fields:
     """Return the headers of a valid head in their order, with lower-case names."""
     fields: Fields = []
     collector = SimpleNamespace(on_header=lambda name, value: fields.append((name.lower(), value)))
-    httptools.HttpRequestParser(collector).feed_data(head)
+    with suppress(httptools.HttpParserUpgrade):  # `CONNECT`
+        httptools.HttpRequestParser(collector).feed_data(head)
     return fields
 
 

@@ -194,7 +194,8 @@ async def test_other_requests_go_through_the_application(head: bytes) -> None:
     assert [request[0] for request in seen.requests] == ["asgi"]
 
 
-async def test_repeated_headers_reach_the_application_in_their_order() -> None:
+@pytest.mark.parametrize("method", [b"GET", b"CONNECT"])
+async def test_repeated_headers_reach_the_application_in_their_order(method: bytes) -> None:
     scopes: list[Any] = []
 
     async def record(scope: Any, receive: Any, send: Any) -> None:
@@ -202,7 +203,7 @@ async def test_repeated_headers_reach_the_application_in_their_order() -> None:
         await app(scope, receive, send)
 
     protocol, _ = made(record)
-    protocol.data_received(b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\nx-b: 2\r\nx-a: 3\r\n\r\n")
+    protocol.data_received(method + b" / HTTP/1.1\r\nHost: localhost\r\nX-A: 1\r\nx-b: 2\r\nx-a: 3\r\n\r\n")
     await turns()
     protocol.connection_lost(None)
 
