@@ -241,15 +241,15 @@ class Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         head, end, self._head = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
-        if status < 200:
-            self._pass_interim(status)
-            return
-        text = head.decode("latin-1") + "\r\n"
-        headers = {name.lower(): value for name, value in _FIELD.findall(text)}
         if not end:
             self._stop("the head has no empty line at its end")
+        text = head.decode("latin-1") + "\r\n"
+        if status < 200:
+            self._pass_interim(status, text)
+            return
+        headers = {name.lower(): value for name, value in _FIELD.findall(text)}
         if not len(headers) == text.count("\n") - 1 <= MAX_HEADERS:
-            headers = self._unusual_headers(text)
+            headers = self._read_lines(text)
         self._until_close = False
         if "content-length" not in headers or "transfer-encoding" in headers:
             self._read_framing(headers.get("transfer-encoding"))
@@ -263,8 +263,9 @@ class Connection(asyncio.BufferedProtocol):
             self.state = COMPLETE
             self.reusable = self._parser.should_keep_alive()
 
-    def _pass_interim(self, status: int) -> None:
+    def _pass_interim(self, status: int, text: str) -> None:
         """Skip a 1xx answer, which has no body, as the parser ensures."""
+        self._read_lines(text)  # so that the next head begins where the parser sees it
         if status < 100:
             self._stop("invalid status code")
         self._interim += 1
@@ -277,8 +278,8 @@ class Connection(asyncio.BufferedProtocol):
             self._stop("a transfer coding other than chunked")
         self._until_close = coding is None
 
-    def _unusual_headers(self, text: str) -> dict[str, str]:
-        """Return the headers of a head with repeated names, folded lines or control characters in values.
+    def _read_lines(self, text: str) -> dict[str, str]:
+        """Return the headers of a head line by line: names may repeat, lines be folded, values have control characters.
 
         The parser also accepts some heads with other ends of lines, in which it sees other headers than its caller.
         """

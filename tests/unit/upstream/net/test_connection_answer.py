@@ -90,6 +90,7 @@ REFUSED = {
     "a bare LF after a control character": OK + b"x-a: b\x01\nc: d\r\n\r\n",
     "a folded first line": OK + b" x-a: b\r\ncontent-length: 5\r\n\r\nhello",
     "a blank in place of the headers": OK + b" \r\nhello",
+    "a blank in place of the headers of a 1xx answer": b"HTTP/1.1 100 Continue\r\n \r\n" + CONTINUE + OK + b"\r\n",
     "another protocol": b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",
     "another protocol without a name": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "a 1xx answer with a body": b"HTTP/1.1 104 Odd\r\ncontent-length: 5\r\n\r\nhello",
