@@ -119,12 +119,12 @@ class LearnedPredictor:
         if score is None:
             return replace(profile, learned=learned)
         term = (_TERM, round(score - profile.score, 4))
-        features = sorted((*profile.features, term), key=lambda each: (-abs(each[1]), each[0]))
+        features = sorted((*profile.features[:-1], term), key=lambda each: (-abs(each[1]), each[0]))
         return replace(
             profile,
             score=score,
             tier=tier_of(score, profile.cuts),
-            features=tuple(features[: max(len(profile.features), 1)]),
+            features=tuple(features),
             learned=learned,
             before_learning=profile.score,
         )

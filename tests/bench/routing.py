@@ -25,8 +25,17 @@ from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.rules import RULES
 from proxy.routing.classify.tasks import read_words
 from proxy.routing.classify.trained import load
-from proxy.routing.train.data import Data, Question, read_data
-from proxy.routing.train.fit import Difficulty, Inputs, Standard, Tasks, hints_of, question_inputs, task_prompts
+from proxy.routing.train.data import Data, read_data
+from proxy.routing.train.fit import (
+    Difficulty,
+    Inputs,
+    Standard,
+    Tasks,
+    hints_of,
+    kind_terms,
+    question_inputs,
+    task_prompts,
+)
 from tests.unit.routing.build import call
 
 PAIRS = (
@@ -68,16 +77,45 @@ def apgr(scores: Scores, weak: Scores, strong: Scores) -> float:
     return float(numpy.trapezoid([recovered for _, recovered in points], [share for share, _ in points]))
 
 
-def held_out_difficulties(questions: Sequence[Question], inputs: Inputs, difficulties: Scores, hints: Hints) -> Scores:
-    """Return the difficulties of all questions without options, then with them, by a model without their category."""
-    categories = numpy.array([question.category for question in questions])
-    both = numpy.concatenate([categories, categories])
+class Trainer:
+    """Trains classifiers on parts of the data."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+        self.questions, self.difficulties = question_inputs(data.questions, data.vectors)
+        self.prompts = task_prompts(data)
+        self.inputs = Inputs([prompt.text for prompt in self.prompts], data.vectors)
+        self.labels = numpy.array([TASKS.index(prompt.task) for prompt in self.prompts])
+        self.sources = numpy.array([prompt.source for prompt in self.prompts])
+        self._tasks: dict[tuple[str, ...], Tasks] = {}
+
+    def tasks(self, held_out: tuple[str, ...]) -> Tasks:
+        """Return a model of tasks that has not seen these sources."""
+        if held_out not in self._tasks:
+            seen = numpy.flatnonzero(~numpy.isin(self.sources, held_out))
+            known = part(self.inputs, seen)
+            sources = self.sources[seen].tolist()
+            self._tasks[held_out] = Tasks(known, self.labels[seen], sources, Standard(known.dense))
+        return self._tasks[held_out]
+
+    def difficulties_of(self, inputs: Inputs, held_out: tuple[str, ...], seen: Scores = None) -> Scores:
+        """Return the difficulties of texts by a model that has not seen these sources, or has only these questions."""
+        questions = self.questions if seen is None else part(self.questions, seen)
+        values = self.difficulties if seen is None else self.difficulties[seen]
+        others = [prompt for prompt in self.data.prompts if prompt.source not in held_out]
+        hints, standard = hints_of(others, self.data.vectors), Standard(questions.dense)
+        kinds = kind_terms(questions, hints, standard)
+        terms = kinds(inputs.before, inputs.sums, standard(inputs.dense), self.tasks(held_out).probabilities(inputs))
+        return Difficulty(questions, values, standard, hints)(inputs) + terms
+
+
+def held_out_difficulties(trainer: Trainer, groups: Sequence[str]) -> Scores:
+    """Return the difficulties of all questions without options, then with them, by a model without their group."""
+    both = numpy.concatenate([groups, groups])
     scores = numpy.zeros(len(both))
-    for category in sorted(set(categories.tolist())):
-        seen = part(inputs, both != category)
-        model = Difficulty(seen, difficulties[both != category], Standard(seen.dense), hints)
-        own = numpy.flatnonzero(both == category)
-        scores[own] = model(part(inputs, own))
+    for group in sorted(set(groups)):
+        own = numpy.flatnonzero(both == group)
+        scores[own] = trainer.difficulties_of(part(trainer.questions, own), ("exam",), both != group)
     return scores
 
 
@@ -85,7 +123,7 @@ def part(inputs: Inputs, chosen: Scores) -> Inputs:
     """Return the inputs of some texts."""
     some = Inputs.__new__(Inputs)
     some.dense, some.words, some.votes = inputs.dense[chosen], inputs.words[chosen], inputs.votes[chosen]
-    some.hashed = inputs.hashed[chosen]
+    some.hashed, some.before, some.sums = inputs.hashed[chosen], inputs.before[chosen], inputs.sums[chosen]
     return some
 
 
@@ -99,25 +137,32 @@ def by_rules(texts: Sequence[str]) -> Scores:
     return numpy.array([RULES.classify(call("auto", text)).score for text in texts])
 
 
-def print_difficulty(data: Data) -> None:
+def print_difficulty(trainer: Trainer) -> None:
     """Print the APGR of each pair of models, and the gain of three tiers."""
-    inputs, difficulties = question_inputs(data.questions, data.vectors)
-    hints = hints_of(data.prompts, data.vectors)
-    both = held_out_difficulties(data.questions, inputs, difficulties, hints)
-    for form, scores, texts in (
-        ("without options", both[: len(data.questions)], [question.text for question in data.questions]),
-        ("with options", both[len(data.questions) :], [question.with_options for question in data.questions]),
+    questions = trainer.data.questions
+    for held_out, groups in (
+        ("categories", [question.category for question in questions]),
+        ("sources", [question.source for question in questions]),
     ):
-        out(f"{'APGR, categories held out, ' + form:60} length               rules                classifier")
-        columns = (by_length(texts), by_rules(texts), scores)
-        for weak_name, strong_name in PAIRS:
-            weak, strong = successes(data, weak_name), successes(data, strong_name)
-            cells = "  ".join(f"{with_interval(column, weak, strong):19}" for column in columns)
-            out(f"{weak_name + ' / ' + strong_name:60} {cells}")
-            tiers = numpy.digitize(scores, numpy.quantile(scores, (MEDIUM, HIGH)))
-            gains = [float((strong - weak)[tiers == tier].mean()) for tier in range(3)]
-            listed = ", ".join(f"{gain:.3f}" for gain in gains)
-            out(f"{'  gain of the strong model in the low, medium, high tier':60} {listed}")
+        both = held_out_difficulties(trainer, groups)
+        for form, scores, texts in (
+            ("without options", both[: len(questions)], [question.text for question in questions]),
+            ("with options", both[len(questions) :], [question.with_options for question in questions]),
+        ):
+            out(f"{f'APGR, {held_out} held out, {form}':60} length               rules                classifier")
+            print_pairs(trainer.data, (by_length(texts), by_rules(texts), scores))
+
+
+def print_pairs(data: Data, columns: Sequence[Scores]) -> None:
+    """Print the APGR of columns of scores, and the gain of three tiers of the last column."""
+    for weak_name, strong_name in PAIRS:
+        weak, strong = successes(data, weak_name), successes(data, strong_name)
+        cells = "  ".join(f"{with_interval(column, weak, strong):19}" for column in columns)
+        out(f"{weak_name + ' / ' + strong_name:60} {cells}")
+        tiers = numpy.digitize(columns[-1], numpy.quantile(columns[-1], (MEDIUM, HIGH)))
+        gains = [float((strong - weak)[tiers == tier].mean()) for tier in range(3)]
+        listed = ", ".join(f"{gain:.3f}" for gain in gains)
+        out(f"{'  gain of the strong model in the low, medium, high tier':60} {listed}")
 
 
 def with_interval(scores: Scores, weak: Scores, strong: Scores) -> str:
@@ -127,17 +172,16 @@ def with_interval(scores: Scores, weak: Scores, strong: Scores) -> str:
     return f"{apgr(scores, weak, strong):.3f} [{low:.3f}, {high:.3f}]"
 
 
-def print_kinds(data: Data) -> None:
+def print_kinds(trainer: Trainer) -> None:
     """Print how often a prompt of a hard task has a higher difficulty than one of an easy task of the same sources."""
-    inputs, difficulties = question_inputs(data.questions, data.vectors)
+    data = trainer.data
     out(f"\n{'a hard task ranks above an easy one':60} length rules  classifier")
     for held_out in (*HELD_OUT[:2], tuple(source for each in HELD_OUT[2:] for source in each)):
-        hints = hints_of([prompt for prompt in data.prompts if prompt.source not in held_out], data.vectors)
-        model = Difficulty(inputs, difficulties, Standard(inputs.dense), hints)
         own = [prompt for prompt in data.prompts if prompt.source in held_out]
         texts, hard = [prompt.text for prompt in own], numpy.array([prompt.task in HARD for prompt in own])
         easy = numpy.array([prompt.task in EASY for prompt in own])
-        columns = (by_length(texts), by_rules(texts), model(Inputs(texts, data.vectors)))
+        difficulties = trainer.difficulties_of(Inputs(texts, data.vectors), held_out)
+        columns = (by_length(texts), by_rules(texts), difficulties)
         cells = "  ".join(f"{above(column[hard], column[easy]):.3f}" for column in columns)
         out(f"{', '.join(held_out[:2]) + (', ...' if len(held_out) > 2 else ''):60} {cells}")
 
@@ -153,35 +197,28 @@ def successes(data: Data, model: str) -> Scores:
     return numpy.array([float(question.results.get(model, False)) for question in data.questions])
 
 
-def print_tasks(data: Data) -> None:
+def print_tasks(trainer: Trainer) -> None:
     """Print the accuracy of the task on sources that were held out."""
-    prompts = task_prompts(data)
-    inputs = Inputs([prompt.text for prompt in prompts], data.vectors)
-    labels = numpy.array([TASKS.index(prompt.task) for prompt in prompts])
-    sources = numpy.array([prompt.source for prompt in prompts])
     out(f"\n{'accuracy of the task, sources held out':60} rules   classifier")
     for held_out in HELD_OUT:
-        seen = numpy.flatnonzero(~numpy.isin(sources, held_out))
-        known = part(inputs, seen)
-        model = Tasks(known, labels[seen], sources[seen].tolist(), Standard(known.dense))
+        model = trainer.tasks(held_out)
         for source in held_out:
-            own = numpy.flatnonzero(sources == source)
-            right = model(part(inputs, own)).argmax(1) == labels[own]
-            rules = [read_words(bounded(prompts[at].text)).task == prompts[at].task for at in own.tolist()]
+            own = numpy.flatnonzero(trainer.sources == source)
+            right = model(part(trainer.inputs, own)).argmax(1) == trainer.labels[own]
+            prompts = [trainer.prompts[at] for at in own.tolist()]
+            rules = [read_words(bounded(prompt.text)).task == prompt.task for prompt in prompts]
             out(f"{source + f' ({len(own)})':60} {numpy.mean(rules):.3f}   {right.mean():.3f}")
 
 
-def print_steps(data: Data) -> None:
+def print_steps(trainer: Trainer) -> None:
     """Print how well the difficulty ranks calculations by their steps, by a model that has not seen the source."""
-    inputs, difficulties = question_inputs(data.questions, data.vectors)
+    data = trainer.data
     out(f"\n{'rank correlation with the steps of a calculation':60} length rules  classifier")
     for source in ("mathqa", "svamp"):
-        hints = hints_of([prompt for prompt in data.prompts if prompt.source != source], data.vectors)
-        model = Difficulty(inputs, difficulties, Standard(inputs.dense), hints)
         own = [prompt for prompt in data.prompts if prompt.source == source and prompt.steps]
-        steps = numpy.array([prompt.steps for prompt in own])
-        texts = [prompt.text for prompt in own]
-        columns = (by_length(texts), by_rules(texts), model(Inputs(texts, data.vectors)))
+        steps, texts = numpy.array([prompt.steps for prompt in own]), [prompt.text for prompt in own]
+        difficulties = trainer.difficulties_of(Inputs(texts, data.vectors), (source,))
+        columns = (by_length(texts), by_rules(texts), difficulties)
         cells = "  ".join(f"{float(spearmanr(column, steps).statistic):.3f}" for column in columns)
         out(f"{source + f' ({len(own)})':60} {cells}")
 
@@ -206,11 +243,11 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Measure the trained classifier on held-out parts of its data.")
     parser.add_argument("--data", type=Path, required=True, help="the folder with the training data")
-    data = read_data(parser.parse_args().data)
-    print_difficulty(data)
-    print_kinds(data)
-    print_steps(data)
-    print_tasks(data)
+    trainer = Trainer(read_data(parser.parse_args().data))
+    print_difficulty(trainer)
+    print_kinds(trainer)
+    print_steps(trainer)
+    print_tasks(trainer)
     print_times()
 
 

@@ -1,6 +1,6 @@
 """The trained classifier: a linear model over a prompt's features, its words and hashed pairs of words.
 
-    difficulty = base + weights . features + sum(table[word]) / words ** 0.75
+    difficulty = base + weights . features + sum(table[word]) / words ** 0.75 + terms of the prompt's kind
     task       = the largest of seven such sums, with hashed words and pairs of the instruction, and votes of rules
 
 The model is a file in the package, which `python -m proxy.routing.train` makes: a header in JSON (versions, scales,
@@ -22,6 +22,7 @@ from typing import Any
 from proxy.core.call import Call
 from proxy.core.model import TASKS
 from proxy.routing.classify.features import BUCKETS, NAMES, Text
+from proxy.routing.classify.kinds import Kinds
 from proxy.routing.classify.packed import WORDS, rounded
 from proxy.routing.classify.prompt import read_prompt
 from proxy.routing.classify.rules import Profile, shape_terms, tier_of
@@ -36,6 +37,7 @@ _ZERO = 128  # the byte of a weight of 0
 MEDIUM, HIGH = 0.50, 0.62  # difficulties at which the tiers begin: see `docs/routing.md`
 _MOST, _LEAST = 10, 0.005  # features of a profile, and their least contribution
 EXPONENT = 0.75  # of the number of words
+_END = 0.15  # the part of the scale at both ends in which difficulties are compressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Model:
         header: dict[str, Any] = json.loads(head)
         if hashlib.sha256(payload).hexdigest() != header["sha256"]:
             raise ValueError("does not match its own hash; install the package again")
-        if header["features"] != list(NAMES) or header["outputs"] != list(OUTPUTS):
+        if header["features"] != list(NAMES) or header["outputs"] != list(OUTPUTS) or "kinds" not in header:
             raise ValueError("was trained for other features; train it again")
         words = unpack_words(payload[: header["words_bytes"]])
         table = payload[header["words_bytes"] :]
@@ -78,6 +80,7 @@ class Model:
         self._scales: list[float] = header["scales"]
         self._hash_scale: float = header["hash_scale"]
         self._votes: list[list[float]] = header["votes"]
+        self._kinds = Kinds(header["kinds"])
         self._words = {word: _packed(table[at * width : (at + 1) * width]) for at, word in enumerate(words)}
         hashed, tasks = table[len(words) * width :], len(TASKS)
         self._hashed = [_packed(hashed[at * tasks : (at + 1) * tasks]) for at in range(BUCKETS)]
@@ -89,21 +92,23 @@ class Model:
         sums, divisor = self._word_sums(parsed), max(len(parsed.words), 1) ** EXPONENT
         terms = [weight * value for weight, value in zip(self._dense[0], values, strict=True)]
         by_words = sums[0] * self._scales[0] / divisor
-        difficulty = self._base[0] + sum(terms) + by_words
         hashed = list(parsed.buckets())
         scores = self._task_scores(parsed, values, sums, divisor, hashed)
         best = max(range(len(scores)), key=scores.__getitem__)
         odds = [math.exp(score - scores[best]) for score in scores]
         total = sum(odds)
+        probabilities = [each / total for each in odds]
+        kinds = self._kinds.terms(parsed, values, probabilities)
+        difficulty = self._base[0] + sum(terms) + by_words + sum([term for _, term in kinds])
         known = parsed.is_latin
-        features = [*zip(NAMES, terms, strict=True), ("words of the prompt", by_words)]
+        features = [*zip(NAMES, terms, strict=True), ("words of the prompt", by_words), *kinds]
         return Reading(
-            difficulty=min(1.0, max(0.0, difficulty)),
+            difficulty=compressed(difficulty),
             task=TASKS[best],
             confidence=round((1.0 if known else 0.3) / total, 3),
             features=tuple(features),
             values=values,
-            probabilities=[each / total for each in odds],
+            probabilities=probabilities,
             hashed=hashed,
         )
 
@@ -187,6 +192,13 @@ TRAINED = TrainedClassifier()
 def load() -> Model:
     """Return the package's own model."""
     return Model(FILE.read_bytes())
+
+
+def compressed(difficulty: float) -> float:
+    """Return a difficulty between 0 and 1. Those beyond the ends of the scale stay different, and in order."""
+    if difficulty > 1.0 - _END:
+        return 1.0 - _END + _END * math.tanh((difficulty - 1.0 + _END) / _END)
+    return _END - _END * math.tanh((_END - difficulty) / _END) if difficulty < _END else difficulty
 
 
 def pack_words(words: Sequence[str]) -> bytes:

@@ -46,6 +46,7 @@ class Question:
     text: str
     options: tuple[str, ...]
     category: str
+    source: str  # the collection that it comes from
     results: dict[str, bool]
 
     @property
@@ -108,4 +109,5 @@ def _rows(content: bytes) -> list[dict[str, Any]]:
 
 def _question(row: dict[str, Any], models: Sequence[str]) -> Question:
     results = {model: mark == "1" for model, mark in zip(models, row["ok"], strict=True) if mark != "-"}
-    return Question(row["q"], tuple(row["options"]), row["category"], results)
+    source = row["src"].split("-")[0]
+    return Question(row["q"], tuple(row["options"]), row["category"], source, results)

@@ -18,22 +18,20 @@ from sklearn.linear_model import LogisticRegression
 from proxy.core.json_text import compact
 from proxy.core.model import TASKS
 from proxy.routing.classify.features import BUCKETS, NAMES, Text
+from proxy.routing.classify.kinds import before_options, is_calculation
 from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.tasks import votes_of
-from proxy.routing.classify.trained import EXPONENT, MAGIC, OUTPUTS, pack_words
+from proxy.routing.classify.trained import EXPONENT, MAGIC, OUTPUTS, compressed, pack_words
 from proxy.routing.train.data import Data, Labelled, Question
+from proxy.routing.train.kinds import KindTerms
 from proxy.routing.train.templates import make_prompts, multiple_choice
 
-VERSION = "2"
+VERSION = "3"
 BOUND = 2.5  # standard deviations to which features are cut
 RIDGE = 300.0
 WORD_SCALE = 10.0**0.5  # of the vectors beside the features, in the ridge regression
-LENGTH_SHARE = 0.2  # of the difficulty's deviation, for the length alone
 STEP = 0.08  # that a step of a calculation adds to the difficulty, among the prompts of a source
 MOST_STEPS = 8
-# What is added to the difficulty of these tasks, among the prompts of a source that has several.
-HARDER = {"math": 0.2, "code": 0.2, "analysis": 0.1}
-SEVERAL = ("arena-hard-v2", "self-instruct-seed")  # these sources
 DENSE_SCALE = 0.07  # of the features beside the votes of rules, in the logistic regression,
 TEXT_SCALE = 2.0  # and of the words
 RULE_SHARE = 1.5  # added to the weight of a rule's vote for its own task
@@ -42,13 +40,15 @@ Array = Any  # of numpy
 
 
 class Inputs:
-    """The inputs of texts: features, sums of word vectors, hashed words, votes of rules."""
+    """The inputs of texts: features, sums of word vectors, hashed words, votes of rules, signs of their kind."""
 
     def __init__(self, texts: Sequence[str], vectors: dict[str, Array]) -> None:
         size = len(next(iter(vectors.values())))
         self.dense = numpy.zeros((len(texts), len(NAMES)))
         self.words = numpy.zeros((len(texts), size))
         self.votes = numpy.zeros((len(texts), len(TASKS)))
+        self.before = numpy.full(len(texts), -1.0)  # characters before the options; negative without options
+        self.sums = numpy.zeros(len(texts))  # 1 for calculations in words
         rows, columns, values = [], [], []
         for at, whole in enumerate(texts):
             text = Text(bounded(whole))
@@ -58,6 +58,9 @@ class Inputs:
                 self.words[at] = numpy.sum(known, axis=0) / max(len(text.words), 1) ** EXPONENT
             votes = votes_of(text.lowered)
             self.votes[at] = [votes[task] for task in TASKS]
+            before = before_options(text.text)
+            self.before[at] = -1.0 if before is None else before
+            self.sums[at] = is_calculation(text)
             found = list(text.buckets())
             root = max(sum(times for _, times in found), 1) ** 0.5
             rows += [at] * len(found)
@@ -88,11 +91,9 @@ class Difficulty:
         self, inputs: Inputs, difficulties: Array, standard: Standard, hints: Sequence[tuple[Inputs, Array]] = ()
     ) -> None:
         sets = [self._columns(each, values, standard) for each, values in ((inputs, difficulties), *hints)]
-        centred, mean, base = sets[0][0], sets[0][2], float(difficulties.mean())
-        normal = sum([columns.T @ columns for columns, _, _ in sets]) + RIDGE * numpy.eye(centred.shape[1])
+        mean, base = sets[0][2], float(difficulties.mean())
+        normal = sum([columns.T @ columns for columns, _, _ in sets]) + RIDGE * numpy.eye(len(mean))
         weights = numpy.linalg.solve(normal, sum([columns.T @ values for columns, values, _ in sets]))
-        deviation = float((centred @ weights).std())
-        weights[NAMES.index("characters")] += LENGTH_SHARE * deviation
         self.base = base - float(mean @ weights)
         self.dense, self.words = weights[: len(NAMES)], weights[len(NAMES) :] * WORD_SCALE
         self._standard = standard
@@ -137,6 +138,12 @@ class Tasks:
         linear = self._standard(inputs.dense) @ self.dense.T + inputs.words @ self.words.T
         return self.base + linear + inputs.hashed @ self.hashed.T + inputs.votes @ self.votes.T
 
+    def probabilities(self, inputs: Inputs) -> Array:
+        """Return the probabilities of the tasks."""
+        scores = self(inputs)
+        odds = numpy.exp(scores - scores.max(1, keepdims=True))
+        return odds / odds.sum(1, keepdims=True)
+
 
 def question_inputs(questions: Sequence[Question], vectors: dict[str, Array]) -> tuple[Inputs, Array]:
     """Return the inputs of questions, first without and then with options, and their difficulties."""
@@ -146,17 +153,21 @@ def question_inputs(questions: Sequence[Question], vectors: dict[str, Array]) ->
 
 
 def hints_of(prompts: Sequence[Labelled], vectors: dict[str, Array]) -> list[tuple[Inputs, Array]]:
-    """Return the inputs of prompts whose steps or tasks show which are harder, by source, and by how much."""
+    """Return the inputs of calculations whose steps show which are harder, by source, and by how much."""
     found: dict[str, list[tuple[str, float]]] = {}
     for prompt in prompts:
         if prompt.steps:
             found.setdefault(prompt.source, []).append((prompt.text, STEP * min(prompt.steps, MOST_STEPS)))
-        elif prompt.source in SEVERAL:
-            found.setdefault(prompt.source, []).append((prompt.text, HARDER.get(prompt.task, 0.0)))
     return [
         (Inputs([text for text, _ in pairs], vectors), numpy.array([harder for _, harder in pairs]))
         for pairs in found.values()
     ]
+
+
+def kind_terms(questions: Inputs, hints: Sequence[tuple[Inputs, Array]], standard: Standard) -> KindTerms:
+    """Return the terms that depend on the kind of a prompt, with the means of questions and of the calculations."""
+    sizes = numpy.vstack([standard(inputs.dense) for inputs, _ in hints])
+    return KindTerms(questions.before[questions.before >= 0], sizes)
 
 
 def task_prompts(data: Data) -> list[Labelled]:
@@ -201,14 +212,22 @@ def train(data: Data) -> bytes:
     prompts = task_prompts(data)
     inputs = Inputs([prompt.text for prompt in prompts], data.vectors)
     standard = Standard(numpy.vstack([questions.dense, inputs.dense]))
-    difficulty = Difficulty(questions, difficulties, standard, hints_of(data.prompts, data.vectors))
+    hints = hints_of(data.prompts, data.vectors)
+    difficulty = Difficulty(questions, difficulties, standard, hints)
     labels = numpy.array([TASKS.index(prompt.task) for prompt in prompts])
     tasks = Tasks(inputs, labels, [prompt.source for prompt in prompts], standard)
-    mixed = numpy.concatenate([difficulty(questions), difficulty(inputs)])
-    return _file(data, difficulty, tasks, standard, numpy.quantile(mixed, numpy.linspace(0, 1, 101)))
+    kinds = kind_terms(questions, hints, standard)
+    mixed = [
+        difficulty(each) + kinds(each.before, each.sums, standard(each.dense), tasks.probabilities(each))
+        for each in (questions, inputs)
+    ]
+    quantiles = numpy.quantile(numpy.concatenate(mixed), numpy.linspace(0, 1, 101))
+    return _file(data, difficulty, tasks, kinds, standard, [*map(compressed, quantiles.tolist())])
 
 
-def _file(data: Data, difficulty: Difficulty, tasks: Tasks, standard: Standard, quantiles: Array) -> bytes:
+def _file(
+    data: Data, difficulty: Difficulty, tasks: Tasks, kinds: KindTerms, standard: Standard, quantiles: Sequence[float]
+) -> bytes:
     words = sorted(data.vectors)
     vectors = numpy.array([data.vectors[word] for word in words])
     table = numpy.column_stack([vectors @ difficulty.words, vectors @ tasks.words.T])
@@ -226,6 +245,7 @@ def _file(data: Data, difficulty: Difficulty, tasks: Tasks, standard: Standard, 
         "base": _rounded([difficulty.base, *tasks.base]),
         "dense": [_rounded(difficulty.dense), *map(_rounded, tasks.dense)],
         "votes": [*map(_rounded, tasks.votes)],
+        "kinds": kinds.header(),
         "centre": standard.centre.tolist(),
         "spread": standard.spread.tolist(),
         "scales": scales.tolist(),

@@ -49,6 +49,14 @@ def test_the_score_says_where_the_strong_model_is_better(learned: LearnedPredict
     assert learned.version == "learned 7"
 
 
+def test_what_was_learned_is_among_the_features_beside_stronger_ones(learned: LearnedPredictor) -> None:
+    strong = replace(profile(HARD, 3), features=(("numbers", 0.9), ("words", 0.8)))
+
+    names = [name for name, _ in learned.revise(strong).features]
+
+    assert names == ["numbers", "learned from feedback"]
+
+
 def test_the_needed_success_is_that_of_the_learned_models_of_the_tier(learned: LearnedPredictor) -> None:
     hard = learned.revise(profile(HARD, 3))
 

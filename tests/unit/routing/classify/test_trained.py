@@ -8,7 +8,7 @@ import pytest
 
 from proxy.core.model import TASKS
 from proxy.routing.classify.prompt import bounded
-from proxy.routing.classify.trained import FILE, MAGIC, TRAINED, Model, load, pack_words, unpack_words
+from proxy.routing.classify.trained import FILE, MAGIC, TRAINED, Model, compressed, load, pack_words, unpack_words
 from tests.unit.routing.build import call
 
 TASK_OF = {
@@ -31,6 +31,30 @@ def test_a_physics_problem_is_harder_than_small_talk() -> None:
     hard = "A 3 kg block slides down a 30 degree incline with friction coefficient 0.2. Determine its speed after 5 m."
 
     assert load().read(hard).difficulty > load().read("Hi, how are you?").difficulty + 0.2
+
+
+def test_code_and_math_are_harder_than_writing_of_the_same_length() -> None:
+    code = "Write a function in Python that merges overlapping intervals of a sorted list and tests for it."
+    math = "A bag has 5 red and 7 blue balls. How likely is it that two drawn balls have the same color?"
+    writing = "Write a friendly invitation to a garden party in June for the neighbors of our little street."
+    difficulty = {text: load().read(text).difficulty for text in (code, math, writing)}
+
+    assert min(difficulty[code], difficulty[math]) > difficulty[writing] + 0.1
+
+
+def test_a_calculation_in_words_is_harder_with_more_steps() -> None:
+    one = "Tom has 3 boxes of 12 pencils. How many pencils does he have?"
+    more = "Tom has 3 boxes of 12 pencils. He gives 5 to Ann and buys 2 more boxes. He loses 4. How many does he have?"
+
+    assert load().read(more).difficulty > load().read(one).difficulty + 0.02
+
+
+def test_difficulties_beyond_the_scale_stay_in_order() -> None:
+    values = [compressed(at / 20) for at in range(-6, 27)]
+
+    assert values == sorted(set(values))
+    assert 0 < values[0] < values[-1] < 1
+    assert [compressed(value) for value in (0.15, 0.5, 0.85)] == [0.15, 0.5, 0.85]
 
 
 def test_the_model_is_small() -> None:
@@ -84,6 +108,15 @@ def test_a_model_of_other_features_is_rejected() -> None:
     head, _, payload = FILE.read_bytes().removeprefix(MAGIC).partition(b"\n")
     header = json.loads(head)
     header["features"] = header["features"][:-1]
+
+    with pytest.raises(ValueError, match="other features"):
+        Model(MAGIC + json.dumps(header).encode() + b"\n" + payload)
+
+
+def test_a_model_without_the_terms_of_kinds_is_rejected() -> None:
+    head, _, payload = FILE.read_bytes().removeprefix(MAGIC).partition(b"\n")
+    header = json.loads(head)
+    del header["kinds"]
 
     with pytest.raises(ValueError, match="other features"):
         Model(MAGIC + json.dumps(header).encode() + b"\n" + payload)

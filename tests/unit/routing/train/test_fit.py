@@ -13,7 +13,7 @@ import pytest
 from proxy.core.model import TASKS
 from proxy.routing.classify.trained import FILE
 from proxy.routing.train.data import Labelled
-from proxy.routing.train.fit import HARDER, STEP, hints_of
+from proxy.routing.train.fit import STEP, hints_of
 from proxy.routing.train.templates import make_prompts, multiple_choice, read_templates
 
 ROOT = Path(__file__).parents[4]
@@ -71,9 +71,9 @@ def test_hints_compare_prompts_of_one_source_only() -> None:
         Labelled("1 + 1 + 1", "math", "svamp", steps=2),
         Labelled("Hi", "chat", "clinc-oos"),
         Labelled("Prove it.", "math", "arena-hard-v2"),
-        Labelled("A poem.", "writing", "arena-hard-v2"),
+        Labelled("2 * 3 * 4", "math", "mathqa", steps=2),
     ]
 
     hints = hints_of(prompts, {"poem": numpy.zeros(64)})
 
-    assert [harder.tolist() for _, harder in hints] == [[STEP, 2 * STEP], [HARDER["math"], 0.0]]
+    assert [harder.tolist() for _, harder in hints] == [[STEP, 2 * STEP], [2 * STEP]]
