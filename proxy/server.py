@@ -59,7 +59,11 @@ class _Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        gc.disable()  # the imports of a store create many objects, and all of them stay
+        try:
+            await super().startup(sockets)
+        finally:
+            gc.enable()
         if self.started:
             tune_garbage_collector()
             limit_integers()
