@@ -24,7 +24,7 @@ from proxy.core.principal import UNKNOWN_CALLER, Principal
 from proxy.core.record import AttemptRecord, Record
 from proxy.ledger.journal import Journal, Segment
 from proxy.ledger.payloads import INTENT, OUTCOME
-from proxy.ledger.rows import attempt_rows, call_row, decision_of, intent_row
+from proxy.ledger.rows import attempt_rows, call_row, decision_of, intent_row, started_row
 
 _LOG = logging.getLogger(__name__)
 RETRY_AFTER = 2.0  # seconds for clients whose call was rejected
@@ -148,7 +148,7 @@ class Recorder:
             if not self._write(entry, OUTCOME, (entry.call, entry.attempts), within_limit=False):
                 return
         else:
-            started: CallRow | None = call_row(record, (), entry.principal, record.timings.started, None)
+            started: CallRow | None = started_row(record, entry.principal)
             for attempt in record.attempts:
                 row = intent_row(record, attempt, entry.principal)
                 if not self._write(entry, INTENT, (row, started), within_limit=False):
@@ -163,7 +163,7 @@ class Recorder:
     def _begin(self, entry: Entry, record: Record, attempt: AttemptRecord) -> bool:
         started = None
         if entry.segment is None:
-            started = call_row(record, (), entry.principal, attempt.started, None)
+            started = started_row(record, entry.principal)
         return self._write(entry, INTENT, (intent_row(record, attempt, entry.principal), started), within_limit=True)
 
     def _end(self, entry: Entry, record: Record) -> None:

@@ -97,6 +97,30 @@ def attempt_rows(record: Record, principal: Principal, now: float) -> list[Attem
     return rows
 
 
+def started_row(record: Record, principal: Principal) -> CallRow:
+    """Return the row of a call before its first attempt, with what is known then."""
+    call, plan = record.call, record.plan
+    client_id, use = (None, None) if call is None else (call.options.client_id, call.agent)
+    row = CallRow(
+        record.id,
+        record.request_id,
+        record.time,
+        "" if call is None else call.endpoint,
+        principal.key_id,
+        principal.user,
+        principal.team,
+        None if client_id is None else _text(client_id),
+        None if call is None else _text(call.model),
+        None if plan is None else _text(plan.route),
+        None,
+        None,
+        False if call is None else call.stream,
+        record.status,
+        record.outcome,
+    )
+    return row if use is None else structs.replace(row, agent=use.agent.id, agent_version=use.agent.version)
+
+
 def call_row(
     record: Record, attempts: Sequence[AttemptRow], principal: Principal, now: float, decision: bytes | None
 ) -> CallRow:

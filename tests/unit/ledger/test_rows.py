@@ -6,13 +6,14 @@ import json
 
 import msgspec
 import pytest
+from msgspec import structs
 
 from proxy.core.failures import FailureKind
 from proxy.core.ledger import AttemptRow
 from proxy.core.model import Price
 from proxy.core.record import AttemptOutcome, Outcome, Record, Timings
 from proxy.core.usage import Media, Usage
-from proxy.ledger.rows import attempt_rows, call_row, decision_of, intent_row
+from proxy.ledger.rows import attempt_rows, call_row, decision_of, intent_row, started_row
 from tests.support import calls
 from tests.support.calls import HELLO
 from tests.support.fakes import FakeClock
@@ -28,6 +29,15 @@ def test_an_intent_names_the_target_and_the_caller() -> None:
     assert (row.provider, row.model, row.provider_key, row.route) == ("acme", "small", "main", "tier/low")
     assert (row.key_id, row.user, row.team) == ("key_1", "ann", "red")
     assert row.time == record.time
+
+
+def test_the_row_of_a_started_call_has_what_is_known_then() -> None:
+    record, _ = begun(1, FakeClock())
+
+    row = started_row(record, CALLER)
+
+    known = call_row(record, (), CALLER, record.timings.started, None)
+    assert row == structs.replace(known, attempts=0, provider=None, upstream_model=None)
 
 
 def test_an_attempt_has_its_tokens_times_and_outcome() -> None:
