@@ -12,7 +12,7 @@ from proxy.core.durations import go_duration
 SOONEST = 0.05  # seconds of the shortest `retry-after`
 COUNTING = "counting"  # in the owner of a counter of calls that only count tokens
 
-Headers = list[tuple[bytes, bytes]]
+Headers = bytes  # lines, as in `surfaces/headers.py`
 
 _UNITS = {
     "rpm": "requests per minute",
@@ -21,6 +21,8 @@ _UNITS = {
     "tpd": "tokens in 24 hours",
     "concurrency": "concurrent calls",
 }
+_LEFT = b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: "
+_RESET = b"\r\nx-ratelimit-reset-%b: %b\r\n"
 _WHOLE = {seconds: go_duration(seconds).encode() for seconds in WINDOWS.values()}  # after which a window is unused
 
 
@@ -49,15 +51,16 @@ def headers_of(*reservations: Reservation) -> Headers:
             left = limit - used if used < limit else 0
             if estimated:
                 if of_tokens is None or left < of_tokens[0]:
-                    of_tokens = left, charge
+                    of_tokens = left, limit, seconds
             elif of_requests is None or left < of_requests[0]:
-                of_requests = left, charge
-    headers: Headers = []
-    for unit, tightest in ((b"requests", of_requests), (b"tokens", of_tokens)):
-        if tightest is not None:
-            left, charge = tightest
-            limited, name, reset = _fixed(unit, charge.limit, charge.seconds)
-            headers += (limited, (name, b"%d" % left), reset)
+                of_requests = left, limit, seconds
+    headers = b""
+    if of_requests is not None:
+        left, limit, seconds = of_requests
+        headers = _template(b"requests", limit, seconds) % left
+    if of_tokens is not None:
+        left, limit, seconds = of_tokens
+        headers += _template(b"tokens", limit, seconds) % left
     return headers
 
 
@@ -65,22 +68,14 @@ def headers_of_refusal(wait: Wait) -> Headers:
     """Return the headers for the limit that was reached."""
     charge = wait.charge
     if charge is None or not charge.seconds:
-        return []
+        return b""
     unit = b"tokens" if charge.estimated else b"requests"
     left = max(0, charge.limit - wait.used)
-    return _three(unit, charge.limit, left, go_duration(min(max(SOONEST, wait.seconds), DAY)).encode())
+    reset = go_duration(min(max(SOONEST, wait.seconds), DAY)).encode()
+    return b"%b%d%b" % (_LEFT % (unit, charge.limit, unit), left, _RESET % (unit, reset))
 
 
 @lru_cache(1024)
-def _fixed(unit: bytes, limit: int, seconds: float) -> tuple[tuple[bytes, bytes], bytes, tuple[bytes, bytes]]:
-    """Return what the headers for a limit have in common: that of the limit, the name of what is left, the reset."""
-    limited, left, reset = _three(unit, limit, 0, _WHOLE[seconds])
-    return limited, left[0], reset
-
-
-def _three(unit: bytes, limit: int, left: int, reset: bytes) -> Headers:
-    return [
-        (b"x-ratelimit-limit-" + unit, b"%d" % limit),
-        (b"x-ratelimit-remaining-" + unit, b"%d" % left),
-        (b"x-ratelimit-reset-" + unit, reset),
-    ]
+def _template(unit: bytes, limit: int, seconds: float) -> bytes:
+    """Return the headers for a limit, which lack what is left of it."""
+    return b"%b%%d%b" % (_LEFT % (unit, limit, unit), _RESET % (unit, _WHOLE[seconds]))

@@ -12,7 +12,7 @@ is in nano-dollars.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple
@@ -254,7 +254,7 @@ class Record(Struct, eq=False):
     code: str | None = None
     upstream_request_id: str | None = None
     native_finish: str | None = None  # the provider's finish reason of a translated answer
-    limit_headers: Sequence[tuple[bytes, bytes]] = ()  # of the caller's limits
+    limit_headers: bytes = b""  # of the caller's limits, as lines of an answer's head
     model_limits: ModelLimits | None = None  # of the caller, if any: each attempt reserves under them
     exceeded: tuple[str, ...] = ()  # soft budgets that the call has exceeded
     handed_over: bool = False  # the call runs on in the background, and has another record

@@ -54,8 +54,7 @@ def call_headers(record: Record, now: float) -> Headers:
     if record.exceeded:
         warning = ", ".join([f"{name} exceeded" for name in record.exceeded])
         headers += header(b"x-router-budget", _visible(warning[:_LONGEST]))
-    for name, value in record.limit_headers:
-        headers += header(name, value)
+    headers += record.limit_headers
     call = record.call
     if call is not None and call.native is not None and call.native.format == "messages":
         headers += header(b"request-id", record.id.encode())  # which Anthropic's SDKs show

@@ -19,6 +19,7 @@ from proxy.core.plan import Plan
 from proxy.core.principal import Identified, Owner
 from proxy.core.record import AttemptOutcome, Record
 from proxy.core.usage import Usage
+from proxy.surfaces.headers import pairs
 from tests.support.calls import call, deployment, record, snapshot
 from tests.support.calls import plan as planned
 from tests.support.fakes import FakeClock
@@ -64,7 +65,7 @@ class Bench:
 
 
 def headers(row: Record) -> dict[str, str]:
-    return {name.decode().removeprefix("x-ratelimit-"): value.decode() for name, value in row.limit_headers}
+    return {name.decode().removeprefix("x-ratelimit-"): value.decode() for name, value in pairs(row.limit_headers)}
 
 
 def ended(row: Record, usage: Usage | None = None, outcome: Any = AttemptOutcome.OK, *, content: bool = True) -> Record:
