@@ -9,6 +9,9 @@ import asyncio
 import json
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +49,22 @@ for command in (*GROUPS, route, explain, diff, replay, usage, budgets):
     main.add_command(command)
 
 
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    """Hold SIGHUP until the service handles it, and exit on SIGTERM until then.
+
+    The first process of a container ignores signals without a handler: it would serve on until it is killed.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        yield
+    except Exception:  # it does not start
+        signal.signal(signal.SIGTERM, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        raise
+
+
 @main.command()
 @config_option
 @click.option("--host", help="The address to listen on; overrides `server.host`.")
@@ -53,9 +72,9 @@ for command in (*GROUPS, route, explain, diff, replay, usage, budgets):
     "--port", type=click.IntRange(0, 65535), help="The port to listen on; overrides `server.port`; 0: any free port."
 )
 @click.option("--workers", type=click.IntRange(1), help="The number of processes; overrides `server.workers`.")
+@_signals_held()
 def serve(config: Path | None, host: str | None, port: int | None, workers: int | None) -> None:
     """Run the proxy until SIGTERM."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))  # it would end the process until there is a handler
     from proxy.config.apart import LoadedApart
     from proxy.config.errors import ConfigError
 

@@ -349,6 +349,23 @@ def test_sighup_during_the_start_reloads_after_it(tmp_path: Path, workers: int) 
     assert code == 0
 
 
+def test_sigterm_during_the_start_ends_the_service(tmp_path: Path) -> None:
+    pipe, log = tmp_path / "signalbox.yaml", tmp_path / "log"
+    os.mkfifo(pipe)
+    serve = [sys.executable, "-m", "proxy", "serve", "--port", "0", "--config", str(pipe)]
+
+    with log.open("w") as output, subprocess.Popen(serve, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT) as popen:
+        try:
+            writing = until(lambda: _opened(pipe))
+            popen.send_signal(signal.SIGTERM)
+            code = popen.wait(PATIENCE)
+            os.close(writing)
+        finally:
+            popen.kill()
+
+    assert (code, log.read_text()) == (0, "")
+
+
 def _opened(pipe: Path) -> int | None:
     """The pipe for writing, once a process reads it."""
     try:
