@@ -241,8 +241,8 @@ class Connection(asyncio.BufferedProtocol):
     def on_headers_complete(self) -> None:
         status = self._parser.get_status_code()
         head, end, self._head = self._head.lstrip(b"\r\n").partition(b"\r\n\r\n")
-        if not end:
-            self._stop("the head has no empty line at its end")
+        if not end or len(head) > MAX_HEAD:
+            self._stop("the head has no empty line at its end" if not end else "the head is too large")
         text = head.decode("latin-1") + "\r\n"
         if status < 200:
             self._pass_interim(status, text)

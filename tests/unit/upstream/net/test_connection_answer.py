@@ -95,6 +95,7 @@ REFUSED = {
     "another protocol without a name": b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
     "a 1xx answer with a body": b"HTTP/1.1 104 Odd\r\ncontent-length: 5\r\n\r\nhello",
     "a head that is too large": OK + b"x-a: " + b"a" * MAX_HEAD + b"\r\n\r\n",
+    "a head that is too large, with a body": OK + b"content-length: 5\r\nx-a: " + b"a" * MAX_HEAD + b"\r\n\r\nhello",
     "too many headers": OK + b"x-a: b\r\n" * (MAX_HEADERS + 1) + b"\r\n",
     "too many trailers": CHUNKED + b"0\r\n" + b"x-a: b\r\n" * MAX_HEADERS + b"\r\n",
     "too many 1xx answers": CONTINUE * (MAX_INTERIM + 1) + OK,
