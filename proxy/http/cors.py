@@ -24,7 +24,7 @@ EXPOSED = (
     *("x-router-overhead-ms", "x-router-upstream-request-id", "openai-model", "openai-organization"),
     *("openai-processing-ms", "openai-version", "retry-after", "retry-after-ms", "x-should-retry"),
 )
-_VARY = (b"vary", b"Origin")
+VARY = (b"vary", b"Origin")  # in every response
 
 
 class Cors:
@@ -53,10 +53,10 @@ class Cors:
 
     def on_answers(self, send: Send, origin: str | None) -> Send:
         """Return a `send` that adds the CORS headers; `origin` is None without an allowed origin."""
-        more: Headers = [_VARY]
+        more: Headers = [VARY]
         if origin is not None:
             allowed = (b"access-control-allow-origin", origin.encode("latin-1"))
-            more = [_VARY, allowed, (b"access-control-expose-headers", self._exposed)]
+            more = [VARY, allowed, (b"access-control-expose-headers", self._exposed)]
 
         async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":

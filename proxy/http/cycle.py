@@ -34,6 +34,7 @@ class Cycle:
     waiting_for_100_continue = False
     bodiless = False  # the method is `HEAD`
     chunks = True  # the client understands them: not HTTP/1.0
+    more_headers: Headers = b""  # of the response, besides those of its handler
     body: bytes | bytearray = b""  # of the request, as far as it has arrived and was not read yet
     more_body = True
     response_started = False
@@ -137,7 +138,7 @@ class Cycle:
         self.waiting_for_100_continue = False
         close = b"" if self.keep_alive else b"connection: close\r\n"
         date = b"".join(map(_line, self._connection.state.default_headers))
-        return b"%b%b%b%b%b\r\n" % (_status_line(status), date, headers, last, close)
+        return b"%b%b%b%b%b%b\r\n" % (_status_line(status), date, headers, self.more_headers, last, close)
 
     def write(self, data: bytes) -> bool:
         """Write a piece of the body. Return whether the write buffer has space."""

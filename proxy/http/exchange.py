@@ -21,13 +21,13 @@ from proxy.admission.credentials import joined
 from proxy.arrival import Arrival, Detached
 from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.http.errors import send_error
+from proxy.http.forwarded import Client, Forwarded
 from proxy.http.output import CYCLE, AsgiOutput, Output
 from proxy.http.reading import ClientGone, Limits, read_body
 from proxy.surfaces.base import Encoder, Surface
 from proxy.surfaces.headers import Headers, sane_id
 from proxy.surfaces.openai.surface import COMMENT
 
-Client = tuple[str, int]  # address and port
 PIECE = 256 * 1024  # bytes of a whole body per write
 
 
@@ -71,6 +71,8 @@ class Direct:
 
     endpoints: Mapping[bytes, Endpoint]  # of `POST`, by path
     hosts: set[str] = field(default_factory=set)  # values of `Host` that `Guard` has accepted
+    forwarded: Forwarded | None = None
+    headers: Headers = b""  # of all responses
 
     def handler(
         self, url: bytes, headers: Mapping[str, str], client: Client | None, out: Output
@@ -78,9 +80,14 @@ class Direct:
         """Return what serves a `POST` request, or `None`. `headers` have lower-case names, and none was repeated."""
         path, _, query = url.partition(b"?")
         endpoint = self.endpoints.get(path)
-        if endpoint is None or headers.get("host") not in self.hosts or b"#" in query:
+        browser = "origin" in headers or "sec-fetch-site" in headers
+        if endpoint is None or browser or b"#" in query:
             return None
-        if "origin" in headers or "sec-fetch-site" in headers:  # of a browser
+        if self.forwarded is None:
+            host = headers.get("host")
+        else:
+            client, host = self.forwarded.seen(client, headers)
+        if host not in self.hosts:
             return None
         return Exchange(endpoint, out, headers, client, path.decode("ascii"), query.decode("latin-1")).serve()
 

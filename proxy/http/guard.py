@@ -15,14 +15,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from proxy.core.errors import InvalidRequest, OriginNotAllowed, ProxyError
 from proxy.http.browsers import Browsers, is_loopback
-from proxy.http.cors import Cors
+from proxy.http.cors import VARY, Cors
 from proxy.http.errors import send_error
 from proxy.http.exchange import Direct, Endpoint, Ids
 from proxy.http.forwarded import Forwarded
+from proxy.surfaces.headers import header
 from proxy.surfaces.shapes import error_for
 
 _HOST = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-_OF_BROWSERS = frozenset((b"origin", b"sec-fetch-site"))
 _MOST_HOSTS = 1000  # that are remembered
 _NONE: Mapping[str, Endpoint] = {}
 
@@ -58,12 +58,15 @@ class Guard:
         self._app = app
         # called without the router; they handle their errors
         self._endpoints: Mapping[tuple[str, str], ASGIApp] = {("POST", path): each for path, each in endpoints.items()}
-        self.direct = Direct({path.encode(): endpoint for path, endpoint in endpoints.items()})
+        self.direct = Direct(
+            {path.encode(): endpoint for path, endpoint in endpoints.items()},
+            forwarded=forwarded,
+            headers=b"" if cors is None else header(*VARY),
+        )
         self._ids = ids
         self._browsers = browsers
         self._cors = cors  # `None`: off
         self._forwarded = forwarded
-        self._hosts: set[bytes] = set()  # values of `Host` that were accepted from clients other than browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or respond with 204 (a preflight), 400 or 403."""
@@ -72,16 +75,6 @@ class Guard:
             return
         if self._forwarded is not None:
             scope = self._forwarded.apply(scope)
-        headers = scope["headers"]
-        fields = dict(headers)
-        plain = self._cors is None and _OF_BROWSERS.isdisjoint(fields)
-        if plain and fields.get(b"host") in self._hosts and len(fields) == len(headers):  # no header is repeated
-            await self._endpoints.get((scope["method"], scope["path"]), self._app)(scope, receive, send)
-        else:
-            await self._judge(scope, receive, send)
-
-    async def _judge(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check a request, and pass it on or answer it."""
         headers = _read(scope)
         allowed: str | None = None
         error: ProxyError | None = None
@@ -111,10 +104,8 @@ class Guard:
             server = scope.get("server") if browser else None
             self._browsers.check_host(host, rebindable=bool(server and is_loopback(server[0])))
         if not browser:
-            if host is not None and len(self._hosts) < _MOST_HOSTS:
-                self._hosts.add(host)
-                if self._cors is None and self._forwarded is None:
-                    self.direct.hosts.add(host.decode("latin-1"))
+            if host is not None and len(self.direct.hosts) < _MOST_HOSTS:
+                self.direct.hosts.add(host.decode("latin-1"))
             return None
         if len(headers.origins) > 1 or len(headers.sites) > 1:
             raise OriginNotAllowed("`origin` and `sec-fetch-site` must each be sent once.")

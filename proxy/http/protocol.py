@@ -275,7 +275,9 @@ class Protocol(Connection):
             check_coding((headers if single else joined(fields_of(head)))["transfer-encoding"], version)
         direct = method == b"POST" and single
         handler = self._direct.handler(url, headers, self._client, cycle) if direct else None
-        if handler is None:
+        if handler is not None:
+            cycle.more_headers = self._direct.headers
+        else:
             fields = [(name.lower(), value) for name, value in self._fields.items()] if single else fields_of(head)
             headers = joined(fields)
             scope = scope_of(method, url, version, fields)

@@ -10,7 +10,9 @@ import pytest
 from starlette.types import Message
 
 from proxy.core.errors import InternalError
-from proxy.http.exchange import Endpoint, Ids
+from proxy.http.exchange import Direct, Endpoint, Ids
+from proxy.http.forwarded import Forwarded
+from proxy.http.output import AsgiOutput
 from proxy.http.reading import Limits
 from proxy.surfaces.openai.surface import COMMENT
 from proxy.surfaces.table import SURFACES
@@ -177,3 +179,39 @@ def test_ids_are_unique_within_a_process_and_between_processes() -> None:
 
 def test_an_id_is_one_word_that_any_header_takes() -> None:
     assert re.fullmatch(r"req_[0-9a-f]{24}", Ids().new())
+
+
+class Noting:
+    """A pipeline that notes the addresses of clients, and answers."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str | None] = []
+
+    async def run(self, arrival: Any) -> None:
+        self.addresses.append(arrival.address)
+        await arrival.answer(200, b"", b"")
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("llm.example", "203.0.113.9"), ("inside", None), ("", None)],
+    ids=["forwarded", "own", "none"],
+)
+async def test_direct_call_has_the_client_that_a_proxy_forwards(host: str, address: str | None) -> None:
+    async def receive() -> Message:
+        raise AssertionError("the body is not needed")
+
+    async def send(message: Message) -> None:
+        pass
+
+    pipeline = Noting()
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
+    endpoint = Endpoint(pipeline, SURFACES["/v1/chat/completions"], limits, Ids())
+    direct = Direct({b"/call": endpoint}, {"llm.example"}, Forwarded(["10.0.0.0/8"]))
+    headers = {"host": "inside", "x-forwarded-for": "203.0.113.9", "x-forwarded-host": host}
+
+    handler = direct.handler(b"/call", headers, ("10.1.2.3", 1), AsgiOutput(receive, send, 10.0))
+    if handler is not None:
+        await handler
+
+    assert pipeline.addresses == ([] if address is None else [address])

@@ -9,6 +9,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from proxy.http.browsers import Browsers
+from proxy.http.cors import Cors
 from proxy.http.exchange import Ids
 from proxy.http.guard import Guard
 
@@ -76,6 +77,31 @@ async def test_any_other_is_refused_in_openai_s_shape(hosts: list[bytes], said: 
 
 async def test_what_is_no_http_passes() -> None:
     assert await sent([], "lifespan") == (True, [])
+
+
+@pytest.mark.parametrize(
+    ("headers", "accepted"),
+    [
+        ([(b"host", b"a:80")], {"a:80"}),
+        ([(b"host", b"a:80"), (b"origin", b"http://a:80")], set()),
+        ([(b"host", b"a b")], set()),
+    ],
+)
+async def test_hosts_of_accepted_clients_need_no_guard(headers: list[tuple[bytes, bytes]], accepted: set[str]) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        pass
+
+    async def receive() -> Message:
+        raise AssertionError("the body is not needed")
+
+    async def send(message: Message) -> None:
+        pass
+
+    guard = Guard(app, Ids(), Browsers(), Cors([], 600.0))
+    scope = {"type": "http", "headers": headers, "http_version": "1.1", "scheme": "http", "method": "POST", "path": "/"}
+    await guard(scope, receive, send)
+
+    assert (guard.direct.hosts, guard.direct.headers) == (accepted, b"vary: Origin\r\n")
 
 
 async def test_host_that_was_accepted_does_not_excuse_others() -> None:

@@ -139,8 +139,9 @@ async def test_absolute_target_without_a_path_is_the_root() -> None:
 class Seen:
     """An ASGI application, and an endpoint that needs none; both note what they get, and answer 200."""
 
-    def __init__(self, hosts: set[str]) -> None:
-        self.direct = Direct({b"/call": Endpoint(self, SURFACES["/v1/chat/completions"], LIMITS, Ids())}, hosts)
+    def __init__(self, hosts: set[str], headers: bytes = b"") -> None:
+        endpoint = Endpoint(self, SURFACES["/v1/chat/completions"], LIMITS, Ids())
+        self.direct = Direct({b"/call": endpoint}, hosts, headers=headers)
         self.requests: list[tuple[str, str, str, Mapping[str, str]]] = []
 
     async def run(self, arrival: Any) -> None:
@@ -256,6 +257,16 @@ async def test_response_that_does_not_begin_is_an_error() -> None:
     protocol.connection_lost(None)
 
     assert (transport.written[:12], transport.closing) == (b"HTTP/1.1 500", True)
+
+
+async def test_direct_response_has_the_headers_of_all_responses() -> None:
+    protocol, transport = made(Seen({"localhost"}, b"vary: Origin\r\n"))
+
+    protocol.data_received(b"POST /call HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    await turns()
+    protocol.connection_lost(None)
+
+    assert b"\r\nvary: Origin\r\n" in transport.written
 
 
 CALL = b"POST /call HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\n"
