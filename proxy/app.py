@@ -232,7 +232,15 @@ def build(
         if member:
             member.loaded(pickled(loaded))
 
-    watcher = Watcher(loaded.path, environ, clock=clock, on_load=take, on_error=reloader.keep, loaded=loaded)
+    watcher = Watcher(
+        loaded.path,
+        environ,
+        clock=clock,
+        on_load=take,
+        on_error=reloader.keep,
+        prepare=reloader.prepare,
+        loaded=loaded,
+    )
     services = [
         background,
         watcher,

@@ -30,6 +30,7 @@ _Mark = tuple[int, int, int, int] | None  # mtime in ns, size, inode, device
 class Watcher:
     """Calls `on_load` with every changed configuration, and `on_error` for every invalid one.
 
+    `prepare` is called before `on_load`, in the thread that has read the file, for what takes long.
     `loaded` is the configuration in use; a change since it was read is detected.
     """
 
@@ -42,6 +43,7 @@ class Watcher:
         interval: float = 0.5,
         on_load: Callable[[Loaded], None],
         on_error: Callable[[ConfigError], None],
+        prepare: Callable[[Loaded], None] = lambda loaded: None,
         loaded: Loaded | None = None,
     ) -> None:
         self._path = path
@@ -50,6 +52,7 @@ class Watcher:
         self._interval = interval
         self._on_load = on_load
         self._on_error = on_error
+        self._prepare = prepare
         self._marks: tuple[_Mark, _Mark] | None = None if loaded is not None else self._current_marks()
         self._seen = loaded.fingerprint if loaded is not None else self._fingerprint()
         self._workers = loaded.workers if loaded is not None else 1
@@ -109,7 +112,9 @@ class Watcher:
         from proxy.config.load import parse  # only for a changed file: it imports pydantic
 
         try:
-            return parse(source, self._environ, self._fixed_workers, running=self._workers)
+            loaded = parse(source, self._environ, self._fixed_workers, running=self._workers)
+            self._prepare(loaded)
+            return loaded
         except ConfigError as exc:
             return exc
 

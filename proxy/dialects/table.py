@@ -26,6 +26,11 @@ class Dialects(dict[DialectKey, Dialect]):
         for provider in snapshot.providers.values():
             self.setdefault(provider.dialect, self[provider.dialect])
 
+    def load(self, snapshot: Snapshot) -> None:
+        """Import the modules of the dialects of a configuration, in any thread."""
+        for provider in snapshot.providers.values():
+            import_module(_module(provider.dialect))
+
     def family_in_memory(self, call: Call) -> DialectName | None:
         """Return the family of models that signed the open tool loop of a chat, if its signatures are in memory."""
         return family_in_memory(self._recall, call)

@@ -1,6 +1,7 @@
 """Reload of real files, with a scripted clock."""
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -94,6 +95,31 @@ def test_a_touch_without_a_change_is_not_reported(tmp_path: Path) -> None:
     desk.write("server: {port: 1}\n")
     desk.watcher.check()
 
+    assert desk.reported == []
+
+
+async def test_a_configuration_is_prepared_in_a_thread_before_it_is_reported(tmp_path: Path) -> None:
+    desk, seen = Desk(tmp_path), list[tuple[str, bool]]()
+    clock = Ticks(lambda: desk.write("server: {port: 2}\n"))
+
+    def note(what: str) -> None:
+        seen.append((what, threading.current_thread() is threading.main_thread()))
+
+    watcher = Watcher(
+        desk.path,
+        {},
+        clock=clock,
+        on_load=lambda _: note("load"),
+        on_error=desk.on_error,
+        prepare=lambda _: note("prepare"),
+    )
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watcher.run)
+        await clock.done.wait()
+        group.cancel_scope.cancel()
+
+    assert seen == [("prepare", False), ("load", True)]
     assert desk.reported == []
 
 
