@@ -21,7 +21,7 @@ from tests.load.report import Report
 MIB = 1024 * 1024
 LIMIT = 256.0  # MiB
 WATERMARK = 217  # MiB
-STREAMS = 6_000  # more than fit
+STREAMS = 8_000  # more than fit
 RATE = 400.0  # new streams a second
 PACE = 5_000  # ms between two events
 BODIES = 40  # streams with large bodies
