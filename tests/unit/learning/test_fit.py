@@ -10,10 +10,10 @@ from msgspec import structs
 
 from proxy.core.learning import LearningRules
 from proxy.learning.check import Judged
-from proxy.learning.fit import ALONE, examples_of, fit_and_check, profile_of
+from proxy.learning.fit import examples_of, fit_and_check, profile_of
 from proxy.learning.labels import Label
 from proxy.learning.ridge import finish
-from proxy.routing.learned import LearnedPredictor, State, decode, encode
+from proxy.routing.learned import LearnedPredictor, ScoreMap, State, decode, encode
 from proxy.routing.predict import PRIOR
 from tests.unit.learning.build import EASY, HARD, STRONG, WEAK, label, profile, world
 from tests.unit.routing.build import HAIKU, MINI, OPUS
@@ -103,11 +103,22 @@ def test_a_model_with_few_labels_is_learned_beside_others() -> None:
     assert set(few.models) == {STRONG}
 
 
-def test_the_failure_of_weak_models_counts_more_without_pairs() -> None:
-    both = fitted(world(400))
-    one = fitted([each for number, each in enumerate(world(800)) if number % 4 in (0, 3)])
+def test_without_pairs_the_gain_counts_less() -> None:
+    def score_of(labels: list[Label]) -> ScoreMap:
+        state = fitted([replace_score(each) for each in labels])
+        assert state is not None
+        assert state.score is not None
+        return state.score
 
-    assert [each.score.strong for each in (both, one) if each and each.score] == [1.0, ALONE]
+    def replace_score(made: Label) -> Label:  # the strong model fails at every fifth prompt
+        return structs.replace(made, score=0.0) if made.model == STRONG and made.time % 5 == 0 else made
+
+    both = score_of(world(400))
+    one = score_of([each for number, each in enumerate(world(800)) if number % 4 in (0, 3)])
+
+    assert (both.strong, both.share) == (1.0, 0.8)
+    assert one.strong > 1.0
+    assert one.share < 0.7
 
 
 def test_all_labels_of_a_prompt_are_held_out_together() -> None:
@@ -144,12 +155,23 @@ def test_a_version_that_predicts_worse_than_the_prior_is_not_used() -> None:
     assert state.check["reason"]
 
 
-def test_only_one_learned_tier_leaves_the_score() -> None:
+def test_weak_models_alone_leave_the_score() -> None:
     state = fitted([each for each in world(400) if each.model == WEAK])
 
     assert state is not None
     assert state.score is None
     assert LearnedPredictor(state).revise(profile(HARD, 3)).score == profile(HARD, 3).score
+
+
+def test_a_prompt_at_which_strong_models_fail_scores_lower() -> None:
+    labels = [each for each in world(400) if each.model == WEAK]  # the prompts at which it fails become those of both
+    state = fitted([structs.replace(each, model=STRONG) for each in labels])
+
+    assert state is not None
+    assert state.score is not None
+    assert (state.score.low, state.score.high) == ((), (STRONG,))
+    easy, hard = (LearnedPredictor(state).revise(profile(word, 3)).score for word in (EASY, HARD))
+    assert 0.01 < easy - hard < 0.2
 
 
 def test_without_tiers_the_model_with_the_better_scores_is_strong() -> None:
