@@ -76,7 +76,6 @@ class Connection(asyncio.BufferedProtocol):
         self.sink: Callable[[bytes], bool] | None = None  # receives the body as it arrives, once it is set
         self.full = False  # `sink` returned False: it accepts no more data for now
         self.error: Exception | None = None  # raised by `sink`
-        self.answers = 0  # complete ones
         self.closed = False
         self.reading = True  # False while `pause` holds
         self._buffer = buffer
@@ -84,6 +83,7 @@ class Connection(asyncio.BufferedProtocol):
         self._on_session = on_session
         self._transport: asyncio.Transport
         self._poll = select.poll()
+        self._served = False  # has completed an answer
         self._waiter: asyncio.Future[None] | None = None
         self._writing = True
         self._rest: memoryview | None = None  # the part of the request that was not written yet
@@ -152,9 +152,10 @@ class Connection(asyncio.BufferedProtocol):
         if self.closed:
             return False
         if state == COMPLETE:
-            self.answers += 1
-            if self.answers == 1 and self._on_session is not None:
-                self._on_session(self._transport.get_extra_info("ssl_object").session)
+            if not self._served:
+                self._served = True
+                if self._on_session is not None:
+                    self._on_session(self._transport.get_extra_info("ssl_object").session)
             if self.reusable and self._rest is None and not self._transport.get_write_buffer_size():
                 if self.body or not self.reading:
                     self.take()  # what the exchange did not read
@@ -359,6 +360,6 @@ class Connection(asyncio.BufferedProtocol):
         if state == READY and self._until_close and error is None:
             self.state = COMPLETE
         elif state != COMPLETE:
-            self.fault = lost(error, began=state > WAITING, stale=self.answers > 0)
+            self.fault = lost(error, began=state > WAITING, stale=self._served)
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)

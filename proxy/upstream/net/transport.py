@@ -34,7 +34,6 @@ KEEP_ALIVE = 30.0  # seconds; most load balancers close idle connections after 6
 KEEP_ALIVE_PLAIN = 4.0  # local servers, uvicorn and vLLM among them, close after 5
 MAX_IDLE = 256  # idle connections to one origin
 MARGIN = 1.0  # seconds before the upstream's own keep-alive timeout, for requests in transit
-FRESH = 0.1  # seconds for which an idle connection that was kept before is taken without a look at its socket
 _TLS_SHUTDOWN = 1.0  # seconds for the TLS shutdown
 _TIMEOUT = re.compile(r"(?:^|[, ])timeout ?= ?([0-9]{1,6})(?![0-9])", re.IGNORECASE)
 
@@ -198,8 +197,7 @@ class Pool:
         """Return the most recently used open connection, or `None`."""
         while self._idle:
             connection, since = self._idle.popitem()
-            age = self._loop.time() - since
-            if age < self._keep_alive and ((age < FRESH and connection.answers > 1) or connection.silent):
+            if since + self._keep_alive > self._loop.time() and connection.silent:
                 return connection
             connection.abort()
         return None

@@ -16,7 +16,6 @@ class Idle:
     """An open connection without an exchange."""
 
     silent = True
-    answers = 1
 
     def __init__(self) -> None:
         self.closed = False
