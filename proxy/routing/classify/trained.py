@@ -45,6 +45,7 @@ class Reading:
     """The result for one text."""
 
     difficulty: float  # 0 to 1
+    raw: float  # the sum of all terms, of which the difficulty is compressed
     task: str
     confidence: float  # of the task, 0 to 1
     features: tuple[tuple[str, float], ...]  # names and their contributions to the difficulty
@@ -104,6 +105,7 @@ class Model:
         features = [*zip(NAMES, terms, strict=True), ("words of the prompt", by_words), *kinds]
         return Reading(
             difficulty=compressed(difficulty),
+            raw=difficulty,
             task=TASKS[best],
             confidence=round((1.0 if known else 0.3) / total, 3),
             features=tuple(features),
@@ -171,7 +173,7 @@ class TrainedClassifier:
         strongest = sorted(
             [term for term in terms if abs(term[1]) >= _LEAST], key=lambda term: (-abs(term[1]), term[0])
         )
-        score = round(min(1.0, max(0.0, reading.difficulty + sum(shape.values()))), 4)
+        score = round(compressed(reading.raw + sum(shape.values())), 4)
         return Profile(
             task=call.options.task or reading.task,
             tier=tier_of(score, (MEDIUM, HIGH)),

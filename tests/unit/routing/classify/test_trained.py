@@ -57,6 +57,19 @@ def test_difficulties_beyond_the_scale_stay_in_order() -> None:
     assert [compressed(value) for value in (0.15, 0.5, 0.85)] == [0.15, 0.5, 0.85]
 
 
+def test_hard_prompts_stay_in_order_with_a_high_effort() -> None:
+    problem = (
+        "A 3 kg block slides down a 30 degree incline with friction coefficient 0.2. Determine its speed after 5 m."
+    )
+    harder = f"{problem} Calculate the heat in kJ, and the work of the normal force in N m, for 2.5 and 4.75 kg."
+
+    scores = [
+        TRAINED.classify(call("auto", text, body={"reasoning_effort": "xhigh"})).score for text in (problem, harder)
+    ]
+
+    assert 0.9 < scores[0] < scores[1] < 1
+
+
 def test_the_model_is_small() -> None:
     assert FILE.stat().st_size <= 500 * 1024
 
