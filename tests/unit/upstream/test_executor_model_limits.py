@@ -13,13 +13,28 @@ from proxy.capacity.memory import MemoryCounters
 from proxy.core.call import Call
 from proxy.core.errors import ProxyError, RateLimited, UpstreamError
 from proxy.core.model import Deployment, LimitValues
-from proxy.core.policies import QueuePolicy, RetryPolicy
+from proxy.core.policies import HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
 from proxy.core.principal import OF_MODEL, Identified, Owner
 from proxy.core.record import Record
-from tests.support.calls import HELLO, call, plan, record
+from tests.support.calls import HELLO, STREAM, call, plan, record
 from tests.support.clocks import VirtualClock
 from tests.support.fakes import Answer, Wait
-from tests.unit.upstream.bench import BODY, E500, OK, A, B, bench, on, outcomes, target
+from tests.unit.upstream.bench import (
+    BODY,
+    DONE,
+    E500,
+    OK,
+    ROLE,
+    STOP,
+    STREAMED,
+    TEXT,
+    A,
+    B,
+    bench,
+    on,
+    outcomes,
+    target,
+)
 
 pytestmark = [pytest.mark.anyio, pytest.mark.virtual_time]
 
@@ -36,8 +51,8 @@ class Scene:
         owners: list[Owner] = [("key", "k", OF_MODEL, f"{name}/*") for name in limits]
         self.caller = Identified("k", key_id="k", limits=tuple(zip(owners, limits.values(), strict=True)))
 
-    def call(self, *deployments: Deployment, **policies: Any) -> Call:
-        return replace(call(HELLO, on=on(*deployments, **{"retry": ONCE, **policies})), principal=self.caller)
+    def call(self, *deployments: Deployment, raw: bytes = HELLO, **policies: Any) -> Call:
+        return replace(call(raw, on=on(*deployments, **{"retry": ONCE, **policies})), principal=self.caller)
 
     async def run(self, *deployments: Deployment, **policies: Any) -> tuple[bytes | ProxyError, Record]:
         of, planned = self.call(*deployments, **policies), plan(*deployments)
@@ -149,3 +164,17 @@ async def test_a_client_that_leaves_frees_its_slot() -> None:
         task.cancel()
 
     assert (during, await scene.used()) == ({"a/* concurrency": 1}, {})
+
+
+async def test_a_hedge_is_not_made_beyond_the_limit_of_its_model() -> None:
+    late = Answer([ROLE, Wait(10.0), TEXT, STOP, DONE])
+    scene = Scene({"a": lambda: late, "b": lambda: STREAMED}, b=LimitValues(rpm=1))
+    for number in range(1, 21):
+        scene.bench.slow.judge("a/m", 0.1 * number, SlowPolicy())
+    hedge = HedgePolicy(enabled=True, percentile=0.95, samples=20)
+
+    made = [(await scene.run(A, B, raw=STREAM, hedge=hedge))[1] for _ in range(2)]
+
+    assert [outcomes(each) for each in made] == [["a hedge_lost", "b ok"], ["a ok"]]
+    assert scene.bench.limits.contended is False
+    assert await scene.used() == {"b/* rpm": 1}
