@@ -27,6 +27,8 @@ NEVER = float("-inf")
 RENEWALS_AT_ONCE = 4  # in the background
 RETRY_SECONDS = 1.0  # between look-ups while the store is unavailable
 MAX_ENTRIES = 10_000
+DIGESTS_SECONDS = 5.0  # between two look-ups of the digests of all keys
+MAX_DIGESTS = 50_000
 
 Name = bytes | tuple[Literal["user", "team"], str]  # the digest of a key, or an id
 
@@ -41,6 +43,10 @@ class Accounts(Protocol):
 
     async def find_key(self, digest: bytes) -> Account | None:
         """Return the key with that digest, its user and its team."""
+        ...
+
+    async def key_digests(self, most: int) -> Sequence[bytes]:
+        """Return the digests of all keys; none if there are more than `most`."""
         ...
 
     async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
@@ -82,6 +88,8 @@ class AccountCache:
         self._due: set[Name] = set()  # entries to look up in the background
         self._queue: asyncio.Queue[Name] = asyncio.Queue()  # those of them that wait
         self._changes = 0  # a look-up during which something changed is repeated
+        self._digests: frozenset[bytes] = frozenset()  # of all keys, read only while there are many guesses
+        self._digests_at = NEVER
         self._down = False  # the last look-up failed
         self._retry_at = 0.0
 
@@ -122,6 +130,21 @@ class AccountCache:
                     return entry
                 raise
 
+    async def exists(self, digests: Sequence[bytes]) -> bool:
+        """Return whether the store had a key with one of these digests at the last look, which is at most seconds ago.
+
+        That takes one look-up for all callers, so that guesses cannot keep a key that exists from being looked up.
+        """
+        now = self._clock.monotonic()
+        if now - self._digests_at >= DIGESTS_SECONDS:
+            self._digests_at = now
+            self.look_ups += 1
+            try:
+                self._digests = frozenset(await self._store.key_digests(MAX_DIGESTS))
+            except Exception:
+                _LOG.debug("the digests of keys cannot be read", exc_info=True)
+        return not self._digests.isdisjoint(digests)
+
     def clear(self) -> None:
         """Drop everything, after a change of the configuration."""
         self._changes += 1
@@ -130,6 +153,7 @@ class AccountCache:
     def expire(self) -> None:
         """Use no entry before it is looked up again, after a change of an account; the names stay known."""
         self._changes += 1
+        self._digests_at = NEVER
         for entry in self._entries.values():
             entry.looked_up = NEVER
 

@@ -69,12 +69,20 @@ class KeyVerifier:
             raise RateLimited("Too many keys are being looked up; retry later.", retry_after=1.0)
         self._waiting += 1
         try:
-            self._guesses.check(address)
+            await self._check(digests, address)
             async with self._look_ups:
-                self._guesses.check(address)  # meanwhile others may have failed
+                await self._check(digests, address)  # meanwhile others may have failed
                 return await self._accounts.look_up(digests[0], digests)
         finally:
             self._waiting -= 1
+
+    async def _check(self, digests: list[bytes], address: str | None) -> None:
+        """Raise `RateLimited` if no further guess may be looked up now, unless the store has this key."""
+        try:
+            self._guesses.check(address)
+        except RateLimited:
+            if not await self._accounts.exists(digests):
+                raise
 
     def _admit(self, entry: Entry) -> Identified:
         """Return the caller. Raises `NotAuthenticated` for an expired key, `NotAllowed` for a disabled one."""

@@ -30,6 +30,10 @@ class Accounts:
         """Return the key with this digest, with its user and team; the team is the key's own, else the user's."""
         return await self._database.read(lambda connection: _find_key(connection, digest), LOOKUP_SECONDS)
 
+    async def key_digests(self, most: int) -> Sequence[bytes]:
+        """Return the digests of all keys; none if there are more than `most`."""
+        return await self._database.read(lambda connection: _key_digests(connection, most), LOOKUP_SECONDS)
+
     async def find_user(self, user_id: str) -> Account | None:
         """Return a user with the team."""
         check_id(user_id)
@@ -110,6 +114,15 @@ async def _find_key(connection: AsyncConnection, digest: bytes) -> Account | Non
         MAPPERS[User].read(user) if user["id"] is not None else None,
         MAPPERS[Team].read(team) if team["id"] is not None else None,
     )
+
+
+async def _key_digests(connection: AsyncConnection, most: int) -> Sequence[bytes]:
+    from sqlalchemy import select
+
+    from proxy.store.schema import keys
+
+    digests = (await connection.execute(select(keys.c.digest).limit(most + 1))).scalars().all()
+    return digests if len(digests) <= most else ()
 
 
 async def _find_user(connection: AsyncConnection, user_id: str) -> Account | None:

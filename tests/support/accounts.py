@@ -42,6 +42,10 @@ class FakeAccounts:
         user = self.users.get(key.user or "")
         return Account(key, user, self.teams.get(key.team or (user and user.team) or ""))
 
+    async def key_digests(self, most: int) -> list[bytes]:
+        await self._look_up()
+        return list(self.keys) if len(self.keys) <= most else []
+
     async def move_key(self, before: bytes, after: bytes, pepper_id: str) -> None:
         if self.read_only:
             raise PermissionError("the store cannot be written to")

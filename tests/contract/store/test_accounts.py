@@ -104,6 +104,15 @@ async def test_a_user_is_found_with_the_team(accounts: Accounts) -> None:
     assert await accounts.find_user("bob") is None
 
 
+async def test_digests_of_all_keys_are_read_unless_there_are_too_many(accounts: Accounts) -> None:
+    await accounts.create(USER, "test")
+    await accounts.create(KEY, "test")
+    await accounts.create(msgspec.structs.replace(KEY, id="key_other", digest=b"o" * 32), "test")
+
+    assert sorted(await accounts.key_digests(2)) == sorted([KEY.digest, b"o" * 32])
+    assert list(await accounts.key_digests(1)) == []
+
+
 async def test_ids_and_digests_are_unique(accounts: Accounts) -> None:
     await accounts.create(KEY, "admin")
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from proxy.admission.accounts import FRESH, MAX_ENTRIES, STALE, TTL, AccountCache
+from proxy.admission.accounts import DIGESTS_SECONDS, FRESH, MAX_ENTRIES, STALE, TTL, AccountCache
 from proxy.admission.guesses import Guesses
 from proxy.admission.key_verifier import KeyVerifier
 from proxy.admission.keys import IssuedKey, Peppers, new_key
@@ -179,6 +179,47 @@ async def test_guesses_of_one_address_do_not_delay_another() -> None:
 
     assert isinstance(await bench.refused(new_key(), HERE), RateLimited)
     assert (await bench.verify(issued.key, "192.0.2.9")).name == "key_1"
+
+
+async def test_guesses_do_not_keep_a_key_from_its_first_use() -> None:
+    bench = Bench()
+    first = bench.store.add()
+    for _ in range(100):
+        await bench.refused(new_key())
+    assert isinstance(await bench.refused(new_key()), RateLimited)
+    second = bench.store.add("key_2")
+
+    assert (await bench.verify(first.key)).name == "key_1"
+    assert isinstance(await bench.refused(second.key), RateLimited)
+    bench.clock.pass_(DIGESTS_SECONDS)
+    for _ in range(100):
+        await bench.refused(new_key())
+    assert (await bench.verify(second.key)).name == "key_2"
+
+
+async def test_a_key_that_was_just_made_is_known_during_guesses() -> None:
+    bench = Bench()
+    for _ in range(100):
+        await bench.refused(new_key())
+    made = bench.store.add()
+    bench.cache.expire()  # as `/admin/keys` does
+
+    assert (await bench.verify(made.key)).name == "key_1"
+
+
+async def test_without_the_store_guesses_are_refused_as_before() -> None:
+    bench = Bench()
+    issued = bench.store.add()
+    for _ in range(100):
+        await bench.refused(new_key())
+    bench.clock.pass_(DIGESTS_SECONDS)
+    for _ in range(100):
+        await bench.refused(new_key())
+    bench.store.down = True
+    bench.cache.expire()
+
+    assert isinstance(await bench.refused(new_key()), RateLimited)
+    assert isinstance(await bench.refused(issued.key), Unavailable)
 
 
 async def test_a_change_during_guesses_does_not_stop_keys_in_use() -> None:
