@@ -20,6 +20,9 @@ Spender = tuple[str, str]  # scope, id
 
 # positions in Measures, in the order of `proxy.store.schema.MEASURES`
 _COUNT = 11
+_REQUESTS, _ERRORS, _ATTEMPTS, _INPUT, _CACHED, _CACHE_WRITE, _OUTPUT, _REASONING, _AUDIO, _COST, _OWN_KEY_COST = range(
+    _COUNT
+)
 _SCOPES = ("total", "provider", "team", "user", "key")
 
 
@@ -40,7 +43,10 @@ class Sums:
             call.upstream_model or "",
             call.route or "",
         )
-        self._add(call.time, dimensions, (sign, sign * is_error(call)))
+        measures = self._measures(call.time, dimensions)
+        measures[_REQUESTS] += sign
+        if is_error(call):
+            measures[_ERRORS] += sign
 
     def add_attempt(self, attempt: AttemptRow, sign: int = 1) -> None:
         """Add what an attempt used and cost, or take it away with the sign -1."""
@@ -55,23 +61,15 @@ class Sums:
             attempt.model,
             attempt.route or "",
         )
-        self._add(
-            attempt.time,
-            dimensions,
-            (
-                0,
-                0,
-                sign,
-                sign * (attempt.input_tokens or 0),
-                sign * attempt.cached_tokens,
-                sign * attempt.cache_write_tokens,
-                sign * (attempt.output_tokens or 0),
-                sign * attempt.reasoning_tokens,
-                sign * attempt.audio_tokens,
-                0 if attempt.own_key else cost,
-                cost if attempt.own_key else 0,
-            ),
-        )
+        measures = self._measures(attempt.time, dimensions)
+        measures[_ATTEMPTS] += sign
+        measures[_INPUT] += sign * (attempt.input_tokens or 0)
+        measures[_CACHED] += sign * attempt.cached_tokens
+        measures[_CACHE_WRITE] += sign * attempt.cache_write_tokens
+        measures[_OUTPUT] += sign * (attempt.output_tokens or 0)
+        measures[_REASONING] += sign * attempt.reasoning_tokens
+        measures[_AUDIO] += sign * attempt.audio_tokens
+        measures[_OWN_KEY_COST if attempt.own_key else _COST] += cost
         if cost and not attempt.own_key:
             slot = attempt.time - attempt.time % QUARTER
             spenders = (slot, attempt.provider, attempt.team, attempt.user, attempt.key_id)
@@ -95,15 +93,13 @@ class Sums:
                     spend[key] = spend.get(key, 0) + nusd
         return spend
 
-    def _add(self, time: int, dimensions: Dimensions, values: tuple[int, ...]) -> None:
+    def _measures(self, time: int, dimensions: Dimensions) -> Measures:
+        """Return the measures to which a call or an attempt is added."""
         slot = (time - time % HOUR, dimensions)
         measures = self.hours.get(slot)
         if measures is None:
-            self.hours[slot] = list(values) + [0] * (_COUNT - len(values))
-            return
-        for index, value in enumerate(values):
-            if value:
-                measures[index] += value
+            measures = self.hours[slot] = [0] * _COUNT
+        return measures
 
 
 def is_error(call: CallRow) -> bool:
