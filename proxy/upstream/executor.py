@@ -184,7 +184,7 @@ class Executor:
     async def _allowed(self, run: Run, targets: list[Target], limits: ModelLimits) -> list[Target]:
         """Return the targets that the caller's limits of models allow now; no call queues for the others."""
         allowed = []
-        for target in targets:
+        for target in tuple(targets):  # which may be the list of the run
             refusal = await limits.refusal(target.deployment)
             if refusal is None:
                 allowed.append(target)

@@ -178,3 +178,20 @@ async def test_a_hedge_is_not_made_beyond_the_limit_of_its_model() -> None:
     assert [outcomes(each) for each in made] == [["a hedge_lost", "b ok"], ["a ok"]]
     assert scene.bench.limits.contended is False
     assert await scene.used() == {"b/* rpm": 1}
+
+
+async def test_a_429_names_all_targets_whose_limits_are_reached_while_they_have_no_capacity() -> None:
+    slow = Answer([BODY], before=[Wait(5.0)])
+    busy = [target(name, limits=LimitValues(concurrency=1)) for name in "abc"]
+    limits = {name: LimitValues(rpm=1) for name in "abc"}
+    scene = Scene(dict.fromkeys("abc", lambda: slow), **limits)
+
+    async with asyncio.TaskGroup() as group:
+        calls = [group.create_task(scene.run(each)) for each in busy]
+        await asyncio.sleep(1)
+        out, made = await scene.run(*busy, queue=QueuePolicy(max_wait=60.0))
+
+    assert [task.result()[0] for task in calls] == [BODY] * 3
+    assert isinstance(out, RateLimited)
+    assert [name in str(out) for name in ("`a/*`", "`b/*`", "`c/*`")] == [True] * 3
+    assert made.timings.queue_seconds == 0
