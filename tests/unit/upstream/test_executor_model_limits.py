@@ -180,7 +180,7 @@ async def test_a_hedge_is_not_made_beyond_the_limit_of_its_model() -> None:
     assert await scene.used() == {"b/* rpm": 1}
 
 
-async def test_a_429_names_all_targets_whose_limits_are_reached_while_they_have_no_capacity() -> None:
+async def test_a_429_names_all_busy_targets_whose_limits_are_reached() -> None:
     slow = Answer([BODY], before=[Wait(5.0)])
     busy = [target(name, limits=LimitValues(concurrency=1)) for name in "abc"]
     limits = {name: LimitValues(rpm=1) for name in "abc"}
