@@ -108,6 +108,20 @@ async def test_connection_serves_one_exchange_after_the_other(bench: Bench) -> N
     assert (bench.connection.state, bench.transport.ended, bench.lost) == (IDLE, "", [])
 
 
+@pytest.mark.parametrize("first", [b"HTTP/1.1 204 No Content\r\n\r\n", b"HTTP/1.1 304 Not Modified\r\n\r\n"])
+async def test_answer_without_a_body_does_not_let_the_next_one_end_early(bench: Bench, first: bytes) -> None:
+    bench.connection.send(HEAD, b"")
+    bench.receive(first)
+    assert bench.connection.release()
+
+    bench.connection.send(HEAD, b"")
+    bench.receive(ANSWER[:-1])
+    bench.connection.eof_received()
+
+    assert bench.connection.state == READY
+    assert bench.connection.fault is not None
+
+
 async def test_answer_before_the_request_is_the_last_one(bench: Bench) -> None:
     bench.receive(ANSWER[:10])
 
