@@ -44,6 +44,10 @@ class Length:
 class Connection(asyncio.Protocol):
     """One connection. `header_timeout` and `write_stall` are seconds."""
 
+    __slots__ = (
+        *("_buffer", "_closing", "_drop_timer", "_dropped", "_framing", "_read_paused", "_stall_timer", "_whole"),
+        *("_writable", "loop", "transport", "write_paused"),
+    )
     header_timeout = 10.0
     write_stall = 60.0
     transport: asyncio.Transport

@@ -27,16 +27,15 @@ from proxy.admission.credentials import joined
 from proxy.core.errors import InvalidRequest, ProxyError, RequestTimeout
 from proxy.http.connection import DROP_ROUNDS, Connection, Framing, Length
 from proxy.http.cycle import Cycle
+from proxy.http.errors import whole_response
 from proxy.http.exchange import Direct
 from proxy.http.framing import Chunks, check_coding
 from proxy.http.head import MAX_HEAD, MAX_LINE, Names, fields_of, head_error, scope_of
 from proxy.http.output import CYCLE
-from proxy.surfaces.openai.errors import error_body
 
 SMALL_BODY = 64 * 1024  # bytes of a body that usually arrives soon after its head; its request waits for it
 SOON = 0.01  # seconds
 _UPGRADE = re.compile(rb"\r\nupgrade[ \t]*:", re.I)
-_REASONS = {400: b"Bad Request", 408: b"Request Timeout", 414: b"URI Too Long", 431: b"Request Header Fields Too Large"}
 _LOG = logging.getLogger(__name__)
 
 Handler = Coroutine[Any, Any, None]
@@ -45,6 +44,11 @@ Handler = Coroutine[Any, Any, None]
 class Protocol(Connection):
     """One connection. `header_timeout`, `write_stall` (both in seconds) and `names` are set by `protocol_class`."""
 
+    __slots__ = (
+        *("_app", "_app_state", "_blank", "_client", "_connections", "_cycle", "_deadline", "_direct", "_fields"),
+        *("_headed", "_idle_since", "_keep_alive", "_next", "_parser", "_persistent", "_running", "_searched"),
+        *("_server", "_start_timer", "_tasks", "_urls", "_waiting", "idle_timer", "on_header", "on_url", "state"),
+    )
     names: Names
 
     def __init__(self, config: Config, server_state: ServerState, app_state: dict[str, Any], _loop: Any = None) -> None:
@@ -380,13 +384,11 @@ class Protocol(Connection):
                 self.pause_reading()
                 return
             cycle.gone()
-        body = error_body(error)
-        head = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-        self.transport.write(head % (error.http_status, _REASONS[error.http_status], len(body)) + body)
+        self.transport.write(whole_response(error))
         self.close()
 
 
 def protocol_class(header_timeout: float, write_stall: float) -> type[Protocol]:
     """Return the protocol with a deadline for request heads and for clients that read nothing, in seconds."""
-    values = {"header_timeout": header_timeout, "write_stall": write_stall, "names": Names()}
+    values = {"__slots__": (), "header_timeout": header_timeout, "write_stall": write_stall, "names": Names()}
     return type("Protocol", (Protocol,), values)
