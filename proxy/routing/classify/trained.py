@@ -63,10 +63,10 @@ class Model:
         if not content.startswith(MAGIC):
             raise ValueError("is not a model of the prompt classifier")
         header: dict[str, Any] = json.loads(head)
-        if hashlib.sha256(payload).hexdigest() != header["sha256"]:
-            raise ValueError("does not match its own hash; install the package again")
         if header["features"] != list(NAMES) or header["outputs"] != list(OUTPUTS) or "kinds" not in header:
             raise ValueError("was trained for other features; train it again")
+        if digest_of(head.replace(header["sha256"].encode(), b"", 1), payload) != header["sha256"]:
+            raise ValueError("does not match its own hash; install the package again")
         words = unpack_words(payload[: header["words_bytes"]])
         table = payload[header["words_bytes"] :]
         width = len(OUTPUTS)
@@ -194,6 +194,11 @@ TRAINED = TrainedClassifier()
 def load() -> Model:
     """Return the package's own model."""
     return Model(FILE.read_bytes())
+
+
+def digest_of(head: bytes, payload: bytes) -> str:
+    """Return the hash of a model's file: of its header, in which `sha256` is empty, and of what follows."""
+    return hashlib.sha256(head + b"\n" + payload).hexdigest()
 
 
 def compressed(difficulty: float) -> float:

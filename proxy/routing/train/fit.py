@@ -6,7 +6,6 @@ output. All numbers are rounded before they are stored, which makes the file rep
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from proxy.routing.classify.features import BUCKETS, NAMES, Text
 from proxy.routing.classify.kinds import before_options, is_calculation
 from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.tasks import votes_of
-from proxy.routing.classify.trained import EXPONENT, MAGIC, OUTPUTS, compressed, pack_words
+from proxy.routing.classify.trained import EXPONENT, MAGIC, OUTPUTS, compressed, digest_of, pack_words
 from proxy.routing.train.data import Data, Labelled, Question
 from proxy.routing.train.kinds import KindTerms
 from proxy.routing.train.templates import make_prompts, multiple_choice
@@ -237,7 +236,7 @@ def _file(
     payload = packed + _bytes(table / scales) + _bytes(tasks.hashed.T / hash_scale)
     header = {
         "version": VERSION,
-        "sha256": hashlib.sha256(payload).hexdigest(),
+        "sha256": "",
         "data": data.sha256,
         "features": NAMES,
         "outputs": OUTPUTS,
@@ -252,6 +251,7 @@ def _file(
         "hash_scale": hash_scale,
         "quantiles": _rounded(quantiles),
     }
+    header["sha256"] = digest_of(compact(header), payload)
     return MAGIC + compact(header) + b"\n" + payload
 
 

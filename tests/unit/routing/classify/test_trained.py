@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from proxy.core.json_text import compact
 from proxy.core.model import TASKS
 from proxy.routing.classify.prompt import bounded
 from proxy.routing.classify.trained import FILE, MAGIC, TRAINED, Model, compressed, load, pack_words, unpack_words
@@ -115,6 +116,15 @@ def test_a_damaged_model_is_rejected() -> None:
 
     with pytest.raises(ValueError, match="its own hash"):
         Model(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+def test_a_model_with_another_weight_in_its_header_is_rejected() -> None:
+    head, _, payload = FILE.read_bytes().removeprefix(MAGIC).partition(b"\n")
+    header = json.loads(head)
+    header["kinds"]["tasks"][0] += 0.5
+
+    with pytest.raises(ValueError, match="its own hash"):
+        Model(MAGIC + compact(header) + b"\n" + payload)
 
 
 def test_a_model_of_other_features_is_rejected() -> None:
