@@ -106,10 +106,10 @@ def sized(charges: Sequence[Charge], call: Call, plan: Plan, longest: int | None
 
     A call whose output may be longer than a limit reserves all of it; its input must fit.
     """
-    given = plan.input_tokens
-    tokens = given + requested_output(call.body, call.kind, longest)
+    prompt_tokens = plan.input_tokens
+    tokens = prompt_tokens + requested_output(call.body, call.kind, longest)
     return [
-        Charge(counter, limit, seconds, max(min(tokens, limit), given), True) if estimated else charge
+        Charge(counter, limit, seconds, max(min(tokens, limit), prompt_tokens), True) if estimated else charge
         for charge in charges
         for counter, limit, seconds, _, estimated in (charge,)
     ]

@@ -28,12 +28,12 @@ _COLUMNS = ("id", "name", "prefix", "user", "team", "models", "limits", "budget"
 def create(config: Path | None, as_json: bool, metadata: tuple[str, ...], **options: Any) -> None:
     """Create a key, and print it: it is not shown again."""
     fields = fields_of({**options, "metadata": pairs(metadata)})
-    made = run(config, lambda shell: _keys(shell).create(shell.actor, fields))
+    created = run(config, lambda shell: _keys(shell).create(shell.actor, fields))
     if as_json:
-        echo_json(made)
+        echo_json(created)
         return
-    click.echo(f"{made['id']}: created; the key is not shown again", err=True)
-    click.echo(made["key"])
+    click.echo(f"{created['id']}: created; the key is not shown again", err=True)
+    click.echo(created["key"])
 
 
 @click.command()

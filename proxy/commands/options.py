@@ -91,9 +91,9 @@ def clearable(*fields: str) -> Callable[[F], F]:
 
 def fields_of(options: Mapping[str, Any], clear: Sequence[str] = ()) -> dict[str, Any]:
     """Return the fields that options name, as the admin API has them."""
-    given = {name: value for name, value in options.items() if value not in (None, ())}
-    limits = {name: given.pop(name) for name in LIMITS if name in given}
-    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+    set_options = {name: value for name, value in options.items() if value not in (None, ())}
+    limits = {name: set_options.pop(name) for name in LIMITS if name in set_options}
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in set_options.items()}
     if limits:
         fields["limits"] = limits
     if "model_limits" in fields:

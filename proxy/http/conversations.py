@@ -43,8 +43,8 @@ class Conversations:
         """`POST /v1/conversations`: a new conversation, with `metadata` and `items`."""
         store, (items, metadata) = self._known(), await self._body(request, _new_conversation)
         tenant: str = request.scope[PRINCIPAL].tenant
-        made = store.create(f"conv_{secrets.token_hex(24)}", tenant, metadata, items)
-        return JSONResponse(_shown(await _done(made)))
+        creation = store.create(f"conv_{secrets.token_hex(24)}", tenant, metadata, items)
+        return JSONResponse(_shown(await _done(creation)))
 
     async def retrieve(self, request: Request) -> Response:
         """`GET /v1/conversations/{id}`."""

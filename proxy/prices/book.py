@@ -105,15 +105,15 @@ def _begins(address: str, pattern: str) -> bool:
 
 def _price(fields: Mapping[str, Any]) -> Price:
     """Return the price with these fields, which are JSON values."""
-    made = dict(fields)
-    if "media" in made:
-        made["media"] = MediaPrice(**made["media"])
+    values = dict(fields)
+    if "media" in values:
+        values["media"] = MediaPrice(**values["media"])
     for name, kind in (("tiers", PriceTier), ("times", PriceTime)):
-        if name in made:
-            made[name] = tuple([kind(**{**item, "price": _price(item["price"])}) for item in made[name]])
-    if "services" in made:
-        made["services"] = tuple([(name, _price(other)) for name, other in made["services"]])
-    return Price(**made)
+        if name in values:
+            values[name] = tuple([kind(**{**item, "price": _price(item["price"])}) for item in values[name]])
+    if "services" in values:
+        values["services"] = tuple([(name, _price(other)) for name, other in values["services"]])
+    return Price(**values)
 
 
 def _matches(match: Any, name: str) -> bool:

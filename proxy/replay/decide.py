@@ -29,13 +29,13 @@ class RecordedFacts(Facts):
 
     def __init__(self, call: Recorded) -> None:
         super().__init__(EMPTY)
-        given = call.constraints
+        constraints = call.constraints
         self.__dict__.update(
             input_tokens=call.input_tokens,
-            max_tokens=given.get("max_tokens"),
-            capabilities=frozenset(given.get("capabilities") or ()),
+            max_tokens=constraints.get("max_tokens"),
+            capabilities=frozenset(constraints.get("capabilities") or ()),
         )
-        self._choices = int(given.get("choices") or 1)
+        self._choices = int(constraints.get("choices") or 1)
 
     @property
     def choices(self) -> int:

@@ -80,20 +80,20 @@ class Recorded:
     @property
     def options(self) -> RouterOptions:
         """The client's options."""
-        given = self.constraints
-        mode = given.get("requested_mode")
+        constraints = self.constraints
+        mode = constraints.get("requested_mode")
         return RouterOptions(
             mode=mode if mode in MODES else None,
-            max_cost_usd=given.get("max_cost_usd"),
-            max_latency_ms=given.get("max_latency_ms"),
-            max_wait_seconds=given.get("max_wait_seconds"),
-            require=tuple(given.get("require") or ()),
-            providers=tuple(given.get("providers") or ()),
-            exclude=tuple(given.get("exclude") or ()),
-            key_id=given.get("key_id"),
-            client_id=given.get("client_id"),
-            task=given.get("task"),
-            fallbacks=tuple(given.get("fallbacks") or ()),
+            max_cost_usd=constraints.get("max_cost_usd"),
+            max_latency_ms=constraints.get("max_latency_ms"),
+            max_wait_seconds=constraints.get("max_wait_seconds"),
+            require=tuple(constraints.get("require") or ()),
+            providers=tuple(constraints.get("providers") or ()),
+            exclude=tuple(constraints.get("exclude") or ()),
+            key_id=constraints.get("key_id"),
+            client_id=constraints.get("client_id"),
+            task=constraints.get("task"),
+            fallbacks=tuple(constraints.get("fallbacks") or ()),
         )
 
     @property

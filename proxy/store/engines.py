@@ -131,8 +131,8 @@ def postgresql_engine(url: str) -> AsyncEngine:
         import asyncpg  # type: ignore[import-untyped]
     except ImportError:
         raise Unusable("the driver is not installed; install `signalbox-proxy[postgres]`") from None
-    given = {name for name, _ in parse_qsl(urlsplit(url).query)}
-    settings = {name: value for name, value in _SERVER_SETTINGS.items() if name not in given}
+    in_url = {name for name, _ in parse_qsl(urlsplit(url).query)}
+    settings = {name: value for name, value in _SERVER_SETTINGS.items() if name not in in_url}
 
     async def connect() -> Any:
         try:

@@ -86,9 +86,13 @@ class _Reader:
         if (plain := plain_text(message)) is not None:
             self.history.assistant([{"text": plain}] if plain else [])
             return
-        given = parts_of(message, self.dropped, _MEDIA)
-        text = "".join(part["text"] for part in given if part["type"] == "text")
-        media = [made for part in given if part["type"] != "text" and (made := self._media(part, where)) is not None]
+        content = parts_of(message, self.dropped, _MEDIA)
+        text = "".join(part["text"] for part in content if part["type"] == "text")
+        media = [
+            converted
+            for part in content
+            if part["type"] != "text" and (converted := self._media(part, where)) is not None
+        ]
         self.dropped.members(message, _READ)
         calls = calls_of(message, where)
         uses = [self.history.tool_use(call.id, call.name, call.id or "call") for call in calls]
@@ -101,17 +105,17 @@ class _Reader:
                 self.history.assistant(parts, uses)
                 return
             google, images, called = _unsigned(google), _unsigned(images), _skipping(_unsigned(called))
-        said = [{"text": text}] if text else []
+        spoken = [{"text": text}] if text else []
         if (signature := signature_of(message)) and notes is None:
-            said = [{"text": text, "thoughtSignature": signature}]
-        self.history.assistant([*google, *said, *media, *images, *called], uses)
+            spoken = [{"text": text, "thoughtSignature": signature}]
+        self.history.assistant([*google, *spoken, *media, *images, *called], uses)
 
     def _calls(self, message: Mapping[str, Any], calls: list[ToolCall], uses: list[ToolUse], place: int) -> list[Part]:
         """Return the calls with their signatures, from the client or from memory."""
         if not calls:
             return []
-        given = message.get("tool_calls") or [{}]
-        signatures = [signature_of(call) for call in given]
+        raw_calls = message.get("tool_calls") or [{}]
+        signatures = [signature_of(call) for call in raw_calls]
         if not any(signatures):
             found = self._recalled(place, calls)
             signatures = found if isinstance(found, list) and len(found) == len(calls) else signatures
@@ -123,13 +127,13 @@ class _Reader:
 
     def _images(self, message: Mapping[str, Any], where: str) -> list[Part]:
         """Return the images of an earlier answer."""
-        given = message.get("images")
+        images = message.get("images")
         found = []
-        for image in given if isinstance(given, list) else ():
-            made = self._media({**image, "type": "image_url"}, where) if isinstance(image, dict) else None
-            if made is not None:
+        for image in images if isinstance(images, list) else ():
+            converted = self._media({**image, "type": "image_url"}, where) if isinstance(image, dict) else None
+            if converted is not None:
                 signature = signature_of(image)
-                found.append({**made, "thoughtSignature": signature} if signature else made)
+                found.append({**converted, "thoughtSignature": signature} if signature else converted)
         return found
 
     def _media(self, part: Mapping[str, Any], where: str) -> Part | None:
@@ -201,9 +205,9 @@ def _parts(content: Any, where: str) -> list[Part]:
         return [{"text": content}] if content else []
     found = []
     for place, part in enumerate(content if isinstance(content, list) else []):
-        made = _part(part, f"{where}.content[{place}]")
-        if made != {"text": ""}:
-            found.append(made)
+        converted = _part(part, f"{where}.content[{place}]")
+        if converted != {"text": ""}:
+            found.append(converted)
     return found
 
 
@@ -215,10 +219,10 @@ def _part(part: Any, where: str) -> Part:
     text = part.get(kind) if kind in ("text", "refusal") else None
     if isinstance(text, str):
         return {"text": text}
-    made = media_part(part, where)
-    if made is None:
+    converted = media_part(part, where)
+    if converted is None:
         raise InvalidRequest(f"`{where}` has a type that this model does not support: `{kind}`.", param=where)
-    return made
+    return converted
 
 
 def _split(parts: list[Part]) -> tuple[list[str], list[Part]]:

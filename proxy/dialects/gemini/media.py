@@ -88,8 +88,8 @@ def _file(file: Any, where: str) -> dict[str, Any]:
         is_url = ":" in data[:10] and not is_data_url(data)
         return _from_url(data, kind, where) if is_url else _inline(read_base64(data, where, kind))
     if isinstance(id, str) and "://" in id:
-        given = file.get("format")
-        return _reference(id, given if isinstance(given, str) else _kind_of(id) or (kind if name else None))
+        media_type = file.get("format")
+        return _reference(id, media_type if isinstance(media_type, str) else _kind_of(id) or (kind if name else None))
     message = f"`{where}` must have `file_data`, or a `file_id` that is a URI of Google's Files API."
     raise InvalidRequest(message, param=where)
 

@@ -73,9 +73,9 @@ def native_body(
 
     `body` is the client's with the target's overrides, without `router`.
     """
-    given = present(body)
-    dropped = refused(deployment.unsupported - {PAIR}, given)
-    asked = {name: value for name, value in given.items() if name not in dropped}
+    members = present(body)
+    dropped = refused(deployment.unsupported - {PAIR}, members)
+    asked = {name: value for name, value in members.items() if name not in dropped}
     _refuse(asked)
     dropped += [name for name in asked if name not in _READ and name not in _SAME and not _asks_nothing(name, asked)]
     structure = structure_of(asked, deployment, forms)
@@ -135,27 +135,27 @@ def _asks_nothing(name: str, body: dict[str, Any]) -> bool:
 
 
 def _generation(body: dict[str, Any], dropped: list[str], forms: Forms) -> dict[str, Any]:
-    made = {native: body[name] for name, native in _SAME.items() if name in body}
+    config = {native: body[name] for name, native in _SAME.items() if name in body}
     limit = body.get("max_completion_tokens", body.get("max_tokens"))
     if limit is not None:
-        made["maxOutputTokens"] = limit
+        config["maxOutputTokens"] = limit
     if "temperature" in body:
-        made["temperature"] = min(max(body["temperature"], 0), HOTTEST)
-        if made["temperature"] != body["temperature"]:
+        config["temperature"] = min(max(body["temperature"], 0), HOTTEST)
+        if config["temperature"] != body["temperature"]:
             dropped.append("temperature")
     if stops := _stops(body, dropped):
-        made["stopSequences"] = stops
+        config["stopSequences"] = stops
     if body.get("n", 1) != 1:
-        made["candidateCount"] = body["n"]
+        config["candidateCount"] = body["n"]
     if "seed" in body:
-        made["seed"] = body["seed"] & _INT32  # Google's seeds have 32 bits
+        config["seed"] = body["seed"] & _INT32  # Google's seeds have 32 bits
     if body.get("logprobs"):
-        made["responseLogprobs"] = True
+        config["responseLogprobs"] = True
         if body.get("top_logprobs"):
-            made["logprobs"] = body["top_logprobs"]
+            config["logprobs"] = body["top_logprobs"]
     if "image" in _modalities(body):
-        made["responseModalities"] = [name.upper() for name in _modalities(body)]
-    return made | _format(body.get("response_format"), dropped, forms)
+        config["responseModalities"] = [name.upper() for name in _modalities(body)]
+    return config | _format(body.get("response_format"), dropped, forms)
 
 
 def _stops(body: dict[str, Any], dropped: list[str]) -> list[str]:
@@ -172,17 +172,17 @@ def _format(form: dict[str, Any] | None, dropped: list[str], forms: Forms) -> di
         return {}
     if kind == "json_object":
         return {"responseMimeType": "application/json"}
-    given = form.get("json_schema") if form and kind == "json_schema" else None
-    schema = given.get("schema") if isinstance(given, dict) else None
-    if not isinstance(given, dict) or not isinstance(schema, (dict, type(None))):
+    json_schema = form.get("json_schema") if form and kind == "json_schema" else None
+    schema = json_schema.get("schema") if isinstance(json_schema, dict) else None
+    if not isinstance(json_schema, dict) or not isinstance(schema, (dict, type(None))):
         message = "`response_format` must be of type `text`, `json_object` or `json_schema`, the last with its schema."
         raise InvalidRequest(message, param="response_format")
-    made: dict[str, Any] = {"responseMimeType": "application/json"}
+    config: dict[str, Any] = {"responseMimeType": "application/json"}
     if schema:
         found = forms.of(schema, GEMINI_ANSWER)
-        made["responseJsonSchema"] = found.schema
+        config["responseJsonSchema"] = found.schema
         dropped += [f"response_format.{keyword}" for keyword in found.lost]
-    return made
+    return config
 
 
 def _think(

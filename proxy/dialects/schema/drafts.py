@@ -158,10 +158,10 @@ def _is_well_formed(name: str, value: Any) -> bool:
 
 
 def _types(value: Any) -> tuple[Any] | None:
-    given = value if isinstance(value, list) else [value]
-    if not all(isinstance(item, str) for item in given):
+    types = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str) for item in types):
         return None  # draft 3 allows schemas here
-    names = list(dict.fromkeys(item.lower() for item in given))
+    names = list(dict.fromkeys(item.lower() for item in types))
     if not names or not set(names) <= set(TYPES):
         return None
     return (names[0] if len(names) == 1 else names,)
@@ -188,12 +188,12 @@ def _tuples(out: Schema, node: Mapping[str, Any]) -> None:
 
 
 def _dependencies(out: Schema, node: Mapping[str, Any]) -> None:
-    given = node.get("dependencies")
-    if not isinstance(given, dict):
+    dependencies = node.get("dependencies")
+    if not isinstance(dependencies, dict):
         return
-    required = {name: value for name, value in given.items() if isinstance(value, list)}
-    schemas = {name: value for name, value in given.items() if is_schema(value)}
-    required |= {name: [value] for name, value in given.items() if isinstance(value, str)}
+    required = {name: value for name, value in dependencies.items() if isinstance(value, list)}
+    schemas = {name: value for name, value in dependencies.items() if is_schema(value)}
+    required |= {name: [value] for name, value in dependencies.items() if isinstance(value, str)}
     if required:
         out["dependentRequired"] = {**_dependent(required), **out.get("dependentRequired", {})}
     if schemas:

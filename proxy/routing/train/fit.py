@@ -178,13 +178,13 @@ def task_prompts(data: Data) -> list[Labelled]:
     sentences += [sentence for text in texts for sentence in text.split(". ")[:2] if 40 < len(sentence) < 160]
     passages = [text[: 200 + 37 * (at % 27)].strip() for at, text in enumerate(texts)]
     programs = [each.text.strip()[:600] for each in data.prompts if each.source == "humaneval"]
-    made = [Labelled(text, task, "template") for text, task in make_prompts(sentences, passages, programs)]
+    templated = [Labelled(text, task, "template") for text, task in make_prompts(sentences, passages, programs)]
     exam = [Labelled(question.text, _exam_task(question), "exam") for question in data.questions[::4]]
     exam += [
         Labelled(multiple_choice(at, question.text, question.options), _exam_task(question), "exam")
         for at, question in enumerate(data.questions[2::4])
     ]
-    return [*data.prompts, *made, *exam]
+    return [*data.prompts, *templated, *exam]
 
 
 def _exam_task(question: Question) -> str:

@@ -114,8 +114,8 @@ class _Reader:
                 results = True
                 content += self._result(part, where)
             else:
-                made = self._user_part(part, where)
-                content += [made] if made is not None else []
+                converted = self._user_part(part, where)
+                content += [converted] if converted is not None else []
         if content or not results:
             texts = [part["text"] for part in content if part["type"] == "text"]
             plain = len(texts) == len(content)  # as a string, which every provider accepts
@@ -128,10 +128,10 @@ class _Reader:
         if "inlineData" in part:
             return inline_part(part, where)
         if "fileData" in part:
-            made = file_part(part, where)
-            if "file_id" in made.get("file", {}):
+            converted = file_part(part, where)
+            if "file_id" in converted.get("file", {}):
                 self._refuse(f"{where}.fileData.fileUri")
-            return made
+            return converted
         if not self._is_googles(part):
             raise wrong(where, "a text, a file or a function's response")
         return None

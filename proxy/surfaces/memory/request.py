@@ -50,12 +50,12 @@ def with_conversation(call: Call) -> Call:
     turn = Turn(
         "resp_" + call.id.removeprefix("req_"),
         named_items(own, call.id),
-        lambda earlier: _complete(made, messages, begin, earlier, own),
+        lambda earlier: _complete(with_turn, messages, begin, earlier, own),
         conversation=call.options.conversation,
     )
     native = replace(call.native, translated=True) if call.native is not None else None
-    made = replace(call, turn=turn, native=native)
-    return made
+    with_turn = replace(call, turn=turn, native=native)
+    return with_turn
 
 
 def _complete(
@@ -67,7 +67,7 @@ def _complete(
     placed = [(f"conversation[{place}]", item) for place, item in enumerate(earlier)]
     history = read_items(placed, chat_name, opener, whole=False)
     whole = [*messages[:begin], *history.messages, *messages[begin:]]
-    made = read_chat(
+    complete = read_chat(
         edit(call.raw, call.spans, {"messages": compact_nulled(whole)}),
         {},
         id=call.id,
@@ -76,7 +76,7 @@ def _complete(
         principal=call.principal,
         agent=call.agent,
     )
-    changed = {name: getattr(made, name) for name in ("raw", "body", "spans", "messages", "family")}
+    changed = {name: getattr(complete, name) for name in ("raw", "body", "spans", "messages", "family")}
     return replace(call, **changed, dropped=(*call.dropped, *history.dropped))
 
 
