@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.types import Receive
 
 from proxy.admission.watermark import BodyMemory, Watermark
 from proxy.core.errors import InvalidRequest, RequestTimeout, RequestTooLarge
-from proxy.upstream.deadline import Deadline
+from proxy.upstream.deadline import Deadline, Deadlines
 
 MIN_RATE = 64 * 1024  # bytes per second; a larger body may take longer
 _TOTAL_FACTOR = 3  # times `body_silence`: the total time, plus that of `MIN_RATE`
@@ -29,6 +29,7 @@ class Limits:
     keep_alive: float = 0.0  # silence of a stream after which a comment is written; 0: never
     early_comments: float = 0.0  # time after which a stream without content is opened with a comment; 0: never
     watermark: Watermark | None = None  # admits or rejects large bodies; `None`: memory is not watched
+    deadlines: Deadlines = field(default_factory=Deadlines, repr=False, compare=False)  # of bodies
 
     def check(self, headers: Mapping[str, str], size: int) -> None:
         """Check a body of `size` bytes. Raises `InvalidRequest` if it is compressed, `RequestTooLarge`."""
@@ -65,7 +66,7 @@ async def _pieces(receive: Receive, headers: Mapping[str, str], limits: Limits, 
     body: bytes | bytearray = b""
     more = True
     now, silence = asyncio.get_running_loop().time, limits.body_silence
-    deadline = Deadline(silence)
+    deadline = Deadline(silence, limits.deadlines)
     last = now() + _TOTAL_FACTOR * silence  # the end for a body of no bytes
     try:
         while more:

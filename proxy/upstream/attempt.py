@@ -222,7 +222,7 @@ class Attempt:
         self.entry, self.sent = entry, True
         timeouts = deployment.timeouts
         self._patience = min(timeouts.first_token, timeouts.total) if run.call.stream else timeouts.total
-        self.deadline = Deadline(min(self._patience, left))
+        self.deadline = Deadline(min(self._patience, left), self._shared.deadlines)
         try:
             await self._until_commit(min(left, timeouts.total))
         except UpstreamFailure as failure:

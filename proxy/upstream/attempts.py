@@ -14,6 +14,7 @@ from proxy.core.plan import Target
 from proxy.core.slow import SlowCalls
 from proxy.dialects.base import Dialect, DialectKey
 from proxy.upstream.attempt import Attempt
+from proxy.upstream.deadline import Deadlines
 from proxy.upstream.fit import fitted
 from proxy.upstream.health import Lease
 from proxy.upstream.pulse import Pulse
@@ -53,6 +54,7 @@ class Attempts:
         self.clock = clock
         self.ledger = ledger  # `None`: attempts are not recorded
         self.refused_usage = RefusedUsage()
+        self.deadlines = Deadlines()
 
     def new(self, run: Run, target: Target, lease: Lease) -> Attempt:
         """Return an attempt, not yet begun. Raises `InvalidRequest` if the target's API cannot express the call."""

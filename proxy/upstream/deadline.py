@@ -1,8 +1,8 @@
 """A deadline on the task of one call, whose end can be moved at no cost.
 
 `asyncio.timeout` needs a scope for each wait and a new timer each time its end moves. A timer of the event loop costs
-more than most steps of a call, and hardly any deadline passes. So all deadlines of an event loop share one timer, which
-is set to the earliest end that was known when it was set, and looks at all deadlines when it fires.
+more than most steps of a call, and hardly any deadline passes. So the deadlines of calls share one timer (`Deadlines`),
+which is set to the earliest end that was known when it was set, and looks at all deadlines when it fires.
 """
 
 from __future__ import annotations
@@ -19,19 +19,17 @@ class Deadline:
     The task catches `CancelledError`; `expired` then tells a passed deadline from any other cancellation.
     """
 
-    __slots__ = ("_fired", "_task", "_timer", "end")
+    __slots__ = ("_all", "_fired", "_loop", "_task", "end")
 
-    def __init__(self, seconds: float) -> None:
-        loop, timer = asyncio.get_running_loop(), _Timer.newest
-        if timer is None or timer.loop is not loop:
-            timer = _Timer.newest = _Timer(loop)
-        self._timer = timer
+    def __init__(self, seconds: float, deadlines: Deadlines) -> None:
+        self._loop = loop = asyncio.get_running_loop()
+        self._all = deadlines  # which share a timer
         self._task: asyncio.Task[object] | None = asyncio.current_task(loop)
         self._fired = False
         self.end = loop.time() + seconds
-        timer.running.add(self)
-        if self.end < timer.due:
-            timer.set(self.end)
+        deadlines.running.add(self)
+        if self.end < deadlines.due:
+            deadlines.set_timer(loop, self.end)
 
     def bind(self) -> None:
         """Make this the deadline of the calling task instead."""
@@ -39,15 +37,14 @@ class Deadline:
 
     def start(self, seconds: float) -> None:
         """End after `seconds`, counted from now, instead."""
-        timer = self._timer
-        self.end = timer.loop.time() + seconds
-        timer.running.add(self)
-        if self.end < timer.due:
-            timer.set(self.end)
+        self.end = self._loop.time() + seconds
+        self._all.running.add(self)
+        if self.end < self._all.due:
+            self._all.set_timer(self._loop, self.end)
 
     def stop(self) -> None:
         """Never end, unless it is started again."""
-        self._timer.running.discard(self)
+        self._all.running.discard(self)
 
     def expired(self) -> bool:
         """Return whether the task was cancelled by this deadline alone, and take that cancellation back."""
@@ -57,35 +54,32 @@ class Deadline:
         return self._task.uncancel() == 0
 
     def expire(self) -> None:
-        """Cancel the task; for the timer only."""
+        """Cancel the task; for `Deadlines` only."""
         if self._task is not None:
             self._fired = True
             self._task.cancel()
 
 
-class _Timer:
-    """The timer of the deadlines of one event loop."""
+class Deadlines:
+    """Deadlines of one event loop that share a timer."""
 
-    newest: _Timer | None = None  # a process has one event loop
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+    def __init__(self) -> None:
         self.running: set[Deadline] = set()
         self.due = inf  # when the timer fires, of the event loop's clock
-        self._handle: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, due: float) -> None:
-        """Fire at `due`."""
-        if self._handle is not None:
-            self._handle.cancel()
-        self.due, self._handle = due, self.loop.call_at(due, self._look)
+    def set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+        """Look at all deadlines at `due`."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.due, self._timer = due, loop.call_at(due, self._look, loop)
 
-    def _look(self) -> None:
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """End the deadlines that have passed, and wait for the earliest of the others."""
-        self.due, self._handle = inf, None
-        now = self.loop.time()
+        self.due, self._timer = inf, None
+        now = loop.time()
         for deadline in [deadline for deadline in self.running if deadline.end <= now]:
             self.running.discard(deadline)
             deadline.expire()
         if self.running:
-            self.set(max(min([deadline.end for deadline in self.running]), now + PAUSE))
+            self.set_timer(loop, max(min([deadline.end for deadline in self.running]), now + PAUSE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from math import inf
 
-from proxy.upstream.deadline import Deadline
+from proxy.upstream.deadline import Deadline, Deadlines
 
 LONG = 600.0
 SHORT = 0.001
@@ -20,9 +20,9 @@ async def ends(deadline: Deadline) -> bool:
     raise AssertionError("an event that nothing sets was set")
 
 
-async def passed(seconds: float) -> bool:
-    """Run a deadline of its own in this task."""
-    return await ends(Deadline(seconds))
+async def passed(seconds: float, deadlines: Deadlines | None = None) -> bool:
+    """Run a deadline in this task."""
+    return await ends(Deadline(seconds, deadlines or Deadlines()))
 
 
 async def test_passed_deadline_cancels_its_task_and_takes_that_back() -> None:
@@ -43,8 +43,9 @@ async def test_other_cancellation_is_not_that_of_the_deadline() -> None:
 
 
 async def test_each_deadline_ends_its_own_task() -> None:
+    shared, seconds = Deadlines(), (LONG, SHORT, LONG, 5 * SHORT)
     async with asyncio.TaskGroup() as group:
-        long, short, other, later = [group.create_task(passed(each)) for each in (LONG, SHORT, LONG, 5 * SHORT)]
+        long, short, other, later = [group.create_task(passed(each, shared)) for each in seconds]
         assert await short is True
         assert await later is True
         assert not long.done()
@@ -56,12 +57,13 @@ async def test_each_deadline_ends_its_own_task() -> None:
 
 
 async def test_moved_and_stopped_deadlines_do_not_pass() -> None:
-    moved, stopped = Deadline(SHORT), Deadline(SHORT)
+    shared = Deadlines()
+    moved, stopped = Deadline(SHORT, shared), Deadline(SHORT, shared)
     moved.end = inf
     stopped.stop()
 
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(passed(5 * SHORT))
+        task = group.create_task(passed(5 * SHORT, shared))
 
     assert task.result() is True
     assert [moved.expired(), stopped.expired()] == [False, False]
@@ -70,13 +72,13 @@ async def test_moved_and_stopped_deadlines_do_not_pass() -> None:
 
 async def test_deadline_that_was_moved_passes_at_its_new_end() -> None:
     async def started_again() -> bool:
-        deadline = Deadline(LONG)
+        deadline = Deadline(LONG, Deadlines())
         deadline.stop()
         deadline.start(SHORT)
         return await ends(deadline)
 
     async def moved() -> bool:
-        deadline = Deadline(SHORT)
+        deadline = Deadline(SHORT, Deadlines())
         deadline.end += 5 * SHORT
         return await ends(deadline)
 
@@ -88,7 +90,7 @@ async def test_deadline_that_was_moved_passes_at_its_new_end() -> None:
 
 async def test_bound_deadline_ends_the_task_that_it_is_bound_to() -> None:
     async def made() -> Deadline:
-        return Deadline(LONG)
+        return Deadline(LONG, Deadlines())
 
     async def bound() -> bool:
         async with asyncio.TaskGroup() as inner:
@@ -104,5 +106,15 @@ async def test_bound_deadline_ends_the_task_that_it_is_bound_to() -> None:
     assert task.result() is True
 
 
-def test_deadlines_of_an_event_loop_work_after_those_of_another() -> None:
-    assert [asyncio.run(passed(SHORT)) for _ in range(2)] == [True, True]
+async def test_timer_is_set_for_running_deadlines_only() -> None:
+    shared = Deadlines()
+    first = Deadline(LONG, shared)
+    due = shared.due
+    second = Deadline(2 * LONG, shared)
+
+    assert shared.due == due == first.end
+    third = Deadline(LONG / 2, shared)
+    assert shared.due == third.end
+    for deadline in (first, second, third):
+        deadline.stop()
+    assert not shared.running
