@@ -59,25 +59,13 @@ class ClientLimits:
             charges = template.counting
         elif template.counts_tokens:
             charges = sized(charges, call, plan, plan.targets[0].deployment.max_output if plan.targets else None)
-        reservation = await self._reserve(charges, record) if charges else NOTHING
+        reservation = NOTHING
+        if charges:
+            result = None if self._store.shared else self._store.reserve_at_once(charges)
+            reservation = _granted(result or await self._store.reserve(charges), record)
         if template.of_models and not counts:
             record.model_limits = CallModelLimits(self._store, template.of_models, call, plan, record, reservation)
         return reservation
-
-    async def _reserve(self, charges: Sequence[Charge], record: Record) -> Reservation:
-        result: Reservation | Wait | None = None
-        if not self._store.shared:
-            result = self._store.reserve_at_once(charges)
-        if result is None:
-            result = await self._store.reserve(charges)
-        if isinstance(result, Wait):
-            record.limit_headers = headers_of_refusal(result)
-            message, seconds = refusal(result)
-            assert result.charge is not None
-            retry_after = result.charge.seconds if seconds is None else seconds
-            raise RateLimited(message, retry_after=retry_after, retryable=seconds is not None)
-        record.limit_headers = headers_of(result)
-        return result
 
     def settle(self, reservation: Reservation, record: Record) -> None:
         """End a reservation with what the call used. One without an attempt counts nothing, unless it counts tokens."""
@@ -112,3 +100,15 @@ class ClientLimits:
             if not charge.estimated
         )
         return _Template(limits, charges, any(charge.estimated for charge in charges), counting, of_models)
+
+
+def _granted(result: Reservation | Wait, record: Record) -> Reservation:
+    """Return a reservation, and note its headers. Raises `RateLimited` if nothing was reserved."""
+    if isinstance(result, Wait):
+        record.limit_headers = headers_of_refusal(result)
+        message, seconds = refusal(result)
+        assert result.charge is not None
+        retry_after = result.charge.seconds if seconds is None else seconds
+        raise RateLimited(message, retry_after=retry_after, retryable=seconds is not None)
+    record.limit_headers = headers_of(result)
+    return result

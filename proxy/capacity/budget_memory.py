@@ -18,7 +18,7 @@ from proxy.capacity.budget_store import (
 )
 from proxy.core.clock import Clock
 
-MAX_SETTLED = 10_000  # ids of settled reservations that are kept; one is settled twice within moments or never
+MAX_SETTLED = 2_000  # ids of settled reservations that are kept; one is settled twice within moments or never
 MIN_PRUNED = 1000  # counters below which ended windows are kept
 
 
@@ -33,12 +33,6 @@ class _Account:
         self.closed = False
         self.end = end
         self.held: dict[str, tuple[int, float]] = {}
-
-    def hold(self, id: str, held: tuple[int, float]) -> None:
-        """Reserve an amount until a time; a reservation that is held already gets a new lease."""
-        if id not in self.held:
-            self.reserved += held[0]
-        self.held[id] = held
 
     def expire(self, now: float) -> None:
         """Give back the reservations whose leases have ended."""
@@ -81,7 +75,9 @@ class MemoryBudgets:
                 exceeded += (charge,)
         held = nusd, now + lease
         for account in accounts:
-            account.hold(id, held)
+            if id not in account.held:
+                account.reserved += nusd
+            account.held[id] = held
         return Granted(exceeded) if exceeded else GRANTED
 
     async def seed(self, charge: BudgetCharge, nusd: int, *, again: bool = False) -> None:
@@ -141,7 +137,9 @@ class MemoryBudgets:
     def _add(self, reservation: BudgetReservation, until: float) -> None:
         for charge in reservation.charges:
             if account := self._accounts.get(charge.counter):
-                account.hold(reservation.id, (reservation.nusd, until))
+                if reservation.id not in account.held:
+                    account.reserved += reservation.nusd
+                account.held[reservation.id] = (reservation.nusd, until)
 
     def _prune(self) -> None:
         """Forget windows that ended long ago; what they have spent is in the store of records."""
