@@ -24,12 +24,14 @@ class Deadline:
     def __init__(self, seconds: float, deadlines: Deadlines) -> None:
         self._loop = loop = asyncio.get_running_loop()
         self._all = deadlines  # which share a timer
+        if deadlines.loop is not loop:
+            deadlines.begin(loop)
         self._task: asyncio.Task[object] | None = asyncio.current_task(loop)
         self._fired = False
         self.end = loop.time() + seconds
         deadlines.running.add(self)
         if self.end < deadlines.due:
-            deadlines.set_timer(loop, self.end)
+            deadlines.set_timer(self.end)
 
     def bind(self) -> None:
         """Make this the deadline of the calling task instead."""
@@ -40,7 +42,7 @@ class Deadline:
         self.end = self._loop.time() + seconds
         self._all.running.add(self)
         if self.end < self._all.due:
-            self._all.set_timer(self._loop, self.end)
+            self._all.set_timer(self.end)
 
     def stop(self) -> None:
         """Never end, unless it is started again."""
@@ -61,25 +63,31 @@ class Deadline:
 
 
 class Deadlines:
-    """Deadlines of one event loop that share a timer."""
+    """Deadlines that share a timer of the event loop; those of an earlier event loop are forgotten."""
 
-    def __init__(self) -> None:
-        self.running: set[Deadline] = set()
-        self.due = inf  # when the timer fires, of the event loop's clock
-        self._timer: asyncio.TimerHandle | None = None
+    loop: asyncio.AbstractEventLoop | None = None
+    running: set[Deadline]
+    due: float  # when the timer fires, of the event loop's clock
+    _timer: asyncio.TimerHandle | None
 
-    def set_timer(self, loop: asyncio.AbstractEventLoop, due: float) -> None:
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin without deadlines in an event loop."""
+        self.loop, self.running, self.due, self._timer = loop, set(), inf, None
+
+    def set_timer(self, due: float) -> None:
         """Look at all deadlines at `due`."""
+        assert self.loop is not None
         if self._timer is not None:
             self._timer.cancel()
-        self.due, self._timer = due, loop.call_at(due, self._look, loop)
+        self.due, self._timer = due, self.loop.call_at(due, self._look)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _look(self) -> None:
         """End the deadlines that have passed, and wait for the earliest of the others."""
+        assert self.loop is not None
         self.due, self._timer = inf, None
-        now = loop.time()
+        now = self.loop.time()
         for deadline in [deadline for deadline in self.running if deadline.end <= now]:
             self.running.discard(deadline)
             deadline.expire()
         if self.running:
-            self.set_timer(loop, max(min([deadline.end for deadline in self.running]), now + PAUSE))
+            self.set_timer(max(min([deadline.end for deadline in self.running]), now + PAUSE))

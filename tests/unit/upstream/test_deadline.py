@@ -118,3 +118,15 @@ async def test_timer_is_set_for_running_deadlines_only() -> None:
     for deadline in (first, second, third):
         deadline.stop()
     assert not shared.running
+
+
+def test_deadlines_can_be_used_in_one_event_loop_after_another() -> None:
+    shared = Deadlines()
+
+    async def left() -> None:
+        Deadline(LONG, shared)
+
+    asyncio.run(left())
+
+    assert asyncio.run(passed(SHORT, shared)) is True
+    assert not shared.running
