@@ -28,9 +28,7 @@ PENALTY = 20.0
 SCALE = 0.1  # of the inputs beside hashed words,
 SCORE_SCALE = 1.0  # and of the score, whose slope is learned first
 TRUST = 100.0  # labels of a model that count as much as the prior
-STRONG_ALONE = 0.25  # what the success of strong models counts for the score, where no prompt has labels of both sides,
-LEAST_SPREAD = 0.03  # if it differs between prompts at least so much
-STRONG_ONLY = 1 / 3  # of the learned share of a score, if only strong models have been learned
+ALONE = 0.7  # what the success of strong models counts for the score, if no prompt has labels of a weak model too
 _EXAMPLES = 50  # that are read between two yields: about 2 ms
 FEWEST = 20.0  # labels of a model that is learned because others have many
 
@@ -158,56 +156,53 @@ def _spread(inputs: Sequence[Sequence[float]]) -> Generator[None, None, tuple[li
 
 
 def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier | None]) -> Work:
-    """Return the scale of the score, if strong models have been learned."""
+    """Return the scale of the score, if weak and strong models have been learned."""
     low, high = _ends(state, examples, tiers)
-    if not high:
+    if not low:
         return None
     prompts: dict[bytes | None, tuple[Profile, set[str]]] = {}
     for number, example in enumerate(examples):
         prompts.setdefault(example.label.features, (example.profile, set()))[1].add(example.label.model)
         if number % _EXAMPLES == _EXAMPLES - 1:
             yield
-    scale = ScoreMap(low, high, 0.0, 0.0, 1.0, 0.0, 0.0)
-    predictor, gains, strongs, scores = LearnedPredictor(state), [], [], []
+    pairs = sum([not names.isdisjoint(low) and not names.isdisjoint(high) for _, names in prompts.values()])
+    chosen = _chosen_by_score(examples, low, high)
+    strong = (ALONE + (1.0 - ALONE) * pairs / len(prompts)) * (1.0 - chosen)
+    scale = ScoreMap(low, high, 0.0, 0.0, 1.0, 0.0, 0.0, strong)
+    predictor, gains, scores = LearnedPredictor(state), [], []
     for number, (profile, _) in enumerate(prompts.values()):
-        values = predictor.values(profile)
-        gains.append(gain(scale, values))
-        strongs.append(fmean([values[name] for name in high]))
+        gains.append(gain(scale, predictor.values(profile)))
         scores.append(profile.score)
         if number % _EXAMPLES == _EXAMPLES - 1:
             yield
     if not all(map(math.isfinite, gains)):
         return None
-    share = min(state.models[name].share for name in (*low, *high))
-    if low:
-        pairs = sum([not names.isdisjoint(low) and not names.isdisjoint(high) for _, names in prompts.values()])
-        share, extra = _without_pairs(share, 1.0 - pairs / len(prompts), gains, strongs)
-        gains = [value + extra * strong for value, strong in zip(gains, strongs, strict=True)]
-    else:
-        share, extra = share * STRONG_ONLY, 0.0
     return structs.replace(
         scale,
-        share=share,
+        share=min(state.models[name].share for name in (*low, *high)) * (1.0 - chosen / 2),
         gain_mean=fmean(gains),
-        gain_deviation=max(_deviation(gains), 1e-4 if low else LEAST_SPREAD),
+        gain_deviation=max(_deviation(gains), 1e-4),
         score_mean=fmean(scores),
         score_deviation=_deviation(scores),
-        strong=1.0 + extra,
     )
 
 
-def _without_pairs(share: float, alone: float, gains: Sequence[float], strongs: Sequence[float]) -> tuple[float, float]:
-    """Return the share of the gain in the score, and what the success of strong models counts more than in the gain.
+def _chosen_by_score(examples: Sequence[Example], low: Sequence[str], high: Sequence[str]) -> float:
+    """Return how much the classifier's score decides which labels there are: 1 if strong models have all higher ones.
 
-    `alone` is the share of the prompts that have labels of one side only. Errors of the two predictions do not cancel
-    each other there, so the gain counts half, and the success of strong models is added.
+    Then nothing shows how the strong models do at easy prompts and the weak ones at hard prompts. It is the distance
+    of the area under the ROC curve from a half, doubled.
     """
-    share *= 1.0 - alone / 2
-    deviation = max(_deviation(gains), 1e-4)
-    extra = STRONG_ALONE * alone / share * deviation / max(_deviation(strongs), LEAST_SPREAD)
-    with_extra = [value + extra * strong for value, strong in zip(gains, strongs, strict=True)]
-    weight = share * _deviation(with_extra) / deviation
-    return weight / (1.0 - share + weight), extra
+    by_score: dict[float, list[int]] = {}  # the labels of weak and of strong models
+    for each in examples:
+        if each.label.model in low or each.label.model in high:
+            by_score.setdefault(each.profile.score, [0, 0])[each.label.model in high] += 1
+    below = strong = ordered = 0.0
+    for score in sorted(by_score):
+        weak_here, strong_here = by_score[score]
+        ordered += strong_here * (below + weak_here / 2)
+        below, strong = below + weak_here, strong + strong_here
+    return abs(2.0 * ordered / (strong * below) - 1.0)
 
 
 def _ends(
@@ -215,19 +210,14 @@ def _ends(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the learned models of the lowest and of the highest tier; nothing if all are of the same.
 
-    If that is the highest tier of all models, its models are returned alone. Where no model has a tier, they are the
-    one with the least and the one with the greatest mean score.
+    Where no model has a tier, they are the one with the least and the one with the greatest mean score.
     """
     names = sorted(state.models)
     known = sorted({tier for name in names if (tier := tiers[name]) is not None}, key=TIERS.index)
     if len(known) > 1:
         low, high = (tuple([name for name in names if tiers[name] == tier]) for tier in (known[0], known[-1]))
         return low, high
-    if known:
-        others = {TIERS.index(tier) for tier in tiers.values() if tier is not None and tier != known[0]}
-        is_highest = bool(others) and TIERS.index(known[0]) > max(others)
-        return (), tuple([name for name in names if tiers[name] == known[0]]) if is_highest else ()
-    if len(names) < 2:
+    if known or len(names) < 2:
         return (), ()
     means = {name: fmean([each.label.score for each in examples if each.label.model == name]) for name in names}
     worst, *_, best = sorted(names, key=lambda name: (means[name], name))

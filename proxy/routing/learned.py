@@ -8,7 +8,6 @@ needs is that of the learned models of the needed tier, and models without label
 
 If models of a low and of a high tier have been learned, the prompt's score is blended in the same way with their
 difference, scaled to the mean and the deviation of the scores: a prompt is hard if the strong models do better at it.
-If only those of the high tier have been learned, it is blended with their success, with less weight.
 `proxy/learning` makes the state.
 """
 
@@ -165,7 +164,7 @@ class LearnedPredictor:
 
 
 def gain(scale: ScoreMap, values: Mapping[str, float], strong: float | None = None) -> float:
-    """Return the mean value of strong models, times what it counts, minus that of weak ones, if they were learned."""
+    """Return the mean value of strong models, times what it counts, minus that of weak ones."""
     high = sum([values[name] for name in scale.high]) / len(scale.high)
-    low = sum([values[name] for name in scale.low]) / max(len(scale.low), 1)
+    low = sum([values[name] for name in scale.low]) / len(scale.low)
     return (scale.strong if strong is None else strong) * high - low
