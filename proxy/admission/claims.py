@@ -52,7 +52,7 @@ def _value(claims: Mapping[str, Any], path: str) -> Any:
 def _name(claims: Mapping[str, Any], path: str) -> str:
     value = _value(claims, path)
     if not isinstance(value, str) or not value.strip() or len(value) > MAX_NAME or not value.isprintable():
-        raise ValueError(f"the claim `{path}` must be a text of at most {MAX_NAME} characters")
+        raise ValueError(f"the claim `{path}` must be a string of at most {MAX_NAME} characters")
     return value
 
 

@@ -181,7 +181,7 @@ def _checked(head: Mapping[str, Any], issuer: Issuer) -> tuple[str, str | None]:
     if algorithm not in issuer.algorithms:
         raise _invalid(f"its algorithm must be {' or '.join(issuer.algorithms)}")
     if key_id is not None and (not isinstance(key_id, str) or len(key_id) > MAX_KEY_ID):
-        raise _invalid(f"its `kid` must be a text of at most {MAX_KEY_ID} characters")
+        raise _invalid(f"its `kid` must be a string of at most {MAX_KEY_ID} characters")
     return algorithm, key_id
 
 

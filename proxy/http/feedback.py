@@ -52,7 +52,7 @@ def read_feedback(raw: bytes) -> tuple[str, float, str | None, str | None]:
 def _text(body: dict[str, Any], name: str) -> str:
     value = body.get(name)
     if not isinstance(value, str) or not 0 < len(value) <= 512 or not value.isprintable():
-        raise InvalidRequest(f"`{name}` must be a text of 1 to 512 characters.", param=name)
+        raise InvalidRequest(f"`{name}` must be a string of 1 to 512 characters.", param=name)
     return value
 
 
@@ -62,7 +62,7 @@ def _comment(value: Any) -> str | None:
         return None
     fits = isinstance(value, str) and 0 < len(value) <= LONGEST_COMMENT and "\0" not in value
     if not fits or value.encode("utf-8", "replace").decode() != value:
-        message = f"`comment` must be a text of 1 to {LONGEST_COMMENT} characters of valid Unicode."
+        message = f"`comment` must be a string of 1 to {LONGEST_COMMENT} characters of valid Unicode."
         raise InvalidRequest(message, param="comment")
     return str(value)
 

@@ -64,5 +64,5 @@ def _body(raw: bytes) -> tuple[str, str]:
             message = f"`{name[:80]}`: there is no such field; the fields are `provider` and `value`."
             raise InvalidRequest(message, param=name[:80])
         if not isinstance(body.get(name), str):
-            raise InvalidRequest(f"`{name}` must be a text.", param=name)
+            raise InvalidRequest(f"`{name}` must be a string.", param=name)
     return body["provider"], body["value"]

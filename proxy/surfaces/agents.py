@@ -134,13 +134,13 @@ def texts(values: Any, param: str) -> dict[str, str]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise InvalidRequest(f"`{param}` must be an object of texts.", param=param)
+        raise InvalidRequest(f"`{param}` must be an object of strings.", param=param)
     read = {}
     for name, value in values.items():
         part = value if isinstance(value, dict) and value.get("type") == "input_text" else {"text": value}
         if not isinstance(part.get("text"), str):
             where = f"{param}.{name[:64]}"
-            raise InvalidRequest(f"`{where}` must be a text.", param=where)
+            raise InvalidRequest(f"`{where}` must be a string.", param=where)
         read[name] = part["text"]
     return read
 

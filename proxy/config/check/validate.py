@@ -33,7 +33,7 @@ _PATTERNS = {
     "state": "must be `memory` or `redis://...`",
 }
 _SENTENCES = {
-    "string_type": "must be a text",
+    "string_type": "must be a string",
     "string_too_long": "is too long",
     "bool_type": "must be `true` or `false`",
     "bool_parsing": "must be `true` or `false`",

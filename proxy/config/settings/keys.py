@@ -22,7 +22,7 @@ def _key_value(value: Any) -> SecretStr | Unset:
     if text is None:
         return Unset()
     if not isinstance(text, str):
-        raise ValueError("must be a text, such as `${OPENAI_API_KEY}`")
+        raise ValueError("must be a string, such as `${OPENAI_API_KEY}`")
     text = text.strip()
     if not re.fullmatch(r"[\x21-\x7e]*", text, re.ASCII):
         if text.lower().startswith("bearer "):

@@ -75,7 +75,7 @@ class _Reader:
         merges: list[tuple[Scalar, Node]] = []
         for key, inner in node.pairs:
             if not isinstance(key, Scalar):
-                self._problem(path, key.line, "has a key that is a list or a mapping; keys must be texts")
+                self._problem(path, key.line, "has a key that is a list or a mapping; keys must be strings")
             elif key.text == "<<" and key.plain:
                 merges.append((key, inner))
             elif key.text in seen:

@@ -93,7 +93,7 @@ class EmbeddingsDecoder(HeldAnswer):
 def _texts(value: Any) -> list[str]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
-        message = "`input` must be a text or a list of texts; this model does not support token ids."
+        message = "`input` must be a string or a list of strings; this model does not support token ids."
         raise InvalidRequest(message, param="input")
     return texts
 

@@ -116,5 +116,5 @@ def _text(request: Members, where: str) -> str:
         return content
     texts = [text_of(part, "text", at) for at, part in objects_of(members_of(content, where), "parts", where)]
     if not texts or None in texts:
-        raise InvalidRequest(f"`{where}.parts` must be texts.", param=f"{where}.parts")
+        raise InvalidRequest(f"`{where}.parts` must be text parts.", param=f"{where}.parts")
     return _BETWEEN.join([text for text in texts if text])

@@ -268,7 +268,7 @@ def test_a_merge_of_a_non_mapping_is_an_error(tmp_path: Path) -> None:
 def test_a_key_that_is_not_text_is_an_error(tmp_path: Path) -> None:
     [found] = problems(tmp_path, "server:\n  [a, b]: 3\n")
 
-    assert found == "signalbox.yaml:2: server: has a key that is a list or a mapping; keys must be texts"
+    assert found == "signalbox.yaml:2: server: has a key that is a list or a mapping; keys must be strings"
 
 
 @pytest.mark.parametrize("merge", [False, True])

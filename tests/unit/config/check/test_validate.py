@@ -21,7 +21,7 @@ WRONG = [
     ("server: {port: x}", "1: server.port: must be a whole number"),
     ("server: {port: true}", "1: server.port: must be a number"),
     ("server: {port: 1.5}", "1: server.port: must be a whole number"),
-    ("server: {host: [a]}", "1: server.host: must be a text"),
+    ("server: {host: [a]}", "1: server.host: must be a string"),
     ("server: {drain: soon}", "1: server.drain: must be a duration such as `500ms`, `30s`, `10m` or `1d`"),
     ("server: {max_body: big}", "1: server.max_body: must be a size such as `20MiB`, `1GB` or `65536`"),
     ("logs: {access: maybe}", "1: logs.access: must be `true` or `false`"),
@@ -103,7 +103,7 @@ WRONG = [
     (PROVIDER % "keys: [Bearer x]", "2: providers.p.keys[0]: must be the key alone; remove `Bearer`"),
     (PROVIDER % "keys: [{id: 'a b', value: x}]", "2: providers.p.keys[0].id: must start with a letter or digit"),
     (PROVIDER % "keys: [{id: a}]", "2: providers.p.keys[0].value: is missing"),
-    (PROVIDER % "keys: [{value: [x]}]", "2: providers.p.keys[0].value: must be a text, such as `${OPENAI_API_KEY}`"),
+    (PROVIDER % "keys: [{value: [x]}]", "2: providers.p.keys[0].value: must be a string, such as `${OPENAI_API_KEY}`"),
     (
         PROVIDER % "keys: [{value: a b}]",
         "2: providers.p.keys[0].value: contains a space or a character that is not valid",
