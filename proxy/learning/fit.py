@@ -166,8 +166,8 @@ def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier |
         if number % _EXAMPLES == _EXAMPLES - 1:
             yield
     pairs = sum([not names.isdisjoint(low) and not names.isdisjoint(high) for _, names in prompts.values()])
-    chosen = _chosen_by_score(examples, low, high)
-    strong = (ALONE + (1.0 - ALONE) * pairs / len(prompts)) * (1.0 - chosen)
+    chosen, balance = _chosen_by_score(examples, low, high)
+    strong = (ALONE + (1.0 - ALONE) * pairs / len(prompts)) * (1.0 - chosen * (1.0 - balance / 2))
     scale = ScoreMap(low, high, 0.0, 0.0, 1.0, 0.0, 0.0, strong)
     predictor, gains, scores = LearnedPredictor(state), [], []
     for number, (profile, _) in enumerate(prompts.values()):
@@ -179,7 +179,7 @@ def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier |
         return None
     return structs.replace(
         scale,
-        share=min(state.models[name].share for name in (*low, *high)) * (1.0 - chosen / 2),
+        share=min(state.models[name].share for name in (*low, *high)) * (1.0 - chosen * (1.0 - balance) / 2),
         gain_mean=fmean(gains),
         gain_deviation=max(_deviation(gains), 1e-4),
         score_mean=fmean(scores),
@@ -187,11 +187,12 @@ def _scale(state: State, examples: Sequence[Example], tiers: Mapping[str, Tier |
     )
 
 
-def _chosen_by_score(examples: Sequence[Example], low: Sequence[str], high: Sequence[str]) -> float:
-    """Return how much the classifier's score decides which labels there are: 1 if strong models have all higher ones.
+def _chosen_by_score(examples: Sequence[Example], low: Sequence[str], high: Sequence[str]) -> tuple[float, float]:
+    """Return how much the classifier's score decides which labels there are, and whether both sides have as many.
 
-    Then nothing shows how the strong models do at easy prompts and the weak ones at hard prompts. It is the distance
-    of the area under the ROC curve from a half, doubled.
+    The first is the distance of the area under the ROC curve from a half, doubled: 1 if strong models have all higher
+    scores. Then nothing shows how they do at easy prompts, and the weak ones at hard prompts. The second is 1 for equal
+    numbers, and near 0 if one side has few: then most prompts are unlike those of that side.
     """
     by_score: dict[float, list[int]] = {}  # the labels of weak and of strong models
     for each in examples:
@@ -202,7 +203,7 @@ def _chosen_by_score(examples: Sequence[Example], low: Sequence[str], high: Sequ
         weak_here, strong_here = by_score[score]
         ordered += strong_here * (below + weak_here / 2)
         below, strong = below + weak_here, strong + strong_here
-    return abs(2.0 * ordered / (strong * below) - 1.0)
+    return abs(2.0 * ordered / (strong * below) - 1.0), 2.0 * min(strong, below) / (strong + below)
 
 
 def _ends(

@@ -119,12 +119,19 @@ def test_without_pairs_the_success_of_strong_models_counts_less() -> None:
     assert one.share == pytest.approx(0.8, abs=0.05)
 
 
-def test_where_the_score_has_chosen_only_the_failure_of_weak_models_counts() -> None:
-    labels = [each for each in world(800) if (each.model == STRONG) == (int(each.call_id[4:]) % 40 >= 20)]
+@pytest.mark.parametrize(
+    ("cut", "strong", "share"),
+    [
+        (20, ALONE / 2, 0.8),  # both sides have 400 labels
+        (30, ALONE / 4, 0.75 * 200 / 300),  # strong models have 200 of 800
+    ],
+)
+def test_where_the_score_has_chosen_weak_models_count_more(cut: int, strong: float, share: float) -> None:
+    labels = [each for each in world(800) if (each.model == STRONG) == (int(each.call_id[4:]) % 40 >= cut)]
 
     chosen = scale_of(labels)
 
-    assert (chosen.strong, chosen.share) == (0.0, 0.4)
+    assert (chosen.strong, chosen.share) == (pytest.approx(strong), pytest.approx(share, abs=1e-3))
 
 
 def test_all_labels_of_a_prompt_are_held_out_together() -> None:
