@@ -13,6 +13,7 @@ from proxy.capacity.redis.counters import RENEW_SECONDS, RedisCounters
 from proxy.core.clock import SystemClock
 from tests.support.fakes import FakeClock
 
+PATIENCE = 30.0  # seconds for an answer: on a busy machine, Redis is not unavailable after a fraction of a second
 CLOCK_KEY = state_key("test-clock")
 TEST_TIME = f"local now = tonumber(redis.call('GET', '{CLOCK_KEY}'))"
 _SET_CLOCK = Script("redis.call('SET', KEYS[1], ARGV[1])")
@@ -23,6 +24,7 @@ class TimedClient(StateClient):
 
     def __init__(self, url: str, clock: FakeClock) -> None:
         super().__init__(url, SystemClock())
+        self.answer_seconds = self.slow_seconds = PATIENCE
         self.renew: Callable[[], None] = lambda: None
         self._test_clock = clock
         self._set = self._renewed = 0.0  # times of `clock`
