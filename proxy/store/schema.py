@@ -39,10 +39,10 @@ teams = Table(
     Column("id", TEXT, primary_key=True),
     Column("models", TEXT),
     Column("limits", TEXT, nullable=False),
-    Column("model_limits", TEXT),
     Column("budget", TEXT),
     Column("disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("model_limits", TEXT),
 )
 
 users = Table(
@@ -53,10 +53,10 @@ users = Table(
     Column("team_id", TEXT, index=True),
     Column("models", TEXT),
     Column("limits", TEXT, nullable=False),
-    Column("model_limits", TEXT),
     Column("budget", TEXT),
     Column("disabled", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    Column("model_limits", TEXT),
 )
 
 keys = Table(
@@ -72,13 +72,13 @@ keys = Table(
     Column("team_id", TEXT, index=True),
     Column("models", TEXT),
     Column("limits", TEXT, nullable=False),
-    Column("model_limits", TEXT),
     Column("budget", TEXT),
     Column("expires_at", BigInteger),
     Column("disabled", Boolean, nullable=False),
     Column("metadata", TEXT, nullable=False),
     Column("created_at", BigInteger, nullable=False),
     Column("created_by", TEXT, nullable=False),
+    Column("model_limits", TEXT),
 )
 
 provider_keys = Table(

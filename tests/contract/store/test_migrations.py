@@ -91,7 +91,7 @@ def test_the_newest_revision_has_the_tables_of_the_schema(location: Location) ->
 
 
 async def details(location: Location) -> dict[str, Any]:
-    """The columns, keys and indexes of each table, and what else SQLite says of it."""
+    """The columns in their order, keys and indexes of each table, and what else SQLite says of it."""
     from sqlalchemy import inspect, text
 
     from proxy.store.engines import engine_of
@@ -99,10 +99,10 @@ async def details(location: Location) -> dict[str, Any]:
     def look(connection: Any) -> dict[str, Any]:
         found, inspector = {}, inspect(connection)
         for name in inspector.get_table_names():
-            columns = {
+            columns = [
                 (each["name"], str(each["type"]), each["nullable"], each["default"])
                 for each in inspector.get_columns(name)
-            }
+            ]
             indexes = {
                 (each["name"], tuple(each["column_names"]), bool(each["unique"]))
                 for each in inspector.get_indexes(name)
