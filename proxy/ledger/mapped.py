@@ -3,7 +3,8 @@
 What is in a mapping of a file is in the file as soon as it is copied: it survives the process like written data, and
 `fdatasync` makes it durable against power failures. The space is allocated first, because a copy to a mapping cannot
 report a full disk: the process would be killed. So files are mapped only where allocated space remains their own
-(`is_safe`), and are written where it cannot be allocated. After the last record, an allocated file has zeros.
+(`is_safe`), and are written where it cannot be allocated. On XFS and Btrfs `cp` makes copies that share the space of
+the original, which then needs new space for a change. After the last record, an allocated file has zeros.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 
 WINDOW = 256 * 1024  # bytes that are allocated and mapped together
 _PAGE = mmap.ALLOCATIONGRANULARITY
-_IN_PLACE = ("ext4", "xfs", "tmpfs")  # file systems that do not copy allocated space when it is written
+_IN_PLACE = ("ext4", "tmpfs")  # file systems where allocated space belongs to one file, and is written in place
 _MOUNTS = Path("/proc/self/mountinfo")
 
 

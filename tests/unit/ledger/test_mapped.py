@@ -150,7 +150,9 @@ def test_the_records_of_a_killed_process_can_be_read(tmp_path: Path) -> None:
     assert read(tmp_path) == [b"one", b"two"]
 
 
-@pytest.mark.parametrize(("kind", "safe"), [("ext4", True), ("xfs", True), ("btrfs", False), ("overlay", False)])
+@pytest.mark.parametrize(
+    ("kind", "safe"), [("ext4", True), ("tmpfs", True), ("xfs", False), ("btrfs", False), ("overlay", False)]
+)
 def test_files_are_mapped_where_allocated_space_stays_their_own(tmp_path: Path, kind: str, safe: bool) -> None:
     assert is_safe(tmp_path, mounts(tmp_path, kind)) is safe
 
