@@ -44,11 +44,11 @@ class DatedFiles:
             self._date, self._number = date, 0
         while True:
             path = self._path(date, self._number)
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
                 size = os.fstat(descriptor).st_size
-                if not size or size + len(lines) <= self._largest:
+                if not size or (size + len(lines) <= self._largest and self._has_header(descriptor)):
                     _write(descriptor, lines if size else self._header + lines, size)
                     if not size:
                         self._prune()
@@ -56,6 +56,10 @@ class DatedFiles:
             finally:
                 os.close(descriptor)
             self._number += 1
+
+    def _has_header(self, descriptor: int) -> bool:
+        """Return whether a file begins with the header; that of an earlier version may have other columns."""
+        return os.pread(descriptor, len(self._header), 0) == self._header
 
     def _path(self, date: str, number: int) -> Path:
         return self._folder / f"{self._stem}-{date}{f'.{number}' if number else ''}.{self._suffix}"

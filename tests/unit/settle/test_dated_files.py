@@ -46,6 +46,16 @@ def test_a_full_file_is_followed_by_another(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path)) == [f"requests-2026-11-28{number}.jsonl" for number in (".1", ".2", ".3", "")]
 
 
+def test_a_file_with_another_header_is_followed_by_another(tmp_path: Path) -> None:
+    DatedFiles(tmp_path, "calls", "csv", header=b"a,b\n").append("2026-11-28", b"1,2\n")
+
+    for _ in range(2):
+        DatedFiles(tmp_path, "calls", "csv", header=b"a,b,c\n").append("2026-11-28", b"1,2,3\n")
+
+    assert (tmp_path / "calls-2026-11-28.csv").read_bytes() == b"a,b\n1,2\n"
+    assert (tmp_path / "calls-2026-11-28.1.csv").read_bytes() == b"a,b,c\n1,2,3\n1,2,3\n"
+
+
 def test_the_oldest_files_are_deleted(tmp_path: Path) -> None:
     (tmp_path / "other.txt").write_bytes(b"kept")
     files = DatedFiles(tmp_path, "requests", "jsonl", largest=1, most_files=3)
