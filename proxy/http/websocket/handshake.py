@@ -46,6 +46,8 @@ class WebSocketResponses:
         cycle: Cycle | None = (scope.get("extensions") or {}).get(CYCLE)
         if cycle is None:
             raise _required("WebSocket is not supported by this server; send `POST /v1/responses`.")
+        if cycle.disconnected:
+            return  # the transport does not accept the handshake's answer
 
         from proxy.http.websocket.channel import Channel  # here: most processes have no such connection
         from proxy.http.websocket.session import Session
