@@ -29,7 +29,9 @@ class Forwarded:
         if client is None or not self._trusts(client[0]):
             return client, host
         address = self._client(headers.get("x-forwarded-for", "").split(","))
-        return (address, 0) if address else client, _last(headers, "x-forwarded-host") or host
+        if host is not None:
+            host = _last(headers, "x-forwarded-host") or host
+        return (address, 0) if address else client, host
 
     def apply(self, scope: Scope) -> Scope:
         """Return the scope with the forwarded client, scheme and host, if a trusted proxy sent the request."""

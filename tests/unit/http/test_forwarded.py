@@ -57,3 +57,10 @@ def test_the_client_is_the_last_address_that_is_no_proxy(chain: str, expected: s
 )
 def test_only_schemes_of_the_web_are_believed(proto: str, expected: str) -> None:
     assert applied("10.1.2.3", proto=proto)["scheme"] == expected
+
+
+@pytest.mark.parametrize(("headers", "host"), [({}, None), ({"host": "inside"}, "llm.example")])
+def test_a_forwarded_host_only_replaces_one_of_the_request(headers: dict[str, str], host: str | None) -> None:
+    _, seen = Forwarded(TRUSTED).seen(("10.1.2.3", 1), {"x-forwarded-host": "llm.example", **headers})
+
+    assert seen == host
