@@ -10,7 +10,7 @@ import re
 
 from proxy.core.errors import HeadTooLarge, InvalidRequest
 
-MAX_FRAMING = 32 * 1024  # bytes of chunk headers and trailers, in addition to an eighth of the data
+MAX_FRAMING = 32 * 1024  # bytes of trailers, and of chunk headers in addition to an eighth of the data
 MAX_CHUNK_LINE = 4 * 1024
 _CODING = "transfer-encoding"
 _SIZE = re.compile(rb"[0-9A-Fa-f]+")  # `int` also accepts a sign, `0x` and `_`
@@ -60,7 +60,8 @@ class Chunks:
         size = int(digits[0], 16)
         self._data += size
         self._left = size + 2 if size else 0
-        self._trailers = not size
+        if not size:
+            self._trailers, self._framing, self._data = True, 0, 0  # the parser keeps trailers
         return False
 
 

@@ -67,10 +67,11 @@ def test_chunks_without_a_size_are_refused(data: bytes) -> None:
         b"1;" + b"a" * MAX_CHUNK_LINE,
         b"0\r\n" + b"a" * (MAX_CHUNK_LINE + 1),
         b"0\r\n" + b"a: b\r\n" * (MAX_FRAMING // 6 + 1),
+        b"fffff\r\n" + b"a" * 0xFFFFF + b"\r\n0\r\n" + b"a: b\r\n" * (MAX_FRAMING // 6 + 1),
         b"1;aaaa\r\na\r\n" * (MAX_FRAMING // 7),
         b"1\r\na\r\n" * (MAX_FRAMING // 2),
     ],
-    ids=["extension", "trailer", "trailers", "extensions", "tiny chunks"],
+    ids=["extension", "trailer", "trailers", "trailers of a large body", "extensions", "tiny chunks"],
 )
 def test_framing_that_outweighs_its_data_is_refused(data: bytes) -> None:
     with pytest.raises(HeadTooLarge):
