@@ -169,6 +169,7 @@ class Cycle:
             self._transport.write(data)
         self.response_complete = True
         self.task = None
+        self.body = b""  # the handler may not have read it
         if self._news is not None:
             self._news.set()
         connection = self._connection

@@ -376,7 +376,10 @@ class Protocol(Connection):
         self._refuse(InvalidRequest("The request is not valid HTTP."))
 
     def _refuse(self, error: ProxyError) -> None:
-        """Write the error and close the connection; if a response has begun, complete that one instead."""
+        """Write the error and close the connection; if a response has begun, complete that one instead.
+
+        An error in a body after its response only closes the connection: each request has one response.
+        """
         self._framing, self._whole = None, False
         if (cycle := self._running) is not None:
             if cycle.response_started:
@@ -384,7 +387,8 @@ class Protocol(Connection):
                 self.pause_reading()
                 return
             cycle.gone()
-        self.transport.write(whole_response(error))
+        if self._drop_timer is None:
+            self.transport.write(whole_response(error))
         self.close()
 
 

@@ -41,6 +41,9 @@ class Transport(asyncio.Transport):
     def close(self) -> None:
         self.closing = True
 
+    def write_eof(self) -> None:
+        self.closing = True
+
     def is_closing(self) -> bool:
         return self.closing
 
@@ -321,3 +324,31 @@ async def test_call_whose_client_leaves_before_its_body_is_handled() -> None:
     await turns()
 
     assert len(seen.requests) == 1
+
+
+async def test_error_in_a_body_after_its_response_is_no_second_response() -> None:
+    protocol, transport = made()
+
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n")
+    await turns()
+    protocol.data_received(b"x\r\n")
+    protocol.connection_lost(None)
+
+    assert (transport.written.count(b"HTTP/1.1"), transport.closing) == (1, True)
+
+
+async def test_body_that_was_not_read_is_released_after_the_response() -> None:
+    cycles: list[Any] = []
+
+    async def record(scope: Any, receive: Any, send: Any) -> None:
+        cycles.append(scope["extensions"][CYCLE])
+        before.append(bytes(cycles[0].body))
+        await app(scope, receive, send)
+
+    before: list[bytes] = []
+    protocol, _ = made(record)
+    protocol.data_received(b"POST / HTTP/1.1\r\nhost: localhost\r\ncontent-length: 4\r\n\r\nbody")
+    await turns()
+
+    assert (before, cycles[0].body) == ([b"body"], b"")
+    protocol.connection_lost(None)
