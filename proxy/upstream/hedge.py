@@ -107,6 +107,7 @@ class Hedge:
 
     async def _raced(self, run: Run, first: Attempt, patience: float) -> Attempt:
         race: _Race | None = None
+        limit_headers = run.record.limit_headers  # for the first attempt; a second one replaces them
         try:
             async with asyncio.TaskGroup() as group:
                 race = _Race(run, group)
@@ -125,6 +126,8 @@ class Hedge:
                 await race.close()
             raise _single(exc) from None
         attempt, result = race.attempts[race.winner or 0], race.results[race.winner or 0]
+        if attempt is first:
+            run.record.limit_headers = limit_headers
         try:
             await race.close(but=race.winner)
         except BaseException:  # the client has left

@@ -180,6 +180,20 @@ async def test_a_hedge_is_not_made_beyond_the_limit_of_its_model() -> None:
     assert await scene.used() == {"b/* rpm": 1}
 
 
+@pytest.mark.parametrize("limit", [1, 2])
+async def test_headers_are_about_the_attempt_that_answers_and_not_about_a_hedge(limit: int) -> None:
+    late = Answer([ROLE, Wait(4.0), TEXT, STOP, DONE])
+    scene = Scene({"a": lambda: late, "b": lambda: late}, a=LimitValues(rpm=9), b=LimitValues(rpm=limit))
+    for number in range(1, 21):
+        scene.bench.slow.judge("a/m", 0.1 * number, SlowPolicy())
+    await scene.run(B, raw=STREAM)
+
+    _, made = await scene.run(A, B, raw=STREAM, hedge=HedgePolicy(enabled=True, percentile=0.95, samples=20))
+
+    assert outcomes(made)[0] == "a ok"
+    assert made.limit_headers.startswith(b"x-ratelimit-limit-requests: 9\r\nx-ratelimit-remaining-requests: 8\r\n")
+
+
 async def test_a_429_names_all_busy_targets_whose_limits_are_reached() -> None:
     slow = Answer([BODY], before=[Wait(5.0)])
     busy = [target(name, limits=LimitValues(concurrency=1)) for name in "abc"]
