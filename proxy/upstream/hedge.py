@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 
 from proxy.core.clock import Clock
-from proxy.core.errors import InvalidRequest, ProxyError
+from proxy.core.errors import InvalidRequest, ProxyError, StateUnavailable, Unavailable
 from proxy.core.failures import UpstreamFailure
 from proxy.core.plan import Target
 from proxy.core.record import AttemptOutcome
@@ -45,9 +45,14 @@ class _Race:
 
     @property
     def winner(self) -> int | None:
-        """The number of the first attempt that reached its commit point or ended the call."""
-        won = (number for number, result in self.results.items() if not isinstance(result, UpstreamFailure))
-        return next(won, None)
+        """The number of the attempt that reached its commit point or ended the call.
+
+        A second one that cannot be recorded or reserved does not end it.
+        """
+        for number, result in self.results.items():
+            if result is None or (isinstance(result, ProxyError) and not (number and isinstance(result, Unavailable))):
+                return number
+        return None
 
     @property
     def over(self) -> bool:
@@ -139,12 +144,26 @@ class Hedge:
         return attempt
 
     async def _second(self, run: Run, first: Attempt) -> Attempt | None:
-        """Return an attempt at the next target with free capacity; pooled keys do not hedge a user's own key."""
+        """Return an attempt at the next target with free capacity; pooled keys do not hedge a user's own key.
+
+        There is none while limits cannot be counted.
+        """
+        try:
+            return await self._with_capacity(run, self._candidates(run, first))
+        except StateUnavailable:
+            return None
+
+    def _candidates(self, run: Run, first: Attempt) -> list[Target]:
+        """Return the targets that may hedge the first attempt."""
         targets = list(run.eligible())
         if first.lease.own_key:
             drop_pooled(targets)
         if run.plan.family:  # a hedge does not leave the family of an open tool loop
             targets = [target for target in targets if target.deployment.name in run.plan.family]
+        return targets
+
+    async def _with_capacity(self, run: Run, targets: list[Target]) -> Attempt | None:
+        """Return an attempt at the first target with free capacity, also in the retry budget."""
         for target in targets:
             lease = await self._slots.take(run.call, target.deployment, run.plan.input_tokens)
             if not isinstance(lease, Lease):

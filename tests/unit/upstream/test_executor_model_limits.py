@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,8 +11,9 @@ import pytest
 
 from proxy.admission.limits import ClientLimits
 from proxy.capacity.memory import MemoryCounters
+from proxy.capacity.store import Charge, Reservation
 from proxy.core.call import Call
-from proxy.core.errors import ProxyError, RateLimited, UpstreamError
+from proxy.core.errors import ProxyError, RateLimited, StateUnavailable, UpstreamError
 from proxy.core.model import Deployment, LimitValues
 from proxy.core.policies import HedgePolicy, QueuePolicy, RetryPolicy, SlowPolicy
 from proxy.core.principal import OF_MODEL, Identified, Owner
@@ -62,6 +64,13 @@ class Scene:
 
     async def used(self) -> dict[str, int]:
         return {f"{row.counter.owner[-1]} {row.counter.kind}": row.used for row in await self.store.read()}
+
+
+class Unreachable(MemoryCounters):
+    """Counters that do not answer."""
+
+    def reserve_at_once(self, charges: Sequence[Charge]) -> Reservation | None:
+        raise StateUnavailable
 
 
 async def test_a_target_whose_limit_is_reached_is_skipped() -> None:
@@ -181,7 +190,7 @@ async def test_a_hedge_is_not_made_beyond_the_limit_of_its_model() -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2])
-async def test_headers_are_about_the_attempt_that_answers_and_not_about_a_hedge(limit: int) -> None:
+async def test_headers_report_the_limits_of_the_attempt_that_answers(limit: int) -> None:
     late = Answer([ROLE, Wait(4.0), TEXT, STOP, DONE])
     scene = Scene({"a": lambda: late, "b": lambda: late}, a=LimitValues(rpm=9), b=LimitValues(rpm=limit))
     for number in range(1, 21):
@@ -192,6 +201,18 @@ async def test_headers_are_about_the_attempt_that_answers_and_not_about_a_hedge(
 
     assert outcomes(made)[0] == "a ok"
     assert made.limit_headers.startswith(b"x-ratelimit-limit-requests: 9\r\nx-ratelimit-remaining-requests: 8\r\n")
+
+
+async def test_a_call_is_not_hedged_while_limits_cannot_be_counted() -> None:
+    late = Answer([ROLE, Wait(4.0), TEXT, STOP, DONE])
+    scene = Scene({"a": lambda: late, "b": lambda: STREAMED}, b=LimitValues(rpm=9))
+    for number in range(1, 21):
+        scene.bench.slow.judge("a/m", 0.1 * number, SlowPolicy())
+    scene.limits = ClientLimits(Unreachable(scene.bench.clock))
+
+    _, made = await scene.run(A, B, raw=STREAM, hedge=HedgePolicy(enabled=True, percentile=0.95, samples=20))
+
+    assert outcomes(made) == ["a ok"]
 
 
 async def test_a_429_names_all_busy_targets_whose_limits_are_reached() -> None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from proxy.core.errors import ProxyError
+from proxy.core.errors import ProxyError, Unavailable, UpstreamError
 from proxy.core.model import Deployment, LimitValues, Price, ProviderKey
 from proxy.core.policies import BreakerPolicy, DeadlinePolicy, HedgePolicy, RetryPolicy, SlowPolicy
-from proxy.core.record import Record
+from proxy.core.record import AttemptRecord, Record
 from tests.support.calls import HELLO, STREAM, call, deployment, plan, record, retry_budget
 from tests.support.clocks import VirtualClock
 from tests.support.fakes import REFUSED, Answer, Stall, Wait
@@ -102,6 +102,39 @@ async def test_the_first_may_win_all_the_same() -> None:
     assert outcomes(made) == ["a ok", "b hedge_lost"]
     assert made.timings.first_token == made.timings.started + 2.5
     assert made.chosen is A
+    assert free(b)
+
+
+class Full:
+    """A ledger whose journal has space for one attempt."""
+
+    def begin(self, record: Record, attempt: AttemptRecord) -> None:
+        if attempt.number > 1:
+            record.attempts.remove(attempt)
+            raise Unavailable("The call cannot be recorded.", code="overloaded")
+
+    def end(self, record: Record) -> None:
+        pass
+
+
+async def test_a_second_that_cannot_be_recorded_does_not_end_the_call() -> None:
+    b = known({"a": [after(2.5)], "b": []})
+    b.attempts.ledger = Full()  # type: ignore[assignment]
+
+    out, made = await run(b)
+
+    assert (out, outcomes(made)) == (WHOLE, ["a ok"])
+    assert free(b)
+
+
+async def test_a_first_that_fails_alone_is_what_counts() -> None:
+    b = known({"a": [Answer([ROLE, Wait(2.5), CUT])], "b": []})
+    b.attempts.ledger = Full()  # type: ignore[assignment]
+
+    out, made = await run(b)
+
+    assert isinstance(out, UpstreamError)
+    assert [outcome.split()[0] for outcome in outcomes(made)] == ["a"]
     assert free(b)
 
 
