@@ -267,7 +267,8 @@ class Exchange:
     async def _watch(self) -> None:
         while (await self._out.receive())["type"] != "http.disconnect":
             pass
-        self._gone()
+        if not self._out.response_complete:  # servers also report the end of a complete response so
+            self._gone()
 
     def _open_early(self, headers: Callable[[], Headers]) -> None:
         """Open a stream that has no content yet, so that intermediaries do not time out."""

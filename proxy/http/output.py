@@ -23,6 +23,7 @@ class Output(Protocol):
     on_gone: Callable[[], None] | None  # called once if the client disconnects before it has the whole response
     reports_disconnect: bool  # else `receive` must be awaited to notice a disconnect
     last_write: float  # time of the last write of the body, in seconds of the event loop's clock
+    response_complete: bool  # the server has accepted all of it
 
     def whole_body(self) -> bytes | None:
         """Return the request's body if all of it has arrived, else `None`: then await `receive`."""
@@ -90,6 +91,7 @@ class AsgiOutput:
         self.send: Send = send
         self._write_stall = write_stall
         self.last_write = 0.0
+        self.response_complete = False
         self._loop = asyncio.get_running_loop()
         self._messages: list[Message] = []
         self._sending = 0
@@ -130,6 +132,7 @@ class AsgiOutput:
                 try:
                     await self.send(message)
                     self._sending -= 1
+                    self.response_complete = not message.get("more_body", True)
                 except OSError:  # some servers report a disconnect so
                     self._gone()
                     await asyncio.sleep(0)  # the call is cancelled here

@@ -69,6 +69,20 @@ class Failing:
         raise InternalError("Internal error.")
 
 
+class Releasing:
+    """A pipeline that releases something after its answer."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.released = False
+
+    async def run(self, arrival: Any) -> None:
+        await arrival.read()
+        await arrival.answer(200, b"", b"{}")
+        await self.go_on.wait()
+        self.released = True
+
+
 class Client:
     """One that sends its request and takes each message only when the test lets it."""
 
@@ -88,6 +102,23 @@ class Client:
         if message["type"] == "http.response.body":
             self.sent.append((message["body"], taken := asyncio.Event()))
             await taken.wait()
+
+
+async def test_the_end_of_a_response_interrupts_no_call() -> None:
+    pipeline, client = Releasing(), Client()
+    limits = Limits(max_body=100, body_silence=30.0, write_stall=1000.0)
+    endpoint = Endpoint(pipeline, SURFACES["/v1/chat/completions"], limits, Ids())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(endpoint(SCOPE, client.receive, client.send))  # type: ignore[arg-type]
+        await idle()
+        client.sent[0][1].set()
+        await idle()
+        client.gone.set()  # as servers report after a response
+        await idle()
+        pipeline.go_on.set()
+
+    assert pipeline.released
 
 
 async def test_a_sent_comment_does_not_count_as_the_next_chunk() -> None:
