@@ -90,6 +90,7 @@ class AccountCache:
         self._changes = 0  # a look-up during which something changed is repeated
         self._digests: frozenset[bytes] = frozenset()  # of all keys, read only while there are many guesses
         self._digests_at = NEVER
+        self._digests_lock = asyncio.Lock()
         self._down = False  # the last look-up failed
         self._retry_at = 0.0
 
@@ -135,14 +136,16 @@ class AccountCache:
 
         That takes one look-up for all callers, so that guesses cannot keep a key that exists from being looked up.
         """
-        now = self._clock.monotonic()
-        if now - self._digests_at >= DIGESTS_SECONDS:
-            self._digests_at = now
-            self.look_ups += 1
-            try:
-                self._digests = frozenset(await self._store.key_digests(MAX_DIGESTS))
-            except Exception:
-                _LOG.debug("the digests of keys cannot be read", exc_info=True)
+        async with self._digests_lock:  # a caller that leaves ends its look-up; the next one then begins another
+            now, changes = self._clock.monotonic(), self._changes
+            if now - self._digests_at >= DIGESTS_SECONDS:
+                self.look_ups += 1
+                try:
+                    self._digests = frozenset(await self._store.key_digests(MAX_DIGESTS))
+                except Exception:
+                    _LOG.debug("the digests of keys cannot be read", exc_info=True)
+                if changes == self._changes:
+                    self._digests_at = now
         return not self._digests.isdisjoint(digests)
 
     def clear(self) -> None:

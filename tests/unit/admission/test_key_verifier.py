@@ -197,6 +197,34 @@ async def test_guesses_do_not_keep_a_key_from_its_first_use() -> None:
     assert (await bench.verify(second.key)).name == "key_2"
 
 
+async def test_first_uses_at_the_same_time_wait_for_the_digests_of_keys() -> None:
+    bench = Bench()
+    keys = [bench.store.add(f"key_{number}").key for number in range(5)]
+    bench.guesses.failed(b"guess", HERE, 100)
+    bench.store.gate = asyncio.Event()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(bench.verify(key)) for key in keys]
+        await turn(10)
+        bench.store.gate.set()
+
+    assert {task.result().name for task in tasks} == {f"key_{number}" for number in range(5)}
+
+
+async def test_a_guess_that_leaves_does_not_keep_the_digests_from_being_read() -> None:
+    bench = Bench()
+    issued = bench.store.add()
+    bench.guesses.failed(b"guess", HERE, 100)
+    bench.store.gate = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        guess = group.create_task(bench.verify(new_key()))
+        await turn(10)
+        guess.cancel()
+    bench.store.gate.set()
+
+    assert (await bench.verify(issued.key)).name == "key_1"
+
+
 async def test_a_key_that_was_just_made_is_known_during_guesses() -> None:
     bench = Bench()
     for _ in range(100):
