@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +55,8 @@ def _signals_held() -> Iterator[None]:
     The first process of a container ignores signals without a handler: it would serve on until it is killed.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGHUP,))
-    handler = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    # `sys.exit` could be ignored: the signal may arrive in a callback of the garbage collector or of an import
+    handler = signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     try:
         yield
     except Exception:  # it does not start

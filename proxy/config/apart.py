@@ -67,6 +67,7 @@ class LoadedApart:
 def _send(answer: int, path: Path, environ: Mapping[str, str], workers: int | None) -> None:
     """In the child: load the configuration, send it, and exit."""
     status = 1
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         threading.Thread(target=_exit_without_reader, args=(answer,), daemon=True).start()
         from proxy.config.load import load
