@@ -146,9 +146,7 @@ class Protocol(Connection):
             return
         if self._read_paused:
             self.resume_reading()
-        self._idle_since = self.loop.time()
-        if self.idle_timer is None:
-            self._await_request()
+        self._await_request()
         if self._framing is not None:
             self._dropped = 0
             self._start_dropping(DROP_ROUNDS)
@@ -308,7 +306,7 @@ class Protocol(Connection):
     def _handle_soon(self, cycle: Cycle, handler: Handler) -> None:
         """Let `handler` handle the request: in the task that waits for one, or in a new task."""
         waiting, self._next = self._next, None
-        if waiting is None:
+        if waiting is None or waiting.done():  # its task was cancelled
             task = self.loop.create_task(self._handle(cycle, handler))
             self._tasks.add(task)  # uvicorn waits for these before it ends
             task.add_done_callback(self._tasks.discard)

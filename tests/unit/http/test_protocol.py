@@ -231,6 +231,22 @@ async def test_requests_of_a_connection_share_a_task() -> None:
     assert (len(tasks), len(set(tasks)), tasks[0].done()) == (3, 1, True)
 
 
+async def test_request_after_the_end_of_the_task_of_its_connection_gets_another() -> None:
+    state = ServerState()
+    protocol, transport = made(app, state)
+
+    protocol.data_received(REQUEST)
+    await turns()
+    for task in list(state.tasks):
+        task.cancel()
+    await turns()
+    protocol.data_received(REQUEST)
+    await turns()
+    protocol.connection_lost(None)
+
+    assert transport.written.count(b"200 OK") == 2
+
+
 async def test_handler_that_goes_on_delays_no_request() -> None:
     released = asyncio.Event()
 
