@@ -17,10 +17,12 @@ from proxy.core.record import AttemptOutcome, AttemptRecord, Record
 from proxy.core.usage import Usage
 
 LONGEST = 256  # characters of a name that a client can choose
+_Beginning = tuple[str, str, int, str, str | None, str | None, str | None, str | None, str | None, str | None]
 _BY_NAME = ("direct", "alias", "bare")  # rules of routes for which the client itself has named the target
 _NO_USAGE = Usage()
-_UNBILLED: tuple[int | None, CostStatus, str | None] = None, "unknown", None
 _NO_ATTEMPTS = AttemptRow(id="", call_id="", number=0, time=0, provider="", model="", provider_key=None, outcome="")
+_UNKNOWN_YET = None, None, None, None, None, 0, 0, 0, None, 0, 0, 0  # from `status` to `image_tokens`, before the end
+_UNBILLED: tuple[int | None, CostStatus, str | None] = None, "unknown", None
 
 
 def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> AttemptRow:
@@ -35,18 +37,7 @@ def intent_row(record: Record, attempt: AttemptRecord, principal: Principal) -> 
         _text(deployment.model),
         attempt.key_id,
         AttemptOutcome.STARTED,
-        None,  # what follows is not known yet
-        None,
-        None,
-        None,
-        None,
-        0,
-        0,
-        0,
-        None,
-        0,
-        0,
-        0,
+        *_UNKNOWN_YET,
         *_UNBILLED,
         attempt.own_key,
         principal.key_id,
@@ -99,25 +90,9 @@ def attempt_rows(record: Record, principal: Principal, now: float) -> list[Attem
 
 def started_row(record: Record, principal: Principal) -> CallRow:
     """Return the row of a call before its first attempt, with what is known then."""
-    call, plan = record.call, record.plan
-    client_id, use = (None, None) if call is None else (call.options.client_id, call.agent)
-    row = CallRow(
-        record.id,
-        record.request_id,
-        record.time,
-        "" if call is None else call.endpoint,
-        principal.key_id,
-        principal.user,
-        principal.team,
-        None if client_id is None else _text(client_id),
-        None if call is None else _text(call.model),
-        None if plan is None else _text(plan.route),
-        None,
-        None,
-        False if call is None else call.stream,
-        record.status,
-        record.outcome,
-    )
+    call = record.call
+    use, stream = (None, False) if call is None else (call.agent, call.stream)
+    row = CallRow(*_beginning(record, principal), None, None, stream, record.status, record.outcome)
     return row if use is None else structs.replace(row, agent=use.agent.id, agent_version=use.agent.version)
 
 
@@ -126,20 +101,11 @@ def call_row(
 ) -> CallRow:
     """Return the row of a call, as it is at `now`, with the sums over the rows of its attempts."""
     call, plan, chosen, timings = record.call, record.plan, record.chosen, record.timings
-    first, code, client_id = timings.first_token, record.code, None if call is None else call.options.client_id
+    first, code = timings.first_token, record.code
     use, rating = None if call is None else call.agent, record.rating
     sums = attempts[0] if len(attempts) == 1 else _summed(attempts) if attempts else _NO_ATTEMPTS
     return CallRow(
-        record.id,
-        record.request_id,
-        record.time,
-        "" if call is None else call.endpoint,
-        principal.key_id,
-        principal.user,
-        principal.team,
-        None if client_id is None else _text(client_id),
-        None if call is None else _text(call.model),
-        None if plan is None else _text(plan.route),
+        *_beginning(record, principal),
         None if chosen is None else chosen.labels[0],
         None if chosen is None else _text(chosen.model),
         False if call is None else call.stream,
@@ -163,6 +129,24 @@ def call_row(
         None if plan is None or decision is None else plan.features(),
         None if rating is None else rating.score,
         None if rating is None else ", ".join(rating.reasons),
+    )
+
+
+def _beginning(record: Record, principal: Principal) -> _Beginning:
+    """Return the fields from `id` to `route` of the row of a call, which are known when it begins."""
+    call, plan = record.call, record.plan
+    client_id = None if call is None else call.options.client_id
+    return (
+        record.id,
+        record.request_id,
+        record.time,
+        "" if call is None else call.endpoint,
+        principal.key_id,
+        principal.user,
+        principal.team,
+        None if client_id is None else _text(client_id),
+        None if call is None else _text(call.model),
+        None if plan is None else _text(plan.route),
     )
 
 
