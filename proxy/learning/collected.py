@@ -21,9 +21,14 @@ class Collected(ABC):
         self._calls: dict[int, list[str]] = {}  # name, and the pieces of the arguments
         self._custom: set[int] = set()
 
-    @abstractmethod
     def read(self, text: bytes) -> None:
-        """Read the data of an event, or a whole answer."""
+        """Read the data of an event, or a whole answer; nothing more once it has another shape, or is too long."""
+        if self.left > 0 and self.readable:
+            self.readable = self._read(text)
+
+    @abstractmethod
+    def _read(self, text: bytes) -> bool:
+        """Read the data of an event, or a whole answer; return false if it has another shape."""
 
     def answer(self) -> Answer | None:
         """Return the answer; `None` if it cannot be read."""

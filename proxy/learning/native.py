@@ -6,7 +6,7 @@ no judge reads it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -41,12 +41,10 @@ class _MessageEvent(msgspec.Struct, gc=False):
 class Messages(Collected):
     """Reads Anthropic's messages."""
 
-    def read(self, text: bytes) -> None:
-        """Read the data of an event, or a message."""
-        event = typed(_decode_message, text) if self.left > 0 and self.readable else None
+    def _read(self, text: bytes) -> bool:
+        event = typed(_decode_message, text)
         if event is None:
-            self.readable &= self.left <= 0
-            return
+            return False
         for index, block in enumerate(event.content):
             self._begin(index, block, block.input)
         if event.content_block is not None:
@@ -55,6 +53,7 @@ class Messages(Collected):
             self.add_text(event.delta.text or "")
             if event.delta.partial_json:
                 self.add_call(event.index, "", event.delta.partial_json)
+        return True
 
     def _begin(self, index: int, block: _Block, arguments: msgspec.Raw) -> None:
         if block.type == "tool_use":
@@ -92,17 +91,16 @@ class Responses(Collected):
         self._stream = stream
         self._items = 0
 
-    def read(self, text: bytes) -> None:
-        """Read the data of an event, or a response."""
-        if self.left <= 0 or not self.readable or (self._stream and b'"response.output_item.done"' not in text):
-            return
+    def _read(self, text: bytes) -> bool:
+        if self._stream and b'"response.output_item.done"' not in text:
+            return True
         event = typed(_decode_response, text)
         if event is None:
-            self.readable = False
-            return
+            return False
         for item in (event.item,) if self._stream else event.output:
             if item is not None:
                 self._add(item)
+        return True
 
     def _add(self, item: _Item) -> None:
         self._items += 1
@@ -152,28 +150,27 @@ class Generate(Collected):
         self._body = bytearray()
         self._calls_seen = 0
 
-    def read(self, text: bytes) -> None:
-        """Read the data of an event, a part of an array, or a whole answer."""
+    def _read(self, text: bytes) -> bool:
         if not self._array:
-            self._read(typed(_decode_generated, text) if self.left > 0 else _Generated())
-        elif len(self._body) <= MOST:
+            generated = typed(_decode_generated, text)
+            return generated is not None and self._add_parts([generated])
+        if len(self._body) <= MOST:
             self._body += text
+        return True
 
     def answer(self) -> Answer | None:
         """Return the answer; `None` if it cannot be read."""
         if self._array:
             listed = typed(_decode_array, bytes(self._body)) if len(self._body) <= MOST else None
-            for generated in [None] if listed is None else listed:
-                self._read(generated)
+            self.readable = listed is not None and self._add_parts(listed)
         return super().answer()
 
-    def _read(self, generated: _Generated | None) -> None:
-        if generated is None:
-            self.readable = False
-            return
-        for candidate in generated.candidates:
-            for part in candidate.content.parts if candidate.content and candidate.index == 0 else ():
+    def _add_parts(self, answers: Sequence[_Generated]) -> bool:
+        """Add what the answers contain; return true."""
+        for candidate in [candidate for each in answers for candidate in each.candidates if candidate.index == 0]:
+            for part in candidate.content.parts if candidate.content else ():
                 self._add(part)
+        return True
 
     def _add(self, part: _Part) -> None:
         if part.function_call is not None:

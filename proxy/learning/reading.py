@@ -55,18 +55,15 @@ _decode = msgspec.json.Decoder(_Completion).decode
 class Chat(Collected):
     """Reads chat completions."""
 
-    def read(self, text: bytes) -> None:
-        """Read a chunk or a whole completion."""
-        if self.left <= 0 or not self.readable:
-            return
+    def _read(self, text: bytes) -> bool:
         completion = typed(_decode, text)
         if completion is None:
-            self.readable = False  # it has another shape, and nothing is known of the answer
-            return
+            return False
         for choice in completion.choices:
             message = choice.delta or choice.message
             if message is not None and choice.index == 0:
                 self._add(message, whole=choice.message is not None)
+        return True
 
     def _add(self, message: _Message, *, whole: bool) -> None:
         if message.content:
