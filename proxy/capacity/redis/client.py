@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.capacity.redis.connection import Argument, answer, close, connector, warn_of_eviction
 from proxy.core.clock import Clock
 from proxy.core.errors import StateUnavailable
+from proxy.core.log_limit import LogLimit
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
@@ -100,7 +101,7 @@ class StateClient:
         self._wake = asyncio.Event()
         self._failed = asyncio.Event()
         self._loaded: set[str] = set()  # digests of the scripts that Redis knows
-        self._logged_at = -math.inf
+        self._lines = LogLimit()
         self._logged: dict[str, float] = {}  # when a failure of scripts with these keys was logged
         self._dropped = 0  # background commands, in this outage
         self._timer: asyncio.TimerHandle | None = None
@@ -282,11 +283,11 @@ class StateClient:
     def _may_log(self, keys: str) -> bool:
         """Return whether to log that a script failed: at most once a second, and once a minute of the same keys."""
         now = self._clock.monotonic()
-        if now - self._logged_at < 1.0 or now - self._logged.get(keys, -math.inf) < LOGGED_AGAIN_SECONDS:
+        if now - self._logged.get(keys, -math.inf) < LOGGED_AGAIN_SECONDS or self._lines.passes(now) is None:
             return False
         if len(self._logged) >= MAX_LOGGED:
             self._logged.clear()
-        self._logged_at = self._logged[keys] = now
+        self._logged[keys] = now
         return True
 
     def _enqueue(self, command: _Command) -> None:
