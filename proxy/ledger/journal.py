@@ -1,7 +1,7 @@
 """The journal of one process: an append-only set of files in `data_dir/journal`, which survives the process.
 
     data_dir/journal/lock                   held for a moment by a process that creates or claims a journal
-    data_dir/journal/journal-XXXX/lock      held by the owner as long as it lives: a free lock means a dead owner
+    data_dir/journal/journal-XXXX/lock      held by the process that writes it: if it is free, that has ended
     data_dir/journal/journal-XXXX/N.log     segments of frames (`frames.py`); the last one grows
 
 A record is one unbuffered write, or one copy to a mapping of the file (`mapped.py`), so it survives a kill at any
@@ -26,7 +26,7 @@ from proxy.ledger.mapped import MappedEnd, is_safe
 
 MIB = 1024 * 1024
 SEGMENT_BYTES = 4 * MIB
-JOURNAL_BYTES = 256 * MIB  # of one process, together with the journals of dead ones that it has found
+JOURNAL_BYTES = 256 * MIB  # of one process, with the journals of ended ones that it has found
 SYNC_SECONDS = 0.1
 _PREFIX = "journal-"
 _LOCK = "lock"
