@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeVar
 from proxy.core.clock import Clock
 from proxy.core.location import Location
 from proxy.store.errors import StoreUnavailable
-from proxy.store.failures import Kind, Unusable, classify
+from proxy.store.failures import Unusable
 from proxy.store.pool import Pool, Work, beat
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ T = TypeVar("T")
 LOOKUP_SECONDS = 1.0  # for reads that a call waits for
 READ_SECONDS = 15.0  # longer than a statement may take
 WRITE_SECONDS = 15.0
-CREATE_SECONDS, CREATE_PAUSE = 5.0, 0.05  # while another process creates the tables, and between two looks
 REPORTS = 2  # long reads at the same time, so that look-ups always find a connection
 
 
@@ -41,7 +40,7 @@ class Database:
         self.location = location
         self.on_change: Callable[[bool], None] | None = None  # called with `degraded` when it has changed
         if location.kind == "sqlite":
-            self._writer = Pool(location.name, SqliteWriter(location.target, clock), clock, self._changed)
+            self._writer = Pool(location.name, SqliteWriter(location.target), clock, self._changed)
             self._reader = Pool(location.name, SqliteReader(location.target, self._writer), clock, self._changed)
         else:
             self._writer = self._reader = Pool(location.name, Postgresql(location.target), clock, self._changed)
@@ -119,36 +118,22 @@ class SqliteWriter:
 
     concurrent = False
 
-    def __init__(self, path: str, clock: Clock) -> None:
+    def __init__(self, path: str) -> None:
         self._path = path
-        self._clock = clock
 
     async def open(self) -> AsyncEngine:
         await _load()
         from proxy.store.engines import create_file, sqlite_engine
+        from proxy.store.migrations import migrate_if_needed
 
         await asyncio.to_thread(create_file, self._path)
         engine = sqlite_engine(self._path, writer=True)
         try:
-            await self._migrate(engine)
+            await migrate_if_needed(engine)
         except BaseException:
             await engine.dispose()
             raise
         return engine
-
-    async def _migrate(self, engine: AsyncEngine) -> None:
-        """Migrate the schema if needed. SQLite does not wait itself while another process begins to use a new file."""
-        from proxy.store.migrations import migrate_if_needed
-
-        end = self._clock.monotonic() + CREATE_SECONDS
-        while True:
-            try:
-                return await migrate_if_needed(engine)
-            except Exception as exc:
-                failure = classify(exc)
-                if failure is None or failure.kind is not Kind.SLOW or self._clock.monotonic() >= end:
-                    raise
-            await self._clock.sleep(CREATE_PAUSE)
 
     async def probe(self, engine: AsyncEngine) -> None:
         from sqlalchemy import text

@@ -16,11 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from proxy.core.clock import SystemClock
 from proxy.core.location import Location
-from proxy.store.failures import Unusable
+from proxy.store.failures import Kind, Unusable, classify
 
 CONNECT_SECONDS = 2.0
 STATEMENT_SECONDS = 10.0  # a longer transaction of SQLite, or statement of PostgreSQL, is cancelled
 BUSY_SECONDS = 2.0  # for which a statement waits for another process that writes to the file
+LOCKED_PAUSE = 0.02  # seconds before a statement that did not wait is run again
 COMMAND_BUSY_SECONDS = 60.0  # the same for a command, which may wait for the migrations of others
 READERS = 4
 CONNECTIONS = 8  # of a process to PostgreSQL
@@ -59,7 +60,7 @@ def sqlite_engine(path: str, *, writer: bool, busy_seconds: float = BUSY_SECONDS
         connection.run_async(lambda driver: driver.set_progress_handler(deadline.passed, _INSTRUCTIONS))
         cursor = connection.cursor()
         for pragma in pragmas:
-            cursor.execute(f"PRAGMA {pragma}")
+            run_pragma(connection, cursor, pragma, busy_seconds)
         cursor.close()
 
     def start(connection: sqlalchemy.Connection) -> None:
@@ -71,6 +72,24 @@ def sqlite_engine(path: str, *, writer: bool, busy_seconds: float = BUSY_SECONDS
     event.listen(engine.sync_engine, "connect", prepare)
     event.listen(engine.sync_engine, "begin", start)
     return engine
+
+
+def run_pragma(connection: Any, cursor: Any, pragma: str, busy_seconds: float) -> None:
+    """Run a pragma, and try again for at most `busy_seconds` while the file is locked.
+
+    SQLite itself does not wait while another process changes the journal mode of a new file.
+    """
+    clock = SystemClock()
+    end = clock.monotonic() + busy_seconds
+    while True:
+        try:
+            cursor.execute(f"PRAGMA {pragma}")
+            return
+        except Exception as exc:
+            failure = classify(exc)
+            if failure is None or failure.kind is not Kind.SLOW or clock.monotonic() >= end:
+                raise
+        connection.run_async(lambda driver: clock.sleep(LOCKED_PAUSE))
 
 
 def _file(path: str) -> tuple[int, int] | None:

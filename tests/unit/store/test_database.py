@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.fakes import FakeClock
+from tests.support.waiting import PATIENCE
 
 LIBRARIES = ("sqlalchemy", "alembic", "aiosqlite", "asyncpg", "sqlite3")
 
@@ -40,40 +42,37 @@ def test_creating_a_file_that_exists_keeps_its_locks(tmp_path: Path) -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("attempts", [1, 3])
-async def test_new_file_is_opened_when_another_process_has_created_its_tables(
-    attempts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from proxy.store import migrations
-    from proxy.store.database import SqliteWriter
+class Driver:
+    """A connection and a cursor, whose first statements fail."""
 
-    migrate, left = migrations.migrate_if_needed, attempts
+    def __init__(self, *errors: str) -> None:
+        self.errors = list(errors)
+        self.ran: list[str] = []
 
-    async def locked_at_first(engine: Any) -> None:
-        nonlocal left
-        left -= 1
-        if left:
-            raise sqlite3.OperationalError("database is locked")
-        await migrate(engine)
+    def execute(self, statement: str) -> None:
+        if self.errors:
+            raise sqlite3.OperationalError(self.errors.pop(0))
+        self.ran.append(statement)
 
-    monkeypatch.setattr(migrations, "migrate_if_needed", locked_at_first)
-    writer = SqliteWriter(str(tmp_path / "signalbox.db"), FakeClock())
-
-    engine = await writer.open()
-    revision = await migrations.current(engine)
-    await engine.dispose()
-
-    assert revision == migrations.HEAD
+    def run_async(self, work: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+        asyncio.run(work(None))
 
 
-async def test_file_that_stays_locked_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.store import migrations
-    from proxy.store.database import SqliteWriter
+def test_journal_mode_is_set_when_another_process_has_set_it() -> None:
+    from proxy.store.engines import run_pragma
 
-    async def locked(engine: Any) -> None:
-        raise sqlite3.OperationalError("database is locked")
+    driver = Driver("database is locked", "database is locked")
 
-    monkeypatch.setattr(migrations, "migrate_if_needed", locked)
+    run_pragma(driver, driver, "journal_mode=WAL", PATIENCE)
 
-    with pytest.raises(sqlite3.OperationalError):
-        await SqliteWriter(str(tmp_path / "signalbox.db"), FakeClock()).open()
+    assert driver.ran == ["PRAGMA journal_mode=WAL"]
+
+
+@pytest.mark.parametrize(("error", "seconds"), [("database is locked", 0.0), ("disk I/O error", PATIENCE)])
+def test_pragma_that_cannot_be_run_is_an_error(error: str, seconds: float) -> None:
+    from proxy.store.engines import run_pragma
+
+    driver = Driver(error)
+
+    with pytest.raises(sqlite3.OperationalError, match=error):
+        run_pragma(driver, driver, "journal_mode=WAL", seconds)
