@@ -34,6 +34,7 @@ import yaml
 from proxy.core.clock import SystemClock
 from tests.load.client import Answer, Client
 from tests.load.scripted import Behaviour, Seen, to_json
+from tests.support.databases import Postgres, binaries
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN = {"authorization": "Bearer load-admin"}
@@ -388,3 +389,18 @@ async def end(process: asyncio.subprocess.Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+@asynccontextmanager
+async def postgresql() -> AsyncIterator[tuple[Postgres, str] | None]:
+    """A server, and its database without tables; `None` if it is not installed."""
+    programs = binaries()
+    if programs is None:
+        yield None
+        return
+    server = Postgres(programs)
+    try:
+        await asyncio.to_thread(server.start)
+        yield server, await asyncio.to_thread(server.create)
+    finally:
+        await asyncio.to_thread(server.remove)

@@ -26,9 +26,8 @@ from proxy.store.migrate import migrate_to
 from proxy.store.retention import Retention
 from proxy.store.schema import DIMENSIONS, MEASURES
 from proxy.store.sums import DAY, HOUR
-from tests.load.harness import Options, now
+from tests.load.harness import Options, now, postgresql
 from tests.load.report import Report, percentile
-from tests.support.databases import Postgres, binaries
 
 SHORT_FORM = Options(calls=3_000)
 
@@ -78,11 +77,12 @@ async def check(report: Report, options: Options) -> None:
     """Fill each database, and measure."""
     with tempfile.TemporaryDirectory(prefix="signalbox-ledger-") as folder:
         await _on(report, options, f"sqlite:///{folder}/signalbox.db")
-    async with _postgresql() as url:
-        if url is None:
+    async with postgresql() as found:
+        if found is None:
             report.note("PostgreSQL is not installed: skipped")
         else:
-            await _on(report, options, url)
+            server, name = found
+            await _on(report, options, server.url(name))
 
 
 async def _on(report: Report, options: Options, store: str) -> None:
@@ -192,18 +192,3 @@ def _records(name: str) -> tuple[list[CallRow], list[AttemptRow]]:
         for id in ids
     ]  # fmt: skip
     return calls, attempts
-
-
-@asynccontextmanager
-async def _postgresql() -> AsyncIterator[str | None]:
-    """A database without tables of a server of its own; `None` if it is not installed."""
-    programs = binaries()
-    if programs is None:
-        yield None
-        return
-    server = Postgres(programs)
-    try:
-        await asyncio.to_thread(server.start)
-        yield server.url(await asyncio.to_thread(server.create))
-    finally:
-        await asyncio.to_thread(server.remove)

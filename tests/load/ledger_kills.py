@@ -19,10 +19,9 @@ from proxy.core.clock import SystemClock
 from proxy.core.location import locate
 from proxy.store.database import Database
 from tests.load.client import Answer, Client, at_rate, chat_body, request_bytes
-from tests.load.harness import Options, Upstreams, gateway, until, upstreams
+from tests.load.harness import Options, Upstreams, gateway, postgresql, until, upstreams
 from tests.load.report import Report
 from tests.load.scripted import Behaviour, Seen
-from tests.support.databases import Postgres, binaries
 
 KILLS = 50
 RATE = 100.0  # calls a second
@@ -33,22 +32,17 @@ async def check(report: Report, options: Options) -> None:
     """Kill the service again and again, on each database."""
     with tempfile.TemporaryDirectory(prefix="signalbox-ledger-") as folder:
         await _on(report, options, "sqlite", f"sqlite:///{folder}/signalbox.db")
-    programs = binaries()
-    if programs is None:
-        report.note("PostgreSQL is not installed: skipped")
-        return
-    server = Postgres(programs)
-    try:
-        await asyncio.to_thread(server.start)
-        url = server.url(await asyncio.to_thread(server.create))
+    async with postgresql() as found:
+        if found is None:
+            report.note("PostgreSQL is not installed: skipped")
+            return
+        url = found[0].url(found[1])
         from proxy.store.migrate import migrate_to
 
         location = locate(url, "")
         assert location is not None
         await migrate_to(location, None)
         await _on(report, options, "postgresql", url)
-    finally:
-        await asyncio.to_thread(server.remove)
 
 
 async def _on(report: Report, options: Options, name: str, store: str) -> None:

@@ -14,9 +14,9 @@ from proxy.core.location import locate
 from proxy.store.migrate import migrate_to
 from proxy.store.migrations import known
 from tests.load.client import at_rate, chat_body, request_bytes
-from tests.load.harness import ROOT, Gateway, Options, gateway, until, upstreams
+from tests.load.harness import ROOT, Gateway, Options, gateway, postgresql, until, upstreams
 from tests.load.report import Report
-from tests.support.databases import Postgres, binaries
+from tests.support.databases import Postgres
 
 RATE = 50.0
 LOWEST = "0004"  # below it, tables with records would be deleted
@@ -28,16 +28,11 @@ WITHIN = 30.0  # seconds in which all records are stored after the last migratio
 
 async def check(report: Report, options: Options) -> None:
     """Down step by step, up at once, and the last step down and up again."""
-    programs = binaries()
-    if programs is None:
-        report.note("PostgreSQL is not installed: skipped")
-        return
-    postgres = Postgres(programs)
-    try:
-        await asyncio.to_thread(postgres.start)
-        await _on(report, postgres, await asyncio.to_thread(postgres.create))
-    finally:
-        await asyncio.to_thread(postgres.remove)
+    async with postgresql() as found:
+        if found is None:
+            report.note("PostgreSQL is not installed: skipped")
+        else:
+            await _on(report, *found)
 
 
 async def _on(report: Report, postgres: Postgres, database: str) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,18 +64,9 @@ async def execute(location: Location, statement: str) -> None:
     await engine.dispose()
 
 
-async def tables(location: Location) -> dict[str, Any]:
-    """The differences between the database and `proxy.store.schema`, as Alembic sees them."""
-    from alembic.autogenerate import compare_metadata
-    from alembic.migration import MigrationContext
-    from sqlalchemy import inspect
-
+async def seen(location: Location, look: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What `look` sees with a connection of SQLAlchemy."""
     from proxy.store.engines import engine_of
-    from proxy.store.schema import metadata
-
-    def look(connection: Any) -> dict[str, Any]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return {"names": set(inspect(connection).get_table_names()), "diff": compare_metadata(context, metadata)}
 
     engine = engine_of(location)
     try:
@@ -82,6 +74,21 @@ async def tables(location: Location) -> dict[str, Any]:
             return await connection.run_sync(look)
     finally:
         await engine.dispose()
+
+
+async def tables(location: Location) -> dict[str, Any]:
+    """The differences between the database and `proxy.store.schema`, as Alembic sees them."""
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+    from sqlalchemy import inspect
+
+    from proxy.store.schema import metadata
+
+    def look(connection: Any) -> dict[str, Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return {"names": set(inspect(connection).get_table_names()), "diff": compare_metadata(context, metadata)}
+
+    return await seen(location, look)
 
 
 def test_the_newest_revision_has_the_tables_of_the_schema(location: Location) -> None:
@@ -93,8 +100,6 @@ def test_the_newest_revision_has_the_tables_of_the_schema(location: Location) ->
 async def details(location: Location) -> dict[str, Any]:
     """The columns in their order, keys and indexes of each table, and what else SQLite says of it."""
     from sqlalchemy import inspect, text
-
-    from proxy.store.engines import engine_of
 
     def look(connection: Any) -> dict[str, Any]:
         found, inspector = {}, inspect(connection)
@@ -115,12 +120,7 @@ async def details(location: Location) -> dict[str, Any]:
             found[name] = columns, indexes, unique, keys, "WITHOUT ROWID" in statement
         return found
 
-    engine = engine_of(location)
-    try:
-        async with engine.begin() as connection:
-            return await connection.run_sync(look)
-    finally:
-        await engine.dispose()
+    return await seen(location, look)
 
 
 def test_a_new_database_equals_one_that_had_all_revisions(location: Location) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import os
-import resource
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from proxy.ledger.frames import MAGIC, OVERHEAD
 from proxy.ledger.journal import DeadJournal, Journal, JournalFull, claim_dead, read_segment, sync
+from tests.support.ledgers import largest_file
 from tests.support.servers import ROOT
 
 RECORD = b"x" * 100
@@ -39,17 +37,6 @@ def claimed(folder: Path) -> list[DeadJournal]:
     found: list[DeadJournal] = []
     claim_dead(folder, found)
     return found
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_records_are_in_the_file_as_soon_as_they_are_written(folder: Path) -> None:

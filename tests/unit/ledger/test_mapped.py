@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from proxy.ledger.frames import MAGIC, OVERHEAD
 from proxy.ledger.journal import Journal, read_segment
 from proxy.ledger.mapped import WINDOW, MappedEnd, is_safe
+from tests.support.ledgers import largest_file
 from tests.support.servers import ROOT
 
 RECORD = b"x" * 100
@@ -34,17 +34,6 @@ def opened(path: Path) -> Iterator[int]:
         yield descriptor
     finally:
         os.close(descriptor)
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file of this process grow beyond `size` bytes, as if the disk were full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def mounts(tmp_path: Path, kind: str) -> Path:
