@@ -142,7 +142,7 @@ class AccountCache:
                 self.look_ups += 1
                 try:
                     self._digests = frozenset(await self._store.key_digests(MAX_DIGESTS))
-                except Exception:
+                except Exception:  # the digests that are known stay
                     _LOG.debug("the digests of keys cannot be read", exc_info=True)
                 if changes == self._changes:
                     self._digests_at = now

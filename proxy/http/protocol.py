@@ -323,7 +323,7 @@ class Protocol(Connection):
             cycle.task = task
             try:
                 await handler
-            except Exception:
+            except Exception:  # the next requests of the connection do not depend on it
                 _LOG.exception("internal error while handling a request")
             finally:
                 if not (cycle.response_complete or cycle.disconnected):
